@@ -1,0 +1,40 @@
+"""How `parleyd` ends: the exit codes, and the error that stops a node with one clear text.
+
+Scripts and service managers act on these numbers, so they never change their meaning.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """What the exit status of `parleyd` means."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    STORAGE = 3
+    ADDRESS = 4
+    CERTIFICATE = 5
+
+
+EXIT_CODE_MEANINGS = {
+    ExitCode.OK: "stopped as asked, or the command did its work",
+    ExitCode.FAILED: "anything else went wrong; the log says what",
+    ExitCode.USAGE: "a flag, an environment variable or the settings file is wrong; nothing was started",
+    ExitCode.STORAGE: "the data directory is damaged, foreign, in use or cannot be written",
+    ExitCode.ADDRESS: "an address cannot be listened on: in use, not of this machine, or a reserved port",
+    ExitCode.CERTIFICATE: "a certificate or key is missing, expired, of another node or not signed by the CA",
+}
+
+
+class FatalError(Exception):
+    """Ends the process with `exit_code` and this text on stderr, without a traceback.
+
+    The text says what happened, what it means for the data and what to do next.
+    """
+
+    def __init__(self, exit_code: ExitCode, text: str) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
