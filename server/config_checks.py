@@ -189,7 +189,7 @@ def _key_is_private(settings: Settings, _: Mapping[str, str]) -> Iterator[Findin
         )
 
 
-@_looks_at("insecure", "insecure_network", "client_listen", "peer_listen", "peers")
+@_looks_at("name", "insecure", "insecure_network", "client_listen", "peer_listen", "peers")
 def _insecure_stays_on_this_machine(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     if settings.insecure_network and not settings.insecure:
         yield Finding("insecure_network", "has no effect without insecure", is_error=False)

@@ -54,7 +54,8 @@ def peer_name_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> 
     """
     if b"ssl" not in auth_context.get("transport_security_type", ()):
         return None
-    names = [name.decode("ascii", "replace") for name in auth_context.get("x509_subject_alternative_name", ())]
+    # Only DNS names count: x509_subject_alternative_name would mix in URIs and mail addresses.
+    names = [name.decode("ascii", "replace") for name in auth_context.get("peer_dns", ())]
     nodes = [node for node in map(node_of_dns_name, names) if node is not None]
     # A certificate for two nodes would let one speak for the other.
     return nodes[0] if len(nodes) == 1 else None

@@ -1,0 +1,135 @@
+"""Logs: one event a line on stderr, JSON for machines or coloured text on a terminal.
+
+structlog and the standard library (grpc, asyncio) go through the same processors, so everything carries the node's
+name and passes the redaction. Redaction is a net, not the rule: code does not log bodies, passwords or tokens in the
+first place; if some ever does, the value is masked by the name of its key, at any depth.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+MASK = "[redacted]"
+MAX_TEXT = 8_192
+MAX_ITEMS = 256
+_MAX_DEPTH = 6
+
+_SECRET_KEYS = frozenset({"password", "passwords", "token", "authorization", "body", "bodies", "secret", "private_key"})
+_SECRET_PARTS = ("password", "passwd", "token", "authorization", "body", "secret", "private_key", "key_pem")
+_BEARER = re.compile(r"(?i)\bbearer\s+[^\s'\",]+")
+_process_fields: dict[str, str] = {}
+
+
+def configure_logging(
+    level: str = "info", log_format: str = "auto", *, node: str = "", cluster: str = "", stream: TextIO | None = None
+) -> None:
+    """Send all logs of the process to `stream` (stderr); calling it again replaces what was set up before."""
+    out = stream or sys.stderr
+    console = log_format == "console" or (log_format == "auto" and out.isatty())
+    _process_fields.clear()
+    bind_process_fields(node=node, cluster=cluster)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_process_fields,
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.StackInfoRenderer(),
+                structlog.processors.format_exc_info,
+                redact,
+                _console_renderer(out) if console else structlog.processors.JSONRenderer(default=repr),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    # At debug it tells of every poll of the event loop.
+    logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
+
+
+def bind_process_fields(**values: str) -> None:
+    """Put these fields on every event of the process from now on; empty ones are left out.
+
+    The cluster's id is known only once the node has been founded or has read its data directory. Context variables
+    would not do: the storage and state machine threads log too.
+    """
+    _process_fields.update({name: value for name, value in values.items() if value})
+
+
+def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Mask secrets by the name of their key, wherever they stand, and cut endless texts."""
+    return {key: _clean(key, value, 0) for key, value in event.items()}
+
+
+def _clean(key: object, value: object, depth: int) -> object:
+    if _is_secret(key, value):
+        return MASK
+    if isinstance(value, str):
+        return _clean_text(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"[{len(value)} bytes]"
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if depth >= _MAX_DEPTH:
+        return "[nested too deeply]"
+    if isinstance(value, Mapping):
+        items = list(value.items())[:MAX_ITEMS]
+        return {str(name): _clean(name, inner, depth + 1) for name, inner in items}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_clean("", inner, depth + 1) for inner in list(value)[:MAX_ITEMS]]
+    return _clean_text(str(value))
+
+
+def _is_secret(key: object, value: object) -> bool:
+    name = str(key).lower()
+    if name in _SECRET_KEYS:
+        return True
+    # body_bytes=120 or token_count=3 are figures, not secrets.
+    is_figure = value is None or isinstance(value, bool | int | float)
+    return not is_figure and any(part in name for part in _SECRET_PARTS)
+
+
+def _clean_text(text: str) -> str:
+    text = _BEARER.sub("Bearer " + MASK, text)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}... [{len(text)} characters]"
+
+
+def _add_process_fields(_: WrappedLogger, __: str, event: EventDict) -> MutableMapping[str, object]:
+    for name, value in _process_fields.items():
+        event.setdefault(name, value)
+    return event
+
+
+def _console_renderer(out: TextIO) -> structlog.dev.ConsoleRenderer:
+    # The default renderer prints local variables with a traceback: passwords and bodies among them.
+    return structlog.dev.ConsoleRenderer(
+        colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=36
+    )
