@@ -1,26 +1,89 @@
-# Parley: `make help` lists the targets.
+# Parley: `make help` lists the targets. Needs Python 3.11 with venv, and make; `setup` fetches the rest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
+READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 PROTOS := $(wildcard proto/parley/v1/*.proto)
+STUBS_CHECK := build/stubs
+UV_VERSION := 0.13.8
+
+# Settings of single targets: make run NODES=5, make chat ACCOUNT=ann TO=ben, make simulate SEEDS=200
+NODES ?= 3
+SEEDS ?= 50
+VAR ?= var
 
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.PHONY: setup
-setup: $(VENV)/.ready ## Make the virtual environment with all pinned packages
+.PHONY: run
+run: $(READY) ## Start a three-node cluster on this machine and watch it (NODES=5, ARGS=--restart)
+	@python scripts/cluster.py --var $(VAR) up --nodes $(NODES) $(ARGS)
 
-$(VENV)/.ready: requirements-dev.lock pyproject.toml
-	bash scripts/bootstrap.sh $(VENV) $(PYTHON)
-	touch $@
+.PHONY: test
+test: $(READY) ## Run all tests: unit, simulation, conformance, real clusters
+	python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+.PHONY: chat
+chat: $(READY) ## Chat on the running cluster: make chat ACCOUNT=ann TO=ben
+	@python scripts/cluster.py --var $(VAR) chat $(if $(ACCOUNT),--account $(ACCOUNT)) $(if $(TO),--to $(TO)) $(ARGS)
+
+.PHONY: demo
+demo: $(READY) ## Kill the leader five times under load and count every message (build/demo.json)
+	@python -m scripts.demo $(ARGS)
+
+.PHONY: verify
+verify: $(READY) ## Check format, lint, types, and that the generated stubs are up to date
+	ruff format --check .
+	ruff check .
+	mypy
+	@rm -rf $(STUBS_CHECK) && mkdir -p $(STUBS_CHECK)
+	$(call generate_stubs,$(STUBS_CHECK))
+	@diff -r -x '*.proto' -x __init__.py -x __pycache__ $(STUBS_CHECK)/proto/parley/v1 proto/parley/v1 || \
+		{ echo "The stubs in proto/ do not match the .proto files. Run: make proto" >&2; exit 1; }
+	@echo "verify: format, lint, types and stubs are in order"
+
+.PHONY: conformance
+conformance: $(READY) ## Replay the reference scenarios (RAFT_ORACLE) and write build/conformance.json
+	@python -m tests.conformance $(ARGS)
+
+.PHONY: simulate
+simulate: $(READY) ## Run the consensus core under random faults: make simulate SEEDS=200
+	@python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+.PHONY: setup
+setup: $(READY) ## Make the virtual environment with all pinned packages
+
+$(READY): requirements-dev.lock pyproject.toml scripts/bootstrap.sh
+	@bash scripts/bootstrap.sh $(VENV) $(PYTHON)
+	@touch $@
 
 .PHONY: proto
-proto: $(VENV)/.ready ## Generate the gRPC stubs beside the .proto files
+proto: $(READY) ## Generate the gRPC stubs beside the .proto files
 	rm -f proto/parley/v1/*_pb2*.py proto/parley/v1/*_pb2*.pyi
-	python -m grpc_tools.protoc -I. --python_out=. --mypy_out=quiet,readable_stubs:. \
-		--grpc_python_out=. --mypy_grpc_out=quiet:. $(PROTOS)
+	$(call generate_stubs,.)
+
+define generate_stubs
+python -m grpc_tools.protoc -I. --python_out=$(1) --mypy_out=quiet,readable_stubs:$(1) \
+	--grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
+endef
+
+.PHONY: lock
+lock: ## Pin every package with its hashes anew, from pyproject.toml (asks the registry)
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	build/lock/bin/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock
+	build/lock/bin/uv pip compile --quiet $(LOCK_FLAGS) --extra dev pyproject.toml -o requirements-dev.lock
+
+# One file for every platform and Python from 3.11 on; hashes so that an index cannot swap a file; no index address,
+# so that the lock works behind a mirror. What is pinned already stays: LOCK_ARGS=--upgrade moves everything.
+LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(LOCK_ARGS)
+
+.PHONY: clean
+clean: ## Remove what was generated, but neither the environment (.venv) nor the cluster's data (var)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	find client server scripts tests proto -name __pycache__ -type d -prune -exec rm -rf {} +

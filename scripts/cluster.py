@@ -1,0 +1,32 @@
+#!/usr/bin/env python3
+"""Runs a Parley cluster on this machine: `scripts/cluster.py --help`. The work is done in cluster_cli.py.
+
+May be started with any Python: it goes on with the environment that `make setup` made.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    """Find an environment that has the packages, then hand over."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from scripts.cluster_cli import main as run_command
+    except ModuleNotFoundError as error:
+        python = ROOT / ".venv" / "bin" / "python"
+        if not python.exists() or Path(sys.prefix) == ROOT / ".venv":
+            print(f"The packages Parley needs are not installed ({error}). Run: make setup", file=sys.stderr)
+            return 1
+        os.execv(python, [str(python), str(Path(__file__)), *sys.argv[1:]])  # noqa: S606 (no shell is wanted)
+    code: int = run_command(sys.argv[1:])
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

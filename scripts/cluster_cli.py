@@ -1,0 +1,241 @@
+"""The commands of scripts/cluster.py: run a cluster in the foreground, and look after it from other terminals."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+
+from scripts.cluster_layout import (
+    ClusterError,
+    Layout,
+    create_layout,
+    destroy_layout,
+    load_layout,
+    plan_default_nodes,
+    taken_addresses,
+)
+from scripts.cluster_process import Processes, ProcessState, supervising
+from scripts.cluster_status import NodeView, StatusReader
+from scripts.cluster_table import Screen, plain_line, table
+
+ROUND_S = 0.5
+RESTART_AFTER_S = 1.0
+RESTART_AT_MOST_EVERY_S = 15.0
+STEADY_AFTER_S = 30.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out one command; the exit code is 0, 1 for an error a person can act on, 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+    except ClusterError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/cluster.py", description="Runs a Parley cluster on this machine.")
+    parser.add_argument("--var", type=Path, default=Path("var"), metavar="FOLDER", help="where it lives (default: var)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="start the cluster and watch it; Ctrl-C stops it, the data stays")
+    up.add_argument("--nodes", type=int, default=3, help="how many nodes a new cluster has (default: 3)")
+    up.add_argument("--restart", action="store_true", help="start nodes again that die")
+    up.set_defaults(command=_up)
+
+    for name, text in (
+        ("start", "start a node that is down"),
+        ("stop", "stop a node as planned (SIGTERM); without NODE, all of them"),
+        ("kill", "kill -9 a node, as a crash would"),
+        ("pause", "SIGSTOP a node: alive but silent"),
+        ("resume", "SIGCONT a paused node"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("nodes", nargs="*" if name == "stop" else "+", metavar="NODE")
+        command.set_defaults(command=_on_nodes, action=name)
+
+    status = commands.add_parser("status", help="show every node once")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(command=_status)
+
+    destroy = commands.add_parser("destroy", help="stop the cluster and delete its data and certificates")
+    destroy.add_argument("--yes", action="store_true", help="do not ask")
+    destroy.set_defaults(command=_destroy)
+    return parser
+
+
+def _up(options: argparse.Namespace) -> int:
+    layout = _open_or_create(options.var, options.nodes)
+    with supervising(layout):
+        processes = Processes(layout)
+        resting = [node for node in layout.nodes if processes.find(node.name) is None]
+        if taken := taken_addresses(resting):
+            raise ClusterError(
+                f"{', '.join(taken)} {'is' if len(taken) == 1 else 'are'} in use, but this cluster's addresses are "
+                f"settled in {layout.root}. End the other program, or use another folder: make run VAR=var2"
+            )
+        try:
+            return asyncio.run(_supervise(layout, processes, restart=options.restart))
+        finally:
+            # Also when the loop ended by an error: whoever runs `up` must not leave nodes behind.
+            processes.stop(layout.names)
+
+
+def _open_or_create(root: Path, count: int) -> Layout:
+    try:
+        layout = load_layout(root.absolute())
+    except ClusterError:
+        if (root / "cluster.json").exists():
+            raise
+        print(f"Making a new cluster of {count} in {root}: certificates, settings, data directories.")
+        return create_layout(root, plan_default_nodes(count))
+    if len(layout.nodes) != count:
+        raise ClusterError(
+            f"{root} holds a cluster of {len(layout.nodes)} nodes, not {count}. "
+            f"Run it as it is (make run NODES={len(layout.nodes)}), use another folder (make run VAR=var2), "
+            "or delete it: scripts/cluster.py destroy"
+        )
+    return layout
+
+
+async def _supervise(layout: Layout, processes: Processes, *, restart: bool) -> int:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stopping.set)
+    for name in layout.names:
+        processes.start(name)
+    keeper = _Restarter(processes) if restart else None
+    console = Console(highlight=False)
+    with Screen(console, _guide(layout, restart=restart)) as screen:
+        async with StatusReader(layout, processes) as reader:
+            while not stopping.is_set():
+                views = await reader.read_all()
+                screen.show(views)
+                if keeper is not None:
+                    keeper.look_after(views, screen.note)
+                try:
+                    await asyncio.wait_for(stopping.wait(), ROUND_S)
+                except TimeoutError:
+                    continue
+    console.print(f"Stopping {', '.join(layout.names)} ...")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, _kill_all(layout, processes))
+    await asyncio.to_thread(processes.stop, layout.names)
+    console.print(f"All stopped. The data stays in {layout.root}; to go on with it: make run")
+    return 0
+
+
+def _kill_all(layout: Layout, processes: Processes) -> Callable[[], None]:
+    """What a second Ctrl-C does."""
+
+    def kill() -> None:
+        for name in layout.names:
+            if (process := processes.find(name)) is not None:
+                process.kill()
+
+    return kill
+
+
+class _Restarter:
+    """Starts nodes again that died: after a second, and ever more slowly while they keep dying at once."""
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self._died_at_s: dict[str, float] = {}
+        self._wait_s: dict[str, float] = {}
+
+    def look_after(self, views: Sequence[NodeView], note: Callable[[str], None]) -> None:
+        """Take one round of views; a node that a person stopped is left alone."""
+        now_s = time.monotonic()
+        for view in views:
+            if view.state is not ProcessState.DOWN:
+                self._died_at_s.pop(view.name, None)
+                if view.uptime_s > STEADY_AFTER_S:
+                    self._wait_s.pop(view.name, None)
+                continue
+            died_at_s = self._died_at_s.setdefault(view.name, now_s)
+            wait_s = self._wait_s.get(view.name, RESTART_AFTER_S)
+            if now_s - died_at_s < wait_s:
+                continue
+            self._wait_s[view.name] = min(2 * wait_s, RESTART_AT_MOST_EVERY_S)
+            try:
+                self._processes.start(view.name)
+            except ClusterError as error:
+                note(str(error))
+
+
+def _guide(layout: Layout, *, restart: bool) -> list[str]:
+    first = layout.names[0]
+    again = "by itself (--restart)" if restart else f"scripts/cluster.py start {first}"
+    return [
+        f"Parley: {len(layout.names)} nodes over TLS in {layout.root} (logs: {layout.root}/{first}/log and so on)",
+        "  chat, in two other terminals    make chat ACCOUNT=ann TO=ben      make chat ACCOUNT=ben TO=ann",
+        f"  kill a node                     scripts/cluster.py kill {first}        or: kill -9 PID",
+        f"  start it again                  {again}",
+        "  stop everything                 Ctrl-C (the data stays)",
+    ]
+
+
+def _on_nodes(options: argparse.Namespace) -> int:
+    layout = load_layout(options.var.absolute())
+    processes = Processes(layout)
+    names = options.nodes or [name for name in layout.names if processes.find(name) is not None]
+    for name in names:
+        layout.node(name)  # a wrong name is told before anything is done to the others
+    if options.action == "stop":
+        processes.stop(names)
+        print(f"stopped {', '.join(names)}" if names else "nothing runs")
+        return 0
+    for name in names:
+        action: Callable[[str], int] = getattr(processes, options.action)
+        pid = action(name)
+        print(f"{options.action} {name}: pid {pid}")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    layout = load_layout(options.var.absolute())
+
+    async def read() -> list[NodeView]:
+        async with StatusReader(layout, Processes(layout)) as reader:
+            return await reader.read_all()
+
+    views = asyncio.run(read())
+    if options.json:
+        rows = [{**asdict(view), "state": view.state.value} for view in views]
+        print(json.dumps({"ca_file": str(layout.ca_file), "nodes": rows}, indent=2))
+    elif sys.stdout.isatty():
+        Console().print(table(views))
+    else:
+        print(plain_line(views))
+    return 0 if any(view.serving for view in views) else 1
+
+
+def _destroy(options: argparse.Namespace) -> int:
+    layout = load_layout(options.var.absolute())
+    if not options.yes:
+        if not sys.stdin.isatty():
+            raise ClusterError("Nothing was deleted: nobody can be asked here. If you mean it: destroy --yes")
+        answer = input(f"Delete all messages, accounts and certificates in {layout.root}? Type yes: ")
+        if answer.strip() != "yes":
+            print("Nothing was deleted.")
+            return 1
+    with supervising(layout):
+        Processes(layout).stop(layout.names)
+        destroy_layout(layout)
+    print(f"Deleted the cluster in {layout.root}.")
+    return 0

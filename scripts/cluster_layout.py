@@ -1,0 +1,252 @@
+"""What lies in a local cluster's folder, and how it gets there.
+
+    var/cluster.json        the nodes and their addresses
+    var/ca/                 development certificate authority: ca.pem, ca.key
+    var/n1/node.toml        settings of one node, as `parleyd start --config` takes them
+    var/n1/node.pem, .key   its certificate
+    var/n1/data/            its data directory
+    var/n1/log              what it wrote
+    var/n1/process.json     which process runs it (cluster_process.py)
+    var/clients/ACCOUNT/    what `make chat ACCOUNT=...` keeps: session, outbox, development password
+
+The layout is made once and then only read: addresses are part of what a cluster is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from server.security.certificates import Issued, issue_node_certificate, make_ca
+
+SettingValue = str | int | float | bool
+Settings = Mapping[str, SettingValue]
+
+BASE_CLIENT_PORT = 7600
+BASE_PEER_PORT = 7700
+MAX_NODES = 7
+
+
+class ClusterError(Exception):
+    """Something a person must put right; the text says what and how."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One node's name and addresses, `host:port`."""
+
+    name: str
+    client_address: str
+    peer_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A cluster's folder and its nodes."""
+
+    root: Path
+    nodes: tuple[NodePlan, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Node names in order."""
+        return tuple(node.name for node in self.nodes)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Every client address, as a client's host list."""
+        return tuple(node.client_address for node in self.nodes)
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate clients and nodes check each other against."""
+        return self.root / "ca" / "ca.pem"
+
+    def node(self, name: str) -> NodePlan:
+        """The plan of one node; ClusterError for a name that is not in this cluster."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise ClusterError(f"There is no node {name!r} in {self.root}; it has {', '.join(self.names)}.")
+
+    def folder(self, name: str) -> Path:
+        """Where one node keeps everything of its own."""
+        return self.root / self.node(name).name
+
+    def config_file(self, name: str) -> Path:
+        """One node's settings."""
+        return self.folder(name) / "node.toml"
+
+    def log_file(self, name: str) -> Path:
+        """What one node wrote to its standard output and error, over all its runs."""
+        return self.folder(name) / "log"
+
+    def data_dir(self, name: str) -> Path:
+        """One node's data directory."""
+        return self.folder(name) / "data"
+
+
+def load_layout(root: Path) -> Layout:
+    """Read a folder made by `create_layout`; ClusterError where there is none."""
+    file = root / "cluster.json"
+    try:
+        stored = json.loads(file.read_text())
+        nodes = tuple(NodePlan(**node) for node in stored["nodes"])
+    except FileNotFoundError:
+        raise ClusterError(f"There is no cluster in {root}. Start one with: make run") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ClusterError(
+            f"{file} cannot be read ({error}). If the data may go: scripts/cluster.py destroy"
+        ) from error
+    return Layout(root, nodes)
+
+
+def create_layout(root: Path, nodes: Sequence[NodePlan], settings: Settings | None = None) -> Layout:
+    """Make certificates and settings for a new cluster; `cluster.json` comes last, so a half-made folder is not one."""
+    layout = Layout(root.absolute(), tuple(nodes))
+    layout.root.mkdir(parents=True, exist_ok=True)
+    _make_certificates(layout)
+    for node in layout.nodes:
+        write_config(layout, node.name, settings or {})
+    _write_atomically(layout.root / "cluster.json", json.dumps({"nodes": [asdict(node) for node in nodes]}, indent=2))
+    return layout
+
+
+def write_config(layout: Layout, name: str, settings: Settings) -> None:
+    """Write one node's settings file; `settings` adds to and replaces the defaults."""
+    node, folder = layout.node(name), layout.folder(name)
+    merged: dict[str, SettingValue] = {
+        "name": node.name,
+        "data_dir": str(layout.data_dir(name)),
+        "client_listen": node.client_address,
+        "peer_listen": node.peer_address,
+        "ca_file": str(layout.ca_file),
+        "cert_file": str(folder / "node.pem"),
+        "key_file": str(folder / "node.key"),
+        **settings,
+    }
+    lines = [f"{key} = {_toml_value(value)}" for key, value in merged.items()]
+    lines += ["", "[peers]", *(f"{other.name} = {_toml_value(other.peer_address)}" for other in layout.nodes)]
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_atomically(layout.config_file(name), "\n".join(lines) + "\n")
+
+
+def plan_default_nodes(count: int) -> tuple[NodePlan, ...]:
+    """Well-known addresses: one loopback address per node, or one address with many ports where there are no others.
+
+    Where something else has taken a port, the next block of ports is tried, for all nodes alike.
+    """
+    for block in range(10):
+        nodes = _plan_block(count, BASE_CLIENT_PORT + 10 * block, BASE_PEER_PORT + 10 * block, "127.0.0")
+        if not taken_addresses(nodes):
+            return nodes
+    raise ClusterError(
+        f"No free ports on loopback between {BASE_CLIENT_PORT} and {BASE_PEER_PORT + 99}. "
+        "Another cluster may be left over: scripts/cluster.py --var FOLDER stop"
+    )
+
+
+def plan_private_nodes(count: int) -> tuple[NodePlan, ...]:
+    """Addresses nobody else uses, for tests: a random block of 127/8, where the system routes all of it."""
+    generator = random.SystemRandom()
+    for _ in range(100):
+        network = f"127.{generator.randrange(1, 255)}.{generator.randrange(1, 255)}"
+        shift = 0 if _can_bind(f"{network}.2", 0) else generator.randrange(2000)
+        nodes = _plan_block(count, BASE_CLIENT_PORT + 10 * shift, BASE_CLIENT_PORT + 10 * shift + 1000, network)
+        if not taken_addresses(nodes):
+            return nodes
+    raise ClusterError("No free loopback addresses were found in 100 tries.")
+
+
+def taken_addresses(nodes: Sequence[NodePlan]) -> list[str]:
+    """Those addresses on which somebody listens already."""
+    wanted = [address for node in nodes for address in (node.client_address, node.peer_address)]
+    return [address for address in wanted if not _can_bind(*split_address(address))]
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """`host:port` in its two parts."""
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def destroy_layout(layout: Layout) -> None:
+    """Remove everything a cluster ever stored, and nothing else that may lie in its folder."""
+    (layout.root / "cluster.json").unlink()  # first: from here on it is no cluster, however this ends
+    for folder in (*map(layout.folder, layout.names), layout.root / "ca", layout.root / "clients"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for file in ("lock", "supervisor.lock"):
+        (layout.root / file).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # somebody else's files keep the folder
+        layout.root.rmdir()
+
+
+def _plan_block(count: int, client_port: int, peer_port: int, network: str) -> tuple[NodePlan, ...]:
+    if not 1 <= count <= MAX_NODES:
+        raise ClusterError(f"A local cluster has 1 to {MAX_NODES} nodes, not {count}. Odd numbers make sense: 1, 3, 5.")
+    names = [f"n{number}" for number in range(1, count + 1)]
+    if _can_bind(f"{network}.2", 0):
+        hosts = [f"{network}.{number + 1}" for number in range(1, count + 1)]
+        return tuple(
+            NodePlan(name, f"{host}:{client_port}", f"{host}:{peer_port}")
+            for name, host in zip(names, hosts, strict=True)
+        )
+    return tuple(
+        NodePlan(name, f"127.0.0.1:{client_port + number}", f"127.0.0.1:{peer_port + number}")
+        for number, name in enumerate(names, start=1)
+    )
+
+
+def _make_certificates(layout: Layout) -> None:
+    """A CA of this cluster's own and a certificate for each node, valid for its loopback address."""
+    authority = make_ca()
+    _write_pair(layout.root / "ca", "ca", authority)
+    certificate = x509.load_pem_x509_certificate(authority.certificate_pem)
+    key = serialization.load_pem_private_key(authority.key_pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ClusterError("The new CA has a key of an unexpected kind; nothing was started.")
+    for node in layout.nodes:
+        host, _ = split_address(node.client_address)
+        _write_pair(layout.folder(node.name), "node", issue_node_certificate(certificate, key, node.name, [host]))
+
+
+def _write_pair(folder: Path, stem: str, issued: Issued) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{stem}.pem").write_bytes(issued.certificate_pem)
+    key_file = folder / f"{stem}.key"
+    key_file.unlink(missing_ok=True)
+    with os.fdopen(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(issued.key_pem)
+
+
+def _can_bind(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: connections of an earlier run that linger in TIME_WAIT do not make a port taken.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _toml_value(value: SettingValue) -> str:
+    # JSON strings, numbers and booleans are TOML ones too.
+    return json.dumps(value)
+
+
+def _write_atomically(file: Path, text: str) -> None:
+    part = file.with_suffix(file.suffix + f".{os.getpid()}.part")
+    part.write_text(text)
+    part.replace(file)

@@ -1,0 +1,242 @@
+"""Node processes on this machine: start, find again from another terminal, signal, end.
+
+A process is known by its id and its start time, so that a number the system has given to somebody else is never
+signalled. `wanted` says whether a person stopped the node (then `--restart` leaves it alone). All changes to a
+node's record happen under a lock on the folder, because two terminals may act at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from scripts.cluster_layout import ClusterError, Layout, taken_addresses
+
+ROOT = Path(__file__).resolve().parent.parent
+STOP_TIMEOUT_S = 10.0
+
+# Dies with whoever started it (Linux), so that a killed test run leaves no nodes behind. A tiny launcher rather than
+# `preexec_fn`, which is unsafe in a process with threads; the setting outlives exec.
+_DIE_WITH_PARENT = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
+    "os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])"
+)
+
+
+class ProcessState(enum.Enum):
+    """What can be said of a node's process without asking the node."""
+
+    UP = "up"
+    PAUSED = "paused"
+    DOWN = "down"  # died or was killed
+    STOPPED = "stopped"  # a person asked for it, or it was never started
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """Which process runs a node, as written to `process.json`."""
+
+    pid: int
+    create_time: float
+    wanted: bool
+
+
+class Processes:
+    """The processes of one cluster folder; any number of these objects, in any terminal, may look after one folder."""
+
+    def __init__(self, layout: Layout, *, die_with_parent: bool = False) -> None:
+        """`die_with_parent` is for tests and demos: nodes end when this process ends, however it ends."""
+        self._layout = layout
+        self._die_with_parent = die_with_parent and sys.platform == "linux"
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str) -> int:
+        """Start a node and return its process id; one that runs already is left alone."""
+        with self._locked():
+            if (running := self.find(name)) is not None:
+                self._write(name, ProcessRecord(running.pid, running.create_time(), wanted=True))
+                return running.pid
+            if taken := taken_addresses([self._layout.node(name)]):
+                raise ClusterError(
+                    f"{name} was not started: {' and '.join(taken)} {'is' if len(taken) == 1 else 'are'} taken"
+                    f"{_holder(taken)}. End that program, then: scripts/cluster.py start {name}"
+                )
+            child = self._spawn(name)
+            self._children[name] = child
+            self._write(name, ProcessRecord(child.pid, _create_time(child.pid), wanted=True))
+            return child.pid
+
+    def find(self, name: str) -> psutil.Process | None:
+        """The live process of a node, or None."""
+        self.reap()
+        record = self._read(name)
+        if record is None:
+            return None
+        try:
+            process = psutil.Process(record.pid)
+            same = abs(process.create_time() - record.create_time) < 1.0
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+    def state(self, name: str) -> ProcessState:
+        """Up, paused, down or stopped."""
+        process = self.find(name)
+        if process is None:
+            record = self._read(name)
+            return ProcessState.DOWN if record is not None and record.wanted else ProcessState.STOPPED
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.status() == psutil.STATUS_STOPPED:
+                return ProcessState.PAUSED
+        return ProcessState.UP
+
+    def exit_code(self, name: str) -> int | None:
+        """How a node started by this object ended: negative for a signal; None while it runs or if another began it."""
+        child = self._children.get(name)
+        return None if child is None else child.poll()
+
+    def reap(self) -> None:
+        """Take note of children that ended, so that they do not stay in the process table."""
+        for child in self._children.values():
+            child.poll()
+
+    def kill(self, name: str) -> int:
+        """`kill -9`, as a crash would; returns once the process is gone. The node counts as down, not as stopped."""
+        self._running(name)
+        return self._end([name], signal.SIGKILL, wanted=True).get(name, 0)
+
+    def pause(self, name: str) -> int:
+        """SIGSTOP: alive, but silent, as a machine that hangs."""
+        return self._signal(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> int:
+        """SIGCONT, after `pause`."""
+        return self._signal(name, signal.SIGCONT)
+
+    def terminate(self, name: str) -> int:
+        """SIGTERM without waiting, to watch a planned stop from outside."""
+        return self._signal(name, signal.SIGTERM)
+
+    def stop(self, names: Iterable[str], *, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Stop running nodes as planned (SIGTERM); those that take longer than `timeout_s` are killed."""
+        running = []
+        for name in names:
+            if (process := self.find(name)) is not None:
+                process.resume()  # a paused process would not hear SIGTERM
+                running.append(name)
+            elif (record := self._read(name)) is not None:
+                self._write(name, replace(record, wanted=False))
+        self._end(running, signal.SIGTERM, wanted=False, timeout_s=timeout_s)
+
+    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "server", "start", "--config", str(self._layout.config_file(name))]
+        if self._die_with_parent:
+            command = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+        # Settings of the person's shell are not settings of these nodes: the file alone says.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PARLEY")}
+        with self._layout.log_file(name).open("ab") as log:
+            # A session of its own: Ctrl-C in this terminal reaches the supervisor, which stops nodes in good order.
+            return subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _signal(self, name: str, number: signal.Signals) -> int:
+        process = self._running(name)
+        process.send_signal(number)
+        return process.pid
+
+    def _running(self, name: str) -> psutil.Process:
+        process = self.find(name)
+        if process is None:
+            raise ClusterError(f"{name} is not running. To start it: scripts/cluster.py start {name}")
+        return process
+
+    def _end(
+        self, names: Sequence[str], number: signal.Signals, *, wanted: bool, timeout_s: float = STOP_TIMEOUT_S
+    ) -> dict[str, int]:
+        ending: dict[str, psutil.Process] = {}
+        with self._locked():
+            for name in names:
+                if (process := self.find(name)) is None:
+                    continue  # ended by itself meanwhile
+                self._write(name, ProcessRecord(process.pid, process.create_time(), wanted=wanted))
+                process.send_signal(number)
+                ending[name] = process
+        pids = {name: process.pid for name, process in ending.items()}
+        deadline = time.monotonic() + timeout_s
+        while ending := {name: process for name, process in ending.items() if self.find(name) is not None}:
+            if time.monotonic() > deadline:
+                for process in ending.values():
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+                deadline += timeout_s
+            time.sleep(0.01)
+        return pids
+
+    def _read(self, name: str) -> ProcessRecord | None:
+        try:
+            return ProcessRecord(**json.loads((self._layout.folder(name) / "process.json").read_text()))
+        except FileNotFoundError:
+            return None
+
+    def _write(self, name: str, record: ProcessRecord) -> None:
+        file = self._layout.folder(name) / "process.json"
+        part = file.with_name(f"process.json.{os.getpid()}.part")
+        part.write_text(json.dumps(asdict(record)))
+        part.replace(file)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self._layout.root / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+@contextlib.contextmanager
+def supervising(layout: Layout) -> Iterator[None]:
+    """Hold the folder's supervisor lock: one `up` at a time. The system lets go of it even when we are killed."""
+    with (layout.root / "supervisor.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ClusterError(
+                f"The cluster in {layout.root} is already run from another terminal. "
+                "Look at it with: scripts/cluster.py status"
+            ) from None
+        yield
+
+
+def _create_time(pid: int) -> float:
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def _holder(addresses: Sequence[str]) -> str:
+    """Who listens there, where the system tells."""
+    with contextlib.suppress(psutil.AccessDenied):
+        for connection in psutil.net_connections("tcp4"):
+            if connection.status != psutil.CONN_LISTEN or not connection.laddr or not connection.pid:
+                continue
+            if f"{connection.laddr.ip}:{connection.laddr.port}" in addresses:
+                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return ""

@@ -1,0 +1,122 @@
+"""What the nodes of a local cluster say of themselves (`Admin.GetStatus`), next to what the system says of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from proto.parley.v1 import admin_pb2, admin_pb2_grpc
+from scripts.cluster_layout import Layout
+from scripts.cluster_process import Processes, ProcessState
+
+ANSWER_TIMEOUT_S = 1.0
+
+_CHANNEL_OPTIONS = (
+    # A node that comes back is seen at once, not after a backoff that grew while it was away.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 300),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One row of the table. Without an answer the numbers are zero and `role` is empty."""
+
+    name: str
+    address: str
+    state: ProcessState
+    answers: bool = False
+    role: str = ""
+    term: int = 0
+    commit_index: int = 0
+    applied_index: int = 0
+    connected_clients: int = 0
+    messages_per_second: float = 0.0
+    messages_total: int = 0
+    leader: str = ""
+    serving: bool = False
+    pid: int = 0
+    uptime_s: float = 0.0
+    state_hash: str = ""
+
+    @property
+    def condition(self) -> str:
+        """One word for people: the role of a node that answers, else what is known instead."""
+        if self.state is not ProcessState.UP:
+            return str(self.state.value)
+        return self.role if self.answers else "no answer"
+
+
+def secure_channel(address: str, ca_pem: bytes) -> grpc.aio.Channel:
+    """A TLS channel of its own to one node, which is given up and tried again quickly."""
+    return grpc.aio.secure_channel(
+        address, grpc.ssl_channel_credentials(root_certificates=ca_pem), options=_CHANNEL_OPTIONS
+    )
+
+
+class StatusReader:
+    """Asks every node at once, over one lasting connection each."""
+
+    def __init__(self, layout: Layout, processes: Processes) -> None:
+        self._layout = layout
+        self._processes = processes
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def __aenter__(self) -> Self:
+        ca_pem = self._layout.ca_file.read_bytes()
+        self._channels = {node.name: secure_channel(node.client_address, ca_pem) for node in self._layout.nodes}
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for channel in self._channels.values():
+            await channel.close()
+
+    async def read_all(self) -> list[NodeView]:
+        """One view per node, in order; never raises for a node that is away."""
+        return list(await asyncio.gather(*(self.read(name) for name in self._layout.names)))
+
+    async def read(self, name: str) -> NodeView:
+        """One node's view."""
+        node, state = self._layout.node(name), self._processes.state(name)
+        process = self._processes.find(name)
+        pid = process.pid if process is not None else 0
+        away = NodeView(name, node.client_address, state, pid=pid)
+        if state is not ProcessState.UP:
+            return away
+        reply = await self.ask(name)
+        if reply is None:
+            return away
+        return NodeView(
+            name=name,
+            address=node.client_address,
+            state=state,
+            answers=True,
+            role=reply.role,
+            term=reply.term,
+            commit_index=reply.commit_index,
+            applied_index=reply.applied_index,
+            connected_clients=reply.connected_clients,
+            messages_per_second=reply.messages_per_second,
+            messages_total=reply.messages_total,
+            leader=reply.leader,
+            serving=reply.serving,
+            pid=pid,
+            uptime_s=reply.uptime_s,
+            state_hash=reply.state_hash.hex(),
+        )
+
+    async def ask(self, name: str, timeout_s: float = ANSWER_TIMEOUT_S) -> admin_pb2.GetStatusResponse | None:
+        """The node's own answer, or None within `timeout_s`."""
+        stub = admin_pb2_grpc.AdminStub(self._channels[name])
+        try:
+            return await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            return None
