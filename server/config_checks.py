@@ -53,11 +53,14 @@ def _heartbeat_is_whole_ticks(settings: Settings, _: Mapping[str, str]) -> Itera
         yield Finding("heartbeat_ms", f"must be a multiple of tick_ms, which is {settings.tick_ms}")
 
 
-@_looks_at("heartbeat_ms", "election_timeout_min_ms")
+@_looks_at("tick_ms", "heartbeat_ms", "election_timeout_min_ms")
 def _heartbeats_outpace_elections(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     heartbeat, least = settings.heartbeat_ms, settings.election_timeout_min_ms
-    if least <= heartbeat:
-        yield Finding("election_timeout_min_ms", f"must be more than heartbeat_ms, which is {heartbeat}")
+    if least < heartbeat + settings.tick_ms:
+        yield Finding(
+            "election_timeout_min_ms",
+            f"must be more than heartbeat_ms, which is {heartbeat}, by at least a tick of {settings.tick_ms}",
+        )
     elif least < 3 * heartbeat:
         yield Finding(
             "election_timeout_min_ms",

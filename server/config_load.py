@@ -131,8 +131,9 @@ def _read(setting: Setting, given: _Given, values: dict[str, Any], problems: lis
         text = f"it {error}; give {kind.allowed}"
         problems.append(Problem(setting.name, given.origin, _shorten(raw), text))
         return
-    if isinstance(value, Path) and given.folder is not None:
-        value = given.folder / value
+    if isinstance(value, Path):
+        # Absolute, so that it means the same whatever folder a later command is run in.
+        value = (value if given.folder is None else given.folder / value).absolute()
     values[setting.name] = value
 
 
@@ -174,7 +175,7 @@ def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
             hint = _did_you_mean(key, SETTINGS)
             if isinstance(raw, dict) and not hint:
                 hint = "; settings stand at the top of the file, in no table (only [peers] is one)"
-            problems.append(Problem(key, f"{path}: {key}", _shorten(raw), f"there is no such setting{hint}"))
+            problems.append(Problem(key, f"{path}: {key}", "", f"there is no such setting{hint}"))
     return given
 
 

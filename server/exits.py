@@ -25,7 +25,7 @@ EXIT_CODE_MEANINGS = {
     ExitCode.USAGE: "a flag, an environment variable or the settings file is wrong; nothing was started",
     ExitCode.STORAGE: "the data directory is damaged, foreign, in use or cannot be written",
     ExitCode.ADDRESS: "an address cannot be listened on: in use, not of this machine, or a reserved port",
-    ExitCode.CERTIFICATE: "a certificate or key is missing, expired, of another node or not signed by the CA",
+    ExitCode.CERTIFICATE: "a certificate or key cannot be used or made: expired, of another node, not signed by the CA",
 }
 
 

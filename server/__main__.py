@@ -1,0 +1,5 @@
+"""`python -m server` is `parleyd`."""
+
+from server.cli import main
+
+main()
