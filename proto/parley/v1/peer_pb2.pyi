@@ -90,6 +90,8 @@ class _ForwardStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ForwardS
     """not proposed"""
     FORWARD_STATUS_OUTCOME_UNKNOWN: _ForwardStatus.ValueType  # 4
     """proposed; the entry may or may not survive"""
+    FORWARD_STATUS_LOST: _ForwardStatus.ValueType  # 5
+    """proposed and overwritten: certainly not applied"""
 
 class ForwardStatus(_ForwardStatus, metaclass=_ForwardStatusEnumTypeWrapper): ...
 
@@ -101,6 +103,8 @@ FORWARD_STATUS_OVERLOADED: ForwardStatus.ValueType  # 3
 """not proposed"""
 FORWARD_STATUS_OUTCOME_UNKNOWN: ForwardStatus.ValueType  # 4
 """proposed; the entry may or may not survive"""
+FORWARD_STATUS_LOST: ForwardStatus.ValueType  # 5
+"""proposed and overwritten: certainly not applied"""
 
 @typing.final
 class Founder(message.Message):
@@ -414,29 +418,23 @@ class ForwardRequest(message.Message):
 
     REQUEST_ID_FIELD_NUMBER: builtins.int
     COMMANDS_FIELD_NUMBER: builtins.int
-    READ_FENCE_FIELD_NUMBER: builtins.int
     request_id: builtins.int
     """unique on this stream"""
-    read_fence: builtins.bool
-    """in: give me an index that every committed write is at or below"""
     @builtins.property
-    def commands(self) -> state_pb2.CommandBatch:
-        """in: the commands that arrived together"""
+    def commands(self) -> containers.RepeatedCompositeFieldContainer[state_pb2.Command]:
+        """those that arrived together; all of them or none enter the log"""
 
     def __init__(
         self,
         *,
         request_id: builtins.int = ...,
-        commands: state_pb2.CommandBatch | None = ...,
-        read_fence: builtins.bool = ...,
+        commands: abc.Iterable[state_pb2.Command] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["commands", b"commands", "read_fence", b"read_fence", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["commands", b"commands", "read_fence", b"read_fence", "request_id", b"request_id", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["commands", b"commands", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = typing.Literal["commands", "read_fence"]  # noqa: Y015
-    _WhichOneofArgType_what: _TypeAlias = typing.Literal["what", b"what"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class ForwardReply(message.Message):
@@ -450,7 +448,7 @@ class ForwardReply(message.Message):
     request_id: builtins.int
     status: ForwardStatus.ValueType
     index: builtins.int
-    """where the batch was applied, or the read fence"""
+    """where the commands were applied"""
     leader: builtins.str
     """NOT_LEADER: who may be"""
     @builtins.property

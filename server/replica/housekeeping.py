@@ -1,0 +1,189 @@
+"""Keeps the log short and snapshots at hand.
+
+The log is cut by count and by bytes: when it holds more than what is to be retained for lagging nodes, everything
+older is dropped, but never beyond what a checkpoint has made durable in the state machine's own file, because the log
+is what replays the rest. A follower that needs older entries gets a snapshot, made only then: the state file is itself
+the latest snapshot, so none has to be kept ready. The last one made stays on disk until the next replaces it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import apsw
+import structlog
+
+from proto.parley.v1 import peer_pb2 as pb
+from server.machine.machine import StateMachine
+from server.machine.queries import position
+from server.raft.events import Compact, SnapshotAvailable
+from server.raft.invariant import PeerProtocolError
+from server.raft.messages import Message
+from server.raft.types import Entry, Index, SnapshotMeta, Term
+from server.storage.data_directory import DataDirectory
+from server.storage.errors import SnapshotTransferError
+from server.storage.snapshots import SnapshotFile, SnapshotReceiver, install, read_chunks, write_snapshot
+from server.transport.codec import decode_membership, encode_message
+
+MAX_SNAPSHOT_BYTES = 1 << 40
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """How much of the applied log is kept for nodes that lag."""
+
+    retain_entries: int
+    retain_bytes: int
+    snapshot_chunk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    index: Index
+    term: Term
+    size_bytes: int
+
+
+class Housekeeping:
+    """What one node keeps of its log and of snapshots. Methods that touch files say on which thread."""
+
+    def __init__(self, data: DataDirectory, bounds: LogBounds, kept: Sequence[Entry]) -> None:
+        """`kept`: the entries already applied and still in the log at the start."""
+        self._data = data
+        self._bounds = bounds
+        self._kept: deque[_Kept] = deque()
+        self._kept_bytes = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._making = asyncio.Lock()
+        self._made: SnapshotFile | None = None
+        self._received: dict[tuple[Index, Term], Path] = {}
+        self._logger = structlog.get_logger("housekeeping")
+        self.applied(kept)
+
+    # ---- the log
+
+    @property
+    def log_is_long(self) -> bool:
+        """More is kept than needed, by enough that cutting is worth a checkpoint."""
+        return (
+            len(self._kept) > self._bounds.retain_entries * 3 // 2
+            or self._kept_bytes > self._bounds.retain_bytes * 3 // 2
+        )
+
+    def applied(self, entries: Sequence[Entry]) -> None:
+        """Count entries that are now applied and still in the log."""
+        for entry in entries:
+            self._kept.append(_Kept(entry.index, entry.term, len(entry.data)))
+            self._kept_bytes += len(entry.data)
+
+    def plan_cut(self, durable_index: int) -> tuple[Index, Term] | None:
+        """The last entry that may go: older than what is retained, and durable in the state; None to cut nothing."""
+        count, size = len(self._kept), self._kept_bytes
+        cut: _Kept | None = None
+        for kept in self._kept:
+            if count <= self._bounds.retain_entries and size <= self._bounds.retain_bytes:
+                break
+            if kept.index > durable_index:
+                break
+            cut = kept
+            count -= 1
+            size -= kept.size_bytes
+        return None if cut is None else (cut.index, cut.term)
+
+    def cut(self, index: Index) -> Compact:
+        """Entries up to `index` are gone from disk; returns what the core must be told."""
+        while self._kept and self._kept[0].index <= index:
+            self._kept_bytes -= self._kept.popleft().size_bytes
+        return Compact(index)
+
+    # ---- snapshots to send
+
+    async def offer_snapshot(self, first_index: Index) -> SnapshotAvailable:
+        """A snapshot that reaches at least to the log's first entry: the last one made, or a new one."""
+        async with self._making:
+            if self._made is None or self._made.meta.index < first_index - 1:
+                made = await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
+                self._logger.info("snapshot made", index=made.meta.index, bytes=made.total_bytes)
+                previous, self._made = self._made, made
+                if previous is not None and previous.path != made.path:
+                    previous.remove()  # a transfer that still reads it keeps its open file
+            return SnapshotAvailable(self._made.meta)
+
+    def _make(self) -> SnapshotFile:
+        temporary_name = self._data.snapshots / "state-latest.sqlite"
+        previous = self._made
+        if previous is not None:
+            temporary_name = self._data.snapshots / f"state-after-{previous.meta.index}.sqlite"
+        return write_snapshot(self._data.state_db, temporary_name, _describe)
+
+    async def chunks(self, message: Message) -> AsyncIterator[pb.SnapshotChunk]:
+        """The transfer that `message` announces; raises OSError when that snapshot is gone."""
+        made = self._made
+        if made is None or message.snapshot is None or made.meta.index != message.snapshot.index:
+            raise FileNotFoundError("the snapshot was replaced before it was sent; the next attempt sends the new one")
+        yield pb.SnapshotChunk(
+            header=pb.SnapshotHeader(message=encode_message(message), total_bytes=made.total_bytes, sha256=made.sha256)
+        )
+        chunks = read_chunks(made.path, self._bounds.snapshot_chunk_bytes)
+        loop = asyncio.get_running_loop()
+        while (chunk := await loop.run_in_executor(self._thread, partial(next, chunks, b""))) != b"":
+            yield pb.SnapshotChunk(data=chunk)
+
+    # ---- snapshots received
+
+    async def receive(self, header: pb.SnapshotHeader, meta: SnapshotMeta, data: AsyncIterator[bytes]) -> None:
+        """Store an incoming snapshot, verified and durable, for `install_received`.
+
+        Raises PeerProtocolError when it is damaged, too large or does not fit.
+        """
+        if len(header.sha256) != hashlib.sha256().digest_size or header.total_bytes > MAX_SNAPSHOT_BYTES:
+            raise PeerProtocolError("the snapshot header makes no sense")
+        loop = asyncio.get_running_loop()
+        try:
+            receiver = await loop.run_in_executor(
+                self._thread, SnapshotReceiver, self._data.snapshots, header.total_bytes, header.sha256
+            )
+            try:
+                async for chunk in data:
+                    await loop.run_in_executor(self._thread, receiver.write, chunk)
+                path = await loop.run_in_executor(self._thread, receiver.finish)
+            except BaseException:
+                await asyncio.shield(loop.run_in_executor(self._thread, receiver.abort))
+                raise
+        except SnapshotTransferError as error:
+            raise PeerProtocolError(str(error)) from error
+        self.forget_received()
+        self._received[(meta.index, meta.term)] = path
+
+    def forget_received(self) -> None:
+        """Remove snapshots that were received and not wanted by the core after all."""
+        for path in self._received.values():
+            path.unlink(missing_ok=True)
+        self._received.clear()
+
+    def install_received(self, meta: SnapshotMeta) -> StateMachine:
+        """Put the received snapshot in the place of the state and open it; the old one must be closed. Any thread."""
+        path = self._received.pop((meta.index, meta.term))
+        install(path, self._data.state_db)
+        return StateMachine.open(self._data.state_db)
+
+    def installed(self) -> None:
+        """The log was replaced with the state: nothing of it is kept any more."""
+        self._kept.clear()
+        self._kept_bytes = 0
+
+    def close(self) -> None:
+        """Wait for file work under way."""
+        self._thread.shutdown()
+
+
+def _describe(connection: apsw.Connection) -> SnapshotMeta:
+    index, term, membership = position(connection)
+    return SnapshotMeta(Index(index), Term(term), decode_membership(membership))

@@ -1,0 +1,507 @@
+"""The asyncio shell around the driver: the one task that owns Raft, its threads, its clock and its callers.
+
+Everything that touches the core goes through one inbox and is carried out by `Replica.run`: messages from peers,
+ticks, proposals, completions of the log thread and of the apply thread. All that has gathered is stepped first and
+carried out then, so under load one fsync, one message and one transaction serve many callers.
+
+A storage failure ends `run` with that error: the node stops at once and never tries the write again, because after a
+failed fsync nobody knows what the disk holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, TypeVar
+
+import structlog
+
+from proto.parley.v1 import state_pb2
+from server.machine.machine import ApplyOutcome, StateMachine
+from server.machine.records import CommittedEntry, Effect
+from server.raft.events import (
+    Campaign,
+    Event,
+    ForgetLeader,
+    ReadIndex,
+    Receive,
+    SnapshotStatus,
+    Tick,
+    TransferLeader,
+    Unreachable,
+)
+from server.raft.invariant import PeerProtocolError
+from server.raft.messages import Message
+from server.raft.raft import Raft
+from server.raft.types import NO_NODE, ConfState, Entry, Index, NodeId, Role, SnapshotMeta
+from server.raft.update import Persist, ReadReady, RoleChange
+from server.replica.driver import Driver
+from server.replica.errors import NotLeaderError, OutcomeUnknownError, OverloadedError, UnavailableError
+from server.replica.housekeeping import Housekeeping
+from server.replica.proposals import AppliedCommands, Proposal, ProposalTable
+from server.replica.readers import StateReaders
+from server.storage.raft_log import RaftLog
+from server.transport.codec import encode_membership
+
+T = TypeVar("T")
+
+RECONNECT_CAMPAIGN_MS = (5, 60)
+MAX_CATCH_UP_TICKS = 3
+
+
+class Outbound(Protocol):
+    """Where messages for other nodes go; queues are bounded and may drop."""
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Queue each message for its receiver."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaTiming:
+    """`tick_ms` is the unit of the core's clock; a write longer than `disk_stall_ms` costs the leader its office."""
+
+    tick_ms: float
+    fence_retry_ms: float
+    disk_stall_ms: float = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of what one replica holds in memory."""
+
+    max_entry_bytes: int = 512 * 1024
+    max_waiting_proposals: int = 16_384
+
+
+class Replica:
+    """One node's part in the replicated log and state."""
+
+    def __init__(
+        self,
+        raft: Raft,
+        log: RaftLog,
+        machine: StateMachine,
+        readers: StateReaders,
+        outbound: Outbound,
+        housekeeping: Housekeeping,
+        timing: ReplicaTiming,
+        limits: Limits,
+        on_effects: Callable[[Sequence[Effect]], None],
+    ) -> None:
+        self._driver = Driver(raft, self)
+        self._log = log
+        self._machine = machine
+        self.readers = readers
+        self._outbound = outbound
+        self._housekeeping = housekeeping
+        self._timing = timing
+        self._limits = limits
+        self._on_effects = on_effects
+        self._proposals = ProposalTable(limits.max_entry_bytes)
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._wake = asyncio.Event()
+        self._log_thread = ThreadPoolExecutor(1, thread_name_prefix="raft-log")
+        self._apply_thread = ThreadPoolExecutor(1, thread_name_prefix="apply")
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stopping = False
+        self._role = RoleChange(Role.FOLLOWER, raft.status().term, NO_NODE)
+        self._role_changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._applied_waiters: list[tuple[Index, asyncio.Future[None]]] = []
+        self._fences_gathered: list[asyncio.Future[Index]] = []
+        self._fences: dict[bytes, list[asyncio.Future[Index]]] = {}
+        self._fence_number = 0
+        self._write_started_at: float | None = None
+        self._maintenance = asyncio.Lock()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._logger = structlog.get_logger("replica")
+
+    # ---- what others see
+
+    @property
+    def raft(self) -> Raft:
+        """The core, for reading its status."""
+        return self._driver.raft
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node's Raft id."""
+        return self._driver.raft.status().id
+
+    @property
+    def role(self) -> RoleChange:
+        """Role, term and leader as of the last step."""
+        return self._role
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads, as far as it knows."""
+        return self._role.role is Role.LEADER
+
+    @property
+    def machine(self) -> StateMachine:
+        """The applied state; only its cheap properties may be read here."""
+        return self._machine
+
+    @property
+    def serving(self) -> bool:
+        """A leader is known, and this node's own disk keeps up. A leader without a majority steps down by itself."""
+        return self._role.leader != NO_NODE and not self._disk_stalled() and not self._stopping
+
+    def next_role_change(self) -> asyncio.Future[None]:
+        """Done at the next change of role, term or leader; shared by all who wait, so never to be cancelled."""
+        return self._role_changed
+
+    async def role_change(self) -> None:
+        """Wait for the next change of role, term or leader."""
+        await asyncio.shield(self._role_changed)
+
+    # ---- what others ask for
+
+    def receive(self, message: Message) -> None:
+        """A message came from another node."""
+        self._enqueue(partial(self._receive, message))
+
+    def _receive(self, message: Message) -> None:
+        try:
+            self._driver.step(Receive(message))
+        except PeerProtocolError as error:
+            self._logger.error("message dropped: no correct node sends it", peer=message.sender, error=str(error))
+
+    def peer_lost(self, node: NodeId) -> None:
+        """The connection to `node` broke. If it led, forget it and ask for pre-votes soon instead of waiting a whole
+        election timeout; a live majority that still hears the leader refuses, so a mere network blip changes nothing.
+        """
+        if node == self._role.leader:
+            self.post(ForgetLeader())
+            delay_ms = random.uniform(*RECONNECT_CAMPAIGN_MS)  # noqa: S311 - spreads candidates, no secret
+            asyncio.get_running_loop().call_later(delay_ms / 1000, self._campaign_if_leaderless)
+
+    def peer_unreachable(self, node: NodeId) -> None:
+        """Messages to `node` were dropped."""
+        self.post(Unreachable(node))
+
+    def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
+        """A snapshot transfer to `node` ended."""
+        self.post(SnapshotStatus(node, ok))
+
+    def propose(self, commands: Sequence[state_pb2.Command]) -> asyncio.Future[AppliedCommands]:
+        """Put `commands` in the log, all in one entry.
+
+        The future fails with a ProposalError. Cancelling it does not take back what was proposed.
+        """
+        outcome: asyncio.Future[AppliedCommands] = asyncio.get_running_loop().create_future()
+        if self._stopping or not self.is_leader:
+            outcome.set_exception(NotLeaderError("this node does not lead"))
+        elif len(self._proposals.gathered) >= self._limits.max_waiting_proposals:
+            outcome.set_exception(OverloadedError("too many requests are waiting for the log"))
+        else:
+            size = sum(command.ByteSize() for command in commands)
+            self._proposals.gathered.append(Proposal(commands, outcome, size))
+            self._wake.set()
+        return outcome
+
+    async def read_fence(self) -> Index:
+        """An index such that state applied up to it has every write acknowledged before this call (thesis §6.4).
+
+        Asks again until answered: bound it with a timeout.
+        """
+        while True:
+            fence: asyncio.Future[Index] = asyncio.get_running_loop().create_future()
+            self._fences_gathered.append(fence)
+            self._wake.set()
+            with contextlib.suppress(TimeoutError, UnavailableError):
+                async with asyncio.timeout(self._timing.fence_retry_ms / 1000):
+                    return await fence
+            if self._role.leader == NO_NODE:
+                await self.role_change()
+
+    async def wait_applied(self, index: int) -> None:
+        """Wait until this node has applied `index`: bound it with a timeout."""
+        if index <= self._driver.applied_index:
+            return
+        applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._applied_waiters.append((Index(index), applied))
+        await applied
+
+    async def transfer_leadership(self) -> bool:
+        """Hand leadership to the follower that is furthest; False if there is none or it did not take over in time."""
+        target = self._best_follower()
+        if target is None:
+            return not self.is_leader
+        self.post(TransferLeader(target))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * self._timing.fence_retry_ms / 1000):
+                while self.is_leader:
+                    await self.role_change()
+        return not self.is_leader
+
+    def post(self, event: Event) -> None:
+        """Step `event` with whatever else has gathered."""
+        self._enqueue(partial(self._driver.step, event))
+
+    # ---- the loop
+
+    async def run(self) -> None:
+        """Drive the node until cancelled; ends with an error when its storage or an invariant fails."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._tick(), name="tick")
+            tasks.create_task(self._watch_failure(), name="storage failure")
+            try:
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    self._carry_out()
+            finally:
+                self._stopping = True
+                self._fail_waiters()
+
+    async def close(self) -> None:
+        """After `run`: finish what the threads have begun and close log and state."""
+        loop = asyncio.get_running_loop()
+        await self.readers.close()
+        await loop.run_in_executor(self._apply_thread, self._machine.close)
+        await loop.run_in_executor(self._log_thread, self._log.close)
+        self._apply_thread.shutdown()
+        self._log_thread.shutdown()
+
+    def _carry_out(self) -> None:
+        # Completions and messages enqueue more while they run; take what is there now and look again next time.
+        for _ in range(len(self._inbox)):
+            self._inbox.popleft()()
+        # While a write is under way, a proposal could only wait for the next one: gather until it is done.
+        if self._proposals.gathered and not self._driver.is_writing:
+            self._propose_gathered()
+        if self._fences_gathered:
+            self._ask_fence()
+        self._driver.pump()
+        if self._inbox:
+            self._wake.set()
+
+    def _propose_gathered(self) -> None:
+        for payload, proposals in self._proposals.take_entries(time.time_ns() // 1_000_000):
+            answer = self._driver.propose([payload])
+            if answer.reason:
+                for proposal in proposals:
+                    proposal.fail(_refusal(answer.reason))
+            else:
+                self._proposals.proposed(answer.first_index, answer.term, proposals)
+
+    def _ask_fence(self) -> None:
+        for context in [c for c, waiting in self._fences.items() if all(fence.done() for fence in waiting)]:
+            del self._fences[context]
+        self._fence_number += 1
+        context = self.node_id.to_bytes(8, "big") + self._fence_number.to_bytes(8, "big")
+        self._fences[context], self._fences_gathered = self._fences_gathered, []
+        self._driver.step(ReadIndex(context))
+
+    async def _tick(self) -> None:
+        """Tick by the monotonic clock. After a pause of the whole process only a few ticks are made up for: what the
+        others said meanwhile is waiting in the sockets and must be heard before an election is due.
+        """
+        loop = asyncio.get_running_loop()
+        period = self._timing.tick_ms / 1000
+        due = loop.time() + period
+        while True:
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            missed = int((loop.time() - due) / period) + 1
+            due = loop.time() + period if missed > MAX_CATCH_UP_TICKS else due + missed * period
+            for _ in range(min(missed, MAX_CATCH_UP_TICKS)):
+                self.post(Tick())
+            if self.is_leader and self._disk_stalled():
+                self._give_up_office()
+
+    def _give_up_office(self) -> None:
+        """A leader whose disk hangs keeps everyone waiting: let a follower with a working disk take over."""
+        target = self._best_follower()
+        if target is not None:
+            self._logger.warning("disk stalled, handing leadership over", target=target)
+            self.post(TransferLeader(target))
+
+    def _disk_stalled(self) -> bool:
+        started = self._write_started_at
+        return started is not None and (time.monotonic() - started) * 1000 > self._timing.disk_stall_ms
+
+    def _best_follower(self) -> NodeId | None:
+        status = self.raft.status()
+        if status.role is not Role.LEADER:
+            return None
+        voters = set(status.conf_state.voters)
+        candidates = [
+            (progress.match, node)
+            for node, progress in status.progress.items()
+            if node != status.id and node in voters and progress.recent_active
+        ]
+        return max(candidates)[1] if candidates else None
+
+    def _campaign_if_leaderless(self) -> None:
+        if self._role.leader == NO_NODE and not self._stopping:
+            self.post(Campaign())
+
+    # ---- ports of the driver
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Queue messages for other nodes."""
+        self._outbound.send(messages)
+
+    def start_write(self, writes: Sequence[Persist]) -> None:
+        """Write on the log thread."""
+        self._write_started_at = time.monotonic()
+        self._on_thread(self._log_thread, partial(self._log.append, writes), self._write_done)
+
+    def _write_done(self, _: None) -> None:
+        self._write_started_at = None
+        self._driver.written()
+
+    def start_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> None:
+        """Apply on the apply thread."""
+        membership = None if conf_state is None else encode_membership(conf_state)
+        committed = [
+            CommittedEntry(entry.index, entry.term, entry.data if membership is None else b"", membership)
+            for entry in entries
+        ]
+        self._on_thread(self._apply_thread, lambda: self._machine.apply(committed), partial(self._apply_done, entries))
+
+    def _apply_done(self, entries: Sequence[Entry], outcome: ApplyOutcome) -> None:
+        for entry, results in zip(entries, outcome.results, strict=True):
+            self._proposals.applied(entry.index, entry.term, results)
+        self._driver.applied()
+        self._housekeeping.applied(entries)
+        self._on_effects(outcome.effects)
+        self._wake_applied_waiters()
+        if self._housekeeping.log_is_long:
+            self._start_task(self._cut_log())
+
+    def start_install(self, snapshot: SnapshotMeta, write: Persist) -> None:
+        """Replace state and log by a received snapshot."""
+        self._start_task(self._install(snapshot, write))
+
+    async def _install(self, snapshot: SnapshotMeta, write: Persist) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._maintenance, self.readers.paused():
+            await loop.run_in_executor(self._apply_thread, self._machine.close)
+            # State first, log second: on a restart in between, state ahead of the log is recognised and completed.
+            self._machine = await loop.run_in_executor(
+                self._apply_thread, self._housekeeping.install_received, snapshot
+            )
+            await loop.run_in_executor(self._log_thread, self._log.append, [write])
+        self._logger.info("snapshot installed", index=snapshot.index, term=snapshot.term)
+        self._enqueue(partial(self._installed, snapshot))
+
+    def _installed(self, snapshot: SnapshotMeta) -> None:
+        self._proposals.skipped_to(snapshot.index)
+        self._housekeeping.installed()
+        self._driver.installed()
+        self._wake_applied_waiters()
+
+    def role_changed(self, change: RoleChange) -> None:
+        """Tell who waits for a leader; callers of a deposed leader learn their outcome when their index is applied."""
+        self._role = change
+        self._logger.info("role", role=change.role.value, term=change.term, leader=change.leader)
+        changed, self._role_changed = self._role_changed, asyncio.get_running_loop().create_future()
+        changed.set_result(None)
+
+    def reads_ready(self, reads: Sequence[ReadReady], dropped: Sequence[bytes]) -> None:
+        """Answer read fences, or let them be asked again."""
+        for read in reads:
+            for fence in self._fences.pop(read.context, ()):
+                if not fence.done():
+                    fence.set_result(read.index)
+        for context in dropped:
+            for fence in self._fences.pop(context, ()):
+                if not fence.done():
+                    fence.set_exception(UnavailableError("the leader changed while a read was under way"))
+
+    def snapshot_needed(self, nodes: Sequence[NodeId]) -> None:
+        """Make a snapshot, unless one is being made."""
+        self._logger.info("a follower needs a snapshot", nodes=list(nodes))
+        self._start_task(self._offer_snapshot())
+
+    async def _offer_snapshot(self) -> None:
+        self.post(await self._housekeeping.offer_snapshot(self.raft.status().first_index))
+
+    async def _cut_log(self) -> None:
+        loop = asyncio.get_running_loop()
+        async with self._maintenance:
+            if not self._housekeeping.log_is_long:
+                return
+            durable = await loop.run_in_executor(self._apply_thread, self._machine.checkpoint)
+            cut = self._housekeeping.plan_cut(durable)
+            if cut is None:
+                return
+            # The membership kept with the log is only for a reader of the file; a start takes the state machine's.
+            meta = SnapshotMeta(*cut, self.raft.conf_state)
+            await loop.run_in_executor(self._log_thread, self._log.compact, meta)
+            self.post(self._housekeeping.cut(meta.index))
+
+    # ---- threads, tasks, failure
+
+    def _enqueue(self, action: Callable[[], None]) -> None:
+        self._inbox.append(action)
+        self._wake.set()
+
+    def _on_thread(self, thread: ThreadPoolExecutor, work: Callable[[], T], done: Callable[[T], None]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def finish(result: T | None, error: BaseException | None) -> None:
+            if error is not None:
+                self._fail(error)
+            else:
+                self._enqueue(partial(done, result))  # type: ignore[arg-type]
+
+        def run() -> None:
+            result, error = None, None
+            try:
+                result = work()
+            except BaseException as caught:
+                error = caught
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
+                loop.call_soon_threadsafe(finish, result, error)
+
+        thread.submit(run)
+
+    def _start_task(self, work: object) -> None:
+        assert self._tasks is not None
+        self._tasks.create_task(work)  # type: ignore[arg-type]
+
+    def _fail(self, error: BaseException) -> None:
+        if not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def _watch_failure(self) -> None:
+        await self._failure
+
+    def _fail_waiters(self) -> None:
+        self._proposals.fail_all(lambda: OutcomeUnknownError("the node stopped before the outcome was known"))
+        for _, applied in self._applied_waiters:
+            applied.cancel()
+        for fences in (*self._fences.values(), self._fences_gathered):
+            for fence in fences:
+                fence.cancel()
+
+    def _wake_applied_waiters(self) -> None:
+        if not self._applied_waiters:
+            return
+        reached = self._driver.applied_index
+        waiting = []
+        for index, applied in self._applied_waiters:
+            if applied.done():
+                continue
+            if index <= reached:
+                applied.set_result(None)
+            else:
+                waiting.append((index, applied))
+        self._applied_waiters = waiting
+
+
+def _refusal(reason: str) -> NotLeaderError | OverloadedError:
+    if reason == "overloaded":
+        return OverloadedError("too many entries wait for a majority")
+    return NotLeaderError(f"not proposed: {reason}")

@@ -1,0 +1,100 @@
+"""The wire keeps every field, and bytes that no correct node sends are refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proto.parley.v1 import peer_pb2 as pb
+from server.raft.invariant import PeerProtocolError
+from server.raft.messages import Message, MessageType
+from server.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
+from server.transport.codec import (
+    decode_membership,
+    decode_message,
+    encode_membership,
+    encode_message,
+)
+
+NUMBERS = st.integers(0, 2**63 - 1)
+NODE_IDS = st.builds(NodeId, NUMBERS)
+ID_TUPLES = st.lists(NODE_IDS, max_size=4).map(tuple)
+CONF_STATES = st.builds(
+    ConfState,
+    voters=ID_TUPLES,
+    learners=ID_TUPLES,
+    voters_outgoing=ID_TUPLES,
+    learners_next=ID_TUPLES,
+    auto_leave=st.booleans(),
+)
+SNAPSHOTS = st.builds(
+    SnapshotMeta, index=st.builds(Index, NUMBERS), term=st.builds(Term, NUMBERS), conf_state=CONF_STATES
+)
+
+
+@st.composite
+def entry_runs(draw: st.DrawFn) -> tuple[Entry, ...]:
+    first = draw(st.integers(1, 1000))
+    steps = draw(st.lists(st.integers(0, 2), max_size=5))
+    term, entries = 1, []
+    for offset, step in enumerate(steps):
+        term += step
+        entries.append(
+            Entry(Term(term), Index(first + offset), draw(st.sampled_from(EntryType)), draw(st.binary(max_size=20)))
+        )
+    return tuple(entries)
+
+
+MESSAGES = st.builds(
+    Message,
+    type=st.sampled_from(MessageType),
+    sender=NODE_IDS,
+    to=NODE_IDS,
+    term=st.builds(Term, NUMBERS),
+    log_term=st.builds(Term, NUMBERS),
+    index=st.builds(Index, NUMBERS),
+    commit=st.builds(Index, NUMBERS),
+    vote=NODE_IDS,
+    reject=st.booleans(),
+    reject_hint=st.builds(Index, NUMBERS),
+    context=st.binary(max_size=20),
+    entries=entry_runs(),
+    snapshot=st.none() | SNAPSHOTS,
+)
+
+
+@given(MESSAGES)
+def test_a_message_survives_the_wire(message: Message) -> None:
+    data = encode_message(message).SerializeToString()
+    assert decode_message(pb.RaftMessage.FromString(data)) == message
+
+
+@given(CONF_STATES)
+def test_a_membership_survives_as_bytes(conf_state: ConfState) -> None:
+    assert decode_membership(encode_membership(conf_state)) == conf_state
+
+
+def test_a_message_for_another_raft_group_is_refused() -> None:
+    encoded = pb.RaftMessage(type=pb.MESSAGE_TYPE_HEARTBEAT, group=1)
+    with pytest.raises(PeerProtocolError, match="group 1"):
+        decode_message(encoded)
+
+
+def test_an_unknown_message_type_is_refused() -> None:
+    with pytest.raises(PeerProtocolError, match="unknown message type"):
+        decode_message(pb.RaftMessage())
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [pb.Entry(term=1, index=5), pb.Entry(term=1, index=7)],
+        [pb.Entry(term=1, index=5), pb.Entry(term=1, index=5)],
+        [pb.Entry(term=2, index=5), pb.Entry(term=1, index=6)],
+    ],
+    ids=["gap", "twice", "term falls"],
+)
+def test_entries_out_of_sequence_are_refused(entries: list[pb.Entry]) -> None:
+    with pytest.raises(PeerProtocolError, match="out of sequence"):
+        decode_message(pb.RaftMessage(type=pb.MESSAGE_TYPE_APPEND, entries=entries))

@@ -1,0 +1,208 @@
+"""A cluster is founded once, by all its first members, and never without a directory that was lost.
+
+What can go wrong: a member is late; a crash between two founders' writes; a wiped directory comes back; two nodes are
+told different members; an address leads to the wrong node; a stranger lies about the founders.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+import pytest
+
+from proto.parley.v1 import peer_pb2 as pb
+from proto.parley.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
+from server.raft.messages import Message
+from server.raft.types import NodeId
+from server.storage.errors import IdentityError
+from server.storage.identity import Founder, Identity, new_identity
+from server.transport.channels import SERVER_OPTIONS, peer_channel
+from server.transport.founding import found_cluster, greeting_of
+from server.transport.service import PeerService
+
+
+@dataclass
+class FirstMember:
+    """One node before its Raft runs: an identity and a port that answers Greet."""
+
+    name: str
+    identity: Identity
+    address: str = ""
+    members: dict[str, str] | None = None
+
+    @property
+    def own(self) -> Founder:
+        return Founder(self.identity.node_id, self.name, self.address, f"client-of-{self.name}:1")
+
+    def greeting(self) -> pb.Greeting:
+        return greeting_of(self.identity, self.own, self.members or {})
+
+    async def found(self) -> Identity:
+        async with asyncio.timeout(10):
+            self.identity = await found_cluster(self.identity, self.own, self.members or {}, channel)
+        return self.identity
+
+
+def channel(_: str, address: str) -> grpc.aio.Channel:
+    return peer_channel(address, None)
+
+
+@asynccontextmanager
+async def listening(*members: FirstMember) -> AsyncIterator[None]:
+    servers = []
+    for member in members:
+        server = grpc.aio.server(options=SERVER_OPTIONS)
+        add_PeerServicer_to_server(PeerService(member.greeting, None), server)
+        member.address = member.address or f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        servers.append(server)
+        await server.start()
+    addresses = {member.name: member.address for member in members}
+    for member in members:
+        member.members = member.members or addresses
+    try:
+        yield
+    finally:
+        for server in servers:
+            await server.stop(grace=0)
+
+
+def three() -> list[FirstMember]:
+    return [FirstMember(name, new_identity(name)) for name in ("n1", "n2", "n3")]
+
+
+async def test_all_first_members_agree_on_one_cluster_whoever_is_first() -> None:
+    members = three()
+    async with listening(*members):
+        founded = await asyncio.gather(*(member.found() for member in members))
+    assert len({identity.cluster_id for identity in founded}) == 1
+    assert founded[0].founders == founded[1].founders == founded[2].founders
+    assert {founder.name for founder in founded[0].founders} == {"n1", "n2", "n3"}
+    assert {founder.client_address for founder in founded[0].founders} == {f"client-of-n{i}:1" for i in (1, 2, 3)}
+
+
+async def test_a_single_node_founds_a_cluster_of_its_own() -> None:
+    member = FirstMember("n1", new_identity("n1"), address="127.0.0.1:1", members={"n1": "127.0.0.1:1"})
+    assert (await member.found()).founded
+
+
+async def test_nobody_founds_a_cluster_while_a_first_member_is_missing() -> None:
+    members = three()
+    async with listening(*members):
+        members[0].members = {**(members[0].members or {}), "n4": "127.0.0.1:1"}
+        members[1].members = members[2].members = members[0].members
+        founding = [asyncio.ensure_future(member.found()) for member in members]
+        done, pending = await asyncio.wait(founding, timeout=0.5)
+        for each in founding:
+            each.cancel()
+        await asyncio.gather(*founding, return_exceptions=True)
+    assert not done
+    assert len(pending) == 3
+
+
+async def test_a_founder_that_crashed_before_writing_adopts_what_the_others_founded() -> None:
+    members = three()
+    async with listening(*members):
+        first = await members[0].found()
+        late = await members[2].found()
+    assert late.cluster_id == first.cluster_id
+
+
+async def test_a_wiped_directory_is_refused_by_a_cluster_that_exists() -> None:
+    members = three()
+    async with listening(*members):
+        await asyncio.gather(*(member.found() for member in members))
+        wiped = FirstMember("n2", new_identity("n2"), members[1].address, members[1].members)
+        with pytest.raises(IdentityError, match=r"does not know this data directory.*no message is lost"):
+            await wiped.found()
+
+
+async def test_members_that_were_told_different_members_say_so() -> None:
+    members = three()
+    async with listening(*members):
+        members[1].members = {"n1": members[0].address, "n2": members[1].address}
+        with pytest.raises(IdentityError, match="same peers setting"):
+            await members[0].found()
+
+
+async def test_an_address_that_leads_to_another_node_is_named() -> None:
+    members = three()
+    async with listening(*members):
+        wrong = dict(members[0].members or {})
+        wrong["n2"], wrong["n3"] = wrong["n3"], wrong["n2"]
+        members[0].members = wrong
+        with pytest.raises(IdentityError, match="says it is"):
+            await members[0].found()
+
+
+async def test_founders_that_do_not_make_up_the_cluster_id_are_not_believed() -> None:
+    members = three()
+    async with listening(*members):
+        founded = await members[0].found()
+        members[0].identity = Identity(founded.node_id, "n1", "f" * 32, founded.founders)
+        with pytest.raises(IdentityError, match="do not make up"):
+            await members[1].found()
+
+
+async def test_until_the_node_runs_its_peer_port_takes_no_raft_messages() -> None:
+    [member, *_] = members = three()
+    async with listening(*members):
+        connection = channel("n1", member.address)
+        stub = PeerStub(connection)
+        call = stub.Deliver(metadata=(("x-parley-cluster", "x"),))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call
+        await connection.close(grace=None)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+class NoHandler:
+    """Counts what gets through; nothing may."""
+
+    def __init__(self) -> None:
+        self.received = 0
+
+    def receive(self, message: Message) -> None:
+        self.received += 1
+
+    def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
+        raise AssertionError
+
+    async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        ((("x-parley-cluster", "other"), ("x-parley-from", "7"), ("x-parley-to", "1")), "belongs to cluster"),
+        ((("x-parley-cluster", "mine"), ("x-parley-from", "7"), ("x-parley-to", "2")), "another incarnation"),
+        ((("x-parley-cluster", "mine"), ("x-parley-from", "8"), ("x-parley-to", "1")), "not a member"),
+        ((("x-parley-cluster", "mine"), ("x-parley-from", "x"), ("x-parley-to", "1")), "not a member"),
+        ((), "belongs to cluster"),
+    ],
+    ids=["foreign cluster", "wiped receiver", "stranger", "no number", "says nothing"],
+)
+async def test_a_caller_that_is_not_who_it_should_be_is_refused_before_anything_is_read(
+    metadata: tuple[tuple[str, str], ...], why: str
+) -> None:
+    handler = NoHandler()
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    service = PeerService(pb.Greeting, None)
+    service.start_serving(handler, "mine", NodeId(1), {NodeId(7): "n7"})
+    add_PeerServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    connection = channel("", f"127.0.0.1:{port}")
+    stub = PeerStub(connection)
+    call = stub.Deliver(metadata=metadata)
+    with pytest.raises(grpc.aio.AioRpcError, match=why) as refused:
+        await call
+    await connection.close(grace=None)
+    await server.stop(grace=0)
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert handler.received == 0
