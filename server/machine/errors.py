@@ -1,0 +1,25 @@
+"""What stops a node's state machine. A command that is merely refused is a result, never one of these."""
+
+from __future__ import annotations
+
+
+class MachineError(Exception):
+    """The state machine cannot go on: stop the node."""
+
+
+class MachineDamagedError(MachineError):
+    """state.sqlite is not what was written, or not ours: do not start from it."""
+
+
+class MachineStorageError(MachineError):
+    """The disk failed under an apply; nothing is retried, the log has everything."""
+
+
+class MachineInvariantError(MachineError):
+    """The caller broke the contract of apply: a bug, nothing was applied."""
+
+
+def invariant(holds: bool, message: str) -> None:
+    """Raise unless `holds`; unlike assert it does not vanish under -O."""
+    if not holds:
+        raise MachineInvariantError(message)

@@ -1,0 +1,24 @@
+"""Bounds that every node applies alike: changing one changes the replicated state, so never within a version."""
+
+from __future__ import annotations
+
+# Results kept per device for retries: a device may have this many unanswered sends.
+MAX_SENDS_IN_FLIGHT = 1024
+# Nodes enforce their own, lower limit; this one only keeps a wrong node from harming all.
+MAX_BODY_BYTES = 1 << 20
+MAX_NAME_CHARS = 64
+MAX_LABEL_CHARS = 64
+MAX_ADDRESS_CHARS = 255
+MAX_HASH_BYTES = 255
+MAX_DEVICES_PER_ACCOUNT = 32
+# Rows of expired sessions removed with each new session.
+EXPIRED_SESSIONS_PER_STEP = 64
+TOKEN_DIGEST_BYTES = 32
+DEVICE_ID_BYTES = 16
+REQUEST_ID_BYTES = 16
+# Largest number SQLite stores; ids beyond it were never given out.
+MAX_ID = (1 << 63) - 1
+# A message id carries its Raft group above this many bits of counter; there is one group so far.
+GROUP = 0
+GROUP_SHIFT = 48
+FIRST_MESSAGE_ID = (GROUP << GROUP_SHIFT) + 1
