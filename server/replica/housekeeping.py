@@ -21,8 +21,9 @@ import apsw
 import structlog
 
 from proto.parley.v1 import peer_pb2 as pb
+from server.machine.errors import MachineDamagedError
 from server.machine.machine import StateMachine
-from server.machine.queries import position
+from server.machine.queries import position, verify_state_file
 from server.raft.events import Compact, SnapshotAvailable
 from server.raft.invariant import PeerProtocolError
 from server.raft.messages import Message
@@ -154,6 +155,7 @@ class Housekeeping:
                 async for chunk in data:
                     await loop.run_in_executor(self._thread, receiver.write, chunk)
                 path = await loop.run_in_executor(self._thread, receiver.finish)
+                await loop.run_in_executor(self._thread, _check_received, path, meta)
             except BaseException:
                 await asyncio.shield(loop.run_in_executor(self._thread, receiver.abort))
                 raise
@@ -182,6 +184,17 @@ class Housekeeping:
     def close(self) -> None:
         """Wait for file work under way."""
         self._thread.shutdown()
+
+
+def _check_received(path: Path, meta: SnapshotMeta) -> None:
+    """A file that is not the state it claims to be must not replace a good one."""
+    try:
+        index, term, _ = verify_state_file(path)
+        if (index, term) != (meta.index, meta.term):
+            raise PeerProtocolError(f"the snapshot covers entry {index} of term {term}, not what was announced")
+    except (PeerProtocolError, MachineDamagedError) as error:
+        path.unlink(missing_ok=True)
+        raise PeerProtocolError(str(error)) from error
 
 
 def _describe(connection: apsw.Connection) -> SnapshotMeta:
