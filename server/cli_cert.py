@@ -40,7 +40,7 @@ def ca(
     days: Annotated[int, typer.Option(help="How long it is valid.")] = CA_DAYS,
     force: _Force = False,
 ) -> None:
-    """Make the CA of a new cluster: ca.crt and ca.key."""
+    """Make the CA of a new cluster: ca.pem and ca.key."""
     with _certificate_errors():
         made = write_ca(out, days=days, force=force)
     typer.echo(f"{made.certificate}  give it to every node and every client")
@@ -54,11 +54,11 @@ def node(
     name: Annotated[str, typer.Argument(help="Name of the node, as in its settings.")],
     out: _Out,
     host: Annotated[list[str], typer.Option(help="DNS name or IP address clients reach the node at; repeat for each.")],
-    ca_dir: Annotated[Path | None, typer.Option("--ca", help="Folder with ca.crt and ca.key; default: --out.")] = None,
+    ca_dir: Annotated[Path | None, typer.Option("--ca", help="Folder with ca.pem and ca.key; default: --out.")] = None,
     days: Annotated[int, typer.Option(help="How long it is valid; never longer than the CA.")] = NODE_DAYS,
     force: _Force = False,
 ) -> None:
-    """Make the certificate of one node: NAME.crt and NAME.key, signed by the CA."""
+    """Make the certificate of one node: NAME.pem and NAME.key, signed by the CA."""
     with _certificate_errors():
         made = write_node(out, ca_dir or out, name, host, days=days, force=force)
     typer.echo(f"{made.certificate}  for {node_dns_name(name)}, {', '.join(host)}")

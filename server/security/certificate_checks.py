@@ -78,7 +78,7 @@ def _signer(
             continue
         if not _is_ca(candidate):
             raise CertificateError(
-                f"{ca_file} signed {cert_file} but is no CA certificate: give the ca.crt of the cluster"
+                f"{ca_file} signed {cert_file} but is no CA certificate: give the ca.pem of the cluster"
             )
         return candidate
     raise CertificateError(

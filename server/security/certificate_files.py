@@ -34,7 +34,7 @@ class WrittenPair:
 
 
 def write_ca(directory: Path, *, days: int = CA_DAYS, force: bool = False) -> WrittenPair:
-    """Make a CA in `directory`: ca.crt for every node and client, ca.key for nobody but who adds nodes."""
+    """Make a CA in `directory`: ca.pem for every node and client, ca.key for nobody but who adds nodes."""
     return _write_pair(directory, CA_NAME, make_ca(days=days), force)
 
 
@@ -47,7 +47,7 @@ def write_node(
     days: int = NODE_DAYS,
     force: bool = False,
 ) -> WrittenPair:
-    """Make NAME.crt and NAME.key in `directory`, signed by the CA in `ca_directory`."""
+    """Make NAME.pem and NAME.key in `directory`, signed by the CA in `ca_directory`."""
     if name == CA_NAME:
         raise CertificateError(f"a node cannot be named {CA_NAME}: its files would be taken for the CA's")
     certificate, key = load_ca(ca_directory)
@@ -94,7 +94,7 @@ def _read(path: Path) -> bytes:
 
 
 def _paths(directory: Path, stem: str) -> tuple[Path, Path]:
-    return directory / f"{stem}.crt", directory / f"{stem}.key"
+    return directory / f"{stem}.pem", directory / f"{stem}.key"
 
 
 def _write_pair(directory: Path, stem: str, issued: Issued, force: bool) -> WrittenPair:

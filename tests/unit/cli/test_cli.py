@@ -222,7 +222,7 @@ def test_a_node_starts_with_the_certificates_the_command_makes(
     started = node(0)
     assert parleyd("cert", "ca", "--out", tmp_path).exit_code == 0
     assert parleyd("cert", "node", "n1", "--host", "127.0.0.1", "--out", tmp_path).exit_code == 0
-    files = ["--ca-file", tmp_path / "ca.crt", "--cert-file", tmp_path / "n1.crt", "--key-file", tmp_path / "n1.key"]
+    files = ["--ca-file", tmp_path / "ca.pem", "--cert-file", tmp_path / "n1.pem", "--key-file", tmp_path / "n1.key"]
     result = parleyd("start", "--name", "n1", "--data-dir", tmp_path / "data", *files)
     assert result.exit_code == 0
     assert len(started) == 1
@@ -235,7 +235,7 @@ def test_a_node_with_the_certificate_of_another_does_not_start(
     started = node(0)
     parleyd("cert", "ca", "--out", tmp_path)
     parleyd("cert", "node", "n2", "--host", "127.0.0.1", "--out", tmp_path)
-    files = ["--ca-file", tmp_path / "ca.crt", "--cert-file", tmp_path / "n2.crt", "--key-file", tmp_path / "n2.key"]
+    files = ["--ca-file", tmp_path / "ca.pem", "--cert-file", tmp_path / "n2.pem", "--key-file", tmp_path / "n2.key"]
     result = parleyd("start", "--name", "n1", "--data-dir", tmp_path / "data", *files)
     assert result.exit_code == ExitCode.CERTIFICATE
     assert "is the certificate of node n2, but this node is n1" in result.stderr
@@ -248,7 +248,7 @@ def test_a_certificate_that_misses_the_advertised_host_is_warned_about(
     node(0)
     parleyd("cert", "ca", "--out", tmp_path)
     parleyd("cert", "node", "n1", "--host", "ward-a", "--out", tmp_path)
-    files = ["--ca-file", tmp_path / "ca.crt", "--cert-file", tmp_path / "n1.crt", "--key-file", tmp_path / "n1.key"]
+    files = ["--ca-file", tmp_path / "ca.pem", "--cert-file", tmp_path / "n1.pem", "--key-file", tmp_path / "n1.key"]
     result = parleyd("start", "--name", "n1", "--data-dir", tmp_path / "data", *files)
     (line,) = [json.loads(line) for line in result.stderr.splitlines()]
     assert "does not name 127.0.0.1" in line["detail"]
@@ -259,7 +259,7 @@ def test_a_certificate_that_misses_the_advertised_host_is_warned_about(
 
 def test_cert_says_what_each_file_is_for(tmp_path: Path) -> None:
     result = parleyd("cert", "ca", "--out", tmp_path)
-    assert f"{tmp_path}/ca.crt  give it to every node and every client" in result.stdout
+    assert f"{tmp_path}/ca.pem  give it to every node and every client" in result.stdout
     result = parleyd("cert", "node", "n1", "--host", "10.0.0.1", "--host", "ward-a", "--out", tmp_path)
     assert "for n1.node.parley, 10.0.0.1, ward-a" in result.stdout
 
@@ -268,7 +268,7 @@ def test_the_ca_may_be_kept_elsewhere(tmp_path: Path) -> None:
     parleyd("cert", "ca", "--out", tmp_path / "safe")
     result = parleyd("cert", "node", "n1", "--host", "a", "--out", tmp_path / "n1", "--ca", tmp_path / "safe")
     assert result.exit_code == 0
-    assert sorted(path.name for path in (tmp_path / "n1").iterdir()) == ["n1.crt", "n1.key"]
+    assert sorted(path.name for path in (tmp_path / "n1").iterdir()) == ["n1.key", "n1.pem"]
 
 
 def test_certificates_are_replaced_only_with_force(tmp_path: Path) -> None:
@@ -302,11 +302,11 @@ def test_a_certificate_that_cannot_be_made_says_why(arguments: list[str], text: 
 def test_show_tells_whose_certificate_it_is(tmp_path: Path) -> None:
     parleyd("cert", "ca", "--out", tmp_path)
     parleyd("cert", "node", "n1", "--host", "10.0.0.1", "--out", tmp_path)
-    shown = parleyd("cert", "show", tmp_path / "n1.crt").stdout
+    shown = parleyd("cert", "show", tmp_path / "n1.pem").stdout
     assert "node         n1\n" in shown
     assert "names        n1.node.parley, 10.0.0.1\n" in shown
-    assert "none: not a node certificate" in parleyd("cert", "show", tmp_path / "ca.crt").stdout
-    missing = parleyd("cert", "show", tmp_path / "nothing.crt")
+    assert "none: not a node certificate" in parleyd("cert", "show", tmp_path / "ca.pem").stdout
+    missing = parleyd("cert", "show", tmp_path / "nothing.pem")
     assert missing.exit_code == ExitCode.CERTIFICATE
     assert "No such file" in missing.stderr
 

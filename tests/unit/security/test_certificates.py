@@ -40,13 +40,13 @@ class Forge:
         key = serialization.load_pem_private_key(self.ca.key_pem, None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         self.key = key
-        (folder / "ca.crt").write_bytes(self.ca.certificate_pem)
+        (folder / "ca.pem").write_bytes(self.ca.certificate_pem)
 
     def issue(self, name: str = "n1", *hosts: str, days: int = 825) -> Issued:
         return issue_node_certificate(self.certificate, self.key, name, hosts or ["ward-a"], days=days, now=NOW)
 
     def put(self, issued: Issued) -> None:
-        (self.folder / "n1.crt").write_bytes(issued.certificate_pem)
+        (self.folder / "n1.pem").write_bytes(issued.certificate_pem)
         (self.folder / "n1.key").write_bytes(issued.key_pem)
 
     def sign(self, *extensions: x509.ExtensionType) -> Issued:
@@ -69,7 +69,7 @@ class Forge:
     def check(
         self, *, name: str = "n1", now: datetime.datetime = NOW, advertised: tuple[str, ...] = ()
     ) -> CertificateReport:
-        ca, certificate, key = (self.folder / file for file in ("ca.crt", "n1.crt", "n1.key"))
+        ca, certificate, key = (self.folder / file for file in ("ca.pem", "n1.pem", "n1.key"))
         return check_node_certificate(ca, certificate, key, name, advertised=advertised, now=now)
 
     def refusal(self, *, name: str = "n1", now: datetime.datetime = NOW) -> str:
@@ -156,7 +156,7 @@ def test_only_an_exact_name_stands_for_a_node(dns_name: str, node: str | None) -
 
 def test_an_expired_certificate_is_refused_with_the_day(forge: Forge) -> None:
     forge.put(forge.issue(days=10))
-    assert "n1.crt expired on 2026-06-11" in forge.refusal(now=NOW + 10 * DAY)
+    assert "n1.pem expired on 2026-06-11" in forge.refusal(now=NOW + 10 * DAY)
 
 
 def test_an_expired_ca_is_refused_with_the_day(tmp_path: Path) -> None:
@@ -174,13 +174,13 @@ def test_thirty_days_before_the_end_a_warning_comes(forge: Forge) -> None:
     forge.put(forge.issue(days=60))
     assert forge.check(now=NOW + 29 * DAY).warnings == ()
     (warning,) = forge.check(now=NOW + 31 * DAY).warnings
-    assert "n1.crt expires on 2026-07-31, in 29 days" in warning
+    assert "n1.pem expires on 2026-07-31, in 29 days" in warning
 
 
 def test_an_ageing_ca_is_warned_about_too(tmp_path: Path) -> None:
     forge = Forge(tmp_path, days=20)
     forge.put(forge.issue(days=20))
-    assert ["ca.crt" in warning for warning in forge.check().warnings] == [False, True]
+    assert ["ca.pem" in warning for warning in forge.check().warnings] == [False, True]
 
 
 def test_an_address_the_certificate_does_not_name_is_warned_about(forge: Forge) -> None:
@@ -198,7 +198,7 @@ def test_the_key_of_another_certificate_is_refused(forge: Forge) -> None:
 
 def test_a_certificate_of_a_foreign_ca_is_refused(forge: Forge) -> None:
     forge.put(forge.issue())
-    (forge.folder / "ca.crt").write_bytes(make_ca(now=NOW).certificate_pem)
+    (forge.folder / "ca.pem").write_bytes(make_ca(now=NOW).certificate_pem)
     assert "was not signed by" in forge.refusal()
 
 
@@ -212,7 +212,7 @@ def test_a_ca_made_anew_under_the_same_name_is_told_apart(forge: Forge) -> None:
 
 def test_a_bundle_of_old_and_new_ca_accepts_both(forge: Forge) -> None:
     forge.put(forge.issue())
-    (forge.folder / "ca.crt").write_bytes(make_ca(now=NOW).certificate_pem + forge.ca.certificate_pem)
+    (forge.folder / "ca.pem").write_bytes(make_ca(now=NOW).certificate_pem + forge.ca.certificate_pem)
     assert forge.check().warnings == ()
 
 
@@ -249,18 +249,18 @@ def test_a_node_cannot_sign_for_other_nodes(forge: Forge) -> None:
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     forge.put(issue_node_certificate(certificate, key, "n1", ["ward-a"], now=NOW))
     assert "was not signed by" in forge.refusal()
-    (forge.folder / "ca.crt").write_bytes(node.certificate_pem)
+    (forge.folder / "ca.pem").write_bytes(node.certificate_pem)
     assert "is no CA certificate" in forge.refusal()
 
 
 @pytest.mark.parametrize(
     ("file", "content", "expected"),
     [
-        ("ca.crt", None, "cannot be read: No such file"),
-        ("n1.crt", None, "cannot be read: No such file"),
+        ("ca.pem", None, "cannot be read: No such file"),
+        ("n1.pem", None, "cannot be read: No such file"),
         ("n1.key", None, "cannot be read: No such file"),
-        ("n1.crt", b"", "not a certificate in PEM form"),
-        ("n1.crt", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a certificate"),
+        ("n1.pem", b"", "not a certificate in PEM form"),
+        ("n1.pem", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "not a certificate"),
         ("n1.key", b"hello", "not a private key in PEM form"),
     ],
 )
@@ -297,10 +297,10 @@ def test_what_was_written_is_what_a_node_needs(tmp_path: Path) -> None:
     write_ca(tmp_path / "ca")
     made = write_node(tmp_path / "n1", tmp_path / "ca", "n1", ["ward-a"])
     report = check_node_certificate(
-        tmp_path / "ca" / "ca.crt", made.certificate, made.key, "n1", advertised=["ward-a:7600"]
+        tmp_path / "ca" / "ca.pem", made.certificate, made.key, "n1", advertised=["ward-a:7600"]
     )
     assert report.warnings == ()
-    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["ca.crt", "ca.key", "n1.crt", "n1.key"]
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["ca.key", "ca.pem", "n1.key", "n1.pem"]
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
@@ -319,12 +319,12 @@ def test_nothing_is_replaced_without_force(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match="add --force"):
         write_ca(tmp_path)
     assert (tmp_path / "ca.key").read_bytes() == first.key_pem
-    assert (tmp_path / "ca.crt").read_bytes() == first.certificate_pem
+    assert (tmp_path / "ca.pem").read_bytes() == first.certificate_pem
     second = write_ca(tmp_path, force=True).issued
     assert (tmp_path / "ca.key").read_bytes() == second.key_pem != first.key_pem
 
 
-@pytest.mark.parametrize("left", ["ca.key", "ca.crt"])
+@pytest.mark.parametrize("left", ["ca.key", "ca.pem"])
 def test_half_of_a_pair_is_reported_not_completed(tmp_path: Path, left: str) -> None:
     (tmp_path / left).write_text("precious")
     with pytest.raises(CertificateError, match=f"{left} exists without"):
@@ -350,7 +350,7 @@ def test_a_folder_without_hard_links_will_do(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "link", _no_links)
     write_ca(tmp_path)
     assert load_ca(tmp_path)[0].subject
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ca.crt", "ca.key"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ca.key", "ca.pem"]
 
 
 def _no_links(*_: object, **__: object) -> None:
@@ -384,6 +384,6 @@ def test_a_node_cannot_take_the_name_of_the_ca_files(tmp_path: Path) -> None:
 
 
 def test_certificates_are_loaded_with_all_names(certificates: Path) -> None:
-    (certificate,) = load_certificates(certificates / "ours" / "n1.crt")
+    (certificate,) = load_certificates(certificates / "ours" / "n1.pem")
     assert names_in(certificate) == ("n1.node.parley", "localhost", "127.0.0.1")
     assert isinstance(load_key(certificates / "ours" / "n1.key"), ec.EllipticCurvePrivateKey)

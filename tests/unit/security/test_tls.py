@@ -32,7 +32,7 @@ NOBODY = b"nobody"
 
 def settings_of(folder: Path, name: str, **changes: object) -> Settings:
     made = Settings(
-        name, folder, ca_file=folder / "ca.crt", cert_file=folder / f"{name}.crt", key_file=folder / f"{name}.key"
+        name, folder, ca_file=folder / "ca.pem", cert_file=folder / f"{name}.pem", key_file=folder / f"{name}.key"
     )
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
@@ -101,20 +101,20 @@ async def test_a_dialler_refuses_another_node_of_the_same_cluster(ours: Path) ->
 
 async def test_a_peer_with_a_certificate_of_a_foreign_ca_is_refused(certificates: Path, ours: Path) -> None:
     # The foreign node even trusts our CA: it is the called node that refuses.
-    foreign = settings_of(certificates / "foreign", "n2", ca_file=ours / "ca.crt")
+    foreign = settings_of(certificates / "foreign", "n2", ca_file=ours / "ca.pem")
     async with serving(peer_server_credentials(settings_of(ours, "n1"))) as address:
         await refusal(address, peer_channel_credentials(foreign), peer_channel_options("n1"))
 
 
 async def test_a_node_refuses_to_dial_into_a_foreign_cluster(certificates: Path, ours: Path) -> None:
-    foreign = settings_of(certificates / "foreign", "n1", ca_file=ours / "ca.crt")
+    foreign = settings_of(certificates / "foreign", "n1", ca_file=ours / "ca.pem")
     async with serving(peer_server_credentials(foreign)) as address:
         credentials = peer_channel_credentials(settings_of(ours, "n2"))
         assert "certificate" in (await refusal(address, credentials, peer_channel_options("n1"))).lower()
 
 
 async def test_a_caller_without_a_certificate_is_refused_on_the_peer_port(ours: Path) -> None:
-    ca_only = grpc.ssl_channel_credentials((ours / "ca.crt").read_bytes())
+    ca_only = grpc.ssl_channel_credentials((ours / "ca.pem").read_bytes())
     async with serving(peer_server_credentials(settings_of(ours, "n1"))) as address:
         await refusal(address, ca_only, peer_channel_options("n1"))
         await refusal(address, None)
@@ -139,7 +139,7 @@ async def test_a_certificate_that_may_only_serve_does_not_dial(ours: Path) -> No
 
 
 async def test_clients_need_no_certificate_and_check_the_host(ours: Path) -> None:
-    ca_only = grpc.ssl_channel_credentials((ours / "ca.crt").read_bytes())
+    ca_only = grpc.ssl_channel_credentials((ours / "ca.pem").read_bytes())
     async with serving(client_server_credentials(settings_of(ours, "n1"))) as address:
         assert await ask(address, ca_only) == NOBODY
         assert await ask(address.replace("127.0.0.1", "localhost"), ca_only) == NOBODY
@@ -148,7 +148,7 @@ async def test_clients_need_no_certificate_and_check_the_host(ours: Path) -> Non
 
 
 async def test_a_client_refuses_a_node_of_another_ca(certificates: Path, ours: Path) -> None:
-    foreign_ca = grpc.ssl_channel_credentials((certificates / "foreign" / "ca.crt").read_bytes())
+    foreign_ca = grpc.ssl_channel_credentials((certificates / "foreign" / "ca.pem").read_bytes())
     async with serving(client_server_credentials(settings_of(ours, "n1"))) as address:
         assert "certificate" in (await refusal(address, foreign_ca)).lower()
 
@@ -204,7 +204,7 @@ def client_certificate(
     )
     pem = serialization.Encoding.PEM
     return grpc.ssl_channel_credentials(
-        (folder / "ca.crt").read_bytes(),
+        (folder / "ca.pem").read_bytes(),
         key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
         certificate.public_bytes(pem),
     )
