@@ -187,6 +187,9 @@ def _check_certificates(settings: Settings, log: structlog.stdlib.BoundLogger) -
 
 
 def _run(settings: Settings) -> int:
+    # gRPC's C++ core writes lines of its own form to stderr, one for every failed handshake of a port scan. What
+    # matters of it comes back as errors. It reads this once, when it is first imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from server.node import run_node
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

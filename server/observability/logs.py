@@ -62,6 +62,7 @@ def configure_logging(
                 structlog.processors.StackInfoRenderer(),
                 structlog.processors.format_exc_info,
                 redact,
+                _when_and_what_first,
                 _console_renderer(out) if console else structlog.processors.JSONRenderer(default=repr),
             ],
         )
@@ -87,6 +88,11 @@ def bind_process_fields(**values: str) -> None:
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Mask secrets by the name of their key, wherever they stand, and cut endless texts."""
     return {key: _clean(key, value, 0) for key, value in event.items()}
+
+
+def _when_and_what_first(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Put the keys people look for at the front of the line."""
+    return {key: event[key] for key in ("timestamp", "level", "event") if key in event} | dict(event)
 
 
 def _clean(key: object, value: object, depth: int) -> object:

@@ -42,6 +42,7 @@ def test_json_is_one_event_a_line_with_utc_time_level_and_node(stream: io.String
     configure_logging("info", "json", node="n1", stream=stream)
     structlog.get_logger("server.test").info("elected", term=3)
     (line,) = lines(stream)
+    assert list(line)[:3] == ["timestamp", "level", "event"]
     assert line.pop("timestamp").endswith("Z")
     assert line == {"event": "elected", "level": "info", "logger": "server.test", "node": "n1", "term": 3}
 
