@@ -77,7 +77,7 @@ lock: ## Pin every package with its hashes anew, from pyproject.toml (asks the r
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv==$(UV_VERSION)
 	build/lock/bin/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock
-	build/lock/bin/uv pip compile --quiet $(LOCK_FLAGS) --extra dev pyproject.toml -o requirements-dev.lock
+	build/lock/bin/uv pip compile --quiet $(LOCK_FLAGS) --extra dev --extra gui pyproject.toml -o requirements-dev.lock
 
 # One file for every platform and Python from 3.11 on; hashes so that an index cannot swap a file; no index address,
 # so that the lock works behind a mirror. What is pinned already stays: LOCK_ARGS=--upgrade moves everything.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -47,12 +46,12 @@ from server.replica.errors import NotLeaderError, OutcomeUnknownError, Overloade
 from server.replica.housekeeping import Housekeeping
 from server.replica.proposals import AppliedCommands, Proposal, ProposalTable
 from server.replica.readers import StateReaders
+from server.replica.succession import campaign_delay_ms
 from server.storage.raft_log import RaftLog
 from server.transport.codec import encode_membership
 
 T = TypeVar("T")
 
-RECONNECT_CAMPAIGN_MS = (5, 60)
 MAX_CATCH_UP_TICKS = 3
 
 
@@ -180,7 +179,7 @@ class Replica:
         """
         if node == self._role.leader:
             self.post(ForgetLeader())
-            delay_ms = random.uniform(*RECONNECT_CAMPAIGN_MS)  # noqa: S311 - spreads candidates, no secret
+            delay_ms = campaign_delay_ms(self.raft.conf_state.voters, self.node_id, node)
             asyncio.get_running_loop().call_later(delay_ms / 1000, self._campaign_if_leaderless)
 
     def peer_unreachable(self, node: NodeId) -> None:
