@@ -25,7 +25,8 @@ import psutil
 from scripts.cluster_layout import ClusterError, Layout, taken_addresses
 
 ROOT = Path(__file__).resolve().parent.parent
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 15.0  # a node gives itself ten
+PORT_RELEASE_S = 2.0
 
 # Dies with whoever started it (Linux), so that a killed test run leaves no nodes behind. A tiny launcher rather than
 # `preexec_fn`, which is unsafe in a process with threads; the setting outlives exec.
@@ -68,7 +69,7 @@ class Processes:
             if (running := self.find(name)) is not None:
                 self._write(name, ProcessRecord(running.pid, running.create_time(), wanted=True))
                 return running.pid
-            if taken := taken_addresses([self._layout.node(name)]):
+            if taken := self._still_taken(name):
                 raise ClusterError(
                     f"{name} was not started: {' and '.join(taken)} {'is' if len(taken) == 1 else 'are'} taken"
                     f"{_holder(taken)}. End that program, then: scripts/cluster.py start {name}"
@@ -78,12 +79,23 @@ class Processes:
             self._write(name, ProcessRecord(child.pid, _create_time(child.pid), wanted=True))
             return child.pid
 
+    def _still_taken(self, name: str) -> list[str]:
+        """The node's addresses that stay taken; a process killed a moment ago may still be letting go of its own."""
+        deadline = time.monotonic() + PORT_RELEASE_S
+        while (taken := taken_addresses([self._layout.node(name)])) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return taken
+
     def find(self, name: str) -> psutil.Process | None:
         """The live process of a node, or None."""
         self.reap()
         record = self._read(name)
         if record is None:
             return None
+        child = self._children.get(name)
+        if child is not None and child.pid == record.pid:
+            # Our own children tell for certain; a zombie whose threads still run holds its ports and files.
+            return psutil.Process(child.pid) if child.returncode is None else None
         try:
             process = psutil.Process(record.pid)
             same = abs(process.create_time() - record.create_time) < 1.0

@@ -1,0 +1,178 @@
+"""Messages on their way through real nodes: queued, delivered, retried, in one order everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+import pytest
+
+from proto.parley.v1 import accounts_pb2, messaging_pb2
+from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED, SEND_STATUS_GAP
+from scripts.cluster_local import LocalCluster
+from tests.cluster.raw import PASSWORD, Person, Raw, bodies, raw_client, refused
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Fresh = Callable[[str], str]
+
+
+async def person(raw: Raw, name: str) -> Person:
+    """A new account on a new device."""
+    await raw.register(name)
+    return await raw.log_in(name)
+
+
+async def test_an_offline_queue_filled_on_one_node_is_drained_on_another(cluster: LocalCluster, fresh: Fresh) -> None:
+    first, second, third = cluster.names
+    async with raw_client(cluster, first) as raw:
+        ann, ben = await person(raw, fresh("ann")), await person(raw, fresh("ben"))
+        async with raw.session(ann) as sending:
+            await sending.send(*((number, ben.name, f"message {number}") for number in range(1, 1001)))
+            assert all(result.status == SEND_STATUS_ACCEPTED for result in await sending.results(1000))
+            last_index = (await sending.send_surely(1001, ben.name, "the last")).applied_index
+    expected = [*(f"message {number}" for number in range(1, 1001)), "the last"]
+    async with (
+        raw_client(cluster, second) as raw,
+        raw.session(ann, seen_index=last_index) as watching,
+        raw.session(ben, seen_index=last_index) as receiving,
+    ):
+        queued = await receiving.until_caught_up()
+        assert bodies(queued) == expected
+        ids = [message.id for message in queued]
+        assert ids == sorted(set(ids))
+        await receiving.delivered(ids[499])
+        # The mark counts once it is in the log: then Ann hears of it.
+        while not any(mark.delivered_up_to >= ids[499] for mark in (await watching.next("receipts")).receipts.receipts):
+            pass
+    async with (
+        raw_client(cluster, third) as raw,
+        raw.session(ben, received_up_to=ids[499], seen_index=last_index) as receiving,
+    ):
+        assert bodies(await receiving.until_caught_up()) == expected[500:]
+
+
+async def test_a_message_is_pushed_live_to_a_recipient_on_another_node(cluster: LocalCluster, fresh: Fresh) -> None:
+    async with raw_client(cluster, cluster.names[0]) as here, raw_client(cluster, cluster.names[2]) as there:
+        ann, ben = await person(here, fresh("ann")), await person(here, fresh("ben"))
+        async with here.session(ann) as sending, there.session(ben, seen_index=ben.login.applied_index) as receiving:
+            assert not await receiving.until_caught_up()
+            result = await sending.send_surely(1, ben.name, "hello")
+            (message,) = await receiving.messages(1)
+    assert (message.id, message.sender, message.body) == (result.message_id, ann.name, "hello")
+    assert (message.sent_at_ms, message.conversation_id) == (result.sent_at_ms, result.conversation_id)
+
+
+@pytest.mark.parametrize("leader_dies", [False, True], ids=["same leader", "leader killed meanwhile"])
+async def test_a_retry_of_a_send_whose_answer_was_lost_gets_the_first_result(
+    cluster: LocalCluster, fresh: Fresh, *, leader_dies: bool
+) -> None:
+    leader = await cluster.wait_for_leader()
+    node, other = cluster.others(leader)
+    async with raw_client(cluster, node) as raw:
+        ann, ben = await person(raw, fresh("ann")), await person(raw, fresh("ben"))
+        async with raw.session(ben) as receiving, raw.session(ann) as sending:
+            await sending.send((1, ben.name, "once"))
+            (message,) = await receiving.messages(1)
+            # Ann's stream is gone without its answer having been read; Ben's copy proves that the send was applied.
+    if leader_dies:
+        cluster.kill(leader)
+    async with raw_client(cluster, other) as raw, raw.session(ann) as sending:
+        again = await sending.send_surely(1, ben.name, "once")
+        assert again.status == SEND_STATUS_ACCEPTED
+        assert (again.message_id, again.sent_at_ms) == (message.id, message.sent_at_ms)
+        assert bodies(await raw.history(ben, ann.name)) == ["once"]
+
+
+async def test_a_gap_in_the_numbers_is_refused_and_nothing_is_stored(cluster: LocalCluster, fresh: Fresh) -> None:
+    async with raw_client(cluster, cluster.names[0]) as raw:
+        ann, ben = await person(raw, fresh("ann")), await person(raw, fresh("ben"))
+        async with raw.session(ann) as sending:
+            assert (await sending.send_surely(3, ben.name, "too early")).status == SEND_STATUS_GAP
+            assert (await sending.send_surely(1, ben.name, "first")).status == SEND_STATUS_ACCEPTED
+        assert bodies(await raw.history(ann, ben.name)) == ["first"]
+
+
+async def test_ids_and_order_are_the_same_on_every_node(cluster: LocalCluster, fresh: Fresh) -> None:
+    async with (
+        raw_client(cluster, cluster.names[0]) as one,
+        raw_client(cluster, cluster.names[1]) as two,
+        raw_client(cluster, cluster.names[2]) as three,
+    ):
+        nodes = one, two, three
+        ann, ben = await person(one, fresh("ann")), await person(one, fresh("ben"))
+        devices = [await raw.log_in(who.name) for raw, who in zip(nodes, (ann, ben, ann), strict=True)]
+
+        async def talk(raw: Raw, me: Person, to: Person, label: str) -> None:
+            async with raw.session(me) as stream:
+                for number in range(1, 101):
+                    assert (await stream.send_surely(number, to.name, f"{label} {number}")).message_id
+
+        async with asyncio.TaskGroup() as tasks:
+            for raw, me, to, label in zip(nodes, devices, (ben, ann, ben), "abc", strict=True):
+                tasks.create_task(talk(raw, me, to, label))
+        await cluster.wait_until_equal()
+        stories = [
+            [(message.id, message.sender, message.body) for message in await raw.history(ben, ann.name)]
+            for raw in nodes
+        ]
+    assert stories[0] == stories[1] == stories[2]
+    said = [body for _, _, body in stories[0]]
+    for label in "abc":
+        assert [body for body in said if body.startswith(label)] == [f"{label} {number}" for number in range(1, 101)]
+
+
+async def test_a_newer_stream_of_a_device_ends_the_older_one(cluster: LocalCluster, fresh: Fresh) -> None:
+    async with raw_client(cluster, cluster.names[0]) as raw:
+        ann = await person(raw, fresh("ann"))
+        async with raw.session(ann) as older, raw.session(ann) as newer:
+            code, _ = await older.refusal()
+            assert code is grpc.StatusCode.ABORTED
+            await newer.write(messaging_pb2.ClientFrame(ping=messaging_pb2.Ping(nonce=7)))
+            assert (await newer.next("pong")).pong.nonce == 7
+
+
+async def test_unread_counts_fall_when_a_conversation_is_marked_read(cluster: LocalCluster, fresh: Fresh) -> None:
+    async with raw_client(cluster, cluster.names[0]) as raw:
+        ann, ben = await person(raw, fresh("ann")), await person(raw, fresh("ben"))
+
+        async def unread(seen_index: int) -> int:
+            request = messaging_pb2.ListConversationsRequest(seen_index=seen_index)
+            answer = await raw.messaging.ListConversations(request, metadata=ben.metadata, timeout=10)
+            return sum(conversation.unread for conversation in answer.conversations)
+
+        async with raw.session(ann) as sending, raw.session(ben) as receiving:
+            for number in (1, 2, 3):
+                last = await sending.send_surely(number, ben.name, f"message {number}")
+            assert await unread(last.applied_index) == 3
+            second = (await receiving.messages(3))[1]
+            mark = messaging_pb2.MarkRead(conversation_id=second.conversation_id, up_to=second.id)
+            await receiving.write(messaging_pb2.ClientFrame(mark_read=mark))
+            while not any(
+                receipt.read_up_to >= second.id for receipt in (await sending.next("receipts")).receipts.receipts
+            ):
+                pass
+            assert await unread(last.applied_index) == 1
+
+
+async def test_a_deleted_account_is_gone_everywhere_and_its_session_with_it(
+    cluster: LocalCluster, fresh: Fresh
+) -> None:
+    async with raw_client(cluster, cluster.names[0]) as raw, raw_client(cluster, cluster.names[1]) as other:
+        ann, ben = await person(raw, fresh("ann")), await person(raw, fresh("ben"))
+        gone = await raw.accounts.Unregister(
+            accounts_pb2.UnregisterRequest(password=PASSWORD), metadata=ann.metadata, timeout=10
+        )
+        code, _ = await refused(
+            other.accounts.ListAccounts(
+                accounts_pb2.ListAccountsRequest(seen_index=gone.applied_index), metadata=ann.metadata, timeout=10
+            )
+        )
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+        listed = await other.accounts.ListAccounts(
+            accounts_pb2.ListAccountsRequest(seen_index=gone.applied_index, pattern="*" + ann.name[-8:]),
+            metadata=ben.metadata,
+            timeout=10,
+        )
+        assert not listed.accounts
