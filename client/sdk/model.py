@@ -1,0 +1,215 @@
+"""What the SDK tells its callers: frozen records, free of gRPC and SQLite, safe to hand to another thread."""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Phase(StrEnum):
+    """How the client stands towards the cluster."""
+
+    SIGNED_OUT = "signed out"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    NO_MAJORITY = "no majority"
+    SEARCHING = "searching"
+    SHARED = "shared"
+    CLOSED = "closed"
+
+
+class Status(IntEnum):
+    """What is known about one own message; only ever what is known, never more.
+
+    WAITING: here, in the outbox; can be edited and cancelled. SENDING: handed to the cluster, outcome not known yet.
+    ACCEPTED: on a majority's disks. DELIVERED, READ: the recipient's device has it, the recipient has seen it. FAILED:
+    refused for good, with the reason.
+    """
+
+    WAITING = 1
+    SENDING = 2
+    ACCEPTED = 3
+    FAILED = 4
+    DELIVERED = 5
+    READ = 6
+
+
+FINAL = frozenset({Status.ACCEPTED, Status.FAILED, Status.DELIVERED, Status.READ})
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One own message of this device as it stands."""
+
+    local_id: int
+    recipient: str
+    body: str
+    created_at_ms: int
+    status: Status
+    number: int = 0
+    message_id: int = 0
+    conversation_id: int = 0
+    sent_at_ms: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as stored by the cluster. `mine` is true for those of the own account, from whichever device."""
+
+    id: int
+    conversation_id: int
+    sender: str
+    peer: str
+    body: str
+    sent_at_ms: int
+    mine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One line of the conversation list. `last` is None only where nothing is known of it."""
+
+    id: int
+    peer: str
+    peer_deleted: bool
+    last: Message | None
+    unread: int
+    read_up_to: int
+    peer_delivered_up_to: int
+    peer_read_up_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    """A page of a conversation, oldest first. `cached` means it came from this device, not from the cluster."""
+
+    messages: tuple[Message, ...]
+    more: bool
+    conversation_id: int
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far the other party of a conversation has come."""
+
+    conversation_id: int
+    delivered_up_to: int
+    read_up_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node as the connected node sees it."""
+
+    name: str
+    address: str
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClientState:
+    """Everything a front end needs for its status line. `last_heard` is on the clock of time.monotonic()."""
+
+    account: str = ""
+    phase: Phase = Phase.SIGNED_OUT
+    node: str = ""
+    address: str = ""
+    leader: str = ""
+    nodes: tuple[Node, ...] = ()
+    has_majority: bool = False
+    lost: str = ""
+    trying: str = ""
+    waiting: int = 0
+    caught_up: bool = False
+    problem: str = ""
+    last_heard: float | None = None
+    max_message_bytes: int = 65536
+
+    @property
+    def nodes_up(self) -> int:
+        """Nodes that were up when a node last told us."""
+        return sum(node.up for node in self.nodes)
+
+    @property
+    def nodes_total(self) -> int:
+        """Nodes of the cluster as last told."""
+        return len(self.nodes)
+
+    def line(self, now: float) -> str:
+        """The quiet line for people: node, leader, nodes up, what waits, and since when nothing was heard."""
+        waiting = f"{self.waiting} message{'s' if self.waiting != 1 else ''} waiting" if self.waiting else ""
+        match self.phase:
+            case Phase.CONNECTED:
+                leader = f"leader {self.leader}" if self.leader else "no leader yet"
+                parts = [self.node, leader, f"{self.nodes_up} of {self.nodes_total} nodes up", waiting]
+            case Phase.NO_MAJORITY:
+                up = f"{self.nodes_up} of {self.nodes_total} nodes up"
+                parts = [self.node, f"no majority ({up}): nothing can be sent now, what you write is kept", waiting]
+            case Phase.SEARCHING | Phase.CONNECTING:
+                lost = f"{self.lost} lost, " if self.lost else ""
+                heard = "" if self.last_heard is None else f"last heard {max(0.0, now - self.last_heard):.0f} s ago"
+                parts = [f"{lost}trying {self.trying}" if self.trying else "connecting", waiting, heard]
+            case Phase.SIGNED_OUT:
+                parts = ["signed out", waiting]
+            case Phase.SHARED:
+                parts = ["another parley on this machine carries the messages", waiting]
+            case Phase.CLOSED:
+                parts = ["closed", waiting]
+        if self.problem and self.phase is not Phase.CONNECTED:
+            parts.append(self.problem)
+        return " · ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of the cluster as one node reports it."""
+
+    name: str
+    node_id: int
+    client_address: str
+    peer_address: str
+    voter: bool
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The answer of one node about itself, or `error` where it gave none."""
+
+    address: str
+    error: str = ""
+    cluster_id: str = ""
+    name: str = ""
+    role: str = ""
+    term: int = 0
+    leader: str = ""
+    commit_index: int = 0
+    applied_index: int = 0
+    first_index: int = 0
+    last_index: int = 0
+    connected_clients: int = 0
+    messages_per_second: float = 0.0
+    messages_total: int = 0
+    serving: bool = False
+    pid: int = 0
+    uptime_s: float = 0.0
+    version: str = ""
+    members: tuple[Member, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """What all known nodes say, one entry per node that answered and one per address that did not."""
+
+    nodes: tuple[NodeStatus, ...]
+
+    @property
+    def serving(self) -> bool:
+        """True when some node says that commits flow."""
+        return any(node.serving for node in self.nodes)
+
+    @property
+    def leader(self) -> str:
+        """The leader of the highest term anybody reports."""
+        named = [node for node in self.nodes if node.leader]
+        return max(named, key=lambda node: node.term).leader if named else ""

@@ -1,0 +1,67 @@
+"""Shared by the client's tests: a fast client against the fake cluster, and waiting for things to become true."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+from client.sdk.carrier import CarrierSettings
+from client.sdk.client import ParleyClient
+from client.sdk.session import SessionSettings
+from tests.unit.client.fake_server import FakeCluster
+
+PASSWORD = "correct horse"
+
+QUICK = CarrierSettings(
+    session=SessionSettings(ping_interval_s=0.05, silent_ticks=4, majority_grace_s=0.05, probe_interval_s=0.1),
+    lock_poll_s=0.02,
+    replaced_pause_s=0.05,
+    store_pause_s=0.05,
+)
+
+
+async def until(condition: Callable[[], bool], what: str, timeout: float = 10.0) -> None:
+    """Waits for something that no event tells; fails with `what`."""
+    try:
+        async with asyncio.timeout(timeout):
+            while not condition():  # noqa: ASYNC110 - nothing tells when these become true
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"never happened: {what}") from None
+
+
+def make_client(
+    cluster: FakeCluster,
+    state_dir: Path,
+    account: str | None = None,
+    *,
+    nodes: Sequence[int] | None = None,
+    carry: bool = True,
+    deadline_s: float = 5.0,
+    seed: int = 1,
+) -> ParleyClient:
+    """A client of the fake cluster, not yet entered."""
+    chosen = cluster.nodes if nodes is None else [cluster.nodes[i] for i in nodes]
+    return ParleyClient(
+        [node.address for node in chosen],
+        account=account,
+        insecure=True,
+        state_dir=state_dir,
+        carry=carry,
+        deadline_s=deadline_s,
+        settings=QUICK,
+        rng=Random(seed),
+    )
+
+
+@asynccontextmanager
+async def signed_in(
+    cluster: FakeCluster, state_dir: Path, name: str = "anna", *, nodes: Sequence[int] | None = None, seed: int = 1
+) -> AsyncIterator[ParleyClient]:
+    """A client signed in as `name`, whose account is made if need be."""
+    if name not in cluster.accounts:
+        cluster.add_account(name, PASSWORD)
+    async with make_client(cluster, state_dir, nodes=nodes, seed=seed) as client:
+        await client.login(name, PASSWORD)
+        yield client

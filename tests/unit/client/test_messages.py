@@ -1,0 +1,152 @@
+"""Sending and receiving through the SDK: what was accepted arrives once and in order, whatever the node does."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from client.sdk import MessageFailedError, StillWaitingError
+from client.sdk.model import Phase, Status
+from tests.unit.client.fake_server import running_cluster
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
+
+
+async def test_a_message_is_accepted_and_arrives_once(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path / "a") as anna, signed_in(cluster, tmp_path / "b", "bob") as bob:
+            view = await (await anna.send("bob", "hello")).accepted(5)
+            assert (view.status, view.message_id, view.number) == (Status.ACCEPTED, 1, 1)
+            message = await anext(await bob.messages())
+            assert (message.sender, message.body, message.peer, message.mine) == ("anna", "hello", "anna", False)
+
+
+async def test_many_messages_keep_the_order_they_were_sent_in(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        cluster.nodes[0].faults.max_in_flight = 64
+        async with signed_in(cluster, tmp_path / "a") as anna:
+            sent = await anna.send_many([("bob", f"m{i}") for i in range(1000)])
+            await asyncio.gather(*(message.accepted(20) for message in sent))
+        assert cluster.bodies_for("bob") == [f"m{i}" for i in range(1000)]
+        frames = [f for f in cluster.nodes[0].frames if f.WhichOneof("frame") == "sends"]
+        assert len(frames) < 300, "sends that wait together go up together"
+
+
+async def test_results_lost_with_their_stream_are_asked_for_again_under_the_same_numbers(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        cluster.add_account("bob", PASSWORD)
+        for node in cluster.nodes:
+            node.faults.break_after_sends = 1
+        async with signed_in(cluster, tmp_path / "a") as anna:
+            sent = await anna.send_many([("bob", f"m{i}") for i in range(20)])
+            await asyncio.gather(*(message.accepted(10) for message in sent))
+        assert cluster.bodies_for("bob") == [f"m{i}" for i in range(20)]
+        assert cluster.resent_differently == []
+
+
+@pytest.mark.parametrize("fault", ["retry", "gap"])
+async def test_what_was_not_taken_is_sent_again_in_order(tmp_path: Path, fault: str) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        setattr(cluster.nodes[0].faults, fault, 3)
+        async with signed_in(cluster, tmp_path / "a") as anna:
+            sent = await anna.send_many([("bob", f"m{i}") for i in range(10)])
+            await asyncio.gather(*(message.accepted(10) for message in sent))
+        assert cluster.bodies_for("bob") == [f"m{i}" for i in range(10)]
+
+
+async def test_a_refused_message_fails_with_its_reason_and_holds_nothing_up(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path / "a") as anna:
+            refused, fine = await anna.send_many([("nobody", "hello?"), ("bob", "hello")])
+            with pytest.raises(MessageFailedError, match="There is no account nobody"):
+                await refused.accepted(5)
+            assert (await fine.accepted(5)).status is Status.ACCEPTED
+            cluster.add_account("nobody", PASSWORD)
+            again = await anna.retry(refused.local_id)
+            assert (await again.accepted(5)).number == 3
+
+
+async def test_messages_typed_without_any_node_go_out_at_the_next_start(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path):
+            pass
+        node = cluster.nodes[0]
+        await node.die()
+        async with make_client(cluster, tmp_path, "anna") as anna:
+            message = await anna.send("bob", "kept")
+            with pytest.raises(StillWaitingError, match="kept in the outbox"):
+                await message.accepted(0.05)
+            assert anna.state.waiting == 1
+        await node.start()
+        async with make_client(cluster, tmp_path, "anna") as anna:
+            (waiting,) = await anna.waiting()
+            await waiting.accepted(5)
+            await until(lambda: anna.state.waiting == 0, "the outbox is empty")
+        assert cluster.bodies_for("bob") == ["kept"]
+
+
+async def test_redelivered_messages_are_shown_once_across_streams_and_restarts(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        node = cluster.nodes[0]
+        seen = []
+        async with signed_in(cluster, tmp_path, "bob") as client:
+            cluster.store(anna, bob, "one")
+            cluster.store(anna, bob, "two")
+            reader = await client.messages()
+            seen += [(await anext(reader)).body for _ in range(2)]
+            node.faults.redeliver = 10
+            await node.die()
+            await node.start()
+            await client.wait_until(Phase.CONNECTED, timeout=5)
+            await until(lambda: node.sessions == 2, "a second session")
+            cluster.store(anna, bob, "three")
+            seen.append((await anext(reader)).body)
+        cluster.store(anna, bob, "four")
+        async with make_client(cluster, tmp_path, "bob") as client:
+            seen.append((await anext(await client.messages())).body)
+        assert seen == ["one", "two", "three", "four"]
+
+
+async def test_messages_are_acknowledged_only_up_to_what_is_stored(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        for i in range(500):
+            cluster.store(anna, bob, f"m{i}")
+        async with signed_in(cluster, tmp_path, "bob") as client:
+            device = next(iter(cluster.devices.values()))
+            await until(lambda: device.delivered_up_to == 500, "everything acknowledged")
+            assert len((await client.cached_history("anna", limit=1000)).messages) == 500
+        acknowledgements = [f for f in cluster.nodes[0].frames if f.WhichOneof("frame") == "delivered"]
+        assert len(acknowledgements) <= 5, "acknowledgements are gathered"
+
+
+async def test_a_slow_reader_loses_nothing(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        async with signed_in(cluster, tmp_path, "bob") as client:
+            reader = await client.messages()
+            for i in range(3000):
+                cluster.store(anna, bob, f"m{i}")
+            device = next(iter(cluster.devices.values()))
+            await until(lambda: device.delivered_up_to == 3000, "all stored before any was read")
+            assert [(await anext(reader)).body for _ in range(3000)] == [f"m{i}" for i in range(3000)]
+
+
+async def test_delivered_and_read_marks_change_what_is_known_of_own_messages(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path / "a") as anna:
+            view = await (await anna.send("bob", "hello")).accepted(5)
+            assert [m.status for m in await anna.outgoing()] == [Status.ACCEPTED]
+            async with signed_in(cluster, tmp_path / "b", "bob") as bob:
+                message = await anext(await bob.messages())
+                await until(lambda: bool(anna.marks), "a delivery mark")
+                assert [m.status for m in await anna.outgoing()] == [Status.DELIVERED]
+                await bob.mark_read(message.conversation_id, message.id)
+                await until(lambda: anna.marks[view.conversation_id].read_up_to == 1, "a read mark")
+                assert [m.status for m in await anna.outgoing()] == [Status.READ]
