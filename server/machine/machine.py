@@ -76,6 +76,7 @@ class StateMachine:
         self._connection = connection
         self._working = Working(connection)
         self._failure: BaseException | None = None
+        self._closed = False
         self._failures: list[CommandFailure] = []
         self._publish_position()
 
@@ -143,22 +144,27 @@ class StateMachine:
         self._check_usable()
         with self._fatal("checkpointing"):
             # A commit under synchronous=FULL fsyncs the whole WAL, all earlier commits included, however many
-            # readers keep the checkpoint that follows from going all the way.
+            # readers keep the checkpoint that follows from going all the way. It has to change something, or SQLite
+            # would have nothing to commit.
             self._connection.pragma("synchronous", "full")
-            self._connection.execute("UPDATE meta SET applied_index = applied_index")
+            self._connection.execute("UPDATE checkpoints SET count = count + 1")
             self._connection.pragma("synchronous", "normal")
             applied_index = self.applied_index
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             return applied_index
 
     def close(self) -> None:
-        """Close the file; after a failure nothing more is written."""
+        """Close the file; after a failure nothing more is written. Safe to call again."""
+        if self._closed:
+            return
         if self._failure is not None:
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close(True)
+            self._closed = True
             return
         with self._fatal("closing"):
             self._connection.close()
+            self._closed = True
             self._failure = MachineStorageError("the state machine is closed")
 
     # ---- one transaction

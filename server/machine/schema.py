@@ -3,6 +3,7 @@
 Rows go where the last ones went: messages are clustered by conversation, results by device and slot. The few indexes on
 random keys (name, token digest, device id, request id) are written only when people register or log in.
 A message is one row however many read it; what is queued for a device is what lies above its cursor.
+`checkpoints` alone is this node's own and no part of the replicated state.
 """
 
 from __future__ import annotations
@@ -117,6 +118,10 @@ CREATE TABLE messages(
     body TEXT NOT NULL,
     PRIMARY KEY(conversation_id, id)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints(
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    count INTEGER NOT NULL
+) STRICT;
 CREATE TABLE cluster_members(
     node_id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
@@ -206,6 +211,7 @@ def _fill(connection: apsw.Connection, founders: Sequence[MemberRow], membership
     rows = [(row.node_id, row.name, row.peer_address, row.client_address) for row in founders]
     connection.executemany("INSERT INTO cluster_members VALUES(?, ?, ?, ?)", rows)
     state_hash = blake2b(repr((rows, membership)).encode(), digest_size=STATE_HASH_BYTES).digest()
+    connection.execute("INSERT INTO checkpoints VALUES(1, 0)")
     connection.execute(
         "INSERT INTO meta VALUES(1, 0, 0, ?, ?, 0, 0, 0, 0, 0, ?, 0)", (membership, state_hash, FIRST_MESSAGE_ID - 1)
     )

@@ -93,6 +93,7 @@ class RaftLog:
         self._path = path
         self._connection = connection
         self._failure: StorageError | None = None
+        self._closed = False
         self._initialized = False
         self._hard_state = HardState()
         self._snapshot = SnapshotMeta(index=NO_INDEX, term=NO_TERM)
@@ -203,17 +204,21 @@ class RaftLog:
                 self._write_state()
 
     def close(self) -> None:
-        """Write what waits and close; after a failure nothing more is written."""
+        """Write what waits and close; after a failure nothing more is written. Safe to call again."""
+        if self._closed:
+            return
         if self._failure is not None:
             # A checkpoint now would fsync again and could take for durable what the failed fsync lost.
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close(True)
+            self._closed = True
             return
         with self._fatal("closing the log"):
             if self._state_waits:
                 with self._transaction():
                     self._write_state()
             self._connection.close()
+            self._closed = True
             self._failure = StorageError(f"{self._path}: the log is closed")
 
     # ---- one write

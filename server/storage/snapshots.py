@@ -179,6 +179,7 @@ def finish_install(state_db: Path) -> bool:
 def _copy(source_db: Path, temporary: Path, describe: Callable[[apsw.Connection], SnapshotMeta]) -> SnapshotMeta:
     source = apsw.Connection(str(source_db), flags=apsw.SQLITE_OPEN_READONLY)
     try:
+        source.set_busy_timeout(5_000)
         target = apsw.Connection(str(temporary))
         try:
             # The copy is worth nothing until it is whole: no journal, and one fsync at the end instead.

@@ -1,0 +1,107 @@
+"""One process per data directory, and no leftovers of a crash in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.storage.data_directory import DataDirectory
+from server.storage.errors import DirectoryBusyError, StorageError
+
+HOLDER = """
+import sys
+from pathlib import Path
+from server.storage.data_directory import DataDirectory
+with DataDirectory.open(Path(sys.argv[1])):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path / "a" / "data") as data:
+        assert data.path.stat().st_mode & 0o777 == 0o700
+        assert data.snapshots.is_dir()
+
+
+def test_existing_directory_is_closed_to_others(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with DataDirectory.open(tmp_path):
+        assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+def test_second_process_is_refused_and_told_who_runs(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        assert holder.stdout.readline() == b"open\n"
+        with pytest.raises(DirectoryBusyError, match=rf"process {holder.pid}.*data is untouched"):
+            DataDirectory.open(tmp_path)
+        holder.stdin.close()
+    with DataDirectory.open(tmp_path):
+        pass
+
+
+def test_killed_process_leaves_the_directory_free(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        holder.kill()
+    with DataDirectory.open(tmp_path):
+        pass
+
+
+def test_directory_may_be_opened_again_after_close(tmp_path: Path) -> None:
+    data = DataDirectory.open(tmp_path)
+    with pytest.raises(DirectoryBusyError):
+        DataDirectory.open(tmp_path)
+    data.close()
+    data.close()
+    DataDirectory.open(tmp_path).close()
+
+
+def test_leftovers_of_a_crash_are_removed_and_data_is_not(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path) as data:
+        kept = [data.raft_db, data.state_db, data.identity, data.path / "state.sqlite-wal"]
+        stale = [
+            data.path / "identity.json.tmp",
+            data.path / "state.sqlite.tmp",
+            data.path / "state.sqlite.tmp-wal",
+            data.snapshots / "incoming-12.tmp",
+            data.snapshots / "incoming-12.received",
+            data.snapshots / "state-latest.sqlite",
+        ]
+        for path in kept + stale:
+            path.write_bytes(b"x")
+    with DataDirectory.open(tmp_path):
+        assert all(path.exists() for path in kept)
+        assert not any(path.exists() for path in stale)
+
+
+def test_founding_cut_short_is_cleared_away(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path) as data:
+        names = ["raft.sqlite", "raft.sqlite-wal", "state.sqlite", "state.sqlite-wal", "state.sqlite-shm"]
+        for name in names:
+            (data.path / name).write_bytes(b"x")
+        data.identity.write_bytes(b"kept")
+        data.discard_unfounded()
+        assert not any((data.path / name).exists() for name in names)
+        assert data.identity.exists()
+
+
+def test_file_in_the_place_of_the_directory_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(StorageError, match="data directory"):
+        DataDirectory.open(tmp_path / "data")
+
+
+def test_free_space_is_told(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path) as data:
+        assert data.free_bytes() > 0

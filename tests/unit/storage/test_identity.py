@@ -1,0 +1,98 @@
+"""Who a node is survives crashes, and is refused when it was altered."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from server.raft.types import NodeId
+from server.storage import identity as identities
+from server.storage.errors import StorageDamagedError, StorageError
+from server.storage.identity import Founder, Identity, cluster_id_of, new_identity
+
+FOUNDERS = tuple(Founder(NodeId(i), f"n{i}", f"10.0.0.{i}:7000", f"10.0.0.{i}:7001") for i in (3, 1, 2))
+
+
+def test_identity_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    path = tmp_path / "identity.json"
+    identity = Identity(NodeId(2**63 - 1), "n1", cluster_id_of(FOUNDERS), FOUNDERS)
+    identities.save(path, identity)
+    assert identities.load(path) == identity
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_no_file_means_no_identity_yet(tmp_path: Path) -> None:
+    assert identities.load(tmp_path / "identity.json") is None
+
+
+def test_new_identity_is_unfounded_and_fits_a_signed_number() -> None:
+    drawn = {new_identity("n1").node_id for _ in range(500)}
+    assert len(drawn) == 500
+    assert all(0 < node_id < 2**63 for node_id in drawn)
+    assert max(drawn) > 2**61
+    assert not new_identity("n1").founded
+
+
+def test_founded_identity_has_a_cluster() -> None:
+    assert Identity(NodeId(1), "n1", cluster_id_of(FOUNDERS), FOUNDERS).founded
+
+
+def test_cluster_id_does_not_depend_on_the_order_of_founders_or_their_addresses() -> None:
+    moved = [Founder(f.node_id, f.name, "elsewhere:1", "elsewhere:2") for f in reversed(FOUNDERS)]
+    assert cluster_id_of(moved) == cluster_id_of(FOUNDERS)
+    assert len(cluster_id_of(FOUNDERS)) == 32
+    assert int(cluster_id_of(FOUNDERS), 16) > 0
+
+
+def test_cluster_id_is_another_for_other_founders() -> None:
+    others = [*FOUNDERS[:2], Founder(NodeId(9), "n2", "", "")]
+    renamed = [*FOUNDERS[:2], Founder(FOUNDERS[2].node_id, "other", "", "")]
+    assert len({cluster_id_of(group) for group in (FOUNDERS, others, renamed, FOUNDERS[:2])}) == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"identity": {}, "sha256": ""}',
+        b"\xff\xfe",
+        b"null",
+    ],
+)
+def test_unreadable_identity_is_damage(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "identity.json"
+    path.write_bytes(content)
+    with pytest.raises(StorageDamagedError, match="joins as a new member"):
+        identities.load(path)
+
+
+def test_identity_edited_by_hand_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "identity.json"
+    identities.save(path, new_identity("n1"))
+    document = json.loads(path.read_text())
+    document["identity"]["node_id"] = 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(StorageDamagedError, match="checksum"):
+        identities.load(path)
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_crash_while_saving_leaves_the_old_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    path = tmp_path / "identity.json"
+    old = new_identity("n1")
+    identities.save(path, old)
+
+    def fail(*_: object) -> None:
+        raise OSError("crash")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(StorageError):
+        identities.save(path, Identity(old.node_id, "n1", cluster_id_of(FOUNDERS), FOUNDERS))
+    monkeypatch.undo()
+    assert identities.load(path) == old
