@@ -52,7 +52,6 @@ class _Claim:
 
     limit: int
     future: asyncio.Future[list[Outgoing]]
-    rows: list[Outgoing] = field(default_factory=list)
 
 
 class _Stop:
@@ -213,23 +212,23 @@ class Store:
         claim = self._claim if look_for_sends else None
         write = claim is not None or any(op.write for op in batch)
         failure: Exception | None = None
+        claimed: list[Outgoing] = []
         try:
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             for operation in batch:
                 _run_one(connection, operation)
             if claim is not None:
-                claim.rows = outbox.claim(connection, claim.limit)
+                claimed = outbox.claim(connection, claim.limit)
             connection.execute("COMMIT")
         except Exception as error:
             failure = _store_error(self._path, error) if isinstance(error, apsw.Error) else error
             logger.error("store_failed", error=repr(error), operations=len(batch))
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if claim is not None:
-                claim.rows = []
-        if claim is not None and claim.rows:
+            claimed = []
+        if claimed:
             self._claim = None
-        self._tell(lambda: _settle(batch, claim, failure))
+        self._tell(lambda: _settle(batch, claim, claimed, failure))
 
     def _tell(self, callback: Callable[[], None]) -> None:
         try:
@@ -245,7 +244,8 @@ def _run_one(connection: apsw.Connection, operation: _Operation) -> None:
         operation.error = error
 
 
-def _settle(batch: list[_Operation], claim: _Claim | None, failure: Exception | None) -> None:
+def _settle(batch: list[_Operation], claim: _Claim | None, claimed: list[Outgoing], failure: Exception | None) -> None:
+    """On the loop, after the commit. Senders are told before the claim: they know their message before it moves."""
     for operation in batch:
         if operation.future is None:
             continue
@@ -254,8 +254,8 @@ def _settle(batch: list[_Operation], claim: _Claim | None, failure: Exception | 
             _fail(operation.future, error)
         else:
             _resolve(operation.future, operation.result)
-    if claim is not None and claim.rows:
-        _resolve(claim.future, claim.rows)
+    if claim is not None and claimed:
+        _resolve(claim.future, claimed)
 
 
 def _resolve(future: asyncio.Future[T], result: T) -> None:
