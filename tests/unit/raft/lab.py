@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from server.raft.config import InitialState, RaftConfig
 from server.raft.events import (
@@ -35,12 +36,12 @@ def entries(*terms: int, start: int = 1) -> tuple[Entry, ...]:
     return tuple(entry(term, index) for index, term in enumerate(terms, start))
 
 
-def message(kind: MessageType, sender: int, to: int, term: int, **fields: object) -> Message:
+def message(kind: MessageType, sender: int, to: int, term: int, **fields: Any) -> Message:
     """A message, written short."""
-    return Message(kind, NodeId(sender), NodeId(to), Term(term), **fields)  # type: ignore[arg-type]
+    return Message(kind, NodeId(sender), NodeId(to), Term(term), **fields)
 
 
-def receive(kind: MessageType, sender: int, to: int, term: int, **fields: object) -> Receive:
+def receive(kind: MessageType, sender: int, to: int, term: int, **fields: Any) -> Receive:
     """A message arriving."""
     return Receive(message(kind, sender, to, term, **fields))
 
@@ -69,10 +70,10 @@ def solo(
     vote: int = 0,
     log: tuple[Entry, ...] = (),
     commit: int = 0,
-    **settings: object,
+    **settings: Any,
 ) -> Raft:
     """One server by itself, restarted with this on its disk."""
-    config = RaftConfig(**{"node_id": NodeId(node), "pre_vote": False, "check_quorum": False, **settings})  # type: ignore[arg-type]
+    config = RaftConfig(**{"node_id": NodeId(node), "pre_vote": False, "check_quorum": False, **settings})
     hard_state = HardState(Term(term), NodeId(vote), Index(commit))
     return Raft(config, InitialState(hard_state=hard_state, conf_state=voters(*peers), entries=log))
 
@@ -112,13 +113,14 @@ class Lab:
         logs: dict[int, tuple[Entry, ...]] | None = None,
         terms: dict[int, int] | None = None,
         founded_at: int = 0,
-        **settings: object,
+        **settings: Any,
     ) -> None:
         """`founded_at` above 0: the first membership is a snapshot there, so that servers added later get it."""
         self.wire: deque[Message] = deque()
         self.lost: list[Message] = []
         self.delivered: list[Message] = []
         self.cut_off: set[int] = set()
+        self.cut_links: set[frozenset[int]] = set()
         self.servers: dict[int, Server] = {}
         self.settings = settings
         membership = voters(*ids) if conf is None else conf
@@ -132,7 +134,7 @@ class Lab:
         self, node: int, conf: ConfState, log: tuple[Entry, ...] = (), term: int = 0, founded_at: int = 0
     ) -> None:
         """Start a server with this on its disk."""
-        config = RaftConfig(**{"node_id": NodeId(node), "election_timeout_ticks": 5, **self.settings})  # type: ignore[arg-type]
+        config = RaftConfig(**{"node_id": NodeId(node), "election_timeout_ticks": 5, **self.settings})
         initial = InitialState(
             hard_state=HardState(current_term=Term(term or (log[-1].term if log else 0))),
             conf_state=conf,
@@ -150,9 +152,18 @@ class Lab:
         """Cut these servers off from all others."""
         self.cut_off |= set(nodes)
 
+    def cut_between(self, *links: tuple[int, int]) -> None:
+        """Cut single links, both ways."""
+        self.cut_links |= {frozenset(link) for link in links}
+
     def heal(self) -> None:
         """Connect everybody again; what was lost stays lost."""
         self.cut_off.clear()
+        self.cut_links.clear()
+
+    def _is_lost(self, letter: Message) -> bool:
+        ends = frozenset((int(letter.sender), int(letter.to)))
+        return bool(ends & self.cut_off) or ends in self.cut_links or letter.to not in self.servers
 
     def step(self, node: int, event: Event) -> Update:
         """Step one server and carry out what follows, without delivering messages."""
@@ -199,7 +210,7 @@ class Lab:
             if not self.wire:
                 return
             letter = self.wire.popleft()
-            if {letter.sender, letter.to} & self.cut_off or letter.to not in self.servers:
+            if self._is_lost(letter):
                 self.lost.append(letter)
                 continue
             self.delivered.append(letter)
