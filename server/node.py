@@ -255,6 +255,9 @@ class Node:
         config = RaftConfig(
             node_id=self._identity.node_id,
             election_timeout_ticks=max(1, settings.election_timeout_min_ms // settings.tick_ms),
+            election_timeout_spread_ticks=max(
+                1, (settings.election_timeout_max_ms - settings.election_timeout_min_ms) // settings.tick_ms
+            ),
             heartbeat_ticks=max(1, settings.heartbeat_ms // settings.tick_ms),
             pre_vote=True,
             check_quorum=True,
@@ -314,7 +317,7 @@ class Node:
                 readers,
                 authenticator,
                 view.hub,
-                SessionLimits(settings.max_message_bytes),
+                SessionLimits(settings.max_message_bytes, settings.max_session_queue_bytes),
                 settings.max_clients,
             ),
             server,

@@ -102,7 +102,9 @@ class MessagingService(MessagingServicer):
             )
             return Page([to_proto(record, record.peer) for record in page.messages], page.up_to, page.more)
 
-        stream = DeviceStream(session.account_id, session.device_external_id, cursor, fetch)
+        stream = DeviceStream(
+            session.account_id, session.device_external_id, cursor, fetch, max_live_bytes=self._limits.max_live_bytes
+        )
         self._hub.join(session.session_id, stream)
         return stream
 

@@ -37,9 +37,10 @@ MAX_MESSAGE_ID = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """What one client may send; `max_message_bytes` counts the UTF-8 of one body."""
+    """What one client may send and have waiting; `max_message_bytes` counts the UTF-8 of one body."""
 
     max_message_bytes: int
+    max_live_bytes: int
 
 
 class SessionStream:

@@ -1,7 +1,7 @@
 """What one connected device has yet to be told, in order and within bounds.
 
 Messages come live from the applier while the device keeps up. A device that falls behind (a long offline queue, a slow
-link, more than `MAX_LIVE_MESSAGES` waiting) is served from the stored state instead, page by page from its own cursor,
+link, more waiting than its bound in bytes) is served from the stored state instead, page by page from its own cursor,
 until it has caught up; what is stored is never dropped, so nothing is lost by being slow. Receipts are marks that only
 grow, so the newest per member replaces older ones. News replaces older news.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from proto.parley.v1 import messaging_pb2 as pb
 
-MAX_LIVE_MESSAGES = 2048
+MESSAGE_OVERHEAD_BYTES = 256  # what a message costs in memory besides its text
 PAGE_MESSAGES = 256
 PAGE_BYTES = 1024 * 1024
 
@@ -35,12 +35,16 @@ FetchPage = Callable[[int, int], Awaitable[Page]]  # (after message id, limit)
 class DeviceStream:
     """The downward side of one Session stream; filled by the hub, drained by the stream's writer."""
 
-    def __init__(self, account_id: int, device_id: bytes, cursor: int, fetch: FetchPage) -> None:
+    def __init__(
+        self, account_id: int, device_id: bytes, cursor: int, fetch: FetchPage, *, max_live_bytes: int
+    ) -> None:
         """`cursor`: the device has everything up to this message id."""
         self.account_id = account_id
         self.device_id = device_id
         self._cursor = cursor
         self._fetch = fetch
+        self._max_live_bytes = max_live_bytes
+        self._live_bytes = 0
         self._behind = True
         self._stored_meanwhile = False
         self._announced_catch_up = False
@@ -59,11 +63,13 @@ class DeviceStream:
             return
         if self._behind:
             self._stored_meanwhile = True
-        elif len(self._live) >= MAX_LIVE_MESSAGES:
+        elif self._live_bytes + _cost(message) > self._max_live_bytes:
             self._live.clear()
+            self._live_bytes = 0
             self._behind = True
         else:
             self._live.append(message)
+            self._live_bytes += _cost(message)
         self._wake.set()
 
     def offer_result(self, results: Sequence[pb.SendResult]) -> None:
@@ -131,6 +137,7 @@ class DeviceStream:
         size = 0
         while self._live and len(taken) < PAGE_MESSAGES and size < PAGE_BYTES:
             message = self._live.popleft()
+            self._live_bytes -= _cost(message)
             if message.id > self._cursor:  # a page may have had it already
                 taken.append(message)
                 size += len(message.body)
@@ -145,3 +152,7 @@ class DeviceStream:
             # Nothing was stored while the page was read, so what comes next comes live.
             self._behind = False
         return page.messages
+
+
+def _cost(message: pb.Message) -> int:
+    return MESSAGE_OVERHEAD_BYTES + len(message.body)

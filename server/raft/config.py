@@ -11,6 +11,8 @@ from server.raft.types import NO_INDEX, NO_NODE, NO_TERM, ConfState, Entry, Hard
 class RaftConfig:
     """Settings of one server; all of them bound something, none is unlimited.
 
+    A server draws its election timeout from `election_timeout_ticks` on, over `election_timeout_spread_ticks` values; 0
+    stands for as many as the timeout has, so that it ends up between one and two timeouts (§9.3).
     `seed` feeds the generator of election timeouts; the node id is mixed in, so servers with one seed still differ.
     `apply_unstable` hands out committed entries that a majority has but this server's own disk does not have yet: a
     crash may then leave a state machine ahead of its log, which the storage has to be able to repair. Off, an entry is
@@ -21,6 +23,7 @@ class RaftConfig:
 
     node_id: NodeId
     election_timeout_ticks: int = 10
+    election_timeout_spread_ticks: int = 0
     heartbeat_ticks: int = 1
     pre_vote: bool = True
     check_quorum: bool = True
@@ -46,6 +49,8 @@ class RaftConfig:
             raise ValueError("election_timeout_ticks must be greater than heartbeat_ticks, or leaders never last")
         if self.lease_reads and not self.check_quorum:
             raise ValueError("lease_reads needs check_quorum: without it a cut-off leader never gives up its lease")
+        if self.election_timeout_spread_ticks < 0:
+            raise ValueError("election_timeout_spread_ticks must not be negative")
         for name in (
             "max_entries_bytes",
             "max_inflight_messages",

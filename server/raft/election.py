@@ -55,9 +55,10 @@ def _reset(core: Core, term: Term) -> None:
 
 
 def draw_election_timeout(core: Core) -> None:
-    """Between one and two election timeouts, so that servers rarely start at once (§5.2)."""
+    """At random, so that servers rarely start at once (§5.2)."""
     timeout = core.config.election_timeout_ticks
-    core.randomized_timeout_ticks = timeout + core.random.randrange(timeout)
+    spread = core.config.election_timeout_spread_ticks or timeout
+    core.randomized_timeout_ticks = timeout + core.random.randrange(spread)
 
 
 def become_follower(core: Core, term: Term, leader: NodeId) -> None:

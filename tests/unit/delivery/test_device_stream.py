@@ -36,8 +36,8 @@ def message(message_id: int, device_id: bytes = b"") -> pb.Message:
     return pb.Message(id=message_id, body="x", device_id=device_id)
 
 
-def make(stored: Stored, cursor: int = 0) -> DeviceStream:
-    return DeviceStream(1, OWN_DEVICE, cursor, stored.fetch)
+def make(stored: Stored, cursor: int = 0, max_live_bytes: int = 1 << 20) -> DeviceStream:
+    return DeviceStream(1, OWN_DEVICE, cursor, stored.fetch, max_live_bytes=max_live_bytes)
 
 
 async def frames_until(stream: DeviceStream, done: Callable[[list[pb.ServerFrame]], bool]) -> list[pb.ServerFrame]:
@@ -88,10 +88,9 @@ async def test_a_message_the_page_already_had_is_not_told_again_live() -> None:
     assert ids(await stream.next_frames()) == [3]
 
 
-async def test_a_slow_device_falls_back_to_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_stream, "MAX_LIVE_MESSAGES", 4)
+async def test_a_slow_device_falls_back_to_what_is_stored() -> None:
     stored = Stored()
-    stream = make(stored)
+    stream = make(stored, max_live_bytes=4 * 257)
     await frames_until(stream, lambda f: bool(f) and f[-1].WhichOneof("frame") == "caught_up")
     for message_id in range(1, 11):
         stored.ids.append(message_id)
