@@ -130,7 +130,12 @@ class Account:
         self._marks = {mark.conversation_id: mark for mark in await self.store.read(inbox.marks)}
         self._revision = await self.store.read(outbox.next_revision) - 1
         waiting = await self.store.read(outbox.count_open)
-        self._hub.update(account=self.profile.account, waiting=waiting, max_message_bytes=who.max_message_bytes)
+        self._hub.update(
+            account=self.profile.account,
+            waiting=waiting,
+            max_message_bytes=who.max_message_bytes,
+            phase=Phase.CONNECTING if who.token else Phase.SIGNED_OUT,
+        )
         return who
 
     async def run(self) -> None:
@@ -257,6 +262,7 @@ class Account:
             lost="",
             trying="",
             problem="",
+            tls_trouble=False,
             caught_up=False,
             max_message_bytes=welcome.max_message_bytes or self._hub.state.max_message_bytes,
         )

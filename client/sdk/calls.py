@@ -83,7 +83,7 @@ class Caller:
                 raise
             self.preferred = attempt.endpoint
             return answer
-        raise _summary(failures, unknown=unknown)
+        raise _summary(failures, unknown=unknown, insecure=self._pool.security.insecure)
 
     async def status_of(self, endpoint: Endpoint, timeout_s: float = STATUS_TIMEOUT_S) -> NodeStatus:
         """One node's word about itself; never raises for a node that does not answer."""
@@ -124,12 +124,17 @@ def _hopeless(failures: dict[Endpoint, ParleyError]) -> bool:
     return all(isinstance(error, TlsError | WrongServiceError) for error in failures.values())
 
 
-def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool) -> ParleyError:
+def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: bool) -> ParleyError:
     """One error that tells most about why no node gave an answer."""
     errors = list(failures.values())
     for kind in (TlsError, WrongServiceError):
         if errors and all(isinstance(error, kind) for error in errors):
             return errors[0]
+    if insecure and errors and all("Socket closed" in error.text for error in errors):
+        return TlsError(
+            "Every node closed the unencrypted connection at once; the cluster probably wants TLS. Nothing was sent. "
+            "Leave out --insecure and give the CA of the cluster with --ca FILE."
+        )
     for error in errors:
         if isinstance(error, OverloadedError):
             return error

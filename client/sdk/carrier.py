@@ -136,8 +136,7 @@ class Carrier:
         if attempt.delay_s:
             await self._kicked_within(attempt.delay_s)
         name = self._book.name_of(attempt.endpoint)
-        phase = Phase.SEARCHING if self._hub.state.last_heard is not None else Phase.CONNECTING
-        self._hub.update(phase=phase, trying=name)
+        self._hub.update(phase=self._without_session(), trying=name)
         try:
             await self._run_session(who, attempt, name)
         except SessionOverError as over:
@@ -175,7 +174,14 @@ class Carrier:
             self._policy.prefer(over.better)
         lost = {"lost": name} if self._welcomed_at is not None else {}
         self._hub.update(
-            phase=Phase.SEARCHING, node="", address="", caught_up=False, has_majority=False, problem=over.text, **lost
+            phase=self._without_session(),
+            node="",
+            address="",
+            caught_up=False,
+            has_majority=False,
+            problem=over.text,
+            tls_trouble=over.tls,
+            **lost,
         )
         match over.end:
             case End.SIGNED_OUT:
@@ -189,6 +195,9 @@ class Carrier:
                 await self._kicked_within(self._settings.replaced_pause_s * self._rng.uniform(1.0, 2.0))
             case _:
                 return
+
+    def _without_session(self) -> Phase:
+        return Phase.SEARCHING if self._hub.state.last_heard is not None else Phase.CONNECTING
 
     async def _kicked_within(self, seconds: float | None) -> None:
         try:

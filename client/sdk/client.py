@@ -33,11 +33,12 @@ from client.sdk.errors import BadInputError, NotSignedInError, UnreachableError
 from client.sdk.identity import Identity
 from client.sdk.model import ClientState, ClusterStatus, Conversation, HistoryPage, Mark, Outgoing, Phase
 from client.sdk.observe import Changes, Hub
-from client.sdk.profile import StateDirectory, check_account_name
+from client.sdk.profile import Last, StateDirectory, check_account_name
 from client.sdk.reader import MessageReader
 
 DEFAULT_DEADLINE_S = 10.0
 MAX_LISTED = 10_000
+MARKS_POLL_S = 0.02
 
 
 class ParleyClient:
@@ -64,6 +65,7 @@ class ParleyClient:
         if not endpoints:
             raise BadInputError("No host was given. Say where a node listens, for example --host localhost:7001-7003.")
         self._account_name = None if account is None else check_account_name(account)
+        self._ca = ca
         self._security = load_security(ca, insecure=insecure)
         self._carry = carry
         self._settings = settings or CarrierSettings()
@@ -128,7 +130,9 @@ class ParleyClient:
                 raise
             await self._detach()
             self._attach(account)
-        self._directory.remember_account(name)
+        if self.state.phase is Phase.SIGNED_OUT:
+            self._hub.update(phase=Phase.CONNECTING, problem="")
+        self._remember_last(name)
 
     async def _log_in(self, account: Account, who: Identity, password: str) -> None:
         device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
@@ -146,7 +150,7 @@ class ParleyClient:
         await self._cluster.log_out(who.token)
         await account.store.write(lambda c: identity.signed_out(c, who.token))
         waiting = await account.store.read(outbox.count_open)
-        self._directory.remember_account("")
+        self._remember_last("")
         await self._detach()
         again = self._make_account(account.profile.cluster_id, account.profile.account)
         await again.open()
@@ -158,7 +162,7 @@ class ParleyClient:
         account, who = await self._signed_in()
         await self._cluster.unregister(who.token, password)
         await account.store.write(identity.forget)
-        self._directory.remember_account("")
+        self._remember_last("")
         await self._detach()
         shutil.rmtree(account.profile.directory, ignore_errors=True)
         self._hub.update(account="", phase=Phase.SIGNED_OUT, waiting=0, node="", address="", problem="")
@@ -242,6 +246,17 @@ class ParleyClient:
         """The person has read a conversation up to this message; told to the cluster when it can be."""
         await self._in_use().mark_read(conversation_id, up_to)
 
+    async def marks_told(self, timeout: float) -> bool:
+        """Waits until the cluster was told of all read marks, for programs that end at once; false after `timeout`."""
+        store = self._in_use().store
+        try:
+            async with asyncio.timeout(timeout):
+                while await store.read(inbox.unsent_reads):  # noqa: ASYNC110 - another process may tell it
+                    await asyncio.sleep(MARKS_POLL_S)
+        except TimeoutError:
+            return False
+        return True
+
     async def save_draft(self, peer: str, body: str) -> None:
         """Keeps what is half typed; empty text removes it."""
         await self._in_use().store.write(lambda c: outbox.save_draft(c, peer, body))
@@ -278,12 +293,23 @@ class ParleyClient:
         """Asks every known node about itself, all at once; needs no session."""
         return await self._cluster.status()
 
+    async def has_session(self) -> bool:
+        """True while a session is remembered; whether the cluster still takes it shows when it is used."""
+        if self._account is None:
+            return False
+        return bool((await self._account.store.write(identity.load)).token)
+
     @property
     def signed_in_as(self) -> str:
         """The account in use, or nothing."""
         return "" if self._account is None else self._account.profile.account
 
     # ---- inside
+
+    def _remember_last(self, account: str) -> None:
+        hosts = tuple(str(endpoint) for endpoint in self._book.configured)
+        ca = "" if self._ca is None else str(self._ca.absolute())
+        self._directory.remember_last(Last(account, hosts, ca, self._security.insecure))
 
     def _make_account(self, cluster_id: str, name: str) -> Account:
         return Account(

@@ -108,7 +108,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """Everything a front end needs for its status line. `last_heard` is on the clock of time.monotonic()."""
+    """Everything a front end needs for its status line.
+
+    `problem` says in words why there is no session; `tls_trouble` that it is one which waiting does not mend.
+    `last_heard` is on the clock of time.monotonic().
+    """
 
     account: str = ""
     phase: Phase = Phase.SIGNED_OUT
@@ -122,6 +126,7 @@ class ClientState:
     waiting: int = 0
     caught_up: bool = False
     problem: str = ""
+    tls_trouble: bool = False
     last_heard: float | None = None
     max_message_bytes: int = 65536
 

@@ -1,7 +1,7 @@
 """Where the client keeps its files, which profile belongs to which cluster, and who carries the messages.
 
     STATE_DIR/                       700
-      last.json                      account and cluster used last
+      last.json                      who signed in last, at which hosts, with which CA
       CLUSTER_ID/
         hosts.json                   addresses of this cluster: given, learned, the last good one
         ACCOUNT/
@@ -65,6 +65,16 @@ class Hosts:
 
 
 @dataclass(frozen=True, slots=True)
+class Last:
+    """How somebody signed in last. An empty account means that they signed out again."""
+
+    account: str = ""
+    hosts: tuple[str, ...] = ()
+    ca: str = ""
+    insecure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """The folder of one account on one cluster."""
 
@@ -99,16 +109,18 @@ class StateDirectory:
         return Profile(directory, cluster_id, account)
 
     def find(self, account: str, endpoints: Iterable[Endpoint]) -> Profile | None:
-        """The profile last used for this account at one of these addresses, without asking any node."""
+        """The profile last used for this account at one of these addresses, without asking any node.
+
+        Addresses that are all new may be the known cluster under other names, where the account is known on only one.
+        """
         endpoints = tuple(endpoints)
-        found = [
-            path
-            for path in self.root.glob(f"*/{_folder_name(check_account_name(account))}/client.sqlite")
-            if self._hosts_at(path.parent.parent).covers(endpoints)
-        ]
+        known = list(self.root.glob(f"*/{_folder_name(check_account_name(account))}/client.sqlite"))
+        found = [path for path in known if self._hosts_at(path.parent.parent).covers(endpoints)]
+        if not found and len(known) == 1:
+            found = known
         if not found:
             return None
-        newest = max(found, key=lambda path: path.parent.parent.joinpath("hosts.json").stat().st_mtime_ns)
+        newest = max(found, key=lambda path: _modified_ns(path.parent.parent / "hosts.json"))
         return Profile(newest.parent, self._cluster_id(newest.parent.parent), account)
 
     def hosts(self, cluster_id: str) -> Hosts:
@@ -125,13 +137,21 @@ class StateDirectory:
         }
         _write_json(self.root / _folder_name(cluster_id or "unnamed") / "hosts.json", document)
 
-    def last_account(self) -> str:
-        """The account signed in last on this machine, or nothing."""
-        return str(_read_json(self.root / "last.json").get("account", ""))
+    def last(self) -> Last:
+        """Who signed in last on this machine, and how; what programs use when nothing is named."""
+        document = _read_json(self.root / "last.json")
+        hosts = document.get("hosts", ())
+        return Last(
+            str(document.get("account", "")),
+            tuple(str(host) for host in hosts) if isinstance(hosts, list) else (),
+            str(document.get("ca", "")),
+            document.get("insecure") is True,
+        )
 
-    def remember_account(self, account: str) -> None:
-        """The account commands use when none is named; empty forgets it."""
-        _write_json(self.root / "last.json", {"account": account})
+    def remember_last(self, last: Last) -> None:
+        """Writes it down."""
+        document = {"account": last.account, "hosts": list(last.hosts), "ca": last.ca, "insecure": last.insecure}
+        _write_json(self.root / "last.json", document)
 
     def _hosts_at(self, directory: Path) -> Hosts:
         document = _read_json(directory / "hosts.json")
@@ -197,6 +217,13 @@ def _folder_name(name: str) -> str:
         return name
     safe = re.sub(r"[^a-z0-9_-]", "_", name.lower())
     return f"{safe}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _modified_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _read_json(path: Path) -> dict[str, Any]:

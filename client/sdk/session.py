@@ -23,7 +23,7 @@ import grpc
 
 from client.sdk import convert, identity, inbox, outbox, schema
 from client.sdk.endpoints import Endpoint
-from client.sdk.errors import ParleyError, from_grpc
+from client.sdk.errors import ParleyError, TlsError, from_grpc
 from client.sdk.identity import Identity
 from client.sdk.model import Mark, Message, Outgoing, Phase, Status
 from client.sdk.observe import Hub
@@ -57,8 +57,9 @@ class End(Enum):
 class SessionOverError(ParleyError):
     """The stream ended. `better` is a node that says it serves, where one was found."""
 
-    def __init__(self, end: End, text: str, better: Endpoint | None = None) -> None:
+    def __init__(self, end: End, text: str, better: Endpoint | None = None, *, tls: bool = False) -> None:
         super().__init__(text)
+        self.tls = tls
         self.end = end
         self.better = better
 
@@ -224,7 +225,7 @@ class Session:
             case _:
                 end = End.LOST
         known = from_grpc(error, where=self._where, insecure=self._insecure)
-        return SessionOverError(end, known.text)
+        return SessionOverError(end, known.text, tls=isinstance(known, TlsError))
 
     def _why(self, group: BaseExceptionGroup[BaseException]) -> BaseException:
         """The most telling of the errors that ended the tasks; a bug or a broken file goes through as it is."""
