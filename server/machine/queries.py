@@ -126,7 +126,7 @@ def verify_state_file(path: Path) -> tuple[int, int, bytes]:
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         with closing(apsw.Connection(uri, flags=flags)) as connection:
             check_version(connection, path)
-            verdict = connection.pragma("quick_check(1)")
+            verdict = connection.execute("PRAGMA quick_check(1)").get
             if verdict != "ok":
                 raise MachineDamagedError(damage_text(path, f"SQLite's check says: {verdict}"))
             return position(connection)

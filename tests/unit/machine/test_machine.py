@@ -1,0 +1,414 @@
+"""Apply as such: atomic, deterministic, unharmed by bad commands, stopped by a bad disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from proto.parley.v1 import state_pb2 as pb
+from server.machine import machine as machine_module
+from server.machine import messages
+from server.machine.errors import MachineDamagedError, MachineError, MachineInvariantError, MachineStorageError
+from server.machine.machine import ApplyOutcome, CommittedEntry, MessageStored, StateMachine
+from server.machine.queries import StateReader, verify_state_file
+from server.machine.working import MAX_CACHED_ROWS, Working
+from tests.unit.machine.harness import (
+    FOUNDERS,
+    START_MS,
+    Node,
+    dump,
+    mark_delivered,
+    payload,
+    register,
+    sends,
+)
+from tests.unit.storage.faulty_vfs import faulty_disk
+
+FAILED = pb.RESULT_CODE_FAILED
+OK = pb.RESULT_CODE_OK
+
+
+def entry(index: int, *commands: pb.Command, term: int = 1) -> CommittedEntry:
+    return CommittedEntry(index, term, payload(commands, START_MS + index))
+
+
+# ---- position
+
+
+def test_new_state_covers_nothing(node: Node) -> None:
+    machine = node.machine
+    assert (machine.applied_index, machine.applied_term, machine.membership) == (0, 0, b"membership")
+    assert node.reader.message_count() == 0
+
+
+def test_position_is_kept_with_the_rows(node: Node) -> None:
+    node.machine.apply([entry(1, register("ada"), term=3), CommittedEntry(2, 4), CommittedEntry(3, 5, b"", b"grown")])
+    before = node.machine.state_hash
+    node.reopen()
+    machine = node.machine
+    assert (machine.applied_index, machine.applied_term, machine.membership) == (3, 5, b"grown")
+    assert machine.state_hash == before
+    assert node.reader.state_hash_at() == (before, 3)
+
+
+def test_no_op_has_no_results_and_is_applied(node: Node) -> None:
+    outcome = node.machine.apply([CommittedEntry(1, 1), entry(2, register("ada")), CommittedEntry(3, 1)])
+    assert outcome.applied_index == 3
+    assert [len(results) for results in outcome.results] == [0, 1, 0]
+
+
+def test_nothing_to_apply_changes_nothing(node: Node) -> None:
+    before = node.machine.state_hash
+    assert node.machine.apply([]) == ApplyOutcome(0, (), ())
+    assert node.machine.state_hash == before
+
+
+@pytest.mark.parametrize("indexes", [[0], [2], [1, 3], [1, 1], [2, 1]])
+def test_entries_out_of_order_are_refused_before_any_is_applied(node: Node, indexes: list[int]) -> None:
+    with pytest.raises(MachineInvariantError):
+        node.machine.apply([entry(index, register(f"user{index}")) for index in indexes])
+    assert node.machine.applied_index == 0
+    assert dump(node.path)["accounts"] == []
+
+
+def test_entry_applied_before_is_refused(node: Node) -> None:
+    node.machine.apply([entry(1)])
+    with pytest.raises(MachineInvariantError):
+        node.machine.apply([entry(1)])
+
+
+# ---- bad commands
+
+
+def test_undecodable_entry_is_a_failed_result_and_not_the_end(node: Node) -> None:
+    outcome = node.machine.apply([CommittedEntry(1, 1, b"\xff\xff\xff"), entry(2, register("ada"))])
+    assert [[result.code for result in results] for results in outcome.results] == [[FAILED], [OK]]
+
+
+def test_command_of_a_newer_release_is_a_failed_result(node: Node) -> None:
+    outcome = node.machine.apply([entry(1, pb.Command(), register("ada"))])
+    assert [result.code for result in outcome.results[0]] == [FAILED, OK]
+
+
+@pytest.fixture
+def poison(node: Node, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], tuple[int, int]]:
+    """Two users, and a machine that stumbles over the body 'poison' after half of its work is done."""
+    sessions = (node.user("ada", 1), node.user("bob", 2))
+    real = messages._send
+
+    def install(error: Exception) -> tuple[int, int]:
+        def stumble(state: Working, *rest: object) -> pb.StoredSendResult:
+            result = real(state, *rest)  # type: ignore[arg-type]
+            if rest[-1].body == "poison":  # type: ignore[attr-defined]
+                raise error
+            return result
+
+        monkeypatch.setattr(messages, "_send", stumble)
+        return sessions
+
+    return install
+
+
+def test_command_that_fails_unforeseen_changes_nothing_and_spares_the_others(
+    node: Node, poison: Callable[[Exception], tuple[int, int]]
+) -> None:
+    ada, bob = poison(KeyError("a bug"))
+    index = node.machine.applied_index
+    outcome = node.machine.apply(
+        [
+            entry(index + 1, sends(ada, (1, "bob", "before"))),
+            entry(index + 2, sends(bob, (1, "ada", "same")), sends(ada, (2, "bob", "fine"), (3, "bob", "poison"))),
+            entry(index + 3, sends(ada, (2, "bob", "after"))),
+        ]
+    )
+    codes = [[result.code for result in results] for results in outcome.results]
+    assert codes == [[OK], [OK, FAILED], [OK]]
+    stored = [effect.message.body for effect in outcome.effects if isinstance(effect, MessageStored)]
+    assert stored == ["before", "same", "after"]
+    assert [row[-1] for row in dump(node.path)["messages"]] == ["before", "same", "after"]
+    assert node.reader.message_count() == 3
+    (failure,) = outcome.failures
+    assert (failure.index, failure.position) == (index + 2, 1)
+    assert "KeyError in stumble" in failure.where
+    assert "a bug" not in failure.where
+
+
+def test_failing_command_leaves_the_same_state_however_entries_are_batched(
+    tmp_path: Path, node: Node, poison: Callable[[Exception], tuple[int, int]]
+) -> None:
+    ada, bob = poison(apsw.ConstraintError("a bug"))
+    node.close()
+    other = tmp_path / "other.sqlite"
+    shutil.copy(node.path, other)
+    one, two = StateMachine.open(node.path), StateMachine.open(other)
+    first = one.applied_index + 1
+    commands = [sends(ada, (1, "bob", "a")), sends(bob, (1, "ada", "poison")), sends(bob, (1, "ada", "b"))]
+    batch = [entry(first + place, command) for place, command in enumerate(commands)]
+    together = one.apply(batch)
+    alone = [two.apply([single]) for single in batch]
+    assert [result for single in alone for result in single.results] == list(together.results)
+    assert one.state_hash == two.state_hash
+    one.close()
+    two.close()
+    assert dump(node.path) == dump(other)
+
+
+@pytest.mark.parametrize(
+    "error", [apsw.IOError("x"), apsw.FullError("x"), OSError("x"), MemoryError(), RecursionError()]
+)
+def test_fault_of_this_node_is_never_made_a_result(
+    node: Node, poison: Callable[[Exception], tuple[int, int]], error: Exception
+) -> None:
+    ada, _ = poison(error)
+    index = node.machine.applied_index
+    with pytest.raises((MachineStorageError, RecursionError)):
+        node.machine.apply([entry(index + 1, sends(ada, (1, "bob", "poison")))])
+    with pytest.raises(MachineStorageError, match="already failed"):
+        node.machine.apply([entry(index + 1)])
+    node.close()
+    machine = StateMachine.open(node.path)
+    assert machine.applied_index == index
+    machine.close()
+
+
+def test_fault_of_this_node_while_a_command_is_tried_again_carefully_is_fatal_too(
+    node: Node, poison: Callable[[Exception], tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, _ = poison(KeyError("a bug"))
+
+    def broken(*_: object) -> None:
+        raise apsw.IOError("disk")
+
+    monkeypatch.setattr(Working, "forget_all", broken)
+    with pytest.raises(MachineStorageError):
+        node.machine.apply([entry(node.machine.applied_index + 1, sends(ada, (1, "bob", "poison")))])
+
+
+# ---- the disk
+
+
+@pytest.mark.parametrize("error", [apsw.IOError, apsw.FullError])
+def test_write_that_fails_stops_the_machine_and_keeps_the_last_commit(tmp_path: Path, error: type[apsw.Error]) -> None:
+    path = tmp_path / "state.sqlite"
+    StateMachine.create(path, FOUNDERS, b"").close()
+    with faulty_disk() as disk:
+        machine = StateMachine.open(path, vfs=disk.name)
+        machine.apply([entry(1, register("ada"))])
+        position = (machine.applied_index, machine.state_hash)
+        disk.fail["write"] = error
+        with pytest.raises(MachineStorageError, match="applied again from there"):
+            machine.apply([entry(2, register("bob"))])
+        assert (machine.applied_index, machine.state_hash) == position
+        disk.fail.clear()
+        disk.calls.clear()
+        for action in (lambda: machine.apply([entry(2)]), machine.checkpoint):
+            with pytest.raises(MachineStorageError, match="already failed"):
+                action()
+        machine.close()
+        assert ("write", "main") not in disk.calls
+    again = StateMachine.open(path)
+    assert (again.applied_index, again.state_hash) == position
+    outcome = again.apply([entry(2, register("bob"))])
+    assert outcome.results[0][0].code == OK
+    again.close()
+
+
+def test_apply_does_not_wait_for_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    StateMachine.create(path, FOUNDERS, b"").close()
+    with faulty_disk() as disk:
+        machine = StateMachine.open(path, vfs=disk.name)
+        machine.apply([entry(1)])
+        disk.calls.clear()
+        machine.apply([entry(2, register("ada"))])
+        assert ("write", "wal") in disk.calls
+        assert disk.syncs("wal") == disk.syncs("main") == 0
+        machine.close()
+
+
+def test_checkpoint_syncs_everything_even_while_a_reader_holds_it_up(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    StateMachine.create(path, FOUNDERS, b"").close()
+    reader = apsw.Connection(str(path))
+    with faulty_disk() as disk:
+        machine = StateMachine.open(path, vfs=disk.name)
+        machine.apply([entry(1)])
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM meta").fetchall()
+        machine.apply([entry(2, register("ada"))])
+        disk.calls.clear()
+        assert machine.checkpoint() == 2
+        writes = [place for place, call in enumerate(disk.calls) if call == ("write", "wal")]
+        assert ("sync", "wal") in disk.calls[writes[-1] :]
+        disk.calls.clear()
+        machine.apply([entry(3)])
+        assert disk.syncs("wal") == 0, "only the checkpoint is synchronous"
+        reader.close()
+        machine.close()
+
+
+def test_sync_that_fails_in_a_checkpoint_stops_the_machine(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    StateMachine.create(path, FOUNDERS, b"").close()
+    with faulty_disk() as disk:
+        machine = StateMachine.open(path, vfs=disk.name)
+        machine.apply([entry(1)])
+        disk.fail["sync"] = apsw.IOError
+        with pytest.raises(MachineStorageError):
+            machine.checkpoint()
+        disk.fail.clear()
+        with pytest.raises(MachineStorageError, match="already failed"):
+            machine.checkpoint()
+        machine.close()
+
+
+def test_closed_machine_applies_nothing_more(node: Node) -> None:
+    node.machine.close()
+    node.machine.close()
+    with pytest.raises(MachineStorageError):
+        node.machine.apply([entry(1)])
+
+
+# ---- opening and damage
+
+
+def test_equal_founders_make_equal_states(tmp_path: Path) -> None:
+    one = StateMachine.create(tmp_path / "one", FOUNDERS, b"m")
+    two = StateMachine.create(tmp_path / "two", list(reversed(FOUNDERS)), b"m")
+    other = StateMachine.create(tmp_path / "other", FOUNDERS[:2], b"m")
+    assert one.state_hash == two.state_hash != other.state_hash
+    for machine in (one, two, other):
+        machine.close()
+    assert dump(tmp_path / "one") == dump(tmp_path / "two")
+
+
+def test_new_state_is_never_written_over_an_old_one(node: Node) -> None:
+    node.user("ada", 1)
+    with pytest.raises(MachineError, match="never written over"):
+        StateMachine.create(node.path, FOUNDERS, b"")
+    assert node.reader.account_by_name("ada") is not None
+
+
+def test_creation_cut_short_leaves_no_state_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.sqlite"
+    import os
+
+    def crash(*_: object) -> None:
+        raise OSError("crash")
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(MachineStorageError):
+        StateMachine.create(path, FOUNDERS, b"")
+    monkeypatch.undo()
+    assert not path.exists()
+    StateMachine.create(path, FOUNDERS, b"").close()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage" * 2000, b"SQLite format 3\x00" + bytes(5000)])
+def test_file_that_is_no_state_is_refused_with_advice(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "state.sqlite"
+    path.write_bytes(content)
+    for opened in (StateMachine.open, StateReader.open, verify_state_file):
+        with pytest.raises(MachineDamagedError, match="joins as a new member"):
+            opened(path)
+
+
+def test_missing_state_is_refused_and_not_created(tmp_path: Path) -> None:
+    with pytest.raises(MachineDamagedError, match="missing"):
+        StateMachine.open(tmp_path / "state.sqlite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_state_of_another_schema_is_refused(node: Node) -> None:
+    node.close()
+    connection = apsw.Connection(str(node.path))
+    connection.pragma("user_version", 99)
+    connection.close()
+    with pytest.raises(MachineDamagedError, match="schema version 99"):
+        StateMachine.open(node.path)
+
+
+def test_state_without_a_position_is_refused(node: Node) -> None:
+    node.close()
+    connection = apsw.Connection(str(node.path))
+    connection.execute("DELETE FROM meta")
+    connection.close()
+    with pytest.raises(MachineDamagedError, match="which entries it covers"):
+        StateMachine.open(node.path)
+    with pytest.raises(MachineDamagedError, match="which entries it covers"):
+        verify_state_file(node.path)
+
+
+def test_sound_copy_is_verified_and_tells_its_position(node: Node) -> None:
+    node.user("ada", 1)
+    index = node.machine.applied_index
+    node.close()
+    assert verify_state_file(node.path) == (index, 1, b"membership")
+    assert sorted(path.name for path in node.path.parent.iterdir()) == [node.path.name]
+
+
+def test_damaged_copy_is_found_before_it_is_installed(node: Node) -> None:
+    ada = node.user("ada", 1)
+    for number in range(1, 200):
+        node.send(ada, (number, "ada", "x" * 500))
+    node.close()
+    content = bytearray(node.path.read_bytes())
+    for page in range(8, len(content) // 4096, 3):
+        content[page * 4096 : page * 4096 + 200] = b"\xff" * 200
+    node.path.write_bytes(content)
+    with pytest.raises(MachineDamagedError):
+        verify_state_file(node.path)
+
+
+# ---- determinism
+
+
+def test_state_hash_changes_with_every_entry_and_with_what_it_does(tmp_path: Path) -> None:
+    seen = set()
+    for number, variant in enumerate(
+        ([entry(1)], [CommittedEntry(1, 2)], [entry(1, register("ada"))], [CommittedEntry(1, 1, b"", b"m")])
+    ):
+        machine = StateMachine.create(tmp_path / f"{number}", FOUNDERS, b"")
+        seen.add(machine.state_hash)
+        machine.apply(variant)
+        seen.add(machine.state_hash)
+        machine.close()
+    assert len(seen) == 5
+
+
+def test_wording_of_a_refusal_is_not_part_of_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes = []
+    for number, text in enumerate(("one wording", "another")):
+        monkeypatch.setattr(machine_module, "UNDECODABLE", text)
+        machine = StateMachine.create(tmp_path / f"{number}", FOUNDERS, b"")
+        machine.apply([CommittedEntry(1, 1, b"\xff")])
+        hashes.append(machine.state_hash)
+        machine.close()
+    assert hashes[0] == hashes[1]
+
+
+def test_caches_are_bounded_and_do_not_change_the_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same entries with caches of one row and of many give one state."""
+    hashes, dumps = [], []
+    for bound in (1, MAX_CACHED_ROWS):
+        monkeypatch.setattr("server.machine.working.MAX_CACHED_ROWS", bound)
+        node = Node(tmp_path / f"bound-{bound}")
+        sessions = [node.user(f"user{number}", 10 + number) for number in range(5)]
+        last = 0
+        for turn in range(1, 5):
+            for place, session in enumerate(sessions):
+                (result,) = node.send(session, (turn, f"user{(place + turn) % 5}", "x"))
+                last = result.message_id
+            node.one(mark_delivered(sessions[turn], last))
+            assert all(len(cache) <= bound for cache in node.machine._working._caches())
+        hashes.append(node.machine.state_hash)
+        node.close()
+        dumps.append(dump(node.path))
+    assert hashes[0] == hashes[1]
+    assert dumps[0] == dumps[1]
