@@ -37,15 +37,15 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-_ACCOUNT = re.compile(r"^[^\W_][\w.-]{0,63}$")
+_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_account_name(name: str) -> str:
     """Returns the name if it can be an account's; raises BadInputError otherwise."""
-    if not _ACCOUNT.match(name):
+    if not _ACCOUNT.fullmatch(name):
         raise BadInputError(
-            f"{name!r} cannot be an account name. Use 1 to 64 letters, digits, '.', '_' or '-', beginning with a "
-            "letter or digit."
+            f"{name!r} cannot be an account name. Use 1 to 64 of a to z, A to Z, digits, '.', '_' and '-', beginning "
+            "with a letter or digit."
         )
     return name
 

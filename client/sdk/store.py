@@ -157,18 +157,18 @@ class Store:
     def _main(self, opened: asyncio.Future[None]) -> None:
         try:
             connection = open_database(self._path)
+            seen = _data_version(connection)
         except (apsw.Error, OSError, StoreError) as error:
             failure = error if isinstance(error, StoreError) else _store_error(self._path, error)
             self._tell(lambda: _fail(opened, failure))
             return
         self._tell(lambda: _resolve(opened, None))
         try:
-            self._serve(connection)
+            self._serve(connection, seen)
         finally:
             connection.close()
 
-    def _serve(self, connection: apsw.Connection) -> None:
-        seen = _data_version(connection)
+    def _serve(self, connection: apsw.Connection, seen: int) -> None:
         look_at = time.monotonic() + self._poll_s
         while True:
             batch = self._gather()

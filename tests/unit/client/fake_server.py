@@ -223,7 +223,8 @@ class FakeNode:
         )
         accounts_pb2_grpc.add_AccountsServicer_to_server(_Accounts(self), server)
         messaging_pb2_grpc.add_MessagingServicer_to_server(_Messaging(self), server)
-        admin_pb2_grpc.add_AdminServicer_to_server(_Admin(self), server)
+        admin: Any = _Admin  # without the methods clients have no use for
+        admin_pb2_grpc.add_AdminServicer_to_server(admin(self), server)
         target = f"127.0.0.1:{port or self.port}"
         self.port = (
             server.add_insecure_port(target) if credentials is None else server.add_secure_port(target, credentials)

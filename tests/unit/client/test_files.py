@@ -1,0 +1,313 @@
+"""Outbox, inbox, identity and profile as files: what survives, what is refused, who holds which lock."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+import pytest
+
+from client.sdk import identity, inbox, outbox, schema
+from client.sdk.endpoints import parse_endpoints
+from client.sdk.errors import BadInputError, OutboxFullError, TooLateError
+from client.sdk.model import Message, Status
+from client.sdk.outbox import Settlement
+from client.sdk.profile import FileLock, Hosts, StateDirectory
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> apsw.Connection:
+    return schema.open_database(tmp_path / "client.sqlite")
+
+
+def message(id_: int, body: str = "hello", *, mine: bool = False) -> Message:
+    return Message(id_, 7, "bob", "bob", body, 1000 + id_, mine)
+
+
+# ---- outbox
+
+
+def test_numbers_are_given_in_the_order_of_typing_and_without_holes(file: apsw.Connection) -> None:
+    a, b, c, d = outbox.add(file, [("bob", x) for x in "abcd"], 1)
+    outbox.cancel(file, b.local_id)
+    outbox.edit(file, c.local_id, "C")
+    assert [(m.number, m.body) for m in outbox.claim(file, 2)] == [(1, "a"), (2, "C")]
+    assert [(m.number, m.body) for m in outbox.claim(file, 10)] == [(3, "d")]
+    assert outbox.claim(file, 10) == []
+    assert [m.local_id for m in outbox.unanswered(file)] == [a.local_id, c.local_id, d.local_id]
+
+
+def test_what_was_handed_over_can_neither_be_changed_nor_withdrawn(file: apsw.Connection) -> None:
+    (sent,) = outbox.add(file, [("bob", "a")], 1)
+    outbox.claim(file, 1)
+    with pytest.raises(TooLateError, match="handed to the cluster"):
+        outbox.edit(file, sent.local_id, "b")
+    with pytest.raises(TooLateError, match="handed to the cluster"):
+        outbox.cancel(file, sent.local_id)
+    with pytest.raises(BadInputError, match="no such message"):
+        outbox.edit(file, 999, "b")
+
+
+def test_a_result_is_written_once_and_a_second_one_changes_nothing(file: apsw.Connection) -> None:
+    (sent,) = outbox.add(file, [("bob", "a")], 1)
+    outbox.claim(file, 1)
+    outbox.settle(file, [Settlement(1, True, "", 11, 7, 99)])
+    outbox.settle(file, [Settlement(1, False, "late"), Settlement(5, True)])
+    view = outbox.get(file, sent.local_id)
+    assert view is not None
+    assert (view.status, view.message_id, view.conversation_id, view.sent_at_ms) == (Status.ACCEPTED, 11, 7, 99)
+
+
+def test_a_restored_old_file_skips_the_numbers_the_cluster_has_applied(file: apsw.Connection) -> None:
+    outbox.add(file, [("bob", "a")], 1)
+    assert outbox.begin_session(file, 41) == []
+    assert [m.number for m in outbox.claim(file, 1)] == [42]
+    assert [m.number for m in outbox.begin_session(file, 41)] == [42], "an unanswered one keeps its number"
+
+
+def test_a_full_outbox_takes_nothing_and_keeps_what_it_has(
+    file: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "MAX_OPEN", 3)
+    outbox.add(file, [("bob", x) for x in "ab"], 1)
+    with pytest.raises(OutboxFullError, match="are kept"):
+        outbox.add(file, [("bob", x) for x in "cd"], 1)
+    outbox.add(file, [("bob", "c")], 1)
+    outbox.claim(file, 3)
+    outbox.settle(file, [Settlement(1, True, "", 1)])
+    outbox.add(file, [("bob", "d")], 1)
+    assert outbox.count_open(file) == 3
+
+
+def test_only_settled_messages_are_forgotten(file: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "KEEP_SETTLED", 2)
+    outbox.add(file, [("bob", str(i)) for i in range(6)], 1)
+    outbox.claim(file, 4)
+    outbox.settle(file, [Settlement(i, True, "", i) for i in (1, 2, 4)])
+    outbox.prune(file)
+    assert [m.body for m in outbox.listing(file, 100)] == ["2", "4", "5"]
+
+
+def test_changes_are_found_by_revision_whoever_made_them(file: apsw.Connection) -> None:
+    first, second = outbox.add(file, [("bob", "a"), ("bob", "b")], 1)
+    changed, revision = outbox.changed_since(file, 0, 1)
+    assert [m.local_id for m in changed] == [first.local_id, second.local_id], "a revision is told whole"
+    outbox.edit(file, second.local_id, "B")
+    changed, latest = outbox.changed_since(file, revision, 100)
+    assert [m.body for m in changed] == ["B"]
+    assert outbox.changed_since(file, latest, 100) == ([], latest)
+
+
+@pytest.mark.parametrize("body", ["a\x00b", "😀", '"quoted" \\ back', "\u2028", "x" * 65536])
+def test_bodies_come_back_as_they_were(file: apsw.Connection, body: str) -> None:
+    outbox.add(file, [("bob", body)], 1)
+    assert [m.body for m in outbox.claim(file, 1)] == [body]
+    inbox.insert(file, [message(1, body)], [None])
+    assert [m.body for m in inbox.after(file, 0, 10, own=False)] == [body]
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from client.sdk import outbox, schema
+from client.sdk.outbox import Settlement
+file = schema.open_database(Path(sys.argv[1]))
+def step(operation):
+    file.execute("BEGIN IMMEDIATE")
+    operation()
+    file.execute("COMMIT")
+    print(".", flush=True)
+n = 0
+while True:
+    n += 1
+    step(lambda: outbox.add(file, [("bob", str(n))], 1))
+    step(lambda: outbox.claim(file, 1))
+    step(lambda: outbox.settle(file, [Settlement(n - 1, True, "", n - 1)]))
+"""
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3, 4, 5, 6, 7])
+def test_a_process_killed_after_any_commit_leaves_a_file_that_goes_on(tmp_path: Path, commits: int) -> None:
+    path = tmp_path / "client.sqlite"
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}
+    )
+    try:
+        assert writer.stdout is not None
+        for _ in range(commits):
+            assert writer.stdout.readline() == b".\n"
+    finally:
+        writer.kill()
+        writer.communicate()
+    file = schema.open_database(path)
+    listed = outbox.listing(file, 10_000)
+    assert [m.body for m in listed] == [str(i + 1) for i in range(len(listed))]
+    assert len(listed) >= (commits + 2) // 3, "what was committed is there"
+    numbers = [m.number for m in listed if m.number]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert outbox.next_number(file) == len(numbers) + 1
+    resent = outbox.begin_session(file, len(numbers) - 1)
+    assert [m.number for m in resent] == [m.number for m in listed if m.status is Status.SENDING]
+
+
+# ---- inbox
+
+
+def test_redelivered_messages_are_dropped_by_their_id(file: apsw.Connection) -> None:
+    assert inbox.insert(file, [message(1), message(3)], [None, None]) == 2
+    assert inbox.insert(file, [message(1), message(3), message(4)], [None] * 3) == 1
+    assert [m.id for m in inbox.after(file, 0, 10, own=False)] == [1, 3, 4]
+    assert inbox.received_up_to(file) == 4
+
+
+def test_the_echo_of_an_own_send_moves_the_cursor_only(file: apsw.Connection) -> None:
+    outbox.add(file, [("bob", "mine")], 1)
+    outbox.claim(file, 1)
+    assert inbox.insert(file, [message(8, "mine", mine=True)], [1]) == 0
+    assert inbox.insert(file, [message(9, "from a lost file", mine=True)], [2]) == 1
+    assert inbox.received_up_to(file) == 9
+
+
+def test_large_batches_are_stored_whole_and_in_order(file: apsw.Connection) -> None:
+    inbox.insert(file, [message(i) for i in range(1, 1400)], [None] * 1399)
+    assert [m.id for m in inbox.after(file, 0, 2000, own=False)] == list(range(1, 1400))
+
+
+def test_a_page_of_what_is_known_joins_both_directions(file: apsw.Connection) -> None:
+    outbox.add(file, [("Bob", "mine")], 1)
+    outbox.claim(file, 1)
+    outbox.settle(file, [Settlement(1, True, "", 2, 7, 5)])
+    inbox.insert(file, [message(1, "one"), message(3, "three")], [None, None])
+    page, more = inbox.page(file, "anna", "bob", 0, 2)
+    assert [(m.body, m.sender, m.mine) for m in page] == [("mine", "anna", True), ("three", "bob", False)]
+    assert more
+    (conversation,) = inbox.conversations(file, "anna", 10)
+    assert conversation.last is not None
+    assert (conversation.peer, conversation.unread, conversation.last.body) == ("bob", 2, "three")
+
+
+def test_marks_only_move_forward(file: apsw.Connection) -> None:
+    inbox.set_marks(file, [(7, 2, 10, 5)])
+    inbox.set_marks(file, [(7, 2, 8, 6)])
+    assert [(m.delivered_up_to, m.read_up_to) for m in inbox.marks(file)] == [(10, 6)]
+    inbox.mark_shown(file, 9)
+    inbox.mark_shown(file, 4)
+    assert inbox.shown_up_to(file) == 9
+
+
+def test_read_marks_are_told_again_after_a_broken_stream(file: apsw.Connection) -> None:
+    inbox.set_read(file, 7, 10)
+    assert inbox.unsent_reads(file) == [(7, 10)]
+    inbox.reads_sent(file, [(7, 10)])
+    assert inbox.unsent_reads(file) == []
+    inbox.reads_lost(file, [7])
+    assert inbox.unsent_reads(file) == [(7, 10)]
+
+
+# ---- identity
+
+
+def test_the_device_id_is_made_once(file: apsw.Connection) -> None:
+    assert identity.load(file).device_id == identity.load(file).device_id
+    assert len(identity.load(file).device_id) == 16
+
+
+def test_a_token_is_hidden_from_logs(file: apsw.Connection) -> None:
+    who = identity.signed_in(file, identity.load(file).device_id, "secret-token", 5, 1)
+    assert "secret" not in repr(who)
+
+
+def test_an_old_token_is_not_dropped_for_a_newer_one(file: apsw.Connection) -> None:
+    device = identity.load(file).device_id
+    identity.signed_in(file, device, "new", 5, 1)
+    identity.signed_out(file, "old")
+    assert identity.load(file).token == "new"
+
+
+def test_an_account_made_anew_inherits_no_messages(file: apsw.Connection) -> None:
+    device = identity.load(file).device_id
+    identity.signed_in(file, device, "t", 5, 1)
+    outbox.add(file, [("bob", "in flight"), ("bob", "waiting")], 1)
+    outbox.claim(file, 1)
+    inbox.insert(file, [message(9)], [None])
+    identity.signed_in(file, device, "t", 6, 1)
+    assert [m.status for m in outbox.listing(file, 10)] == [Status.FAILED, Status.WAITING]
+    assert (inbox.received_up_to(file), inbox.after(file, 0, 10, own=True)) == (0, [])
+
+
+def test_a_device_begun_anew_sends_what_was_called_a_gap_under_new_numbers(file: apsw.Connection) -> None:
+    identity.signed_in(file, identity.load(file).device_id, "t", 5, 1)
+    outbox.begin_session(file, 41)
+    outbox.add(file, [("bob", "a"), ("bob", "b")], 1)
+    outbox.claim(file, 1)
+    identity.set_out_of_step(file)
+    assert (identity.load(file).token, identity.load(file).out_of_step) == ("", True)
+    identity.signed_in(file, b"x" * 16, "t2", 5, 1)
+    assert [(m.number, m.body) for m in outbox.claim(file, 5)] == [(1, "a"), (2, "b")]
+    assert not identity.load(file).out_of_step
+
+
+# ---- profiles and locks
+
+
+def test_a_lock_is_held_by_one_and_freed_when_its_process_dies(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from client.sdk.profile import FileLock;"
+            "lock = FileLock(Path(sys.argv[1])); print(lock.try_acquire(), flush=True); sys.stdin.read()",
+            str(tmp_path / "lock"),
+        ],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"True\n"
+    with FileLock(tmp_path / "lock") as lock:
+        assert not lock.try_acquire()
+        holder.kill()
+        holder.communicate()
+        assert lock.try_acquire()
+        assert lock.try_acquire(), "it is ours already"
+
+
+def test_profiles_of_names_that_differ_in_case_do_not_share_a_folder(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    folders = {state.profile("c1", name).directory.name.lower() for name in ("anna", "Anna", "ANNA", "con.")}
+    assert len(folders) == 4
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a" * 65, "a b", "a\n"])
+def test_names_that_cannot_be_accounts_make_no_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInputError, match="cannot be an account name"):
+        StateDirectory(tmp_path).profile("c1", name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_profile_is_found_by_any_known_address_and_the_newest_cluster_wins(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    for cluster in ("old", "new"):
+        profile = state.profile(cluster, "anna")
+        profile.database.touch()
+        state.remember_hosts(cluster, Hosts(("localhost:7001",), (("n2", f"{cluster}:7002"),), ""))
+    os.utime(tmp_path / "old" / "hosts.json", ns=(1, 1))
+    found = state.find("anna", parse_endpoints(["localhost:7001"]))
+    assert found is not None
+    assert found.cluster_id == "new"
+    found = state.find("anna", parse_endpoints(["old:7002"]))
+    assert found is not None
+    assert found.cluster_id == "old"
+    assert state.find("anna", parse_endpoints(["elsewhere:1"])) is None, "two clusters: which one is not known"
+    assert state.find("bob", parse_endpoints(["localhost:7001"])) is None
+
+
+def test_damaged_notes_are_as_good_as_none(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    (tmp_path / "last.json").write_text("{not json")
+    assert state.last().account == ""
+    state.profile("c1", "anna").database.touch()
+    (tmp_path / "c1" / "hosts.json").write_text('["a list"]')
+    assert state.hosts("c1") == Hosts()
