@@ -129,17 +129,21 @@ class Account:
         self.seen_index = who.seen_index
         self._marks = {mark.conversation_id: mark for mark in await self.store.read(inbox.marks)}
         self._revision = await self.store.read(outbox.next_revision) - 1
-        waiting = await self.store.read(outbox.count_open)
+        return who
+
+    def show(self, who: identity.Identity) -> None:
+        """Makes the observable state this account's."""
         self._hub.update(
             account=self.profile.account,
-            waiting=waiting,
             max_message_bytes=who.max_message_bytes,
             phase=Phase.CONNECTING if who.token else Phase.SIGNED_OUT,
+            waiting=0,
+            problem="",
         )
-        return who
 
     async def run(self) -> None:
         """Carries messages until cancelled, then closes the file."""
+        self._dirty.set()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._refresh())

@@ -140,7 +140,7 @@ class Carrier:
         try:
             await self._run_session(who, attempt, name)
         except SessionOverError as over:
-            await self._over(over, who, attempt.endpoint, name)
+            await self._over(over, who, attempt.endpoint)
 
     async def _run_session(self, who: Identity, attempt: Attempt, name: str) -> None:
         self._endpoint, self._welcomed_at = attempt.endpoint, None
@@ -166,7 +166,8 @@ class Carrier:
                 self._store.post(lambda c: inbox.reads_lost(c, told))
             await self._pool.discard(attempt.endpoint)
 
-    async def _over(self, over: SessionOverError, who: Identity, endpoint: Endpoint, name: str) -> None:
+    async def _over(self, over: SessionOverError, who: Identity, endpoint: Endpoint) -> None:
+        name = self._book.name_of(endpoint)  # which the session may have found out
         lived_s = 0.0 if self._welcomed_at is None else self._clock() - self._welcomed_at
         logger.info("session_over", node=name, end=over.end.name, lived_s=round(lived_s, 3), detail=over.text)
         self._policy.failed(endpoint, lived_s)

@@ -91,8 +91,7 @@ class ParleyClient:
                 profile = self._directory.find(self._account_name, self._book.all())
                 if profile is not None:
                     account = self._make_account(profile.cluster_id, self._account_name)
-                    await account.open()
-                    self._attach(account)
+                    self._attach(account, await account.open())
             self._stack = stack.pop_all()
         return self
 
@@ -118,31 +117,32 @@ class ParleyClient:
         if current is not None and (current.profile.account, current.profile.cluster_id) == (name, cluster_id):
             await self._log_in(current, await current.store.write(identity.load), password)
             current.carrier.kick()
+            if self.state.phase is Phase.SIGNED_OUT:
+                self._hub.update(phase=Phase.CONNECTING, problem="")
         else:
             account = self._make_account(cluster_id, name)
             fresh = not account.profile.database.exists()
             try:
-                await self._log_in(account, await account.open(), password)
+                who = await self._log_in(account, await account.open(), password)
             except BaseException:
                 await asyncio.shield(account.close())
                 if fresh:
                     shutil.rmtree(account.profile.directory, ignore_errors=True)
                 raise
             await self._detach()
-            self._attach(account)
-        if self.state.phase is Phase.SIGNED_OUT:
-            self._hub.update(phase=Phase.CONNECTING, problem="")
+            self._attach(account, who)
         self._remember_last(name)
 
-    async def _log_in(self, account: Account, who: Identity, password: str) -> None:
+    async def _log_in(self, account: Account, who: Identity, password: str) -> Identity:
         device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
         seen_index = 0 if who.out_of_step else account.seen_index
         answer = await self._cluster.log_in(account.profile.account, password, device_id, seen_index)
-        await account.store.write(
+        signed_in = await account.store.write(
             lambda c: identity.signed_in(c, device_id, answer.token, answer.account_id, answer.applied_index)
         )
         account.seen(answer.applied_index)
         account.remember_hosts()
+        return signed_in
 
     async def logout(self) -> int:
         """Closes the session; returns how many messages stay waiting in the outbox until the next log-in."""
@@ -153,8 +153,7 @@ class ParleyClient:
         self._remember_last("")
         await self._detach()
         again = self._make_account(account.profile.cluster_id, account.profile.account)
-        await again.open()
-        self._attach(again)
+        self._attach(again, await again.open())
         return waiting
 
     async def unregister(self, password: str) -> None:
@@ -324,8 +323,9 @@ class ParleyClient:
             carry=self._carry,
         )
 
-    def _attach(self, account: Account) -> None:
+    def _attach(self, account: Account, who: Identity) -> None:
         self._account = account
+        account.show(who)
         self._running = self._tasks.create_task(account.run())
 
     async def _detach(self) -> None:

@@ -1,0 +1,284 @@
+"""Registering, signing in and out, deleting, listing: once, whatever answers are lost, and refused in words."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from client.sdk import (
+    BadInputError,
+    NameTakenError,
+    NotSignedInError,
+    OutcomeUnknownError,
+    ParleyClient,
+    Phase,
+    RefusedError,
+    TlsError,
+    UnreachableError,
+    WrongPasswordError,
+)
+from client.sdk.profile import Last, StateDirectory
+from tests.unit.client.certificates import Authority
+from tests.unit.client.fake_server import running_cluster
+from tests.unit.client.helpers import PASSWORD, QUICK, make_client, signed_in
+
+
+def files(folder: Path) -> list[Path]:
+    """What is kept of accounts."""
+    return list(folder.rglob("client.sqlite"))
+
+
+async def test_a_register_whose_answer_was_lost_succeeds_once(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        for node in cluster.nodes:
+            node.faults.lose_answers = 1
+        async with make_client(cluster, tmp_path) as client:
+            await client.register("anna", PASSWORD)
+        assert list(cluster.accounts) == ["anna"]
+
+
+async def test_a_taken_name_and_a_bad_password_are_refused_in_words(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        async with make_client(cluster, tmp_path) as client:
+            with pytest.raises(NameTakenError, match="taken"):
+                await client.register("anna", PASSWORD)
+            with pytest.raises(RefusedError, match="too few"):
+                await client.register("bob", "short")
+            with pytest.raises(BadInputError, match="cannot be an account name"):
+                await client.register("no spaces", PASSWORD)
+
+
+async def test_a_wrong_password_changes_nothing_and_leaves_no_files(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        async with make_client(cluster, tmp_path) as client:
+            with pytest.raises(WrongPasswordError, match="Check both"):
+                await client.login("anna", "wrong password")
+            with pytest.raises(NotSignedInError, match="parley login"):
+                await client.send("bob", "hello")
+        assert files(tmp_path) == []
+        assert cluster.nodes[0].called.count("LogIn") == 1, "a wrong password is not tried on every node"
+
+
+async def test_a_wrong_password_leaves_the_session_in_use_alone(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as client:
+        await client.wait_until(Phase.CONNECTED, timeout=5)
+        for name in ("anna", "bob"):
+            with pytest.raises(WrongPasswordError):
+                await client.login(name, "wrong password")
+        assert client.state.phase is Phase.CONNECTED
+        assert await client.list_accounts() == ("anna",)
+
+
+async def test_a_login_whose_answer_was_lost_is_repeated(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        cluster.nodes[0].faults.lose_answers = 1
+        async with make_client(cluster, tmp_path) as client:
+            await client.login("anna", PASSWORD)
+            await client.wait_until(Phase.CONNECTED, timeout=5)
+        assert len(cluster.devices) == 1
+
+
+async def test_the_session_is_remembered_with_its_hosts(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        async with signed_in(cluster, tmp_path):
+            pass
+        assert StateDirectory(tmp_path).last() == Last("anna", (cluster.nodes[0].address,), "", True)
+        async with make_client(cluster, tmp_path, "anna", carry=False) as client:
+            assert await client.list_accounts("a*") == ("anna",)
+            assert await client.has_session()
+
+
+async def test_signing_in_as_another_account_changes_the_profile(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as client:
+            await client.wait_until(Phase.CONNECTED, timeout=5)
+            await client.login("bob", PASSWORD)
+            await client.wait_until(Phase.CONNECTED, timeout=5)
+            assert client.state.account == client.signed_in_as == "bob"
+            await (await client.send("anna", "it is me now")).accepted(5)
+        assert [m.sender for m in cluster.messages] == ["bob"]
+
+
+async def test_logging_out_keeps_what_waits(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        cluster.nodes[0].faults.no_majority = True
+        async with signed_in(cluster, tmp_path) as client:
+            await client.send("bob", "later")
+            assert await client.logout() == 1
+            assert not await client.has_session()
+            with pytest.raises(NotSignedInError, match="not signed in"):
+                await client.list_accounts()
+            cluster.nodes[0].faults.no_majority = False
+            await client.login("anna", PASSWORD)
+            (waiting,) = await client.waiting()
+            await waiting.accepted(5)
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_deleting_the_account_removes_its_files_even_if_the_answer_was_lost(tmp_path: Path, lost: int) -> None:
+    async with running_cluster() as cluster:
+        async with signed_in(cluster, tmp_path) as client:
+            cluster.nodes[0].faults.lose_answers = lost
+            await client.unregister(PASSWORD)
+            assert client.signed_in_as == ""
+            with pytest.raises(NotSignedInError):
+                await client.send("bob", "hello")
+        assert cluster.accounts == {}
+        assert files(tmp_path) == []
+
+
+async def test_deleting_with_a_wrong_password_deletes_nothing(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as client:
+        with pytest.raises(WrongPasswordError, match="was not deleted"):
+            await client.unregister("wrong password")
+        assert await client.list_accounts() == ("anna",)
+
+
+async def test_long_lists_are_fetched_page_by_page(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        for i in range(2500):
+            cluster.add_account(f"user{i:04}", PASSWORD)
+        async with signed_in(cluster, tmp_path) as client:
+            assert len(await client.list_accounts("user*")) == 2500
+            assert len(await client.list_accounts("user*", limit=1500)) == 1500
+
+
+async def test_calls_go_on_to_the_next_node(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2", "n3")) as cluster, signed_in(cluster, tmp_path) as client:
+        await cluster.nodes[0].die()
+        cluster.nodes[1].faults.unavailable = "no leader is known"
+        for _ in range(5):
+            assert await client.list_accounts() == ("anna",)
+
+
+async def test_no_node_is_told_from_no_majority(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        for node in cluster.nodes:
+            node.faults.unavailable = "this node cannot reach a majority"
+        async with make_client(cluster, tmp_path, deadline_s=0.3) as client:
+            with pytest.raises(UnreachableError, match="none can take anything in now"):
+                await client.register("anna", PASSWORD)
+            for node in cluster.nodes:
+                await node.die()
+            with pytest.raises(UnreachableError, match="No node of the cluster could be reached"):
+                await client.register("anna", PASSWORD)
+
+
+async def test_an_unknown_outcome_is_called_unknown(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.nodes[0].faults.hang = True
+        async with make_client(cluster, tmp_path, deadline_s=0.2) as client:
+            with pytest.raises(OutcomeUnknownError, match="Check what happened"):
+                await client.register("anna", PASSWORD)
+
+
+async def test_conversations_and_history_come_from_the_device_where_no_node_answers(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        cluster.store(bob, anna, "from bob")
+        async with signed_in(cluster, tmp_path) as client:
+            await anext(await client.messages())
+            await (await client.send("bob", "from anna")).accepted(5)
+            page = await client.history("bob")
+            assert [(m.body, m.mine) for m in page.messages] == [("from bob", False), ("from anna", True)]
+            assert not page.cached
+        await cluster.nodes[0].die()
+        async with make_client(cluster, tmp_path, "anna", deadline_s=0.2) as client:
+            page = await client.history("bob")
+            assert [(m.body, m.mine) for m in page.messages] == [("from bob", False), ("from anna", True)]
+            assert page.cached
+            assert [c.peer for c in await client.conversations()] == ["bob"]
+
+
+async def test_history_of_nobody_is_refused(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as client:
+        with pytest.raises(RefusedError, match="no account ghost"):
+            await client.history("ghost")
+
+
+async def test_the_status_names_every_node_and_those_that_do_not_answer(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2", "n3")) as cluster:
+        await cluster.nodes[2].die()
+        async with make_client(cluster, tmp_path, nodes=[0]) as client:
+            status = await client.cluster_status()
+        assert [node.name for node in status.nodes] == ["n1", "n2", ""]
+        assert "cannot be reached" in status.nodes[2].error
+        assert (status.serving, status.leader) == (True, "n1")
+
+
+# ---- what is refused before anything is sent
+
+
+async def test_what_cannot_be_a_message_is_refused_before_it_is_stored(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as client:
+        for recipient, body in (("bob", ""), ("", "x"), ("bob", "x" * 65537), ("bob", "ü" * 32769), ("bob", "\ud800")):
+            with pytest.raises(BadInputError, match="Nothing was sent"):
+                await client.send(recipient, body)
+        assert await client.outgoing() == ()
+
+
+def test_a_client_without_hosts_or_with_a_bad_ca_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="--host"):
+        ParleyClient([])
+    with pytest.raises(TlsError, match="cannot be read"):
+        ParleyClient("localhost:1", ca=tmp_path / "missing.pem")
+    (tmp_path / "no.pem").write_text("not a certificate")
+    with pytest.raises(TlsError, match="no certificate"):
+        ParleyClient("localhost:1", ca=tmp_path / "no.pem")
+    with pytest.raises(BadInputError, match="not both"):
+        ParleyClient("localhost:1", ca=tmp_path / "no.pem", insecure=True)
+
+
+# ---- TLS
+
+
+async def tls_client(hosts: str, ca: Path | None, state_dir: Path, *, insecure: bool = False) -> None:
+    async with ParleyClient(
+        hosts, ca=ca, insecure=insecure, state_dir=state_dir, deadline_s=3, settings=QUICK
+    ) as client:
+        await client.register("anna", PASSWORD)
+        await client.login("anna", PASSWORD)
+        await client.wait_until(Phase.CONNECTED, timeout=5)
+
+
+async def test_tls_with_the_right_ca_works_and_every_wrong_way_says_what_is_wrong(tmp_path: Path) -> None:
+    right, wrong = Authority("right"), Authority("wrong")
+    (tmp_path / "right.pem").write_bytes(right.pem)
+    (tmp_path / "wrong.pem").write_bytes(wrong.pem)
+    async with running_cluster(credentials=right.server("127.0.0.1")) as cluster:
+        host = cluster.nodes[0].address
+        with pytest.raises(TlsError, match="given CA did not sign"):
+            await tls_client(host, tmp_path / "wrong.pem", tmp_path / "s")
+        with pytest.raises(TlsError, match="probably wants TLS"):
+            await tls_client(host, None, tmp_path / "s", insecure=True)
+        await tls_client(host, tmp_path / "right.pem", tmp_path / "s")
+    async with running_cluster(credentials=right.server("10.9.8.7")) as cluster:
+        with pytest.raises(TlsError, match="for another name or address"):
+            await tls_client(cluster.nodes[0].address, tmp_path / "right.pem", tmp_path / "s")
+    async with running_cluster() as cluster:
+        with pytest.raises(TlsError, match="does not speak TLS"):
+            await tls_client(cluster.nodes[0].address, tmp_path / "right.pem", tmp_path / "s")
+
+
+async def test_a_session_that_cannot_be_private_says_so_in_its_state(tmp_path: Path) -> None:
+    right, wrong = Authority("right"), Authority("wrong")
+    for name, authority in (("right", right), ("wrong", wrong)):
+        (tmp_path / f"{name}.pem").write_bytes(authority.pem)
+    async with running_cluster(credentials=right.server("127.0.0.1")) as cluster:
+        hosts = cluster.nodes[0].address
+        await tls_client(hosts, tmp_path / "right.pem", tmp_path / "s")
+        async with (
+            ParleyClient(
+                hosts, ca=tmp_path / "wrong.pem", account="anna", state_dir=tmp_path / "s", settings=QUICK
+            ) as client,
+            asyncio.timeout(5),
+        ):
+            async for change in client.watch():
+                if change.state.tls_trouble:
+                    break
+            assert "given CA did not sign" in client.state.problem

@@ -1,0 +1,316 @@
+"""Nodes die, fall silent, lose their majority, refuse; the client finds another and says what is known meanwhile."""
+
+import asyncio
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from client.sdk import ParleyClient, Phase, Status
+from client.sdk.profile import Hosts, StateDirectory
+from proto.parley.v1 import messaging_pb2 as pb
+from tests.unit.client.fake_server import FakeCluster, FakeNode, running_cluster
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
+
+
+def connected_node(cluster: FakeCluster, client: ParleyClient) -> FakeNode:
+    return next(node for node in cluster.nodes if node.name == client.state.node)
+
+
+async def connect(client: ParleyClient) -> None:
+    await client.wait_until(Phase.CONNECTED, timeout=5)
+
+
+async def test_a_dead_node_is_left_for_another_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2", "n3")) as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            sent = []
+            for round_ in range(3):
+                node = connected_node(cluster, anna)
+                sent += await anna.send_many([("bob", f"{round_}-{i}") for i in range(50)])
+                began = time.monotonic()
+                await node.die()
+                last = await anna.send("bob", f"{round_}-after")
+                sent.append(last)
+                await last.accepted(5)
+                assert time.monotonic() - began < 1.0
+                assert anna.state.node != node.name
+                await node.start()
+            assert all([(await message.accepted(5)).status is Status.ACCEPTED for message in sent])
+        assert cluster.bodies_for("bob") == [f"{r}-{i}" for r in range(3) for i in [*range(50), "after"]]
+        assert cluster.resent_differently == []
+
+
+async def test_a_silent_node_is_found_silent_and_left(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            node = connected_node(cluster, anna)
+            node.faults.hang = True
+            message = await anna.send("bob", "hello?")
+            await message.accepted(5)
+            assert anna.state.node != node.name
+            node.release()
+        assert cluster.bodies_for("bob") == ["hello?"]
+
+
+async def test_a_node_without_majority_is_left_for_one_that_serves(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2", "n3")) as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            node = connected_node(cluster, anna)
+            others = [other for other in cluster.nodes if other is not node]
+            node.faults.no_majority = others[0].faults.no_majority = True
+            news = cluster.news()
+            news.has_majority = False
+            cluster.broadcast(pb.ServerFrame(news=news))
+            await (await anna.send("bob", "through the third")).accepted(5)
+            assert anna.state.node == others[1].name
+
+
+async def test_without_any_majority_the_client_says_so_and_goes_on_by_itself(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        cluster.add_account("bob", PASSWORD)
+        for node in cluster.nodes:
+            node.faults.no_majority = True
+        async with signed_in(cluster, tmp_path) as anna:
+            await anna.wait_until(Phase.NO_MAJORITY, timeout=5)
+            message = await anna.send("bob", "patience")
+            await until(lambda: anna.state.waiting == 1, "it waits")
+            assert "no majority" in anna.state.line(time.monotonic())
+            assert "what you write is kept, 1 message waiting" in anna.state.line(time.monotonic()).replace(" · ", ", ")
+            for node in cluster.nodes:
+                node.faults.no_majority = False
+            cluster.broadcast(pb.ServerFrame(news=cluster.news()))
+            await message.accepted(5)
+            assert anna.state.phase is Phase.CONNECTED
+            assert anna.state.problem == ""
+
+
+async def test_while_it_searches_the_state_says_what_was_lost_and_what_waits(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            node = connected_node(cluster, anna)
+            other = next(n for n in cluster.nodes if n is not node)
+            other.faults.unavailable = "starting"
+            await node.die()
+            await anna.wait_until(Phase.SEARCHING, timeout=5)
+            await anna.send_many([("bob", "one"), ("bob", "two")])
+            await until(lambda: anna.state.waiting == 2, "two wait")
+            await until(lambda: f"{node.name} lost, trying" in anna.state.line(time.monotonic()), "the search is shown")
+            line = anna.state.line(time.monotonic())
+            assert "2 messages waiting" in line
+            assert "last heard" in line
+            assert anna.state.problem
+            other.faults.unavailable = ""
+            await connect(anna)
+            await until(lambda: anna.state.waiting == 0, "nothing waits any more")
+            assert (anna.state.lost, anna.state.trying, anna.state.problem) == ("", "", "")
+
+
+async def test_members_the_cluster_names_are_learned_used_and_remembered(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path, nodes=[0]) as anna:
+            await connect(anna)
+            assert anna.state.node == "n1"
+            await cluster.nodes[0].die()
+            await (await anna.send("bob", "over a learned node")).accepted(5)
+            assert anna.state.node == "n2"
+        async with make_client(cluster, tmp_path, "anna", nodes=[0]) as anna:
+            await connect(anna)
+            assert anna.state.node == "n2", "remembered across restarts"
+
+
+async def test_the_last_good_node_is_tried_first_after_a_restart(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2", "n3")) as cluster:
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            node = connected_node(cluster, anna)
+        for seed in range(4):
+            async with make_client(cluster, tmp_path, "anna", seed=seed) as anna:
+                await connect(anna)
+                assert anna.state.node == node.name
+
+
+async def test_one_node_that_knows_no_session_does_not_sign_anybody_out(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster, signed_in(cluster, tmp_path) as anna:
+        await connect(anna)
+        node = connected_node(cluster, anna)
+        other = next(n for n in cluster.nodes if n is not node)
+        other.faults.unauthenticated = 1
+        await node.die()
+        await node.start()
+        await until(lambda: node.sessions == 2, "back on the first node")
+        await connect(anna)
+
+
+async def test_an_ended_session_keeps_the_outbox_and_goes_on_after_the_next_login(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            cluster.tokens.clear()
+            await cluster.nodes[0].die()
+            message = await anna.send("bob", "kept while signed out")
+            await cluster.nodes[0].start()
+            await anna.wait_until(Phase.SIGNED_OUT, timeout=5)
+            assert "signed out" in anna.state.line(time.monotonic())
+            await anna.login("anna", PASSWORD)
+            await message.accepted(5)
+        assert cluster.bodies_for("bob") == ["kept while signed out"]
+
+
+async def test_a_device_taken_over_elsewhere_waits_before_it_comes_back(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        node = cluster.nodes[0]
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            (device,) = cluster.devices.values()
+            stream = device.stream
+            assert stream is not None
+            stream.replaced = True
+            stream.down.put_nowait(None)
+            await until(lambda: "took over" in anna.state.problem, "the reason is told")
+            await until(lambda: node.sessions == 2, "it comes back after a pause")
+
+
+async def test_a_restored_old_file_skips_ahead_and_loses_nothing(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "one")).accepted(5)
+        (device,) = cluster.devices.values()
+        device.last_send_number = 7
+        async with make_client(cluster, tmp_path, "anna") as anna:
+            view = await (await anna.send("bob", "two")).accepted(5)
+            assert view.number == 8
+        assert cluster.bodies_for("bob") == ["one", "two"]
+
+
+async def test_a_cluster_that_forgot_accepted_messages_asks_for_a_new_device(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "one")).accepted(5)
+            await (await anna.send("bob", "two")).accepted(5)
+        (device,) = cluster.devices.values()
+        device.last_send_number = 0
+        device.results.clear()
+        async with make_client(cluster, tmp_path, "anna") as anna:
+            message = await anna.send("bob", "three")
+            await anna.wait_until(Phase.SIGNED_OUT, timeout=10)
+            await anna.login("anna", PASSWORD)
+            await message.accepted(5)
+        assert cluster.bodies_for("bob") == ["one", "two", "three"]
+        assert len(cluster.devices) == 2
+
+
+async def test_hello_says_what_is_stored_and_seen(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        cluster.store(anna, bob, "one")
+        async with signed_in(cluster, tmp_path, "bob") as client:
+            await anext(await client.messages())
+        index = cluster.index
+        async with make_client(cluster, tmp_path, "bob") as client:
+            await connect(client)
+        hellos = cluster.nodes[0].hellos
+        assert [hello.received_up_to for hello in hellos] == [0, 1]
+        assert hellos[-1].seen_index == index
+
+
+async def test_two_processes_of_one_account_share_a_device_and_an_order(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as first:
+            await connect(first)
+            async with make_client(cluster, tmp_path, "anna") as second:
+                await second.wait_until(Phase.SHARED, timeout=5)
+                message = await second.send("bob", "from the second")
+                await message.accepted(5)
+                await (await first.send("bob", "from the first")).accepted(5)
+                assert [m.body for m in await second.outgoing()] == ["from the second", "from the first"]
+            assert len(cluster.devices) == 1
+            assert cluster.nodes[0].sessions == 1
+        assert cluster.bodies_for("bob") == ["from the second", "from the first"]
+
+
+async def test_when_the_carrying_process_ends_another_takes_over(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with make_client(cluster, tmp_path, "anna") as second:
+            async with signed_in(cluster, tmp_path) as first:
+                await connect(first)
+            await second.login("anna", PASSWORD)
+            async with make_client(cluster, tmp_path, "anna") as third:
+                await connect(second)
+                await third.wait_until(Phase.SHARED, timeout=5)
+                message = await third.send("bob", "hello")
+                await message.accepted(5)
+            await connect(second)
+        assert cluster.bodies_for("bob") == ["hello"]
+
+
+async def test_a_second_reader_shows_only_what_is_new_and_leaves_the_mark_alone(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        cluster.store(anna, bob, "old")
+        async with signed_in(cluster, tmp_path, "bob") as first:
+            reader = await first.messages()
+            assert (await anext(reader)).body == "old"
+            async with make_client(cluster, tmp_path, "bob") as second:
+                late = await second.messages()
+                assert (reader.durable, late.durable) == (True, False)
+                cluster.store(anna, bob, "new")
+                assert (await anext(late)).body == "new"
+            assert (await anext(reader)).body == "new"
+
+
+async def test_watchers_see_the_outcome_and_coalesce_the_steps(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna, aclosing(anna.watch()) as changes:
+            await anext(changes)
+            sent = await anna.send_many([("bob", f"m{i}") for i in range(500)])
+            await asyncio.gather(*(message.accepted(10) for message in sent))
+            known: dict[int, Status] = {}
+            turns = 0
+            async for change in changes:
+                turns += 1
+                known.update({view.local_id: view.status for view in change.outgoing})
+                if len(known) == 500 and set(known.values()) == {Status.ACCEPTED} and change.state.waiting == 0:
+                    break
+            assert turns < 20
+
+
+async def test_a_watcher_that_never_looks_is_told_to_read_again_instead_of_growing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.sdk.observe.MAX_PENDING", 50)
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna, aclosing(anna.watch()) as changes:
+            await anext(changes)
+            sent = await anna.send_many([("bob", f"m{i}") for i in range(200)])
+            await sent[-1].accepted(10)
+            assert (await anext(changes)).reload
+
+
+async def test_addresses_of_a_remembered_cluster_are_kept_with_their_names(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+        hosts = StateDirectory(tmp_path).hosts(cluster.cluster_id)
+        assert hosts == Hosts(
+            tuple(node.address for node in cluster.nodes),
+            tuple((node.name, node.address) for node in cluster.nodes),
+            hosts.last_good,
+        )
