@@ -235,4 +235,3 @@ def _delete_devices(state: Working, device_ids: list[int]) -> None:
     keys = [(device_id,) for device_id in device_ids]
     state.connection.executemany("DELETE FROM device_results WHERE device_id = ?", keys)
     state.connection.executemany("DELETE FROM devices WHERE id = ?", keys)
-    state.forget_devices(device_ids)

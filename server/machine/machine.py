@@ -14,7 +14,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
@@ -215,7 +215,7 @@ class StateMachine:
         working = self._working
         working.flush()
         working.write_meta()
-        meta_before, effects_before = replace(working.meta), len(working.effects)
+        effects_before = len(working.effects)
         self._connection.execute("SAVEPOINT command")
         try:
             result = _apply_command(working, command)
@@ -225,7 +225,6 @@ class StateMachine:
                 raise
             self._connection.execute("ROLLBACK TO command")
             working.forget_all()
-            working.meta = meta_before
             del working.effects[effects_before:]
             self._failures.append(CommandFailure(index, place, _where(error)))
             result = c.refusal(c.FAILED, UNFORESEEN)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from proto.parley.v1 import state_pb2 as pb
 from server.machine import commands as c
-from server.machine.limits import MAX_BODY_BYTES, MAX_SENDS_IN_FLIGHT
+from server.machine.limits import MAX_BODY_BYTES
 from server.machine.records import MessageRecord, MessageStored, ReceiptMoved
 from server.machine.working import Account, Device, Marks, Working
 
@@ -100,7 +100,7 @@ def _refused(state: Working, device: Device, number: int, code: pb.ResultCode.Va
 def _first_result(state: Working, device: Device, number: int) -> pb.StoredSendResult:
     if number == 0:
         return pb.StoredSendResult(number=0, code=c.INVALID)
-    stored = state.result(device.id, number) if number > device.last_send_number - MAX_SENDS_IN_FLIGHT else None
+    stored = state.result(device.id, number)
     if stored is None:
         return pb.StoredSendResult(number=number, code=c.FORGOTTEN)
     code, message_id, conversation_id, sent_at_ms = stored

@@ -4,7 +4,8 @@ A batch of sends touches the same few rows again and again (a device's number, a
 counters), and SQLite is asked for each only once. The caches may be empty or full: what apply computes is the same.
 
 Invariants: a changed row stays cached until `flush` has written it; after a rollback `forget_all` must be called;
-whoever changes a cached table by SQL calls `flush` before and drops the rows concerned.
+whoever changes a cached table by SQL calls `flush` before and drops the rows concerned. Ids are never given out twice,
+so a cached row that SQL removed is one that nothing leads to any more.
 """
 
 from __future__ import annotations
@@ -310,11 +311,6 @@ class Working:
         """Drop sessions that SQL changed."""
         for session_id in session_ids:
             self._sessions.pop(session_id, None)
-
-    def forget_devices(self, device_ids: Iterable[int]) -> None:
-        """Drop devices that SQL removed."""
-        for device_id in device_ids:
-            self._devices.pop(device_id, None)
 
     def forget_account(self, account: Account) -> None:
         """Drop an account that SQL changed."""

@@ -190,7 +190,6 @@ def _copy(source_db: Path, temporary: Path, describe: Callable[[apsw.Connection]
             with target.backup("main", source, "main") as backup:
                 while not backup.done:
                     backup.step(PAGES_PER_STEP)
-            source.execute("COMMIT")
             return meta
         finally:
             target.close()

@@ -212,6 +212,16 @@ def test_second_device_starts_from_what_any_device_of_the_account_has(node: Node
     assert [message.id for message in queued] == ids[2:]
 
 
+def test_new_device_starts_from_what_was_delivered_in_the_same_entry(node: Node) -> None:
+    phone = node.user("ada", 1)
+    bob = node.user("bob", 2)
+    (first,) = node.send(bob, (1, "ada", "hello"))
+    node.one(mark_delivered(phone, first.message_id))
+    (result,) = node.send(bob, (2, "ada", "hello again"))
+    _, opened = node.apply(mark_delivered(phone, result.message_id), open_session(1, 50, 3))
+    assert opened.delivered_up_to == result.message_id
+
+
 # ---- bounds
 
 
@@ -312,6 +322,15 @@ def test_deleted_account_loses_sessions_and_devices_and_keeps_its_messages_for_o
     conversation = node.reader.conversations(1, 0, 10)[0]
     assert (conversation.peer, conversation.peer_deleted, conversation.last_message.body) == ("ada", True, "bye")
     assert node.reader.account_by_name("ada") is None
+
+
+def test_account_that_sends_and_is_deleted_in_one_entry_leaves_no_device_behind(node: Node) -> None:
+    ada = node.user("ada", 1)
+    sent, deleted = node.apply(sends(ada, (1, "ada", "farewell")), delete_account(node.token))
+    assert (sent.code, deleted.code) == (OK, OK)
+    tables = dump(node.path)
+    assert tables["device_results"] == tables["devices"] == []
+    assert len(tables["messages"]) == 1
 
 
 def test_retried_deletion_is_fine(node: Node) -> None:

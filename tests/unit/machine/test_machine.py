@@ -98,6 +98,7 @@ def test_command_of_a_newer_release_is_a_failed_result(node: Node) -> None:
 def poison(node: Node, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], tuple[int, int]]:
     """Two users, and a machine that stumbles over the body 'poison' after half of its work is done."""
     sessions = (node.user("ada", 1), node.user("bob", 2))
+    node.user("cid", 3)
     real = messages._send
 
     def install(error: Exception) -> tuple[int, int]:
@@ -121,7 +122,7 @@ def test_command_that_fails_unforeseen_changes_nothing_and_spares_the_others(
     outcome = node.machine.apply(
         [
             entry(index + 1, sends(ada, (1, "bob", "before"))),
-            entry(index + 2, sends(bob, (1, "ada", "same")), sends(ada, (2, "bob", "fine"), (3, "bob", "poison"))),
+            entry(index + 2, sends(bob, (1, "ada", "same")), sends(ada, (2, "bob", "fine"), (3, "cid", "poison"))),
             entry(index + 3, sends(ada, (2, "bob", "after"))),
         ]
     )
@@ -131,6 +132,7 @@ def test_command_that_fails_unforeseen_changes_nothing_and_spares_the_others(
     assert stored == ["before", "same", "after"]
     assert [row[-1] for row in dump(node.path)["messages"]] == ["before", "same", "after"]
     assert node.reader.message_count() == 3
+    assert len(dump(node.path)["conversations"]) == 1, "the one it began is gone again"
     (failure,) = outcome.failures
     assert (failure.index, failure.position) == (index + 2, 1)
     assert "KeyError in stumble" in failure.where
@@ -237,11 +239,13 @@ def test_checkpoint_syncs_everything_even_while_a_reader_holds_it_up(tmp_path: P
     with faulty_disk() as disk:
         machine = StateMachine.open(path, vfs=disk.name)
         machine.apply([entry(1)])
+        machine.checkpoint()
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM meta").fetchall()
         machine.apply([entry(2, register("ada"))])
         disk.calls.clear()
         assert machine.checkpoint() == 2
+        assert ("write", "main") not in disk.calls, "the reader holds the checkpoint up"
         writes = [place for place, call in enumerate(disk.calls) if call == ("write", "wal")]
         assert ("sync", "wal") in disk.calls[writes[-1] :]
         disk.calls.clear()
@@ -380,6 +384,21 @@ def test_state_hash_changes_with_every_entry_and_with_what_it_does(tmp_path: Pat
         seen.add(machine.state_hash)
         machine.close()
     assert len(seen) == 5
+
+
+def test_node_that_computes_another_result_from_the_same_entry_is_found_by_its_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = []
+    for number in range(2):
+        node = Node(tmp_path / f"{number}")
+        ada = node.user("ada", 1)
+        if number == 1:
+            monkeypatch.setattr(messages, "MAX_BODY_BYTES", 1)
+        node.send(ada, (1, "ada", "some text"))
+        hashes.append(node.machine.state_hash)
+        node.close()
+    assert hashes[0] != hashes[1]
 
 
 def test_wording_of_a_refusal_is_not_part_of_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

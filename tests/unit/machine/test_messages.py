@@ -207,9 +207,16 @@ def test_delivery_moves_marks_in_all_conversations_concerned_and_no_others(node:
     )
 
 
+def test_message_after_a_delivery_is_waited_for_in_its_turn(node: Node, ada: int, bob: int) -> None:
+    for number in (1, 2, 3):
+        (result,) = node.send(ada, (number, "bob", "x"))
+        node.one(mark_delivered(bob, result.message_id))
+        assert node.effects() == (ReceiptMoved(result.conversation_id, BOB, result.message_id, 0, (ADA,)),)
+
+
 def test_slower_device_of_an_account_moves_no_mark_back(node: Node, ada: int, bob: int) -> None:
     tablet = node.login(BOB, 16)
-    one, two = node.send(ada, (1, "bob", "x"), (2, "bob", "y"))
+    one, two, _ = node.send(ada, (1, "bob", "x"), (2, "bob", "y"), (3, "bob", "not delivered yet"))
     node.one(mark_delivered(bob, two.message_id))
     assert node.one(mark_delivered(tablet, one.message_id)).delivered_up_to == one.message_id
     assert node.effects() == ()
@@ -252,6 +259,13 @@ def test_conversation_of_others_cannot_be_marked(node: Node, ada: int, bob: int,
     cid = node.user("cid", 15)
     assert node.one(mark_read(cid, conversation_id, 1)).code == pb.RESULT_CODE_PERMISSION_DENIED
     assert node.effects() == ()
+
+
+def test_reading_less_than_was_delivered_takes_no_delivery_back(node: Node, ada: int, bob: int) -> None:
+    one, two = node.send(ada, (1, "bob", "x"), (2, "bob", "y"))
+    node.one(mark_delivered(bob, two.message_id))
+    node.one(mark_read(bob, one.conversation_id, one.message_id))
+    assert node.effects() == (ReceiptMoved(one.conversation_id, BOB, two.message_id, one.message_id, (ADA,)),)
 
 
 def test_read_and_delivered_in_one_entry_leave_nothing_undelivered(node: Node, ada: int, bob: int) -> None:

@@ -163,7 +163,7 @@ def apply_in_batches(
         results.extend(outcome.results)
         stored.extend(effect.message.id for effect in outcome.effects if isinstance(effect, MessageStored))
         turn += 1
-        if turn % 5 == 0:
+        if turn % 37 == 0:
             machine.close()
             machine = StateMachine.open(path)
     state_hash = machine.state_hash

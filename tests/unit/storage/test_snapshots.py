@@ -10,6 +10,7 @@ import threading
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import apsw
 import pytest
@@ -231,6 +232,29 @@ def test_full_disk_ends_the_transfer_and_a_broken_one_the_node(
     with pytest.raises(expected):
         receiver.write(b"x" * 100)
     assert list(inbox.iterdir()) == []
+
+
+class _ShortWrites:
+    """A file that takes at most a hundred bytes at a time, as write(2) may."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: bytes) -> int:
+        return self._file.write(data[:100])
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def test_write_that_takes_less_than_given_is_continued(snapshot: SnapshotFile, inbox: Path) -> None:
+    receiver = SnapshotReceiver(inbox, snapshot.total_bytes, snapshot.sha256)
+    receiver._file = _ShortWrites(receiver._file)  # type: ignore[assignment]
+    receiver.write(snapshot.path.read_bytes())
+    assert receiver.finish().read_bytes() == snapshot.path.read_bytes()
 
 
 # ---- installing

@@ -9,6 +9,7 @@ import pytest
 
 from server.raft.types import Entry
 from server.raft.update import Persist
+from server.storage import wal_check
 from server.storage.errors import StorageDamagedError
 from server.storage.raft_log import RaftLog
 from server.storage.wal_check import find_wal_damage
@@ -131,6 +132,29 @@ def test_leftovers_of_a_torn_write_are_not_taken_for_damage_after_later_writes(c
     shutil.copytree(crashed.parent, again.parent)
     log.close()
     assert read_back(again) == entries(1, 1, 10)
+
+
+def test_leftovers_of_an_earlier_crash_are_not_taken_for_damage_after_a_second_one(
+    crashed: Path, tmp_path: Path
+) -> None:
+    """A long torn transaction, a start, then a short torn one over its beginning: nothing synced is lost."""
+    log = RaftLog.open(crashed)
+    log.append([write(1, 11, 11)])
+    log.append([write(1, 12, 60, bytes(3000))])
+    first = tmp_path / "first" / "raft.sqlite"
+    shutil.copytree(crashed.parent, first.parent)
+    log.close()
+    long_from = HEADER + (frames(first) - 40) * FRAME
+    flip(first, long_from + 100)
+    log = RaftLog.open(first)
+    assert log.load().last_index == 11
+    log.append([write(1, 12, 12), write(1, 13, 13)])
+    second = tmp_path / "second" / "raft.sqlite"
+    shutil.copytree(first.parent, second.parent)
+    log.close()
+    last_valid = max(frame.number for frame in wal_check._frames(wal(second), PAGE) if frame.valid)
+    flip(second, HEADER + (last_valid - 1) * FRAME + 100)
+    assert read_back(second) == entries(1, 1, 11)
 
 
 def test_absent_or_empty_write_ahead_log_is_sound(tmp_path: Path) -> None:
