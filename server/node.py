@@ -33,9 +33,10 @@ from proto.parley.v1 import (
 from server.api.accounts import AccountsConfig, AccountsService
 from server.api.admin import AdminService, ClusterView
 from server.api.auth import Authenticator
-from server.api.messaging import STOPPING_TEXT, MessagingService
+from server.api.messaging import MessagingService
 from server.api.session_stream import SessionLimits
 from server.config import Settings
+from server.delivery.device_stream import Ending
 from server.delivery.hub import Hub
 from server.exits import ExitCode, FatalError
 from server.machine.machine import StateMachine
@@ -371,7 +372,7 @@ class Node:
         if replica.is_leader:
             handed_over = await replica.transfer_leadership()
             self._logger.info("leadership handed over" if handed_over else "no follower took over in time")
-        hub.close_all(STOPPING_TEXT)
+        hub.close_all(Ending.STOPPING)
         await server.stop(grace=self._settings.shutdown_grace_s)
 
 

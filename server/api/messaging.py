@@ -10,7 +10,7 @@ from proto.parley.v1.messaging_pb2_grpc import MessagingServicer
 from server.api.accounts import page_size
 from server.api.auth import SIGNED_OUT_TEXT, Authenticator
 from server.api.errors import ApiError, Context, abort, translate, unary
-from server.api.session_stream import MAX_SENDS_IN_FLIGHT, SessionLimits, SessionStream, StreamClosedError
+from server.api.session_stream import MAX_SENDS_IN_FLIGHT, SessionLimits, SessionStream
 from server.delivery.device_stream import DeviceStream, Page
 from server.delivery.hub import Hub
 from server.delivery.records import receipt, to_proto
@@ -18,6 +18,9 @@ from server.machine.queries import ConversationRecord, DeviceRecord, SessionReco
 from server.replica.gateway import Gateway
 from server.replica.readers import StateReaders
 from server.security.names import InvalidInputError, validate_account_name
+
+MISSED_RECEIPTS = 200
+"""Conversations whose marks a device is told when it connects; older ones come with ListConversations."""
 
 
 class MessagingService(MessagingServicer):
@@ -56,13 +59,6 @@ class MessagingService(MessagingServicer):
 
     async def _end(self, context: Context, error: BaseException) -> None:
         match error:
-            case StreamClosedError():
-                status = grpc.StatusCode.ABORTED
-                if str(error) == SIGNED_OUT_TEXT:
-                    status = grpc.StatusCode.UNAUTHENTICATED
-                elif str(error) == STOPPING_TEXT:
-                    status = grpc.StatusCode.UNAVAILABLE
-                await context.abort(status, str(error))
             case Exception():
                 await abort(context, translate(error))
             case _:
@@ -181,10 +177,6 @@ class MessagingService(MessagingServicer):
         return request.conversation_id
 
 
-MISSED_RECEIPTS = 200
-STOPPING_TEXT = "this node is stopping; the client moves to another by itself"
-
-
 def check_id_bound(field: str, value: int) -> None:
     """Raise InvalidInputError for an id no cluster can have given out."""
     if value >= 1 << 63:
@@ -205,9 +197,6 @@ def _conversation(record: ConversationRecord) -> pb.Conversation:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended the stream: the first that is not itself a consequence of the ending."""
-    for error in group.exceptions:
-        found = _first(error) if isinstance(error, BaseExceptionGroup) else error
-        if found is not None:
-            return found
-    return group
+    """The error that ended the stream; what its other tasks raised came after it."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -22,7 +22,7 @@ from proto.parley.v1 import messaging_pb2 as pb
 from proto.parley.v1 import state_pb2
 from server.api.auth import SIGNED_OUT_TEXT, now_ms
 from server.api.errors import ApiError, Context
-from server.delivery.device_stream import DeviceStream
+from server.delivery.device_stream import DeviceStream, Ending
 from server.machine.queries import SessionRecord
 from server.replica.errors import OverloadedError, UnavailableError
 from server.replica.gateway import Gateway
@@ -33,6 +33,16 @@ MAX_SENDS_IN_FLIGHT = 1024
 MAX_SENDS_PER_FRAME = 1024
 ACK_INTERVAL_S = 0.02
 MAX_MESSAGE_ID = (1 << 63) - 1
+
+
+ENDINGS = {
+    Ending.SIGNED_OUT: (grpc.StatusCode.UNAUTHENTICATED, SIGNED_OUT_TEXT),
+    Ending.TAKEN_OVER: (
+        grpc.StatusCode.ABORTED,
+        "the same device opened another stream, which goes on in place of this one; nothing is lost",
+    ),
+    Ending.STOPPING: (grpc.StatusCode.UNAVAILABLE, "this node is stopping; the client moves to another by itself"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +141,7 @@ class SessionStream:
         else:
             result = applied.results[0]
             if result.code == state_pb2.RESULT_CODE_UNAUTHENTICATED:
-                self._stream.close(SIGNED_OUT_TEXT)
+                self._stream.close(Ending.SIGNED_OUT)
                 return
             results = [_to_client(stored, result, applied.index, refusals) for stored in result.sends]
         finally:
@@ -193,17 +203,14 @@ class SessionStream:
                 await self._context.write(frame)
 
     async def _end_when_closed(self) -> None:
-        reason = await asyncio.shield(self._stream.closed)
-        raise StreamClosedError(reason)
+        ending = await asyncio.shield(self._stream.closed)
+        status, text = ENDINGS[ending]
+        raise ApiError(status, text)
 
     async def _expire(self) -> None:
         left_ms = self._session.expires_at_ms - now_ms()
         await asyncio.sleep(max(0, left_ms) / 1000)
         raise ApiError(grpc.StatusCode.UNAUTHENTICATED, SIGNED_OUT_TEXT)
-
-
-class StreamClosedError(Exception):
-    """This node ends the stream; the text says why."""
 
 
 def _to_client(

@@ -9,6 +9,7 @@ grow, so the newest per member replaces older ones. News replaces older news.
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,14 @@ from proto.parley.v1 import messaging_pb2 as pb
 MESSAGE_OVERHEAD_BYTES = 256  # what a message costs in memory besides its text
 PAGE_MESSAGES = 256
 PAGE_BYTES = 1024 * 1024
+
+
+class Ending(enum.Enum):
+    """Why this node ends a stream."""
+
+    SIGNED_OUT = "the session is closed or expired, or the account was deleted"
+    TAKEN_OVER = "another stream of the same device took its place"
+    STOPPING = "the node is stopping"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,7 @@ class DeviceStream:
         self._pongs: list[int] = []
         self._wake = asyncio.Event()
         self._wake.set()
-        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.closed: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     def offer_message(self, message: pb.Message) -> None:
         """A message for this account was stored."""
@@ -92,10 +101,10 @@ class DeviceStream:
         self._pongs.append(nonce)
         self._wake.set()
 
-    def close(self, reason: str) -> None:
-        """End the stream: the session is over or another stream of the device took its place."""
+    def close(self, ending: Ending) -> None:
+        """End the stream; the first reason stays."""
         if not self.closed.done():
-            self.closed.set_result(reason)
+            self.closed.set_result(ending)
 
     async def next_frames(self) -> list[pb.ServerFrame]:
         """Wait until there is something to say and return it, at most one page of messages at a time."""

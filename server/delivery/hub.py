@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from proto.parley.v1 import messaging_pb2 as pb
-from server.delivery.device_stream import DeviceStream
+from server.delivery.device_stream import DeviceStream, Ending
 from server.delivery.records import receipt, to_proto
 from server.machine.records import (
     AccountDeleted,
@@ -51,7 +51,7 @@ class Hub:
         streams = self._streams.setdefault(stream.account_id, {})
         for other in list(streams.values()):
             if other.device_id == stream.device_id:
-                other.close("the same device opened another stream")
+                other.close(Ending.TAKEN_OVER)
         streams[session_id] = stream
 
     def leave(self, session_id: int, stream: DeviceStream) -> None:
@@ -68,10 +68,10 @@ class Hub:
         for stream in self._all():
             stream.offer_news(news)
 
-    def close_all(self, reason: str) -> None:
-        """End all streams: the node is stopping."""
+    def close_all(self, ending: Ending) -> None:
+        """End all streams."""
         for stream in list(self._all()):
-            stream.close(reason)
+            stream.close(ending)
 
     def publish(self, effects: Sequence[Effect]) -> None:
         """Pass on what one apply changed."""
@@ -87,7 +87,7 @@ class Hub:
                     self._sessions_closed(effect)
                 case AccountDeleted():
                     for stream in list(self._streams.get(effect.account_id, {}).values()):
-                        stream.close("the account was deleted")
+                        stream.close(Ending.SIGNED_OUT)
                 case MemberPublished():
                     pass
                 case _:
@@ -114,7 +114,7 @@ class Hub:
             for session_id in effect.session_ids:
                 stream = streams.get(session_id)
                 if stream is not None:
-                    stream.close("the session was closed")
+                    stream.close(Ending.SIGNED_OUT)
 
     def _count(self, stored: int) -> None:
         second = int(time.monotonic())
