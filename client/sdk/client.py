@@ -91,7 +91,7 @@ class ParleyClient:
                 profile = self._directory.find(self._account_name, self._book.all())
                 if profile is not None:
                     account = self._make_account(profile.cluster_id, self._account_name)
-                    self._attach(account, await account.open())
+                    await self._use(account, await _open(account))
             self._stack = stack.pop_all()
         return self
 
@@ -123,14 +123,13 @@ class ParleyClient:
             account = self._make_account(cluster_id, name)
             fresh = not account.profile.database.exists()
             try:
-                who = await self._log_in(account, await account.open(), password)
+                who = await self._log_in(account, await _open(account), password)
             except BaseException:
                 await asyncio.shield(account.close())
                 if fresh:
                     shutil.rmtree(account.profile.directory, ignore_errors=True)
                 raise
-            await self._detach()
-            self._attach(account, who)
+            await self._use(account, who)
         self._remember_last(name)
 
     async def _log_in(self, account: Account, who: Identity, password: str) -> Identity:
@@ -151,9 +150,8 @@ class ParleyClient:
         await account.store.write(lambda c: identity.signed_out(c, who.token))
         waiting = await account.store.read(outbox.count_open)
         self._remember_last("")
-        await self._detach()
         again = self._make_account(account.profile.cluster_id, account.profile.account)
-        self._attach(again, await again.open())
+        await self._use(again, await _open(again))
         return waiting
 
     async def unregister(self, password: str) -> None:
@@ -162,7 +160,7 @@ class ParleyClient:
         await self._cluster.unregister(who.token, password)
         await account.store.write(identity.forget)
         self._remember_last("")
-        await self._detach()
+        await self._use(None, None)
         shutil.rmtree(account.profile.directory, ignore_errors=True)
         self._hub.update(account="", phase=Phase.SIGNED_OUT, waiting=0, node="", address="", problem="")
 
@@ -323,19 +321,21 @@ class ParleyClient:
             carry=self._carry,
         )
 
-    def _attach(self, account: Account, who: Identity) -> None:
-        self._account = account
-        account.show(who)
-        self._running = self._tasks.create_task(account.run())
+    async def _use(self, account: Account | None, who: Identity | None) -> None:
+        """Puts an opened account in the place of the present one; there is never none in between.
 
-    async def _detach(self) -> None:
-        running, self._running, self._account = self._running, None, None
-        if running is not None:
-            running.cancel()
-            await asyncio.wait([running])
+        Cancelled, the change has been made: the former account's task has been told to end and needs nobody to wait.
+        """
+        former, self._running, self._account = self._running, None, account
+        if account is not None and who is not None:
+            account.show(who)
+            self._running = self._tasks.create_task(account.run())
+        if former is not None:
+            former.cancel()
+            await asyncio.wait([former])
 
     async def _leave(self) -> None:
-        await self._detach()
+        await self._use(None, None)
         self._hub.update(phase=Phase.CLOSED, node="", address="")
 
     def _in_use(self) -> Account:
@@ -354,3 +354,12 @@ class ParleyClient:
 
     def _seen(self, who: Identity) -> int:
         return max(who.seen_index, self._in_use().seen_index)
+
+
+async def _open(account: Account) -> Identity:
+    """Opens an account's file; cancelled, it is closed again."""
+    try:
+        return await account.open()
+    except BaseException:
+        await asyncio.shield(account.close())
+        raise
