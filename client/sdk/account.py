@@ -98,6 +98,7 @@ class Account:
         self._handles: dict[int, OutgoingMessage] = {}
         self._marks: dict[int, Mark] = {}
         self._revision = 0
+        self._waiting_when_opened = 0
         self._dirty = asyncio.Event()
         self._foreign_seen = False
         self._reader: MessageReader | None = None
@@ -129,6 +130,7 @@ class Account:
         self.seen_index = who.seen_index
         self._marks = {mark.conversation_id: mark for mark in await self.store.read(inbox.marks)}
         self._revision = await self.store.read(outbox.next_revision) - 1
+        self._waiting_when_opened = await self.store.read(outbox.count_open)
         return who
 
     def show(self, who: identity.Identity) -> None:
@@ -137,7 +139,7 @@ class Account:
             account=self.profile.account,
             max_message_bytes=who.max_message_bytes,
             phase=Phase.CONNECTING if who.token else Phase.SIGNED_OUT,
-            waiting=0,
+            waiting=self._waiting_when_opened,
             problem="",
         )
 

@@ -1,0 +1,317 @@
+"""The command `parley` as a script meets it: results on stdout, remarks on stderr, exit codes."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from client.sdk.errors import BadInputError
+from client.sdk.profile import Last, StateDirectory
+from client.terminal.exits import EPILOG, ExitCode
+from client.terminal.place import Flags, Place, find_place
+from tests.unit.client.certificates import Authority
+from tests.unit.client.fake_server import FakeCluster, running_cluster
+from tests.unit.client.helpers import PASSWORD, until
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Parley:
+    """Runs the command with its own state folder, without anything of the caller's environment."""
+
+    def __init__(self, state_dir: Path, cluster: FakeCluster | None = None) -> None:
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path.cwd()),
+            "PYTHONUTF8": "1",
+            "HOME": str(state_dir),
+            "PARLEY_STATE_DIR": str(state_dir / "state"),
+            "COLUMNS": "200",
+        }
+        if cluster is not None:
+            self.environment["PARLEY_HOSTS"] = ",".join(node.address for node in cluster.nodes)
+            self.environment["PARLEY_INSECURE"] = "yes"
+
+    async def start(self, *arguments: str, **environment: str) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "client.cli",
+            *arguments,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env={**self.environment, **environment},
+        )
+
+    async def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> Done:
+        process = await self.start(*arguments, **environment)
+        try:
+            async with asyncio.timeout(40):
+                out, err = await process.communicate(stdin.encode())
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode is not None
+        assert b"Traceback" not in err, err.decode()
+        return Done(process.returncode, out.decode(), err.decode())
+
+
+@asynccontextmanager
+async def signed_in(tmp_path: Path) -> AsyncIterator[tuple[FakeCluster, Parley]]:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        cluster.add_account("anna", PASSWORD)
+        parley = Parley(tmp_path, cluster)
+        done = await parley("login", "anna", PARLEY_PASSWORD=PASSWORD)
+        assert (done.code, done.out, done.err) == (0, "", "Signed in as anna.\n")
+        yield cluster, parley
+
+
+async def test_an_account_is_registered_used_and_deleted(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        parley = Parley(tmp_path, cluster)
+        assert (await parley("register", "anna", "--password-stdin", stdin=PASSWORD + "\n")).code == 0
+        taken = await parley("register", "anna", "--password-stdin", stdin=PASSWORD + "\n")
+        assert (taken.code, "taken" in taken.err) == (ExitCode.REFUSED, True)
+        wrong = await parley("login", "anna", "--password-stdin", stdin="wrong password\n")
+        assert (wrong.code, "Check both" in wrong.err) == (ExitCode.NOT_SIGNED_IN, True)
+        assert (await parley("login", "anna", "--password-stdin", stdin=PASSWORD + "\n")).code == 0
+        assert (await parley("accounts", "a*")).out == "anna\n"
+        assert json.loads((await parley("accounts", "--json")).out) == ["anna"]
+        unasked = await parley("unregister", "--password-stdin", stdin=PASSWORD + "\n")
+        assert (unasked.code, "--yes" in unasked.err) == (ExitCode.USAGE, True)
+        assert (await parley("unregister", "--yes", PARLEY_PASSWORD=PASSWORD)).code == 0
+        assert cluster.accounts == {}
+        assert (await parley("accounts")).code == ExitCode.NOT_SIGNED_IN
+
+
+async def test_a_message_is_sent_from_an_argument_or_from_standard_input(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        sent = await parley("send", "bob", "hello")
+        assert (sent.code, sent.out, "message 1" in sent.err) == (0, "", True)
+        sent = await parley("send", "bob", "--json", stdin="two\nlines\n")
+        assert json.loads(sent.out)["status"] == "accepted"
+        assert (await parley("send", "bob", "-", stdin="dash")).code == 0
+        assert cluster.bodies_for("bob") == ["hello", "two\nlines", "dash"]
+        assert len(cluster.devices) == 1, "every command is the same device"
+
+
+async def test_a_refused_or_empty_message_ends_with_its_code(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (_, parley):
+        refused = await parley("send", "ghost", "boo")
+        assert (refused.code, "no account ghost" in refused.err) == (ExitCode.REFUSED, True)
+        empty = await parley("send", "bob", "")
+        assert (empty.code, "empty" in empty.err) == (ExitCode.USAGE, True)
+
+
+async def test_a_message_that_cannot_go_out_is_kept_and_sent_by_the_next_command(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        node = cluster.nodes[0]
+        await node.die()
+        kept = await parley("send", "bob", "first", "--timeout", "0.3")
+        assert (kept.code, "kept in the outbox" in kept.err) == (ExitCode.KEPT, True)
+        await node.start()
+        assert (await parley("send", "bob", "second")).code == 0
+        assert cluster.bodies_for("bob") == ["first", "second"]
+
+
+async def test_a_session_that_ended_keeps_the_message_and_says_what_to_do(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        cluster.tokens.clear()
+        ended = await parley("send", "bob", "hello")
+        assert (ended.code, "parley login" in ended.err) == (ExitCode.NOT_SIGNED_IN, True)
+        again = await parley("login", "anna", PARLEY_PASSWORD=PASSWORD)
+        assert "1 message waits" in again.err
+        assert (await parley("send", "bob", "there")).code == 0
+        assert cluster.bodies_for("bob") == ["hello", "there"]
+
+
+async def test_sending_beside_a_listening_process_works_and_keeps_one_order(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        listening = await parley.start("listen")
+        try:
+            await until(lambda: cluster.nodes[0].sessions == 1, "the listener has the session")
+            for i in range(3):
+                assert (await parley("send", "bob", f"m{i}")).code == 0
+            assert cluster.nodes[0].sessions == 1
+        finally:
+            listening.send_signal(signal.SIGINT)
+            assert await listening.wait() == ExitCode.INTERRUPTED
+        assert cluster.bodies_for("bob") == ["m0", "m1", "m2"]
+
+
+async def test_listening_shows_each_message_once_over_several_runs(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        bob, anna = cluster.accounts["bob"], cluster.accounts["anna"]
+        for i in range(5):
+            cluster.store(bob, anna, f"m{i}")
+        first = await parley("listen", "--count", "2", "--json")
+        assert [json.loads(line)["body"] for line in first.out.splitlines()] == ["m0", "m1"]
+        rest = await parley("listen", "--count", "3")
+        assert [line.split(" ", 1)[1][-7:] for line in rest.out.splitlines()] == ["bob: m2", "bob: m3", "bob: m4"]
+        nothing = await parley("listen", "--count", "1", "--timeout", "0.2")
+        assert (nothing.code, nothing.out, "0 of 1" in nothing.err) == (ExitCode.FAILED, "", True)
+        assert (await parley("listen", "--timeout", "0.1")).code == 0
+
+
+async def test_what_others_write_cannot_command_the_terminal(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        cluster.store(cluster.accounts["bob"], cluster.accounts["anna"], "\x1b]0;owned\x07 red\x1b[31m\nsecond line")
+        shown = (await parley("listen", "--count", "1")).out
+        assert "\x1b" not in shown
+        assert "\x07" not in shown
+        assert shown.endswith("\n    second line\n")
+
+
+async def test_inbox_and_history_show_what_is_new_until_it_was_read(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        bob, anna = cluster.accounts["bob"], cluster.accounts["anna"]
+        for i in range(3):
+            cluster.store(bob, anna, f"m{i}")
+        assert "3 new  bob" in (await parley("inbox")).out
+        (conversation,) = json.loads((await parley("inbox", "--unread", "--json")).out)
+        assert (conversation["peer"], conversation["unread"]) == ("bob", 3)
+        page = await parley("history", "bob", "-n", "2", "--peek")
+        assert [line[-2:] for line in page.out.splitlines()] == ["m1", "m2"]
+        assert "--before 2" in page.err
+        assert json.loads((await parley("history", "bob", "--before", "2", "--json")).out)[0]["body"] == "m0"
+        assert (await parley("inbox", "--unread")).out != ""
+        assert (await parley("history", "bob", "--read")).code == 0
+        read = await parley("inbox", "--unread")
+        assert (read.out, read.err) == ("", "Nothing new.\n")
+
+
+async def test_the_cluster_status_needs_no_account_and_tells_scripts_whether_it_serves(tmp_path: Path) -> None:
+    async with running_cluster(("n1", "n2")) as cluster:
+        parley = Parley(tmp_path, cluster)
+        table = await parley("cluster", "status")
+        assert table.code == 0
+        assert "The cluster serves: 2 of 2 known nodes answer, n1 leads." in table.out
+        for node in cluster.nodes:
+            node.faults.no_majority = True
+        status = await parley("cluster", "status", "--json")
+        assert (status.code, json.loads(status.out)["serving"]) == (ExitCode.UNREACHABLE, False)
+        for node in cluster.nodes:
+            await node.die()
+        dead = await parley("cluster", "status")
+        assert (dead.code, "No node answers" in dead.out) == (ExitCode.UNREACHABLE, True)
+
+
+async def test_a_wrong_ca_ends_with_its_own_code(tmp_path: Path) -> None:
+    right, wrong = Authority("right"), Authority("wrong")
+    (tmp_path / "right.pem").write_bytes(right.pem)
+    (tmp_path / "wrong.pem").write_bytes(wrong.pem)
+    async with running_cluster(credentials=right.server("127.0.0.1")) as cluster:
+        cluster.add_account("anna", PASSWORD)
+        parley = Parley(tmp_path)
+        host = cluster.nodes[0].address
+        wrong_ca = await parley(
+            "login", "anna", "--host", host, "--ca", str(tmp_path / "wrong.pem"), PARLEY_PASSWORD=PASSWORD
+        )
+        assert (wrong_ca.code, "--ca FILE" in wrong_ca.err) == (ExitCode.TLS, True)
+        right_ca = str(tmp_path / "right.pem")
+        assert (await parley("login", "anna", "--host", host, "--ca", right_ca, PARLEY_PASSWORD=PASSWORD)).code == 0
+        assert (await parley("accounts")).out == "anna\n", "hosts and CA are remembered with the session"
+        kept = await parley("send", "anna", "x", "--timeout", "1", "--ca", str(tmp_path / "wrong.pem"))
+        assert (kept.code, "kept in the outbox" in kept.err) == (ExitCode.TLS, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        (("send", "bob", "x"), ExitCode.NOT_SIGNED_IN, "parley login"),
+        (("login", "anna", "--host", "nonsense"), ExitCode.USAGE, "no port"),
+        (("login", "anna"), ExitCode.USAGE, "--host"),
+        (("login", "anna", "--host", "127.0.0.1:1", "--config", "/nowhere.toml"), ExitCode.USAGE, "no settings file"),
+        (("chat",), ExitCode.USAGE, "--host"),
+        (("frobnicate",), ExitCode.USAGE, "frobnicate"),
+        (("send",), ExitCode.USAGE, "recipient"),
+    ],
+)
+async def test_wrong_usage_is_told_without_a_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], code: ExitCode, hint: str
+) -> None:
+    done = await Parley(tmp_path)(*arguments, PARLEY_PASSWORD=PASSWORD)
+    assert (done.code, hint.lower() in done.err.lower()) == (code, True), done.err
+
+
+async def test_a_password_is_needed_and_where_to_give_it_is_said(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        done = await Parley(tmp_path, cluster)("login", "anna")
+        assert (done.code, "PARLEY_PASSWORD" in done.err) == (ExitCode.USAGE, True)
+
+
+async def test_help_lists_the_exit_codes(tmp_path: Path) -> None:
+    shown = " ".join((await Parley(tmp_path)("--help")).out.split())
+    for code in ExitCode:
+        assert f" {code.value} " in shown
+    assert EPILOG.split(";")[1].strip() in shown
+
+
+# ---- where settings come from
+
+
+def place(tmp_path: Path, flags: Flags | None = None, **environment: str) -> Place:
+    return find_place(flags or Flags(), {"PARLEY_STATE_DIR": str(tmp_path / "state"), **environment})
+
+
+def test_a_flag_wins_over_the_environment_over_the_file_over_what_is_remembered(tmp_path: Path) -> None:
+    StateDirectory(tmp_path / "state").remember_last(Last("last", ("last:1",), "", True))
+    file = tmp_path / "config.toml"
+    file.write_text('hosts = ["file:1"]\naccount = "file"\nca = "ca.pem"\n')
+    assert place(tmp_path).hosts == ("last:1",)
+    assert place(tmp_path).insecure
+    from_file = place(tmp_path, PARLEY_CONFIG=str(file))
+    assert (from_file.hosts, from_file.account, from_file.ca) == (("file:1",), "file", tmp_path / "ca.pem")
+    from_environment = place(
+        tmp_path, PARLEY_CONFIG=str(file), PARLEY_HOSTS="env:1, env:2", PARLEY_ACCOUNT="env", PARLEY_CA="/env.pem"
+    )
+    assert (from_environment.hosts, from_environment.account) == (("env:1", "env:2"), "env")
+    assert from_environment.ca == Path("/env.pem")
+    flags = Flags(hosts=("flag:1",), account="flag", ca=Path("flag.pem"), config=file)
+    from_flags = place(tmp_path, flags, PARLEY_HOSTS="env:1", PARLEY_ACCOUNT="env")
+    assert (from_flags.hosts, from_flags.account, from_flags.ca) == (("flag:1",), "flag", Path("flag.pem"))
+
+
+def test_what_was_remembered_for_one_cluster_is_not_used_for_another(tmp_path: Path) -> None:
+    StateDirectory(tmp_path / "state").remember_last(Last("anna", ("old:1", "old:2"), "/old.pem", False))
+    assert place(tmp_path, Flags(hosts=("old:2",))).ca == Path("/old.pem")
+    assert place(tmp_path, Flags(hosts=("new:1",))).ca is None
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("hosts = 5", "list of texts"),
+        ("host = ['a:1']", "no setting"),
+        ("account = 5", "must be a text"),
+        ("insecure = 'yes'", "true or false"),
+        ("not toml", "cannot be read"),
+    ],
+)
+def test_a_wrong_settings_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, hint: str) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(BadInputError, match=hint):
+        place(tmp_path, PARLEY_CONFIG=str(tmp_path / "c.toml"))
+
+
+def test_a_wrong_switch_in_the_environment_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="yes or no"):
+        place(tmp_path, PARLEY_INSECURE="maybe")
