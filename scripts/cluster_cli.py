@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import secrets
 import signal
 import sys
 import time
@@ -14,6 +16,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from client.sdk.errors import ParleyError
+from client.sdk.profile import check_account_name
 from scripts.cluster_layout import (
     ClusterError,
     Layout,
@@ -23,7 +27,7 @@ from scripts.cluster_layout import (
     plan_default_nodes,
     taken_addresses,
 )
-from scripts.cluster_process import Processes, ProcessState, supervising
+from scripts.cluster_process import ROOT, Processes, ProcessState, supervising
 from scripts.cluster_status import NodeView, StatusReader
 from scripts.cluster_table import Screen, plain_line, table
 
@@ -66,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("nodes", nargs="*" if name == "stop" else "+", metavar="NODE")
         command.set_defaults(command=_on_nodes, action=name)
+
+    chat = commands.add_parser("chat", help="chat as ACCOUNT, which is made if it does not exist")
+    chat.add_argument("--account", default="", metavar="NAME")
+    chat.add_argument("--to", default="", metavar="NAME", help="with whom to begin")
+    chat.set_defaults(command=_chat)
 
     status = commands.add_parser("status", help="show every node once")
     status.add_argument("--json", action="store_true", help="for programs")
@@ -120,7 +129,7 @@ async def _supervise(layout: Layout, processes: Processes, *, restart: bool) -> 
         processes.start(name)
     keeper = _Restarter(processes) if restart else None
     console = Console(highlight=False)
-    with Screen(console, _guide(layout, restart=restart)) as screen:
+    with Screen(console, _guide(layout, restart=restart), processes.last_words) as screen:
         async with StatusReader(layout, processes) as reader:
             while not stopping.is_set():
                 views = await reader.read_all()
@@ -180,13 +189,17 @@ class _Restarter:
 
 def _guide(layout: Layout, *, restart: bool) -> list[str]:
     first = layout.names[0]
-    again = "by itself (--restart)" if restart else f"scripts/cluster.py start {first}"
+    elsewhere = layout.root != (Path.cwd() / "var").absolute()
+    script = f"scripts/cluster.py --var {layout.root}" if elsewhere else "scripts/cluster.py"
+    chat = f"make chat VAR={layout.root}" if elsewhere else "make chat"
+    again = "by itself (--restart)" if restart else f"{script} start {first}"
     return [
         f"Parley: {len(layout.names)} nodes over TLS in {layout.root} (logs: {layout.root}/{first}/log and so on)",
-        "  chat, in two other terminals    make chat ACCOUNT=ann TO=ben      make chat ACCOUNT=ben TO=ann",
-        f"  kill a node                     scripts/cluster.py kill {first}        or: kill -9 PID",
-        f"  start it again                  {again}",
-        "  stop everything                 Ctrl-C (the data stays)",
+        f"  chat, in another terminal   {chat} ACCOUNT=ann TO=ben",
+        f"  and in a third              {chat} ACCOUNT=ben TO=ann",
+        f"  kill a node                 {script} kill {first}   or: kill -9 PID",
+        f"  start it again              {again}",
+        "  stop everything             Ctrl-C (the data stays)",
     ]
 
 
@@ -205,6 +218,39 @@ def _on_nodes(options: argparse.Namespace) -> int:
         pid = action(name)
         print(f"{options.action} {name}: pid {pid}")
     return 0
+
+
+def _chat(options: argparse.Namespace) -> int:
+    """Become `parley chat`, with all that has to be said on this cluster said."""
+    layout = load_layout(options.var.absolute())
+    if not options.account:
+        raise ClusterError("Say as whom: make chat ACCOUNT=ann TO=ben")
+    try:
+        check_account_name(options.account)
+    except ParleyError as error:
+        raise ClusterError(str(error)) from None
+    home = layout.root / "clients" / options.account
+    home.mkdir(parents=True, exist_ok=True)
+    os.environ |= {
+        "PARLEY_HOSTS": ",".join(layout.hosts),
+        "PARLEY_CA": str(layout.ca_file),
+        "PARLEY_STATE_DIR": str(home / "state"),
+        "PARLEY_PASSWORD": os.environ.get("PARLEY_PASSWORD") or _development_password(home / "password"),
+    }
+    command = [sys.executable, "-m", "client.cli", "chat", "--register", "--account", options.account]
+    os.chdir(ROOT)
+    os.execv(sys.executable, [*command, *(["--to", options.to] if options.to else [])])  # noqa: S606 (no shell is wanted)
+
+
+def _development_password(file: Path) -> str:
+    """Made once per account of a local cluster, so that nobody has to think of one to try things out."""
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        password = secrets.token_urlsafe(16)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
+            opened.write(password + "\n")
+        return password
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -119,6 +119,15 @@ class Processes:
         child = self._children.get(name)
         return None if child is None else child.poll()
 
+    def last_words(self, name: str) -> str:
+        """Why a node ended, in its own words; empty where it had no time to say anything, as after kill -9."""
+        with contextlib.suppress(FileNotFoundError), self._layout.log_file(name).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
+            said = [line for line in log.read().decode(errors="replace").splitlines() if line.startswith("parleyd: ")]
+            killed = (self.exit_code(name) or 0) < 0
+            return said[-1].removeprefix("parleyd: ") if said and not killed else ""
+        return ""
+
     def reap(self) -> None:
         """Take note of children that ended, so that they do not stay in the process table."""
         for child in self._children.values():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -29,10 +29,14 @@ _STYLES = {"leader": "bold green", "follower": "green", "down": "bold red", "sto
 class Screen:
     """Shows round after round; use as a context manager, so that the terminal is left as it was found."""
 
-    def __init__(self, console: Console, guide: Sequence[str]) -> None:
-        """`guide` is what a person is told to do next; it stands above the table, or before the first plain line."""
+    def __init__(self, console: Console, guide: Sequence[str], last_words: Callable[[str], str]) -> None:
+        """`guide` is what a person is told to do next; it stands above the table, or before the first plain line.
+
+        `last_words` tells why a node ended, for those that could say so.
+        """
         self._console = console
         self._guide = guide
+        self._last_words = last_words
         self._events: deque[str] = deque(maxlen=EVENTS_SHOWN)
         self._seen: dict[str, NodeView] = {}
         self._leader = ""
@@ -78,6 +82,8 @@ class Screen:
             self._seen[view.name] = view
             if text := _change(before, view):
                 changes.append(text)
+                if view.state is ProcessState.DOWN and (words := self._last_words(view.name)):
+                    changes.append(f"{view.name} said: {words}")
         leaders = [view for view in views if view.role == "leader" and view.serving]
         leader = max(leaders, key=lambda view: view.term, default=None)
         name = leader.name if leader is not None else ""
@@ -124,6 +130,8 @@ def summary(views: Sequence[NodeView]) -> Text:
         return Text(f"{up} of {len(views)} nodes answer, a majority is there. {stored} messages stored.")
     if up > len(views) // 2:
         return Text(f"{up} of {len(views)} nodes answer; electing a leader.", style="yellow")
+    if all(view.state is ProcessState.UP for view in views):
+        return Text(f"{up} of {len(views)} nodes answer yet.", style="yellow")
     need = len(views) // 2 + 1
     return Text(f"{up} of {len(views)} nodes answer; {need} are needed. Nothing is lost; sends wait.", style="bold red")
 

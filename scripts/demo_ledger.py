@@ -74,25 +74,22 @@ def account_of(run: str, bodies: Sequence[str], acknowledged: Sequence[int]) -> 
 
 
 def longest_pauses_ms(kills: Sequence[float], acknowledged_at_s: Sequence[float], end_s: float) -> list[float]:
-    """For each kill, the longest time without an acknowledgement that touches the span up to the next (or the end).
+    """For each kill, the longest time without an acknowledgement between it and the next (or the end of sending).
 
-    A pause is counted whole, from the last acknowledgement before it, and one that never ended lasts to the end.
+    A pause is counted whole, from the last acknowledgement before it; one that never ended lasts to the end. A pause
+    that the next kill falls into counts there, and here only if it began with this kill.
     """
     marks = [*sorted(acknowledged_at_s), end_s]
-    return [
-        round(
-            max(
-                (
-                    1000 * (later - earlier)
-                    for earlier, later in pairwise(marks)
-                    if later > kill and earlier < next_kill
-                ),
-                default=1000 * (end_s - kill),
-            ),
-            1,
-        )
-        for kill, next_kill in zip(kills, [*kills[1:], end_s], strict=True)
-    ]
+    gaps = list(pairwise(marks))
+    pauses = []
+    for kill, next_kill in zip(kills, [*kills[1:], end_s][: len(kills)], strict=True):
+        mine = [
+            later - earlier
+            for earlier, later in gaps
+            if later > kill and earlier < next_kill and (earlier <= kill or later <= next_kill)
+        ]
+        pauses.append(round(1000 * max(mine, default=end_s - kill), 1))
+    return pauses
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

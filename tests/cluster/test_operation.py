@@ -95,7 +95,7 @@ async def test_a_second_process_on_the_same_data_directory_is_refused(cluster: L
         other.peer_address,
     )
     assert ended.code == ExitCode.STORAGE
-    assert "in use" in ended.output or "another process" in ended.output
+    assert "Stop the other one" in ended.output
     assert str(cluster.layout.data_dir("n1")) in ended.output
     await cluster.wait_until_answering("n1")
 

@@ -14,8 +14,18 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "server/raft": (),
     "server/machine": ("apsw", "google.protobuf", "proto"),
     "server/storage": ("apsw", "google.protobuf", "proto", "structlog", "server.raft"),
-    "server/transport": ("grpc", "google.protobuf", "proto", "structlog", "server.raft"),
+    "server/transport": (
+        "grpc",
+        "google.protobuf",
+        "proto",
+        "structlog",
+        "server.raft",
+        # Founding a cluster is agreeing on identities, which storage keeps.
+        "server.storage.identity",
+        "server.storage.errors",
+    ),
     "server/replica": (
+        "apsw",  # housekeeping copies the state file
         "google.protobuf",
         "proto",
         "structlog",
@@ -25,7 +35,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "server.machine",
     ),
     "server/delivery": ("proto", "structlog", "server.machine", "server.replica"),
-    "server/security": ("bcrypt", "cryptography", "grpc", "server.addresses"),
+    "server/security": ("bcrypt", "cryptography", "grpc", "structlog", "server.addresses", "server.config"),
     "client/sdk": ("apsw", "grpc", "google.protobuf", "platformdirs", "proto", "structlog"),
 }
 

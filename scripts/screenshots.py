@@ -1,0 +1,257 @@
+"""Draws the pictures of the window in docs/images from the real widgets over a scripted state, without a display.
+
+Needs a good font and one with emoji; where they are missing it says what to install. The scenes are told to the desk
+as the events a cluster would cause, so a picture cannot show what the window could not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtCore import QCoreApplication, QEvent, QSize
+from PySide6.QtGui import QFont, QFontDatabase
+from PySide6.QtWidgets import QApplication
+
+from client.gui import events
+from client.gui.commands import Place
+from client.gui.theme import DARK, LIGHT, Theme, apply_theme
+from client.gui.window import Window
+from client.sdk.model import ClientState, Conversation, HistoryPage, Mark, Message, Node, Outgoing, Phase, Status
+
+SIZE = QSize(1120, 720)
+SCALE = 2.0
+FONTS = {"Inter": "fonts-inter", "Noto Color Emoji": "fonts-noto-color-emoji"}
+NODES = (Node("n1", "127.0.0.2:7600", True), Node("n2", "127.0.0.3:7600", True), Node("n3", "127.0.0.4:7600", True))
+PEERS = ("Ben", "Ward 4", "chief.engineer", "Dana", "Bridge", "lab-2", "Ruth")
+
+
+class Nobody:
+    """Commands that nobody carries out."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Every command there is."""
+        return lambda *_arguments, **_named: None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message of a scene."""
+
+    mine: bool
+    minutes_ago: float
+    body: str
+
+
+BEN = (
+    Said(False, 1495, "Are you on tonight?"),
+    Said(True, 1493, "Yes, from ten. Ruth has the late round."),
+    Said(False, 1490, "Good. The second pump makes a noise again, I put it on the list."),
+    Said(False, 64, "Morning! Handover notes are here: https://wiki.ward.example/handover/2026-11-21 (two pages)"),
+    Said(False, 63, "Bed 12 moved to 4B at six, everything else as yesterday."),
+    Said(True, 58, "Thanks, read them. Did the lab call back about bed 7?"),
+    Said(
+        False,
+        55,
+        "Yes. Potassium is fine, they want another sample at noon. I have told Dana, she will take it with her"
+        " when she goes down anyway.",
+    ),
+    Said(True, 41, "Perfect 👍"),
+    Said(
+        False,
+        12,
+        "One more thing: n2 gets its new disk at two. We should not notice, but if the line below turns"
+        " yellow for a moment, that is why.",
+    ),
+    Said(True, 9, "Good to know. I will kill it myself if it does not 😄"),
+    Said(True, 8, "Lunch at half past twelve?"),
+    Said(False, 3, "🎉"),
+    Said(False, 2, "Half past twelve it is."),
+)
+LAST = {
+    "Ward 4": (False, 17, "Bed 12 is ready, you can send her up.", 2),
+    "chief.engineer": (True, 75, "Filter changed, pressure back to 3.2 bar.", 0),
+    "Dana": (False, 190, "On my way to the lab.", 0),
+    "Bridge": (True, 1700, "Pilot on board at 05:40.", 0),
+    "lab-2": (False, 3000, "Results are in: https://lab.example/r/8812", 0),
+    "Ruth": (True, 9000, "See you on Monday!", 0),
+}
+
+
+class Stage:
+    """A window and the events that fill it."""
+
+    def __init__(self, theme: Theme, now: datetime) -> None:
+        """Signed in as Ann, connected, everything read."""
+        self.now = now
+        self.window = Window(theme)
+        self.window.attach(Nobody())
+        self.window.resize(SIZE)
+        self.state = ClientState(
+            account="ann",
+            phase=Phase.CONNECTED,
+            node="n2",
+            address="127.0.0.3:7600",
+            leader="n1",
+            nodes=NODES,
+            has_majority=True,
+            caught_up=True,
+            last_heard=time.monotonic(),
+        )
+        self.next_id = 1000
+
+    def ms(self, minutes_ago: float) -> int:
+        """A moment."""
+        return int((self.now - timedelta(minutes=minutes_ago)).timestamp() * 1000)
+
+    def fold(self, *told: events.Event) -> None:
+        """Tells the desk."""
+        for event in told:
+            self.window.desk.fold(event)
+
+    def message(self, peer: str, said: Said) -> Message:
+        """A message the cluster has."""
+        self.next_id += 1
+        sender = "ann" if said.mine else peer
+        return Message(self.next_id, 7, sender, peer, said.body, self.ms(said.minutes_ago), said.mine)
+
+    def chat(self, talk: Sequence[Said] = BEN) -> None:
+        """The list, and the conversation with Ben."""
+        others = {peer: self.message(peer, Said(mine, ago, body)) for peer, (mine, ago, body, _) in LAST.items()}
+        thread = tuple(self.message("Ben", said) for said in talk)
+        listed = [Conversation(7, "Ben", False, thread[-1], 0, thread[-1].id, 0, 0)]
+        for place, (peer, message) in enumerate(others.items()):
+            unread = LAST[peer][3]
+            listed.append(
+                Conversation(20 + place, peer, False, message, unread, 0, message.id, message.id - 1 + place % 2)
+            )
+        self.fold(events.SignedIn("ann"), events.StateChanged(self.state), events.ConversationsListed(tuple(listed)))
+        self.window.open_conversation("Ben")
+        own = [message.id for message in thread if message.mine]
+        self.fold(
+            events.HistoryLoaded("Ben", 0, HistoryPage(thread, False, 7)),
+            events.MarksMoved((Mark(7, own[-1] - 1 if own else 0, own[-2] if len(own) > 1 else 0),)),
+        )
+
+    def outgoing(self, *bodies: tuple[str, float, Status, str]) -> None:
+        """Own messages that are not settled."""
+        self.fold(
+            events.OutgoingChanged(
+                tuple(
+                    Outgoing(local_id, "Ben", body, self.ms(ago), status, detail=detail)
+                    for local_id, (body, ago, status, detail) in enumerate(bodies, start=1)
+                )
+            )
+        )
+
+    def status(self, **changes: Any) -> None:
+        """How things stand with the cluster."""
+        self.state = replace(self.state, **changes)
+        self.fold(events.StateChanged(self.state))
+
+
+def sign_in(stage: Stage) -> None:
+    """The first page."""
+    stage.window.sign_in.fill(Place("10.0.4.11:7600, 10.0.4.12:7601-7603", Path("ca.pem")), "ann")
+
+
+def chat(stage: Stage) -> None:
+    """A calm day."""
+    stage.chat()
+    stage.fold(events.DraftLoaded("Ben", "I will bring the"))
+
+
+def failover(stage: Stage) -> None:
+    """The connected node has just died."""
+    stage.chat(BEN[3:])
+    stage.outgoing(
+        ("By the way, did you see who is on the rota for Sunday?", 1, Status.SENDING, ""),
+        ("If not, I will ask Ruth.", 0, Status.WAITING, ""),
+    )
+    dead = tuple(replace(node, up=node.name != "n2") for node in NODES)
+    stage.status(
+        phase=Phase.SEARCHING, node="", lost="n2", trying="n3", waiting=2, nodes=dead, last_heard=time.monotonic() - 1
+    )
+
+
+def no_majority(stage: Stage) -> None:
+    """Two of three nodes are gone."""
+    stage.chat(BEN[3:])
+    stage.outgoing(("Two nodes are down here, this will reach you as soon as one is back.", 0, Status.WAITING, ""))
+    alone = tuple(replace(node, up=node.name == "n3") for node in NODES)
+    stage.status(phase=Phase.NO_MAJORITY, node="n3", leader="", has_majority=False, waiting=1, nodes=alone)
+
+
+def waiting(stage: Stage) -> None:
+    """Messages that wait, one that failed, one that is being changed."""
+    stage.chat(BEN[3:9])
+    refused = "There is no account bne. The message was not sent."
+    stage.outgoing(
+        ("Good to know, thanks for the warning.", 6, Status.FAILED, refused),
+        ("Lunch at half past twelve?", 4, Status.SENDING, ""),
+        ("And can you bring the key for the cabinet?", 3, Status.WAITING, ""),
+        ("The small one, with the red ribbon.", 2, Status.WAITING, ""),
+    )
+    stage.status(phase=Phase.SEARCHING, node="", lost="n1", trying="n2", waiting=3, last_heard=time.monotonic() - 4)
+    stage.window.chat.composer.edit(4, "The small one, with the red ribbon. Thank you! 🙏")
+
+
+SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
+    ("gui-sign-in", LIGHT, sign_in),
+    ("gui-chat-light", LIGHT, chat),
+    ("gui-chat-dark", DARK, chat),
+    ("gui-failover", LIGHT, failover),
+    ("gui-no-majority", LIGHT, no_majority),
+    ("gui-waiting", LIGHT, waiting),
+)
+
+
+def main() -> int:
+    """Writes all pictures, or those that are named."""
+    parser = argparse.ArgumentParser(description="Draws the pictures of the window.")
+    parser.add_argument("--out", type=Path, default=Path("docs/images"), help="where to (default: docs/images)")
+    parser.add_argument("names", nargs="*", help="only these")
+    given = parser.parse_args()
+    os.environ["QT_SCALE_FACTOR"] = str(SCALE)
+    app = QApplication(["screenshots"])
+    app.setStyle("Fusion")
+    absent = [package for family, package in FONTS.items() if family not in QFontDatabase.families()]
+    if absent:
+        print(f"The pictures need fonts that are not here. Run: apt-get install {' '.join(absent)}", file=sys.stderr)
+        return 1
+    font = QFont("Inter")
+    font.setFamilies(["Inter", "Noto Color Emoji"])
+    font.setPointSizeF(10.5)
+    app.setFont(font)
+    given.out.mkdir(parents=True, exist_ok=True)
+    now = datetime.now().astimezone().replace(hour=11, minute=52, second=0)
+    for name, theme, scene in SCENES:
+        if given.names and name not in given.names:
+            continue
+        apply_theme(app, theme)
+        stage = Stage(theme, now)
+        stage.window.show()
+        scene(stage)
+        for _ in range(5):
+            app.processEvents()
+        picture = stage.window.grab()
+        file = given.out / f"{name}.png"
+        picture.save(str(file))
+        print(f"{file}: {picture.width()} x {picture.height()}")
+        stage.window.close()
+        stage.window.deleteLater()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
