@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from proto.parley.v1 import peer_pb2 as pb
 from proto.parley.v1 import state_pb2
 from server.raft.types import NO_NODE, Index, NodeId
+from server.raft.update import RoleChange
 from server.replica.errors import (
     LostError,
     NotLeaderError,
@@ -23,7 +24,6 @@ from server.replica.errors import (
     UnavailableError,
 )
 from server.replica.proposals import AppliedCommands
-from server.replica.replica import Replica
 from server.transport.peers import ForwardFailedError
 
 T = TypeVar("T")
@@ -38,10 +38,31 @@ class Forwarder(Protocol):
         """Pass commands to `node`."""
 
 
+class Proposer(Protocol):
+    """This node's own replica: who leads, and the way into the log while it does."""
+
+    @property
+    def role(self) -> RoleChange:
+        """Role, term and leader."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads."""
+
+    def propose(self, commands: Sequence[state_pb2.Command]) -> asyncio.Future[AppliedCommands]:
+        """Put commands in the log."""
+
+    def next_role_change(self) -> asyncio.Future[None]:
+        """Done at the next change of role, term or leader; shared, never to be cancelled."""
+
+    async def role_change(self) -> None:
+        """Wait for that change."""
+
+
 class Gateway:
     """Submits commands for the API."""
 
-    def __init__(self, replica: Replica, forwarder: Forwarder) -> None:
+    def __init__(self, replica: Proposer, forwarder: Forwarder) -> None:
         self._replica = replica
         self._forwarder = forwarder
 
