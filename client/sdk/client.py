@@ -228,7 +228,9 @@ class ParleyClient:
         """One page of the conversation with `peer`, oldest first. Without a connection: what this device knows."""
         _, who = await self._signed_in()
         try:
-            return await self._cluster.history(who.token, who.account_id, self._seen(who), peer, before, limit)
+            return await self._cluster.history(
+                who.token, who.account_id, who.device_id, self._seen(who), peer, before, limit
+            )
         except UnreachableError:
             return await self.cached_history(peer, before=before, limit=limit)
 

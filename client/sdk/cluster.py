@@ -164,7 +164,7 @@ class Cluster:
         return answer
 
     async def history(
-        self, token: str, own_id: int, seen_index: int, peer: str, before: int, limit: int
+        self, token: str, own_id: int, device_id: bytes, seen_index: int, peer: str, before: int, limit: int
     ) -> HistoryPage:
         """One page of the conversation with `peer`, oldest first."""
         request = messaging_pb2.GetHistoryRequest(
@@ -175,7 +175,7 @@ class Cluster:
             deadline_s=self._deadline_s,
         )
         self.saw(answer.applied_index)
-        messages = tuple(convert.message(wire, own_id) for wire in answer.messages)
+        messages = tuple(convert.message(wire, own_id, device_id) for wire in answer.messages)
         return HistoryPage(messages, answer.more, answer.conversation_id)
 
     async def status(self) -> ClusterStatus:

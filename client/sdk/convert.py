@@ -4,8 +4,9 @@ from client.sdk.model import Conversation, Member, Message, Node, NodeStatus
 from proto.parley.v1 import admin_pb2, messaging_pb2
 
 
-def message(wire: messaging_pb2.Message, account_id: int) -> Message:
-    """`account_id` is the own one; it decides `mine`."""
+def message(wire: messaging_pb2.Message, account_id: int, device_id: bytes = b"") -> Message:
+    """`account_id` is the own one; it decides `mine`. `device_id` is this device's; it decides `number`."""
+    mine = wire.sender_id == account_id
     return Message(
         id=wire.id,
         conversation_id=wire.conversation_id,
@@ -13,7 +14,8 @@ def message(wire: messaging_pb2.Message, account_id: int) -> Message:
         peer=wire.peer,
         body=wire.body,
         sent_at_ms=wire.sent_at_ms,
-        mine=wire.sender_id == account_id,
+        mine=mine,
+        number=wire.send_number if mine and device_id and wire.device_id == device_id else 0,
     )
 
 

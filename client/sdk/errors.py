@@ -171,6 +171,8 @@ _CONNECTION_SIGNS = (
     "DNS",
     "Deadline",
     "ping timeout",
+    "Cancelling all calls",
+    "Connection reset",
     "GOAWAY",
 )
 

@@ -53,7 +53,11 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as stored by the cluster. `mine` is true for those of the own account, from whichever device."""
+    """One message as stored by the cluster. `mine` is true for those of the own account, from whichever device.
+
+    `number` is this device's send number where this device sent it and the cluster was asked; otherwise 0. It tells
+    which message of the outbox this is, before the outbox itself has learned that it was accepted.
+    """
 
     id: int
     conversation_id: int
@@ -62,6 +66,7 @@ class Message:
     body: str
     sent_at_ms: int
     mine: bool
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,10 @@ class ClientState:
         return len(self.nodes)
 
     def line(self, now: float) -> str:
-        """The quiet line for people: node, leader, nodes up, what waits, and since when nothing was heard."""
+        """The quiet line for people: node, leader, nodes up, what waits, and since when nothing was heard.
+
+        `problem` is part of it only where waiting does not help; what a node said while it died is no news.
+        """
         waiting = f"{self.waiting} message{'s' if self.waiting != 1 else ''} waiting" if self.waiting else ""
         match self.phase:
             case Phase.CONNECTED:
@@ -151,16 +159,16 @@ class ClientState:
                 up = f"{self.nodes_up} of {self.nodes_total} nodes up"
                 parts = [self.node, f"no majority ({up}): nothing can be sent now, what you write is kept", waiting]
             case Phase.SEARCHING | Phase.CONNECTING:
-                lost = f"{self.lost} lost, " if self.lost else ""
                 heard = "" if self.last_heard is None else f"last heard {max(0.0, now - self.last_heard):.0f} s ago"
-                parts = [f"{lost}trying {self.trying}" if self.trying else "connecting", waiting, heard]
+                lost = f"{self.lost} lost, " if self.lost else ""
+                parts = [f"{lost}trying {self.trying}" if self.trying else f"{lost}connecting", waiting, heard]
             case Phase.SIGNED_OUT:
                 parts = ["signed out", waiting]
             case Phase.SHARED:
                 parts = ["another parley on this machine carries the messages", waiting]
             case Phase.CLOSED:
                 parts = ["closed", waiting]
-        if self.problem and self.phase is not Phase.CONNECTED:
+        if self.problem and (self.tls_trouble or self.phase is Phase.SIGNED_OUT):
             parts.append(self.problem)
         return " · ".join(part for part in parts if part)
 

@@ -33,13 +33,11 @@ async def chat(place: Place, peer: str, *, create: bool, screen: Screen | None =
 async def _run(room: Room, screen: Screen) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(room.receive()),
+            group.create_task(room.receive(with_history=screen.interactive)),
             group.create_task(room.follow()),
             group.create_task(room.keep_time()),
             group.create_task(room.learn_names()),
         ]
-        if screen.interactive and room.peer:
-            await room.take("/history")
         async for line in screen.lines(room):
             if not await room.take(line):
                 break

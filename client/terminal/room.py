@@ -74,6 +74,7 @@ class Room:
         self._sent: dict[int, _Sent] = {}
         self._undelivered: dict[int, Outgoing] = {}
         self._work = asyncio.Event()
+        self._in_history: dict[str, int] = {}
         self._lost = ""
         self._told_no_majority = False
         self._last_status: Status | None = None
@@ -184,9 +185,11 @@ class Room:
         page = await self._client.history(self.peer, limit=count)
         for message in page.messages:
             self._show(text.message_line(message))
-        if not page.messages:
+        if page.messages:
+            self._in_history[self.peer.lower()] = page.messages[-1].id
+        else:
             self._quiet(f"Nothing was said with {self.peer} yet.")
-        elif page.cached:
+        if page.cached:
             self._quiet("(from this device: no node could be reached)")
         if self._mark_read and page.messages:
             await self._client.mark_read(page.conversation_id, page.messages[-1].id)
@@ -214,10 +217,14 @@ class Room:
 
     # ---- what comes
 
-    async def receive(self) -> None:
-        """Shows messages as they come."""
+    async def receive(self, *, with_history: bool) -> None:
+        """Shows messages as they come, after the last ones of the conversation with the one named first."""
+        if with_history and self.peer:
+            await self.take("/history")
         async with await self._client.messages(include_own=True) as reader:
             async for message in reader:
+                if message.id <= self._in_history.get(message.peer.lower(), 0):
+                    continue
                 self._flush(everything=True)
                 self._show(self._incoming(message))
                 if self._mark_read and message.peer.lower() == self.peer.lower():
@@ -287,7 +294,7 @@ class Room:
 
     def _delivered(self, conversation_id: int, delivered_up_to: int, read_up_to: int) -> None:
         late = None
-        for sent in self._sent.values():
+        for sent in list(self._sent.values()):
             if sent.view.conversation_id == conversation_id and 0 < sent.view.message_id <= delivered_up_to:
                 status = Status.READ if sent.view.message_id <= read_up_to else Status.DELIVERED
                 self._outgoing(_with_status(sent.view, status))

@@ -4,6 +4,7 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import CancelledError
 from typing import Protocol, TextIO
 
 from prompt_toolkit import PromptSession, print_formatted_text
@@ -65,7 +66,7 @@ class PlainScreen:
                 for line in self._source:
                     asyncio.run_coroutine_threadsafe(queue.put(line), loop).result()
                 asyncio.run_coroutine_threadsafe(queue.put(None), loop).result()
-            except (RuntimeError, ValueError, asyncio.CancelledError):
+            except (RuntimeError, ValueError, CancelledError):
                 return  # the chat has ended: nobody reads any more
 
         threading.Thread(target=read, name="parley-stdin", daemon=True).start()

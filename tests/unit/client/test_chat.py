@@ -1,0 +1,361 @@
+"""The chat: what is typed, what is shown, and that both stay whole; in a terminal and through pipes."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from client.sdk import Message, ParleyClient, Phase
+from client.terminal.chat import chat
+from client.terminal.exits import ExitCode
+from client.terminal.place import Place
+from client.terminal.room import HELP, Room
+from client.terminal.screen import PromptScreen, _Words
+from client.terminal.text import harmless, message_line
+from proto.parley.v1 import messaging_pb2 as pb
+from tests.unit.client.fake_server import FakeCluster, FakeNode, running_cluster
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
+from tests.unit.client.test_command import Parley
+
+
+class Shown:
+    """A room over a fake cluster, and everything it showed."""
+
+    def __init__(self, cluster: FakeCluster, client: ParleyClient, peer: str) -> None:
+        self.cluster = cluster
+        self.client = client
+        self.lines: list[str] = []
+        self.room = Room(client, self.lines.append, self.lines.append, peer, mark_read=True)
+
+    def has(self, *parts: str) -> bool:
+        return any(all(part in line for part in parts) for line in self.lines)
+
+    async def expect(self, *parts: str) -> None:
+        await until(lambda: self.has(*parts), f"{parts} among {self.lines}")
+
+    def node(self) -> FakeNode:
+        return next(node for node in self.cluster.nodes if node.name == self.client.state.node)
+
+
+@asynccontextmanager
+async def room(tmp_path: Path, peer: str = "bob", *, nodes: int = 1, history: bool = False) -> AsyncIterator[Shown]:
+    async with running_cluster([f"n{i + 1}" for i in range(nodes)]) as cluster:
+        cluster.add_account("bob", PASSWORD)
+        cluster.add_account("carl", PASSWORD)
+        async with signed_in(cluster, tmp_path) as client:
+            await client.wait_until(Phase.CONNECTED, timeout=5)
+            shown = Shown(cluster, client, peer)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(shown.room.receive(with_history=history)),
+                    group.create_task(shown.room.follow()),
+                    group.create_task(shown.room.keep_time()),
+                ]
+                await shown.room.learn_names()
+                yield shown
+                for task in tasks:
+                    task.cancel()
+
+
+async def test_an_own_message_is_shown_once_with_its_mark(tmp_path: Path) -> None:
+    async with room(tmp_path) as shown:
+        await shown.room.take("hello")
+        await shown.expect("you → bob: hello", "✓")
+        assert sum("hello" in line for line in shown.lines) == 1
+
+
+async def test_a_delivered_message_gets_its_second_mark_at_once_or_in_a_later_remark(tmp_path: Path) -> None:
+    async with room(tmp_path) as shown:
+        await shown.room.take("while away")
+        await shown.expect("while away", "✓")
+        async with signed_in(shown.cluster, tmp_path / "b", "bob") as bob:
+            await shown.expect("✓✓ bob has now got “while away”")
+            await bob.wait_until(Phase.CONNECTED, timeout=5)
+            await shown.room.take("while there")
+            await shown.expect("while there", "✓✓")
+
+
+async def test_a_message_that_cannot_go_out_is_announced_as_waiting_and_shown_again_when_it_went(
+    tmp_path: Path,
+) -> None:
+    async with room(tmp_path) as shown:
+        shown.node().faults.lose_results = True
+        await shown.room.take("slow")
+        await shown.expect("you → bob: slow", "…")
+        assert "1 message waiting" in shown.room.status_line
+        shown.node().faults.lose_results = False
+        shown.cluster.broadcast(
+            pb.ServerFrame(results=pb.SendResultBatch(results=[next(iter(shown.cluster.devices.values())).results[1]]))
+        )
+        await shown.expect("you → bob: slow", "✓")
+
+
+async def test_a_refused_message_says_why_and_can_be_sent_again(tmp_path: Path) -> None:
+    async with room(tmp_path, "dora") as shown:
+        await shown.room.take("are you there?")
+        await shown.expect("✗", "There is no account dora")
+        await shown.expect("/retry 1")
+        shown.cluster.add_account("dora", PASSWORD)
+        await shown.room.take("/retry 1")
+        await shown.expect("are you there?", "✓")
+        assert shown.cluster.bodies_for("dora") == ["are you there?"]
+
+
+async def test_waiting_messages_can_be_listed_changed_and_withdrawn(tmp_path: Path) -> None:
+    async with room(tmp_path) as shown:
+        await shown.node().die()
+        await shown.client.wait_until(Phase.SEARCHING, timeout=5)
+        for line in ("first", "second", "third", "/waiting", "/edit 1 FIRST", "/cancel 2", "/cancel 77", "/edit x y"):
+            await shown.room.take(line)
+        assert shown.has("    2  ", "second", "…")
+        assert shown.has("Withdrawn, nobody gets it: second")
+        assert shown.has("no such message")
+        assert shown.has("'x' is not a number")
+        await shown.cluster.nodes[0].start()
+        await shown.expect("FIRST", "✓")
+        await shown.expect("third", "✓")
+        assert shown.cluster.bodies_for("bob") == ["FIRST", "third"]
+
+
+async def test_a_failover_costs_one_quiet_line_and_the_status_line_clears(tmp_path: Path) -> None:
+    async with room(tmp_path, nodes=3) as shown:
+        node = shown.node()
+        await node.die()
+        await shown.expect(f"({node.name} was lost, now on ")
+        assert sum(node.name in line for line in shown.lines) == 1
+        assert "lost" not in shown.room.status_line
+        await shown.room.take("after it")
+        await shown.expect("after it", "✓")
+
+
+async def test_no_majority_is_told_once_when_something_waits_for_it(tmp_path: Path) -> None:
+    async with room(tmp_path) as shown:
+        shown.node().faults.no_majority = True
+        news = shown.cluster.news()
+        news.has_majority = False
+        shown.cluster.broadcast(pb.ServerFrame(news=news))
+        await shown.client.wait_until(Phase.NO_MAJORITY, timeout=5)
+        await shown.room.take("patience")
+        await shown.expect("no majority: what you write is kept here")
+        shown.node().faults.no_majority = False
+        shown.cluster.broadcast(pb.ServerFrame(news=shown.cluster.news()))
+        await shown.expect("a majority is back")
+        await shown.expect("patience", "✓")
+
+
+async def test_incoming_messages_are_shown_read_and_say_how_to_answer(tmp_path: Path) -> None:
+    async with room(tmp_path) as shown:
+        accounts = shown.cluster.accounts
+        shown.cluster.store(accounts["bob"], accounts["anna"], "from bob")
+        shown.cluster.store(accounts["carl"], accounts["anna"], "from carl")
+        await shown.expect("bob: from bob")
+        await shown.expect("carl: from carl", "/to carl")
+        conversation = shown.cluster.conversation_id(accounts["bob"], accounts["anna"])
+        await until(lambda: len(shown.cluster.reads) == 1, "a read mark")
+        assert shown.cluster.reads == {(conversation, accounts["anna"].id): 1}
+
+
+async def test_history_at_the_start_is_not_shown_twice(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        cluster.store(bob, anna, "old")
+    async with room(tmp_path, history=True) as shown:
+        accounts = shown.cluster.accounts
+        await shown.expect("Nothing was said with bob yet")
+        shown.cluster.store(accounts["bob"], accounts["anna"], "one")
+        await shown.expect("bob: one")
+        await shown.room.take("/history")
+        shown.cluster.store(accounts["bob"], accounts["anna"], "two")
+        await shown.expect("bob: two")
+        assert [sum(body in line for line in shown.lines) for body in ("bob: one", "bob: two")] == [2, 1]
+
+
+async def test_unread_messages_come_with_the_history_at_the_start_once(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        cluster.store(bob, anna, "while away")
+        async with signed_in(cluster, tmp_path) as client:
+            shown = Shown(cluster, client, "bob")
+            task = asyncio.ensure_future(shown.room.receive(with_history=True))
+            await shown.expect("while away")
+            cluster.store(bob, anna, "now")
+            await shown.expect("now")
+            task.cancel()
+            await asyncio.wait([task])
+            assert sum("while away" in line for line in shown.lines) == 1
+
+
+async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> None:
+    async with room(tmp_path, "") as shown:
+        for line in (
+            "nobody is named",
+            "/to ghost",
+            "/nonsense",
+            "/help",
+            "/accounts b*",
+            "/status",
+            "",
+            "/to",
+            "/inbox",
+        ):
+            assert await shown.room.take(line)
+        assert shown.has("To whom?")
+        assert shown.has("There is no account ghost so far")
+        assert shown.has("/nonsense is no command")
+        assert HELP in shown.lines
+        assert "bob" in shown.lines
+        assert shown.has("The cluster serves")
+        assert shown.has("/to needs a name")
+        await shown.room.take("/to bob")
+        assert shown.room.prompt == "anna → bob> "
+        await shown.room.take("//not a command")
+        await shown.expect("you → bob: /not a command")
+        assert not await shown.room.take("/quit")
+
+
+def test_escape_sequences_and_writing_direction_of_others_do_no_harm() -> None:
+    body = "\x1b[2J\x9b31m\u202eevil\r\nnext\x7f"
+    line = message_line(Message(1, 1, "bob\x1b", "bob", body, 0, False))
+    assert not set("\x1b\x9b\u202e\x7f\r") & set(line)
+    assert "evil\n    next" in line
+    assert harmless("tab\tand emoji 👩‍👩‍👧 stay") == "tab\tand emoji 👩‍👩‍👧 stay"
+
+
+# ---- a terminal
+
+
+def completions(words: _Words, typed: str) -> list[str]:
+    return [c.text for c in words.get_completions(Document(typed), CompleteEvent(completion_requested=True))]
+
+
+async def test_commands_and_names_are_completed(tmp_path: Path) -> None:
+    async with room(tmp_path) as shown:
+        words = _Words(shown.room)
+        assert completions(words, "/h") == ["/help", "/history"]
+        assert completions(words, "/to b") == ["bob"]
+        assert completions(words, "/to ") == ["anna", "bob", "carl"]
+        assert completions(words, "hello b") == []
+
+
+@asynccontextmanager
+async def terminal(
+    tmp_path: Path, cluster: FakeCluster
+) -> AsyncIterator[tuple[PipeInput, "asyncio.Task[int]", list[str]]]:
+    shown: list[str] = []
+
+    class Recording(PromptScreen):
+        def show(self, line: str) -> None:
+            shown.append(line)
+
+        def quiet(self, line: str) -> None:
+            shown.append(line)
+
+    async with make_client(cluster, tmp_path) as client:
+        await client.login("anna", PASSWORD)
+    place = Place(tuple(node.address for node in cluster.nodes), None, True, "anna", tmp_path)
+    with create_pipe_input() as keys:
+        screen = Recording(keys=keys, output=DummyOutput())
+        task = asyncio.ensure_future(chat(place, "bob", create=False, screen=screen))
+        try:
+            yield keys, task, shown
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def test_typed_lines_are_sent_and_ctrl_d_leaves(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        cluster.add_account("anna", PASSWORD)
+        async with terminal(tmp_path, cluster) as (keys, task, shown):
+            keys.send_text("hello\r")
+            await until(lambda: cluster.bodies_for("bob") == ["hello"], "it arrived")
+            keys.send_text("half")
+            cluster.store(cluster.accounts["bob"], cluster.accounts["anna"], "in between")
+            await until(lambda: any("in between" in line for line in shown), "it was shown")
+            keys.send_text(" typed\r")
+            await until(lambda: cluster.bodies_for("bob")[1:] == ["half typed"], "the line stayed whole")
+            keys.send_text("thrown away\x03")
+            await until(lambda: any("/quit leaves" in line for line in shown), "Ctrl-C empties the line")
+            keys.send_text("/to b\t\r\x1b[A\r/quit\r")
+            assert await asyncio.wait_for(task, 10) == ExitCode.OK
+        assert cluster.bodies_for("bob") == ["hello", "half typed"]
+
+
+async def test_leaving_with_something_waiting_says_that_it_is_kept(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        cluster.add_account("anna", PASSWORD)
+        cluster.nodes[0].faults.no_majority = True
+        async with terminal(tmp_path, cluster) as (keys, task, shown):
+            keys.send_text("kept\r")
+            await until(lambda: any("no majority" in line for line in shown), "it was told")
+            keys.send_text("\x04")
+            assert await asyncio.wait_for(task, 10) == ExitCode.KEPT
+            assert any("is kept here and sent, once" in line for line in shown)
+
+
+# ---- pipes
+
+
+@pytest.fixture
+async def piped(tmp_path: Path) -> AsyncIterator[tuple[FakeCluster, Parley]]:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        yield cluster, Parley(tmp_path, cluster)
+
+
+async def test_a_script_can_chat_and_register_on_the_way(piped: tuple[FakeCluster, Parley]) -> None:
+    cluster, parley = piped
+    done = await parley(
+        "chat", "bob", "--account", "anna", "--register", stdin="one\ntwo\n/history\n", PARLEY_PASSWORD=PASSWORD
+    )
+    assert done.code == 0, done.err
+    assert cluster.bodies_for("bob") == ["one", "two"]
+    assert [line.split("you → ")[1] for line in done.out.splitlines() if line.endswith("✓")] == [
+        "bob: one ✓",
+        "bob: two ✓",
+    ]
+    again = await parley("chat", "--to", "bob", stdin="three\n/quit\nnever sent\n")
+    assert (again.code, cluster.bodies_for("bob")) == (0, ["one", "two", "three"])
+
+
+async def test_a_script_without_the_right_password_ends_without_registering(piped: tuple[FakeCluster, Parley]) -> None:
+    cluster, parley = piped
+    done = await parley("chat", "--account", "anna", stdin="x\n", PARLEY_PASSWORD=PASSWORD)
+    assert done.code == ExitCode.NOT_SIGNED_IN
+    taken = await parley("chat", "--account", "bob", "--register", stdin="x\n", PARLEY_PASSWORD="wrong password")
+    assert taken.code == ExitCode.NOT_SIGNED_IN
+    assert list(cluster.accounts) == ["bob"]
+
+
+async def test_two_piped_chats_talk_to_each_other(piped: tuple[FakeCluster, Parley], tmp_path: Path) -> None:
+    cluster, anna = piped
+    bob = Parley(tmp_path / "bob", cluster)
+    (tmp_path / "bob").mkdir()
+    listening = await bob.start("chat", "anna", "--account", "bob", PARLEY_PASSWORD=PASSWORD)
+    try:
+        assert listening.stdout is not None
+        assert listening.stdin is not None
+        sent = await anna(
+            "chat", "bob", "--account", "anna", "--register", stdin="hello bob\n", PARLEY_PASSWORD=PASSWORD
+        )
+        assert sent.code == 0
+        line = await asyncio.wait_for(listening.stdout.readline(), 10)
+        assert line.decode().endswith("anna: hello bob\n")
+        listening.stdin.write(b"hello anna\n")
+        line = await asyncio.wait_for(listening.stdout.readline(), 10)
+        assert "you → anna: hello anna" in line.decode()
+        listening.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(listening.wait(), 10) == ExitCode.INTERRUPTED
+    finally:
+        if listening.returncode is None:
+            listening.kill()
+            await listening.wait()
