@@ -1,0 +1,26 @@
+"""The entry point: `run()` is what `parley gui` calls. Looks for Qt first: what is missing is said in one line."""
+
+import sys
+from pathlib import Path
+
+from client.gui import libraries
+from client.gui.commands import Place
+
+
+def run(
+    hosts: str = "",
+    ca: Path | None = None,
+    account: str = "",
+    *,
+    insecure: bool = False,
+    state_dir: Path | None = None,
+) -> int:
+    """Opens the window and returns its exit code when it is closed; what is not given is remembered."""
+    try:
+        libraries.check()
+    except libraries.MissingError as missing:
+        sys.stderr.write(f"{missing}\n")
+        return 1
+    from client.gui.app_window import main
+
+    return main(Place(hosts, ca, insecure), account, state_dir)

@@ -1,0 +1,65 @@
+"""Wires the window: settings, bridge, application. Imported only once Qt is known to load."""
+
+import signal
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication
+
+from client.gui import geometry
+from client.gui.bridge import Bridge
+from client.gui.commands import Place
+from client.gui.port import Client, Connect
+from client.gui.theme import apply_theme, system_theme
+from client.gui.window import Window
+from client.sdk.client import ParleyClient
+from client.sdk.profile import StateDirectory
+
+SIGNAL_CHECK_MS = 200
+
+
+def connector(state_dir: Path | None) -> Connect:
+    """Makes real clients."""
+
+    def connect(place: Place, account: str | None) -> AbstractAsyncContextManager[Client]:
+        return ParleyClient(place.hosts, account=account, ca=place.ca, insecure=place.insecure, state_dir=state_dir)
+
+    return connect
+
+
+def main(place: Place, account: str, state_dir: Path | None) -> int:
+    """Runs until the window is closed."""
+    QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
+    app = QApplication(["parley"])
+    app.setStyle("Fusion")
+    app.setApplicationName("parley")
+    app.setApplicationDisplayName("Parley")
+    app.setDesktopFileName("parley")
+    apply_theme(app, system_theme())
+    directory = StateDirectory(state_dir)
+    last = directory.last()
+    if not place.hosts:
+        place = Place(", ".join(last.hosts), Path(last.ca) if last.ca else None, last.insecure)
+    window = Window()
+    bridge = Bridge(connector(state_dir), window.desk.fold)
+    window.attach(bridge)
+    bridge.start()
+    window.restore(geometry.load(directory.root))
+    window.show()
+    window.resume(place, account or last.account)
+    _end_on_signals(app)
+    code = app.exec()
+    geometry.save(directory.root, window.geometry_bytes())
+    bridge.stop()
+    return code
+
+
+def _end_on_signals(app: QApplication) -> None:
+    """Ctrl-C and SIGTERM close the window. Python sees signals only while it runs, so it runs now and then."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: app.quit())
+    timer = QTimer(app)
+    timer.timeout.connect(lambda: None)
+    timer.start(SIGNAL_CHECK_MS)

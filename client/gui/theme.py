@@ -1,0 +1,177 @@
+"""Colours, sizes and the grid. Two palettes, chosen after the system; contrast of text is at least 4.5 to 1."""
+
+from dataclasses import dataclass
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor, QFont, QGuiApplication, QPalette
+from PySide6.QtWidgets import QApplication
+
+GRID = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """One palette, as #rrggbb."""
+
+    dark: bool
+    window: str
+    side: str
+    raised: str
+    border: str
+    text: str
+    quiet: str
+    accent: str
+    on_accent: str
+    accent_soft: str
+    hover: str
+    own: str
+    own_text: str
+    own_quiet: str
+    own_link: str
+    other: str
+    other_text: str
+    other_quiet: str
+    link: str
+    warn: str
+    warn_soft: str
+    warn_text: str
+    bad: str
+    bad_soft: str
+    bad_text: str
+
+    def color(self, name: str) -> QColor:
+        """One colour by its name here."""
+        return QColor(str(getattr(self, name)))
+
+
+LIGHT = Theme(
+    dark=False,
+    window="#fbfaf8",
+    side="#f3f1ed",
+    raised="#ffffff",
+    border="#e3dfd8",
+    text="#22262b",
+    quiet="#5d6167",
+    accent="#1f6f6b",
+    on_accent="#ffffff",
+    accent_soft="#dcebe8",
+    hover="#eae7e1",
+    own="#d5e9e5",
+    own_text="#17302e",
+    own_quiet="#4a6663",
+    own_link="#0d5752",
+    other="#ffffff",
+    other_text="#22262b",
+    other_quiet="#666a70",
+    link="#1a6865",
+    warn="#9a6400",
+    warn_soft="#fbf0d9",
+    warn_text="#6e4800",
+    bad="#b3382c",
+    bad_soft="#fae5e1",
+    bad_text="#8c2a20",
+)
+
+DARK = Theme(
+    dark=True,
+    window="#15191c",
+    side="#1b2024",
+    raised="#22282d",
+    border="#2d343a",
+    text="#e6e8ea",
+    quiet="#99a1a8",
+    accent="#6fc2b8",
+    on_accent="#0e2422",
+    accent_soft="#22403d",
+    hover="#262d32",
+    own="#1f4a46",
+    own_text="#e3f3f0",
+    own_quiet="#a3c9c4",
+    own_link="#a5e6dd",
+    other="#252c31",
+    other_text="#e6e8ea",
+    other_quiet="#99a1a8",
+    link="#86d3c9",
+    warn="#e0b25a",
+    warn_soft="#3a301b",
+    warn_text="#f0d193",
+    bad="#ef8a7c",
+    bad_soft="#43251f",
+    bad_text="#f7b5aa",
+)
+
+
+def system_theme() -> Theme:
+    """The palette the system asks for."""
+    scheme = QGuiApplication.styleHints().colorScheme()
+    return DARK if scheme == Qt.ColorScheme.Dark else LIGHT
+
+
+def scaled_font(font: QFont, factor: float, *, bold: bool = False) -> QFont:
+    """A font relative to the one people chose for their desktop."""
+    made = QFont(font)
+    if font.pointSizeF() > 0:
+        made.setPointSizeF(font.pointSizeF() * factor)
+    else:
+        made.setPixelSize(round(font.pixelSize() * factor))
+    if bold:
+        made.setWeight(QFont.Weight.DemiBold)
+    return made
+
+
+def apply_theme(app: QApplication, theme: Theme) -> None:
+    """Gives every widget the palette and the few rules of spacing that widgets do not have by themselves."""
+    palette = QPalette()
+    roles = {
+        QPalette.ColorRole.Window: "window",
+        QPalette.ColorRole.Base: "raised",
+        QPalette.ColorRole.AlternateBase: "side",
+        QPalette.ColorRole.Button: "raised",
+        QPalette.ColorRole.ToolTipBase: "raised",
+        QPalette.ColorRole.WindowText: "text",
+        QPalette.ColorRole.Text: "text",
+        QPalette.ColorRole.ButtonText: "text",
+        QPalette.ColorRole.ToolTipText: "text",
+        QPalette.ColorRole.PlaceholderText: "quiet",
+        QPalette.ColorRole.Highlight: "accent",
+        QPalette.ColorRole.HighlightedText: "on_accent",
+        QPalette.ColorRole.Link: "link",
+        QPalette.ColorRole.Accent: "accent",
+    }
+    for role, name in roles.items():
+        palette.setColor(role, theme.color(name))
+    for role in (QPalette.ColorRole.WindowText, QPalette.ColorRole.Text, QPalette.ColorRole.ButtonText):
+        palette.setColor(QPalette.ColorGroup.Disabled, role, theme.color("quiet"))
+    app.setPalette(palette)
+    app.setStyleSheet(_STYLE.format(**{name: getattr(theme, name) for name in Theme.__slots__}))
+
+
+_STYLE = """
+QToolTip {{ color: {text}; background: {raised}; border: 1px solid {border}; padding: 8px; }}
+QLineEdit {{ background: {raised}; border: 1px solid {border}; border-radius: 8px; padding: 8px 12px;
+    min-height: 20px; }}
+QLineEdit:focus {{ border: 1px solid {accent}; }}
+QPushButton {{ background: {raised}; border: 1px solid {border}; border-radius: 8px; padding: 8px 16px;
+    min-height: 20px; }}
+QPushButton:hover {{ background: {hover}; }}
+QPushButton:focus {{ border: 1px solid {accent}; }}
+QPushButton:disabled {{ color: {quiet}; }}
+QPushButton[primary="true"] {{ background: {accent}; color: {on_accent}; border: 1px solid {accent};
+    font-weight: 600; }}
+QPushButton[primary="true"]:focus {{ border: 2px solid {text}; padding: 7px 15px; }}
+QPushButton[primary="true"]:disabled {{ background: {accent_soft}; color: {quiet}; border-color: {accent_soft}; }}
+QPushButton[flat="true"] {{ background: transparent; border: 1px solid transparent; color: {link};
+    padding: 8px; }}
+QPushButton[flat="true"]:focus {{ border: 1px solid {accent}; }}
+QPushButton[flat="true"]:hover {{ background: {hover}; }}
+QMenu {{ background: {raised}; border: 1px solid {border}; padding: 8px 0; }}
+QMenu::item {{ padding: 8px 24px; }}
+QMenu::item:selected {{ background: {accent_soft}; color: {text}; }}
+QMenu::item:disabled {{ color: {quiet}; }}
+QScrollBar:vertical {{ background: transparent; width: 12px; margin: 2px; }}
+QScrollBar::handle:vertical {{ background: {border}; border-radius: 4px; min-height: 32px; }}
+QScrollBar::handle:vertical:hover {{ background: {quiet}; }}
+QScrollBar::add-line:vertical, QScrollBar::sub-line:vertical {{ height: 0; }}
+QScrollBar::add-page:vertical, QScrollBar::sub-page:vertical {{ background: transparent; }}
+QSplitter::handle {{ background: {border}; }}
+"""
