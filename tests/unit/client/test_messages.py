@@ -150,3 +150,16 @@ async def test_delivered_and_read_marks_change_what_is_known_of_own_messages(tmp
                 await bob.mark_read(message.conversation_id, message.id)
                 await until(lambda: anna.marks[view.conversation_id].read_up_to == 1, "a read mark")
                 assert [m.status for m in await anna.outgoing()] == [Status.READ]
+
+
+async def test_history_tells_which_own_messages_this_device_sent_under_which_number(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path / "a") as here, signed_in(cluster, tmp_path / "b", seed=2) as elsewhere:
+            await (await here.send("bob", "from here")).accepted(5)
+            await (await elsewhere.send("bob", "from elsewhere")).accepted(5)
+            page = await here.history("bob")
+            assert [(message.body, message.number) for message in page.messages] == [
+                ("from here", 1),
+                ("from elsewhere", 0),
+            ]
