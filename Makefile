@@ -25,12 +25,24 @@ run: $(READY) ## Start a three-node cluster on this machine and watch it (NODES=
 	@python scripts/cluster.py --var $(VAR) up --nodes $(NODES) $(ARGS)
 
 .PHONY: test
-test: $(READY) ## Run all tests: unit, simulation, conformance, real clusters
+test: $(READY) ## Run all tests: unit, simulation, conformance, real clusters, the window
 	python -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(if $(ARGS),,@$(MAKE) --no-print-directory test-gui)
+
+# On their own, because pytest-qt loads Qt for every test of a run, and measured times want a quiet machine.
+.PHONY: test-gui
+test-gui: $(READY) ## Run the tests of the window, without a display
+	@bash scripts/gui_libraries.sh $(BIN)/python
+	python -m pytest -p pytest-qt tests/gui $(ARGS)
 
 .PHONY: chat
 chat: $(READY) ## Chat on the running cluster: make chat ACCOUNT=ann TO=ben
 	@python scripts/cluster.py --var $(VAR) chat $(if $(ACCOUNT),--account $(ACCOUNT)) $(if $(TO),--to $(TO)) $(ARGS)
+
+.PHONY: gui
+gui: $(READY) ## Open the window on the running cluster: make gui ACCOUNT=ann
+	@bash scripts/gui_libraries.sh $(BIN)/python --window
+	@python -m scripts.gui --var $(VAR) $(if $(ACCOUNT),--account $(ACCOUNT))
 
 .PHONY: demo
 demo: $(READY) ## Kill the leader five times under load and count every message (build/demo.json)
@@ -46,6 +58,11 @@ verify: $(READY) ## Check format, lint, types, and that the generated stubs are 
 	@diff -r -x '*.proto' -x __init__.py -x __pycache__ $(STUBS_CHECK)/proto/parley/v1 proto/parley/v1 || \
 		{ echo "The stubs in proto/ do not match the .proto files. Run: make proto" >&2; exit 1; }
 	@echo "verify: format, lint, types and stubs are in order"
+
+.PHONY: screenshots
+screenshots: $(READY) ## Draw the pictures of the window anew (docs/images/gui-*.png)
+	@bash scripts/gui_libraries.sh $(BIN)/python
+	@python -m scripts.screenshots $(ARGS)
 
 .PHONY: conformance
 conformance: $(READY) ## Replay the reference scenarios (RAFT_ORACLE) and write build/conformance.json

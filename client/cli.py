@@ -302,6 +302,16 @@ async def chat(
     return await run_chat(place, to or peer or "", create=create)
 
 
+@app.command(epilog=EPILOG)
+@_takes_place
+async def gui(place: Place) -> int:
+    """Open the window. It stays where this was called until it is closed."""
+    from client.gui.app import run  # the window's libraries are an extra
+
+    # Qt's loop takes the place of asyncio's, which has nothing else to do here; the SDK gets a loop in a thread.
+    return run(", ".join(place.hosts), place.ca, place.account, insecure=place.insecure, state_dir=place.state_dir)
+
+
 @cluster_app.command(epilog=EPILOG)
 @_takes_place
 async def status(place: Place, as_json: _Json = False) -> int:

@@ -1,5 +1,6 @@
 """Wires the window: settings, bridge, application. Imported only once Qt is known to load."""
 
+import os
 import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -48,6 +49,7 @@ def main(place: Place, account: str, state_dir: Path | None) -> int:
     bridge.start()
     window.restore(geometry.load(directory.root))
     window.show()
+    window.sign_in.password.setText(os.environ.pop("PARLEY_PASSWORD", ""))
     window.resume(place, account or last.account)
     _end_on_signals(app)
     code = app.exec()

@@ -45,6 +45,7 @@ class Window(QMainWindow):
         self._theme = theme or system_theme()
         self.desk = Desk(self)
         self._settling = False
+        self._waiting_since = 0.0
         self.finder: Finder | None = None
         self.setWindowTitle("Parley")
         self.setWindowIcon(app_icon())
@@ -176,8 +177,10 @@ class Window(QMainWindow):
 
     def status_changed(self) -> None:
         """The quiet line."""
-        state = self.desk.state
-        self.status.show_line(status_line(state, state.last_heard, time.monotonic()))
+        state, now = self.desk.state, time.monotonic()
+        if not state.waiting:
+            self._waiting_since = now
+        self.status.show_line(status_line(state, state.last_heard, now, now - self._waiting_since))
 
     def reconnected(self) -> None:
         """What could not be fetched is asked for again."""

@@ -11,6 +11,7 @@ from client.sdk.model import ClientState, Phase, Status
 
 PREVIEW_LENGTH = 160
 HEARD_JUST_NOW_S = 2.5
+WAITING_IS_NEWS_S = 1.0
 
 _LINK = re.compile(r"https?://[^\s<>\"'\x00-\x20]+", re.IGNORECASE)
 _LINK_TAIL = ".,;:!?'\""
@@ -164,14 +165,18 @@ class StatusLine:
     detail: str = ""
 
 
-def status_line(state: ClientState, heard_at: float | None, now: float) -> StatusLine:
-    """The quiet line, from the state alone, so that it clears by itself."""
+def status_line(state: ClientState, heard_at: float | None, now: float, waiting_s: float = 0.0) -> StatusLine:
+    """The quiet line, from the state alone, so that it clears by itself.
+
+    While connected, a message that waits is no news before it has done so for WAITING_IS_NEWS_S.
+    """
     waiting = f"{plural(state.waiting, 'message')} waiting" if state.waiting else ""
     up = f"{state.nodes_up} of {plural(state.nodes_total, 'node')} up" if state.nodes else ""
     match state.phase:
         case Phase.CONNECTED:
             leader = f"{state.leader} leads" if state.leader else "no leader yet"
-            parts = [f"Connected to {state.node}", leader, up, heard(heard_at, now), waiting]
+            late = waiting if waiting_s >= WAITING_IS_NEWS_S else ""
+            parts = [f"Connected to {state.node}", leader, up, heard(heard_at, now), late]
             return StatusLine(Mood.GOOD, _joined(parts), _detail(state))
         case Phase.NO_MAJORITY:
             text = f"No majority of nodes ({up})" if up else "No majority of nodes"

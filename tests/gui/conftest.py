@@ -17,6 +17,12 @@ def pytest_ignore_collect(config: pytest.Config) -> bool | None:
     return None if config.pluginmanager.hasplugin("pytest-qt") else True
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Nobody should think that these were run when they were not."""
+    if not config.pluginmanager.hasplugin("pytest-qt"):
+        terminalreporter.write_line("tests/gui was left out; it runs with: make test-gui")
+
+
 @pytest.fixture(scope="session")
 def qapp_args() -> list[str]:
     """What pytest-qt starts Qt with."""

@@ -34,6 +34,12 @@ def test_connected_line_says_node_leader_nodes_and_when_heard() -> None:
     assert "n1  a:1  up" in line.detail
 
 
+def test_a_message_on_its_way_is_no_news_until_it_has_waited() -> None:
+    state = replace(CONNECTED, waiting=1)
+    assert "waiting" not in status_line(state, 100, 100, 0.1).text
+    assert status_line(state, 100, 100, 1.5).text.endswith("1 message waiting")
+
+
 def test_a_lost_node_is_named_with_the_next_one_and_what_waits() -> None:
     state = ClientState("ann", Phase.SEARCHING, lost="n2", trying="n3", waiting=2, nodes=UP)
     line = status_line(state, 97.0, 100.0)
