@@ -7,11 +7,12 @@ changes. What another process did to the same file is picked up from the file, b
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from random import Random
 from typing import NoReturn
 
-from client.sdk import convert, identity, inbox, outbox
+from client.sdk import convert, identity, inbox, outbox, schema, shared_state
 from client.sdk.calls import Caller
 from client.sdk.carrier import Carrier, CarrierSettings
 from client.sdk.channel import ChannelPool
@@ -26,6 +27,8 @@ from proto.parley.v1 import messaging_pb2 as pb
 
 REFRESH_INTERVAL_S = 0.02
 REFRESH_PAGE = 500
+PUBLISH_INTERVAL_S = 0.1
+PRUNE_EVERY = 5000
 
 
 class OutgoingMessage:
@@ -99,6 +102,7 @@ class Account:
         self._marks: dict[int, Mark] = {}
         self._revision = 0
         self._waiting_when_opened = 0
+        self._since_prune = 0
         self._dirty = asyncio.Event()
         self._foreign_seen = False
         self._reader: MessageReader | None = None
@@ -149,6 +153,7 @@ class Account:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._refresh())
+                group.create_task(self._publish())
                 if self._carry:
                     group.create_task(self.carrier.run())
         finally:
@@ -281,6 +286,7 @@ class Account:
     def settled(self, messages: Sequence[Outgoing]) -> None:
         """Final results."""
         self._tell(messages)
+        self._grown(len(messages))
 
     def sending(self, messages: Sequence[Outgoing]) -> None:
         """Handed to the cluster."""
@@ -290,11 +296,25 @@ class Account:
         """Answers came from this index."""
         self.seen_index = max(self.seen_index, index)
 
-    def received(self) -> None:
+    def _grown(self, count: int) -> None:
+        """A program that runs for months must not fill the disk: what is old and settled is forgotten now and then."""
+        self._since_prune += count
+        if self._since_prune >= PRUNE_EVERY:
+            self._since_prune = 0
+            self.store.post(outbox.prune)
+            self.store.post(inbox.prune)
+
+    def received(self, count: int) -> None:
         """The inbox grew."""
+        self._grown(count)
         if self._reader is not None:
             self._reader.grew()
         self._hub.changed(inbox=True)
+
+    def shared(self) -> None:
+        """Another process carries; what it does shows in the file."""
+        self._foreign_seen = True
+        self._dirty.set()
 
     def marked(self, marks: Sequence[Mark]) -> None:
         """Others have come further."""
@@ -363,11 +383,29 @@ class Account:
             self._tell(views)
             if len(views) < REFRESH_PAGE:
                 break
-        self.received()
+        self.received(0)
         if self.carrier.session is not None:
             await self.carrier.session.push_reads()
-        if not self.carrier.carrying:
-            self._hub.update(phase=Phase.SHARED)
+        if self._hub.state.phase is Phase.SHARED:
+            shared = shared_state.parse(await self.store.read(lambda c: schema.get_meta(c, shared_state.KEY)))
+            self._hub.update(**shared)
+
+    async def _publish(self) -> NoReturn:
+        """Tells the other processes of this account, through the file, how the connection they share fares."""
+        told = ""
+        async with aclosing(self._hub.watch(details=False)) as changes:
+            async for change in changes:
+                if not self.carrier.carrying:
+                    continue
+                text = shared_state.dump(change.state)
+                if text != told:
+                    told = text
+                    self._share(text)
+                    await asyncio.sleep(PUBLISH_INTERVAL_S)
+        raise RuntimeError("the hub ended a watch, which it never does")
+
+    def _share(self, text: str) -> None:
+        self.store.post(lambda c: schema.set_meta(c, shared_state.KEY, text))
 
     def remember_hosts(self) -> None:
         """Makes this cluster the one that is found by these addresses at the next start."""

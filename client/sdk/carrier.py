@@ -1,7 +1,7 @@
 """Keeps one Session going, whatever happens to nodes: takes the device lock, connects, fails over, and tells the state.
 
 One task owns this. It waits only where waiting is right: for the lock while another process carries, for a token
-while signed out, for the policy's delay while no node works. Each of these waits ends at once on kick().
+while signed out, for the policy's delay while no node works. The first two end at once on kick().
 """
 
 import asyncio
@@ -124,7 +124,9 @@ class Carrier:
 
     async def _take_lock(self) -> None:
         while not self._lock.try_acquire():
-            self._hub.update(phase=Phase.SHARED, node="", address="")
+            if self._hub.state.phase is not Phase.SHARED:
+                self._hub.update(phase=Phase.SHARED, node="", address="")
+                self._events.shared()
             await self._kicked_within(self._settings.lock_poll_s)
 
     async def _one_session(self, who: Identity) -> None:
@@ -134,7 +136,7 @@ class Carrier:
             await self._kicked_within(None)
             return
         if attempt.delay_s:
-            await self._kicked_within(attempt.delay_s)
+            await asyncio.sleep(attempt.delay_s)
         name = self._book.name_of(attempt.endpoint)
         self._hub.update(phase=self._without_session(), trying=name)
         try:

@@ -165,7 +165,9 @@ class ClientState:
             case Phase.SIGNED_OUT:
                 parts = ["signed out", waiting]
             case Phase.SHARED:
-                parts = ["another parley on this machine carries the messages", waiting]
+                via = f"{self.node} through another parley on this machine" if self.node else ""
+                up = f"{self.nodes_up} of {self.nodes_total} nodes up" if self.nodes else ""
+                parts = [via or "another parley on this machine carries the messages", up, waiting]
             case Phase.CLOSED:
                 parts = ["closed", waiting]
         if self.problem and (self.tls_trouble or self.phase is Phase.SIGNED_OUT):

@@ -35,7 +35,8 @@ class Changes:
 class _Watcher:
     """What one watcher has not seen yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, details: bool) -> None:
+        self.details = details
         self.ready = asyncio.Event()
         self.ready.set()
         self._outgoing: dict[int, Outgoing] = {}
@@ -92,7 +93,7 @@ class Hub:
     @property
     def watched(self) -> bool:
         """True while anybody watches, so that details nobody reads need not be fetched."""
-        return bool(self._watchers)
+        return any(watcher.details for watcher in self._watchers)
 
     def heard(self) -> None:
         """A node said something. Does not wake watchers: this happens all the time."""
@@ -114,12 +115,12 @@ class Hub:
         inbox: bool = False,
     ) -> None:
         """Tells watchers what changed beside the state."""
-        if self._watchers and (outgoing or removed or marks or inbox):
+        if self.watched and (outgoing or removed or marks or inbox):
             self._note(Changes(self._state, outgoing, removed, marks, inbox))
 
-    async def watch(self) -> AsyncGenerator[Changes, None]:
-        """Yields at once, and then whenever something changed."""
-        watcher = _Watcher()
+    async def watch(self, *, details: bool = True) -> AsyncGenerator[Changes, None]:
+        """Yields at once, and then whenever something changed. Without `details` only the state is watched."""
+        watcher = _Watcher(details=details)
         self._watchers.add(watcher)
         try:
             while True:
@@ -129,5 +130,7 @@ class Hub:
             self._watchers.discard(watcher)
 
     def _note(self, change: Changes) -> None:
+        state_only = not (change.outgoing or change.removed or change.marks or change.inbox)
         for watcher in self._watchers:
-            watcher.note(change)
+            if watcher.details or state_only:
+                watcher.note(change)

@@ -81,12 +81,10 @@ def open_span(connection: apsw.Connection) -> int:
 
 def count_open(connection: apsw.Connection) -> int:
     """How many messages are not settled."""
-    return int(
-        cast(
-            int,
-            connection.execute("SELECT count(*) FROM outbox WHERE status IN (1, 2)").fetchall()[0][0],
-        )
-    )
+    counted = connection.execute(
+        "SELECT (SELECT count(*) FROM outbox WHERE status = 1) + (SELECT count(*) FROM outbox WHERE status = 2)"
+    ).fetchall()[0][0]
+    return int(cast(int, counted))
 
 
 def begin_session(connection: apsw.Connection, last_send_number: int) -> list[Outgoing]:
@@ -210,7 +208,10 @@ def listing(connection: apsw.Connection, limit: int, *, recipient: str | None = 
 
 def open_messages(connection: apsw.Connection, limit: int) -> list[Outgoing]:
     """The oldest unsettled messages."""
-    rows = fetch(connection, _COLUMNS, "FROM outbox WHERE status IN (1, 2) ORDER BY local_id LIMIT ?", (limit,))
+    rows: list[list[Any]] = []
+    for status in (2, 1):  # those handed over are older than those that wait
+        rest = f"FROM outbox WHERE status = {status} ORDER BY local_id LIMIT ?"
+        rows += fetch(connection, _COLUMNS, rest, (limit - len(rows),))
     return [_outgoing(row) for row in rows]
 
 

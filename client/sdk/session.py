@@ -93,8 +93,11 @@ class SessionEvents(Protocol):
     def seen(self, index: int) -> None:
         """An answer came from this log index."""
 
-    def received(self) -> None:
-        """New messages are in the inbox."""
+    def received(self, count: int) -> None:
+        """So many new messages are in the inbox."""
+
+    def shared(self) -> None:
+        """Another process of this account carries the messages."""
 
     def marked(self, marks: Sequence[Mark]) -> None:
         """Others have come further."""
@@ -396,7 +399,7 @@ class Session:
         self._acknowledge = max(self._acknowledge, up_to)
         self._wake.set()
         if done.result():
-            self._events.received()
+            self._events.received(done.result())
 
     async def _take_receipts(self, batch: pb.ReceiptBatch) -> None:
         marks = [

@@ -234,6 +234,8 @@ async def test_two_processes_of_one_account_share_a_device_and_an_order(tmp_path
             await connect(first)
             async with make_client(cluster, tmp_path, "anna") as second:
                 await second.wait_until(Phase.SHARED, timeout=5)
+                await until(lambda: second.state.node == "n1", "it knows the node it speaks through")
+                assert "n1 through another parley on this machine · 1 of 1 nodes up" in second.state.line(0)
                 message = await second.send("bob", "from the second")
                 await message.accepted(5)
                 await (await first.send("bob", "from the first")).accepted(5)

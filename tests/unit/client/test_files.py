@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -110,6 +111,7 @@ def test_bodies_come_back_as_they_were(file: apsw.Connection, body: str) -> None
 _WRITER = """
 import sys
 from pathlib import Path
+from typing import Any
 from client.sdk import outbox, schema
 from client.sdk.outbox import Settlement
 file = schema.open_database(Path(sys.argv[1]))
@@ -311,3 +313,33 @@ def test_damaged_notes_are_as_good_as_none(tmp_path: Path) -> None:
     state.profile("c1", "anna").database.touch()
     (tmp_path / "c1" / "hosts.json").write_text('["a list"]')
     assert state.hosts("c1") == Hosts()
+
+
+def test_no_step_on_the_way_of_a_message_walks_over_what_is_settled(file: apsw.Connection) -> None:
+    count = 2000
+    outbox.add(file, [("bob", "x")] * count, 1)
+    outbox.claim(file, count)
+    outbox.settle(file, [Settlement(i + 1, True, "", i + 1, 7, 1) for i in range(count)])
+    inbox.insert(file, [message(i + 1) for i in range(count)], [None] * count)
+    scanned: list[tuple[int, str]] = []
+
+    def note(event: dict[str, Any]) -> None:
+        scanned.append((event["stmt_status"]["SQLITE_STMTSTATUS_FULLSCAN_STEP"], event["sql"]))
+
+    file.trace_v2(apsw.SQLITE_TRACE_PROFILE, note)
+    (sent,) = outbox.add(file, [("bob", "new")], 1)
+    outbox.claim(file, 10)
+    outbox.claim(file, 10)
+    outbox.unanswered(file)
+    outbox.count_open(file)
+    outbox.open_messages(file, 10)
+    outbox.get_many(file, [sent.local_id])
+    outbox.changed_since(file, outbox.next_revision(file) - 2, 100)
+    outbox.settle(file, [Settlement(count + 1, True, "", count + 1, 7, 1)])
+    inbox.insert(file, [message(count + 1), message(count + 2, mine=True)], [None, 5])
+    inbox.after(file, count - 1, 10, own=True)
+    inbox.set_marks(file, [(7, 2, 5, 5)])
+    inbox.highest_id(file)
+    file.trace_v2(0)
+    assert len(scanned) > 15
+    assert [sql for steps, sql in scanned if steps > 20] == []

@@ -163,3 +163,23 @@ async def test_history_tells_which_own_messages_this_device_sent_under_which_num
                 ("from here", 1),
                 ("from elsewhere", 0),
             ]
+
+
+async def test_a_long_running_client_forgets_what_is_old_and_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.sdk.account.PRUNE_EVERY", 50)
+    monkeypatch.setattr("client.sdk.outbox.KEEP_SETTLED", 20)
+    monkeypatch.setattr("client.sdk.inbox.KEEP_MESSAGES", 30)
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        async with signed_in(cluster, tmp_path) as client:
+            for i in range(120):
+                cluster.store(bob, anna, f"in {i}")
+            for _ in range(4):
+                sent = await client.send_many([("bob", "out")] * 30)
+                await sent[-1].accepted(5)
+            device = next(iter(cluster.devices.values()))
+            await until(lambda: device.delivered_up_to >= 120, "all received")
+            assert len(await client.outgoing(limit=1000)) < 120
+            assert len((await client.cached_history("bob", limit=1000)).messages) < 150
