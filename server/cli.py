@@ -152,7 +152,7 @@ def _load(flags: dict[str, object], config: Path | None) -> LoadedSettings:
 
 def _as_json(loaded: LoadedSettings) -> dict[str, object]:
     values = {name: getattr(loaded.settings, name) for name in SETTINGS}
-    values["peers"] = dict(loaded.settings.peers)
+    values |= {"peers": dict(loaded.settings.peers), "join": dict(loaded.settings.join)}
     return {
         "settings": {name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
         "origins": dict(loaded.origins),

@@ -64,6 +64,15 @@ class Settings:
             "--peer",
         ),
     ] = field(default_factory=dict)
+    join: Annotated[
+        Mapping[str, str],
+        Row(
+            Members("join"),
+            "Addresses",
+            "Name and peer address of members of a running cluster: a fresh node joins it instead of founding one.",
+            "--join",
+        ),
+    ] = field(default_factory=dict)
 
     ca_file: Annotated[Path | None, Row(FilePath(), "Security", "Certificate of the cluster's CA (PEM).")] = None
     cert_file: Annotated[Path | None, Row(FilePath(), "Security", "Certificate of this node (PEM).")] = None
@@ -147,6 +156,7 @@ class Settings:
         peer_advertise = self.peer_advertise or self.peers.get(self.name) or self.peer_listen
         object.__setattr__(self, "client_advertise", self.client_advertise or self.client_listen)
         object.__setattr__(self, "peer_advertise", peer_advertise)
+        object.__setattr__(self, "join", MappingProxyType(dict(self.join)))
         object.__setattr__(self, "peers", MappingProxyType(dict(self.peers) or {self.name: peer_advertise}))
 
 

@@ -113,7 +113,7 @@ def _clients_can_dial(settings: Settings, origins: Mapping[str, str]) -> Iterato
         yield _cannot_be_dialled("client_advertise", settings.client_advertise, origins)
 
 
-@_looks_at("name", "peer_listen", "peer_advertise", "peers")
+@_looks_at("name", "peer_listen", "peer_advertise", "peers", "join")
 def _peers_can_dial(settings: Settings, origins: Mapping[str, str]) -> Iterator[Finding]:
     if parse_address(settings.peer_advertise).is_unspecified:
         yield _cannot_be_dialled("peer_advertise", settings.peer_advertise, origins)
@@ -122,7 +122,9 @@ def _peers_can_dial(settings: Settings, origins: Mapping[str, str]) -> Iterator[
     if own is not None and own != settings.peer_advertise:
         yield Finding("peer_advertise", f"is not what peers says of {settings.name}: {own}; the two must agree")
     others_are_remote = any(
-        not parse_address(address).is_loopback for name, address in settings.peers.items() if name != settings.name
+        not parse_address(address).is_loopback
+        for name, address in (*settings.peers.items(), *settings.join.items())
+        if name != settings.name
     )
     if others_are_remote and parse_address(settings.peer_listen).is_loopback:
         yield Finding(
@@ -160,6 +162,16 @@ def _members_make_sense(settings: Settings, _: Mapping[str, str]) -> Iterator[Fi
             yield Finding("peers", f"gives {name} the address {address}, which nobody can dial")
 
 
+@_looks_at("name", "peers", "join")
+def _joining_is_not_founding(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if not settings.join:
+        return
+    if len(settings.peers) > 1:
+        yield Finding("join", "and peers exclude each other: peers founds a new cluster, join enters one that runs")
+    if settings.name in settings.join:
+        yield Finding("join", f"names this node itself, {settings.name}; name members that run already")
+
+
 @_looks_at("insecure", "ca_file", "cert_file", "key_file")
 def _certificates_are_there(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     if settings.insecure:
@@ -192,7 +204,7 @@ def _key_is_private(settings: Settings, _: Mapping[str, str]) -> Iterator[Findin
         )
 
 
-@_looks_at("name", "insecure", "insecure_network", "client_listen", "peer_listen", "peers")
+@_looks_at("name", "insecure", "insecure_network", "client_listen", "peer_listen", "peers", "join")
 def _insecure_stays_on_this_machine(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     if settings.insecure_network and not settings.insecure:
         yield Finding("insecure_network", "has no effect without insecure", is_error=False)
@@ -200,6 +212,7 @@ def _insecure_stays_on_this_machine(settings: Settings, _: Mapping[str, str]) ->
         return
     used = {name: [getattr(settings, name)] for name in ("client_listen", "peer_listen")}
     used["peers"] = [address for name, address in settings.peers.items() if name != settings.name]
+    used["join"] = list(settings.join.values())
     for name, addresses in used.items():
         for address in map(parse_address, addresses):
             if not address.is_loopback:

@@ -191,9 +191,14 @@ class Switch:
 class Members:
     """Names of nodes with the address of each: `n1=host:port` per flag, joined by commas in one variable."""
 
+    table: str = "peers"  # in a settings file
+
     @property
     def allowed(self) -> str:
-        return 'name=host:port for each node, for example n1=10.0.0.1:7700 (in a file: a table [peers] of n1 = "...")'
+        return (
+            f"name=host:port for each node, for example n1=10.0.0.1:7700 (in a file: a table [{self.table}] of "
+            'n1 = "...")'
+        )
 
     def from_text(self, text: str) -> object:
         return self.from_texts([part for part in text.split(",") if part.strip()])
@@ -210,7 +215,7 @@ class Members:
 
     def from_toml(self, value: object) -> object:
         if not isinstance(value, dict):
-            raise BadValueError('is not a table; write [peers] and below it n1 = "host:port"')
+            raise BadValueError(f'is not a table; write [{self.table}] and below it n1 = "host:port"')
         pairs = []
         for name, address in value.items():
             if not isinstance(address, str):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import secrets
 import signal
-from collections.abc import AsyncIterator
 
 import grpc
 import grpc.aio
@@ -41,13 +41,17 @@ from server.delivery.hub import Hub
 from server.exits import ExitCode, FatalError
 from server.machine.machine import StateMachine
 from server.machine.records import MemberRow
+from server.observability.logs import bind_process_fields
 from server.raft.config import InitialState, RaftConfig
-from server.raft.messages import Message
 from server.raft.raft import Raft
 from server.raft.types import ConfState, Index, NodeId, Term
+from server.replica.changes import MembershipChanges
+from server.replica.desk import ClusterDesk
 from server.replica.errors import OverloadedError, UnavailableError
-from server.replica.gateway import Gateway, reply_to
+from server.replica.gateway import Gateway
 from server.replica.housekeeping import Housekeeping, LogBounds
+from server.replica.members import ClusterMembers
+from server.replica.peer_handler import PeerHandler
 from server.replica.readers import StateReaders
 from server.replica.replica import Limits, Replica, ReplicaTiming
 from server.security.passwords import PasswordHasher
@@ -66,12 +70,13 @@ from server.storage.raft_log import RaftLog
 from server.storage.recovery import Recovered, reconcile
 from server.transport import channels
 from server.transport.codec import decode_membership, encode_membership
-from server.transport.founding import found_cluster, greeting_of
-from server.transport.peers import Introduction, PeerLink, PeerLinks
+from server.transport.founding import found_cluster, greet, greeting_of
+from server.transport.joining import Applicant, RemovedError
+from server.transport.peers import Introduction, PeerEvents, PeerLink, PeerLinks
+from server.transport.roster import Roster
 from server.transport.service import PeerService
 
 NEWS_INTERVAL_S = 0.5
-SNAPSHOT_INSTALL_TIMEOUT_S = 60.0
 PUBLISH_TIMEOUT_S = 10.0
 
 CLIENT_SERVER_OPTIONS: channels.Options = [
@@ -111,6 +116,9 @@ class Node:
         self._channel_credentials = peer_channel_credentials(settings)
         self._logger = structlog.get_logger("node")
         self._news_due = asyncio.Event()
+        self._members_changed = asyncio.Event()
+        self._applicant = Applicant(self._own, self._make_channel)
+        bind_process_fields(cluster=self._identity.cluster_id)
 
     async def run(self) -> None:
         """Run until `stop` is set and everything is wound down."""
@@ -144,12 +152,14 @@ class Node:
         return known
 
     async def _join(self) -> bool:
-        """Found the cluster on the first start; False when told to stop before that was done."""
+        """Found or enter the cluster on the first start; False when told to stop before that was done."""
         if self._identity.founded:
             return True
         self._data.discard_unfounded()
         founding = asyncio.ensure_future(
-            found_cluster(self._identity, self._own, self._settings.peers, self._make_channel)
+            self._applicant.join(self._identity, self._settings.join)
+            if self._settings.join
+            else found_cluster(self._identity, self._own, self._settings.peers, self._make_channel)
         )
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
@@ -165,7 +175,12 @@ class Node:
         # The identity is written last: whatever was made before a crash is made anew on the next start.
         identities.save(self._data.identity, founded)
         self._identity = founded
-        self._logger.info("cluster founded", cluster=founded.cluster_id, members=[f.name for f in founded.founders])
+        bind_process_fields(cluster=founded.cluster_id)
+        self._logger.info(
+            "cluster joined" if self._settings.join else "cluster founded",
+            cluster=founded.cluster_id,
+            founders=[f.name for f in founded.founders],
+        )
         return True
 
     def _create_files(self, founded: Identity) -> None:
@@ -183,14 +198,13 @@ class Node:
         machine = StateMachine.open(self._data.state_db)
         recovered = self._recover(log, machine)
         readers = StateReaders(self._data.state_db)
-        addresses = await readers.run(lambda reader: {m.node_id: m.peer_address for m in reader.members()})
         bounds = LogBounds(
             self._settings.log_retain_entries, self._settings.log_retain_bytes, self._settings.snapshot_chunk_bytes
         )
         kept = [entry for entry in recovered.entries if entry.index <= recovered.applied_index]
         housekeeping = Housekeeping(self._data, bounds, kept)
         hub = Hub()
-        links = PeerLinks({})
+        links = PeerLinks()
         replica = Replica(
             raft=self._make_raft(recovered),
             log=log,
@@ -201,25 +215,31 @@ class Node:
             timing=ReplicaTiming(self._settings.tick_ms, self._settings.election_timeout_max_ms),
             limits=Limits(self._settings.max_entry_bytes, self._settings.max_queued_commands),
             on_effects=hub.publish,
+            on_members=lambda members: self._follow_members(members, roster, replica, hub),
         )
-        for founder in self._identity.founders:
-            if founder.node_id != self._identity.node_id:
-                links.add(self._make_link(founder, addresses, replica, housekeeping))
-        handler = _PeerHandler(replica, housekeeping)
-        names = {founder.node_id: founder.name for founder in self._identity.founders}
+        roster = Roster(
+            self._identity.node_id,
+            links,
+            lambda peer: self._make_link(peer, _Events(self, replica, roster, hub), housekeeping),
+        )
+        self._follow_members(replica.members, roster, replica, hub)
+        changes = MembershipChanges(replica, links.connected, self._settings.election_timeout_max_ms)
+        desk = ClusterDesk(replica, changes, links)
+        handler = PeerHandler(self._identity, replica, housekeeping, changes, desk)
         view = ClusterView(self._identity, replica, hub, links.connected)
         gateway = Gateway(replica, links)
         passwords = PasswordHasher(self._settings.bcrypt_cost, max_waiting=self._settings.max_password_checks)
         health_service = health.aio.HealthServicer()
-        client_server = self._make_client_server(gateway, view, passwords, health_service)
-        service.start_serving(handler, self._identity.cluster_id, self._identity.node_id, names)
+        client_server = self._make_client_server(gateway, desk, view, passwords, health_service)
+        service.start_serving(handler, self._identity.cluster_id, self._identity.node_id, roster)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(replica.run(), name="replica"),
                     tasks.create_task(links.run(), name="links"),
                     tasks.create_task(self._tell_news(view, health_service), name="news"),
-                    tasks.create_task(self._publish_addresses(view, gateway), name="publish"),
+                    tasks.create_task(self._publish_addresses(replica, gateway), name="publish"),
+                    tasks.create_task(self._become_voter(replica, roster, hub), name="become voter"),
                 ]
                 await client_server.start()
                 self._logger.info(
@@ -278,21 +298,18 @@ class Node:
         )
         return Raft(config, initial)
 
-    def _make_link(
-        self, founder: Founder, published: dict[int, str], replica: Replica, housekeeping: Housekeeping
-    ) -> PeerLink:
-        address = self._settings.peers.get(founder.name) or published.get(founder.node_id) or founder.peer_address
+    def _make_link(self, peer: Founder, events: PeerEvents, housekeeping: Housekeeping) -> PeerLink:
         return PeerLink(
-            node=founder.node_id,
-            name=founder.name,
-            address=address,
+            node=peer.node_id,
+            name=peer.name,
+            address=self._settings.peers.get(peer.name) or peer.peer_address,
             introduction=Introduction(
                 self._identity.cluster_id,
                 self._identity.node_id,
                 greeting_of(self._identity, self._own, self._settings.peers),
             ),
             make_channel=self._make_channel,
-            events=replica,
+            events=events,
             snapshots=housekeeping,
             on_change=self._news_due.set,
         )
@@ -302,7 +319,12 @@ class Node:
         return channels.peer_channel(address, self._channel_credentials, options)
 
     def _make_client_server(
-        self, gateway: Gateway, view: ClusterView, passwords: PasswordHasher, health_service: health.aio.HealthServicer
+        self,
+        gateway: Gateway,
+        desk: ClusterDesk,
+        view: ClusterView,
+        passwords: PasswordHasher,
+        health_service: health.aio.HealthServicer,
     ) -> grpc.aio.Server:
         settings = self._settings
         readers = view.replica.readers
@@ -323,7 +345,9 @@ class Node:
             ),
             server,
         )
-        admin_pb2_grpc.add_AdminServicer_to_server(AdminService(view), server)
+        admin_pb2_grpc.add_AdminServicer_to_server(
+            AdminService(view, authenticator, gateway, desk, self._greet), server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         _listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
@@ -338,7 +362,7 @@ class Node:
                 watched = view.replica.next_role_change()
                 watched.add_done_callback(lambda _: self._news_due.set())
             self._news_due.clear()
-            news = await view.news()
+            news = view.news()
             if announced is None or not _same_news(announced, news):
                 announced = news
                 view.hub.announce(news)
@@ -349,8 +373,53 @@ class Node:
                 async with asyncio.timeout(NEWS_INTERVAL_S):
                     await self._news_due.wait()
 
-    async def _publish_addresses(self, view: ClusterView, gateway: Gateway) -> None:
-        """Tell the cluster this node's addresses where they differ from what it knows."""
+    # ---- membership
+
+    async def _greet(self, name: str, address: str) -> peer_pb2.Greeting | None:
+        own = greeting_of(self._identity, self._own, self._settings.peers)
+        return await greet(own, name, address, self._make_channel)
+
+    def _follow_members(self, members: ClusterMembers, roster: Roster, replica: Replica, hub: Hub) -> None:
+        """Talk to whoever is a member now; stop if that is not this node any more."""
+        roster.update((Founder(*dataclasses.astuple(row)) for row in members.rows.values()), members.removed)
+        if self._identity.node_id in members.removed:
+            self.retire(replica, roster, hub, told_by="its own log")
+        self._members_changed.set()
+        self._news_due.set()
+
+    def retire(self, replica: Replica, roster: Roster, hub: Hub, told_by: str) -> None:
+        """This node was removed: serve nobody, disturb nobody, say so; a person ends the process."""
+        if replica.retired:
+            return
+        replica.retire()
+        self._logger.error(
+            "this node was removed from the cluster and serves nobody any more. Stop it; to bring the machine back, "
+            "move its data directory away and start it with --join",
+            told_by=told_by,
+        )
+        roster.update((), [self._identity.node_id])
+        hub.close_all(Ending.STOPPING)
+        self._news_due.set()
+
+    async def _become_voter(self, replica: Replica, roster: Roster, hub: Hub) -> None:
+        """A node that was started to join asks on until it is a voter."""
+        if not self._settings.join or replica.retired:
+            return
+
+        def contacts() -> dict[str, str]:
+            known = {row.name: row.peer_address for row in replica.members.rows.values()}
+            known.pop(self._settings.name, None)
+            return {**known, **self._settings.join}
+
+        try:
+            await self._applicant.become_voter(
+                self._identity, contacts, lambda: self._identity.node_id in replica.raft.conf_state.voters
+            )
+        except RemovedError:
+            self.retire(replica, roster, hub, told_by="a member")
+
+    async def _publish_addresses(self, replica: Replica, gateway: Gateway) -> None:
+        """Tell the cluster this node's addresses where they differ from what it knows; a newcomer is known first."""
         own = state_pb2.PublishMember(
             node_id=self._own.node_id,
             name=self._own.name,
@@ -358,55 +427,46 @@ class Node:
             client_address=self._own.client_address,
         )
         while True:
-            known = {member.node_id: member for member in await view.members()}.get(self._own.node_id)
-            if known and (known.peer_address, known.client_address) == (own.peer_address, own.client_address):
+            self._members_changed.clear()
+            known = replica.members.rows.get(self._own.node_id)
+            if known is None:
+                await self._members_changed.wait()
+                continue
+            if (known.peer_address, known.client_address) == (own.peer_address, own.client_address):
                 return
             with contextlib.suppress(OverloadedError, UnavailableError):
-                await gateway.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
+                applied = await gateway.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
+                await replica.wait_applied(applied.index)
+                if applied.results[0].code != state_pb2.RESULT_CODE_OK:
+                    return
 
     async def _wind_down(
         self, replica: Replica, hub: Hub, server: grpc.aio.Server, health_service: health.aio.HealthServicer
     ) -> None:
         self._logger.info("stopping")
         await health_service.enter_graceful_shutdown()
-        if replica.is_leader:
+        if replica.is_leader and len(replica.raft.conf_state.voters) > 1:
             handed_over = await replica.transfer_leadership()
             self._logger.info("leadership handed over" if handed_over else "no follower took over in time")
         hub.close_all(Ending.STOPPING)
         await server.stop(grace=self._settings.shutdown_grace_s)
 
 
-class _PeerHandler:
-    """Gives what peers say to the replica."""
+class _Events:
+    """Gives what links report to the replica, and to the node where it concerns its life."""
 
-    def __init__(self, replica: Replica, housekeeping: Housekeeping) -> None:
+    def __init__(self, node: Node, replica: Replica, roster: Roster, hub: Hub) -> None:
+        self._node = node
         self._replica = replica
-        self._housekeeping = housekeeping
+        self._roster = roster
+        self._hub = hub
+        self.peer_lost = replica.peer_lost
+        self.peer_unreachable = replica.peer_unreachable
+        self.snapshot_sent = replica.snapshot_sent
 
-    def receive(self, message: Message) -> None:
-        """Take one Raft message."""
-        self._replica.receive(message)
-
-    def forwarded(self, request: peer_pb2.ForwardRequest) -> asyncio.Future[peer_pb2.ForwardReply]:
-        """Propose a follower's commands."""
-        reply: asyncio.Future[peer_pb2.ForwardReply] = asyncio.get_running_loop().create_future()
-        outcome = self._replica.propose(request.commands)
-        outcome.add_done_callback(lambda done: reply.set_result(reply_to(request.request_id, done)))
-        return reply
-
-    async def receive_snapshot(
-        self, header: peer_pb2.SnapshotHeader, message: Message, data: AsyncIterator[bytes]
-    ) -> bool:
-        """Store the snapshot, tell the core, and wait until it counts."""
-        assert message.snapshot is not None
-        await self._housekeeping.receive(header, message.snapshot, data)
-        self._replica.receive(message)
-        try:
-            async with asyncio.timeout(SNAPSHOT_INSTALL_TIMEOUT_S):
-                await self._replica.wait_applied(message.snapshot.index)
-        except TimeoutError:
-            return False
-        return True
+    def told_removed(self, by: str) -> None:
+        """A member refuses this node because it was removed."""
+        self._node.retire(self._replica, self._roster, self._hub, told_by=by)
 
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -43,6 +43,7 @@ RESULT_STATUS: dict[int, grpc.StatusCode] = {
     state_pb2.RESULT_CODE_GAP: grpc.StatusCode.FAILED_PRECONDITION,
     state_pb2.RESULT_CODE_FORGOTTEN: grpc.StatusCode.ALREADY_EXISTS,
     state_pb2.RESULT_CODE_FAILED: grpc.StatusCode.INTERNAL,
+    state_pb2.RESULT_CODE_CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 

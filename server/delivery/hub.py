@@ -13,7 +13,7 @@ from server.delivery.records import receipt, to_proto
 from server.machine.records import (
     AccountDeleted,
     Effect,
-    MemberPublished,
+    MembersChanged,
     MessageStored,
     ReceiptMoved,
     SessionClosed,
@@ -88,7 +88,7 @@ class Hub:
                 case AccountDeleted():
                     for stream in list(self._streams.get(effect.account_id, {}).values()):
                         stream.close(Ending.SIGNED_OUT)
-                case MemberPublished():
+                case MembersChanged():
                     pass
                 case _:
                     assert_never(effect)

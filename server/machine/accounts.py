@@ -13,7 +13,6 @@ from server.machine import commands as c
 from server.machine.limits import (
     DEVICE_ID_BYTES,
     EXPIRED_SESSIONS_PER_STEP,
-    MAX_ADDRESS_CHARS,
     MAX_DEVICES_PER_ACCOUNT,
     MAX_HASH_BYTES,
     MAX_ID,
@@ -22,8 +21,8 @@ from server.machine.limits import (
     REQUEST_ID_BYTES,
     TOKEN_DIGEST_BYTES,
 )
-from server.machine.records import AccountDeleted, MemberPublished, MemberRow, SessionClosed
-from server.machine.schema import ACCOUNT_ACTIVE, ACCOUNT_DELETED
+from server.machine.records import AccountDeleted, SessionClosed
+from server.machine.schema import ACCOUNT_ACTIVE, ACCOUNT_DELETED, ROLE_ADMINISTRATOR, ROLE_USER
 from server.machine.working import Account, Working, name_key
 
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}", re.ASCII)
@@ -48,13 +47,15 @@ def register_account(state: Working, command: pb.RegisterAccount) -> c.CommandRe
     state.meta.last_account_id += 1
     account_id = state.meta.last_account_id
     state.connection.execute(
-        "INSERT INTO accounts VALUES(?, ?, ?, ?, ?, 0, ?, ?)",
+        "INSERT INTO accounts VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
         (
             account_id,
             command.name,
             name_key(command.name),
             command.password_hash,
             command.request_id,
+            # Somebody must be able to look after the cluster: whoever came first.
+            ROLE_ADMINISTRATOR if account_id == 1 else ROLE_USER,
             ACCOUNT_ACTIVE,
             state.meta.now_ms,
         ),
@@ -121,6 +122,12 @@ def delete_account(state: Working, command: pb.DeleteAccount) -> c.CommandResult
         return c.CommandResult(code=c.OK, account_id=account_id)
     if state.live_session(session_id) is None or account.password_hash != command.password_hash:
         return c.refusal(c.UNAUTHENTICATED, "the session ended or the password changed meanwhile; nothing was deleted")
+    if _is_last_administrator(state, account_id) and _somebody_else_is_there(state, account_id):
+        return c.refusal(
+            c.CONFLICT,
+            f"{account.name} is the only administrator, and without one nobody could look after the cluster; nothing "
+            "was deleted. Make another account administrator first: parley cluster grant NAME",
+        )
     state.flush()
     _remove_sessions_and_devices(state, account_id, keep_session_id=session_id)
     state.connection.execute(
@@ -131,19 +138,37 @@ def delete_account(state: Working, command: pb.DeleteAccount) -> c.CommandResult
     return c.CommandResult(code=c.OK, account_id=account_id)
 
 
-def publish_member(state: Working, command: pb.PublishMember) -> c.CommandResult:
-    """Keep a cluster member's current name and addresses."""
-    addresses = (command.peer_address, command.client_address)
-    if not 0 < command.node_id <= MAX_ID or not 0 < len(command.name) <= MAX_NAME_CHARS:
-        return c.refusal(c.INVALID, "a member needs an id and a name of at most 64 characters")
-    if any(len(address) > MAX_ADDRESS_CHARS for address in addresses):
-        return c.refusal(c.INVALID, f"an address has at most {MAX_ADDRESS_CHARS} characters")
-    row = MemberRow(command.node_id, command.name, *addresses)
-    state.connection.execute(
-        "INSERT OR REPLACE INTO cluster_members VALUES(?, ?, ?, ?)", (row.node_id, row.name, *addresses)
-    )
-    state.effects.append(MemberPublished(row))
-    return c.CommandResult(code=c.OK)
+def set_role(state: Working, command: pb.SetRole) -> c.CommandResult:
+    """Make an account an administrator, or take that from it; there is always one left, so that somebody can."""
+    session = state.live_session(command.session_id)
+    if session is None:
+        return c.refusal(c.UNAUTHENTICATED, "this session is closed, expired or unknown; nothing was changed")
+    if not _is_administrator(state, session.account_id):
+        return c.refusal(c.PERMISSION_DENIED, "only an administrator may change who is one; nothing was changed")
+    account = state.account_named(command.account)
+    if account is None:
+        return c.refusal(c.NOT_FOUND, f"there is no account {command.account}; nothing was changed")
+    if not command.administrator and _is_last_administrator(state, account.id):
+        return c.refusal(c.CONFLICT, f"{account.name} is the only administrator; make another one first")
+    role = ROLE_ADMINISTRATOR if command.administrator else ROLE_USER
+    state.connection.execute("UPDATE accounts SET role = ? WHERE id = ?", (role, account.id))
+    return c.CommandResult(code=c.OK, account_id=account.id)
+
+
+def _is_administrator(state: Working, account_id: int) -> bool:
+    query = "SELECT 1 FROM accounts WHERE id = ? AND role = ? AND status = ?"
+    return state.connection.execute(query, (account_id, ROLE_ADMINISTRATOR, ACCOUNT_ACTIVE)).get is not None
+
+
+def _is_last_administrator(state: Working, account_id: int) -> bool:
+    query = "SELECT 1 FROM accounts WHERE id <> ? AND role = ? AND status = ? LIMIT 1"
+    others = state.connection.execute(query, (account_id, ROLE_ADMINISTRATOR, ACCOUNT_ACTIVE)).get
+    return others is None and _is_administrator(state, account_id)
+
+
+def _somebody_else_is_there(state: Working, account_id: int) -> bool:
+    query = "SELECT 1 FROM accounts WHERE id <> ? AND status = ? LIMIT 1"
+    return state.connection.execute(query, (account_id, ACCOUNT_ACTIVE)).get is not None
 
 
 def _opened(state: Working, session_id: int) -> c.CommandResult:

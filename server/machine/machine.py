@@ -20,15 +20,17 @@ from pathlib import Path
 
 import apsw
 
-from server.machine import accounts, messages
+from server.machine import accounts, members, messages
 from server.machine import commands as c
 from server.machine.errors import MachineDamagedError, MachineError, MachineStorageError, invariant
 from server.machine.records import (
     AccountDeleted,
     CommittedEntry,
     Effect,
-    MemberPublished,
     MemberRow,
+    Members,
+    MembersChanged,
+    MembershipChange,
     MessageRecord,
     MessageStored,
     ReceiptMoved,
@@ -117,6 +119,11 @@ class StateMachine:
         """Rolling hash of all that was applied: equal on all nodes at an equal applied index."""
         return self._position[3]
 
+    def members(self) -> Members:
+        """The cluster's members and those that were; for the thread that applies."""
+        self._check_usable()
+        return members.read_members(self._connection)
+
     def apply(self, entries: Sequence[CommittedEntry]) -> ApplyOutcome:
         """Apply the next committed entries in one transaction."""
         self._check_usable()
@@ -199,7 +206,8 @@ class StateMachine:
         meta = self._working.meta
         meta.applied_index, meta.applied_term = entry.index, entry.term
         if entry.membership is not None:
-            meta.membership = entry.membership
+            meta.membership = entry.membership.encoded
+            members.change_members(self._working, entry.membership)
         meta.state_hash = _next_hash(meta.state_hash, entry, results)
         return results
 
@@ -270,7 +278,9 @@ def _apply_command(working: Working, command: c.Command) -> c.CommandResult:
         case "delete_account":
             return accounts.delete_account(working, command.delete_account)
         case "publish_member":
-            return accounts.publish_member(working, command.publish_member)
+            return members.publish_member(working, command.publish_member)
+        case "set_role":
+            return accounts.set_role(working, command.set_role)
         case _:
             return c.refusal(c.FAILED, UNDECODABLE)
 
@@ -281,7 +291,7 @@ def _next_hash(previous: bytes, entry: CommittedEntry, results: tuple[c.CommandR
     digest.update(entry.payload)
     digest.update(c.canonical(results))
     if entry.membership is not None:
-        digest.update(entry.membership)
+        digest.update(repr(entry.membership).encode())
     return digest.digest()
 
 
@@ -304,8 +314,10 @@ __all__ = [
     "MachineDamagedError",
     "MachineError",
     "MachineStorageError",
-    "MemberPublished",
     "MemberRow",
+    "Members",
+    "MembersChanged",
+    "MembershipChange",
     "MessageRecord",
     "MessageStored",
     "ReceiptMoved",

@@ -19,8 +19,9 @@ import apsw
 
 from server.machine.errors import MachineDamagedError
 from server.machine.limits import MAX_ID
-from server.machine.records import MemberRow, MessageRecord
-from server.machine.schema import check_version, damage_text, open_reader, storage_faults
+from server.machine.members import read_members
+from server.machine.records import Members, MessageRecord
+from server.machine.schema import ROLE_ADMINISTRATOR, check_version, damage_text, open_reader, storage_faults
 from server.machine.working import name_key
 
 UNREAD_SCAN_LIMIT = 10_000
@@ -43,6 +44,7 @@ class SessionRecord:
     device_external_id: bytes
     expires_at_ms: int
     closed: bool
+    administrator: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +175,10 @@ class StateReader:
         """The newest message id of all conversations."""
         return self._number("SELECT last_message_id FROM meta")
 
-    def members(self) -> tuple[MemberRow, ...]:
-        """All nodes that ever published an address, those no longer members included."""
-        query = "SELECT node_id, name, peer_address, client_address FROM cluster_members ORDER BY node_id"
-        return tuple(MemberRow(*row) for row in self._rows(query))
+    def members(self) -> Members:
+        """The cluster's members, and those that were."""
+        with self._consistent():
+            return read_members(self._connection)
 
     # ---- accounts, sessions, devices
 
@@ -184,13 +186,21 @@ class StateReader:
         """The session whose token has this digest. A deleted account's last one is still found, closed."""
         rows = self._rows(
             "SELECT s.id, s.account_id, a.name, a.status = 1, s.device_id, coalesce(d.external, x''), "
-            "s.expires_at_ms, s.closed FROM sessions s JOIN accounts a ON a.id = s.account_id "
+            "s.expires_at_ms, s.closed, a.role = ? FROM sessions s JOIN accounts a ON a.id = s.account_id "
             "LEFT JOIN devices d ON d.id = s.device_id WHERE s.token_digest = ?",
-            (token_digest,),
+            (ROLE_ADMINISTRATOR, token_digest),
         )
-        for session_id, account_id, name, active, device_id, external, expires_at_ms, closed in rows:
+        for session_id, account_id, name, active, device_id, external, expires_at_ms, closed, administrator in rows:
             return SessionRecord(
-                session_id, account_id, name, bool(active), device_id, external, expires_at_ms, bool(closed)
+                session_id,
+                account_id,
+                name,
+                bool(active),
+                device_id,
+                external,
+                expires_at_ms,
+                bool(closed),
+                bool(administrator),
             )
         return None
 

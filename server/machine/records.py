@@ -6,16 +6,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class CommittedEntry:
-    """One committed slot of the log. An empty payload is a no-op; `membership` is what the driver wants kept."""
-
-    index: int
-    term: int
-    payload: bytes = b""
-    membership: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class MemberRow:
     """A cluster member's name and addresses, as it published them."""
 
@@ -23,6 +13,37 @@ class MemberRow:
     name: str
     peer_address: str
     client_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipChange:
+    """What a membership entry makes of the members.
+
+    `encoded` is kept for the driver, unread. `node_ids` are all members from now on, half-removed ones of a joint
+    membership included: whoever is not among them is removed for good. `added` says who a newcomer is.
+    """
+
+    encoded: bytes
+    node_ids: tuple[int, ...]
+    added: tuple[MemberRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedEntry:
+    """One committed slot of the log. An empty payload is a no-op; `membership` is set for a membership entry."""
+
+    index: int
+    term: int
+    payload: bytes = b""
+    membership: MembershipChange | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """All members' rows by node id, and the ids that were members once and never may be again."""
+
+    rows: tuple[MemberRow, ...]
+    removed: tuple[MemberRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +103,10 @@ class AccountDeleted:
 
 
 @dataclass(frozen=True, slots=True)
-class MemberPublished:
-    """A cluster member told its addresses."""
+class MembersChanged:
+    """Members came, went, or told new addresses; these are all of them now."""
 
-    row: MemberRow
+    members: Members
 
 
-Effect = MessageStored | ReceiptMoved | SessionClosed | AccountDeleted | MemberPublished
+Effect = MessageStored | ReceiptMoved | SessionClosed | AccountDeleted | MembersChanged

@@ -23,6 +23,7 @@ from server.machine.records import MemberRow
 SCHEMA_VERSION = 1
 STATE_HASH_BYTES = 16
 ACCOUNT_ACTIVE, ACCOUNT_DELETED = 1, 2
+ROLE_USER, ROLE_ADMINISTRATOR = 0, 1
 CONVERSATION_DIRECT = 1
 
 _AUTOCHECKPOINT_PAGES = 2000
@@ -123,6 +124,12 @@ CREATE TABLE checkpoints(
     count INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE cluster_members(
+    node_id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    peer_address TEXT NOT NULL,
+    client_address TEXT NOT NULL
+) STRICT;
+CREATE TABLE removed_members(
     node_id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
     peer_address TEXT NOT NULL,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from server.raft.events import Applied, ConfChangeApplied, Event, Propose
+from server.raft.events import Applied, ConfChangeApplied, Event, Propose, ProposeConfChange
 from server.raft.invariant import InvariantError, invariant
 from server.raft.messages import Message
 from server.raft.raft import Raft
@@ -80,6 +80,14 @@ class Driver:
     def propose(self, payloads: Sequence[bytes]) -> Proposed:
         """Offer log entries to the core and say what it did with them."""
         update = self.raft.step(Propose(tuple(payloads)))
+        self._absorb(update)
+        if update.proposed is None:
+            raise InvariantError("the core answers every proposal")
+        return update.proposed
+
+    def propose_change(self, data: bytes) -> Proposed:
+        """Offer one encoded membership change to the core and say what it did with it."""
+        update = self.raft.step(ProposeConfChange(data))
         self._absorb(update)
         if update.proposed is None:
             raise InvariantError("the core answers every proposal")

@@ -15,6 +15,10 @@ class OverloadedError(ProposalError):
     """The bound on entries waiting for a majority is reached, so nothing was proposed: safe to try later."""
 
 
+class ChangePendingError(ProposalError):
+    """Another membership change is not applied yet, so this one was not proposed: safe to try later."""
+
+
 class LostError(ProposalError):
     """Another leader's entry took the place of the proposed one: certainly not applied, safe to try again."""
 

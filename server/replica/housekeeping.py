@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,8 +26,9 @@ from server.machine.machine import StateMachine
 from server.machine.queries import position, verify_state_file
 from server.raft.events import Compact, SnapshotAvailable
 from server.raft.invariant import PeerProtocolError
+from server.raft.membership import members_of
 from server.raft.messages import Message
-from server.raft.types import Entry, Index, SnapshotMeta, Term
+from server.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
 from server.storage.data_directory import DataDirectory
 from server.storage.errors import SnapshotTransferError
 from server.storage.snapshots import SnapshotFile, SnapshotReceiver, install, read_chunks, write_snapshot
@@ -106,16 +107,20 @@ class Housekeeping:
 
     # ---- snapshots to send
 
-    async def offer_snapshot(self, first_index: Index) -> SnapshotAvailable:
-        """A snapshot that reaches at least to the log's first entry: the last one made, or a new one."""
+    async def offer_snapshot(self, first_index: Index, nodes: Collection[NodeId]) -> SnapshotAvailable:
+        """A snapshot for `nodes` that reaches to the log's first entry: the last one made, or a new one.
+
+        One from before a node was added is of no use to it: it would be a stranger in its own state.
+        """
         async with self._making:
-            if self._made is None or self._made.meta.index < first_index - 1:
-                made = await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
+            made = self._made
+            if made is None or made.meta.index < first_index - 1 or not {*nodes} <= {*members_of(made.meta.conf_state)}:
+                previous, made = made, await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
                 self._logger.info("snapshot made", index=made.meta.index, bytes=made.total_bytes)
-                previous, self._made = self._made, made
+                self._made = made
                 if previous is not None and previous.path != made.path:
                     previous.remove()  # a transfer that still reads it keeps its open file
-            return SnapshotAvailable(self._made.meta)
+            return SnapshotAvailable(made.meta)
 
     def _make(self) -> SnapshotFile:
         temporary_name = self._data.snapshots / "state-latest.sqlite"

@@ -24,7 +24,7 @@ import structlog
 
 from proto.parley.v1 import state_pb2
 from server.machine.machine import ApplyOutcome, StateMachine
-from server.machine.records import CommittedEntry, Effect
+from server.machine.records import CommittedEntry, Effect, Members, MembersChanged
 from server.raft.events import (
     Campaign,
     Event,
@@ -37,18 +37,25 @@ from server.raft.events import (
     Unreachable,
 )
 from server.raft.invariant import PeerProtocolError
+from server.raft.membership import ConfChange, encode_conf_change
 from server.raft.messages import Message
 from server.raft.raft import Raft
-from server.raft.types import NO_NODE, ConfState, Entry, Index, NodeId, Role, SnapshotMeta
+from server.raft.types import NO_INDEX, NO_NODE, ConfState, Entry, Index, NodeId, Role, SnapshotMeta
 from server.raft.update import Persist, ReadReady, RoleChange
 from server.replica.driver import Driver
-from server.replica.errors import NotLeaderError, OutcomeUnknownError, OverloadedError, UnavailableError
+from server.replica.errors import (
+    ChangePendingError,
+    NotLeaderError,
+    OutcomeUnknownError,
+    OverloadedError,
+    UnavailableError,
+)
 from server.replica.housekeeping import Housekeeping
+from server.replica.members import ClusterMembers, describe_change
 from server.replica.proposals import AppliedCommands, Proposal, ProposalTable
 from server.replica.readers import StateReaders
 from server.replica.succession import campaign_delay_ms
 from server.storage.raft_log import RaftLog
-from server.transport.codec import encode_membership
 
 T = TypeVar("T")
 
@@ -93,6 +100,7 @@ class Replica:
         timing: ReplicaTiming,
         limits: Limits,
         on_effects: Callable[[Sequence[Effect]], None],
+        on_members: Callable[[ClusterMembers], None],
     ) -> None:
         self._driver = Driver(raft, self)
         self._log = log
@@ -103,6 +111,9 @@ class Replica:
         self._timing = timing
         self._limits = limits
         self._on_effects = on_effects
+        self._on_members = on_members
+        self._members = ClusterMembers.of(machine.members())
+        self._retired = False
         self._proposals = ProposalTable(limits.max_entry_bytes)
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
@@ -151,7 +162,17 @@ class Replica:
     @property
     def serving(self) -> bool:
         """A leader is known, and this node's own disk keeps up. A leader without a majority steps down by itself."""
-        return self._role.leader != NO_NODE and not self._disk_stalled() and not self._stopping
+        return self._role.leader != NO_NODE and not self._disk_stalled() and not self._stopping and not self._retired
+
+    @property
+    def members(self) -> ClusterMembers:
+        """Who the members are, as of the last applied entry."""
+        return self._members
+
+    @property
+    def retired(self) -> bool:
+        """Whether this node is known to be no member any more."""
+        return self._retired
 
     def next_role_change(self) -> asyncio.Future[None]:
         """Done at the next change of role, term or leader; shared by all who wait, so never to be cancelled."""
@@ -206,6 +227,42 @@ class Replica:
             self._wake.set()
         return outcome
 
+    def change_membership(self, decide: Callable[[], ConfChange | None]) -> asyncio.Future[AppliedCommands]:
+        """Propose what `decide` returns, in the same step in which it looks at the members; None: nothing, index 0.
+
+        The future fails with what `decide` raises or with a ProposalError; a second change while one is pending fails
+        with ChangePendingError.
+        """
+        outcome: asyncio.Future[AppliedCommands] = asyncio.get_running_loop().create_future()
+        self._enqueue(partial(self._propose_change, decide, outcome))
+        return outcome
+
+    def _propose_change(
+        self, decide: Callable[[], ConfChange | None], outcome: asyncio.Future[AppliedCommands]
+    ) -> None:
+        if outcome.done():
+            return
+        try:
+            if self._stopping or not self.is_leader:
+                raise NotLeaderError("this node does not lead")
+            change = decide()
+        except Exception as error:
+            outcome.set_exception(error)
+            return
+        if change is None:
+            outcome.set_result(AppliedCommands(NO_INDEX, ()))
+            return
+        answer = self._driver.propose_change(encode_conf_change(change))
+        if answer.reason:
+            outcome.set_exception(_refusal(answer.reason))
+        else:
+            waiting = Proposal((), outcome, 0)
+            self._proposals.proposed(answer.first_index, answer.term, [waiting])
+
+    def retire(self) -> None:
+        """This node was removed from the cluster: stand for no election and serve nobody any more."""
+        self._retired = True
+
     async def read_fence(self) -> Index:
         """An index such that state applied up to it has every write acknowledged before this call (thesis §6.4).
 
@@ -229,9 +286,9 @@ class Replica:
         self._applied_waiters.append((Index(index), applied))
         await applied
 
-    async def transfer_leadership(self) -> bool:
-        """Hand leadership to the follower that is furthest; False if there is none or it did not take over in time."""
-        target = self._best_follower()
+    async def transfer_leadership(self, target: NodeId | None = None) -> bool:
+        """Hand leadership to `target`, or to the follower that is furthest; False if nobody took over in time."""
+        target = target or self._best_follower()
         if target is None:
             return not self.is_leader
         self.post(TransferLeader(target))
@@ -312,7 +369,7 @@ class Replica:
             await asyncio.sleep(max(0.0, due - loop.time()))
             missed = int((loop.time() - due) / period) + 1
             due = loop.time() + period if missed > MAX_CATCH_UP_TICKS else due + missed * period
-            for _ in range(min(missed, MAX_CATCH_UP_TICKS)):
+            for _ in range(0 if self._retired else min(missed, MAX_CATCH_UP_TICKS)):
                 self.post(Tick())
             if self.is_leader and self._disk_stalled():
                 self._give_up_office()
@@ -341,8 +398,13 @@ class Replica:
         return max(candidates)[1] if candidates else None
 
     def _campaign_if_leaderless(self) -> None:
-        if self._role.leader == NO_NODE and not self._stopping:
+        if self._role.leader == NO_NODE and not self._stopping and not self._retired:
             self.post(Campaign())
+
+    def _members_are(self, members: Members) -> None:
+        self._members = ClusterMembers.of(members)
+        self._logger.info("members", names=sorted(row.name for row in members.rows))
+        self._on_members(self._members)
 
     # ---- ports of the driver
 
@@ -361,14 +423,17 @@ class Replica:
 
     def start_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> None:
         """Apply on the apply thread."""
-        membership = None if conf_state is None else encode_membership(conf_state)
-        committed = [
-            CommittedEntry(entry.index, entry.term, entry.data if membership is None else b"", membership)
-            for entry in entries
-        ]
+        if conf_state is None:
+            committed = [CommittedEntry(entry.index, entry.term, entry.data) for entry in entries]
+        else:
+            [entry] = entries
+            committed = [CommittedEntry(entry.index, entry.term, b"", describe_change(entry.data, conf_state))]
         self._on_thread(self._apply_thread, lambda: self._machine.apply(committed), partial(self._apply_done, entries))
 
     def _apply_done(self, entries: Sequence[Entry], outcome: ApplyOutcome) -> None:
+        for effect in outcome.effects:
+            if isinstance(effect, MembersChanged):
+                self._members_are(effect.members)
         for entry, results in zip(entries, outcome.results, strict=True):
             self._proposals.applied(entry.index, entry.term, results)
         self._driver.applied()
@@ -391,10 +456,12 @@ class Replica:
                 self._apply_thread, self._housekeeping.install_received, snapshot
             )
             await loop.run_in_executor(self._log_thread, self._log.append, [write])
+            members = await loop.run_in_executor(self._apply_thread, self._machine.members)
         self._logger.info("snapshot installed", index=snapshot.index, term=snapshot.term)
-        self._enqueue(partial(self._installed, snapshot))
+        self._enqueue(partial(self._installed, snapshot, members))
 
-    def _installed(self, snapshot: SnapshotMeta) -> None:
+    def _installed(self, snapshot: SnapshotMeta, members: Members) -> None:
+        self._members_are(members)
         self._proposals.skipped_to(snapshot.index)
         self._housekeeping.installed()
         self._driver.installed()
@@ -421,10 +488,10 @@ class Replica:
     def snapshot_needed(self, nodes: Sequence[NodeId]) -> None:
         """Make a snapshot, unless one is being made."""
         self._logger.info("a follower needs a snapshot", nodes=list(nodes))
-        self._start_task(self._offer_snapshot())
+        self._start_task(self._offer_snapshot(nodes))
 
-    async def _offer_snapshot(self) -> None:
-        self.post(await self._housekeeping.offer_snapshot(self.raft.status().first_index))
+    async def _offer_snapshot(self, nodes: Sequence[NodeId]) -> None:
+        self.post(await self._housekeeping.offer_snapshot(self.raft.status().first_index, nodes))
 
     async def _cut_log(self) -> None:
         loop = asyncio.get_running_loop()
@@ -500,7 +567,9 @@ class Replica:
         self._applied_waiters = waiting
 
 
-def _refusal(reason: str) -> NotLeaderError | OverloadedError:
+def _refusal(reason: str) -> NotLeaderError | OverloadedError | ChangePendingError:
+    if reason == "conf-change-pending":
+        return ChangePendingError("another membership change is under way")
     if reason == "overloaded":
         return OverloadedError("too many entries wait for a majority")
     return NotLeaderError(f"not proposed: {reason}")

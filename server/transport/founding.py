@@ -37,9 +37,9 @@ SAY_AGAIN_S = 5.0
 def greeting_of(identity: Identity, own: Founder, first_members: Mapping[str, str]) -> pb.Greeting:
     """What this node says of itself."""
     return pb.Greeting(
-        self=_encode(own),
+        self=encode_founder(own),
         cluster_id=identity.cluster_id,
-        founders=[_encode(founder) for founder in identity.founders],
+        founders=[encode_founder(founder) for founder in identity.founders],
         first_members=sorted(first_members),
     )
 
@@ -67,7 +67,9 @@ async def found_cluster(
                 return _adopt(identity, own, name, greeting)
         if len(greetings) == len(others):
             founders = tuple(
-                sorted([own, *(_decode(g.self) for g in greetings.values())], key=lambda founder: founder.node_id)
+                sorted(
+                    [own, *(decode_founder(g.self) for g in greetings.values())], key=lambda founder: founder.node_id
+                )
             )
             return replace(identity, cluster_id=cluster_id_of(founders), founders=founders)
         missing = frozenset(others) - frozenset(greetings)
@@ -84,13 +86,14 @@ async def found_cluster(
 async def _greet_all(
     own: pb.Greeting, others: Mapping[str, str], make_channel: Callable[[str, str], grpc.aio.Channel]
 ) -> dict[str, pb.Greeting]:
-    answers = await asyncio.gather(*(_greet(own, name, address, make_channel) for name, address in others.items()))
+    answers = await asyncio.gather(*(greet(own, name, address, make_channel) for name, address in others.items()))
     return {name: answer for name, answer in zip(others, answers, strict=True) if answer is not None}
 
 
-async def _greet(
+async def greet(
     own: pb.Greeting, name: str, address: str, make_channel: Callable[[str, str], grpc.aio.Channel]
 ) -> pb.Greeting | None:
+    """Ask the node at `address` who it is; None where it does not answer. Raises IdentityError where it refuses."""
     channel = make_channel(name, address)
     try:
         stub = PeerStub(channel)
@@ -121,7 +124,7 @@ def _check(name: str, greeting: pb.Greeting, own: pb.Greeting) -> None:
 
 
 def _adopt(identity: Identity, own: Founder, name: str, greeting: pb.Greeting) -> Identity:
-    founders = tuple(_decode(founder) for founder in greeting.founders)
+    founders = tuple(decode_founder(founder) for founder in greeting.founders)
     if cluster_id_of(founders) != greeting.cluster_id:
         raise IdentityError(f"{name} names founders that do not make up its cluster id. Nothing was started.")
     if own.node_id not in {founder.node_id for founder in founders}:
@@ -129,12 +132,14 @@ def _adopt(identity: Identity, own: Founder, name: str, greeting: pb.Greeting) -
             f"the cluster of {name} exists already and does not know this data directory, which is new or was wiped. "
             "It was not started, so that it cannot vote a second time in place of the directory that was lost; no "
             "message is lost while a majority of the other nodes has its data. Restore the old data directory, or "
-            f"remove member {own.name} from the cluster and add this node as a new one."
+            f"remove the old member (parley cluster remove {own.name}) and start this node with --join in the place "
+            "of --peer."
         )
     return replace(identity, cluster_id=greeting.cluster_id, founders=founders)
 
 
-def _encode(founder: Founder) -> pb.Founder:
+def encode_founder(founder: Founder) -> pb.Founder:
+    """The wire form of a node's record."""
     return pb.Founder(
         node_id=founder.node_id,
         name=founder.name,
@@ -143,7 +148,8 @@ def _encode(founder: Founder) -> pb.Founder:
     )
 
 
-def _decode(encoded: pb.Founder) -> Founder:
+def decode_founder(encoded: pb.Founder) -> Founder:
+    """The reverse of `encode_founder`."""
     return Founder(
         node_id=NodeId(encoded.node_id),
         name=encoded.name,

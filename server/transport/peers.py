@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,6 +42,8 @@ GREET_TIMEOUT_S = 2.0
 METADATA_CLUSTER = "x-parley-cluster"
 METADATA_FROM = "x-parley-from"
 METADATA_TO = "x-parley-to"
+METADATA_SELF = "x-parley-self-bin"
+METADATA_REMOVED = "x-parley-removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,13 @@ class Introduction:
     node_id: NodeId
     greeting: pb.Greeting
 
-    def metadata(self, to: NodeId) -> tuple[tuple[str, str], ...]:
-        """Call metadata by which the receiver knows sender, receiver and cluster."""
+    def metadata(self, to: NodeId) -> tuple[tuple[str, str | bytes], ...]:
+        """Call metadata by which the receiver knows sender, receiver and cluster, and where to send its answers."""
         return (
             (METADATA_CLUSTER, self.cluster_id),
             (METADATA_FROM, str(self.node_id)),
             (METADATA_TO, str(to)),
+            (METADATA_SELF, self.greeting.self.SerializeToString()),
         )
 
 
@@ -72,6 +75,9 @@ class PeerEvents(Protocol):
 
     def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
         """A snapshot transfer ended."""
+
+    def told_removed(self, by: str) -> None:
+        """The peer named `by` refuses this node because it was removed from the cluster."""
 
 
 class SnapshotSource(Protocol):
@@ -122,6 +128,7 @@ class PeerLink:
         self._forward_filled = asyncio.Event()
         self._forwards: dict[int, asyncio.Future[pb.ForwardReply]] = {}
         self._forward_number = 0
+        self._stub: PeerAsyncStub | None = None
         self.connected = False
         self._logger = structlog.get_logger("peer").bind(peer=name)
 
@@ -160,6 +167,21 @@ class PeerLink:
             self._forward_filled.set()
         return reply
 
+    async def change(self, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+        """Ask this peer, which is thought to lead, for a change of the cluster; raises ForwardFailedError."""
+        stub = self._stub
+        if stub is None or not self.connected:
+            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
+        try:
+            return await stub.ChangeCluster(change, metadata=self._introduction.metadata(self.node), timeout=timeout_s)
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+            refused = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
+            raise ForwardFailedError(_one_line(error), sent=not refused) from error
+
+    def abandon(self) -> None:
+        """The link is not wanted any more: whoever waits for it is told. Its `run` must be cancelled, too."""
+        self._disconnected("it is no member any more, or has another address")
+
     async def run(self) -> None:
         """Keep the link up until cancelled."""
         while True:
@@ -168,7 +190,10 @@ class PeerLink:
                 await self._converse(channel)
             except* (grpc.aio.AioRpcError, grpc.aio.UsageError, ConnectionError, TimeoutError) as group:
                 self._disconnected(_reason(group))
+                if _says_removed(group):
+                    self._events.told_removed(self.name)
             finally:
+                self._stub = None
                 with contextlib.suppress(Exception):
                     await channel.close(grace=None)
             await asyncio.sleep(random.uniform(*RECONNECT_MS) / 1000)  # noqa: S311 - jitter, no secret
@@ -178,6 +203,7 @@ class PeerLink:
         async with asyncio.timeout(GREET_TIMEOUT_S):
             greeting = await stub.Greet(self._introduction.greeting, wait_for_ready=False)
         self._check_greeting(greeting)
+        self._stub = stub
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._deliver(stub), name=f"deliver to {self.name}")
             tasks.create_task(self._forward(stub), name=f"forward to {self.name}")
@@ -185,6 +211,8 @@ class PeerLink:
 
     def _check_greeting(self, greeting: pb.Greeting) -> None:
         """The peer must be the very member we mean: same cluster, same incarnation."""
+        if greeting.self.node_id == self.node and not greeting.cluster_id:
+            raise ConnectionError("the node has not joined yet")
         if greeting.cluster_id != self._introduction.cluster_id or greeting.self.node_id != self.node:
             self._logger.error(
                 "the node at this address is not the member we look for; nothing is sent to it. If its data directory "
@@ -290,10 +318,12 @@ class PeerLink:
 
 
 class PeerLinks:
-    """All links of a node; messages are routed by the receiver's id."""
+    """All links of a node; messages are routed by the receiver's id. Links come and go while it runs."""
 
-    def __init__(self, links: Mapping[NodeId, PeerLink]) -> None:
-        self._links = dict(links)
+    def __init__(self) -> None:
+        self._links: dict[NodeId, PeerLink] = {}
+        self._running: dict[NodeId, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
 
     def send(self, messages: Sequence[Message]) -> None:
         """Queue each message on its receiver's link; one for a stranger is dropped."""
@@ -302,14 +332,32 @@ class PeerLinks:
             if link is not None:
                 link.send(message)
 
-    def add(self, link: PeerLink) -> None:
-        """Add a peer; before `run`."""
+    def put(self, link: PeerLink) -> None:
+        """Add a peer, in the place of an older link to it."""
+        self.drop(link.node)
         self._links[link.node] = link
+        if self._tasks is not None:
+            self._start(self._tasks, link)
+
+    def drop(self, node: NodeId) -> None:
+        """End the link to `node`, if there is one."""
+        link, task = self._links.pop(node, None), self._running.pop(node, None)
+        if task is not None:
+            task.cancel()
+        if link is not None:
+            link.abandon()
 
     def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
         """Pass commands to `node`, which is thought to lead; None where it is no peer."""
         link = self._links.get(node)
         return None if link is None else link.forward(commands)
+
+    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+        """Ask `node`, which is thought to lead, for a change of the cluster; raises ForwardFailedError."""
+        link = self._links.get(node)
+        if link is None:
+            raise ForwardFailedError("the leader is not known here yet", sent=False)
+        return await link.change(change, timeout_s)
 
     def connected(self, node: NodeId) -> bool:
         """Whether this node's own link to `node` is up."""
@@ -318,9 +366,28 @@ class PeerLinks:
 
     async def run(self) -> None:
         """Keep all links up until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for link in self._links.values():
-                tasks.create_task(link.run(), name=f"link to {link.name}")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                for link in self._links.values():
+                    self._start(tasks, link)
+                await asyncio.get_running_loop().create_future()  # links may come as long as the node runs
+        finally:
+            self._tasks = None
+
+    def _start(self, tasks: asyncio.TaskGroup, link: PeerLink) -> None:
+        self._running[link.node] = tasks.create_task(link.run(), name=f"link to {link.name}")
+
+
+def says_removed(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a peer refused this node because it was removed from the cluster."""
+    return any(key == METADATA_REMOVED for key, _ in error.trailing_metadata() or ())
+
+
+def _says_removed(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(_says_removed(inner) for inner in error.exceptions)
+    return isinstance(error, grpc.aio.AioRpcError) and says_removed(error)
 
 
 def _approximate_bytes(message: Message) -> int:

@@ -24,19 +24,33 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bproto/parley/v1/admin.proto\x12\tparley.v1\"\x12\n\x10GetStatusRequest\"\x9c\x03\n\x11GetStatusResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tnode_name\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\x04\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\t \x01(\x04\x12\x0e\n\x06leader\x18\n \x01(\t\x12\x19\n\x11\x63onnected_clients\x18\x0b \x01(\r\x12\x1b\n\x13messages_per_second\x18\x0c \x01(\x01\x12\x16\n\x0emessages_total\x18\r \x01(\x04\x12\x0f\n\x07serving\x18\x0e \x01(\x08\x12(\n\x07members\x18\x0f \x03(\x0b\x32\x17.parley.v1.MemberStatus\x12\x0b\n\x03pid\x18\x10 \x01(\x04\x12\x10\n\x08uptime_s\x18\x11 \x01(\x01\x12\x12\n\nstate_hash\x18\x12 \x01(\x0c\x12\x0f\n\x07version\x18\x13 \x01(\t\"\x92\x01\n\x0cMemberStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\x04\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\r\n\x05voter\x18\x05 \x01(\x08\x12\x11\n\tconnected\x18\x06 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x07 \x01(\x04\x32O\n\x05\x41\x64min\x12\x46\n\tGetStatus\x12\x1b.parley.v1.GetStatusRequest\x1a\x1c.parley.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bproto/parley/v1/admin.proto\x12\tparley.v1\"6\n\x10\x41\x64\x64MemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cpeer_address\x18\x02 \x01(\t\"$\n\x14PromoteMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"2\n\x13RemoveMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\")\n\x19TransferLeadershipRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x15\x43lusterChangeResponse\x12\x15\n\rapplied_index\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\"A\n\x17SetAdministratorRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x15\n\radministrator\x18\x02 \x01(\x08\"1\n\x18SetAdministratorResponse\x12\x15\n\rapplied_index\x18\x01 \x01(\x04\"\x12\n\x10GetStatusRequest\"\xbc\x03\n\x11GetStatusResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tnode_name\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\x04\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\t \x01(\x04\x12\x0e\n\x06leader\x18\n \x01(\t\x12\x19\n\x11\x63onnected_clients\x18\x0b \x01(\r\x12\x1b\n\x13messages_per_second\x18\x0c \x01(\x01\x12\x16\n\x0emessages_total\x18\r \x01(\x04\x12\x0f\n\x07serving\x18\x0e \x01(\x08\x12(\n\x07members\x18\x0f \x03(\x0b\x32\x17.parley.v1.MemberStatus\x12\x0b\n\x03pid\x18\x10 \x01(\x04\x12\x10\n\x08uptime_s\x18\x11 \x01(\x01\x12\x12\n\nstate_hash\x18\x12 \x01(\x0c\x12\x0f\n\x07version\x18\x13 \x01(\t\x12\r\n\x05joint\x18\x14 \x01(\x08\x12\x0f\n\x07removed\x18\x15 \x01(\x08\"\xa3\x01\n\x0cMemberStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\x04\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\r\n\x05voter\x18\x05 \x01(\x08\x12\x11\n\tconnected\x18\x06 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x07 \x01(\x04\x12\x0f\n\x07learner\x18\x08 \x01(\x08\x32\xfc\x03\n\x05\x41\x64min\x12\x46\n\tGetStatus\x12\x1b.parley.v1.GetStatusRequest\x1a\x1c.parley.v1.GetStatusResponse\x12J\n\tAddMember\x12\x1b.parley.v1.AddMemberRequest\x1a .parley.v1.ClusterChangeResponse\x12R\n\rPromoteMember\x12\x1f.parley.v1.PromoteMemberRequest\x1a .parley.v1.ClusterChangeResponse\x12P\n\x0cRemoveMember\x12\x1e.parley.v1.RemoveMemberRequest\x1a .parley.v1.ClusterChangeResponse\x12\\\n\x12TransferLeadership\x12$.parley.v1.TransferLeadershipRequest\x1a .parley.v1.ClusterChangeResponse\x12[\n\x10SetAdministrator\x12\".parley.v1.SetAdministratorRequest\x1a#.parley.v1.SetAdministratorResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.parley.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GETSTATUSREQUEST']._serialized_start=42
-  _globals['_GETSTATUSREQUEST']._serialized_end=60
-  _globals['_GETSTATUSRESPONSE']._serialized_start=63
-  _globals['_GETSTATUSRESPONSE']._serialized_end=475
-  _globals['_MEMBERSTATUS']._serialized_start=478
-  _globals['_MEMBERSTATUS']._serialized_end=624
-  _globals['_ADMIN']._serialized_start=626
-  _globals['_ADMIN']._serialized_end=705
+  _globals['_ADDMEMBERREQUEST']._serialized_start=42
+  _globals['_ADDMEMBERREQUEST']._serialized_end=96
+  _globals['_PROMOTEMEMBERREQUEST']._serialized_start=98
+  _globals['_PROMOTEMEMBERREQUEST']._serialized_end=134
+  _globals['_REMOVEMEMBERREQUEST']._serialized_start=136
+  _globals['_REMOVEMEMBERREQUEST']._serialized_end=186
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_start=188
+  _globals['_TRANSFERLEADERSHIPREQUEST']._serialized_end=229
+  _globals['_CLUSTERCHANGERESPONSE']._serialized_start=231
+  _globals['_CLUSTERCHANGERESPONSE']._serialized_end=293
+  _globals['_SETADMINISTRATORREQUEST']._serialized_start=295
+  _globals['_SETADMINISTRATORREQUEST']._serialized_end=360
+  _globals['_SETADMINISTRATORRESPONSE']._serialized_start=362
+  _globals['_SETADMINISTRATORRESPONSE']._serialized_end=411
+  _globals['_GETSTATUSREQUEST']._serialized_start=413
+  _globals['_GETSTATUSREQUEST']._serialized_end=431
+  _globals['_GETSTATUSRESPONSE']._serialized_start=434
+  _globals['_GETSTATUSRESPONSE']._serialized_end=878
+  _globals['_MEMBERSTATUS']._serialized_start=881
+  _globals['_MEMBERSTATUS']._serialized_end=1044
+  _globals['_ADMIN']._serialized_start=1047
+  _globals['_ADMIN']._serialized_end=1555
 # @@protoc_insertion_point(module_scope)

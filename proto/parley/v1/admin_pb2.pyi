@@ -19,6 +19,141 @@ else:
 DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
+class AddMemberRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    PEER_ADDRESS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    peer_address: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        peer_address: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "peer_address", b"peer_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PromoteMemberRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveMemberRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    force: builtins.bool
+    """even where the voters left that answer are no majority"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        force: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["force", b"force", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TransferLeadershipRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """empty: whoever is furthest"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ClusterChangeResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    APPLIED_INDEX_FIELD_NUMBER: builtins.int
+    LEADER_FIELD_NUMBER: builtins.int
+    applied_index: builtins.int
+    """0 where there was nothing to change"""
+    leader: builtins.str
+    """after a transfer: who leads now"""
+    def __init__(
+        self,
+        *,
+        applied_index: builtins.int = ...,
+        leader: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "leader", b"leader"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetAdministratorRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    ADMINISTRATOR_FIELD_NUMBER: builtins.int
+    account: builtins.str
+    administrator: builtins.bool
+    def __init__(
+        self,
+        *,
+        account: builtins.str = ...,
+        administrator: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "administrator", b"administrator"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetAdministratorResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    APPLIED_INDEX_FIELD_NUMBER: builtins.int
+    applied_index: builtins.int
+    def __init__(
+        self,
+        *,
+        applied_index: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class GetStatusRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
@@ -54,6 +189,8 @@ class GetStatusResponse(message.Message):
     UPTIME_S_FIELD_NUMBER: builtins.int
     STATE_HASH_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    JOINT_FIELD_NUMBER: builtins.int
+    REMOVED_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """hex"""
     node_name: builtins.str
@@ -80,6 +217,10 @@ class GetStatusResponse(message.Message):
     state_hash: builtins.bytes
     """rolling hash of the replicated state at applied_index"""
     version: builtins.str
+    joint: builtins.bool
+    """a membership change is half done: old and new majority must both agree"""
+    removed: builtins.bool
+    """this node is no member any more; it serves nobody"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberStatus]: ...
     def __init__(
@@ -104,10 +245,12 @@ class GetStatusResponse(message.Message):
         uptime_s: builtins.float = ...,
         state_hash: builtins.bytes = ...,
         version: builtins.str = ...,
+        joint: builtins.bool = ...,
+        removed: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "first_index", b"first_index", "last_index", b"last_index", "leader", b"leader", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "role", b"role", "serving", b"serving", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "removed", b"removed", "role", b"role", "serving", b"serving", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -122,6 +265,7 @@ class MemberStatus(message.Message):
     VOTER_FIELD_NUMBER: builtins.int
     CONNECTED_FIELD_NUMBER: builtins.int
     MATCH_INDEX_FIELD_NUMBER: builtins.int
+    LEARNER_FIELD_NUMBER: builtins.int
     name: builtins.str
     node_id: builtins.int
     peer_address: builtins.str
@@ -131,6 +275,8 @@ class MemberStatus(message.Message):
     """as seen by the node that was asked"""
     match_index: builtins.int
     """0 unless the node asked leads"""
+    learner: builtins.bool
+    """receives everything, has no vote"""
     def __init__(
         self,
         *,
@@ -141,9 +287,10 @@ class MemberStatus(message.Message):
         voter: builtins.bool = ...,
         connected: builtins.bool = ...,
         match_index: builtins.int = ...,
+        learner: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "connected", b"connected", "match_index", b"match_index", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address", "voter", b"voter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "connected", b"connected", "learner", b"learner", "match_index", b"match_index", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address", "voter", b"voter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -39,6 +39,31 @@ class AdminStub:
                 request_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.AddMember = channel.unary_unary(
+                '/parley.v1.Admin/AddMember',
+                request_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.AddMemberRequest.SerializeToString,
+                response_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+                _registered_method=True)
+        self.PromoteMember = channel.unary_unary(
+                '/parley.v1.Admin/PromoteMember',
+                request_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.PromoteMemberRequest.SerializeToString,
+                response_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+                _registered_method=True)
+        self.RemoveMember = channel.unary_unary(
+                '/parley.v1.Admin/RemoveMember',
+                request_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.RemoveMemberRequest.SerializeToString,
+                response_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+                _registered_method=True)
+        self.TransferLeadership = channel.unary_unary(
+                '/parley.v1.Admin/TransferLeadership',
+                request_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
+                response_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+                _registered_method=True)
+        self.SetAdministrator = channel.unary_unary(
+                '/parley.v1.Admin/SetAdministrator',
+                request_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.SetAdministratorRequest.SerializeToString,
+                response_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.SetAdministratorResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -51,6 +76,44 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AddMember(self, request, context):
+        """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
+        already is done again without effect. FAILED_PRECONDITION: refused, the text says why and what to do.
+        ABORTED: the outcome is not known; look at the status and repeat.
+
+        Adds a fresh node that waits at `peer_address`, started with --join, as a learner.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteMember(self, request, context):
+        """Makes a learner that has caught up a voter.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMember(self, request, context):
+        """Removes a member for good: its data directory is never let in again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferLeadership(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAdministrator(self, request, context):
+        """Makes an account an administrator, or takes that from it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -58,6 +121,31 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.GetStatusRequest.FromString,
                     response_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'AddMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddMember,
+                    request_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.AddMemberRequest.FromString,
+                    response_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.SerializeToString,
+            ),
+            'PromoteMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteMember,
+                    request_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.PromoteMemberRequest.FromString,
+                    response_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.SerializeToString,
+            ),
+            'RemoveMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMember,
+                    request_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.RemoveMemberRequest.FromString,
+                    response_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.SerializeToString,
+            ),
+            'TransferLeadership': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferLeadership,
+                    request_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.TransferLeadershipRequest.FromString,
+                    response_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.SerializeToString,
+            ),
+            'SetAdministrator': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAdministrator,
+                    request_deserializer=proto_dot_parley_dot_v1_dot_admin__pb2.SetAdministratorRequest.FromString,
+                    response_serializer=proto_dot_parley_dot_v1_dot_admin__pb2.SetAdministratorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -87,6 +175,141 @@ class Admin:
             '/parley.v1.Admin/GetStatus',
             proto_dot_parley_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
             proto_dot_parley_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/AddMember',
+            proto_dot_parley_dot_v1_dot_admin__pb2.AddMemberRequest.SerializeToString,
+            proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/PromoteMember',
+            proto_dot_parley_dot_v1_dot_admin__pb2.PromoteMemberRequest.SerializeToString,
+            proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/RemoveMember',
+            proto_dot_parley_dot_v1_dot_admin__pb2.RemoveMemberRequest.SerializeToString,
+            proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferLeadership(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/TransferLeadership',
+            proto_dot_parley_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
+            proto_dot_parley_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAdministrator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/SetAdministrator',
+            proto_dot_parley_dot_v1_dot_admin__pb2.SetAdministratorRequest.SerializeToString,
+            proto_dot_parley_dot_v1_dot_admin__pb2.SetAdministratorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,12 +33,40 @@ class AdminStub:
     def __new__(cls, channel: _aio.Channel) -> AdminAsyncStub: ...
     GetStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]
     """This node's view. Needs no session: it says nothing about accounts or messages."""
+    AddMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddMemberRequest, _admin_pb2.ClusterChangeResponse]
+    """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
+    already is done again without effect. FAILED_PRECONDITION: refused, the text says why and what to do.
+    ABORTED: the outcome is not known; look at the status and repeat.
+
+    Adds a fresh node that waits at `peer_address`, started with --join, as a learner.
+    """
+    PromoteMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PromoteMemberRequest, _admin_pb2.ClusterChangeResponse]
+    """Makes a learner that has caught up a voter."""
+    RemoveMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveMemberRequest, _admin_pb2.ClusterChangeResponse]
+    """Removes a member for good: its data directory is never let in again."""
+    TransferLeadership: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.ClusterChangeResponse]
+    SetAdministrator: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]
+    """Makes an account an administrator, or takes that from it."""
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
     """This node's view. Needs no session: it says nothing about accounts or messages."""
+    AddMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddMemberRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
+    """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
+    already is done again without effect. FAILED_PRECONDITION: refused, the text says why and what to do.
+    ABORTED: the outcome is not known; look at the status and repeat.
+
+    Adds a fresh node that waits at `peer_address`, started with --join, as a learner.
+    """
+    PromoteMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.PromoteMemberRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
+    """Makes a learner that has caught up a voter."""
+    RemoveMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveMemberRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
+    """Removes a member for good: its data directory is never let in again."""
+    TransferLeadership: _aio.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
+    SetAdministrator: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]  # type: ignore[assignment]
+    """Makes an account an administrator, or takes that from it."""
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -48,5 +76,49 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetStatusResponse, _abc.Awaitable[_admin_pb2.GetStatusResponse]]:
         """This node's view. Needs no session: it says nothing about accounts or messages."""
+
+    @_abc_1.abstractmethod
+    def AddMember(
+        self,
+        request: _admin_pb2.AddMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ClusterChangeResponse, _abc.Awaitable[_admin_pb2.ClusterChangeResponse]]:
+        """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
+        already is done again without effect. FAILED_PRECONDITION: refused, the text says why and what to do.
+        ABORTED: the outcome is not known; look at the status and repeat.
+
+        Adds a fresh node that waits at `peer_address`, started with --join, as a learner.
+        """
+
+    @_abc_1.abstractmethod
+    def PromoteMember(
+        self,
+        request: _admin_pb2.PromoteMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ClusterChangeResponse, _abc.Awaitable[_admin_pb2.ClusterChangeResponse]]:
+        """Makes a learner that has caught up a voter."""
+
+    @_abc_1.abstractmethod
+    def RemoveMember(
+        self,
+        request: _admin_pb2.RemoveMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ClusterChangeResponse, _abc.Awaitable[_admin_pb2.ClusterChangeResponse]]:
+        """Removes a member for good: its data directory is never let in again."""
+
+    @_abc_1.abstractmethod
+    def TransferLeadership(
+        self,
+        request: _admin_pb2.TransferLeadershipRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ClusterChangeResponse, _abc.Awaitable[_admin_pb2.ClusterChangeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SetAdministrator(
+        self,
+        request: _admin_pb2.SetAdministratorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetAdministratorResponse, _abc.Awaitable[_admin_pb2.SetAdministratorResponse]]:
+        """Makes an account an administrator, or takes that from it."""
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -20,6 +20,40 @@ else:
 
 DESCRIPTOR: descriptor.FileDescriptor
 
+class _ChangeStatus:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ChangeStatus.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    CHANGE_STATUS_UNSPECIFIED: _ChangeStatus.ValueType  # 0
+    CHANGE_STATUS_DONE: _ChangeStatus.ValueType  # 1
+    CHANGE_STATUS_REFUSED: _ChangeStatus.ValueType  # 2
+    """nothing was changed; the detail says why and what to do"""
+    CHANGE_STATUS_NOT_FOUND: _ChangeStatus.ValueType  # 3
+    """no member of that name; nothing was changed"""
+    CHANGE_STATUS_NOT_LEADER: _ChangeStatus.ValueType  # 4
+    """nothing was changed: safe to ask elsewhere"""
+    CHANGE_STATUS_BUSY: _ChangeStatus.ValueType  # 5
+    """nothing was changed: another change is under way"""
+    CHANGE_STATUS_OUTCOME_UNKNOWN: _ChangeStatus.ValueType  # 6
+    """proposed; it may still happen"""
+
+class ChangeStatus(_ChangeStatus, metaclass=_ChangeStatusEnumTypeWrapper): ...
+
+CHANGE_STATUS_UNSPECIFIED: ChangeStatus.ValueType  # 0
+CHANGE_STATUS_DONE: ChangeStatus.ValueType  # 1
+CHANGE_STATUS_REFUSED: ChangeStatus.ValueType  # 2
+"""nothing was changed; the detail says why and what to do"""
+CHANGE_STATUS_NOT_FOUND: ChangeStatus.ValueType  # 3
+"""no member of that name; nothing was changed"""
+CHANGE_STATUS_NOT_LEADER: ChangeStatus.ValueType  # 4
+"""nothing was changed: safe to ask elsewhere"""
+CHANGE_STATUS_BUSY: ChangeStatus.ValueType  # 5
+"""nothing was changed: another change is under way"""
+CHANGE_STATUS_OUTCOME_UNKNOWN: ChangeStatus.ValueType  # 6
+"""proposed; it may still happen"""
+
 class _MessageType:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -171,8 +205,184 @@ class Greeting(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class JoinRequest(message.Message):
+    """The caller's own Founder record with the cluster it belongs to, empty for a fresh node."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SELF_FIELD_NUMBER: builtins.int
+    CLUSTER_ID_FIELD_NUMBER: builtins.int
+    cluster_id: builtins.str
+    @builtins.property
+    def self(self) -> Founder: ...
+    def __init__(
+        self_,  # pyright: ignore[reportSelfClsParameterName]
+        *,
+        self: Founder | None = ...,
+        cluster_id: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["self", b"self"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "self", b"self"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class JoinReply(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CLUSTER_ID_FIELD_NUMBER: builtins.int
+    FOUNDERS_FIELD_NUMBER: builtins.int
+    VOTER_FIELD_NUMBER: builtins.int
+    WAITS_FOR_FIELD_NUMBER: builtins.int
+    cluster_id: builtins.str
+    voter: builtins.bool
+    waits_for: builtins.str
+    """why it is no voter yet; empty when it is"""
+    @builtins.property
+    def founders(self) -> containers.RepeatedCompositeFieldContainer[Founder]:
+        """what the empty state of this cluster begins with"""
+
+    def __init__(
+        self,
+        *,
+        cluster_id: builtins.str = ...,
+        founders: abc.Iterable[Founder] | None = ...,
+        voter: builtins.bool = ...,
+        waits_for: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "founders", b"founders", "voter", b"voter", "waits_for", b"waits_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ClusterChange(message.Message):
+    """One change; what is done already is done again without effect."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ADD_FIELD_NUMBER: builtins.int
+    PROMOTE_FIELD_NUMBER: builtins.int
+    REMOVE_FIELD_NUMBER: builtins.int
+    TRANSFER_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def add(self) -> Founder:
+        """as a learner"""
+
+    @builtins.property
+    def promote(self) -> PromoteMember: ...
+    @builtins.property
+    def remove(self) -> RemoveMember: ...
+    @builtins.property
+    def transfer(self) -> TransferLeadership: ...
+    def __init__(
+        self,
+        *,
+        add: Founder | None = ...,
+        promote: PromoteMember | None = ...,
+        remove: RemoveMember | None = ...,
+        transfer: TransferLeadership | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_change: _TypeAlias = typing.Literal["add", "promote", "remove", "transfer"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = typing.Literal["change", b"change"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
+
+@typing.final
+class PromoteMember(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveMember(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    FORCE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    force: builtins.bool
+    """even where the voters left that answer are no majority"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        force: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["force", b"force", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TransferLeadership(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """empty: whoever is furthest"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ClusterChangeReply(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    LEADER_FIELD_NUMBER: builtins.int
+    status: ChangeStatus.ValueType
+    detail: builtins.str
+    index: builtins.int
+    """DONE: where the change was applied; 0 where there was none to make"""
+    leader: builtins.str
+    """DONE, after a transfer: who leads now"""
+    def __init__(
+        self,
+        *,
+        status: ChangeStatus.ValueType = ...,
+        detail: builtins.str = ...,
+        index: builtins.int = ...,
+        leader: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["detail", b"detail", "index", b"index", "leader", b"leader", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class RaftBatch(message.Message):
-    """`x-parley-cluster`, `x-parley-from` and `x-parley-to` metadata carry cluster id, sender and receiver ids."""
+    """`x-parley-cluster`, `x-parley-from` and `x-parley-to` metadata carry cluster id, sender and receiver ids,
+    `x-parley-self-bin` the sender's Founder record: a member that lags has to answer nodes it has not heard of yet.
+    A call of a removed member ends with `x-parley-removed` in the trailing metadata.
+    """
 
     DESCRIPTOR: descriptor.Descriptor
 

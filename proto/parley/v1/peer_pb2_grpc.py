@@ -54,6 +54,16 @@ class PeerStub:
                 request_serializer=proto_dot_parley_dot_v1_dot_peer__pb2.ForwardRequest.SerializeToString,
                 response_deserializer=proto_dot_parley_dot_v1_dot_peer__pb2.ForwardReply.FromString,
                 _registered_method=True)
+        self.Join = channel.unary_unary(
+                '/parley.v1.Peer/Join',
+                request_serializer=proto_dot_parley_dot_v1_dot_peer__pb2.JoinRequest.SerializeToString,
+                response_deserializer=proto_dot_parley_dot_v1_dot_peer__pb2.JoinReply.FromString,
+                _registered_method=True)
+        self.ChangeCluster = channel.unary_unary(
+                '/parley.v1.Peer/ChangeCluster',
+                request_serializer=proto_dot_parley_dot_v1_dot_peer__pb2.ClusterChange.SerializeToString,
+                response_deserializer=proto_dot_parley_dot_v1_dot_peer__pb2.ClusterChangeReply.FromString,
+                _registered_method=True)
 
 
 class PeerServicer:
@@ -88,6 +98,20 @@ class PeerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Join(self, request, context):
+        """Asked by a fresh node of any member, again and again: make me a learner, and a voter once I have caught up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeCluster(self, request, context):
+        """Asked of the leader by another member: change the membership, or hand over leadership.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -110,6 +134,16 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.Forward,
                     request_deserializer=proto_dot_parley_dot_v1_dot_peer__pb2.ForwardRequest.FromString,
                     response_serializer=proto_dot_parley_dot_v1_dot_peer__pb2.ForwardReply.SerializeToString,
+            ),
+            'Join': grpc.unary_unary_rpc_method_handler(
+                    servicer.Join,
+                    request_deserializer=proto_dot_parley_dot_v1_dot_peer__pb2.JoinRequest.FromString,
+                    response_serializer=proto_dot_parley_dot_v1_dot_peer__pb2.JoinReply.SerializeToString,
+            ),
+            'ChangeCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeCluster,
+                    request_deserializer=proto_dot_parley_dot_v1_dot_peer__pb2.ClusterChange.FromString,
+                    response_serializer=proto_dot_parley_dot_v1_dot_peer__pb2.ClusterChangeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -220,6 +254,60 @@ class Peer:
             '/parley.v1.Peer/Forward',
             proto_dot_parley_dot_v1_dot_peer__pb2.ForwardRequest.SerializeToString,
             proto_dot_parley_dot_v1_dot_peer__pb2.ForwardReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Join(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Peer/Join',
+            proto_dot_parley_dot_v1_dot_peer__pb2.JoinRequest.SerializeToString,
+            proto_dot_parley_dot_v1_dot_peer__pb2.JoinReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Peer/ChangeCluster',
+            proto_dot_parley_dot_v1_dot_peer__pb2.ClusterChange.SerializeToString,
+            proto_dot_parley_dot_v1_dot_peer__pb2.ClusterChangeReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class PeerStub:
     """A snapshot of the state machine; the answer comes after it is durable and installed."""
     Forward: _grpc.StreamStreamMultiCallable[_peer_pb2.ForwardRequest, _peer_pb2.ForwardReply]
     """Commands from a follower to the leader, results back. Order of results is order of completion."""
+    Join: _grpc.UnaryUnaryMultiCallable[_peer_pb2.JoinRequest, _peer_pb2.JoinReply]
+    """Asked by a fresh node of any member, again and again: make me a learner, and a voter once I have caught up."""
+    ChangeCluster: _grpc.UnaryUnaryMultiCallable[_peer_pb2.ClusterChange, _peer_pb2.ClusterChangeReply]
+    """Asked of the leader by another member: change the membership, or hand over leadership."""
 
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
@@ -55,6 +59,10 @@ class PeerAsyncStub(PeerStub):
     """A snapshot of the state machine; the answer comes after it is durable and installed."""
     Forward: _aio.StreamStreamMultiCallable[_peer_pb2.ForwardRequest, _peer_pb2.ForwardReply]  # type: ignore[assignment]
     """Commands from a follower to the leader, results back. Order of results is order of completion."""
+    Join: _aio.UnaryUnaryMultiCallable[_peer_pb2.JoinRequest, _peer_pb2.JoinReply]  # type: ignore[assignment]
+    """Asked by a fresh node of any member, again and again: make me a learner, and a voter once I have caught up."""
+    ChangeCluster: _aio.UnaryUnaryMultiCallable[_peer_pb2.ClusterChange, _peer_pb2.ClusterChangeReply]  # type: ignore[assignment]
+    """Asked of the leader by another member: change the membership, or hand over leadership."""
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -90,5 +98,21 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_peer_pb2.ForwardReply], _abc.AsyncIterator[_peer_pb2.ForwardReply]]:
         """Commands from a follower to the leader, results back. Order of results is order of completion."""
+
+    @_abc_1.abstractmethod
+    def Join(
+        self,
+        request: _peer_pb2.JoinRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.JoinReply, _abc.Awaitable[_peer_pb2.JoinReply]]:
+        """Asked by a fresh node of any member, again and again: make me a learner, and a voter once I have caught up."""
+
+    @_abc_1.abstractmethod
+    def ChangeCluster(
+        self,
+        request: _peer_pb2.ClusterChange,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.ClusterChangeReply, _abc.Awaitable[_peer_pb2.ClusterChangeReply]]:
+        """Asked of the leader by another member: change the membership, or hand over leadership."""
 
 def add_PeerServicer_to_server(servicer: PeerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

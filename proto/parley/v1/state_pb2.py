@@ -24,39 +24,41 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bproto/parley/v1/state.proto\x12\tparley.v1\"L\n\x0c\x43ommandBatch\x12\x16\n\x0eproposed_at_ms\x18\x01 \x01(\x03\x12$\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\x12.parley.v1.Command\"\xbf\x03\n\x07\x43ommand\x12\x36\n\x10register_account\x18\x01 \x01(\x0b\x32\x1a.parley.v1.RegisterAccountH\x00\x12.\n\x0copen_session\x18\x02 \x01(\x0b\x32\x16.parley.v1.OpenSessionH\x00\x12\x30\n\rclose_session\x18\x03 \x01(\x0b\x32\x17.parley.v1.CloseSessionH\x00\x12\x32\n\x0e\x64\x65lete_account\x18\x04 \x01(\x0b\x32\x18.parley.v1.DeleteAccountH\x00\x12\x30\n\rsend_messages\x18\x05 \x01(\x0b\x32\x17.parley.v1.SendMessagesH\x00\x12\x32\n\x0emark_delivered\x18\x06 \x01(\x0b\x32\x18.parley.v1.MarkDeliveredH\x00\x12\x41\n\x16mark_conversation_read\x18\x07 \x01(\x0b\x32\x1f.parley.v1.MarkConversationReadH\x00\x12\x32\n\x0epublish_member\x18\x08 \x01(\x0b\x32\x18.parley.v1.PublishMemberH\x00\x42\t\n\x07\x63ommand\"J\n\x0fRegisterAccount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\"\x8e\x01\n\x0bOpenSession\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x14\n\x0ctoken_digest\x18\x03 \x01(\x0c\x12\x11\n\tdevice_id\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x05 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\"$\n\x0c\x43loseSession\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\"<\n\rDeleteAccount\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\"H\n\x0cSendMessages\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12$\n\x05sends\x18\x02 \x03(\x0b\x32\x15.parley.v1.StoredSend\"=\n\nStoredSend\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x11\n\trecipient\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"2\n\rMarkDelivered\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\"R\n\x14MarkConversationRead\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\x04\x12\r\n\x05up_to\x18\x03 \x01(\x04\"\\\n\rPublishMember\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\"\xcb\x01\n\rCommandResult\x12#\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\x04\x12\x12\n\nsession_id\x18\x04 \x01(\x04\x12\x18\n\x10last_send_number\x18\x05 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x06 \x01(\x04\x12*\n\x05sends\x18\x07 \x03(\x0b\x32\x1b.parley.v1.StoredSendResult\"\x88\x01\n\x10StoredSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12#\n\x04\x63ode\x18\x02 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12\x12\n\nmessage_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x05 \x01(\x03*\x9d\x02\n\nResultCode\x12\x1b\n\x17RESULT_CODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eRESULT_CODE_OK\x10\x01\x12\x1e\n\x1aRESULT_CODE_ALREADY_EXISTS\x10\x02\x12\x19\n\x15RESULT_CODE_NOT_FOUND\x10\x03\x12\x1f\n\x1bRESULT_CODE_UNAUTHENTICATED\x10\x04\x12!\n\x1dRESULT_CODE_PERMISSION_DENIED\x10\x05\x12\x17\n\x13RESULT_CODE_INVALID\x10\x06\x12\x13\n\x0fRESULT_CODE_GAP\x10\x07\x12\x19\n\x15RESULT_CODE_FORGOTTEN\x10\x08\x12\x16\n\x12RESULT_CODE_FAILED\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bproto/parley/v1/state.proto\x12\tparley.v1\"L\n\x0c\x43ommandBatch\x12\x16\n\x0eproposed_at_ms\x18\x01 \x01(\x03\x12$\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\x12.parley.v1.Command\"\xe7\x03\n\x07\x43ommand\x12\x36\n\x10register_account\x18\x01 \x01(\x0b\x32\x1a.parley.v1.RegisterAccountH\x00\x12.\n\x0copen_session\x18\x02 \x01(\x0b\x32\x16.parley.v1.OpenSessionH\x00\x12\x30\n\rclose_session\x18\x03 \x01(\x0b\x32\x17.parley.v1.CloseSessionH\x00\x12\x32\n\x0e\x64\x65lete_account\x18\x04 \x01(\x0b\x32\x18.parley.v1.DeleteAccountH\x00\x12\x30\n\rsend_messages\x18\x05 \x01(\x0b\x32\x17.parley.v1.SendMessagesH\x00\x12\x32\n\x0emark_delivered\x18\x06 \x01(\x0b\x32\x18.parley.v1.MarkDeliveredH\x00\x12\x41\n\x16mark_conversation_read\x18\x07 \x01(\x0b\x32\x1f.parley.v1.MarkConversationReadH\x00\x12\x32\n\x0epublish_member\x18\x08 \x01(\x0b\x32\x18.parley.v1.PublishMemberH\x00\x12&\n\x08set_role\x18\t \x01(\x0b\x32\x12.parley.v1.SetRoleH\x00\x42\t\n\x07\x63ommand\"J\n\x0fRegisterAccount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\"\x8e\x01\n\x0bOpenSession\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x14\n\x0ctoken_digest\x18\x03 \x01(\x0c\x12\x11\n\tdevice_id\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x05 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\"$\n\x0c\x43loseSession\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\"<\n\rDeleteAccount\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\"H\n\x0cSendMessages\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12$\n\x05sends\x18\x02 \x03(\x0b\x32\x15.parley.v1.StoredSend\"=\n\nStoredSend\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x11\n\trecipient\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"2\n\rMarkDelivered\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\"R\n\x14MarkConversationRead\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\x04\x12\r\n\x05up_to\x18\x03 \x01(\x04\"E\n\x07SetRole\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x15\n\radministrator\x18\x03 \x01(\x08\"\\\n\rPublishMember\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\"\xcb\x01\n\rCommandResult\x12#\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\x04\x12\x12\n\nsession_id\x18\x04 \x01(\x04\x12\x18\n\x10last_send_number\x18\x05 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x06 \x01(\x04\x12*\n\x05sends\x18\x07 \x03(\x0b\x32\x1b.parley.v1.StoredSendResult\"\x88\x01\n\x10StoredSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12#\n\x04\x63ode\x18\x02 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12\x12\n\nmessage_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x05 \x01(\x03*\xb7\x02\n\nResultCode\x12\x1b\n\x17RESULT_CODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eRESULT_CODE_OK\x10\x01\x12\x1e\n\x1aRESULT_CODE_ALREADY_EXISTS\x10\x02\x12\x19\n\x15RESULT_CODE_NOT_FOUND\x10\x03\x12\x1f\n\x1bRESULT_CODE_UNAUTHENTICATED\x10\x04\x12!\n\x1dRESULT_CODE_PERMISSION_DENIED\x10\x05\x12\x17\n\x13RESULT_CODE_INVALID\x10\x06\x12\x13\n\x0fRESULT_CODE_GAP\x10\x07\x12\x19\n\x15RESULT_CODE_FORGOTTEN\x10\x08\x12\x16\n\x12RESULT_CODE_FAILED\x10\t\x12\x18\n\x14RESULT_CODE_CONFLICT\x10\nb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'proto.parley.v1.state_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESULTCODE']._serialized_start=1604
-  _globals['_RESULTCODE']._serialized_end=1889
+  _globals['_RESULTCODE']._serialized_start=1715
+  _globals['_RESULTCODE']._serialized_end=2026
   _globals['_COMMANDBATCH']._serialized_start=42
   _globals['_COMMANDBATCH']._serialized_end=118
   _globals['_COMMAND']._serialized_start=121
-  _globals['_COMMAND']._serialized_end=568
-  _globals['_REGISTERACCOUNT']._serialized_start=570
-  _globals['_REGISTERACCOUNT']._serialized_end=644
-  _globals['_OPENSESSION']._serialized_start=647
-  _globals['_OPENSESSION']._serialized_end=789
-  _globals['_CLOSESESSION']._serialized_start=791
-  _globals['_CLOSESESSION']._serialized_end=827
-  _globals['_DELETEACCOUNT']._serialized_start=829
-  _globals['_DELETEACCOUNT']._serialized_end=889
-  _globals['_SENDMESSAGES']._serialized_start=891
-  _globals['_SENDMESSAGES']._serialized_end=963
-  _globals['_STOREDSEND']._serialized_start=965
-  _globals['_STOREDSEND']._serialized_end=1026
-  _globals['_MARKDELIVERED']._serialized_start=1028
-  _globals['_MARKDELIVERED']._serialized_end=1078
-  _globals['_MARKCONVERSATIONREAD']._serialized_start=1080
-  _globals['_MARKCONVERSATIONREAD']._serialized_end=1162
-  _globals['_PUBLISHMEMBER']._serialized_start=1164
-  _globals['_PUBLISHMEMBER']._serialized_end=1256
-  _globals['_COMMANDRESULT']._serialized_start=1259
-  _globals['_COMMANDRESULT']._serialized_end=1462
-  _globals['_STOREDSENDRESULT']._serialized_start=1465
-  _globals['_STOREDSENDRESULT']._serialized_end=1601
+  _globals['_COMMAND']._serialized_end=608
+  _globals['_REGISTERACCOUNT']._serialized_start=610
+  _globals['_REGISTERACCOUNT']._serialized_end=684
+  _globals['_OPENSESSION']._serialized_start=687
+  _globals['_OPENSESSION']._serialized_end=829
+  _globals['_CLOSESESSION']._serialized_start=831
+  _globals['_CLOSESESSION']._serialized_end=867
+  _globals['_DELETEACCOUNT']._serialized_start=869
+  _globals['_DELETEACCOUNT']._serialized_end=929
+  _globals['_SENDMESSAGES']._serialized_start=931
+  _globals['_SENDMESSAGES']._serialized_end=1003
+  _globals['_STOREDSEND']._serialized_start=1005
+  _globals['_STOREDSEND']._serialized_end=1066
+  _globals['_MARKDELIVERED']._serialized_start=1068
+  _globals['_MARKDELIVERED']._serialized_end=1118
+  _globals['_MARKCONVERSATIONREAD']._serialized_start=1120
+  _globals['_MARKCONVERSATIONREAD']._serialized_end=1202
+  _globals['_SETROLE']._serialized_start=1204
+  _globals['_SETROLE']._serialized_end=1273
+  _globals['_PUBLISHMEMBER']._serialized_start=1275
+  _globals['_PUBLISHMEMBER']._serialized_end=1367
+  _globals['_COMMANDRESULT']._serialized_start=1370
+  _globals['_COMMANDRESULT']._serialized_end=1573
+  _globals['_STOREDSENDRESULT']._serialized_start=1576
+  _globals['_STOREDSENDRESULT']._serialized_end=1712
 # @@protoc_insertion_point(module_scope)

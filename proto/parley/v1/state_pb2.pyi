@@ -41,6 +41,8 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     """a retry older than the kept results: it was applied, its result is gone"""
     RESULT_CODE_FAILED: _ResultCode.ValueType  # 9
     """apply failed on every node alike; nothing changed"""
+    RESULT_CODE_CONFLICT: _ResultCode.ValueType  # 10
+    """refused as things are; the detail says what has to be done first"""
 
 class ResultCode(_ResultCode, metaclass=_ResultCodeEnumTypeWrapper): ...
 
@@ -58,6 +60,8 @@ RESULT_CODE_FORGOTTEN: ResultCode.ValueType  # 8
 """a retry older than the kept results: it was applied, its result is gone"""
 RESULT_CODE_FAILED: ResultCode.ValueType  # 9
 """apply failed on every node alike; nothing changed"""
+RESULT_CODE_CONFLICT: ResultCode.ValueType  # 10
+"""refused as things are; the detail says what has to be done first"""
 
 @typing.final
 class CommandBatch(message.Message):
@@ -95,6 +99,7 @@ class Command(message.Message):
     MARK_DELIVERED_FIELD_NUMBER: builtins.int
     MARK_CONVERSATION_READ_FIELD_NUMBER: builtins.int
     PUBLISH_MEMBER_FIELD_NUMBER: builtins.int
+    SET_ROLE_FIELD_NUMBER: builtins.int
     @builtins.property
     def register_account(self) -> RegisterAccount: ...
     @builtins.property
@@ -111,6 +116,8 @@ class Command(message.Message):
     def mark_conversation_read(self) -> MarkConversationRead: ...
     @builtins.property
     def publish_member(self) -> PublishMember: ...
+    @builtins.property
+    def set_role(self) -> SetRole: ...
     def __init__(
         self,
         *,
@@ -122,12 +129,13 @@ class Command(message.Message):
         mark_delivered: MarkDelivered | None = ...,
         mark_conversation_read: MarkConversationRead | None = ...,
         publish_member: PublishMember | None = ...,
+        set_role: SetRole | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["close_session", b"close_session", "command", b"command", "delete_account", b"delete_account", "mark_conversation_read", b"mark_conversation_read", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "publish_member", b"publish_member", "register_account", b"register_account", "send_messages", b"send_messages"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["close_session", b"close_session", "command", b"command", "delete_account", b"delete_account", "mark_conversation_read", b"mark_conversation_read", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "publish_member", b"publish_member", "register_account", b"register_account", "send_messages", b"send_messages", "set_role", b"set_role"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["close_session", b"close_session", "command", b"command", "delete_account", b"delete_account", "mark_conversation_read", b"mark_conversation_read", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "publish_member", b"publish_member", "register_account", b"register_account", "send_messages", b"send_messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["close_session", b"close_session", "command", b"command", "delete_account", b"delete_account", "mark_conversation_read", b"mark_conversation_read", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "publish_member", b"publish_member", "register_account", b"register_account", "send_messages", b"send_messages", "set_role", b"set_role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_conversation_read", "publish_member"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_conversation_read", "publish_member", "set_role"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -317,8 +325,34 @@ class MarkConversationRead(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class SetRole(message.Message):
+    """Makes an account an administrator, or takes that from it; only administrators may."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    ADMINISTRATOR_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    """authorisation is checked again at apply"""
+    account: builtins.str
+    administrator: builtins.bool
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        account: builtins.str = ...,
+        administrator: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "administrator", b"administrator", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class PublishMember(message.Message):
-    """A node's current addresses, proposed by the node itself when they changed."""
+    """A member's current addresses, proposed by the member itself when they changed."""
 
     DESCRIPTOR: descriptor.Descriptor
 

@@ -58,6 +58,8 @@ def neighbours(setting: Setting, chosen: str, folder: Path) -> dict[str, object]
         for name in ("ca_file", "cert_file", "key_file"):
             (folder / name).touch(mode=0o600)
             given[name] = str(folder / name)
+    if setting.name == "join":
+        given["name"] = "n9"  # nobody joins itself
     if setting.name == "peer_advertise":
         given["peers"] = [f"n1={chosen}"]
     given.pop(setting.name, None)

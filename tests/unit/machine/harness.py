@@ -26,6 +26,7 @@ TABLES = (
     "members",
     "messages",
     "cluster_members",
+    "removed_members",
 )
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from proto.parley.v1 import state_pb2 as pb
 from server.machine.limits import EXPIRED_SESSIONS_PER_STEP, MAX_DEVICES_PER_ACCOUNT
-from server.machine.machine import AccountDeleted, MemberPublished, MemberRow, SessionClosed
+from server.machine.machine import AccountDeleted, MemberRow, Members, MembersChanged, SessionClosed
 from tests.unit.machine.harness import (
     FOUNDERS,
     START_MS,
@@ -365,11 +365,12 @@ def test_deletion_needs_a_live_session_and_the_current_password(node: Node) -> N
 
 
 def test_founders_are_members_until_they_publish_something_else(node: Node) -> None:
-    assert node.reader.members() == tuple(FOUNDERS)
+    assert node.reader.members() == Members(tuple(FOUNDERS), ())
     moved = MemberRow(2, "n2", "host:1", "host:2")
     node.one(publish(2, "n2", "host:1", "host:2"))
-    assert node.effects() == (MemberPublished(moved),)
-    assert node.reader.members() == (FOUNDERS[0], moved, FOUNDERS[2])
+    now = Members((FOUNDERS[0], moved, FOUNDERS[2]), ())
+    assert node.effects() == (MembersChanged(now),)
+    assert node.reader.members() == now
 
 
 @pytest.mark.parametrize(
@@ -377,4 +378,4 @@ def test_founders_are_members_until_they_publish_something_else(node: Node) -> N
 )
 def test_member_that_makes_no_sense_is_refused(node: Node, command: pb.Command) -> None:
     assert node.one(command).code == pb.RESULT_CODE_INVALID
-    assert node.reader.members() == tuple(FOUNDERS)
+    assert node.reader.members() == Members(tuple(FOUNDERS), ())

@@ -13,7 +13,7 @@ from proto.parley.v1 import state_pb2 as pb
 from server.machine import machine as machine_module
 from server.machine import messages
 from server.machine.errors import MachineDamagedError, MachineError, MachineInvariantError, MachineStorageError
-from server.machine.machine import ApplyOutcome, CommittedEntry, MessageStored, StateMachine
+from server.machine.machine import ApplyOutcome, CommittedEntry, MembershipChange, MessageStored, StateMachine
 from server.machine.queries import StateReader, verify_state_file
 from server.machine.working import MAX_CACHED_ROWS, Working
 from tests.unit.machine.harness import (
@@ -46,7 +46,13 @@ def test_new_state_covers_nothing(node: Node) -> None:
 
 
 def test_position_is_kept_with_the_rows(node: Node) -> None:
-    node.machine.apply([entry(1, register("ada"), term=3), CommittedEntry(2, 4), CommittedEntry(3, 5, b"", b"grown")])
+    node.machine.apply(
+        [
+            entry(1, register("ada"), term=3),
+            CommittedEntry(2, 4),
+            CommittedEntry(3, 5, b"", MembershipChange(b"grown", (1, 2, 3))),
+        ]
+    )
     before = node.machine.state_hash
     node.reopen()
     machine = node.machine
@@ -376,7 +382,12 @@ def test_damaged_copy_is_found_before_it_is_installed(node: Node) -> None:
 def test_state_hash_changes_with_every_entry_and_with_what_it_does(tmp_path: Path) -> None:
     seen = set()
     for number, variant in enumerate(
-        ([entry(1)], [CommittedEntry(1, 2)], [entry(1, register("ada"))], [CommittedEntry(1, 1, b"", b"m")])
+        (
+            [entry(1)],
+            [CommittedEntry(1, 2)],
+            [entry(1, register("ada"))],
+            [CommittedEntry(1, 1, b"", MembershipChange(b"m", (1, 2, 3)))],
+        )
     ):
         machine = StateMachine.create(tmp_path / f"{number}", FOUNDERS, b"")
         seen.add(machine.state_hash)

@@ -242,3 +242,20 @@ def test_entries_a_snapshot_covers_are_not_applied_after_it() -> None:
     driver.pump()
     assert [entry.index for batch, _ in ports.applies for entry in batch] == [1, 2]
     assert driver.applied_index == 20
+
+
+def test_a_second_membership_change_is_refused_until_the_first_is_applied() -> None:
+    driver, _ = make(ConfState(voters=(ME,)))
+    driver.step(Campaign())
+    driver.pump()
+    finish_writes(driver)
+    driver.applied()
+    change = encode_conf_change(ConfChange((SingleChange(ConfChangeType.ADD_LEARNER, OTHER),)))
+    assert driver.propose_change(change).reason == ""
+    assert driver.propose_change(change).reason == "conf-change-pending"
+    driver.pump()
+    finish_writes(driver)
+    for _ in range(2):  # the change, and the empty entry that the refused one left behind
+        driver.applied()
+        driver.pump()
+    assert driver.propose_change(change).reason == ""

@@ -17,8 +17,6 @@ import pytest
 
 from proto.parley.v1 import peer_pb2 as pb
 from proto.parley.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
-from server.raft.messages import Message
-from server.raft.types import NodeId
 from server.storage.errors import IdentityError
 from server.storage.identity import Founder, Identity, new_identity
 from server.transport.channels import SERVER_OPTIONS, peer_channel
@@ -158,51 +156,3 @@ async def test_until_the_node_runs_its_peer_port_takes_no_raft_messages() -> Non
             await call
         await connection.close(grace=None)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
-class NoHandler:
-    """Counts what gets through; nothing may."""
-
-    def __init__(self) -> None:
-        self.received = 0
-
-    def receive(self, message: Message) -> None:
-        self.received += 1
-
-    def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
-        raise AssertionError
-
-    async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
-        raise AssertionError
-
-
-@pytest.mark.parametrize(
-    ("metadata", "why"),
-    [
-        ((("x-parley-cluster", "other"), ("x-parley-from", "7"), ("x-parley-to", "1")), "belongs to cluster"),
-        ((("x-parley-cluster", "mine"), ("x-parley-from", "7"), ("x-parley-to", "2")), "another incarnation"),
-        ((("x-parley-cluster", "mine"), ("x-parley-from", "8"), ("x-parley-to", "1")), "not a member"),
-        ((("x-parley-cluster", "mine"), ("x-parley-from", "x"), ("x-parley-to", "1")), "not a member"),
-        ((), "belongs to cluster"),
-    ],
-    ids=["foreign cluster", "wiped receiver", "stranger", "no number", "says nothing"],
-)
-async def test_a_caller_that_is_not_who_it_should_be_is_refused_before_anything_is_read(
-    metadata: tuple[tuple[str, str], ...], why: str
-) -> None:
-    handler = NoHandler()
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    service = PeerService(pb.Greeting, None)
-    service.start_serving(handler, "mine", NodeId(1), {NodeId(7): "n7"})
-    add_PeerServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    connection = channel("", f"127.0.0.1:{port}")
-    stub = PeerStub(connection)
-    call = stub.Deliver(metadata=metadata)
-    with pytest.raises(grpc.aio.AioRpcError, match=why) as refused:
-        await call
-    await connection.close(grace=None)
-    await server.stop(grace=0)
-    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert handler.received == 0

@@ -1,0 +1,333 @@
+"""Members come and go while the cluster serves: growth, replacement, removal, hand-over, and everything cut short."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+
+from proto.parley.v1 import admin_pb2, admin_pb2_grpc
+from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from scripts.cluster_layout import Layout, Settings, create_layout, plan_private_nodes
+from scripts.cluster_local import LocalCluster
+from server.exits import ExitCode
+from tests.cluster.conftest import FAST
+from tests.cluster.raw import Person, Raw, eventually, raw_client, refused
+
+pytestmark = pytest.mark.asyncio
+
+ANSWER_S = 15.0
+PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+
+
+def give_table(layout: Layout, name: str, table: str, members: list[str]) -> None:
+    """Let one node's settings say whom it founds a cluster with ([peers]) or which one it joins ([join])."""
+    file = layout.config_file(name)
+    settings = file.read_text().partition(f"[{'peers' if '[peers]' in file.read_text() else 'join'}]")[0]
+    rows = [f"{member} = {json.dumps(layout.node(member).peer_address)}" for member in members]
+    file.write_text("\n".join([settings, f"[{table}]", *rows, ""]))
+
+
+@asynccontextmanager
+async def running(
+    root: Path, *, founders: int, joiners: int = 0, settings: Settings | None = None
+) -> AsyncIterator[LocalCluster]:
+    """A cluster of its first members, and settings for more nodes that may join."""
+    layout = create_layout(root, plan_private_nodes(founders + joiners), {**FAST, **(settings or {})})
+    first, later = list(layout.names[:founders]), layout.names[founders:]
+    for name in first:
+        give_table(layout, name, "peers", first)
+    for name in later:
+        give_table(layout, name, "join", first)
+    async with LocalCluster(root, start=False) as cluster:
+        cluster.start(*first)
+        await cluster.wait_until_answering(*first)
+        yield cluster
+
+
+class Operator:
+    """An administrator, asking one node."""
+
+    def __init__(self, raw: Raw, person: Person) -> None:
+        self._stub = admin_pb2_grpc.AdminStub(raw.channel)
+        self._metadata = person.metadata
+
+    async def remove(self, name: str, *, force: bool = False) -> admin_pb2.ClusterChangeResponse:
+        """Remove a member."""
+        request = admin_pb2.RemoveMemberRequest(name=name, force=force)
+        return await eventually(lambda: self._stub.RemoveMember(request, metadata=self._metadata, timeout=ANSWER_S))
+
+    async def promote(self, name: str) -> admin_pb2.ClusterChangeResponse:
+        """Make a learner a voter."""
+        request = admin_pb2.PromoteMemberRequest(name=name)
+        return await eventually(lambda: self._stub.PromoteMember(request, metadata=self._metadata, timeout=ANSWER_S))
+
+    async def add(self, name: str, address: str) -> admin_pb2.ClusterChangeResponse:
+        """Add a node that waits."""
+        request = admin_pb2.AddMemberRequest(name=name, peer_address=address)
+        return await eventually(lambda: self._stub.AddMember(request, metadata=self._metadata, timeout=ANSWER_S))
+
+    async def transfer(self, name: str = "") -> admin_pb2.ClusterChangeResponse:
+        """Hand leadership over."""
+        request = admin_pb2.TransferLeadershipRequest(name=name)
+        return await eventually(
+            lambda: self._stub.TransferLeadership(request, metadata=self._metadata, timeout=ANSWER_S)
+        )
+
+    async def set_administrator(self, account: str, *, administrator: bool) -> admin_pb2.SetAdministratorResponse:
+        """Grant or revoke."""
+        request = admin_pb2.SetAdministratorRequest(account=account, administrator=administrator)
+        return await eventually(lambda: self._stub.SetAdministrator(request, metadata=self._metadata, timeout=ANSWER_S))
+
+
+async def first_person(raw: Raw, name: str = "ann") -> Person:
+    """An account, logged in; the first of a cluster is its administrator."""
+    await raw.register(name)
+    return await raw.log_in(name)
+
+
+async def until_members(cluster: LocalCluster, asked: str, voters: set[str], learners: set[str] | None = None) -> None:
+    """Until `asked` says that exactly these are voters and learners, with no change half done."""
+    deadline = asyncio.get_running_loop().time() + 30
+    while True:
+        status = await cluster.status(asked)
+        if status is not None and not status.joint:
+            found = {m.name for m in status.members if m.voter}, {m.name for m in status.members if m.learner}
+            if found == (voters, learners or set()):
+                return
+        assert asyncio.get_running_loop().time() < deadline, f"{status}\n{cluster.tail(asked)}"
+        await asyncio.sleep(0.02)
+
+
+async def a_leader(cluster: LocalCluster) -> str:
+    """Whoever leads, also where not all nodes of the layout run."""
+    views = await cluster.wait_for_views(
+        lambda views: any(view.role == "leader" and view.serving for view in views), "a leader"
+    )
+    return next(view.name for view in views if view.role == "leader" and view.serving)
+
+
+async def talk(cluster: LocalCluster, node: str, person: Person, count: int = 5) -> None:
+    """Messages go through this node."""
+    async with raw_client(cluster, node) as raw, raw.session(person) as stream:
+        first = stream.welcome.last_send_number + 1
+        for number in range(first, first + count):
+            sent = await stream.send_surely(number, person.name, f"{number}")
+            assert sent.status == SEND_STATUS_ACCEPTED
+
+
+@asynccontextmanager
+async def operator_at(cluster: LocalCluster, node: str, person: Person) -> AsyncIterator[Operator]:
+    """The administrator, asking this node."""
+    async with raw_client(cluster, node) as raw:
+        yield Operator(raw, person)
+
+
+async def until_logged(cluster: LocalCluster, name: str, text: str) -> None:
+    """Until a node's log says so."""
+    await cluster.wait_until(lambda: text in cluster.log_text(name), f"{name} to say {text!r}")
+
+
+def wipe(cluster: LocalCluster, name: str) -> None:
+    """Lose a node's disk."""
+    shutil.rmtree(cluster.layout.data_dir(name))
+
+
+async def test_one_node_grows_to_three_with_messages_flowing_and_shrinks_back_to_one(tmp_path: Path) -> None:
+    async with running(tmp_path, founders=1, joiners=2) as cluster:
+        async with raw_client(cluster, "n1") as raw:
+            ann = await first_person(raw)
+            cluster.start("n2", "n3")
+            talking = asyncio.create_task(talk(cluster, "n1", ann, 100))
+            await until_members(cluster, "n1", {"n1", "n2", "n3"})
+            await talking
+            await cluster.wait_until_equal()
+            async with raw.session(ann) as stream:
+                told = stream.welcome.news
+                while {node.client_address for node in told.nodes} != set(cluster.hosts):
+                    told = (await stream.next("news")).news
+        leader = await cluster.wait_for_leader()
+        cluster.kill(leader)
+        await cluster.wait_for_leader(other_than=leader)
+        await talk(cluster, cluster.others(leader)[0], ann)
+        cluster.start(leader)
+        await cluster.wait_until_equal()
+        async with operator_at(cluster, "n1", ann) as operator:
+            for name, left in (("n3", {"n1", "n2"}), ("n2", {"n1"})):
+                await operator.remove(name)
+                await until_members(cluster, "n1", left)
+                await until_logged(cluster, name, "was removed from the cluster")
+            code, text = await refused(operator.remove("n1"))
+            assert (code, "only voter" in text) == (PRECONDITION, True)
+        await talk(cluster, "n1", ann)
+        assert (await cluster.stop("n1")) == 0
+        assert "no follower took over" not in cluster.log_text("n1").rpartition("stopping")[2]
+
+
+async def test_a_fourth_and_a_fifth_join_under_load_while_the_leader_is_killed(tmp_path: Path) -> None:
+    async with running(tmp_path, founders=3, joiners=2) as cluster:
+        leader = await a_leader(cluster)
+        node = next(name for name in ("n1", "n2", "n3") if name != leader)
+        async with raw_client(cluster, node) as raw:
+            ann = await first_person(raw)
+        talking = asyncio.create_task(talk(cluster, node, ann, 400))
+        cluster.start("n4", "n5")
+        await until_logged(cluster, "n4", "cluster joined")
+        cluster.kill(leader)
+        everybody = set(cluster.names)
+        await until_members(cluster, node, everybody)
+        cluster.start(leader)
+        await talking
+        await cluster.wait_until_equal()
+        async with raw_client(cluster, "n5") as raw:
+            assert len(await raw.history(ann, "ann")) == 400
+
+
+async def test_the_leader_is_removed_and_left_running_disturbs_nobody(tmp_path: Path) -> None:
+    async with running(tmp_path, founders=3) as cluster:
+        leader = await a_leader(cluster)
+        node, other = cluster.others(leader)
+        async with raw_client(cluster, node) as raw:
+            ann = await first_person(raw)
+            async with operator_at(cluster, node, ann) as operator:
+                await operator.remove(leader)
+                await operator.remove(leader)  # again, as somebody would whose first answer was lost
+            await until_members(cluster, node, {node, other})
+            await until_logged(cluster, leader, "was removed from the cluster")
+            before = await cluster.status(node)
+            await talk(cluster, node, ann, 200)
+            after = await cluster.status(node)
+        assert before is not None
+        assert after is not None
+        assert (after.term, after.leader) == (before.term, before.leader)
+        gone = await cluster.status(leader)
+        assert gone is not None
+        assert (gone.removed, gone.serving) == (True, False)
+        # Started again it learns the same from its log or from the others, and still disturbs nobody.
+        cluster.kill(leader)
+        cluster.start(leader)
+        await cluster.wait_until(
+            lambda: cluster.log_text(leader).count("was removed from the cluster") == 2, f"{leader} to learn it again"
+        )
+        final = await cluster.status(node)
+        assert final is not None
+        assert final.term == after.term
+
+
+async def test_a_wiped_founder_is_refused_until_it_is_removed_and_then_rejoins_with_the_same_name(
+    tmp_path: Path,
+) -> None:
+    settings = {"log_retain_entries": 100}  # so that it needs a snapshot
+    async with running(tmp_path, founders=3, settings=settings) as cluster:
+        leader = await a_leader(cluster)
+        lost, kept = cluster.others(leader)
+        async with raw_client(cluster, kept) as raw:
+            ann = await first_person(raw)
+            await talk(cluster, kept, ann, 400)
+        cluster.kill(lost)
+        wipe(cluster, lost)
+        give_table(cluster.layout, lost, "join", [leader, kept])
+        cluster.start(lost)
+        assert await cluster.wait_for_exit(lost) == ExitCode.STORAGE
+        assert f"parley cluster remove {lost}" in cluster.tail(lost)
+        async with operator_at(cluster, kept, ann) as operator:
+            await operator.remove(lost)
+        cluster.start(lost)
+        await until_members(cluster, kept, set(cluster.names))
+        await cluster.wait_until_equal()
+        async with raw_client(cluster, lost) as raw:
+            assert len(await raw.history(ann, "ann")) == 400
+        # What it was told must last.
+        cluster.kill(lost)
+        cluster.start(lost)
+        await cluster.wait_until_equal()
+
+
+async def test_a_joiner_killed_at_any_moment_goes_on_when_it_is_started_again(tmp_path: Path) -> None:
+    async with running(tmp_path, founders=1, joiners=1) as cluster:
+        async with raw_client(cluster, "n1") as raw:
+            ann = await first_person(raw)
+            await talk(cluster, "n1", ann, 50)
+        data = cluster.layout.data_dir("n2")
+        cluster.kill("n1")
+        moments: list[Callable[[], bool]] = [
+            lambda: "waiting to be taken in" in cluster.log_text("n2"),  # drew its incarnation, knows no cluster
+            (data / "raft.sqlite").exists,  # was told the cluster, is making its files
+            lambda: "cluster joined" in cluster.log_text("n2"),  # wrote its identity
+        ]
+        for number, reached in enumerate(moments):
+            cluster.start("n2")
+            await cluster.wait_until(reached, f"moment {number}")
+            cluster.kill("n2")
+            if number == 0:
+                cluster.start("n1")
+                await cluster.wait_until_answering("n1")
+        cluster.start("n2")
+        await until_members(cluster, "n1", {"n1", "n2"})
+        await cluster.wait_until_equal()
+        await talk(cluster, "n2", ann)
+
+
+async def test_leadership_goes_to_the_node_that_was_named_whoever_is_asked(tmp_path: Path) -> None:
+    async with running(tmp_path, founders=3) as cluster:
+        leader = await a_leader(cluster)
+        target, asked = cluster.others(leader)
+        async with raw_client(cluster, asked) as raw:
+            ann = await first_person(raw)
+            ben = await first_person(raw, "ben")
+        async with operator_at(cluster, asked, ann) as operator:
+            assert (await operator.transfer(target)).leader == target
+            assert (await operator.transfer(target)).leader == target
+            assert (await operator.transfer()).leader != target
+            code, _ = await refused(operator.transfer("n9"))
+            assert code is grpc.StatusCode.NOT_FOUND
+        async with operator_at(cluster, asked, ben) as other:
+            code, text = await refused(other.transfer(target))
+            assert (code, "parley cluster grant ben" in text) == (grpc.StatusCode.PERMISSION_DENIED, True)
+            async with operator_at(cluster, target, ann) as operator:
+                await operator.set_administrator("ben", administrator=True)
+            assert (await other.transfer(target)).leader == target
+            await other.set_administrator("ann", administrator=False)
+            code, text = await refused(other.set_administrator("ben", administrator=False))
+            assert (code, "only administrator" in text) == (PRECONDITION, True)
+        await cluster.wait_until_equal()
+
+
+async def test_changes_that_are_not_in_order_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    async with running(tmp_path, founders=3, joiners=1) as cluster:
+        leader = await a_leader(cluster)
+        silent, node = (name for name in ("n1", "n2", "n3") if name != leader)
+        async with raw_client(cluster, leader) as raw:
+            ann = await first_person(raw)
+        async with operator_at(cluster, leader, ann) as operator:
+            cluster.kill(silent)
+            code, text = await refused(operator.remove(node))
+            assert code is PRECONDITION
+            assert silent in text
+            code, text = await refused(operator.add("n4", cluster.layout.node("n4").peer_address))
+            assert (code, "no node answers" in text) == (PRECONDITION, True)
+            again = await operator.add(node, cluster.layout.node(node).peer_address)
+            assert again.applied_index == 0, "what is a member already is not added again"
+            await operator.remove(silent)
+            await until_members(cluster, leader, {leader, node})
+            code, _ = await refused(operator.promote(silent))
+            assert code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_data_directory_of_another_cluster_is_not_let_in(tmp_path: Path) -> None:
+    async with running(tmp_path, founders=1, joiners=1) as cluster:
+        give_table(cluster.layout, "n2", "peers", ["n2"])  # founds a cluster of its own
+        cluster.start("n2")
+        await until_logged(cluster, "n2", "cluster founded")
+        cluster.kill("n2")
+        give_table(cluster.layout, "n2", "join", ["n1"])
+        cluster.start("n2")
+        assert await cluster.wait_for_exit("n2") == ExitCode.STORAGE
+        assert "belongs to cluster" in cluster.tail("n2")
+        await until_members(cluster, "n1", {"n1"})

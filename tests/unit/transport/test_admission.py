@@ -1,0 +1,352 @@
+"""Who is let in at the peer port, and to whom links lead: both follow the members of the applied state.
+
+What can go wrong: a foreign cluster, a wiped directory, a removed member or a liar gets a message in; a node that
+lags refuses the very leader that would bring it up to date; links stay to those that left, or lead to old addresses;
+strangers fill the node with links; a fresh node is let in under a name that is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+
+import grpc
+import grpc.aio
+import pytest
+
+from proto.parley.v1 import peer_pb2 as pb
+from proto.parley.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
+from server.raft.messages import Message, MessageType
+from server.raft.types import NodeId, Term
+from server.storage.errors import IdentityError
+from server.storage.identity import Founder, cluster_id_of, new_identity
+from server.transport.channels import SERVER_OPTIONS, peer_channel
+from server.transport.codec import encode_message
+from server.transport.founding import encode_founder
+from server.transport.joining import Applicant, RemovedError
+from server.transport.peers import (
+    METADATA_CLUSTER,
+    METADATA_FROM,
+    METADATA_REMOVED,
+    METADATA_SELF,
+    METADATA_TO,
+    PeerLink,
+    PeerLinks,
+)
+from server.transport.roster import MAX_GUESTS, Roster
+from server.transport.service import JoinRefusedError, PeerService
+
+ME = NodeId(1)
+
+
+def peer(number: int, address: str = "") -> Founder:
+    return Founder(NodeId(number), f"n{number}", address or f"host{number}:1", f"host{number}:2")
+
+
+class FakeLink:
+    """Stands for a PeerLink: remembers for whom it was made."""
+
+    def __init__(self, made_for: Founder) -> None:
+        self.node = made_for.node_id
+        self.made_for = made_for
+
+
+class FakeLinks(PeerLinks):
+    """Links that connect nowhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linked: dict[NodeId, Founder] = {}
+
+    def put(self, link: PeerLink) -> None:
+        assert isinstance(link, FakeLink)
+        self.linked[link.node] = link.made_for
+
+    def drop(self, node: NodeId) -> None:
+        del self.linked[node]
+
+
+def make_roster(members: Sequence[int] = (1, 2, 3)) -> tuple[Roster, FakeLinks]:
+    links = FakeLinks()
+    roster = Roster(ME, links, FakeLink)  # type: ignore[arg-type]
+    roster.update(map(peer, members), ())
+    return roster, links
+
+
+# ---- links
+
+
+def test_links_follow_the_members_and_never_lead_to_the_node_itself() -> None:
+    roster, links = make_roster()
+    assert set(links.linked) == {2, 3}
+    roster.update(map(peer, (1, 3, 4)), [NodeId(2)])
+    assert set(links.linked) == {3, 4}
+
+
+def test_a_member_with_a_new_address_gets_a_new_link_and_the_others_keep_theirs() -> None:
+    roster, links = make_roster()
+    kept = links.linked[NodeId(3)]
+    roster.update([peer(1), peer(2, "moved:1"), peer(3)], ())
+    assert links.linked[NodeId(2)].peer_address == "moved:1"
+    assert links.linked[NodeId(3)] is kept
+
+
+def test_a_node_that_was_removed_talks_to_nobody_any_more() -> None:
+    roster, links = make_roster()
+    roster.update(map(peer, (2, 3)), [ME])
+    assert not links.linked
+
+
+def test_a_guest_can_be_answered_for_as_long_as_it_calls() -> None:
+    roster, links = make_roster()
+    with roster.hosting(peer(9)):
+        with roster.hosting(peer(9)):
+            assert set(links.linked) == {2, 3, 9}
+        assert set(links.linked) == {2, 3, 9}
+    assert set(links.linked) == {2, 3}
+
+
+def test_a_guest_that_becomes_a_member_keeps_its_link_and_one_that_was_removed_loses_it() -> None:
+    roster, links = make_roster()
+    with roster.hosting(peer(4)), roster.hosting(peer(5)):
+        roster.update(map(peer, (1, 2, 3, 4)), [NodeId(5)])
+        assert set(links.linked) == {2, 3, 4}
+    assert set(links.linked) == {2, 3, 4}
+
+
+def test_guests_are_bounded_and_members_are_not_counted_among_them() -> None:
+    roster, _ = make_roster()
+    with ExitStack() as calls:
+        calls.enter_context(roster.hosting(peer(2)))
+        for number in range(100, 100 + MAX_GUESTS):
+            assert not roster.is_full
+            calls.enter_context(roster.hosting(peer(number)))
+        assert roster.is_full
+    assert not roster.is_full
+
+
+async def test_dropping_a_link_fails_what_waits_for_it_and_ends_its_task() -> None:
+    lost: list[NodeId] = []
+
+    class Events:
+        def peer_lost(self, node: NodeId) -> None:
+            lost.append(node)
+
+    @contextmanager
+    def made() -> Iterator[PeerLink]:
+        link = PeerLink(NodeId(2), "n2", "127.0.0.1:1", None, None, Events(), None, lambda: None)  # type: ignore[arg-type]
+        link.connected = True
+        yield link
+
+    links = PeerLinks()
+    with made() as link:
+        links.put(link)
+        waiting = links.forward(NodeId(2), [])
+        assert waiting is not None
+        links.drop(NodeId(2))
+        with pytest.raises(Exception, match="no member any more"):
+            await waiting
+    assert lost == [2], "the replica must look for another leader if this one led"
+    assert links.forward(NodeId(2), []) is None
+
+
+# ---- admission
+
+
+class Handler:
+    """Counts what gets in, and answers joins as it is told."""
+
+    def __init__(self, answers: Sequence[pb.JoinReply | Exception] = ()) -> None:
+        self.received: asyncio.Queue[Message] = asyncio.Queue()
+        self.answers = list(answers)
+
+    def receive(self, message: Message) -> None:
+        self.received.put_nowait(message)
+
+    def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
+        raise AssertionError
+
+    async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
+        raise AssertionError
+
+    async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
+        return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE)
+
+    async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@asynccontextmanager
+async def serving(handler: Handler, roster: Roster, certified: str | None = None) -> AsyncIterator[str]:
+    """A peer port; `certified` is the name in every caller's certificate."""
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    service = PeerService(pb.Greeting, None if certified is None else lambda _: certified)
+    service.start_serving(handler, "mine", ME, roster)
+    add_PeerServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(grace=0)
+
+
+def says(
+    caller: Founder, *, cluster: str = "mine", to: int = 1, claims: str = "", record: bytes | None = None
+) -> tuple[tuple[str, str | bytes], ...]:
+    own = encode_founder(caller).SerializeToString() if record is None else record
+    return (
+        (METADATA_CLUSTER, cluster),
+        (METADATA_FROM, claims or str(caller.node_id)),
+        (METADATA_TO, str(to)),
+        *([(METADATA_SELF, own)] if own else []),
+    )
+
+
+async def refusal(address: str, metadata: tuple[tuple[str, str | bytes], ...]) -> grpc.aio.AioRpcError:
+    async with peer_channel(address, None) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await PeerStub(channel).Deliver(metadata=metadata)
+    return refused.value
+
+
+@pytest.mark.parametrize(
+    ("metadata", "why"),
+    [
+        (says(peer(2), cluster="other"), "belongs to cluster"),
+        (says(peer(2), to=7), "another incarnation"),
+        (says(peer(2), claims="3"), "does not say who"),
+        (says(peer(2), claims="x"), "does not say who"),
+        (says(peer(2), record=b""), "does not say who"),
+        (says(peer(2), record=b"\xff\xff"), "does not say who"),
+        ((), "belongs to cluster"),
+    ],
+    ids=["foreign cluster", "wiped receiver", "two ids", "no number", "no record", "broken record", "says nothing"],
+)
+async def test_a_caller_that_is_not_who_it_should_be_is_refused_before_anything_is_read(
+    metadata: tuple[tuple[str, str | bytes], ...], why: str
+) -> None:
+    handler = Handler()
+    async with serving(handler, make_roster()[0]) as address:
+        error = await refusal(address, metadata)
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert why in (error.details() or "")
+    assert handler.received.empty()
+
+
+async def test_a_removed_member_is_told_so_in_a_way_programs_understand() -> None:
+    roster, _ = make_roster((1, 3))
+    roster.update(map(peer, (1, 3)), [NodeId(2)])
+    async with serving(Handler(), roster) as address:
+        error = await refusal(address, says(peer(2)))
+    assert "was removed from this cluster" in (error.details() or "")
+    assert METADATA_REMOVED in dict(error.trailing_metadata() or ())
+
+
+async def test_a_certificate_for_another_node_is_refused_for_members_and_strangers() -> None:
+    async with serving(Handler(), make_roster()[0], certified="n3") as address:
+        for number in (2, 9):
+            error = await refusal(address, says(peer(number)))
+            assert error.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_node_that_lags_listens_to_a_leader_it_has_not_heard_of_and_can_answer_it() -> None:
+    handler = Handler()
+    roster, links = make_roster()
+    async with serving(handler, roster, certified="n9") as address, peer_channel(address, None) as channel:
+        call = PeerStub(channel).Deliver(metadata=says(peer(9)))
+        message = Message(MessageType.HEARTBEAT, sender=NodeId(9), to=ME, term=Term(4))
+        await call.write(pb.RaftBatch(messages=[encode_message(message)]))
+        assert await asyncio.wait_for(handler.received.get(), 5) == message
+        assert links.linked[NodeId(9)] == peer(9)
+        call.cancel()
+
+
+async def test_a_member_removed_while_it_talks_is_heard_no_longer() -> None:
+    handler = Handler()
+    roster, _ = make_roster()
+    async with serving(handler, roster) as address, peer_channel(address, None) as channel:
+        call = PeerStub(channel).Deliver(metadata=says(peer(2)))
+        batch = pb.RaftBatch(messages=[encode_message(Message(MessageType.HEARTBEAT, NodeId(2), ME, term=Term(4)))])
+        await call.write(batch)
+        await asyncio.wait_for(handler.received.get(), 5)
+        roster.update(map(peer, (1, 3)), [NodeId(2)])
+        await call.write(batch)
+        with pytest.raises(grpc.aio.AioRpcError, match="was removed"):
+            await call
+    assert handler.received.empty()
+
+
+async def test_a_change_of_the_cluster_is_taken_from_members_only() -> None:
+    async with serving(Handler(), make_roster()[0]) as address, peer_channel(address, None) as channel:
+        stub = PeerStub(channel)
+        done = await stub.ChangeCluster(pb.ClusterChange(), metadata=says(peer(2)))
+        assert done.status == pb.CHANGE_STATUS_DONE
+        with pytest.raises(grpc.aio.AioRpcError, match="only members"):
+            await stub.ChangeCluster(pb.ClusterChange(), metadata=says(peer(9)))
+
+
+# ---- joining
+
+FOUNDED_BY = [peer(1), peer(2)]
+WELCOME = pb.JoinReply(cluster_id=cluster_id_of(FOUNDED_BY), founders=[encode_founder(one) for one in FOUNDED_BY])
+
+
+def applicant(number: int = 4) -> Applicant:
+    return Applicant(peer(number), lambda _, address: peer_channel(address, None))
+
+
+async def test_a_fresh_node_asks_until_it_is_let_in_and_learns_the_founders() -> None:
+    handler = Handler([TimeoutError(), WELCOME])
+    async with serving(handler, make_roster()[0]) as address, asyncio.timeout(10):
+        founded = await applicant().join(new_identity("n4"), {"gone": "127.0.0.1:1", "n1": address})
+    assert (founded.cluster_id, list(founded.founders)) == (WELCOME.cluster_id, FOUNDED_BY)
+
+
+async def test_founders_that_do_not_make_up_the_cluster_id_are_not_believed() -> None:
+    lie = pb.JoinReply(cluster_id="f" * 32, founders=WELCOME.founders)
+    async with serving(Handler([lie]), make_roster()[0]) as address:
+        with pytest.raises(IdentityError, match="do not make up"):
+            await applicant().join(new_identity("n4"), {"n1": address})
+
+
+async def test_a_refusal_ends_the_start_with_its_text() -> None:
+    handler = Handler([JoinRefusedError("n4 is a member already; parley cluster remove n4")])
+    async with serving(handler, make_roster()[0]) as address:
+        with pytest.raises(IdentityError, match="parley cluster remove n4"):
+            await applicant().join(new_identity("n4"), {"n1": address})
+
+
+async def test_a_directory_of_another_cluster_is_not_let_in() -> None:
+    known = new_identity("n4")
+    foreign = type(known)(known.node_id, "n4", "another", (peer(4),))
+    async with serving(Handler(), make_roster()[0]) as address:
+        with pytest.raises(IdentityError, match="belongs to cluster another"):
+            await applicant().become_voter(foreign, lambda: {"n1": address}, lambda: True)
+
+
+async def test_a_removed_directory_that_asks_again_is_told_so() -> None:
+    roster, _ = make_roster()
+    roster.update(map(peer, (1, 2)), [NodeId(4)])
+    async with serving(Handler(), roster) as address:
+        with pytest.raises(RemovedError):
+            await applicant().join(new_identity("n4"), {"n1": address})
+
+
+async def test_a_certificate_in_another_name_does_not_get_a_node_in() -> None:
+    async with serving(Handler(), make_roster()[0], certified="n9") as address:
+        with pytest.raises(IdentityError, match="certificate"):
+            await applicant().join(new_identity("n4"), {"n1": address})
+
+
+async def test_a_learner_asks_on_until_it_is_a_voter() -> None:
+    behind = pb.JoinReply(cluster_id="mine", waits_for="n4 has not caught up")
+    handler = Handler([behind, TimeoutError(), pb.JoinReply(cluster_id="mine", voter=True)])
+    identity = new_identity("n4")
+    async with serving(handler, make_roster()[0]) as address, asyncio.timeout(10):
+        await applicant().become_voter(identity, lambda: {"n1": address}, lambda: False)
+    assert not handler.answers
