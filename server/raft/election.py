@@ -177,9 +177,11 @@ def handle_vote_response(core: Core, message: Message) -> None:
     if result is VoteResult.WON:
         if core.role is Role.PRE_CANDIDATE:
             campaign(core, CampaignKind.ELECTION)
-        else:
+        elif core.id in core.votes:
             become_leader(core)
             replication.broadcast_append(core)
+        # Else the others suffice, but this server's disk does not have the term yet. Were it to lead now and crash, it
+        # could be elected in the same term again, by the same votes, and write other entries under the same numbers.
     elif result is VoteResult.LOST:
         become_follower(core, core.current_term, NO_NODE)
 

@@ -42,11 +42,10 @@ def handle_read_response(core: Core, message: Message) -> None:
 
 
 def _lead_read(core: Core, request: ReadRequest) -> None:
-    if core.is_only_voter():
-        _answer(core, request, core.log.commit_index)
-    elif not core.committed_in_current_term():
+    if not core.committed_in_current_term():
+        # Also when alone: after a restart the commit index on disk may be behind what was acknowledged.
         core.reads.postponed.append(request)
-    elif core.config.lease_reads:
+    elif core.config.lease_reads or core.is_only_voter():
         _answer(core, request, core.log.commit_index)
     else:
         broadcast_heartbeat(core, _begin_round(core, request))
@@ -81,8 +80,20 @@ def handle_heartbeat_ack(core: Core, message: Message) -> None:
         return
     started.acks[message.sender] = True
     if core.vote_result(started.acks) is VoteResult.WON:
-        for confirmed in core.reads.confirm(message.context):
-            _answer(core, confirmed.request, confirmed.index)
+        _confirm(core, message.context)
+
+
+def recount(core: Core) -> None:
+    """The membership has changed: what was too few may be a majority now, and nobody would say so again."""
+    for token in reversed(core.reads.rounds):
+        if core.vote_result(core.reads.rounds[token].acks) is VoteResult.WON:
+            _confirm(core, token)
+            return
+
+
+def _confirm(core: Core, token: bytes) -> None:
+    for confirmed in core.reads.confirm(token):
+        _answer(core, confirmed.request, confirmed.index)
 
 
 def _answer(core: Core, request: ReadRequest, index: Index) -> None:

@@ -72,6 +72,7 @@ def switch_to(core: Core, changed: Changed) -> None:
         if core.config.step_down_on_removal:
             election.become_follower(core, core.current_term, NO_NODE)
         return
+    reads.recount(core)
     if replication.maybe_commit(core):  # a smaller majority may have more
         reads.release_postponed(core)
         replication.broadcast_append(core)

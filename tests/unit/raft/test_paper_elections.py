@@ -144,6 +144,18 @@ def test_a_candidate_does_not_count_its_own_vote_before_it_is_durable() -> None:
     assert (before, raft.role) == (Role.CANDIDATE, Role.LEADER)
 
 
+def test_a_candidate_elected_by_the_others_leads_only_when_its_own_vote_is_durable() -> None:
+    # Else a crash lets it be elected in the same term again, and two logs have different entries of one term.
+    raft = solo()
+    update = raft.step(Campaign())
+    for node in (2, 3):
+        raft.step(receive(M.VOTE_RESPONSE, node, 1, 1))
+    before = raft.role
+    assert update.persist is not None
+    raft.step(update.persist.done)
+    assert (before, raft.role) == (Role.CANDIDATE, Role.LEADER)
+
+
 def test_follower_grants_one_vote_per_term() -> None:
     raft = solo(1)
     first = raft.step(receive(M.VOTE, 2, 1, 1))

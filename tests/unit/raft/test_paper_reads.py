@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.raft.events import Campaign, ForgetLeader, Propose, ReadIndex, Tick, TransferLeader
+from server.raft.events import Campaign, ConfChangeApplied, ForgetLeader, Propose, ReadIndex, Tick, TransferLeader
+from server.raft.membership import encode_conf_change
 from server.raft.messages import MessageType
 from server.raft.types import NodeId, Role
-from tests.unit.raft.lab import Lab, entries, receive, settle, solo
+from tests.unit.raft.lab import Lab, change, entries, receive, settle, solo
 
 M = MessageType
 
@@ -147,6 +148,27 @@ def test_waiting_reads_are_bounded() -> None:
 def test_a_single_voter_answers_reads_at_once() -> None:
     lab = led(1)
     lab.do(1, ReadIndex(b"r"))
+    assert contexts(lab, 1) == [b"r"]
+
+
+def test_a_single_voter_answers_no_read_before_it_commits_in_its_term() -> None:
+    # After a restart the commit index on its disk may be behind what it had acknowledged.
+    raft = solo(1, (1,), log=entries(1, 1, 1), term=1, commit=1)
+    update = raft.step(Campaign())
+    assert update.persist is not None
+    update = raft.step(update.persist.done)
+    assert raft.step(ReadIndex(b"r")).reads == ()
+    assert update.persist is not None
+    reads = raft.step(update.persist.done).reads
+    assert [(ready.context, ready.index) for ready in reads] == [(b"r", 4)]
+
+
+def test_reads_that_wait_for_servers_now_removed_are_answered() -> None:
+    lab = led(1, 2)
+    lab.cut(2)
+    lab.do(1, ReadIndex(b"r"))
+    assert contexts(lab, 1) == []
+    lab.step(1, ConfChangeApplied(encode_conf_change(change("r2"))))
     assert contexts(lab, 1) == [b"r"]
 
 
