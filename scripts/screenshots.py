@@ -57,7 +57,6 @@ BEN = (
     Said(True, 1493, "Yes, from ten. Ruth has the late round."),
     Said(False, 1490, "Good. The second pump makes a noise again, I put it on the list."),
     Said(False, 64, "Morning! Handover notes are here: https://wiki.ward.example/handover/2026-11-21 (two pages)"),
-    Said(False, 63, "Bed 12 moved to 4B at six, everything else as yesterday."),
     Said(True, 58, "Thanks, read them. Did the lab call back about bed 7?"),
     Said(
         False,
@@ -132,14 +131,14 @@ class Stage:
         for place, (peer, message) in enumerate(others.items()):
             unread = LAST[peer][3]
             listed.append(
-                Conversation(20 + place, peer, False, message, unread, 0, message.id, message.id - 1 + place % 2)
+                Conversation(20 + place, peer, False, message, unread, 0, message.id, message.id - place // 5)
             )
         self.fold(events.SignedIn("ann"), events.StateChanged(self.state), events.ConversationsListed(tuple(listed)))
         self.window.open_conversation("Ben")
         own = [message.id for message in thread if message.mine]
         self.fold(
             events.HistoryLoaded("Ben", 0, HistoryPage(thread, False, 7)),
-            events.MarksMoved((Mark(7, own[-1] - 1 if own else 0, own[-2] if len(own) > 1 else 0),)),
+            events.MarksMoved((Mark(7, own[-1], own[-2]),)),
         )
 
     def outgoing(self, *bodies: tuple[str, float, Status, str]) -> None:
@@ -193,10 +192,10 @@ def no_majority(stage: Stage) -> None:
 
 def waiting(stage: Stage) -> None:
     """Messages that wait, one that failed, one that is being changed."""
-    stage.chat(BEN[3:9])
-    refused = "There is no account bne. The message was not sent."
+    stage.chat(BEN[3:8])
+    refused = "The message has 70312 bytes; a node takes at most 65536. It was not sent; shorten or split it."
     stage.outgoing(
-        ("Good to know, thanks for the warning.", 6, Status.FAILED, refused),
+        ("Here is the whole log of the pump, as you asked.", 6, Status.FAILED, refused),
         ("Lunch at half past twelve?", 4, Status.SENDING, ""),
         ("And can you bring the key for the cabinet?", 3, Status.WAITING, ""),
         ("The small one, with the red ribbon.", 2, Status.WAITING, ""),

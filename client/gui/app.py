@@ -1,10 +1,13 @@
 """The entry point: `run()` is what `parley gui` calls. Looks for Qt first: what is missing is said in one line."""
 
+import os
 import sys
 from pathlib import Path
 
 from client.gui import libraries
 from client.gui.commands import Place
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported: its remarks are not for people
 
 
 def run(

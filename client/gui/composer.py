@@ -11,7 +11,7 @@ from client.gui.theme import GRID, Theme, scaled_font
 from client.gui.words import plural
 
 MAX_LINES = 8
-SCROLL_BAR = 16  # the messages above leave this much to their scroll bar
+SCROLL_BAR = 12  # the messages above leave this much to their scroll bar
 WARN_BELOW_BYTES = 500
 
 
@@ -92,7 +92,7 @@ class Composer(QFrame):
         self.editor = _Editor()
         self.button = QPushButton("Send")
         self.button.setProperty("primary", True)
-        self.button.setMinimumHeight(5 * GRID + 6)
+        self.button.setStyleSheet(f"min-height: {3 * GRID + 2}px;")  # as high as the field with one line
         self.button.setAccessibleName("Send message")
         self.field = QFrame()
         self.field.setObjectName("field")

@@ -1,0 +1,55 @@
+"""What is missing is said in one line, with the command that helps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from client.gui import app, libraries
+
+ROOT = Path(__file__).resolve().parents[2]
+MISSING_EGL = "libEGL.so.1: cannot open shared object file: No such file or directory"
+
+
+def test_a_missing_library_is_one_line_that_names_every_package_that_is_missing() -> None:
+    absent = {"libEGL.so.1", "libfontconfig.so.1", "libxcb-cursor.so.0"}
+    text = libraries.explain(MISSING_EGL, loads=lambda name: name not in absent)
+    assert "\n" not in text
+    assert text.endswith("libegl1 libfontconfig1 libxcb-cursor0")
+
+
+def test_without_pyside_the_line_says_how_to_get_it() -> None:
+    assert "parley[gui]" in libraries.explain("No module named 'PySide6'")
+
+
+def test_the_window_says_it_and_ends_with_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_name: str) -> None:
+        raise ImportError(MISSING_EGL)
+
+    monkeypatch.setattr("client.gui.libraries.importlib.import_module", fail)
+    assert app.run("localhost:1") == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "libegl1" in error
+
+
+def test_without_a_display_the_line_names_the_terminal() -> None:
+    env = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    env.pop("QT_QPA_PLATFORM", None)
+    done = subprocess.run(
+        [sys.executable, "-m", "client.gui", "--host", "localhost:1"],
+        cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == "There is no display here. The window needs a desktop; in a terminal use: parley chat\n"
+
+
+def test_every_library_has_a_package() -> None:
+    names = [*libraries.ANYWHERE, *libraries.FOR_X11]
+    assert libraries.packages_of(names) == sorted({*libraries.ANYWHERE.values(), *libraries.FOR_X11.values()})
