@@ -18,7 +18,7 @@ import typer
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported: its remarks are not for people
 
 from client.sdk.errors import ParleyError
-from client.terminal import commands
+from client.terminal import cluster_admin, commands
 from client.terminal.chat import chat as run_chat
 from client.terminal.exits import EPILOG, ExitCode, code_of
 from client.terminal.place import Flags, Place, find_place
@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-cluster_app = typer.Typer(help="See how the cluster fares.", epilog=EPILOG, no_args_is_help=True)
+cluster_app = typer.Typer(help="See how the cluster fares, and look after it.", epilog=EPILOG, no_args_is_help=True)
 app.add_typer(cluster_app, name="cluster")
 
 _CONNECTION = "Connection"
@@ -317,6 +317,67 @@ async def gui(place: Place) -> int:
 async def status(place: Place, as_json: _Json = False) -> int:
     """Ask every known node how it is. Needs no account."""
     return await commands.cluster_status(place, as_json=as_json)
+
+
+_MemberName = Annotated[str, typer.Argument(metavar="NAME", help="The node's name.", show_default=False)]
+_AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's name.", show_default=False)]
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def add(
+    place: Place,
+    name: _MemberName,
+    peer_address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Its peer address.", show_default=False)],
+) -> None:
+    """Add a fresh node that was started with --join and waits. Nodes that reach the cluster ask by themselves."""
+    await cluster_admin.add(place, name, peer_address)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def promote(place: Place, name: _MemberName) -> None:
+    """Make a learner that has caught up a voter. Nodes started with --join ask for it by themselves."""
+    await cluster_admin.promote(place, name)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def remove(
+    place: Place,
+    name: _MemberName,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even where the voters left that answer are no majority.")
+    ] = False,
+) -> None:
+    """Remove a node for good, dead or alive. To bring the machine back, start it with --join and an empty directory."""
+    await cluster_admin.remove(place, name, force=force)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def transfer(
+    place: Place,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Who is to lead; any if left out.", show_default=False)
+    ] = "",
+) -> None:
+    """Hand leadership to another node."""
+    await cluster_admin.transfer(place, name)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def grant(place: Place, who: _AccountName) -> None:
+    """Make an account an administrator. The first account of a cluster is one."""
+    await cluster_admin.set_administrator(place, who, administrator=True)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def revoke(place: Place, who: _AccountName) -> None:
+    """Make an account no administrator any more."""
+    await cluster_admin.set_administrator(place, who, administrator=False)
 
 
 @app.command()

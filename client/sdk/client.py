@@ -17,6 +17,7 @@ import secrets
 import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import TracebackType
@@ -24,6 +25,7 @@ from typing import Self
 
 from client.sdk import identity, inbox, outbox
 from client.sdk.account import Account, OutgoingMessage
+from client.sdk.administration import Administration
 from client.sdk.calls import Caller
 from client.sdk.carrier import CarrierSettings
 from client.sdk.channel import ChannelPool, load_security
@@ -35,6 +37,7 @@ from client.sdk.model import ClientState, ClusterStatus, Conversation, HistoryPa
 from client.sdk.observe import Changes, Hub
 from client.sdk.profile import Last, StateDirectory, check_account_name
 from client.sdk.reader import MessageReader
+from client.sdk.vault import Vault
 
 DEFAULT_DEADLINE_S = 10.0
 MAX_LISTED = 10_000
@@ -56,10 +59,12 @@ class ParleyClient:
         deadline_s: float = DEFAULT_DEADLINE_S,
         settings: CarrierSettings | None = None,
         rng: Random | None = None,
+        vault: Vault | None = None,
     ) -> None:
         """`account` resumes the remembered session of that account, also while no node can be reached.
 
         With `carry=False` no session is opened, so nothing is sent or received: for programs that only ask.
+        `vault` says where tokens lie; without one they are in the file.
         """
         endpoints = parse_endpoints([hosts] if isinstance(hosts, str) else hosts)
         if not endpoints:
@@ -68,6 +73,7 @@ class ParleyClient:
         self._ca = ca
         self._security = load_security(ca, insecure=insecure)
         self._carry = carry
+        self._vault = vault or Vault()
         self._settings = settings or CarrierSettings()
         self._rng = rng or Random(secrets.randbits(64))  # noqa: S311 - spreads load, keeps no secret
         self._directory = StateDirectory(state_dir)
@@ -136,9 +142,11 @@ class ParleyClient:
         device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
         seen_index = 0 if who.out_of_step else account.seen_index
         answer = await self._cluster.log_in(account.profile.account, password, device_id, seen_index)
+        kept = await self._vault.keep(answer.token)
         signed_in = await account.store.write(
-            lambda c: identity.signed_in(c, device_id, answer.token, answer.account_id, answer.applied_index)
+            lambda c: identity.signed_in(c, device_id, kept, answer.account_id, answer.applied_index)
         )
+        await self._vault.forget(who.kept)
         account.seen(answer.applied_index)
         account.remember_hosts()
         return signed_in
@@ -147,7 +155,8 @@ class ParleyClient:
         """Closes the session; returns how many messages stay waiting in the outbox until the next log-in."""
         account, who = await self._signed_in()
         await self._cluster.log_out(who.token)
-        await account.store.write(lambda c: identity.signed_out(c, who.token))
+        await account.store.write(lambda c: identity.signed_out(c, who.kept))
+        await self._vault.forget(who.kept)
         waiting = await account.store.read(outbox.count_open)
         self._remember_last("")
         again = self._make_account(account.profile.cluster_id, account.profile.account)
@@ -159,6 +168,7 @@ class ParleyClient:
         account, who = await self._signed_in()
         await self._cluster.unregister(who.token, password)
         await account.store.write(identity.forget)
+        await self._vault.forget(who.kept)
         self._remember_last("")
         await self._use(None, None)
         shutil.rmtree(account.profile.directory, ignore_errors=True)
@@ -292,11 +302,17 @@ class ParleyClient:
         """Asks every known node about itself, all at once; needs no session."""
         return await self._cluster.status()
 
+    async def administration(self) -> Administration:
+        """What an administrator may ask; raises NotSignedInError without a session."""
+        _, who = await self._signed_in()
+        return Administration(self._caller, who.token)
+
     async def has_session(self) -> bool:
         """True while a session is remembered; whether the cluster still takes it shows when it is used."""
         if self._account is None:
             return False
-        return bool((await self._account.store.write(identity.load)).token)
+        who = await self._account.store.write(identity.load)
+        return bool(await self._vault.reveal(who.kept))
 
     @property
     def signed_in_as(self) -> str:
@@ -320,6 +336,7 @@ class ParleyClient:
             self._hub,
             self._rng,
             self._settings,
+            self._vault,
             carry=self._carry,
         )
 
@@ -348,6 +365,7 @@ class ParleyClient:
     async def _signed_in(self) -> tuple[Account, Identity]:
         account = self._in_use()
         who = await account.store.write(identity.load)
+        who = replace(who, token=await self._vault.reveal(who.kept))
         if not who.token:
             raise NotSignedInError(
                 f"{account.profile.account} is not signed in. Waiting messages are kept here. Sign in: parley login."

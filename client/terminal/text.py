@@ -76,11 +76,19 @@ def cluster_lines(status: ClusterStatus) -> list[str]:
             numbers = (node.term, node.commit_index, node.applied_index, node.connected_clients)
             serving = "yes" if node.serving else "no"
             rows.append(
-                (node.name, node.address, node.role, *map(str, numbers), f"{node.messages_per_second:.0f}", serving)
+                (node.name, node.address, _role(node), *map(str, numbers), f"{node.messages_per_second:.0f}", serving)
             )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
     return [*lines, "", verdict(status)]
+
+
+def _role(node: NodeStatus) -> str:
+    """A learner follows, but has no vote, and who was removed is nothing; that is what people want to know."""
+    own = next((member for member in node.members if member.name == node.name), None)
+    if own is None:
+        return "no member" if node.members else node.role
+    return node.role if own.voter else "learner"
 
 
 def verdict(status: ClusterStatus) -> str:

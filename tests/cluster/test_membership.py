@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +18,10 @@ from proto.parley.v1 import admin_pb2, admin_pb2_grpc
 from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
 from scripts.cluster_layout import Layout, Settings, create_layout, plan_private_nodes
 from scripts.cluster_local import LocalCluster
+from scripts.cluster_process import ROOT
 from server.exits import ExitCode
 from tests.cluster.conftest import FAST
-from tests.cluster.raw import Person, Raw, eventually, raw_client, refused
+from tests.cluster.raw import PASSWORD, Person, Raw, eventually, raw_client, refused
 
 pytestmark = pytest.mark.asyncio
 
@@ -297,6 +300,57 @@ async def test_leadership_goes_to_the_node_that_was_named_whoever_is_asked(tmp_p
             code, text = await refused(other.set_administrator("ben", administrator=False))
             assert (code, "only administrator" in text) == (PRECONDITION, True)
         await cluster.wait_until_equal()
+
+
+async def parley(cluster: LocalCluster, *arguments: str, asked: str = "n1") -> tuple[int, str]:
+    """Run one command of the client, as ann would; its exit code and all it says."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "client.cli",
+        *arguments,
+        cwd=ROOT,
+        env={
+            **{key: value for key, value in os.environ.items() if not key.startswith("PARLEY")},
+            "PARLEY_HOSTS": cluster.address(asked),
+            "PARLEY_CA": str(cluster.ca_file),
+            "PARLEY_STATE_DIR": str(cluster.layout.root / "client"),
+            "PARLEY_PASSWORD": PASSWORD,
+        },
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(40):
+        output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+async def test_a_person_looks_after_the_members_from_the_command_line(tmp_path: Path) -> None:
+    async with running(tmp_path, founders=1, joiners=1) as cluster:
+        for line in ("register ann", "login ann"):
+            code, said = await parley(cluster, *line.split())
+            assert code == 0, said
+        cluster.start("n2")
+        await until_members(cluster, "n1", {"n1", "n2"})
+        for line, answer in (
+            ("cluster promote n2", "n2 is a voter"),
+            ("cluster transfer n2", "n2 leads"),
+            ("cluster grant ann", "an administrator"),
+            ("cluster remove n2", "n2 is no member"),
+            ("cluster status", "n1"),
+        ):
+            code, said = await parley(cluster, *line.split())
+            assert (code, answer in said) == (0, True), said
+        for line, answer in (
+            ("cluster remove n1", "only voter"),
+            ("cluster remove n7", "no member n7"),
+            ("cluster revoke ann", "only administrator"),
+            (f"cluster add n2 {cluster.layout.node('n2').peer_address}", "was removed"),
+        ):
+            code, said = await parley(cluster, *line.split())
+            assert (code, answer in said) == (5, True), said
 
 
 async def test_changes_that_are_not_in_order_are_refused_with_what_to_do(tmp_path: Path) -> None:
