@@ -14,9 +14,9 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import grpc
 import grpc.aio
@@ -38,6 +38,14 @@ MAX_BATCH_BYTES = 2 * 1024 * 1024
 MAX_FORWARDS_IN_FLIGHT = 4096
 RECONNECT_MS = (100, 500)
 GREET_TIMEOUT_S = 2.0
+LINK_FAULTS = (
+    grpc.aio.AioRpcError,
+    grpc.aio.UsageError,
+    asyncio.InvalidStateError,  # grpc's word for a write to a call that has just died
+    asyncio.CancelledError,
+    ConnectionError,
+    TimeoutError,
+)
 
 METADATA_CLUSTER = "x-parley-cluster"
 METADATA_FROM = "x-parley-from"
@@ -183,20 +191,33 @@ class PeerLink:
         self._disconnected("it is no member any more, or has another address")
 
     async def run(self) -> None:
-        """Keep the link up until cancelled."""
+        """Keep the link up until cancelled. However a conversation ends, only the conversation ends."""
         while True:
             channel = self._make_channel(self.name, self._address)
+            # A task of its own: grpc ends a call that dies under a write with a CancelledError or InvalidStateError of
+            # its own making, and neither may be taken for a wish to stop this link.
+            conversation = asyncio.create_task(self._converse(channel), name=f"conversation with {self.name}")
             try:
-                await self._converse(channel)
-            except* (grpc.aio.AioRpcError, grpc.aio.UsageError, ConnectionError, TimeoutError) as group:
-                self._disconnected(_reason(group))
-                if _says_removed(group):
-                    self._events.told_removed(self.name)
+                await asyncio.wait([conversation])
+                self._conversation_ended(conversation)
             finally:
+                conversation.cancel()
+                await asyncio.gather(conversation, return_exceptions=True)
                 self._stub = None
                 with contextlib.suppress(Exception):
                     await channel.close(grace=None)
             await asyncio.sleep(random.uniform(*RECONNECT_MS) / 1000)  # noqa: S311 - jitter, no secret
+
+    def _conversation_ended(self, conversation: asyncio.Task[None]) -> None:
+        """Take note of a broken connection; raises what is none."""
+        error = asyncio.CancelledError() if conversation.cancelled() else conversation.exception()
+        if error is None:
+            return
+        if not all(isinstance(cause, LINK_FAULTS) for cause in _causes(error)):
+            raise error
+        self._disconnected(_one_line(_causes(error)[0]))
+        if any(isinstance(cause, grpc.aio.AioRpcError) and says_removed(cause) for cause in _causes(error)):
+            self._events.told_removed(self.name)
 
     async def _converse(self, channel: grpc.aio.Channel) -> None:
         stub = PeerStub(channel)
@@ -205,9 +226,9 @@ class PeerLink:
         self._check_greeting(greeting)
         self._stub = stub
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._deliver(stub), name=f"deliver to {self.name}")
-            tasks.create_task(self._forward(stub), name=f"forward to {self.name}")
-            tasks.create_task(self._send_snapshots(stub), name=f"snapshots to {self.name}")
+            tasks.create_task(_to_its_end(self._deliver(stub)), name=f"deliver to {self.name}")
+            tasks.create_task(_to_its_end(self._forward(stub)), name=f"forward to {self.name}")
+            tasks.create_task(_to_its_end(self._send_snapshots(stub)), name=f"snapshots to {self.name}")
 
     def _check_greeting(self, greeting: pb.Greeting) -> None:
         """The peer must be the very member we mean: same cluster, same incarnation."""
@@ -384,21 +405,27 @@ def says_removed(error: grpc.aio.AioRpcError) -> bool:
     return any(key == METADATA_REMOVED for key, _ in error.trailing_metadata() or ())
 
 
-def _says_removed(error: BaseException) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return any(_says_removed(inner) for inner in error.exceptions)
-    return isinstance(error, grpc.aio.AioRpcError) and says_removed(error)
+async def _to_its_end(part: Coroutine[object, object, None]) -> NoReturn:
+    """Run one part of a conversation; when it ends in any way but by our cancelling it, the conversation is over."""
+    try:
+        await part
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionError("the call was cancelled") from None
+    raise ConnectionError("the call ended")
 
 
 def _approximate_bytes(message: Message) -> int:
     return 64 + sum(len(entry.data) + 24 for entry in message.entries)
 
 
-def _reason(group: BaseExceptionGroup[BaseException]) -> str:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return _one_line(first)
+def _causes(error: BaseException) -> list[BaseException]:
+    """What a group of groups comes down to."""
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for inner in error.exceptions for cause in _causes(inner)]
+    return [error]
 
 
 def _one_line(error: BaseException) -> str:
