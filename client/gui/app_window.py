@@ -17,15 +17,19 @@ from client.gui.theme import apply_theme, system_theme
 from client.gui.window import Window
 from client.sdk.client import ParleyClient
 from client.sdk.profile import StateDirectory
+from client.sdk.vault import Vault
 
 SIGNAL_CHECK_MS = 200
 
 
 def connector(state_dir: Path | None) -> Connect:
-    """Makes real clients."""
+    """Makes real clients, whose tokens lie in the system's keyring where there is one."""
+    vault = Vault(use_keyring=True)
 
     def connect(place: Place, account: str | None) -> AbstractAsyncContextManager[Client]:
-        return ParleyClient(place.hosts, account=account, ca=place.ca, insecure=place.insecure, state_dir=state_dir)
+        return ParleyClient(
+            place.hosts, account=account, ca=place.ca, insecure=place.insecure, state_dir=state_dir, vault=vault
+        )
 
     return connect
 

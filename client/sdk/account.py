@@ -23,6 +23,7 @@ from client.sdk.observe import Hub
 from client.sdk.profile import FileLock, Hosts, Profile, StateDirectory
 from client.sdk.reader import MessageReader
 from client.sdk.store import Store
+from client.sdk.vault import Vault
 from proto.parley.v1 import messaging_pb2 as pb
 
 REFRESH_INTERVAL_S = 0.02
@@ -88,6 +89,7 @@ class Account:
         hub: Hub,
         rng: Random,
         settings: CarrierSettings,
+        vault: Vault,
         *,
         carry: bool,
     ) -> None:
@@ -120,6 +122,7 @@ class Account:
             self,
             rng,
             settings,
+            vault,
             last_good=_parse(hosts.last_good, book.all()),
         )
 

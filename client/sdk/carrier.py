@@ -7,7 +7,7 @@ while signed out, for the policy's delay while no node works. The first two end 
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import NoReturn
 
@@ -24,6 +24,7 @@ from client.sdk.policy import Attempt, FailoverPolicy, PolicySettings
 from client.sdk.profile import FileLock
 from client.sdk.session import End, Session, SessionEvents, SessionOverError, SessionSettings
 from client.sdk.store import Store
+from client.sdk.vault import Vault
 
 SIGNED_OUT_CONFIRMATIONS = 2
 
@@ -53,6 +54,7 @@ class Carrier:
         events: SessionEvents,
         rng: Random,
         settings: CarrierSettings,
+        vault: Vault,
         *,
         last_good: Endpoint | None,
         clock: Callable[[], float] = time.monotonic,
@@ -67,6 +69,7 @@ class Carrier:
         self._events = events
         self._rng = rng
         self._settings = settings
+        self._vault = vault
         self._clock = clock
         self._policy = FailoverPolicy(book.all(), rng, settings.policy)
         if last_good is not None:
@@ -111,6 +114,7 @@ class Carrier:
                 await self._take_lock()
                 try:
                     who = await self._store.write(identity.load)
+                    who = replace(who, token=await self._vault.reveal(who.kept))
                     if not who.token:
                         self._hub.update(phase=Phase.SIGNED_OUT, node="", address="", caught_up=False)
                         await self._kicked_within(None)
@@ -191,7 +195,7 @@ class Carrier:
                 self._refusals += 1
                 if self._refusals >= SIGNED_OUT_CONFIRMATIONS:
                     self._refusals = 0
-                    await self._store.write(lambda c: identity.signed_out(c, who.token))
+                    await self._store.write(lambda c: identity.signed_out(c, who.kept))
             case End.OUT_OF_STEP:
                 await self._store.write(identity.set_out_of_step)
             case End.REPLACED:

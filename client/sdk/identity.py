@@ -17,7 +17,10 @@ from client.sdk.schema import get_meta, set_meta
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a session needs to begin. `token` is a secret; empty means signed out."""
+    """What a session needs to begin. `token` is a secret; empty means signed out.
+
+    `kept` is what the file holds in its place, the same or a reference to the keyring (vault.py).
+    """
 
     device_id: bytes
     token: str
@@ -26,6 +29,7 @@ class Identity:
     seen_index: int
     out_of_step: bool
     max_message_bytes: int
+    kept: str = ""
 
     def __repr__(self) -> str:
         return f"Identity(device {self.device_id.hex()[:8]}, account {self.account_id}, token hidden)"
@@ -45,6 +49,7 @@ def load(connection: apsw.Connection) -> Identity:
         seen_index=int(get_meta(connection, "seen_index") or 0),
         out_of_step=bool(get_meta(connection, "out_of_step")),
         max_message_bytes=int(get_meta(connection, "max_message_bytes") or 65536),
+        kept=get_meta(connection, "token") or "",
     )
 
 

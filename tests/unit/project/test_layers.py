@@ -36,7 +36,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     ),
     "server/delivery": ("proto", "structlog", "server.machine", "server.replica"),
     "server/security": ("bcrypt", "cryptography", "grpc", "structlog", "server.addresses", "server.config"),
-    "client/sdk": ("apsw", "grpc", "google.protobuf", "platformdirs", "proto", "structlog"),
+    "client/sdk": ("apsw", "grpc", "google.protobuf", "keyring", "platformdirs", "proto", "structlog"),
 }
 
 
