@@ -207,6 +207,18 @@ async def eventually(call: Callable[[], Awaitable[Answer]], timeout_s: float = 2
             await asyncio.sleep(0.02)
 
 
+async def until_true(check: Callable[[], Awaitable[None]], timeout_s: float = 20.0) -> None:
+    """Repeat a check until it raises no AssertionError; the last one is raised at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return await check()
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.02)
+
+
 async def refused(call: Awaitable[object]) -> tuple[grpc.StatusCode, str]:
     """The status and text a call is refused with; AssertionError if it is not."""
     try:

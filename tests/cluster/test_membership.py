@@ -21,7 +21,7 @@ from scripts.cluster_local import LocalCluster
 from scripts.cluster_process import ROOT
 from server.exits import ExitCode
 from tests.cluster.conftest import FAST
-from tests.cluster.raw import PASSWORD, Person, Raw, eventually, raw_client, refused
+from tests.cluster.raw import PASSWORD, Person, Raw, eventually, raw_client, refused, until_true
 
 pytestmark = pytest.mark.asyncio
 
@@ -97,15 +97,16 @@ async def first_person(raw: Raw, name: str = "ann") -> Person:
 
 async def until_members(cluster: LocalCluster, asked: str, voters: set[str], learners: set[str] | None = None) -> None:
     """Until `asked` says that exactly these are voters and learners, with no change half done."""
-    deadline = asyncio.get_running_loop().time() + 30
-    while True:
+    expected = voters, learners or set()
+
+    async def as_expected() -> None:
         status = await cluster.status(asked)
+        found = None
         if status is not None and not status.joint:
             found = {m.name for m in status.members if m.voter}, {m.name for m in status.members if m.learner}
-            if found == (voters, learners or set()):
-                return
-        assert asyncio.get_running_loop().time() < deadline, f"{status}\n{cluster.tail(asked)}"
-        await asyncio.sleep(0.02)
+        assert found == expected, f"{status}\n{cluster.tail(asked)}"
+
+    await until_true(as_expected, timeout_s=30)
 
 
 async def a_leader(cluster: LocalCluster) -> str:
