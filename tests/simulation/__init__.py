@@ -1,0 +1,1 @@
+"""Seeded simulation of the consensus core: one seed is one run, with its faults, checked after every event."""
