@@ -26,7 +26,6 @@ from typing import Self
 from client.sdk import identity, inbox, outbox
 from client.sdk.account import Account, OutgoingMessage
 from client.sdk.administration import Administration
-from client.sdk.administration import Administration
 from client.sdk.calls import Caller
 from client.sdk.carrier import CarrierSettings
 from client.sdk.channel import ChannelPool, load_security
@@ -302,11 +301,6 @@ class ParleyClient:
     async def cluster_status(self) -> ClusterStatus:
         """Asks every known node about itself, all at once; needs no session."""
         return await self._cluster.status()
-
-    async def administration(self) -> Administration:
-        """What an administrator may ask; raises NotSignedInError without a session."""
-        _, who = await self._signed_in()
-        return Administration(self._caller, who.token)
 
     async def administration(self) -> Administration:
         """What an administrator may ask; raises NotSignedInError without a session."""
