@@ -53,7 +53,10 @@ class Persisted:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The state machine has applied committed entries up to `index`; `size_bytes` is the sum of their data."""
+    """The state machine has applied committed entries up to `index`.
+
+    `size_bytes` is for whoever logs or measures events; the core counts the bytes of its own entries.
+    """
 
     index: Index
     size_bytes: int = 0

@@ -7,8 +7,8 @@ The rules, written once:
    back in. `after_persist` is never given without a `persist`, which may be an empty write that only keeps order.
 3. `persist` writes are carried out in the order they were given, each atomic: hard state and entries together.
    Entries replace whatever the log has from their first index on. `snapshot` replaces state machine and log.
-4. `committed` entries are applied in order; they may be applied before this server's own disk has them
-   (a majority has), but hard state never goes backwards.
+4. `committed` entries are applied in order, each handed out once. Unless `RaftConfig.apply_unstable` is set, they are
+   durable here as well, so that a state machine is never ahead of its own log. Hard state never goes backwards.
 5. Several persists may be carried out in one transaction, in order, under one fsync; each `done` is stepped after it.
 """
 
