@@ -209,8 +209,8 @@ def damage_text(where: object, what: str) -> str:
     """Say what is wrong with the state file, what it means, and how to rejoin."""
     return (
         f"{where}: {what}. This node's state cannot be trusted; the other members still hold the data. Remove this "
-        "member from the cluster, move its data directory away, and start it afresh: it joins as a new member and "
-        "receives everything from the leader."
+        "member from the cluster (parley cluster remove NAME), move its data directory away, and start it with --join: "
+        "it joins as a new member and receives everything from the leader."
     )
 
 

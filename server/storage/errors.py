@@ -34,8 +34,8 @@ class SnapshotTransferError(Exception):
 
 REJOIN = (
     "This node's copy cannot be trusted; the other members still hold the data. Do not copy files from another node. "
-    "Remove this member from the cluster, move the data directory away, and start the node afresh: it joins "
-    "as a new member and receives everything from the leader."
+    "Remove this member from the cluster (parley cluster remove NAME), move the data directory away, and start the "
+    "node with --join: it joins as a new member and receives everything from the leader."
 )
 
 
