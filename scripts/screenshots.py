@@ -32,7 +32,7 @@ SIZE = QSize(1120, 720)
 SCALE = 2.0
 FONTS = {"Inter": "fonts-inter", "Noto Color Emoji": "fonts-noto-color-emoji"}
 NODES = (Node("n1", "127.0.0.2:7600", True), Node("n2", "127.0.0.3:7600", True), Node("n3", "127.0.0.4:7600", True))
-PEERS = ("Ben", "Ward 4", "chief.engineer", "Dana", "Bridge", "lab-2", "Ruth")
+PEERS = ("Ben", "ward-4", "chief.engineer", "Dana", "Bridge", "lab-2", "Ruth")
 
 
 class Nobody:
@@ -77,7 +77,7 @@ BEN = (
     Said(False, 2, "Half past twelve it is."),
 )
 LAST = {
-    "Ward 4": (False, 17, "Bed 12 is ready, you can send her up.", 2),
+    "ward-4": (False, 17, "Bed 12 is ready, you can send her up.", 2),
     "chief.engineer": (True, 75, "Filter changed, pressure back to 3.2 bar.", 0),
     "Dana": (False, 190, "On my way to the lab.", 0),
     "Bridge": (True, 1700, "Pilot on board at 05:40.", 0),

@@ -36,7 +36,7 @@ class Finder(QDialog):
         self.list.setFrameShape(QListView.Shape.NoFrame)
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.list.setAccessibleName("Names found")
-        self.list.setSpacing(4)
+        self.list.setSpacing(2)
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.hint = QLabel()
         self.hint.setTextFormat(Qt.TextFormat.PlainText)

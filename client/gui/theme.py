@@ -173,5 +173,10 @@ QScrollBar::handle:vertical {{ background: {border}; border-radius: 4px; min-hei
 QScrollBar::handle:vertical:hover {{ background: {quiet}; }}
 QScrollBar::add-line:vertical, QScrollBar::sub-line:vertical {{ height: 0; }}
 QScrollBar::add-page:vertical, QScrollBar::sub-page:vertical {{ background: transparent; }}
+QScrollBar::handle:vertical:disabled {{ background: transparent; }}
+QDialog QListView {{ background: transparent; outline: 0; }}
+QDialog QListView::item {{ padding: 8px 12px; border-radius: 8px; color: {text}; }}
+QDialog QListView::item:selected {{ background: {accent_soft}; color: {text}; }}
+QDialog QListView::item:hover:!selected {{ background: {hover}; }}
 QSplitter::handle {{ background: {border}; }}
 """

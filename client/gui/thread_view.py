@@ -236,6 +236,7 @@ class ThreadView(QAbstractItemView):
         bar.setPageStep(max(1, room - STEP))
         bar.setSingleStep(STEP)
         bar.setRange(0, max(0, tops[-1] - room))
+        bar.setEnabled(bar.maximum() > 0)  # without anything to scroll there is no handle to see
         if self._heights:
             bar.setValue(bar.maximum() if self._at_bottom else tops[self._anchor] - self._anchor_y)
         self._following_bar = True

@@ -98,7 +98,8 @@ class Window(QMainWindow):
         chat = self.chat
         self.sign_in.asked.connect(self._sign_in)
         chat.list.selectionModel().currentChanged.connect(self._line_chosen)
-        chat.list.activated.connect(lambda _index: chat.composer.editor.setFocus())
+        for chosen in (chat.list.clicked, chat.list.activated):  # who has chosen wants to write
+            chosen.connect(lambda _index: chat.composer.editor.setFocus())
         chat.new_button.clicked.connect(self.begin_conversation)
         chat.me.clicked.connect(self._account_menu)
         chat.latest.clicked.connect(chat.view.to_bottom)

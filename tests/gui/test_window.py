@@ -403,6 +403,16 @@ def test_conversations_are_switched_by_keyboard(desktop: Desktop) -> None:
     assert window.chat.list.hasFocus()
 
 
+def test_whoever_clicks_a_conversation_can_write_at_once(desktop: Desktop) -> None:
+    desktop.signed_in()
+    desktop.sdk.arrive("ben", "b")
+    desktop.until(lambda: desktop.lines)
+    line = desktop.window.chat.list.visualRect(desktop.window.chat.lines.index(0))
+    QTest.mouseClick(desktop.window.chat.list.viewport(), Qt.MouseButton.LeftButton, pos=line.center())
+    assert desktop.window.desk.open_key == key_of("ben")
+    assert desktop.window.focusWidget() is desktop.window.chat.composer.editor
+
+
 def test_history_loads_upwards_until_its_beginning_without_jumping(desktop: Desktop) -> None:
     for number in range(1, 251):
         desktop.sdk.stored("ben", f"message {number}")
