@@ -221,9 +221,9 @@ class Bridge(QObject):
 
     async def _room(self) -> None:
         """Waits while the window is far behind."""
-        while self._taken is not None and not self._mailbox.has_room:
+        while self._taken is not None and not self._mailbox.has_room():
             self._taken.clear()
-            if not self._mailbox.has_room:
+            if not self._mailbox.has_room():
                 await self._taken.wait()
 
     async def _close_session(self) -> None:

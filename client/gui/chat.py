@@ -55,7 +55,9 @@ class ChatPage(QWidget):
         self.loading = QLabel("Loading earlier messages…", self.view)
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.loading.hide()
-        self.empty = QLabel("Choose a conversation, or begin one with Ctrl+N.")
+        self.empty = QLabel()
+        self.empty.setTextFormat(Qt.TextFormat.PlainText)
+        self.empty.setWordWrap(True)
         self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.right = QStackedWidget()
         self._compose()
@@ -67,6 +69,14 @@ class ChatPage(QWidget):
         self.avatar.show_name(name)
         self.view.setAccessibleName(f"Messages with {name}")
         self.right.setCurrentIndex(1 if name else 0)
+        self.empty.setText("Choose a conversation, or begin one with Ctrl+N.")
+
+    def tell(self, text: str) -> None:
+        """Says something where people look: above the field, or in the middle while no conversation is open."""
+        if self.right.currentIndex():
+            self.composer.tell(text)
+        else:
+            self.empty.setText(text)
 
     def show_latest_button(self, unread: int) -> None:
         """A way down while one reads further up."""

@@ -184,7 +184,7 @@ class Desk:
             thread.update(talk.open.values())
         thread.set_divider(talk.read_up_to if talk.unread else None)
         self._listener.lines_changed()
-        return key, not known
+        return key, thread.verified_from is None
 
     def leave(self) -> None:
         """Nobody looks at the open conversation any more."""

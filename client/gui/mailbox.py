@@ -1,13 +1,13 @@
 """Events on their way from the SDK's thread to the window's: in order, coalesced, and bounded.
 
-States replace each other, so a busy window never works through old ones. Messages do not: `room()` tells the sender to
-wait while too many lie here. The wake-up is given once per filling, not once per event.
+States replace each other, so a busy window never works through old ones. Messages do not: `has_room()` tells the
+sender to wait while too many lie here. The wake-up is given once per filling, not once per event.
 """
 
 import threading
 from collections.abc import Callable
 
-from client.gui.events import Arrived, Event, StateChanged
+from client.gui.events import Arrived, Event, OutgoingChanged, StateChanged
 
 MAX_MESSAGES = 5000
 
@@ -22,7 +22,6 @@ class Mailbox:
         self._events: list[Event] = []
         self._messages = 0
 
-    @property
     def has_room(self) -> bool:
         """False while the reader is far behind."""
         return self._messages < MAX_MESSAGES
@@ -35,7 +34,7 @@ class Mailbox:
                 self._events[-1] = event
             else:
                 self._events.append(event)
-            if isinstance(event, Arrived):
+            if isinstance(event, Arrived | OutgoingChanged):
                 self._messages += len(event.messages)
         if was_empty:
             self._wake()

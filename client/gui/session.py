@@ -43,6 +43,7 @@ class ClientSession:
         self._ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
+        self._signing_out = False
 
     async def run(self) -> None:
         """Enters the client, serves until leave(), leaves it."""
@@ -88,12 +89,12 @@ class ClientSession:
     async def sign_out(self) -> None:
         """Closes the session."""
         client = await self.client()
-        await self._stop_following()
+        self._signing_out = True
         try:
             await client.logout()
-        except BaseException:
-            await self._follow(client)
-            raise
+        finally:
+            self._signing_out = False
+        await self._stop_following()
         self._put(events.SignedOut())
 
     # ---- following
@@ -129,6 +130,7 @@ class ClientSession:
             self._put(events.ConversationsListed(await client.cached_conversations()))
             self._put(events.OutgoingChanged(await client.outgoing(limit=OPEN_LISTED)))
             async for change in changes:
+                await self._room()  # what happens meanwhile comes together in the next change
                 self._put(events.StateChanged(change.state))
                 if change.outgoing:
                     self._put(events.OutgoingChanged(change.outgoing))
@@ -142,7 +144,7 @@ class ClientSession:
                 if (connected and not listed) or change.reload:
                     group.create_task(self._list(client))
                 listed = connected
-                if lived and change.state.phase is Phase.SIGNED_OUT:
+                if lived and change.state.phase is Phase.SIGNED_OUT and not self._signing_out:
                     self._put(events.SignedOut("Your session has ended. Messages that wait are kept here. Sign in."))
                     return
                 lived = lived or change.state.phase is not Phase.SIGNED_OUT

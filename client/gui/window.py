@@ -209,7 +209,7 @@ class Window(QMainWindow):
             case Action.SEND | Action.EDIT if refusal.body:
                 self._give_back(refusal)
             case _:
-                self.chat.composer.tell(refusal.text)
+                self.chat.tell(refusal.text)
 
     def noticed(self, key: Key, messages: tuple[Message, ...]) -> None:
         """Messages nobody looked at."""

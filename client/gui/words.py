@@ -179,6 +179,9 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
             parts = [f"Connected to {state.node}", leader, up, heard(heard_at, now), late]
             return StatusLine(Mood.GOOD, _joined(parts), _detail(state))
         case Phase.NO_MAJORITY:
+            if 2 * state.nodes_up > state.nodes_total:  # an election, or news that lags: never say more than is known
+                text = ", ".join(part for part in (f"{state.node} knows no leader right now ({up})", waiting) if part)
+                return StatusLine(Mood.BUSY, _joined([text, heard(heard_at, now)]), _detail(state))
             text = f"No majority of nodes ({up})" if up else "No majority of nodes"
             kept = waiting or "what you write is kept here"
             parts = [f"{text}: nothing can be sent now, {kept}", f"connected to {state.node}" if state.node else ""]

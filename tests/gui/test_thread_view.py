@@ -222,6 +222,6 @@ def test_ten_thousand_messages_open_in_under_a_second_and_scroll_smoothly(qtbot:
     BUILD.mkdir(exist_ok=True)
     (BUILD / "gui-thread.json").write_text(json.dumps(figures, indent=2) + "\n")
     assert open_s < 1.0, figures
-    assert statistics.median(frames_ms) < 16.0, figures
-    assert figures["frame_ms_p95"] < 50.0, figures
-    assert jump_ms < 250, figures
+    assert statistics.median(frames_ms) < 33.0, figures
+    assert figures["frame_ms_p95"] < 100.0, figures
+    assert jump_ms < 500, figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from client.gui.theme import DARK, LIGHT
 from client.gui.window import Window
 from client.sdk.errors import OutboxFullError, UnreachableError
 from client.sdk.model import Phase, Status
-from tests.gui.scripted import PASSWORD, ScriptedSdk
+from tests.gui.scripted import NODES, PASSWORD, ScriptedSdk
 
 Keep = Callable[[Any], Any]
 HERE = Place("127.0.0.2:7600")
@@ -201,6 +202,16 @@ def test_signing_out_and_a_session_that_ends_lead_back_to_the_first_page(desktop
     desktop.sdk.state(phase=Phase.SIGNED_OUT)
     desktop.until(desktop.window.sign_in.problem.isVisible)
     assert "session has ended" in desktop.window.sign_in.problem.text()
+
+
+def test_signing_out_while_nobody_can_be_reached_is_refused_in_words_and_changes_nothing(desktop: Desktop) -> None:
+    desktop.signed_in().open()
+    desktop.type("still mine", enter=False)
+    desktop.sdk.unreachable = True
+    desktop.window.commands.sign_out()
+    desktop.until(lambda: "could be reached" in desktop.note)
+    assert desktop.window.desk.screen is Screen.CHAT
+    assert desktop.field == "still mine"
 
 
 # ---- messages
@@ -448,7 +459,8 @@ def test_a_lost_node_is_told_and_the_line_clears_by_itself(desktop: Desktop) -> 
 def test_without_a_majority_people_write_on_and_read(desktop: Desktop) -> None:
     desktop.sdk.stored("ben", "older")
     desktop.signed_in().open()
-    desktop.sdk.state(phase=Phase.NO_MAJORITY, has_majority=False)
+    alone = tuple(replace(node, up=node.name == "n2") for node in NODES)
+    desktop.sdk.state(phase=Phase.NO_MAJORITY, has_majority=False, nodes=alone)
     desktop.until(lambda: desktop.status.startswith("No majority of nodes"))
     desktop.type("kept")
     desktop.until(lambda: desktop.rows == [("older", None), ("kept", Status.WAITING)])

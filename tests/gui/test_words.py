@@ -62,6 +62,12 @@ def test_without_a_majority_the_line_says_so_and_that_writing_is_kept() -> None:
     assert "2 messages waiting" in status_line(replace(state, waiting=2), None, 0).text
 
 
+def test_a_missing_leader_is_not_called_a_missing_majority() -> None:
+    state = ClientState("ann", Phase.NO_MAJORITY, node="n3", nodes=(replace(UP[0], up=False), *UP[1:]), waiting=1)
+    line = status_line(state, None, 0)
+    assert (line.mood, line.text) == (Mood.BUSY, "n3 knows no leader right now (2 of 3 nodes up), 1 message waiting")
+
+
 @pytest.mark.parametrize("phase", list(Phase))
 def test_every_phase_has_words(phase: Phase) -> None:
     assert status_line(ClientState("ann", phase), None, 0).text

@@ -1,0 +1,32 @@
+"""Between the threads: order is kept, states replace each other, and a full box is told to the sender."""
+
+from __future__ import annotations
+
+from client.gui.events import Arrived, DraftLoaded, OutgoingRemoved, StateChanged
+from client.gui.mailbox import MAX_MESSAGES, Mailbox
+from client.sdk.model import ClientState, Message
+
+
+def test_states_replace_each_other_and_everything_else_keeps_its_order() -> None:
+    woken: list[int] = []
+    box = Mailbox(lambda: woken.append(1))
+    first, second, third = (StateChanged(ClientState(account=name)) for name in "abc")
+    for event in (first, second, OutgoingRemoved((1,)), third, DraftLoaded("ben", "x")):
+        box.put(event)
+    assert box.take() == [second, OutgoingRemoved((1,)), third, DraftLoaded("ben", "x")]
+    assert len(woken) == 1, "one wake-up is enough for all of it"
+    box.put(first)
+    assert len(woken) == 2
+    assert box.take() == [first]
+    assert box.take() == []
+
+
+def test_too_many_messages_are_told_to_the_sender_until_they_are_taken() -> None:
+    box = Mailbox(lambda: None)
+    message = Message(1, 7, "ben", "ben", "x", 0, False)
+    box.put(Arrived((message,) * (MAX_MESSAGES - 1)))
+    assert box.has_room()
+    box.put(Arrived((message,)))
+    assert not box.has_room()
+    box.take()
+    assert box.has_room()
