@@ -24,6 +24,7 @@ from server.cli_cert import cert_app
 from server.config import SETTINGS, Setting, Settings, show
 from server.config_load import CONFIG_VARIABLE, LoadedSettings, SettingsError, load_settings
 from server.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
+from server.machine.errors import MachineDamagedError, MachineStorageError
 from server.observability.logs import configure_logging
 from server.security.certificate_checks import check_node_certificate
 from server.security.certificates import CertificateError
@@ -226,7 +227,7 @@ def _foreseen(error: BaseException) -> tuple[ExitCode, str] | None:
         return error.exit_code, str(error)
     if isinstance(error, CertificateError):
         return ExitCode.CERTIFICATE, f"{error}. Nothing was started."
-    if isinstance(error, StorageError):
+    if isinstance(error, StorageError | MachineDamagedError | MachineStorageError):
         return ExitCode.STORAGE, str(error)
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(_foreseen, error.exceptions)), None)

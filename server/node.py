@@ -64,7 +64,7 @@ from server.security.tls import (
 )
 from server.storage import identity as identities
 from server.storage.data_directory import DataDirectory
-from server.storage.errors import IdentityError, StorageError
+from server.storage.errors import IdentityError
 from server.storage.identity import Founder, Identity
 from server.storage.raft_log import RaftLog
 from server.storage.recovery import Recovered, reconcile
@@ -249,8 +249,6 @@ class Node:
                 await self._wind_down(replica, hub, client_server, health_service)
                 for task in running:
                     task.cancel()
-        except* StorageError as group:
-            raise _first_storage_error(group) from group
         finally:
             await client_server.stop(grace=0)
             passwords.close()
@@ -503,11 +501,3 @@ def _same_news(one: messaging_pb2.ClusterNews, other: messaging_pb2.ClusterNews)
         other.has_majority,
         list(other.nodes),
     )
-
-
-def _first_storage_error(group: BaseExceptionGroup[StorageError]) -> StorageError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, StorageError)
-    return error

@@ -431,6 +431,13 @@ class Replica:
         self._on_thread(self._apply_thread, lambda: self._machine.apply(committed), partial(self._apply_done, entries))
 
     def _apply_done(self, entries: Sequence[Entry], outcome: ApplyOutcome) -> None:
+        for failure in outcome.failures:
+            self._logger.error(
+                "a command failed in a way nobody foresaw; it changed nothing, on every node alike. Please report it",
+                index=failure.index,
+                position=failure.position,
+                where=failure.where,
+            )
         for effect in outcome.effects:
             if isinstance(effect, MembersChanged):
                 self._members_are(effect.members)
