@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 
+from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
 from scripts.cluster_local import LocalCluster
 from server.exits import ExitCode
 from tests.cluster.conftest import FAST
-from tests.cluster.raw import raw_client
+from tests.cluster.raw import bodies, raw_client
 
 
 @pytest.mark.parametrize("name", ["raft.sqlite", "state.sqlite", "identity.json"])
@@ -31,3 +33,25 @@ async def test_a_damaged_file_stops_the_start_with_a_text_that_helps(tmp_path: P
         assert "nobody foresaw" not in said
         assert name.split(".", maxsplit=1)[0] in said
         assert "parley cluster remove" in said or "estore" in said
+
+
+async def test_a_node_whose_disk_takes_no_more_stops_at_once_and_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
+    async with LocalCluster(tmp_path, nodes=1, settings=FAST) as lone:
+        await lone.wait_for_leader()
+        async with raw_client(lone, "n1") as raw:
+            await raw.register("ann")
+            ann = await raw.log_in("ann")
+            async with raw.session(ann) as stream:
+                for number in range(1, 11):
+                    assert (await stream.send_surely(number, "ann", f"kept {number}")).status == SEND_STATUS_ACCEPTED
+                written = (lone.layout.data_dir("n1") / "raft.sqlite-wal").stat().st_size
+                # From here on no file of this process may grow: what a full disk or a quota does.
+                psutil.Process(lone.pid("n1")).rlimit(psutil.RLIMIT_FSIZE, (written, written))
+                await stream.send((11, "ann", "x" * 60_000))
+                assert await lone.wait_for_exit("n1") == ExitCode.STORAGE
+        assert "nobody foresaw" not in lone.tail("n1")
+        lone.start("n1")
+        await lone.wait_for_leader()
+        async with raw_client(lone, "n1") as raw:
+            kept = bodies(await raw.history(ann, "ann"))
+    assert kept[:10] == [f"kept {number}" for number in range(1, 11)]
