@@ -1,0 +1,127 @@
+"""A link drops rather than grows, and says what it dropped."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import grpc.aio
+import pytest
+
+from proto.parley.v1 import peer_pb2 as pb
+from proto.parley.v1 import state_pb2
+from server.raft.messages import Message, MessageType
+from server.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
+from server.transport import peers
+from server.transport.peers import ForwardFailedError, Introduction, PeerLink, SnapshotSource
+
+ME, PEER = NodeId(1), NodeId(2)
+
+
+class Reports:
+    """What the link told its node."""
+
+    def __init__(self) -> None:
+        self.unreachable = 0
+        self.snapshots: list[bool] = []
+
+    def peer_lost(self, node: NodeId) -> None:
+        raise AssertionError
+
+    def peer_unreachable(self, node: NodeId) -> None:
+        self.unreachable += 1
+
+    def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
+        self.snapshots.append(ok)
+
+
+def make_link(*, connected: bool) -> tuple[PeerLink, Reports]:
+    reports = Reports()
+    link = PeerLink(
+        PEER,
+        "n2",
+        "127.0.0.1:1",
+        Introduction("cluster", ME, pb.Greeting()),
+        lambda name, address: cast(grpc.aio.Channel, None),
+        reports,
+        cast(SnapshotSource, None),
+        lambda: None,
+    )
+    link.connected = connected
+    return link, reports
+
+
+def append(size_bytes: int = 1) -> Message:
+    entry = Entry(Term(1), Index(1), data=b"x" * size_bytes)
+    return Message(MessageType.APPEND, sender=ME, to=PEER, entries=(entry,))
+
+
+def heartbeat() -> Message:
+    return Message(MessageType.HEARTBEAT, sender=ME, to=PEER)
+
+
+def snapshot() -> Message:
+    return Message(MessageType.SNAPSHOT, sender=ME, to=PEER, snapshot=SnapshotMeta(Index(1), Term(1)))
+
+
+async def test_more_messages_than_the_queue_holds_are_dropped_and_the_core_probes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peers, "MAX_QUEUED_MESSAGES", 3)
+    link, reports = make_link(connected=True)
+    for _ in range(5):
+        link.send(append())
+    assert reports.unreachable == 2
+    assert len(link._next_batch().messages) == 3
+    link.send(append())
+    assert reports.unreachable == 2, "there is room again"
+
+
+async def test_more_bytes_than_the_queue_holds_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "MAX_QUEUED_BYTES", 1000)
+    link, reports = make_link(connected=True)
+    link.send(append(600))
+    link.send(append(600))
+    link.send(heartbeat())
+    assert reports.unreachable == 1
+    assert [message.type for message in link._next_batch().messages] == [
+        pb.MESSAGE_TYPE_APPEND,
+        pb.MESSAGE_TYPE_HEARTBEAT,
+    ]
+
+
+async def test_a_batch_is_no_larger_than_its_bound_and_keeps_the_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "MAX_BATCH_BYTES", 1000)
+    link, _ = make_link(connected=True)
+    sizes = [700, 700, 10, 700]
+    for size in sizes:
+        link.send(append(size))
+    batches = [link._next_batch() for _ in range(2)]
+    assert [[len(m.entries[0].data) for m in batch.messages] for batch in batches] == [[700, 700], [10, 700]]
+
+
+async def test_nothing_is_kept_for_a_peer_that_is_not_there() -> None:
+    link, reports = make_link(connected=False)
+    link.send(append())
+    link.send(heartbeat())
+    assert reports.unreachable == 1
+    assert len(link._next_batch().messages) == 0
+    with pytest.raises(ForwardFailedError) as failed:
+        await link.forward([state_pb2.Command()])
+    assert not failed.value.sent
+
+
+async def test_a_second_snapshot_for_the_same_peer_is_refused_while_one_waits() -> None:
+    link, reports = make_link(connected=True)
+    link.send(snapshot())
+    link.send(snapshot())
+    assert reports.snapshots == [False]
+
+
+async def test_more_commands_than_may_be_on_their_way_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "MAX_FORWARDS_IN_FLIGHT", 2)
+    link, _ = make_link(connected=True)
+    waiting = [link.forward([state_pb2.Command()]) for _ in range(3)]
+    assert [each.done() for each in waiting] == [False, False, True]
+    with pytest.raises(ForwardFailedError, match="too many") as failed:
+        await waiting[2]
+    assert not failed.value.sent
