@@ -27,6 +27,9 @@ class Reports:
     def peer_lost(self, node: NodeId) -> None:
         raise AssertionError
 
+    def told_removed(self, by: str) -> None:
+        raise AssertionError
+
     def peer_unreachable(self, node: NodeId) -> None:
         self.unreachable += 1
 
