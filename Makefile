@@ -72,6 +72,10 @@ conformance: $(READY) ## Replay the reference scenarios (RAFT_ORACLE) and write 
 simulate: $(READY) ## Run the consensus core under random faults: make simulate SEEDS=200
 	@python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
+.PHONY: mutants
+mutants: $(READY) ## Plant every known Raft bug in a copy: a test must notice each (build/mutants.json)
+	@python -m tests.simulation.mutants $(ARGS)
+
 .PHONY: setup
 setup: $(READY) ## Make the virtual environment with all pinned packages
 

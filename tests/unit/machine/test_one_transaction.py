@@ -1,0 +1,51 @@
+"""What a crash finds: the file as it is after every commit, opened on its own."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import apsw
+
+from server.machine.machine import CommittedEntry, StateMachine
+from tests.unit.machine.harness import FOUNDERS, START_MS, dump, payload, sends
+from tests.unit.machine.test_crash import entry_at
+
+
+def test_rows_and_position_are_committed_together(tmp_path: Path) -> None:
+    folder = tmp_path / "live"
+    folder.mkdir()
+    path = folder / "state.sqlite"
+    machine = StateMachine.create(path, FOUNDERS, b"")
+    pictures: list[Path] = []
+
+    def photograph(_connection: apsw.Connection, _schema: str, _pages: int) -> int:
+        pictures.append(tmp_path / f"picture-{len(pictures)}")
+        shutil.copytree(folder, pictures[-1])
+        return apsw.SQLITE_OK
+
+    machine._connection.set_wal_hook(photograph)
+    for first in range(1, 13, 3):
+        machine.apply([entry_at(index) for index in range(first, first + 3)])
+    machine.close()
+    assert pictures
+    for picture in pictures:
+        found = StateMachine.open(picture / "state.sqlite")
+        applied = found.applied_index
+        found.close()
+        reference = StateMachine.create(tmp_path / f"reference-{picture.name}", FOUNDERS, b"")
+        reference.apply([entry_at(index) for index in range(1, applied + 1)])
+        reference.close()
+        assert dump(picture / "state.sqlite") == dump(tmp_path / f"reference-{picture.name}")
+
+
+def test_send_repeated_within_one_command_is_stored_once(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    machine = StateMachine.create(path, FOUNDERS, b"")
+    machine.apply([entry_at(index) for index in range(1, 5)])
+    twice = payload([sends(1, (1, "bob", "hello"), (1, "bob", "hello"))], START_MS)
+    ((result,),) = machine.apply([CommittedEntry(5, 1, twice)]).results
+    machine.close()
+    first, second = result.sends
+    assert first == second
+    assert len(dump(path)["messages"]) == 1
