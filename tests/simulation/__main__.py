@@ -9,9 +9,12 @@ from pathlib import Path
 
 from tests.simulation.campaign import run_campaign
 from tests.simulation.plan import draw_plan
+from tests.simulation.shrink import shrink, write_timeline
 from tests.simulation.simulation import RunResult, run_plan
 
 ROOT = Path(__file__).resolve().parents[2]
+SEEDS_THAT_SEE_ALL = 100
+SHRUNK_AT_MOST = 3
 
 
 def _run_one(seed: int, *, verbose: bool) -> int:
@@ -31,7 +34,7 @@ def _show(result: RunResult) -> None:
 
 
 def main() -> int:
-    """Exit code 0: no violation; 1: at least one."""
+    """Exit code 0: no violation; 1: at least one, or a campaign that never saw what it has to see."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=100, help="how many seeds to run")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
@@ -51,7 +54,21 @@ def main() -> int:
     )
     for result in campaign.violations:
         print(f"again: python -m tests.simulation --seed {result.seed} -v")
-    return 1 if campaign.violations else 0
+    for result in campaign.violations[:SHRUNK_AT_MOST]:
+        _explain(result.seed)
+    unseen = campaign.never_seen() if campaign.seeds >= SEEDS_THAT_SEE_ALL else []
+    if unseen:
+        print("never seen, so never tested:", ", ".join(unseen))
+    return 1 if campaign.violations or unseen else 0
+
+
+def _explain(seed: int) -> None:
+    plan = shrink(draw_plan(seed))
+    target = ROOT / "build" / f"simulate-{seed}.txt"
+    result = write_timeline(plan, target)
+    faults = ", ".join(plan.faults_on()) or "none"
+    print(f"seed {seed} shrunk to {plan.fault_phase_ms} ms with: {faults}; {result.violation}")
+    print(f"timeline in {target.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 from tests.simulation.campaign import run_campaign
 from tests.simulation.plan import draw_plan
 from tests.simulation.planted import PLANTED
+from tests.simulation.shrink import shrink, write_timeline
 from tests.simulation.simulation import run_plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,3 +98,15 @@ def test_plans_turn_every_fault_on_and_off() -> None:
     assert len(kinds) == 15
     for kind in kinds:
         assert 0 < sum(kind in plan.faults_on() for plan in plans) < len(plans)
+
+
+def test_a_failing_seed_shrinks_to_fewer_faults_and_writes_its_timeline(tmp_path: Path) -> None:
+    plan = draw_plan(FINDERS["promises_leave_before_the_sync"])
+    with PLANTED["promises_leave_before_the_sync"]():
+        small = shrink(plan)
+        result = write_timeline(small, tmp_path / "timeline.txt")
+    assert result.violation
+    assert len(small.faults_on()) < len(plan.faults_on())
+    text = (tmp_path / "timeline.txt").read_text(encoding="utf-8")
+    assert result.violation in text
+    assert "starts in term" in text
