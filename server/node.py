@@ -78,6 +78,7 @@ from server.transport.service import PeerService
 
 NEWS_INTERVAL_S = 0.5
 PUBLISH_TIMEOUT_S = 10.0
+PUBLISH_AGAIN_S = 0.5
 
 CLIENT_SERVER_OPTIONS: channels.Options = [
     ("grpc.keepalive_permit_without_calls", 1),
@@ -89,6 +90,7 @@ CLIENT_SERVER_OPTIONS: channels.Options = [
     # A client that vanished without a word is noticed and its stream ended.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
 ]
 
 
@@ -216,6 +218,7 @@ class Node:
             limits=Limits(self._settings.max_entry_bytes, self._settings.max_queued_commands),
             on_effects=hub.publish,
             on_members=lambda members: self._follow_members(members, roster, replica, hub),
+            on_replaced=lambda: hub.close_all(Ending.REPLACED),
         )
         roster = Roster(
             self._identity.node_id,
@@ -396,7 +399,7 @@ class Node:
             told_by=told_by,
         )
         roster.update((), [self._identity.node_id])
-        hub.close_all(Ending.STOPPING)
+        hub.shut(Ending.STOPPING)
         self._news_due.set()
 
     async def _become_voter(self, replica: Replica, roster: Roster, hub: Hub) -> None:
@@ -432,11 +435,15 @@ class Node:
                 continue
             if (known.peer_address, known.client_address) == (own.peer_address, own.client_address):
                 return
-            with contextlib.suppress(OverloadedError, UnavailableError):
+            try:
                 applied = await gateway.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
-                await replica.wait_applied(applied.index)
-                if applied.results[0].code != state_pb2.RESULT_CODE_OK:
-                    return
+            except (OverloadedError, UnavailableError):
+                # Without this pause a full queue would never drain: the refusal comes at once.
+                await asyncio.sleep(PUBLISH_AGAIN_S)
+                continue
+            await replica.wait_applied(applied.index)
+            if applied.results[0].code != state_pb2.RESULT_CODE_OK:
+                return
 
     async def _wind_down(
         self, replica: Replica, hub: Hub, server: grpc.aio.Server, health_service: health.aio.HealthServicer
@@ -446,7 +453,7 @@ class Node:
         if replica.is_leader and len(replica.raft.conf_state.voters) > 1:
             handed_over = await replica.transfer_leadership()
             self._logger.info("leadership handed over" if handed_over else "no follower took over in time")
-        hub.close_all(Ending.STOPPING)
+        hub.shut(Ending.STOPPING)
         await server.stop(grace=self._settings.shutdown_grace_s)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import grpc.aio
 
@@ -19,6 +21,7 @@ from server.replica.gateway import Gateway
 from server.replica.readers import StateReaders
 from server.security.names import InvalidInputError, validate_account_name
 
+HELLO_TIMEOUT_S = 10.0
 MISSED_RECEIPTS = 200
 """Conversations whose marks a device is told when it connects; older ones come with ListConversations."""
 
@@ -43,11 +46,13 @@ class MessagingService(MessagingServicer):
         self._hub = hub
         self._limits = limits
         self._max_clients = max_clients
+        self._sessions = 0  # also those that have not said hello yet
 
     async def Session(  # type: ignore[override]  # noqa: N802 - the reader/writer form of a stream handler
         self, request_iterator: object, context: Context
     ) -> None:
         """Serve one device until either side ends."""
+        self._sessions += 1
         try:
             await self._serve(context)
         except grpc.aio.AbortError:
@@ -56,6 +61,8 @@ class MessagingService(MessagingServicer):
             await self._end(context, _first(group))
         except Exception as error:
             await self._end(context, error)
+        finally:
+            self._sessions -= 1
 
     async def _end(self, context: Context, error: BaseException) -> None:
         match error:
@@ -65,15 +72,20 @@ class MessagingService(MessagingServicer):
                 raise error
 
     async def _serve(self, context: Context) -> None:
-        if self._hub.connected >= self._max_clients:
+        if self._sessions > self._max_clients:
             raise ApiError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, "this node serves as many clients as it may; try another"
             )
-        first = await context.read()
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await context.read()
+        except TimeoutError:
+            raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, "a session says hello within ten seconds") from None
         if first is grpc.aio.EOF:
             return
         if first.WhichOneof("frame") != "hello":
             raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, "the first frame of a session says hello")
+        check_id_bound("received_up_to", first.hello.received_up_to)
         await self._authenticator.wait_for(first.hello.seen_index)
         session = await self._authenticator.session(context)
         device = await self._readers.run(lambda reader: reader.device(session.device_id))
@@ -81,6 +93,8 @@ class MessagingService(MessagingServicer):
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, SIGNED_OUT_TEXT)
         stream = self._open(session, max(device.delivered_up_to, first.hello.received_up_to))
         try:
+            # Once more: a session closed while this stream was on its way in was not there to be told.
+            await self._authenticator.session(context)
             await context.write(pb.ServerFrame(welcome=self._welcome(session, device)))
             marks = await self._readers.run(lambda reader: reader.peer_marks(session.account_id, MISSED_RECEIPTS))
             for mark in marks:

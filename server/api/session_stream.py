@@ -31,6 +31,7 @@ from server.security.names import InvalidInputError, validate_account_name
 SEND_TIMEOUT_S = 10.0
 MAX_SENDS_IN_FLIGHT = 1024
 MAX_SENDS_PER_FRAME = 1024
+MAX_READ_MARKS = 1024
 ACK_INTERVAL_S = 0.02
 MAX_MESSAGE_ID = (1 << 63) - 1
 
@@ -40,6 +41,10 @@ ENDINGS = {
     Ending.TAKEN_OVER: (
         grpc.StatusCode.ABORTED,
         "the same device opened another stream, which goes on in place of this one; nothing is lost",
+    ),
+    Ending.REPLACED: (
+        grpc.StatusCode.UNAVAILABLE,
+        "this node caught up by a snapshot; connect again, what it brought is sent then",
     ),
     Ending.STOPPING: (grpc.StatusCode.UNAVAILABLE, "this node is stopping; the client moves to another by itself"),
 }
@@ -68,6 +73,8 @@ class SessionStream:
         self._answered = asyncio.Event()
         self._delivered_up_to = 0
         self._delivered_changed = asyncio.Event()
+        self._read_marks: dict[int, int] = {}
+        self._read_marks_changed = asyncio.Event()
 
     async def run(self) -> None:
         """Serve the stream; returns when the client has ended it, raises ApiError when this node ends it."""
@@ -76,6 +83,7 @@ class SessionStream:
             others = [
                 tasks.create_task(self._write(), name="write"),
                 tasks.create_task(self._acknowledge(), name="acknowledge"),
+                tasks.create_task(self._mark_read(), name="mark read"),
                 tasks.create_task(self._expire(), name="expire"),
                 tasks.create_task(self._end_when_closed(), name="closed"),
             ]
@@ -96,7 +104,7 @@ class SessionStream:
                 case "delivered":
                     self._note_delivered(frame.delivered.up_to)
                 case "mark_read":
-                    tasks.create_task(self._mark_read(frame.mark_read), name="mark read")
+                    await self._note_read(frame.mark_read)
                 case "ping":
                     self._stream.offer_pong(frame.ping.nonce)
                 case "hello":
@@ -144,9 +152,6 @@ class SessionStream:
                 self._stream.close(Ending.SIGNED_OUT)
                 return
             results = [_to_client(stored, result, applied.index, refusals) for stored in result.sends]
-        finally:
-            self._unanswered -= len(sends)
-            self._answered.set()
         self._stream.offer_result(results)
 
     def _refusal(self, send: pb.Send) -> str | None:
@@ -180,20 +185,41 @@ class SessionStream:
                 self._delivered_changed.set()  # the mark is not lost: it is tried again with what came meanwhile
             await asyncio.sleep(ACK_INTERVAL_S)
 
-    async def _mark_read(self, mark: pb.MarkRead) -> None:
+    async def _note_read(self, mark: pb.MarkRead) -> None:
         if mark.up_to > MAX_MESSAGE_ID or mark.conversation_id > MAX_MESSAGE_ID:
             raise InvalidInputError("mark_read", "names ids no cluster gave out")
-        command = state_pb2.MarkConversationRead(
-            session_id=self._session.session_id, conversation_id=mark.conversation_id, up_to=mark.up_to
-        )
-        try:
-            applied = await self._gateway.submit(
-                [state_pb2.Command(mark_conversation_read=command)], timeout_s=SEND_TIMEOUT_S
-            )
-        except (OverloadedError, UnavailableError):
-            return  # the client marks again with the next message it shows, and on its next connection
-        if applied.results[0].code == state_pb2.RESULT_CODE_PERMISSION_DENIED:
-            raise ApiError(grpc.StatusCode.PERMISSION_DENIED, applied.results[0].detail)
+        while len(self._read_marks) >= MAX_READ_MARKS and mark.conversation_id not in self._read_marks:
+            self._answered.clear()
+            await self._answered.wait()
+        self._read_marks[mark.conversation_id] = max(mark.up_to, self._read_marks.get(mark.conversation_id, 0))
+        self._read_marks_changed.set()
+
+    async def _mark_read(self) -> None:
+        """Put what is marked into the log, one batch at a time; the highest mark of a conversation says all."""
+        while True:
+            await self._read_marks_changed.wait()
+            self._read_marks_changed.clear()
+            marks, self._read_marks = self._read_marks, {}
+            self._answered.set()
+            commands = [
+                state_pb2.Command(
+                    mark_conversation_read=state_pb2.MarkConversationRead(
+                        session_id=self._session.session_id, conversation_id=conversation_id, up_to=up_to
+                    )
+                )
+                for conversation_id, up_to in marks.items()
+            ]
+            try:
+                applied = await self._gateway.submit(commands, timeout_s=SEND_TIMEOUT_S)
+            except (OverloadedError, UnavailableError):
+                for conversation_id, up_to in marks.items():
+                    self._read_marks[conversation_id] = max(up_to, self._read_marks.get(conversation_id, 0))
+                self._read_marks_changed.set()
+            else:
+                for result in applied.results:
+                    if result.code == state_pb2.RESULT_CODE_PERMISSION_DENIED:
+                        raise ApiError(grpc.StatusCode.PERMISSION_DENIED, result.detail)
+            await asyncio.sleep(ACK_INTERVAL_S)
 
     # ---- down
 
@@ -201,6 +227,10 @@ class SessionStream:
         while True:
             for frame in await self._stream.next_frames():
                 await self._context.write(frame)
+                if frame.HasField("results"):
+                    # Only now: a client that does not read its results may not pile them up here.
+                    self._unanswered -= len(frame.results.results)
+                    self._answered.set()
 
     async def _end_when_closed(self) -> None:
         ending = await asyncio.shield(self._stream.closed)

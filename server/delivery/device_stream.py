@@ -27,6 +27,7 @@ class Ending(enum.Enum):
     SIGNED_OUT = "the session is closed or expired, or the account was deleted"
     TAKEN_OVER = "another stream of the same device took its place"
     STOPPING = "the node is stopping"
+    REPLACED = "a snapshot replaced the state, and what it brought was never told to the streams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,14 @@ class DeviceStream:
         self._results: list[pb.SendResult] = []
         self._receipts: dict[tuple[int, int], pb.Receipt] = {}
         self._news: pb.ClusterNews | None = None
-        self._pongs: list[int] = []
+        self._pong: int | None = None
         self._wake = asyncio.Event()
         self._wake.set()
         self.closed: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
     def offer_message(self, message: pb.Message) -> None:
         """A message for this account was stored."""
-        if message.device_id == self.device_id:
+        if message.device_id == self.device_id or self.closed.done():
             return
         if self._behind:
             self._stored_meanwhile = True
@@ -97,8 +98,8 @@ class DeviceStream:
         self._wake.set()
 
     def offer_pong(self, nonce: int) -> None:
-        """The client asked whether this node is alive."""
-        self._pongs.append(nonce)
+        """The client asked whether this node is alive; the answer to its latest question says it for all."""
+        self._pong = nonce
         self._wake.set()
 
     def close(self, ending: Ending) -> None:
@@ -123,8 +124,8 @@ class DeviceStream:
                 return frames
 
     def _has_more(self) -> bool:
-        waiting = self._behind or self._live or self._results or self._receipts or self._pongs
-        return bool(waiting) or self._news is not None
+        waiting = self._behind or self._live or self._results or self._receipts
+        return bool(waiting) or self._news is not None or self._pong is not None
 
     def _take_small_frames(self) -> list[pb.ServerFrame]:
         frames: list[pb.ServerFrame] = []
@@ -137,8 +138,9 @@ class DeviceStream:
         if self._receipts:
             receipts, self._receipts = self._receipts, {}
             frames.append(pb.ServerFrame(receipts=pb.ReceiptBatch(receipts=receipts.values())))
-        frames.extend(pb.ServerFrame(pong=pb.Pong(nonce=nonce)) for nonce in self._pongs)
-        self._pongs = []
+        if self._pong is not None:
+            nonce, self._pong = self._pong, None
+            frames.append(pb.ServerFrame(pong=pb.Pong(nonce=nonce)))
         return frames
 
     def _take_live(self) -> list[pb.Message]:

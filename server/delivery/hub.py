@@ -28,6 +28,7 @@ class Hub:
     def __init__(self) -> None:
         self._streams: dict[int, dict[int, DeviceStream]] = {}  # account id -> session id -> stream
         self._news = pb.ClusterNews()
+        self._shut: Ending | None = None
         self._stored_per_second: deque[tuple[int, int]] = deque(maxlen=RATE_WINDOW_S + 1)
 
     @property
@@ -48,6 +49,8 @@ class Hub:
 
     def join(self, session_id: int, stream: DeviceStream) -> None:
         """A device connected. An older stream of the same device ends: two would each be told half."""
+        if self._shut is not None:
+            stream.close(self._shut)
         streams = self._streams.setdefault(stream.account_id, {})
         for other in list(streams.values()):
             if other.device_id == stream.device_id:
@@ -68,8 +71,13 @@ class Hub:
         for stream in self._all():
             stream.offer_news(news)
 
+    def shut(self, ending: Ending) -> None:
+        """End all streams, and every one that comes later: this node serves nobody any more."""
+        self._shut = ending
+        self.close_all(ending)
+
     def close_all(self, ending: Ending) -> None:
-        """End all streams."""
+        """End the streams there are; their devices may come back."""
         for stream in list(self._all()):
             stream.close(ending)
 

@@ -49,9 +49,17 @@ class ReadQueue:
         self.forwarded: dict[bytes, None] = {}
 
     def has_room(self) -> bool:
-        """Whether another read may be taken in."""
-        capacity = self._capacity
-        return len(self.rounds) < capacity and len(self.postponed) < capacity and len(self.forwarded) < capacity
+        """Whether this leader may take in another read."""
+        return len(self.rounds) < self._capacity and len(self.postponed) < self._capacity
+
+    def forget_oldest_forwarded(self) -> list[bytes]:
+        """Make room for one more forwarded read; returns what had to go."""
+        forgotten = []
+        while len(self.forwarded) >= self._capacity:
+            oldest = next(iter(self.forwarded))
+            del self.forwarded[oldest]
+            forgotten.append(oldest)
+        return forgotten
 
     def begin(self, request: ReadRequest, term: Term, index: Index) -> tuple[bytes, ReadRound]:
         """Start a round for `request` at `index`; returns its token."""

@@ -17,11 +17,14 @@ from server.raft.update import ReadReady
 
 def request_read(core: Core, context: bytes) -> None:
     """A client of this server wants to read."""
-    if not core.reads.has_room():
-        core.outbox.dropped_reads.append(context)
-    elif core.role is Role.LEADER:
-        _lead_read(core, ReadRequest(core.id, context))
+    if core.role is Role.LEADER:
+        if core.reads.has_room():
+            _lead_read(core, ReadRequest(core.id, context))
+        else:
+            core.outbox.dropped_reads.append(context)
     elif core.leader != NO_NODE:
+        # The oldest makes room: its request or its answer was lost, and nothing else would ever take it out.
+        core.outbox.dropped_reads.extend(core.reads.forget_oldest_forwarded())
         core.reads.forwarded[context] = None
         core.send(MessageType.READ_INDEX, core.leader, context=context)
     else:

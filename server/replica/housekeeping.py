@@ -35,6 +35,7 @@ from server.storage.snapshots import SnapshotFile, SnapshotReceiver, install, re
 from server.transport.codec import decode_membership, encode_message
 
 MAX_SNAPSHOT_BYTES = 1 << 40
+MAX_RECEIVED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,8 @@ class Housekeeping:
         """
         if len(header.sha256) != hashlib.sha256().digest_size or header.total_bytes > MAX_SNAPSHOT_BYTES:
             raise PeerProtocolError("the snapshot header makes no sense")
+        if len(self._received) >= MAX_RECEIVED:
+            raise PeerProtocolError(f"{MAX_RECEIVED} snapshots already wait to be installed")
         loop = asyncio.get_running_loop()
         try:
             receiver = await loop.run_in_executor(
@@ -166,14 +169,15 @@ class Housekeeping:
                 raise
         except SnapshotTransferError as error:
             raise PeerProtocolError(str(error)) from error
-        self.forget_received()
+        replaced = self._received.pop((meta.index, meta.term), None)
+        if replaced is not None:
+            replaced.unlink(missing_ok=True)
         self._received[(meta.index, meta.term)] = path
 
-    def forget_received(self) -> None:
-        """Remove snapshots that were received and not wanted by the core after all."""
-        for path in self._received.values():
-            path.unlink(missing_ok=True)
-        self._received.clear()
+    def discard_received(self, applied_index: Index) -> None:
+        """Remove snapshots that the state has reached without them, or with a newer one."""
+        for index, term in [key for key in self._received if key[0] <= applied_index]:
+            self._received.pop((index, term)).unlink(missing_ok=True)
 
     def install_received(self, meta: SnapshotMeta) -> StateMachine:
         """Put the received snapshot in the place of the state and open it; the old one must be closed. Any thread."""
@@ -181,8 +185,9 @@ class Housekeeping:
         install(path, self._data.state_db)
         return StateMachine.open(self._data.state_db)
 
-    def installed(self) -> None:
-        """The log was replaced with the state: nothing of it is kept any more."""
+    def installed(self, index: Index) -> None:
+        """State and log begin at `index` now: nothing older is kept any more."""
+        self.discard_received(index)
         self._kept.clear()
         self._kept_bytes = 0
 

@@ -59,6 +59,7 @@ class PeerHandler:
                 await self._replica.wait_applied(message.snapshot.index)
         except TimeoutError:
             return False
+        self._housekeeping.discard_received(self._replica.raft.applied_index)
         return True
 
     async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:

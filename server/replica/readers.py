@@ -45,7 +45,14 @@ class StateReaders:
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
         """No reader is open inside: the file may be replaced. Queries queue up meanwhile."""
-        taken = [await self._free.get() for _ in range(self._count)]
+        taken: list[StateReader] = []
+        try:
+            while len(taken) < self._count:
+                taken.append(await self._free.get())
+        except BaseException:
+            for reader in taken:
+                self._free.put_nowait(reader)
+            raise
         for reader in taken:
             reader.close()
         try:

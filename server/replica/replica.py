@@ -60,6 +60,7 @@ from server.storage.raft_log import RaftLog
 T = TypeVar("T")
 
 MAX_CATCH_UP_TICKS = 3
+FENCE_AGAIN_S = 0.01
 
 
 class Outbound(Protocol):
@@ -101,6 +102,7 @@ class Replica:
         limits: Limits,
         on_effects: Callable[[Sequence[Effect]], None],
         on_members: Callable[[ClusterMembers], None],
+        on_replaced: Callable[[], None],
     ) -> None:
         self._driver = Driver(raft, self)
         self._log = log
@@ -112,6 +114,7 @@ class Replica:
         self._limits = limits
         self._on_effects = on_effects
         self._on_members = on_members
+        self._on_replaced = on_replaced
         self._members = ClusterMembers.of(machine.members())
         self._retired = False
         self._proposals = ProposalTable(limits.max_entry_bytes)
@@ -129,6 +132,8 @@ class Replica:
         self._fence_number = 0
         self._write_started_at: float | None = None
         self._maintenance = asyncio.Lock()
+        self._installing: asyncio.Future[None] | None = None
+        self._gave_up_write_of: float | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._logger = structlog.get_logger("replica")
 
@@ -277,6 +282,8 @@ class Replica:
                     return await fence
             if self._role.leader == NO_NODE:
                 await self.role_change()
+            else:
+                await asyncio.sleep(FENCE_AGAIN_S)  # refused for want of room: asking at once would only spin
 
     async def wait_applied(self, index: int) -> None:
         """Wait until this node has applied `index`: bound it with a timeout."""
@@ -284,7 +291,11 @@ class Replica:
             return
         applied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._applied_waiters.append((Index(index), applied))
-        await applied
+        try:
+            await applied
+        finally:
+            if not applied.done() or applied.cancelled():
+                self._applied_waiters = [waiter for waiter in self._applied_waiters if waiter[1] is not applied]
 
     async def transfer_leadership(self, target: NodeId | None = None) -> bool:
         """Hand leadership to `target`, or to the follower that is furthest; False if nobody took over in time."""
@@ -322,6 +333,8 @@ class Replica:
     async def close(self) -> None:
         """After `run`: finish what the threads have begun and close log and state."""
         loop = asyncio.get_running_loop()
+        if self._installing is not None:
+            await asyncio.wait([self._installing])
         await self.readers.close()
         await loop.run_in_executor(self._apply_thread, self._machine.close)
         await loop.run_in_executor(self._log_thread, self._log.close)
@@ -377,7 +390,8 @@ class Replica:
     def _give_up_office(self) -> None:
         """A leader whose disk hangs keeps everyone waiting: let a follower with a working disk take over."""
         target = self._best_follower()
-        if target is not None:
+        if target is not None and self._gave_up_write_of != self._write_started_at:
+            self._gave_up_write_of = self._write_started_at
             self._logger.warning("disk stalled, handing leadership over", target=target)
             self.post(TransferLeader(target))
 
@@ -447,12 +461,17 @@ class Replica:
         self._housekeeping.applied(entries)
         self._on_effects(outcome.effects)
         self._wake_applied_waiters()
-        if self._housekeeping.log_is_long:
+        if self._housekeeping.log_is_long and not self._maintenance.locked():
             self._start_task(self._cut_log())
 
     def start_install(self, snapshot: SnapshotMeta, write: Persist) -> None:
         """Replace state and log by a received snapshot."""
-        self._start_task(self._install(snapshot, write))
+        self._installing = asyncio.ensure_future(self._install(snapshot, write))
+        self._start_task(self._installed_or_failed(self._installing))
+
+    async def _installed_or_failed(self, installing: asyncio.Future[None]) -> None:
+        """Its failure ends the node; a stop lets it finish, since its files are half-way between two states."""
+        await asyncio.shield(installing)
 
     async def _install(self, snapshot: SnapshotMeta, write: Persist) -> None:
         loop = asyncio.get_running_loop()
@@ -470,8 +489,9 @@ class Replica:
     def _installed(self, snapshot: SnapshotMeta, members: Members) -> None:
         self._members_are(members)
         self._proposals.skipped_to(snapshot.index)
-        self._housekeeping.installed()
+        self._housekeeping.installed(snapshot.index)
         self._driver.installed()
+        self._on_replaced()
         self._wake_applied_waiters()
 
     def role_changed(self, change: RoleChange) -> None:

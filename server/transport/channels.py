@@ -27,6 +27,8 @@ CHANNEL_OPTIONS: Options = [
     ("grpc.max_send_message_length", MAX_PEER_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 1_000),
     ("grpc.keepalive_timeout_ms", 1_000),
+    # Current gRPC goes by this one, which is a minute unless it is set.
+    ("grpc.http2.ping_timeout_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # Channels with equal options share a connection and its backoff unless told otherwise (grpc issue 20985).

@@ -27,6 +27,7 @@ from proto.parley.v1 import state_pb2
 from proto.parley.v1.peer_pb2_grpc import PeerStub
 from server.raft.messages import Message, MessageType
 from server.raft.types import NodeId
+from server.storage.errors import StorageError
 from server.transport.codec import encode_message
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ class PeerLink:
             ok = False
             try:
                 ok = await self._send_snapshot(stub, message)
-            except (grpc.aio.AioRpcError, OSError) as error:
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError, StorageError) as error:
                 self._logger.warning("snapshot transfer failed; it is tried again", error=_one_line(error))
             finally:
                 self._events.snapshot_sent(self.node, ok=ok)

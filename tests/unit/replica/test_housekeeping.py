@@ -1,0 +1,88 @@
+"""Snapshots that were received stay until they are installed or not needed, and no longer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proto.parley.v1 import peer_pb2 as pb
+from server.machine.machine import StateMachine
+from server.raft.invariant import PeerProtocolError
+from server.raft.types import ConfState, Index, NodeId, SnapshotMeta, Term
+from server.replica import housekeeping
+from server.replica.housekeeping import Housekeeping, LogBounds
+from server.storage.data_directory import DataDirectory
+from server.transport.codec import encode_membership
+
+VOTERS = ConfState(voters=(NodeId(1),))
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDirectory:
+    monkeypatch.setattr(housekeeping, "_check_received", lambda path, meta: None)
+    return DataDirectory.open(tmp_path / "data")
+
+
+def content(tmp_path: Path) -> bytes:
+    path = tmp_path / "source.sqlite"
+    if not path.exists():
+        StateMachine.create(path, [], encode_membership(VOTERS)).close()
+    return path.read_bytes()
+
+
+async def chunks(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def receive(keeper: Housekeeping, tmp_path: Path, index: int) -> SnapshotMeta:
+    data = content(tmp_path)
+    meta = SnapshotMeta(Index(index), Term(1), VOTERS)
+    header = pb.SnapshotHeader(total_bytes=len(data), sha256=hashlib.sha256(data).digest())
+    await keeper.receive(header, meta, chunks(data))
+    return meta
+
+
+def received_files(data: DataDirectory) -> int:
+    return len(list(data.snapshots.glob("incoming-*")))
+
+
+async def test_a_snapshot_that_comes_while_another_waits_to_be_installed_does_not_replace_it(
+    data: DataDirectory, tmp_path: Path
+) -> None:
+    keeper = Housekeeping(data, LogBounds(10, 1 << 20, 1 << 16), [])
+    first = await receive(keeper, tmp_path, 100)
+    second = await receive(keeper, tmp_path, 200)
+    keeper.install_received(first).close()
+    keeper.installed(first.index)
+    assert received_files(data) == 1, "the second is still to be installed"
+    keeper.install_received(second).close()
+    keeper.installed(second.index)
+    assert received_files(data) == 0
+    keeper.close()
+    data.close()
+
+
+async def test_snapshots_that_are_not_needed_any_more_are_removed(data: DataDirectory, tmp_path: Path) -> None:
+    keeper = Housekeeping(data, LogBounds(10, 1 << 20, 1 << 16), [])
+    await receive(keeper, tmp_path, 100)
+    await receive(keeper, tmp_path, 200)
+    keeper.discard_received(Index(150))
+    assert received_files(data) == 1
+    keeper.discard_received(Index(200))
+    assert received_files(data) == 0
+    keeper.close()
+    data.close()
+
+
+async def test_more_snapshots_than_may_wait_are_refused(data: DataDirectory, tmp_path: Path) -> None:
+    keeper = Housekeeping(data, LogBounds(10, 1 << 20, 1 << 16), [])
+    for index in range(1, housekeeping.MAX_RECEIVED + 1):
+        await receive(keeper, tmp_path, index)
+    with pytest.raises(PeerProtocolError, match="wait to be installed"):
+        await receive(keeper, tmp_path, 99)
+    assert received_files(data) == housekeeping.MAX_RECEIVED
+    keeper.close()
+    data.close()
