@@ -34,6 +34,14 @@ def test_a_read_waits_for_a_majority_to_confirm_the_leader() -> None:
     assert contexts(lab, 1) == [b"r"]
 
 
+def test_a_forwarded_read_whose_answer_was_lost_makes_room_for_later_ones() -> None:
+    lab = led(1, 2, 3, max_pending_reads=2)
+    lab.cut(2)
+    for name in (b"a", b"b", b"c"):
+        lab.step(2, ReadIndex(name))
+    assert lab.servers[2].dropped_reads == [b"a"], "the oldest is to be asked again, the newest is taken"
+
+
 def test_a_deposed_leader_answers_no_read() -> None:
     lab = led(1, 2, 3)
     lab.cut(1)
