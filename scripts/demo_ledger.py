@@ -88,7 +88,7 @@ def longest_pauses_ms(kills: Sequence[float], acknowledged_at_s: Sequence[float]
             for earlier, later in gaps
             if later > kill and earlier < next_kill and (earlier <= kill or later <= next_kill)
         ]
-        pauses.append(round(1000 * max(mine, default=end_s - kill), 1))
+        pauses.append(round(1000 * max(mine, default=max(0.0, end_s - kill)), 1))
     return pauses
 
 
@@ -114,7 +114,10 @@ def results(ledger: Ledger, sending_ended_s: float, *, planned_kills: int) -> di
     )
     received = len(set(ledger.shown))
     complete = (
-        ledger.sent == len(acknowledged) == received > 0 and len(stored) > 0 and len(ledger.kills) == planned_kills
+        ledger.sent == len(acknowledged) == received > 0
+        and len(stored) > 0
+        and len(ledger.kills) == planned_kills
+        and all(kill.at_s < sending_ended_s for kill in ledger.kills)  # a later one measures nothing
     )
     return {
         "sent": ledger.sent,
