@@ -76,6 +76,10 @@ simulate: $(READY) ## Run the consensus core under random faults: make simulate 
 mutants: $(READY) ## Plant every known Raft bug in a copy: a test must notice each (build/mutants.json)
 	@python -m tests.simulation.mutants $(ARGS)
 
+.PHONY: exhaust
+exhaust: $(READY) ## Try every order of events in small worlds of three servers (build/exhaust.json)
+	@python -m tests.simulation.exhaustion $(ARGS)
+
 .PHONY: setup
 setup: $(READY) ## Make the virtual environment with all pinned packages
 
