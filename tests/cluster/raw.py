@@ -43,12 +43,13 @@ class Person:
 
 
 class Raw:
-    """Stubs on one node."""
+    """Stubs on one node; like any client it remembers how new the answers were that it has seen."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
         self.accounts = accounts_pb2_grpc.AccountsStub(channel)
         self.messaging = messaging_pb2_grpc.MessagingStub(channel)
+        self.seen_index = 0
 
     async def register(self, name: str, password: str = PASSWORD, request_id: bytes = b"") -> int:
         """Register, repeating the same request while the cluster cannot take it; returns the applied index."""
@@ -70,7 +71,7 @@ class Raw:
         messages: list[messaging_pb2.Message] = []
         while True:
             request = messaging_pb2.GetHistoryRequest(
-                peer=peer, before_id=messages[0].id if messages else 0, limit=1000
+                peer=peer, before_id=messages[0].id if messages else 0, limit=1000, seen_index=self.seen_index
             )
             page = await eventually(
                 lambda: self.messaging.GetHistory(request, metadata=person.metadata, timeout=ANSWER_S)  # noqa: B023
@@ -93,7 +94,7 @@ class Raw:
         """A Session stream on which nothing has been said yet."""
         call = self.messaging.Session(metadata=metadata)
         try:
-            yield Stream(call)
+            yield Stream(call, self)
         finally:
             call.cancel()
 
@@ -103,8 +104,11 @@ class Stream:
 
     welcome: messaging_pb2.Welcome
 
-    def __init__(self, call: grpc.aio.StreamStreamCall[messaging_pb2.ClientFrame, messaging_pb2.ServerFrame]) -> None:
+    def __init__(
+        self, call: grpc.aio.StreamStreamCall[messaging_pb2.ClientFrame, messaging_pb2.ServerFrame], raw: Raw
+    ) -> None:
         self._call = call
+        self._raw = raw
 
     async def write(self, frame: messaging_pb2.ClientFrame) -> None:
         """Say one frame."""
@@ -123,7 +127,11 @@ class Stream:
         """The next frame, or None at the stream's end."""
         async with asyncio.timeout(ANSWER_S):
             frame = await self._call.read()
-        return frame if isinstance(frame, messaging_pb2.ServerFrame) else None  # else EOF
+        if not isinstance(frame, messaging_pb2.ServerFrame):
+            return None  # EOF
+        for result in frame.results.results:
+            self._raw.seen_index = max(self._raw.seen_index, result.applied_index)
+        return frame
 
     async def next(self, kind: str) -> messaging_pb2.ServerFrame:
         """The next frame of one kind; others are passed over."""
