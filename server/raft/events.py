@@ -53,13 +53,9 @@ class Persisted:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The state machine has applied committed entries up to `index`.
-
-    `size_bytes` is for whoever logs or measures events; the core counts the bytes of its own entries.
-    """
+    """The state machine has applied committed entries up to `index`."""
 
     index: Index
-    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

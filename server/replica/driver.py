@@ -108,7 +108,7 @@ class Driver:
     def applied(self) -> None:
         """The entries under way are applied."""
         done, self._applying = self._applying, ()
-        self.step(Applied(done[-1].index, sum(len(entry.data) for entry in done)))
+        self.step(Applied(done[-1].index))
 
     def installed(self) -> None:
         """The snapshot under way has replaced state and log."""
