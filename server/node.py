@@ -49,11 +49,12 @@ from server.replica.changes import MembershipChanges
 from server.replica.desk import ClusterDesk
 from server.replica.errors import OverloadedError, UnavailableError
 from server.replica.gateway import Gateway
-from server.replica.housekeeping import Housekeeping, LogBounds
+from server.replica.housekeeping import Housekeeping
 from server.replica.members import ClusterMembers
 from server.replica.peer_handler import PeerHandler
 from server.replica.readers import StateReaders
 from server.replica.replica import Limits, Replica, ReplicaTiming
+from server.replica.retention import LogBounds, RetainedLog
 from server.security.passwords import PasswordHasher
 from server.security.tls import (
     client_server_credentials,
@@ -200,11 +201,9 @@ class Node:
         machine = StateMachine.open(self._data.state_db)
         recovered = self._recover(log, machine)
         readers = StateReaders(self._data.state_db)
-        bounds = LogBounds(
-            self._settings.log_retain_entries, self._settings.log_retain_bytes, self._settings.snapshot_chunk_bytes
-        )
+        bounds = LogBounds(self._settings.log_retain_entries, self._settings.log_retain_bytes)
         kept = [entry for entry in recovered.entries if entry.index <= recovered.applied_index]
-        housekeeping = Housekeeping(self._data, bounds, kept)
+        housekeeping = Housekeeping(self._data, self._settings.snapshot_chunk_bytes)
         hub = Hub()
         links = PeerLinks()
         replica = Replica(
@@ -214,6 +213,7 @@ class Node:
             readers=readers,
             outbound=links,
             housekeeping=housekeeping,
+            retained=RetainedLog(bounds, kept),
             timing=ReplicaTiming(self._settings.tick_ms, self._settings.election_timeout_max_ms),
             limits=Limits(self._settings.max_entry_bytes, self._settings.max_queued_commands),
             on_effects=hub.publish,

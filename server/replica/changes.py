@@ -2,8 +2,8 @@
 
 A fresh node is a learner first: it receives everything and counts for nothing, so a node that is not there raises no
 quorum. It becomes a voter when it has received, within one election timeout, all that the log held when the round
-began (thesis §4.2.1). Whether a change is in order is decided in the same step that proposes it, and the core takes
-only one at a time, so nothing can change in between.
+began (thesis §4.2.1). Whether a change is in order (rules.py) is decided in the same step that proposes it, and the
+core takes only one at a time, so nothing can change in between.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from functools import partial
 
 from proto.parley.v1 import peer_pb2 as pb
 from server.machine.records import MemberRow
-from server.raft.membership import ConfChange, ConfChangeType, SingleChange
+from server.raft.membership import ConfChange
 from server.raft.types import NO_NODE, NodeId
+from server.replica import rules
 from server.replica.errors import ChangePendingError, LostError, NotLeaderError, OutcomeUnknownError, OverloadedError
-from server.replica.members import addition, to_row
+from server.replica.members import to_row
 from server.replica.replica import Replica
+from server.replica.rules import ChangeRefusedError, NoSuchMemberError
 
-MAX_VOTERS = 7
-MAX_MEMBERS = 9
 CHANGE_TIMEOUT_S = 5.0
 LOOK_AGAIN_S = 0.01
 
@@ -30,14 +30,6 @@ UNKNOWN_TEXT = (
     "the change was proposed, but the leader could not see it done; it may still happen. Look at parley cluster "
     "status and repeat the command: what is done already is not done twice"
 )
-
-
-class ChangeRefusedError(Exception):
-    """The change is not in order; nothing was changed, the text says what to do."""
-
-
-class NoSuchMemberError(Exception):
-    """No member has that name; nothing was changed."""
 
 
 class MembershipChanges:
@@ -90,68 +82,17 @@ class MembershipChanges:
     # ---- what is in order; each looks and decides in one step
 
     def _add(self, row: MemberRow) -> ConfChange | None:
-        members = self._replica.members
-        if row.node_id in members.rows:
-            return None
-        if row.node_id in members.removed:
-            raise ChangeRefusedError(
-                f"this data directory was a member and was removed, for good; {row.name} was not added. Move the "
-                "directory away and start the node with --join and an empty one"
-            )
-        if not row.node_id or not row.name or not row.peer_address or not row.client_address:
-            raise ChangeRefusedError("a member needs an id, a name and two addresses; nothing was added")
-        known = members.named(row.name)
-        if known is not None:
-            raise ChangeRefusedError(
-                f"{row.name} is a member already, with another data directory than this new one. If that one is lost, "
-                f"remove the old member first: parley cluster remove {row.name}; then start the node again with --join"
-            )
-        if len(members.rows) >= MAX_MEMBERS:
-            raise ChangeRefusedError(
-                f"the cluster has {len(members.rows)} members, which is the most; remove one before {row.name} is added"
-            )
-        return addition(row)
+        return rules.add(self._replica.members, row)
 
     def _promote(self, name: str) -> ConfChange | None:
-        node = NodeId(self._known(name).node_id)
-        conf_state = self._replica.raft.conf_state
-        if node in conf_state.voters:
-            return None
-        if len(conf_state.voters) >= MAX_VOTERS:
-            raise ChangeRefusedError(
-                f"the cluster has {len(conf_state.voters)} voters, which is the most; {name} stays a learner. Remove "
-                "a voter first"
-            )
-        return ConfChange((SingleChange(ConfChangeType.ADD_VOTER, node),))
+        return rules.promote(self._replica.members, self._replica.raft.status().conf_state, name)
 
     def _remove(self, name: str, answering: frozenset[NodeId], *, force: bool) -> ConfChange | None:
-        members = self._replica.members
-        if members.named(name) is None and members.was_named(name):
-            return None
-        node = NodeId(self._known(name).node_id)
-        status = self._replica.raft.status()
-        left = [voter for voter in status.conf_state.voters if voter != node]
-        if not left:
-            raise ChangeRefusedError(
-                f"{name} is the only voter; without it there is no cluster. Nothing was changed. Add another node "
-                "and let it become a voter first"
-            )
-        silent = [voter for voter in left if voter not in answering]
-        if node in status.conf_state.voters and 2 * len(silent) >= len(left) and not force:
-            names = sorted(members.rows[voter].name for voter in silent)
-            raise ChangeRefusedError(
-                f"without {name} the cluster would have {len(left)} voters, of which {len(silent)} did not answer just "
-                f"now ({', '.join(names)}): it would stand still. Nothing was changed. Start them first, or remove "
-                "them instead; --force removes it all the same"
-            )
-        return ConfChange((SingleChange(ConfChangeType.REMOVE_NODE, node),))
+        conf_state = self._replica.raft.status().conf_state
+        return rules.remove(self._replica.members, conf_state, name, answering, force=force)
 
     def _known(self, name: str) -> MemberRow:
-        row = self._replica.members.named(name)
-        if row is None:
-            names = ", ".join(sorted(row.name for row in self._replica.members.rows.values()))
-            raise NoSuchMemberError(f"there is no member {name}; nothing was changed. The members are {names}")
-        return row
+        return rules.known(self._replica.members, name)
 
     # ---- what takes a while
 

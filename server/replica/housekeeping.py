@@ -1,8 +1,6 @@
-"""Keeps the log short and snapshots at hand.
+"""Makes snapshots for those who need one, and keeps those received until they are installed.
 
-The log is cut by count and by bytes: when it holds more than what is to be retained for lagging nodes, everything
-older is dropped, but never beyond what a checkpoint has made durable in the state machine's own file, because the log
-is what replays the rest. A follower that needs older entries gets a snapshot, made only then: the state file is itself
+A follower that needs older entries than the log still has gets a snapshot, made only then: the state file is itself
 the latest snapshot, so none has to be kept ready. The last one made stays on disk until the next replaces it.
 """
 
@@ -10,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,11 +20,11 @@ from proto.parley.v1 import peer_pb2 as pb
 from server.machine.errors import MachineDamagedError
 from server.machine.machine import StateMachine
 from server.machine.queries import position, verify_state_file
-from server.raft.events import Compact, SnapshotAvailable
+from server.raft.events import SnapshotAvailable
 from server.raft.invariant import PeerProtocolError
 from server.raft.membership import members_of
 from server.raft.messages import Message
-from server.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
+from server.raft.types import Index, NodeId, SnapshotMeta, Term
 from server.storage.data_directory import DataDirectory
 from server.storage.errors import SnapshotTransferError
 from server.storage.snapshots import SnapshotFile, SnapshotReceiver, install, read_chunks, write_snapshot
@@ -38,73 +34,17 @@ MAX_SNAPSHOT_BYTES = 1 << 40
 MAX_RECEIVED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class LogBounds:
-    """How much of the applied log is kept for nodes that lag."""
-
-    retain_entries: int
-    retain_bytes: int
-    snapshot_chunk_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    index: Index
-    term: Term
-    size_bytes: int
-
-
 class Housekeeping:
-    """What one node keeps of its log and of snapshots. Methods that touch files say on which thread."""
+    """The snapshots of one node. Methods that touch files say on which thread."""
 
-    def __init__(self, data: DataDirectory, bounds: LogBounds, kept: Sequence[Entry]) -> None:
-        """`kept`: the entries already applied and still in the log at the start."""
+    def __init__(self, data: DataDirectory, snapshot_chunk_bytes: int) -> None:
         self._data = data
-        self._bounds = bounds
-        self._kept: deque[_Kept] = deque()
-        self._kept_bytes = 0
+        self._chunk_bytes = snapshot_chunk_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._making = asyncio.Lock()
         self._made: SnapshotFile | None = None
         self._received: dict[tuple[Index, Term], Path] = {}
         self._logger = structlog.get_logger("housekeeping")
-        self.applied(kept)
-
-    # ---- the log
-
-    @property
-    def log_is_long(self) -> bool:
-        """More is kept than needed, by enough that cutting is worth a checkpoint."""
-        return (
-            len(self._kept) > self._bounds.retain_entries * 3 // 2
-            or self._kept_bytes > self._bounds.retain_bytes * 3 // 2
-        )
-
-    def applied(self, entries: Sequence[Entry]) -> None:
-        """Count entries that are now applied and still in the log."""
-        for entry in entries:
-            self._kept.append(_Kept(entry.index, entry.term, len(entry.data)))
-            self._kept_bytes += len(entry.data)
-
-    def plan_cut(self, durable_index: int) -> tuple[Index, Term] | None:
-        """The last entry that may go: older than what is retained, and durable in the state; None to cut nothing."""
-        count, size = len(self._kept), self._kept_bytes
-        cut: _Kept | None = None
-        for kept in self._kept:
-            if count <= self._bounds.retain_entries and size <= self._bounds.retain_bytes:
-                break
-            if kept.index > durable_index:
-                break
-            cut = kept
-            count -= 1
-            size -= kept.size_bytes
-        return None if cut is None else (cut.index, cut.term)
-
-    def cut(self, index: Index) -> Compact:
-        """Entries up to `index` are gone from disk; returns what the core must be told."""
-        while self._kept and self._kept[0].index <= index:
-            self._kept_bytes -= self._kept.popleft().size_bytes
-        return Compact(index)
 
     # ---- snapshots to send
 
@@ -138,7 +78,7 @@ class Housekeeping:
         yield pb.SnapshotChunk(
             header=pb.SnapshotHeader(message=encode_message(message), total_bytes=made.total_bytes, sha256=made.sha256)
         )
-        chunks = read_chunks(made.path, self._bounds.snapshot_chunk_bytes)
+        chunks = read_chunks(made.path, self._chunk_bytes)
         loop = asyncio.get_running_loop()
         while (chunk := await loop.run_in_executor(self._thread, partial(next, chunks, b""))) != b"":
             yield pb.SnapshotChunk(data=chunk)
@@ -184,12 +124,6 @@ class Housekeeping:
         path = self._received.pop((meta.index, meta.term))
         install(path, self._data.state_db)
         return StateMachine.open(self._data.state_db)
-
-    def installed(self, index: Index) -> None:
-        """State and log begin at `index` now: nothing older is kept any more."""
-        self.discard_received(index)
-        self._kept.clear()
-        self._kept_bytes = 0
 
     def close(self) -> None:
         """Wait for file work under way."""

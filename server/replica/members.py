@@ -6,16 +6,16 @@ the member's row in one transaction, and everything else in the node follows tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from google.protobuf.message import DecodeError
 
 from proto.parley.v1 import peer_pb2 as pb
-from server.machine.records import MemberRow, Members, MembershipChange
+from server.machine.records import CommittedEntry, MemberRow, Members, MembershipChange
 from server.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, members_of
-from server.raft.types import ConfState, NodeId
+from server.raft.types import ConfState, Entry, NodeId
 from server.transport.codec import encode_membership
 
 
@@ -64,6 +64,14 @@ def addition(row: MemberRow) -> ConfChange:
 def describe_change(data: bytes, conf_state: ConfState) -> MembershipChange:
     """What the state machine is told of the membership entry `data`, after which `conf_state` is in force."""
     return MembershipChange(encode_membership(conf_state), members_of(conf_state), _newcomers(data))
+
+
+def to_committed(entries: Sequence[Entry], conf_state: ConfState | None) -> list[CommittedEntry]:
+    """What the state machine is given; `conf_state`: the membership that starts with the only entry."""
+    if conf_state is None:
+        return [CommittedEntry(entry.index, entry.term, entry.data) for entry in entries]
+    [entry] = entries
+    return [CommittedEntry(entry.index, entry.term, b"", describe_change(entry.data, conf_state))]
 
 
 def _newcomers(data: bytes) -> tuple[MemberRow, ...]:

@@ -24,9 +24,10 @@ import structlog
 
 from proto.parley.v1 import state_pb2
 from server.machine.machine import ApplyOutcome, StateMachine
-from server.machine.records import CommittedEntry, Effect, Members, MembersChanged
+from server.machine.records import Effect, Members, MembersChanged
 from server.raft.events import (
     Campaign,
+    Compact,
     Event,
     ForgetLeader,
     ReadIndex,
@@ -51,9 +52,10 @@ from server.replica.errors import (
     UnavailableError,
 )
 from server.replica.housekeeping import Housekeeping
-from server.replica.members import ClusterMembers, describe_change
+from server.replica.members import ClusterMembers, to_committed
 from server.replica.proposals import AppliedCommands, Proposal, ProposalTable
 from server.replica.readers import StateReaders
+from server.replica.retention import RetainedLog
 from server.replica.succession import campaign_delay_ms
 from server.storage.raft_log import RaftLog
 
@@ -98,6 +100,7 @@ class Replica:
         readers: StateReaders,
         outbound: Outbound,
         housekeeping: Housekeeping,
+        retained: RetainedLog,
         timing: ReplicaTiming,
         limits: Limits,
         on_effects: Callable[[Sequence[Effect]], None],
@@ -110,6 +113,7 @@ class Replica:
         self.readers = readers
         self._outbound = outbound
         self._housekeeping = housekeeping
+        self._retained = retained
         self._timing = timing
         self._limits = limits
         self._on_effects = on_effects
@@ -437,11 +441,7 @@ class Replica:
 
     def start_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> None:
         """Apply on the apply thread."""
-        if conf_state is None:
-            committed = [CommittedEntry(entry.index, entry.term, entry.data) for entry in entries]
-        else:
-            [entry] = entries
-            committed = [CommittedEntry(entry.index, entry.term, b"", describe_change(entry.data, conf_state))]
+        committed = to_committed(entries, conf_state)
         self._on_thread(self._apply_thread, lambda: self._machine.apply(committed), partial(self._apply_done, entries))
 
     def _apply_done(self, entries: Sequence[Entry], outcome: ApplyOutcome) -> None:
@@ -458,10 +458,10 @@ class Replica:
         for entry, results in zip(entries, outcome.results, strict=True):
             self._proposals.applied(entry.index, entry.term, results)
         self._driver.applied()
-        self._housekeeping.applied(entries)
+        self._retained.applied(entries)
         self._on_effects(outcome.effects)
         self._wake_applied_waiters()
-        if self._housekeeping.log_is_long and not self._maintenance.locked():
+        if self._retained.is_long and not self._maintenance.locked():
             self._start_task(self._cut_log())
 
     def start_install(self, snapshot: SnapshotMeta, write: Persist) -> None:
@@ -489,7 +489,8 @@ class Replica:
     def _installed(self, snapshot: SnapshotMeta, members: Members) -> None:
         self._members_are(members)
         self._proposals.skipped_to(snapshot.index)
-        self._housekeeping.installed(snapshot.index)
+        self._retained.start_over()
+        self._housekeeping.discard_received(snapshot.index)
         self._driver.installed()
         self._on_replaced()
         self._wake_applied_waiters()
@@ -523,16 +524,17 @@ class Replica:
     async def _cut_log(self) -> None:
         loop = asyncio.get_running_loop()
         async with self._maintenance:
-            if not self._housekeeping.log_is_long:
+            if not self._retained.is_long:
                 return
             durable = await loop.run_in_executor(self._apply_thread, self._machine.checkpoint)
-            cut = self._housekeeping.plan_cut(durable)
+            cut = self._retained.plan_cut(durable)
             if cut is None:
                 return
             # The membership kept with the log is only for a reader of the file; a start takes the state machine's.
             meta = SnapshotMeta(*cut, self.raft.conf_state)
             await loop.run_in_executor(self._log_thread, self._log.compact, meta)
-            self.post(self._housekeeping.cut(meta.index))
+            self._retained.cut(meta.index)
+            self.post(Compact(meta.index))
 
     # ---- threads, tasks, failure
 

@@ -13,7 +13,7 @@ from server.machine.machine import StateMachine
 from server.raft.invariant import PeerProtocolError
 from server.raft.types import ConfState, Index, NodeId, SnapshotMeta, Term
 from server.replica import housekeeping
-from server.replica.housekeeping import Housekeeping, LogBounds
+from server.replica.housekeeping import Housekeeping
 from server.storage.data_directory import DataDirectory
 from server.transport.codec import encode_membership
 
@@ -52,21 +52,21 @@ def received_files(data: DataDirectory) -> int:
 async def test_a_snapshot_that_comes_while_another_waits_to_be_installed_does_not_replace_it(
     data: DataDirectory, tmp_path: Path
 ) -> None:
-    keeper = Housekeeping(data, LogBounds(10, 1 << 20, 1 << 16), [])
+    keeper = Housekeeping(data, snapshot_chunk_bytes=1 << 16)
     first = await receive(keeper, tmp_path, 100)
     second = await receive(keeper, tmp_path, 200)
     keeper.install_received(first).close()
-    keeper.installed(first.index)
+    keeper.discard_received(first.index)
     assert received_files(data) == 1, "the second is still to be installed"
     keeper.install_received(second).close()
-    keeper.installed(second.index)
+    keeper.discard_received(second.index)
     assert received_files(data) == 0
     keeper.close()
     data.close()
 
 
 async def test_snapshots_that_are_not_needed_any_more_are_removed(data: DataDirectory, tmp_path: Path) -> None:
-    keeper = Housekeeping(data, LogBounds(10, 1 << 20, 1 << 16), [])
+    keeper = Housekeeping(data, snapshot_chunk_bytes=1 << 16)
     await receive(keeper, tmp_path, 100)
     await receive(keeper, tmp_path, 200)
     keeper.discard_received(Index(150))
@@ -78,7 +78,7 @@ async def test_snapshots_that_are_not_needed_any_more_are_removed(data: DataDire
 
 
 async def test_more_snapshots_than_may_wait_are_refused(data: DataDirectory, tmp_path: Path) -> None:
-    keeper = Housekeeping(data, LogBounds(10, 1 << 20, 1 << 16), [])
+    keeper = Housekeeping(data, snapshot_chunk_bytes=1 << 16)
     for index in range(1, housekeeping.MAX_RECEIVED + 1):
         await receive(keeper, tmp_path, index)
     with pytest.raises(PeerProtocolError, match="wait to be installed"):
