@@ -15,7 +15,7 @@ from server.raft.invariant import invariant
 from server.raft.membership import voters_of
 from server.raft.messages import Message, MessageType
 from server.raft.quorum import VoteResult
-from server.raft.types import NO_INDEX, NO_NODE, EntryType, Index, NodeId, Role, Term
+from server.raft.types import NO_INDEX, NO_NODE, NO_TERM, EntryType, Index, NodeId, Role, Term
 
 TRANSFER_CONTEXT = b"transfer"
 """Marks a vote request of a candidate its leader has chosen: it overrides leader stickiness (thesis §4.2.3)."""
@@ -158,13 +158,37 @@ def handle_vote_request(core: Core, message: Message) -> None:
         or (is_pre_vote and message.term > core.current_term)
     )
     if not (may_vote and core.log.is_up_to_date(message.index, message.log_term)):
-        core.send(response, message.sender, reject=True)
+        refuse_vote(core, message.sender, response)
         return
     # A pre-vote is answered in the term it asks about; this server's own may be lower.
     core.send(response, message.sender, term=message.term)
     if not is_pre_vote:
         core.election_elapsed = 0
         core.voted_for = message.sender
+
+
+def refuse_vote(core: Core, candidate: NodeId, response: MessageType) -> None:
+    """Say no. A server that is no voter any more adds how far it knows the log to be committed.
+
+    It stands for no election, yet its log may be longer than those of all who stay and do not know that its removal is
+    committed: told so, they go on without it. Without that nobody could be elected.
+    """
+    log = core.log
+    if core.id in voters_of(core.conf_state):
+        core.send(response, candidate, reject=True)
+    else:
+        commit = log.commit_index
+        core.send(response, candidate, reject=True, commit=commit, log_term=log.term(commit) or NO_TERM)
+
+
+def learn_commit(core: Core, message: Message) -> None:
+    """Take over the commit index of one who refuses a vote, where the logs agree so far (log matching, §5.3)."""
+    if core.role is Role.LEADER or not core.log.matches(message.commit, message.log_term):
+        return
+    core.log.commit_to(message.commit)
+    counts_wrong_majority = core.log.has_conf_change_between(core.log.applied_index, core.log.commit_index)
+    if counts_wrong_majority and core.role is not Role.FOLLOWER:
+        become_follower(core, core.current_term, NO_NODE)
 
 
 def handle_vote_response(core: Core, message: Message) -> None:

@@ -3,7 +3,7 @@
 | type                  | fields besides from, to, term                                                    |
 |-----------------------|----------------------------------------------------------------------------------|
 | VOTE, PRE_VOTE        | index, log_term: the candidate's last entry; context: b"transfer" for a transfer |
-| *_VOTE_RESPONSE       | reject                                                                           |
+| *_VOTE_RESPONSE       | reject; of one who is no voter any more: commit, log_term (of the entry there)   |
 | APPEND                | index, log_term: the entry before `entries`; commit                              |
 | APPEND_RESPONSE       | index: last appended, or the rejected one; reject, reject_hint, log_term (hint)  |
 | SNAPSHOT              | snapshot                                                                         |

@@ -24,6 +24,7 @@ _RESPONSES = frozenset(
         MessageType.READ_INDEX_RESPONSE,
     }
 )
+_VOTE_RESPONSES = frozenset({MessageType.VOTE_RESPONSE, MessageType.PRE_VOTE_RESPONSE})
 _FROM_LEADER = frozenset({MessageType.APPEND, MessageType.HEARTBEAT, MessageType.SNAPSHOT})
 _VOTE_REQUESTS = frozenset({MessageType.VOTE, MessageType.PRE_VOTE})
 _WITHOUT_TERM = frozenset({MessageType.PROPOSE, MessageType.READ_INDEX})
@@ -34,6 +35,8 @@ def receive(core: Core, message: Message) -> None:
     _check(message, core.id)
     if message.type in _RESPONSES and message.sender not in core.progress:
         return  # of a past membership
+    if message.type in _VOTE_RESPONSES and message.commit != NO_INDEX:
+        election.learn_commit(core, message)
     _handle(core, message)
 
 
@@ -92,7 +95,7 @@ def _answer_lower_term(core: Core, message: Message) -> None:
         core.send(MessageType.APPEND_RESPONSE, message.sender)
     elif kind is MessageType.PRE_VOTE:
         # Silence could leave a candidate with a long log and a low term asking forever.
-        core.send(MessageType.PRE_VOTE_RESPONSE, message.sender, reject=True)
+        election.refuse_vote(core, message.sender, MessageType.PRE_VOTE_RESPONSE)
 
 
 def _follow(core: Core, message: Message) -> None:

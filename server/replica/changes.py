@@ -77,6 +77,9 @@ class MembershipChanges:
 
     async def _propose(self, decide: partial[ConfChange | None]) -> pb.ClusterChangeReply:
         applied = await self._replica.change_membership(decide)
+        # A removed node may be destroyed as soon as this is answered, and its vote with it: before that, a majority of
+        # those who stay has to know, over a restart too, that the change is committed (docs/adr/0006).
+        await self._replica.propose(())
         return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, index=applied.index)
 
     # ---- what is in order; each looks and decides in one step

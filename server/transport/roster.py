@@ -69,7 +69,9 @@ class Roster:
                 self._relink()
 
     def _relink(self) -> None:
-        wanted = {node: peer for node, peer in {**self._guests, **self._members}.items() if self._is_wanted(node)}
+        # A node that was removed itself calls nobody, but answers who still takes it for a member (docs/adr/0006).
+        members = {} if self._own_id in self._removed else self._members
+        wanted = {node: peer for node, peer in {**self._guests, **members}.items() if self._is_wanted(node)}
         for node in [linked for linked in self._linked if linked not in wanted]:
             del self._linked[node]
             self._links.drop(node)
@@ -80,5 +82,4 @@ class Roster:
                 self._links.put(self._make_link(peer))
 
     def _is_wanted(self, node: NodeId) -> bool:
-        # A node that was removed itself has nobody to talk to any more.
-        return node != self._own_id and node not in self._removed and self._own_id not in self._removed
+        return node != self._own_id and node not in self._removed

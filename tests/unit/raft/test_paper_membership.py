@@ -20,7 +20,7 @@ from server.raft.membership import Transition, encode_conf_change
 from server.raft.messages import MessageType
 from server.raft.types import ConfState, Entry, EntryType, Index, NodeId, Role, Term
 from server.raft.update import Proposed
-from tests.unit.raft.lab import Lab, change, entries, receive, settle, solo, voters
+from tests.unit.raft.lab import Lab, change, entries, entry, receive, settle, solo, voters
 
 M = MessageType
 
@@ -219,6 +219,48 @@ def test_a_removed_server_does_not_disturb_those_that_stay() -> None:
     lab.tick(60)
     assert lab.leaders() == [1]
     assert lab[1].term == term
+
+
+def removal_in_the_log(candidate_log: int) -> tuple[Entry, ...]:
+    """Entry 2 removes server 2; ordinary entries around it."""
+    removal = Entry(Term(1), Index(2), EntryType.CONF_CHANGE_V2, encode_conf_change(change("r2")))
+    return (entry(1, 1), removal, *(entry(1, index) for index in range(3, candidate_log + 1)))
+
+
+def test_a_removed_server_that_refuses_a_vote_says_how_far_its_log_is_committed() -> None:
+    raft = solo(2, (1,), term=1, log=removal_in_the_log(4), commit=3)
+    (answer,) = settle(raft, raft.step(receive(MessageType.VOTE, 1, 2, 2, index=Index(2), log_term=Term(1))))
+    assert (answer.reject, answer.commit, answer.log_term) == (True, 3, 1)
+
+
+def test_a_voter_that_refuses_a_vote_says_no_more_than_that() -> None:
+    raft = solo(2, (1, 2), term=1, log=removal_in_the_log(4), commit=3)
+    (answer,) = settle(raft, raft.step(receive(MessageType.VOTE, 1, 2, 2, index=Index(2), log_term=Term(1))))
+    assert (answer.reject, answer.commit) == (True, 0)
+
+
+@pytest.mark.parametrize("pre_vote", [False, True])
+def test_who_needs_the_vote_of_a_removed_server_goes_on_without_it(pre_vote: bool) -> None:
+    raft = solo(1, (1, 2), term=1, log=removal_in_the_log(3), commit=1, pre_vote=pre_vote)
+    raft.step(Applied(Index(1)))
+    settle(raft, raft.step(Campaign()))
+    kind = MessageType.PRE_VOTE_RESPONSE if pre_vote else MessageType.VOTE_RESPONSE
+    refusal = receive(kind, 2, 1, raft.term, reject=True, commit=Index(3), log_term=Term(1))
+    update = raft.step(refusal)
+    assert [known.index for known in update.committed] == [2, 3]
+    assert raft.status().role is Role.FOLLOWER, "it counted the wrong majority"
+    raft.step(ConfChangeApplied(update.committed[0].data))
+    raft.step(Applied(Index(3)))
+    settle(raft, raft.step(Campaign()))
+    assert raft.status().role is Role.LEADER
+
+
+def test_a_commit_index_counts_only_where_the_logs_agree() -> None:
+    raft = solo(1, (1, 2), term=2, log=removal_in_the_log(3), commit=1)
+    raft.step(Campaign())
+    raft.step(receive(MessageType.VOTE_RESPONSE, 2, 1, 3, reject=True, commit=Index(3), log_term=Term(2)))
+    raft.step(receive(MessageType.VOTE_RESPONSE, 2, 1, 3, reject=True, commit=Index(9), log_term=Term(1)))
+    assert raft.commit_index == 1
 
 
 def test_removing_a_slow_voter_commits_what_waited_for_it() -> None:

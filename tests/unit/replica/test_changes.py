@@ -7,12 +7,13 @@ by mistake; a learner promoted that has nothing; a change made twice; an outcome
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from proto.parley.v1 import peer_pb2 as pb
+from proto.parley.v1 import state_pb2 as pb_state
 from server.machine.records import MemberRow, Members
 from server.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, encode_conf_change
 from server.raft.types import ConfState, Index, NodeId
@@ -58,6 +59,8 @@ class FakeReplica:
     matches: dict[NodeId, int] = field(default_factory=dict)
     silent: frozenset[NodeId] = frozenset()
     outcome: Exception | None = None
+    barrier: Exception | None = None
+    barriers: int = 0
     proposed: list[ConfChange] = field(default_factory=list)
     is_leader: bool = True
     handed_over: bool = False
@@ -85,6 +88,15 @@ class FakeReplica:
         if change is not None:
             self.proposed.append(change)
         done.set_result(AppliedCommands(Index(0 if change is None else 7), ()))
+        return done
+
+    def propose(self, commands: Sequence[pb_state.Command]) -> asyncio.Future[AppliedCommands]:
+        self.barriers += 1
+        done: asyncio.Future[AppliedCommands] = asyncio.get_running_loop().create_future()
+        if self.barrier is None:
+            done.set_result(AppliedCommands(Index(8), ()))
+        else:
+            done.set_exception(self.barrier)
         return done
 
     async def transfer_leadership(self, target: NodeId | None = None) -> bool:
@@ -225,6 +237,30 @@ async def test_every_end_of_a_proposal_has_its_status(error: Exception, status: 
     replica = leader()
     replica.outcome = error
     assert (await changes(replica).carry_out(add(4))).status == status
+
+
+@pytest.mark.parametrize("change", [remove("n3"), add(4)])
+async def test_a_change_is_told_only_when_a_majority_from_now_on_knows_it(change: pb.ClusterChange) -> None:
+    replica = leader()
+    assert (await changes(replica).carry_out(change)).status == pb.CHANGE_STATUS_DONE
+    assert replica.barriers == 1
+    replica = leader(removed=(3,), voters=(1, 2))
+    assert (await changes(replica).carry_out(remove("n3"))).status == pb.CHANGE_STATUS_DONE
+    assert replica.barriers == 1, "what is done already may not be known to the others yet either"
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OutcomeUnknownError("stopped"), pb.CHANGE_STATUS_OUTCOME_UNKNOWN),
+        (NotLeaderError("deposed"), pb.CHANGE_STATUS_NOT_LEADER),
+    ],
+)
+async def test_a_change_that_others_may_not_know_is_not_told_as_done(error: Exception, status: int) -> None:
+    replica = leader()
+    replica.barrier = error
+    assert (await changes(replica).carry_out(remove("n3"))).status == status
+    assert replica.proposed, "it was made all the same, and repeating it is harmless"
 
 
 # ---- the desk

@@ -11,9 +11,9 @@ def entries(first: int, last: int, size: int = 1) -> list[Entry]:
 
 
 def test_nothing_is_cut_until_half_as_much_again_is_kept() -> None:
-    log = RetainedLog(LogBounds(retain_entries=10, retain_bytes=1_000), entries(1, 15))
-    assert not log.is_long
-    log.applied(entries(16, 16))
+    bounds = LogBounds(retain_entries=10, retain_bytes=1_000)
+    assert not RetainedLog(bounds, entries(1, 15)).is_long
+    log = RetainedLog(bounds, entries(1, 16))
     assert log.is_long
     assert log.plan_cut(durable_index=16) == (6, 2)
 

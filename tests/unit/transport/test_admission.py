@@ -92,9 +92,12 @@ def test_a_member_with_a_new_address_gets_a_new_link_and_the_others_keep_theirs(
     assert links.linked[NodeId(3)] is kept
 
 
-def test_a_node_that_was_removed_talks_to_nobody_any_more() -> None:
+def test_a_node_that_was_removed_calls_nobody_and_answers_who_has_not_heard_of_it() -> None:
     roster, links = make_roster()
     roster.update(map(peer, (2, 3)), [ME])
+    assert not links.linked
+    with roster.hosting(peer(3)):
+        assert set(links.linked) == {3}
     assert not links.linked
 
 
