@@ -215,10 +215,8 @@ class PeerService(PeerServicer):
         except PeerProtocolError as error:
             self._logger.error("peer dropped: it broke the protocol", peer=sender.name, error=str(error))
             await _refuse(context, str(error))
-        # A member passes on what a client of another one asked for, and keeps that one's name as the sender.
-        from_whom = message.sender == sender.node_id or roster.is_member(message.sender)
-        if message.to != self._node_id or not from_whom:
-            await _refuse(context, "the message is for another node or from a stranger")
+        if message.to != self._node_id or message.sender != sender.node_id:
+            await _refuse(context, "the message is for another node or not from the caller")
         return message
 
 

@@ -211,7 +211,7 @@ def says(
 
 
 async def refusal(address: str, metadata: tuple[tuple[str, str | bytes], ...]) -> grpc.aio.AioRpcError:
-    async with peer_channel(address, None) as channel:
+    async with asyncio.timeout(5), peer_channel(address, None) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await PeerStub(channel).Deliver(metadata=metadata)
     return refused.value
@@ -280,7 +280,22 @@ async def test_a_member_removed_while_it_talks_is_heard_no_longer() -> None:
         roster.update(map(peer, (1, 3)), [NodeId(2)])
         await call.write(batch)
         with pytest.raises(grpc.aio.AioRpcError, match="was removed"):
-            await call
+            async with asyncio.timeout(5):
+                await call
+    assert handler.received.empty()
+
+
+async def test_a_message_in_another_nodes_name_is_refused() -> None:
+    handler = Handler()
+    vote = Message(MessageType.VOTE_RESPONSE, sender=NodeId(2), to=ME, term=Term(4))
+    for caller in (peer(3), peer(9)):  # a member, and a node that is none
+        async with serving(handler, make_roster()[0]) as address, peer_channel(address, None) as channel:
+            call = PeerStub(channel).Deliver(metadata=says(caller))
+            await call.write(pb.RaftBatch(messages=[encode_message(vote)]))
+            await call.done_writing()
+            with pytest.raises(grpc.aio.AioRpcError, match="not from the caller"):
+                async with asyncio.timeout(5):
+                    await call
     assert handler.received.empty()
 
 
