@@ -281,6 +281,16 @@ def test_expired_session_may_do_nothing(node: Node) -> None:
     assert node.one(mark_delivered(session, 1), at_ms=LATER_MS).code == pb.RESULT_CODE_UNAUTHENTICATED
 
 
+def test_session_expiry_is_the_states_time_and_not_the_nodes_clock(node: Node) -> None:
+    # By any real clock the session, which ends in 1970, is long over; by the time of the state it is not.
+    account = node.one(register("ada")).account_id
+    opened = node.one(open_session(account, 1, 1))
+    assert (opened.code, opened.session_id) == (OK, 1)
+    (sent,) = node.apply(sends(opened.session_id, (1, "ada", "x")))
+    assert sent.code == OK
+    assert node.one(sends(1, (2, "ada", "y")), at_ms=LATER_MS).code == pb.RESULT_CODE_UNAUTHENTICATED
+
+
 def test_clock_that_runs_backwards_revives_no_session(node: Node) -> None:
     session = node.user("ada", 1)
     node.one(register("other"), at_ms=LATER_MS)

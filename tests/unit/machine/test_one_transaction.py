@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import apsw
+import pytest
 
 from server.machine.machine import CommittedEntry, StateMachine
 from tests.unit.machine.harness import FOUNDERS, START_MS, dump, payload, sends
@@ -49,3 +51,18 @@ def test_send_repeated_within_one_command_is_stored_once(tmp_path: Path) -> None
     first, second = result.sends
     assert first == second
     assert len(dump(path)["messages"]) == 1
+
+
+def test_nodes_that_apply_at_different_hours_end_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes, rows = [], []
+    for hour in (1_000, 2_000_000):
+        monkeypatch.setattr(time, "time", lambda hour=hour: hour * 3600.0)
+        monkeypatch.setattr(time, "time_ns", lambda hour=hour: hour * 3600 * 10**9)
+        path = tmp_path / f"{hour}.sqlite"
+        machine = StateMachine.create(path, FOUNDERS, b"")
+        machine.apply([entry_at(index) for index in range(1, 9)])
+        hashes.append(machine.state_hash)
+        machine.close()
+        rows.append(dump(path))
+    assert hashes[0] == hashes[1]
+    assert rows[0] == rows[1]

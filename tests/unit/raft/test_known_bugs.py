@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server.raft.events import Campaign, Propose, ReadIndex, Tick, TransferLeader
 from server.raft.messages import MessageType
-from server.raft.types import Index, NodeId, Role, SnapshotMeta, Term
+from server.raft.types import ConfState, Index, NodeId, Role, SnapshotMeta, Term
 from tests.unit.raft.lab import Lab, entries, entry, receive, settle, solo, voters
 
 M = MessageType
@@ -56,6 +56,7 @@ def test_the_end_of_one_installation_is_not_taken_for_the_end_of_the_next() -> N
     assert first.persist is not None
     assert second.persist is not None
     raft.step(first.persist.done)
+    assert raft.applied_index == 5, "the state machine has the first snapshot only"
     raft.step(Campaign())
     assert raft.status().role is Role.FOLLOWER, "the second state is still being installed"
     raft.step(second.persist.done)
@@ -106,3 +107,29 @@ def test_a_follower_that_lacks_entries_is_not_told_to_campaign() -> None:
     lab.heal()
     lab.tick(2)
     assert lab.leaders() == [3]
+
+
+def test_a_leader_of_an_earlier_term_hears_of_the_current_one() -> None:
+    for kind in (M.APPEND, M.HEARTBEAT):
+        raft = solo(term=3, pre_vote=True, check_quorum=True)
+        answers = settle(raft, raft.step(receive(kind, 2, 1, 2)))
+        assert [(answer.to, answer.term) for answer in answers] == [(2, 3)]
+
+
+def test_learners_make_no_majority_with_their_leader() -> None:
+    nodes = [NodeId(node) for node in range(1, 6)]
+    lab = Lab(*nodes, conf=ConfState(voters=tuple(nodes[:3]), learners=tuple(nodes[3:])))
+    lab.do(1, Campaign())
+    lab.cut(2, 3)
+    commit = lab[1].commit_index
+    lab.do(1, Propose((b"x",)))
+    assert lab[4].status().last_index == lab[5].status().last_index == commit + 1
+    assert lab[1].commit_index == commit
+
+
+def test_a_leader_elected_in_a_joint_membership_leaves_it() -> None:
+    joint = ConfState(voters=(NodeId(1), NodeId(2)), voters_outgoing=(NodeId(1), NodeId(3)), auto_leave=True)
+    lab = Lab(1, 2, 3, conf=joint)
+    lab.do(1, Campaign())
+    lab.tick(5)
+    assert [lab[node].conf_state.voters_outgoing for node in (1, 2)] == [(), ()]

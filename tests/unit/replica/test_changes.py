@@ -215,6 +215,13 @@ async def test_a_removal_that_would_leave_no_answering_majority_needs_force() ->
     assert (await changes(replica).carry_out(remove("n3", force=True))).status == pb.CHANGE_STATUS_DONE
 
 
+async def test_force_removes_no_last_voter() -> None:
+    replica = leader((1,), (2,))
+    reply = await changes(replica).carry_out(remove("n1", force=True))
+    assert reply.status == pb.CHANGE_STATUS_REFUSED
+    assert not replica.proposed
+
+
 async def test_a_leader_that_is_to_be_removed_hands_over_first() -> None:
     replica = leader()
     reply = await changes(replica).carry_out(remove("n1"))

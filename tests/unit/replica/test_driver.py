@@ -186,6 +186,25 @@ def test_a_membership_entry_is_applied_alone_and_brings_the_new_membership() -> 
     assert [conf_state for _, conf_state in applied] == [None, ConfState(voters=(ME,), learners=(OTHER,)), None]
 
 
+def test_entries_before_a_membership_entry_are_applied_without_it() -> None:
+    driver, ports = make(ConfState(voters=(ME,)))
+    driver.step(Campaign())
+    driver.pump()
+    finish_writes(driver)
+    driver.propose([b"before"])
+    change = ConfChange((SingleChange(ConfChangeType.ADD_LEARNER, OTHER),))
+    driver.propose([b"also before"])
+    driver.step(ProposeConfChange(encode_conf_change(change)))
+    driver.propose([b"after"])
+    driver.pump()
+    finish_writes(driver)
+    driver.applied()
+    driver.pump()
+    entries_under_way, conf_state = ports.applies[-1]
+    assert [entry.data for entry in entries_under_way] == [b"before", b"also before"]
+    assert conf_state is None
+
+
 def test_a_snapshot_waits_for_the_write_and_the_apply_under_way() -> None:
     driver, ports = make()
     driver.step(append(1, 2, commit=2))
@@ -206,6 +225,16 @@ def test_a_snapshot_waits_for_the_write_and_the_apply_under_way() -> None:
     assert [meta.index for meta in ports.installs] == [9]
     driver.installed()
     assert driver.applied_index == 9
+
+
+def test_the_answer_to_a_snapshot_leaves_only_when_it_is_installed() -> None:
+    driver, ports = make()
+    driver.step(snapshot(9))
+    driver.pump()
+    assert [meta.index for meta in ports.installs] == [9]
+    assert ports.sent == []
+    driver.installed()
+    assert [(message.type, message.index) for message in ports.sent] == [(MessageType.APPEND_RESPONSE, 9)]
 
 
 def test_nothing_is_written_or_applied_while_a_snapshot_is_installed() -> None:

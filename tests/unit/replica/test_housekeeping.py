@@ -10,6 +10,7 @@ import pytest
 
 from proto.parley.v1 import peer_pb2 as pb
 from server.machine.machine import StateMachine
+from server.machine.records import CommittedEntry, MembershipChange
 from server.raft.invariant import PeerProtocolError
 from server.raft.types import ConfState, Index, NodeId, SnapshotMeta, Term
 from server.replica import housekeeping
@@ -86,3 +87,33 @@ async def test_more_snapshots_than_may_wait_are_refused(data: DataDirectory, tmp
     assert received_files(data) == housekeeping.MAX_RECEIVED
     keeper.close()
     data.close()
+
+
+# ---- with real states
+
+
+async def test_a_snapshot_of_another_entry_than_announced_is_refused_and_removed(tmp_path: Path) -> None:
+    folder = DataDirectory.open(tmp_path / "data")
+    keeper = Housekeeping(folder, snapshot_chunk_bytes=1 << 16)
+    with pytest.raises(PeerProtocolError, match="not what was announced"):
+        await receive(keeper, tmp_path, 100)  # the state it holds is as of entry 0
+    assert received_files(folder) == 0
+    keeper.close()
+    folder.close()
+
+
+async def test_a_snapshot_from_before_a_node_was_added_is_made_anew_for_it(tmp_path: Path) -> None:
+    folder = DataDirectory.open(tmp_path / "data")
+    keeper = Housekeeping(folder, snapshot_chunk_bytes=1 << 16)
+    machine = StateMachine.create(folder.state_db, [], encode_membership(VOTERS))
+    machine.apply([CommittedEntry(1, 1, b"")])
+    before = (await keeper.offer_snapshot(Index(1), [NodeId(1)])).snapshot
+    grown = encode_membership(ConfState(voters=(NodeId(1),), learners=(NodeId(4),)))
+    machine.apply([CommittedEntry(2, 1, b"", MembershipChange(grown, (1, 4)))])
+    again = (await keeper.offer_snapshot(Index(1), [NodeId(1)])).snapshot
+    after = (await keeper.offer_snapshot(Index(1), [NodeId(4)])).snapshot
+    assert (before.index, again.index, after.index) == (1, 1, 2)
+    assert after.conf_state.learners == (NodeId(4),)
+    machine.close()
+    keeper.close()
+    folder.close()

@@ -79,6 +79,7 @@ async def test_an_entry_proposed_anew_at_the_same_index_loses_the_older_one() ->
     older, newer = proposal(1), proposal(2)
     table.proposed(Index(9), Term(3), [older])
     table.proposed(Index(9), Term(5), [newer])
+    assert older.outcome.done(), "or its caller waits forever"
     with pytest.raises(LostError):
         older.outcome.result()
     table.applied(Index(9), Term(5), [result("b")])

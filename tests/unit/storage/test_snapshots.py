@@ -165,6 +165,27 @@ def test_received_snapshot_is_the_one_sent(snapshot: SnapshotFile, inbox: Path) 
     assert list(inbox.iterdir()) == [received]
 
 
+def test_received_snapshot_is_durable_before_it_has_its_name(
+    snapshot: SnapshotFile, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced_bytes: list[int] = []
+    renamed_after: list[list[int]] = []
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        synced_bytes.append(os.fstat(descriptor).st_size)
+        real_fsync(descriptor)
+
+    def replace(source: Path, target: Path) -> None:
+        renamed_after.append(list(synced_bytes))
+        real_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    receive(snapshot, inbox)
+    assert renamed_after == [[snapshot.total_bytes]]
+
+
 def test_short_snapshot_is_refused_and_removed(snapshot: SnapshotFile, inbox: Path) -> None:
     receiver = SnapshotReceiver(inbox, snapshot.total_bytes, snapshot.sha256)
     receiver.write(snapshot.path.read_bytes()[:-1])
