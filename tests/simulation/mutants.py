@@ -1,31 +1,53 @@
 """`python -m tests.simulation.mutants`: apply each known bug to a copy of the tree; a test has to notice.
 
-Each file in mutants/ is a patch under a header: `Bug:` what is wrong, `From:` where it was seen, and one or more
-`Killer:` lines, each a pytest test or `seeds A-B` for that range of the simulation. All killers must pass without any
-patch first. A mutant is killed when one of its killers fails on a statement about behaviour: a test that fails since
-the patched code does not run (names, types, syntax) proves nothing and counts as broken, as does a run out of time.
+Each file in mutants/ is a patch to server/ under a header: `Bug:` what is wrong, `From:` where it was seen, and one or
+more `Killer:` lines, each a pytest test. All killers must pass without any patch first. A mutant is killed when one of
+its killers fails with a statement: an assertion, an invariant, an error of the product's own or a missed deadline. A
+killer that falls over a wrong index, key, attribute or type is an accident: another form of the same bug would pass
+it. One that cannot be set up or collected, that lacks a name or never ends proves nothing at all.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from py_compile import PycInvalidationMode
+from queue import SimpleQueue
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[2]
 MUTANTS = Path(__file__).resolve().parent / "mutants"
-TIMEOUT_S = 120
+WORKERS = 2
+KILLER_TIMEOUT_S = 60.0
+BASELINE_TIMEOUT_S = 600.0
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "var", "__pycache__", "*.egg-info", "docs")
-BROKEN = re.compile(r"^E +(?:NameError|ImportError|ModuleNotFoundError|SyntaxError|AttributeError|TypeError)\b", re.M)
-SEEDS = re.compile(r"seeds (\d+)-(\d+)")
 HEADER = re.compile(r"^# (Bug|From|Killer): (.+)$", re.M)
+PATCHED = re.compile(r"^\+\+\+ b/(\S+)$", re.M)
+
+KILLED, SURVIVED, ACCIDENT, BROKEN, TIMEOUT = "killed", "survived", "accident", "broken", "timeout"
+# How much is left to do about an outcome, least first: what a mutant with several killers is called after.
+_HOPE = (ACCIDENT, TIMEOUT, BROKEN, SURVIVED)
+_DOES_NOT_RUN = re.compile(
+    r"(NameError|UnboundLocalError|ImportError|ModuleNotFoundError|SyntaxError|IndentationError)\b"
+)
+_FALLS_OVER = re.compile(
+    r"(IndexError|KeyError|LookupError|AttributeError|TypeError|ValueError|StopIteration|RecursionError|"
+    r"ZeroDivisionError|(Base)?ExceptionGroup|struct\.error)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +62,16 @@ class Mutant:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one run of a killer says of the patch under it."""
+
+    outcome: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a mutant: "killed", "survived", "broken" (does not apply or does not run) or "timeout"."""
+    """What became of a mutant: killed or not, by which test, and what that test said."""
 
     name: str
     bug: str
@@ -53,12 +83,15 @@ class Outcome:
 
 
 def read_mutant(patch: Path) -> Mutant:
-    """Read the header of a patch; ValueError if it lacks a line."""
+    """Read the header of a patch; ValueError if it lacks a line or touches anything but the product."""
+    text = patch.read_text()
     found: dict[str, list[str]] = {"Bug": [], "From": [], "Killer": []}
-    for key, value in HEADER.findall(patch.read_text()):
+    for key, value in HEADER.findall(text):
         found[key].append(value)
     if len(found["Bug"]) != 1 or len(found["From"]) != 1 or not found["Killer"]:
         raise ValueError(f"{patch.name} needs one Bug:, one From: and at least one Killer: line")
+    if [path for path in PATCHED.findall(text) if not path.startswith("server/")]:
+        raise ValueError(f"{patch.name} patches something else than server/")
     return Mutant(patch.stem, found["Bug"][0], found["From"][0], tuple(found["Killer"]), patch)
 
 
@@ -67,41 +100,63 @@ def all_mutants(name_contains: str = "") -> list[Mutant]:
     return [read_mutant(patch) for patch in sorted(MUTANTS.glob("*.patch")) if name_contains in patch.stem]
 
 
-def _command(killers: list[str]) -> list[str]:
-    seeds = SEEDS.fullmatch(killers[0])
-    if seeds is None:
-        flags = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=short"]
-        return [sys.executable, "-m", "pytest", *flags, *killers]
-    first, last = int(seeds[1]), int(seeds[2])
-    return [sys.executable, "-m", "tests.simulation", "--start", str(first), "--seeds", str(last - first + 1)]
+# ---- one run of tests
 
 
-def _run(tree: Path, killers: list[str], timeout_s: float) -> tuple[int, str]:
-    """Run killers in the copy; exit code and output, -1 when out of time."""
+def run_tests(tree: Path, tests: Sequence[str], timeout_s: float) -> Verdict:
+    """Run tests in a tree and say whether they made a statement; only the first failure counts."""
+    report = tree.parent / f"{tree.name}.xml"
+    report.unlink(missing_ok=True)
+    flags = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=short"]
+    command = [sys.executable, "-m", "pytest", *flags, f"--junit-xml={report}", *tests]
+    started = subprocess.Popen(
+        command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     try:
-        done = subprocess.run(
-            _command(killers), cwd=tree, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
+        output, _ = started.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        return -1, f"no end within {timeout_s:.0f} s"
-    return done.returncode, done.stdout + done.stderr
+        return Verdict(TIMEOUT, f"no end within {timeout_s:.0f} s")
+    finally:
+        # Also what the tests themselves started and left running.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+    if started.returncode == 0:
+        return Verdict(SURVIVED)
+    if started.returncode != 1 or not report.exists():
+        return Verdict(BROKEN, output.strip()[-300:])
+    return judge(report.read_text(encoding="utf-8"))
 
 
-def _last_statement(output: str) -> str:
-    """The line that says what went wrong."""
-    lines = [line for line in output.splitlines() if line.startswith("E  ") or "Error: " in line]
-    return lines[0].strip()[:200] if lines else output.strip()[-200:]
+def judge(junit_xml: str) -> Verdict:
+    """What the first failure in a report of pytest is worth."""
+    root = ElementTree.fromstring(junit_xml)
+    errors, failures = list(root.iter("error")), list(root.iter("failure"))
+    if errors or not failures:
+        said = errors[0].get("message", "") if errors else "no test failed"
+        return Verdict(BROKEN, _first_line(said))
+    said = failures[0].get("message", "")
+    if _DOES_NOT_RUN.match(said):
+        return Verdict(BROKEN, _first_line(said))
+    return Verdict(ACCIDENT if _FALLS_OVER.match(said) else KILLED, _first_line(said))
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:200]
+
+
+# ---- one mutant
 
 
 def _apply(tree: Path, mutant: Mutant, *, reverse: bool = False) -> str:
-    flags = ["-R"] if reverse else []
-    done = subprocess.run(
-        ["git", "apply", *flags, str(mutant.patch)], cwd=tree, capture_output=True, text=True, check=False
-    )
+    # A copy that lies inside somebody's repository is still no part of it.
+    environment = {**os.environ, "GIT_CEILING_DIRECTORIES": str(tree.parent)}
+    command = ["git", "apply", *(["-R"] if reverse else []), str(mutant.patch)]
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
     return done.stderr.strip()
 
 
-def try_mutant(tree: Path, mutant: Mutant) -> Outcome:
+def try_mutant(tree: Path, mutant: Mutant, timeout_s: float = KILLER_TIMEOUT_S) -> Outcome:
     """Patch the copy, run the killers until one notices, and take the patch back."""
     started = time.monotonic()
 
@@ -111,58 +166,84 @@ def try_mutant(tree: Path, mutant: Mutant) -> Outcome:
 
     error = _apply(tree, mutant)
     if error:
-        return outcome("broken", detail=f"the patch no longer applies: {error}")
+        return outcome(BROKEN, detail=f"the patch no longer applies: {error}")
+    missed: list[tuple[str, str]] = []
     try:
-        failed, failed_by, detail = "survived", "", ""
         for killer in mutant.killers:
-            code, output = _run(tree, [killer], TIMEOUT_S)
-            if code == 1 and not BROKEN.search(output):
-                return outcome("killed", killer, _last_statement(output))
-            if code:
-                failed, failed_by, detail = "timeout" if code == -1 else "broken", killer, _last_statement(output)
-        return outcome(failed, failed_by, detail)
+            verdict = run_tests(tree, [killer], timeout_s)
+            if verdict.outcome == KILLED:
+                return outcome(KILLED, killer, verdict.detail)
+            missed.append((verdict.outcome, f"{killer}: {verdict.detail}"))
+        return outcome(*min(((kind, "", detail) for kind, detail in missed), key=lambda miss: _HOPE.index(miss[0])))
     finally:
         _apply(tree, mutant, reverse=True)
+
+
+# ---- all of them
+
+
+def copy_tree(target: Path) -> Path:
+    """Copy the checkout, compiled so that a patched file is known by its content, not by the second it changed in."""
+    shutil.copytree(ROOT, target, ignore=LEFT_OUT)
+    for folder in ("server", "proto"):
+        compileall.compile_dir(target / folder, quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
+    return target
 
 
 def run_all(mutants: list[Mutant]) -> list[Outcome]:
     """Check that the killers pass on the tree as it is, then try every mutant. SystemExit if they do not pass."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
-        killers = sorted({killer for mutant in mutants for killer in mutant.killers})
-        tests = [killer for killer in killers if not SEEDS.fullmatch(killer)]
-        for group in [tests, *([killer] for killer in killers if SEEDS.fullmatch(killer))]:
-            code, output = _run(tree, group, 10 * TIMEOUT_S) if group else (0, "")
-            if code:
-                raise SystemExit(f"without any mutant the killers must pass, but they do not:\n{output[-3000:]}")
-        outcomes = []
-        for mutant in mutants:
-            outcomes.append(try_mutant(tree, mutant))
-            last = outcomes[-1]
-            print(f"{last.outcome:8} {last.name} ({last.seconds:.1f} s) {last.killed_by or last.detail}", flush=True)
-        return outcomes
+        trees: SimpleQueue[Path] = SimpleQueue()
+        first, *others = [copy_tree(Path(folder) / f"tree-{number}") for number in range(WORKERS)]
+        verdict = run_tests(first, sorted({k for mutant in mutants for k in mutant.killers}), BASELINE_TIMEOUT_S)
+        if verdict.outcome != SURVIVED:
+            raise SystemExit(f"without any mutant the killers must pass, but: {verdict.outcome}: {verdict.detail}")
+        for tree in (first, *others):
+            trees.put(tree)
+
+        def one(mutant: Mutant) -> Outcome:
+            tree = trees.get()
+            try:
+                tried = try_mutant(tree, mutant)
+            finally:
+                trees.put(tree)
+            print(_row(tried), flush=True)
+            return tried
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            return list(pool.map(one, mutants))
+
+
+def _row(tried: Outcome) -> str:
+    by = tried.killed_by.removeprefix("tests/").removeprefix("unit/")
+    return f"{tried.outcome:8} {tried.seconds:5.1f} s  {tried.name:52} {by or tried.detail}"
 
 
 def main() -> int:
-    """Exit code 0: all killed; 1: one survived, does not run or no longer applies."""
+    """Exit code 0: all killed; 1: one survived, was killed by accident only, does not run or no longer applies."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("--only", default="", help="mutants whose name contains this")
     arguments = parser.parse_args()
     started = time.monotonic()
     outcomes = run_all(all_mutants(arguments.only))
-    killed = sum(outcome.outcome == "killed" for outcome in outcomes)
+    killed = sum(outcome.outcome == KILLED for outcome in outcomes)
+    alive = [outcome for outcome in outcomes if outcome.outcome != KILLED]
     report = {
         "total": len(outcomes),
         "killed": killed,
+        "survivors": [outcome.name for outcome in alive if outcome.outcome == SURVIVED],
+        "accidents": [outcome.name for outcome in alive if outcome.outcome == ACCIDENT],
+        "broken": [outcome.name for outcome in alive if outcome.outcome in (BROKEN, TIMEOUT)],
         "wall_s": round(time.monotonic() - started, 1),
         "mutants": [asdict(outcome) for outcome in outcomes],
     }
     target = ROOT / "build" / "mutants.json"
     target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(f"{killed} of {len(outcomes)} killed in {report['wall_s']} s; details in {target.relative_to(ROOT)}")
-    return 0 if outcomes and killed == len(outcomes) else 1
+    for outcome in alive:
+        print(f"\nNOT KILLED: {outcome.name} ({outcome.outcome}): {outcome.bug}\n  {outcome.detail}")
+    print(f"\n{killed} of {len(outcomes)} killed in {report['wall_s']} s; details in {target.relative_to(ROOT)}")
+    return 0 if outcomes and not alive else 1
 
 
 if __name__ == "__main__":
