@@ -34,6 +34,8 @@ MUTANTS = Path(__file__).resolve().parent / "mutants"
 WORKERS = 2
 KILLER_TIMEOUT_S = 60.0
 BASELINE_TIMEOUT_S = 600.0
+# Nothing else that happens to be installed: loading it takes longer than most killers.
+PLUGINS = ("-p", "pytest_asyncio.plugin", "-p", "pytest_timeout")
 LEFT_OUT = shutil.ignore_patterns(".*", "build", "dist", "var", "__pycache__", "*.egg-info", "docs")
 HEADER = re.compile(r"^# (Bug|From|Killer): (.+)$", re.M)
 PATCHED = re.compile(r"^\+\+\+ b/(\S+)$", re.M)
@@ -107,10 +109,15 @@ def run_tests(tree: Path, tests: Sequence[str], timeout_s: float) -> Verdict:
     """Run tests in a tree and say whether they made a statement; only the first failure counts."""
     report = tree.parent / f"{tree.name}.xml"
     report.unlink(missing_ok=True)
-    flags = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=short"]
-    command = [sys.executable, "-m", "pytest", *flags, f"--junit-xml={report}", *tests]
+    flags = ["-q", "-x", "--no-header", "-p", "no:cacheprovider", "--tb=short", *PLUGINS]
     started = subprocess.Popen(
-        command, cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [sys.executable, "-m", "pytest", *flags, f"--junit-xml={report}", *tests],
+        cwd=tree,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     try:
         output, _ = started.communicate(timeout=timeout_s)

@@ -14,14 +14,15 @@ import pytest
 
 from proto.parley.v1 import peer_pb2 as pb
 from proto.parley.v1 import state_pb2 as pb_state
-from server.machine.records import MemberRow, Members
+from server.machine.records import CommittedEntry, MemberRow, Members, MembershipChange
 from server.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, encode_conf_change
-from server.raft.types import ConfState, Index, NodeId
+from server.raft.types import ConfState, Entry, EntryType, Index, NodeId, Term
 from server.replica.changes import MembershipChanges
 from server.replica.desk import ClusterDesk
 from server.replica.errors import ChangePendingError, LostError, NotLeaderError, OutcomeUnknownError, OverloadedError
-from server.replica.members import ClusterMembers, addition, describe_change, to_founder
+from server.replica.members import ClusterMembers, addition, describe_change, to_committed, to_founder
 from server.replica.proposals import AppliedCommands
+from server.transport.codec import encode_membership
 from server.transport.peers import ForwardFailedError
 
 ME = NodeId(1)
@@ -151,6 +152,16 @@ def test_a_change_without_a_readable_record_names_no_newcomer() -> None:
     for data in (b"", encode_conf_change(ConfChange()), encode_conf_change(ConfChange(context=b"\xff\xff"))):
         assert describe_change(data, ConfState(voters=(ME,))).added == ()
     assert decode_conf_change(encode_conf_change(addition(row(4)))).context
+
+
+def test_the_state_is_given_the_membership_in_force_and_no_data_of_its_entry() -> None:
+    in_force = ConfState(voters=(ME, NodeId(2)), learners=(NodeId(4),))
+    change = Entry(Term(3), Index(7), EntryType.CONF_CHANGE, encode_conf_change(addition(row(4))))
+    [given] = to_committed([change], in_force)
+    assert (given.index, given.term, given.payload) == (7, 3, b"")
+    assert given.membership == MembershipChange(encode_membership(in_force), (1, 2, 4), (row(4),))
+    data = [Entry(Term(3), Index(index), data=b"x") for index in (8, 9)]
+    assert to_committed(data, None) == [CommittedEntry(8, 3, b"x"), CommittedEntry(9, 3, b"x")]
 
 
 @pytest.mark.parametrize(
