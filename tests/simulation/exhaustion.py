@@ -55,7 +55,7 @@ SCOPES = (
     Scope("two elections, a proposal, a crash", campaigns=2, proposals=1, crashes=1, bound=1_000_000),
     Scope("a transfer, a crash", campaigns=1, transfers=1, crashes=1),
     Scope("a server leaves, a crash", campaigns=1, changes=1, crashes=1, offered=REMOVALS),
-    Scope("a voter becomes a learner", campaigns=1, changes=1, offered=DEMOTIONS),
+    Scope("a voter becomes a learner, a crash", campaigns=1, changes=1, crashes=1, offered=DEMOTIONS),
     Scope("a learner becomes a voter, a crash", campaigns=1, changes=1, crashes=1, offered=JOINS, founding=LEARNER),
     Scope("a stranger joins, two elections, a crash", campaigns=2, changes=1, crashes=1, offered=JOINS, founding=TWO),
     Scope("joint, left by itself, a crash", campaigns=1, changes=1, crashes=1, offered=JOINT_AUTO, founding=TWO),
