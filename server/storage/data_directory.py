@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from server.storage.errors import DirectoryBusyError
-from server.storage.files import fsync_path, io_errors
+from server.storage.files import fsync_path, io_errors, make_folder_durably
 from server.storage.snapshots import TEMPORARY_SUFFIX, finish_install
 
 
@@ -33,7 +33,7 @@ class DataDirectory:
     def open(cls, path: Path) -> DataDirectory:
         """Create the folder if there is none, take it for this process, and tidy it."""
         with io_errors(f"opening the data directory {path}"):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder_durably(path, 0o700)
             path.chmod(0o700)  # it holds password hashes and everybody's messages
             descriptor = _lock(path / "lock")
         directory = cls(path, descriptor)

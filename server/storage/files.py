@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from server.storage.errors import StorageError
@@ -33,6 +33,23 @@ def fsync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder_durably(path: Path, mode: int) -> None:
+    """Make a folder and those missing above it, each named durably in the one above before anything is put into it.
+
+    Where the folder is there already, a process may have been killed between making and syncing it: it is synced again.
+    """
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_mount():
+        with suppress(PermissionError):  # a folder above that is not ours to read is not one that we made
+            fsync_path(existing.parent)
+    for name in path.relative_to(existing).parts:
+        existing /= name
+        existing.mkdir(mode, exist_ok=True)
+        fsync_path(existing.parent)
 
 
 def rename_durably(source: Path, target: Path) -> None:
