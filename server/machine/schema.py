@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -165,7 +165,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
             connection.set_busy_timeout(5_000)
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "normal")
-            connection.pragma("wal_autocheckpoint", _AUTOCHECKPOINT_PAGES)
+            connection.set_wal_hook(_checkpoint_when_long)
             connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
             _configure(connection, WRITER_CACHE_KIB)
             check_version(connection, path)
@@ -194,7 +194,7 @@ def storage_faults(what: str) -> Iterator[None]:
     """Map what SQLite and the system report about the disk."""
     try:
         yield
-    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError) as error:
         raise MachineDamagedError(damage_text(what, str(error))) from error
     except apsw.CantOpenError as error:
         raise MachineDamagedError(damage_text(what, f"{error} (missing, or not readable for this user)")) from error
@@ -228,6 +228,18 @@ def _configure(connection: apsw.Connection, cache_kib: int) -> None:
     connection.pragma("cache_size", -cache_kib)
     connection.pragma("temp_store", "memory")
     connection.pragma("trusted_schema", False)
+
+
+def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -> int:
+    """What SQLite's own automatic checkpoint does, but for this: a failure is not kept from the commit that met it.
+
+    A checkpoint syncs what many commits wrote. Were a failed one passed over, the next would sync again, be told that
+    all is well, and overwrite the database by what may be on no disk.
+    """
+    if pages >= _AUTOCHECKPOINT_PAGES:
+        with suppress(apsw.BusyError):  # a reader that is just closing may hold the lock; the next commit tries again
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    return apsw.SQLITE_OK
 
 
 def check_version(connection: apsw.Connection, path: Path) -> None:

@@ -119,6 +119,8 @@ class RaftLog:
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                 fsync_path(path.parent)
             except BaseException:
+                # Closing would checkpoint, and sync again what could not be synced.
+                connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 connection.close(True)
                 raise
         return log
@@ -378,7 +380,7 @@ def _configure(connection: apsw.Connection) -> None:
     connection.pragma("locking_mode", "exclusive")  # no shared-memory file, and no second process
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full")
-    connection.pragma("wal_autocheckpoint", _AUTOCHECKPOINT_PAGES)
+    connection.set_wal_hook(_checkpoint_when_long)
     connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
     connection.pragma("cache_size", -_CACHE_KIB)
     connection.pragma("temp_store", "memory")
@@ -391,6 +393,13 @@ def _configure(connection: apsw.Connection) -> None:
         connection.execute("COMMIT")
     elif version != _FORMAT:
         raise damaged(connection.filename, f"the log has format {version}, this release knows {_FORMAT}")
+
+
+def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -> int:
+    """What SQLite's own automatic checkpoint does, but for this: a failure is not kept from the commit that met it."""
+    if pages >= _AUTOCHECKPOINT_PAGES:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    return apsw.SQLITE_OK
 
 
 @contextmanager
