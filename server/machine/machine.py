@@ -45,7 +45,8 @@ UNFORESEEN = "applying the command failed in an unforeseen way, on every node al
 
 # Faults of the statement, not of the disk: the same on every node.
 _DETERMINISTIC_SQLITE_ERRORS = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
-_LOCAL_ERRORS = (apsw.Error, OSError, MemoryError, RecursionError, MachineError)
+# What was written was valid text: text that is none comes from this node's disk.
+_LOCAL_ERRORS = (apsw.Error, OSError, MemoryError, RecursionError, MachineError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True)

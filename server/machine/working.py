@@ -85,6 +85,7 @@ class Marks:
 
 
 _META_COLUMNS = tuple(field.name for field in fields(Meta))
+_META_TYPES = [bytes if field.type == "bytes" else int for field in fields(Meta)]
 _META_SELECT = f"SELECT {', '.join(_META_COLUMNS)} FROM meta"  # noqa: S608 - column names only
 _META_UPDATE = f"UPDATE meta SET {', '.join(f'{name} = ?' for name in _META_COLUMNS)}"  # noqa: S608 - same
 
@@ -338,10 +339,11 @@ class Working:
         )
 
     def _load_meta(self) -> Meta:
-        row = self.connection.execute(_META_SELECT).get
-        if row is None:
+        rows: list[tuple[Any, ...]] = self.connection.execute(_META_SELECT).fetchall()
+        # SQLite does not check what it reads: a page of another table in this one's place gives any rows.
+        if len(rows) != 1 or [type(value) for value in rows[0]] != _META_TYPES:
             raise MachineDamagedError(damage_text("state", "it does not say which entries it covers"))
-        return Meta(*row)
+        return Meta(*rows[0])
 
     def _begin_conversation(self, low: int, high: int) -> Conversation:
         self.meta.last_conversation_id += 1

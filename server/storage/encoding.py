@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from server.raft.types import ConfState, HardState, NodeId, SnapshotMeta
 
@@ -43,15 +45,26 @@ def decode_conf_state(data: bytes) -> ConfState:
 
 def entry_checksum(term: int, index: int, type_: int, data: bytes) -> int:
     """Checksum of one log entry, its place in the log included: a misplaced entry is damage too."""
-    return zlib.crc32(data, zlib.crc32(_ENTRY_HEADER.pack(term, index, type_)))
+    with _numbers_and_bytes("an entry"):
+        return zlib.crc32(data, zlib.crc32(_ENTRY_HEADER.pack(term, index, type_)))
 
 
 def state_checksum(hard_state: HardState, snapshot: SnapshotMeta, conf_state: bytes) -> int:
     """Checksum of what a server must never forget, and of where its log starts."""
-    packed = _STATE.pack(
-        hard_state.current_term, hard_state.voted_for, hard_state.commit_index, snapshot.index, snapshot.term
-    )
-    return zlib.crc32(conf_state, zlib.crc32(packed))
+    with _numbers_and_bytes("term and vote"):
+        packed = _STATE.pack(
+            hard_state.current_term, hard_state.voted_for, hard_state.commit_index, snapshot.index, snapshot.term
+        )
+        return zlib.crc32(conf_state, zlib.crc32(packed))
+
+
+@contextmanager
+def _numbers_and_bytes(what: str) -> Iterator[None]:
+    """SQLite does not check types when it reads: a page of another table in this one's place gives any."""
+    try:
+        yield
+    except (struct.error, TypeError) as error:
+        raise ValueError(f"this is not {what}: {error}") from error
 
 
 def _ids(values: list[int]) -> tuple[NodeId, ...]:
