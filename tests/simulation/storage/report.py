@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.simulation.storage.campaign import SEEN, Laboratory, Tally, crash_everywhere, crash_the_starts
 from tests.simulation.storage.choices import DAMAGES
+from tests.simulation.storage.disk import Kind
 from tests.simulation.storage.faults import fail_every_call
 from tests.simulation.storage.history import History, make_history
 from tests.simulation.storage.promises import Promises
@@ -24,7 +25,11 @@ _TRANSFERS = 40
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How much of everything. `stride` 1 means every call; `rot_stride` bytes lie between two flipped bits."""
+    """How much of everything.
+
+    `stride` 1 means every call, a larger one fewer calls and every rename; `rot_stride` bytes lie between two flipped
+    bits.
+    """
 
     seed: int = 0
     width: int = 6
@@ -95,17 +100,17 @@ def run(folder: Path, scale: Scale, tell: Callable[[str], None]) -> Findings:
     history, recorder, promises = begin(folder)
     laboratory = Laboratory(folder / "start", history)
     calls = recorder.calls
-    crashes = crash_everywhere(
-        laboratory, calls, promises, scale.seed, scale.width, range(0, len(calls) + 1, scale.stride)
-    )
+    after_renames = {call.number + 1 for call in calls if call.kind is Kind.RENAME}
+    points = sorted({*range(0, len(calls) + 1, scale.stride), *after_renames})
+    crashes = crash_everywhere(laboratory, calls, promises, scale.seed, scale.width, points)
     tell(f"crashed {crashes.points} times, {crashes.states} states, {len(crashes.violations)} violations")
     starts = crash_the_starts(laboratory, list(crashes.to_crash_again.values())[: scale.starts_to_crash])
     tell(f"crashed in starts {starts.points} times, {starts.states} states, {len(starts.violations)} violations")
     faults = fail_every_call(laboratory, calls, scale.seed, range(0, len(calls), scale.fault_stride))
     tell(f"failed {faults.points} calls, {faults.states} states, {len(faults.violations)} violations")
-    points = [point for point, promised in enumerate(promises) if promised.doing in _STEPS_TO_ROT]
-    points += [call.number + 1 for call in calls if call.target.endswith(".installing")][:1]
-    rot = rot_everywhere(laboratory, calls, promises, points, scale.seed, scale.rot_stride)
+    resting = [point for point, promised in enumerate(promises) if promised.doing in _STEPS_TO_ROT]
+    resting += [call.number + 1 for call in calls if call.target.endswith(".installing")][:1]
+    rot = rot_everywhere(laboratory, calls, promises, resting, scale.seed, scale.rot_stride)
     received = rot_in_transfer(laboratory, scale.seed, _TRANSFERS)
     rot.outcomes.update(received.outcomes)
     rot.violations.extend(received.violations)

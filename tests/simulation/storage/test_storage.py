@@ -22,11 +22,12 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
 
 
 def test_a_crash_a_failed_call_or_rot_never_makes_a_node_know_something_wrong(tmp_path: Path) -> None:
-    scale = Scale(width=3, stride=23, fault_stride=41, rot_stride=8192, starts_to_crash=2)
+    scale = Scale(width=3, stride=37, fault_stride=61, rot_stride=16384, starts_to_crash=2)
     findings = run(tmp_path, scale, lambda _: None)
     assert not findings.violations(), "\n".join(findings.violations()[:3])
-    assert findings.crashes.states > 300
-    assert findings.faults.points > 20
+    assert findings.crashes.seen["installation finished by the start"] > 0
+    assert findings.crashes.states > 200
+    assert findings.faults.points > 10
 
 
 def test_the_same_life_makes_the_same_calls(tmp_path: Path, history: History) -> None:
