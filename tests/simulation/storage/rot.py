@@ -27,7 +27,7 @@ from pathlib import Path
 
 from proto.parley.v1 import peer_pb2
 from server.raft.invariant import PeerProtocolError
-from server.replica.housekeeping import Housekeeping, LogBounds
+from server.replica.housekeeping import Housekeeping
 from server.storage.data_directory import DataDirectory
 from tests.simulation.storage.campaign import Laboratory
 from tests.simulation.storage.disk import Call, Disk, Image
@@ -190,7 +190,7 @@ def rot_in_transfer(laboratory: Laboratory, seed: int, count: int) -> RotTally:
     content, draw = made.path.read_bytes(), random.Random(seed)
     header = peer_pb2.SnapshotHeader(total_bytes=made.total_bytes, sha256=made.sha256)
     with DataDirectory.open(folder) as data:
-        housekeeping = Housekeeping(data, LogBounds(1, 1, 1), [])
+        housekeeping = Housekeeping(data, 1)
         for _ in range(count):
             damaged = _flip(content, draw.randrange(len(content)), draw.randrange(8))
             try:

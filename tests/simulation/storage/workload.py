@@ -25,8 +25,9 @@ from server.machine.machine import StateMachine
 from server.node import Node
 from server.raft.types import Entry, HardState, Index, NodeId, Term
 from server.raft.update import Persist
-from server.replica.housekeeping import Housekeeping, LogBounds
+from server.replica.housekeeping import Housekeeping
 from server.replica.replica import Replica
+from server.replica.retention import LogBounds, RetainedLog
 from server.storage import identity as identities
 from server.storage import raft_log, snapshots
 from server.storage.data_directory import DataDirectory
@@ -86,6 +87,7 @@ class Life:
         self.log: RaftLog | None = None
         self.machine: StateMachine | None = None
         self.housekeeping: Housekeeping | None = None
+        self.retained = RetainedLog(LogBounds(_RETAINED, 1 << 30), [])
 
     # ---- the script
 
@@ -187,9 +189,9 @@ class Life:
             # What of the commit index was not written is forgotten.
             self._version = replace(self._version, commit=found.hard_state.commit_index)
             self._commit = recovered.hard_state.commit_index
-            bounds = LogBounds(_RETAINED, 1 << 30, _CHUNK_BYTES)
             kept = [entry for entry in recovered.entries if entry.index <= recovered.applied_index]
-            self.housekeeping = Housekeeping(self.data, bounds, kept)
+            self.retained = RetainedLog(LogBounds(_RETAINED, 1 << 30), kept)
+            self.housekeeping = Housekeeping(self.data, _CHUNK_BYTES)
             self._done(logs=(self._version,))
 
     def _append(self, *writes: Persist) -> None:
@@ -213,12 +215,11 @@ class Life:
 
     def _apply(self, first: int, last: int) -> None:
         assert self.machine is not None
-        assert self.housekeeping is not None
         entries = self.history.slice(first, last)
         both = self._now.states_if_killed | {last}
         with self._doing(f"apply {first} to {last}", states=self._now.states | {last}, states_if_killed=both):
             self.machine.apply([committed(entry) for entry in entries])
-            self.housekeeping.applied(entries)
+            self.retained.applied(entries)
             seen = look_at(self.machine, self._path / "state.sqlite")
             assert not seen.difference(self.history.states[last]), "applied in other portions, it is another state"
             self._done(states_if_killed=frozenset({last}))
@@ -280,7 +281,8 @@ class Life:
                     asyncio.run(Replica._install(cast(Replica, replica), meta, write))
                 finally:
                     self.machine = replica._machine
-            self.housekeeping.installed(Index(index))
+            self.retained.start_over()
+            self.housekeeping.discard_received(Index(index))
             self._version = after
             new = frozenset({index})
             self._done(logs=(after,), states=new, states_if_killed=new)
@@ -338,6 +340,7 @@ class Life:
                 _log_thread=log_thread,
                 _apply_thread=apply_thread,
                 _housekeeping=self.housekeeping,
+                _retained=self.retained,
                 _maintenance=asyncio.Lock(),
                 _logger=SILENT,
                 _enqueue=lambda _: None,
