@@ -69,7 +69,7 @@ conformance: $(READY) ## Replay the reference scenarios (RAFT_ORACLE) and write 
 	@python -m tests.conformance $(ARGS)
 
 .PHONY: simulate
-simulate: $(READY) ## Run the consensus core under random faults: make simulate SEEDS=200
+simulate: $(READY) ## Run whole clusters under random faults: make simulate SEEDS=200 (build/simulate.json)
 	@python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 .PHONY: mutants
@@ -79,6 +79,10 @@ mutants: $(READY) ## Plant every known Raft bug in a copy: a test must notice ea
 .PHONY: exhaust
 exhaust: $(READY) ## Try every order of events in small worlds of three servers (build/exhaust.json)
 	@python -m tests.simulation.exhaustion $(ARGS)
+
+.PHONY: storage
+storage: $(READY) ## Crash at every call to the disk and start from what is left (build/storage.json)
+	@python -m tests.simulation.storage $(ARGS)
 
 .PHONY: setup
 setup: $(READY) ## Make the virtual environment with all pinned packages

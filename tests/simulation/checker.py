@@ -1,19 +1,21 @@
 """The properties that must hold after every event (Raft figure 3), each told from all that was ever seen.
 
 Election safety, leader append-only, log matching, leader completeness, state machine safety; and beyond the paper: no
-vote is doubled across restarts, no promise leaves before its write, terms and commit indexes do not go back, reads
-are linearizable, every acknowledged command is in the final state.
+vote is doubled across restarts, no promise leaves before the disk keeps it, what a leader commits is on the disks of a
+majority, terms and commit indexes do not go back, reads wait for all that was acknowledged. What clients see is
+checked in ledger.py.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from server.raft.core import PROMISES
 from server.raft.messages import Message, MessageType
 from server.raft.raft import Raft
-from server.raft.types import Entry, Index, Role
+from server.raft.types import Entry, HardState, Index, NodeId, Role
 from server.raft.update import ReadReady, Update
 
 
@@ -27,10 +29,20 @@ def require(condition: bool, text: str) -> None:
         raise ViolationError(text)
 
 
-def digest_after(digest: bytes, entry: Entry) -> bytes:
-    """The state machine of the simulation: a rolling hash of all it was given."""
-    head = b"%d/%d/%d/" % (entry.term, entry.index, entry.type)
-    return hashlib.blake2b(digest + head + entry.data, digest_size=16).digest()
+class Durable(Protocol):
+    """What a server's disk would still hold if it died now."""
+
+    def durable_vote(self) -> HardState:
+        """Term and vote on disk."""
+
+    def durable_last_index(self) -> int:
+        """The last entry on disk."""
+
+    def has_entry(self, index: int, term: int) -> bool:
+        """Whether the entry is on disk, or behind the start of the log there."""
+
+
+LEADERS_WORDS = frozenset({MessageType.APPEND, MessageType.HEARTBEAT, MessageType.SNAPSHOT, MessageType.TIMEOUT_NOW})
 
 
 @dataclass
@@ -50,6 +62,7 @@ class Checker:
 
     `entries`: by (index, term), the term before and the content. `committed`: by index, the entry's term and the term
     in which it was first known to be committed. `votes`: by (voter, term), the candidate that was promised it.
+    `acknowledged_up_to`: the newest state that any client has seen. `disk_of`: None where there are no disks.
     """
 
     leaders: dict[int, int] = field(default_factory=dict)
@@ -58,10 +71,9 @@ class Checker:
     applied: dict[int, bytes] = field(default_factory=dict)
     votes: dict[tuple[int, int], int] = field(default_factory=dict)
     views: dict[int, View] = field(default_factory=dict)
-    acknowledged: dict[int, bytes] = field(default_factory=dict)
     acknowledged_up_to: int = 0
     reads: dict[bytes, int] = field(default_factory=dict)
-    reads_answered: int = 0
+    disk_of: Callable[[NodeId], Durable] | None = None
 
     def started(self, node: int, raft: Raft) -> None:
         """A server starts or starts again."""
@@ -81,6 +93,8 @@ class Checker:
         require(core.log.commit_index >= view.commit, f"the commit index of {node} goes back")
         self._check_leader(node, raft, view)
         self._note_committed(node, raft, view)
+        if core.role is Role.LEADER and core.log.commit_index > view.commit and self.disk_of is not None:
+            self._check_majority(node, raft, self.disk_of)
         view.term, view.role = core.current_term, core.role
         view.last_index, view.last_term = core.log.last_index, core.log.last_term
         view.commit = core.log.commit_index
@@ -122,27 +136,54 @@ class Checker:
             known, _ = self.committed.setdefault(index, (entry_term, raft._core.current_term))
             require(known == entry_term, f"{node} takes {entry_term}/{index} for committed, another {known}/{index}")
 
-    def left(self, message: Message) -> None:
-        """A message leaves, or a promise of a server to itself is given."""
-        if message.type is MessageType.VOTE_RESPONSE and not message.reject:
-            known = self.votes.setdefault((message.sender, message.term), message.to)
-            require(
-                known == message.to,
-                f"{message.sender} has voted for {known} and for {message.to} in term {message.term}",
-            )
+    def _check_majority(self, node: int, raft: Raft, disk_of: Callable[[NodeId], Durable]) -> None:
+        """A leader has taken entries for committed: the last of them is on the disks of a majority, of both halves."""
+        core = raft._core
+        index = core.log.commit_index
+        term = int(core.log.term(index) or 0)
+
+        def is_on_majority(voters: Collection[NodeId]) -> bool:
+            return 2 * sum(disk_of(voter).has_entry(index, term) for voter in voters) > len(voters) or not voters
+
+        conf = core.conf_state
+        require(
+            is_on_majority(conf.voters) and is_on_majority(conf.voters_outgoing),
+            f"leader {node} takes {term}/{index} for committed, and no majority of {conf} has it on disk",
+        )
+
+    def left(self, message: Message, disk: Durable | None = None) -> None:
+        """A message leaves, or a promise of a server to itself is given. `disk`: the sender's."""
+        kind, sender, term = message.type, message.sender, message.term
+        if kind is MessageType.VOTE_RESPONSE and not message.reject:
+            known = self.votes.setdefault((sender, term), message.to)
+            require(known == message.to, f"{sender} has voted for {known} and for {message.to} in term {term}")
+        if disk is None or message.reject or kind not in PROMISES | LEADERS_WORDS:
+            return
+        if kind is MessageType.PRE_VOTE_RESPONSE:
+            return  # promises nothing: it is of a term that nobody is in yet
+        durable = disk.durable_vote()
+        require(durable.current_term >= term, f"{sender} speaks of term {term}, its disk has {durable.current_term}")
+        if durable.current_term > term:
+            return  # it has moved on, and kept both at once
+        if kind is MessageType.VOTE_RESPONSE:
+            require(durable.voted_for == message.to, f"{sender} votes for {message.to} and its disk does not know")
+        elif kind is MessageType.APPEND_RESPONSE:
+            last = disk.durable_last_index()
+            require(last >= message.index, f"{sender} says it has {message.index} and its disk ends at {last}")
+        else:
+            require(durable.voted_for == sender, f"{sender} leads term {term} without its own vote on disk")
 
     def has_applied(self, node: int, index: int, digest: bytes) -> None:
         """The state machine of `node` is at `index`."""
         known = self.applied.setdefault(index, digest)
         require(known == digest, f"the state of {node} at {index} differs from another server's")
 
-    def has_acknowledged(self, index: int, payload: bytes) -> None:
-        """A client was told that its command is done."""
-        self.acknowledged[index] = payload
+    def has_been_seen(self, index: int) -> None:
+        """A client was told something of the state at `index`: nobody may be told of an older one from now on."""
         self.acknowledged_up_to = max(self.acknowledged_up_to, index)
 
     def asked_to_read(self, context: bytes) -> None:
-        """A client asks to read; it must see all that was acknowledged before."""
+        """A server asks for a read index; it must cover all that was acknowledged before."""
         self.reads[context] = self.acknowledged_up_to
 
     def read_is_ready(self, node: int, ready: ReadReady) -> None:
@@ -150,11 +191,3 @@ class Checker:
         require(ready.context in self.reads, f"{node} answers a read twice, or one that nobody asked for")
         floor = self.reads.pop(ready.context)
         require(ready.index >= floor, f"a read on {node} at {ready.index} misses what was acknowledged at {floor}")
-        self.reads_answered += 1
-
-    def is_final(self, log: dict[int, Entry]) -> None:
-        """At the end: all that was acknowledged is there, once."""
-        for index, payload in self.acknowledged.items():
-            require(log[index].data == payload, f"what was acknowledged at {index} is not in the final state")
-        payloads = [entry.data for entry in log.values() if entry.data.startswith(b"c")]
-        require(len(payloads) == len(set(payloads)), "a command is in the final state twice")

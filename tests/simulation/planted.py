@@ -1,51 +1,76 @@
 """Bugs planted on purpose: a simulation that does not find them proves nothing about the ones that are not planted.
 
-Each is a context in which one rule of the protocol is broken. The last three are bugs that the simulation has found.
+Each is a context in which one rule is broken: of the protocol, of the driver, of storage and recovery, of the state
+machine, or of what people do.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from proto.parley.v1 import state_pb2 as pb
+from server.machine import messages
+from server.machine.working import Working
 from server.raft import election, reads, receive, reconfigure, replication
 from server.raft.core import Core
+from server.raft.events import SnapshotAvailable
 from server.raft.log import RaftLog
+from server.raft.membership import ConfChange, ConfChangeType, SingleChange
 from server.raft.messages import Message, MessageType
 from server.raft.quorum import VoteResult
-from server.raft.types import NO_NODE, EntryType, Index, NodeId, Role, Term
+from server.raft.types import (
+    NO_NODE,
+    ConfState,
+    EntryType,
+    HardState,
+    Index,
+    NodeId,
+    Role,
+    SnapshotMeta,
+    Term,
+)
 from server.raft.update import Update
-from tests.simulation.disk import Disk, Write
+from server.replica import rules
+from server.replica.driver import Driver
+from server.replica.proposals import AppliedCommands, ProposalTable
+from server.replica.retention import RetainedLog
+from server.storage import recovery
+from server.storage.raft_log import LogContents
+from server.storage.raft_log import RaftLog as DiskLog
+from server.storage.recovery import Recovered
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.faults import Faults
+from tests.simulation.plan import Fault
 from tests.simulation.server import SimulatedServer
 
 
 @contextmanager
 def vote_is_not_durable() -> Iterator[None]:
     """The disk keeps the term but not the vote."""
-    original = Disk._write
+    original = DiskLog._take_hard_state
 
-    def write(self: Disk, item: Write) -> None:
-        original(self, item)
-        self.hard_state = replace(self.hard_state, voted_for=NO_NODE)
+    def take(self: DiskLog, hard_state: HardState | None) -> None:
+        original(self, hard_state and replace(hard_state, voted_for=NO_NODE))
 
-    with patch.object(Disk, "_write", write):
+    with patch.object(DiskLog, "_take_hard_state", take):
         yield
 
 
 @contextmanager
 def promises_leave_before_the_sync() -> Iterator[None]:
-    """Answers leave at once, and the core hears at once that its writes are durable."""
-    original = SimulatedServer._carry_out
+    """Answers leave at once, before the write that makes them true."""
+    original = Driver._absorb
 
-    def carry_out(self: SimulatedServer, update: Update) -> None:
-        for message in update.after_persist:
-            self._send(message)
+    def absorb(self: Driver, update: Update) -> None:
+        self._ports.send(update.after_persist)
         original(self, replace(update, after_persist=()))
 
-    with patch.object(SimulatedServer, "_carry_out", carry_out):
+    with patch.object(Driver, "_absorb", absorb):
         yield
 
 
@@ -217,11 +242,197 @@ def a_leader_without_a_durable_vote() -> Iterator[None]:
         yield
 
 
-PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
+@contextmanager
+def a_failed_write_is_taken_for_done() -> Iterator[None]:
+    """After an error of the disk the server goes on as if the write had succeeded."""
+    original = SimulatedDisk.write
+
+    def write(self: SimulatedDisk, work: Callable[[], None], connection: Any, rng: random.Random) -> None:
+        if self.next_error is None and not self.is_full:
+            original(self, work, connection, rng)
+        self.next_error = None
+
+    with patch.object(SimulatedDisk, "write", write):
+        yield
+
+
+@contextmanager
+def a_removed_server_keeps_its_commit_index_to_itself() -> Iterator[None]:
+    """Who has applied its own removal refuses votes without saying what it knows to be committed."""
+    with patch.object(election, "learn_commit", lambda core, message: None):
+        yield
+
+
+@contextmanager
+def a_removal_is_told_before_others_know() -> Iterator[None]:
+    """The operator is told as soon as the leader has applied the removal, and destroys the removed server."""
+
+    def propose(self: SimulatedServer, commands: Any, then: Callable[[Any], None]) -> None:
+        if commands or not self.is_leader:
+            propose_it(self, commands, then)
+        else:
+            then(AppliedCommands(Index(0), ()))
+
+    propose_it = SimulatedServer.propose
+    with patch.object(SimulatedServer, "propose", propose):
+        yield
+
+
+@contextmanager
+def entries_of_a_snapshot_are_applied_again() -> Iterator[None]:
+    """What was handed out before a snapshot came is applied after it."""
+
+    def installed(self: Driver) -> None:
+        write, self._installing = self._installing, None
+        assert write is not None
+        self._ports.send(write.after)
+        self.step(write.persist.done)
+
+    with patch.object(Driver, "installed", installed):
+        yield
+
+
+@contextmanager
+def the_log_is_cut_beyond_the_checkpoint() -> Iterator[None]:
+    """The log is cut although the state that covers it is not durable."""
+    original = RetainedLog.plan_cut
+
+    def plan_cut(self: RetainedLog, durable_index: int) -> tuple[Index, Term] | None:
+        return original(self, 2**62)
+
+    def checkpointed(self: SimulatedDisk, applied_index: int) -> None:
+        """Nothing becomes durable."""
+
+    with patch.object(RetainedLog, "plan_cut", plan_cut), patch.object(SimulatedDisk, "checkpointed", checkpointed):
+        yield
+
+
+@contextmanager
+def a_log_behind_its_state_is_not_repaired() -> Iterator[None]:
+    """A start that finds the state ahead of the log goes on with both as they are."""
+
+    def start_over(log: LogContents, position: SnapshotMeta) -> Recovered:
+        return Recovered(log.hard_state, log.entries, log.snapshot, position.index, position.conf_state)
+
+    with patch.object(recovery, "_start_over", start_over):
+        yield
+
+
+@contextmanager
+def results_go_to_whoever_waits_at_the_index() -> Iterator[None]:
+    """A caller gets the results of another leader's entry that took the place of its own."""
+    original = ProposalTable.applied
+
+    def applied(self: ProposalTable, index: Index, term: Term, results: Any) -> None:
+        waiting = self._in_flight.get(index)
+        original(self, index, term if waiting is None else waiting.term, results)
+
+    with patch.object(ProposalTable, "applied", applied):
+        yield
+
+
+@contextmanager
+def a_retry_is_a_new_message() -> Iterator[None]:
+    """The state machine takes a number that was used before for the next one."""
+    original = messages.send_messages
+
+    def send_messages(state: Working, command: pb.SendMessages) -> pb.CommandResult:
+        session = state.live_session(command.session_id)
+        if session is not None and command.sends:
+            device = state.device(session.device_id)
+            device.last_send_number = min(device.last_send_number, command.sends[0].number - 1)
+        return original(state, command)
+
+    with patch.object(messages, "send_messages", send_messages):
+        yield
+
+
+@contextmanager
+def sends_are_taken_out_of_order() -> Iterator[None]:
+    """A send whose predecessor is missing is stored all the same."""
+    original = messages.send_messages
+
+    def send_messages(state: Working, command: pb.SendMessages) -> pb.CommandResult:
+        session = state.live_session(command.session_id)
+        if session is not None and command.sends:
+            device = state.device(session.device_id)
+            device.last_send_number = max(device.last_send_number, command.sends[0].number - 1)
+        return original(state, command)
+
+    with patch.object(messages, "send_messages", send_messages):
+        yield
+
+
+@contextmanager
+def apply_draws_a_number() -> Iterator[None]:
+    """What apply stores depends on which server applies it."""
+    original = Working.add_message
+
+    def add_message(self: Working, conversation: Any, sender_id: int, device: Any, number: int, body: str) -> int:
+        self.meta.last_message_id += id(self) // 64 % 2
+        return original(self, conversation, sender_id, device, number, body)
+
+    with patch.object(Working, "add_message", add_message):
+        yield
+
+
+@contextmanager
+def a_snapshot_brings_an_old_membership() -> Iterator[None]:
+    """A snapshot is announced with the founders for its members."""
+    original = SnapshotAvailable.__init__
+
+    def announce(self: SnapshotAvailable, snapshot: SnapshotMeta) -> None:
+        founders = ConfState(voters=(NodeId(1), NodeId(2), NodeId(3)))
+        original(self, replace(snapshot, conf_state=founders))
+
+    with patch.object(SnapshotAvailable, "__init__", announce):
+        yield
+
+
+@contextmanager
+def a_wiped_server_keeps_its_id() -> Iterator[None]:
+    """An empty directory is taken for the server that it was."""
+    original = Faults._wiped_directory
+
+    def wiped(self: Faults, fault: Fault, rng: random.Random) -> bool:
+        done = original(self, fault, rng)
+        for server in self._world.servers.values():
+            if server.is_broken == "wiped":
+                server.is_broken = ""
+                server.disk = SimulatedDisk(self._world.plan.voters)
+                self._world.start(server)
+        return done
+
+    with patch.object(Faults, "_wiped_directory", wiped):
+        yield
+
+
+@contextmanager
+def reads_are_answered_from_what_is_here() -> Iterator[None]:
+    """A server answers a read without asking whether it has seen everything."""
+
+    def read(self: SimulatedServer, then: Callable[[], None]) -> None:
+        then()
+
+    with patch.object(SimulatedServer, "read", read):
+        yield
+
+
+@contextmanager
+def a_member_is_removed_whoever_answers() -> Iterator[None]:
+    """The rule that a majority of those who stay must answer is left out, and disks are lost meanwhile."""
+
+    def remove(members: Any, conf_state: ConfState, name: str, answering: Any, *, force: bool) -> ConfChange | None:
+        row = members.named(name)
+        return row and ConfChange((SingleChange(ConfChangeType.REMOVE_NODE, NodeId(row.node_id)),))
+
+    with patch.object(rules, "remove", remove):
+        yield
+
+
+PLANTED_IN_THE_CORE: dict[str, Callable[[], AbstractContextManager[None]]] = {
     bug.__name__: bug
     for bug in (
-        vote_is_not_durable,
-        promises_leave_before_the_sync,
         anybody_gets_a_vote,
         two_votes_in_a_term,
         entries_are_taken_without_a_match,
@@ -236,4 +447,29 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
         waiting_reads_are_not_counted_again,
         a_leader_without_a_durable_vote,
     )
+}
+
+PLANTED = {
+    **PLANTED_IN_THE_CORE,
+    **{
+        bug.__name__: bug
+        for bug in (
+            vote_is_not_durable,
+            promises_leave_before_the_sync,
+            a_failed_write_is_taken_for_done,
+            a_removed_server_keeps_its_commit_index_to_itself,
+            a_removal_is_told_before_others_know,
+            entries_of_a_snapshot_are_applied_again,
+            the_log_is_cut_beyond_the_checkpoint,
+            a_log_behind_its_state_is_not_repaired,
+            results_go_to_whoever_waits_at_the_index,
+            a_retry_is_a_new_message,
+            sends_are_taken_out_of_order,
+            apply_draws_a_number,
+            a_snapshot_brings_an_old_membership,
+            a_wiped_server_keeps_its_id,
+            reads_are_answered_from_what_is_here,
+            a_member_is_removed_whoever_answers,
+        )
+    },
 }

@@ -1,8 +1,8 @@
-"""One run of one seed: a heap of things to happen, servers, a network, clients, faults; then healing and progress.
+"""One run of one seed: a calendar of things to happen, servers, a network, clients, faults; then healing and progress.
 
 Simulated time only moves from one thing to the next. In the fault phase everything the plan allows goes wrong; then
-all faults end, everybody is started, and within a bound the cluster must have a leader, commit, answer reads, leave a
-joint membership and bring all members to the same state.
+faults end, a core of the servers is healed, and within a bound it must have a leader, store what was sent, answer
+reads, hand everybody what is theirs, and agree to the last row.
 """
 
 from __future__ import annotations
@@ -14,46 +14,35 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from server.raft.events import (
-    Campaign,
-    ForgetLeader,
-    Propose,
-    ProposeConfChange,
-    ReadIndex,
-    Receive,
-    Tick,
-    TransferLeader,
-)
-from server.raft.membership import (
-    ConfChange,
-    ConfChangeType,
-    MembershipError,
-    SingleChange,
-    Transition,
-    change_membership,
-    encode_conf_change,
-    members_of,
-)
+from server.raft.membership import members_of
 from server.raft.messages import Message
-from server.raft.types import ConfState, Entry, Index, NodeId, Role, Term
-from tests.simulation.checker import Checker, ViolationError, require
-from tests.simulation.disk import State
-from tests.simulation.network import Network
+from server.raft.types import ConfState, Entry, EntryType, NodeId
+from tests.simulation.checker import Checker, require
+from tests.simulation.clients import Client
+from tests.simulation.faults import Faults
+from tests.simulation.ledger import Ledger
+from tests.simulation.network import STALE_MS, Network
 from tests.simulation.plan import TICK_MS, Plan
-from tests.simulation.server import SimulatedServer
+from tests.simulation.server import SimulatedServer, SnapshotBody, content_of
 
-PROGRESS_MS = 30_000
-FOUNDING_INDEX = Index(1)
+PROGRESS_MS = 15_000
+QUIET_AFTER_MS = 500
+FENCE_MS = 400
+EPOCH_MS = 1_700_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run was; `violation` is empty when all properties held, `trace` is a hash of all that happened."""
+    """What a run was; `violation` is empty when all properties held, `trace` is a hash of all that happened.
+
+    `recovery_ms` is how long it took, once healed, until everything was in order, the clients' last sends included.
+    """
 
     seed: int
     violation: str
     trace: str
     simulated_ms: int
+    recovery_ms: int
     events: int
     faults: Counter[str]
     counters: Counter[str]
@@ -61,7 +50,7 @@ class RunResult:
 
 
 class Simulation:
-    """`bodies` are the states behind snapshots, by index: a state at an index is the same on every server."""
+    """`accounts` are the names that can be written to; `membership` is the newest that anybody has applied."""
 
     def __init__(self, plan: Plan, *, keep_timeline: bool = False) -> None:
         self.plan = plan
@@ -70,43 +59,53 @@ class Simulation:
         self.events = 0
         self.faults: Counter[str] = Counter()
         self.counters: Counter[str] = Counter()
-        self.checker = Checker()
+        self.checker = Checker(disk_of=lambda node: self.servers[node].disk)
+        self.ledger = Ledger(self.checker, self.counters)
         self.network = Network(plan, self.rng, self.faults)
         self.timeline: list[str] = []
         self._keep_timeline = keep_timeline
         self._trace = hashlib.blake2b(digest_size=16)
-        self._heap: list[tuple[int, int, NodeId, int, Callable[[], None]]] = []
+        self._calendar: list[tuple[int, int, NodeId, int, Callable[[], object]]] = []
         self._sequence = 0
-        self._commands = 0
-        self.final: dict[int, Entry] = {}
+        self._healed_at = 0
+        self.last_leader = NodeId(0)
+        self.accounts: list[str] = []
         self.membership = ConfState(voters=tuple(NodeId(node) for node in range(1, plan.voters + 1)))
-        self._membership_index = FOUNDING_INDEX
-        founding = State(FOUNDING_INDEX, Term(1), b"", self.membership)
-        self.bodies: dict[int, State] = {FOUNDING_INDEX: founding}
-        self.servers = {
-            NodeId(node): SimulatedServer(self, NodeId(node), founding, founded=node <= plan.voters)
-            for node in range(1, plan.voters + plan.spares + 1)
-        }
+        self._membership_index = 0
+        self.next_install_dies = False
+        self.servers: dict[NodeId, SimulatedServer] = {}
+        for node in self.membership.voters:
+            self.servers[node] = SimulatedServer(self, node)
+        self.clients = [Client(self, number) for number in range(1, plan.clients + 1)]
 
     # Time
 
-    def after(self, node: NodeId, delay_ms: int, action: Callable[[], None]) -> None:
+    def after(self, node: NodeId, delay_ms: int, action: Callable[[], object]) -> None:
         """Let `action` happen on `node` (0: in the world), unless that node has died meanwhile."""
         life = self.servers[node].life if node else 0
         self._sequence += 1
-        heapq.heappush(self._heap, (self.now + delay_ms, self._sequence, node, life, action))
+        heapq.heappush(self._calendar, (self.now + delay_ms, self._sequence, node, life, action))
 
     def _run_until(self, end: int, done: Callable[[], bool] | None = None) -> bool:
-        while self._heap and self._heap[0][0] <= end:
-            self.now, _, node, life, action = heapq.heappop(self._heap)
-            if node and self.servers[node].life != life:
-                continue
+        while self._calendar and self._calendar[0][0] <= end:
+            self.now, sequence, node, life, action = heapq.heappop(self._calendar)
+            if node:
+                server = self.servers[node]
+                if server.life != life:
+                    continue
+                if server.paused_until > self.now:
+                    heapq.heappush(self._calendar, (server.paused_until, sequence, node, life, action))
+                    continue
             self.events += 1
             action()
-            if done is not None and self.events % 16 == 0 and done():
+            if done is not None and self.events % 32 == 0 and done():
                 return True
         self.now = end
         return done is not None and done()
+
+    def delay(self, most_ms: int) -> int:
+        """How long some work takes; healed, everything is quick."""
+        return 1 if self.network.is_healed else self.rng.randint(1, most_ms)
 
     def note(self, text: str) -> None:
         """A line of the timeline; it is part of the trace hash."""
@@ -116,155 +115,123 @@ class Simulation:
             self.timeline.append(line)
 
     def draw_tick_ms(self) -> int:
-        """How long this server takes a tick to be."""
+        """How long a server takes a tick to be."""
         return self.rng.randint(35, 70) if self.plan.skewed_clocks else TICK_MS
 
-    def note_final(self, entry: Entry, conf_state: ConfState) -> None:
-        """An entry was applied somewhere, for the first or another time."""
-        self.final.setdefault(entry.index, entry)
-        if entry.index > self._membership_index:
-            self._membership_index, self.membership = entry.index, conf_state
+    def wall_clock_ms(self, server: SimulatedServer) -> int:
+        """What the server's clock on the wall says; it may be wrong by any amount."""
+        return EPOCH_MS + self.now + server.clock_offset_ms
+
+    # Servers
+
+    def up(self) -> list[SimulatedServer]:
+        """Those that run, paused or not."""
+        return [server for server in self.servers.values() if server.is_up]
+
+    def start(self, server: SimulatedServer) -> None:
+        """Start a server, unless it runs or cannot any more."""
+        if not server.is_up and not server.is_broken:
+            server.start()
+
+    def restart_later(self, server: SimulatedServer) -> None:
+        """Somebody looks after servers that have ended by themselves."""
+        self.after(NodeId(0), self.rng.randint(10, 1_500), lambda: self.start(server))
+
+    def add_server(self) -> NodeId:
+        """A fresh server, up and no member yet."""
+        node = NodeId(len(self.servers) + 1)
+        self.servers[node] = SimulatedServer(self, node)
+        self.start(self.servers[node])
+        return node
+
+    def is_joint(self) -> bool:
+        """Whether a joint membership is in force somewhere."""
+        return any(server.raft.conf_state.voters_outgoing for server in self.up())
+
+    def change_is_under_way(self) -> bool:
+        """Whether any log has a membership entry that is not applied everywhere it can be."""
+        query = "SELECT count(*) FROM entries WHERE idx > ? AND type <> ?"
+        return any(
+            server.disk.log_connection.execute(query, (self._membership_index, int(EntryType.NORMAL))).get
+            or (server.is_up and server.raft.conf_state != self.membership and not server.is_removed)
+            for server in self.servers.values()
+        )
+
+    def note_membership(self, server: SimulatedServer, entry: Entry, conf_state: ConfState) -> None:
+        """A membership entry was applied somewhere, for the first or another time."""
+        counters = self.counters
+        counters["membership-entry-applied"] += 1
+        if entry.index <= self._membership_index:
+            return
+        before, self.membership, self._membership_index = self.membership, conf_state, int(entry.index)
+        self.note(f"members from {entry.index} on: {conf_state}")
+        counters["joint-entered"] += bool(conf_state.voters_outgoing and not before.voters_outgoing)
+        counters["joint-left"] += bool(before.voters_outgoing and not conf_state.voters_outgoing)
+        counters["learner-promoted"] += bool({*before.learners} & {*conf_state.voters})
+        counters["voter-demoted"] += bool({*before.voters, *before.learners_next} & {*conf_state.learners})
+        gone = {*members_of(before)} - {*members_of(conf_state)}
+        counters["member-removed"] += bool(gone)
+        counters["leader-removed"] += self.last_leader in gone
 
     # Network
 
-    def send(self, message: Message) -> None:
-        """A message leaves a server."""
-        self.checker.left(message)
-        arrivals = self.network.arrivals(message, self.now)
-        if not arrivals:
-            self._tell_sender(message, delivered=False)
-        for time in arrivals:
-            self.after(NodeId(0), time - self.now, lambda: self._arrive(message))
+    def transmit(self, sender: NodeId, to: NodeId, arrive: Callable[[], None]) -> bool:
+        """Something leaves one server for another; `arrive` happens once for each copy that comes through."""
+        times = self.network.arrivals((int(sender), int(to)), self.now)
+        for time in times:
+            self.after(NodeId(0), time - self.now, lambda: self.when_awake(to, arrive))
+        return bool(times)
 
-    def _arrive(self, message: Message) -> None:
-        server = self.servers[message.to]
-        if not server.is_up:
-            self._tell_sender(message, delivered=False)
-            return
-        self.note(f"{message.sender}->{message.to} {message.type.name} {message.term} {message.index} {message.reject}")
-        self._tell_sender(message, delivered=True)
-        server.step(Receive(message))
-
-    def _tell_sender(self, message: Message, *, delivered: bool) -> None:
-        sender = self.servers[message.sender]
-        if sender.is_up:
-            self.after(message.sender, 1, lambda: sender.transport_says(message, delivered=delivered))
-
-    # What goes on
-
-    def _tick(self, server: SimulatedServer) -> None:
-        self.after(server.node, server.tick_ms, lambda: self._tick(server))
-        server.step(Tick())
-
-    def _start(self, server: SimulatedServer) -> None:
-        if server.is_up:
-            return
-        lives = server.start()
-        self.note(f"{server.node} starts in term {server.raft.term}")
-        if lives:
-            self.after(server.node, self.rng.randint(1, server.tick_ms), lambda: self._tick(server))
-
-    def _every(self, interval_ms: int, action: Callable[[], None], until: int) -> None:
-        """Repeat `action` at random intervals of this mean; not at all if the interval is 0."""
-        if interval_ms == 0:
-            return
-
-        def again() -> None:
-            if self.now < until:
-                action()
-                self.after(NodeId(0), self.rng.randint(1, 2 * interval_ms), again)
-
-        self.after(NodeId(0), self.rng.randint(1, 2 * interval_ms), again)
-
-    def _up(self) -> list[SimulatedServer]:
-        return [server for server in self.servers.values() if server.is_up]
-
-    def _leaders(self) -> list[SimulatedServer]:
-        return [server for server in self._up() if server.raft.role is Role.LEADER]
-
-    def _someone(self) -> SimulatedServer | None:
-        """Mostly a leader, sometimes anybody who is up."""
-        choice = self._leaders() if self.rng.random() < 0.85 else self._up()
-        return self.rng.choice(choice) if choice else None
-
-    def _client_proposes(self) -> None:
-        server = self._someone()
-        if server is None:
-            return
-        self._commands += 1
-        payload = b"c%d" % self._commands + b"." * self.rng.choice((0, 10, 60))
-        reason = server.propose(Propose((payload,)), payload)
-        self.counters["refused-" + reason if reason else "proposed"] += 1
-
-    def _client_reads(self) -> None:
-        up = self._up()
-        if not up:
-            return
-        self._commands += 1
-        context = b"r%d" % self._commands
-        self.checker.asked_to_read(context)
-        self.rng.choice(up).step(ReadIndex(context))
-
-    def _admin_changes_members(self) -> None:
-        server = self._someone()
-        if server is None:
-            return
-        kinds = list(ConfChangeType)
-        count = self.rng.choice((0, 1, 1, 1, 2, 3))
-        changes = tuple(SingleChange(self.rng.choice(kinds), self.rng.choice(list(self.servers))) for _ in range(count))
-        transition = self.rng.choice(list(Transition)) if count else Transition.AUTO
-        change = ConfChange(changes, transition)
-        if not _keeps_a_majority_electable(server.raft.conf_state, change):
-            return
-        reason = server.propose(ProposeConfChange(encode_conf_change(change)), b"")
-        self.counters["change-refused" if reason else "change-proposed"] += 1
-
-    def _admin_transfers(self) -> None:
-        server = self._someone()
-        if server is not None:
-            self.counters["transfer-asked" if not self.network.blocked else "transfer-asked-in-partition"] += 1
-            server.step(TransferLeader(self.rng.choice(list(self.servers))))
-
-    def _connection_breaks(self) -> None:
-        up = [server for server in self._up() if server.raft.role is Role.FOLLOWER]
-        if not up:
-            return
-        server = self.rng.choice(up)
-        self.faults["forget-leader"] += 1
-        server.step(ForgetLeader())
-        if server.is_up:
-            self.after(server.node, self.rng.randint(1, 60), lambda: server.step(Campaign()))
-
-    def _somebody_compacts(self) -> None:
-        up = self._up()
-        if up:
-            self.rng.choice(up).save_and_compact()
-
-    # Faults
-
-    def _crash_somebody(self) -> None:
-        up = self._up()
-        if not up:
-            return
-        for server in up if self.rng.random() < 0.1 else [self.rng.choice(up)]:
-            server.crash()
-
-    def _restart_somebody(self) -> None:
-        down = [server for server in self.servers.values() if not server.is_up]
-        if down:
-            self._start(self.rng.choice(down))
-
-    def _change_partition(self) -> None:
-        if self.network.blocked and self.rng.random() < 0.6:
-            self.network.heal()
-            self.note("links are joined")
+    def when_awake(self, to: NodeId, arrive: Callable[[], None]) -> None:
+        """What comes to a paused process waits in its socket."""
+        server = self.servers[to]
+        if server.is_up and server.paused_until > self.now:
+            self.after(NodeId(0), server.paused_until - self.now, lambda: self.when_awake(to, arrive))
         else:
-            self.note(f"partition: {self.network.partition([int(node) for node in self.servers])}")
+            arrive()
 
-    def _stall_a_disk(self) -> None:
-        server = self.rng.choice(list(self.servers.values()))
-        server.stalled_until = self.now + self.rng.randint(200, 3_000)
-        self.faults["stall"] += 1
+    def client_link(self, arrive: Callable[[], None]) -> None:
+        """Between a client and a server: lossy as the plan's network, with words that come again, and never cut."""
+        if self.network.is_healed:
+            self.after(NodeId(0), 1, arrive)
+            return
+        if self.rng.random() >= self.plan.drop:
+            self.after(NodeId(0), self.delay(self.plan.max_delay_ms), arrive)
+        if self.rng.random() < self.plan.late:
+            self.faults["late"] += 1
+            self.after(NodeId(0), self.rng.randint(300, STALE_MS), arrive)
+
+    def send(self, message: Message, tell: Callable[[bool], None]) -> None:
+        """A message leaves a server; `tell` hears whether the transport got it through."""
+
+        def arrive() -> None:
+            server = self.servers[message.to]
+            if server.is_up:
+                kind = message.type.name
+                self.note(f"{message.sender}->{message.to} {kind} {message.term} {message.index} {message.reject}")
+                server.receive(message)
+            else:
+                tell(False)
+
+        if not self.transmit(message.sender, message.to, arrive):
+            tell(False)
+
+    def send_snapshot(self, message: Message, body: SnapshotBody, tell: Callable[[bool], None]) -> None:
+        """A snapshot in many pieces: it comes whole, or the transfer breaks on the way."""
+        link = (int(message.sender), int(message.to))
+        length_ms = self.delay(max(4 * self.plan.max_delay_ms, 40))
+        breaks = not self.network.is_healed and self.rng.random() < self.plan.drop
+
+        def arrive() -> None:
+            server = self.servers[message.to]
+            if breaks or not server.is_up or not self.network.is_open(link):
+                self.faults["snapshot-transfer-broken"] += 1
+                tell(False)
+                return
+            self.note(f"{message.sender}->{message.to} snapshot {body.meta.index}")
+            server.receive_snapshot(message, body, tell)
+
+        self.after(NodeId(0), length_ms, lambda: self.when_awake(message.to, arrive))
 
     # The run
 
@@ -277,105 +244,133 @@ class Simulation:
         except Exception as error:
             violation = f"{type(error).__name__}: {error}"
             self.note(violation)
-        self.counters["reads-answered"] += self.checker.reads_answered
         return RunResult(
             seed=self.plan.seed,
             violation=violation,
             trace=self._trace.hexdigest(),
             simulated_ms=self.now,
+            recovery_ms=self.now - self._healed_at if self._healed_at else 0,
             events=self.events,
             faults=self.faults,
-            counters=self.counters,
+            counters=+self.counters,
             timeline=self.timeline,
         )
 
     def _fault_phase(self) -> None:
-        plan, end = self.plan, self.plan.fault_phase_ms
         for server in self.servers.values():
-            self._start(server)
-        restart_ms = max(plan.crash_every_ms // 2, 200)
-        for interval, action in (
-            (plan.propose_every_ms, self._client_proposes),
-            (plan.read_every_ms, self._client_reads),
-            (plan.change_every_ms, self._admin_changes_members),
-            (plan.transfer_every_ms, self._admin_transfers),
-            (plan.forget_every_ms, self._connection_breaks),
-            (plan.compact_every_ms, self._somebody_compacts),
-            (plan.crash_every_ms, self._crash_somebody),
-            (restart_ms, self._restart_somebody),
-            (plan.partition_every_ms, self._change_partition),
-            (plan.stall_every_ms, self._stall_a_disk),
-        ):
-            self._every(interval, action, end)
-        self._run_until(end)
+            self.start(server)
+        for client in self.clients:
+            client.start()
+        Faults(self).plan()
+        self._run_until(self.plan.fault_phase_ms)
 
     def _progress_phase(self) -> None:
-        self.note("everything is healed")
-        self.network.heal()
+        left_behind = self._draw_left_behind()
+        self.note(f"all are healed but {sorted(left_behind)}")
+        self._healed_at = self.now
         self.network.is_healed = True
+        self.network.silent = {int(node) for node in left_behind}
+        self.network.blocked = frozenset()
         for server in self.servers.values():
-            server.stalled_until = 0
-            self._start(server)
-        acknowledged, answered = self.checker.acknowledged_up_to, self.checker.reads_answered
+            if server.node not in left_behind:
+                self._heal(server)
+            elif server.is_up and self.rng.random() < 0.5:
+                server.die("left behind")
+        answered = sum(client.reads_answered for client in self.clients)
+        self.after(NodeId(0), QUIET_AFTER_MS, self._let_clients_finish)
         deadline = self.now + PROGRESS_MS
-        self._every(100, self._client_proposes, deadline)
-        self._every(200, self._client_reads, deadline)
-        self._every(500, self._admin_leaves_joint, deadline)
 
         def progressed() -> bool:
             return (
-                self.checker.acknowledged_up_to > acknowledged
-                and self.checker.reads_answered > answered
+                self.now > deadline - PROGRESS_MS + QUIET_AFTER_MS
+                and all(client.session_id and not client.unanswered for client in self.clients)
+                and sum(client.reads_answered for client in self.clients) > answered
                 and not self.membership.voters_outgoing
-                and self._members_agree()
+                and self._core_agrees(left_behind)
+                and self._all_is_received()
             )
 
         require(self._run_until(deadline, progressed), f"no progress after healing: {self._describe()}")
-        self.checker.is_final(self.final)
+        self._check_final_state(left_behind)
 
-    def _admin_leaves_joint(self) -> None:
-        """An operator ends a joint membership that does not end by itself."""
-        for server in self._leaders():
-            conf = server.raft.conf_state
-            if conf.voters_outgoing and not conf.auto_leave:
-                server.propose(ProposeConfChange(encode_conf_change(ConfChange())), b"")
+    def _draw_left_behind(self) -> set[NodeId]:
+        """Whom not to heal: nobody; or, where the members never changed and no disk was lost, all but a majority."""
+        if self._membership_index or len(self.servers) > self.plan.voters or self.change_is_under_way():
+            return set()
+        if any(server.disk.is_lost for server in self.servers.values()) or self.rng.random() < 0.4:
+            return set()
+        self.counters["bare-majority-healed"] += 1
+        return set(self.rng.sample(list(self.servers), (len(self.servers) - 1) // 2))
 
-    def _members_agree(self) -> bool:
-        """Whether all members follow one leader and have applied all that was acknowledged."""
-        members = [self.servers[node] for node in members_of(self.membership)]
-        if len({server.raft.leader for server in members}) != 1:
+    def _heal(self, server: SimulatedServer) -> None:
+        server.paused_until = 0
+        server.dies_after = None
+        server.disk.stalled_until = 0
+        server.disk.is_full = False
+        server.disk.next_error = None
+        self.start(server)
+
+    def _let_clients_finish(self) -> None:
+        for client in self.clients:
+            client.is_sending = False
+
+    def _healed_members(self, left_behind: set[NodeId]) -> list[SimulatedServer]:
+        members = [self.servers[node] for node in members_of(self.membership) if node not in left_behind]
+        return [server for server in members if not server.is_broken]
+
+    def _core_agrees(self, left_behind: set[NodeId]) -> bool:
+        """Whether all healed members follow one leader and have applied all that any client has seen."""
+        members = self._healed_members(left_behind)
+        if not all(server.is_up for server in members) or len({server.raft.leader for server in members}) != 1:
             return False
-        return min(server.state.index for server in members) >= self.checker.acknowledged_up_to
+        return min(server.machine.applied_index for server in members) >= self.checker.acknowledged_up_to
+
+    def _all_is_received(self) -> bool:
+        return all(client.cursor >= self.ledger.newest_acknowledged for client in self.clients)
+
+    def _check_final_state(self, left_behind: set[NodeId]) -> None:
+        members = self._healed_members(left_behind)
+        newest = max(members, key=lambda server: server.machine.applied_index)
+        for server in members:
+            require(
+                not server.is_leader or server.oldest_fence_ms() < FENCE_MS,
+                f"leader {server.node} has not answered a read for {server.oldest_fence_ms()} ms",
+            )
+        connection = newest.disk.state_connection
+        self.ledger.is_final(connection)
+        for client in self.clients:
+            query = (
+                "SELECT id FROM messages WHERE device <> ? AND id <= ? AND conversation_id IN "
+                "(SELECT conversation_id FROM members WHERE account_id = ?) ORDER BY id"
+            )
+            rows = connection.execute(query, (client.device, client.cursor, client.account_id)).fetchall()
+            require(
+                client.received == [row[0] for row in rows], f"{client.name} was not handed exactly what is its own"
+            )
+        for server in members:
+            if server.machine.applied_index == newest.machine.applied_index:
+                require(content_of(server) == content_of(newest), f"{server.node} and {newest.node} differ in content")
+        self.note(f"the state is {newest.machine.state_hash.hex()} at {newest.machine.applied_index}")
 
     def _describe(self) -> str:
         parts = []
         for node, server in self.servers.items():
-            if server.is_up:
-                status = server.raft.status()
-                parts.append(
-                    f"{node}: {status.role.value} term {status.term} leader {status.leader} commit "
-                    f"{status.commit_index} applied {status.applied_index} last {status.last_index}"
-                )
+            if not server.is_up:
+                parts.append(f"{node}: down {server.is_broken}")
+                continue
+            status = server.raft.status()
+            parts.append(
+                f"{node}: {status.role.value} term {status.term} leader {status.leader} commit {status.commit_index} "
+                f"applied {status.applied_index} last {status.last_index}"
+            )
+        parts.extend(
+            f"{client.name} at {client.at}: session {client.session_id}, waits for {list(client.unanswered)}, "
+            f"received up to {client.cursor} of {self.ledger.newest_acknowledged}"
+            for client in self.clients
+        )
         return f"membership {self.membership}; " + "; ".join(parts)
-
-
-def _keeps_a_majority_electable(conf: ConfState, change: ConfChange) -> bool:
-    """What an operator must keep to: at most one voter leaves at a time, and only from three or more.
-
-    A server that has applied its own removal never campaigns again, yet may have a longer log than those that stay
-    and do not know yet that the removal is committed. If their majority needs its vote, nobody can be elected.
-    """
-    try:
-        after = change_membership(conf, change).conf_state
-    except MembershipError:
-        return True  # refused by the core; that is to be tried as well
-    leaving = set(conf.voters) - set(after.voters)
-    return len(leaving) <= 1 and (not leaving or len(conf.voters) >= 3)
 
 
 def run_plan(plan: Plan, *, keep_timeline: bool = False) -> RunResult:
     """Run one seed."""
     return Simulation(plan, keep_timeline=keep_timeline).run()
-
-
-__all__ = ["RunResult", "Simulation", "ViolationError", "run_plan"]
