@@ -1,7 +1,7 @@
 """Carries out what the consensus core decides, in the order its rules ask for (server/raft/update.py).
 
 The driver is synchronous and does no I/O: it calls the ports (`Ports`) to start work and is told when work is done.
-The asyncio shell (node_loop.py) and the simulator both put real or simulated threads behind those ports. It keeps:
+The asyncio shell (replica.py) and the simulator both put real or simulated threads behind those ports. It keeps:
 
 - one durable write at a time; everything that arrives meanwhile goes into the next one (group commit);
 - a message that promises something leaves only after the write that makes it true;

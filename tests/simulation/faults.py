@@ -89,7 +89,9 @@ class Faults:
         return rng.choice(choice) if choice else None
 
     def _leader(self) -> SimulatedServer | None:
-        leaders = [server for server in self._world.up() if server.is_leader and not server.is_removed]
+        """Who answers an operator: the newest leader that is awake."""
+        now = self._world.now
+        leaders = [server for server in self._world.up() if server.is_leader and server.paused_until <= now]
         return max(leaders, key=lambda server: server.raft.term) if leaders else None
 
     # Processes
@@ -343,11 +345,12 @@ class Faults:
             world.restart_later(leader)
 
     def _change_one(self, leader: SimulatedServer) -> None:
+        """Try what is wanted until the leader takes something; who is lost is replaced before anybody else may go."""
         world = self._world
         members, conf = leader.members(), leader.raft.conf_state
         lost = [node for node in members.rows if world.servers[node].is_broken]
         for node in lost:
-            if world.servers[node].is_broken and node not in self._doomed:
+            if node not in self._doomed:
                 self._doomed.append(node)
                 self._newcomers.append(world.add_server())
                 world.counters["lost-server-replaced"] += 1

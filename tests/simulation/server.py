@@ -187,6 +187,7 @@ class SimulatedServer:
                 repair = recovered.repair
                 world.counters["start-repairs-log"] += 1
                 self.disk.write(lambda: self.log.append([repair]), self.disk.log_connection, world.rng)
+            require(not self.disk.is_lost, f"{self.node} starts from a disk that was altered")
         except (StorageDamagedError, MachineDamagedError) as error:
             require(self.disk.is_lost, f"{self.node} takes its sound disk for damaged: {error}")
             world.counters["start-refused-damaged-disk"] += 1

@@ -350,6 +350,11 @@ class Simulation:
         for server in members:
             if server.machine.applied_index == newest.machine.applied_index:
                 require(content_of(server) == content_of(newest), f"{server.node} and {newest.node} differ in content")
+            if not self.plan.raw_changes:
+                known = {int(node) for node in members_of(server.raft.conf_state)}
+                require(
+                    {*server.members().rows} == known, f"{server.node} has other members in its state than in its core"
+                )
         self.note(f"the state is {newest.machine.state_hash.hex()} at {newest.machine.applied_index}")
 
     def _describe(self) -> str:
