@@ -224,6 +224,25 @@ async def test_the_leader_is_removed_and_left_running_disturbs_nobody(tmp_path: 
         assert final.term == after.term
 
 
+async def test_who_stays_of_two_needs_nothing_of_the_removed_leader_once_its_removal_is_told(tmp_path: Path) -> None:
+    async with running(tmp_path, founders=2) as cluster:
+        leader = await a_leader(cluster)
+        (other,) = cluster.others(leader)
+        async with raw_client(cluster, other) as raw:
+            ann = await first_person(raw)
+            await talk(cluster, other, ann, 50)
+            async with operator_at(cluster, other, ann) as operator:
+                await operator.remove(leader)
+        # docs/adr/0006: destroyed as soon as the removal is told, and the other dies before it can do anything more.
+        cluster.kill(leader, other)
+        wipe(cluster, leader)
+        cluster.start(other)
+        await until_members(cluster, other, {other})
+        assert await a_leader(cluster) == other
+        async with raw_client(cluster, other) as raw:
+            assert len(await raw.history(ann, "ann")) == 50
+
+
 async def test_a_wiped_founder_is_refused_until_it_is_removed_and_then_rejoins_with_the_same_name(
     tmp_path: Path,
 ) -> None:
