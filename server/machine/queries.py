@@ -153,12 +153,7 @@ class StateReader:
 
     def applied_index(self) -> int:
         """The entry this state covers."""
-        return self._number("SELECT applied_index FROM meta")
-
-    def state_hash_at(self) -> tuple[bytes, int]:
-        """Rolling hash of the state, and the index it belongs to: equal on all nodes at an equal index."""
-        digest, applied_index = self._rows("SELECT state_hash, applied_index FROM meta")[0]
-        return digest, applied_index
+        return int(self._rows("SELECT applied_index FROM meta")[0][0])
 
     def summary(self) -> tuple[int, int, bytes]:
         """Applied index, messages stored over the cluster's life and state hash, all of one moment."""
@@ -166,14 +161,6 @@ class StateReader:
             "SELECT applied_index, message_count, state_hash FROM meta"
         )
         return applied_index, message_count, bytes(state_hash)
-
-    def message_count(self) -> int:
-        """Messages stored over the cluster's life."""
-        return self._number("SELECT message_count FROM meta")
-
-    def last_message_id(self) -> int:
-        """The newest message id of all conversations."""
-        return self._number("SELECT last_message_id FROM meta")
 
     def members(self) -> Members:
         """The cluster's members, and those that were."""
@@ -285,12 +272,6 @@ class StateReader:
             )
             return tuple(_message(pair, row) for row in reversed(rows))
 
-    def marks(self, conversation_id: int) -> tuple[MarksRecord, ...]:
-        """The marks of all members of a conversation."""
-        if not 0 < conversation_id <= MAX_ID:
-            return ()
-        return tuple(MarksRecord(*row) for row in self._rows(f"{_MARKS_SELECT} = ?", (conversation_id,)))
-
     def peer_marks(self, account_id: int, limit: int) -> tuple[MarksRecord, ...]:
         """The marks of the others in the account's latest conversations: what a device that connects has missed."""
         rows = self._rows(
@@ -303,21 +284,11 @@ class StateReader:
 
     # ---- the queue of a device
 
-    def queued(self, account_id: int, after_id: int, limit: int, exclude_device_id: int) -> tuple[MessageRecord, ...]:
+    def queued_page(self, account_id: int, after_id: int, limit: int, exclude_device_id: int) -> QueuedPage:
         """The next messages of all the account's conversations in order of id, without the device's own sends.
 
-        Fewer than `limit` means that there are no more.
+        Bounded in bytes and in own sends passed over too: a page may be short or empty with more to come.
         """
-        found: list[MessageRecord] = []
-        more = True
-        while more and len(found) < limit:
-            page = self.queued_page(account_id, after_id, limit - len(found), exclude_device_id)
-            found.extend(page.messages)
-            after_id, more = page.up_to, page.more
-        return tuple(found)
-
-    def queued_page(self, account_id: int, after_id: int, limit: int, exclude_device_id: int) -> QueuedPage:
-        """Like `queued`, bounded in bytes and in own sends passed over too: may be short or empty with more to come."""
         with self._consistent():
             newest = self._select("SELECT last_message_id FROM meta")[0][0]
             own = self._select("SELECT external FROM devices WHERE id = ?", (exclude_device_id,))
@@ -371,9 +342,6 @@ class StateReader:
             (value,),
         )
         return next((AccountRecord(i, name, digest, bool(active)) for i, name, digest, active in rows), None)
-
-    def _number(self, query: str) -> int:
-        return int(self._rows(query)[0][0])
 
     def _rows(self, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[Row]:
         """One statement is one consistent state by itself."""

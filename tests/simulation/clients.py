@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from proto.parley.v1 import state_pb2 as pb
 from server.machine.queries import StateReader
@@ -194,8 +194,10 @@ class Client:
         self.reads_asked += 1
 
         def answer() -> None:
-            reader = StateReader(server.disk.state_connection)
-            ledger.was_read(floor_index, reader.applied_index(), reader.last_message_id(), floor_id)
+            query = "SELECT applied_index, last_message_id FROM meta"
+            rows = server.disk.state_connection.execute(query).fetchall()
+            [(index, last_message_id)] = cast("list[tuple[int, int]]", rows)
+            ledger.was_read(floor_index, index, last_message_id, floor_id)
             self.reads_answered += 1
 
         server.read(answer)

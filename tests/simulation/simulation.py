@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from server.raft.membership import members_of
 from server.raft.messages import Message
 from server.raft.types import ConfState, Entry, EntryType, NodeId
+from server.transport.codec import decode_membership
 from tests.simulation.checker import Checker, require
 from tests.simulation.clients import Client
 from tests.simulation.faults import Faults
@@ -351,10 +352,8 @@ class Simulation:
             if server.machine.applied_index == newest.machine.applied_index:
                 require(content_of(server) == content_of(newest), f"{server.node} and {newest.node} differ in content")
             if not self.plan.raw_changes:
-                known = {int(node) for node in members_of(server.raft.conf_state)}
-                require(
-                    {*server.members().rows} == known, f"{server.node} has other members in its state than in its core"
-                )
+                known = {int(node) for node in members_of(decode_membership(server.machine.membership))}
+                require({*server.members().rows} == known, f"{server.node} lists other members than its membership has")
         self.note(f"the state is {newest.machine.state_hash.hex()} at {newest.machine.applied_index}")
 
     def _describe(self) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import apsw
 
 from proto.parley.v1 import state_pb2 as pb
 from server.machine.machine import ApplyOutcome, CommittedEntry, Effect, MemberRow, StateMachine
-from server.machine.queries import StateReader
+from server.machine.queries import MarksRecord, StateReader
+from server.machine.records import MessageRecord
 
 START_MS = 1_000_000
 WEEK_MS = 7 * 24 * 3600 * 1000
@@ -28,6 +31,32 @@ TABLES = (
     "cluster_members",
     "removed_members",
 )
+
+
+def queued(
+    reader: StateReader, account_id: int, after_id: int, limit: int, exclude_device_id: int
+) -> list[MessageRecord]:
+    """The next messages for a device, page after page; fewer than `limit` means that there are no more."""
+    found: list[MessageRecord] = []
+    more = True
+    while more and len(found) < limit:
+        page = reader.queued_page(account_id, after_id, limit - len(found), exclude_device_id)
+        found.extend(page.messages)
+        after_id, more = page.up_to, page.more
+    return found
+
+
+def marks(node: Node, conversation_id: int) -> list[MarksRecord]:
+    """How far each member of a conversation has come."""
+    query = "SELECT conversation_id, account_id, delivered_up_to, read_up_to FROM members WHERE conversation_id = ?"
+    with closing(apsw.Connection(str(node.path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        rows = cast("list[tuple[int, int, int, int]]", connection.execute(query, (conversation_id,)).fetchall())
+    return [MarksRecord(*row) for row in rows]
+
+
+def message_count(reader: StateReader) -> int:
+    """Messages stored over the cluster's life."""
+    return reader.summary()[1]
 
 
 def register(name: str, password_hash: bytes = b"hash", request_id: bytes = b"") -> pb.Command:

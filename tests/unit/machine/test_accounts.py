@@ -19,6 +19,7 @@ from tests.unit.machine.harness import (
     mark_delivered,
     open_session,
     publish,
+    queued,
     register,
     sends,
 )
@@ -208,8 +209,8 @@ def test_second_device_starts_from_what_any_device_of_the_account_has(node: Node
     second = node.one(open_session(ada.account_id, 50, 3))
     assert second.delivered_up_to == ids[1]
     device = dump(node.path)["devices"][-1][0]
-    queued = node.reader.queued(ada.account_id, second.delivered_up_to, 10, device)  # type: ignore[arg-type]
-    assert [message.id for message in queued] == ids[2:]
+    found = queued(node.reader, ada.account_id, second.delivered_up_to, 10, device)  # type: ignore[arg-type]
+    assert [message.id for message in found] == ids[2:]
 
 
 def test_new_device_starts_from_what_was_delivered_in_the_same_entry(node: Node) -> None:

@@ -22,6 +22,7 @@ from tests.unit.machine.harness import (
     Node,
     dump,
     mark_delivered,
+    message_count,
     payload,
     register,
     sends,
@@ -42,7 +43,7 @@ def entry(index: int, *commands: pb.Command, term: int = 1) -> CommittedEntry:
 def test_new_state_covers_nothing(node: Node) -> None:
     machine = node.machine
     assert (machine.applied_index, machine.applied_term, machine.membership) == (0, 0, b"membership")
-    assert node.reader.message_count() == 0
+    assert message_count(node.reader) == 0
 
 
 def test_position_is_kept_with_the_rows(node: Node) -> None:
@@ -58,7 +59,7 @@ def test_position_is_kept_with_the_rows(node: Node) -> None:
     machine = node.machine
     assert (machine.applied_index, machine.applied_term, machine.membership) == (3, 5, b"grown")
     assert machine.state_hash == before
-    assert node.reader.state_hash_at() == (before, 3)
+    assert (node.reader.summary()[2], node.reader.applied_index()) == (before, 3)
 
 
 def test_no_op_has_no_results_and_is_applied(node: Node) -> None:
@@ -137,7 +138,7 @@ def test_command_that_fails_unforeseen_changes_nothing_and_spares_the_others(
     stored = [effect.message.body for effect in outcome.effects if isinstance(effect, MessageStored)]
     assert stored == ["before", "same", "after"]
     assert [row[-1] for row in dump(node.path)["messages"]] == ["before", "same", "after"]
-    assert node.reader.message_count() == 3
+    assert message_count(node.reader) == 3
     assert len(dump(node.path)["conversations"]) == 1, "the one it began is gone again"
     (failure,) = outcome.failures
     assert (failure.index, failure.position) == (index + 2, 1)

@@ -8,7 +8,7 @@ from proto.parley.v1 import state_pb2 as pb
 from server.machine.limits import FIRST_MESSAGE_ID, MAX_BODY_BYTES, MAX_SENDS_IN_FLIGHT
 from server.machine.machine import MessageStored, ReceiptMoved, Recipient
 from server.machine.queries import MarksRecord
-from tests.unit.machine.harness import Node, external, mark_delivered, mark_read, sends
+from tests.unit.machine.harness import Node, external, mark_delivered, mark_read, marks, message_count, queued, sends
 
 OK = pb.RESULT_CODE_OK
 GAP = pb.RESULT_CODE_GAP
@@ -52,13 +52,13 @@ def test_retried_send_gets_its_first_result_and_makes_no_second_message(node: No
     first = node.send(ada, (1, "bob", "hello"), (2, "bob", "again"))
     assert node.send(ada, (1, "bob", "hello"), (2, "bob", "again"), (3, "bob", "new"))[:2] == first
     assert len(node.effects()) == 1
-    assert node.reader.message_count() == 3
+    assert message_count(node.reader) == 3
 
 
 def test_send_repeated_within_one_entry_is_stored_once(node: Node, ada: int, bob: int) -> None:
     one, two = node.apply(sends(ada, (1, "bob", "x")), sends(ada, (1, "bob", "x")))
     assert one == two
-    assert node.reader.message_count() == 1
+    assert message_count(node.reader) == 1
 
 
 def test_retry_is_answered_after_a_restart_and_from_a_newer_session(node: Node, ada: int, bob: int) -> None:
@@ -73,7 +73,7 @@ def test_gap_refuses_all_that_follows_and_says_where_to_go_on(node: Node, ada: i
     assert result.code == GAP
     assert result.last_send_number == 1
     assert [send.code for send in result.sends] == [OK, GAP, GAP, GAP]
-    assert node.reader.message_count() == 1
+    assert message_count(node.reader) == 1
     assert [send.code for send in node.send(ada, (2, "bob", "b"), (3, "bob", "c"))] == [OK, OK]
 
 
@@ -97,7 +97,7 @@ def test_unknown_recipient_uses_the_number_up_and_stays_refused(node: Node, ada:
     assert first.code == pb.RESULT_CODE_NOT_FOUND
     node.user("nobody", 14)
     assert node.send(ada, (1, "nobody", "x")) == [first]
-    assert node.reader.message_count() == 0
+    assert message_count(node.reader) == 0
     assert node.send(ada, (2, "nobody", "x"))[0].code == OK
 
 
@@ -132,7 +132,7 @@ def test_notes_to_oneself_are_a_conversation_with_one_member(node: Node, ada: in
     (effect,) = node.effects()
     assert isinstance(effect, MessageStored)
     assert effect.recipients == (Recipient(ADA, "ada"),)
-    assert node.reader.marks(result.conversation_id) == (MarksRecord(result.conversation_id, ADA, 0, 0),)
+    assert marks(node, result.conversation_id) == [MarksRecord(result.conversation_id, ADA, 0, 0)]
     (conversation,) = node.reader.conversations(ADA, 0, 10)
     assert (conversation.peer, conversation.unread, conversation.peer_deleted) == ("ada", 0, False)
     node.one(mark_read(other, result.conversation_id, result.message_id))
@@ -146,7 +146,7 @@ def test_results_outside_the_window_are_forgotten_but_never_applied_again(node: 
     retried = node.send(ada, *[(number, "bob", "x") for number in numbers])
     assert [send.code for send in retried[:2]] == [pb.RESULT_CODE_FORGOTTEN] * 2
     assert retried[2:] == first[2:]
-    assert node.reader.message_count() == total
+    assert message_count(node.reader) == total
 
 
 @pytest.mark.parametrize("session_id", [0, 99, 2**63, 2**64 - 1])
@@ -191,8 +191,8 @@ def test_mark_beyond_the_newest_message_is_capped_there(node: Node, ada: int, bo
     (one,) = node.send(ada, (1, "bob", "x"))
     assert node.one(mark_delivered(bob, up_to)).delivered_up_to == one.message_id
     (two,) = node.send(ada, (2, "bob", "y"))
-    queued = node.reader.queued(BOB, one.message_id, 10, 0)
-    assert [message.id for message in queued] == [two.message_id]
+    found = queued(node.reader, BOB, one.message_id, 10, 0)
+    assert [message.id for message in found] == [two.message_id]
 
 
 def test_delivery_moves_marks_in_all_conversations_concerned_and_no_others(node: Node, ada: int, bob: int) -> None:
@@ -272,6 +272,4 @@ def test_read_and_delivered_in_one_entry_leave_nothing_undelivered(node: Node, a
     (one,) = node.send(ada, (1, "bob", "x"))
     node.apply(mark_read(bob, one.conversation_id, one.message_id), mark_delivered(bob, one.message_id))
     assert len(node.effects()) == 1
-    assert node.reader.marks(one.conversation_id)[1] == MarksRecord(
-        one.conversation_id, BOB, one.message_id, one.message_id
-    )
+    assert marks(node, one.conversation_id)[1] == MarksRecord(one.conversation_id, BOB, one.message_id, one.message_id)

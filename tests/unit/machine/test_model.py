@@ -28,6 +28,7 @@ from tests.unit.machine.harness import (
     open_session,
     payload,
     publish,
+    queued,
     register,
     sends,
 )
@@ -212,8 +213,8 @@ def check_views(reader: StateReader, model: Model) -> None:
         record = reader.device(place + 1)
         assert record is not None
         assert (record.last_send_number, record.delivered_up_to) == (model.last_number[device], model.cursor[device])
-        queued = reader.queued(account, record.delivered_up_to, 1000, place + 1)
-        assert [(m.id, m.body) for m in queued] == [
+        found = queued(reader, account, record.delivered_up_to, 1000, place + 1)
+        assert [(m.id, m.body) for m in found] == [
             (m.id, m.body)
             for m in model.messages
             if account in m.pair and m.device != device and m.id > model.cursor[device]
