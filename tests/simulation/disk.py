@@ -162,6 +162,16 @@ class SimulatedDisk:
         self.state_connection = load_image(image)
         self.state_images = [(applied_index, image)]
 
+    def content(self) -> list[tuple[str, list[tuple[object, ...]]]]:
+        """Every row of the state, for comparing what two servers hold."""
+        connection = self.state_connection
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+        return [
+            (str(table), connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall())
+            for (table,) in tables
+            if table != "checkpoints"  # each node's own
+        ]
+
     # Damage
 
     def rot(self, rng: random.Random) -> str:

@@ -8,37 +8,31 @@ install, and starts again from what its disk has kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import apsw
 
 from proto.parley.v1 import state_pb2 as pb
 from server.machine.errors import MachineDamagedError, MachineStorageError
-from server.machine.machine import ApplyOutcome, StateMachine
-from server.machine.records import MessageStored
+from server.machine.machine import StateMachine
 from server.raft.config import InitialState, RaftConfig
 from server.raft.events import (
     Campaign,
-    Compact,
     Event,
     ForgetLeader,
     ReadIndex,
     Receive,
-    SnapshotAvailable,
-    SnapshotStatus,
     Tick,
     Unreachable,
 )
-from server.raft.membership import ConfChange, encode_conf_change, members_of
+from server.raft.membership import ConfChange, encode_conf_change
 from server.raft.messages import Message, MessageType
 from server.raft.raft import Raft
-from server.raft.types import NO_NODE, ConfState, Entry, EntryType, Index, NodeId, Role, SnapshotMeta, Term
+from server.raft.types import NO_NODE, ConfState, Entry, Index, NodeId, Role, SnapshotMeta, Term
 from server.raft.update import Persist, ReadReady, RoleChange, Update
 from server.replica.driver import Driver
 from server.replica.errors import NotLeaderError, OverloadedError, ProposalError
-from server.replica.members import ClusterMembers, to_committed
+from server.replica.members import ClusterMembers
 from server.replica.proposals import AppliedCommands, Proposal, ProposalTable
 from server.replica.retention import LogBounds, RetainedLog
 from server.storage.errors import StorageDamagedError, StorageError
@@ -46,8 +40,11 @@ from server.storage.raft_log import RaftLog
 from server.storage.recovery import Recovered, reconcile
 from server.transport.codec import decode_membership
 from tests.simulation.checker import require
-from tests.simulation.disk import SimulatedDisk, load_image
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.fences import Fences
 from tests.simulation.plan import ELECTION_TICKS
+from tests.simulation.transfers import SnapshotBody, Tell, Transfers
+from tests.simulation.work import Crashed, Work
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,21 +53,7 @@ if TYPE_CHECKING:
 
 MAX_ENTRY_BYTES = 4_096
 MAX_CATCH_UP_TICKS = 3
-MAX_RECEIVED = 4
 RETAIN_BYTES = 1 << 20
-SNAPSHOT_TIMEOUT_MS = 2_000
-
-
-class Crashed(Exception):  # noqa: N818 (not an error: the end of one life)
-    """The server has died in the middle of carrying something out."""
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotBody:
-    """A snapshot's content: the whole state machine as of `meta`."""
-
-    meta: SnapshotMeta
-    image: bytes
 
 
 class Outcome:
@@ -137,20 +120,10 @@ class SimulatedServer:
     def _forget_everything(self) -> None:
         """What a new process knows: nothing."""
         self.proposals = ProposalTable(MAX_ENTRY_BYTES)
-        self._writing: Sequence[Persist] | None = None
-        self._applying: tuple[Sequence[Entry], ConfState | None] | None = None
-        self._installing: tuple[SnapshotMeta, Persist, bool] | None = None
-        self._made: SnapshotBody | None = None
-        self._making = False
-        self._cutting = False
-        self._received: dict[tuple[int, int], SnapshotBody] = {}
-        self._transfers: list[tuple[Index, Callable[[bool], None]]] = []
-        self._fences_gathered: list[Callable[[Index], None]] = []
-        self._fences: dict[bytes, list[Callable[[Index], None]]] = {}
-        self._fences_asked_at: dict[bytes, int] = {}
-        self._fence_number = 0
         self._tick_due = 0
-        self._applied_waiters: list[tuple[Index, Callable[[], None]]] = []
+        self.work = Work(self)
+        self.transfers = Transfers(self)
+        self.fences = Fences(self)
 
     @property
     def raft(self) -> Raft:
@@ -240,16 +213,7 @@ class SimulatedServer:
         world, rng = self.world, self.world.rng
         self.is_up = False
         self.life += 1
-        if self._writing is not None:
-            kept = rng.random() < 0.5 and self._try(partial(self.log.append, self._writing))
-            world.counters["write-kept-untold" if kept else "write-lost"] += 1
-        if self._applying is not None:
-            entries, conf_state = self._applying
-            if rng.random() < 0.5 and self._try(lambda: self._apply(entries, conf_state)):
-                world.counters["apply-kept-untold"] += 1
-        self.disk.roll_back()
-        if self._installing is not None and self._installing[2]:
-            world.counters["died-between-state-and-log"] += 1
+        self.work.end()
         if power:
             before = self.machine.applied_index
             self.disk.lose_power(rng)
@@ -257,16 +221,8 @@ class SimulatedServer:
                 world.counters["power-loss-took-state-back"] += 1
         if world.is_joint():
             self.crashed_in_joint = True
-        for _, tell in self._transfers:
-            tell(False)
+        self.transfers.fail()
         world.note(f"{self.node} dies: {why}")
-
-    def _try(self, work: Callable[[], object]) -> bool:
-        try:
-            work()
-        except (StorageError, MachineStorageError, apsw.Error):
-            return False
-        return True
 
     # Everything that happens to a running server
 
@@ -292,16 +248,13 @@ class SimulatedServer:
         """The end of every turn of the loop: propose what was gathered, start work (Replica._carry_out)."""
         if self.proposals.gathered and not self.driver.is_writing:
             self._propose_gathered()
-        if self._fences_gathered:
-            self._fence_number += 1
-            context = b"%d/%d/%d" % (self.node, self.life, self._fence_number)
-            self._fences[context], self._fences_gathered = self._fences_gathered, []
-            self._fences_asked_at[context] = self.world.now
-            self.world.checker.asked_to_read(context)
+        context = self.fences.next_question()
+        if context is not None:
             self.driver.step(ReadIndex(context))
         self.driver.pump()
 
-    def _effect(self) -> None:
+    def effect(self) -> None:
+        """Something the server does that others may see; it may be the last."""
         if self.dies_after is not None:
             self.dies_after -= 1
             if self.dies_after < 0:
@@ -390,33 +343,22 @@ class SimulatedServer:
 
     def read(self, then: Callable[[], None]) -> None:
         """Call `then` when the state here holds all that was acknowledged before; never, if it cannot be told."""
-
-        def applied(index: Index) -> None:
-            if index <= self.machine.applied_index:
-                then()
-            else:
-                self._applied_waiters.append((index, then))
-
-        self._fences_gathered.append(applied)
+        self.fences.add(then)
         self.act(lambda: None)
-
-    def oldest_fence_ms(self) -> int:
-        """How long the oldest question for a read index has waited."""
-        return self.world.now - min(self._fences_asked_at.values(), default=self.world.now)
 
     # Ports of the driver
 
     def send(self, messages: Sequence[Message]) -> None:
         """Messages leave, one by one."""
         for message in messages:
-            self._effect()
+            self.effect()
             self.world.checker.left(message, self.disk)
             if message.type is MessageType.SNAPSHOT:
-                self._send_snapshot(message)
+                self.transfers.send(message)
             else:
                 self.world.send(message, self._tell_sender(message))
 
-    def _tell_sender(self, message: Message) -> Callable[[bool], None]:
+    def _tell_sender(self, message: Message) -> Tell:
         def tell(delivered: bool) -> None:
             if not delivered and self.world.rng.random() < 0.2:
                 self.world.after(self.node, 1, lambda: self.step(Unreachable(message.to)))
@@ -425,130 +367,22 @@ class SimulatedServer:
 
     def start_write(self, writes: Sequence[Persist]) -> None:
         """Durable after a while, all of it or nothing."""
-        self._effect()
-        self._note_truncation(writes)
-        self._writing = writes
-        world = self.world
-        delay = max(world.delay(world.plan.max_write_ms), self.disk.stalled_until - world.now)
-        world.after(self.node, delay, lambda: self.act(self._finish_write))
-
-    def _finish_write(self) -> None:
-        writes = self._writing
-        assert writes is not None
-        self._writing = None
-        self.disk.write(lambda: self.log.append(writes), self.disk.log_connection, self.world.rng)
-        for write in writes:
-            for message in write.done.messages:
-                self.world.checker.left(message, self.disk)
-        self.driver.written()
+        self.effect()
+        self.work.write(writes)
 
     def start_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> None:
         """One transaction of the state machine, after a while."""
-        self._effect()
-        self._applying = (entries, conf_state)
-        world = self.world
-        world.after(self.node, world.delay(world.plan.max_apply_ms), lambda: self.act(self._finish_apply))
-
-    def _finish_apply(self) -> None:
-        assert self._applying is not None
-        (entries, conf_state), self._applying = self._applying, None
-        outcomes: list[ApplyOutcome] = []
-        self.disk.write(
-            lambda: outcomes.append(self._apply(entries, conf_state)), self.disk.state_connection, self.world.rng
-        )
-        [outcome] = outcomes
-        world = self.world
-        for entry, results in zip(entries, outcome.results, strict=True):
-            self.proposals.applied(entry.index, entry.term, results)
-        self.driver.applied()
-        self.retained.applied(entries)
-        self.disk.sample_image(outcome.applied_index, world.rng)
-        self._wake_waiters()
-        if self.retained.is_long and not self._cutting:
-            self._cutting = True
-            world.after(self.node, world.delay(20), lambda: self.act(self._cut_log))
-
-    def _apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> ApplyOutcome:
-        world = self.world
-        outcome = self.machine.apply(to_committed(entries, conf_state))
-        require(not outcome.failures, f"a command failed in a way nobody foresaw: {outcome.failures}")
-        world.checker.has_applied(int(self.node), outcome.applied_index, self.machine.state_hash)
-        for effect in outcome.effects:
-            if isinstance(effect, MessageStored):
-                world.ledger.stored(effect.message)
-        if conf_state is not None:
-            world.note_membership(self, entries[0], conf_state)
-        return outcome
-
-    def _cut_log(self) -> None:
-        self._cutting = False
-        if self._installing is not None or not self.retained.is_long:
-            return
-        durable = self.machine.checkpoint()
-        self.disk.checkpointed(durable)
-        cut = self.retained.plan_cut(durable)
-        if cut is None or self.driver.is_writing:  # one thread writes the log: the cut waits its turn
-            return
-        self._effect()
-        self.log.compact(SnapshotMeta(*cut, self.raft.conf_state))
-        self.retained.cut(cut[0])
-        self._effect()
-        self.world.counters["log-cut"] += 1
-        self.driver.step(Compact(cut[0]))
+        self.effect()
+        self.work.apply(entries, conf_state)
 
     def start_install(self, snapshot: SnapshotMeta, write: Persist) -> None:
         """State first, log second; in between the server may die."""
-        self._effect()
-        self._installing = (snapshot, write, False)
-        self.world.after(self.node, self.world.delay(60), lambda: self.act(self._replace_state))
-
-    def _replace_state(self) -> None:
-        assert self._installing is not None
-        snapshot, write, _ = self._installing
-        body = self._received.pop((snapshot.index, snapshot.term))
-        self.disk.install(body.image, snapshot.index)
-        self.machine = self.disk.open_machine()
-        self._installing = (snapshot, write, True)
-        world = self.world
-        if world.next_install_dies and not world.network.is_healed:
-            world.next_install_dies = False
-            raise Crashed
-        world.after(self.node, world.delay(60), lambda: self.act(self._reset_log))
-
-    def _reset_log(self) -> None:
-        assert self._installing is not None
-        snapshot, write, _ = self._installing
-        self.disk.write(lambda: self.log.append([write]), self.disk.log_connection, self.world.rng)
-        self._installing = None
-        world = self.world
-        for message in write.done.messages:
-            world.checker.left(message, self.disk)
-        world.checker.has_applied(int(self.node), snapshot.index, self.machine.state_hash)
-        brought = decode_membership(self.machine.membership)
-        require(
-            brought == snapshot.conf_state,
-            f"the snapshot at {snapshot.index} brings {brought} and not {snapshot.conf_state}",
-        )
-        self._count_install(snapshot)
-        self.proposals.skipped_to(snapshot.index)
-        self.retained.start_over()
-        self.driver.installed()
-        self._wake_waiters()
-
-    def _count_install(self, snapshot: SnapshotMeta) -> None:
-        counters = self.world.counters
-        counters["snapshot-installed"] += 1
-        if snapshot.conf_state.voters_outgoing:
-            counters["snapshot-of-joint-membership-installed"] += 1
-        if self.crashed_in_joint:
-            self.crashed_in_joint = False
-            counters["joint+crash+snapshot"] += 1
-        if self._received:
-            counters["snapshots-back-to-back"] += 1
+        self.effect()
+        self.work.install(snapshot, write)
 
     def role_changed(self, change: RoleChange) -> None:
         """The first that others hear of an election."""
-        self._effect()
+        self.effect()
         world = self.world
         world.note(f"{self.node} is {change.role.value} in {change.term}, leader {change.leader}")
         if change.role is Role.LEADER:
@@ -561,110 +395,23 @@ class SimulatedServer:
 
     def reads_ready(self, reads: Sequence[ReadReady], dropped: Sequence[bytes]) -> None:
         """Reads may go on once their index is applied; dropped ones are asked again by who wants to know."""
-        self._effect()
-        for ready in reads:
-            self.world.checker.read_is_ready(int(self.node), ready)
-            del self._fences_asked_at[ready.context]
-            for fence in self._fences.pop(ready.context):
-                fence(ready.index)
-        for context in dropped:
-            self.world.checker.reads.pop(context)
-            del self._fences[context], self._fences_asked_at[context]
-            self.world.counters["read-dropped"] += 1
+        self.effect()
+        self.fences.answered(reads, dropped)
 
     def snapshot_needed(self, nodes: Sequence[NodeId]) -> None:
         """Make a snapshot, unless one is being made."""
-        self._effect()
-        if not self._making:
-            self._making = True
-            self.world.after(self.node, self.world.delay(50), lambda: self.act(lambda: self._offer_snapshot(nodes)))
+        self.effect()
+        self.transfers.needed(nodes)
 
-    def _offer_snapshot(self, nodes: Sequence[NodeId]) -> None:
-        self._making = False
-        if self._installing is not None:
-            return
-        made = self._made
-        first_index = self.raft.status().first_index
-        if made is None or made.meta.index < first_index - 1 or not {*nodes} <= {*members_of(made.meta.conf_state)}:
-            machine = self.machine
-            meta = SnapshotMeta(
-                Index(machine.applied_index), Term(machine.applied_term), decode_membership(machine.membership)
-            )
-            made = self._made = SnapshotBody(meta, self.disk.state_connection.serialize("main"))
-            self.world.counters["snapshot-made"] += 1
-        self.driver.step(SnapshotAvailable(made.meta))
-
-    # Snapshots on their way
-
-    def _send_snapshot(self, message: Message) -> None:
-        world, made, life = self.world, self._made, self.life
-
-        def tell(ok: bool) -> None:
-            if not ok:
-                world.counters["snapshot-transfer-failed"] += 1
-            if self.life == life:
-                world.after(self.node, 1, lambda: self.step(SnapshotStatus(message.to, ok)))
-
-        if made is None or message.snapshot is None or made.meta != message.snapshot:
-            tell(False)
-            return
-        world.send_snapshot(message, made, tell)
-
-    def receive_snapshot(self, message: Message, body: SnapshotBody, tell: Callable[[bool], None]) -> None:
+    def receive_snapshot(self, message: Message, body: SnapshotBody, tell: Tell) -> None:
         """All of a snapshot has come: keep it, tell the core, and say when it counts."""
-        key = (int(body.meta.index), int(body.meta.term))
-        if len(self._received) >= MAX_RECEIVED and key not in self._received:
-            tell(False)
-            return
-        self._received[key] = body
-        self._transfers.append((body.meta.index, tell))
-        self.world.after(self.node, SNAPSHOT_TIMEOUT_MS, lambda: self._end_transfer(tell))
-        self.receive(message)
-        if self.is_up:
-            self._wake_waiters()
+        if self.transfers.keep(body, tell):
+            self.receive(message)
+            if self.is_up:
+                self.wake_waiters()
 
-    def _end_transfer(self, tell: Callable[[bool], None]) -> None:
-        if any(known is tell for _, known in self._transfers):
-            self._transfers = [(index, known) for index, known in self._transfers if known is not tell]
-            tell(False)
-
-    def _wake_waiters(self) -> None:
+    def wake_waiters(self) -> None:
+        """The state has moved on: some may have waited for that."""
         reached = self.driver.applied_index
-        ended = [tell for index, tell in self._transfers if index <= reached]
-        self._transfers = [(index, tell) for index, tell in self._transfers if index > reached]
-        for tell in ended:
-            tell(True)
-        if ended:
-            for key in [key for key in self._received if key[0] <= reached]:
-                del self._received[key]
-        ready = [then for index, then in self._applied_waiters if index <= reached]
-        self._applied_waiters = [(index, then) for index, then in self._applied_waiters if index > reached]
-        for then in ready:
-            then()
-
-    # What is worth counting
-
-    def _note_truncation(self, writes: Sequence[Persist]) -> None:
-        """Count log tails that are replaced, and those with a membership entry in them."""
-        last = self.log.last_index
-        for write in writes:
-            if not write.entries:
-                continue
-            first = write.entries[0].index
-            if first <= last:
-                self.world.counters["log-tail-replaced"] += 1
-                query = "SELECT count(*) FROM entries WHERE idx >= ? AND type <> ?"
-                if self.disk.log_connection.execute(query, (first, int(EntryType.NORMAL))).get:
-                    self.world.counters["membership-entry-truncated"] += 1
-            last = write.entries[-1].index
-
-
-def content_of(server: SimulatedServer) -> list[tuple[str, list[tuple[object, ...]]]]:
-    """Every row of the state, for comparing what two servers hold."""
-    connection = load_image(server.disk.state_connection.serialize("main"))
-    tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")]
-    return [
-        (table, connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall())
-        for table in tables
-        if table != "checkpoints"  # each node's own
-    ]
+        self.transfers.reached(reached)
+        self.fences.reached(reached)

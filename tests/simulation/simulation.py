@@ -24,7 +24,8 @@ from tests.simulation.faults import Faults
 from tests.simulation.ledger import Ledger
 from tests.simulation.network import STALE_MS, Network
 from tests.simulation.plan import TICK_MS, Plan
-from tests.simulation.server import SimulatedServer, SnapshotBody, content_of
+from tests.simulation.server import SimulatedServer
+from tests.simulation.transfers import SnapshotBody, Tell
 
 PROGRESS_MS = 15_000
 QUIET_AFTER_MS = 500
@@ -158,7 +159,7 @@ class Simulation:
             for server in self.servers.values()
         )
 
-    def note_membership(self, server: SimulatedServer, entry: Entry, conf_state: ConfState) -> None:
+    def note_membership(self, entry: Entry, conf_state: ConfState) -> None:
         """A membership entry was applied somewhere, for the first or another time."""
         counters = self.counters
         counters["membership-entry-applied"] += 1
@@ -202,7 +203,7 @@ class Simulation:
             self.faults["late"] += 1
             self.after(NodeId(0), self.rng.randint(300, STALE_MS), arrive)
 
-    def send(self, message: Message, tell: Callable[[bool], None]) -> None:
+    def send(self, message: Message, tell: Tell) -> None:
         """A message leaves a server; `tell` hears whether the transport got it through."""
 
         def arrive() -> None:
@@ -217,7 +218,7 @@ class Simulation:
         if not self.transmit(message.sender, message.to, arrive):
             tell(False)
 
-    def send_snapshot(self, message: Message, body: SnapshotBody, tell: Callable[[bool], None]) -> None:
+    def send_snapshot(self, message: Message, body: SnapshotBody, tell: Tell) -> None:
         """A snapshot in many pieces: it comes whole, or the transfer breaks on the way."""
         link = (int(message.sender), int(message.to))
         length_ms = self.delay(max(4 * self.plan.max_delay_ms, 40))
@@ -334,8 +335,8 @@ class Simulation:
         newest = max(members, key=lambda server: server.machine.applied_index)
         for server in members:
             require(
-                not server.is_leader or server.oldest_fence_ms() < FENCE_MS,
-                f"leader {server.node} has not answered a read for {server.oldest_fence_ms()} ms",
+                not server.is_leader or server.fences.oldest_ms() < FENCE_MS,
+                f"leader {server.node} has not answered a read for {server.fences.oldest_ms()} ms",
             )
         connection = newest.disk.state_connection
         self.ledger.is_final(connection)
@@ -350,7 +351,8 @@ class Simulation:
             )
         for server in members:
             if server.machine.applied_index == newest.machine.applied_index:
-                require(content_of(server) == content_of(newest), f"{server.node} and {newest.node} differ in content")
+                same = server.disk.content() == newest.disk.content()
+                require(same, f"{server.node} and {newest.node} differ in content")
             if not self.plan.raw_changes:
                 known = {int(node) for node in members_of(decode_membership(server.machine.membership))}
                 require({*server.members().rows} == known, f"{server.node} lists other members than its membership has")
