@@ -42,7 +42,7 @@ from server.exits import ExitCode, FatalError
 from server.machine.machine import StateMachine
 from server.machine.records import MemberRow
 from server.observability.logs import bind_process_fields
-from server.raft.config import InitialState, RaftConfig
+from server.raft.config import RaftConfig
 from server.raft.raft import Raft
 from server.raft.types import ConfState, Index, NodeId, Term
 from server.replica.changes import MembershipChanges
@@ -202,7 +202,6 @@ class Node:
         recovered = self._recover(log, machine)
         readers = StateReaders(self._data.state_db)
         bounds = LogBounds(self._settings.log_retain_entries, self._settings.log_retain_bytes)
-        kept = [entry for entry in recovered.entries if entry.index <= recovered.applied_index]
         housekeeping = Housekeeping(self._data, self._settings.snapshot_chunk_bytes)
         hub = Hub()
         links = PeerLinks()
@@ -213,7 +212,7 @@ class Node:
             readers=readers,
             outbound=links,
             housekeeping=housekeeping,
-            retained=RetainedLog(bounds, kept),
+            retained=RetainedLog(bounds, recovered.applied_entries()),
             timing=ReplicaTiming(self._settings.tick_ms, self._settings.election_timeout_max_ms),
             limits=Limits(self._settings.max_entry_bytes, self._settings.max_queued_commands),
             on_effects=hub.publish,
@@ -289,15 +288,7 @@ class Node:
             max_applying_bytes=settings.max_apply_bytes,
             seed=secrets.randbits(63),
         )
-        initial = InitialState(
-            hard_state=recovered.hard_state,
-            conf_state=recovered.conf_state,
-            snapshot_index=recovered.snapshot.index,
-            snapshot_term=recovered.snapshot.term,
-            entries=recovered.entries,
-            applied_index=recovered.applied_index,
-        )
-        return Raft(config, initial)
+        return Raft(config, recovered.initial_state())
 
     def _make_link(self, peer: Founder, events: PeerEvents, housekeeping: Housekeeping) -> PeerLink:
         return PeerLink(

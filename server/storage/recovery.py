@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from server.raft.config import InitialState
 from server.raft.types import NO_NODE, ConfState, Entry, HardState, Index, SnapshotMeta, Term
 from server.raft.update import Persist
 from server.storage.errors import damaged
@@ -31,6 +32,21 @@ class Recovered:
     applied_index: Index
     conf_state: ConfState  # as of applied_index
     repair: Persist | None = None
+
+    def initial_state(self) -> InitialState:
+        """The same, as the core wants it."""
+        return InitialState(
+            hard_state=self.hard_state,
+            conf_state=self.conf_state,
+            snapshot_index=self.snapshot.index,
+            snapshot_term=self.snapshot.term,
+            entries=self.entries,
+            applied_index=self.applied_index,
+        )
+
+    def applied_entries(self) -> list[Entry]:
+        """Entries that the state covers already and that are still in the log."""
+        return [entry for entry in self.entries if entry.index <= self.applied_index]
 
 
 def reconcile(log: LogContents, applied_index: Index, applied_term: Term, conf_state: ConfState) -> Recovered:

@@ -177,17 +177,9 @@ class SimulatedServer:
     def _run(self, recovered: Recovered) -> None:
         world = self.world
         self.is_up = True
-        kept = [entry for entry in recovered.entries if entry.index <= recovered.applied_index]
-        self.retained = RetainedLog(LogBounds(world.plan.retain_entries, RETAIN_BYTES), kept)
-        initial = InitialState(
-            hard_state=recovered.hard_state,
-            conf_state=recovered.conf_state,
-            snapshot_index=recovered.snapshot.index,
-            snapshot_term=recovered.snapshot.term,
-            entries=recovered.entries,
-            applied_index=recovered.applied_index,
-        )
-        raft = CheckedRaft(self, self._config(), initial)
+        bounds = LogBounds(world.plan.retain_entries, RETAIN_BYTES)
+        self.retained = RetainedLog(bounds, recovered.applied_entries())
+        raft = CheckedRaft(self, self._config(), recovered.initial_state())
         self.driver = Driver(raft, self)
         world.checker.started(int(self.node), raft)
         world.note(f"{self.node} starts in term {raft.term}, applied {recovered.applied_index}")

@@ -189,8 +189,7 @@ class Life:
             # What of the commit index was not written is forgotten.
             self._version = replace(self._version, commit=found.hard_state.commit_index)
             self._commit = recovered.hard_state.commit_index
-            kept = [entry for entry in recovered.entries if entry.index <= recovered.applied_index]
-            self.retained = RetainedLog(LogBounds(_RETAINED, 1 << 30), kept)
+            self.retained = RetainedLog(LogBounds(_RETAINED, 1 << 30), recovered.applied_entries())
             self.housekeeping = Housekeeping(self.data, _CHUNK_BYTES)
             self._done(logs=(self._version,))
 
