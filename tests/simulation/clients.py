@@ -211,8 +211,8 @@ class Client:
         return server if server.is_up and not server.paused_until > self.world.now else None
 
     def _move(self) -> None:
-        """Talk to another server from now on; it may be one that is no member any more."""
-        self.at = self.rng.choice(sorted(self.world.servers))
+        """Talk to the next server from now on; it may be one that is no member any more."""
+        self.at = NodeId(1 + self.at % len(self.world.servers))
         self.world.counters["client-moved"] += 1
 
     def _submit(self, commands: Sequence[pb.Command], then: Callable[[AppliedCommands], None]) -> None:

@@ -220,6 +220,7 @@ class SimulatedServer:
 
     def act(self, action: Callable[[], None]) -> None:
         """Let something happen and carry out what follows; the server may die in the middle of it."""
+        require(self.is_up, f"the simulation lets {self.node} act, which is down")
         try:
             action()
             self._settle()
@@ -351,8 +352,10 @@ class SimulatedServer:
                 self.world.send(message, self._tell_sender(message))
 
     def _tell_sender(self, message: Message) -> Tell:
+        life = self.life
+
         def tell(delivered: bool) -> None:
-            if not delivered and self.world.rng.random() < 0.2:
+            if self.life == life and not delivered and self.world.rng.random() < 0.2:
                 self.world.after(self.node, 1, lambda: self.step(Unreachable(message.to)))
 
         return tell

@@ -151,11 +151,13 @@ class Simulation:
         return any(server.raft.conf_state.voters_outgoing for server in self.up())
 
     def change_is_under_way(self) -> bool:
-        """Whether any log has a membership entry that is not applied everywhere it can be."""
-        query = "SELECT count(*) FROM entries WHERE idx > ? AND type <> ?"
+        """Whether a membership entry, in whatever log or message, may yet be applied, or is not applied everywhere."""
+        known = self.checker.committed
         return any(
-            server.disk.log_connection.execute(query, (self._membership_index, int(EntryType.NORMAL))).get
-            or (server.is_up and server.raft.conf_state != self.membership and not server.is_removed)
+            index > self._membership_index and kind != EntryType.NORMAL and known.get(index, (term, 0))[0] == term
+            for (index, term), (_, kind, _) in self.checker.entries.items()
+        ) or any(
+            server.is_up and server.raft.conf_state != self.membership and not server.is_removed
             for server in self.servers.values()
         )
 
