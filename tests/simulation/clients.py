@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Answer = AppliedCommands | ProposalError
 
 PATIENCE_MS = 700
+PATIENCE_HEALED_MS = 100
 MAX_UNANSWERED = 8
 PAGE = 16
 NEVER_EXPIRES_MS = 1 << 62
@@ -130,7 +131,8 @@ class Client:
 
     def _look_after_unanswered(self) -> None:
         """Repeat everything that is unanswered, in order, after a while; elsewhere if nobody answers here."""
-        if self.unanswered and self.world.now - self._asked_at > PATIENCE_MS:
+        patience_ms = PATIENCE_HEALED_MS if self.world.network.is_healed else PATIENCE_MS
+        if self.unanswered and self.world.now - self._asked_at > patience_ms:
             self._asked_at = self.world.now
             self.world.counters["send-repeated"] += 1
             if self.rng.random() < 0.7:
@@ -211,8 +213,8 @@ class Client:
         return server if server.is_up and not server.paused_until > self.world.now else None
 
     def _move(self) -> None:
-        """Talk to the next server from now on; it may be one that is no member any more."""
-        self.at = NodeId(1 + self.at % len(self.world.servers))
+        """Talk to another server from now on; it may be one that is no member any more."""
+        self.at = self.rng.choice(sorted(self.world.servers))
         self.world.counters["client-moved"] += 1
 
     def _submit(self, commands: Sequence[pb.Command], then: Callable[[AppliedCommands], None]) -> None:
