@@ -367,9 +367,10 @@ def sends_are_taken_out_of_order() -> Iterator[None]:
 def apply_draws_a_number() -> Iterator[None]:
     """What apply stores depends on which server applies it."""
     original = Working.add_message
+    numbers: dict[int, int] = {}
 
     def add_message(self: Working, conversation: Any, sender_id: int, device: Any, number: int, body: str) -> int:
-        self.meta.last_message_id += id(self) // 64 % 2
+        self.meta.last_message_id += numbers.setdefault(id(self), len(numbers)) % 2
         return original(self, conversation, sender_id, device, number, body)
 
     with patch.object(Working, "add_message", add_message):
