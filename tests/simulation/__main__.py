@@ -21,7 +21,7 @@ TOLD_EVERY = 500
 
 def _run_one(seed: int, *, verbose: bool) -> int:
     plan = draw_plan(seed)
-    print(f"{plan.voters} servers; {', '.join(plan.faults_on()) or 'no faults'}")
+    print(f"servers at first: {plan.voters}; {', '.join(plan.faults_on()) or 'no faults'}")
     result = run_plan(plan, keep_timeline=verbose)
     for line in result.timeline:
         print(line)
