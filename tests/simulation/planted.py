@@ -20,7 +20,6 @@ from server.raft import election, reads, receive, reconfigure, replication
 from server.raft.core import Core
 from server.raft.events import SnapshotAvailable
 from server.raft.log import RaftLog
-from server.raft.membership import ConfChange, ConfChangeType, SingleChange
 from server.raft.messages import Message, MessageType
 from server.raft.quorum import VoteResult
 from server.raft.types import (
@@ -35,7 +34,6 @@ from server.raft.types import (
     Term,
 )
 from server.raft.update import Update
-from server.replica import rules
 from server.replica.driver import Driver
 from server.replica.proposals import AppliedCommands, ProposalTable
 from server.replica.retention import RetainedLog
@@ -419,18 +417,6 @@ def reads_are_answered_from_what_is_here() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def a_member_is_removed_whoever_answers() -> Iterator[None]:
-    """The rule that a majority of those who stay must answer is left out, and disks are lost meanwhile."""
-
-    def remove(members: Any, conf_state: ConfState, name: str, answering: Any, *, force: bool) -> ConfChange | None:
-        row = members.named(name)
-        return row and ConfChange((SingleChange(ConfChangeType.REMOVE_NODE, NodeId(row.node_id)),))
-
-    with patch.object(rules, "remove", remove):
-        yield
-
-
 PLANTED_IN_THE_CORE: dict[str, Callable[[], AbstractContextManager[None]]] = {
     bug.__name__: bug
     for bug in (
@@ -470,7 +456,6 @@ PLANTED = {
             a_snapshot_brings_an_old_membership,
             a_wiped_server_keeps_its_id,
             reads_are_answered_from_what_is_here,
-            a_member_is_removed_whoever_answers,
         )
     },
 }
