@@ -417,7 +417,7 @@ def reads_are_answered_from_what_is_here() -> Iterator[None]:
         yield
 
 
-PLANTED_IN_THE_CORE: dict[str, Callable[[], AbstractContextManager[None]]] = {
+PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     bug.__name__: bug
     for bug in (
         anybody_gets_a_vote,
@@ -433,29 +433,20 @@ PLANTED_IN_THE_CORE: dict[str, Callable[[], AbstractContextManager[None]]] = {
         a_lone_voter_reads_early,
         waiting_reads_are_not_counted_again,
         a_leader_without_a_durable_vote,
+        vote_is_not_durable,
+        promises_leave_before_the_sync,
+        a_failed_write_is_taken_for_done,
+        a_removed_server_keeps_its_commit_index_to_itself,
+        a_removal_is_told_before_others_know,
+        entries_of_a_snapshot_are_applied_again,
+        the_log_is_cut_beyond_the_checkpoint,
+        a_log_behind_its_state_is_not_repaired,
+        results_go_to_whoever_waits_at_the_index,
+        a_retry_is_a_new_message,
+        sends_are_taken_out_of_order,
+        apply_draws_a_number,
+        a_snapshot_brings_an_old_membership,
+        a_wiped_server_keeps_its_id,
+        reads_are_answered_from_what_is_here,
     )
-}
-
-PLANTED = {
-    **PLANTED_IN_THE_CORE,
-    **{
-        bug.__name__: bug
-        for bug in (
-            vote_is_not_durable,
-            promises_leave_before_the_sync,
-            a_failed_write_is_taken_for_done,
-            a_removed_server_keeps_its_commit_index_to_itself,
-            a_removal_is_told_before_others_know,
-            entries_of_a_snapshot_are_applied_again,
-            the_log_is_cut_beyond_the_checkpoint,
-            a_log_behind_its_state_is_not_repaired,
-            results_go_to_whoever_waits_at_the_index,
-            a_retry_is_a_new_message,
-            sends_are_taken_out_of_order,
-            apply_draws_a_number,
-            a_snapshot_brings_an_old_membership,
-            a_wiped_server_keeps_its_id,
-            reads_are_answered_from_what_is_here,
-        )
-    },
 }
