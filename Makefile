@@ -7,7 +7,7 @@ PYTHON ?= python3
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-PROTOS := $(wildcard proto/parley/v1/*.proto)
+PROTOS := $(wildcard proto/parley_proto/v1/*.proto)
 STUBS_CHECK := build/stubs
 UV_VERSION := 0.13.8
 
@@ -55,7 +55,7 @@ verify: $(READY) ## Check format, lint, types, and that the generated stubs are 
 	mypy
 	@rm -rf $(STUBS_CHECK) && mkdir -p $(STUBS_CHECK)
 	$(call generate_stubs,$(STUBS_CHECK))
-	@diff -r -x '*.proto' -x __init__.py -x __pycache__ $(STUBS_CHECK)/proto/parley/v1 proto/parley/v1 || \
+	@diff -r -x '*.proto' -x __init__.py -x __pycache__ $(STUBS_CHECK)/parley_proto/v1 proto/parley_proto/v1 || \
 		{ echo "The stubs in proto/ do not match the .proto files. Run: make proto" >&2; exit 1; }
 	@echo "verify: format, lint, types and stubs are in order"
 
@@ -70,11 +70,11 @@ conformance: $(READY) ## Replay the reference scenarios (RAFT_ORACLE) and write 
 
 .PHONY: simulate
 simulate: $(READY) ## Run whole clusters under random faults: make simulate SEEDS=200 (build/simulate.json)
-	@python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+	@python -m tests.simulation.cluster --seeds $(SEEDS) $(ARGS)
 
 .PHONY: mutants
 mutants: $(READY) ## Plant every known Raft bug in a copy: a test must notice each (build/mutants.json)
-	@python -m tests.simulation.mutants $(ARGS)
+	@python -m tests.mutants $(ARGS)
 
 .PHONY: exhaust
 exhaust: $(READY) ## Try every order of events in small worlds of three servers (build/exhaust.json)
@@ -87,17 +87,17 @@ storage: $(READY) ## Crash at every call to the disk and start from what is left
 .PHONY: setup
 setup: $(READY) ## Make the virtual environment with all pinned packages
 
-$(READY): requirements-dev.lock pyproject.toml scripts/bootstrap.sh
-	@bash scripts/bootstrap.sh $(VENV) $(PYTHON)
+$(READY): requirements-dev.lock pyproject.toml scripts/setup_venv.sh
+	@bash scripts/setup_venv.sh $(VENV) $(PYTHON)
 	@touch $@
 
 .PHONY: proto
 proto: $(READY) ## Generate the gRPC stubs beside the .proto files
-	rm -f proto/parley/v1/*_pb2*.py proto/parley/v1/*_pb2*.pyi
-	$(call generate_stubs,.)
+	rm -f proto/parley_proto/v1/*_pb2*.py proto/parley_proto/v1/*_pb2*.pyi
+	$(call generate_stubs,proto)
 
 define generate_stubs
-python -m grpc_tools.protoc -I. --python_out=$(1) --mypy_out=quiet,readable_stubs:$(1) \
+python -m grpc_tools.protoc -Iproto --python_out=$(1) --mypy_out=quiet,readable_stubs:$(1) \
 	--grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 endef
 

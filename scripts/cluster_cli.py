@@ -16,8 +16,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from client.sdk.errors import ParleyError
-from client.sdk.profile import check_account_name
+from parley.device.profile import check_account_name
+from parley.errors import ParleyError
 from scripts.cluster_layout import (
     ClusterError,
     Layout,
@@ -237,7 +237,7 @@ def _chat(options: argparse.Namespace) -> int:
         "PARLEY_STATE_DIR": str(home / "state"),
         "PARLEY_PASSWORD": os.environ.get("PARLEY_PASSWORD") or _development_password(home / "password"),
     }
-    command = [sys.executable, "-m", "client.cli", "chat", "--register", "--account", options.account]
+    command = [sys.executable, "-m", "parley.cli", "chat", "--register", "--account", options.account]
     os.chdir(ROOT)
     os.execv(sys.executable, [*command, *(["--to", options.to] if options.to else [])])  # noqa: S606 (no shell is wanted)
 

@@ -28,7 +28,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from server.security.certificates import Issued, issue_node_certificate, make_ca
+from parleyd.security.certificates import Issued, issue_node_certificate, make_ca
 
 SettingValue = str | int | float | bool
 Settings = Mapping[str, SettingValue]

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from proto.parley.v1 import admin_pb2
+from parley_proto.v1 import admin_pb2
 from scripts.cluster_layout import Layout, Settings, create_layout, load_layout, plan_private_nodes
 from scripts.cluster_process import Processes, ProcessState
 from scripts.cluster_status import NodeView, StatusReader

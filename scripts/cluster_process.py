@@ -162,7 +162,7 @@ class Processes:
         self._end(running, signal.SIGTERM, wanted=False, timeout_s=timeout_s)
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "server", "start", "--config", str(self._layout.config_file(name))]
+        command = [sys.executable, "-m", "parleyd", "start", "--config", str(self._layout.config_file(name))]
         if self._die_with_parent:
             command = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
         # Settings of the person's shell are not settings of these nodes: the file alone says.

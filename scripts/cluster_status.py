@@ -9,7 +9,7 @@ from typing import Self
 
 import grpc
 
-from proto.parley.v1 import admin_pb2, admin_pb2_grpc
+from parley_proto.v1 import admin_pb2, admin_pb2_grpc
 from scripts.cluster_layout import Layout
 from scripts.cluster_process import Processes, ProcessState
 

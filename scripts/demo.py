@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.sdk.account import OutgoingMessage
-from client.sdk.client import ParleyClient
-from client.sdk.errors import ParleyError
-from client.sdk.model import Phase
-from proto.parley.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc
+from parley.account import OutgoingMessage
+from parley.client import ParleyClient
+from parley.errors import ParleyError
+from parley.model import Phase
+from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_status import secure_channel
 from scripts.demo_ledger import Kill, Ledger, results

@@ -34,7 +34,7 @@ def main() -> NoReturn:
         os.environ.setdefault("PARLEY_PASSWORD", password.read_text().strip())
     account = ["--account", given.account] if given.account else []
     os.chdir(ROOT)
-    os.execv(sys.executable, [sys.executable, "-m", "client.cli", "gui", *account])  # noqa: S606 (no shell is wanted)
+    os.execv(sys.executable, [sys.executable, "-m", "parley.cli", "gui", *account])  # noqa: S606 (no shell is wanted)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 set -euo pipefail
 python=$1 what=${2:-}
 
-mapfile -t packages < <("$python" -m client.gui.libraries $what)
+mapfile -t packages < <("$python" -m parley.gui.libraries $what)
 [ ${#packages[@]} -gt 0 ] || exit 0
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     echo "Installing ${packages[*]}, which the window needs."

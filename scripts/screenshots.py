@@ -22,11 +22,11 @@ from PySide6.QtCore import QCoreApplication, QEvent, QSize
 from PySide6.QtGui import QFont, QFontDatabase
 from PySide6.QtWidgets import QApplication
 
-from client.gui import events
-from client.gui.commands import Place
-from client.gui.theme import DARK, LIGHT, Theme, apply_theme
-from client.gui.window import Window
-from client.sdk.model import ClientState, Conversation, HistoryPage, Mark, Message, Node, Outgoing, Phase, Status
+from parley.gui import events
+from parley.gui.commands import Place
+from parley.gui.theme import DARK, LIGHT, Theme, apply_theme
+from parley.gui.window import Window
+from parley.model import ClientState, Conversation, HistoryPage, Mark, Message, Node, Outgoing, Phase, Status
 
 SIZE = QSize(1120, 720)
 SCALE = 2.0

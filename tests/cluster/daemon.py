@@ -24,7 +24,7 @@ async def parleyd(*arguments: str, timeout_s: float = 30.0) -> Ended:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "server",
+        "parleyd",
         *arguments,
         cwd=ROOT,
         env={**environment, "NO_COLOR": "1", "COLUMNS": "200"},

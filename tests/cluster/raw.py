@@ -17,7 +17,7 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
 
-from proto.parley.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc
+from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_status import secure_channel
 

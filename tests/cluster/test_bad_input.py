@@ -8,8 +8,8 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from proto.parley.v1 import accounts_pb2, messaging_pb2
-from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED, SEND_STATUS_REJECTED
+from parley_proto.v1 import accounts_pb2, messaging_pb2
+from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED, SEND_STATUS_REJECTED
 from scripts.cluster_local import LocalCluster
 from tests.cluster.raw import PASSWORD, Person, Raw, raw_client, refused
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parleyd.exits import ExitCode
 from scripts.cluster_local import LocalCluster
-from server.exits import ExitCode
 from tests.cluster.conftest import FAST
 from tests.cluster.raw import bodies, raw_client
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
 from scripts.cluster_local import LocalCluster
 from tests.cluster.raw import Person, bodies, raw_client
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grpc
 
-from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
 from scripts.cluster_local import LocalCluster
 from tests.cluster.conftest import FAST
 from tests.cluster.raw import bodies, raw_client

@@ -14,12 +14,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from proto.parley.v1 import admin_pb2, admin_pb2_grpc
-from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parley_proto.v1 import admin_pb2, admin_pb2_grpc
+from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parleyd.exits import ExitCode
 from scripts.cluster_layout import Layout, Settings, create_layout, plan_private_nodes
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_process import ROOT
-from server.exits import ExitCode
 from tests.cluster.conftest import FAST
 from tests.cluster.raw import PASSWORD, Person, Raw, eventually, raw_client, refused, until_true
 
@@ -327,7 +327,7 @@ async def parley(cluster: LocalCluster, *arguments: str, asked: str = "n1") -> t
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "client.cli",
+        "parley.cli",
         *arguments,
         cwd=ROOT,
         env={

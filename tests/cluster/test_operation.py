@@ -11,10 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from proto.parley.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parleyd.exits import ExitCode
 from scripts.cluster_layout import create_layout, plan_private_nodes
 from scripts.cluster_local import LocalCluster
-from server.exits import ExitCode
 from tests.cluster.conftest import FAST
 from tests.cluster.daemon import parleyd
 from tests.cluster.raw import bodies, health_stub, raw_client, reflection_stub

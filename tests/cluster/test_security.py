@@ -13,11 +13,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from proto.parley.v1 import accounts_pb2, admin_pb2, admin_pb2_grpc, messaging_pb2, peer_pb2, peer_pb2_grpc
+from parley_proto.v1 import accounts_pb2, admin_pb2, admin_pb2_grpc, messaging_pb2, peer_pb2, peer_pb2_grpc
+from parleyd.exits import ExitCode
+from parleyd.security.certificates import issue_node_certificate
 from scripts.cluster_layout import Layout, create_layout, plan_private_nodes
 from scripts.cluster_local import LocalCluster
-from server.exits import ExitCode
-from server.security.certificates import issue_node_certificate
 from tests.cluster.conftest import FAST
 from tests.cluster.daemon import parleyd
 from tests.cluster.raw import PASSWORD, raw_client, refused

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.raft.membership import Changed, Fault, MembershipError, enter_joint, leave_joint, simple
-from server.raft.quorum import (
+from parleyd.raft.membership import Changed, Fault, MembershipError, enter_joint, leave_joint, simple
+from parleyd.raft.quorum import (
     EVERYTHING,
     VoteResult,
     joint_committed_index,
@@ -15,7 +15,7 @@ from server.raft.quorum import (
     majority_committed_index,
     majority_vote_result,
 )
-from server.raft.types import ConfState, Index, NodeId
+from parleyd.raft.types import ConfState, Index, NodeId
 from tests.conformance.describe import config_text
 from tests.conformance.script import Directive, read_script
 from tests.conformance.world import parse_changes

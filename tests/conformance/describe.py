@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from server.raft.events import Persisted
-from server.raft.membership import ConfChange, ConfChangeType, Transition, decode_conf_change
-from server.raft.messages import Message, MessageType
-from server.raft.progress import ProgressState
-from server.raft.raft import Raft
-from server.raft.types import ConfState, Entry, EntryType, NodeId, Role
+from parleyd.raft.events import Persisted
+from parleyd.raft.membership import ConfChange, ConfChangeType, Transition, decode_conf_change
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.progress import ProgressState
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import ConfState, Entry, EntryType, NodeId, Role
 
 MESSAGE_NAMES = {
     MessageType.VOTE: "MsgVote",

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from server.raft.config import InitialState, RaftConfig
-from server.raft.events import (
+from parleyd.raft.config import InitialState, RaftConfig
+from parleyd.raft.events import (
     Applied,
     Campaign,
     Compact,
@@ -28,12 +28,23 @@ from server.raft.events import (
     TransferLeader,
     Unreachable,
 )
-from server.raft.membership import ConfChange, ConfChangeType, SingleChange, Transition, encode_conf_change
-from server.raft.messages import Message, MessageType
-from server.raft.proposals import NOT_LEADER
-from server.raft.raft import Raft
-from server.raft.types import NO_INDEX, NO_NODE, NO_TERM, ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
-from server.raft.update import Persist, Update
+from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, Transition, encode_conf_change
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.proposals import NOT_LEADER
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import (
+    NO_INDEX,
+    NO_NODE,
+    NO_TERM,
+    ConfState,
+    Entry,
+    EntryType,
+    Index,
+    NodeId,
+    SnapshotMeta,
+    Term,
+)
+from parleyd.raft.update import Persist, Update
 from tests.conformance.describe import MESSAGE_NAMES, applied_text, message_text, persisted_texts
 from tests.conformance.script import Directive
 

@@ -33,7 +33,7 @@ def qapp_args() -> list[str]:
 def styled(request: pytest.FixtureRequest) -> None:
     """The style people see, for tests that use Qt."""
     if "qtbot" in request.fixturenames:
-        from client.gui.theme import LIGHT, apply_theme
+        from parley.gui.theme import LIGHT, apply_theme
 
         app: Any = request.getfixturevalue("qapp")
         if app.style().objectName() != "fusion":

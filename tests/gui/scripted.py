@@ -8,11 +8,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from client.gui.commands import Place
-from client.gui.port import Client
-from client.sdk.errors import NotSignedInError, ParleyError, TooLateError, UnreachableError, WrongPasswordError
-from client.sdk.model import ClientState, Conversation, HistoryPage, Mark, Message, Node, Outgoing, Phase, Status
-from client.sdk.observe import Changes, Hub
+from parley.errors import NotSignedInError, ParleyError, TooLateError, UnreachableError, WrongPasswordError
+from parley.gui.commands import Place
+from parley.gui.port import Client
+from parley.model import ClientState, Conversation, HistoryPage, Mark, Message, Node, Outgoing, Phase, Status
+from parley.observe import Changes, Hub
 
 PASSWORD = "correct horse"
 NODES = tuple(Node(f"n{n}", f"127.0.0.{n + 1}:7600", True) for n in (1, 2, 3))

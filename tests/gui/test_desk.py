@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from client.gui import events
-from client.gui.desk import Desk, Screen, key_of
-from client.sdk.model import ClientState, Conversation, HistoryPage, Mark, Message, Outgoing, Phase, Status
+from parley.gui import events
+from parley.gui.desk import Desk, Screen, key_of
+from parley.model import ClientState, Conversation, HistoryPage, Mark, Message, Outgoing, Phase, Status
 
 BEN = key_of("ben")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from client.gui import app, libraries
+from parley.gui import app, libraries
 
 ROOT = Path(__file__).resolve().parents[2]
 MISSING_EGL = "libEGL.so.1: cannot open shared object file: No such file or directory"
@@ -32,7 +32,7 @@ def test_the_window_says_it_and_ends_with_1(
     def fail(_name: str) -> None:
         raise ImportError(MISSING_EGL)
 
-    monkeypatch.setattr("client.gui.libraries.importlib.import_module", fail)
+    monkeypatch.setattr("parley.gui.libraries.importlib.import_module", fail)
     assert app.run("localhost:1") == 1
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
@@ -43,7 +43,7 @@ def test_without_a_display_the_line_names_the_terminal() -> None:
     env = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     env.pop("QT_QPA_PLATFORM", None)
     done = subprocess.run(
-        [sys.executable, "-m", "client.gui", "--host", "localhost:1"],
+        [sys.executable, "-m", "parley.gui", "--host", "localhost:1"],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode == 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from client.gui.events import Arrived, DraftLoaded, OutgoingRemoved, StateChanged
-from client.gui.mailbox import MAX_MESSAGES, Mailbox
-from client.sdk.model import ClientState, Message
+from parley.gui.events import Arrived, DraftLoaded, OutgoingRemoved, StateChanged
+from parley.gui.mailbox import MAX_MESSAGES, Mailbox
+from parley.model import ClientState, Message
 
 
 def test_states_replace_each_other_and_everything_else_keeps_its_order() -> None:

@@ -15,13 +15,13 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
-from client.gui.app_window import connector
-from client.gui.bridge import Bridge
-from client.gui.commands import Place
-from client.gui.desk import Screen
-from client.gui.theme import LIGHT
-from client.gui.window import Window
-from client.sdk.model import FINAL, Phase, Status
+from parley.gui.app_window import connector
+from parley.gui.bridge import Bridge
+from parley.gui.commands import Place
+from parley.gui.desk import Screen
+from parley.gui.theme import LIGHT
+from parley.gui.window import Window
+from parley.model import FINAL, Phase, Status
 from scripts.cluster_local import LocalCluster
 
 BUILD = Path(__file__).resolve().parents[2] / "build"

@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client.gui.thread import KEEP_ROWS, Changed, Edit, Inserted, Removed, Row, Thread
-from client.sdk.model import HistoryPage, Mark, Message, Outgoing, Status
+from parley.gui.thread import KEEP_ROWS, Changed, Edit, Inserted, Removed, Row, Thread
+from parley.model import HistoryPage, Mark, Message, Outgoing, Status
 
 DAY_MS = 24 * 3600 * 1000
 

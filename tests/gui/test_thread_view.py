@@ -14,12 +14,12 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
-from client.gui.bubble import BubbleDelegate
-from client.gui.theme import LIGHT
-from client.gui.thread import Thread
-from client.gui.thread_model import ThreadModel
-from client.gui.thread_view import ThreadView
-from client.sdk.model import HistoryPage, Message, Outgoing, Status
+from parley.gui.bubble import BubbleDelegate
+from parley.gui.theme import LIGHT
+from parley.gui.thread import Thread
+from parley.gui.thread_model import ThreadModel
+from parley.gui.thread_view import ThreadView
+from parley.model import HistoryPage, Message, Outgoing, Status
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 WORDS = ("pump", "makes", "a", "noise", "again", "I", "have", "put", "it", "on", "the", "list", "Thursday")

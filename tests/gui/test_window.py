@@ -16,13 +16,13 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from client.gui.bridge import Bridge
-from client.gui.commands import Place
-from client.gui.desk import Screen, key_of
-from client.gui.theme import DARK, LIGHT
-from client.gui.window import Window
-from client.sdk.errors import OutboxFullError, UnreachableError
-from client.sdk.model import Phase, Status
+from parley.errors import OutboxFullError, UnreachableError
+from parley.gui.bridge import Bridge
+from parley.gui.commands import Place
+from parley.gui.desk import Screen, key_of
+from parley.gui.theme import DARK, LIGHT
+from parley.gui.window import Window
+from parley.model import Phase, Status
 from tests.gui.scripted import NODES, PASSWORD, ScriptedSdk
 
 Keep = Callable[[Any], Any]

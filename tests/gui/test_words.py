@@ -7,8 +7,8 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from client.gui.thread import Row
-from client.gui.words import (
+from parley.gui.thread import Row
+from parley.gui.words import (
     Mood,
     clock_time,
     day_label,
@@ -20,7 +20,7 @@ from client.gui.words import (
     spoken,
     status_line,
 )
-from client.sdk.model import ClientState, Node, Phase, Status
+from parley.model import ClientState, Node, Phase, Status
 
 UP = (Node("n1", "a:1", True), Node("n2", "b:1", True), Node("n3", "c:1", True))
 CONNECTED = ClientState("ann", Phase.CONNECTED, node="n2", leader="n1", nodes=UP, has_majority=True)

@@ -15,9 +15,9 @@ from functools import partial
 
 import apsw
 
-from server.machine.errors import MachineDamagedError, MachineError, MachineStorageError
-from server.raft.invariant import PeerProtocolError
-from server.storage.errors import StorageDamagedError, StorageError
+from parleyd.machine.errors import MachineDamagedError, MachineError, MachineStorageError
+from parleyd.raft.invariant import PeerProtocolError
+from parleyd.storage.errors import StorageDamagedError, StorageError
 from tests.simulation.storage.campaign import Laboratory, Tally, Violation, operation_of
 from tests.simulation.storage.choices import KILLED, choices
 from tests.simulation.storage.disk import Call, Kind

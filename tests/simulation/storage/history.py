@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.machine.machine import CommittedEntry, StateMachine
-from server.machine.records import MemberRow
-from server.raft.membership import encode_conf_change
-from server.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
-from server.replica.housekeeping import _describe
-from server.replica.members import addition, describe_change
-from server.storage.identity import Founder, Identity, cluster_id_of
-from server.storage.snapshots import SnapshotFile, write_snapshot
-from server.transport.codec import encode_membership
+from parleyd.group.snapshot_store import _describe
+from parleyd.machine.machine import CommittedEntry, StateMachine
+from parleyd.machine.records import MemberRow
+from parleyd.membership.members import addition, describe_change
+from parleyd.raft.membership import encode_conf_change
+from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
+from parleyd.storage.identity import Founder, Identity, cluster_id_of
+from parleyd.storage.snapshots import SnapshotFile, write_snapshot
+from parleyd.transport.codec import encode_membership
 from tests.unit.machine.harness import START_MS, dump, mark_delivered, mark_read, open_session, payload, register, sends
 
 OWN, SECOND, THIRD, NEWCOMER = (NodeId(number) for number in (11, 12, 13, 14))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from server.storage.raft_log import LogContents
-from server.storage.recovery import Recovered
+from parleyd.storage.raft_log import LogContents
+from parleyd.storage.recovery import Recovered
 from tests.simulation.storage.history import term_at
 from tests.simulation.storage.promises import Promises, outline
 from tests.simulation.storage.start import Observation

@@ -15,12 +15,12 @@ from unittest.mock import patch
 
 import apsw
 
-from server.machine.machine import StateMachine
-from server.raft.types import SnapshotMeta
-from server.raft.update import Persist
-from server.replica.replica import Replica
-from server.storage import data_directory, files, identity, raft_log, snapshots
-from server.storage.raft_log import RaftLog
+from parleyd.group.replica import Replica
+from parleyd.machine.machine import StateMachine
+from parleyd.raft.types import SnapshotMeta
+from parleyd.raft.update import Persist
+from parleyd.storage import data_directory, files, identity, raft_log, snapshots
+from parleyd.storage.raft_log import RaftLog
 
 
 @contextmanager

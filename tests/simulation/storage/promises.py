@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from server.raft.types import NO_INDEX, NO_NODE, NO_TERM, Entry, Index, NodeId, SnapshotMeta, Term
-from server.raft.update import Persist
-from server.storage.identity import Identity
-from server.storage.raft_log import LogContents
+from parleyd.raft.types import NO_INDEX, NO_NODE, NO_TERM, Entry, Index, NodeId, SnapshotMeta, Term
+from parleyd.raft.update import Persist
+from parleyd.storage.identity import Identity
+from parleyd.storage.raft_log import LogContents
 from tests.simulation.storage.history import FIRST_MEMBERS
 
 

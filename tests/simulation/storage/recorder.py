@@ -214,7 +214,7 @@ class _RecordedRaw(io.FileIO):
 
 
 def _os_functions(recorder: Recorder) -> dict[str, Callable[..., Any]]:
-    """Replacements for what server/storage and server/machine use of `os` to change files."""
+    """Replacements for what server/parleyd/storage and server/parleyd/machine use of `os` to change files."""
     real_open, real_close, real_fsync, real_fdopen = os.open, os.close, os.fsync, os.fdopen
     real_replace, real_unlink, real_mkdir = os.replace, os.unlink, os.mkdir
 

@@ -25,10 +25,10 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from proto.parley.v1 import peer_pb2
-from server.raft.invariant import PeerProtocolError
-from server.replica.housekeeping import Housekeeping
-from server.storage.data_directory import DataDirectory
+from parley_proto.v1 import peer_pb2
+from parleyd.group.snapshot_store import Housekeeping
+from parleyd.raft.invariant import PeerProtocolError
+from parleyd.storage.data_directory import DataDirectory
 from tests.simulation.storage.campaign import Laboratory
 from tests.simulation.storage.disk import Call, Disk, Image
 from tests.simulation.storage.history import LAST, SNAPSHOTS

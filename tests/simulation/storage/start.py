@@ -14,16 +14,16 @@ from pathlib import Path
 
 import apsw
 
-from server.machine.errors import MachineDamagedError, MachineError
-from server.machine.machine import StateMachine
-from server.raft.types import HardState, Index, NodeId, Term
-from server.raft.update import Persist
-from server.storage import identity as identities
-from server.storage.data_directory import DataDirectory
-from server.storage.errors import StorageDamagedError, StorageError
-from server.storage.identity import Identity
-from server.storage.raft_log import LogContents, RaftLog
-from server.storage.recovery import Recovered
+from parleyd.machine.errors import MachineDamagedError, MachineError
+from parleyd.machine.machine import StateMachine
+from parleyd.raft.types import HardState, Index, NodeId, Term
+from parleyd.raft.update import Persist
+from parleyd.storage import identity as identities
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.errors import StorageDamagedError, StorageError
+from parleyd.storage.identity import Identity
+from parleyd.storage.raft_log import LogContents, RaftLog
+from parleyd.storage.recovery import Recovered
 from tests.simulation.storage.disk import Disk, Image, put
 from tests.simulation.storage.history import FOUNDED, SECOND, History, State, committed, entry_at, look_at
 from tests.simulation.storage.recorder import Recorder

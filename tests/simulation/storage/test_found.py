@@ -16,11 +16,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from server.machine.errors import MachineDamagedError, MachineStorageError
-from server.machine.machine import StateMachine
-from server.storage.data_directory import DataDirectory
-from server.storage.errors import StorageDamagedError, StorageError
-from server.storage.raft_log import RaftLog
+from parleyd.machine.errors import MachineDamagedError, MachineStorageError
+from parleyd.machine.machine import StateMachine
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.errors import StorageDamagedError, StorageError
+from parleyd.storage.raft_log import RaftLog
 from tests.simulation.storage.disk import Kind
 from tests.simulation.storage.recorder import Recorder
 from tests.simulation.storage.workload import kill, tuned_down

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from server.machine.errors import MachineError
-from server.storage.errors import StorageError
+from parleyd.machine.errors import MachineError
+from parleyd.storage.errors import StorageError
 from tests.simulation.storage.campaign import Laboratory, crash_everywhere
 from tests.simulation.storage.history import History, make_history
 from tests.simulation.storage.planted import PLANTED

@@ -19,20 +19,20 @@ from unittest.mock import patch
 
 import apsw
 
-from proto.parley.v1 import peer_pb2
-from server.machine import schema
-from server.machine.machine import StateMachine
-from server.node import Node
-from server.raft.types import Entry, HardState, Index, NodeId, Term
-from server.raft.update import Persist
-from server.replica.housekeeping import Housekeeping
-from server.replica.replica import Replica
-from server.replica.retention import LogBounds, RetainedLog
-from server.storage import identity as identities
-from server.storage import raft_log, snapshots
-from server.storage.data_directory import DataDirectory
-from server.storage.raft_log import RaftLog
-from server.storage.recovery import Recovered
+from parley_proto.v1 import peer_pb2
+from parleyd.group.replica import Replica
+from parleyd.group.retention import LogBounds, RetainedLog
+from parleyd.group.snapshot_store import Housekeeping
+from parleyd.machine import schema
+from parleyd.machine.machine import StateMachine
+from parleyd.node import Node
+from parleyd.raft.types import Entry, HardState, Index, NodeId, Term
+from parleyd.raft.update import Persist
+from parleyd.storage import identity as identities
+from parleyd.storage import raft_log, snapshots
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.recovery import Recovered
 from tests.simulation.storage.history import FOUNDED, OWN, SECOND, THIRD, UNFOUNDED, History, committed, look_at
 from tests.simulation.storage.promises import LogVersion, Promises
 from tests.simulation.storage.recorder import Recorder

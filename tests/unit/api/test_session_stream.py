@@ -14,20 +14,20 @@ import grpc
 import grpc.aio
 import pytest
 
-from proto.parley.v1 import messaging_pb2 as pb
-from proto.parley.v1 import state_pb2
-from server.api import session_stream
-from server.api.auth import Authenticator
-from server.api.errors import ApiError
-from server.api.messaging import MessagingService
-from server.api.session_stream import SessionLimits, SessionStream
-from server.delivery.device_stream import DeviceStream, Page
-from server.delivery.hub import Hub
-from server.machine.queries import DeviceRecord, SessionRecord
-from server.raft.types import Index
-from server.replica.gateway import Gateway
-from server.replica.proposals import AppliedCommands
-from server.replica.readers import StateReaders
+from parley_proto.v1 import messaging_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parleyd.api import session_stream
+from parleyd.api.auth import Authenticator
+from parleyd.api.errors import ApiError
+from parleyd.api.messaging import MessagingService
+from parleyd.api.session_stream import SessionLimits, SessionStream
+from parleyd.delivery.device_stream import DeviceStream, Page
+from parleyd.delivery.hub import Hub
+from parleyd.group.command_router import Gateway
+from parleyd.group.proposals import AppliedCommands
+from parleyd.group.readers import StateReaders
+from parleyd.machine.queries import DeviceRecord, SessionRecord
+from parleyd.raft.types import Index
 
 SESSION = SessionRecord(
     session_id=1,

@@ -15,12 +15,12 @@ import pytest
 import structlog
 from typer.testing import CliRunner, Result
 
-from server import cli
-from server.config import SETTINGS, Settings
-from server.config_load import load_settings
-from server.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
-from server.security.certificates import CertificateError
-from server.storage.errors import IdentityError, StorageDamagedError
+from parleyd import cli
+from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
+from parleyd.security.certificates import CertificateError
+from parleyd.settings.load import load_settings
+from parleyd.settings.table import SETTINGS, Settings
+from parleyd.storage.errors import IdentityError, StorageDamagedError
 
 
 @pytest.fixture(autouse=True)
@@ -53,9 +53,9 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | BaseException], lis
                 raise ending
             return ending
 
-        module = types.ModuleType("server.node")
+        module = types.ModuleType("parleyd.node")
         vars(module)["run_node"] = run_node
-        monkeypatch.setitem(sys.modules, "server.node", module)
+        monkeypatch.setitem(sys.modules, "parleyd.node", module)
         return started
 
     return put
@@ -317,7 +317,7 @@ def test_show_tells_whose_certificate_it_is(tmp_path: Path) -> None:
 def test_python_m_server_is_parleyd(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "server", *arguments], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-m", "parleyd", *arguments], capture_output=True, text=True, timeout=60, check=False
         )
 
     told = run("version")

@@ -16,8 +16,8 @@ from typing import Any
 
 import grpc
 
-from proto.parley.v1 import accounts_pb2, accounts_pb2_grpc, admin_pb2, admin_pb2_grpc, messaging_pb2_grpc
-from proto.parley.v1 import messaging_pb2 as pb
+from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, admin_pb2, admin_pb2_grpc, messaging_pb2_grpc
+from parley_proto.v1 import messaging_pb2 as pb
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from client.sdk.carrier import CarrierSettings
-from client.sdk.client import ParleyClient
-from client.sdk.session import SessionSettings
+from parley.client import ParleyClient
+from parley.connection import CarrierSettings
+from parley.net.message_stream import SessionSettings
 from tests.unit.client.fake_server import FakeCluster
 
 PASSWORD = "correct horse"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from client.sdk import (
+from parley import (
     BadInputError,
     NameTakenError,
     NotSignedInError,
@@ -17,7 +17,7 @@ from client.sdk import (
     UnreachableError,
     WrongPasswordError,
 )
-from client.sdk.profile import Last, StateDirectory
+from parley.device.profile import Last, StateDirectory
 from tests.unit.client.certificates import Authority
 from tests.unit.client.fake_server import running_cluster
 from tests.unit.client.helpers import PASSWORD, QUICK, make_client, signed_in

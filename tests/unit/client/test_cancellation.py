@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from client.sdk import ParleyClient, Phase
+from parley import ParleyClient, Phase
 from tests.unit.client.fake_server import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 

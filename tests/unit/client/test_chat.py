@@ -12,14 +12,14 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from client.sdk import Message, ParleyClient, Phase
-from client.terminal.chat import chat
-from client.terminal.exits import ExitCode
-from client.terminal.place import Place
-from client.terminal.room import HELP, Room
-from client.terminal.screen import PromptScreen, _Words
-from client.terminal.text import harmless, message_line
-from proto.parley.v1 import messaging_pb2 as pb
+from parley import Message, ParleyClient, Phase
+from parley.terminal.chat import chat
+from parley.terminal.exits import ExitCode
+from parley.terminal.place import Place
+from parley.terminal.room import HELP, Room
+from parley.terminal.screen import PromptScreen, _Words
+from parley.terminal.text import harmless, message_line
+from parley_proto.v1 import messaging_pb2 as pb
 from tests.unit.client.fake_server import FakeCluster, FakeNode, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 from tests.unit.client.test_command import Parley

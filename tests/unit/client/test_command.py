@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from client.sdk.errors import BadInputError
-from client.sdk.profile import Last, StateDirectory
-from client.terminal.exits import EPILOG, ExitCode
-from client.terminal.place import Flags, Place, find_place
+from parley.device.profile import Last, StateDirectory
+from parley.errors import BadInputError
+from parley.terminal.exits import EPILOG, ExitCode
+from parley.terminal.place import Flags, Place, find_place
 from tests.unit.client.certificates import Authority
 from tests.unit.client.fake_server import FakeCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, until
@@ -51,7 +51,7 @@ class Parley:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "client.cli",
+            "parley.cli",
             *arguments,
             stdin=pipe,
             stdout=pipe,

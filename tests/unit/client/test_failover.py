@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from client.sdk import ParleyClient, Phase, Status
-from client.sdk.profile import Hosts, StateDirectory
-from proto.parley.v1 import messaging_pb2 as pb
+from parley import ParleyClient, Phase, Status
+from parley.device.profile import Hosts, StateDirectory
+from parley_proto.v1 import messaging_pb2 as pb
 from tests.unit.client.fake_server import FakeCluster, FakeNode, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
@@ -296,7 +296,7 @@ async def test_watchers_see_the_outcome_and_coalesce_the_steps(tmp_path: Path) -
 async def test_a_watcher_that_never_looks_is_told_to_read_again_instead_of_growing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.sdk.observe.MAX_PENDING", 50)
+    monkeypatch.setattr("parley.observe.MAX_PENDING", 50)
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         async with signed_in(cluster, tmp_path) as anna, aclosing(anna.watch()) as changes:

@@ -9,12 +9,12 @@ from typing import Any
 import apsw
 import pytest
 
-from client.sdk import identity, inbox, outbox, schema
-from client.sdk.endpoints import parse_endpoints
-from client.sdk.errors import BadInputError, OutboxFullError, TooLateError
-from client.sdk.model import Message, Status
-from client.sdk.outbox import Settlement
-from client.sdk.profile import FileLock, Hosts, StateDirectory
+from parley.device import identity, inbox, outbox, schema
+from parley.device.outbox import Settlement
+from parley.device.profile import FileLock, Hosts, StateDirectory
+from parley.errors import BadInputError, OutboxFullError, TooLateError
+from parley.model import Message, Status
+from parley.wire.endpoints import parse_endpoints
 
 
 @pytest.fixture
@@ -112,8 +112,9 @@ _WRITER = """
 import sys
 from pathlib import Path
 from typing import Any
-from client.sdk import outbox, schema
-from client.sdk.outbox import Settlement
+from parley.device import outbox
+from parley.device import schema
+from parley.device.outbox import Settlement
 file = schema.open_database(Path(sys.argv[1]))
 def step(operation):
     file.execute("BEGIN IMMEDIATE")
@@ -258,7 +259,7 @@ def test_a_lock_is_held_by_one_and_freed_when_its_process_dies(tmp_path: Path) -
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from client.sdk.profile import FileLock;"
+            "import sys; from pathlib import Path; from parley.device.profile import FileLock;"
             "lock = FileLock(Path(sys.argv[1])); print(lock.try_acquire(), flush=True); sys.stdin.read()",
             str(tmp_path / "lock"),
         ],

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from client.sdk import MessageFailedError, StillWaitingError
-from client.sdk.model import Phase, Status
+from parley import MessageFailedError, StillWaitingError
+from parley.model import Phase, Status
 from tests.unit.client.fake_server import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
@@ -168,9 +168,9 @@ async def test_history_tells_which_own_messages_this_device_sent_under_which_num
 async def test_a_long_running_client_forgets_what_is_old_and_settled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("client.sdk.account.PRUNE_EVERY", 50)
-    monkeypatch.setattr("client.sdk.outbox.KEEP_SETTLED", 20)
-    monkeypatch.setattr("client.sdk.inbox.KEEP_MESSAGES", 30)
+    monkeypatch.setattr("parley.account.PRUNE_EVERY", 50)
+    monkeypatch.setattr("parley.device.outbox.KEEP_SETTLED", 20)
+    monkeypatch.setattr("parley.device.inbox.KEEP_MESSAGES", 30)
     async with running_cluster() as cluster:
         bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
         async with signed_in(cluster, tmp_path) as client:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.sdk.endpoints import MAX_ENDPOINTS, Endpoint, HostBook, parse_endpoints, usable_learned
-from client.sdk.errors import BadInputError
-from client.sdk.model import Outgoing, Status
-from client.sdk.policy import FailoverPolicy, PolicySettings
-from client.sdk.window import MAX_FRAME_BYTES, MAX_SENDS_PER_FRAME, SendWindow
+from parley.errors import BadInputError
+from parley.model import Outgoing, Status
+from parley.wire.endpoints import MAX_ENDPOINTS, Endpoint, HostBook, parse_endpoints, usable_learned
+from parley.wire.policy import FailoverPolicy, PolicySettings
+from parley.wire.send_window import MAX_FRAME_BYTES, MAX_SENDS_PER_FRAME, SendWindow
 
 # ---- addresses
 

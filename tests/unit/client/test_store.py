@@ -7,10 +7,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from client.sdk import outbox, schema
-from client.sdk.errors import StoreError, TooLateError
-from client.sdk.model import Status
-from client.sdk.store import Store
+from parley.device import outbox, schema
+from parley.device.store import Store
+from parley.errors import StoreError, TooLateError
+from parley.model import Status
 
 
 def drain(store: Store) -> None:

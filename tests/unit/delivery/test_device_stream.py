@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from proto.parley.v1 import messaging_pb2 as pb
-from server.delivery import device_stream
-from server.delivery.device_stream import DeviceStream, Page
+from parley_proto.v1 import messaging_pb2 as pb
+from parleyd.delivery import device_stream
+from parleyd.delivery.device_stream import DeviceStream, Page
 
 OWN_DEVICE = b"d" * 16
 

@@ -9,10 +9,10 @@ from typing import cast
 
 import apsw
 
-from proto.parley.v1 import state_pb2 as pb
-from server.machine.machine import ApplyOutcome, CommittedEntry, Effect, MemberRow, StateMachine
-from server.machine.queries import MarksRecord, StateReader
-from server.machine.records import MessageRecord
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.machine import ApplyOutcome, CommittedEntry, Effect, MemberRow, StateMachine
+from parleyd.machine.queries import MarksRecord, StateReader
+from parleyd.machine.records import MessageRecord
 
 START_MS = 1_000_000
 WEEK_MS = 7 * 24 * 3600 * 1000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proto.parley.v1 import state_pb2 as pb
-from server.machine.limits import EXPIRED_SESSIONS_PER_STEP, MAX_DEVICES_PER_ACCOUNT
-from server.machine.machine import AccountDeleted, MemberRow, Members, MembersChanged, SessionClosed
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.limits import EXPIRED_SESSIONS_PER_STEP, MAX_DEVICES_PER_ACCOUNT
+from parleyd.machine.machine import AccountDeleted, MemberRow, Members, MembersChanged, SessionClosed
 from tests.unit.machine.harness import (
     FOUNDERS,
     START_MS,

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from server.machine.machine import CommittedEntry, StateMachine
+from parleyd.machine.machine import CommittedEntry, StateMachine
 from tests.unit.machine.harness import FOUNDERS, START_MS, dump, open_session, payload, register, sends
 
 FEEDER = """
 import os, sys
 from pathlib import Path
-from server.machine.machine import StateMachine
+from parleyd.machine.machine import StateMachine
 from tests.unit.machine.test_crash import entry_at
 machine = StateMachine.open(Path(sys.argv[1]))
 os.write(1, b"start\\n")

@@ -9,13 +9,13 @@ from pathlib import Path
 import apsw
 import pytest
 
-from proto.parley.v1 import state_pb2 as pb
-from server.machine import machine as machine_module
-from server.machine import messages
-from server.machine.errors import MachineDamagedError, MachineError, MachineInvariantError, MachineStorageError
-from server.machine.machine import ApplyOutcome, CommittedEntry, MembershipChange, MessageStored, StateMachine
-from server.machine.queries import StateReader, verify_state_file
-from server.machine.working import MAX_CACHED_ROWS, Working
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine import machine as machine_module
+from parleyd.machine import messages
+from parleyd.machine.errors import MachineDamagedError, MachineError, MachineInvariantError, MachineStorageError
+from parleyd.machine.machine import ApplyOutcome, CommittedEntry, MembershipChange, MessageStored, StateMachine
+from parleyd.machine.queries import StateReader, verify_state_file
+from parleyd.machine.working import MAX_CACHED_ROWS, Working
 from tests.unit.machine.harness import (
     FOUNDERS,
     START_MS,
@@ -428,7 +428,7 @@ def test_caches_are_bounded_and_do_not_change_the_outcome(tmp_path: Path, monkey
     """The same entries with caches of one row and of many give one state."""
     hashes, dumps = [], []
     for bound in (1, MAX_CACHED_ROWS):
-        monkeypatch.setattr("server.machine.working.MAX_CACHED_ROWS", bound)
+        monkeypatch.setattr("parleyd.machine.working.MAX_CACHED_ROWS", bound)
         node = Node(tmp_path / f"bound-{bound}")
         sessions = [node.user(f"user{number}", 10 + number) for number in range(5)]
         last = 0

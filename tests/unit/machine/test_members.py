@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from proto.parley.v1 import state_pb2 as pb
-from server.machine.machine import CommittedEntry, MemberRow, Members, MembershipChange
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.machine import CommittedEntry, MemberRow, Members, MembershipChange
 from tests.unit.machine.harness import FOUNDERS, Node, delete_account, publish, register
 
 FOURTH = MemberRow(4, "n4", "host4:1", "host4:2")

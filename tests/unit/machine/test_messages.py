@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proto.parley.v1 import state_pb2 as pb
-from server.machine.limits import FIRST_MESSAGE_ID, MAX_BODY_BYTES, MAX_SENDS_IN_FLIGHT
-from server.machine.machine import MessageStored, ReceiptMoved, Recipient
-from server.machine.queries import MarksRecord
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.limits import FIRST_MESSAGE_ID, MAX_BODY_BYTES, MAX_SENDS_IN_FLIGHT
+from parleyd.machine.machine import MessageStored, ReceiptMoved, Recipient
+from parleyd.machine.queries import MarksRecord
 from tests.unit.machine.harness import Node, external, mark_delivered, mark_read, marks, message_count, queued, sends
 
 OK = pb.RESULT_CODE_OK

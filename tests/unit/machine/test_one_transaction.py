@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from server.machine.machine import CommittedEntry, StateMachine
+from parleyd.machine.machine import CommittedEntry, StateMachine
 from tests.unit.machine.harness import FOUNDERS, START_MS, dump, payload, sends
 from tests.unit.machine.test_crash import entry_at
 

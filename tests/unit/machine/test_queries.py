@@ -7,9 +7,9 @@ import time
 import apsw
 import pytest
 
-from server.machine import queries
-from server.machine.machine import MessageRecord
-from server.machine.queries import StateReader
+from parleyd.machine import queries
+from parleyd.machine.machine import MessageRecord
+from parleyd.machine.queries import StateReader
 from tests.unit.machine.harness import (
     Node,
     close_session,

@@ -11,33 +11,65 @@ from tests.unit.project.source import ROOT, Import, imports_of, imports_under, i
 
 # What a layer may import besides the standard library and itself.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "server/raft": (),
-    "server/machine": ("apsw", "google.protobuf", "proto"),
-    "server/storage": ("apsw", "google.protobuf", "proto", "structlog", "server.raft"),
-    "server/transport": (
+    "server/parleyd/raft": (),
+    "server/parleyd/machine": ("apsw", "google.protobuf", "parley_proto"),
+    "server/parleyd/storage": ("apsw", "google.protobuf", "parley_proto", "structlog", "parleyd.raft"),
+    "server/parleyd/transport": (
         "grpc",
         "google.protobuf",
-        "proto",
+        "parley_proto",
         "structlog",
-        "server.raft",
+        "parleyd.raft",
         # Founding a cluster is agreeing on identities, which storage keeps.
-        "server.storage.identity",
-        "server.storage.errors",
+        "parleyd.storage.identity",
+        "parleyd.storage.errors",
     ),
-    "server/replica": (
+    "server/parleyd/group": (
         "apsw",  # housekeeping copies the state file
         "google.protobuf",
-        "proto",
+        "parley_proto",
         "structlog",
-        "server.raft",
-        "server.storage",
-        "server.transport",
-        "server.machine",
+        "parleyd.raft",
+        "parleyd.storage",
+        "parleyd.transport",
+        "parleyd.machine",
+        "parleyd.membership",
     ),
-    "server/delivery": ("proto", "structlog", "server.machine", "server.replica"),
-    "server/security": ("bcrypt", "cryptography", "grpc", "structlog", "server.addresses", "server.config"),
-    "client/sdk": ("apsw", "grpc", "google.protobuf", "keyring", "platformdirs", "proto", "structlog"),
+    "server/parleyd/membership": (
+        "google.protobuf",
+        "parley_proto",
+        "structlog",
+        "parleyd.raft",
+        "parleyd.machine",
+        "parleyd.transport",
+        "parleyd.group",
+    ),
+    "server/parleyd/delivery": ("parley_proto", "structlog", "parleyd.machine", "parleyd.group"),
+    "server/parleyd/security": (
+        "bcrypt",
+        "cryptography",
+        "grpc",
+        "structlog",
+        "parleyd.addresses",
+        "parleyd.settings.table",
+    ),
+    "client/parley/wire": ("google.protobuf", "parley_proto", "parley.errors", "parley.model"),
+    "client/parley/device": (
+        "apsw",
+        "keyring",
+        "platformdirs",
+        "parley.errors",
+        "parley.log",
+        "parley.model",
+        "parley.wire.endpoints",
+    ),
+    "client/parley/net": ("apsw", "google.protobuf", "grpc", "parley_proto", "parley"),
 }
+
+
+def module_of(folder: str) -> str:
+    """The package in a folder: its path without the top-level folder that only holds packages."""
+    return folder.partition("/")[2].replace("/", ".")
 
 
 def strangers(imports: Iterable[Import], own: str, allowed: tuple[str, ...]) -> list[Import]:
@@ -55,10 +87,10 @@ def strangers(imports: Iterable[Import], own: str, allowed: tuple[str, ...]) -> 
 def test_layer_imports_only_what_its_row_names(folder: str) -> None:
     imports = imports_under(folder)
     assert imports, f"{folder} has no modules: the row is stale"
-    assert not strangers(imports, folder.replace("/", "."), LAYERS[folder]), "a layer imports outward"
+    assert not strangers(imports, module_of(folder), LAYERS[folder]), "a layer imports outward"
 
 
-@pytest.mark.parametrize(("folder", "forbidden"), [("client", "server"), ("server", "client")])
+@pytest.mark.parametrize(("folder", "forbidden"), [("client", "parleyd"), ("server", "parley")])
 def test_client_and_server_meet_only_on_the_wire(folder: str, forbidden: str) -> None:
     assert not [found for found in imports_under(folder) if is_within(found.module, forbidden)]
 
@@ -68,20 +100,36 @@ def test_product_code_never_imports_scripts_or_tests(folder: str) -> None:
     assert not [found for found in imports_under(folder) if found.module.split(".")[0] in ("scripts", "tests")]
 
 
+FRONT_ENDS = ("terminal", "gui", "gateway")
+
+
 def test_front_ends_do_not_import_each_other() -> None:
-    ends = [end.name for end in (ROOT / "client").iterdir() if end.is_dir() and end.name not in ("sdk", "__pycache__")]
     wrong = [
         found
-        for end in ends
-        for found in imports_under(f"client/{end}")
-        for other in ends
-        if other != end and is_within(found.module, f"client.{other}")
+        for end in FRONT_ENDS
+        for found in imports_under(f"client/parley/{end}")
+        for other in FRONT_ENDS
+        if other != end and is_within(found.module, f"parley.{other}")
     ]
     assert not wrong
 
 
+SDK_USES = ("apsw", "google.protobuf", "grpc", "keyring", "parley", "parley_proto", "platformdirs", "structlog")
+
+
+def test_the_sdk_imports_neither_front_ends_nor_their_libraries() -> None:
+    ends = [f"client/parley/{end}" for end in FRONT_ENDS]
+    sdk = [
+        found
+        for found in imports_under("client/parley")
+        if not found.importer.startswith((*ends, "client/parley/cli.py"))
+    ]
+    assert not strangers(sdk, "parley", SDK_USES)
+    assert not [found for found in sdk for end in (*FRONT_ENDS, "cli") if is_within(found.module, f"parley.{end}")]
+
+
 def test_only_the_composition_root_joins_api_transport_and_replica() -> None:
-    parts = ("server.api", "server.transport", "server.replica")
+    parts = ("parleyd.api", "parleyd.transport", "parleyd.group")
     joining = [
         str(file.relative_to(ROOT))
         for file in sorted((ROOT / "server").rglob("*.py"))
@@ -89,16 +137,16 @@ def test_only_the_composition_root_joins_api_transport_and_replica() -> None:
             any(is_within(found.module, part) for found in imports_of(file.read_text(), str(file))) for part in parts
         )
     ]
-    assert joining == ["server/node.py"]
+    assert joining == ["server/parleyd/node.py"]
 
 
 def test_only_the_entry_points_import_the_composition_root() -> None:
-    users = {found.importer for found in imports_under("server") if is_within(found.module, "server.node")}
-    assert users <= {"server/cli.py", "server/cli_start.py", "server/__main__.py"}
+    users = {found.importer for found in imports_under("server") if is_within(found.module, "parleyd.node")}
+    assert users <= {"server/parleyd/cli.py", "server/cli_start.py", "server/parleyd/__main__.py"}
 
 
 def test_a_forbidden_import_would_be_found() -> None:
-    text = "def late():\n    from server.api import errors\n    import grpc, json\n"
-    found = strangers(imports_of(text, "x.py"), "server.raft", ())
-    assert [str(one) for one in found] == ["x.py:2 imports server.api.errors", "x.py:3 imports grpc"]
-    assert strangers(imports_of("from . import x", "x.py"), "server.raft", ()), "relative imports hide their target"
+    text = "def late():\n    from parleyd.api import errors\n    import grpc, json\n"
+    found = strangers(imports_of(text, "x.py"), "parleyd.raft", ())
+    assert [str(one) for one in found] == ["x.py:2 imports parleyd.api.errors", "x.py:3 imports grpc"]
+    assert strangers(imports_of("from . import x", "x.py"), "parleyd.raft", ()), "relative imports hide their target"

@@ -1,6 +1,6 @@
 """A bench for the consensus core: servers joined by a network that does only what the test says.
 
-Each server's Updates are carried out by the rules of server/raft/update.py; storage can be held back with
+Each server's Updates are carried out by the rules of server/parleyd/raft/update.py; storage can be held back with
 `slow_disk`, messages with `cut` and `hold`.
 """
 
@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.raft.config import InitialState, RaftConfig
-from server.raft.events import (
+from parleyd.raft.config import InitialState, RaftConfig
+from parleyd.raft.events import (
     Applied,
     ConfChangeApplied,
     Event,
@@ -19,11 +19,11 @@ from server.raft.events import (
     SnapshotAvailable,
     Tick,
 )
-from server.raft.membership import ConfChange, ConfChangeType, SingleChange, Transition
-from server.raft.messages import Message, MessageType
-from server.raft.raft import Raft
-from server.raft.types import ConfState, Entry, EntryType, HardState, Index, NodeId, Role, SnapshotMeta, Term
-from server.raft.update import Persist, Proposed, ReadReady, Update
+from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, Transition
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import ConfState, Entry, EntryType, HardState, Index, NodeId, Role, SnapshotMeta, Term
+from parleyd.raft.update import Persist, Proposed, ReadReady, Update
 
 
 def entry(term: int, index: int, data: bytes = b"") -> Entry:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from server.raft.config import InitialState, RaftConfig
-from server.raft.events import Campaign, ForgetLeader, Propose, ProposeConfChange, ReadIndex, Tick, TransferLeader
-from server.raft.invariant import PeerProtocolError
-from server.raft.membership import encode_conf_change
-from server.raft.messages import MessageType
-from server.raft.raft import Raft
-from server.raft.types import NodeId, Role
+from parleyd.raft.config import InitialState, RaftConfig
+from parleyd.raft.events import Campaign, ForgetLeader, Propose, ProposeConfChange, ReadIndex, Tick, TransferLeader
+from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.membership import encode_conf_change
+from parleyd.raft.messages import MessageType
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import NodeId, Role
 from tests.unit.raft.lab import Lab, change, receive, solo, voters
 
 

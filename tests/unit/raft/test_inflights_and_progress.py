@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.raft.inflights import Inflights
-from server.raft.invariant import InvariantError
-from server.raft.progress import Progress, ProgressState
-from server.raft.types import Index
+from parleyd.raft.inflights import Inflights
+from parleyd.raft.invariant import InvariantError
+from parleyd.raft.progress import Progress, ProgressState
+from parleyd.raft.types import Index
 
 
 def progress(state: ProgressState, *, match: int = 0, next_index: int = 1, window: int = 10) -> Progress:

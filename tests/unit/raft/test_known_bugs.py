@@ -1,10 +1,10 @@
-"""Bugs other projects had, each in a few steps; tests/simulation/mutants says which and where they were reported."""
+"""Bugs other projects had, each in a few steps; tests/mutants/patches says which and where they were reported."""
 
 from __future__ import annotations
 
-from server.raft.events import Campaign, Propose, ReadIndex, Tick, TransferLeader
-from server.raft.messages import MessageType
-from server.raft.types import ConfState, Index, NodeId, Role, SnapshotMeta, Term
+from parleyd.raft.events import Campaign, Propose, ReadIndex, Tick, TransferLeader
+from parleyd.raft.messages import MessageType
+from parleyd.raft.types import ConfState, Index, NodeId, Role, SnapshotMeta, Term
 from tests.unit.raft.lab import Lab, entries, entry, receive, settle, solo, voters
 
 M = MessageType

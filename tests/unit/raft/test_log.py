@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from server.raft.log import RaftLog, size_of
-from server.raft.types import Entry, EntryType, Index, SnapshotMeta, Term
+from parleyd.raft.log import RaftLog, size_of
+from parleyd.raft.types import Entry, EntryType, Index, SnapshotMeta, Term
 from tests.unit.raft.lab import entries, entry, voters
 
 NO_LIMIT = 2**60

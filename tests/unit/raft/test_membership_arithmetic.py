@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.raft.membership import (
+from parleyd.raft.membership import (
     ConfChange,
     ConfChangeType,
     Fault,
@@ -24,7 +24,7 @@ from server.raft.membership import (
     members_of,
     simple,
 )
-from server.raft.types import ConfState, NodeId
+from parleyd.raft.types import ConfState, NodeId
 from tests.unit.raft.lab import change, voters
 
 SINGLES = st.builds(SingleChange, st.sampled_from(ConfChangeType), st.integers(0, 2**64 - 1).map(NodeId))

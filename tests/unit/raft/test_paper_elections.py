@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from server.raft.events import Campaign, ForgetLeader, Persisted, Propose, Receive, Tick
-from server.raft.messages import MessageType
-from server.raft.raft import Raft
-from server.raft.types import ConfState, NodeId, Role, Term
-from server.raft.update import Update
+from parleyd.raft.events import Campaign, ForgetLeader, Persisted, Propose, Receive, Tick
+from parleyd.raft.messages import MessageType
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import ConfState, NodeId, Role, Term
+from parleyd.raft.update import Update
 from tests.unit.raft.lab import Lab, entries, receive, settle, solo
 
 M = MessageType

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.raft.events import (
+from parleyd.raft.events import (
     Applied,
     Campaign,
     ConfChangeApplied,
@@ -15,11 +15,11 @@ from server.raft.events import (
     Tick,
     TransferLeader,
 )
-from server.raft.invariant import InvariantError
-from server.raft.membership import Transition, encode_conf_change
-from server.raft.messages import MessageType
-from server.raft.types import ConfState, Entry, EntryType, Index, NodeId, Role, Term
-from server.raft.update import Proposed
+from parleyd.raft.invariant import InvariantError
+from parleyd.raft.membership import Transition, encode_conf_change
+from parleyd.raft.messages import MessageType
+from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Role, Term
+from parleyd.raft.update import Proposed
 from tests.unit.raft.lab import Lab, change, entries, entry, receive, settle, solo, voters
 
 M = MessageType

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from server.raft.events import Campaign, ConfChangeApplied, ForgetLeader, Propose, ReadIndex, Tick, TransferLeader
-from server.raft.membership import encode_conf_change
-from server.raft.messages import MessageType
-from server.raft.types import NodeId, Role
+from parleyd.raft.events import Campaign, ConfChangeApplied, ForgetLeader, Propose, ReadIndex, Tick, TransferLeader
+from parleyd.raft.membership import encode_conf_change
+from parleyd.raft.messages import MessageType
+from parleyd.raft.types import NodeId, Role
 from tests.unit.raft.lab import Lab, change, entries, receive, settle, solo
 
 M = MessageType

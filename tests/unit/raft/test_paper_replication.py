@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from server.raft.events import Applied, Campaign, Propose, Tick, Unreachable
-from server.raft.invariant import InvariantError, PeerProtocolError
-from server.raft.messages import Message, MessageType
-from server.raft.progress import ProgressState
-from server.raft.raft import Raft
-from server.raft.types import Index, NodeId, Role, Term
+from parleyd.raft.events import Applied, Campaign, Propose, Tick, Unreachable
+from parleyd.raft.invariant import InvariantError, PeerProtocolError
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.progress import ProgressState
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import Index, NodeId, Role, Term
 from tests.unit.raft.lab import Lab, entries, entry, receive, settle, solo
 
 M = MessageType

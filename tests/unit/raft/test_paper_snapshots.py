@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.raft.events import (
+from parleyd.raft.events import (
     Applied,
     Campaign,
     Compact,
@@ -15,10 +15,10 @@ from server.raft.events import (
     SnapshotStatus,
     Tick,
 )
-from server.raft.invariant import InvariantError, PeerProtocolError
-from server.raft.messages import MessageType
-from server.raft.progress import ProgressState
-from server.raft.types import ConfState, Index, NodeId, Role, SnapshotMeta, Term
+from parleyd.raft.invariant import InvariantError, PeerProtocolError
+from parleyd.raft.messages import MessageType
+from parleyd.raft.progress import ProgressState
+from parleyd.raft.types import ConfState, Index, NodeId, Role, SnapshotMeta, Term
 from tests.unit.raft.lab import Lab, entries, receive, solo, voters
 
 M = MessageType

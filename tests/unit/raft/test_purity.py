@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import server.raft
+import parleyd.raft
 
-PACKAGE = Path(next(iter(server.raft.__path__)))
+PACKAGE = Path(next(iter(parleyd.raft.__path__)))
 ALLOWED = {
     "__future__",
     "bisect",
@@ -20,12 +20,12 @@ ALLOWED = {
     "itertools",
     "operator",
     "random",
-    "server",
+    "parleyd",
     "struct",
     "typing",
 }
 RUN = """
-from server.raft.events import Campaign, Propose, Tick
+from parleyd.raft.events import Campaign, Propose, Tick
 from tests.unit.raft.lab import Lab
 lab = Lab(*range(1, 8), seed=3)
 lab.tick(60)
@@ -62,7 +62,7 @@ def test_a_run_is_the_same_under_any_hash_seed() -> None:
             capture_output=True,
             text=True,
             check=True,
-            cwd=PACKAGE.parents[1],
+            cwd=PACKAGE.parents[2],
             env={**os.environ, "PYTHONHASHSEED": seed},
         )
         outputs.add(done.stdout)

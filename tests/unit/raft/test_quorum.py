@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.raft.quorum import (
+from parleyd.raft.quorum import (
     EVERYTHING,
     VoteResult,
     joint_committed_index,
@@ -13,7 +13,7 @@ from server.raft.quorum import (
     majority_committed_index,
     majority_vote_result,
 )
-from server.raft.types import Index, NodeId
+from parleyd.raft.types import Index, NodeId
 
 NODES = st.integers(1, 7).map(NodeId)
 HALF = st.sets(NODES, max_size=5).map(lambda nodes: tuple(sorted(nodes)))

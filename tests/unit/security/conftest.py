@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from server.security.certificate_files import write_ca, write_node
+from parleyd.security.certificate_files import write_ca, write_node
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from server.security import certificate_files
-from server.security.certificate_checks import CertificateReport, check_node_certificate
-from server.security.certificate_files import load_ca, load_certificates, load_key, write_ca, write_node
-from server.security.certificates import (
+from parleyd.security import certificate_files
+from parleyd.security.certificate_checks import CertificateReport, check_node_certificate
+from parleyd.security.certificate_files import load_ca, load_certificates, load_key, write_ca, write_node
+from parleyd.security.certificates import (
     CertificateError,
     Issued,
     issue_node_certificate,

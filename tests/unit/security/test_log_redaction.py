@@ -13,7 +13,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.observability.logs import MASK, MAX_TEXT, bind_process_fields, configure_logging, redact
+from parleyd.observability.logs import MASK, MAX_TEXT, bind_process_fields, configure_logging, redact
 
 SECRET = "correct horse battery staple"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.security.names import (
+from parleyd.security.names import (
     MAX_ACCOUNT_NAME,
     MAX_NODE_NAME,
     MAX_PASSWORD_BYTES,

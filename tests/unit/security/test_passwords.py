@@ -10,9 +10,9 @@ import bcrypt
 import pytest
 import structlog
 
-from server.security import passwords
-from server.security.names import InvalidInputError
-from server.security.passwords import PasswordHasher, PasswordsBusyError
+from parleyd.security import passwords
+from parleyd.security.names import InvalidInputError
+from parleyd.security.passwords import PasswordHasher, PasswordsBusyError
 
 CHEAP = 4
 

@@ -15,16 +15,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from server.config import Settings
-from server.security.certificate_files import load_ca
-from server.security.certificates import CertificateError
-from server.security.tls import (
+from parleyd.security.certificate_files import load_ca
+from parleyd.security.certificates import CertificateError
+from parleyd.security.tls import (
     client_server_credentials,
     peer_channel_credentials,
     peer_channel_options,
     peer_name_from_auth_context,
     peer_server_credentials,
 )
+from parleyd.settings.table import Settings
 
 METHOD = "/parley.test.Who/AmI"
 NOBODY = b"nobody"

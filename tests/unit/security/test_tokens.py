@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.security.tokens import DIGEST_BYTES, MalformedTokenError, digest, new_token
+from parleyd.security.tokens import DIGEST_BYTES, MalformedTokenError, digest, new_token
 
 
 def test_a_new_token_comes_with_its_digest() -> None:

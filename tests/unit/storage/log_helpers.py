@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from server.raft.types import ConfState, Entry, EntryType, HardState, Index, NodeId, SnapshotMeta, Term
-from server.raft.update import Persist
+from parleyd.raft.types import ConfState, Entry, EntryType, HardState, Index, NodeId, SnapshotMeta, Term
+from parleyd.raft.update import Persist
 
 FOUNDERS = ConfState(voters=(NodeId(1), NodeId(2), NodeId(3)))
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from server.storage.data_directory import DataDirectory
-from server.storage.errors import DirectoryBusyError, StorageError
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.errors import DirectoryBusyError, StorageError
 
 HOLDER = """
 import sys
 from pathlib import Path
-from server.storage.data_directory import DataDirectory
+from parleyd.storage.data_directory import DataDirectory
 with DataDirectory.open(Path(sys.argv[1])):
     print("open", flush=True)
     sys.stdin.read()

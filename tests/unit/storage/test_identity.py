@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from server.raft.types import NodeId
-from server.storage import identity as identities
-from server.storage.errors import StorageDamagedError, StorageError
-from server.storage.identity import Founder, Identity, cluster_id_of, new_identity
+from parleyd.raft.types import NodeId
+from parleyd.storage import identity as identities
+from parleyd.storage.errors import StorageDamagedError, StorageError
+from parleyd.storage.identity import Founder, Identity, cluster_id_of, new_identity
 
 FOUNDERS = tuple(Founder(NodeId(i), f"n{i}", f"10.0.0.{i}:7000", f"10.0.0.{i}:7001") for i in (3, 1, 2))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from server.raft.update import Persist
-from server.storage.raft_log import LogContents, RaftLog
+from parleyd.raft.update import Persist
+from parleyd.storage.raft_log import LogContents, RaftLog
 from tests.unit.storage.faulty_vfs import FaultyDisk
 from tests.unit.storage.log_helpers import FOUNDERS, entries, hard_state
 

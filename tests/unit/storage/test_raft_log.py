@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.raft.types import ConfState, Entry, EntryType, HardState, Index, NodeId, Term
-from server.raft.update import Persist
-from server.storage.errors import StorageDamagedError, StorageError, StorageInvariantError
-from server.storage.raft_log import ENTRY_OVERHEAD_BYTES, GARBAGE_ROWS_PER_WRITE, LogContents, RaftLog
+from parleyd.raft.types import ConfState, Entry, EntryType, HardState, Index, NodeId, Term
+from parleyd.raft.update import Persist
+from parleyd.storage.errors import StorageDamagedError, StorageError, StorageInvariantError
+from parleyd.storage.raft_log import ENTRY_OVERHEAD_BYTES, GARBAGE_ROWS_PER_WRITE, LogContents, RaftLog
 from tests.unit.storage.faulty_vfs import faulty_disk
 from tests.unit.storage.log_helpers import FOUNDERS, entries, hard_state, meta, write
 
@@ -278,7 +278,7 @@ def test_log_whose_file_vanished_is_damage_and_not_an_empty_log(log: RaftLog, pa
 def test_second_process_cannot_open_the_log(log: RaftLog, path: Path) -> None:
     log.append([write(1, 1, 1)])
     script = (
-        "import sys; from pathlib import Path; from server.storage.raft_log import RaftLog, StorageError\n"
+        "import sys; from pathlib import Path; from parleyd.storage.raft_log import RaftLog, StorageError\n"
         "try: RaftLog.open(Path(sys.argv[1]))\n"
         "except StorageError: sys.exit(7)\n"
     )
@@ -431,9 +431,9 @@ def test_every_flipped_byte_is_found_or_harmless(log: RaftLog, path: Path) -> No
 CRASHER = """
 import os, sys
 from pathlib import Path
-from server.raft.types import Entry, EntryType, HardState, Index, NodeId, Term, ConfState
-from server.raft.update import Persist
-from server.storage.raft_log import RaftLog
+from parleyd.raft.types import Entry, EntryType, HardState, Index, NodeId, Term, ConfState
+from parleyd.raft.update import Persist
+from parleyd.storage.raft_log import RaftLog
 log = RaftLog.open(Path(sys.argv[1]))
 log.initialize(ConfState(voters=(NodeId(1),)))
 index = 0

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from server.raft.types import ConfState, Entry, Index, NodeId, Term
-from server.storage.errors import StorageDamagedError
-from server.storage.raft_log import LogContents, RaftLog
-from server.storage.recovery import Recovered, reconcile
+from parleyd.raft.types import ConfState, Entry, Index, NodeId, Term
+from parleyd.storage.errors import StorageDamagedError
+from parleyd.storage.raft_log import LogContents, RaftLog
+from parleyd.storage.recovery import Recovered, reconcile
 from tests.unit.storage.log_helpers import FOUNDERS, entries, hard_state, meta
 
 GROWN = ConfState(voters=(NodeId(1), NodeId(2), NodeId(3)), learners=(NodeId(4),))
@@ -85,7 +85,7 @@ def test_disagreement_below_the_commit_index_refuses_to_start() -> None:
 def test_repair_once_written_needs_no_second_repair(tmp_path: Path) -> None:
     log = RaftLog.open(tmp_path / "raft.sqlite")
     log.initialize(FOUNDERS)
-    from server.raft.update import Persist
+    from parleyd.raft.update import Persist
 
     log.append([Persist(hard_state=hard_state(4, vote=2, commit=2), entries=entries(2, 1, 5))])
     first = recover(30, 7, log.load())

@@ -15,11 +15,11 @@ from typing import BinaryIO
 import apsw
 import pytest
 
-from server.raft.types import SnapshotMeta
-from server.storage import files, snapshots
-from server.storage.data_directory import DataDirectory
-from server.storage.errors import SnapshotTransferError, StorageError
-from server.storage.snapshots import (
+from parleyd.raft.types import SnapshotMeta
+from parleyd.storage import files, snapshots
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.errors import SnapshotTransferError, StorageError
+from parleyd.storage.snapshots import (
     SnapshotFile,
     SnapshotReceiver,
     finish_install,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from server.raft.types import Entry
-from server.raft.update import Persist
-from server.storage import wal_check
-from server.storage.errors import StorageDamagedError
-from server.storage.raft_log import RaftLog
-from server.storage.wal_check import find_wal_damage
+from parleyd.raft.types import Entry
+from parleyd.raft.update import Persist
+from parleyd.storage import wal_check
+from parleyd.storage.errors import StorageDamagedError
+from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.wal_check import find_wal_damage
 from tests.unit.storage.log_helpers import FOUNDERS, entries, hard_state, write
 
 PAGE = 4096

@@ -15,17 +15,18 @@ import grpc
 import grpc.aio
 import pytest
 
-from proto.parley.v1 import peer_pb2 as pb
-from proto.parley.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
-from server.raft.messages import Message, MessageType
-from server.raft.types import NodeId, Term
-from server.storage.errors import IdentityError
-from server.storage.identity import Founder, cluster_id_of, new_identity
-from server.transport.channels import SERVER_OPTIONS, peer_channel
-from server.transport.codec import encode_message
-from server.transport.founding import encode_founder
-from server.transport.joining import Applicant, RemovedError
-from server.transport.peers import (
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.types import NodeId, Term
+from parleyd.storage.errors import IdentityError
+from parleyd.storage.identity import Founder, cluster_id_of, new_identity
+from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
+from parleyd.transport.codec import encode_message
+from parleyd.transport.founding import encode_founder
+from parleyd.transport.joining import Applicant, RemovedError
+from parleyd.transport.peer_registry import MAX_GUESTS, Roster
+from parleyd.transport.peers import (
     METADATA_CLUSTER,
     METADATA_FROM,
     METADATA_REMOVED,
@@ -34,8 +35,7 @@ from server.transport.peers import (
     PeerLink,
     PeerLinks,
 )
-from server.transport.roster import MAX_GUESTS, Roster
-from server.transport.service import JoinRefusedError, PeerService
+from parleyd.transport.service import JoinRefusedError, PeerService
 
 ME = NodeId(1)
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proto.parley.v1 import peer_pb2 as pb
-from server.raft.invariant import PeerProtocolError
-from server.raft.messages import Message, MessageType
-from server.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
-from server.transport.codec import (
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
+from parleyd.transport.codec import (
     decode_membership,
     decode_message,
     encode_membership,

@@ -15,13 +15,13 @@ import grpc
 import grpc.aio
 import pytest
 
-from proto.parley.v1 import peer_pb2 as pb
-from proto.parley.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
-from server.storage.errors import IdentityError
-from server.storage.identity import Founder, Identity, new_identity
-from server.transport.channels import SERVER_OPTIONS, peer_channel
-from server.transport.founding import found_cluster, greeting_of
-from server.transport.service import PeerService
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
+from parleyd.storage.errors import IdentityError
+from parleyd.storage.identity import Founder, Identity, new_identity
+from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
+from parleyd.transport.founding import found_cluster, greeting_of
+from parleyd.transport.service import PeerService
 
 
 @dataclass

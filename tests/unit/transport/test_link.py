@@ -9,10 +9,10 @@ from typing import cast
 import grpc
 import pytest
 
-from proto.parley.v1 import peer_pb2 as pb
-from server.raft.types import NodeId
-from server.transport import peers
-from server.transport.peers import Introduction, PeerEvents, PeerLink, SnapshotSource
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.raft.types import NodeId
+from parleyd.transport import peers
+from parleyd.transport.peers import Introduction, PeerEvents, PeerLink, SnapshotSource
 
 DEADLINE_S = 5.0
 

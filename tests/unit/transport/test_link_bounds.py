@@ -7,12 +7,12 @@ from typing import cast
 import grpc.aio
 import pytest
 
-from proto.parley.v1 import peer_pb2 as pb
-from proto.parley.v1 import state_pb2
-from server.raft.messages import Message, MessageType
-from server.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
-from server.transport import peers
-from server.transport.peers import ForwardFailedError, Introduction, PeerLink, SnapshotSource
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
+from parleyd.transport import peers
+from parleyd.transport.peers import ForwardFailedError, Introduction, PeerLink, SnapshotSource
 
 ME, PEER = NodeId(1), NodeId(2)
 

@@ -1,0 +1,446 @@
+"""One account on this machine: its file, its carrier, and what others may see of it.
+
+It is told by the session what happens (SessionEvents) and turns that into handles that resolve and a hub that
+changes. What another process did to the same file is picked up from the file, by revision.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from random import Random
+from typing import NoReturn
+
+from parley.connection import Carrier, CarrierSettings
+from parley.device import identity, inbox, outbox, schema, shared_state
+from parley.device.profile import FileLock, Hosts, Profile, StateDirectory
+from parley.device.store import Store
+from parley.device.token_store import Vault
+from parley.errors import BadInputError, MessageCancelledError, MessageFailedError, StillWaitingError, StoreError
+from parley.model import FINAL, Mark, Outgoing, Phase, Status
+from parley.net.calls import Caller
+from parley.net.channel import ChannelPool
+from parley.observe import Hub
+from parley.reader import MessageReader
+from parley.wire import convert
+from parley.wire.endpoints import Endpoint, HostBook
+from parley_proto.v1 import messaging_pb2 as pb
+
+REFRESH_INTERVAL_S = 0.02
+REFRESH_PAGE = 500
+PUBLISH_INTERVAL_S = 0.1
+PRUNE_EVERY = 5000
+
+
+class OutgoingMessage:
+    """An own message and what becomes of it. `view` is always its newest known state."""
+
+    def __init__(self, view: Outgoing) -> None:
+        """Made by send()."""
+        self.view = view
+        self._settled: asyncio.Event = asyncio.Event()
+        self._cancelled = False
+
+    @property
+    def local_id(self) -> int:
+        """The message's number on this machine, which never changes."""
+        return self.view.local_id
+
+    async def accepted(self, timeout: float | None = None) -> Outgoing:
+        """Waits until the message is on a majority's disks.
+
+        Raises MessageFailedError where it was refused, MessageCancelledError where it was withdrawn, and
+        StillWaitingError after `timeout`: then it stays in the outbox and goes out by itself.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                await self._settled.wait()
+        except TimeoutError:
+            raise StillWaitingError(
+                "The message is not on a majority's disks yet. It is kept in the outbox on this machine and goes out "
+                "by itself, once, as soon as the cluster can take it."
+            ) from None
+        if self._cancelled:
+            raise MessageCancelledError("The message was withdrawn before it was sent. Nobody will get it.")
+        if self.view.status is Status.FAILED:
+            raise MessageFailedError(self.view.detail or "The cluster refused this message. It was not sent.")
+        return self.view
+
+    def _now(self, view: Outgoing) -> None:
+        self.view = view
+        if view.status in FINAL:
+            self._settled.set()
+
+    def _withdrawn(self) -> None:
+        self._cancelled = True
+        self._settled.set()
+
+
+class Account:
+    """An account in use; run() keeps it going."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        directory: StateDirectory,
+        book: HostBook,
+        pool: ChannelPool,
+        caller: Caller,
+        hub: Hub,
+        rng: Random,
+        settings: CarrierSettings,
+        vault: Vault,
+        *,
+        carry: bool,
+    ) -> None:
+        """Without `carry` no session is opened: for programs that only ask."""
+        self.profile = profile
+        self.store = Store(profile.database, on_foreign_change=self._foreign)
+        self._directory = directory
+        self._book = book
+        self._hub = hub
+        self._carry = carry
+        self._handles: dict[int, OutgoingMessage] = {}
+        self._marks: dict[int, Mark] = {}
+        self._revision = 0
+        self._waiting_when_opened = 0
+        self._since_prune = 0
+        self._dirty = asyncio.Event()
+        self._foreign_seen = False
+        self._reader: MessageReader | None = None
+        self._reader_lock = FileLock(profile.directory / "reader.lock")
+        self.seen_index = 0
+        hosts = directory.hosts(profile.cluster_id)
+        book.learn(dict(hosts.learned))
+        self.carrier = Carrier(
+            self.store,
+            FileLock(profile.directory / "device.lock"),
+            book,
+            pool,
+            caller,
+            hub,
+            self,
+            rng,
+            settings,
+            vault,
+            last_good=_parse(hosts.last_good, book.all()),
+        )
+
+    # ---- lifetime
+
+    async def open(self) -> identity.Identity:
+        """Opens the file and reads what is in it."""
+        await self.store.open()
+        await self.store.write(outbox.prune)
+        await self.store.write(inbox.prune)
+        who = await self.store.write(identity.load)
+        self.seen_index = who.seen_index
+        self._marks = {mark.conversation_id: mark for mark in await self.store.read(inbox.marks)}
+        self._revision = await self.store.read(outbox.next_revision) - 1
+        self._waiting_when_opened = await self.store.read(outbox.count_open)
+        return who
+
+    def show(self, who: identity.Identity) -> None:
+        """Makes the observable state this account's."""
+        self._hub.update(
+            account=self.profile.account,
+            max_message_bytes=who.max_message_bytes,
+            phase=Phase.CONNECTING if who.token else Phase.SIGNED_OUT,
+            waiting=self._waiting_when_opened,
+            problem="",
+        )
+
+    async def run(self) -> None:
+        """Carries messages until cancelled, then closes the file."""
+        self._dirty.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._refresh())
+                group.create_task(self._publish())
+                if self._carry:
+                    group.create_task(self.carrier.run())
+        finally:
+            await asyncio.shield(self.close())
+
+    async def close(self) -> None:
+        """Ends the reader and closes the file; what is queued for it is written first."""
+        self.end_reading(done=False)
+        index = self.seen_index
+        self.store.post(lambda c: identity.raise_seen_index(c, index))
+        await self.store.close()
+        self._reader_lock.release()
+
+    # ---- the outbox
+
+    async def send(self, items: Sequence[tuple[str, str]]) -> list[OutgoingMessage]:
+        """Stores messages durably, in order; they go out from there."""
+        limit = self._hub.state.max_message_bytes
+        for recipient, body in items:
+            _check_send(recipient, body, limit)
+        now_ms = int(time.time() * 1000)
+        views = await self.store.write(lambda c: outbox.add(c, items, now_ms), adds=True)
+        return [self._track(view) for view in views]
+
+    async def edit(self, local_id: int, body: str) -> Outgoing:
+        """Changes a waiting message."""
+        limit = self._hub.state.max_message_bytes
+        _check_body(body, limit)
+        view = await self.store.write(lambda c: outbox.edit(c, local_id, body))
+        self._tell([view])
+        return view
+
+    async def cancel(self, local_id: int) -> Outgoing:
+        """Withdraws a waiting message, or puts a failed one out of sight."""
+        view = await self.store.write(lambda c: outbox.cancel(c, local_id))
+        self._removed([local_id])
+        return view
+
+    async def retry(self, local_id: int) -> OutgoingMessage:
+        """Sends a failed message again, as a new one."""
+        now_ms = int(time.time() * 1000)
+        view = await self.store.write(lambda c: outbox.retry(c, local_id, now_ms), adds=True)
+        self._removed([local_id])
+        return self._track(view)
+
+    def handle(self, view: Outgoing) -> OutgoingMessage:
+        """A handle for a message of the outbox, also of one that was typed before a restart."""
+        known = self._handles.get(view.local_id)
+        if known is None:
+            known = OutgoingMessage(view)
+            known._now(view)
+            if view.status not in FINAL:
+                self._handles[view.local_id] = known
+        return known
+
+    def with_mark(self, view: Outgoing) -> Outgoing:
+        """An accepted message as delivered or read, where the recipient has come that far."""
+        mark = self._marks.get(view.conversation_id)
+        if view.status is not Status.ACCEPTED or mark is None or not view.message_id:
+            return view
+        if view.message_id <= mark.read_up_to:
+            return replace(view, status=Status.READ)
+        if view.message_id <= mark.delivered_up_to:
+            return replace(view, status=Status.DELIVERED)
+        return view
+
+    def _track(self, view: Outgoing) -> OutgoingMessage:
+        handle = OutgoingMessage(view)
+        self._handles[view.local_id] = handle
+        self._tell([view])
+        return handle
+
+    # ---- the inbox
+
+    async def reader(self, *, own: bool) -> MessageReader:
+        """A reader of new messages; an earlier one of this client ends."""
+        if self._reader is not None:
+            self._reader.close()
+        durable = self._reader_lock.try_acquire()
+        start = await self.store.read(inbox.shown_up_to if durable else inbox.highest_id)
+        reader = MessageReader(self.store, start, own=own, durable=durable, on_close=self._reader_closed)
+        self._reader = reader
+        return reader
+
+    def end_reading(self, *, done: bool) -> None:
+        """Closes the reader; with `done` the message it handed out last counts as shown."""
+        if self._reader is not None:
+            self._reader.close(done=done)
+
+    @property
+    def marks(self) -> Mapping[int, Mark]:
+        """How far others have come, by conversation."""
+        return self._marks
+
+    def _reader_closed(self) -> None:
+        self._reader = None
+
+    async def mark_read(self, conversation_id: int, up_to: int) -> None:
+        """Notes durably how far the person has read; the cluster is told when it can be."""
+        await self.store.write(lambda c: inbox.set_read(c, conversation_id, up_to))
+        if self.carrier.session is not None:
+            await self.carrier.session.push_reads()
+
+    # ---- SessionEvents
+
+    def welcomed(self, welcome: pb.Welcome) -> None:
+        """The session began."""
+        self.carrier.welcomed()
+        endpoint = self.carrier.endpoint
+        if endpoint is not None:
+            self._book.met(endpoint, welcome.node_name)
+            self._remember(str(endpoint))
+        self._hub.update(
+            account=self.profile.account,
+            node=welcome.node_name,
+            address=str(endpoint or ""),
+            lost="",
+            trying="",
+            problem="",
+            tls_trouble=False,
+            caught_up=False,
+            max_message_bytes=welcome.max_message_bytes or self._hub.state.max_message_bytes,
+        )
+
+    def news(self, news: pb.ClusterNews) -> None:
+        """Members may have new addresses."""
+        if self._book.learn({node.name: node.address for node in convert.nodes(news)}):
+            self._remember(str(self.carrier.endpoint or ""))
+
+    def settled(self, messages: Sequence[Outgoing]) -> None:
+        """Final results."""
+        self._tell(messages)
+        self._grown(len(messages))
+
+    def sending(self, messages: Sequence[Outgoing]) -> None:
+        """Handed to the cluster."""
+        self._tell(messages)
+
+    def seen(self, index: int) -> None:
+        """Answers came from this index."""
+        self.seen_index = max(self.seen_index, index)
+
+    def _grown(self, count: int) -> None:
+        """A program that runs for months must not fill the disk: what is old and settled is forgotten now and then."""
+        self._since_prune += count
+        if self._since_prune >= PRUNE_EVERY:
+            self._since_prune = 0
+            self.store.post(outbox.prune)
+            self.store.post(inbox.prune)
+
+    def received(self, count: int) -> None:
+        """The inbox grew."""
+        self._grown(count)
+        if self._reader is not None:
+            self._reader.grew()
+        self._hub.changed(inbox=True)
+
+    def shared(self) -> None:
+        """Another process carries; what it does shows in the file."""
+        self._foreign_seen = True
+        self._dirty.set()
+
+    def marked(self, marks: Sequence[Mark]) -> None:
+        """Others have come further."""
+        for mark in marks:
+            before = self._marks.get(mark.conversation_id, mark)
+            self._marks[mark.conversation_id] = Mark(
+                mark.conversation_id,
+                max(before.delivered_up_to, mark.delivered_up_to),
+                max(before.read_up_to, mark.read_up_to),
+            )
+        self._hub.changed(marks=tuple(self._marks[mark.conversation_id] for mark in marks))
+
+    # ---- keeping up
+
+    def _tell(self, views: Sequence[Outgoing]) -> None:
+        for view in views:
+            handle = self._handles.get(view.local_id)
+            if handle is not None:
+                handle._now(view)
+                if view.status in FINAL:
+                    del self._handles[view.local_id]
+        if self._hub.watched:
+            self._hub.changed(outgoing=tuple(self.with_mark(view) for view in views))
+        self._dirty.set()
+
+    def _removed(self, local_ids: Iterable[int]) -> None:
+        local_ids = tuple(local_ids)
+        for local_id in local_ids:
+            handle = self._handles.pop(local_id, None)
+            if handle is not None:
+                handle._withdrawn()
+        self._hub.changed(removed=local_ids)
+        self._dirty.set()
+
+    def _foreign(self) -> None:
+        """Another process wrote to the file."""
+        self._foreign_seen = True
+        self._dirty.set()
+        self.carrier.kick()
+
+    async def _refresh(self) -> NoReturn:
+        """Follows the file: the number of waiting messages, and everything other processes changed."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            try:
+                if self._foreign_seen:
+                    self._foreign_seen = False
+                    await self._follow_others()
+                waiting = await self.store.read(outbox.count_open)
+                self._hub.update(waiting=waiting)
+            except StoreError as error:
+                self._hub.update(problem=error.text)
+            await asyncio.sleep(REFRESH_INTERVAL_S)
+
+    async def _follow_others(self) -> None:
+        since = self._revision
+        watched = tuple(self._handles)
+        existing = await self.store.read(lambda c: outbox.get_many(c, watched))
+        self._removed([local_id for local_id in watched if local_id not in existing])
+        self.marked(await self.store.read(lambda c: inbox.marks(c, since)))
+        while True:
+            views, self._revision = await self.store.read(
+                lambda c: outbox.changed_since(c, self._revision, REFRESH_PAGE)
+            )
+            self._tell(views)
+            if len(views) < REFRESH_PAGE:
+                break
+        self.received(0)
+        if self.carrier.session is not None:
+            await self.carrier.session.push_reads()
+        if self._hub.state.phase is Phase.SHARED:
+            shared = shared_state.parse(await self.store.read(lambda c: schema.get_meta(c, shared_state.KEY)))
+            self._hub.update(**shared)
+
+    async def _publish(self) -> NoReturn:
+        """Tells the other processes of this account, through the file, how the connection they share fares."""
+        told = ""
+        async with aclosing(self._hub.watch(details=False)) as changes:
+            async for change in changes:
+                if not self.carrier.carrying:
+                    continue
+                text = shared_state.dump(change.state)
+                if text != told:
+                    told = text
+                    self._share(text)
+                    await asyncio.sleep(PUBLISH_INTERVAL_S)
+        raise RuntimeError("the hub ended a watch, which it never does")
+
+    def _share(self, text: str) -> None:
+        self.store.post(lambda c: schema.set_meta(c, shared_state.KEY, text))
+
+    def remember_hosts(self) -> None:
+        """Makes this cluster the one that is found by these addresses at the next start."""
+        self._remember(self._directory.hosts(self.profile.cluster_id).last_good, again=True)
+
+    def _remember(self, last_good: str, *, again: bool = False) -> None:
+        hosts = Hosts(
+            tuple(str(endpoint) for endpoint in self._book.configured),
+            tuple((name, str(endpoint)) for name, endpoint in sorted(self._book.learned.items())),
+            last_good,
+        )
+        if again or self._directory.hosts(self.profile.cluster_id) != hosts:
+            self._directory.remember_hosts(self.profile.cluster_id, hosts)
+
+
+def _parse(text: str, known: Sequence[Endpoint]) -> Endpoint | None:
+    return next((endpoint for endpoint in known if str(endpoint) == text), None)
+
+
+def _check_send(recipient: str, body: str, limit: int) -> None:
+    if not recipient:
+        raise BadInputError("A message needs a recipient. Nothing was sent.")
+    _check_body(body, limit)
+
+
+def _check_body(body: str, limit: int) -> None:
+    if not body:
+        raise BadInputError("The message is empty. Nothing was sent.")
+    try:
+        size = len(body.encode())
+    except UnicodeEncodeError:
+        raise BadInputError("The message holds characters that are no text. Nothing was sent.") from None
+    if size > limit:
+        raise BadInputError(f"The message has {size} bytes; at most {limit} are allowed. Nothing was sent. Shorten it.")

@@ -1,0 +1,395 @@
+"""The command `parley`: everything a person does with a cluster.
+
+Here are only names and flags; what a command does is in terminal/commands.py. What goes wrong is one block of
+text on stderr and one of the exit codes of terminal/exits.py, never a traceback.
+"""
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported: its remarks are not for people
+
+from parley.errors import ParleyError
+from parley.terminal import cluster_admin, commands
+from parley.terminal.chat import chat as run_chat
+from parley.terminal.exits import EPILOG, ExitCode, code_of
+from parley.terminal.place import Flags, Place, find_place
+
+app = typer.Typer(
+    name="parley",
+    help="Talk over a Parley cluster: chat, send, listen, look after your account.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+cluster_app = typer.Typer(help="See how the cluster fares, and look after it.", epilog=EPILOG, no_args_is_help=True)
+app.add_typer(cluster_app, name="cluster")
+
+_CONNECTION = "Connection"
+_PLACE_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "host": (
+        list[str] | None,
+        typer.Option(
+            "--host",
+            metavar="HOST:PORT",
+            help="A node: host:port, or host:first-last for a range of ports. May be repeated. Also PARLEY_HOSTS "
+            "(with commas) or the settings file.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "ca": (
+        Path | None,
+        typer.Option(
+            "--ca",
+            metavar="FILE",
+            help="The cluster's CA. Also PARLEY_CA.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "insecure": (
+        bool | None,
+        typer.Option(
+            "--insecure/--no-insecure",
+            help="Without TLS, for test clusters: everybody on the way can read along. Also PARLEY_INSECURE.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "account": (
+        str | None,
+        typer.Option(
+            "--account",
+            "-a",
+            metavar="NAME",
+            help="As whom. Also PARLEY_ACCOUNT; otherwise who signed in last.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "state_dir": (
+        Path | None,
+        typer.Option(
+            "--state-dir",
+            metavar="FOLDER",
+            help="Where sessions and outboxes are kept. Also PARLEY_STATE_DIR.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "config": (
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Settings file (TOML: hosts, ca, insecure, account, state_dir). Also PARLEY_CONFIG.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+}
+_PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input. Also PARLEY_PASSWORD.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+Work = Coroutine[Any, Any, int | None]
+
+
+def _takes_place(command: Callable[..., Work]) -> Callable[..., None]:
+    """Gives a command the connection flags; it receives them as one Place and is run to its end."""
+
+    def run(ctx: typer.Context, **given: Any) -> None:
+        flags = _flags({name: given.pop(name) for name in _PLACE_OPTIONS})
+        _finish(lambda: command(find_place(flags.over(ctx.obj or Flags())), **given))
+
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "place"]
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    run.__signature__ = inspect.Signature([context, *own, *_place_parameters()])  # type: ignore[attr-defined]
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    return run
+
+
+def _place_parameters() -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+        for name, (kind, option) in _PLACE_OPTIONS.items()
+    ]
+
+
+def _flags(given: dict[str, Any]) -> Flags:
+    return Flags(tuple(given.pop("host") or ()), **given)
+
+
+def _finish(work: Callable[[], Work]) -> None:
+    """Runs a command and ends the process as exits.py says."""
+    try:
+        code = asyncio.run(_run(work))
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to flush to
+        code = ExitCode.OK
+    except BaseExceptionGroup as group:
+        error = _first_parley_error(group)
+        if error is None:
+            raise
+        code = _tell(error)
+    except ParleyError as error:
+        code = _tell(error)
+    raise typer.Exit(code)
+
+
+async def _run(work: Callable[[], Work]) -> int:
+    return await work() or ExitCode.OK
+
+
+def _tell(error: ParleyError) -> int:
+    typer.echo(f"parley: {error.text}", err=True)
+    return code_of(error)
+
+
+def _first_parley_error(group: BaseExceptionGroup[BaseException]) -> ParleyError | None:
+    for error in group.exceptions:
+        found = _first_parley_error(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, ParleyError):
+            return found
+    return None
+
+
+def _root(ctx: typer.Context, **given: Any) -> None:
+    ctx.obj = _flags(given)
+
+
+_root.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context), *_place_parameters()]
+)
+app.callback()(_root)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def register(
+    place: Place,
+    name: Annotated[str, typer.Argument(help="The new account's name.")],
+    password_stdin: _PasswordStdin = False,
+) -> None:
+    """Create an account."""
+    await commands.register(place, name, password_stdin=password_stdin)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def login(
+    place: Place, name: Annotated[str, typer.Argument(help="The account.")], password_stdin: _PasswordStdin = False
+) -> None:
+    """Sign in; later commands use this session, hosts and CA."""
+    await commands.login(place, name, password_stdin=password_stdin)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def logout(place: Place) -> None:
+    """End the session. Messages that wait here are kept until the next login."""
+    await commands.logout(place)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def unregister(
+    place: Place,
+    password_stdin: _PasswordStdin = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete your account and everything queued for it."""
+    await commands.unregister(place, password_stdin=password_stdin, yes=yes)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def accounts(
+    place: Place,
+    pattern: Annotated[str, typer.Argument(help="'*' is any run, '?' one character; nothing lists all.")] = "",
+    as_json: _Json = False,
+) -> None:
+    """List accounts."""
+    await commands.accounts(place, pattern, as_json=as_json)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def send(
+    place: Place,
+    recipient: Annotated[str, typer.Argument(help="To whom.")],
+    body: Annotated[str | None, typer.Argument(help="The text; '-' or nothing reads it from standard input.")] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.0, help="How many seconds to wait for a majority.")
+    ] = 10.0,
+    as_json: _Json = False,
+) -> None:
+    """Send a message and wait until it is on a majority's disks.
+
+    If that takes too long, the message stays in the outbox on this machine (exit code 75) and goes out, once, with the
+    next command that connects.
+    """
+    await commands.send(place, recipient, body, timeout=timeout, as_json=as_json)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def listen(
+    place: Place,
+    count: Annotated[int, typer.Option("--count", min=0, help="End after so many messages; 0: go on.")] = 0,
+    timeout: Annotated[float | None, typer.Option("--timeout", min=0.0, help="End after so many seconds.")] = None,
+    own: Annotated[bool, typer.Option("--own", help="Also what you send from other devices.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> int:
+    """Print messages as they come, each once, also those that came while nobody listened."""
+    return await commands.listen(place, count=count, timeout=timeout, as_json=as_json, own=own)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def inbox(
+    place: Place,
+    unread: Annotated[bool, typer.Option("--unread", help="Only conversations with something new.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """List your conversations, the latest first, with what is new."""
+    await commands.inbox(place, unread_only=unread, as_json=as_json)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def history(
+    place: Place,
+    peer: Annotated[str, typer.Argument(help="With whom.")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many messages.")] = 50,
+    before: Annotated[int, typer.Option("--before", min=0, help="Only messages older than this id.")] = 0,
+    read: Annotated[
+        bool | None,
+        typer.Option("--read/--peek", help="Mark it as read, or not. Without either: as read on a terminal."),
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Print the last messages of a conversation, oldest first."""
+    mark = read if read is not None else sys.stdout.isatty() and not as_json
+    await commands.history(place, peer, before=before, limit=limit, read=mark, as_json=as_json)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def chat(
+    place: Place,
+    peer: Annotated[str | None, typer.Argument(help="With whom to begin.")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="NAME", help="The same.")] = None,
+    create: Annotated[
+        bool, typer.Option("--register", help="Create the account if there is none of this name.")
+    ] = False,
+) -> int:
+    """Chat: what you type is sent, what comes is shown. /help in it lists what else you can do."""
+    return await run_chat(place, to or peer or "", create=create)
+
+
+@app.command(epilog=EPILOG)
+@_takes_place
+async def gui(place: Place) -> int:
+    """Open the window. It stays where this was called until it is closed."""
+    from parley.gui.app import run  # the window's libraries are an extra
+
+    # Qt's loop takes the place of asyncio's, which has nothing else to do here; the SDK gets a loop in a thread.
+    return run(", ".join(place.hosts), place.ca, place.account, insecure=place.insecure, state_dir=place.state_dir)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def status(place: Place, as_json: _Json = False) -> int:
+    """Ask every known node how it is. Needs no account."""
+    return await commands.cluster_status(place, as_json=as_json)
+
+
+_MemberName = Annotated[str, typer.Argument(metavar="NAME", help="The node's name.", show_default=False)]
+_AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's name.", show_default=False)]
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def add(
+    place: Place,
+    name: _MemberName,
+    peer_address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Its peer address.", show_default=False)],
+) -> None:
+    """Add a fresh node that was started with --join and waits. Nodes that reach the cluster ask by themselves."""
+    await cluster_admin.add(place, name, peer_address)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def promote(place: Place, name: _MemberName) -> None:
+    """Make a learner that has caught up a voter. Nodes started with --join ask for it by themselves."""
+    await cluster_admin.promote(place, name)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def remove(
+    place: Place,
+    name: _MemberName,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even where the voters left that answer are no majority.")
+    ] = False,
+) -> None:
+    """Remove a node for good, dead or alive. To bring the machine back, start it with --join and an empty directory."""
+    await cluster_admin.remove(place, name, force=force)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def transfer(
+    place: Place,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Who is to lead; any if left out.", show_default=False)
+    ] = "",
+) -> None:
+    """Hand leadership to another node."""
+    await cluster_admin.transfer(place, name)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def grant(place: Place, who: _AccountName) -> None:
+    """Make an account an administrator. The first account of a cluster is one."""
+    await cluster_admin.set_administrator(place, who, administrator=True)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_takes_place
+async def revoke(place: Place, who: _AccountName) -> None:
+    """Make an account no administrator any more."""
+    await cluster_admin.set_administrator(place, who, administrator=False)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"parley {metadata.version('parley')}")
+
+
+def main() -> None:
+    """The entry point of `parley`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

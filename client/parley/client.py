@@ -1,0 +1,385 @@
+"""ParleyClient: everything a program does with Parley.
+
+    async with ParleyClient(["localhost:7001-7003"], ca=Path("ca.crt")) as client:
+        await client.login("anna", password)
+        message = await client.send("bob", "hello")      # durable on this machine from here on
+        await message.accepted()                         # on a majority's disks
+        async for incoming in await client.messages():   # each once, across restarts and failovers
+            ...
+
+The client belongs to one event loop and must be entered and left in the same task. Leaving it ends the session;
+messages that were not accepted yet stay in the outbox and go out when the account is used next, by any program on
+this machine.
+"""
+
+import asyncio
+import secrets
+import shutil
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Self
+
+from parley.account import Account, OutgoingMessage
+from parley.administration import Administration
+from parley.connection import CarrierSettings
+from parley.device import identity, inbox, outbox
+from parley.device.identity import Identity
+from parley.device.profile import Last, StateDirectory, check_account_name
+from parley.device.token_store import Vault
+from parley.errors import BadInputError, NotSignedInError, UnreachableError
+from parley.model import ClientState, ClusterStatus, Conversation, HistoryPage, Mark, Outgoing, Phase
+from parley.net.calls import Caller
+from parley.net.channel import ChannelPool, load_security
+from parley.net.cluster import Cluster
+from parley.observe import Changes, Hub
+from parley.reader import MessageReader
+from parley.wire.endpoints import HostBook, parse_endpoints
+
+DEFAULT_DEADLINE_S = 10.0
+MAX_LISTED = 10_000
+MARKS_POLL_S = 0.02
+
+
+class ParleyClient:
+    """A client of one cluster, signed in as one account at a time."""
+
+    def __init__(
+        self,
+        hosts: str | Sequence[str],
+        *,
+        account: str | None = None,
+        ca: Path | None = None,
+        insecure: bool = False,
+        state_dir: Path | None = None,
+        carry: bool = True,
+        deadline_s: float = DEFAULT_DEADLINE_S,
+        settings: CarrierSettings | None = None,
+        rng: Random | None = None,
+        vault: Vault | None = None,
+    ) -> None:
+        """`account` resumes the remembered session of that account, also while no node can be reached.
+
+        With `carry=False` no session is opened, so nothing is sent or received: for programs that only ask.
+        `vault` says where tokens lie; without one they are in the file.
+        """
+        endpoints = parse_endpoints([hosts] if isinstance(hosts, str) else hosts)
+        if not endpoints:
+            raise BadInputError("No host was given. Say where a node listens, for example --host localhost:7001-7003.")
+        self._account_name = None if account is None else check_account_name(account)
+        self._ca = ca
+        self._security = load_security(ca, insecure=insecure)
+        self._carry = carry
+        self._vault = vault or Vault()
+        self._settings = settings or CarrierSettings()
+        self._rng = rng or Random(secrets.randbits(64))  # noqa: S311 - spreads load, keeps no secret
+        self._directory = StateDirectory(state_dir)
+        self._book = HostBook(endpoints)
+        self._hub = Hub()
+        self._sessions = ChannelPool(self._security)
+        self._calls = ChannelPool(self._security)
+        self._caller = Caller(self._book, self._calls, self._rng)
+        self._cluster = Cluster(self._caller, self._book, deadline_s)
+        self._account: Account | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._sessions.close)
+            stack.push_async_callback(self._calls.close)
+            self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            stack.push_async_callback(self._leave)
+            if self._account_name is not None:
+                profile = self._directory.find(self._account_name, self._book.all())
+                if profile is not None:
+                    account = self._make_account(profile.cluster_id, self._account_name)
+                    await self._use(account, await _open(account))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._account is not None:
+            self._account.end_reading(done=kind is None)
+        # The tasks are not told of the caller's error: it belongs to the caller as it is, not in a group with theirs.
+        return await self._stack.__aexit__(None, None, None)
+
+    # ---- who speaks
+
+    async def register(self, name: str, password: str) -> None:
+        """Creates an account, once however often the answer is lost. Raises NameTakenError or RefusedError."""
+        await self._cluster.register(check_account_name(name), password)
+
+    async def login(self, name: str, password: str) -> None:
+        """Opens a session and keeps it for the next start. Raises WrongPasswordError for a wrong name or password."""
+        check_account_name(name)
+        cluster_id = await self._cluster.cluster_id()
+        current = self._account
+        if current is not None and (current.profile.account, current.profile.cluster_id) == (name, cluster_id):
+            await self._log_in(current, await current.store.write(identity.load), password)
+            current.carrier.kick()
+            if self.state.phase is Phase.SIGNED_OUT:
+                self._hub.update(phase=Phase.CONNECTING, problem="")
+        else:
+            account = self._make_account(cluster_id, name)
+            fresh = not account.profile.database.exists()
+            try:
+                who = await self._log_in(account, await _open(account), password)
+            except BaseException:
+                await asyncio.shield(account.close())
+                if fresh:
+                    shutil.rmtree(account.profile.directory, ignore_errors=True)
+                raise
+            await self._use(account, who)
+        self._remember_last(name)
+
+    async def _log_in(self, account: Account, who: Identity, password: str) -> Identity:
+        device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
+        seen_index = 0 if who.out_of_step else account.seen_index
+        answer = await self._cluster.log_in(account.profile.account, password, device_id, seen_index)
+        kept = await self._vault.keep(answer.token)
+        signed_in = await account.store.write(
+            lambda c: identity.signed_in(c, device_id, kept, answer.account_id, answer.applied_index)
+        )
+        await self._vault.forget(who.kept)
+        account.seen(answer.applied_index)
+        account.remember_hosts()
+        return signed_in
+
+    async def logout(self) -> int:
+        """Closes the session; returns how many messages stay waiting in the outbox until the next log-in."""
+        account, who = await self._signed_in()
+        await self._cluster.log_out(who.token)
+        await account.store.write(lambda c: identity.signed_out(c, who.kept))
+        await self._vault.forget(who.kept)
+        waiting = await account.store.read(outbox.count_open)
+        self._remember_last("")
+        again = self._make_account(account.profile.cluster_id, account.profile.account)
+        await self._use(again, await _open(again))
+        return waiting
+
+    async def unregister(self, password: str) -> None:
+        """Deletes the account in use and everything kept of it on this machine."""
+        account, who = await self._signed_in()
+        await self._cluster.unregister(who.token, password)
+        await account.store.write(identity.forget)
+        await self._vault.forget(who.kept)
+        self._remember_last("")
+        await self._use(None, None)
+        shutil.rmtree(account.profile.directory, ignore_errors=True)
+        self._hub.update(account="", phase=Phase.SIGNED_OUT, waiting=0, node="", address="", problem="")
+
+    async def list_accounts(self, pattern: str = "", *, limit: int = MAX_LISTED) -> tuple[str, ...]:
+        """Names of active accounts in order; '*' and '?' as in file names."""
+        _, who = await self._signed_in()
+        return await self._cluster.accounts(who.token, pattern, self._seen(who), limit)
+
+    # ---- what is said
+
+    async def send(self, recipient: str, body: str) -> OutgoingMessage:
+        """Puts a message into the outbox and returns once it is durable on this machine; it goes out by itself.
+
+        Works without any connection. Cancelled, the message is in the outbox whole or not at all.
+        """
+        return (await self._in_use().send([(recipient, body)]))[0]
+
+    async def send_many(self, items: Sequence[tuple[str, str]]) -> list[OutgoingMessage]:
+        """Like send() for (recipient, body) pairs at once: all are taken, in order, or none."""
+        return await self._in_use().send(items)
+
+    async def messages(self, *, include_own: bool = False) -> MessageReader:
+        """New messages, each once. `include_own` adds those the account sent from other devices."""
+        return await self._in_use().reader(own=include_own)
+
+    async def outgoing(self, *, peer: str | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
+        """The newest own messages of this device and what is known about each, oldest first."""
+        account = self._in_use()
+        views = await account.store.read(lambda c: outbox.listing(c, limit, recipient=peer))
+        return tuple(account.with_mark(view) for view in views)
+
+    async def waiting(self, *, limit: int = 1000) -> tuple[OutgoingMessage, ...]:
+        """The messages without a final result, oldest first, to be awaited, edited or cancelled."""
+        account = self._in_use()
+        views = await account.store.read(lambda c: outbox.open_messages(c, limit))
+        return tuple(account.handle(view) for view in views)
+
+    async def edit(self, local_id: int, body: str) -> Outgoing:
+        """Changes a message that still waits here; raises TooLateError once it was handed over."""
+        return await self._in_use().edit(local_id, body)
+
+    async def cancel(self, local_id: int) -> Outgoing:
+        """Withdraws a message that still waits here, or removes a failed one; raises TooLateError otherwise."""
+        return await self._in_use().cancel(local_id)
+
+    async def retry(self, local_id: int) -> OutgoingMessage:
+        """Sends a failed message again, at the end of the outbox."""
+        return await self._in_use().retry(local_id)
+
+    async def conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
+        """The account's conversations, the latest first. Without a connection: what this device knows of them."""
+        _, who = await self._signed_in()
+        try:
+            return await self._cluster.conversations(who.token, who.account_id, self._seen(who), limit)
+        except UnreachableError:
+            return await self.cached_conversations(limit=limit)
+
+    async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
+        """What this device knows of its conversations, without asking anybody."""
+        account = self._in_use()
+        name = account.profile.account
+        return tuple(await account.store.read(lambda c: inbox.conversations(c, name, limit)))
+
+    async def history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
+        """One page of the conversation with `peer`, oldest first. Without a connection: what this device knows."""
+        _, who = await self._signed_in()
+        try:
+            return await self._cluster.history(
+                who.token, who.account_id, who.device_id, self._seen(who), peer, before, limit
+            )
+        except UnreachableError:
+            return await self.cached_history(peer, before=before, limit=limit)
+
+    async def cached_history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
+        """What this device knows of the conversation with `peer`, without asking anybody."""
+        account = self._in_use()
+        name = account.profile.account
+        messages, more = await account.store.read(lambda c: inbox.page(c, name, peer, before, limit))
+        return HistoryPage(tuple(messages), more, messages[-1].conversation_id if messages else 0, cached=True)
+
+    async def mark_read(self, conversation_id: int, up_to: int) -> None:
+        """The person has read a conversation up to this message; told to the cluster when it can be."""
+        await self._in_use().mark_read(conversation_id, up_to)
+
+    async def marks_told(self, timeout: float) -> bool:
+        """Waits until the cluster was told of all read marks, for programs that end at once; false after `timeout`."""
+        store = self._in_use().store
+        try:
+            async with asyncio.timeout(timeout):
+                while await store.read(inbox.unsent_reads):  # noqa: ASYNC110 - another process may tell it
+                    await asyncio.sleep(MARKS_POLL_S)
+        except TimeoutError:
+            return False
+        return True
+
+    async def save_draft(self, peer: str, body: str) -> None:
+        """Keeps what is half typed; empty text removes it."""
+        await self._in_use().store.write(lambda c: outbox.save_draft(c, peer, body))
+
+    async def draft(self, peer: str) -> str:
+        """What was half typed to `peer`."""
+        return await self._in_use().store.read(lambda c: outbox.draft(c, peer))
+
+    # ---- how things stand
+
+    @property
+    def state(self) -> ClientState:
+        """Everything a status line needs, at this moment."""
+        return self._hub.state
+
+    @property
+    def marks(self) -> Mapping[int, Mark]:
+        """How far others have come, by conversation."""
+        return {} if self._account is None else self._account.marks
+
+    def watch(self) -> AsyncGenerator[Changes, None]:
+        """Yields at once and then whenever something changed; steps in between may be skipped, the outcome never."""
+        return self._hub.watch()
+
+    async def wait_until(self, *phases: Phase, timeout: float | None = None) -> ClientState:
+        """Waits for one of the phases; raises TimeoutError."""
+        async with asyncio.timeout(timeout), aclosing(self.watch()) as changes:
+            async for change in changes:
+                if change.state.phase in phases:
+                    return change.state
+        return self.state
+
+    async def cluster_status(self) -> ClusterStatus:
+        """Asks every known node about itself, all at once; needs no session."""
+        return await self._cluster.status()
+
+    async def administration(self) -> Administration:
+        """What an administrator may ask; raises NotSignedInError without a session."""
+        _, who = await self._signed_in()
+        return Administration(self._caller, who.token)
+
+    async def has_session(self) -> bool:
+        """True while a session is remembered; whether the cluster still takes it shows when it is used."""
+        if self._account is None:
+            return False
+        who = await self._account.store.write(identity.load)
+        return bool(await self._vault.reveal(who.kept))
+
+    @property
+    def signed_in_as(self) -> str:
+        """The account in use, or nothing."""
+        return "" if self._account is None else self._account.profile.account
+
+    # ---- inside
+
+    def _remember_last(self, account: str) -> None:
+        hosts = tuple(str(endpoint) for endpoint in self._book.configured)
+        ca = "" if self._ca is None else str(self._ca.absolute())
+        self._directory.remember_last(Last(account, hosts, ca, self._security.insecure))
+
+    def _make_account(self, cluster_id: str, name: str) -> Account:
+        return Account(
+            self._directory.profile(cluster_id, name),
+            self._directory,
+            self._book,
+            self._sessions,
+            self._caller,
+            self._hub,
+            self._rng,
+            self._settings,
+            self._vault,
+            carry=self._carry,
+        )
+
+    async def _use(self, account: Account | None, who: Identity | None) -> None:
+        """Puts an opened account in the place of the present one; there is never none in between.
+
+        Cancelled, the change has been made: the former account's task has been told to end and needs nobody to wait.
+        """
+        former, self._running, self._account = self._running, None, account
+        if account is not None and who is not None:
+            account.show(who)
+            self._running = self._tasks.create_task(account.run())
+        if former is not None:
+            former.cancel()
+            await asyncio.wait([former])
+
+    async def _leave(self) -> None:
+        await self._use(None, None)
+        self._hub.update(phase=Phase.CLOSED, node="", address="")
+
+    def _in_use(self) -> Account:
+        if self._account is None:
+            raise NotSignedInError("Nobody is signed in here. Nothing was changed. Sign in first: parley login.")
+        return self._account
+
+    async def _signed_in(self) -> tuple[Account, Identity]:
+        account = self._in_use()
+        who = await account.store.write(identity.load)
+        who = replace(who, token=await self._vault.reveal(who.kept))
+        if not who.token:
+            raise NotSignedInError(
+                f"{account.profile.account} is not signed in. Waiting messages are kept here. Sign in: parley login."
+            )
+        return account, who
+
+    def _seen(self, who: Identity) -> int:
+        return max(who.seen_index, self._in_use().seen_index)
+
+
+async def _open(account: Account) -> Identity:
+    """Opens an account's file; cancelled, it is closed again."""
+    try:
+        return await account.open()
+    except BaseException:
+        await asyncio.shield(account.close())
+        raise

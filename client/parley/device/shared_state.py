@@ -1,0 +1,27 @@
+"""What the process that carries the messages lets the others of the same account know about its connection."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from parley.model import ClientState, Node
+
+KEY = "shared_state"
+_FIELDS = ("node", "address", "leader", "has_majority", "lost", "trying", "problem", "tls_trouble")
+
+
+def dump(state: ClientState) -> str:
+    """As a text for the file."""
+    document: dict[str, Any] = {name: getattr(state, name) for name in _FIELDS}
+    document["nodes"] = [asdict(node) for node in state.nodes]
+    return json.dumps(document)
+
+
+def parse(text: str | None) -> dict[str, Any]:
+    """As fields of a ClientState; nothing where the text is missing or from another version."""
+    try:
+        document = json.loads(text or "{}")
+        fields = {name: document[name] for name in _FIELDS}
+        return {**fields, "nodes": tuple(Node(n["name"], n["address"], n["up"]) for n in document["nodes"])}
+    except (ValueError, KeyError, TypeError):
+        return {}

@@ -1,0 +1,281 @@
+"""The client's small file: one SQLite database per cluster and account, driven by one thread of its own.
+
+Invariants. The event loop never touches SQLite. What arrives while a transaction runs is gathered into the next, so
+that one fsync (WAL, synchronous=FULL) covers it all. A result is handed back only after the commit that holds it. An
+operation refuses (ParleyError) before its first write and then fails alone; any other failure fails all of its
+transaction, of which nothing is kept. Operations use few SQL steps, however many rows they touch (see schema.fetch),
+and the interpreter is told to hand its lock over faster, since every step gives it up and must get it back from a loop
+that may be busy.
+
+Several processes may have the file open (`parley listen` here, `parley send` there). One of them carries the
+messages (see profile.DeviceLock); the others write into the outbox and read the inbox, and every process notices
+what the others committed through SQLite's data_version, looked at every `foreign_poll_s`.
+"""
+
+import asyncio
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import apsw
+
+from parley.device import outbox
+from parley.device.schema import open_database
+from parley.errors import ParleyError, StoreError
+from parley.log import logger
+from parley.model import Outgoing
+
+T = TypeVar("T")
+
+MAX_OPERATIONS_PER_COMMIT = 4096
+SWITCH_INTERVAL_S = 0.0005
+
+
+@dataclass(slots=True)
+class _Operation:
+    run: Callable[[apsw.Connection], Any]
+    write: bool
+    future: asyncio.Future[Any] | None
+    adds: bool = False
+    result: Any = None
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class _Claim:
+    """A standing wish for sends: fulfilled by the first transaction that finds waiting ones."""
+
+    limit: int
+    future: asyncio.Future[list[Outgoing]]
+
+
+class _Stop:
+    """Tells the thread to end."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    operations: list[_Operation] = field(default_factory=list)
+    look_for_sends: bool = False
+    stop: bool = False
+
+
+class Store:
+    """Runs functions on the database's own thread, many to a transaction."""
+
+    def __init__(
+        self, path: Path, *, foreign_poll_s: float = 0.03, on_foreign_change: Callable[[], None] | None = None
+    ) -> None:
+        """`on_foreign_change` is called on the event loop after another process committed something."""
+        self._path = path
+        self._poll_s = foreign_poll_s
+        self._on_foreign_change = on_foreign_change
+        self._queue: queue.SimpleQueue[_Operation | _Claim | _Stop] = queue.SimpleQueue()
+        self._claim: _Claim | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    async def open(self) -> None:
+        """Opens or makes the file. Raises StoreError where it cannot be used."""
+        self._loop = asyncio.get_running_loop()
+        if sys.getswitchinterval() > SWITCH_INTERVAL_S:
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+        opened: asyncio.Future[None] = self._loop.create_future()
+        self._thread = threading.Thread(target=self._main, args=(opened,), name="parley-store", daemon=True)
+        self._thread.start()
+        try:
+            await opened
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    async def write(self, operation: Callable[[apsw.Connection], T], *, adds: bool = False) -> T:
+        """Runs `operation` in a transaction; returns after its commit. Cancelled before it began, it does not run.
+
+        `adds` says that it may put messages into the outbox, which a standing claim is waiting for.
+        """
+        return await self._submit(operation, write=True, adds=adds)
+
+    async def read(self, operation: Callable[[apsw.Connection], T]) -> T:
+        """Runs `operation` on what is committed so far."""
+        return await self._submit(operation, write=False, adds=False)
+
+    def start_write(self, operation: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
+        """Like write(), but does not wait: the future resolves after the commit."""
+        future: asyncio.Future[T] = self._running_loop().create_future()
+        self._put(_Operation(operation, True, future))
+        return future
+
+    def post(self, operation: Callable[[apsw.Connection], Any]) -> None:
+        """Queues a write nobody waits for, in order with all others. What fails is tried again by its meaning only."""
+        if not self._closed:
+            self._queue.put(_Operation(operation, True, None))
+
+    async def claim(self, limit: int) -> list[Outgoing]:
+        """Waits until messages wait, gives up to `limit` of them their numbers durably, and returns them.
+
+        Cancelled in between, claimed rows stay in flight in the file and are found by the next session.
+        """
+        claim = _Claim(limit, self._running_loop().create_future())
+        self._put(claim)
+        try:
+            return await claim.future
+        finally:
+            claim.future.cancel()
+
+    async def close(self) -> None:
+        """Finishes what is queued and ends the thread."""
+        if self._thread is None or self._closed:
+            return
+        self._closed = True
+        self._queue.put(_Stop())
+        await asyncio.shield(asyncio.to_thread(self._thread.join))
+
+    async def _submit(self, operation: Callable[[apsw.Connection], T], *, write: bool, adds: bool) -> T:
+        future: asyncio.Future[T] = self._running_loop().create_future()
+        self._put(_Operation(operation, write, future, adds))
+        return await future
+
+    def _put(self, item: _Operation | _Claim) -> None:
+        if self._closed:
+            raise StoreError("The client is closed. Nothing was changed.")
+        self._queue.put(item)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise StoreError("The client's file is not open yet.")
+        return self._loop
+
+    # ---- below: the thread
+
+    def _main(self, opened: asyncio.Future[None]) -> None:
+        try:
+            connection = open_database(self._path)
+            seen = _data_version(connection)
+        except (apsw.Error, OSError, StoreError) as error:
+            failure = error if isinstance(error, StoreError) else _store_error(self._path, error)
+            self._tell(lambda: _fail(opened, failure))
+            return
+        self._tell(lambda: _resolve(opened, None))
+        try:
+            self._serve(connection, seen)
+        finally:
+            connection.close()
+
+    def _serve(self, connection: apsw.Connection, seen: int) -> None:
+        look_at = time.monotonic() + self._poll_s
+        while True:
+            batch = self._gather()
+            foreign = False
+            if time.monotonic() >= look_at:
+                version = _data_version(connection)
+                foreign, seen = version != seen, version
+                look_at = time.monotonic() + self._poll_s
+            look_for_sends = batch.look_for_sends or (foreign and self._claim is not None)
+            if batch.operations or look_for_sends:
+                self._run(connection, batch.operations, look_for_sends=look_for_sends)
+            if foreign and self._on_foreign_change is not None:
+                self._tell(self._on_foreign_change)
+            if batch.stop:
+                return
+
+    def _gather(self) -> _Batch:
+        batch = _Batch()
+        try:
+            item = self._queue.get(timeout=self._poll_s)
+            while True:
+                match item:
+                    case _Operation():
+                        batch.operations.append(item)
+                        batch.look_for_sends = batch.look_for_sends or item.adds
+                    case _Claim():
+                        self._claim, batch.look_for_sends = item, True
+                    case _Stop():
+                        batch.stop = True
+                        return batch
+                if len(batch.operations) >= MAX_OPERATIONS_PER_COMMIT:
+                    return batch
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return batch
+
+    def _run(self, connection: apsw.Connection, batch: list[_Operation], *, look_for_sends: bool) -> None:
+        batch = [op for op in batch if op.future is None or not op.future.cancelled()]
+        if self._claim is not None and self._claim.future.cancelled():
+            self._claim = None
+        claim = self._claim if look_for_sends else None
+        write = claim is not None or any(op.write for op in batch)
+        failure: Exception | None = None
+        claimed: list[Outgoing] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            for operation in batch:
+                _run_one(connection, operation)
+            if claim is not None:
+                claimed = outbox.claim(connection, claim.limit)
+            connection.execute("COMMIT")
+        except Exception as error:
+            failure = _store_error(self._path, error) if isinstance(error, apsw.Error) else error
+            logger.error("store_failed", error=repr(error), operations=len(batch))
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            claimed = []
+        if claimed:
+            self._claim = None
+        self._tell(lambda: _settle(batch, claim, claimed, failure))
+
+    def _tell(self, callback: Callable[[], None]) -> None:
+        try:
+            self._running_loop().call_soon_threadsafe(callback)
+        except RuntimeError:
+            return  # the loop is closed: nobody is left to tell
+
+
+def _run_one(connection: apsw.Connection, operation: _Operation) -> None:
+    try:
+        operation.result = operation.run(connection)
+    except ParleyError as error:
+        operation.error = error
+
+
+def _settle(batch: list[_Operation], claim: _Claim | None, claimed: list[Outgoing], failure: Exception | None) -> None:
+    """On the loop, after the commit. Senders are told before the claim: they know their message before it moves."""
+    for operation in batch:
+        if operation.future is None:
+            continue
+        error = failure or operation.error
+        if error is not None:
+            _fail(operation.future, error)
+        else:
+            _resolve(operation.future, operation.result)
+    if claim is not None and claimed:
+        _resolve(claim.future, claimed)
+
+
+def _resolve(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _data_version(connection: apsw.Connection) -> int:
+    return int(cast(int, connection.execute("PRAGMA data_version").fetchall()[0][0]))
+
+
+def _store_error(path: Path, error: BaseException) -> StoreError:
+    if isinstance(error, ParleyError):
+        return StoreError(error.text)
+    return StoreError(
+        f"The file {path} cannot be used ({error}). What was not confirmed is not stored. Free some disk space or "
+        "check the folder's permissions, then start again."
+    )

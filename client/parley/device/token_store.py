@@ -1,0 +1,87 @@
+"""Where a session's token lies: in the system's keyring, or in the client's own file, which only its owner can read.
+
+The file holds either the token or a reference to the keyring, never both. Whoever opens the file can follow a reference
+if the keyring is open to them; somebody for whom it is not (another login, a cron job) is signed out there, and signing
+in again simply puts a new session in its place. The keyring is another program and may ask the person, so it is
+asked on a thread and never inside a transaction; what it said is remembered while the program runs.
+"""
+
+import asyncio
+import contextlib
+import secrets
+
+from parley.log import logger
+
+SERVICE = "parley"
+REFERENCE = "keyring:"
+PATIENCE_S = 30.0
+REAL_KEYRING = 1.0
+
+
+class Vault:
+    """Keeps tokens. Without `use_keyring` new ones stay in the file; references of others are followed all the same."""
+
+    def __init__(self, *, use_keyring: bool = False) -> None:
+        """Asks nobody yet."""
+        self._use_keyring = use_keyring
+        self._known: dict[str, str] = {}
+
+    async def keep(self, token: str) -> str:
+        """Returns what to write into the file: a reference where the keyring took the token, else the token."""
+        if not self._use_keyring:
+            return token
+        reference = REFERENCE + secrets.token_hex(16)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                taken = await asyncio.to_thread(_put, reference, token)
+        except Exception as error:  # keyrings are plug-ins and raise what they like
+            logger.info("keyring_unused", reason=type(error).__name__)
+            return token
+        if taken:
+            self._known[reference] = token
+        return reference if taken else token
+
+    async def reveal(self, kept: str) -> str:
+        """The token behind what the file holds; nothing where the keyring does not give it out."""
+        if not kept.startswith(REFERENCE):
+            return kept
+        if kept not in self._known:
+            found: str | None = None
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    found = await asyncio.to_thread(_get, kept)
+            except Exception as error:  # keyrings are plug-ins and raise what they like
+                logger.info("keyring_closed", reason=type(error).__name__)
+            if not found:
+                return ""
+            self._known[kept] = found
+        return self._known[kept]
+
+    async def forget(self, kept: str) -> None:
+        """Removes a token that is no longer good; one that is gone already is fine."""
+        if kept.startswith(REFERENCE):
+            self._known.pop(kept, None)
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(PATIENCE_S):
+                    await asyncio.to_thread(_delete, kept)
+
+
+def _put(reference: str, token: str) -> bool:
+    import keyring  # an extra, and slow to load
+
+    if getattr(keyring.get_keyring(), "priority", 0) < REAL_KEYRING:
+        return False  # none, or one that is itself a file without protection
+    keyring.set_password(SERVICE, reference, token)
+    return keyring.get_password(SERVICE, reference) == token
+
+
+def _get(reference: str) -> str | None:
+    import keyring
+
+    return keyring.get_password(SERVICE, reference)
+
+
+def _delete(reference: str) -> None:
+    import keyring
+
+    keyring.delete_password(SERVICE, reference)

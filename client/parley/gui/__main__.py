@@ -1,0 +1,23 @@
+"""`python -m parley.gui`: the window without the rest of the command."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from parley.gui.app import run
+
+
+def main() -> int:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(prog="parley gui", description="Opens the window.")
+    parser.add_argument("--host", action="append", default=[], help="host:port or host:first-last; may be repeated")
+    parser.add_argument("--ca", type=Path, help="certificate of the cluster")
+    parser.add_argument("--account", default="", help="who to be")
+    parser.add_argument("--insecure", action="store_true", help="for test clusters without encryption")
+    parser.add_argument("--state-dir", type=Path, help="where outbox and inbox are kept")
+    given = parser.parse_args()
+    return run(",".join(given.host), given.ca, given.account, insecure=given.insecure, state_dir=given.state_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

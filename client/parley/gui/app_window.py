@@ -1,0 +1,71 @@
+"""Wires the window: settings, bridge, application. Imported only once Qt is known to load."""
+
+import os
+import signal
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication
+
+from parley.client import ParleyClient
+from parley.device.profile import StateDirectory
+from parley.device.token_store import Vault
+from parley.gui import geometry
+from parley.gui.bridge import Bridge
+from parley.gui.commands import Place
+from parley.gui.port import Client, Connect
+from parley.gui.theme import apply_theme, system_theme
+from parley.gui.window import Window
+
+SIGNAL_CHECK_MS = 200
+
+
+def connector(state_dir: Path | None) -> Connect:
+    """Makes real clients, whose tokens lie in the system's keyring where there is one."""
+    vault = Vault(use_keyring=True)
+
+    def connect(place: Place, account: str | None) -> AbstractAsyncContextManager[Client]:
+        return ParleyClient(
+            place.hosts, account=account, ca=place.ca, insecure=place.insecure, state_dir=state_dir, vault=vault
+        )
+
+    return connect
+
+
+def main(place: Place, account: str, state_dir: Path | None) -> int:
+    """Runs until the window is closed."""
+    QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
+    app = QApplication(["parley"])
+    app.setStyle("Fusion")
+    app.setApplicationName("parley")
+    app.setApplicationDisplayName("Parley")
+    app.setDesktopFileName("parley")
+    apply_theme(app, system_theme())
+    directory = StateDirectory(state_dir)
+    last = directory.last()
+    if not place.hosts:
+        place = Place(", ".join(last.hosts), Path(last.ca) if last.ca else None, last.insecure)
+    window = Window()
+    bridge = Bridge(connector(state_dir), window.desk.fold)
+    window.attach(bridge)
+    bridge.start()
+    window.restore(geometry.load(directory.root))
+    window.show()
+    window.sign_in.password.setText(os.environ.pop("PARLEY_PASSWORD", ""))
+    window.resume(place, account or last.account)
+    _end_on_signals(app)
+    code = app.exec()
+    geometry.save(directory.root, window.geometry_bytes())
+    bridge.stop()
+    return code
+
+
+def _end_on_signals(app: QApplication) -> None:
+    """Ctrl-C and SIGTERM close the window. Python sees signals only while it runs, so it runs now and then."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: app.quit())
+    timer = QTimer(app)
+    timer.timeout.connect(lambda: None)
+    timer.start(SIGNAL_CHECK_MS)

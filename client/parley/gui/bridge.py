@@ -1,0 +1,234 @@
+"""The SDK in a thread of its own: commands go in by call_soon_threadsafe, events come out by one queued signal.
+
+The window's thread never waits for the SDK's, except in stop(), which is bounded. Requests of one kind keep their
+order, because each is queued in the SDK before its first await.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from PySide6.QtCore import QObject, Qt, Signal, Slot
+
+from parley.errors import ParleyError
+from parley.gui import events
+from parley.gui.commands import Place
+from parley.gui.events import Action, Event
+from parley.gui.mailbox import Mailbox
+from parley.gui.port import Connect
+from parley.gui.session import ClientSession
+
+STOP_WITHIN_S = 5.0
+START_WITHIN_S = 10.0
+
+
+class Bridge(QObject):
+    """Implements Commands; `fold` gets every event on the window's thread."""
+
+    _woken = Signal()
+
+    def __init__(self, connect: Connect, fold: Callable[[Event], None]) -> None:
+        """Call start() before anything else."""
+        super().__init__()
+        self._connect = connect
+        self._fold = fold
+        self._mailbox = Mailbox(self._woken.emit)
+        self._woken.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="parley-sdk", daemon=True)
+        self._stopping: asyncio.Event | None = None
+        self._session: ClientSession | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._place: Place | None = None
+        self._changing: asyncio.Lock | None = None
+        self._taken: asyncio.Event | None = None
+
+    # ---- lifetime
+
+    def start(self) -> None:
+        """Starts the thread and waits for its loop."""
+        self._thread.start()
+        self._started.wait(START_WITHIN_S)
+
+    def stop(self) -> None:
+        """Ends the session and the thread; what was typed is in the outbox already."""
+        loop, stopping = self._loop, self._stopping
+        if loop is not None and stopping is not None and self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(stopping.set)
+            self._thread.join(STOP_WITHIN_S)
+
+    def _main(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        self._changing = asyncio.Lock()
+        self._taken = asyncio.Event()
+        self._started.set()
+        await self._stopping.wait()
+        if self._tasks:  # drafts and messages on their way into the file
+            await asyncio.wait(self._tasks, timeout=STOP_WITHIN_S / 3)
+        for task in tuple(self._tasks):
+            task.cancel()
+        await self._close_session()
+
+    @Slot()
+    def _deliver(self) -> None:
+        for event in self._mailbox.take():
+            self._fold(event)
+        if self._loop is not None and self._taken is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._taken.set)
+
+    # ---- commands
+
+    def resume(self, place: Place, account: str) -> None:
+        """Goes on with the remembered session of an account."""
+        self._do(lambda: self._resume(place, account))
+
+    def sign_in(self, place: Place, account: str, password: str, *, register: bool) -> None:
+        """Opens a session, after creating the account where that is asked for."""
+        self._do(lambda: self._sign_in(place, account, password, register=register))
+
+    def sign_out(self) -> None:
+        """Closes the session; waiting messages are kept."""
+        self._ask(Action.SIGN_OUT, lambda session: session.sign_out())
+
+    def open_conversation(self, peer: str) -> None:
+        """Brings the end of a conversation, its own messages and its draft."""
+        self._ask(Action.OTHER, lambda session: session.open_conversation(peer))
+
+    def load_history(self, peer: str, before: int) -> None:
+        """Brings the page before a message id; 0 is the end."""
+        self._ask(Action.OTHER, lambda session: session.load_history(peer, before))
+
+    def send(self, peer: str, body: str) -> None:
+        """Puts a message into the outbox."""
+        self._ask(Action.SEND, lambda session: session.send(peer, body), peer, body)
+
+    def edit(self, local_id: int, body: str, peer: str) -> None:
+        """Changes a waiting message."""
+
+        async def edit(session: ClientSession) -> None:
+            await (await session.client()).edit(local_id, body)
+
+        self._ask(Action.EDIT, edit, peer, body)
+
+    def cancel(self, local_id: int) -> None:
+        """Withdraws a waiting message or puts a failed one out of sight."""
+
+        async def cancel(session: ClientSession) -> None:
+            await (await session.client()).cancel(local_id)
+
+        self._ask(Action.CANCEL, cancel)
+
+    def retry(self, local_id: int) -> None:
+        """Sends a failed message again."""
+
+        async def retry(session: ClientSession) -> None:
+            await (await session.client()).retry(local_id)
+
+        self._ask(Action.RETRY, retry)
+
+    def save_draft(self, peer: str, body: str) -> None:
+        """Keeps what is half typed."""
+
+        async def save(session: ClientSession) -> None:
+            await (await session.client()).save_draft(peer, body)
+
+        self._ask(Action.OTHER, save)
+
+    def mark_read(self, conversation_id: int, up_to: int) -> None:
+        """The person has seen everything up to a message."""
+
+        async def mark(session: ClientSession) -> None:
+            await (await session.client()).mark_read(conversation_id, up_to)
+
+        self._ask(Action.OTHER, mark)
+
+    def find_accounts(self, prefix: str) -> None:
+        """Looks for account names."""
+        self._ask(Action.OTHER, lambda session: session.find_accounts(prefix))
+
+    # ---- on the SDK's loop
+
+    def _ask(
+        self,
+        action: Action,
+        doing: Callable[[ClientSession], Coroutine[Any, Any, None]],
+        peer: str = "",
+        body: str = "",
+    ) -> None:
+        async def ask() -> None:
+            session = self._session
+            if session is None:
+                self._mailbox.put(events.Refused(action, "Nobody is signed in. Nothing was changed.", peer, body))
+            else:
+                await session.attempt(action, doing(session), peer, body)
+
+        self._do(ask)
+
+    def _do(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        def begin() -> None:
+            task = asyncio.create_task(work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: so has the window
+                self._loop.call_soon_threadsafe(begin)
+
+    async def _resume(self, place: Place, account: str) -> None:
+        session = await self._session_at(place, account)
+        try:
+            if not await session.resume():
+                self._mailbox.put(events.SignedOut())
+        except ParleyError as error:
+            self._mailbox.put(events.SignedOut(error.text))
+
+    async def _sign_in(self, place: Place, account: str, password: str, *, register: bool) -> None:
+        session = await self._session_at(place, None)
+        action = Action.REGISTER if register else Action.SIGN_IN
+        if not await session.attempt(action, session.sign_in(account, password, register=register)) and (
+            not (await self._entered(session))
+        ):
+            await self._close_session()
+
+    async def _entered(self, session: ClientSession) -> bool:
+        try:
+            await session.client()
+        except ParleyError:
+            return False
+        return True
+
+    async def _session_at(self, place: Place, account: str | None) -> ClientSession:
+        """The client of this place; another one only where the place changed."""
+        if self._changing is None:
+            raise RuntimeError("The bridge was not started.")
+        async with self._changing:
+            if self._session is None or self._place != place or (self._running is not None and self._running.done()):
+                await self._close_session()
+                session = ClientSession(self._connect, place, account, self._mailbox.put, self._room)
+                self._session, self._place = session, place
+                self._running = asyncio.create_task(session.run())
+            return self._session
+
+    async def _room(self) -> None:
+        """Waits while the window is far behind."""
+        while self._taken is not None and not self._mailbox.has_room():
+            self._taken.clear()
+            if not self._mailbox.has_room():
+                await self._taken.wait()
+
+    async def _close_session(self) -> None:
+        session, self._session = self._session, None
+        running, self._running = self._running, None
+        if session is not None and running is not None:
+            session.leave()
+            await asyncio.wait([running])

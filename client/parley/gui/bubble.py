@@ -1,0 +1,317 @@
+"""Draws one message: its bubble, the text with its links, the time, and the mark that says what is known.
+
+Message text is laid out as plain text and never as markup. Layouts are kept for the rows drawn last, so scrolling
+only draws; rows never seen are only estimated.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import date
+
+from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QPoint, QPointF, QRect, QRectF, QSize, Qt
+from PySide6.QtGui import (
+    QFont,
+    QFontMetricsF,
+    QPainter,
+    QPainterPath,
+    QPen,
+    QTextCharFormat,
+    QTextLayout,
+    QTextOption,
+)
+from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
+
+from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark
+from parley.gui.theme import GRID, Theme, scaled_font
+from parley.gui.thread import Row
+from parley.gui.thread_model import ROW_ROLE
+from parley.gui.words import Link, clock_time, day_label, failure_lines, is_big_emoji, links
+from parley.model import Status
+
+KEPT_LAYOUTS = 400
+COLUMN_WIDTH = 960
+BUBBLE_WIDTH = 600
+BUBBLE_SHARE = 0.78
+MARGIN = 3 * GRID
+PAD_X = 12.0
+PAD_Y = 8.0
+RADIUS = 16.0
+TIGHT_RADIUS = 5.0
+DAY_BAND = 6 * GRID
+UNREAD_BAND = 5 * GRID
+RUN_GAP = 12
+ROW_GAP = 3
+LINE_SEPARATOR = "\u2028"
+
+
+@dataclass(slots=True)
+class _Layout:
+    """A laid out message; all places are relative to the bubble's top left corner."""
+
+    text: QTextLayout
+    links: tuple[Link, ...]
+    size: tuple[float, float]
+    footer_at: QPointF
+    failure: tuple[QTextLayout, float] | None
+    big: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Fonts:
+    body: QFont
+    big: QFont
+    small: QFont
+    label: QFont
+
+
+def utf16_length(text: str) -> int:
+    """Qt counts in UTF-16."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+class BubbleDelegate(QStyledItemDelegate):
+    """Measures and draws rows of a thread."""
+
+    def __init__(self, theme: Theme, font: QFont, parent: QObject | None = None) -> None:
+        """`font` is the desktop's."""
+        super().__init__(parent)
+        self._kept: OrderedDict[tuple[object, ...], _Layout] = OrderedDict()
+        self.restyle(theme, font)
+
+    def restyle(self, theme: Theme, font: QFont) -> None:
+        """Other colours or another font."""
+        self._theme = theme
+        body = scaled_font(font, 1.05)
+        self._fonts = _Fonts(body, scaled_font(font, 2.6), scaled_font(font, 0.82), scaled_font(font, 0.86, bold=True))
+        self._body_metrics = QFontMetricsF(self._fonts.body)
+        self._small_metrics = QFontMetricsF(self._fonts.small)
+        self._kept.clear()
+
+    # ---- measuring
+
+    def height(self, row: Row, width: int) -> int:
+        """The exact height of a row."""
+        return round(self._top(row) + self._layout(row, width).size[1])
+
+    def estimate(self, row: Row, width: int) -> int:
+        """About the height of a row, without laying out its text."""
+        per_line = max(1.0, self._text_width(width) / self._body_metrics.averageCharWidth())
+        lines = row.body.count("\n") + max(1, -(-len(row.body) // int(per_line)))
+        return round(self._top(row) + lines * self._body_metrics.lineSpacing() + 2 * PAD_Y)
+
+    def sizeHint(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> QSize:
+        """What Qt asks."""
+        row: Row = index.data(ROW_ROLE)
+        width = option.rect.width()
+        return QSize(width, self.height(row, width))
+
+    def link_at(self, row: Row, rect: QRect, position: QPoint) -> str | None:
+        """The address below a point, if any."""
+        layout = self._layout(row, rect.width())
+        if not layout.links:
+            return None
+        bubble = self.bubble_rect(row, rect)
+        inside = QPointF(position) - bubble.topLeft() - QPointF(PAD_X, PAD_Y)
+        for number in range(layout.text.lineCount()):
+            line = layout.text.lineAt(number)
+            if line.naturalTextRect().contains(inside):
+                cursor = int(line.xToCursor(inside.x()))
+                units = 0
+                for link in layout.links:
+                    units = utf16_length(row.body[: link.start])
+                    if units <= cursor <= units + utf16_length(link.url):
+                        return link.url
+        return None
+
+    def laid_out_text(self, row: Row, width: int) -> str:
+        """The text as it is drawn, character by character."""
+        return self._layout(row, width).text.text().replace(LINE_SEPARATOR, "\n")
+
+    def bubble_rect(self, row: Row, rect: QRect) -> QRectF:
+        """Where the bubble of a row lies."""
+        width, height = self._layout(row, rect.width()).size
+        column = min(rect.width(), COLUMN_WIDTH)
+        left = rect.left() + (rect.width() - column) / 2 + MARGIN
+        right = rect.left() + (rect.width() + column) / 2 - MARGIN
+        return QRectF(right - width if row.mine else left, rect.top() + self._top(row), width, height)
+
+    @staticmethod
+    def _top(row: Row) -> int:
+        bands = (DAY_BAND if row.new_day else 0) + (UNREAD_BAND if row.unread_above else 0)
+        return bands + (RUN_GAP if row.first and not bands else ROW_GAP)
+
+    @staticmethod
+    def _text_width(width: int) -> float:
+        column = min(width, COLUMN_WIDTH) - 2 * MARGIN
+        return max(80.0, min(BUBBLE_WIDTH, column * BUBBLE_SHARE) - 2 * PAD_X)
+
+    def _layout(self, row: Row, width: int) -> _Layout:
+        key = (row.body, row.mine, row.at_ms // 60_000, row.status is Status.FAILED and row.detail, width)
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._kept[key] = self._lay_out(row, self._text_width(width))
+            if len(self._kept) > KEPT_LAYOUTS:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(key)
+        return kept
+
+    def _lay_out(self, row: Row, limit: float) -> _Layout:
+        big = is_big_emoji(row.body)
+        found = () if big else links(row.body)
+        text = self._wrap(row.body, self._fonts.big if big else self._fonts.body, limit, found, mine=row.mine)
+        width, height = _extent(text)
+        last = text.lineAt(text.lineCount() - 1)
+        footer_width = self._footer_width(row)
+        footer_height = self._small_metrics.height()
+        failure = None
+        if row.status is Status.FAILED:
+            reason = self._wrap("\n".join(failure_lines(row)), self._fonts.small, limit, (), mine=True)
+            reason_width, reason_height = _extent(reason)
+            failure = (reason, height + GRID)
+            width, height = max(width, reason_width), height + GRID + reason_height
+            last = reason.lineAt(reason.lineCount() - 1)
+        inline = last.naturalTextWidth() + GRID * 1.5 + footer_width
+        if inline <= limit and not big:
+            width = max(width, inline)
+        else:
+            height += footer_height + 2
+            width = max(width, footer_width)
+        footer_at = QPointF(PAD_X + width - footer_width, PAD_Y + height - footer_height + 1)
+        return _Layout(text, found, (width + 2 * PAD_X, height + 2 * PAD_Y), footer_at, failure, big)
+
+    def _wrap(self, body: str, font: QFont, limit: float, found: tuple[Link, ...], *, mine: bool) -> QTextLayout:
+        layout = QTextLayout(body.replace("\r\n", "\n").replace("\n", LINE_SEPARATOR), font)
+        option = QTextOption()
+        option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        layout.setTextOption(option)
+        layout.setCacheEnabled(True)
+        layout.setFormats([self._link_format(body, link, mine=mine) for link in found])
+        layout.beginLayout()
+        y = 0.0
+        while (line := layout.createLine()).isValid():
+            line.setLineWidth(limit)
+            line.setPosition(QPointF(0, y))
+            y += line.height()
+        layout.endLayout()
+        return layout
+
+    def _link_format(self, body: str, link: Link, *, mine: bool) -> QTextLayout.FormatRange:
+        style = QTextCharFormat()
+        style.setForeground(self._theme.color("own_link" if mine else "link"))
+        style.setFontUnderline(True)
+        made = QTextLayout.FormatRange()
+        made.start = utf16_length(body[: link.start])
+        made.length = utf16_length(link.url)
+        made.format = style
+        return made
+
+    def _footer_width(self, row: Row) -> float:
+        mark = MARK_WIDTH + 6 if row.status is not None else 0
+        return self._small_metrics.horizontalAdvance(clock_time(row.at_ms)) + mark
+
+    # ---- drawing
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Draws a row into option.rect."""
+        row: Row = index.data(ROW_ROLE)
+        rect: QRect = option.rect
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._paint_bands(painter, row, rect)
+        layout = self._layout(row, rect.width())
+        bubble = self.bubble_rect(row, rect)
+        ground = self._paint_bubble(painter, row, bubble)
+        state: QStyle.StateFlag = option.state
+        if state & QStyle.StateFlag.State_HasFocus:
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(self._theme.color("accent"), 2))
+            painter.drawPath(_bubble_path(row, bubble.adjusted(-2, -2, 2, 2)))
+        failed = row.status is Status.FAILED
+        painter.setPen(self._theme.color("bad_text" if failed else "own_text" if row.mine else "other_text"))
+        origin = bubble.topLeft() + QPointF(PAD_X, PAD_Y)
+        layout.text.draw(painter, origin)
+        if layout.failure is not None:
+            reason, y = layout.failure
+            painter.setPen(self._theme.color("bad_text"))
+            reason.draw(painter, origin + QPointF(0, y))
+        self._paint_footer(painter, row, bubble.topLeft() + layout.footer_at, ground)
+        painter.restore()
+
+    def _paint_bubble(self, painter: QPainter, row: Row, bubble: QRectF) -> str:
+        """Returns the name of the colour below the text."""
+        ground = "bad_soft" if row.status is Status.FAILED else "own" if row.mine else "other"
+        edge = ground
+        if ground == "other" and not self._theme.dark:
+            edge = "border"
+        waiting = row.status in (Status.WAITING, Status.SENDING)
+        painter.setBrush(self._theme.color("window" if waiting else ground))
+        style = Qt.PenStyle.DashLine if waiting else Qt.PenStyle.SolidLine
+        painter.setPen(QPen(self._theme.color("own_quiet" if waiting else edge), 1, style))
+        painter.drawPath(_bubble_path(row, bubble.adjusted(0.5, 0.5, -0.5, -0.5)))
+        return "window" if waiting else ground
+
+    def _paint_footer(self, painter: QPainter, row: Row, at: QPointF, ground: str) -> None:
+        failed = row.status is Status.FAILED
+        color = self._theme.color("bad_text" if failed else "own_quiet" if row.mine else "other_quiet")
+        time = clock_time(row.at_ms)
+        painter.setFont(self._fonts.small)
+        painter.setPen(color)
+        painter.drawText(QPointF(at.x(), at.y() + self._small_metrics.ascent()), time)
+        if row.status is not None:
+            left = at.x() + self._small_metrics.horizontalAdvance(time) + 6
+            top = at.y() + (self._small_metrics.height() - MARK_HEIGHT) / 2
+            draw_mark(painter, row.status, QRectF(left, top, MARK_WIDTH, MARK_HEIGHT), color, self._theme.color(ground))
+
+    def _paint_bands(self, painter: QPainter, row: Row, rect: QRect) -> None:
+        top = float(rect.top())
+        painter.setFont(self._fonts.label)
+        if row.new_day:
+            band = QRectF(rect.left(), top, rect.width(), DAY_BAND)
+            painter.setPen(self._theme.color("quiet"))
+            painter.drawText(band.adjusted(0, GRID, 0, 0), Qt.AlignmentFlag.AlignCenter, day_label(row.at_ms, today()))
+            top += DAY_BAND
+        if row.unread_above:
+            column = min(rect.width(), COLUMN_WIDTH) - 2 * MARGIN
+            band = QRectF(rect.left() + (rect.width() - column) / 2, top, column, UNREAD_BAND)
+            label = "New messages"
+            half = (QFontMetricsF(self._fonts.label).horizontalAdvance(label) / 2) + 2 * GRID
+            middle = band.center()
+            painter.setPen(QPen(self._theme.color("accent"), 1))
+            painter.drawLine(QPointF(band.left(), middle.y()), QPointF(middle.x() - half, middle.y()))
+            painter.drawLine(QPointF(middle.x() + half, middle.y()), QPointF(band.right(), middle.y()))
+            painter.drawText(band, Qt.AlignmentFlag.AlignCenter, label)
+
+
+def today() -> date:
+    """The day it is, where the person is."""
+    return date.today()  # noqa: DTZ011 - the person's own calendar is meant
+
+
+def _extent(layout: QTextLayout) -> tuple[float, float]:
+    lines = [layout.lineAt(number) for number in range(layout.lineCount())]
+    return max((line.naturalTextWidth() for line in lines), default=0.0), sum(line.height() for line in lines)
+
+
+def _bubble_path(row: Row, rect: QRectF) -> QPainterPath:
+    """Round corners; those towards the next and the previous bubble of a run are tight."""
+    near_top = RADIUS if row.first else TIGHT_RADIUS
+    near_bottom = RADIUS if row.last else TIGHT_RADIUS
+    radius = min(RADIUS, rect.height() / 2)
+    left, right = (radius, min(near_top, radius)), (radius, min(near_bottom, radius))
+    top_left, top_right = (left[0], left[1]) if row.mine else (left[1], left[0])
+    bottom_left, bottom_right = (right[0], right[1]) if row.mine else (right[1], right[0])
+    path = QPainterPath(QPointF(rect.left() + top_left, rect.top()))
+    path.lineTo(rect.right() - top_right, rect.top())
+    path.quadTo(rect.right(), rect.top(), rect.right(), rect.top() + top_right)
+    path.lineTo(rect.right(), rect.bottom() - bottom_right)
+    path.quadTo(rect.right(), rect.bottom(), rect.right() - bottom_right, rect.bottom())
+    path.lineTo(rect.left() + bottom_left, rect.bottom())
+    path.quadTo(rect.left(), rect.bottom(), rect.left(), rect.bottom() - bottom_left)
+    path.lineTo(rect.left(), rect.top() + top_left)
+    path.quadTo(rect.left(), rect.top(), rect.left() + top_left, rect.top())
+    return path

@@ -1,0 +1,175 @@
+"""The page with conversations at the left and the open one at the right. Arranges and styles; decides nothing."""
+
+from itertools import pairwise
+
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSplitter,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from parley.gui.bubble import BubbleDelegate
+from parley.gui.composer import Composer
+from parley.gui.conversations import Avatar, ConversationList, ConversationModel, LineDelegate
+from parley.gui.theme import GRID, Theme, scaled_font
+from parley.gui.thread_model import ThreadModel
+from parley.gui.thread_view import ThreadView
+from parley.gui.words import plural
+
+HEADER = 8 * GRID
+LIST_WIDTH = 38 * GRID
+
+
+class ChatPage(QWidget):
+    """The widgets, by name."""
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        """Without anything to show."""
+        super().__init__(parent)
+        self.lines = ConversationModel(self)
+        self.line_delegate = LineDelegate(theme, self.font(), self)
+        self.list = ConversationList(self.lines, self.line_delegate)
+        self.rows = ThreadModel(self)
+        self.bubbles = BubbleDelegate(theme, self.font(), self)
+        self.view = ThreadView(self.rows, self.bubbles)
+        self.composer = Composer(theme)
+        self.me = QPushButton()
+        self.me.setProperty("flat", True)
+        self.me.setAccessibleName("Account")
+        self.new_button = QPushButton("New")
+        self.new_button.setToolTip("Begin a conversation (Ctrl+N)")
+        self.new_button.setAccessibleName("New conversation")
+        self.avatar = Avatar(theme)
+        self.peer = QLabel()
+        self.peer.setTextFormat(Qt.TextFormat.PlainText)
+        self.latest = QPushButton(self.view)
+        self.latest.setAccessibleName("To the latest message")
+        self.latest.hide()
+        self.loading = QLabel("Loading earlier messages…", self.view)
+        self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.loading.hide()
+        self.empty = QLabel()
+        self.empty.setTextFormat(Qt.TextFormat.PlainText)
+        self.empty.setWordWrap(True)
+        self.empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self.right = QStackedWidget()
+        self._compose()
+        self.restyle(theme)
+
+    def show_peer(self, name: str) -> None:
+        """Whose conversation is open."""
+        self.peer.setText(name)
+        self.avatar.show_name(name)
+        self.view.setAccessibleName(f"Messages with {name}")
+        self.right.setCurrentIndex(1 if name else 0)
+        self.empty.setText("Choose a conversation, or begin one with Ctrl+N.")
+
+    def tell(self, text: str) -> None:
+        """Says something where people look: above the field, or in the middle while no conversation is open."""
+        if self.right.currentIndex():
+            self.composer.tell(text)
+        else:
+            self.empty.setText(text)
+
+    def show_latest_button(self, unread: int) -> None:
+        """A way down while one reads further up."""
+        self.latest.setText(f"↓  {plural(unread, 'new message')}" if unread else "↓  Latest")
+        self.latest.setVisible(not self.view.is_at_bottom())
+        self._place_overlays()
+
+    def show_loading(self, loading: bool) -> None:
+        """While older messages are fetched and nothing else is there to see."""
+        self.loading.setVisible(loading and self.view.first_visible() == 0)
+        self._place_overlays()
+
+    def restyle(self, theme: Theme) -> None:
+        """Other colours."""
+        self.line_delegate.restyle(theme, self.font())
+        self.bubbles.restyle(theme, self.font())
+        self.composer.restyle(theme)
+        self.avatar.restyle(theme)
+        self.empty.setStyleSheet(f"color: {theme.quiet};")
+        self._left.setStyleSheet(f"#left {{ background: {theme.side}; }}")
+        self.list.setStyleSheet(f"QListView {{ background: {theme.side}; outline: 0; }}")
+        self.view.setStyleSheet(f"QAbstractItemView {{ background: {theme.window}; }}")
+        self._thread.setStyleSheet(f"#thread {{ background: {theme.window}; }}")
+        self._header.setStyleSheet(
+            f"#header {{ background: {theme.window}; border-bottom: 1px solid {theme.border}; }}"
+        )
+        self.latest.setStyleSheet(
+            f"QPushButton {{ background: {theme.raised}; border: 1px solid {theme.border}; border-radius: 18px;"
+            f" padding: 8px 16px; color: {theme.link}; }}"
+        )
+        self.loading.setStyleSheet(f"color: {theme.quiet}; background: {theme.window}; border-radius: 8px;")
+        self.peer.setFont(scaled_font(self.font(), 1.15, bold=True))
+        self.view.remeasure()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """What floats above the messages stays in its place."""
+        super().resizeEvent(event)
+        self._place_overlays()
+
+    def _compose(self) -> None:
+        self._left = QFrame()
+        self._left.setObjectName("left")
+        self._left.setMinimumWidth(26 * GRID)
+        top = QHBoxLayout()
+        top.setContentsMargins(2 * GRID, 0, 2 * GRID, 0)
+        top.addWidget(self.me)
+        top.addStretch(1)
+        top.addWidget(self.new_button)
+        top_bar = QWidget()
+        top_bar.setFixedHeight(HEADER)
+        top_bar.setLayout(top)
+        left = QVBoxLayout(self._left)
+        left.setContentsMargins(0, 0, 0, 0)
+        left.setSpacing(0)
+        left.addWidget(top_bar)
+        left.addWidget(self.list, 1)
+        self._header = QFrame()
+        self._header.setObjectName("header")
+        self._header.setFixedHeight(HEADER)
+        head = QHBoxLayout(self._header)
+        head.setContentsMargins(3 * GRID, 0, 3 * GRID, 0)
+        head.setSpacing(1 * GRID + 4)
+        head.addWidget(self.avatar)
+        head.addWidget(self.peer, 1)
+        self._thread = QFrame()
+        self._thread.setObjectName("thread")
+        column = QVBoxLayout(self._thread)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self._header)
+        column.addWidget(self.view, 1)
+        column.addWidget(self.composer)
+        self.right.addWidget(self.empty)
+        self.right.addWidget(self._thread)
+        split = QSplitter(Qt.Orientation.Horizontal)
+        split.setHandleWidth(1)
+        split.setChildrenCollapsible(False)
+        split.addWidget(self._left)
+        split.addWidget(self.right)
+        split.setStretchFactor(1, 1)
+        split.setSizes([LIST_WIDTH, 3 * LIST_WIDTH])
+        split.splitterMoved.connect(self._place_overlays)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(split)
+        order = (self.me, self.new_button, self.list, self.view, self.composer.editor, self.composer.button)
+        for earlier, later in pairwise(order):
+            QWidget.setTabOrder(earlier, later)
+
+    def _place_overlays(self) -> None:
+        area = self.view.viewport().size()
+        self.latest.adjustSize()
+        corner = QPoint(area.width() - self.latest.width() - 2 * GRID, area.height() - self.latest.height() - 2 * GRID)
+        self.latest.move(corner)
+        self.loading.setFixedSize(30 * GRID, 4 * GRID)
+        self.loading.move((area.width() - self.loading.width()) // 2, GRID)

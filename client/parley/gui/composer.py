@@ -1,0 +1,228 @@
+"""Where messages are written. Enter sends, Shift+Enter begins a line; nothing here waits for anybody.
+
+While a waiting message is edited, the draft stands aside and comes back afterwards.
+"""
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QFocusEvent, QKeyEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+
+from parley.gui.theme import GRID, Theme, scaled_font
+from parley.gui.words import plural
+
+MAX_LINES = 8
+SCROLL_BAR = 12  # the messages above leave this much to their scroll bar
+WARN_BELOW_BYTES = 500
+
+
+class _Editor(QPlainTextEdit):
+    """Grows with its text up to MAX_LINES."""
+
+    entered = Signal()
+    escaped = Signal()
+    went_up = Signal()
+    focused = Signal(bool)
+    paged = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setTabChangesFocus(True)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setAccessibleName("Message")
+        self.setAccessibleDescription("Enter sends, Shift+Enter begins a new line")
+        self.document().setDocumentMargin(0)
+        self.textChanged.connect(self.fit)
+
+    def fit(self) -> None:
+        """Takes the height its text needs."""
+        lines = max(1, min(MAX_LINES, int(self.document().size().height())))
+        self.setFixedHeight(lines * self.fontMetrics().lineSpacing() + 4)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        return QSize(40 * GRID, self.fontMetrics().lineSpacing() + 4)
+
+    def resizeEvent(self, event: object) -> None:  # noqa: N802
+        super().resizeEvent(event)  # type: ignore[arg-type]
+        self.fit()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        plain = not event.modifiers() & ~Qt.KeyboardModifier.KeypadModifier
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and plain:
+            self.entered.emit()
+        elif event.key() == Qt.Key.Key_Escape:
+            self.escaped.emit()
+        elif event.key() in (Qt.Key.Key_PageUp, Qt.Key.Key_PageDown):
+            self.paged.emit(-1 if event.key() == Qt.Key.Key_PageUp else 1)
+        elif event.key() == Qt.Key.Key_Up and plain and not self.toPlainText():
+            self.went_up.emit()
+        else:
+            super().keyPressEvent(event)
+
+    def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802
+        super().focusInEvent(event)
+        self.focused.emit(True)
+
+    def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802
+        super().focusOutEvent(event)
+        self.focused.emit(False)
+
+
+class Composer(QFrame):
+    """The field, its button, and a line above that says when something is edited or wrong."""
+
+    send_asked = Signal(str)
+    edit_asked = Signal(int, str)
+    typed = Signal(str)
+    edit_last_asked = Signal()
+    paged = Signal(int)
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        """Empty."""
+        super().__init__(parent)
+        self._theme = theme
+        self._editing: int | None = None
+        self._aside = ""
+        self._limit_bytes = 65536
+        self.note = QLabel()
+        self.note.setTextFormat(Qt.TextFormat.PlainText)
+        self.note.setWordWrap(True)
+        self.note.hide()
+        self.editor = _Editor()
+        self.button = QPushButton("Send")
+        self.button.setProperty("primary", True)
+        self.button.setStyleSheet(f"min-height: {3 * GRID + 2}px;")  # as high as the field with one line
+        self.button.setAccessibleName("Send message")
+        self.field = QFrame()
+        self.field.setObjectName("field")
+        inside = QHBoxLayout(self.field)
+        inside.setContentsMargins(2 * GRID, GRID + 3, GRID, GRID + 1)
+        inside.addWidget(self.editor)
+        row = QHBoxLayout()
+        row.setSpacing(GRID)
+        row.addWidget(self.field, 1)
+        row.addWidget(self.button, 0, Qt.AlignmentFlag.AlignBottom)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(3 * GRID, GRID, 3 * GRID + SCROLL_BAR, 2 * GRID)
+        column.setSpacing(GRID)
+        column.addWidget(self.note)
+        column.addLayout(row)
+        self.editor.entered.connect(self._submit)
+        self.button.clicked.connect(self._submit)
+        self.editor.escaped.connect(self._escape)
+        self.editor.went_up.connect(self.edit_last_asked)
+        self.editor.paged.connect(self.paged)
+        self.editor.textChanged.connect(self._changed)
+        self.editor.focused.connect(self._draw_edge)
+        self.restyle(theme)
+        self._changed()
+
+    # ---- from outside
+
+    @property
+    def text(self) -> str:
+        """What is half typed, without what is being edited."""
+        return self._aside if self._editing is not None else self.editor.toPlainText()
+
+    @property
+    def editing(self) -> int | None:
+        """The waiting message that is being edited."""
+        return self._editing
+
+    def begin(self, peer: str, draft: str, limit_bytes: int) -> None:
+        """Another conversation."""
+        self._editing = None
+        self._limit_bytes = limit_bytes
+        self.tell("")
+        self.editor.setPlaceholderText(f"Message {peer}")
+        self._put(draft)
+        self._name_button()
+
+    def edit(self, local_id: int, body: str) -> None:
+        """Changes a waiting message instead of writing a new one."""
+        if self._editing is None:
+            self._aside = self.editor.toPlainText()
+        self._editing = local_id
+        self.tell("Editing a message that waits here. Enter keeps the change, Esc leaves it as it was.")
+        self._put(body)
+        self._name_button()
+        self.editor.setFocus()
+
+    def stop_editing(self) -> None:
+        """Back to the draft."""
+        if self._editing is not None:
+            self._editing = None
+            self.tell("")
+            self._put(self._aside)
+            self._name_button()
+
+    def give_back(self, body: str, why: str) -> None:
+        """A text that was not taken: it returns to the field, before whatever was typed since."""
+        self.stop_editing()
+        typed = self.editor.toPlainText()
+        self._put(f"{body}\n{typed}" if typed else body)
+        self.tell(why)
+
+    def tell(self, text: str) -> None:
+        """Says something above the field; empty takes it away."""
+        self.note.setText(text)
+        self.note.setVisible(bool(text))
+
+    def restyle(self, theme: Theme) -> None:
+        """Other colours."""
+        self._theme = theme
+        self.editor.setFont(scaled_font(self.font(), 1.05))
+        self.editor.fit()
+        self.editor.setStyleSheet("background: transparent;")
+        self.note.setStyleSheet(f"color: {theme.warn_text};")
+        self.note.setFont(scaled_font(self.font(), 0.9))
+        self._draw_edge(self.editor.hasFocus())
+
+    # ---- inside
+
+    def _draw_edge(self, focused: bool) -> None:
+        edge = self._theme.accent if focused else self._theme.border
+        self.field.setStyleSheet(
+            f"#field {{ background: {self._theme.raised}; border: 1px solid {edge}; border-radius: 12px; }}"
+        )
+
+    def _put(self, text: str) -> None:
+        self.editor.setPlainText(text)
+        cursor = self.editor.textCursor()
+        cursor.movePosition(cursor.MoveOperation.End)
+        self.editor.setTextCursor(cursor)
+
+    def _name_button(self) -> None:
+        self.button.setText("Send" if self._editing is None else "Keep")
+        self.button.setAccessibleName("Send message" if self._editing is None else "Keep the change")
+
+    def _changed(self) -> None:
+        text = self.editor.toPlainText()
+        over = len(text.encode("utf-8", "surrogatepass")) - self._limit_bytes
+        self.button.setEnabled(bool(text.strip()) and over <= 0)
+        if over > -WARN_BELOW_BYTES:
+            self.tell(f"{plural(over, 'byte')} too long to send." if over > 0 else f"Room for {plural(-over, 'byte')}.")
+        elif self._editing is None and self.note.isVisibleTo(self):
+            self.tell("")
+        if self._editing is None:
+            self.typed.emit(text)
+
+    def _submit(self) -> None:
+        if not self.button.isEnabled():
+            return
+        text = self.editor.toPlainText().strip("\n")
+        if self._editing is not None:
+            local_id = self._editing
+            self.stop_editing()
+            self.edit_asked.emit(local_id, text)
+        else:
+            self._put("")
+            self.send_asked.emit(text)
+        self.editor.setFocus()
+
+    def _escape(self) -> None:
+        if self._editing is not None:
+            self.stop_editing()
+        else:
+            self.tell("")

@@ -1,0 +1,268 @@
+"""The conversation list: a model over the desk's lines, and how one line is drawn."""
+
+import hashlib
+
+from PySide6.QtCore import (
+    QAbstractListModel,
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QPointF,
+    QRect,
+    QRectF,
+    QSize,
+    Qt,
+)
+from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
+from PySide6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
+
+from parley.gui.bubble import today
+from parley.gui.desk import Key, Line
+from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark, mark_left
+from parley.gui.theme import GRID, Theme, scaled_font
+from parley.gui.words import list_time, meaning, plural
+
+LINE_ROLE = Qt.ItemDataRole.UserRole + 1
+HEIGHT = 9 * GRID
+AVATAR = 5 * GRID
+HUES = (172, 196, 220, 248, 276, 304, 332, 0, 24, 44, 80, 130)
+
+_ROOT = QModelIndex()
+
+
+class ConversationModel(QAbstractListModel):
+    """The lines, the latest first."""
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Empty."""
+        super().__init__(parent)
+        self._lines: list[Line] = []
+
+    def show(self, lines: list[Line]) -> None:
+        """New lines. Those that stay keep their selection; the list does not jump."""
+        before = {line.key for line in self._lines}
+        now = {line.key for line in lines}
+        if before - now:
+            self.beginResetModel()
+            self._lines = lines
+            self.endResetModel()
+            return
+        fresh = [line for line in lines if line.key not in before]
+        if fresh:
+            self.beginInsertRows(_ROOT, len(self._lines), len(self._lines) + len(fresh) - 1)
+            self._lines = [*self._lines, *fresh]
+            self.endInsertRows()
+        if [line.key for line in self._lines] != [line.key for line in lines]:
+            self._reorder(lines)
+        elif self._lines != lines:
+            self._lines = lines
+            self.dataChanged.emit(self.index(0), self.index(len(lines) - 1))
+
+    def _reorder(self, lines: list[Line]) -> None:
+        self.layoutAboutToBeChanged.emit()
+        places = {line.key: at for at, line in enumerate(lines)}
+        kept = self.persistentIndexList()
+        moved = [self.index(places[self._lines[index.row()].key]) for index in kept]
+        self._lines = lines
+        self.changePersistentIndexList(kept, moved)
+        self.layoutChanged.emit()
+
+    def line(self, at: int) -> Line:
+        """One line."""
+        return self._lines[at]
+
+    def place(self, key: Key | None) -> QModelIndex:
+        """Where a conversation stands, or an invalid index."""
+        for at, line in enumerate(self._lines):
+            if line.key == key:
+                return self.index(at)
+        return QModelIndex()
+
+    def rowCount(self, parent: QModelIndex | QPersistentModelIndex = _ROOT) -> int:  # noqa: N802
+        """How many there are."""
+        return 0 if parent.isValid() else len(self._lines)
+
+    def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
+        """The line itself for the delegate, and words for people who listen."""
+        if not index.isValid() or index.row() >= len(self._lines):
+            return None
+        line = self._lines[index.row()]
+        match role:
+            case _ if role == LINE_ROLE:
+                return line
+            case Qt.ItemDataRole.DisplayRole:
+                return line.peer
+            case Qt.ItemDataRole.AccessibleTextRole:
+                return spoken_line(line)
+        return None
+
+
+def spoken_line(line: Line) -> str:
+    """A line for people who listen."""
+    unread = f", {plural(line.unread, 'unread message')}" if line.unread else ""
+    known = f", {meaning(line.status)}" if line.status is not None else ""
+    said = f"{'Draft: ' if line.draft else ''}{line.preview}"
+    return f"{line.peer}{unread}. {said}{known}"
+
+
+def initials(name: str) -> str:
+    """One or two letters for a name."""
+    parts = [part for part in name.replace(".", " ").replace("_", " ").replace("-", " ").split() if part]
+    return "".join(part[0] for part in (parts[:1] + parts[-1:] if len(parts) > 1 else parts[:1])).upper()
+
+
+def draw_avatar(painter: QPainter, name: str, at: QRectF, theme: Theme, font: QFont) -> None:
+    """A calm disc with initials; the hue belongs to the name, so people find each other again."""
+    hue = HUES[hashlib.sha256(name.casefold().encode()).digest()[1] % len(HUES)]
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor.fromHsl(hue, 60, 70) if theme.dark else QColor.fromHsl(hue, 75, 215))
+    painter.drawEllipse(at)
+    painter.setPen(QColor.fromHsl(hue, 90, 215) if theme.dark else QColor.fromHsl(hue, 90, 65))
+    painter.setFont(font)
+    painter.drawText(at, Qt.AlignmentFlag.AlignCenter, initials(name))
+
+
+class LineDelegate(QStyledItemDelegate):
+    """Draws a line: disc, name, time, last words, unread badge."""
+
+    def __init__(self, theme: Theme, font: QFont, parent: QObject | None = None) -> None:
+        """`font` is the desktop's."""
+        super().__init__(parent)
+        self.restyle(theme, font)
+
+    def restyle(self, theme: Theme, font: QFont) -> None:
+        """Other colours or another font."""
+        self._theme = theme
+        self._name_font = scaled_font(font, 1.02, bold=True)
+        self._font = scaled_font(font, 0.92)
+        self._small = scaled_font(font, 0.82)
+        self._badge = scaled_font(font, 0.78, bold=True)
+
+    def sizeHint(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> QSize:
+        """All lines are alike."""
+        return QSize(24 * GRID, HEIGHT)
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Draws a line into option.rect."""
+        line: Line = index.data(LINE_ROLE)
+        rect: QRect = option.rect
+        state: QStyle.StateFlag = option.state
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        self._paint_ground(painter, QRectF(rect).adjusted(GRID, 2, -GRID, -2), state)
+        inner = QRectF(rect).adjusted(2 * GRID, 0, -2 * GRID, 0)
+        disc = QRectF(inner.left(), inner.center().y() - AVATAR / 2, AVATAR, AVATAR)
+        draw_avatar(painter, line.peer, disc, self._theme, self._name_font)
+        text = inner.adjusted(AVATAR + 1.5 * GRID, 1.5 * GRID, -0.5 * GRID, -1.5 * GRID)
+        self._paint_upper(painter, line, QRectF(text.left(), text.top(), text.width(), text.height() / 2))
+        self._paint_lower(painter, line, QRectF(text.left(), text.center().y(), text.width(), text.height() / 2))
+        painter.restore()
+
+    def _paint_ground(self, painter: QPainter, rect: QRectF, state: QStyle.StateFlag) -> None:
+        painter.setPen(Qt.PenStyle.NoPen)
+        if state & QStyle.StateFlag.State_Selected:
+            painter.setBrush(self._theme.color("accent_soft"))
+            painter.drawRoundedRect(rect, 1.5 * GRID, 1.5 * GRID)
+        elif state & QStyle.StateFlag.State_MouseOver:
+            painter.setBrush(self._theme.color("hover"))
+            painter.drawRoundedRect(rect, 1.5 * GRID, 1.5 * GRID)
+        if state & QStyle.StateFlag.State_HasFocus:
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(self._theme.color("accent"), 2))
+            painter.drawRoundedRect(rect.adjusted(1, 1, -1, -1), 1.5 * GRID, 1.5 * GRID)
+
+    def _paint_upper(self, painter: QPainter, line: Line, rect: QRectF) -> None:
+        time = list_time(line.at_ms, today()) if line.at_ms else ""
+        metrics = QFontMetricsF(self._small)
+        time_width = metrics.horizontalAdvance(time)
+        painter.setFont(self._small)
+        painter.setPen(self._theme.color("accent" if line.unread else "quiet"))
+        painter.drawText(rect, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, time)
+        painter.setFont(self._name_font)
+        painter.setPen(self._theme.color("text"))
+        room = rect.width() - time_width - GRID
+        name = line.peer + (" (deleted)" if line.deleted else "")
+        name = QFontMetricsF(self._name_font).elidedText(name, Qt.TextElideMode.ElideRight, room)
+        painter.drawText(rect, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, name)
+
+    def _paint_lower(self, painter: QPainter, line: Line, rect: QRectF) -> None:
+        right = rect.right()
+        if line.unread:
+            right = self._paint_badge(painter, line.unread, rect) - GRID
+        left = rect.left()
+        if line.status is not None:
+            left -= mark_left(line.status)  # narrow marks begin where the text does
+            at = QRectF(left, rect.center().y() - MARK_HEIGHT / 2, MARK_WIDTH, MARK_HEIGHT)
+            draw_mark(painter, line.status, at, self._theme.color("quiet"), self._theme.color("side"))
+            left += MARK_WIDTH + 6
+        painter.setFont(self._font)
+        painter.setPen(self._theme.color("warn_text" if line.draft else "quiet"))
+        said = f"Draft: {line.preview}" if line.draft else line.preview
+        said = QFontMetricsF(self._font).elidedText(said, Qt.TextElideMode.ElideRight, right - left)
+        area = QRectF(left, rect.top(), right - left, rect.height())
+        painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, said)
+
+    def _paint_badge(self, painter: QPainter, unread: int, rect: QRectF) -> float:
+        """Returns where the badge begins."""
+        text = str(unread) if unread < 1000 else "999+"
+        metrics = QFontMetricsF(self._badge)
+        width = max(20.0, metrics.horizontalAdvance(text) + 12)
+        badge = QRectF(rect.right() - width, rect.center().y() - 10, width, 20)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(self._theme.color("accent"))
+        painter.drawRoundedRect(badge, 10, 10)
+        painter.setPen(self._theme.color("on_accent"))
+        painter.setFont(self._badge)
+        painter.drawText(badge, Qt.AlignmentFlag.AlignCenter, text)
+        return badge.left()
+
+
+class ConversationList(QListView):
+    """The list at the left."""
+
+    def __init__(self, model: ConversationModel, delegate: LineDelegate, parent: QWidget | None = None) -> None:
+        """Shows the model."""
+        super().__init__(parent)
+        self.setModel(model)
+        self.setItemDelegate(delegate)
+        self.setFrameShape(QListView.Shape.NoFrame)
+        self.setUniformItemSizes(True)
+        self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMouseTracking(True)
+        self.setTabKeyNavigation(False)
+        self.setAccessibleName("Conversations")
+
+
+class Avatar(QWidget):
+    """A disc of its own, beside a name."""
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        """Nobody's."""
+        super().__init__(parent)
+        self._theme = theme
+        self._name = ""
+        self.setFixedSize(AVATAR, AVATAR)
+
+    def show_name(self, name: str) -> None:
+        """Whose it is."""
+        self._name = name
+        self.update()
+
+    def restyle(self, theme: Theme) -> None:
+        """Other colours."""
+        self._theme = theme
+        self.update()
+
+    def paintEvent(self, event: object) -> None:  # noqa: N802
+        """Draws it."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if self._name:
+            whole = QRectF(QPointF(0, 0), self.size().toSizeF())
+            draw_avatar(painter, self._name, whole, self._theme, scaled_font(self.font(), 1.02, bold=True))
+        painter.end()

@@ -1,0 +1,108 @@
+"""Finds somebody: conversations by name, and account names the cluster knows, completed while one types."""
+
+from collections.abc import Iterable
+
+from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt, QTimer, Signal
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QAbstractItemView, QDialog, QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
+
+from parley.gui.theme import GRID, scaled_font
+
+ASK_AFTER_MS = 120
+
+
+class Finder(QDialog):
+    """One field and a list; arrows choose, Enter opens, Esc leaves."""
+
+    asked = Signal(str)
+    chosen = Signal(str)
+
+    def __init__(self, title: str, known: Iterable[str], *, anybody: bool, parent: QWidget | None = None) -> None:
+        """`known` are people with a conversation; with `anybody` the cluster is asked for others, too."""
+        super().__init__(parent)
+        self._known = tuple(known)
+        self._others: tuple[str, ...] = ()
+        self._anybody = anybody
+        self.setWindowTitle(title)
+        self.setMinimumWidth(52 * GRID)
+        heading = QLabel(title)
+        heading.setFont(scaled_font(self.font(), 1.2, bold=True))
+        self.field = QLineEdit()
+        self.field.setPlaceholderText("Name of an account" if anybody else "Name")
+        self.field.setAccessibleName("Name")
+        self.names = QStringListModel(self)
+        self.list = QListView()
+        self.list.setModel(self.names)
+        self.list.setFrameShape(QListView.Shape.NoFrame)
+        self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.list.setAccessibleName("Names found")
+        self.list.setSpacing(2)
+        self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.hint = QLabel()
+        self.hint.setTextFormat(Qt.TextFormat.PlainText)
+        self.hint.setWordWrap(True)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(3 * GRID, 3 * GRID, 3 * GRID, 2 * GRID)
+        column.setSpacing(1 * GRID)
+        for widget in (heading, self.field, self.list, self.hint):
+            column.addWidget(widget)
+        self._pause = QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(ASK_AFTER_MS)
+        self._pause.timeout.connect(self._ask)
+        self.field.textChanged.connect(self._narrow)
+        self.field.installEventFilter(self)
+        self.field.returnPressed.connect(self._choose)
+        self.list.clicked.connect(lambda index: self._open(str(index.data())))
+        self._narrow("")
+
+    def found(self, prefix: str, names: tuple[str, ...]) -> None:
+        """The cluster's answer; one that came too late for what is typed now is dropped."""
+        if prefix == self.field.text().strip():
+            self._others = names
+            self._show()
+
+    def _narrow(self, _text: str) -> None:
+        self._show()
+        if self._anybody:
+            self._pause.start()
+
+    def _ask(self) -> None:
+        self.asked.emit(self.field.text().strip())
+
+    def _show(self) -> None:
+        typed = self.field.text().strip().casefold()
+        known = [name for name in self._known if typed in name.casefold()]
+        others = [name for name in self._others if name.casefold().startswith(typed) and name not in known]
+        self.names.setStringList([*known, *others])
+        if known or others:
+            self.list.setCurrentIndex(self.names.index(0))
+        nothing = bool(typed) and not known and not others
+        unknown = "Nobody found by this name. Enter begins a conversation with it anyway."
+        self.hint.setText(
+            (unknown if self._anybody else "No conversation with this name.")
+            if nothing
+            else "Arrow keys choose, Enter opens"
+        )
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Arrows move through the list while one types."""
+        if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
+            step = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1}.get(Qt.Key(event.key()))
+            if step is not None and self.names.rowCount():
+                row = min(max(0, self.list.currentIndex().row() + step), self.names.rowCount() - 1)
+                self.list.setCurrentIndex(self.names.index(row))
+                return True
+        return super().eventFilter(watched, event)
+
+    def _choose(self) -> None:
+        index = self.list.currentIndex()
+        typed = self.field.text().strip()
+        if index.isValid() and self.names.rowCount():
+            self._open(str(index.data()))
+        elif typed and self._anybody:
+            self._open(typed)
+
+    def _open(self, name: str) -> None:
+        self.accept()
+        self.chosen.emit(name)

@@ -1,0 +1,112 @@
+"""What is known of a message, and of the cluster, as shapes: nothing here is told by colour alone.
+
+Clock: waits here. Hollow circle: handed over, outcome not known. One check: on a majority's disks. Two checks:
+delivered. Two checks cut out of a filled pill: read. Triangle: not sent. All are drawn, so they are sharp at any scale.
+"""
+
+from PySide6.QtCore import QPointF, QRectF, QSize, Qt
+from PySide6.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
+
+from parley.gui.words import Mood
+from parley.model import Status
+
+MARK_WIDTH = 20
+MARK_HEIGHT = 12
+
+
+_LEFT = {Status.WAITING: 8.5, Status.SENDING: 9.5, Status.ACCEPTED: 8.5, Status.DELIVERED: 4.5, Status.FAILED: 8.0}
+
+
+def mark_left(status: Status) -> float:
+    """How much of a mark's width is empty before it; marks are flush right."""
+    return _LEFT.get(status, 0.0)
+
+
+def draw_mark(painter: QPainter, status: Status, at: QRectF, color: QColor, ground: QColor) -> None:
+    """Draws a mark into a rectangle of MARK_WIDTH by MARK_HEIGHT; `ground` is what lies below it."""
+    painter.save()
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.translate(at.topLeft())
+    painter.scale(at.width() / MARK_WIDTH, at.height() / MARK_HEIGHT)
+    pen = QPen(color, 1.5, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap, Qt.PenJoinStyle.RoundJoin)
+    painter.setPen(pen)
+    painter.setBrush(Qt.BrushStyle.NoBrush)
+    match status:
+        case Status.WAITING:
+            painter.drawEllipse(QPointF(14, 6), 5, 5)
+            painter.drawPolyline(QPolygonF([QPointF(14, 3.2), QPointF(14, 6), QPointF(16, 7.2)]))
+        case Status.SENDING:
+            painter.drawEllipse(QPointF(14, 6), 4, 4)
+        case Status.ACCEPTED:
+            painter.drawPath(_check(9))
+        case Status.DELIVERED:
+            painter.drawPath(_check(5))
+            painter.drawPath(_check(10))
+        case Status.READ:
+            painter.setPen(Qt.PenStyle.NoPen)
+            painter.setBrush(color)
+            painter.drawRoundedRect(QRectF(0, 0, MARK_WIDTH, MARK_HEIGHT), 6, 6)
+            painter.setPen(QPen(ground, 1.5, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawPath(_check(2.5, 0.85))
+            painter.drawPath(_check(7.5, 0.85))
+        case Status.FAILED:
+            _draw_triangle(painter, color, ground)
+    painter.restore()
+
+
+def _check(left: float, scale: float = 1.0) -> QPainterPath:
+    path = QPainterPath(QPointF(left, 6.5))
+    path.lineTo(left + 3 * scale, 6.5 + 3 * scale)
+    path.lineTo(left + 9 * scale, 6.5 - 3.5 * scale)
+    return path
+
+
+def _draw_triangle(painter: QPainter, color: QColor, ground: QColor) -> None:
+    painter.setBrush(color)
+    painter.drawPolygon(QPolygonF([QPointF(14, 1), QPointF(19.5, 11), QPointF(8.5, 11)]))
+    painter.setPen(QPen(ground, 1.5, Qt.PenStyle.SolidLine, Qt.PenCapStyle.RoundCap))
+    painter.drawLine(QPointF(14, 4.5), QPointF(14, 7))
+    painter.drawPoint(QPointF(14, 9.2))
+
+
+def draw_mood(painter: QPainter, mood: Mood, at: QRectF, color: QColor) -> None:
+    """The cluster: a full disc is good, a half one is looking for a node, a barred one cannot send."""
+    painter.save()
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(QPen(color, 1.5))
+    circle = at.adjusted(1, 1, -1, -1)
+    match mood:
+        case Mood.GOOD:
+            painter.setBrush(color)
+            painter.drawEllipse(circle)
+        case Mood.BUSY:
+            painter.drawEllipse(circle)
+            painter.setBrush(color)
+            painter.drawChord(circle, 90 * 16, 180 * 16)
+        case Mood.BAD:
+            painter.drawEllipse(circle)
+            painter.drawLine(circle.center() - QPointF(2.5, 2.5), circle.center() + QPointF(2.5, 2.5))
+            painter.drawLine(circle.center() - QPointF(-2.5, 2.5), circle.center() + QPointF(-2.5, 2.5))
+    painter.restore()
+
+
+def app_icon() -> QIcon:
+    """Two bubbles, one answering the other."""
+    icon = QIcon()
+    for size in (16, 24, 32, 48, 64, 128, 256):
+        pixmap = QPixmap(QSize(size, size))
+        pixmap.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(pixmap)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.scale(size / 64, size / 64)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor("#1f6f6b"))
+        painter.drawRoundedRect(QRectF(4, 8, 40, 28), 12, 12)
+        painter.drawPolygon(QPolygonF([QPointF(10, 30), QPointF(10, 46), QPointF(24, 34)]))
+        painter.setBrush(QColor("#6fc2b8"))
+        painter.drawRoundedRect(QRectF(24, 24, 36, 24), 11, 11)
+        painter.drawPolygon(QPolygonF([QPointF(54, 42), QPointF(54, 57), QPointF(42, 46)]))
+        painter.end()
+        icon.addPixmap(pixmap)
+    return icon

@@ -1,0 +1,82 @@
+"""What the window needs of a client: the part of ParleyClient it uses, so that tests can script one."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from parley.gui.commands import Place
+from parley.model import ClientState, Conversation, HistoryPage, Message, Outgoing
+from parley.observe import Changes
+
+
+class Client(Protocol):
+    """What is said of these methods in parley.client.ParleyClient holds here."""
+
+    @property
+    def state(self) -> ClientState:
+        """How things stand at this moment."""
+
+    @property
+    def signed_in_as(self) -> str:
+        """The account in use, or nothing."""
+
+    def watch(self) -> AsyncGenerator[Changes, None]:
+        """What changes."""
+
+    async def has_session(self) -> bool:
+        """Whether a remembered session can be gone on with."""
+
+    async def register(self, name: str, password: str) -> None:
+        """Creates an account."""
+
+    async def login(self, name: str, password: str) -> None:
+        """Opens a session."""
+
+    async def logout(self) -> int:
+        """Closes it."""
+
+    async def list_accounts(self, pattern: str = "", *, limit: int = ...) -> tuple[str, ...]:
+        """Names."""
+
+    async def send(self, recipient: str, body: str) -> object:
+        """Into the outbox."""
+
+    async def edit(self, local_id: int, body: str) -> Outgoing:
+        """Changes a waiting message."""
+
+    async def cancel(self, local_id: int) -> Outgoing:
+        """Withdraws one."""
+
+    async def retry(self, local_id: int) -> object:
+        """Sends a failed one again."""
+
+    async def messages(self, *, include_own: bool = False) -> AsyncIterator[Message]:
+        """New messages, each once."""
+
+    async def outgoing(self, *, peer: str | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
+        """Own messages of this device."""
+
+    async def conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
+        """All conversations."""
+
+    async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
+        """Those this device knows."""
+
+    async def history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
+        """A page of one."""
+
+    async def cached_history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
+        """A page this device knows."""
+
+    async def mark_read(self, conversation_id: int, up_to: int) -> None:
+        """The person has read this far."""
+
+    async def save_draft(self, peer: str, body: str) -> None:
+        """Keeps what is half typed."""
+
+    async def draft(self, peer: str) -> str:
+        """What was half typed."""
+
+
+Connect = Callable[[Place, str | None], AbstractAsyncContextManager[Client]]
+"""Makes a client of the cluster at a place; with an account it goes on with that account's remembered session."""

@@ -1,0 +1,207 @@
+"""The first page: where the cluster is, who one is, and in words what went wrong."""
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from parley.device.profile import check_account_name
+from parley.errors import BadInputError
+from parley.gui.commands import Place
+from parley.gui.icons import app_icon
+from parley.gui.theme import GRID, Theme, scaled_font
+from parley.wire.endpoints import parse_endpoints
+
+CARD_WIDTH = 56 * GRID
+MIN_PASSWORD = 8
+
+
+class SignInPage(QWidget):
+    """Hosts, account, password."""
+
+    asked = Signal(object, str, str, bool)
+
+    def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
+        """Empty fields."""
+        super().__init__(parent)
+        self._theme = theme
+        self._busy = False
+        self.hosts = self._field("Hosts", "localhost:7600, or 10.0.0.5:7601-7603")
+        self.ca = self._field("Certificate of the cluster", "ca.pem, from whoever runs the cluster")
+        self.account = self._field("Account", "your name, for example ann")
+        self.password = self._field("Password", "")
+        self.password.setEchoMode(QLineEdit.EchoMode.Password)
+        self.insecure = QCheckBox("Test cluster without encryption (--insecure)")
+        self.insecure.hide()
+        self.browse = QPushButton("Choose…")
+        self.browse.setAccessibleName("Choose the certificate file")
+        self.submit = QPushButton("Sign in")
+        self.submit.setProperty("primary", True)
+        self.submit.setDefault(True)
+        self.create_button = QPushButton("Create account")
+        self.problem = QLabel()
+        self.problem.setTextFormat(Qt.TextFormat.PlainText)
+        self.problem.setWordWrap(True)
+        self.problem.setAccessibleName("What went wrong")
+        self.problem.hide()
+        self._compose()
+        self.browse.clicked.connect(self._choose_ca)
+        self.submit.clicked.connect(lambda: self._ask(register=False))
+        self.create_button.clicked.connect(lambda: self._ask(register=True))
+        for field in (self.hosts, self.ca, self.account, self.password):
+            field.returnPressed.connect(lambda: self._ask(register=False))
+        self.restyle(theme)
+
+    # ---- from outside
+
+    def fill(self, place: Place, account: str) -> None:
+        """What is remembered; the keyboard stands where something is missing."""
+        self.hosts.setText(place.hosts)
+        self.ca.setText(str(place.ca) if place.ca is not None else "")
+        self.insecure.setChecked(place.insecure)
+        self.insecure.setVisible(place.insecure)
+        self.account.setText(account)
+        self.focus_first()
+
+    def focus_first(self) -> None:
+        """Puts the keyboard where something is missing."""
+        fields = (self.hosts, self.account, self.password)
+        next((field for field in fields if not field.text()), self.password).setFocus()
+
+    def show_problem(self, text: str) -> None:
+        """What went wrong, in words; empty takes it away."""
+        self.set_busy(False)
+        self.problem.setText(text)
+        self.problem.setVisible(bool(text))
+        if text:
+            self.password.selectAll()
+            self.password.setFocus()
+
+    def set_busy(self, busy: bool) -> None:
+        """While the cluster is asked."""
+        self._busy = busy
+        self.submit.setText("Signing in…" if busy else "Sign in")
+        for widget in (self.submit, self.create_button):
+            widget.setEnabled(not busy)
+
+    def restyle(self, theme: Theme) -> None:
+        """Other colours."""
+        self._theme = theme
+        self.card.setStyleSheet(
+            f"#card {{ background: {theme.raised}; border: 1px solid {theme.border}; border-radius: 16px; }}"
+        )
+        self.subtitle.setStyleSheet(f"color: {theme.quiet};")
+        self.problem.setStyleSheet(
+            f"color: {theme.bad_text}; background: {theme.bad_soft}; border-radius: 8px; padding: 12px;"
+        )
+
+    # ---- inside
+
+    @staticmethod
+    def _field(name: str, example: str) -> QLineEdit:
+        field = QLineEdit()
+        field.setAccessibleName(name)
+        field.setPlaceholderText(example)
+        return field
+
+    def _compose(self) -> None:
+        self.card = QFrame()
+        self.card.setObjectName("card")
+        self.card.setFixedWidth(CARD_WIDTH)
+        icon = QLabel()
+        icon.setPixmap(app_icon().pixmap(48, 48))
+        title = QLabel("Parley")
+        title.setFont(scaled_font(self.font(), 1.7, bold=True))
+        self.subtitle = QLabel("Sign in to your cluster. Any one of its hosts is enough; the others are learned.")
+        self.subtitle.setWordWrap(True)
+        heading = QHBoxLayout()
+        heading.setSpacing(2 * GRID)
+        heading.addWidget(icon)
+        heading.addWidget(title, 1)
+        ca_row = QHBoxLayout()
+        ca_row.setSpacing(GRID)
+        ca_row.addWidget(self.ca, 1)
+        ca_row.addWidget(self.browse)
+        form = QVBoxLayout()
+        form.setSpacing(2 * GRID)
+        form.addLayout(self._labelled("Hosts", self.hosts))
+        form.addLayout(self._labelled("Certificate (CA)", self.ca, ca_row))
+        form.addWidget(self.insecure)
+        form.addLayout(self._labelled("Account", self.account))
+        form.addLayout(self._labelled("Password", self.password))
+        buttons = QHBoxLayout()
+        buttons.setSpacing(GRID)
+        buttons.addWidget(self.create_button)
+        buttons.addStretch(1)
+        buttons.addWidget(self.submit)
+        inner = QVBoxLayout(self.card)
+        inner.setContentsMargins(4 * GRID, 4 * GRID, 4 * GRID, 4 * GRID)
+        inner.setSpacing(2 * GRID)
+        inner.addLayout(heading)
+        inner.addWidget(self.subtitle)
+        inner.addLayout(form)
+        inner.addWidget(self.problem)
+        inner.addSpacing(GRID)
+        inner.addLayout(buttons)
+        outer = QVBoxLayout(self)
+        outer.addStretch(1)
+        outer.addWidget(self.card, 0, Qt.AlignmentFlag.AlignHCenter)
+        outer.addStretch(1)
+        chain = (self.hosts, self.ca, self.browse, self.insecure, self.account, self.password, self.submit)
+        for earlier, later in zip(chain, (*chain[1:], self.create_button), strict=True):
+            QWidget.setTabOrder(earlier, later)
+
+    def _labelled(self, text: str, field: QWidget, row: QHBoxLayout | None = None) -> QVBoxLayout:
+        label = QLabel(text)
+        label.setBuddy(field)
+        label.setFont(scaled_font(self.font(), 0.92, bold=True))
+        column = QVBoxLayout()
+        column.setSpacing(GRID // 2)
+        column.addWidget(label)
+        if row is None:
+            column.addWidget(field)
+        else:
+            column.addLayout(row)
+        return column
+
+    def _choose_ca(self) -> None:
+        chosen, _ = QFileDialog.getOpenFileName(self, "Certificate of the cluster", self.ca.text(), "*.pem *.crt (*)")
+        if chosen:
+            self.ca.setText(chosen)
+
+    def _ask(self, *, register: bool) -> None:
+        if self._busy:
+            return
+        try:
+            place, account, password = self._checked(register=register)
+        except BadInputError as error:
+            self.show_problem(str(error))
+            return
+        self.show_problem("")
+        self.set_busy(True)
+        self.asked.emit(place, account, password, register)
+
+    def _checked(self, *, register: bool) -> tuple[Place, str, str]:
+        """What was typed, or BadInputError with what is wrong about it."""
+        hosts, ca = self.hosts.text().strip(), self.ca.text().strip()
+        if not parse_endpoints([hosts]):
+            raise BadInputError("Say where a node listens, for example localhost:7600.")
+        if ca and not Path(ca).expanduser().is_file():
+            raise BadInputError(f"There is no file {ca}. Choose the ca.pem of the cluster.")
+        account = check_account_name(self.account.text().strip())
+        password = self.password.text()
+        if not password:
+            raise BadInputError("The password is missing.")
+        if register and len(password) < MIN_PASSWORD:
+            raise BadInputError(f"A password has at least {MIN_PASSWORD} characters.")
+        return Place(hosts, Path(ca).expanduser() if ca else None, self.insecure.isChecked()), account, password

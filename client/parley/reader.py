@@ -1,0 +1,98 @@
+"""Reading new messages one after the other, each once.
+
+A message counts as shown when the reader asks for the next one, or is closed without an error. A program that dies
+while it handles a message is given that one again: better twice than never. Reading goes through the file, so a
+reader as slow as it likes holds nothing up and loses nothing.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import apsw
+
+from parley.device import inbox
+from parley.device.store import Store
+from parley.model import Message
+
+PAGE = 256
+
+
+class MessageReader:
+    """An asynchronous iterator over messages; use `async with` where an error must bring the last one again."""
+
+    def __init__(self, store: Store, start: int, *, own: bool, durable: bool, on_close: Callable[[], None]) -> None:
+        """Begins above message id `start`. Only a `durable` reader moves the mark that survives a restart."""
+        self._store = store
+        self._cursor = start
+        self._own = own
+        self._durable = durable
+        self._on_close = on_close
+        self._page: deque[Message] = deque()
+        self._handed: int | None = None
+        self._shown = start
+        self._noting = False
+        self._grew = asyncio.Event()
+        self._closed = False
+
+    @property
+    def durable(self) -> bool:
+        """False where another process is reading already, so that this one only shows what is new."""
+        return self._durable
+
+    def grew(self) -> None:
+        """New messages are in the inbox."""
+        self._grew.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        self._done()
+        while not self._page:
+            if self._closed:
+                raise StopAsyncIteration
+            self._grew.clear()
+            self._page.extend(await self._store.read(self._next_page))
+            if not self._page:
+                await self._grew.wait()
+        message = self._page.popleft()
+        self._cursor = self._handed = message.id
+        return message
+
+    def close(self, *, done: bool = True) -> None:
+        """Ends the iteration. With `done` the message handed out last counts as shown."""
+        if self._closed:
+            return
+        if done:
+            self._done()
+        self._closed = True
+        self._page.clear()
+        self._grew.set()
+        self._on_close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(done=kind is None)
+
+    def _next_page(self, connection: apsw.Connection) -> list[Message]:
+        return inbox.after(connection, self._cursor, PAGE, own=self._own)
+
+    def _done(self) -> None:
+        """The message handed out last has been dealt with. However fast one reads, at most one note is queued."""
+        if self._handed is not None and self._durable:
+            self._shown = self._handed
+            if not self._noting:
+                self._noting = True
+                self._store.post(self._note_shown)
+        self._handed = None
+
+    def _note_shown(self, connection: apsw.Connection) -> None:
+        self._noting = False  # before reading what was shown: a later message then queues a note of its own
+        inbox.mark_shown(connection, self._shown)

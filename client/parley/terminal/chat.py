@@ -1,0 +1,106 @@
+"""`parley chat`: signs in, then joins a room and a screen until the person leaves."""
+
+import asyncio
+import os
+import sys
+
+from parley.client import ParleyClient
+from parley.errors import BadInputError, NameTakenError, UnreachableError, WrongPasswordError
+from parley.terminal.exits import ExitCode
+from parley.terminal.password import VARIABLE, read_password
+from parley.terminal.place import Place
+from parley.terminal.room import Room
+from parley.terminal.screen import PlainScreen, PromptScreen, Screen
+
+LAST_MESSAGES_S = 10.0
+EARLIER_LINES = 100
+
+
+async def chat(place: Place, peer: str, *, create: bool, screen: Screen | None = None) -> int:
+    """Runs a chat; ends with KEPT where messages of it wait still."""
+    async with place.client(carry=True) as client:
+        interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        await sign_in(place, client, create=create)
+        if screen is None:
+            screen = PromptScreen(await _earlier(client)) if interactive else PlainScreen()
+        room = Room(client, screen.show, screen.quiet, peer, mark_read=screen.interactive)
+        await _run(room, screen)
+        if await client.waiting(limit=1):
+            screen.quiet("What still waits is kept here and sent, once, when you come back.")
+        return ExitCode.KEPT if room.unsettled else ExitCode.OK
+
+
+async def _run(room: Room, screen: Screen) -> None:
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(room.receive(with_history=screen.interactive)),
+            group.create_task(room.follow()),
+            group.create_task(room.keep_time()),
+            group.create_task(room.learn_names()),
+        ]
+        async for line in screen.lines(room):
+            if not await room.take(line):
+                break
+        if not screen.interactive:
+            await _settled(room)
+        room.finish()
+        for task in tasks:
+            task.cancel()
+
+
+async def _settled(room: Room) -> None:
+    """A script's last lines are given time to arrive."""
+    try:
+        async with asyncio.timeout(LAST_MESSAGES_S):
+            while room.unsettled:  # noqa: ASYNC110 - the room shows what happens; only the end is waited for here
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        return
+
+
+async def sign_in(place: Place, client: ParleyClient, *, create: bool) -> None:
+    """Takes up the remembered session or opens one, asking for what is missing; offers to register."""
+    if await client.has_session():
+        return
+    name = place.account or _ask("Account: ")
+    password = read_password(f"Password of {name}: ", from_stdin=False)
+    try:
+        await client.login(name, password)
+    except WrongPasswordError as wrong:
+        if not create and not _wants_account(name):
+            raise
+        try:
+            await client.register(name, password)
+        except NameTakenError:
+            raise wrong from None
+        await client.login(name, password)
+        print_note(f"The account {name} is new. Welcome.")
+
+
+def _wants_account(name: str) -> bool:
+    """Asks a person; a script says it with --register."""
+    if VARIABLE in os.environ or not sys.stdin.isatty():
+        return False
+    print_note(f"The cluster does not know {name} with this password.")
+    return _ask(f"Register {name} as a new account with it? [y/N] ").lower() in ("y", "yes")
+
+
+def _ask(question: str) -> str:
+    if not sys.stdin.isatty():
+        raise BadInputError("No account was named. Say --account NAME or PARLEY_ACCOUNT.")
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
+def print_note(line: str) -> None:
+    """A remark before the screen is there."""
+    sys.stderr.write(line + "\n")
+
+
+async def _earlier(client: ParleyClient) -> list[str]:
+    """What was typed before, for the arrow keys; the outbox has it, so no other file needs to."""
+    try:
+        return [view.body for view in await client.outgoing(limit=EARLIER_LINES) if "\n" not in view.body]
+    except UnreachableError:
+        return []

@@ -1,0 +1,225 @@
+"""What each command of `parley` does; cli.py only names flags. Results go to stdout, everything else to stderr."""
+
+import asyncio
+import sys
+from contextlib import aclosing
+from dataclasses import asdict
+
+from parley.account import OutgoingMessage
+from parley.client import ParleyClient
+from parley.errors import BadInputError, NotSignedInError, StillWaitingError, TlsError
+from parley.model import Message, Outgoing, Phase
+from parley.terminal import text
+from parley.terminal.exits import ExitCode
+from parley.terminal.password import read_password
+from parley.terminal.place import Place
+
+MARKS_TOLD_S = 3.0
+
+
+def say(line: str) -> None:
+    """A result."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def note(line: str) -> None:
+    """A remark for people; never part of a result."""
+    sys.stderr.write(line + "\n")
+
+
+async def register(place: Place, name: str, *, password_stdin: bool) -> None:
+    """Creates an account; signing in is a second step."""
+    password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
+    async with place.client(resume=False) as client:
+        await client.register(name, password)
+    note(f"The account {name} is there. Sign in with: parley login {name}")
+
+
+async def login(place: Place, name: str, *, password_stdin: bool) -> None:
+    """Signs in and remembers it."""
+    password = read_password(f"Password of {name}: ", from_stdin=password_stdin)
+    async with place.client(resume=False) as client:
+        await client.login(name, password)
+        waiting = client.state.waiting
+    note(f"Signed in as {name}." + (f" {_waiting(waiting)} from before, sent when you connect." if waiting else ""))
+
+
+async def logout(place: Place) -> None:
+    """Ends the session; what waits is kept."""
+    name = place.must_name_account()
+    async with place.client() as client:
+        waiting = await client.logout()
+    note(
+        f"{name} is signed out." + (f" {_waiting(waiting)} and stays here until you sign in again." if waiting else "")
+    )
+
+
+async def unregister(place: Place, *, password_stdin: bool, yes: bool) -> None:
+    """Deletes the account."""
+    name = place.must_name_account()
+    if not yes:
+        if not sys.stdin.isatty():
+            raise BadInputError(f"This deletes the account {name} for good. Add --yes to do it without being asked.")
+        note(f"This deletes the account {name} and everything queued for it, for good.")
+    password = read_password(f"Password of {name}, to delete it: ", from_stdin=password_stdin)
+    async with place.client() as client:
+        await client.unregister(password)
+    note(f"The account {name} is deleted.")
+
+
+async def accounts(place: Place, pattern: str, *, as_json: bool) -> None:
+    """Lists accounts."""
+    place.must_name_account()
+    async with place.client() as client:
+        names = await client.list_accounts(pattern)
+    if as_json:
+        say(text.as_json(list(names)))
+        return
+    for name in names:
+        say(name)
+
+
+async def send(place: Place, recipient: str, body: str | None, *, timeout: float, as_json: bool) -> None:
+    """Sends one message and waits until it is on a majority's disks."""
+    place.must_name_account()
+    if body is None or body == "-":
+        body = sys.stdin.read().removesuffix("\n")
+    async with place.client(carry=True) as client:
+        message = await client.send(recipient, body)
+        view = await _accepted(client, message, timeout)
+    if as_json:
+        say(text.as_json({**asdict(view), "status": view.status.name.lower()}))
+    else:
+        note(f"{text.MARKS[view.status]} sent to {recipient} (message {view.message_id})")
+
+
+async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: float) -> Outgoing:
+    """Waits for the result, but no longer than there is hope."""
+    async with asyncio.TaskGroup() as group:
+        signed_out = group.create_task(client.wait_until(Phase.SIGNED_OUT, Phase.CLOSED))
+        accepted = group.create_task(_result(message, timeout))
+        await asyncio.wait([signed_out, accepted], return_when=asyncio.FIRST_COMPLETED)
+        signed_out.cancel()
+        if not accepted.done():
+            accepted.cancel()
+    if accepted.cancelled():
+        raise NotSignedInError(
+            "The session has ended, so the message was not sent. It is kept in the outbox. Sign in (parley login), and "
+            "the next command that connects sends it."
+        )
+    outcome = accepted.result()
+    if isinstance(outcome, StillWaitingError):
+        if client.state.tls_trouble:
+            raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
+        why = client.state.problem or "the cluster has not confirmed it"
+        raise StillWaitingError(
+            f"Not sent within {timeout:g} s: {why} The message is kept in the outbox and goes out, once, with the next "
+            "command that connects."
+        )
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+async def _result(message: OutgoingMessage, timeout: float) -> Outgoing | Exception:
+    """The outcome as a value, so that a failure does not end the group around it."""
+    try:
+        return await message.accepted(timeout)
+    except Exception as error:
+        return error
+
+
+async def listen(place: Place, *, count: int, timeout: float | None, as_json: bool, own: bool) -> int:
+    """Prints messages as they come, each once, until enough came or time is up."""
+    place.must_name_account()
+    shown = 0
+    async with place.client(carry=True) as client, asyncio.TaskGroup() as group:
+        watching = group.create_task(_watch_session(client))
+        try:
+            async with asyncio.timeout(timeout), await client.messages(include_own=own) as reader:
+                if not reader.durable:
+                    note("Another parley listens already: this one shows what comes from now on.")
+                async for message in reader:
+                    say(text.message_json(message) if as_json else _plain(message))
+                    shown += 1
+                    if shown == count:
+                        break
+        except TimeoutError:
+            if shown < count:
+                note(f"{shown} of {count} messages came within {timeout:g} s.")
+                return ExitCode.FAILED
+        finally:
+            watching.cancel()
+    return ExitCode.OK
+
+
+async def _watch_session(client: ParleyClient) -> None:
+    """Ends listening when the session has ended, and says when nodes change, once each time."""
+    lost = ""
+    async with aclosing(client.watch()) as changes:
+        async for change in changes:
+            state = change.state
+            if state.phase is Phase.SIGNED_OUT:
+                raise NotSignedInError("The session has ended. Nothing is lost. Sign in again: parley login.")
+            if state.phase is Phase.SEARCHING and state.lost and not lost:
+                lost = state.lost
+            elif state.phase is Phase.CONNECTED and lost:
+                note(f"({lost} lost, now on {state.node})")
+                lost = ""
+
+
+def _plain(message: Message) -> str:
+    return text.message_line(message)
+
+
+async def inbox(place: Place, *, unread_only: bool, as_json: bool) -> None:
+    """Lists conversations, the latest first."""
+    place.must_name_account()
+    async with place.client() as client:
+        found = await client.conversations()
+    if unread_only:
+        found = tuple(conversation for conversation in found if conversation.unread)
+    if as_json:
+        say(text.as_json([asdict(conversation) for conversation in found]))
+        return
+    for conversation in found:
+        say(text.conversation_line(conversation))
+    if not found:
+        note("Nothing new." if unread_only else "No conversations yet. Begin one: parley send NAME TEXT")
+
+
+async def history(place: Place, peer: str, *, before: int, limit: int, read: bool, as_json: bool) -> None:
+    """Prints a page of a conversation, oldest first."""
+    place.must_name_account()
+    async with place.client(carry=read) as client:
+        page = await client.history(peer, before=before, limit=limit)
+        if as_json:
+            say(text.as_json([asdict(message) for message in page.messages]))
+        else:
+            for message in page.messages:
+                say(text.message_line(message))
+        if page.more:
+            note(f"Older ones: parley history {peer} --before {page.messages[0].id}")
+        if page.cached:
+            note("(from this device: no node could be reached)")
+        if read and page.messages:
+            await client.mark_read(page.conversation_id, page.messages[-1].id)
+            await client.marks_told(MARKS_TOLD_S)
+
+
+async def cluster_status(place: Place, *, as_json: bool) -> int:
+    """Prints how the nodes are; ends with 4 where none serves."""
+    async with place.client(resume=False) as client:
+        status = await client.cluster_status()
+    if as_json:
+        nodes = [text.node_json(node) for node in status.nodes]
+        say(text.as_json({"serving": status.serving, "leader": status.leader, "nodes": nodes}))
+    else:
+        for line in text.cluster_lines(status):
+            say(line)
+    return ExitCode.OK if status.serving else ExitCode.UNREACHABLE
+
+
+def _waiting(count: int) -> str:
+    return f"{count} message{'s' if count != 1 else ''} wait{'s' if count == 1 else ''}"

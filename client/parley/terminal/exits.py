@@ -1,0 +1,58 @@
+"""How `parley` ends: one code for each kind of end, and one text for people."""
+
+from enum import IntEnum
+
+from parley.errors import (
+    BadInputError,
+    NotSignedInError,
+    OutcomeUnknownError,
+    ParleyError,
+    RefusedError,
+    StillWaitingError,
+    TlsError,
+    UnreachableError,
+)
+
+
+class ExitCode(IntEnum):
+    """What a script can act on."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_SIGNED_IN = 3
+    UNREACHABLE = 4
+    REFUSED = 5
+    TLS = 6
+    KEPT = 75
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    ExitCode.OK: "done",
+    ExitCode.FAILED: "something else failed",
+    ExitCode.USAGE: "wrong usage or input",
+    ExitCode.NOT_SIGNED_IN: "not signed in, or wrong password",
+    ExitCode.UNREACHABLE: "no node reachable or no majority: nothing is lost, try again",
+    ExitCode.REFUSED: "the cluster said no",
+    ExitCode.TLS: "no private connection possible",
+    ExitCode.KEPT: "the message waits in the outbox and is sent by the next command that connects",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+
+EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items()) + "."
+
+_CODES: tuple[tuple[type[ParleyError], ExitCode], ...] = (
+    (BadInputError, ExitCode.USAGE),
+    (NotSignedInError, ExitCode.NOT_SIGNED_IN),
+    (TlsError, ExitCode.TLS),
+    (StillWaitingError, ExitCode.KEPT),
+    (UnreachableError, ExitCode.UNREACHABLE),
+    (OutcomeUnknownError, ExitCode.UNREACHABLE),
+    (RefusedError, ExitCode.REFUSED),
+)
+
+
+def code_of(error: ParleyError) -> ExitCode:
+    """The code a command ends with after this error."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)

@@ -1,0 +1,144 @@
+"""The two ways a chat meets the world: a terminal with prompt, completion and toolbar, or plain lines in and out."""
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import CancelledError
+from typing import Protocol, TextIO
+
+from prompt_toolkit import PromptSession, print_formatted_text
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit.input import Input
+from prompt_toolkit.output import Output
+from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.styles import Style
+
+from parley.terminal.room import Room
+
+STYLE = Style.from_dict({"bottom-toolbar": "noreverse #888888", "quiet": "#888888"})
+
+
+class Screen(Protocol):
+    """Shows lines and yields what the person types."""
+
+    interactive: bool
+
+    def show(self, line: str) -> None:
+        """Prints a line."""
+
+    def quiet(self, line: str) -> None:
+        """Prints a remark."""
+
+    def lines(self, room: Room) -> AsyncIterator[str]:
+        """What is typed, line by line, until the end of input."""
+
+
+class PlainScreen:
+    """Lines in, lines out: for scripts, pipes and tests. Remarks go to stderr."""
+
+    interactive = False
+
+    def __init__(self, source: TextIO | None = None) -> None:
+        """Reads `source`, normally standard input."""
+        self._source = source or sys.stdin
+
+    def show(self, line: str) -> None:
+        """Prints a line at once, so that a reader at the other end of a pipe sees it."""
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    def quiet(self, line: str) -> None:
+        """Prints a remark."""
+        sys.stderr.write(line + "\n")
+
+    async def lines(self, room: Room) -> AsyncIterator[str]:
+        """A thread reads, one line ahead at most: files and pipes cannot be waited for in a portable way otherwise."""
+        queue: asyncio.Queue[str | None] = asyncio.Queue(1)
+        loop = asyncio.get_running_loop()
+
+        def read() -> None:
+            try:
+                for line in self._source:
+                    asyncio.run_coroutine_threadsafe(queue.put(line), loop).result()
+                asyncio.run_coroutine_threadsafe(queue.put(None), loop).result()
+            except (RuntimeError, ValueError, CancelledError):
+                return  # the chat has ended: nobody reads any more
+
+        threading.Thread(target=read, name="parley-stdin", daemon=True).start()
+        while (line := await queue.get()) is not None:
+            yield line
+
+
+class _Words(Completer):
+    """Completes commands, and account names where a name belongs."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        before = document.text_before_cursor
+        if before.startswith("/to "):
+            words: tuple[str, ...] = self._room.names
+            typed = before.removeprefix("/to ")
+        elif before.startswith("/") and " " not in before:
+            words, typed = self._room.commands, before
+        else:
+            return
+        for word in words:
+            if word.lower().startswith(typed.lower()):
+                yield Completion(word, start_position=-len(typed))
+
+
+class PromptScreen:
+    """A terminal: what comes is printed above the line being typed, which stays whole."""
+
+    interactive = True
+
+    def __init__(self, earlier: Iterable[str] = (), *, keys: Input | None = None, output: Output | None = None) -> None:
+        """`earlier` lines can be reached with the arrow keys."""
+        self._history = InMemoryHistory(list(earlier))
+        self._keys = keys
+        self._output = output
+
+    def show(self, line: str) -> None:
+        """Prints a line above the prompt."""
+        print_formatted_text(FormattedText([("", line)]), output=self._output, style=STYLE)
+
+    def quiet(self, line: str) -> None:
+        """Prints a remark above the prompt, in grey."""
+        print_formatted_text(FormattedText([("class:quiet", line)]), output=self._output, style=STYLE)
+
+    async def lines(self, room: Room) -> AsyncIterator[str]:
+        """Prompts until Ctrl-D; Ctrl-C empties the line."""
+        session: PromptSession[str] = PromptSession(
+            history=self._history,
+            completer=_Words(room),
+            complete_style=CompleteStyle.READLINE_LIKE,
+            bottom_toolbar=lambda: room.status_line,
+            erase_when_done=True,
+            style=STYLE,
+            input=self._keys,
+            output=self._output,
+        )
+        room.changed = _redraw(session)
+        with patch_stdout(raw=True):
+            while True:
+                try:
+                    yield await session.prompt_async(lambda: room.prompt)
+                except KeyboardInterrupt:
+                    self.quiet("(Ctrl-D or /quit leaves)")
+                except EOFError:
+                    return
+
+
+def _redraw(session: PromptSession[str]) -> Callable[[], None]:
+    def redraw() -> None:
+        if session.app.is_running:
+            session.app.invalidate()
+
+    return redraw

@@ -1,0 +1,125 @@
+"""Where nodes listen: reading what a person typed, and the book of all addresses known.
+
+Addresses a person gave come first and are never dropped; those the cluster told us about follow. The book is bounded.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from parley.errors import BadInputError
+
+MAX_ENDPOINTS = 128
+
+_HOST = re.compile(r"^(?!-)[A-Za-z0-9_.-]{1,253}$")
+_PORTS = re.compile(r"^(\d{1,5})(?:-(\d{1,5}))?$")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
+    """One address of one node."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoints(specs: Iterable[str]) -> tuple[Endpoint, ...]:
+    """Reads `host:port`, `host:first-last` and `[v6]:port`, also several in one text separated by commas.
+
+    Doubles are dropped, order is kept. Raises BadInputError with the offending part quoted.
+    """
+    found: dict[Endpoint, None] = {}
+    for spec in specs:
+        for part in (piece.strip() for piece in spec.split(",")):
+            if part:
+                found.update(dict.fromkeys(_parse_one(part)))
+    if len(found) > MAX_ENDPOINTS:
+        raise BadInputError(f"{len(found)} addresses are more than the {MAX_ENDPOINTS} allowed. Give a shorter range.")
+    return tuple(found)
+
+
+def _parse_one(part: str) -> list[Endpoint]:
+    host, colon, ports = part.rpartition(":")
+    if not colon or not host:
+        raise BadInputError(f"{part!r} has no port. Write host:port, for example localhost:7001.")
+    if host.startswith("[") and host.endswith("]"):
+        host = _ipv6(host[1:-1], part)
+    elif ":" in host:
+        raise BadInputError(f"{part!r} looks like IPv6 without brackets. Write [::1]:7001.")
+    elif not _HOST.match(host):
+        raise BadInputError(f"{host!r} in {part!r} is not a host name or address.")
+    match = _PORTS.match(ports)
+    if match is None:
+        raise BadInputError(f"{ports!r} in {part!r} is not a port or a range of ports such as 7001-7003.")
+    first, last = int(match[1]), int(match[2] or match[1])
+    if not 1 <= first <= 65535 or not 1 <= last <= 65535:
+        raise BadInputError(f"Ports go from 1 to 65535; {part!r} does not.")
+    if last < first:
+        raise BadInputError(f"The range in {part!r} runs backwards. Write the smaller port first.")
+    if last - first >= MAX_ENDPOINTS:
+        raise BadInputError(f"The range in {part!r} has more than {MAX_ENDPOINTS} ports. Give a shorter range.")
+    return [Endpoint(host.lower(), port) for port in range(first, last + 1)]
+
+
+def _ipv6(text: str, part: str) -> str:
+    address, percent, zone = text.partition("%")
+    try:
+        return str(ipaddress.IPv6Address(address)) + percent + zone
+    except ValueError as error:
+        raise BadInputError(f"{text!r} in {part!r} is not an IPv6 address.") from error
+
+
+def usable_learned(address: str) -> Endpoint | None:
+    """An address a node published, or None where nobody could connect to it (empty, wildcard, malformed)."""
+    try:
+        endpoints = parse_endpoints([address])
+    except BadInputError:
+        return None
+    if len(endpoints) != 1 or endpoints[0].host in ("0.0.0.0", "::"):  # noqa: S104 - refused, not bound
+        return None
+    return endpoints[0]
+
+
+@dataclass(slots=True)
+class HostBook:
+    """All addresses known, and which node was found behind them."""
+
+    configured: tuple[Endpoint, ...]
+    learned: dict[str, Endpoint] = field(default_factory=dict)
+    names: dict[Endpoint, str] = field(default_factory=dict)
+
+    def all(self) -> tuple[Endpoint, ...]:
+        """Configured ones first, then learned ones; each once."""
+        return tuple(dict.fromkeys((*self.configured, *self.learned.values())))[:MAX_ENDPOINTS]
+
+    def name_of(self, endpoint: Endpoint) -> str:
+        """The node's name where it is known, otherwise its address."""
+        return self.names.get(endpoint) or str(endpoint)
+
+    def met(self, endpoint: Endpoint, name: str) -> None:
+        """A node answered at this address and said its name."""
+        if name:
+            self.names[endpoint] = name
+
+    def learn(self, addresses: Mapping[str, str]) -> bool:
+        """Takes in what the cluster says about its members; true if something is new.
+
+        Members that the cluster no longer names are forgotten, unless a person gave their address.
+        """
+        fresh = {
+            name: endpoint
+            for name, address in sorted(addresses.items())
+            if name and (endpoint := usable_learned(address)) is not None
+        }
+        if not fresh or fresh == self.learned:
+            return False
+        self.learned = dict(list(fresh.items())[:MAX_ENDPOINTS])
+        known = set(self.all())
+        self.names = {endpoint: name for endpoint, name in self.names.items() if endpoint in known}
+        for name, endpoint in self.learned.items():
+            self.names.setdefault(endpoint, name)
+        return True

@@ -1,0 +1,101 @@
+"""Which sends go up next: the bookkeeping of one stream's unanswered sends, decided purely.
+
+Numbers go up in order. Every unanswered number is kept until its final result. RETRY and GAP say that something was
+not taken: then nothing new goes up until, after a delay, everything unanswered is sent again from the lowest number
+on. Resending a number that was applied only brings back its first result, so resending too much is safe and
+resending too little is not.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from random import Random
+
+from parley.model import Outgoing
+
+MAX_SENDS_PER_FRAME = 1024
+MAX_FRAME_BYTES = 256 * 1024
+FIRST_RESEND_S = 0.02
+MAX_RESEND_S = 1.0
+OVERHEAD_BYTES = 80
+
+
+class SendWindow:
+    """The unanswered sends of one stream, at most `limit` of them."""
+
+    def __init__(self, limit: int, unanswered: Iterable[Outgoing], rng: Random) -> None:
+        """`unanswered` comes from the outbox, in the order of the numbers, and goes up first."""
+        self._limit = max(1, limit)
+        self._open: dict[int, Outgoing] = {message.number: message for message in unanswered}
+        self._unsent: deque[Outgoing] = deque(self._open.values())
+        self._rng = rng
+        self._held_back = False
+        self._rounds = 0
+        self._gap_rounds = 0
+
+    @property
+    def room(self) -> int:
+        """How many new sends may be claimed now."""
+        return 0 if self._held_back else max(0, self._limit - len(self._open))
+
+    @property
+    def unanswered(self) -> int:
+        """How many sends have no final result."""
+        return len(self._open)
+
+    @property
+    def gap_rounds(self) -> int:
+        """How many times in a row the lowest unanswered number was called a gap."""
+        return self._gap_rounds
+
+    @property
+    def rounds(self) -> int:
+        """How many times in a row resending was asked for without any final result in between."""
+        return self._rounds
+
+    def add(self, claimed: Iterable[Outgoing]) -> None:
+        """Takes in newly numbered sends."""
+        for message in claimed:
+            self._open[message.number] = message
+            self._unsent.append(message)
+
+    def next_frame(self) -> list[Outgoing]:
+        """The sends of the next frame, or nothing."""
+        frame: list[Outgoing] = []
+        size_bytes = 0
+        while not self._held_back and self._unsent and len(frame) < MAX_SENDS_PER_FRAME:
+            message = self._unsent[0]
+            size_bytes += len(message.body.encode()) + OVERHEAD_BYTES
+            if frame and size_bytes > MAX_FRAME_BYTES:
+                break
+            self._unsent.popleft()
+            if message.number in self._open:
+                frame.append(message)
+        return frame
+
+    def settle(self, number: int) -> Outgoing | None:
+        """A final result came; returns the message, or None if it had been settled before."""
+        message = self._open.pop(number, None)
+        if message is not None:
+            self._rounds = self._gap_rounds = 0
+        return message
+
+    def push_back(self, number: int, *, gap: bool) -> float | None:
+        """A send was not taken. Returns the delay after which to call resume(), or None if that is under way already.
+
+        The delay doubles with every round in which nothing was settled, with jitter, up to a second.
+        """
+        if number not in self._open:
+            return None
+        if gap and number == next(iter(self._open)):
+            self._gap_rounds += 1
+        if self._held_back:
+            return None
+        self._held_back = True
+        self._rounds += 1
+        cap = min(MAX_RESEND_S, FIRST_RESEND_S * 2.0 ** min(self._rounds - 1, 16))
+        return self._rng.uniform(cap / 2, cap)
+
+    def resume(self) -> None:
+        """Sends everything unanswered again, from the lowest number on."""
+        self._held_back = False
+        self._unsent = deque(self._open.values())

@@ -1,5 +1,0 @@
-"""`python -m server` is `parleyd`."""
-
-from server.cli import main
-
-main()

@@ -1,0 +1,5 @@
+"""`python -m parleyd` is `parleyd`."""
+
+from parleyd.cli import main
+
+main()

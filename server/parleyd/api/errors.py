@@ -1,0 +1,100 @@
+"""The one place where what went wrong becomes a gRPC status and a text for people."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+import structlog
+
+from parley_proto.v1 import state_pb2
+from parleyd.group.errors import OverloadedError, UnavailableError
+from parleyd.security.names import InvalidInputError
+from parleyd.security.passwords import PasswordsBusyError
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+UNAVAILABLE_TEXT = (
+    "this node cannot reach a majority of the cluster just now ({reason}). What was not confirmed may or may not have "
+    "happened; repeating it is safe. The client tries the other nodes by itself"
+)
+OVERLOADED_TEXT = "the cluster takes no more just now ({reason}); nothing was changed, try again in a moment"
+
+
+class ApiError(Exception):
+    """A request that ends with `status` and a text saying what happened and what to do next."""
+
+    def __init__(self, status: grpc.StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+RESULT_STATUS: dict[int, grpc.StatusCode] = {
+    state_pb2.RESULT_CODE_ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
+    state_pb2.RESULT_CODE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    state_pb2.RESULT_CODE_UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    state_pb2.RESULT_CODE_PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
+    state_pb2.RESULT_CODE_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    state_pb2.RESULT_CODE_GAP: grpc.StatusCode.FAILED_PRECONDITION,
+    state_pb2.RESULT_CODE_FORGOTTEN: grpc.StatusCode.ALREADY_EXISTS,
+    state_pb2.RESULT_CODE_FAILED: grpc.StatusCode.INTERNAL,
+    state_pb2.RESULT_CODE_CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+def check_result(result: state_pb2.CommandResult) -> state_pb2.CommandResult:
+    """Give back an OK result; raise ApiError for any other."""
+    if result.code == state_pb2.RESULT_CODE_OK:
+        return result
+    raise ApiError(RESULT_STATUS.get(result.code, grpc.StatusCode.INTERNAL), result.detail)
+
+
+def translate(error: Exception) -> ApiError:
+    """What a client is told of `error`. Unknown errors are logged here and told without their details."""
+    match error:
+        case ApiError():
+            return error
+        case InvalidInputError():
+            return ApiError(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        case PasswordsBusyError():
+            return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        case OverloadedError():
+            return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, OVERLOADED_TEXT.format(reason=error))
+        case UnavailableError():
+            return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason=error))
+        case TimeoutError():
+            return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason="it did not answer in time"))
+        case _:
+            structlog.get_logger("api").error("request failed", error=type(error).__name__, exc_info=error)
+            return ApiError(
+                grpc.StatusCode.INTERNAL,
+                "this node failed to answer; what was not confirmed may or may not have happened. Its log says why",
+            )
+
+
+async def abort(context: Context, error: ApiError) -> NoReturn:
+    """End the call with what `error` says."""
+    await context.abort(error.status, str(error))
+
+
+Method = Callable[[Any, Request, Context], Awaitable[Response]]
+
+
+def unary(method: Method[Request, Response]) -> Method[Request, Response]:
+    """Make every failure of a unary method a status with a text."""
+
+    @functools.wraps(method)
+    async def wrapped(self: Any, request: Request, context: Context) -> Response:
+        try:
+            return await method(self, request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await abort(context, translate(error))
+
+    return wrapped

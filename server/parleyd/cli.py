@@ -1,0 +1,239 @@
+"""The command `parleyd`: runs a node, shows its settings, makes certificates.
+
+Every command ends with one of the codes of exits.py. What goes wrong is one block of text on stderr, never a
+traceback: those go to the log, and only for what nobody foresaw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from parleyd.cli_cert import cert_app
+from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
+from parleyd.machine.errors import MachineDamagedError, MachineStorageError
+from parleyd.observability.logs import configure_logging
+from parleyd.security.certificate_checks import check_node_certificate
+from parleyd.security.certificates import CertificateError
+from parleyd.settings.load import CONFIG_VARIABLE, LoadedSettings, SettingsError, load_settings
+from parleyd.settings.table import SETTINGS, Setting, Settings, show
+from parleyd.storage.errors import StorageError
+
+_EXIT_CODES = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in EXIT_CODE_MEANINGS.items()) + "."
+
+INSECURE_BANNER = """\
+**********************************************************************
+*  INSECURE: this node runs without TLS. Whoever reaches its ports   *
+*  can read messages and passwords and can act as a node.            *
+*  Never run a cluster that matters like this.                       *
+**********************************************************************"""
+
+app = typer.Typer(
+    name="parleyd",
+    help="Run and look after one node of a Parley cluster.",
+    epilog=_EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cert_app, name="cert")
+
+_ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help=f"Settings file (TOML); also {CONFIG_VARIABLE}.", show_default=False),
+]
+
+
+def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command a flag for every setting; it receives them as one mapping, `flags`."""
+
+    def with_flags(**given: Any) -> None:
+        command(flags={name: given.pop(name) for name in SETTINGS}, **given)
+
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    flags = [_flag(setting) for setting in SETTINGS.values()]
+    parameters = [parameter for parameter in own if parameter.name != "flags"] + flags
+    with_flags.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_flags.__name__ = command.__name__
+    with_flags.__doc__ = command.__doc__
+    return with_flags
+
+
+def _flag(setting: Setting) -> inspect.Parameter:
+    declared = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}" if setting.is_switch else setting.flag
+    kind: Any = bool | None if setting.is_switch else list[str] | None if setting.is_repeatable else str | None
+    option = typer.Option(
+        declared,
+        help=f"{setting.help} {_default_text(setting)}",
+        metavar=None if setting.is_switch else "NAME=HOST:PORT" if setting.is_repeatable else "VALUE",
+        rich_help_panel=setting.group,
+        show_default=False,
+    )
+    return inspect.Parameter(
+        setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )
+
+
+def _default_text(setting: Setting) -> str:
+    if setting.required:
+        return "Required."
+    if setting.default in (None, "") or setting.is_repeatable:
+        return ""
+    return f"Default: {setting.kind.to_toml(setting.default)}."
+
+
+@app.command(epilog=_EXIT_CODES)
+@_takes_settings
+def start(flags: dict[str, object], config: _ConfigFile = None) -> None:
+    """Run this node until SIGTERM or Ctrl-C. Flags win over environment variables, those over the settings file."""
+    loaded = _load(flags, config)
+    settings = loaded.settings
+    configure_logging(settings.log_level, settings.log_format, node=settings.name)
+    log = structlog.get_logger("parleyd.cli")
+    for warning in loaded.warnings:
+        log.warning("look at the settings", detail=warning)
+    if settings.insecure:
+        typer.echo(INSECURE_BANNER, err=True)
+        log.warning("running insecure: no TLS on any port")
+    try:
+        _check_certificates(settings, log)
+        raise typer.Exit(_run(settings))
+    except typer.Exit:
+        raise
+    except Exception as error:
+        _end(error, log)
+
+
+@app.command(name="config", epilog=_EXIT_CODES)
+@_takes_settings
+def show_config(
+    flags: dict[str, object],
+    config: _ConfigFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: settings, origins, warnings.")] = False,
+) -> None:
+    """Print the settings `start` would use and where each comes from. The text is itself a settings file."""
+    loaded = _load(flags, config)
+    if as_json:
+        typer.echo(json.dumps(_as_json(loaded), indent=2, ensure_ascii=False))
+        return
+    for warning in loaded.warnings:
+        typer.echo(f"parleyd: warning: {warning}", err=True)
+    for line in _as_toml(loaded):
+        typer.echo(line)
+
+
+@app.command()
+def version() -> None:
+    """Print the version of Parley and of what it runs on."""
+    try:
+        number = metadata.version("parley")
+    except metadata.PackageNotFoundError:
+        number = "(run from a source tree that is not installed)"
+    typer.echo(f"parleyd {number}, Python {platform.python_version()}, {platform.system()}")
+
+
+def _load(flags: dict[str, object], config: Path | None) -> LoadedSettings:
+    try:
+        return load_settings(flags, os.environ, config)
+    except SettingsError as error:
+        typer.echo(f"parleyd: {error}\n\nNothing was started. All settings: parleyd start --help", err=True)
+        raise typer.Exit(ExitCode.USAGE) from None
+
+
+def _as_json(loaded: LoadedSettings) -> dict[str, object]:
+    values = {name: getattr(loaded.settings, name) for name in SETTINGS}
+    values |= {"peers": dict(loaded.settings.peers), "join": dict(loaded.settings.join)}
+    return {
+        "settings": {name: str(value) if isinstance(value, Path) else value for name, value in values.items()},
+        "origins": dict(loaded.origins),
+        "warnings": list(loaded.warnings),
+    }
+
+
+def _as_toml(loaded: LoadedSettings) -> Iterator[str]:
+    group = ""
+    for setting in SETTINGS.values():
+        if setting.group != group:
+            yield f"{chr(10) if group else ''}# {setting.group}"
+            group = setting.group
+        value = show(setting.name, loaded.settings)
+        # A path may hold anything; a comment must stay on its line.
+        origin = loaded.origins[setting.name].encode("unicode_escape").decode()
+        yield f"{setting.name} = {value}  # {origin}" if value else f"# {setting.name} is not set"
+
+
+def _check_certificates(settings: Settings, log: structlog.stdlib.BoundLogger) -> None:
+    if settings.insecure or settings.ca_file is None or settings.cert_file is None or settings.key_file is None:
+        return  # that all three are given without `insecure` is already checked with the settings
+    report = check_node_certificate(
+        settings.ca_file,
+        settings.cert_file,
+        settings.key_file,
+        settings.name,
+        advertised=(settings.client_advertise,),
+    )
+    for warning in report.warnings:
+        log.warning("look at the certificate", detail=warning)
+
+
+def _run(settings: Settings) -> int:
+    # gRPC's C++ core writes lines of its own form to stderr, one for every failed handshake of a port scan. What
+    # matters of it comes back as errors. It reads this once, when it is first imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from parleyd.node import run_node
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(run_node(settings))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # not on every platform; asyncio's own loop is slower, not different
+        return None
+    return uvloop.new_event_loop
+
+
+def _end(error: Exception, log: structlog.stdlib.BoundLogger) -> None:
+    foreseen = _foreseen(error)
+    if foreseen is None:
+        log.error("unforeseen error", exc_info=error)
+        typer.echo(
+            f"parleyd: stopped by an error nobody foresaw: {type(error).__name__}: {error}\n"
+            "Acknowledged messages are safe on a majority of disks. The log has the details; please report them.",
+            err=True,
+        )
+        raise typer.Exit(ExitCode.FAILED)
+    code, text = foreseen
+    log.error("stopped", exit_code=int(code), reason=text)
+    typer.echo(f"parleyd: {text}", err=True)
+    raise typer.Exit(code)
+
+
+def _foreseen(error: BaseException) -> tuple[ExitCode, str] | None:
+    """Find what stopped the node, also inside the groups that task groups raise."""
+    if isinstance(error, FatalError):
+        return error.exit_code, str(error)
+    if isinstance(error, CertificateError):
+        return ExitCode.CERTIFICATE, f"{error}. Nothing was started."
+    if isinstance(error, StorageError | MachineDamagedError | MachineStorageError):
+        return ExitCode.STORAGE, str(error)
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_foreseen, error.exceptions)), None)
+    return None
+
+
+def main() -> None:
+    """Run `parleyd` with the arguments of the process."""
+    sys.exit(app(prog_name="parleyd"))

@@ -1,0 +1,85 @@
+"""`parleyd cert`: the cluster's CA and the certificates of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from parleyd.exits import ExitCode
+from parleyd.security.certificate_files import load_certificates, write_ca, write_node
+from parleyd.security.certificates import CA_DAYS, NODE_DAYS, CertificateError, day, names_in, node_dns_name, nodes_in
+
+cert_app = typer.Typer(
+    help="Make and show certificates: one CA for the cluster, one certificate for each node.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+_Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the files; made if missing.")]
+_Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
+
+@contextmanager
+def _certificate_errors() -> Iterator[None]:
+    try:
+        yield
+    except CertificateError as error:
+        typer.echo(f"parleyd: {error}", err=True)
+        raise typer.Exit(ExitCode.CERTIFICATE) from None
+
+
+@cert_app.command()
+def ca(
+    out: _Out,
+    days: Annotated[int, typer.Option(help="How long it is valid.")] = CA_DAYS,
+    force: _Force = False,
+) -> None:
+    """Make the CA of a new cluster: ca.pem and ca.key."""
+    with _certificate_errors():
+        made = write_ca(out, days=days, force=force)
+    typer.echo(f"{made.certificate}  give it to every node and every client")
+    typer.echo(f"{made.key}  whoever has it can add nodes: keep it off the nodes, with a copy in a safe place")
+    typer.echo(f"valid until {day(made.issued.expires_at)}")
+
+
+@cert_app.command()
+def node(
+    *,
+    name: Annotated[str, typer.Argument(help="Name of the node, as in its settings.")],
+    out: _Out,
+    host: Annotated[list[str], typer.Option(help="DNS name or IP address clients reach the node at; repeat for each.")],
+    ca_dir: Annotated[Path | None, typer.Option("--ca", help="Folder with ca.pem and ca.key; default: --out.")] = None,
+    days: Annotated[int, typer.Option(help="How long it is valid; never longer than the CA.")] = NODE_DAYS,
+    force: _Force = False,
+) -> None:
+    """Make the certificate of one node: NAME.pem and NAME.key, signed by the CA."""
+    with _certificate_errors():
+        made = write_node(out, ca_dir or out, name, host, days=days, force=force)
+    typer.echo(f"{made.certificate}  for {node_dns_name(name)}, {', '.join(host)}")
+    typer.echo(f"{made.key}  only for node {name}: copy it there over a safe way, mode 600")
+    typer.echo(f"valid until {day(made.issued.expires_at)}")
+
+
+@cert_app.command()
+def show(file: Annotated[Path, typer.Argument(help="A certificate, PEM.")]) -> None:
+    """Print whose certificate it is, for which names, and how long it is valid."""
+    with _certificate_errors():
+        certificates = load_certificates(file)
+    for certificate in certificates:
+        for line in _describe(certificate):
+            typer.echo(line)
+
+
+def _describe(certificate: x509.Certificate) -> Iterator[str]:
+    yield f"subject      {certificate.subject.rfc4514_string()}"
+    yield f"issuer       {certificate.issuer.rfc4514_string()}"
+    yield f"node         {', '.join(nodes_in(certificate)) or 'none: not a node certificate'}"
+    yield f"names        {', '.join(names_in(certificate)) or 'none'}"
+    yield f"valid        {day(certificate.not_valid_before_utc)} to {day(certificate.not_valid_after_utc)}"
+    yield f"SHA-256      {certificate.fingerprint(hashes.SHA256()).hex(':')}"

@@ -1,0 +1,155 @@
+"""Gets commands applied from whichever node the client happens to talk to.
+
+On the leader they are proposed here; elsewhere they are passed to the leader. Every command is idempotent by
+construction (send numbers, request ids, token digests), so the gateway tries again after a lost answer too, and a
+change of leader looks to the client like a short delay. What it cannot settle before the deadline it says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parleyd.group.errors import (
+    LostError,
+    NotLeaderError,
+    OutcomeUnknownError,
+    OverloadedError,
+    ProposalError,
+    UnavailableError,
+)
+from parleyd.group.proposals import AppliedCommands
+from parleyd.raft.types import NO_NODE, Index, NodeId
+from parleyd.raft.update import RoleChange
+from parleyd.transport.peers import ForwardFailedError
+
+T = TypeVar("T")
+
+RETRY_DELAY_S = 0.01
+
+
+class Forwarder(Protocol):
+    """The way to another node; None where there is no link to it."""
+
+    def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
+        """Pass commands to `node`."""
+
+
+class Proposer(Protocol):
+    """This node's own replica: who leads, and the way into the log while it does."""
+
+    @property
+    def role(self) -> RoleChange:
+        """Role, term and leader."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads."""
+
+    def propose(self, commands: Sequence[state_pb2.Command]) -> asyncio.Future[AppliedCommands]:
+        """Put commands in the log."""
+
+    def next_role_change(self) -> asyncio.Future[None]:
+        """Done at the next change of role, term or leader; shared, never to be cancelled."""
+
+    async def role_change(self) -> None:
+        """Wait for that change."""
+
+
+class Gateway:
+    """Submits commands for the API."""
+
+    def __init__(self, replica: Proposer, forwarder: Forwarder) -> None:
+        self._replica = replica
+        self._forwarder = forwarder
+
+    async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
+        """Have `commands` applied, all in one log entry, and return their results.
+
+        Raises OverloadedError (not applied), or UnavailableError when the deadline passes first: then the commands
+        may or may not be applied later, and repeating them is safe.
+        """
+        role = self._replica.role
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    role = self._replica.role
+                    try:
+                        return await self._try_once(role.leader, commands)
+                    except OverloadedError:
+                        raise
+                    except (ProposalError, ForwardFailedError):
+                        await self._wait_for_change(role.leader)
+        except TimeoutError:
+            reason = "no leader is known" if role.leader == NO_NODE else "the leader did not answer in time"
+            raise UnavailableError(reason) from None
+
+    async def _try_once(self, leader: NodeId, commands: Sequence[state_pb2.Command]) -> AppliedCommands:
+        if self._replica.is_leader:
+            return await self._while_leading(leader, self._replica.propose(commands))
+        forwarded = self._forwarder.forward(leader, commands)
+        if forwarded is None:
+            raise NotLeaderError("no leader is known")
+        return self._taken(await self._while_leading(leader, forwarded))
+
+    async def _while_leading(self, leader: NodeId, answer: asyncio.Future[T]) -> T:
+        """Wait for `answer`, but not longer than `leader` leads: one that was deposed or paused may never answer."""
+        try:
+            while not answer.done():
+                change = self._replica.next_role_change()
+                await asyncio.wait((answer, change), return_when=asyncio.FIRST_COMPLETED)
+                if not answer.done() and self._replica.role.leader != leader:
+                    raise OutcomeUnknownError("the leader changed before it answered")
+            return answer.result()
+        finally:
+            answer.cancel()
+
+    def _taken(self, reply: pb.ForwardReply) -> AppliedCommands:
+        match reply.status:
+            case pb.FORWARD_STATUS_APPLIED:
+                return AppliedCommands(Index(reply.index), tuple(reply.results))
+            case pb.FORWARD_STATUS_OVERLOADED:
+                raise OverloadedError("too many entries wait for a majority")
+            case pb.FORWARD_STATUS_OUTCOME_UNKNOWN:
+                raise OutcomeUnknownError("the leader lost its office before the outcome was known")
+            case pb.FORWARD_STATUS_LOST:
+                raise LostError("another leader's entry took the place")
+            case _:
+                raise NotLeaderError("the node asked does not lead")
+
+    async def _wait_for_change(self, tried: NodeId) -> None:
+        """Wait for another leader; a short delay where the same one may answer next time."""
+        if self._replica.role.leader != tried:
+            return
+        timeout_s = None if tried == NO_NODE else RETRY_DELAY_S
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._replica.role_change()
+        except TimeoutError:
+            return
+
+
+def reply_to(request_id: int, outcome: asyncio.Future[AppliedCommands]) -> pb.ForwardReply:
+    """The answer to a follower once its commands' outcome is settled."""
+    reply = pb.ForwardReply(request_id=request_id)
+    if outcome.cancelled():
+        reply.status = pb.FORWARD_STATUS_OUTCOME_UNKNOWN
+        return reply
+    match outcome.exception():
+        case None:
+            applied = outcome.result()
+            reply.status = pb.FORWARD_STATUS_APPLIED
+            reply.index = applied.index
+            reply.results.extend(applied.results)
+        case OverloadedError():
+            reply.status = pb.FORWARD_STATUS_OVERLOADED
+        case NotLeaderError():
+            reply.status = pb.FORWARD_STATUS_NOT_LEADER
+        case LostError():
+            reply.status = pb.FORWARD_STATUS_LOST
+        case _:
+            reply.status = pb.FORWARD_STATUS_OUTCOME_UNKNOWN
+    return reply

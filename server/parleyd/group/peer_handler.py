@@ -1,0 +1,98 @@
+"""What a running node does with what its peers say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.group.command_router import reply_to
+from parleyd.group.replica import Replica
+from parleyd.group.snapshot_store import Housekeeping
+from parleyd.membership.changes import PENDING_TEXT, MembershipChanges
+from parleyd.membership.router import ClusterDesk
+from parleyd.raft.messages import Message
+from parleyd.raft.types import NodeId
+from parleyd.storage.identity import Identity
+from parleyd.transport.founding import encode_founder
+from parleyd.transport.service import JoinRefusedError
+
+SNAPSHOT_INSTALL_TIMEOUT_S = 60.0
+JOIN_TIMEOUT_S = 5.0
+
+
+class PeerHandler:
+    """Gives what peers say to the replica."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        replica: Replica,
+        housekeeping: Housekeeping,
+        changes: MembershipChanges,
+        desk: ClusterDesk,
+    ) -> None:
+        self._identity = identity
+        self._replica = replica
+        self._housekeeping = housekeeping
+        self._changes = changes
+        self._desk = desk
+
+    def receive(self, message: Message) -> None:
+        """Take one Raft message."""
+        self._replica.receive(message)
+
+    def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
+        """Propose a follower's commands."""
+        reply: asyncio.Future[pb.ForwardReply] = asyncio.get_running_loop().create_future()
+        outcome = self._replica.propose(request.commands)
+        outcome.add_done_callback(lambda done: reply.set_result(reply_to(request.request_id, done)))
+        return reply
+
+    async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
+        """Store the snapshot, tell the core, and wait until it counts."""
+        assert message.snapshot is not None
+        await self._housekeeping.receive(header, message.snapshot, data)
+        self._replica.receive(message)
+        try:
+            async with asyncio.timeout(SNAPSHOT_INSTALL_TIMEOUT_S):
+                await self._replica.wait_applied(message.snapshot.index)
+        except TimeoutError:
+            return False
+        self._housekeeping.discard_received(self._replica.raft.applied_index)
+        return True
+
+    async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
+        """Change the cluster as its leader."""
+        return await self._changes.carry_out(change)
+
+    async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
+        """Add the caller as a learner, or promote it if it is one that has caught up."""
+        newcomer = request.self
+        known = self._replica.members.rows.get(NodeId(newcomer.node_id))
+        if known is None:
+            change = pb.ClusterChange(add=newcomer)
+        elif known.node_id in self._replica.raft.conf_state.voters:
+            return self._welcome(voter=True)
+        elif not request.cluster_id:
+            return self._welcome(voter=False)  # asked again because the first answer was lost
+        else:
+            change = pb.ClusterChange(promote=pb.PromoteMember(name=known.name))
+        reply = await self._desk.submit(change, timeout_s=JOIN_TIMEOUT_S)
+        match reply.status:
+            case pb.CHANGE_STATUS_DONE:
+                return self._welcome(voter=known is not None)
+            case pb.CHANGE_STATUS_REFUSED if known is None:
+                raise JoinRefusedError(reply.detail)
+            case pb.CHANGE_STATUS_REFUSED | pb.CHANGE_STATUS_BUSY if known is not None:
+                return self._welcome(voter=False, waits_for=reply.detail or PENDING_TEXT)
+            case _:
+                raise TimeoutError(reply.detail)
+
+    def _welcome(self, *, voter: bool, waits_for: str = "") -> pb.JoinReply:
+        return pb.JoinReply(
+            cluster_id=self._identity.cluster_id,
+            founders=[encode_founder(founder) for founder in self._identity.founders],
+            voter=voter,
+            waits_for=waits_for,
+        )

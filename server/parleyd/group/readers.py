@@ -1,0 +1,68 @@
+"""Queries on the applied state, off the event loop: a few read-only connections, each used by one thread at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from parleyd.machine.queries import StateReader
+
+T = TypeVar("T")
+
+
+class StateReaders:
+    """A fixed pool of readers of one state file; callers queue for a free one."""
+
+    def __init__(self, path: Path, count: int = 2) -> None:
+        self._path = path
+        self._count = count
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="reader")
+        self._free: asyncio.Queue[StateReader] = asyncio.Queue()
+        for _ in range(count):
+            self._free.put_nowait(StateReader.open(path))
+
+    async def run(self, query: Callable[[StateReader], T]) -> T:
+        """Run `query` on a free reader. A cancelled caller leaves at once; the reader is free when its thread is."""
+        reader = await self._free.get()
+        loop = asyncio.get_running_loop()
+        try:
+            running = self._threads.submit(query, reader)
+        except BaseException:
+            self._free.put_nowait(reader)
+            raise
+
+        def give_back(_: Future[T]) -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._free.put_nowait, reader)
+
+        running.add_done_callback(give_back)
+        return await asyncio.wrap_future(running)
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """No reader is open inside: the file may be replaced. Queries queue up meanwhile."""
+        taken: list[StateReader] = []
+        try:
+            while len(taken) < self._count:
+                taken.append(await self._free.get())
+        except BaseException:
+            for reader in taken:
+                self._free.put_nowait(reader)
+            raise
+        for reader in taken:
+            reader.close()
+        try:
+            yield
+        finally:
+            for _ in taken:
+                self._free.put_nowait(StateReader.open(self._path))
+
+    async def close(self) -> None:
+        """Close all readers, after the queries under way."""
+        for _ in range(self._count):
+            (await self._free.get()).close()
+        self._threads.shutdown()

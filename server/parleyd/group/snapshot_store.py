@@ -1,0 +1,146 @@
+"""Makes snapshots for those who need one, and keeps those received until they are installed.
+
+A follower that needs older entries than the log still has gets a snapshot, made only then: the state file is itself
+the latest snapshot, so none has to be kept ready. The last one made stays on disk until the next replaces it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import apsw
+import structlog
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.machine.errors import MachineDamagedError
+from parleyd.machine.machine import StateMachine
+from parleyd.machine.queries import position, verify_state_file
+from parleyd.raft.events import SnapshotAvailable
+from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.membership import members_of
+from parleyd.raft.messages import Message
+from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.errors import SnapshotTransferError
+from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, install, read_chunks, write_snapshot
+from parleyd.transport.codec import decode_membership, encode_message
+
+MAX_SNAPSHOT_BYTES = 1 << 40
+MAX_RECEIVED = 4
+
+
+class Housekeeping:
+    """The snapshots of one node. Methods that touch files say on which thread."""
+
+    def __init__(self, data: DataDirectory, snapshot_chunk_bytes: int) -> None:
+        self._data = data
+        self._chunk_bytes = snapshot_chunk_bytes
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._making = asyncio.Lock()
+        self._made: SnapshotFile | None = None
+        self._received: dict[tuple[Index, Term], Path] = {}
+        self._logger = structlog.get_logger("housekeeping")
+
+    # ---- snapshots to send
+
+    async def offer_snapshot(self, first_index: Index, nodes: Collection[NodeId]) -> SnapshotAvailable:
+        """A snapshot for `nodes` that reaches to the log's first entry: the last one made, or a new one.
+
+        One from before a node was added is of no use to it: it would be a stranger in its own state.
+        """
+        async with self._making:
+            made = self._made
+            if made is None or made.meta.index < first_index - 1 or not {*nodes} <= {*members_of(made.meta.conf_state)}:
+                previous, made = made, await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
+                self._logger.info("snapshot made", index=made.meta.index, bytes=made.total_bytes)
+                self._made = made
+                if previous is not None and previous.path != made.path:
+                    previous.remove()  # a transfer that still reads it keeps its open file
+            return SnapshotAvailable(made.meta)
+
+    def _make(self) -> SnapshotFile:
+        temporary_name = self._data.snapshots / "state-latest.sqlite"
+        previous = self._made
+        if previous is not None:
+            temporary_name = self._data.snapshots / f"state-after-{previous.meta.index}.sqlite"
+        return write_snapshot(self._data.state_db, temporary_name, _describe)
+
+    async def chunks(self, message: Message) -> AsyncIterator[pb.SnapshotChunk]:
+        """The transfer that `message` announces; raises OSError when that snapshot is gone."""
+        made = self._made
+        if made is None or message.snapshot is None or made.meta.index != message.snapshot.index:
+            raise FileNotFoundError("the snapshot was replaced before it was sent; the next attempt sends the new one")
+        yield pb.SnapshotChunk(
+            header=pb.SnapshotHeader(message=encode_message(message), total_bytes=made.total_bytes, sha256=made.sha256)
+        )
+        chunks = read_chunks(made.path, self._chunk_bytes)
+        loop = asyncio.get_running_loop()
+        while (chunk := await loop.run_in_executor(self._thread, partial(next, chunks, b""))) != b"":
+            yield pb.SnapshotChunk(data=chunk)
+
+    # ---- snapshots received
+
+    async def receive(self, header: pb.SnapshotHeader, meta: SnapshotMeta, data: AsyncIterator[bytes]) -> None:
+        """Store an incoming snapshot, verified and durable, for `install_received`.
+
+        Raises PeerProtocolError when it is damaged, too large or does not fit.
+        """
+        if len(header.sha256) != hashlib.sha256().digest_size or header.total_bytes > MAX_SNAPSHOT_BYTES:
+            raise PeerProtocolError("the snapshot header makes no sense")
+        if len(self._received) >= MAX_RECEIVED:
+            raise PeerProtocolError(f"{MAX_RECEIVED} snapshots already wait to be installed")
+        loop = asyncio.get_running_loop()
+        try:
+            receiver = await loop.run_in_executor(
+                self._thread, SnapshotReceiver, self._data.snapshots, header.total_bytes, header.sha256
+            )
+            try:
+                async for chunk in data:
+                    await loop.run_in_executor(self._thread, receiver.write, chunk)
+                path = await loop.run_in_executor(self._thread, receiver.finish)
+                await loop.run_in_executor(self._thread, _check_received, path, meta)
+            except BaseException:
+                await asyncio.shield(loop.run_in_executor(self._thread, receiver.abort))
+                raise
+        except SnapshotTransferError as error:
+            raise PeerProtocolError(str(error)) from error
+        replaced = self._received.pop((meta.index, meta.term), None)
+        if replaced is not None:
+            replaced.unlink(missing_ok=True)
+        self._received[(meta.index, meta.term)] = path
+
+    def discard_received(self, applied_index: Index) -> None:
+        """Remove snapshots that the state has reached without them, or with a newer one."""
+        for index, term in [key for key in self._received if key[0] <= applied_index]:
+            self._received.pop((index, term)).unlink(missing_ok=True)
+
+    def install_received(self, meta: SnapshotMeta) -> StateMachine:
+        """Put the received snapshot in the place of the state and open it; the old one must be closed. Any thread."""
+        path = self._received.pop((meta.index, meta.term))
+        install(path, self._data.state_db)
+        return StateMachine.open(self._data.state_db)
+
+    def close(self) -> None:
+        """Wait for file work under way."""
+        self._thread.shutdown()
+
+
+def _check_received(path: Path, meta: SnapshotMeta) -> None:
+    """A file that is not the state it claims to be must not replace a good one."""
+    try:
+        index, term, _ = verify_state_file(path)
+        if (index, term) != (meta.index, meta.term):
+            raise PeerProtocolError(f"the snapshot covers entry {index} of term {term}, not what was announced")
+    except (PeerProtocolError, MachineDamagedError) as error:
+        path.unlink(missing_ok=True)
+        raise PeerProtocolError(str(error)) from error
+
+
+def _describe(connection: apsw.Connection) -> SnapshotMeta:
+    index, term, membership = position(connection)
+    return SnapshotMeta(Index(index), Term(term), decode_membership(membership))

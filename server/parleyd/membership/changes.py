@@ -1,0 +1,177 @@
+"""Membership changes and hand-overs, as the leader decides them (Raft §6, thesis §4.2).
+
+A fresh node is a learner first: it receives everything and counts for nothing, so a node that is not there raises no
+quorum. It becomes a voter when it has received, within one election timeout, all that the log held when the round
+began (thesis §4.2.1). Whether a change is in order (rules.py) is decided in the same step that proposes it, and the
+core takes only one at a time, so nothing can change in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.group.errors import ChangePendingError, LostError, NotLeaderError, OutcomeUnknownError, OverloadedError
+from parleyd.group.replica import Replica
+from parleyd.machine.records import MemberRow
+from parleyd.membership import rules
+from parleyd.membership.members import to_row
+from parleyd.membership.rules import ChangeRefusedError, NoSuchMemberError
+from parleyd.raft.membership import ConfChange
+from parleyd.raft.types import NO_NODE, NodeId
+
+CHANGE_TIMEOUT_S = 5.0
+LOOK_AGAIN_S = 0.01
+
+PENDING_TEXT = "another change of the members is under way; nothing was changed. Try again in a moment"
+UNKNOWN_TEXT = (
+    "the change was proposed, but the leader could not see it done; it may still happen. Look at parley cluster "
+    "status and repeat the command: what is done already is not done twice"
+)
+
+
+class MembershipChanges:
+    """Carries out changes while this node leads."""
+
+    def __init__(self, replica: Replica, connected: Callable[[NodeId], bool], round_ms: float) -> None:
+        """`round_ms`: the time in which a learner must receive what the log held at its beginning."""
+        self._replica = replica
+        self._connected = connected
+        self._round_s = round_ms / 1000
+
+    async def carry_out(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
+        """Make one change; never raises, says in the reply what happened."""
+        try:
+            async with asyncio.timeout(CHANGE_TIMEOUT_S):
+                return await self._carry_out(change)
+        except ChangeRefusedError as error:
+            return _reply(pb.CHANGE_STATUS_REFUSED, str(error))
+        except NoSuchMemberError as error:
+            return _reply(pb.CHANGE_STATUS_NOT_FOUND, str(error))
+        except ChangePendingError:
+            return _reply(pb.CHANGE_STATUS_BUSY, PENDING_TEXT)
+        except (NotLeaderError, LostError, OverloadedError) as error:
+            return _reply(pb.CHANGE_STATUS_NOT_LEADER, str(error))
+        except (OutcomeUnknownError, TimeoutError):
+            return _reply(pb.CHANGE_STATUS_OUTCOME_UNKNOWN, UNKNOWN_TEXT)
+
+    async def _carry_out(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
+        match change.WhichOneof("change"):
+            case "add":
+                return await self._propose(partial(self._add, to_row(change.add)))
+            case "promote":
+                await self._wait_until_caught_up(change.promote.name)
+                return await self._propose(partial(self._promote, change.promote.name))
+            case "remove":
+                await self._step_aside_if_removed(change.remove.name)
+                answering = await self._who_answers()
+                return await self._propose(
+                    partial(self._remove, change.remove.name, answering, force=change.remove.force)
+                )
+            case "transfer":
+                return await self._transfer(change.transfer.name)
+            case _:
+                raise ChangeRefusedError("this node's release does not know the change asked for; update it")
+
+    async def _propose(self, decide: partial[ConfChange | None]) -> pb.ClusterChangeReply:
+        applied = await self._replica.change_membership(decide)
+        # A removed node may be destroyed as soon as this is answered, and its vote with it: before that, a majority of
+        # those who stay has to know, over a restart too, that the change is committed (docs/adr/0006).
+        await self._replica.propose(())
+        return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, index=applied.index)
+
+    # ---- what is in order; each looks and decides in one step
+
+    def _add(self, row: MemberRow) -> ConfChange | None:
+        return rules.add(self._replica.members, row)
+
+    def _promote(self, name: str) -> ConfChange | None:
+        return rules.promote(self._replica.members, self._replica.raft.status().conf_state, name)
+
+    def _remove(self, name: str, answering: frozenset[NodeId], *, force: bool) -> ConfChange | None:
+        conf_state = self._replica.raft.status().conf_state
+        return rules.remove(self._replica.members, conf_state, name, answering, force=force)
+
+    def _known(self, name: str) -> MemberRow:
+        return rules.known(self._replica.members, name)
+
+    # ---- what takes a while
+
+    async def _wait_until_caught_up(self, name: str) -> None:
+        """Return when the learner has received, in time, all that the log holds now; at once for a voter."""
+        self._check_leading()
+        node = NodeId(self._known(name).node_id)
+        if node in self._replica.raft.conf_state.voters:
+            return
+        goal = self._replica.raft.status().last_index
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._round_s
+        while (behind := goal - self._match_index(node)) > 0:
+            if loop.time() > deadline:
+                raise ChangeRefusedError(
+                    f"{name} has not caught up: it lacks {behind} of {goal} log entries. It stays a learner, and "
+                    "nothing was changed. Look at parley cluster status and try again later"
+                )
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _who_answers(self) -> frozenset[NodeId]:
+        """The nodes heard of within a round and still connected, this one included; early when no voter is missing.
+
+        The core forgets at every check of the quorum whom it has heard, so one look alone would find too few.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._round_s
+        heard: set[NodeId] = {self._replica.node_id}
+        while True:
+            self._check_leading()
+            status = self._replica.raft.status()
+            heard |= {node for node, progress in status.progress.items() if progress.recent_active}
+            if heard.issuperset(status.conf_state.voters) or loop.time() > deadline:
+                return frozenset(node for node in heard if node == status.id or self._connected(node))
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    def _match_index(self, node: NodeId) -> int:
+        progress = self._replica.raft.status().progress.get(node)
+        self._check_leading()
+        return 0 if progress is None else progress.match
+
+    async def _step_aside_if_removed(self, name: str) -> None:
+        """A leader that is to be removed hands over first, so that nobody has to wait for an election."""
+        self._check_leading()
+        row = self._replica.members.named(name)
+        others = len(self._replica.raft.conf_state.voters) > 1
+        handed_over = False
+        if row is not None and row.node_id == self._replica.node_id and others:
+            handed_over = await self._replica.transfer_leadership()
+        if handed_over:
+            raise NotLeaderError("the leader handed over, because it is to be removed")
+
+    async def _transfer(self, name: str) -> pb.ClusterChangeReply:
+        self._check_leading()
+        members, replica = self._replica.members, self._replica
+        target: NodeId | None = None
+        if name:
+            target = NodeId(self._known(name).node_id)
+            if target == replica.node_id:
+                return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, leader=name)
+            if target not in replica.raft.conf_state.voters:
+                raise ChangeRefusedError(f"{name} is a learner and cannot lead; promote it first. Nothing was changed")
+        if not await replica.transfer_leadership(target):
+            raise ChangeRefusedError(
+                f"{name or 'no other voter'} did not take over in time; it may be down or far behind. The leader is "
+                "as before"
+            )
+        while replica.role.leader == NO_NODE:
+            await replica.role_change()
+        leader = members.rows.get(replica.role.leader)
+        return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, leader="" if leader is None else leader.name)
+
+    def _check_leading(self) -> None:
+        if not self._replica.is_leader:
+            raise NotLeaderError("this node does not lead")
+
+
+def _reply(status: pb.ChangeStatus.ValueType, detail: str) -> pb.ClusterChangeReply:
+    return pb.ClusterChangeReply(status=status, detail=detail)

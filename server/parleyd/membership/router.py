@@ -1,0 +1,74 @@
+"""Takes changes of the cluster from whichever node was asked to whichever node leads.
+
+What was certainly not proposed is tried again until the deadline; what may have been is not, because the members it
+was meant for may be others by then. The answer says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.group.replica import Replica
+from parleyd.membership.changes import CHANGE_TIMEOUT_S, UNKNOWN_TEXT, MembershipChanges
+from parleyd.raft.types import NO_NODE, NodeId
+from parleyd.transport.peers import ForwardFailedError
+
+ASK_AGAIN_S = 0.05
+NO_LEADER_TEXT = (
+    "no leader took the change in time; nothing was changed. It needs a majority of the voters: look at "
+    "parley cluster status and try again"
+)
+
+
+class ChangeForwarder(Protocol):
+    """The way to the leader."""
+
+    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+        """Ask `node`; raises ForwardFailedError."""
+
+
+class ClusterDesk:
+    """Has changes made, on any node."""
+
+    def __init__(self, replica: Replica, changes: MembershipChanges, forwarder: ChangeForwarder) -> None:
+        self._replica = replica
+        self._changes = changes
+        self._forwarder = forwarder
+
+    async def submit(self, change: pb.ClusterChange, *, timeout_s: float) -> pb.ClusterChangeReply:
+        """Have `change` made; never raises. NOT_LEADER means that nobody took it in `timeout_s`."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            reply = await self._ask_leader(change)
+            if reply is not None:
+                return reply
+            if asyncio.get_running_loop().time() > deadline:
+                return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, detail=NO_LEADER_TEXT)
+            await self._wait_for_a_leader()
+
+    async def _ask_leader(self, change: pb.ClusterChange) -> pb.ClusterChangeReply | None:
+        """The leader's answer, which comes within its own bound; None where it is certain that nothing was proposed."""
+        leader = self._replica.role.leader
+        if leader == NO_NODE:
+            return None
+        try:
+            reply = await self._ask(leader, change)
+        except ForwardFailedError as error:
+            if not error.sent:
+                return None
+            return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_OUTCOME_UNKNOWN, detail=UNKNOWN_TEXT)
+        return None if reply.status == pb.CHANGE_STATUS_NOT_LEADER else reply
+
+    async def _ask(self, leader: NodeId, change: pb.ClusterChange) -> pb.ClusterChangeReply:
+        if leader == self._replica.node_id:
+            return await self._changes.carry_out(change)
+        return await self._forwarder.change(leader, change, CHANGE_TIMEOUT_S + 1)
+
+    async def _wait_for_a_leader(self) -> None:
+        try:
+            async with asyncio.timeout(ASK_AGAIN_S):
+                await self._replica.role_change()
+        except TimeoutError:
+            return

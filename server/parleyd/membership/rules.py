@@ -1,0 +1,94 @@
+"""Which membership changes are in order: pure decisions from what the leader knows (Raft §6, thesis §4.2).
+
+Each answers with the change to propose, None where it is done already, or raises: the caller proposes in the same step
+in which it asks, so nothing can change in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from parleyd.machine.records import MemberRow
+from parleyd.membership.members import ClusterMembers, addition
+from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange
+from parleyd.raft.types import ConfState, NodeId
+
+MAX_VOTERS = 7
+MAX_MEMBERS = 9
+
+
+class ChangeRefusedError(Exception):
+    """The change is not in order; nothing was changed, the text says what to do."""
+
+
+class NoSuchMemberError(Exception):
+    """No member has that name; nothing was changed."""
+
+
+def known(members: ClusterMembers, name: str) -> MemberRow:
+    """The member of that name; raises NoSuchMemberError."""
+    row = members.named(name)
+    if row is None:
+        names = ", ".join(sorted(row.name for row in members.rows.values()))
+        raise NoSuchMemberError(f"there is no member {name}; nothing was changed. The members are {names}")
+    return row
+
+
+def add(members: ClusterMembers, row: MemberRow) -> ConfChange | None:
+    """Add `row` as a learner: it receives everything and counts for nothing."""
+    if row.node_id in members.rows:
+        return None
+    if row.node_id in members.removed:
+        raise ChangeRefusedError(
+            f"this data directory was a member and was removed, for good; {row.name} was not added. Move the "
+            "directory away and start the node with --join and an empty one"
+        )
+    if not row.node_id or not row.name or not row.peer_address or not row.client_address:
+        raise ChangeRefusedError("a member needs an id, a name and two addresses; nothing was added")
+    if members.named(row.name) is not None:
+        raise ChangeRefusedError(
+            f"{row.name} is a member already, with another data directory than this new one. If that one is lost, "
+            f"remove the old member first: parley cluster remove {row.name}; then start the node again with --join"
+        )
+    if len(members.rows) >= MAX_MEMBERS:
+        raise ChangeRefusedError(
+            f"the cluster has {len(members.rows)} members, which is the most; remove one before {row.name} is added"
+        )
+    return addition(row)
+
+
+def promote(members: ClusterMembers, conf_state: ConfState, name: str) -> ConfChange | None:
+    """Make a learner that has caught up a voter."""
+    node = NodeId(known(members, name).node_id)
+    if node in conf_state.voters:
+        return None
+    if len(conf_state.voters) >= MAX_VOTERS:
+        raise ChangeRefusedError(
+            f"the cluster has {len(conf_state.voters)} voters, which is the most; {name} stays a learner. Remove "
+            "a voter first"
+        )
+    return ConfChange((SingleChange(ConfChangeType.ADD_VOTER, node),))
+
+
+def remove(
+    members: ClusterMembers, conf_state: ConfState, name: str, answering: Collection[NodeId], *, force: bool
+) -> ConfChange | None:
+    """Remove a member for good; `answering` are the nodes heard of just now, the leader included."""
+    if members.named(name) is None and members.was_named(name):
+        return None
+    node = NodeId(known(members, name).node_id)
+    left = [voter for voter in conf_state.voters if voter != node]
+    if not left:
+        raise ChangeRefusedError(
+            f"{name} is the only voter; without it there is no cluster. Nothing was changed. Add another node "
+            "and let it become a voter first"
+        )
+    silent = [voter for voter in left if voter not in answering]
+    if node in conf_state.voters and 2 * len(silent) >= len(left) and not force:
+        names = sorted(members.rows[voter].name for voter in silent)
+        raise ChangeRefusedError(
+            f"without {name} the cluster would have {len(left)} voters, of which {len(silent)} did not answer just "
+            f"now ({', '.join(names)}): it would stand still. Nothing was changed. Start them first, or remove "
+            "them instead; --force removes it all the same"
+        )
+    return ConfChange((SingleChange(ConfChangeType.REMOVE_NODE, node),))

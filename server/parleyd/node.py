@@ -1,0 +1,501 @@
+"""The composition root: the only place that wires a node together, and its life from start to stop.
+
+Start: lock the data directory, learn or make the node's identity, found the cluster or rejoin it, bring log and state
+together, then serve. Stop (SIGTERM, SIGINT): say NOT_SERVING, hand leadership over, end the streams so that clients
+move on at once, finish what is in flight, close the files. A storage failure stops the node at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import secrets
+import signal
+
+import grpc
+import grpc.aio
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from parley_proto.v1 import (
+    accounts_pb2,
+    accounts_pb2_grpc,
+    admin_pb2,
+    admin_pb2_grpc,
+    messaging_pb2,
+    messaging_pb2_grpc,
+    peer_pb2,
+    peer_pb2_grpc,
+    state_pb2,
+)
+from parleyd.api.accounts import AccountsConfig, AccountsService
+from parleyd.api.admin import AdminService, ClusterView
+from parleyd.api.auth import Authenticator
+from parleyd.api.messaging import MessagingService
+from parleyd.api.session_stream import SessionLimits
+from parleyd.delivery.device_stream import Ending
+from parleyd.delivery.hub import Hub
+from parleyd.exits import ExitCode, FatalError
+from parleyd.group.command_router import Gateway
+from parleyd.group.errors import OverloadedError, UnavailableError
+from parleyd.group.peer_handler import PeerHandler
+from parleyd.group.readers import StateReaders
+from parleyd.group.replica import Limits, Replica, ReplicaTiming
+from parleyd.group.retention import LogBounds, RetainedLog
+from parleyd.group.snapshot_store import Housekeeping
+from parleyd.machine.machine import StateMachine
+from parleyd.machine.records import MemberRow
+from parleyd.membership.changes import MembershipChanges
+from parleyd.membership.members import ClusterMembers
+from parleyd.membership.router import ClusterDesk
+from parleyd.observability.logs import bind_process_fields
+from parleyd.raft.config import RaftConfig
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import ConfState, Index, NodeId, Term
+from parleyd.security.passwords import PasswordHasher
+from parleyd.security.tls import (
+    client_server_credentials,
+    peer_channel_credentials,
+    peer_channel_options,
+    peer_name_from_auth_context,
+    peer_server_credentials,
+)
+from parleyd.settings.table import Settings
+from parleyd.storage import identity as identities
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.errors import IdentityError
+from parleyd.storage.identity import Founder, Identity
+from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.recovery import Recovered, reconcile
+from parleyd.transport import channels
+from parleyd.transport.codec import decode_membership, encode_membership
+from parleyd.transport.founding import found_cluster, greet, greeting_of
+from parleyd.transport.joining import Applicant, RemovedError
+from parleyd.transport.peer_registry import Roster
+from parleyd.transport.peers import Introduction, PeerEvents, PeerLink, PeerLinks
+from parleyd.transport.service import PeerService
+
+NEWS_INTERVAL_S = 0.5
+PUBLISH_TIMEOUT_S = 10.0
+PUBLISH_AGAIN_S = 0.5
+
+CLIENT_SERVER_OPTIONS: channels.Options = [
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),
+    # A frame of sends: 1024 bodies of the largest size would be too much; the SDK keeps frames far smaller.
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    # A client that vanished without a word is noticed and its stream ended.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+]
+
+
+async def run_node(settings: Settings) -> int:
+    """Run one node until it is told to stop; returns the exit code. Raises FatalError, StorageError, IdentityError."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    with DataDirectory.open(settings.data_dir) as data:
+        node = Node(settings, data, stop)
+        await node.run()
+    return ExitCode.OK
+
+
+class Node:
+    """One node of a cluster."""
+
+    def __init__(self, settings: Settings, data: DataDirectory, stop: asyncio.Event) -> None:
+        self._settings = settings
+        self._data = data
+        self._stop = stop
+        self._identity = self._load_identity()
+        self._own = Founder(self._identity.node_id, settings.name, settings.peer_advertise, settings.client_advertise)
+        self._channel_credentials = peer_channel_credentials(settings)
+        self._logger = structlog.get_logger("node")
+        self._news_due = asyncio.Event()
+        self._members_changed = asyncio.Event()
+        self._applicant = Applicant(self._own, self._make_channel)
+        bind_process_fields(cluster=self._identity.cluster_id)
+
+    async def run(self) -> None:
+        """Run until `stop` is set and everything is wound down."""
+        service = PeerService(
+            lambda: greeting_of(self._identity, self._own, self._settings.peers),
+            None if self._settings.insecure else peer_name_from_auth_context,
+        )
+        peer_server = grpc.aio.server(options=channels.SERVER_OPTIONS)
+        peer_pb2_grpc.add_PeerServicer_to_server(service, peer_server)
+        _listen(peer_server, self._settings.peer_listen, peer_server_credentials(self._settings), "peer_listen")
+        await peer_server.start()
+        try:
+            if await self._join():
+                await self._serve(service)
+        finally:
+            await peer_server.stop(grace=0)
+
+    # ---- identity and founding
+
+    def _load_identity(self) -> Identity:
+        path = self._data.identity
+        known = identities.load(path)
+        if known is None:
+            known = identities.new_identity(self._settings.name)
+            identities.save(path, known)
+        if known.name != self._settings.name:
+            raise IdentityError(
+                f"the data directory {self._settings.data_dir} belongs to node {known.name}, but this node is named "
+                f"{self._settings.name}. Nothing was started. Give each node a data directory of its own."
+            )
+        return known
+
+    async def _join(self) -> bool:
+        """Found or enter the cluster on the first start; False when told to stop before that was done."""
+        if self._identity.founded:
+            return True
+        self._data.discard_unfounded()
+        founding = asyncio.ensure_future(
+            self._applicant.join(self._identity, self._settings.join)
+            if self._settings.join
+            else found_cluster(self._identity, self._own, self._settings.peers, self._make_channel)
+        )
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((founding, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not founding.done():
+                return False
+            founded = founding.result()
+        finally:
+            founding.cancel()
+            stopping.cancel()
+            await asyncio.gather(founding, stopping, return_exceptions=True)
+        self._create_files(founded)
+        # The identity is written last: whatever was made before a crash is made anew on the next start.
+        identities.save(self._data.identity, founded)
+        self._identity = founded
+        bind_process_fields(cluster=founded.cluster_id)
+        self._logger.info(
+            "cluster joined" if self._settings.join else "cluster founded",
+            cluster=founded.cluster_id,
+            founders=[f.name for f in founded.founders],
+        )
+        return True
+
+    def _create_files(self, founded: Identity) -> None:
+        voters = ConfState(voters=tuple(sorted(NodeId(founder.node_id) for founder in founded.founders)))
+        log = RaftLog.open(self._data.raft_db)
+        log.initialize(voters)
+        log.close()
+        members = [MemberRow(f.node_id, f.name, f.peer_address, f.client_address) for f in founded.founders]
+        StateMachine.create(self._data.state_db, members, encode_membership(voters)).close()
+
+    # ---- serving
+
+    async def _serve(self, service: PeerService) -> None:
+        log = RaftLog.open(self._data.raft_db)
+        machine = StateMachine.open(self._data.state_db)
+        recovered = self._recover(log, machine)
+        readers = StateReaders(self._data.state_db)
+        bounds = LogBounds(self._settings.log_retain_entries, self._settings.log_retain_bytes)
+        housekeeping = Housekeeping(self._data, self._settings.snapshot_chunk_bytes)
+        hub = Hub()
+        links = PeerLinks()
+        replica = Replica(
+            raft=self._make_raft(recovered),
+            log=log,
+            machine=machine,
+            readers=readers,
+            outbound=links,
+            housekeeping=housekeeping,
+            retained=RetainedLog(bounds, recovered.applied_entries()),
+            timing=ReplicaTiming(self._settings.tick_ms, self._settings.election_timeout_max_ms),
+            limits=Limits(self._settings.max_entry_bytes, self._settings.max_queued_commands),
+            on_effects=hub.publish,
+            on_members=lambda members: self._follow_members(members, roster, replica, hub),
+            on_replaced=lambda: hub.close_all(Ending.REPLACED),
+        )
+        roster = Roster(
+            self._identity.node_id,
+            links,
+            lambda peer: self._make_link(peer, _Events(self, replica, roster, hub), housekeeping),
+        )
+        self._follow_members(replica.members, roster, replica, hub)
+        changes = MembershipChanges(replica, links.connected, self._settings.election_timeout_max_ms)
+        desk = ClusterDesk(replica, changes, links)
+        handler = PeerHandler(self._identity, replica, housekeeping, changes, desk)
+        view = ClusterView(self._identity, replica, hub, links.connected)
+        gateway = Gateway(replica, links)
+        passwords = PasswordHasher(self._settings.bcrypt_cost, max_waiting=self._settings.max_password_checks)
+        health_service = health.aio.HealthServicer()
+        client_server = self._make_client_server(gateway, desk, view, passwords, health_service)
+        service.start_serving(handler, self._identity.cluster_id, self._identity.node_id, roster)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [
+                    tasks.create_task(replica.run(), name="replica"),
+                    tasks.create_task(links.run(), name="links"),
+                    tasks.create_task(self._tell_news(view, health_service), name="news"),
+                    tasks.create_task(self._publish_addresses(replica, gateway), name="publish"),
+                    tasks.create_task(self._become_voter(replica, roster, hub), name="become voter"),
+                ]
+                await client_server.start()
+                self._logger.info(
+                    "serving", clients=self._settings.client_advertise, peers=self._settings.peer_advertise
+                )
+                await self._stop.wait()
+                await self._wind_down(replica, hub, client_server, health_service)
+                for task in running:
+                    task.cancel()
+        finally:
+            await client_server.stop(grace=0)
+            passwords.close()
+            await replica.close()
+            housekeeping.close()
+
+    def _recover(self, log: RaftLog, machine: StateMachine) -> Recovered:
+        recovered = reconcile(
+            log.load(), Index(machine.applied_index), Term(machine.applied_term), decode_membership(machine.membership)
+        )
+        if recovered.repair is not None:
+            log.append([recovered.repair])
+        self._logger.info(
+            "recovered",
+            applied=recovered.applied_index,
+            last=recovered.entries[-1].index if recovered.entries else recovered.snapshot.index,
+            term=recovered.hard_state.current_term,
+        )
+        return recovered
+
+    def _make_raft(self, recovered: Recovered) -> Raft:
+        settings = self._settings
+        config = RaftConfig(
+            node_id=self._identity.node_id,
+            election_timeout_ticks=max(1, settings.election_timeout_min_ms // settings.tick_ms),
+            election_timeout_spread_ticks=max(
+                1, (settings.election_timeout_max_ms - settings.election_timeout_min_ms) // settings.tick_ms
+            ),
+            heartbeat_ticks=max(1, settings.heartbeat_ms // settings.tick_ms),
+            pre_vote=True,
+            check_quorum=True,
+            max_uncommitted_bytes=settings.max_uncommitted_bytes,
+            max_inflight_messages=settings.max_inflight_messages,
+            max_inflight_bytes=settings.max_inflight_bytes,
+            max_applying_bytes=settings.max_apply_bytes,
+            seed=secrets.randbits(63),
+        )
+        return Raft(config, recovered.initial_state())
+
+    def _make_link(self, peer: Founder, events: PeerEvents, housekeeping: Housekeeping) -> PeerLink:
+        return PeerLink(
+            node=peer.node_id,
+            name=peer.name,
+            address=self._settings.peers.get(peer.name) or peer.peer_address,
+            introduction=Introduction(
+                self._identity.cluster_id,
+                self._identity.node_id,
+                greeting_of(self._identity, self._own, self._settings.peers),
+            ),
+            make_channel=self._make_channel,
+            events=events,
+            snapshots=housekeeping,
+            on_change=self._news_due.set,
+        )
+
+    def _make_channel(self, name: str, address: str) -> grpc.aio.Channel:
+        options: channels.Options = [] if self._settings.insecure else [*peer_channel_options(name)]
+        return channels.peer_channel(address, self._channel_credentials, options)
+
+    def _make_client_server(
+        self,
+        gateway: Gateway,
+        desk: ClusterDesk,
+        view: ClusterView,
+        passwords: PasswordHasher,
+        health_service: health.aio.HealthServicer,
+    ) -> grpc.aio.Server:
+        settings = self._settings
+        readers = view.replica.readers
+        authenticator = Authenticator(view.replica)
+        server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS)
+        accounts_pb2_grpc.add_AccountsServicer_to_server(
+            AccountsService(gateway, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server
+        )
+        messaging_pb2_grpc.add_MessagingServicer_to_server(
+            MessagingService(
+                settings.name,
+                gateway,
+                readers,
+                authenticator,
+                view.hub,
+                SessionLimits(settings.max_message_bytes, settings.max_session_queue_bytes),
+                settings.max_clients,
+            ),
+            server,
+        )
+        admin_pb2_grpc.add_AdminServicer_to_server(
+            AdminService(view, authenticator, gateway, desk, self._greet), server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
+        reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        _listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
+        return server
+
+    async def _tell_news(self, view: ClusterView, health_service: health.aio.HealthServicer) -> None:
+        """Keep health and the connected clients told, whenever something changed."""
+        announced: messaging_pb2.ClusterNews | None = None
+        watched: asyncio.Future[None] | None = None
+        while True:
+            if watched is not view.replica.next_role_change():
+                watched = view.replica.next_role_change()
+                watched.add_done_callback(lambda _: self._news_due.set())
+            self._news_due.clear()
+            news = view.news()
+            if announced is None or not _same_news(announced, news):
+                announced = news
+                view.hub.announce(news)
+                serving = health_pb2.HealthCheckResponse.SERVING if news.has_majority else NOT_SERVING
+                for name in ("", *SERVICE_NAMES):
+                    await health_service.set(name, serving)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(NEWS_INTERVAL_S):
+                    await self._news_due.wait()
+
+    # ---- membership
+
+    async def _greet(self, name: str, address: str) -> peer_pb2.Greeting | None:
+        own = greeting_of(self._identity, self._own, self._settings.peers)
+        return await greet(own, name, address, self._make_channel)
+
+    def _follow_members(self, members: ClusterMembers, roster: Roster, replica: Replica, hub: Hub) -> None:
+        """Talk to whoever is a member now; stop if that is not this node any more."""
+        roster.update((Founder(*dataclasses.astuple(row)) for row in members.rows.values()), members.removed)
+        if self._identity.node_id in members.removed:
+            self.retire(replica, roster, hub, told_by="its own log")
+        self._members_changed.set()
+        self._news_due.set()
+
+    def retire(self, replica: Replica, roster: Roster, hub: Hub, told_by: str) -> None:
+        """This node was removed: serve nobody, disturb nobody, say so; a person ends the process."""
+        if replica.retired:
+            return
+        replica.retire()
+        self._logger.error(
+            "this node was removed from the cluster and serves nobody any more. Stop it; to bring the machine back, "
+            "move its data directory away and start it with --join",
+            told_by=told_by,
+        )
+        roster.update((), [self._identity.node_id])
+        hub.shut(Ending.STOPPING)
+        self._news_due.set()
+
+    async def _become_voter(self, replica: Replica, roster: Roster, hub: Hub) -> None:
+        """A node that was started to join asks on until it is a voter."""
+        if not self._settings.join or replica.retired:
+            return
+
+        def contacts() -> dict[str, str]:
+            known = {row.name: row.peer_address for row in replica.members.rows.values()}
+            known.pop(self._settings.name, None)
+            return {**known, **self._settings.join}
+
+        try:
+            await self._applicant.become_voter(
+                self._identity, contacts, lambda: self._identity.node_id in replica.raft.conf_state.voters
+            )
+        except RemovedError:
+            self.retire(replica, roster, hub, told_by="a member")
+
+    async def _publish_addresses(self, replica: Replica, gateway: Gateway) -> None:
+        """Tell the cluster this node's addresses where they differ from what it knows; a newcomer is known first."""
+        own = state_pb2.PublishMember(
+            node_id=self._own.node_id,
+            name=self._own.name,
+            peer_address=self._own.peer_address,
+            client_address=self._own.client_address,
+        )
+        while True:
+            self._members_changed.clear()
+            known = replica.members.rows.get(self._own.node_id)
+            if known is None:
+                await self._members_changed.wait()
+                continue
+            if (known.peer_address, known.client_address) == (own.peer_address, own.client_address):
+                return
+            try:
+                applied = await gateway.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
+            except (OverloadedError, UnavailableError):
+                # Without this pause a full queue would never drain: the refusal comes at once.
+                await asyncio.sleep(PUBLISH_AGAIN_S)
+                continue
+            await replica.wait_applied(applied.index)
+            if applied.results[0].code != state_pb2.RESULT_CODE_OK:
+                return
+
+    async def _wind_down(
+        self, replica: Replica, hub: Hub, server: grpc.aio.Server, health_service: health.aio.HealthServicer
+    ) -> None:
+        self._logger.info("stopping")
+        await health_service.enter_graceful_shutdown()
+        if replica.is_leader and len(replica.raft.conf_state.voters) > 1:
+            handed_over = await replica.transfer_leadership()
+            self._logger.info("leadership handed over" if handed_over else "no follower took over in time")
+        hub.shut(Ending.STOPPING)
+        await server.stop(grace=self._settings.shutdown_grace_s)
+
+
+class _Events:
+    """Gives what links report to the replica, and to the node where it concerns its life."""
+
+    def __init__(self, node: Node, replica: Replica, roster: Roster, hub: Hub) -> None:
+        self._node = node
+        self._replica = replica
+        self._roster = roster
+        self._hub = hub
+        self.peer_lost = replica.peer_lost
+        self.peer_unreachable = replica.peer_unreachable
+        self.snapshot_sent = replica.snapshot_sent
+
+    def told_removed(self, by: str) -> None:
+        """A member refuses this node because it was removed."""
+        self._node.retire(self._replica, self._roster, self._hub, told_by=by)
+
+
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_NAMES = tuple(
+    descriptor.full_name
+    for module in (accounts_pb2, messaging_pb2, admin_pb2)
+    for descriptor in module.DESCRIPTOR.services_by_name.values()
+)
+
+
+def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None, setting: str) -> None:
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise FatalError(ExitCode.ADDRESS, _taken(address, setting)) from error
+    if port == 0:
+        raise FatalError(ExitCode.ADDRESS, _taken(address, setting))
+
+
+def _taken(address: str, setting: str) -> str:
+    return (
+        f"{setting}: {address} cannot be listened on; another process has it, or it is not an address of this machine. "
+        "Nothing was started and no data was touched. See who has it with `ss -ltnp`, or choose another."
+    )
+
+
+def _same_news(one: messaging_pb2.ClusterNews, other: messaging_pb2.ClusterNews) -> bool:
+    return (one.leader, one.term, one.has_majority, list(one.nodes)) == (
+        other.leader,
+        other.term,
+        other.has_majority,
+        list(other.nodes),
+    )

@@ -1,0 +1,241 @@
+"""Membership arithmetic and its encoding: from one ConfState and some changes to the next (Raft §6, thesis §4.3).
+
+Pure: no server state, no log. A simple change touches at most one voter, so that the old and the new majority
+overlap; anything more goes through a joint configuration, in which both majorities must agree. A voter that becomes
+a learner on entering a joint configuration keeps its old vote there: it waits in `learners_next`.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from parleyd.raft.types import NO_NODE, ConfState, NodeId
+
+_VERSION = 1
+_HEADER = struct.Struct(">BBH")
+_CHANGE = struct.Struct(">BQ")
+
+
+class Fault(enum.Enum):
+    """Why a change does not fit the membership it was to be applied to."""
+
+    ALREADY_JOINT = "the membership is joint already; leave it first"
+    NO_VOTERS_TO_JOIN = "a membership without voters cannot become joint"
+    NOT_JOINT = "the membership is not joint; there is nothing to leave"
+    SIMPLE_IN_JOINT = "a simple change cannot be made in a joint membership"
+    TOO_MANY_VOTERS = "more than one voter would change; that needs a joint membership"
+    NO_VOTERS_LEFT = "the change would remove every voter"
+
+
+class MembershipError(ValueError):
+    """A change was refused; the membership is as before."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+class ConfChangeType(enum.IntEnum):
+    """What happens to one node; the numbers are on disk. UPDATE_NODE changes no membership, it carries `context`."""
+
+    ADD_VOTER = 0
+    REMOVE_NODE = 1
+    UPDATE_NODE = 2
+    ADD_LEARNER = 3
+
+
+class Transition(enum.IntEnum):
+    """How a change is made; the numbers are on disk. AUTO goes through a joint membership only when it must."""
+
+    AUTO = 0
+    JOINT_IMPLICIT = 1
+    JOINT_EXPLICIT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SingleChange:
+    """One change of one node."""
+
+    type: ConfChangeType
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class ConfChange:
+    """Changes made together; `context` is the application's (addresses of nodes), carried along unread."""
+
+    changes: tuple[SingleChange, ...] = ()
+    transition: Transition = Transition.AUTO
+    context: bytes = b""
+
+    def leaves_joint(self) -> bool:
+        """An empty change is the request to leave a joint membership."""
+        return not self.changes and self.transition is Transition.AUTO
+
+    def enters_joint(self) -> bool:
+        """Whether it must, or was asked to, go through a joint membership."""
+        return self.transition is not Transition.AUTO or len(self.changes) > 1
+
+    def auto_leave(self) -> bool:
+        """Whether the leader leaves the joint membership by itself."""
+        return self.transition is not Transition.JOINT_EXPLICIT
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The next membership, and the nodes in it about which nothing is known yet."""
+
+    conf_state: ConfState
+    fresh: tuple[NodeId, ...]
+
+
+def encode_conf_change(change: ConfChange) -> bytes:
+    """The bytes of `change`, the same on every node; never empty."""
+    parts = [_HEADER.pack(_VERSION, change.transition, len(change.changes))]
+    parts.extend(_CHANGE.pack(single.type, single.node) for single in change.changes)
+    parts.append(change.context)
+    return b"".join(parts)
+
+
+def decode_conf_change(data: bytes) -> ConfChange:
+    """The change that `data` encodes; ValueError if it is none."""
+    try:
+        version, transition, count = _HEADER.unpack_from(data)
+        if version != _VERSION:
+            raise ValueError(f"membership change has version {version}; this release reads version {_VERSION}")
+        offset = _HEADER.size
+        changes = []
+        for _ in range(count):
+            kind, node = _CHANGE.unpack_from(data, offset)
+            changes.append(SingleChange(ConfChangeType(kind), NodeId(node)))
+            offset += _CHANGE.size
+        return ConfChange(tuple(changes), Transition(transition), data[offset:])
+    except struct.error as error:
+        raise ValueError(f"membership change is cut short: {len(data)} bytes") from error
+
+
+def change_membership(current: ConfState, change: ConfChange) -> Changed:
+    """Apply a committed change the way it asks to be applied; MembershipError if it does not fit."""
+    if change.leaves_joint():
+        return leave_joint(current)
+    if change.enters_joint():
+        return enter_joint(current, change.changes, auto_leave=change.auto_leave())
+    return simple(current, change.changes)
+
+
+def simple(current: ConfState, changes: Iterable[SingleChange]) -> Changed:
+    """Change at most one voter, and any number of learners, at once."""
+    if current.voters_outgoing:
+        raise MembershipError(Fault.SIMPLE_IN_JOINT)
+    draft = _Draft(current)
+    draft.apply(changes)
+    if len(draft.voters.symmetric_difference(current.voters)) > 1:
+        raise MembershipError(Fault.TOO_MANY_VOTERS)
+    return draft.finish()
+
+
+def enter_joint(current: ConfState, changes: Iterable[SingleChange], *, auto_leave: bool) -> Changed:
+    """Begin a joint membership: the old voters are the outgoing half, the changed ones the incoming."""
+    if current.voters_outgoing:
+        raise MembershipError(Fault.ALREADY_JOINT)
+    if not current.voters:
+        raise MembershipError(Fault.NO_VOTERS_TO_JOIN)
+    draft = _Draft(current)
+    draft.outgoing = set(current.voters)
+    draft.apply(changes)
+    draft.auto_leave = auto_leave
+    return draft.finish()
+
+
+def leave_joint(current: ConfState) -> Changed:
+    """End a joint membership: the incoming half decides alone."""
+    if not current.voters_outgoing:
+        raise MembershipError(Fault.NOT_JOINT)
+    draft = _Draft(current)
+    draft.learners |= draft.learners_next
+    draft.learners_next = set()
+    draft.outgoing = set()
+    draft.auto_leave = False
+    draft.known &= draft.voters | draft.learners
+    return draft.finish()
+
+
+class _Draft:
+    """A membership being changed; `known` are the nodes whose progress carries over."""
+
+    def __init__(self, current: ConfState) -> None:
+        self.voters = set(current.voters)
+        self.outgoing = set(current.voters_outgoing)
+        self.learners = set(current.learners)
+        self.learners_next = set(current.learners_next)
+        self.auto_leave = current.auto_leave
+        self.known = self.voters | self.outgoing | self.learners
+
+    def apply(self, changes: Iterable[SingleChange]) -> None:
+        for change in changes:
+            node = change.node
+            if node == NO_NODE:
+                continue  # an entry whose change was withdrawn by the application
+            if change.type is ConfChangeType.ADD_VOTER:
+                self.learners.discard(node)
+                self.learners_next.discard(node)
+                self.voters.add(node)
+            elif change.type is ConfChangeType.ADD_LEARNER:
+                self._make_learner(node)
+            elif change.type is ConfChangeType.REMOVE_NODE:
+                self._remove(node)
+        if not self.voters:
+            raise MembershipError(Fault.NO_VOTERS_LEFT)
+
+    def _make_learner(self, node: NodeId) -> None:
+        self.voters.discard(node)
+        if node in self.outgoing:
+            self.learners_next.add(node)
+        else:
+            self.learners.add(node)
+
+    def _remove(self, node: NodeId) -> None:
+        self.voters.discard(node)
+        self.learners.discard(node)
+        self.learners_next.discard(node)
+        if node not in self.outgoing:
+            self.known.discard(node)
+
+    def finish(self) -> Changed:
+        members = self.voters | self.outgoing | self.learners
+        conf_state = ConfState(
+            voters=tuple(sorted(self.voters)),
+            learners=tuple(sorted(self.learners)),
+            voters_outgoing=tuple(sorted(self.outgoing)),
+            learners_next=tuple(sorted(self.learners_next)),
+            auto_leave=self.auto_leave,
+        )
+        check_conf_state(conf_state)
+        return Changed(conf_state, tuple(sorted(members - self.known)))
+
+
+def check_conf_state(conf_state: ConfState) -> None:
+    """Refuse a membership that contradicts itself (ValueError), wherever it comes from."""
+    voters, learners = set(conf_state.voters), set(conf_state.learners)
+    outgoing, learners_next = set(conf_state.voters_outgoing), set(conf_state.learners_next)
+    if learners & (voters | outgoing):
+        raise ValueError(f"membership has nodes that are voters and learners at once: {conf_state}")
+    if not learners_next <= outgoing or learners_next & voters:
+        raise ValueError(f"membership has future learners that are not outgoing voters: {conf_state}")
+    if not outgoing and (learners_next or conf_state.auto_leave):
+        raise ValueError(f"membership is not joint but has fields of a joint one: {conf_state}")
+
+
+def members_of(conf_state: ConfState) -> tuple[NodeId, ...]:
+    """All nodes of a membership, sorted."""
+    return tuple(sorted({*conf_state.voters, *conf_state.voters_outgoing, *conf_state.learners}))
+
+
+def voters_of(conf_state: ConfState) -> tuple[NodeId, ...]:
+    """All nodes with a vote in either half, sorted."""
+    if not conf_state.voters_outgoing:
+        return conf_state.voters
+    return tuple(sorted({*conf_state.voters, *conf_state.voters_outgoing}))

@@ -1,0 +1,65 @@
+"""Majorities, alone and joint: which index is committed, who won a vote (Raft §5.2, §5.4.2, §6).
+
+A joint configuration decides only what both of its halves decide. An empty half decides everything: that is what
+makes an ordinary configuration a joint one with an empty second half.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+
+from parleyd.raft.types import NO_INDEX, Index, NodeId
+
+EVERYTHING = Index(2**64 - 1)
+"""What an empty majority has committed: it restrains nobody."""
+
+
+class VoteResult(enum.Enum):
+    """The state of a vote."""
+
+    PENDING = "pending"
+    LOST = "lost"
+    WON = "won"
+
+
+def majority_committed_index(voters: Sequence[NodeId], acked: Mapping[NodeId, Index]) -> Index:
+    """The highest index that more than half of `voters` have acknowledged; a voter not in `acked` has nothing."""
+    if not voters:
+        return EVERYTHING
+    indexes = sorted(acked.get(voter, NO_INDEX) for voter in voters)
+    return indexes[(len(indexes) - 1) // 2]
+
+
+def joint_committed_index(
+    incoming: Sequence[NodeId], outgoing: Sequence[NodeId], acked: Mapping[NodeId, Index]
+) -> Index:
+    """The highest index both halves have committed."""
+    index = majority_committed_index(incoming, acked)
+    return min(index, majority_committed_index(outgoing, acked)) if outgoing else index
+
+
+def majority_vote_result(voters: Sequence[NodeId], votes: Mapping[NodeId, bool]) -> VoteResult:
+    """Count `votes` (True: granted) of `voters`; an empty majority has won."""
+    if not voters:
+        return VoteResult.WON
+    quorum = len(voters) // 2 + 1
+    cast = [votes[voter] for voter in voters if voter in votes]
+    granted = sum(cast)
+    if granted >= quorum:
+        return VoteResult.WON
+    missing = len(voters) - len(cast)
+    return VoteResult.PENDING if granted + missing >= quorum else VoteResult.LOST
+
+
+def joint_vote_result(
+    incoming: Sequence[NodeId], outgoing: Sequence[NodeId], votes: Mapping[NodeId, bool]
+) -> VoteResult:
+    """Won when both halves are won, lost when either is lost."""
+    first = majority_vote_result(incoming, votes)
+    second = majority_vote_result(outgoing, votes)
+    if first is second:
+        return first
+    if VoteResult.LOST in (first, second):
+        return VoteResult.LOST
+    return VoteResult.PENDING

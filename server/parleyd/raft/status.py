@@ -1,0 +1,42 @@
+"""What a Raft tells about itself, for operators, metrics and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from parleyd.raft.progress import ProgressState
+from parleyd.raft.types import ConfState, Index, NodeId, Role, Term
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressStatus:
+    """A leader's view of one node; `inflight` counts messages, `pending_snapshot` is 0 without one."""
+
+    match: Index
+    next: Index
+    state: ProgressState
+    inflight: int
+    recent_active: bool
+    paused: bool
+    pending_snapshot: Index
+    is_learner: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RaftStatus:
+    """One moment of one server; `progress` is empty except on a leader, and sorted by node."""
+
+    id: NodeId
+    role: Role
+    term: Term
+    voted_for: NodeId
+    leader: NodeId
+    commit_index: Index
+    applied_index: Index
+    first_index: Index
+    last_index: Index
+    conf_state: ConfState
+    transferee: NodeId
+    uncommitted_bytes: int
+    progress: Mapping[NodeId, ProgressStatus]

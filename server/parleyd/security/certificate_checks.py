@@ -1,0 +1,142 @@
+"""Whether the certificates a node was given will work, asked before anything is started.
+
+TLS itself would refuse the same files, but with a handshake failure in somebody else's log. Here each reason has a
+sentence of its own.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from parleyd.addresses import parse_address
+from parleyd.security.certificate_files import load_certificates, load_key
+from parleyd.security.certificates import CertificateError, day, names_in, node_dns_name, nodes_in
+
+WARN_BEFORE_EXPIRY = datetime.timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateReport:
+    """A certificate that works now, and what will or may not."""
+
+    expires_at: datetime.datetime
+    names: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def check_node_certificate(
+    ca_file: Path,
+    cert_file: Path,
+    key_file: Path,
+    name: str,
+    *,
+    advertised: Iterable[str] = (),
+    now: datetime.datetime | None = None,
+) -> CertificateReport:
+    """Check that the files let node `name` serve and dial; raise `CertificateError` with the first reason if not.
+
+    `advertised` are addresses that clients will dial: one the certificate does not name gets a warning.
+    """
+    now = now or datetime.datetime.now(datetime.UTC)
+    certificate, ca = load_certificates(cert_file)[0], load_certificates(ca_file)
+    key = load_key(key_file)
+    if not hasattr(key, "public_key") or key.public_key() != certificate.public_key():
+        raise CertificateError(f"{key_file} is not the key of {cert_file}: use the two files of one run")
+    signer = _signer(certificate, ca, cert_file, ca_file)
+    _check_time(certificate, cert_file, now)
+    _check_time(signer, ca_file, now)
+    _check_node(certificate, cert_file, name)
+    _check_uses(certificate, cert_file)
+    expires_at = min(certificate.not_valid_after_utc, signer.not_valid_after_utc)
+    names = names_in(certificate)
+    uncovered = [host for host in (parse_address(address).host for address in advertised) if not _covers(names, host)]
+    warnings = (
+        *_expiry_warnings(cert_file, ca_file, certificate, signer, now),
+        *(
+            f"{cert_file} does not name {host}: clients that dial it will refuse the connection; "
+            f"make it anew with `parleyd cert node {name} --host {host}`"
+            for host in uncovered
+        ),
+    )
+    return CertificateReport(expires_at, names, warnings)
+
+
+def _signer(
+    certificate: x509.Certificate, candidates: Iterable[x509.Certificate], cert_file: Path, ca_file: Path
+) -> x509.Certificate:
+    for candidate in candidates:
+        try:
+            certificate.verify_directly_issued_by(candidate)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        if not _is_ca(candidate):
+            raise CertificateError(
+                f"{ca_file} signed {cert_file} but is no CA certificate: give the ca.pem of the cluster"
+            )
+        return candidate
+    raise CertificateError(
+        f"{cert_file} was not signed by {ca_file}: it belongs to another cluster, or the CA was made anew since"
+    )
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _check_time(certificate: x509.Certificate, path: Path, now: datetime.datetime) -> None:
+    if now >= certificate.not_valid_after_utc:
+        raise CertificateError(f"{path} expired on {day(certificate.not_valid_after_utc)}: make it anew with --force")
+    if now < certificate.not_valid_before_utc:
+        raise CertificateError(
+            f"{path} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC on, "
+            f"and this machine's clock says {now.astimezone(datetime.UTC):%Y-%m-%d %H:%M} UTC: set the clock"
+        )
+
+
+def _check_node(certificate: x509.Certificate, path: Path, name: str) -> None:
+    nodes = nodes_in(certificate)
+    if len(nodes) > 1:
+        raise CertificateError(f"{path} speaks for several nodes ({', '.join(nodes)}): each node needs its own")
+    if not nodes:
+        raise CertificateError(
+            f"{path} names no node ({node_dns_name(name)} is missing): make it with `parleyd cert node {name}`"
+        )
+    if nodes != (name,):
+        raise CertificateError(f"{path} is the certificate of node {nodes[0]}, but this node is {name}")
+
+
+def _check_uses(certificate: x509.Certificate, path: Path) -> None:
+    try:
+        uses = set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        return  # no limit on its uses
+    if not {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH} <= uses:
+        raise CertificateError(f"{path} must be for both server and client authentication: a node serves and dials")
+
+
+def _expiry_warnings(
+    cert_file: Path, ca_file: Path, certificate: x509.Certificate, signer: x509.Certificate, now: datetime.datetime
+) -> Iterable[str]:
+    for path, checked in ((cert_file, certificate), (ca_file, signer)):
+        left = checked.not_valid_after_utc - now
+        if left <= WARN_BEFORE_EXPIRY:
+            yield (
+                f"{path} expires on {day(checked.not_valid_after_utc)}, in {left.days} days; "
+                "the node cannot talk to anybody after that: make it anew and restart the node"
+            )
+
+
+def _covers(names: Iterable[str], host: str) -> bool:
+    # One wildcard label, as TLS clients understand it; the certificates made here have none.
+    wildcard = "*." + host.partition(".")[2]
+    return any(name.lower() in (host, wildcard) for name in names)

@@ -1,0 +1,106 @@
+"""Passwords: hashed with bcrypt, off the event loop, in a bounded pool.
+
+What can go wrong and what holds here:
+
+- bcrypt looks at 72 bytes and stops at a NUL: it gets base64(SHA-256(password)), 44 bytes without a NUL.
+- the same letters arrive composed or decomposed from different keyboards: both are hashed in the composed form (NFC).
+- a flood of log-ins must not starve the node: `workers` threads, `max_waiting` callers, then `PasswordsBusyError`.
+- a caller goes away: while it waits it leaves the queue; while its hash runs the worker stays counted as busy until
+  the thread is done, so a flood of cancelled calls cannot pile work up behind the bound.
+- an unknown account must cost what a known one costs: `verify(password, None)` checks against a hash nobody has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import secrets
+import unicodedata
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import bcrypt
+import structlog
+
+from parleyd.security.names import password_is_readable, validate_password
+
+BCRYPT_COST_MIN = 4
+BCRYPT_COST_MAX = 16
+
+_T = TypeVar("_T")
+_log = structlog.get_logger(__name__)
+
+
+class PasswordsBusyError(Exception):
+    """Too many passwords are being checked at once; nothing was done, so a retry after a moment is safe."""
+
+    def __init__(self) -> None:
+        super().__init__("this node is checking too many passwords at once; nothing was changed, try again in a moment")
+
+
+class PasswordHasher:
+    """Hashes and verifies passwords; belongs to one event loop."""
+
+    def __init__(self, cost: int = 12, *, workers: int = 2, max_waiting: int = 64) -> None:
+        if not BCRYPT_COST_MIN <= cost <= BCRYPT_COST_MAX:
+            raise ValueError(f"bcrypt cost {cost} is not from {BCRYPT_COST_MIN} to {BCRYPT_COST_MAX}")
+        self._cost = cost
+        self._max_waiting = max_waiting
+        self._waiting = 0
+        self._slots = asyncio.Semaphore(workers)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
+        # Made here, once, so that the first unknown account does not take twice as long as the others.
+        self._nobodys_hash = bcrypt.hashpw(_prepare(secrets.token_urlsafe()), bcrypt.gensalt(cost))
+
+    async def hash(self, password: str) -> bytes:
+        """Return the bcrypt hash of a new password; raise `InvalidInputError` if the rules refuse it."""
+        prepared = _prepare(validate_password(password))
+        return await self._run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._cost)))
+
+    async def verify(self, password: str, hashed: bytes | None) -> bool:
+        """Tell whether `password` is the one behind `hashed`; None stands for an account that does not exist."""
+        if not password_is_readable(password):
+            return False  # no account can have it, so the quick answer tells nothing about this one
+        prepared = _prepare(password)
+        matches = await self._run(lambda: _check(prepared, self._nobodys_hash if hashed is None else hashed))
+        return matches and hashed is not None
+
+    def close(self) -> None:
+        """Take no more work; a hash that is running ends by itself within a second."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, work: Callable[[], _T]) -> _T:
+        if self._slots.locked() and self._waiting >= self._max_waiting:
+            raise PasswordsBusyError
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except RuntimeError:  # closed: the node is stopping
+            self._slots.release()
+            raise PasswordsBusyError from None
+        running.add_done_callback(self._finished)
+        return await asyncio.shield(running)
+
+    def _finished(self, running: asyncio.Future[_T]) -> None:
+        self._slots.release()
+        if not running.cancelled():
+            running.exception()  # the caller may be gone; asyncio would report it as never retrieved
+
+
+def _prepare(password: str) -> bytes:
+    composed = unicodedata.normalize("NFC", password).encode()
+    return base64.b64encode(hashlib.sha256(composed).digest())
+
+
+def _check(prepared: bytes, hashed: bytes) -> bool:
+    try:
+        return bcrypt.checkpw(prepared, hashed)
+    except ValueError:
+        _log.error("a stored password hash cannot be read; its account cannot log in until the password is set anew")
+        return False

@@ -1,0 +1,238 @@
+"""Checks that need more than one setting, or the file system, to be made.
+
+Each check names the settings it looks at: where one of those could not be read, the check is left out, so that one
+mistake is reported once. A finding is an error (the node does not start) or a warning (it starts and says so).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+from parleyd.addresses import Address, parse_address
+from parleyd.settings.table import Settings
+
+BCRYPT_COST_FLOOR = 10
+MAX_FIRST_MEMBERS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check has to say, and on which setting it is to be reported."""
+
+    setting: str
+    text: str
+    is_error: bool = True
+
+
+_Check = Callable[[Settings, Mapping[str, str]], Iterator[Finding]]
+_CHECKS: list[tuple[frozenset[str], _Check]] = []
+
+
+def _looks_at(*names: str) -> Callable[[_Check], _Check]:
+    def register(check: _Check) -> _Check:
+        _CHECKS.append((frozenset(names), check))
+        return check
+
+    return register
+
+
+def findings(settings: Settings, origins: Mapping[str, str], unreadable: Collection[str]) -> Iterator[Finding]:
+    """Run every check whose settings could all be read."""
+    for names, check in _CHECKS:
+        if names.isdisjoint(unreadable):
+            yield from check(settings, origins)
+
+
+@_looks_at("tick_ms", "heartbeat_ms")
+def _heartbeat_is_whole_ticks(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.heartbeat_ms % settings.tick_ms:
+        yield Finding("heartbeat_ms", f"must be a multiple of tick_ms, which is {settings.tick_ms}")
+
+
+@_looks_at("tick_ms", "heartbeat_ms", "election_timeout_min_ms")
+def _heartbeats_outpace_elections(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    heartbeat, least = settings.heartbeat_ms, settings.election_timeout_min_ms
+    if least < heartbeat + settings.tick_ms:
+        yield Finding(
+            "election_timeout_min_ms",
+            f"must be more than heartbeat_ms, which is {heartbeat}, by at least a tick of {settings.tick_ms}",
+        )
+    elif least < 3 * heartbeat:
+        yield Finding(
+            "election_timeout_min_ms",
+            f"is less than three times heartbeat_ms ({heartbeat}): one late heartbeat may depose a good leader",
+            is_error=False,
+        )
+
+
+@_looks_at("tick_ms", "election_timeout_min_ms", "election_timeout_max_ms")
+def _elections_are_spread(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    tick, least, most = settings.tick_ms, settings.election_timeout_min_ms, settings.election_timeout_max_ms
+    if most <= least:
+        yield Finding("election_timeout_max_ms", f"must be more than election_timeout_min_ms, which is {least}")
+    elif most - least < 2 * tick:
+        yield Finding(
+            "election_timeout_max_ms",
+            f"must be at least two ticks ({2 * tick} ms) above election_timeout_min_ms ({least}), "
+            "or nodes keep standing for election at the same moment",
+        )
+
+
+@_looks_at("max_message_bytes", "max_entry_bytes")
+def _an_entry_holds_a_message(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.max_entry_bytes < 2 * settings.max_message_bytes:
+        yield Finding(
+            "max_entry_bytes", f"must be at least twice max_message_bytes, which is {settings.max_message_bytes}"
+        )
+
+
+@_looks_at("max_entry_bytes", "max_uncommitted_bytes")
+def _the_tail_holds_entries(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.max_uncommitted_bytes < settings.max_entry_bytes:
+        yield Finding("max_uncommitted_bytes", f"must be at least max_entry_bytes, which is {settings.max_entry_bytes}")
+
+
+@_looks_at("client_listen", "peer_listen")
+def _ports_do_not_collide(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    client, peer = parse_address(settings.client_listen), parse_address(settings.peer_listen)
+    same_host = client.host == peer.host or client.is_unspecified or peer.is_unspecified
+    if same_host and client.port == peer.port:
+        yield Finding(
+            "peer_listen",
+            f"must differ from client_listen, which is {client}: clients and nodes have ports of their own",
+        )
+
+
+@_looks_at("client_listen", "client_advertise")
+def _clients_can_dial(settings: Settings, origins: Mapping[str, str]) -> Iterator[Finding]:
+    if parse_address(settings.client_advertise).is_unspecified:
+        yield _cannot_be_dialled("client_advertise", settings.client_advertise, origins)
+
+
+@_looks_at("name", "peer_listen", "peer_advertise", "peers", "join")
+def _peers_can_dial(settings: Settings, origins: Mapping[str, str]) -> Iterator[Finding]:
+    if parse_address(settings.peer_advertise).is_unspecified:
+        yield _cannot_be_dialled("peer_advertise", settings.peer_advertise, origins)
+        return
+    own = settings.peers.get(settings.name)
+    if own is not None and own != settings.peer_advertise:
+        yield Finding("peer_advertise", f"is not what peers says of {settings.name}: {own}; the two must agree")
+    others_are_remote = any(
+        not parse_address(address).is_loopback
+        for name, address in (*settings.peers.items(), *settings.join.items())
+        if name != settings.name
+    )
+    if others_are_remote and parse_address(settings.peer_listen).is_loopback:
+        yield Finding(
+            "peer_listen",
+            f"is {settings.peer_listen}, which only this machine can reach, but other members are elsewhere",
+            is_error=False,
+        )
+
+
+def _cannot_be_dialled(name: str, address: str, origins: Mapping[str, str]) -> Finding:
+    listen = name.replace("advertise", "listen")
+    given = "" if origins[name] != "default" else f"is needed because {listen} is {address}: "
+    return Finding(name, f"{given}nobody can dial {address}; give the address others reach this node at")
+
+
+@_looks_at("name", "peers")
+def _members_make_sense(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.name not in settings.peers:
+        yield Finding("peers", f"must name this node too: {settings.name}=host:port is missing")
+    if len(settings.peers) > MAX_FIRST_MEMBERS:
+        yield Finding("peers", f"names {len(settings.peers)} nodes; a cluster has at most {MAX_FIRST_MEMBERS}")
+    elif len(settings.peers) % 2 == 0:
+        count = len(settings.peers)
+        yield Finding(
+            "peers",
+            f"names {count} nodes, which survive no more failures than {count - 1} would; prefer 1, 3, 5 or 7",
+            is_error=False,
+        )
+    for (one, one_address), (two, two_address) in combinations(settings.peers.items(), 2):
+        if one_address == two_address:
+            yield Finding("peers", f"gives {one} and {two} the same address, {one_address}")
+    for name, address in settings.peers.items():
+        # Of this node itself it is said once, at peer_advertise.
+        if name != settings.name and parse_address(address).is_unspecified:
+            yield Finding("peers", f"gives {name} the address {address}, which nobody can dial")
+
+
+@_looks_at("name", "peers", "join")
+def _joining_is_not_founding(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if not settings.join:
+        return
+    if len(settings.peers) > 1:
+        yield Finding("join", "and peers exclude each other: peers founds a new cluster, join enters one that runs")
+    if settings.name in settings.join:
+        yield Finding("join", f"names this node itself, {settings.name}; name members that run already")
+
+
+@_looks_at("insecure", "ca_file", "cert_file", "key_file")
+def _certificates_are_there(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.insecure:
+        return
+    for name in ("ca_file", "cert_file", "key_file"):
+        path = getattr(settings, name)
+        if path is None:
+            yield Finding(name, "is needed for TLS; make certificates with `parleyd cert ca` and `parleyd cert node`")
+            continue
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            yield Finding(name, f"{path} cannot be read: {error.strerror}")
+
+
+@_looks_at("insecure", "key_file")
+def _key_is_private(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.insecure or settings.key_file is None or os.name != "posix":
+        return
+    try:
+        mode = settings.key_file.stat().st_mode
+    except OSError:
+        return  # said above
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding(
+            "key_file",
+            f"{settings.key_file} can be read or changed by other users; run: chmod 600 {settings.key_file}",
+            is_error=False,
+        )
+
+
+@_looks_at("name", "insecure", "insecure_network", "client_listen", "peer_listen", "peers", "join")
+def _insecure_stays_on_this_machine(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.insecure_network and not settings.insecure:
+        yield Finding("insecure_network", "has no effect without insecure", is_error=False)
+    if not settings.insecure or settings.insecure_network:
+        return
+    used = {name: [getattr(settings, name)] for name in ("client_listen", "peer_listen")}
+    used["peers"] = [address for name, address in settings.peers.items() if name != settings.name]
+    used["join"] = list(settings.join.values())
+    for name, addresses in used.items():
+        for address in map(parse_address, addresses):
+            if not address.is_loopback:
+                yield Finding(name, _not_loopback(address))
+
+
+def _not_loopback(address: Address) -> str:
+    return (
+        f"insecure is refused for {address}, which other machines can reach: passwords and messages would cross the "
+        "network unprotected. Use certificates (`parleyd cert`), or add insecure_network if you mean it"
+    )
+
+
+@_looks_at("insecure", "bcrypt_cost")
+def _passwords_stay_hard_to_guess(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.bcrypt_cost < BCRYPT_COST_FLOOR and not settings.insecure:
+        yield Finding("bcrypt_cost", f"must be at least {BCRYPT_COST_FLOOR}; less is for tests, with insecure")
+
+
+@_looks_at("data_dir")
+def _data_dir_is_a_folder(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.data_dir.exists() and not settings.data_dir.is_dir():
+        yield Finding("data_dir", f"{settings.data_dir} is not a folder")

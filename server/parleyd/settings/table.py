@@ -1,0 +1,216 @@
+"""The settings of a node, as one table.
+
+The fields of `Settings` are the table: each field carries its kind, its bounds and its help, and from it come the
+flag, the environment variable, the key in a file, the validation and the documentation. A setting cannot exist in one
+and be missing in another. server/parleyd/settings/load.py reads them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, get_args, get_type_hints
+
+from parleyd.settings.kinds import Choice, FilePath, HostPort, Integer, Kind, Members, NodeName, Switch
+
+ENVIRONMENT_PREFIX = "PARLEYD_"
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the table says of a setting besides its name, its type and its default."""
+
+    kind: Kind
+    group: str
+    help: str
+    flag: str = ""  # empty: made from the name
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a node is told when it starts.
+
+    Made directly it is not validated; `load_settings` does that. `client_advertise`, `peer_advertise` and `peers`
+    are always filled in: what is left empty follows from the other addresses.
+    """
+
+    name: Annotated[str, Row(NodeName(), "Node", "Name of this node, unique in the cluster.")]
+    data_dir: Annotated[Path, Row(FilePath(), "Node", "Folder for everything this node must remember.")]
+
+    client_listen: Annotated[str, Row(HostPort(), "Addresses", "Where clients are served.")] = "127.0.0.1:7600"
+    peer_listen: Annotated[str, Row(HostPort(), "Addresses", "Where other nodes are served.")] = "127.0.0.1:7700"
+    client_advertise: Annotated[
+        str,
+        Row(
+            HostPort(), "Addresses", "Address clients dial; default: client_listen. Needed where that is 0.0.0.0 or ::."
+        ),
+    ] = ""
+    peer_advertise: Annotated[
+        str, Row(HostPort(), "Addresses", "Address nodes dial; default: this node's entry in peers, else peer_listen.")
+    ] = ""
+    peers: Annotated[
+        Mapping[str, str],
+        Row(
+            Members(),
+            "Addresses",
+            "Name and peer address of each first member, this node included; the same on every one of them. "
+            "Empty: this node alone.",
+            "--peer",
+        ),
+    ] = field(default_factory=dict)
+    join: Annotated[
+        Mapping[str, str],
+        Row(
+            Members("join"),
+            "Addresses",
+            "Name and peer address of members of a running cluster: a fresh node joins it instead of founding one.",
+            "--join",
+        ),
+    ] = field(default_factory=dict)
+
+    ca_file: Annotated[Path | None, Row(FilePath(), "Security", "Certificate of the cluster's CA (PEM).")] = None
+    cert_file: Annotated[Path | None, Row(FilePath(), "Security", "Certificate of this node (PEM).")] = None
+    key_file: Annotated[Path | None, Row(FilePath(), "Security", "Private key of this node (PEM, not encrypted).")] = (
+        None
+    )
+    insecure: Annotated[
+        bool,
+        Row(Switch(), "Security", "No TLS at all: anybody who reaches a port can read messages and act as a node."),
+    ] = False
+    insecure_network: Annotated[
+        bool, Row(Switch(), "Security", "Let --insecure use addresses that other machines can reach.")
+    ] = False
+    bcrypt_cost: Annotated[
+        int, Row(Integer(4, 16), "Security", "Work per password: each step doubles it. Below 10 only with --insecure.")
+    ] = 12
+    session_ttl_s: Annotated[
+        int, Row(Integer(1, 3650 * 86_400), "Security", "Seconds after which a log-in expires.")
+    ] = 30 * 86_400
+
+    tick_ms: Annotated[int, Row(Integer(1, 1_000), "Timing", "Granularity of the timers below, in milliseconds.")] = 10
+    heartbeat_ms: Annotated[int, Row(Integer(5, 10_000), "Timing", "How often a leader says that it is there.")] = 50
+    election_timeout_min_ms: Annotated[
+        int, Row(Integer(20, 60_000), "Timing", "Silence after which a node looks for a new leader, at the earliest.")
+    ] = 250
+    election_timeout_max_ms: Annotated[
+        int, Row(Integer(30, 120_000), "Timing", "The same at the latest; each node draws a time between the two.")
+    ] = 500
+    shutdown_grace_s: Annotated[
+        int, Row(Integer(1, 300), "Timing", "Seconds that a stop waits for a hand-over and for calls in flight.")
+    ] = 10
+
+    max_message_bytes: Annotated[
+        int, Row(Integer(256, MIB), "Limits", "Longest message body. The same on every node.")
+    ] = 64 * KIB
+    max_clients: Annotated[int, Row(Integer(1, 1_000_000), "Limits", "Sessions served at once by this node.")] = 10_000
+    max_queued_commands: Annotated[
+        int, Row(Integer(16, 1_000_000), "Limits", "Commands waiting to enter the log; more get RESOURCE_EXHAUSTED.")
+    ] = 16_384
+    max_entry_bytes: Annotated[
+        int, Row(Integer(64 * KIB, 8 * MIB), "Limits", "Commands gathered into one log entry, in bytes.")
+    ] = MIB
+    max_uncommitted_bytes: Annotated[
+        int, Row(Integer(MIB, GIB), "Limits", "A leader's log tail without a majority; more gets RESOURCE_EXHAUSTED.")
+    ] = 32 * MIB
+    max_inflight_messages: Annotated[
+        int, Row(Integer(1, 65_536), "Limits", "Log messages sent to a node and not yet answered.")
+    ] = 256
+    max_inflight_bytes: Annotated[
+        int, Row(Integer(64 * KIB, GIB), "Limits", "The same in bytes; at least one message always goes out.")
+    ] = 8 * MIB
+    max_apply_bytes: Annotated[
+        int, Row(Integer(64 * KIB, 256 * MIB), "Limits", "Committed entries handed to the state machine at once.")
+    ] = 4 * MIB
+    max_session_queue_bytes: Annotated[
+        int,
+        Row(Integer(64 * KIB, 256 * MIB), "Limits", "Live messages waiting for one slow client; more are read later."),
+    ] = MIB
+    max_password_checks: Annotated[
+        int, Row(Integer(1, 4_096), "Limits", "Log-ins waiting for a password check; more get RESOURCE_EXHAUSTED.")
+    ] = 64
+
+    log_retain_entries: Annotated[
+        int, Row(Integer(100, 10_000_000), "Storage", "Applied log entries kept for nodes that lag.")
+    ] = 20_000
+    log_retain_bytes: Annotated[
+        int, Row(Integer(MIB, 64 * GIB), "Storage", "The same in bytes; whichever is reached first cuts the log.")
+    ] = 64 * MIB
+    snapshot_chunk_bytes: Annotated[
+        int, Row(Integer(4 * KIB, 2 * MIB), "Storage", "Piece size when a copy of the state is sent to a node.")
+    ] = 256 * KIB
+
+    log_level: Annotated[
+        str, Row(Choice(("debug", "info", "warning", "error")), "Logs", "Least serious event that is logged.")
+    ] = "info"
+    log_format: Annotated[
+        str, Row(Choice(("auto", "json", "console")), "Logs", "auto: console on a terminal, otherwise JSON lines.")
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        peer_advertise = self.peer_advertise or self.peers.get(self.name) or self.peer_listen
+        object.__setattr__(self, "client_advertise", self.client_advertise or self.client_listen)
+        object.__setattr__(self, "peer_advertise", peer_advertise)
+        object.__setattr__(self, "join", MappingProxyType(dict(self.join)))
+        object.__setattr__(self, "peers", MappingProxyType(dict(self.peers) or {self.name: peer_advertise}))
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table."""
+
+    name: str
+    kind: Kind
+    group: str
+    help: str
+    flag: str
+    default: object
+    required: bool
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether its flag takes no value."""
+        return isinstance(self.kind, Switch)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether its flag may be given several times."""
+        return isinstance(self.kind, Members)
+
+
+def _table() -> dict[str, Setting]:
+    hints = get_type_hints(Settings, include_extras=True)
+    table = {}
+    for made in fields(Settings):
+        row: Row = get_args(hints[made.name])[1]
+        default = made.default_factory() if made.default_factory is not MISSING else made.default
+        required = default is MISSING
+        table[made.name] = Setting(
+            name=made.name,
+            kind=row.kind,
+            group=row.group,
+            help=row.help,
+            flag=row.flag or "--" + made.name.replace("_", "-"),
+            default=None if required else default,
+            required=required,
+        )
+    return table
+
+
+SETTINGS: Mapping[str, Setting] = MappingProxyType(_table())
+
+
+def show(name: str, settings: Settings) -> str:
+    """Write the value of a setting as TOML; empty where it is not set."""
+    value = getattr(settings, name)
+    return "" if value is None else SETTINGS[name].kind.to_toml(value)

@@ -1,0 +1,118 @@
+"""The folder a node lives in: one process at a time, no half-done work left lying about.
+
+data/
+  lock             flock of the running process
+  identity.json    who this node is
+  raft.sqlite      log, term and vote
+  state.sqlite     the state machine
+  snapshots/       copies of state.sqlite on their way out or in
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from parleyd.storage.errors import DirectoryBusyError
+from parleyd.storage.files import fsync_path, io_errors, make_folder_durably
+from parleyd.storage.snapshots import TEMPORARY_SUFFIX, finish_install
+
+
+class DataDirectory:
+    """A locked data directory. Opening finishes what a crash cut short: a snapshot half installed, files half made."""
+
+    def __init__(self, path: Path, lock_descriptor: int) -> None:
+        self.path = path
+        self._lock_descriptor: int | None = lock_descriptor
+
+    @classmethod
+    def open(cls, path: Path) -> DataDirectory:
+        """Create the folder if there is none, take it for this process, and tidy it."""
+        with io_errors(f"opening the data directory {path}"):
+            make_folder_durably(path, 0o700)
+            path.chmod(0o700)  # it holds password hashes and everybody's messages
+            descriptor = _lock(path / "lock")
+        directory = cls(path, descriptor)
+        try:
+            directory._tidy()
+        except BaseException:
+            directory.close()
+            raise
+        return directory
+
+    @property
+    def raft_db(self) -> Path:
+        return self.path / "raft.sqlite"
+
+    @property
+    def state_db(self) -> Path:
+        return self.path / "state.sqlite"
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "identity.json"
+
+    @property
+    def snapshots(self) -> Path:
+        return self.path / "snapshots"
+
+    def free_bytes(self) -> int:
+        """Room left on this disk for us; a leader refuses sends before it runs out and has to stop."""
+        with io_errors(f"asking for free space in {self.path}"):
+            return shutil.disk_usage(self.path).free
+
+    def discard_unfounded(self) -> None:
+        """Remove log and state of a founding that was cut short: the identity, written last, says there was none."""
+        with io_errors(f"clearing {self.path}"):
+            for database in (self.raft_db, self.state_db):
+                for suffix in ("", "-wal", "-shm", "-journal"):
+                    database.with_name(database.name + suffix).unlink(missing_ok=True)
+            fsync_path(self.path)
+
+    def close(self) -> None:
+        """Let go of the folder; safe to call twice."""
+        if self._lock_descriptor is not None:
+            os.close(self._lock_descriptor)
+            self._lock_descriptor = None
+
+    def __enter__(self) -> DataDirectory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _tidy(self) -> None:
+        finish_install(self.state_db)
+        with io_errors(f"tidying {self.path}"):
+            self.snapshots.mkdir(mode=0o700, exist_ok=True)
+            # A snapshot is made or received anew whenever one is needed: none outlives its process.
+            for leftover in self.snapshots.iterdir():
+                leftover.unlink()
+            for leftover in self.path.glob(f"*{TEMPORARY_SUFFIX}*"):
+                leftover.unlink()
+            fsync_path(self.path)
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        owner = os.read(descriptor, 32).decode(errors="replace").strip()
+        os.close(descriptor)
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise DirectoryBusyError(
+                f"{path.parent}: another parleyd (process {owner or 'unknown'}) runs on this data directory. Two "
+                "at once would destroy it, so this one does not start; the data is untouched. Stop the "
+                "other one, or give this node a data directory of its own."
+            ) from error
+        raise
+    return descriptor

@@ -1,0 +1,96 @@
+"""Who this node is: drawn once with its data directory, never changed.
+
+The Raft id *is* the incarnation. A wiped directory draws a new id and is therefore a different node: it holds
+nobody's vote and nobody's log, and cannot be mistaken for the member whose disk was lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from parleyd.raft.types import NodeId
+from parleyd.storage.errors import damaged
+from parleyd.storage.files import io_errors, write_durably
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Founder:
+    """One of the first members, as it introduced itself when the cluster was founded."""
+
+    node_id: NodeId
+    name: str
+    peer_address: str
+    client_address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """This node, and the cluster it belongs to once there is one."""
+
+    node_id: NodeId
+    name: str
+    cluster_id: str = ""
+    founders: tuple[Founder, ...] = ()
+
+    @property
+    def founded(self) -> bool:
+        """Whether the node is part of a cluster yet."""
+        return self.cluster_id != ""
+
+
+def new_identity(name: str) -> Identity:
+    """Draw a new incarnation: 63 random bits, never 0, so that it fits a signed column and is never NO_NODE."""
+    return Identity(node_id=NodeId(secrets.randbelow(2**63 - 1) + 1), name=name)
+
+
+def cluster_id_of(founders: Iterable[Founder]) -> str:
+    """Name a cluster after its founders: the same on each of them, without anyone deciding it."""
+    pairs = sorted((founder.node_id, founder.name) for founder in founders)
+    return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()[:32]
+
+
+def save(path: Path, identity: Identity) -> None:
+    """Write the identity so that a crash leaves the old one or the new one."""
+    body = {
+        "format": FORMAT,
+        "node_id": identity.node_id,
+        "name": identity.name,
+        "cluster_id": identity.cluster_id,
+        "founders": [[f.node_id, f.name, f.peer_address, f.client_address] for f in identity.founders],
+    }
+    write_durably(path, json.dumps({"identity": body, "sha256": _digest(body)}, indent=2).encode() + b"\n")
+
+
+def load(path: Path) -> Identity | None:
+    """Read the identity back; None where none was ever written."""
+    with io_errors(f"reading {path}"):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    try:
+        document = json.loads(content)
+        body = document["identity"]
+        if _digest(body) != document["sha256"]:
+            raise damaged(path, "the identity does not match its checksum (edited by hand, or the disk altered it)")
+        if body["format"] != FORMAT:
+            raise damaged(path, f"the identity has format {body['format']}, this release knows {FORMAT}")
+        return Identity(
+            node_id=NodeId(int(body["node_id"])),
+            name=str(body["name"]),
+            cluster_id=str(body["cluster_id"]),
+            founders=tuple(Founder(NodeId(int(i)), str(n), str(p), str(c)) for i, n, p, c in body["founders"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(path, f"the identity is unreadable ({type(error).__name__}: {error})") from error
+
+
+def _digest(body: object) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

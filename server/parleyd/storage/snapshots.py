@@ -1,0 +1,216 @@
+"""Whole copies of the state machine: made beside the running writer, received in chunks, installed atomically.
+
+Installing replaces state.sqlite together with its write-ahead log, which no single system call can do: an old WAL
+beside a new file would be replayed over it and mix the two. The order, each step durable before the next:
+
+1. the received file is complete, verified and fsynced, under a temporary name
+2. it is renamed to `state.sqlite.installing`: from here on the new state counts, whatever happens
+3. the old `-wal` and `-shm` are removed: the old file may now be useless, but it no longer counts
+4. `state.sqlite.installing` is renamed to `state.sqlite`
+
+A crash before 2 leaves the old state untouched. After 2, `finish_install` repeats 3 and 4 at the next start, before
+anything opens the database. The Raft log is reset afterwards; recovery.py handles a crash in between.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from parleyd.raft.types import SnapshotMeta
+from parleyd.storage.errors import SnapshotTransferError, StorageError
+from parleyd.storage.files import fsync_path, io_errors, rename_durably
+
+TEMPORARY_SUFFIX = ".tmp"
+INSTALLING_SUFFIX = ".installing"
+PAGES_PER_STEP = 1024
+HASH_CHUNK_BYTES = 1 << 20
+FREE_BYTES_TO_KEEP = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotFile:
+    """A finished snapshot on disk; the caller removes it when no transfer needs it any more."""
+
+    path: Path
+    meta: SnapshotMeta
+    total_bytes: int
+    sha256: bytes
+
+    def remove(self) -> None:
+        """Delete the file; nothing is lost, a new one can be made at any time."""
+        with io_errors(f"removing {self.path}"):
+            self.path.unlink(missing_ok=True)
+
+
+def write_snapshot(source_db: Path, target: Path, describe: Callable[[apsw.Connection], SnapshotMeta]) -> SnapshotFile:
+    """Copy the state as of one moment to `target` while its writer goes on.
+
+    One read transaction spans the copy, so it is consistent; its price is that the writer's WAL cannot be reused
+    until the copy is done. `describe` reads index, term and membership inside the same transaction.
+    """
+    temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
+    with _cleaned_up(temporary), io_errors(f"making the snapshot {target}"):
+        try:
+            meta = _copy(source_db, temporary, describe)
+        except apsw.Error as error:
+            raise StorageError(
+                f"making the snapshot {target} failed: {error}. The state itself is untouched."
+            ) from error
+        temporary.chmod(0o600)
+        digest, total_bytes = _sha256(temporary)
+        fsync_path(temporary)
+        rename_durably(temporary, target)
+    return SnapshotFile(path=target, meta=meta, total_bytes=total_bytes, sha256=digest)
+
+
+def read_chunks(path: Path, chunk_bytes: int) -> Iterator[bytes]:
+    """The content of a snapshot in order; at most one chunk is in memory."""
+    with io_errors(f"reading {path}"), path.open("rb") as file:
+        while chunk := file.read(chunk_bytes):
+            yield chunk
+
+
+class SnapshotReceiver:
+    """Gathers one incoming snapshot; `finish` gives a verified file, `abort` leaves nothing behind.
+
+    SnapshotTransferError means this transfer is no good (its bytes, or no room for them) and the node is well;
+    StorageError means the disk is not.
+    """
+
+    def __init__(self, folder: Path, total_bytes: int, sha256: bytes) -> None:
+        self._total_bytes = total_bytes
+        self._sha256 = sha256
+        self._received_bytes = 0
+        self._hash = hashlib.sha256()
+        with io_errors(f"receiving a snapshot into {folder}"):
+            room = shutil.disk_usage(folder).free - FREE_BYTES_TO_KEEP
+            if total_bytes > room:
+                raise SnapshotTransferError(
+                    f"a snapshot of {total_bytes} bytes does not fit: {max(room, 0)} bytes are free in {folder} "
+                    f"beside the {FREE_BYTES_TO_KEEP} kept for running. The old state is untouched; make room."
+                )
+            self._path = folder / f"incoming-{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = os.fdopen(descriptor, "wb", buffering=0)
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes in order."""
+        self._received_bytes += len(chunk)
+        if self._received_bytes > self._total_bytes:
+            self.abort()
+            raise SnapshotTransferError(f"the snapshot is longer than the {self._total_bytes} bytes announced")
+        self._hash.update(chunk)
+        view = memoryview(chunk)
+        with self._disk():
+            while view:
+                view = view[self._file.write(view) :]
+
+    def finish(self) -> Path:
+        """Verify, make durable, and return the file for `install`."""
+        if self._received_bytes != self._total_bytes:
+            self.abort()
+            raise SnapshotTransferError(f"the snapshot ended after {self._received_bytes} of {self._total_bytes} bytes")
+        if self._hash.digest() != self._sha256:
+            self.abort()
+            raise SnapshotTransferError("the snapshot does not match its SHA-256: altered on its way or at its source")
+        with self._disk():
+            os.fsync(self._file.fileno())
+            self._file.close()
+            received = self._path.with_suffix(".received")
+            rename_durably(self._path, received)
+        return received
+
+    def abort(self) -> None:
+        """Forget the transfer; safe to call at any time, also after `finish`, whose file stays."""
+        self._file.close()
+        with io_errors(f"removing {self._path}"):
+            self._path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            with io_errors(f"writing {self._path}"):
+                yield
+        except StorageError as error:
+            self.abort()
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise SnapshotTransferError(
+                    "the disk filled up while receiving a snapshot; it was removed again"
+                ) from error
+            raise
+
+
+def install(received: Path, state_db: Path) -> None:
+    """Put a received snapshot in the place of the state; every connection to `state_db` must be closed.
+
+    `received` must be complete and durable (`SnapshotReceiver.finish`) and on the same file system.
+    """
+    installing = state_db.with_name(state_db.name + INSTALLING_SUFFIX)
+    with io_errors(f"installing a snapshot as {state_db}"):
+        os.replace(received, installing)
+        fsync_path(installing.parent)
+    finish_install(state_db)
+
+
+def finish_install(state_db: Path) -> bool:
+    """Complete an installation that a crash interrupted; tells whether there was one."""
+    installing = state_db.with_name(state_db.name + INSTALLING_SUFFIX)
+    with io_errors(f"installing a snapshot as {state_db}"):
+        if not installing.exists():
+            return False
+        for suffix in ("-wal", "-shm", "-journal"):
+            state_db.with_name(state_db.name + suffix).unlink(missing_ok=True)
+        # Were the rename on disk before these removals, the old WAL would be replayed over the new file.
+        fsync_path(state_db.parent)
+        rename_durably(installing, state_db)
+    return True
+
+
+def _copy(source_db: Path, temporary: Path, describe: Callable[[apsw.Connection], SnapshotMeta]) -> SnapshotMeta:
+    source = apsw.Connection(str(source_db), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        source.set_busy_timeout(5_000)
+        target = apsw.Connection(str(temporary))
+        try:
+            # The copy is worth nothing until it is whole: no journal, and one fsync at the end instead.
+            target.pragma("journal_mode", "off")
+            target.pragma("synchronous", "off")
+            source.execute("BEGIN")
+            meta = describe(source)
+            with target.backup("main", source, "main") as backup:
+                while not backup.done:
+                    backup.step(PAGES_PER_STEP)
+            return meta
+        finally:
+            target.close()
+    finally:
+        source.close()
+
+
+def _sha256(path: Path) -> tuple[bytes, int]:
+    digest, total_bytes = hashlib.sha256(), 0
+    for chunk in read_chunks(path, HASH_CHUNK_BYTES):
+        digest.update(chunk)
+        total_bytes += len(chunk)
+    return digest.digest(), total_bytes
+
+
+@contextmanager
+def _cleaned_up(temporary: Path) -> Iterator[None]:
+    """Nothing half-made stays, whatever ended the work."""
+    try:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+        yield
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Between the core's messages and the wire's: a field-by-field mapping, and the checks a stranger's bytes need.
+
+Decoding raises `PeerProtocolError`; whoever sent such a message is dropped, the node goes on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
+
+
+def encode_message(message: Message) -> pb.RaftMessage:
+    """The wire form of `message`."""
+    encoded = pb.RaftMessage(
+        type=message.type.value,  # type: ignore[arg-type]  # the numbers are the same by definition
+        to=message.to,
+        term=message.term,
+        log_term=message.log_term,
+        index=message.index,
+        commit=message.commit,
+        vote=message.vote,
+        reject=message.reject,
+        reject_hint=message.reject_hint,
+        context=message.context,
+        entries=[encode_entry(entry) for entry in message.entries],
+        snapshot=None if message.snapshot is None else encode_snapshot(message.snapshot),
+    )
+    setattr(encoded, "from", message.sender)  # a keyword in Python
+    return encoded
+
+
+def decode_message(encoded: pb.RaftMessage) -> Message:
+    """The core's form; raises PeerProtocolError for an unknown type, another group or entries out of sequence."""
+    if encoded.group != 0:
+        raise PeerProtocolError(f"message for Raft group {encoded.group}; this node hosts group 0 only")
+    try:
+        kind = MessageType(encoded.type)
+    except ValueError:
+        raise PeerProtocolError(f"unknown message type {encoded.type}") from None
+    entries = tuple(decode_entry(entry) for entry in encoded.entries)
+    _check_sequence(entries)
+    return Message(
+        type=kind,
+        sender=NodeId(getattr(encoded, "from")),
+        to=NodeId(encoded.to),
+        term=Term(encoded.term),
+        log_term=Term(encoded.log_term),
+        index=Index(encoded.index),
+        commit=Index(encoded.commit),
+        vote=NodeId(encoded.vote),
+        reject=encoded.reject,
+        reject_hint=Index(encoded.reject_hint),
+        context=encoded.context,
+        entries=entries,
+        snapshot=decode_snapshot(encoded.snapshot) if encoded.HasField("snapshot") else None,
+    )
+
+
+def encode_entry(entry: Entry) -> pb.Entry:
+    """The wire form of one log entry."""
+    return pb.Entry(term=entry.term, index=entry.index, type=entry.type.value, data=entry.data)  # type: ignore[arg-type]
+
+
+def decode_entry(encoded: pb.Entry) -> Entry:
+    """The core's form of one log entry; raises PeerProtocolError for an unknown entry type."""
+    try:
+        kind = EntryType(encoded.type)
+    except ValueError:
+        raise PeerProtocolError(f"unknown entry type {encoded.type} at index {encoded.index}") from None
+    return Entry(term=Term(encoded.term), index=Index(encoded.index), type=kind, data=encoded.data)
+
+
+def _check_sequence(entries: tuple[Entry, ...]) -> None:
+    for previous, entry in itertools.pairwise(entries):
+        if entry.index != previous.index + 1 or entry.term < previous.term:
+            raise PeerProtocolError(f"entries out of sequence at index {entry.index}")
+
+
+def encode_snapshot(meta: SnapshotMeta) -> pb.SnapshotMetadata:
+    """The wire form of a snapshot's identity."""
+    return pb.SnapshotMetadata(index=meta.index, term=meta.term, conf_state=_conf_state(meta.conf_state))
+
+
+def decode_snapshot(encoded: pb.SnapshotMetadata) -> SnapshotMeta:
+    """The core's form of a snapshot's identity."""
+    return SnapshotMeta(
+        index=Index(encoded.index), term=Term(encoded.term), conf_state=_from_conf_state(encoded.conf_state)
+    )
+
+
+def encode_membership(conf_state: ConfState) -> bytes:
+    """A membership as the opaque bytes the state machine keeps beside its applied index."""
+    return _conf_state(conf_state).SerializeToString(deterministic=True)
+
+
+def decode_membership(data: bytes) -> ConfState:
+    """The reverse of `encode_membership`."""
+    return _from_conf_state(pb.ConfState.FromString(data))
+
+
+def _conf_state(conf_state: ConfState) -> pb.ConfState:
+    return pb.ConfState(
+        voters=conf_state.voters,
+        learners=conf_state.learners,
+        voters_outgoing=conf_state.voters_outgoing,
+        learners_next=conf_state.learners_next,
+        auto_leave=conf_state.auto_leave,
+    )
+
+
+def _from_conf_state(encoded: pb.ConfState) -> ConfState:
+    return ConfState(
+        voters=_ids(encoded.voters),
+        learners=_ids(encoded.learners),
+        voters_outgoing=_ids(encoded.voters_outgoing),
+        learners_next=_ids(encoded.learners_next),
+        auto_leave=encoded.auto_leave,
+    )
+
+
+def _ids(values: Iterable[int]) -> tuple[NodeId, ...]:
+    return tuple(NodeId(value) for value in values)

@@ -1,0 +1,108 @@
+"""How a fresh node comes into a cluster that exists, and how it becomes a voter.
+
+The node asks any member (`Join`), over mutual TLS with a certificate in its own name. The leader adds it as a learner
+and its answer says what the cluster's empty state begins with; the node makes its files from that, writes its identity
+last, and from then on receives everything as any member does. It asks on until it is a voter; the leader decides when
+it has caught up. Every step may be repeated, so a crash anywhere in between is mended by starting again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import grpc
+import grpc.aio
+import structlog
+
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1.peer_pb2_grpc import PeerStub
+from parleyd.storage.errors import IdentityError
+from parleyd.storage.identity import Founder, Identity, cluster_id_of
+from parleyd.transport.founding import decode_founder, encode_founder
+from parleyd.transport.peers import says_removed
+
+ASK_AGAIN_S = 0.2
+JOIN_TIMEOUT_S = 15.0
+SAY_AGAIN_S = 5.0
+
+ChannelFactory = Callable[[str, str], grpc.aio.Channel]  # (node name, address)
+
+
+class RemovedError(IdentityError):
+    """The cluster removed this data directory."""
+
+
+class Applicant:
+    """A node on its way into a cluster."""
+
+    def __init__(self, own: Founder, make_channel: ChannelFactory) -> None:
+        self._own = own
+        self._make_channel = make_channel
+        self._logger = structlog.get_logger("joining")
+        self._said = ""
+        self._say_again_at = 0.0
+
+    async def join(self, identity: Identity, contacts: Mapping[str, str]) -> Identity:
+        """Ask until a cluster takes this node in; raises IdentityError where it refuses for good."""
+        while True:
+            reply = await self._ask(identity, contacts)
+            if reply is not None:
+                founders = tuple(decode_founder(founder) for founder in reply.founders)
+                if cluster_id_of(founders) != reply.cluster_id:
+                    raise IdentityError(
+                        "a member names founders that do not make up its cluster id. Nothing was started."
+                    )
+                return replace(identity, cluster_id=reply.cluster_id, founders=founders)
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    async def become_voter(
+        self, identity: Identity, contacts: Callable[[], Mapping[str, str]], is_voter: Callable[[], bool]
+    ) -> None:
+        """Ask until the cluster has made this node a voter; raises RemovedError or IdentityError.
+
+        It asks at least once: a voter of another cluster than the one at these addresses must not go on.
+        """
+        while True:
+            reply = await self._ask(identity, contacts())
+            if is_voter() or (reply is not None and reply.voter):
+                return
+            if reply is not None:
+                self._say(f"learner: {reply.waits_for}")
+            await asyncio.sleep(ASK_AGAIN_S)
+
+    async def _ask(self, identity: Identity, contacts: Mapping[str, str]) -> pb.JoinReply | None:
+        """The first answer of any contact; None where nobody can say just now."""
+        request = pb.JoinRequest(self=encode_founder(self._own), cluster_id=identity.cluster_id)
+        reasons = []
+        for name, address in contacts.items():
+            try:
+                return await self._ask_one(request, name, address)
+            except grpc.aio.AioRpcError as error:
+                reason = error.details() or error.code().name
+                if says_removed(error):
+                    raise RemovedError(reason) from error
+                if error.code() in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.PERMISSION_DENIED):
+                    raise IdentityError(
+                        f"{name} at {address} refuses this node: {reason}. Nothing was changed."
+                    ) from error
+                reasons.append(f"{name} at {address}: {reason}")
+        if not identity.founded:
+            self._say("; ".join(reasons))
+        return None
+
+    async def _ask_one(self, request: pb.JoinRequest, name: str, address: str) -> pb.JoinReply:
+        channel = self._make_channel(name, address)
+        try:
+            return await PeerStub(channel).Join(request, timeout=JOIN_TIMEOUT_S)
+        finally:
+            with contextlib.suppress(Exception):
+                await channel.close(grace=None)
+
+    def _say(self, why: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if why != self._said or now >= self._say_again_at:
+            self._said, self._say_again_at = why, now + SAY_AGAIN_S
+            self._logger.info("waiting to be taken in", reason=why)

@@ -1,0 +1,435 @@
+"""The streams to the other nodes: one link per peer, each with its own channel, queue and reconnection.
+
+A link carries three things on one HTTP/2 connection: Raft messages one way (`Deliver`), commands for a leader with
+their results (`Forward`), and snapshots (`InstallSnapshot`). The other direction has its own link, opened by the peer.
+
+Bounds: the queue of Raft messages holds at most `MAX_QUEUED_MESSAGES` or `MAX_QUEUED_BYTES`; more are dropped and the
+core is told, since Raft repairs what is lost but nothing repairs a queue that only grows. A broken link is tried
+again every 100 to 500 ms at random.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+import grpc
+import grpc.aio
+import structlog
+
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parley_proto.v1.peer_pb2_grpc import PeerStub
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.types import NodeId
+from parleyd.storage.errors import StorageError
+from parleyd.transport.codec import encode_message
+
+if TYPE_CHECKING:
+    from parley_proto.v1.peer_pb2_grpc import PeerAsyncStub
+
+MAX_QUEUED_MESSAGES = 4096
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
+MAX_BATCH_BYTES = 2 * 1024 * 1024
+MAX_FORWARDS_IN_FLIGHT = 4096
+RECONNECT_MS = (100, 500)
+GREET_TIMEOUT_S = 2.0
+LINK_FAULTS = (
+    grpc.aio.AioRpcError,
+    grpc.aio.UsageError,
+    asyncio.InvalidStateError,  # grpc's word for a write to a call that has just died
+    asyncio.CancelledError,
+    ConnectionError,
+    TimeoutError,
+)
+
+METADATA_CLUSTER = "x-parley-cluster"
+METADATA_FROM = "x-parley-from"
+METADATA_TO = "x-parley-to"
+METADATA_SELF = "x-parley-self-bin"
+METADATA_REMOVED = "x-parley-removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """Who this node is on the wire; said with every call to a peer."""
+
+    cluster_id: str
+    node_id: NodeId
+    greeting: pb.Greeting
+
+    def metadata(self, to: NodeId) -> tuple[tuple[str, str | bytes], ...]:
+        """Call metadata by which the receiver knows sender, receiver and cluster, and where to send its answers."""
+        return (
+            (METADATA_CLUSTER, self.cluster_id),
+            (METADATA_FROM, str(self.node_id)),
+            (METADATA_TO, str(to)),
+            (METADATA_SELF, self.greeting.self.SerializeToString()),
+        )
+
+
+class PeerEvents(Protocol):
+    """What a link reports."""
+
+    def peer_lost(self, node: NodeId) -> None:
+        """An established connection broke."""
+
+    def peer_unreachable(self, node: NodeId) -> None:
+        """Messages were dropped."""
+
+    def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
+        """A snapshot transfer ended."""
+
+    def told_removed(self, by: str) -> None:
+        """The peer named `by` refuses this node because it was removed from the cluster."""
+
+
+class SnapshotSource(Protocol):
+    """Where snapshots to be sent come from."""
+
+    def chunks(self, message: Message) -> AsyncIterator[pb.SnapshotChunk]:
+        """The header and the data of the snapshot that `message` announces; raises when it is gone."""
+
+
+ChannelFactory = Callable[[str, str], grpc.aio.Channel]  # (node name, address)
+
+
+class ForwardFailedError(Exception):
+    """The link broke or never was; `sent` says whether the leader may have got the commands."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.sent = sent
+
+
+class PeerLink:
+    """Everything this node has to say to one peer."""
+
+    def __init__(
+        self,
+        node: NodeId,
+        name: str,
+        address: str,
+        introduction: Introduction,
+        make_channel: ChannelFactory,
+        events: PeerEvents,
+        snapshots: SnapshotSource,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.node = node
+        self.name = name
+        self._address = address
+        self._introduction = introduction
+        self._make_channel = make_channel
+        self._events = events
+        self._snapshots = snapshots
+        self._on_change = on_change
+        self._queue: deque[Message] = deque()
+        self._queued_bytes = 0
+        self._queue_filled = asyncio.Event()
+        self._snapshot_requests: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
+        self._forward_queue: deque[pb.ForwardRequest] = deque()
+        self._forward_filled = asyncio.Event()
+        self._forwards: dict[int, asyncio.Future[pb.ForwardReply]] = {}
+        self._forward_number = 0
+        self._stub: PeerAsyncStub | None = None
+        self.connected = False
+        self._logger = structlog.get_logger("peer").bind(peer=name)
+
+    def send(self, message: Message) -> None:
+        """Queue one Raft message, or drop it where the link is down or its queue full."""
+        if message.type is MessageType.SNAPSHOT:
+            self._request_snapshot(message)
+            return
+        size = _approximate_bytes(message)
+        full = len(self._queue) >= MAX_QUEUED_MESSAGES or self._queued_bytes + size > MAX_QUEUED_BYTES
+        if not self.connected or full:
+            if message.type is MessageType.APPEND:
+                self._events.peer_unreachable(self.node)
+            return
+        self._queue.append(message)
+        self._queued_bytes += size
+        self._queue_filled.set()
+
+    def _request_snapshot(self, message: Message) -> None:
+        if not self.connected or self._snapshot_requests.full():
+            self._events.snapshot_sent(self.node, ok=False)
+            return
+        self._snapshot_requests.put_nowait(message)
+
+    def forward(self, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply]:
+        """Send commands to this peer, which is thought to lead; fails with ForwardFailedError when the link breaks."""
+        reply: asyncio.Future[pb.ForwardReply] = asyncio.get_running_loop().create_future()
+        if not self.connected:
+            reply.set_exception(ForwardFailedError(f"no connection to {self.name}", sent=False))
+        elif len(self._forwards) >= MAX_FORWARDS_IN_FLIGHT:
+            reply.set_exception(ForwardFailedError(f"too many requests are on their way to {self.name}", sent=False))
+        else:
+            self._forward_number += 1
+            self._forwards[self._forward_number] = reply
+            self._forward_queue.append(pb.ForwardRequest(request_id=self._forward_number, commands=commands))
+            self._forward_filled.set()
+        return reply
+
+    async def change(self, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+        """Ask this peer, which is thought to lead, for a change of the cluster; raises ForwardFailedError."""
+        stub = self._stub
+        if stub is None or not self.connected:
+            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
+        try:
+            return await stub.ChangeCluster(change, metadata=self._introduction.metadata(self.node), timeout=timeout_s)
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+            refused = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
+            raise ForwardFailedError(_one_line(error), sent=not refused) from error
+
+    def abandon(self) -> None:
+        """The link is not wanted any more: whoever waits for it is told. Its `run` must be cancelled, too."""
+        self._disconnected("it is no member any more, or has another address")
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled. However a conversation ends, only the conversation ends."""
+        while True:
+            channel = self._make_channel(self.name, self._address)
+            # A task of its own: grpc ends a call that dies under a write with a CancelledError or InvalidStateError of
+            # its own making, and neither may be taken for a wish to stop this link.
+            conversation = asyncio.create_task(self._converse(channel), name=f"conversation with {self.name}")
+            try:
+                await asyncio.wait([conversation])
+                self._conversation_ended(conversation)
+            finally:
+                conversation.cancel()
+                await asyncio.gather(conversation, return_exceptions=True)
+                self._stub = None
+                with contextlib.suppress(Exception):
+                    await channel.close(grace=None)
+            await asyncio.sleep(random.uniform(*RECONNECT_MS) / 1000)  # noqa: S311 - jitter, no secret
+
+    def _conversation_ended(self, conversation: asyncio.Task[None]) -> None:
+        """Take note of a broken connection; raises what is none."""
+        error = asyncio.CancelledError() if conversation.cancelled() else conversation.exception()
+        if error is None:
+            return
+        if not all(isinstance(cause, LINK_FAULTS) for cause in _causes(error)):
+            raise error
+        self._disconnected(_one_line(_causes(error)[0]))
+        if any(isinstance(cause, grpc.aio.AioRpcError) and says_removed(cause) for cause in _causes(error)):
+            self._events.told_removed(self.name)
+
+    async def _converse(self, channel: grpc.aio.Channel) -> None:
+        stub = PeerStub(channel)
+        async with asyncio.timeout(GREET_TIMEOUT_S):
+            greeting = await stub.Greet(self._introduction.greeting, wait_for_ready=False)
+        self._check_greeting(greeting)
+        self._stub = stub
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_to_its_end(self._deliver(stub)), name=f"deliver to {self.name}")
+            tasks.create_task(_to_its_end(self._forward(stub)), name=f"forward to {self.name}")
+            tasks.create_task(_to_its_end(self._send_snapshots(stub)), name=f"snapshots to {self.name}")
+
+    def _check_greeting(self, greeting: pb.Greeting) -> None:
+        """The peer must be the very member we mean: same cluster, same incarnation."""
+        if greeting.self.node_id == self.node and not greeting.cluster_id:
+            raise ConnectionError("the node has not joined yet")
+        if greeting.cluster_id != self._introduction.cluster_id or greeting.self.node_id != self.node:
+            self._logger.error(
+                "the node at this address is not the member we look for; nothing is sent to it. If its data directory "
+                "was replaced, remove the old member and add the new one",
+                address=self._address,
+                wanted_cluster=self._introduction.cluster_id,
+                found_cluster=greeting.cluster_id or "none yet",
+                found_name=greeting.self.name,
+            )
+            raise ConnectionError("identity mismatch")
+
+    async def _deliver(self, stub: PeerAsyncStub) -> None:
+        call = stub.Deliver(metadata=self._introduction.metadata(self.node))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._watch(call), name="watch")
+                self._connected()
+                while True:
+                    await self._queue_filled.wait()
+                    await call.write(self._next_batch())
+        finally:
+            call.cancel()
+
+    async def _watch(self, call: grpc.aio.StreamUnaryCall[pb.RaftBatch, pb.DeliverSummary]) -> None:
+        """The peer never ends this call by itself: if it ends, the connection or the peer is gone."""
+        await call
+        raise ConnectionError("the peer ended the stream")
+
+    def _next_batch(self) -> pb.RaftBatch:
+        batch = pb.RaftBatch()
+        size = 0
+        while self._queue and size < MAX_BATCH_BYTES:
+            message = self._queue.popleft()
+            bytes_ = _approximate_bytes(message)
+            size += bytes_
+            self._queued_bytes -= bytes_
+            batch.messages.append(encode_message(message))
+        if not self._queue:
+            self._queue_filled.clear()
+        return batch
+
+    async def _forward(self, stub: PeerAsyncStub) -> None:
+        call = stub.Forward(metadata=self._introduction.metadata(self.node))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read_replies(call), name="replies")
+                while True:
+                    await self._forward_filled.wait()
+                    while self._forward_queue:
+                        await call.write(self._forward_queue.popleft())
+                    self._forward_filled.clear()
+        finally:
+            call.cancel()
+
+    async def _read_replies(self, call: grpc.aio.StreamStreamCall[pb.ForwardRequest, pb.ForwardReply]) -> None:
+        async for reply in call:
+            waiting = self._forwards.pop(reply.request_id, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(reply)
+        raise ConnectionError("the peer ended the stream")
+
+    async def _send_snapshots(self, stub: PeerAsyncStub) -> None:
+        while True:
+            message = await self._snapshot_requests.get()
+            ok = False
+            try:
+                ok = await self._send_snapshot(stub, message)
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError, StorageError) as error:
+                self._logger.warning("snapshot transfer failed; it is tried again", error=_one_line(error))
+            finally:
+                self._events.snapshot_sent(self.node, ok=ok)
+
+    async def _send_snapshot(self, stub: PeerAsyncStub, message: Message) -> bool:
+        call = stub.InstallSnapshot(metadata=self._introduction.metadata(self.node))
+        try:
+            async for chunk in self._snapshots.chunks(message):
+                await call.write(chunk)
+            await call.done_writing()
+            return (await call).installed
+        finally:
+            call.cancel()
+
+    def _connected(self) -> None:
+        self.connected = True
+        self._logger.info("connected", address=self._address)
+        self._on_change()
+
+    def _disconnected(self, reason: str) -> None:
+        was_connected, self.connected = self.connected, False
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._queue_filled.clear()
+        self._forward_queue.clear()
+        self._forward_filled.clear()
+        waiting, self._forwards = self._forwards, {}
+        for reply in waiting.values():
+            if not reply.done():
+                reply.set_exception(ForwardFailedError(f"the connection to {self.name} broke: {reason}", sent=True))
+        if was_connected:
+            self._logger.warning("connection lost", reason=reason)
+            self._events.peer_lost(self.node)
+            self._on_change()
+
+
+class PeerLinks:
+    """All links of a node; messages are routed by the receiver's id. Links come and go while it runs."""
+
+    def __init__(self) -> None:
+        self._links: dict[NodeId, PeerLink] = {}
+        self._running: dict[NodeId, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Queue each message on its receiver's link; one for a stranger is dropped."""
+        for message in messages:
+            link = self._links.get(message.to)
+            if link is not None:
+                link.send(message)
+
+    def put(self, link: PeerLink) -> None:
+        """Add a peer, in the place of an older link to it."""
+        self.drop(link.node)
+        self._links[link.node] = link
+        if self._tasks is not None:
+            self._start(self._tasks, link)
+
+    def drop(self, node: NodeId) -> None:
+        """End the link to `node`, if there is one."""
+        link, task = self._links.pop(node, None), self._running.pop(node, None)
+        if task is not None:
+            task.cancel()
+        if link is not None:
+            link.abandon()
+
+    def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
+        """Pass commands to `node`, which is thought to lead; None where it is no peer."""
+        link = self._links.get(node)
+        return None if link is None else link.forward(commands)
+
+    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+        """Ask `node`, which is thought to lead, for a change of the cluster; raises ForwardFailedError."""
+        link = self._links.get(node)
+        if link is None:
+            raise ForwardFailedError("the leader is not known here yet", sent=False)
+        return await link.change(change, timeout_s)
+
+    def connected(self, node: NodeId) -> bool:
+        """Whether this node's own link to `node` is up."""
+        link = self._links.get(node)
+        return link is not None and link.connected
+
+    async def run(self) -> None:
+        """Keep all links up until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                for link in self._links.values():
+                    self._start(tasks, link)
+                await asyncio.get_running_loop().create_future()  # links may come as long as the node runs
+        finally:
+            self._tasks = None
+
+    def _start(self, tasks: asyncio.TaskGroup, link: PeerLink) -> None:
+        self._running[link.node] = tasks.create_task(link.run(), name=f"link to {link.name}")
+
+
+def says_removed(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a peer refused this node because it was removed from the cluster."""
+    return any(key == METADATA_REMOVED for key, _ in error.trailing_metadata() or ())
+
+
+async def _to_its_end(part: Coroutine[object, object, None]) -> NoReturn:
+    """Run one part of a conversation; when it ends in any way but by our cancelling it, the conversation is over."""
+    try:
+        await part
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ConnectionError("the call was cancelled") from None
+    raise ConnectionError("the call ended")
+
+
+def _approximate_bytes(message: Message) -> int:
+    return 64 + sum(len(entry.data) + 24 for entry in message.entries)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """What a group of groups comes down to."""
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for inner in error.exceptions for cause in _causes(inner)]
+    return [error]
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,250 @@
+"""What this node answers to its peers: identity first, then Raft messages, snapshots and forwarded commands.
+
+Every call says which cluster it belongs to, who calls and whom it means; anything else than this cluster, this very
+incarnation and the node named in the caller's certificate is refused before a byte of it is used. So is a node that
+was removed. One this node has not heard of is let in where its certificate is in order: a node that lags, or is new,
+has to listen to a leader, and vote for a candidate, that joined after what it has applied (thesis §4.1). What such a
+caller says counts for nothing unless the core knows it as a member.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from typing import Any, NoReturn, Protocol
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf.message import DecodeError
+
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1.peer_pb2_grpc import PeerServicer
+from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.types import NodeId
+from parleyd.storage.identity import Founder
+from parleyd.transport.codec import decode_message
+from parleyd.transport.founding import decode_founder
+from parleyd.transport.peer_registry import Roster
+from parleyd.transport.peers import (
+    METADATA_CLUSTER,
+    METADATA_FROM,
+    METADATA_REMOVED,
+    METADATA_SELF,
+    METADATA_TO,
+)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+PeerNameOf = Callable[[Mapping[str, Iterable[bytes]]], str | None]
+
+
+class PeerHandler(Protocol):
+    """What a running node does with what its peers say."""
+
+    def receive(self, message: Message) -> None:
+        """Take one Raft message."""
+
+    def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
+        """Propose a follower's commands, in the order of the calls; never fails, says what happened in the reply."""
+
+    async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
+        """Store and install a snapshot; False if it was not wanted. Raises PeerProtocolError for damaged data."""
+
+    async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
+        """Change the cluster as its leader; never fails, says what happened in the reply."""
+
+    async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
+        """Make the caller a learner, or a voter once it has caught up; raises JoinRefusedError or TimeoutError."""
+
+
+class JoinRefusedError(Exception):
+    """The node is not let in; nothing was changed, the text says what to do."""
+
+
+class PeerService(PeerServicer):
+    """The peer port; until the node runs (`start_serving`) it answers only Greet, by which clusters are founded."""
+
+    def __init__(self, greeting: Callable[[], pb.Greeting], peer_name_of: PeerNameOf | None) -> None:
+        """`peer_name_of` reads the node name from the caller's authentication context; None where peers use no TLS."""
+        self._greeting = greeting
+        self._peer_name_of = peer_name_of
+        self._handler: PeerHandler | None = None
+        self._roster: Roster | None = None
+        self._cluster_id = ""
+        self._node_id = NodeId(0)
+        self._logger = structlog.get_logger("peer")
+
+    def start_serving(self, handler: PeerHandler, cluster_id: str, node_id: NodeId, roster: Roster) -> None:
+        """Take Raft messages from the members in `roster` from now on."""
+        self._cluster_id = cluster_id
+        self._node_id = node_id
+        self._roster = roster
+        self._handler = handler
+
+    async def Greet(  # noqa: N802 - the name is gRPC's
+        self, request: pb.Greeting, context: Context
+    ) -> pb.Greeting:
+        """Say who this node is; nothing is changed."""
+        await self._check_certificate(request.self.name, context)
+        return self._greeting()
+
+    async def Deliver(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.RaftBatch],
+        context: Context,
+    ) -> pb.DeliverSummary:
+        """Take Raft messages until the peer goes away."""
+        handler, roster, sender = await self._admit(context)
+        with roster.hosting(sender):
+            async for batch in request_iterator:
+                for encoded in batch.messages:
+                    message = await self._decode(encoded, roster, sender, context)
+                    if message.type is MessageType.SNAPSHOT:
+                        await _refuse(context, "a snapshot comes with its data, through InstallSnapshot")
+                    handler.receive(message)
+        return pb.DeliverSummary()
+
+    async def InstallSnapshot(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.SnapshotChunk],
+        context: Context,
+    ) -> pb.SnapshotReceipt:
+        """Take a snapshot; answered when it is durable here or was not wanted."""
+        handler, roster, sender = await self._admit(context)
+        first = await anext(aiter(request_iterator), None)
+        if first is None or not first.HasField("header"):
+            await _refuse(context, "a snapshot begins with its header")
+        message = await self._decode(first.header.message, roster, sender, context)
+        if message.type is not MessageType.SNAPSHOT or message.snapshot is None:
+            await _refuse(context, "the header carries no snapshot message")
+        try:
+            with roster.hosting(sender):
+                installed = await handler.receive_snapshot(first.header, message, _data(request_iterator))
+        except PeerProtocolError as error:
+            await context.abort(grpc.StatusCode.DATA_LOSS, f"{error}; nothing was installed, send it again")
+        return pb.SnapshotReceipt(installed=installed)
+
+    async def Forward(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.ForwardRequest],
+        context: Context,
+    ) -> AsyncIterator[pb.ForwardReply]:
+        """Propose what a follower passes on, in its order; reply as each is done."""
+        handler, _, _ = await self._admit(context)
+        replies: asyncio.Queue[pb.ForwardReply | None] = asyncio.Queue()
+
+        async def read() -> None:
+            async for request in request_iterator:
+                handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
+            replies.put_nowait(None)
+
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(read(), name="forwarded commands")
+            try:
+                while (reply := await replies.get()) is not None:
+                    yield reply
+            finally:
+                reading.cancel()
+
+    async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinReply:  # noqa: N802
+        """Let a fresh node in."""
+        await self._check_certificate(request.self.name, context)
+        handler, roster = self._handler, self._roster
+        if handler is None or roster is None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this node has not joined its cluster yet")
+        if request.cluster_id and request.cluster_id != self._cluster_id:
+            await _refuse(
+                context,
+                f"the data directory of {request.self.name} belongs to cluster {request.cluster_id}, this node to "
+                f"{self._cluster_id}. It is not let in; give the node an empty data directory, or the right addresses "
+                "to join",
+            )
+        if roster.is_removed(NodeId(request.self.node_id)):
+            await _refuse_removed(context, request.self.name)
+        try:
+            return await handler.join(request)
+        except JoinRefusedError as error:
+            await _refuse(context, str(error))
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no leader answered in time; ask again")
+
+    async def ChangeCluster(self, request: pb.ClusterChange, context: Context) -> pb.ClusterChangeReply:  # noqa: N802
+        """Change the cluster, where this node leads it."""
+        handler, roster, sender = await self._admit(context)
+        if not roster.is_member(sender.node_id):
+            await _refuse(context, "only members may ask for a change of the cluster")
+        return await handler.change_cluster(request)
+
+    async def _admit(self, context: Context) -> tuple[PeerHandler, Roster, Founder]:
+        metadata = dict(context.invocation_metadata() or ())
+        handler, roster = self._handler, self._roster
+        if handler is None or roster is None:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "this node has not joined its cluster yet")
+        if metadata.get(METADATA_CLUSTER) != self._cluster_id:
+            await _refuse(context, f"this node belongs to cluster {self._cluster_id}, the caller to another")
+        if metadata.get(METADATA_TO) != str(self._node_id):
+            await _refuse(context, "the caller means another incarnation of this node; its data directory was replaced")
+        caller = _caller(metadata)
+        if caller is None:
+            await _refuse(context, "the caller does not say who it is; a node of this release does")
+        if roster.is_removed(caller.node_id):
+            await _refuse_removed(context, caller.name)
+        known = roster.member(caller.node_id)
+        if known is None and roster.is_full:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many nodes call that are no members here yet")
+        await self._check_certificate(caller.name if known is None else known.name, context)
+        return handler, roster, known or caller
+
+    async def _check_certificate(self, name: str, context: Context) -> None:
+        if self._peer_name_of is None:
+            return
+        certified = self._peer_name_of(context.auth_context())
+        if certified != name:
+            self._logger.warning("peer refused: certificate is for another node", claims=name, certified=certified)
+            await context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"the caller says it is {name!r}, its certificate says {certified!r}; issue it one with parleyd cert",
+            )
+
+    async def _decode(self, encoded: pb.RaftMessage, roster: Roster, sender: Founder, context: Context) -> Message:
+        if roster.is_removed(sender.node_id):
+            await _refuse_removed(context, sender.name)
+        try:
+            message = decode_message(encoded)
+        except PeerProtocolError as error:
+            self._logger.error("peer dropped: it broke the protocol", peer=sender.name, error=str(error))
+            await _refuse(context, str(error))
+        if message.to != self._node_id or message.sender != sender.node_id:
+            await _refuse(context, "the message is for another node or not from the caller")
+        return message
+
+
+def _caller(metadata: Mapping[str, str | bytes]) -> Founder | None:
+    """Who calls, as it says itself; None where it does not, or contradicts itself."""
+    record, claimed = metadata.get(METADATA_SELF), metadata.get(METADATA_FROM)
+    if not isinstance(record, bytes):
+        return None
+    try:
+        caller = decode_founder(pb.Founder.FromString(record))
+    except DecodeError:
+        return None
+    return caller if caller.node_id and caller.name and claimed == str(caller.node_id) else None
+
+
+async def _data(chunks: AsyncIterator[pb.SnapshotChunk]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        yield chunk.data
+
+
+async def _refuse(context: Context, why: str) -> NoReturn:
+    await context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
+
+
+async def _refuse_removed(context: Context, name: str) -> NoReturn:
+    context.set_trailing_metadata(((METADATA_REMOVED, "1"),))
+    await _refuse(
+        context,
+        f"{name} was removed from this cluster, with the data directory it has now. It is not let in again; to bring "
+        "the machine back, move its data directory away and start the node with --join",
+    )

@@ -1,0 +1,258 @@
+"""Simulated people: each has an account and a device, sends, receives and reads, and moves when nobody answers.
+
+A client does what the SDK does: it numbers its sends, keeps several on their way, repeats what was not answered, at
+another server if need be, and never uses a number twice. A server that does not lead passes commands on to the leader,
+over the same bad network as everything else.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.group.errors import LostError, OutcomeUnknownError, OverloadedError, ProposalError
+from parleyd.group.proposals import AppliedCommands
+from parleyd.machine.queries import StateReader
+from parleyd.raft.types import NO_NODE, NodeId
+from tests.simulation.cluster.checker import require
+
+if TYPE_CHECKING:
+    from tests.simulation.cluster.server import SimulatedServer
+    from tests.simulation.cluster.simulation import Simulation
+
+Answer = AppliedCommands | ProposalError
+
+PATIENCE_MS = 700
+PATIENCE_HEALED_MS = 100
+MAX_UNANSWERED = 8
+PAGE = 16
+NEVER_EXPIRES_MS = 1 << 62
+
+
+class Client:
+    """One device of one account. `at` is the server it talks to; `cursor` is up to where it has received."""
+
+    def __init__(self, world: Simulation, number: int) -> None:
+        self.world = world
+        self.number = number
+        self.rng = random.Random(f"client/{world.plan.seed}/{number}")
+        self.name = f"client{number}"
+        self.device = bytes(15) + bytes([number])
+        self.at = NodeId(1 + number % world.plan.voters)
+        self.account_id = 0
+        self.session_id = 0
+        self.device_row = 0
+        self.cursor = 0
+        self.received: list[int] = []
+        self.last_number = 0
+        self.unanswered: dict[int, pb.StoredSend] = {}
+        self.is_sending = True
+        self.reads_asked = 0
+        self.reads_answered = 0
+        self._asked_at = 0
+
+    # Getting in
+
+    def start(self) -> None:
+        """Register, log in, and go on from there; each step is repeated until it is answered."""
+        self._step_in()
+        if not self.session_id:
+            self.world.after(NodeId(0), PATIENCE_MS, self._try_elsewhere)
+
+    def _try_elsewhere(self) -> None:
+        self._move()
+        self.start()
+
+    def _step_in(self) -> None:
+        command = self._next_step_in()
+        if command is not None:
+            self._submit([command], self._got_in)
+
+    def _next_step_in(self) -> pb.Command | None:
+        if not self.account_id:
+            request = pb.RegisterAccount(name=self.name, password_hash=b"h", request_id=self.device)
+            return pb.Command(register_account=request)
+        if not self.session_id:
+            return pb.Command(
+                open_session=pb.OpenSession(
+                    account_id=self.account_id,
+                    password_hash=b"h",
+                    token_digest=self.device * 2,
+                    device_id=self.device,
+                    expires_at_ms=NEVER_EXPIRES_MS,
+                )
+            )
+        return None
+
+    def _got_in(self, applied: AppliedCommands) -> None:
+        [result] = applied.results
+        require(result.code == pb.RESULT_CODE_OK, f"{self.name} cannot get in: {result}")
+        if not self.account_id:
+            self.account_id = result.account_id
+            self.world.accounts.append(self.name)
+            self._step_in()
+        elif result.session_id and not self.session_id:
+            self.session_id = result.session_id
+            plan = self.world.plan
+            self._every(plan.send_every_ms, self._send_one)
+            self._every(PATIENCE_MS // 3, self._look_after_unanswered)
+            self._every(plan.read_every_ms, self._read)
+            self._every(plan.read_every_ms * 2, self._receive)
+
+    def _every(self, interval_ms: int, action: Callable[[], None]) -> None:
+        """Repeat `action` at random intervals of this mean; in a healed world nobody dawdles."""
+
+        def again() -> None:
+            action()
+            plan_next()
+
+        def plan_next() -> None:
+            mean_ms = min(interval_ms, 50) if self.world.network.is_healed else interval_ms
+            self.world.after(NodeId(0), self.rng.randint(1, 2 * mean_ms), again)
+
+        plan_next()
+
+    # Sending
+
+    def _send_one(self) -> None:
+        if not self.is_sending or len(self.unanswered) >= MAX_UNANSWERED:
+            return
+        self.last_number += 1
+        body = f"{self.name}:{self.last_number}" + "." * self.rng.choice((0, 10, 60))
+        self.world.ledger.sent((self.device, self.last_number), body)
+        if not self.unanswered:
+            self._asked_at = self.world.now
+        recipient = self.rng.choice(self.world.accounts)
+        self.unanswered[self.last_number] = pb.StoredSend(number=self.last_number, recipient=recipient, body=body)
+        self._submit_sends([self.last_number])
+
+    def _look_after_unanswered(self) -> None:
+        """Repeat everything that is unanswered, in order, after a while; elsewhere if nobody answers here."""
+        patience_ms = PATIENCE_HEALED_MS if self.world.network.is_healed else PATIENCE_MS
+        if self.unanswered and self.world.now - self._asked_at > patience_ms:
+            self._asked_at = self.world.now
+            self.world.counters["send-repeated"] += 1
+            if self.rng.random() < 0.7:
+                self._move()
+            self._submit_sends(list(self.unanswered))
+
+    def _submit_sends(self, numbers: Sequence[int]) -> None:
+        sends = [self.unanswered[number] for number in numbers]
+        command = pb.Command(send_messages=pb.SendMessages(session_id=self.session_id, sends=sends))
+        self._submit([command], self._sends_answered)
+
+    def _sends_answered(self, applied: AppliedCommands) -> None:
+        [result] = applied.results
+        require(result.code in (pb.RESULT_CODE_OK, pb.RESULT_CODE_GAP), f"{self.name} may not send: {result}")
+        for send in result.sends:
+            if send.code == pb.RESULT_CODE_OK:
+                self.world.ledger.was_acknowledged((self.device, send.number), send.message_id, applied.index)
+                if self.unanswered.pop(send.number, None) is not None:
+                    self._asked_at = self.world.now
+            else:
+                require(send.code == pb.RESULT_CODE_GAP, f"{self.name}'s send {send.number} is refused: {send}")
+                self.world.counters["send-gap"] += 1
+
+    # Receiving and reading
+
+    def _receive(self) -> None:
+        """Take the next messages from the server it talks to, which may lag behind."""
+        server = self._server()
+        if server is None:
+            self._move()
+            return
+        page = StateReader(server.disk.state_connection).queued_page(
+            self.account_id, self.cursor, PAGE, exclude_device_id=self._device_row(server)
+        )
+        for message in page.messages:
+            require(message.id > self.cursor, f"{self.name} is handed {message.id} again after {self.cursor}")
+            self.received.append(message.id)
+        self.world.counters["received"] += len(page.messages)
+        require(page.up_to >= self.cursor, f"the cursor of {self.name} goes back to {page.up_to}")
+        if page.up_to > self.cursor:
+            self.cursor = page.up_to
+            mark = pb.MarkDelivered(session_id=self.session_id, up_to=self.cursor)
+            self._submit([pb.Command(mark_delivered=mark)], lambda applied: None)
+        elif self.rng.random() < 0.3:  # nothing new: this server may be one that never hears of anything again
+            self._move()
+
+    def _device_row(self, server: SimulatedServer) -> int:
+        if not self.device_row:
+            query = "SELECT id FROM devices WHERE external = ?"
+            self.device_row = server.disk.state_connection.execute(query, (self.device,)).get or 0
+        return self.device_row
+
+    def _read(self) -> None:
+        """A linearizable read at the server it talks to."""
+        server = self._server()
+        if server is None:
+            self._move()
+            return
+        ledger = self.world.ledger
+        floor_index, floor_id = ledger.checker.acknowledged_up_to, ledger.newest_acknowledged
+        self.reads_asked += 1
+
+        def answer() -> None:
+            query = "SELECT applied_index, last_message_id FROM meta"
+            rows = server.disk.state_connection.execute(query).fetchall()
+            [(index, last_message_id)] = cast("list[tuple[int, int]]", rows)
+            ledger.was_read(floor_index, index, last_message_id, floor_id)
+            self.reads_answered += 1
+
+        server.read(answer)
+        if self.rng.random() < 0.2:
+            self._move()
+
+    # Talking to servers
+
+    def _server(self) -> SimulatedServer | None:
+        server = self.world.servers[self.at]
+        return server if server.is_up and not server.paused_until > self.world.now else None
+
+    def _move(self) -> None:
+        """Talk to another server from now on; it may be one that is no member any more."""
+        self.at = self.rng.choice(sorted(self.world.servers))
+        self.world.counters["client-moved"] += 1
+
+    def _submit(self, commands: Sequence[pb.Command], then: Callable[[AppliedCommands], None]) -> None:
+        """Have commands applied; `then` is called if an answer comes, perhaps more than once."""
+        world = self.world
+
+        def answered(answer: Answer) -> None:
+            world.client_link(lambda: self._settled(answer, len(commands), then))
+
+        world.client_link(partial(world.when_awake, self.at, partial(self._arrive, self.at, commands, answered)))
+
+    def _settled(self, answer: Answer, count: int, then: Callable[[AppliedCommands], None]) -> None:
+        if isinstance(answer, AppliedCommands):
+            require(len(answer.results) == count, f"{self.name} is given {len(answer.results)} results for {count}")
+            then(answer)
+        elif isinstance(answer, (LostError, OutcomeUnknownError, OverloadedError)):
+            self.world.counters["answer-" + type(answer).__name__.removesuffix("Error").lower()] += 1
+
+    def _arrive(self, node: NodeId, commands: Sequence[pb.Command], answered: Callable[[Answer], None]) -> None:
+        """The server that the client talks to proposes, or passes on to the leader it knows (Gateway)."""
+        world = self.world
+        server = world.servers[node]
+        if not server.is_up:
+            return
+        if server.is_leader:
+            server.propose(commands, answered)
+            return
+        leader = server.raft.leader
+        if leader == NO_NODE or leader not in world.servers:
+            return
+        world.counters["forwarded"] += 1
+        life = server.life
+
+        def back(answer: Answer) -> None:
+            def tell() -> None:
+                if server.life == life:
+                    answered(answer)
+
+            world.transmit(leader, node, tell)
+
+        world.transmit(node, leader, lambda: world.servers[leader].forwarded(commands, back))

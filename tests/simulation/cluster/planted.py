@@ -1,0 +1,452 @@
+"""Bugs planted on purpose: a simulation that does not find them proves nothing about the ones that are not planted.
+
+Each is a context in which one rule is broken: of the protocol, of the driver, of storage and recovery, of the state
+machine, or of what people do.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.group.driver import Driver
+from parleyd.group.proposals import AppliedCommands, ProposalTable
+from parleyd.group.retention import RetainedLog
+from parleyd.machine import messages
+from parleyd.machine.working import Working
+from parleyd.raft import election, reads, receive, reconfigure, replication
+from parleyd.raft.core import Core
+from parleyd.raft.events import SnapshotAvailable
+from parleyd.raft.log import RaftLog
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.quorum import VoteResult
+from parleyd.raft.types import (
+    NO_NODE,
+    ConfState,
+    EntryType,
+    HardState,
+    Index,
+    NodeId,
+    Role,
+    SnapshotMeta,
+    Term,
+)
+from parleyd.raft.update import Update
+from parleyd.storage import recovery
+from parleyd.storage.raft_log import LogContents
+from parleyd.storage.raft_log import RaftLog as DiskLog
+from parleyd.storage.recovery import Recovered
+from tests.simulation.cluster.disk import SimulatedDisk
+from tests.simulation.cluster.faults import Faults
+from tests.simulation.cluster.plan import Fault
+from tests.simulation.cluster.server import SimulatedServer
+
+
+@contextmanager
+def vote_is_not_durable() -> Iterator[None]:
+    """The disk keeps the term but not the vote."""
+    original = DiskLog._take_hard_state
+
+    def take(self: DiskLog, hard_state: HardState | None) -> None:
+        original(self, hard_state and replace(hard_state, voted_for=NO_NODE))
+
+    with patch.object(DiskLog, "_take_hard_state", take):
+        yield
+
+
+@contextmanager
+def promises_leave_before_the_sync() -> Iterator[None]:
+    """Answers leave at once, before the write that makes them true."""
+    original = Driver._absorb
+
+    def absorb(self: Driver, update: Update) -> None:
+        self._ports.send(update.after_persist)
+        original(self, replace(update, after_persist=()))
+
+    with patch.object(Driver, "_absorb", absorb):
+        yield
+
+
+@contextmanager
+def anybody_gets_a_vote() -> Iterator[None]:
+    """A vote is granted whatever the candidate's log is."""
+
+    def is_up_to_date(self: RaftLog, last_index: Index, last_term: Term) -> bool:
+        return True
+
+    with patch.object(RaftLog, "is_up_to_date", is_up_to_date):
+        yield
+
+
+@contextmanager
+def two_votes_in_a_term() -> Iterator[None]:
+    """Whoever asks gets the vote, also after another."""
+    original = election.handle_vote_request
+
+    def handle(core: Core, message: Message) -> None:
+        core.voted_for, core.leader = NO_NODE, NO_NODE
+        original(core, message)
+
+    handlers = {MessageType.VOTE: handle, MessageType.PRE_VOTE: handle}
+    with patch.dict(receive._HANDLERS, handlers):
+        yield
+
+
+@contextmanager
+def entries_are_taken_without_a_match() -> Iterator[None]:
+    """A follower takes entries without looking at the one before."""
+    original = RaftLog.accept
+
+    def accept(self: RaftLog, prev_index: Index, prev_term: Term, entries: tuple[Any, ...]) -> Index | None:
+        known = self.term(prev_index)
+        return original(self, prev_index, prev_term if known is None else known, entries)
+
+    with patch.object(RaftLog, "accept", accept):
+        yield
+
+
+@contextmanager
+def a_follower_commits_beyond_what_it_checked() -> Iterator[None]:
+    """The leader's commit index is taken over for entries it has not vouched for."""
+
+    def heartbeat(core: Core, message: Message) -> None:
+        core.log.commit_to(min(core.log.last_index, Index(message.commit + 1)))
+        core.send(MessageType.HEARTBEAT_RESPONSE, message.sender, context=message.context)
+
+    with patch.object(replication, "handle_heartbeat", heartbeat):
+        yield
+
+
+@contextmanager
+def a_leader_counts_itself_too_early() -> Iterator[None]:
+    """The leader's own match index runs ahead of its disk."""
+    original = replication.append_entries
+
+    def append(core: Core, items: list[tuple[EntryType, bytes]]) -> bool:
+        taken = original(core, items)
+        core.progress[core.id].acknowledge(core.log.last_index)
+        return taken
+
+    with patch.object(replication, "append_entries", append):
+        yield
+
+
+@contextmanager
+def reads_without_a_round() -> Iterator[None]:
+    """A leader answers reads without asking whether it still leads."""
+
+    def lead(core: Core, request: Any) -> None:
+        reads._answer(core, request, core.log.commit_index)
+
+    with patch.object(reads, "_lead_read", lead):
+        yield
+
+
+@contextmanager
+def reads_before_the_first_commit() -> Iterator[None]:
+    """A new leader answers reads although it does not know what its predecessor committed."""
+
+    def committed(self: Core) -> bool:
+        return True
+
+    with patch.object(Core, "committed_in_current_term", committed):
+        yield
+
+
+@contextmanager
+def a_lone_voter_reads_early() -> Iterator[None]:
+    """A lone voter answers reads before it has committed in its term."""
+    original = reads._lead_read
+
+    def lead(core: Core, request: Any) -> None:
+        if core.is_only_voter():
+            reads._answer(core, request, core.log.commit_index)
+        else:
+            original(core, request)
+
+    with patch.object(reads, "_lead_read", lead):
+        yield
+
+
+@contextmanager
+def waiting_reads_are_not_counted_again() -> Iterator[None]:
+    """A membership that shrinks leaves reads waiting for servers that are gone."""
+    with patch.object(reads, "recount", lambda core: None):
+        yield
+
+
+@contextmanager
+def several_changes_at_a_time() -> Iterator[None]:
+    """Membership changes are taken while others are pending, and as simple ones."""
+
+    def may_propose(core: Core, data: bytes) -> bool:
+        return True
+
+    with patch.object(reconfigure, "may_propose", may_propose):
+        yield
+
+
+@contextmanager
+def the_window_is_never_reopened() -> Iterator[None]:
+    """Acknowledgements do not make room for further messages."""
+
+    def advance(core: Core, acknowledged: Index, progress: Any) -> None:
+        if progress.state.value == "probe":
+            progress.become_replicate()
+
+    def heartbeat(core: Core, message: Message) -> None:
+        core.progress[message.sender].recent_active = True
+
+    with (
+        patch.object(replication, "_advance_state", advance),
+        patch.object(replication, "handle_heartbeat_response", heartbeat),
+    ):
+        yield
+
+
+@contextmanager
+def a_leader_stays_when_it_meets_a_higher_term() -> Iterator[None]:
+    """A leader takes over a higher term without stepping down."""
+    original = election.become_follower
+
+    def become_follower(core: Core, term: Term, leader: NodeId) -> None:
+        if core.role is Role.LEADER and term > core.current_term:
+            core.current_term = term
+            return
+        original(core, term, leader)
+
+    with patch.object(election, "become_follower", become_follower):
+        yield
+
+
+@contextmanager
+def a_leader_without_a_durable_vote() -> Iterator[None]:
+    """A candidate leads as soon as the others' votes suffice, before its own disk has the term."""
+    original = election.handle_vote_response
+
+    def handle(core: Core, message: Message) -> None:
+        original(core, message)
+        if core.role is Role.CANDIDATE and core.vote_result(core.votes) is VoteResult.WON:
+            election.become_leader(core)
+            replication.broadcast_append(core)
+
+    handlers = {MessageType.VOTE_RESPONSE: handle}
+    with patch.dict(receive._HANDLERS, handlers):
+        yield
+
+
+@contextmanager
+def a_failed_write_is_taken_for_done() -> Iterator[None]:
+    """After an error of the disk the server goes on as if the write had succeeded."""
+    original = SimulatedDisk.write
+
+    def write(self: SimulatedDisk, work: Callable[[], None], connection: Any, rng: random.Random) -> None:
+        if self.next_error is None and not self.is_full:
+            original(self, work, connection, rng)
+        self.next_error = None
+
+    with patch.object(SimulatedDisk, "write", write):
+        yield
+
+
+@contextmanager
+def a_removed_server_keeps_its_commit_index_to_itself() -> Iterator[None]:
+    """Who has applied its own removal refuses votes without saying what it knows to be committed."""
+    with patch.object(election, "learn_commit", lambda core, message: None):
+        yield
+
+
+@contextmanager
+def a_removal_is_told_before_others_know() -> Iterator[None]:
+    """The operator is told as soon as the leader has applied the removal, and destroys the removed server."""
+
+    def propose(self: SimulatedServer, commands: Any, then: Callable[[Any], None]) -> None:
+        if commands or not self.is_leader:
+            propose_it(self, commands, then)
+        else:
+            then(AppliedCommands(Index(0), ()))
+
+    propose_it = SimulatedServer.propose
+    with patch.object(SimulatedServer, "propose", propose):
+        yield
+
+
+@contextmanager
+def entries_of_a_snapshot_are_applied_again() -> Iterator[None]:
+    """What was handed out before a snapshot came is applied after it."""
+
+    def installed(self: Driver) -> None:
+        write, self._installing = self._installing, None
+        assert write is not None
+        self._ports.send(write.after)
+        self.step(write.persist.done)
+
+    with patch.object(Driver, "installed", installed):
+        yield
+
+
+@contextmanager
+def the_log_is_cut_beyond_the_checkpoint() -> Iterator[None]:
+    """The log is cut although the state that covers it is not durable."""
+    original = RetainedLog.plan_cut
+
+    def plan_cut(self: RetainedLog, durable_index: int) -> tuple[Index, Term] | None:
+        return original(self, 2**62)
+
+    def checkpointed(self: SimulatedDisk, applied_index: int) -> None:
+        """Nothing becomes durable."""
+
+    with patch.object(RetainedLog, "plan_cut", plan_cut), patch.object(SimulatedDisk, "checkpointed", checkpointed):
+        yield
+
+
+@contextmanager
+def a_log_behind_its_state_is_not_repaired() -> Iterator[None]:
+    """A start that finds the state ahead of the log goes on with both as they are."""
+
+    def start_over(log: LogContents, position: SnapshotMeta) -> Recovered:
+        return Recovered(log.hard_state, log.entries, log.snapshot, position.index, position.conf_state)
+
+    with patch.object(recovery, "_start_over", start_over):
+        yield
+
+
+@contextmanager
+def results_go_to_whoever_waits_at_the_index() -> Iterator[None]:
+    """A caller gets the results of another leader's entry that took the place of its own."""
+    original = ProposalTable.applied
+
+    def applied(self: ProposalTable, index: Index, term: Term, results: Any) -> None:
+        waiting = self._in_flight.get(index)
+        original(self, index, term if waiting is None else waiting.term, results)
+
+    with patch.object(ProposalTable, "applied", applied):
+        yield
+
+
+@contextmanager
+def a_retry_is_a_new_message() -> Iterator[None]:
+    """The state machine takes a number that was used before for the next one."""
+    original = messages.send_messages
+
+    def send_messages(state: Working, command: pb.SendMessages) -> pb.CommandResult:
+        session = state.live_session(command.session_id)
+        if session is not None and command.sends:
+            device = state.device(session.device_id)
+            device.last_send_number = min(device.last_send_number, command.sends[0].number - 1)
+        return original(state, command)
+
+    with patch.object(messages, "send_messages", send_messages):
+        yield
+
+
+@contextmanager
+def sends_are_taken_out_of_order() -> Iterator[None]:
+    """A send whose predecessor is missing is stored all the same."""
+    original = messages.send_messages
+
+    def send_messages(state: Working, command: pb.SendMessages) -> pb.CommandResult:
+        session = state.live_session(command.session_id)
+        if session is not None and command.sends:
+            device = state.device(session.device_id)
+            device.last_send_number = max(device.last_send_number, command.sends[0].number - 1)
+        return original(state, command)
+
+    with patch.object(messages, "send_messages", send_messages):
+        yield
+
+
+@contextmanager
+def apply_draws_a_number() -> Iterator[None]:
+    """What apply stores depends on which server applies it."""
+    original = Working.add_message
+    numbers: dict[int, int] = {}
+
+    def add_message(self: Working, conversation: Any, sender_id: int, device: Any, number: int, body: str) -> int:
+        self.meta.last_message_id += numbers.setdefault(id(self), len(numbers)) % 2
+        return original(self, conversation, sender_id, device, number, body)
+
+    with patch.object(Working, "add_message", add_message):
+        yield
+
+
+@contextmanager
+def a_snapshot_brings_an_old_membership() -> Iterator[None]:
+    """A snapshot is announced with the founders for its members."""
+    original = SnapshotAvailable.__init__
+
+    def announce(self: SnapshotAvailable, snapshot: SnapshotMeta) -> None:
+        founders = ConfState(voters=(NodeId(1), NodeId(2), NodeId(3)))
+        original(self, replace(snapshot, conf_state=founders))
+
+    with patch.object(SnapshotAvailable, "__init__", announce):
+        yield
+
+
+@contextmanager
+def a_wiped_server_keeps_its_id() -> Iterator[None]:
+    """An empty directory is taken for the server that it was."""
+    original = Faults._wiped_directory
+
+    def wiped(self: Faults, fault: Fault, rng: random.Random) -> bool:
+        done = original(self, fault, rng)
+        for server in self._world.servers.values():
+            if server.is_broken == "wiped":
+                server.is_broken = ""
+                server.disk = SimulatedDisk(self._world.plan.voters)
+                self._world.start(server)
+        return done
+
+    with patch.object(Faults, "_wiped_directory", wiped):
+        yield
+
+
+@contextmanager
+def reads_are_answered_from_what_is_here() -> Iterator[None]:
+    """A server answers a read without asking whether it has seen everything."""
+
+    def read(self: SimulatedServer, then: Callable[[], None]) -> None:
+        then()
+
+    with patch.object(SimulatedServer, "read", read):
+        yield
+
+
+PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    bug.__name__: bug
+    for bug in (
+        anybody_gets_a_vote,
+        two_votes_in_a_term,
+        entries_are_taken_without_a_match,
+        a_follower_commits_beyond_what_it_checked,
+        a_leader_counts_itself_too_early,
+        reads_without_a_round,
+        reads_before_the_first_commit,
+        several_changes_at_a_time,
+        the_window_is_never_reopened,
+        a_leader_stays_when_it_meets_a_higher_term,
+        a_lone_voter_reads_early,
+        waiting_reads_are_not_counted_again,
+        a_leader_without_a_durable_vote,
+        vote_is_not_durable,
+        promises_leave_before_the_sync,
+        a_failed_write_is_taken_for_done,
+        a_removed_server_keeps_its_commit_index_to_itself,
+        a_removal_is_told_before_others_know,
+        entries_of_a_snapshot_are_applied_again,
+        the_log_is_cut_beyond_the_checkpoint,
+        a_log_behind_its_state_is_not_repaired,
+        results_go_to_whoever_waits_at_the_index,
+        a_retry_is_a_new_message,
+        sends_are_taken_out_of_order,
+        apply_draws_a_number,
+        a_snapshot_brings_an_old_membership,
+        a_wiped_server_keeps_its_id,
+        reads_are_answered_from_what_is_here,
+    )
+}

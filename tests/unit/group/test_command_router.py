@@ -1,0 +1,227 @@
+"""Commands get applied through whatever node is asked, across a change of leader, or the caller learns why not.
+
+What can go wrong: the leader dies with the answer; it hangs and never answers; it is overloaded; nobody leads; a
+refusal is mistaken for an outcome; the caller goes away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parleyd.group.command_router import Gateway, reply_to
+from parleyd.group.errors import LostError, NotLeaderError, OutcomeUnknownError, OverloadedError, UnavailableError
+from parleyd.group.proposals import AppliedCommands
+from parleyd.raft.types import NO_NODE, Index, NodeId, Role, Term
+from parleyd.raft.update import RoleChange
+from parleyd.transport.peers import ForwardFailedError
+
+ME, OTHER, THIRD = NodeId(1), NodeId(2), NodeId(3)
+COMMANDS = [state_pb2.Command(mark_delivered=state_pb2.MarkDelivered(session_id=1, up_to=7))]
+DONE = AppliedCommands(Index(5), (state_pb2.CommandResult(code=state_pb2.RESULT_CODE_OK),))
+
+
+@dataclass
+class ScriptedReplica:
+    """A replica whose role and answers the test decides."""
+
+    leader: NodeId
+    proposed: list[asyncio.Future[AppliedCommands]] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def role(self) -> RoleChange:
+        return RoleChange(Role.LEADER if self.is_leader else Role.FOLLOWER, Term(1), self.leader)
+
+    @property
+    def is_leader(self) -> bool:
+        return self.leader == ME
+
+    def next_role_change(self) -> asyncio.Future[None]:
+        return self._changed
+
+    async def role_change(self) -> None:
+        await asyncio.shield(self._changed)
+
+    def propose(self, commands: Sequence[state_pb2.Command]) -> asyncio.Future[AppliedCommands]:
+        answer: asyncio.Future[AppliedCommands] = asyncio.get_running_loop().create_future()
+        self.proposed.append(answer)
+        self.asked.set()
+        return answer
+
+    def elect(self, leader: NodeId) -> None:
+        self.leader = leader
+        changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
+        changed.set_result(None)
+
+
+@dataclass
+class ScriptedForwarder:
+    """Remembers what was passed to whom; the test answers."""
+
+    sent: list[tuple[NodeId, asyncio.Future[pb.ForwardReply]]] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
+        if node == NO_NODE:
+            return None
+        answer: asyncio.Future[pb.ForwardReply] = asyncio.get_running_loop().create_future()
+        self.sent.append((node, answer))
+        self.asked.set()
+        return answer
+
+    async def next_request(self) -> tuple[NodeId, asyncio.Future[pb.ForwardReply]]:
+        async with asyncio.timeout(5):
+            await self.asked.wait()
+        self.asked.clear()
+        return self.sent[-1]
+
+
+def applied_reply() -> pb.ForwardReply:
+    return pb.ForwardReply(status=pb.FORWARD_STATUS_APPLIED, index=DONE.index, results=DONE.results)
+
+
+def make(leader: NodeId) -> tuple[Gateway, ScriptedReplica, ScriptedForwarder]:
+    replica, forwarder = ScriptedReplica(leader), ScriptedForwarder()
+    return Gateway(replica, forwarder), replica, forwarder
+
+
+async def test_a_leader_proposes_itself() -> None:
+    gateway, replica, _ = make(leader=ME)
+    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    await replica.asked.wait()
+    replica.proposed[0].set_result(DONE)
+    assert await submitting == DONE
+
+
+async def test_a_follower_passes_on_and_returns_what_the_leader_says() -> None:
+    gateway, _, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    node, answer = await forwarder.next_request()
+    answer.set_result(applied_reply())
+    assert node == OTHER
+    assert await submitting == DONE
+
+
+@pytest.mark.parametrize(
+    "lost_answer",
+    [
+        pb.ForwardReply(status=pb.FORWARD_STATUS_NOT_LEADER),
+        pb.ForwardReply(status=pb.FORWARD_STATUS_OUTCOME_UNKNOWN),
+        pb.ForwardReply(status=pb.FORWARD_STATUS_LOST),
+        ForwardFailedError("the connection broke", sent=True),
+    ],
+    ids=["not leader", "unknown", "lost", "connection broke"],
+)
+async def test_what_was_not_settled_is_passed_to_the_next_leader(
+    lost_answer: pb.ForwardReply | ForwardFailedError,
+) -> None:
+    gateway, replica, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    _, answer = await forwarder.next_request()
+    if isinstance(lost_answer, ForwardFailedError):
+        answer.set_exception(lost_answer)
+    else:
+        answer.set_result(lost_answer)
+    replica.elect(THIRD)
+    node, answer = await forwarder.next_request()
+    while node != THIRD:  # the old leader may be asked once more before the change is seen
+        answer.set_result(pb.ForwardReply(status=pb.FORWARD_STATUS_NOT_LEADER))
+        node, answer = await forwarder.next_request()
+    answer.set_result(applied_reply())
+    assert await submitting == DONE
+
+
+async def test_a_leader_that_hangs_is_not_waited_for_once_another_leads() -> None:
+    gateway, replica, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    _, never_answered = await forwarder.next_request()
+    replica.elect(THIRD)
+    node, answer = await forwarder.next_request()
+    assert node == THIRD
+    answer.set_result(applied_reply())
+    assert await submitting == DONE
+    assert never_answered.cancelled()
+
+
+async def test_a_deposed_leader_passes_its_own_unsettled_proposal_to_the_next() -> None:
+    gateway, replica, forwarder = make(leader=ME)
+    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    await replica.asked.wait()
+    replica.elect(OTHER)
+    _, answer = await forwarder.next_request()
+    answer.set_result(applied_reply())
+    assert await submitting == DONE
+
+
+async def test_commands_wait_for_a_leader_to_be_elected() -> None:
+    gateway, replica, forwarder = make(leader=NO_NODE)
+    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    await asyncio.sleep(0)
+    assert forwarder.sent == []
+    replica.elect(OTHER)
+    _, answer = await forwarder.next_request()
+    answer.set_result(applied_reply())
+    assert await submitting == DONE
+
+
+async def test_without_a_leader_the_deadline_says_so() -> None:
+    gateway, _, _ = make(leader=NO_NODE)
+    with pytest.raises(UnavailableError, match="no leader"):
+        await gateway.submit(COMMANDS, timeout_s=0.05)
+
+
+async def test_a_leader_that_does_not_answer_in_time_is_named_as_the_reason() -> None:
+    gateway, _, _ = make(leader=OTHER)
+    with pytest.raises(UnavailableError, match="did not answer in time"):
+        await gateway.submit(COMMANDS, timeout_s=0.05)
+
+
+async def test_an_overloaded_leader_is_not_asked_again() -> None:
+    gateway, _, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    _, answer = await forwarder.next_request()
+    answer.set_result(pb.ForwardReply(status=pb.FORWARD_STATUS_OVERLOADED))
+    with pytest.raises(OverloadedError):
+        await submitting
+    assert len(forwarder.sent) == 1
+
+
+async def test_a_caller_that_goes_away_leaves_nothing_waiting() -> None:
+    gateway, _, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    _, answer = await forwarder.next_request()
+    submitting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await submitting
+    assert answer.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (OverloadedError("x"), pb.FORWARD_STATUS_OVERLOADED),
+        (NotLeaderError("x"), pb.FORWARD_STATUS_NOT_LEADER),
+        (LostError("x"), pb.FORWARD_STATUS_LOST),
+        (OutcomeUnknownError("x"), pb.FORWARD_STATUS_OUTCOME_UNKNOWN),
+    ],
+)
+async def test_every_outcome_has_its_reply(error: Exception, status: pb.ForwardStatus.ValueType) -> None:
+    outcome: asyncio.Future[AppliedCommands] = asyncio.get_running_loop().create_future()
+    outcome.set_exception(error)
+    assert reply_to(3, outcome) == pb.ForwardReply(request_id=3, status=status)
+
+
+async def test_the_reply_to_an_applied_batch_carries_index_and_results() -> None:
+    outcome: asyncio.Future[AppliedCommands] = asyncio.get_running_loop().create_future()
+    outcome.set_result(DONE)
+    reply = reply_to(3, outcome)
+    assert (reply.status, reply.index, list(reply.results)) == (pb.FORWARD_STATUS_APPLIED, 5, list(DONE.results))

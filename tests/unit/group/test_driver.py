@@ -1,0 +1,290 @@
+"""The driver keeps the ordering rules of server/parleyd/raft/update.py, whatever finishes first.
+
+What can go wrong: a promise leaves before its write is durable; two writes at once; an entry applied twice, out of
+order or under the wrong membership; a snapshot installed under a running write or apply; what it covers applied again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from parleyd.group.driver import Driver
+from parleyd.raft.config import InitialState, RaftConfig
+from parleyd.raft.events import Campaign, ProposeConfChange, Receive
+from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, encode_conf_change
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import (
+    ConfState,
+    Entry,
+    Index,
+    NodeId,
+    Role,
+    SnapshotMeta,
+    Term,
+)
+from parleyd.raft.update import Persist, ReadReady, RoleChange
+
+ME, LEADER, OTHER = NodeId(1), NodeId(2), NodeId(3)
+THREE = ConfState(voters=(ME, LEADER, OTHER))
+
+
+@dataclass
+class RecordedPorts:
+    """Remembers what was asked for, in order; nothing is done until the test says so."""
+
+    sent: list[Message] = field(default_factory=list)
+    writes: list[Sequence[Persist]] = field(default_factory=list)
+    applies: list[tuple[Sequence[Entry], ConfState | None]] = field(default_factory=list)
+    installs: list[SnapshotMeta] = field(default_factory=list)
+    roles: list[RoleChange] = field(default_factory=list)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        self.sent.extend(messages)
+
+    def start_write(self, writes: Sequence[Persist]) -> None:
+        self.writes.append(writes)
+
+    def start_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> None:
+        self.applies.append((entries, conf_state))
+
+    def start_install(self, snapshot: SnapshotMeta, write: Persist) -> None:
+        self.installs.append(snapshot)
+
+    def role_changed(self, change: RoleChange) -> None:
+        self.roles.append(change)
+
+    def reads_ready(self, reads: Sequence[ReadReady], dropped: Sequence[bytes]) -> None:
+        raise AssertionError
+
+    def snapshot_needed(self, nodes: Sequence[NodeId]) -> None:
+        raise AssertionError
+
+    def sent_types(self) -> list[MessageType]:
+        return [message.type for message in self.sent]
+
+
+def make(conf_state: ConfState = THREE) -> tuple[Driver, RecordedPorts]:
+    ports = RecordedPorts()
+    raft = Raft(RaftConfig(node_id=ME), InitialState(conf_state=conf_state))
+    return Driver(raft, ports), ports
+
+
+def entries(first: int, last: int) -> tuple[Entry, ...]:
+    return tuple(Entry(Term(1), Index(index), data=b"x") for index in range(first, last + 1))
+
+
+def append(first: int, last: int, commit: int = 0) -> Receive:
+    previous = Index(first - 1)
+    return Receive(
+        Message(
+            MessageType.APPEND,
+            sender=LEADER,
+            to=ME,
+            term=Term(1),
+            index=previous,
+            log_term=Term(1 if previous else 0),
+            entries=entries(first, last),
+            commit=Index(commit),
+        )
+    )
+
+
+def finish_writes(driver: Driver) -> None:
+    """Let the disk do all that it is asked for."""
+    while driver.is_writing:
+        driver.written()
+        driver.pump()
+
+
+def snapshot(index: int) -> Receive:
+    meta = SnapshotMeta(Index(index), Term(1), THREE)
+    return Receive(Message(MessageType.SNAPSHOT, sender=LEADER, to=ME, term=Term(1), snapshot=meta))
+
+
+def test_an_answer_leaves_only_after_the_write_that_makes_it_true() -> None:
+    driver, ports = make()
+    driver.step(append(1, 2))
+    driver.pump()
+    assert len(ports.writes) == 1
+    assert ports.sent == []
+    driver.written()
+    assert ports.sent_types() == [MessageType.APPEND_RESPONSE]
+    assert ports.sent[0].index == 2
+
+
+def test_what_arrives_during_a_write_goes_into_the_next_one_together() -> None:
+    driver, ports = make()
+    driver.step(append(1, 1))
+    driver.pump()
+    for index in (2, 3, 4):
+        driver.step(append(index, index))
+        driver.pump()
+    assert len(ports.writes) == 1
+    driver.written()
+    driver.pump()
+    assert len(ports.writes) == 2
+    written = [entry.index for persist in ports.writes[1] for entry in persist.entries]
+    assert written == [2, 3, 4]
+
+
+def test_committed_entries_are_applied_one_batch_at_a_time_in_order() -> None:
+    driver, ports = make()
+    driver.step(append(1, 3, commit=2))
+    driver.pump()
+    driver.written()
+    driver.pump()
+    assert [entry.index for entry in ports.applies[0][0]] == [1, 2]
+    driver.step(append(4, 5, commit=5))
+    driver.pump()
+    driver.written()
+    driver.pump()
+    assert len(ports.applies) == 1
+    driver.applied()
+    driver.pump()
+    assert [entry.index for entry in ports.applies[1][0]] == [3, 4, 5]
+    driver.applied()
+    assert driver.applied_index == 5
+
+
+def test_a_single_node_does_not_commit_before_its_own_disk_has_the_entry() -> None:
+    driver, ports = make(ConfState(voters=(ME,)))
+    driver.step(Campaign())
+    driver.pump()
+    finish_writes(driver)
+    assert ports.roles[-1].role is Role.LEADER
+    applied_before = sum(len(batch) for batch, _ in ports.applies)
+    driver.applied()
+    answer = driver.propose([b"hello"])
+    driver.pump()
+    assert answer.reason == ""
+    assert sum(len(batch) for batch, _ in ports.applies) == applied_before
+    driver.written()
+    driver.pump()
+    assert ports.applies[-1][0][-1].data == b"hello"
+
+
+def test_a_membership_entry_is_applied_alone_and_brings_the_new_membership() -> None:
+    driver, ports = make(ConfState(voters=(ME,)))
+    driver.step(Campaign())
+    driver.pump()
+    finish_writes(driver)
+    driver.applied()
+    driver.propose([b"before"])
+    change = ConfChange((SingleChange(ConfChangeType.ADD_LEARNER, OTHER),))
+    driver.step(ProposeConfChange(encode_conf_change(change), v2=False))
+    driver.propose([b"after"])
+    driver.pump()
+    finish_writes(driver)
+    for _ in range(2):
+        driver.applied()
+        driver.pump()
+        finish_writes(driver)
+    applied = ports.applies[-3:]
+    assert [len(batch) for batch, _ in applied] == [1, 1, 1]
+    assert [conf_state for _, conf_state in applied] == [None, ConfState(voters=(ME,), learners=(OTHER,)), None]
+
+
+def test_entries_before_a_membership_entry_are_applied_without_it() -> None:
+    driver, ports = make(ConfState(voters=(ME,)))
+    driver.step(Campaign())
+    driver.pump()
+    finish_writes(driver)
+    driver.propose([b"before"])
+    change = ConfChange((SingleChange(ConfChangeType.ADD_LEARNER, OTHER),))
+    driver.propose([b"also before"])
+    driver.step(ProposeConfChange(encode_conf_change(change)))
+    driver.propose([b"after"])
+    driver.pump()
+    finish_writes(driver)
+    driver.applied()
+    driver.pump()
+    entries_under_way, conf_state = ports.applies[-1]
+    assert [entry.data for entry in entries_under_way] == [b"before", b"also before"]
+    assert conf_state is None
+
+
+def test_a_snapshot_waits_for_the_write_and_the_apply_under_way() -> None:
+    driver, ports = make()
+    driver.step(append(1, 2, commit=2))
+    driver.pump()
+    driver.written()
+    driver.pump()
+    assert len(ports.applies) == 1
+    driver.step(append(3, 3))
+    driver.pump()
+    driver.step(snapshot(9))
+    driver.pump()
+    assert ports.installs == []
+    driver.written()
+    driver.pump()
+    assert ports.installs == []
+    driver.applied()
+    driver.pump()
+    assert [meta.index for meta in ports.installs] == [9]
+    driver.installed()
+    assert driver.applied_index == 9
+
+
+def test_the_answer_to_a_snapshot_leaves_only_when_it_is_installed() -> None:
+    driver, ports = make()
+    driver.step(snapshot(9))
+    driver.pump()
+    assert [meta.index for meta in ports.installs] == [9]
+    assert ports.sent == []
+    driver.installed()
+    assert [(message.type, message.index) for message in ports.sent] == [(MessageType.APPEND_RESPONSE, 9)]
+
+
+def test_nothing_is_written_or_applied_while_a_snapshot_is_installed() -> None:
+    driver, ports = make()
+    driver.step(snapshot(9))
+    driver.pump()
+    assert len(ports.installs) == 1
+    driver.step(append(10, 11, commit=11))
+    driver.pump()
+    assert ports.writes == []
+    assert ports.applies == []
+    driver.installed()
+    driver.pump()
+    driver.written()
+    driver.pump()
+    assert [entry.index for batch, _ in ports.applies for entry in batch] == [10, 11]
+
+
+def test_entries_a_snapshot_covers_are_not_applied_after_it() -> None:
+    driver, ports = make()
+    driver.step(append(1, 6, commit=2))
+    driver.pump()
+    driver.written()
+    driver.pump()
+    driver.step(append(7, 7, commit=6))  # 3 to 6 are committed and wait for the apply of 1 and 2
+    driver.step(snapshot(20))
+    driver.pump()
+    driver.written()
+    driver.pump()
+    driver.applied()
+    driver.pump()
+    assert [meta.index for meta in ports.installs] == [20]
+    driver.installed()
+    driver.pump()
+    assert [entry.index for batch, _ in ports.applies for entry in batch] == [1, 2]
+    assert driver.applied_index == 20
+
+
+def test_a_second_membership_change_is_refused_until_the_first_is_applied() -> None:
+    driver, _ = make(ConfState(voters=(ME,)))
+    driver.step(Campaign())
+    driver.pump()
+    finish_writes(driver)
+    driver.applied()
+    change = encode_conf_change(ConfChange((SingleChange(ConfChangeType.ADD_LEARNER, OTHER),)))
+    assert driver.propose_change(change).reason == ""
+    assert driver.propose_change(change).reason == "conf-change-pending"
+    driver.pump()
+    finish_writes(driver)
+    for _ in range(2):  # the change, and the empty entry that the refused one left behind
+        driver.applied()
+        driver.pump()
+    assert driver.propose_change(change).reason == ""
