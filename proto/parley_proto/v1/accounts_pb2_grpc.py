@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AccountsStub:
-    """Missing associated documentation comment in .proto file."""
+    """Every call but Register and LogIn carries `authorization: Bearer <token>` metadata. Each may be repeated safely.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -49,10 +50,10 @@ class AccountsStub:
                 request_serializer=parley__proto_dot_v1_dot_accounts__pb2.LogOutRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.LogOutResponse.FromString,
                 _registered_method=True)
-        self.Unregister = channel.unary_unary(
-                '/parley.v1.Accounts/Unregister',
-                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.UnregisterRequest.SerializeToString,
-                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.UnregisterResponse.FromString,
+        self.DeleteAccount = channel.unary_unary(
+                '/parley.v1.Accounts/DeleteAccount',
+                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountResponse.FromString,
                 _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/parley.v1.Accounts/ListAccounts',
@@ -62,7 +63,8 @@ class AccountsStub:
 
 
 class AccountsServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Every call but Register and LogIn carries `authorization: Bearer <token>` metadata. Each may be repeated safely.
+    """
 
     def Register(self, request, context):
         """Creates an account. ALREADY_EXISTS if the name is taken, INVALID_ARGUMENT for a bad name or password.
@@ -79,13 +81,13 @@ class AccountsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LogOut(self, request, context):
-        """Closes the caller's session. Closing a closed session is OK, so a retry is safe.
+        """Closes the caller's session. Closing a closed session is OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Unregister(self, request, context):
+    def DeleteAccount(self, request, context):
         """Deletes the caller's own account and what is queued for it. Asks for the password again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -93,7 +95,7 @@ class AccountsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAccounts(self, request, context):
-        """Lists active account names in order.
+        """Lists active accounts in order of their names.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,10 +119,10 @@ def add_AccountsServicer_to_server(servicer, server):
                     request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.LogOutRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_accounts__pb2.LogOutResponse.SerializeToString,
             ),
-            'Unregister': grpc.unary_unary_rpc_method_handler(
-                    servicer.Unregister,
-                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.UnregisterRequest.FromString,
-                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.UnregisterResponse.SerializeToString,
+            'DeleteAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAccount,
+                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountResponse.SerializeToString,
             ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
@@ -136,7 +138,8 @@ def add_AccountsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Accounts:
-    """Missing associated documentation comment in .proto file."""
+    """Every call but Register and LogIn carries `authorization: Bearer <token>` metadata. Each may be repeated safely.
+    """
 
     @staticmethod
     def Register(request,
@@ -220,7 +223,7 @@ class Accounts:
             _registered_method=True)
 
     @staticmethod
-    def Unregister(request,
+    def DeleteAccount(request,
             target,
             options=(),
             channel_credentials=None,
@@ -233,9 +236,9 @@ class Accounts:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/parley.v1.Accounts/Unregister',
-            parley__proto_dot_v1_dot_accounts__pb2.UnregisterRequest.SerializeToString,
-            parley__proto_dot_v1_dot_accounts__pb2.UnregisterResponse.FromString,
+            '/parley.v1.Accounts/DeleteAccount',
+            parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountRequest.SerializeToString,
+            parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

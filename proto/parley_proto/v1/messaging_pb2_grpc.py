@@ -34,43 +34,19 @@ class MessagingStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Session = channel.stream_stream(
-                '/parley.v1.Messaging/Session',
+        self.Connect = channel.stream_stream(
+                '/parley.v1.Messaging/Connect',
                 request_serializer=parley__proto_dot_v1_dot_messaging__pb2.ClientFrame.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_messaging__pb2.ServerFrame.FromString,
-                _registered_method=True)
-        self.ListConversations = channel.unary_unary(
-                '/parley.v1.Messaging/ListConversations',
-                request_serializer=parley__proto_dot_v1_dot_messaging__pb2.ListConversationsRequest.SerializeToString,
-                response_deserializer=parley__proto_dot_v1_dot_messaging__pb2.ListConversationsResponse.FromString,
-                _registered_method=True)
-        self.GetHistory = channel.unary_unary(
-                '/parley.v1.Messaging/GetHistory',
-                request_serializer=parley__proto_dot_v1_dot_messaging__pb2.GetHistoryRequest.SerializeToString,
-                response_deserializer=parley__proto_dot_v1_dot_messaging__pb2.GetHistoryResponse.FromString,
                 _registered_method=True)
 
 
 class MessagingServicer:
     """Missing associated documentation comment in .proto file."""
 
-    def Session(self, request_iterator, context):
-        """One stream per device: sends and marks go up; results, messages, receipts and cluster news come down.
+    def Connect(self, request_iterator, context):
+        """One stream per device: sends and marks go up; results, messages, receipts and the cluster's status come down.
         The first client frame is Hello. A newer stream of the same device ends the older one with ABORTED.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListConversations(self, request, context):
-        """The caller's conversations with last message and unread count, the latest first.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetHistory(self, request, context):
-        """One page of a conversation, oldest first within the page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,20 +55,10 @@ class MessagingServicer:
 
 def add_MessagingServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Session': grpc.stream_stream_rpc_method_handler(
-                    servicer.Session,
+            'Connect': grpc.stream_stream_rpc_method_handler(
+                    servicer.Connect,
                     request_deserializer=parley__proto_dot_v1_dot_messaging__pb2.ClientFrame.FromString,
                     response_serializer=parley__proto_dot_v1_dot_messaging__pb2.ServerFrame.SerializeToString,
-            ),
-            'ListConversations': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListConversations,
-                    request_deserializer=parley__proto_dot_v1_dot_messaging__pb2.ListConversationsRequest.FromString,
-                    response_serializer=parley__proto_dot_v1_dot_messaging__pb2.ListConversationsResponse.SerializeToString,
-            ),
-            'GetHistory': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetHistory,
-                    request_deserializer=parley__proto_dot_v1_dot_messaging__pb2.GetHistoryRequest.FromString,
-                    response_serializer=parley__proto_dot_v1_dot_messaging__pb2.GetHistoryResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -106,7 +72,7 @@ class Messaging:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
-    def Session(request_iterator,
+    def Connect(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -119,63 +85,9 @@ class Messaging:
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/parley.v1.Messaging/Session',
+            '/parley.v1.Messaging/Connect',
             parley__proto_dot_v1_dot_messaging__pb2.ClientFrame.SerializeToString,
             parley__proto_dot_v1_dot_messaging__pb2.ServerFrame.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListConversations(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/parley.v1.Messaging/ListConversations',
-            parley__proto_dot_v1_dot_messaging__pb2.ListConversationsRequest.SerializeToString,
-            parley__proto_dot_v1_dot_messaging__pb2.ListConversationsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetHistory(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/parley.v1.Messaging/GetHistory',
-            parley__proto_dot_v1_dot_messaging__pb2.GetHistoryRequest.SerializeToString,
-            parley__proto_dot_v1_dot_messaging__pb2.GetHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

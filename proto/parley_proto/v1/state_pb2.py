@@ -22,43 +22,58 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from parley_proto.v1 import model_pb2 as parley__proto_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley_proto/v1/state.proto\x12\tparley.v1\"L\n\x0c\x43ommandBatch\x12\x16\n\x0eproposed_at_ms\x18\x01 \x01(\x03\x12$\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\x12.parley.v1.Command\"\xe7\x03\n\x07\x43ommand\x12\x36\n\x10register_account\x18\x01 \x01(\x0b\x32\x1a.parley.v1.RegisterAccountH\x00\x12.\n\x0copen_session\x18\x02 \x01(\x0b\x32\x16.parley.v1.OpenSessionH\x00\x12\x30\n\rclose_session\x18\x03 \x01(\x0b\x32\x17.parley.v1.CloseSessionH\x00\x12\x32\n\x0e\x64\x65lete_account\x18\x04 \x01(\x0b\x32\x18.parley.v1.DeleteAccountH\x00\x12\x30\n\rsend_messages\x18\x05 \x01(\x0b\x32\x17.parley.v1.SendMessagesH\x00\x12\x32\n\x0emark_delivered\x18\x06 \x01(\x0b\x32\x18.parley.v1.MarkDeliveredH\x00\x12\x41\n\x16mark_conversation_read\x18\x07 \x01(\x0b\x32\x1f.parley.v1.MarkConversationReadH\x00\x12\x32\n\x0epublish_member\x18\x08 \x01(\x0b\x32\x18.parley.v1.PublishMemberH\x00\x12&\n\x08set_role\x18\t \x01(\x0b\x32\x12.parley.v1.SetRoleH\x00\x42\t\n\x07\x63ommand\"J\n\x0fRegisterAccount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\"\x8e\x01\n\x0bOpenSession\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x14\n\x0ctoken_digest\x18\x03 \x01(\x0c\x12\x11\n\tdevice_id\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x05 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\"$\n\x0c\x43loseSession\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\"<\n\rDeleteAccount\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\"H\n\x0cSendMessages\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12$\n\x05sends\x18\x02 \x03(\x0b\x32\x15.parley.v1.StoredSend\"=\n\nStoredSend\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x11\n\trecipient\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"2\n\rMarkDelivered\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\"R\n\x14MarkConversationRead\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\x04\x12\r\n\x05up_to\x18\x03 \x01(\x04\"E\n\x07SetRole\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x15\n\radministrator\x18\x03 \x01(\x08\"\\\n\rPublishMember\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\"\xcb\x01\n\rCommandResult\x12#\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x12\n\naccount_id\x18\x03 \x01(\x04\x12\x12\n\nsession_id\x18\x04 \x01(\x04\x12\x18\n\x10last_send_number\x18\x05 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x06 \x01(\x04\x12*\n\x05sends\x18\x07 \x03(\x0b\x32\x1b.parley.v1.StoredSendResult\"\x88\x01\n\x10StoredSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12#\n\x04\x63ode\x18\x02 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12\x12\n\nmessage_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x05 \x01(\x03*\xb7\x02\n\nResultCode\x12\x1b\n\x17RESULT_CODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eRESULT_CODE_OK\x10\x01\x12\x1e\n\x1aRESULT_CODE_ALREADY_EXISTS\x10\x02\x12\x19\n\x15RESULT_CODE_NOT_FOUND\x10\x03\x12\x1f\n\x1bRESULT_CODE_UNAUTHENTICATED\x10\x04\x12!\n\x1dRESULT_CODE_PERMISSION_DENIED\x10\x05\x12\x17\n\x13RESULT_CODE_INVALID\x10\x06\x12\x13\n\x0fRESULT_CODE_GAP\x10\x07\x12\x19\n\x15RESULT_CODE_FORGOTTEN\x10\x08\x12\x16\n\x12RESULT_CODE_FAILED\x10\t\x12\x18\n\x14RESULT_CODE_CONFLICT\x10\nb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley_proto/v1/state.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"[\n\x0c\x43ommandBatch\x12\r\n\x05level\x18\x01 \x01(\r\x12\x16\n\x0eproposed_at_ms\x18\x02 \x01(\x03\x12$\n\x08\x63ommands\x18\x03 \x03(\x0b\x32\x12.parley.v1.Command\"\xe4\x04\n\x07\x43ommand\x12\x36\n\x10register_account\x18\x01 \x01(\x0b\x32\x1a.parley.v1.RegisterAccountH\x00\x12.\n\x0copen_session\x18\x02 \x01(\x0b\x32\x16.parley.v1.OpenSessionH\x00\x12\x30\n\rclose_session\x18\x03 \x01(\x0b\x32\x17.parley.v1.CloseSessionH\x00\x12\x32\n\x0e\x64\x65lete_account\x18\x04 \x01(\x0b\x32\x18.parley.v1.DeleteAccountH\x00\x12\x30\n\rsend_messages\x18\x05 \x01(\x0b\x32\x17.parley.v1.SendMessagesH\x00\x12\x32\n\x0emark_delivered\x18\x06 \x01(\x0b\x32\x18.parley.v1.MarkDeliveredH\x00\x12(\n\tmark_read\x18\x07 \x01(\x0b\x32\x13.parley.v1.MarkReadH\x00\x12\x32\n\x0epublish_member\x18\x08 \x01(\x0b\x32\x18.parley.v1.PublishMemberH\x00\x12&\n\x08set_role\x18\t \x01(\x0b\x32\x12.parley.v1.SetRoleH\x00\x12\x32\n\x0e\x63reate_channel\x18\n \x01(\x0b\x32\x18.parley.v1.CreateChannelH\x00\x12\x32\n\x0e\x63hange_setting\x18\x0b \x01(\x0b\x32\x18.parley.v1.ChangeSettingH\x00\x12,\n\x0braise_level\x18\x0c \x01(\x0b\x32\x15.parley.v1.RaiseLevelH\x00\x42\t\n\x07\x63ommand\"J\n\x0fRegisterAccount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\"\x8e\x01\n\x0bOpenSession\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x14\n\x0ctoken_digest\x18\x03 \x01(\x0c\x12\x11\n\tdevice_id\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x05 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\"$\n\x0c\x43loseSession\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\"<\n\rDeleteAccount\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\"B\n\x0cSendMessages\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x1e\n\x05sends\x18\x02 \x03(\x0b\x32\x0f.parley.v1.Send\"2\n\rMarkDelivered\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\"F\n\x08MarkRead\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\x04\x12\r\n\x05up_to\x18\x03 \x01(\x04\"E\n\x07SetRole\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x15\n\radministrator\x18\x03 \x01(\x08\"W\n\rCreateChannel\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07members\x18\x03 \x03(\x04\x12\x12\n\nrequest_id\x18\x04 \x01(\x0c\"\x82\x01\n\rPublishMember\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x11\n\tmin_level\x18\x05 \x01(\r\x12\x11\n\tmax_level\x18\x06 \x01(\r\"@\n\rChangeSetting\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x03\",\n\nRaiseLevel\x12\r\n\x05level\x18\x01 \x01(\r\x12\x0f\n\x07release\x18\x02 \x01(\t\"\xde\x02\n\rCommandResult\x12#\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12<\n\x10register_account\x18\x02 \x01(\x0b\x32 .parley.v1.RegisterAccountResultH\x00\x12\x34\n\x0copen_session\x18\x03 \x01(\x0b\x32\x1c.parley.v1.OpenSessionResultH\x00\x12\x36\n\rsend_messages\x18\x04 \x01(\x0b\x32\x1d.parley.v1.SendMessagesResultH\x00\x12\x38\n\x0emark_delivered\x18\x05 \x01(\x0b\x32\x1e.parley.v1.MarkDeliveredResultH\x00\x12\x38\n\x0e\x63reate_channel\x18\x06 \x01(\x0b\x32\x1e.parley.v1.CreateChannelResultH\x00\x42\x08\n\x06result\"+\n\x15RegisterAccountResult\x12\x12\n\naccount_id\x18\x01 \x01(\x04\"n\n\x11OpenSessionResult\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x12\n\nsession_id\x18\x02 \x01(\x04\x12\x18\n\x10last_send_number\x18\x03 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x04 \x01(\x04\"Z\n\x12SendMessagesResult\x12\x18\n\x10last_send_number\x18\x01 \x01(\x04\x12*\n\x05sends\x18\x02 \x03(\x0b\x32\x1b.parley.v1.StoredSendResult\"\x88\x01\n\x10StoredSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12#\n\x04\x63ode\x18\x02 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12\x12\n\nmessage_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x05 \x01(\x03\".\n\x13MarkDeliveredResult\x12\x17\n\x0f\x64\x65livered_up_to\x18\x01 \x01(\x04\".\n\x13\x43reateChannelResult\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04*\xcd\x07\n\nResultCode\x12\x1b\n\x17RESULT_CODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eRESULT_CODE_OK\x10\x01\x12\x1f\n\x1bRESULT_CODE_UNKNOWN_COMMAND\x10\x02\x12\x16\n\x12RESULT_CODE_FAILED\x10\x03\x12\x1a\n\x16RESULT_CODE_SIGNED_OUT\x10\x04\x12#\n\x1fRESULT_CODE_CREDENTIALS_CHANGED\x10\x05\x12\x1b\n\x17RESULT_CODE_NOT_ALLOWED\x10\x06\x12\x1c\n\x18RESULT_CODE_INVALID_NAME\x10\x07\x12\x1e\n\x1aRESULT_CODE_INVALID_LENGTH\x10\x08\x12\x1e\n\x1aRESULT_CODE_INVALID_EXPIRY\x10\t\x12\x1d\n\x19RESULT_CODE_INVALID_TITLE\x10\n\x12\x1c\n\x18RESULT_CODE_INVALID_BODY\x10\x0b\x12\x1e\n\x1aRESULT_CODE_INVALID_TARGET\x10\x0c\x12\x1f\n\x1bRESULT_CODE_INVALID_SETTING\x10\r\x12\x1f\n\x1bRESULT_CODE_INVALID_ADDRESS\x10\x0e\x12\x1e\n\x1aRESULT_CODE_INVALID_NUMBER\x10\x0f\x12\x1a\n\x16RESULT_CODE_NAME_TAKEN\x10\x10\x12!\n\x1dRESULT_CODE_REQUEST_ID_REUSED\x10\x11\x12\x1f\n\x1bRESULT_CODE_NO_SUCH_ACCOUNT\x10\x12\x12$\n RESULT_CODE_NO_SUCH_CONVERSATION\x10\x13\x12\x1e\n\x1aRESULT_CODE_NO_SUCH_MEMBER\x10\x14\x12!\n\x1dRESULT_CODE_DEVICE_OF_ANOTHER\x10\x15\x12 \n\x1cRESULT_CODE_TOO_MANY_DEVICES\x10\x16\x12 \n\x1cRESULT_CODE_TOO_MANY_MEMBERS\x10\x17\x12\"\n\x1eRESULT_CODE_LAST_ADMINISTRATOR\x10\x18\x12\x13\n\x0fRESULT_CODE_GAP\x10\x19\x12\x19\n\x15RESULT_CODE_FORGOTTEN\x10\x1a\x12\x18\n\x14RESULT_CODE_MISMATCH\x10\x1b\x12#\n\x1fRESULT_CODE_LEVEL_NOT_SUPPORTED\x10\x1c\x12\x1a\n\x16RESULT_CODE_LEVEL_HELD\x10\x1d\x12\x1e\n\x1aRESULT_CODE_LEVEL_NOT_NEXT\x10\x1e\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley_proto.v1.state_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESULTCODE']._serialized_start=1715
-  _globals['_RESULTCODE']._serialized_end=2026
-  _globals['_COMMANDBATCH']._serialized_start=42
-  _globals['_COMMANDBATCH']._serialized_end=118
-  _globals['_COMMAND']._serialized_start=121
-  _globals['_COMMAND']._serialized_end=608
-  _globals['_REGISTERACCOUNT']._serialized_start=610
-  _globals['_REGISTERACCOUNT']._serialized_end=684
-  _globals['_OPENSESSION']._serialized_start=687
-  _globals['_OPENSESSION']._serialized_end=829
-  _globals['_CLOSESESSION']._serialized_start=831
-  _globals['_CLOSESESSION']._serialized_end=867
-  _globals['_DELETEACCOUNT']._serialized_start=869
-  _globals['_DELETEACCOUNT']._serialized_end=929
-  _globals['_SENDMESSAGES']._serialized_start=931
-  _globals['_SENDMESSAGES']._serialized_end=1003
-  _globals['_STOREDSEND']._serialized_start=1005
-  _globals['_STOREDSEND']._serialized_end=1066
-  _globals['_MARKDELIVERED']._serialized_start=1068
-  _globals['_MARKDELIVERED']._serialized_end=1118
-  _globals['_MARKCONVERSATIONREAD']._serialized_start=1120
-  _globals['_MARKCONVERSATIONREAD']._serialized_end=1202
-  _globals['_SETROLE']._serialized_start=1204
-  _globals['_SETROLE']._serialized_end=1273
-  _globals['_PUBLISHMEMBER']._serialized_start=1275
-  _globals['_PUBLISHMEMBER']._serialized_end=1367
-  _globals['_COMMANDRESULT']._serialized_start=1370
-  _globals['_COMMANDRESULT']._serialized_end=1573
-  _globals['_STOREDSENDRESULT']._serialized_start=1576
-  _globals['_STOREDSENDRESULT']._serialized_end=1712
+  _globals['_RESULTCODE']._serialized_start=2535
+  _globals['_RESULTCODE']._serialized_end=3508
+  _globals['_COMMANDBATCH']._serialized_start=71
+  _globals['_COMMANDBATCH']._serialized_end=162
+  _globals['_COMMAND']._serialized_start=165
+  _globals['_COMMAND']._serialized_end=777
+  _globals['_REGISTERACCOUNT']._serialized_start=779
+  _globals['_REGISTERACCOUNT']._serialized_end=853
+  _globals['_OPENSESSION']._serialized_start=856
+  _globals['_OPENSESSION']._serialized_end=998
+  _globals['_CLOSESESSION']._serialized_start=1000
+  _globals['_CLOSESESSION']._serialized_end=1036
+  _globals['_DELETEACCOUNT']._serialized_start=1038
+  _globals['_DELETEACCOUNT']._serialized_end=1098
+  _globals['_SENDMESSAGES']._serialized_start=1100
+  _globals['_SENDMESSAGES']._serialized_end=1166
+  _globals['_MARKDELIVERED']._serialized_start=1168
+  _globals['_MARKDELIVERED']._serialized_end=1218
+  _globals['_MARKREAD']._serialized_start=1220
+  _globals['_MARKREAD']._serialized_end=1290
+  _globals['_SETROLE']._serialized_start=1292
+  _globals['_SETROLE']._serialized_end=1361
+  _globals['_CREATECHANNEL']._serialized_start=1363
+  _globals['_CREATECHANNEL']._serialized_end=1450
+  _globals['_PUBLISHMEMBER']._serialized_start=1453
+  _globals['_PUBLISHMEMBER']._serialized_end=1583
+  _globals['_CHANGESETTING']._serialized_start=1585
+  _globals['_CHANGESETTING']._serialized_end=1649
+  _globals['_RAISELEVEL']._serialized_start=1651
+  _globals['_RAISELEVEL']._serialized_end=1695
+  _globals['_COMMANDRESULT']._serialized_start=1698
+  _globals['_COMMANDRESULT']._serialized_end=2048
+  _globals['_REGISTERACCOUNTRESULT']._serialized_start=2050
+  _globals['_REGISTERACCOUNTRESULT']._serialized_end=2093
+  _globals['_OPENSESSIONRESULT']._serialized_start=2095
+  _globals['_OPENSESSIONRESULT']._serialized_end=2205
+  _globals['_SENDMESSAGESRESULT']._serialized_start=2207
+  _globals['_SENDMESSAGESRESULT']._serialized_end=2297
+  _globals['_STOREDSENDRESULT']._serialized_start=2300
+  _globals['_STOREDSENDRESULT']._serialized_end=2436
+  _globals['_MARKDELIVEREDRESULT']._serialized_start=2438
+  _globals['_MARKDELIVEREDRESULT']._serialized_end=2484
+  _globals['_CREATECHANNELRESULT']._serialized_start=2486
+  _globals['_CREATECHANNELRESULT']._serialized_end=2532
 # @@protoc_insertion_point(module_scope)

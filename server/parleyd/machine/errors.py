@@ -11,6 +11,10 @@ class MachineDamagedError(MachineError):
     """state.sqlite is not what was written, or not ours: do not start from it."""
 
 
+class MachineReleaseError(MachineError):
+    """The state or an entry is of a level that this release does not support; nothing is wrong with the data."""
+
+
 class MachineStorageError(MachineError):
     """The disk failed under an apply; nothing is retried, the log has everything."""
 
@@ -19,7 +23,7 @@ class MachineInvariantError(MachineError):
     """The caller broke the contract of apply: a bug, nothing was applied."""
 
 
-def invariant(holds: bool, message: str) -> None:
+def check_invariant(holds: bool, message: str) -> None:
     """Raise unless `holds`; unlike assert it does not vanish under -O."""
     if not holds:
         raise MachineInvariantError(message)

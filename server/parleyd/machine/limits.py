@@ -1,16 +1,18 @@
-"""Bounds that every node applies alike: changing one changes the replicated state, so never within a version."""
+"""Bounds that every node applies alike: changing one changes the replicated state, so it needs a new level."""
 
 from __future__ import annotations
 
 # Results kept per device for retries: a device may have this many unanswered sends.
 MAX_SENDS_IN_FLIGHT = 1024
-# Nodes enforce their own, lower limit; this one only keeps a wrong node from harming all.
+# The highest value of the setting max_message_bytes; no body is longer on any node.
 MAX_BODY_BYTES = 1 << 20
 MAX_NAME_CHARS = 64
+MAX_TITLE_CHARS = 100
 MAX_LABEL_CHARS = 64
 MAX_ADDRESS_CHARS = 255
 MAX_HASH_BYTES = 255
 MAX_DEVICES_PER_ACCOUNT = 32
+MAX_MEMBERS_AT_CREATION = 256
 # Rows of expired sessions removed with each new session.
 EXPIRED_SESSIONS_PER_STEP = 64
 TOKEN_DIGEST_BYTES = 32

@@ -2,7 +2,7 @@
 
 One apply is one SQLite transaction, and the position in the log is written in it: after any crash the file is the
 state as of exactly the entry it names. Nothing here reads a clock or draws a number; the time is what the proposer
-wrote, and never runs backwards.
+wrote, and never runs backwards. Each entry is applied by the rules of the level it was proposed at.
 
 A command that fails in an unforeseen way must not stop every node in turn. The transaction is rolled back and applied
 again carefully, each command under a savepoint, so that only the failing one changes nothing, on every node alike. What
@@ -11,37 +11,35 @@ the disk does is another matter: it differs between nodes, so it stops this one.
 
 from __future__ import annotations
 
+import struct
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import apsw
+from google.protobuf.message import DecodeError
 
-from parleyd.machine import accounts, members, messages
-from parleyd.machine import commands as c
-from parleyd.machine.errors import MachineDamagedError, MachineError, MachineStorageError, invariant
-from parleyd.machine.records import (
-    AccountDeleted,
-    CommittedEntry,
-    Effect,
-    MemberRow,
-    Members,
-    MembersChanged,
-    MembershipChange,
-    MessageRecord,
-    MessageStored,
-    ReceiptMoved,
-    Recipient,
-    SessionClosed,
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.canonical import canonical
+from parleyd.machine.effects import Effect
+from parleyd.machine.errors import (
+    MachineError,
+    MachineReleaseError,
+    MachineStorageError,
+    check_invariant,
 )
-from parleyd.machine.schema import STATE_HASH_BYTES, create_state, open_writer, storage_faults
-from parleyd.machine.working import Working
-
-UNDECODABLE = "this node's release cannot read the command; nothing was changed"
-UNFORESEEN = "applying the command failed in an unforeseen way, on every node alike; nothing was changed"
+from parleyd.machine.feature import Command, SignedInCommand, result
+from parleyd.machine.features import members
+from parleyd.machine.files import STATE_HASH_BYTES, create_state, open_writer, release_text, storage_faults
+from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
+from parleyd.machine.limits import FIRST_MESSAGE_ID
+from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange
+from parleyd.machine.registry import COMMANDS, tables_of_level
+from parleyd.machine.state import META_TABLE, State
 
 # Faults of the statement, not of the disk: the same on every node.
 _DETERMINISTIC_SQLITE_ERRORS = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
@@ -63,9 +61,35 @@ class ApplyOutcome:
     """What came of some entries; `results` are aligned with entries and their commands."""
 
     applied_index: int
-    results: tuple[tuple[c.CommandResult, ...], ...]
+    results: tuple[tuple[pb.CommandResult, ...], ...]
     effects: tuple[Effect, ...]
     failures: tuple[CommandFailure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """A slot of the log with what its payload says; `batch` is None for none, and for bytes that are none."""
+
+    entry: CommittedEntry
+    batch: pb.CommandBatch | None
+
+    @classmethod
+    def of(cls, entry: CommittedEntry) -> _Decoded:
+        """Decode the payload. Raises MachineReleaseError for one that only a newer release may touch."""
+        if not entry.payload:
+            return cls(entry, None)
+        try:
+            batch = pb.CommandBatch.FromString(entry.payload)
+        except DecodeError:
+            return cls(entry, None)
+        raised = [command.raise_level.level for command in batch.commands if command.HasField("raise_level")]
+        level = max([batch.level, *raised])
+        if level > MAX_LEVEL:
+            raise MachineReleaseError(release_text(f"entry {entry.index}", level))
+        return cls(entry, batch)
+
+
+_Run = Callable[[int, int, pb.Command], pb.CommandResult]
 
 
 class _UnforeseenError(Exception):
@@ -77,7 +101,7 @@ class StateMachine:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        self._working = Working(connection)
+        self._state = State(connection)
         self._failure: BaseException | None = None
         self._closed = False
         self._failures: list[CommandFailure] = []
@@ -86,7 +110,7 @@ class StateMachine:
     @classmethod
     def create(cls, path: Path, founders: Sequence[MemberRow], membership: bytes) -> StateMachine:
         """Make the empty state of a new cluster; equal founders and membership give equal states."""
-        create_state(path, founders, membership)
+        create_state(path, lambda connection: _fill(connection, founders, membership), MIN_LEVEL)
         return cls.open(path)
 
     @classmethod
@@ -123,7 +147,7 @@ class StateMachine:
     def members(self) -> Members:
         """The cluster's members and those that were; for the thread that applies."""
         self._check_usable()
-        return members.read_members(self._connection)
+        return members.read(self._connection)
 
     def apply(self, entries: Sequence[CommittedEntry]) -> ApplyOutcome:
         """Apply the next committed entries in one transaction."""
@@ -131,20 +155,21 @@ class StateMachine:
         expected = self.applied_index
         for entry in entries:
             expected += 1
-            invariant(entry.index == expected, f"entry {entry.index} given to apply where {expected} is next")
+            check_invariant(entry.index == expected, f"entry {entry.index} given to apply where {expected} is next")
         if not entries:
             return ApplyOutcome(self.applied_index, (), ())
         with self._fatal("applying"):
+            decoded = [_Decoded.of(entry) for entry in entries]
             self._failures = []
             try:
-                results = self._transaction(entries, self._run)
+                results = self._transaction(decoded, self._run)
             except _UnforeseenError:
                 self._connection.execute("ROLLBACK")
-                self._working.forget_all()
-                results = self._transaction(entries, self._run_carefully)
-            self._working.trim()
+                self._state.forget_all()
+                results = self._transaction(decoded, self._run_carefully)
+            self._state.trim()
             self._publish_position()
-            effects, self._working.effects = tuple(self._working.effects), []
+            effects, self._state.effects = tuple(self._state.effects), []
             return ApplyOutcome(self.applied_index, results, effects, tuple(self._failures))
 
     def checkpoint(self) -> int:
@@ -177,71 +202,66 @@ class StateMachine:
 
     # ---- one transaction
 
-    def _transaction(
-        self, entries: Sequence[CommittedEntry], run: Callable[[int, int, c.Command], c.CommandResult]
-    ) -> tuple[tuple[c.CommandResult, ...], ...]:
-        working = self._working
-        working.effects = []
+    def _transaction(self, entries: Sequence[_Decoded], run: _Run) -> tuple[tuple[pb.CommandResult, ...], ...]:
+        state = self._state
+        state.effects = []
         self._connection.execute("BEGIN IMMEDIATE")
         results = tuple(self._apply_entry(entry, run) for entry in entries)
         try:
-            working.flush()
+            state.flush()
         except _DETERMINISTIC_SQLITE_ERRORS as error:
             raise _UnforeseenError from error
-        working.write_meta()
+        state.write_meta()
         self._connection.execute("COMMIT")
         return results
 
-    def _apply_entry(
-        self, entry: CommittedEntry, run: Callable[[int, int, c.Command], c.CommandResult]
-    ) -> tuple[c.CommandResult, ...]:
-        results: tuple[c.CommandResult, ...] = ()
-        if entry.payload:
-            batch = c.decode_batch(entry.payload)
-            if batch is None:
-                results = (c.refusal(c.FAILED, UNDECODABLE),)
-            else:
-                meta = self._working.meta
-                meta.now_ms = max(meta.now_ms, batch.proposed_at_ms)
-                results = tuple(run(entry.index, place, command) for place, command in enumerate(batch.commands))
-        meta = self._working.meta
+    def _apply_entry(self, decoded: _Decoded, run: _Run) -> tuple[pb.CommandResult, ...]:
+        entry, batch, state = decoded.entry, decoded.batch, self._state
+        results: tuple[pb.CommandResult, ...] = ()
+        if batch is not None:
+            state.level = batch.level
+            state.meta.now_ms = max(state.meta.now_ms, batch.proposed_at_ms)
+            results = tuple(run(entry.index, place, command) for place, command in enumerate(batch.commands))
+        elif entry.payload:
+            results = (result(pb.RESULT_CODE_UNKNOWN_COMMAND),)
+        meta = state.meta  # a rollback may have put another one in its place
         meta.applied_index, meta.applied_term = entry.index, entry.term
         if entry.membership is not None:
             meta.membership = entry.membership.encoded
-            members.change_members(self._working, entry.membership)
+            members.change(state, entry.membership)
         meta.state_hash = _next_hash(meta.state_hash, entry, results)
         return results
 
-    def _run(self, index: int, place: int, command: c.Command) -> c.CommandResult:
+    def _run(self, index: int, place: int, command: pb.Command) -> pb.CommandResult:
         try:
-            return _apply_command(self._working, command)
+            return _apply_command(self._state, command)
         except Exception as error:
             if _is_local(error):
                 raise
             raise _UnforeseenError from error
 
-    def _run_carefully(self, index: int, place: int, command: c.Command) -> c.CommandResult:
-        working = self._working
-        working.flush()
-        working.write_meta()
-        effects_before = len(working.effects)
+    def _run_carefully(self, index: int, place: int, command: pb.Command) -> pb.CommandResult:
+        state = self._state
+        state.flush()
+        state.write_meta()
+        effects_before = len(state.effects)
         self._connection.execute("SAVEPOINT command")
         try:
-            result = _apply_command(working, command)
-            working.flush()
+            outcome = _apply_command(state, command)
+            state.flush()
         except Exception as error:
             if _is_local(error):
                 raise
             self._connection.execute("ROLLBACK TO command")
-            working.forget_all()
-            del working.effects[effects_before:]
+            state.forget_all()
+            del state.effects[effects_before:]
             self._failures.append(CommandFailure(index, place, _where(error)))
-            result = c.refusal(c.FAILED, UNFORESEEN)
+            outcome = result(pb.RESULT_CODE_FAILED)
         self._connection.execute("RELEASE command")
-        return result
+        return outcome
 
     def _publish_position(self) -> None:
-        meta = self._working.meta
+        meta = self._state.meta
         # One assignment, so that another thread never sees half of it.
         self._position = (meta.applied_index, meta.applied_term, meta.membership, meta.state_hash)
 
@@ -262,38 +282,61 @@ class StateMachine:
             raise
 
 
-def _apply_command(working: Working, command: c.Command) -> c.CommandResult:
-    match command.WhichOneof("command"):
-        case "send_messages":
-            return messages.send_messages(working, command.send_messages)
-        case "mark_delivered":
-            return messages.mark_delivered(working, command.mark_delivered)
-        case "mark_conversation_read":
-            return messages.mark_conversation_read(working, command.mark_conversation_read)
-        case "register_account":
-            return accounts.register_account(working, command.register_account)
-        case "open_session":
-            return accounts.open_session(working, command.open_session)
-        case "close_session":
-            return accounts.close_session(working, command.close_session)
-        case "delete_account":
-            return accounts.delete_account(working, command.delete_account)
-        case "publish_member":
-            return members.publish_member(working, command.publish_member)
-        case "set_role":
-            return accounts.set_role(working, command.set_role)
-        case _:
-            return c.refusal(c.FAILED, UNDECODABLE)
+def _apply_command(state: State, command: pb.Command) -> pb.CommandResult:
+    """Apply one command by the rules of the entry's level, if its session lives and may ask for it."""
+    name = command.WhichOneof("command")
+    known = None if name is None else COMMANDS.get(name)
+    # An older release finds no command there at all: what is not of the entry's level has one result everywhere.
+    if name is None or known is None or not known.level <= state.level <= state.meta.level:
+        return result(pb.RESULT_CODE_UNKNOWN_COMMAND)
+    content = getattr(command, name)
+    if isinstance(known, Command):
+        return known.apply(state, content)
+    return _apply_signed_in(state, known, content)
 
 
-def _next_hash(previous: bytes, entry: CommittedEntry, results: tuple[c.CommandResult, ...]) -> bytes:
+def _apply_signed_in(state: State, known: SignedInCommand, content: Any) -> pb.CommandResult:
+    actor = state.sessions.actor(content.session_id)
+    if actor is None:
+        return result(pb.RESULT_CODE_SIGNED_OUT)
+    if not actor.account.may(known.action):
+        return result(pb.RESULT_CODE_NOT_ALLOWED)
+    return known.apply(state, actor, content)
+
+
+def _fill(connection: apsw.Connection, founders: Sequence[MemberRow], membership: bytes) -> None:
+    """The empty state of a new cluster, of the lowest level that this release supports."""
+    connection.execute(META_TABLE)
+    for level in range(1, MIN_LEVEL + 1):
+        connection.execute(tables_of_level(level))
+    rows = sorted(founders, key=lambda row: row.node_id)
+    members.insert(connection, rows)
+    first = CommittedEntry(
+        0, 0, membership=MembershipChange(membership, tuple(row.node_id for row in rows), tuple(rows))
+    )
+    connection.execute(
+        "INSERT INTO meta VALUES(1, 0, 0, ?, ?, ?, 0, 0, 0, 0, 0, 0, ?, 0)",
+        (membership, _next_hash(b"", first, ()), MIN_LEVEL, FIRST_MESSAGE_ID - 1),
+    )
+
+
+def _next_hash(previous: bytes, entry: CommittedEntry, results: tuple[pb.CommandResult, ...]) -> bytes:
+    """The hash of everything up to an entry. Its form belongs to the level."""
     digest = blake2b(previous, digest_size=STATE_HASH_BYTES)
-    digest.update(b"%d %d %d " % (entry.index, entry.term, len(entry.payload)))
+    digest.update(struct.pack("<QQQ", entry.index, entry.term, len(entry.payload)))
     digest.update(entry.payload)
-    digest.update(c.canonical(results))
+    digest.update(canonical(results))
     if entry.membership is not None:
-        digest.update(repr(entry.membership).encode())
+        digest.update(_membership_bytes(entry.membership))
     return digest.digest()
+
+
+def _membership_bytes(change: MembershipChange) -> bytes:
+    parts = [change.encoded, struct.pack(f"<{len(change.node_ids)}Q", *change.node_ids)]
+    for row in change.added:
+        texts = (row.name, row.peer_address, row.client_address)
+        parts += (struct.pack("<QII", row.node_id, row.min_level, row.max_level), *(text.encode() for text in texts))
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 
 def _is_local(error: Exception) -> bool:
@@ -304,25 +347,3 @@ def _is_local(error: Exception) -> bool:
 def _where(error: Exception) -> str:
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {frame.name}, {Path(frame.filename).name}:{frame.lineno}"
-
-
-__all__ = [
-    "AccountDeleted",
-    "ApplyOutcome",
-    "CommandFailure",
-    "CommittedEntry",
-    "Effect",
-    "MachineDamagedError",
-    "MachineError",
-    "MachineStorageError",
-    "MemberRow",
-    "Members",
-    "MembersChanged",
-    "MembershipChange",
-    "MessageRecord",
-    "MessageStored",
-    "ReceiptMoved",
-    "Recipient",
-    "SessionClosed",
-    "StateMachine",
-]

@@ -1,4 +1,4 @@
-"""What the state machine hands out: records read from it, and the effects of applying commands."""
+"""What goes into the state machine beside commands: who the cluster's members are, and one slot of the log."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class MemberRow:
-    """A cluster member's name and addresses, as it published them."""
+    """A cluster member's name, addresses and the levels its release supports, as it published them."""
 
     node_id: int
     name: str
     peer_address: str
     client_address: str
+    min_level: int = 1
+    max_level: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,69 +46,3 @@ class Members:
 
     rows: tuple[MemberRow, ...]
     removed: tuple[MemberRow, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRecord:
-    """A stored message. `peer` is the other party as seen by the account that asked; empty where nobody did."""
-
-    conversation_id: int
-    id: int
-    sender_id: int
-    sender: str
-    body: str
-    sent_at_ms: int
-    device_id: bytes  # external id of the sending device
-    send_number: int
-    peer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """An account that gets a message, and the other party as that account sees it."""
-
-    account_id: int
-    peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class MessageStored:
-    """A new message; the recipients include the sender, whose other devices get it too."""
-
-    message: MessageRecord
-    recipients: tuple[Recipient, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptMoved:
-    """A member's marks grew; the watchers are all other members."""
-
-    conversation_id: int
-    account_id: int
-    delivered_up_to: int
-    read_up_to: int
-    watchers: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SessionClosed:
-    """Sessions that ended other than by running out of time."""
-
-    session_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AccountDeleted:
-    """An account is gone, with its sessions and devices."""
-
-    account_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class MembersChanged:
-    """Members came, went, or told new addresses; these are all of them now."""
-
-    members: Members
-
-
-Effect = MessageStored | ReceiptMoved | SessionClosed | AccountDeleted | MembersChanged

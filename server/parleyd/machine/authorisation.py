@@ -1,0 +1,44 @@
+"""Who may do what: one table, used when a command is applied and by the api before it is proposed."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum, auto
+from typing import Final
+
+
+class Role(IntEnum):
+    """The roles of accounts, as stored."""
+
+    USER = 0
+    ADMINISTRATOR = 1
+
+
+class Action(Enum):
+    """What somebody who is signed in may want to do."""
+
+    SEND_MESSAGES = auto()
+    MARK_MESSAGES = auto()
+    CREATE_CHANNEL = auto()
+    DELETE_OWN_ACCOUNT = auto()
+    SET_ROLE = auto()
+    CHANGE_SETTINGS = auto()
+    CHANGE_CLUSTER = auto()
+
+
+_EVERYBODY: Final = frozenset(Role)
+_ADMINISTRATORS: Final = frozenset({Role.ADMINISTRATOR})
+
+ALLOWED: Final[dict[Action, frozenset[Role]]] = {
+    Action.SEND_MESSAGES: _EVERYBODY,
+    Action.MARK_MESSAGES: _EVERYBODY,
+    Action.CREATE_CHANNEL: _EVERYBODY,
+    Action.DELETE_OWN_ACCOUNT: _EVERYBODY,
+    Action.SET_ROLE: _ADMINISTRATORS,
+    Action.CHANGE_SETTINGS: _ADMINISTRATORS,
+    Action.CHANGE_CLUSTER: _ADMINISTRATORS,
+}
+
+
+def is_allowed(role: int, action: Action) -> bool:
+    """Whether an account of that role may do it."""
+    return role in ALLOWED[action]

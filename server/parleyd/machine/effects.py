@@ -1,0 +1,24 @@
+"""What applying commands changed, for those who are connected: the union of the features' effects."""
+
+from __future__ import annotations
+
+from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
+from parleyd.machine.features.conversations import ConversationCreated
+from parleyd.machine.features.levels import LevelRaised
+from parleyd.machine.features.members import MembersChanged
+from parleyd.machine.features.messages import MessageStored
+from parleyd.machine.features.receipts import ReceiptMoved
+from parleyd.machine.features.sessions import SessionsClosed
+from parleyd.machine.features.settings import SettingChanged
+
+Effect = (
+    MessageStored
+    | ReceiptMoved
+    | ConversationCreated
+    | AccountChanged
+    | AccountDeleted
+    | SessionsClosed
+    | MembersChanged
+    | SettingChanged
+    | LevelRaised
+)

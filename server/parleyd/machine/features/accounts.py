@@ -1,0 +1,270 @@
+"""Accounts: registering and deleting. Rare commands, written straight to the table.
+
+A retry finds its first outcome: a registration by its request id, a deletion by the account being deleted already.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.authorisation import Action, Role, is_allowed
+from parleyd.machine.feature import Command, Feature, result
+from parleyd.machine.features import administration, devices, sessions
+from parleyd.machine.limits import MAX_HASH_BYTES, MAX_ID, MAX_NAME_CHARS, REQUEST_ID_BYTES
+from parleyd.machine.rows import Rows, trim
+
+if TYPE_CHECKING:
+    from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
+
+ACTIVE, DELETED = 1, 2
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}", re.ASCII)
+_PATTERN_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-*?")
+
+TABLES = """
+CREATE TABLE accounts(
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    name_key TEXT NOT NULL,
+    password_hash BLOB NOT NULL,
+    request_id BLOB NOT NULL,
+    role INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    created_at_ms INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX accounts_active ON accounts(name_key) WHERE status = 1;
+CREATE INDEX accounts_deleted ON accounts(name_key) WHERE status = 2;
+CREATE INDEX accounts_request ON accounts(request_id) WHERE request_id <> x'';
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountChanged:
+    """What others see of an account changed."""
+
+    account_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDeleted:
+    """An account is gone, with its sessions and devices."""
+
+    account_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """An account; a deleted one keeps its name for what it wrote."""
+
+    id: int
+    name: str
+    password_hash: bytes
+    role: int
+    active: bool
+
+    def may(self, action: Action) -> bool:
+        """Whether the account's role allows it."""
+        return is_allowed(self.role, action)
+
+
+_SELECT = "SELECT id, name, password_hash, role, status = 1 FROM accounts WHERE"
+
+
+def _row(account_id: int, name: str, password_hash: bytes, role: int, active: int) -> AccountRow:
+    return AccountRow(account_id, name, password_hash, role, bool(active))
+
+
+class Accounts:
+    """The accounts that a transaction touches, by id and by name."""
+
+    def __init__(self, state: State) -> None:
+        self._connection = state.connection
+        self._rows: Rows[int, AccountRow] = Rows(state.connection, select=f"{_SELECT} id = ?", make=_row)
+        self._ids: dict[str, int] = {}
+
+    def find(self, account_id: int) -> AccountRow | None:
+        """The account, deleted or not."""
+        return self._rows.find(account_id) if 0 < account_id <= MAX_ID else None
+
+    def named(self, name: str) -> AccountRow | None:
+        """The active account of that name; letter case does not matter."""
+        key = name_key(name)
+        account_id = self._ids.get(key)
+        if account_id is None:
+            query = "SELECT id FROM accounts WHERE name_key = ? AND status = 1"
+            account_id = self._connection.execute(query, (key,)).get
+            if account_id is None:
+                return None
+            self._ids[key] = account_id
+        return self._rows.find(account_id)
+
+    def forget(self, account: AccountRow) -> None:
+        """Drop an account that SQL changed."""
+        self._rows.forget((account.id,))
+        self._ids.pop(name_key(account.name), None)
+
+    def flush(self) -> None:
+        """Write nothing: accounts are changed by SQL alone."""
+
+    def forget_all(self) -> None:
+        """Start from the file again."""
+        self._rows.forget_all()
+        self._ids.clear()
+
+    def trim(self) -> None:
+        """Bound the caches."""
+        self._rows.trim()
+        trim(self._ids)
+
+
+# ---- commands
+
+
+def register(state: State, command: pb.RegisterAccount) -> pb.CommandResult:
+    """Create an account. The name of a deleted one may be taken again, and is a new account."""
+    if not _NAME.fullmatch(command.name):
+        return result(pb.RESULT_CODE_INVALID_NAME)
+    if not 0 < len(command.password_hash) <= MAX_HASH_BYTES or len(command.request_id) not in (0, REQUEST_ID_BYTES):
+        return result(pb.RESULT_CODE_INVALID_LENGTH)
+    if command.request_id:
+        query = "SELECT id, name FROM accounts WHERE request_id = ?"
+        row = state.connection.execute(query, (command.request_id,)).get
+        if row is not None:
+            same = name_key(row[1]) == name_key(command.name)
+            return _registered(row[0]) if same else result(pb.RESULT_CODE_REQUEST_ID_REUSED)
+    if state.accounts.named(command.name) is not None:
+        return result(pb.RESULT_CODE_NAME_TAKEN)
+    state.meta.last_account_id += 1
+    account_id = state.meta.last_account_id
+    state.connection.execute(
+        "INSERT INTO accounts(id, name, name_key, password_hash, request_id, role, status, created_at_ms) "
+        "VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            account_id,
+            command.name,
+            name_key(command.name),
+            command.password_hash,
+            command.request_id,
+            # Somebody must be able to look after the cluster: whoever came first.
+            Role.ADMINISTRATOR if account_id == 1 else Role.USER,
+            ACTIVE,
+            state.meta.now_ms,
+        ),
+    )
+    return _registered(account_id)
+
+
+def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
+    """Delete the caller's account with its sessions and devices; what it wrote stays for those it wrote to."""
+    session = sessions.by_digest(state, command.token_digest)
+    account = None if session is None else state.accounts.find(session.account_id)
+    if session is None or account is None:
+        return result(pb.RESULT_CODE_SIGNED_OUT)
+    if not account.active:
+        return result(pb.RESULT_CODE_OK)
+    if state.sessions.live(session.id) is None:
+        return result(pb.RESULT_CODE_SIGNED_OUT)
+    if account.password_hash != command.password_hash:
+        return result(pb.RESULT_CODE_CREDENTIALS_CHANGED)
+    if not account.may(Action.DELETE_OWN_ACCOUNT):
+        return result(pb.RESULT_CODE_NOT_ALLOWED)
+    if administration.is_last_administrator(state, account) and _somebody_else_is_there(state, account):
+        return result(pb.RESULT_CODE_LAST_ADMINISTRATOR)
+    state.flush()
+    sessions.remove_of_account(state, account.id, keep_session_id=session.id)
+    devices.remove(state, devices.of_account(state, account.id))
+    query = "UPDATE accounts SET status = ?, password_hash = x'' WHERE id = ?"
+    state.connection.execute(query, (DELETED, account.id))
+    state.accounts.forget(account)
+    state.effects += (AccountDeleted(account.id), AccountChanged(account.id))
+    return result(pb.RESULT_CODE_OK)
+
+
+def _registered(account_id: int) -> pb.CommandResult:
+    registered = pb.RegisterAccountResult(account_id=account_id)
+    return pb.CommandResult(code=pb.RESULT_CODE_OK, register_account=registered)
+
+
+def _somebody_else_is_there(state: State, account: AccountRow) -> bool:
+    query = "SELECT 1 FROM accounts WHERE id <> ? AND status = ? LIMIT 1"
+    return state.connection.execute(query, (account.id, ACTIVE)).get is not None
+
+
+FEATURE = Feature(
+    "accounts",
+    tables={1: TABLES},
+    commands={
+        "register_account": Command(register),
+        "delete_account": Command(delete),
+    },
+)
+
+
+# ---- queries
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCard:
+    """What others see of an account."""
+
+    id: int
+    name: str
+    display_name: str
+    deleted: bool
+
+
+def by_name(reader: StateReader, name: str) -> AccountRow | None:
+    """The active account of that name; letter case does not matter."""
+    return _one(reader, "name_key = ? AND status = 1", name_key(name))
+
+
+def by_id(reader: StateReader, account_id: int) -> AccountRow | None:
+    """The account of that id, deleted or not."""
+    return _one(reader, "id = ?", account_id) if 0 < account_id <= MAX_ID else None
+
+
+def cards(reader: StateReader, account_ids: set[int]) -> tuple[AccountCard, ...]:
+    """What others see of these accounts, by id; unknown ids are left out."""
+    found = []
+    for account_id in sorted(account_ids):
+        rows = reader.rows("SELECT id, name, '', status <> 1 FROM accounts WHERE id = ?", (account_id,))
+        found += [AccountCard(i, name, display_name, bool(deleted)) for i, name, display_name, deleted in rows]
+    return tuple(found)
+
+
+def matching(reader: StateReader, pattern: str, after_name: str, limit: int) -> tuple[AccountCard, ...]:
+    """Active accounts in order of name whose whole name matches `pattern` ('*' any run, '?' one character)."""
+    wanted = _normal_pattern(pattern)
+    if wanted is None:
+        return ()
+    prefix = wanted[: next((place for place, char in enumerate(wanted) if char in "*?"), len(wanted))]
+    rows = reader.rows(
+        "SELECT id, name, '' FROM accounts WHERE status = 1 AND name_key > ? AND name_key >= ? "
+        "AND name_key < ? AND name_key GLOB ? ORDER BY name_key LIMIT ?",
+        (name_key(after_name), prefix, prefix + "\x7f", wanted, limit),
+    )
+    return tuple(AccountCard(account_id, name, display, deleted=False) for account_id, name, display in rows)
+
+
+def name_key(name: str) -> str:
+    """The spelling by which names are compared: they differ by more than letter case.
+
+    Names are ASCII, so this does not depend on a Unicode version.
+    """
+    return name.lower()
+
+
+def _one(reader: StateReader, condition: str, value: int | str) -> AccountRow | None:
+    rows = reader.rows(f"{_SELECT} {condition}", (value,))
+    return _row(*rows[0]) if rows else None
+
+
+def _normal_pattern(pattern: str) -> str | None:
+    """The pattern in the tables' spelling, runs of stars made one; None where no name can match."""
+    lowered = name_key(pattern) or "*"
+    if not set(lowered) <= _PATTERN_CHARS:
+        return None
+    return re.sub(r"\*+", "*", lowered)

@@ -1,0 +1,319 @@
+"""Conversations and their members: direct ones, begun by the first message of a pair, and channels.
+
+A conversation is an id everywhere. What happens in it is a row of its own sequence (messages.py), so a device that was
+away sees it by the same cursor as messages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from parley_proto.v1 import model_pb2
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.authorisation import Action
+from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.features.accounts import name_key
+from parleyd.machine.limits import MAX_ID, MAX_MEMBERS_AT_CREATION, MAX_TITLE_CHARS, REQUEST_ID_BYTES
+from parleyd.machine.rows import Rows, trim
+
+if TYPE_CHECKING:
+    from parleyd.machine.features.sessions import Actor
+    from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
+
+DIRECT = model_pb2.CONVERSATION_KIND_DIRECT
+CHANNEL = model_pb2.CONVERSATION_KIND_CHANNEL
+ROLE_MEMBER = model_pb2.MEMBER_ROLE_MEMBER
+ROLE_OWNER = model_pb2.MEMBER_ROLE_OWNER
+SHOWN_MEMBERS = 64
+UNREAD_SCAN_LIMIT = 10_000
+
+TABLES = """
+CREATE TABLE conversations(
+    id INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    low INTEGER NOT NULL,
+    high INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    member_count INTEGER NOT NULL,
+    last_message_id INTEGER NOT NULL,
+    created_by INTEGER NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    request_id BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX conversations_pair ON conversations(low, high) WHERE kind = 1;
+CREATE INDEX conversations_request ON conversations(created_by, request_id) WHERE request_id <> x'';
+CREATE TABLE members(
+    conversation_id INTEGER NOT NULL,
+    account_id INTEGER NOT NULL,
+    role INTEGER NOT NULL,
+    joined_at_ms INTEGER NOT NULL,
+    first_message_id INTEGER NOT NULL,
+    delivered_up_to INTEGER NOT NULL,
+    read_up_to INTEGER NOT NULL,
+    PRIMARY KEY(conversation_id, account_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX members_account ON members(account_id);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationCreated:
+    """A conversation came to be, with these members."""
+
+    conversation_id: int
+    kind: int
+    members: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class ConversationRow:
+    """A conversation. `low` and `high` are the two sides of a direct one, 0 for a channel."""
+
+    id: int
+    kind: int
+    low: int
+    high: int
+    last_message_id: int
+
+    def pair(self) -> tuple[int, ...]:
+        """The members of a direct conversation; nobody for a channel, whose members are looked up."""
+        if self.kind != DIRECT:
+            return ()
+        return (self.low,) if self.low == self.high else (self.low, self.high)
+
+
+_SELECT = "SELECT id, kind, low, high, last_message_id FROM conversations WHERE id = ?"
+
+
+class Conversations:
+    """The conversations that a transaction touches, by id and direct ones by their pair."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._connection = state.connection
+        self._rows: Rows[int, ConversationRow] = Rows(
+            state.connection,
+            select=_SELECT,
+            make=ConversationRow,
+            update="UPDATE conversations SET last_message_id = ? WHERE id = ?",
+            values=lambda row: (row.last_message_id, row.id),
+        )
+        self._direct_ids: dict[tuple[int, int], int] = {}
+
+    def find(self, conversation_id: int) -> ConversationRow | None:
+        """The conversation of that id."""
+        return self._rows.find(conversation_id) if 0 < conversation_id <= MAX_ID else None
+
+    def direct(self, one: int, other: int) -> ConversationRow:
+        """The conversation of a pair of accounts, begun now if they never spoke."""
+        pair = (one, other) if one <= other else (other, one)
+        conversation_id = self._direct_ids.get(pair)
+        if conversation_id is None:
+            query = "SELECT id FROM conversations WHERE kind = 1 AND low = ? AND high = ?"
+            conversation_id = self._connection.execute(query, pair).get
+            if conversation_id is None:
+                return self._begin_direct(pair)
+            self._direct_ids[pair] = conversation_id
+        found = self._rows.find(conversation_id)
+        return found if found is not None else self._begin_direct(pair)
+
+    def advance(self, conversation: ConversationRow, message_id: int) -> None:
+        """A row was added at the end of its sequence."""
+        conversation.last_message_id = message_id
+        self._rows.changed(conversation.id, conversation)
+
+    def add(
+        self, kind: int, pair: tuple[int, int], title: str, members: dict[int, int], created_by: int, request_id: bytes
+    ) -> ConversationRow:
+        """Begin a conversation with these members and their roles."""
+        meta = self._state.meta
+        meta.last_conversation_id += 1
+        conversation_id, now_ms = meta.last_conversation_id, meta.now_ms
+        self._connection.execute(
+            "INSERT INTO conversations VALUES(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
+            (conversation_id, kind, *pair, title, len(members), created_by, now_ms, request_id),
+        )
+        self._connection.executemany(
+            "INSERT INTO members VALUES(?, ?, ?, ?, 0, 0, 0)",
+            [(conversation_id, account_id, role, now_ms) for account_id, role in sorted(members.items())],
+        )
+        row = ConversationRow(conversation_id, kind, *pair, last_message_id=0)
+        self._rows.added(conversation_id, row)
+        self._state.effects.append(ConversationCreated(conversation_id, kind, tuple(sorted(members))))
+        return row
+
+    def _begin_direct(self, pair: tuple[int, int]) -> ConversationRow:
+        row = self.add(DIRECT, pair, "", dict.fromkeys(pair, ROLE_MEMBER), pair[0], b"")
+        self._direct_ids[pair] = row.id
+        return row
+
+    def flush(self) -> None:
+        """Write the changed rows."""
+        self._rows.flush()
+
+    def forget_all(self) -> None:
+        """Start from the file again."""
+        self._rows.forget_all()
+        self._direct_ids.clear()
+
+    def trim(self) -> None:
+        """Bound the caches."""
+        self._rows.trim()
+        trim(self._direct_ids)
+
+
+# ---- commands
+
+
+def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.CommandResult:
+    """Make a channel. A retry by the same account with the same request id finds the first one."""
+    if not 0 < len(command.title) <= MAX_TITLE_CHARS or not command.title.isprintable():
+        return result(pb.RESULT_CODE_INVALID_TITLE)
+    if len(command.request_id) != REQUEST_ID_BYTES:
+        return result(pb.RESULT_CODE_INVALID_LENGTH)
+    owner = actor.account.id
+    query = "SELECT id, title FROM conversations WHERE created_by = ? AND request_id = ? AND request_id <> x''"
+    row = state.connection.execute(query, (owner, command.request_id)).get
+    if row is not None:
+        return _created(row[0]) if row[1] == command.title else result(pb.RESULT_CODE_REQUEST_ID_REUSED)
+    if len(command.members) >= MAX_MEMBERS_AT_CREATION:
+        return result(pb.RESULT_CODE_TOO_MANY_MEMBERS)
+    for account_id in command.members:
+        account = state.accounts.find(account_id)
+        if account is None or not account.active:
+            return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    members: dict[int, int] = {**dict.fromkeys(command.members, ROLE_MEMBER), owner: ROLE_OWNER}
+    conversation = state.conversations.add(CHANNEL, (0, 0), command.title, members, owner, command.request_id)
+    state.messages.add_event(
+        conversation, model_pb2.MESSAGE_KIND_CHANNEL_CREATED, owner, command.title, sorted(members)
+    )
+    return _created(conversation.id)
+
+
+def _created(conversation_id: int) -> pb.CommandResult:
+    created = pb.CreateChannelResult(conversation_id=conversation_id)
+    return pb.CommandResult(code=pb.RESULT_CODE_OK, create_channel=created)
+
+
+FEATURE = Feature(
+    "conversations",
+    tables={1: TABLES},
+    commands={"create_channel": SignedInCommand(create_channel, Action.CREATE_CHANNEL)},
+)
+
+
+# ---- queries
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """A member of a conversation, and how far that account has come in it."""
+
+    account_id: int
+    role: int
+    delivered_up_to: int
+    read_up_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRecord:
+    """A conversation with its first SHOWN_MEMBERS members."""
+
+    id: int
+    kind: int
+    title: str
+    member_count: int
+    last_message_id: int
+    members: tuple[MemberRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationSummary:
+    """A conversation as one member sees it. `unread` is exact up to UNREAD_SCAN_LIMIT messages behind the mark."""
+
+    conversation: ConversationRecord
+    unread: int
+    read_up_to: int
+
+
+_MEMBERS = "SELECT account_id, role, delivered_up_to, read_up_to FROM members WHERE conversation_id = ?"
+
+
+def is_member(reader: StateReader, conversation_id: int, account_id: int) -> bool:
+    """Whether the account may read the conversation."""
+    query = "SELECT 1 FROM members WHERE conversation_id = ? AND account_id = ?"
+    return 0 < conversation_id <= MAX_ID and bool(reader.rows(query, (conversation_id, account_id)))
+
+
+def by_id(reader: StateReader, conversation_id: int) -> ConversationRecord | None:
+    """The conversation of that id; who may see it is for the caller to judge."""
+    if not 0 < conversation_id <= MAX_ID:
+        return None
+    query = "SELECT id, kind, title, member_count, last_message_id FROM conversations WHERE id = ?"
+    rows = reader.rows(query, (conversation_id,))
+    return ConversationRecord(*rows[0], members(reader, conversation_id, 0, SHOWN_MEMBERS)) if rows else None
+
+
+def members(reader: StateReader, conversation_id: int, after_account_id: int, limit: int) -> tuple[MemberRecord, ...]:
+    """Members by account id."""
+    query = f"{_MEMBERS} AND account_id > ? ORDER BY account_id LIMIT ?"
+    rows = reader.rows(query, (conversation_id, after_account_id, limit))
+    return tuple(MemberRecord(*row) for row in rows)
+
+
+def direct_with_name(reader: StateReader, account_id: int, name: str) -> int | None:
+    """The direct conversation with the account of that name; with a deleted one where no active one has it."""
+    rows = reader.rows(
+        "SELECT c.id FROM accounts a JOIN conversations c "
+        "ON c.kind = 1 AND c.low = min(a.id, ?1) AND c.high = max(a.id, ?1) "
+        "WHERE a.name_key = ?2 AND (a.status = 1 OR (a.status = 2 "
+        "AND NOT EXISTS (SELECT 1 FROM accounts WHERE name_key = ?2 AND status = 1))) "
+        "ORDER BY a.id DESC LIMIT 1",
+        (account_id, name_key(name)),
+    )
+    return rows[0][0] if rows else None
+
+
+def direct_with(reader: StateReader, account_id: int, other_id: int) -> int | None:
+    """The direct conversation with the account of that id."""
+    query = "SELECT id FROM conversations WHERE kind = 1 AND low = ? AND high = ?"
+    rows = reader.rows(query, (min(account_id, other_id), max(account_id, other_id)))
+    return rows[0][0] if rows else None
+
+
+def channels_of(reader: StateReader, account_id: int) -> tuple[int, ...]:
+    """The ids of the channels that the account is in."""
+    rows = reader.rows(
+        "SELECT c.id FROM members m JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE m.account_id = ? AND c.kind = ?",
+        (account_id, CHANNEL),
+    )
+    return tuple(row[0] for row in rows)
+
+
+def page(reader: StateReader, account_id: int, before_message_id: int, limit: int) -> tuple[ConversationSummary, ...]:
+    """The account's conversations, the latest first; `before_message_id` 0 means from the latest on."""
+    with reader.consistent():
+        rows = reader.rows(
+            "SELECT c.id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "
+            "WHERE m.account_id = ? AND c.last_message_id < ? ORDER BY c.last_message_id DESC LIMIT ?",
+            (account_id, before_message_id or MAX_ID, limit),
+        )
+        summaries = []
+        for conversation_id, read_up_to in rows:
+            conversation = by_id(reader, conversation_id)
+            if conversation is not None:
+                unread = _unread(reader, conversation_id, account_id, read_up_to)
+                summaries.append(ConversationSummary(conversation, unread, read_up_to))
+        return tuple(summaries)
+
+
+def _unread(reader: StateReader, conversation_id: int, account_id: int, read_up_to: int) -> int:
+    [(unread,)] = reader.rows(
+        "SELECT coalesce(sum(sender_id <> ? AND kind = ?), 0) FROM "
+        "(SELECT sender_id, kind FROM messages WHERE conversation_id = ? AND id > ? ORDER BY id LIMIT ?)",
+        (account_id, model_pb2.MESSAGE_KIND_TEXT, conversation_id, read_up_to, UNREAD_SCAN_LIMIT),
+    )
+    return int(unread)

@@ -1,0 +1,196 @@
+"""Devices: numbered streams of sends, each with a cursor of what it has received.
+
+A device's results are kept for its retries, the last MAX_SENDS_IN_FLIGHT of them, with a digest of what was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.errors import check_invariant
+from parleyd.machine.feature import Feature
+from parleyd.machine.limits import MAX_DEVICES_PER_ACCOUNT, MAX_SENDS_IN_FLIGHT
+from parleyd.machine.rows import Rows
+
+if TYPE_CHECKING:
+    from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
+
+TABLES = """
+CREATE TABLE devices(
+    id INTEGER PRIMARY KEY,
+    external BLOB NOT NULL UNIQUE,
+    account_id INTEGER NOT NULL,
+    label TEXT NOT NULL,
+    delivered_up_to INTEGER NOT NULL,
+    last_send_number INTEGER NOT NULL
+) STRICT;
+CREATE INDEX devices_account ON devices(account_id);
+CREATE TABLE device_results(
+    device_id INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    digest INTEGER NOT NULL,
+    code INTEGER NOT NULL,
+    message_id INTEGER NOT NULL,
+    conversation_id INTEGER NOT NULL,
+    sent_at_ms INTEGER NOT NULL,
+    PRIMARY KEY(device_id, slot)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(slots=True)
+class DeviceRow:
+    """Where a device stands in what it receives and in what it sends. `external` is the id that the client made."""
+
+    id: int
+    external: bytes
+    account_id: int
+    delivered_up_to: int
+    last_send_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptResult:
+    """The first result of a send, and the digest of what was sent."""
+
+    digest: int
+    code: int
+    message_id: int
+    conversation_id: int
+    sent_at_ms: int
+
+
+_SELECT = "SELECT id, external, account_id, delivered_up_to, last_send_number FROM devices WHERE id = ?"
+
+
+class Devices:
+    """The devices that a transaction touches, and the results it adds."""
+
+    def __init__(self, state: State) -> None:
+        self._connection = state.connection
+        self._meta_of = state
+        self._rows: Rows[int, DeviceRow] = Rows(
+            state.connection,
+            select=_SELECT,
+            make=DeviceRow,
+            update="UPDATE devices SET delivered_up_to = ?, last_send_number = ? WHERE id = ?",
+            values=lambda row: (row.delivered_up_to, row.last_send_number, row.id),
+        )
+        self._new_results: list[tuple[int, int, int, int, int, int, int, int]] = []
+
+    def get(self, device_id: int) -> DeviceRow:
+        """The device of a live session: it exists as long as the session may act."""
+        found = self._rows.find(device_id)
+        check_invariant(found is not None, "a live session has a device")
+        assert found is not None
+        return found
+
+    def use_number(
+        self, device: DeviceRow, number: int, digest: int, code: int, message_id: int, conversation_id: int
+    ) -> None:
+        """The device's send `number` is applied, with this result for its retries."""
+        device.last_send_number = number
+        self._rows.changed(device.id, device)
+        slot, now_ms = number % MAX_SENDS_IN_FLIGHT, self._meta_of.meta.now_ms
+        self._new_results.append((device.id, slot, number, digest, code, message_id, conversation_id, now_ms))
+
+    def move_cursor(self, device: DeviceRow, up_to: int) -> None:
+        """Everything up to this message id has been handed to the device."""
+        device.delivered_up_to = up_to
+        self._rows.changed(device.id, device)
+
+    def result(self, device_id: int, number: int) -> KeptResult | None:
+        """The first result of an earlier send; None when it is forgotten."""
+        self.flush()
+        row = self._connection.execute(
+            "SELECT number, digest, code, message_id, conversation_id, sent_at_ms FROM device_results "
+            "WHERE device_id = ? AND slot = ?",
+            (device_id, number % MAX_SENDS_IN_FLIGHT),
+        ).get
+        return None if row is None or row[0] != number else KeptResult(*row[1:])
+
+    def flush(self) -> None:
+        """Write new results and changed devices."""
+        if self._new_results:
+            query = "INSERT OR REPLACE INTO device_results VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
+            self._connection.executemany(query, self._new_results)
+            self._new_results = []
+        self._rows.flush()
+
+    def forget_all(self) -> None:
+        """Start from the file again."""
+        self._rows.forget_all()
+        self._new_results.clear()
+
+    def trim(self) -> None:
+        """Bound the cache."""
+        self._rows.trim()
+
+
+# ---- for other features
+
+
+def find_or_add(state: State, account_id: int, external: bytes, label: str) -> int | pb.CommandResult:
+    """The id of the account's device, added now if it is new, or why it cannot be. The caller has flushed."""
+    query = "SELECT id, account_id FROM devices WHERE external = ?"
+    row = state.connection.execute(query, (external,)).get
+    if row is not None:
+        if row[1] != account_id:
+            return pb.CommandResult(code=pb.RESULT_CODE_DEVICE_OF_ANOTHER)
+        return int(row[0])
+    # What any device of the account has received is not new to another one; what none has is.
+    cursor, count = state.connection.execute(
+        "SELECT coalesce(max(delivered_up_to), 0), count(*) FROM devices WHERE account_id = ?", (account_id,)
+    ).get
+    if count >= MAX_DEVICES_PER_ACCOUNT and not _remove_idle(state, account_id):
+        return pb.CommandResult(code=pb.RESULT_CODE_TOO_MANY_DEVICES)
+    state.meta.last_device_id += 1
+    device_id = state.meta.last_device_id
+    query = "INSERT INTO devices VALUES(?, ?, ?, ?, ?, 0)"
+    state.connection.execute(query, (device_id, external, account_id, label, cursor))
+    return device_id
+
+
+def of_account(state: State, account_id: int) -> list[int]:
+    """The ids of the account's devices."""
+    return state.ids("SELECT id FROM devices WHERE account_id = ? ORDER BY id", (account_id,))
+
+
+def remove(state: State, device_ids: Sequence[int]) -> None:
+    """Forget devices and what was kept for their retries."""
+    keys = [(device_id,) for device_id in device_ids]
+    state.connection.executemany("DELETE FROM device_results WHERE device_id = ?", keys)
+    state.connection.executemany("DELETE FROM devices WHERE id = ?", keys)
+
+
+def _remove_idle(state: State, account_id: int) -> bool:
+    """Make room by forgetting the logged-out device that was used longest ago."""
+    idle = state.ids(
+        "SELECT d.id FROM devices d LEFT JOIN sessions s ON s.device_id = d.id "
+        "WHERE d.account_id = ? GROUP BY d.id "
+        "HAVING coalesce(sum(s.closed = 0 AND s.expires_at_ms > ?), 0) = 0 "
+        "ORDER BY coalesce(max(s.id), 0), d.id LIMIT 1",
+        (account_id, state.meta.now_ms),
+    )
+    for device_id in idle:
+        # Its sessions are over; rows left behind would point to nothing.
+        state.connection.execute("DELETE FROM sessions WHERE device_id = ?", (device_id,))
+    remove(state, idle)
+    return bool(idle)
+
+
+FEATURE = Feature("devices", tables={1: TABLES})
+
+
+# ---- queries
+
+
+def by_id(reader: StateReader, device_id: int) -> DeviceRow | None:
+    """The device of that row id (`SessionRecord.device_id`)."""
+    rows = reader.rows(_SELECT, (device_id,))
+    return DeviceRow(*rows[0]) if rows else None

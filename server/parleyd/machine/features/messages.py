@@ -1,0 +1,339 @@
+"""Messages: sends in order and once, and the queue of what a device has not received.
+
+A device is a numbered stream. Only its next number is applied; a lower one is a retry and gets its first result; a
+higher one is refused, with everything behind it, so that order holds. A send that breaks a rule uses its number up too,
+or the device could never go on. A message is one row, however many members its conversation has.
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from parley_proto.v1 import model_pb2
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.authorisation import Action
+from parleyd.machine.feature import Feature, SignedInCommand
+from parleyd.machine.features.conversations import DIRECT, is_member
+from parleyd.machine.limits import MAX_ID
+
+if TYPE_CHECKING:
+    from parleyd.machine.features.accounts import AccountRow
+    from parleyd.machine.features.conversations import ConversationRow
+    from parleyd.machine.features.devices import DeviceRow
+    from parleyd.machine.features.sessions import Actor
+    from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
+
+TEXT = model_pb2.MESSAGE_KIND_TEXT
+QUEUED_PAGE_BYTES = 4 << 20
+_RUN_LENGTH = 64
+_SCANNED_PER_WANTED = 8
+
+TABLES = """
+CREATE TABLE messages(
+    conversation_id INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    sender_id INTEGER NOT NULL,
+    device BLOB NOT NULL,
+    send_number INTEGER NOT NULL,
+    sent_at_ms INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    subjects BLOB NOT NULL,
+    PRIMARY KEY(conversation_id, id)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRecord:
+    """One row of a conversation's sequence. `device_id` is the sending device's external id, empty where none sent."""
+
+    conversation_id: int
+    id: int
+    kind: int
+    sender_id: int
+    body: str
+    sent_at_ms: int
+    device_id: bytes
+    send_number: int
+    subjects: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MessageStored:
+    """A new row in a conversation. `pair` are the members of a direct one; a channel's members are not named here."""
+
+    message: MessageRecord
+    pair: tuple[int, ...]
+
+
+class Messages:
+    """The rows that a transaction adds."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._new: list[tuple[int, int, int, int, bytes, int, int, str, bytes]] = []
+
+    def add(
+        self,
+        conversation: ConversationRow,
+        kind: int,
+        sender_id: int,
+        body: str,
+        *,
+        device_id: bytes = b"",
+        send_number: int = 0,
+        subjects: Sequence[int] = (),
+    ) -> int:
+        """Store a row at the end of its conversation and give it the next id."""
+        state = self._state
+        meta = state.meta
+        message_id = meta.last_message_id = meta.last_message_id + 1
+        now_ms = meta.now_ms
+        packed = struct.pack(f"<{len(subjects)}q", *subjects) if subjects else b""
+        self._new.append((conversation.id, message_id, kind, sender_id, device_id, send_number, now_ms, body, packed))
+        state.conversations.advance(conversation, message_id)
+        pair = conversation.pair()
+        state.receipts.message_added(conversation.id, pair)
+        record = MessageRecord(
+            conversation.id, message_id, kind, sender_id, body, now_ms, device_id, send_number, tuple(subjects)
+        )
+        state.effects.append(MessageStored(record, pair))
+        return message_id
+
+    def add_event(
+        self, conversation: ConversationRow, kind: int, sender_id: int, body: str, subjects: Sequence[int]
+    ) -> None:
+        """Store what happened in a conversation as a row of its sequence."""
+        self.add(conversation, kind, sender_id, body, subjects=subjects)
+
+    def flush(self) -> None:
+        """Write the new rows."""
+        if self._new:
+            self._state.connection.executemany(
+                "INSERT INTO messages(conversation_id, id, kind, priority, sender_id, device, send_number, sent_at_ms, "
+                "body, subjects) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
+                self._new,
+            )
+            self._new = []
+
+    def forget_all(self) -> None:
+        """Start from the file again."""
+        self._new.clear()
+
+    def trim(self) -> None:
+        """Keep nothing between transactions."""
+
+
+# ---- commands
+
+
+def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.CommandResult:
+    """Apply the sends of one device; each has a result of its own."""
+    device = state.devices.get(actor.device_id)
+    limit = state.settings.value("max_message_bytes")
+    results: list[pb.StoredSendResult] = []
+    gap = False
+    for send in command.sends:
+        number = send.number
+        next_number = device.last_send_number + 1
+        if gap or number > next_number:
+            gap = True
+            results.append(pb.StoredSendResult(number=number, code=pb.RESULT_CODE_GAP))
+        elif number == next_number:
+            results.append(_send(state, actor.account, device, send, limit))
+        else:
+            results.append(_first_result(state, device, send))
+    code = pb.RESULT_CODE_GAP if gap else pb.RESULT_CODE_OK
+    sent = pb.SendMessagesResult(last_send_number=device.last_send_number, sends=results)
+    return pb.CommandResult(code=code, send_messages=sent)
+
+
+def _send(state: State, sender: AccountRow, device: DeviceRow, send: model_pb2.Send, limit: int) -> pb.StoredSendResult:
+    number, body = send.number, send.body
+    digest = digest_of(send)
+    # A character has 1 to 4 bytes, so most bodies need no encoding to know that they fit.
+    if not body or (len(body) > limit // 4 and len(body.encode()) > limit):
+        target: ConversationRow | pb.ResultCode.ValueType = pb.RESULT_CODE_INVALID_BODY
+    else:
+        target = _resolve(state, sender, send)
+    if isinstance(target, int):
+        state.devices.use_number(device, number, digest, target, 0, 0)
+        return pb.StoredSendResult(number=number, code=target, sent_at_ms=state.meta.now_ms)
+    message_id = state.messages.add(target, TEXT, sender.id, body, device_id=device.external, send_number=number)
+    state.meta.message_count += 1
+    state.devices.use_number(device, number, digest, pb.RESULT_CODE_OK, message_id, target.id)
+    return pb.StoredSendResult(
+        number=number,
+        code=pb.RESULT_CODE_OK,
+        message_id=message_id,
+        conversation_id=target.id,
+        sent_at_ms=state.meta.now_ms,
+    )
+
+
+def _resolve(state: State, sender: AccountRow, send: model_pb2.Send) -> ConversationRow | pb.ResultCode.ValueType:
+    """The conversation that a send goes to, begun now if a pair never spoke, or the code that refuses it."""
+    match send.WhichOneof("target"):
+        case "account_name":
+            account = state.accounts.named(send.account_name)
+        case "account_id":
+            account = state.accounts.find(send.account_id)
+        case "conversation_id":
+            return _resolve_conversation(state, sender, send.conversation_id)
+        case _:
+            return pb.RESULT_CODE_INVALID_TARGET
+    if account is None or not account.active:
+        return pb.RESULT_CODE_NO_SUCH_ACCOUNT
+    return state.conversations.direct(sender.id, account.id)
+
+
+def _resolve_conversation(
+    state: State, sender: AccountRow, conversation_id: int
+) -> ConversationRow | pb.ResultCode.ValueType:
+    conversation = state.conversations.find(conversation_id)
+    if conversation is None or state.receipts.marks(conversation_id, sender.id) is None:
+        return pb.RESULT_CODE_NO_SUCH_CONVERSATION
+    if conversation.kind == DIRECT:
+        other = state.accounts.find(conversation.high if sender.id == conversation.low else conversation.low)
+        if other is None or not other.active:
+            return pb.RESULT_CODE_NO_SUCH_ACCOUNT
+    return conversation
+
+
+def _first_result(state: State, device: DeviceRow, send: model_pb2.Send) -> pb.StoredSendResult:
+    if send.number == 0:
+        return pb.StoredSendResult(number=0, code=pb.RESULT_CODE_INVALID_NUMBER)
+    kept = state.devices.result(device.id, send.number)
+    if kept is None:
+        return pb.StoredSendResult(number=send.number, code=pb.RESULT_CODE_FORGOTTEN)
+    if kept.digest != digest_of(send):
+        return pb.StoredSendResult(number=send.number, code=pb.RESULT_CODE_MISMATCH)
+    return pb.StoredSendResult(
+        number=send.number,
+        code=kept.code,  # type: ignore[arg-type] # a code of this release or, after a downgrade, of a later one
+        message_id=kept.message_id,
+        conversation_id=kept.conversation_id,
+        sent_at_ms=kept.sent_at_ms,
+    )
+
+
+def digest_of(send: model_pb2.Send) -> int:
+    """63 bits of a hash over what a number was used for: its target, as the client gave it, and its body."""
+    digest = blake2b(digest_size=8)
+    target = send.WhichOneof("target")
+    if target is not None:
+        digest.update(f"{target} {getattr(send, target)} ".encode())
+    digest.update(send.body.encode())
+    return int.from_bytes(digest.digest(), "little") >> 1
+
+
+FEATURE = Feature(
+    "messages",
+    tables={1: TABLES},
+    commands={"send_messages": SignedInCommand(send_messages, Action.SEND_MESSAGES)},
+)
+
+
+# ---- queries
+
+Row = tuple[Any, ...]  # the edge to SQLite; every column's type is fixed by its STRICT table
+
+_SELECT = (
+    "SELECT conversation_id, id, kind, sender_id, body, sent_at_ms, device, send_number, subjects FROM messages "
+    "WHERE conversation_id = ?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedPage:
+    """Some queued messages in order; up to `up_to` there are no others for the device, its own sends passed over."""
+
+    messages: tuple[MessageRecord, ...]
+    up_to: int
+    more: bool
+
+
+def history(
+    reader: StateReader, account_id: int, conversation_id: int, before_id: int, limit: int
+) -> tuple[MessageRecord, ...]:
+    """The newest messages below `before_id` (0: the newest), oldest first; none for one who is no member."""
+    with reader.consistent():
+        if not is_member(reader, conversation_id, account_id):
+            return ()
+        query = f"{_SELECT} AND id < ? ORDER BY id DESC LIMIT ?"
+        rows = reader.rows(query, (conversation_id, min(before_id or MAX_ID, MAX_ID), limit))
+        return tuple(_record(row) for row in reversed(rows))
+
+
+def by_id(reader: StateReader, conversation_id: int, message_id: int) -> MessageRecord | None:
+    """One row of a conversation."""
+    rows = reader.rows(f"{_SELECT} AND id = ?", (conversation_id, message_id))
+    return _record(rows[0]) if rows else None
+
+
+def queued_page(
+    reader: StateReader, account_id: int, after_id: int, limit: int, exclude_device_id: bytes
+) -> QueuedPage:
+    """The next messages of all the account's conversations in order of id, without the device's own sends.
+
+    Bounded in bytes and in own sends passed over too: a page may be short or empty with more to come.
+    """
+    with reader.consistent():
+        newest = reader.rows("SELECT last_message_id FROM meta")[0][0]
+        found: list[MessageRecord] = []
+        size = 0
+        for scanned, message in enumerate(_merge(reader, account_id, after_id), start=1):
+            if message.device_id != exclude_device_id or not exclude_device_id:
+                found.append(message)
+                size += len(message.body)
+            if len(found) >= limit or size >= QUEUED_PAGE_BYTES or scanned >= limit * _SCANNED_PER_WANTED:
+                return QueuedPage(tuple(found), message.id, more=True)
+        return QueuedPage(tuple(found), max(after_id, newest), more=False)
+
+
+def _merge(reader: StateReader, account_id: int, after_id: int) -> Iterator[MessageRecord]:
+    """Messages of many conversations in order of id; each is read in short runs, and only as far as needed."""
+    heads = reader.rows(
+        "SELECT (SELECT g.id FROM messages g WHERE g.conversation_id = c.id AND g.id > ?1 ORDER BY g.id "
+        "LIMIT 1), c.id FROM members m JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE m.account_id = ?2 AND c.last_message_id > ?1",
+        (after_id, account_id),
+    )
+    heap: list[tuple[int, int]] = [(row[0], row[1]) for row in heads]
+    heapq.heapify(heap)
+    runs: dict[int, deque[Row]] = {}
+    while heap:
+        message_id, conversation_id = heap[0]
+        run = runs.get(conversation_id)
+        if not run:
+            query = f"{_SELECT} AND id >= ? ORDER BY id LIMIT ?"
+            run = runs[conversation_id] = deque(reader.rows(query, (conversation_id, message_id, _RUN_LENGTH)))
+        row = run.popleft()
+        following = run[0][1] if run else _id_after(reader, conversation_id, message_id)
+        if following is None:
+            heapq.heappop(heap)
+            del runs[conversation_id]
+        else:
+            heapq.heapreplace(heap, (following, conversation_id))
+        yield _record(row)
+
+
+def _id_after(reader: StateReader, conversation_id: int, message_id: int) -> int | None:
+    query = "SELECT id FROM messages WHERE conversation_id = ? AND id > ? ORDER BY id LIMIT 1"
+    rows = reader.rows(query, (conversation_id, message_id))
+    return rows[0][0] if rows else None
+
+
+def _record(row: Row) -> MessageRecord:
+    *fields, subjects = row
+    unpacked = struct.unpack(f"<{len(subjects) // 8}q", subjects) if subjects else ()
+    return MessageRecord(*fields, unpacked)

@@ -1,0 +1,180 @@
+"""Receipts: how far each member of a conversation has come, as two marks that only grow.
+
+A device's cursor moves the delivery marks of its account; reading moves the read mark and, since what is read has been
+delivered, the delivery mark too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.authorisation import Action
+from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.features.conversations import DIRECT
+from parleyd.machine.limits import MAX_ID
+from parleyd.machine.rows import Rows, trim
+
+if TYPE_CHECKING:
+    from parleyd.machine.features.sessions import Actor
+    from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptMoved:
+    """A member's marks grew. `pair` are the members of a direct conversation; a channel's are not named here."""
+
+    conversation_id: int
+    account_id: int
+    delivered_up_to: int
+    read_up_to: int
+    pair: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Marks:
+    """How far a member has come."""
+
+    conversation_id: int
+    account_id: int
+    delivered_up_to: int
+    read_up_to: int
+
+
+class Receipts:
+    """The marks that a transaction touches, and where messages wait for an account.
+
+    `_undelivered` knows of direct conversations alone: two accounts have to be told of a message there. How many would
+    have to be told of one in a channel is not bounded, so an account's channels are looked at when it acknowledges.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._rows: Rows[tuple[int, int], Marks] = Rows(
+            state.connection,
+            select="SELECT conversation_id, account_id, delivered_up_to, read_up_to FROM members "
+            "WHERE conversation_id = ? AND account_id = ?",
+            make=Marks,
+            update="UPDATE members SET delivered_up_to = ?, read_up_to = ? "
+            "WHERE conversation_id = ? AND account_id = ?",
+            values=lambda row: (row.delivered_up_to, row.read_up_to, row.conversation_id, row.account_id),
+        )
+        self._undelivered: dict[int, set[int]] = {}
+
+    def marks(self, conversation_id: int, account_id: int) -> Marks | None:
+        """A member's marks; None for an account that is no member."""
+        return self._rows.find((conversation_id, account_id)) if 0 < conversation_id <= MAX_ID else None
+
+    def message_added(self, conversation_id: int, pair: Sequence[int]) -> None:
+        """A message waits for both sides of a direct conversation."""
+        for account_id in pair:
+            waiting = self._undelivered.get(account_id)
+            if waiting is not None:
+                waiting.add(conversation_id)
+
+    def deliver(self, account_id: int, cursor: int) -> None:
+        """Move the account's delivery marks to what its device has received."""
+        waiting = self._waiting(account_id)
+        for conversation_id in sorted(waiting):
+            conversation = self._state.conversations.find(conversation_id)
+            marks = self.marks(conversation_id, account_id)
+            if conversation is None or marks is None:
+                continue
+            delivered_up_to = min(cursor, conversation.last_message_id)
+            if delivered_up_to > marks.delivered_up_to:
+                self.move(marks, delivered_up_to, marks.read_up_to)
+            if marks.delivered_up_to >= conversation.last_message_id:
+                waiting.discard(conversation_id)
+
+    def move(self, marks: Marks, delivered_up_to: int, read_up_to: int) -> None:
+        """Note that a member has come this far."""
+        marks.delivered_up_to = delivered_up_to
+        marks.read_up_to = read_up_to
+        self._rows.changed((marks.conversation_id, marks.account_id), marks)
+        conversation = self._state.conversations.find(marks.conversation_id)
+        pair = () if conversation is None else conversation.pair()
+        moved = ReceiptMoved(marks.conversation_id, marks.account_id, delivered_up_to, read_up_to, pair)
+        self._state.effects.append(moved)
+
+    def _waiting(self, account_id: int) -> set[int]:
+        """Conversations of the account with a message above its delivery mark; the caller drops what it has moved."""
+        found = self._undelivered.get(account_id)
+        known_kind = 0 if found is None else DIRECT
+        self._state.flush()
+        behind = self._state.ids(
+            "SELECT m.conversation_id FROM members m JOIN conversations c ON c.id = m.conversation_id "
+            "WHERE m.account_id = ? AND c.last_message_id > m.delivered_up_to AND c.kind <> ?",
+            (account_id, known_kind),
+        )
+        if found is None:
+            found = self._undelivered[account_id] = set(behind)
+        else:
+            found.update(behind)
+        return found
+
+    def flush(self) -> None:
+        """Write the changed marks."""
+        self._rows.flush()
+
+    def forget_all(self) -> None:
+        """Start from the file again."""
+        self._rows.forget_all()
+        self._undelivered.clear()
+
+    def trim(self) -> None:
+        """Bound the caches."""
+        self._rows.trim()
+        trim(self._undelivered)
+
+
+# ---- commands
+
+
+def mark_delivered(state: State, actor: Actor, command: pb.MarkDelivered) -> pb.CommandResult:
+    """Move the device's cursor, and with it the account's delivery marks where messages were waiting."""
+    device = state.devices.get(actor.device_id)
+    cursor = min(command.up_to, state.meta.last_message_id)
+    if cursor > device.delivered_up_to:
+        state.devices.move_cursor(device, cursor)
+        state.receipts.deliver(actor.account.id, cursor)
+    delivered = pb.MarkDeliveredResult(delivered_up_to=device.delivered_up_to)
+    return pb.CommandResult(code=pb.RESULT_CODE_OK, mark_delivered=delivered)
+
+
+def mark_read(state: State, actor: Actor, command: pb.MarkRead) -> pb.CommandResult:
+    """Move the account's read mark of a conversation; what is read has been delivered."""
+    conversation = state.conversations.find(command.conversation_id)
+    marks = state.receipts.marks(command.conversation_id, actor.account.id)
+    if conversation is None or marks is None:
+        return result(pb.RESULT_CODE_NO_SUCH_CONVERSATION)
+    read_up_to = min(command.up_to, conversation.last_message_id)
+    if read_up_to > marks.read_up_to:
+        state.receipts.move(marks, max(marks.delivered_up_to, read_up_to), read_up_to)
+    return result(pb.RESULT_CODE_OK)
+
+
+FEATURE = Feature(
+    "receipts",
+    commands={
+        "mark_delivered": SignedInCommand(mark_delivered, Action.MARK_MESSAGES),
+        "mark_read": SignedInCommand(mark_read, Action.MARK_MESSAGES),
+    },
+)
+
+
+# ---- queries
+
+
+def of_others(reader: StateReader, account_id: int, limit: int) -> tuple[Marks, ...]:
+    """The marks of others in the account's latest conversations, `limit` marks at most: what a device has missed."""
+    rows = reader.rows(
+        "SELECT o.conversation_id, o.account_id, o.delivered_up_to, o.read_up_to FROM members me "
+        "JOIN conversations c ON c.id = me.conversation_id "
+        "JOIN members o ON o.conversation_id = me.conversation_id AND o.account_id <> me.account_id "
+        "WHERE me.account_id = ? ORDER BY c.last_message_id DESC LIMIT ?",
+        (account_id, limit),
+    )
+    return tuple(Marks(*row) for row in rows)

@@ -1,0 +1,253 @@
+"""Sessions: log-ins of devices, known by the digest of their token.
+
+A retry finds its first outcome: an opened session by its token digest, a closed one by being closed already.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.feature import Command, Feature, result
+from parleyd.machine.features import devices
+from parleyd.machine.limits import (
+    DEVICE_ID_BYTES,
+    EXPIRED_SESSIONS_PER_STEP,
+    MAX_ID,
+    MAX_LABEL_CHARS,
+    TOKEN_DIGEST_BYTES,
+)
+from parleyd.machine.rows import Rows
+
+if TYPE_CHECKING:
+    from parleyd.machine.features.accounts import AccountRow
+    from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
+
+TABLES = """
+CREATE TABLE sessions(
+    id INTEGER PRIMARY KEY,
+    token_digest BLOB NOT NULL UNIQUE,
+    account_id INTEGER NOT NULL,
+    device_id INTEGER NOT NULL,
+    opened_at_ms INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    closed INTEGER NOT NULL
+) STRICT;
+CREATE INDEX sessions_device ON sessions(device_id);
+CREATE INDEX sessions_account ON sessions(account_id);
+CREATE INDEX sessions_expiry ON sessions(expires_at_ms);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsClosed:
+    """Sessions of an account that ended other than by running out of time."""
+
+    account_id: int
+    session_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session as stored."""
+
+    id: int
+    account_id: int
+    device_id: int
+    expires_at_ms: int
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who a signed-in command speaks for."""
+
+    account: AccountRow
+    device_id: int
+
+
+_SELECT = "SELECT id, account_id, device_id, expires_at_ms, closed FROM sessions WHERE"
+
+
+def _row(session_id: int, account_id: int, device_id: int, expires_at_ms: int, closed: int) -> SessionRow:
+    return SessionRow(session_id, account_id, device_id, expires_at_ms, bool(closed))
+
+
+class Sessions:
+    """The sessions that a transaction touches."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._rows: Rows[int, SessionRow] = Rows(state.connection, select=f"{_SELECT} id = ?", make=_row)
+
+    def live(self, session_id: int) -> SessionRow | None:
+        """The session, if it may act now."""
+        found = self._rows.find(session_id) if 0 < session_id <= MAX_ID else None
+        return None if found is None or found.closed or found.expires_at_ms <= self._state.meta.now_ms else found
+
+    def actor(self, session_id: int) -> Actor | None:
+        """Who speaks through the session; None where nobody may."""
+        session = self.live(session_id)
+        account = None if session is None else self._state.accounts.find(session.account_id)
+        if session is None or account is None or not account.active:
+            return None
+        return Actor(account, session.device_id)
+
+    def forget(self, session_ids: list[int]) -> None:
+        """Drop sessions that SQL changed."""
+        self._rows.forget(session_ids)
+
+    def flush(self) -> None:
+        """Write nothing: sessions are changed by SQL alone."""
+
+    def forget_all(self) -> None:
+        """Start from the file again."""
+        self._rows.forget_all()
+
+    def trim(self) -> None:
+        """Bound the cache."""
+        self._rows.trim()
+
+
+# ---- commands
+
+
+def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
+    """Open a session for one device, which is known from then on; the device's older sessions end."""
+    if (
+        len(command.token_digest) != TOKEN_DIGEST_BYTES
+        or len(command.device_id) != DEVICE_ID_BYTES
+        or len(command.device_label) > MAX_LABEL_CHARS
+    ):
+        return result(pb.RESULT_CODE_INVALID_LENGTH)
+    if not state.meta.now_ms < command.expires_at_ms <= MAX_ID:
+        return result(pb.RESULT_CODE_INVALID_EXPIRY)
+    account = state.accounts.find(command.account_id)
+    if account is None or not account.active or account.password_hash != command.password_hash:
+        return result(pb.RESULT_CODE_CREDENTIALS_CHANGED)
+    state.flush()
+    _purge_expired(state)
+    row = state.connection.execute(
+        "SELECT s.id, s.account_id, s.closed, d.external FROM sessions s LEFT JOIN devices d ON d.id = s.device_id "
+        "WHERE s.token_digest = ?",
+        (command.token_digest,),
+    ).get
+    if row is not None:
+        session_id, owner, closed, external = row
+        if closed or owner != account.id or external != command.device_id:
+            return result(pb.RESULT_CODE_SIGNED_OUT)
+        return _opened(state, session_id)
+    device_id = devices.find_or_add(state, account.id, command.device_id, command.device_label)
+    if isinstance(device_id, pb.CommandResult):
+        return device_id
+    _end_older_sessions(state, account.id, device_id)
+    state.meta.last_session_id += 1
+    session_id = state.meta.last_session_id
+    state.connection.execute(
+        "INSERT INTO sessions VALUES(?, ?, ?, ?, ?, ?, 0)",
+        (session_id, command.token_digest, account.id, device_id, state.meta.now_ms, command.expires_at_ms),
+    )
+    return _opened(state, session_id)
+
+
+def close_session(state: State, command: pb.CloseSession) -> pb.CommandResult:
+    """Close a session; closing one that is closed or unknown is fine, so a retry is."""
+    session = by_digest(state, command.token_digest)
+    if session is not None and not session.closed:
+        state.connection.execute("UPDATE sessions SET closed = 1 WHERE id = ?", (session.id,))
+        state.sessions.forget([session.id])
+        state.effects.append(SessionsClosed(session.account_id, (session.id,)))
+    return result(pb.RESULT_CODE_OK)
+
+
+def _opened(state: State, session_id: int) -> pb.CommandResult:
+    session = state.sessions.live(session_id)
+    if session is None:
+        return result(pb.RESULT_CODE_SIGNED_OUT)
+    device = state.devices.get(session.device_id)
+    opened = pb.OpenSessionResult(
+        account_id=session.account_id,
+        session_id=session_id,
+        last_send_number=device.last_send_number,
+        delivered_up_to=device.delivered_up_to,
+    )
+    return pb.CommandResult(code=pb.RESULT_CODE_OK, open_session=opened)
+
+
+def _end_older_sessions(state: State, account_id: int, device_id: int) -> None:
+    """At most two sessions of a device are kept: the live one and the one it replaced, closed."""
+    ended = state.ids("SELECT id FROM sessions WHERE device_id = ? AND closed = 0 ORDER BY id", (device_id,))
+    state.connection.execute("DELETE FROM sessions WHERE device_id = ? AND closed = 1", (device_id,))
+    state.connection.execute("UPDATE sessions SET closed = 1 WHERE device_id = ?", (device_id,))
+    state.sessions.forget(ended)
+    if ended:
+        state.effects.append(SessionsClosed(account_id, tuple(ended)))
+
+
+def _purge_expired(state: State) -> None:
+    expired = state.ids(
+        "SELECT id FROM sessions WHERE expires_at_ms <= ? ORDER BY expires_at_ms, id LIMIT ?",
+        (state.meta.now_ms, EXPIRED_SESSIONS_PER_STEP),
+    )
+    state.connection.executemany("DELETE FROM sessions WHERE id = ?", [(session_id,) for session_id in expired])
+    state.sessions.forget(expired)
+
+
+# ---- for other features
+
+
+def by_digest(state: State, token_digest: bytes) -> SessionRow | None:
+    """The session with that token digest, open or closed."""
+    row = state.connection.execute(f"{_SELECT} token_digest = ?", (token_digest,)).get
+    return None if row is None else _row(*row)
+
+
+def remove_of_account(state: State, account_id: int, *, keep_session_id: int) -> None:
+    """End all sessions of an account. The one that deletes it is kept, closed, so that a retry finds what it did."""
+    ended = state.ids("SELECT id FROM sessions WHERE account_id = ? AND closed = 0 ORDER BY id", (account_id,))
+    state.connection.execute("DELETE FROM sessions WHERE account_id = ? AND id <> ?", (account_id, keep_session_id))
+    state.connection.execute("UPDATE sessions SET closed = 1 WHERE id = ?", (keep_session_id,))
+    state.sessions.forget(ended)
+    state.effects.append(SessionsClosed(account_id, tuple(ended)))
+
+
+FEATURE = Feature(
+    "sessions",
+    tables={1: TABLES},
+    commands={"open_session": Command(open_session), "close_session": Command(close_session)},
+)
+
+
+# ---- queries
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session with whom it speaks for; expiry is for the caller to judge, with its own clock."""
+
+    session_id: int
+    account_id: int
+    account_name: str
+    account_active: bool
+    role: int
+    device_id: int
+    device_external_id: bytes
+    expires_at_ms: int
+    closed: bool
+
+
+def with_account(reader: StateReader, token_digest: bytes) -> SessionRecord | None:
+    """The session whose token has this digest. A deleted account's last one is still found, closed."""
+    rows = reader.rows(
+        "SELECT s.id, s.account_id, a.name, a.status = 1, a.role, s.device_id, coalesce(d.external, x''), "
+        "s.expires_at_ms, s.closed FROM sessions s JOIN accounts a ON a.id = s.account_id "
+        "LEFT JOIN devices d ON d.id = s.device_id WHERE s.token_digest = ?",
+        (token_digest,),
+    )
+    for session_id, account_id, name, active, role, device_id, external, expires_at_ms, closed in rows:
+        return SessionRecord(
+            session_id, account_id, name, bool(active), role, device_id, external, expires_at_ms, bool(closed)
+        )
+    return None

@@ -1,0 +1,118 @@
+"""Settings that must be equal on all nodes: typed, bounded, changed through the log by administrators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.authorisation import Action
+from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.limits import MAX_BODY_BYTES
+
+if TYPE_CHECKING:
+    from parleyd.machine.features.sessions import Actor
+    from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
+
+TABLES = """
+CREATE TABLE settings(
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSetting:
+    """One setting: a whole number within bounds, and what it does. `level` is the first that knows it."""
+
+    name: str
+    default: int
+    minimum: int
+    maximum: int
+    help: str
+    level: int = 1
+
+
+SETTINGS: Final[dict[str, ClusterSetting]] = {
+    setting.name: setting
+    for setting in (
+        ClusterSetting(
+            "max_message_bytes", 64 * 1024, 1, MAX_BODY_BYTES, "The longest message, in bytes of UTF-8. Default: 65536."
+        ),
+        ClusterSetting(
+            "level_limit",
+            0,
+            0,
+            1_000_000,
+            "The highest level that the cluster may rise to. 0: no limit. Default: 0. The level never falls.",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingChanged:
+    """A setting has another value now."""
+
+    name: str
+    value: int
+
+
+class Settings:
+    """The settings' values, read once."""
+
+    def __init__(self, state: State) -> None:
+        self._connection = state.connection
+        self._values: dict[str, int] = {}
+
+    def value(self, name: str) -> int:
+        """The value of a setting, or its default where it was never set."""
+        found = self._values.get(name)
+        if found is None:
+            found = self._connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).get
+            self._values[name] = found = SETTINGS[name].default if found is None else found
+        return found
+
+    def change(self, name: str, value: int) -> None:
+        """Store a value."""
+        self._connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (name, value))
+        self._values[name] = value
+
+    def flush(self) -> None:
+        """Write nothing: settings are changed by SQL alone."""
+
+    def forget_all(self) -> None:
+        """Start from the file again."""
+        self._values.clear()
+
+    def trim(self) -> None:
+        """Keep the few values there are."""
+
+
+def change_setting(state: State, _: Actor, command: pb.ChangeSetting) -> pb.CommandResult:
+    """Change a setting. Doing it again changes nothing."""
+    setting = SETTINGS.get(command.name)
+    if setting is None or setting.level > state.level or not setting.minimum <= command.value <= setting.maximum:
+        return result(pb.RESULT_CODE_INVALID_SETTING)
+    state.settings.change(command.name, command.value)
+    state.effects.append(SettingChanged(command.name, command.value))
+    return result(pb.RESULT_CODE_OK)
+
+
+FEATURE = Feature(
+    "settings",
+    tables={1: TABLES},
+    commands={"change_setting": SignedInCommand(change_setting, Action.CHANGE_SETTINGS)},
+)
+
+
+# ---- queries
+
+
+def all_values(reader: StateReader) -> dict[str, int]:
+    """Every setting that the cluster's level knows, with its value."""
+    stored: dict[str, int] = dict(reader.rows("SELECT name, value FROM settings"))
+    level = reader.level()
+    return {name: stored.get(name, one.default) for name, one in SETTINGS.items() if one.level <= level}

@@ -1,0 +1,157 @@
+"""The file of the replicated state: how it is created and opened, and what its faults mean.
+
+The tables are the features' and belong to a level, which stands in `user_version` too, so that a release that is too
+old refuses the file before it reads it. `checkpoints` alone is this node's own and no part of the replicated state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import apsw
+
+from parleyd.machine.errors import MachineDamagedError, MachineReleaseError, MachineStorageError
+from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL, RELEASES
+
+STATE_HASH_BYTES = 16
+APPLICATION_ID = 0x5041524C  # "PARL"; its absence is how a file of the unreleased 0.1 is known
+
+_AUTOCHECKPOINT_PAGES = 2000
+_JOURNAL_SIZE_LIMIT_BYTES = 64 << 20
+WRITER_CACHE_KIB = 64 << 10
+READER_CACHE_KIB = 8 << 10
+
+_CHECKPOINTS = """
+CREATE TABLE checkpoints(
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    count INTEGER NOT NULL
+) STRICT;
+INSERT INTO checkpoints VALUES(1, 0);
+"""
+
+
+def create_state(path: Path, fill: Callable[[apsw.Connection], None], level: int) -> None:
+    """Make the state of a new cluster by `fill`, which makes the tables of `level`: whole, or not there at all."""
+    if path.exists():
+        raise MachineStorageError(f"{path} exists already; a new state is never written over an old one")
+    temporary = path.with_name(path.name + ".tmp")
+    with storage_faults(f"creating {path}"):
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+        with closing(apsw.Connection(str(temporary))) as connection:
+            connection.execute("BEGIN")
+            connection.execute(_CHECKPOINTS)
+            fill(connection)
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", level)
+            connection.execute("COMMIT")
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+
+
+def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
+    """Open the one connection that writes and checkpoints."""
+    with storage_faults(f"opening {path}"):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+        try:
+            connection.set_busy_timeout(5_000)
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", "normal")
+            connection.set_wal_hook(_checkpoint_when_long)
+            connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
+            _configure(connection, WRITER_CACHE_KIB)
+            check_version(connection, path)
+        except BaseException:
+            connection.close(True)
+            raise
+    return connection
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """Open a connection that only reads, beside the writer."""
+    with storage_faults(f"opening {path}"):
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(5_000)
+            _configure(connection, READER_CACHE_KIB)
+            check_version(connection, path)
+        except BaseException:
+            connection.close(True)
+            raise
+    return connection
+
+
+@contextmanager
+def storage_faults(what: str) -> Iterator[None]:
+    """Map what SQLite and the system report about the disk."""
+    try:
+        yield
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError) as error:
+        raise MachineDamagedError(damage_text(what, str(error))) from error
+    except apsw.CantOpenError as error:
+        raise MachineDamagedError(damage_text(what, f"{error} (missing, or not readable for this user)")) from error
+    except (apsw.Error, OSError, MemoryError) as error:
+        raise MachineStorageError(
+            f"{what}: {error}. The node stops; everything acknowledged is in the log and is applied again from there. "
+            "Mend the disk (space, permissions, health) and start the node."
+        ) from error
+
+
+def damage_text(where: object, what: str) -> str:
+    """Say what is wrong with the state file, what it means, and how to rejoin."""
+    return (
+        f"{where}: {what}. This node's state cannot be trusted; the other members still hold the data. Remove this "
+        "member from the cluster (parley cluster remove NAME), move its data directory away, and start it with --join: "
+        "it joins as a new member and receives everything from the leader."
+    )
+
+
+def _configure(connection: apsw.Connection, cache_kib: int) -> None:
+    connection.pragma("cache_size", -cache_kib)
+    connection.pragma("temp_store", "memory")
+    connection.pragma("trusted_schema", False)
+
+
+def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -> int:
+    """What SQLite's own automatic checkpoint does, but for this: a failure is not kept from the commit that met it.
+
+    A checkpoint syncs what many commits wrote. Were a failed one passed over, the next would sync again, be told that
+    all is well, and overwrite the database by what may be on no disk.
+    """
+    if pages >= _AUTOCHECKPOINT_PAGES:
+        with suppress(apsw.BusyError):  # a reader that is just closing may hold the lock; the next commit tries again
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    return apsw.SQLITE_OK
+
+
+def check_version(connection: apsw.Connection, path: Path) -> None:
+    """Refuse a state of another release that this one cannot read."""
+    if connection.pragma("application_id") != APPLICATION_ID:
+        raise MachineReleaseError(
+            f"{path} was written by Parley 0.1, which was never released; this release does not open it. Nothing was "
+            "changed. Start with an empty data directory"
+        )
+    level = connection.pragma("user_version")
+    if not MIN_LEVEL <= level <= MAX_LEVEL:
+        raise MachineReleaseError(release_text(path, level))
+
+
+def release_text(where: object, level: int) -> str:
+    """Say that the data is of a level that this release does not support."""
+    newest = RELEASES[MAX_LEVEL]
+    return (
+        f"{where}: the cluster has level {level}, and this release supports {MIN_LEVEL} to {MAX_LEVEL} "
+        f"(Parley {newest}). Nothing is wrong with the data, and nothing was changed. Start this node with the release of the other members"
+    )
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,41 @@
+"""Every feature in one table, and what follows from it: all commands by their field name, all tables by level."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from parleyd.machine.feature import Command, Feature, SignedInCommand
+from parleyd.machine.features import (
+    accounts,
+    administration,
+    conversations,
+    devices,
+    levels,
+    members,
+    messages,
+    receipts,
+    sessions,
+    settings,
+)
+
+FEATURES: Final[tuple[Feature, ...]] = (
+    accounts.FEATURE,
+    administration.FEATURE,
+    sessions.FEATURE,
+    devices.FEATURE,
+    conversations.FEATURE,
+    messages.FEATURE,
+    receipts.FEATURE,
+    members.FEATURE,
+    settings.FEATURE,
+    levels.FEATURE,
+)
+
+COMMANDS: Final[dict[str, Command | SignedInCommand]] = {
+    name: command for feature in FEATURES for name, command in feature.commands.items()
+}
+
+
+def tables_of_level(level: int) -> str:
+    """The SQL that brings a state of the level below to `level`."""
+    return "".join(feature.tables.get(level, "") for feature in FEATURES)

@@ -1,0 +1,84 @@
+"""Rows of one table that a transaction works on: read once, changed in memory, written once at its end.
+
+A batch of sends touches the same few rows again and again, and SQLite is asked for each only once. A cache may be empty
+or full: what apply computes is the same. A changed row stays cached until `flush` has written it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Generic, TypeVar
+
+import apsw
+
+MAX_CACHED_ROWS = 16_384
+
+Key = TypeVar("Key", bound=Hashable)
+Row = TypeVar("Row")
+
+
+class Rows(Generic[Key, Row]):
+    """A write-back cache of one table by its primary key."""
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        *,
+        select: str,
+        make: Callable[..., Row],
+        update: str = "",
+        values: Callable[[Row], tuple[Any, ...]] = lambda _: (),
+    ) -> None:
+        """`select` reads the columns of `make` for a key; `update` takes the `values` of a changed row."""
+        self._connection = connection
+        self._select = select
+        self._make = make
+        self._update = update
+        self._values = values
+        self._known: dict[Key, Row] = {}
+        self._changed: dict[Key, Row] = {}
+
+    def find(self, key: Key) -> Row | None:
+        """The row of that key, or None where there is none."""
+        found = self._known.get(key)
+        if found is None:
+            bindings = key if isinstance(key, tuple) else (key,)
+            row = self._connection.execute(self._select, bindings).get
+            if row is not None:
+                found = self._known[key] = self._make(*row)
+        return found
+
+    def added(self, key: Key, row: Row) -> None:
+        """Remember a row that SQL has just inserted."""
+        self._known[key] = row
+
+    def changed(self, key: Key, row: Row) -> None:
+        """Write the row at the next flush."""
+        self._known[key] = row
+        self._changed[key] = row
+
+    def flush(self) -> None:
+        """Write the changed rows, so that SQL sees what the cache knows."""
+        if self._changed:
+            self._connection.executemany(self._update, [self._values(row) for row in self._changed.values()])
+            self._changed = {}
+
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Drop rows that SQL changed; they are flushed."""
+        for key in keys:
+            self._known.pop(key, None)
+
+    def forget_all(self) -> None:
+        """Start from the file again, after a rollback."""
+        self._known.clear()
+        self._changed.clear()
+
+    def trim(self) -> None:
+        """Bound the cache, oldest rows first; called between transactions, when nothing waits to be written."""
+        trim(self._known)
+
+
+def trim(cache: dict[Any, Any]) -> None:
+    """Drop the oldest keys of a cache beyond its bound."""
+    for _ in range(len(cache) - MAX_CACHED_ROWS):
+        del cache[next(iter(cache))]

@@ -1,0 +1,147 @@
+"""The state that one transaction works on: its position and counters, and each feature's rows.
+
+Invariants: whoever changes a cached table by SQL calls `flush` before and drops the rows concerned; after a rollback
+`forget_all` must be called. Ids are never given out twice, so nothing leads to a cached row that SQL removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, cast
+
+import apsw
+
+from parleyd.machine.effects import Effect
+from parleyd.machine.errors import MachineDamagedError
+from parleyd.machine.features.accounts import Accounts
+from parleyd.machine.features.conversations import Conversations
+from parleyd.machine.features.devices import Devices
+from parleyd.machine.features.messages import Messages
+from parleyd.machine.features.receipts import Receipts
+from parleyd.machine.features.sessions import Sessions
+from parleyd.machine.features.settings import Settings
+from parleyd.machine.files import damage_text
+from parleyd.machine.registry import tables_of_level
+
+
+class FeatureRows(Protocol):
+    """What a feature keeps in memory during a transaction."""
+
+    def flush(self) -> None:
+        """Write what was changed."""
+
+    def forget_all(self) -> None:
+        """Start from the file again."""
+
+    def trim(self) -> None:
+        """Bound what is kept between transactions."""
+
+
+@dataclass(slots=True)
+class Meta:
+    """The one row of position and counters; columns in the table's order."""
+
+    applied_index: int
+    applied_term: int
+    membership: bytes
+    state_hash: bytes
+    level: int
+    generation: int
+    now_ms: int
+    last_account_id: int
+    last_session_id: int
+    last_device_id: int
+    last_conversation_id: int
+    last_message_id: int
+    message_count: int
+
+
+META_TABLE = """
+CREATE TABLE meta(
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    applied_index INTEGER NOT NULL,
+    applied_term INTEGER NOT NULL,
+    membership BLOB NOT NULL,
+    state_hash BLOB NOT NULL,
+    level INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    now_ms INTEGER NOT NULL,
+    last_account_id INTEGER NOT NULL,
+    last_session_id INTEGER NOT NULL,
+    last_device_id INTEGER NOT NULL,
+    last_conversation_id INTEGER NOT NULL,
+    last_message_id INTEGER NOT NULL,
+    message_count INTEGER NOT NULL
+) STRICT;
+"""
+_COLUMNS = tuple(field.name for field in fields(Meta))
+_TYPES = [bytes if field.type == "bytes" else int for field in fields(Meta)]
+_SELECT = f"SELECT {', '.join(_COLUMNS)} FROM meta"  # noqa: S608 - column names only
+_UPDATE = f"UPDATE meta SET {', '.join(f'{name} = ?' for name in _COLUMNS)}"  # noqa: S608 - same
+
+
+class State:
+    """One open transaction's view: rows by feature, and the effects of what was applied."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.meta = self._load_meta()
+        self.level = self.meta.level
+        self.effects: list[Effect] = []
+        self.accounts = Accounts(self)
+        self.sessions = Sessions(self)
+        self.devices = Devices(self)
+        self.conversations = Conversations(self)
+        self.messages = Messages(self)
+        self.receipts = Receipts(self)
+        self.settings = Settings(self)
+
+    def ids(self, query: str, bindings: tuple[int, ...]) -> list[int]:
+        """The ids that a query selects in its first column."""
+        return [cast("int", row[0]) for row in self.connection.execute(query, bindings).fetchall()]
+
+    def flush(self) -> None:
+        """Write the changed rows, so that SQL sees what the caches know."""
+        for rows in self._rows():
+            rows.flush()
+
+    def write_meta(self) -> None:
+        """Write position and counters."""
+        self.connection.execute(_UPDATE, [getattr(self.meta, name) for name in _COLUMNS])
+
+    def begin_level(self, level: int) -> None:
+        """Bring the tables to the next level, within the transaction of the entry that raises it."""
+        self.flush()
+        self.connection.execute(tables_of_level(level))
+        self.connection.pragma("user_version", level)
+        self.meta.level = level
+        for rows in self._rows():
+            rows.forget_all()
+
+    def trim(self) -> None:
+        """Bound the caches; called between transactions, when nothing waits to be written."""
+        for rows in self._rows():
+            rows.trim()
+
+    def forget_all(self) -> None:
+        """Start from the file again, after a rollback; the effects are the caller's to cut."""
+        self.meta = self._load_meta()
+        for rows in self._rows():
+            rows.forget_all()
+
+    def _rows(self) -> Iterator[FeatureRows]:
+        yield self.messages
+        yield self.devices
+        yield self.conversations
+        yield self.receipts
+        yield self.accounts
+        yield self.sessions
+        yield self.settings
+
+    def _load_meta(self) -> Meta:
+        rows: list[tuple[Any, ...]] = self.connection.execute(_SELECT).fetchall()
+        # SQLite does not check what it reads: a page of another table in this one's place gives any rows.
+        if len(rows) != 1 or [type(value) for value in rows[0]] != _TYPES:
+            raise MachineDamagedError(damage_text("state", "it does not say which entries it covers"))
+        return Meta(*rows[0])
