@@ -282,7 +282,7 @@ class Account:
             max_message_bytes=welcome.max_message_bytes or self._publisher.state.max_message_bytes,
         )
 
-    def news(self, news: pb.ClusterNews) -> None:
+    def news(self, news: pb.ClusterStatusUpdate) -> None:
         """Members may have new addresses."""
         if self._known_endpoints.learn({node.name: node.address for node in convert.nodes(news)}):
             self._remember(str(self.connection.endpoint or ""))

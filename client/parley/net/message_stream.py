@@ -84,7 +84,7 @@ class MessageStreamEvents(Protocol):
     def welcomed(self, welcome: pb.Welcome) -> None:
         """The node took us in."""
 
-    def news(self, news: pb.ClusterNews) -> None:
+    def news(self, news: pb.ClusterStatusUpdate) -> None:
         """The cluster's members or leader, maybe changed."""
 
     def settled(self, messages: Sequence[Outgoing]) -> None:
@@ -156,14 +156,14 @@ class MessageStream:
 
     async def run(self, welcome_timeout_s: float) -> NoReturn:
         """Sends and receives until the stream ends; cancelling it ends the stream."""
-        call = self._stub.Session(metadata=(("authorization", f"Bearer {self._who.token}"),))
+        call = self._stub.Connect(metadata=(("authorization", f"Bearer {self._who.token}"),))
         try:
             welcome = await self._greet(call, welcome_timeout_s)
             unanswered = await self._store.write(lambda c: self._begin(c, welcome))
             self._window = SendWindow(welcome.max_sends_in_flight or MAX_CLAIM, unanswered, self._rng)
             self._account_id = welcome.account_id
             self._events.welcomed(welcome)
-            self._take_news(welcome.news)
+            self._take_news(welcome.status)
             await self.push_reads()
             self._wake.set()
             self._capacity.set()
@@ -333,8 +333,8 @@ class MessageStream:
                 await self._take_messages(frame.messages)
             case "receipts":
                 await self._take_receipts(frame.receipts)
-            case "news":
-                self._take_news(frame.news)
+            case "status":
+                self._take_news(frame.status)
             case "caught_up":
                 self._publisher.update(caught_up=True)
             case _:
@@ -419,7 +419,7 @@ class MessageStream:
             await self._store.write(lambda c: inbox.set_receipts(c, receipts))
             self._events.receipts_moved([Receipt(conversation, d, r) for conversation, _, d, r in receipts])
 
-    def _take_news(self, news: pb.ClusterNews) -> None:
+    def _take_news(self, news: pb.ClusterStatusUpdate) -> None:
         self._has_majority = news.has_majority
         self._judge_health()
         self._publisher.update(leader=news.leader, nodes=convert.nodes(news), has_majority=news.has_majority)

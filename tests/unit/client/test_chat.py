@@ -140,12 +140,12 @@ async def test_no_majority_is_told_once_when_something_waits_for_it(tmp_path: Pa
         shown.node().faults.no_majority = True
         news = shown.cluster.news()
         news.has_majority = False
-        shown.cluster.broadcast(pb.ServerFrame(news=news))
+        shown.cluster.broadcast(pb.ServerFrame(status=news))
         await shown.client.wait_until(ConnectionState.NO_MAJORITY, timeout=5)
         await shown.view.take("patience")
         await shown.expect("no majority: what you write is kept here")
         shown.node().faults.no_majority = False
-        shown.cluster.broadcast(pb.ServerFrame(news=shown.cluster.news()))
+        shown.cluster.broadcast(pb.ServerFrame(status=shown.cluster.news()))
         await shown.expect("a majority is back")
         await shown.expect("patience", "✓")
 

@@ -68,7 +68,7 @@ async def test_a_node_without_majority_is_left_for_one_that_serves(tmp_path: Pat
             node.faults.no_majority = others[0].faults.no_majority = True
             news = cluster.news()
             news.has_majority = False
-            cluster.broadcast(pb.ServerFrame(news=news))
+            cluster.broadcast(pb.ServerFrame(status=news))
             await (await anna.send("bob", "through the third")).accepted(5)
             assert anna.state.node == others[1].name
 
@@ -86,7 +86,7 @@ async def test_without_any_majority_the_client_says_so_and_goes_on_by_itself(tmp
             assert "what you write is kept, 1 message waiting" in anna.state.line(time.monotonic()).replace(" · ", ", ")
             for node in cluster.nodes:
                 node.faults.no_majority = False
-            cluster.broadcast(pb.ServerFrame(news=cluster.news()))
+            cluster.broadcast(pb.ServerFrame(status=cluster.news()))
             await message.accepted(5)
             assert anna.state.connection is ConnectionState.CONNECTED
             assert anna.state.problem == ""

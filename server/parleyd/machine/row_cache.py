@@ -42,7 +42,7 @@ class Meta:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AccountRow:
     id: int
     name: str
     password_hash: bytes
@@ -50,7 +50,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class SessionRow:
     id: int
     account_id: int
     device_id: int
@@ -59,7 +59,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class Device:
+class DeviceRow:
     id: int
     external: bytes
     account_id: int
@@ -68,7 +68,7 @@ class Device:
 
 
 @dataclass(slots=True)
-class Conversation:
+class ConversationRow:
     id: int
     low: int
     high: int
@@ -77,7 +77,7 @@ class Conversation:
 
 
 @dataclass(slots=True)
-class Marks:
+class MarksRow:
     conversation_id: int
     account_id: int
     delivered_up_to: int
@@ -90,24 +90,24 @@ _META_SELECT = f"SELECT {', '.join(_META_COLUMNS)} FROM meta"  # noqa: S608 - co
 _META_UPDATE = f"UPDATE meta SET {', '.join(f'{name} = ?' for name in _META_COLUMNS)}"  # noqa: S608 - same
 
 
-class Working:
+class RowCache:
     """Caches and pending changes of one state machine."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
         self.meta = self._load_meta()
         self.effects: list[Effect] = []
-        self._accounts: dict[int, Account] = {}
+        self._accounts: dict[int, AccountRow] = {}
         self._account_ids: dict[str, int] = {}
-        self._sessions: dict[int, Session] = {}
-        self._devices: dict[int, Device] = {}
-        self._conversations: dict[int, Conversation] = {}
+        self._sessions: dict[int, SessionRow] = {}
+        self._devices: dict[int, DeviceRow] = {}
+        self._conversations: dict[int, ConversationRow] = {}
         self._conversation_ids: dict[tuple[int, int], int] = {}
-        self._marks: dict[tuple[int, int], Marks] = {}
+        self._marks: dict[tuple[int, int], MarksRow] = {}
         self._undelivered: dict[int, set[int]] = {}
-        self._changed_devices: dict[int, Device] = {}
-        self._changed_conversations: dict[int, Conversation] = {}
-        self._changed_marks: dict[tuple[int, int], Marks] = {}
+        self._changed_devices: dict[int, DeviceRow] = {}
+        self._changed_conversations: dict[int, ConversationRow] = {}
+        self._changed_marks: dict[tuple[int, int], MarksRow] = {}
         self._new_messages: list[tuple[int, int, int, bytes, int, int, str]] = []
         self._new_results: list[tuple[int, int, int, int, int, int, int]] = []
 
@@ -117,7 +117,7 @@ class Working:
         """The ids a query selects in its first column."""
         return [cast("int", row[0]) for row in self.connection.execute(query, bindings).fetchall()]
 
-    def account(self, account_id: int) -> Account | None:
+    def account(self, account_id: int) -> AccountRow | None:
         """The account, deleted or not."""
         found = self._accounts.get(account_id)
         if found is None and 0 < account_id <= MAX_ID:
@@ -125,10 +125,10 @@ class Working:
                 "SELECT id, name, password_hash, status FROM accounts WHERE id = ?", (account_id,)
             ).get
             if row is not None:
-                found = self._accounts[account_id] = Account(row[0], row[1], row[2], row[3] == ACCOUNT_ACTIVE)
+                found = self._accounts[account_id] = AccountRow(row[0], row[1], row[2], row[3] == ACCOUNT_ACTIVE)
         return found
 
-    def account_named(self, name: str) -> Account | None:
+    def account_named(self, name: str) -> AccountRow | None:
         """The active account of that name; letter case does not matter."""
         key = name_key(name)
         account_id = self._account_ids.get(key)
@@ -141,7 +141,7 @@ class Working:
             self._account_ids[key] = account_id
         return self.account(account_id)
 
-    def live_session(self, session_id: int) -> Session | None:
+    def live_session(self, session_id: int) -> SessionRow | None:
         """The session, if it may act now."""
         found = self._sessions.get(session_id)
         if found is None:
@@ -152,10 +152,10 @@ class Working:
             ).get
             if row is None:
                 return None
-            found = self._sessions[session_id] = Session(row[0], row[1], row[2], row[3], bool(row[4]))
+            found = self._sessions[session_id] = SessionRow(row[0], row[1], row[2], row[3], bool(row[4]))
         return None if found.closed or found.expires_at_ms <= self.meta.now_ms else found
 
-    def device(self, device_id: int) -> Device:
+    def device(self, device_id: int) -> DeviceRow:
         """The device of a live session: it exists as long as the session may act."""
         found = self._devices.get(device_id)
         if found is None:
@@ -163,10 +163,10 @@ class Working:
                 "SELECT id, external, account_id, delivered_up_to, last_send_number FROM devices WHERE id = ?",
                 (device_id,),
             ).get
-            found = self._devices[device_id] = Device(*row)
+            found = self._devices[device_id] = DeviceRow(*row)
         return found
 
-    def conversation(self, conversation_id: int) -> Conversation | None:
+    def conversation(self, conversation_id: int) -> ConversationRow | None:
         """The conversation of that id."""
         found = self._conversations.get(conversation_id)
         if found is None and 0 < conversation_id <= MAX_ID:
@@ -176,10 +176,10 @@ class Working:
             if row is not None:
                 conversation_id, low, high, last_message_id = row
                 recipients = self._recipients(low, high)
-                found = self._remember(Conversation(conversation_id, low, high, last_message_id, recipients))
+                found = self._remember(ConversationRow(conversation_id, low, high, last_message_id, recipients))
         return found
 
-    def direct_conversation(self, one: int, other: int) -> Conversation:
+    def direct_conversation(self, one: int, other: int) -> ConversationRow:
         """The conversation of a pair of accounts, begun now if they never spoke."""
         low, high = (one, other) if one <= other else (other, one)
         conversation_id = self._conversation_ids.get((low, high))
@@ -190,7 +190,7 @@ class Working:
         found = None if conversation_id is None else self.conversation(conversation_id)
         return found or self._begin_conversation(low, high)
 
-    def marks(self, conversation_id: int, account_id: int) -> Marks | None:
+    def marks(self, conversation_id: int, account_id: int) -> MarksRow | None:
         """A member's marks; None for an account that is no member."""
         key = (conversation_id, account_id)
         found = self._marks.get(key)
@@ -201,7 +201,7 @@ class Working:
                 key,
             ).get
             if row is not None:
-                found = self._marks[key] = Marks(*row)
+                found = self._marks[key] = MarksRow(*row)
         return found
 
     def undelivered(self, account_id: int) -> set[int]:
@@ -229,7 +229,9 @@ class Working:
 
     # ---- changing
 
-    def add_message(self, conversation: Conversation, sender_id: int, device: Device, number: int, body: str) -> int:
+    def add_message(
+        self, conversation: ConversationRow, sender_id: int, device: DeviceRow, number: int, body: str
+    ) -> int:
         """Store a message at the end of its conversation and give it the next id."""
         meta = self.meta
         message_id = meta.last_message_id = meta.last_message_id + 1
@@ -243,19 +245,19 @@ class Working:
                 waiting.add(conversation.id)
         return message_id
 
-    def use_number(self, device: Device, number: int, code: int, message_id: int, conversation_id: int) -> None:
+    def use_number(self, device: DeviceRow, number: int, code: int, message_id: int, conversation_id: int) -> None:
         """The device's send `number` is applied, with this result for its retries."""
         device.last_send_number = number
         self._changed_devices[device.id] = device
         slot = number % MAX_SENDS_IN_FLIGHT
         self._new_results.append((device.id, slot, number, code, message_id, conversation_id, self.meta.now_ms))
 
-    def move_cursor(self, device: Device, up_to: int) -> None:
+    def move_cursor(self, device: DeviceRow, up_to: int) -> None:
         """Everything up to this message id has been handed to the device."""
         device.delivered_up_to = up_to
         self._changed_devices[device.id] = device
 
-    def move_marks(self, marks: Marks, delivered_up_to: int, read_up_to: int) -> None:
+    def move_marks(self, marks: MarksRow, delivered_up_to: int, read_up_to: int) -> None:
         """A member has come this far."""
         marks.delivered_up_to = delivered_up_to
         marks.read_up_to = read_up_to
@@ -313,7 +315,7 @@ class Working:
         for session_id in session_ids:
             self._sessions.pop(session_id, None)
 
-    def forget_account(self, account: Account) -> None:
+    def forget_account(self, account: AccountRow) -> None:
         """Drop an account that SQL changed."""
         self._accounts.pop(account.id, None)
         self._account_ids.pop(name_key(account.name), None)
@@ -345,7 +347,7 @@ class Working:
             raise MachineDamagedError(damage_text("state", "it does not say which entries it covers"))
         return Meta(*rows[0])
 
-    def _begin_conversation(self, low: int, high: int) -> Conversation:
+    def _begin_conversation(self, low: int, high: int) -> ConversationRow:
         self.meta.last_conversation_id += 1
         conversation_id = self.meta.last_conversation_id
         self.connection.execute(
@@ -355,9 +357,9 @@ class Working:
             "INSERT INTO members VALUES(?, ?, ?, 0, 0)",
             [(conversation_id, account_id, self.meta.now_ms) for account_id in sorted({low, high})],
         )
-        return self._remember(Conversation(conversation_id, low, high, 0, self._recipients(low, high)))
+        return self._remember(ConversationRow(conversation_id, low, high, 0, self._recipients(low, high)))
 
-    def _remember(self, conversation: Conversation) -> Conversation:
+    def _remember(self, conversation: ConversationRow) -> ConversationRow:
         self._conversations[conversation.id] = conversation
         self._conversation_ids[(conversation.low, conversation.high)] = conversation.id
         return conversation
