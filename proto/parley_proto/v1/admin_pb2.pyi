@@ -7,6 +7,7 @@ from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
+from parley_proto.v1 import model_pb2 as model_pb2
 import builtins as builtins
 import sys
 import typing as typing
@@ -140,16 +141,127 @@ class SetAdministratorRequest(message.Message):
 class SetAdministratorResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
-    APPLIED_INDEX_FIELD_NUMBER: builtins.int
-    applied_index: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
     def __init__(
         self,
         *,
-        applied_index: builtins.int = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangeSettingRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    value: builtins.int
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        value: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangeSettingResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListSettingsRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    SEEN_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def seen(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        seen: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListSettingsResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    SETTINGS_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def settings(self) -> containers.RepeatedCompositeFieldContainer[Setting]: ...
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        settings: abc.Iterable[Setting] | None = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position", "settings", b"settings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Setting(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    DEFAULT_FIELD_NUMBER: builtins.int
+    MINIMUM_FIELD_NUMBER: builtins.int
+    MAXIMUM_FIELD_NUMBER: builtins.int
+    HELP_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    value: builtins.int
+    default: builtins.int
+    minimum: builtins.int
+    maximum: builtins.int
+    help: builtins.str
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        value: builtins.int = ...,
+        default: builtins.int = ...,
+        minimum: builtins.int = ...,
+        maximum: builtins.int = ...,
+        help: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["default", b"default", "help", b"help", "maximum", b"maximum", "minimum", b"minimum", "name", b"name", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,6 +303,10 @@ class GetStatusResponse(message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     JOINT_FIELD_NUMBER: builtins.int
     REMOVED_FIELD_NUMBER: builtins.int
+    LEVEL_FIELD_NUMBER: builtins.int
+    MIN_LEVEL_FIELD_NUMBER: builtins.int
+    MAX_LEVEL_FIELD_NUMBER: builtins.int
+    DIVERGENCE_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """hex"""
     node_name: builtins.str
@@ -221,6 +337,13 @@ class GetStatusResponse(message.Message):
     """a membership change is half done: old and new majority must both agree"""
     removed: builtins.bool
     """this node is no member any more; it serves nobody"""
+    level: builtins.int
+    """of the replicated state"""
+    min_level: builtins.int
+    """supported by this node's release"""
+    max_level: builtins.int
+    divergence: builtins.str
+    """why this node's state is not trusted, or which other's is not; empty when all agree"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberStatus]: ...
     def __init__(
@@ -247,10 +370,14 @@ class GetStatusResponse(message.Message):
         version: builtins.str = ...,
         joint: builtins.bool = ...,
         removed: builtins.bool = ...,
+        level: builtins.int = ...,
+        min_level: builtins.int = ...,
+        max_level: builtins.int = ...,
+        divergence: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "removed", b"removed", "role", b"role", "serving", b"serving", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "removed", b"removed", "role", b"role", "serving", b"serving", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -266,6 +393,8 @@ class MemberStatus(message.Message):
     CONNECTED_FIELD_NUMBER: builtins.int
     MATCH_INDEX_FIELD_NUMBER: builtins.int
     LEARNER_FIELD_NUMBER: builtins.int
+    MIN_LEVEL_FIELD_NUMBER: builtins.int
+    MAX_LEVEL_FIELD_NUMBER: builtins.int
     name: builtins.str
     node_id: builtins.int
     peer_address: builtins.str
@@ -277,6 +406,9 @@ class MemberStatus(message.Message):
     """0 unless the node asked leads"""
     learner: builtins.bool
     """receives everything, has no vote"""
+    min_level: builtins.int
+    """supported by its release, as published"""
+    max_level: builtins.int
     def __init__(
         self,
         *,
@@ -288,9 +420,11 @@ class MemberStatus(message.Message):
         connected: builtins.bool = ...,
         match_index: builtins.int = ...,
         learner: builtins.bool = ...,
+        min_level: builtins.int = ...,
+        max_level: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "connected", b"connected", "learner", b"learner", "match_index", b"match_index", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address", "voter", b"voter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "connected", b"connected", "learner", b"learner", "match_index", b"match_index", "max_level", b"max_level", "min_level", b"min_level", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address", "voter", b"voter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

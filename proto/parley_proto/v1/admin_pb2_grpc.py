@@ -64,6 +64,16 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.SetAdministratorRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetAdministratorResponse.FromString,
                 _registered_method=True)
+        self.ChangeSetting = channel.unary_unary(
+                '/parley.v1.Admin/ChangeSetting',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.ChangeSettingRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ChangeSettingResponse.FromString,
+                _registered_method=True)
+        self.ListSettings = channel.unary_unary(
+                '/parley.v1.Admin/ListSettings',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -114,6 +124,20 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangeSetting(self, request, context):
+        """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSettings(self, request, context):
+        """Every setting of the cluster. Any account that is signed in may ask.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +170,16 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.SetAdministrator,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetAdministratorRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.SetAdministratorResponse.SerializeToString,
+            ),
+            'ChangeSetting': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeSetting,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ChangeSettingRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.ChangeSettingResponse.SerializeToString,
+            ),
+            'ListSettings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSettings,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +344,60 @@ class Admin:
             '/parley.v1.Admin/SetAdministrator',
             parley__proto_dot_v1_dot_admin__pb2.SetAdministratorRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.SetAdministratorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeSetting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/ChangeSetting',
+            parley__proto_dot_v1_dot_admin__pb2.ChangeSettingRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.ChangeSettingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSettings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/ListSettings',
+            parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.ListSettingsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class AdminStub:
     TransferLeadership: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.ClusterChangeResponse]
     SetAdministrator: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]
     """Makes an account an administrator, or takes that from it."""
+    ChangeSetting: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]
+    """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds."""
+    ListSettings: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]
+    """Every setting of the cluster. Any account that is signed in may ask."""
 
 @_typing.type_check_only
 class AdminAsyncStub(AdminStub):
@@ -67,6 +71,10 @@ class AdminAsyncStub(AdminStub):
     TransferLeadership: _aio.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
     SetAdministrator: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]  # type: ignore[assignment]
     """Makes an account an administrator, or takes that from it."""
+    ChangeSetting: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]  # type: ignore[assignment]
+    """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds."""
+    ListSettings: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]  # type: ignore[assignment]
+    """Every setting of the cluster. Any account that is signed in may ask."""
 
 class AdminServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -120,5 +128,21 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SetAdministratorResponse, _abc.Awaitable[_admin_pb2.SetAdministratorResponse]]:
         """Makes an account an administrator, or takes that from it."""
+
+    @_abc_1.abstractmethod
+    def ChangeSetting(
+        self,
+        request: _admin_pb2.ChangeSettingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ChangeSettingResponse, _abc.Awaitable[_admin_pb2.ChangeSettingResponse]]:
+        """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds."""
+
+    @_abc_1.abstractmethod
+    def ListSettings(
+        self,
+        request: _admin_pb2.ListSettingsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListSettingsResponse, _abc.Awaitable[_admin_pb2.ListSettingsResponse]]:
+        """Every setting of the cluster. Any account that is signed in may ask."""
 
 def add_AdminServicer_to_server(servicer: AdminServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -21,9 +21,3 @@ class MachineStorageError(MachineError):
 
 class MachineInvariantError(MachineError):
     """The caller broke the contract of apply: a bug, nothing was applied."""
-
-
-def check_invariant(holds: bool, message: str) -> None:
-    """Raise unless `holds`; unlike assert it does not vanish under -O."""
-    if not holds:
-        raise MachineInvariantError(message)

@@ -145,7 +145,8 @@ def release_text(where: object, level: int) -> str:
     newest = RELEASES[MAX_LEVEL]
     return (
         f"{where}: the cluster has level {level}, and this release supports {MIN_LEVEL} to {MAX_LEVEL} "
-        f"(Parley {newest}). Nothing is wrong with the data, and nothing was changed. Start this node with the release of the other members"
+        f"(Parley {newest}). Nothing is wrong with the data, and nothing was changed. "
+        "Start this node with the release of the other members"
     )
 
 

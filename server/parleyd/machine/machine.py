@@ -24,13 +24,14 @@ import apsw
 from google.protobuf.message import DecodeError
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.invariants import check_invariant
 from parleyd.machine.canonical import canonical
 from parleyd.machine.effects import Effect
 from parleyd.machine.errors import (
     MachineError,
+    MachineInvariantError,
     MachineReleaseError,
     MachineStorageError,
-    check_invariant,
 )
 from parleyd.machine.feature import Command, SignedInCommand, result
 from parleyd.machine.features import members
@@ -108,9 +109,9 @@ class StateMachine:
         self._publish_position()
 
     @classmethod
-    def create(cls, path: Path, founders: Sequence[MemberRow], membership: bytes) -> StateMachine:
-        """Make the empty state of a new cluster; equal founders and membership give equal states."""
-        create_state(path, lambda connection: _fill(connection, founders, membership), MIN_LEVEL)
+    def create(cls, path: Path, bootstrap_members: Sequence[MemberRow], membership: bytes) -> StateMachine:
+        """Make the empty state of a new cluster; equal bootstrap_members and membership give equal states."""
+        create_state(path, lambda connection: _fill(connection, bootstrap_members, membership), MIN_LEVEL)
         return cls.open(path)
 
     @classmethod
@@ -155,7 +156,11 @@ class StateMachine:
         expected = self.applied_index
         for entry in entries:
             expected += 1
-            check_invariant(entry.index == expected, f"entry {entry.index} given to apply where {expected} is next")
+            check_invariant(
+                entry.index == expected,
+                f"entry {entry.index} given to apply where {expected} is next",
+                MachineInvariantError,
+            )
         if not entries:
             return ApplyOutcome(self.applied_index, (), ())
         with self._fatal("applying"):
@@ -304,12 +309,12 @@ def _apply_signed_in(state: State, known: SignedInCommand, content: Any) -> pb.C
     return known.apply(state, actor, content)
 
 
-def _fill(connection: apsw.Connection, founders: Sequence[MemberRow], membership: bytes) -> None:
+def _fill(connection: apsw.Connection, bootstrap_members: Sequence[MemberRow], membership: bytes) -> None:
     """The empty state of a new cluster, of the lowest level that this release supports."""
     connection.execute(META_TABLE)
     for level in range(1, MIN_LEVEL + 1):
         connection.execute(tables_of_level(level))
-    rows = sorted(founders, key=lambda row: row.node_id)
+    rows = sorted(bootstrap_members, key=lambda row: row.node_id)
     members.insert(connection, rows)
     first = CommittedEntry(
         0, 0, membership=MembershipChange(membership, tuple(row.node_id for row in rows), tuple(rows))

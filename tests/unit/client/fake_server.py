@@ -162,8 +162,8 @@ class FakeCluster:
             m.body for m in self.messages if m.sender_id != account.id and account.id in divmod(m.conversation_id, 1000)
         ]
 
-    def news(self) -> pb.ClusterNews:
-        return pb.ClusterNews(
+    def news(self) -> pb.ClusterStatusUpdate:
+        return pb.ClusterStatusUpdate(
             leader=self.leader,
             has_majority=True,
             nodes=[pb.NodeInfo(name=n.name, client_address=n.advertised, up=n.up) for n in self.nodes],
@@ -376,7 +376,7 @@ class _Messaging(messaging_pb2_grpc.MessagingServicer):
         self.node = node
         self.cluster = node.cluster
 
-    async def Session(self, frames: AsyncIterator[pb.ClientFrame], context: Context) -> AsyncIterator[pb.ServerFrame]:
+    async def Connect(self, frames: AsyncIterator[pb.ClientFrame], context: Context) -> AsyncIterator[pb.ServerFrame]:
         node, cluster = self.node, self.cluster
         await node.enter("Session", context)
         if node.faults.unauthenticated:
@@ -401,7 +401,7 @@ class _Messaging(messaging_pb2_grpc.MessagingServicer):
                 last_send_number=device.last_send_number,
                 delivered_up_to=device.delivered_up_to,
                 node_name=node.name,
-                news=news,
+                status=news,
                 max_message_bytes=65536,
                 max_sends_in_flight=node.faults.max_in_flight,
             )

@@ -252,8 +252,10 @@ def by_id(reader: StateReader, conversation_id: int) -> ConversationRecord | Non
     if not 0 < conversation_id <= MAX_ID:
         return None
     query = "SELECT id, kind, title, member_count, last_message_id FROM conversations WHERE id = ?"
-    rows = reader.rows(query, (conversation_id,))
-    return ConversationRecord(*rows[0], members(reader, conversation_id, 0, SHOWN_MEMBERS)) if rows else None
+    for _, kind, title, count, last_message_id in reader.rows(query, (conversation_id,)):
+        shown = members(reader, conversation_id, 0, SHOWN_MEMBERS)
+        return ConversationRecord(conversation_id, kind, title, count, last_message_id, shown)
+    return None
 
 
 def members(reader: StateReader, conversation_id: int, after_account_id: int, limit: int) -> tuple[MemberRecord, ...]:

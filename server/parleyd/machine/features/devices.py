@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.errors import check_invariant
+from parleyd.invariants import check_invariant
+from parleyd.machine.errors import MachineInvariantError
 from parleyd.machine.feature import Feature
 from parleyd.machine.limits import MAX_DEVICES_PER_ACCOUNT, MAX_SENDS_IN_FLIGHT
 from parleyd.machine.rows import Rows
@@ -86,7 +87,7 @@ class Devices:
     def get(self, device_id: int) -> DeviceRow:
         """The device of a live session: it exists as long as the session may act."""
         found = self._rows.find(device_id)
-        check_invariant(found is not None, "a live session has a device")
+        check_invariant(found is not None, "a live session has a device", MachineInvariantError)
         assert found is not None
         return found
 

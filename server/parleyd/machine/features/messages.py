@@ -334,6 +334,6 @@ def _id_after(reader: StateReader, conversation_id: int, message_id: int) -> int
 
 
 def _record(row: Row) -> MessageRecord:
-    *fields, subjects = row
-    unpacked = struct.unpack(f"<{len(subjects) // 8}q", subjects) if subjects else ()
-    return MessageRecord(*fields, unpacked)
+    conversation_id, message_id, kind, sender_id, body, sent_at_ms, device_id, send_number, subjects = row
+    named = struct.unpack(f"<{len(subjects) // 8}q", subjects) if subjects else ()
+    return MessageRecord(conversation_id, message_id, kind, sender_id, body, sent_at_ms, device_id, send_number, named)

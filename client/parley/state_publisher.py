@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parley.model import ClientState, Mark, Outgoing
+from parley.model import ClientState, Outgoing, Receipt
 
 MAX_PENDING = 4096
 
@@ -20,14 +20,14 @@ MAX_PENDING = 4096
 class Changes:
     """What happened since the watcher last looked.
 
-    `outgoing`: own messages in their newest state. `removed`: local ids of withdrawn ones. `marks`: how far others
+    `outgoing`: own messages in their newest state. `removed`: local ids of withdrawn ones. `receipts`: how far others
     have come. `inbox`: messages arrived or were sent from elsewhere. `reload`: too much happened; read the lists again.
     """
 
     state: ClientState
     outgoing: tuple[Outgoing, ...] = ()
     removed: tuple[int, ...] = ()
-    marks: tuple[Mark, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
     inbox: bool = False
     reload: bool = False
 
@@ -41,7 +41,7 @@ class _Watcher:
         self.ready.set()
         self._outgoing: dict[int, Outgoing] = {}
         self._removed: set[int] = set()
-        self._marks: dict[int, Mark] = {}
+        self._receipts: dict[int, Receipt] = {}
         self._inbox = False
         self._reload = False
 
@@ -51,12 +51,12 @@ class _Watcher:
         for local_id in change.removed:
             self._outgoing.pop(local_id, None)
             self._removed.add(local_id)
-        for mark in change.marks:
-            self._marks[mark.conversation_id] = mark
+        for receipt in change.receipts:
+            self._receipts[receipt.conversation_id] = receipt
         self._inbox = self._inbox or change.inbox
         self._reload = self._reload or change.reload
-        if len(self._outgoing) + len(self._removed) + len(self._marks) > MAX_PENDING:
-            self._outgoing, self._removed, self._marks = {}, set(), {}
+        if len(self._outgoing) + len(self._removed) + len(self._receipts) > MAX_PENDING:
+            self._outgoing, self._removed, self._receipts = {}, set(), {}
             self._reload = True
         self.ready.set()
 
@@ -66,16 +66,16 @@ class _Watcher:
             state,
             tuple(self._outgoing.values()),
             tuple(sorted(self._removed)),
-            tuple(self._marks.values()),
+            tuple(self._receipts.values()),
             self._inbox,
             self._reload,
         )
-        self._outgoing, self._removed, self._marks = {}, set(), {}
+        self._outgoing, self._removed, self._receipts = {}, set(), {}
         self._inbox = self._reload = False
         return taken
 
 
-class Hub:
+class StatePublisher:
     """Holds the state; lives on the event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -111,12 +111,12 @@ class Hub:
         *,
         outgoing: tuple[Outgoing, ...] = (),
         removed: tuple[int, ...] = (),
-        marks: tuple[Mark, ...] = (),
+        receipts: tuple[Receipt, ...] = (),
         inbox: bool = False,
     ) -> None:
         """Tells watchers what changed beside the state."""
-        if self.watched and (outgoing or removed or marks or inbox):
-            self._note(Changes(self._state, outgoing, removed, marks, inbox))
+        if self.watched and (outgoing or removed or receipts or inbox):
+            self._note(Changes(self._state, outgoing, removed, receipts, inbox))
 
     async def watch(self, *, details: bool = True) -> AsyncGenerator[Changes, None]:
         """Yields at once, and then whenever something changed. Without `details` only the state is watched."""
@@ -130,7 +130,7 @@ class Hub:
             self._watchers.discard(watcher)
 
     def _note(self, change: Changes) -> None:
-        state_only = not (change.outgoing or change.removed or change.marks or change.inbox)
+        state_only = not (change.outgoing or change.removed or change.receipts or change.inbox)
         for watcher in self._watchers:
             if watcher.details or state_only:
                 watcher.note(change)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from parley_proto.v1 import messaging_pb2 as pb
-from parleyd.delivery.device_stream import DeviceStream, Ending
+from parleyd.delivery.device_stream import CloseReason, DeviceStream
 from parleyd.delivery.records import receipt, to_proto
 from parleyd.machine.records import (
     AccountDeleted,
@@ -22,13 +22,13 @@ from parleyd.machine.records import (
 RATE_WINDOW_S = 5
 
 
-class Hub:
+class DeviceHub:
     """Who is connected here, and what reaches them. Used from the event loop only."""
 
     def __init__(self) -> None:
         self._streams: dict[int, dict[int, DeviceStream]] = {}  # account id -> session id -> stream
-        self._news = pb.ClusterNews()
-        self._shut: Ending | None = None
+        self._status = pb.ClusterStatusUpdate()
+        self._shut: CloseReason | None = None
         self._stored_per_second: deque[tuple[int, int]] = deque(maxlen=RATE_WINDOW_S + 1)
 
     @property
@@ -37,9 +37,9 @@ class Hub:
         return sum(len(streams) for streams in self._streams.values())
 
     @property
-    def news(self) -> pb.ClusterNews:
+    def status(self) -> pb.ClusterStatusUpdate:
         """The cluster's condition as last announced."""
-        return self._news
+        return self._status
 
     def messages_per_second(self) -> float:
         """Messages stored here, the mean of the last five whole seconds."""
@@ -54,7 +54,7 @@ class Hub:
         streams = self._streams.setdefault(stream.account_id, {})
         for other in list(streams.values()):
             if other.device_id == stream.device_id:
-                other.close(Ending.TAKEN_OVER)
+                other.close(CloseReason.TAKEN_OVER)
         streams[session_id] = stream
 
     def leave(self, session_id: int, stream: DeviceStream) -> None:
@@ -65,21 +65,21 @@ class Hub:
         if not streams:
             self._streams.pop(stream.account_id, None)
 
-    def announce(self, news: pb.ClusterNews) -> None:
+    def announce(self, status: pb.ClusterStatusUpdate) -> None:
         """Tell every connected device how the cluster fares."""
-        self._news = news
+        self._status = status
         for stream in self._all():
-            stream.offer_news(news)
+            stream.offer_status(status)
 
-    def shut(self, ending: Ending) -> None:
+    def shut(self, reason: CloseReason) -> None:
         """End all streams, and every one that comes later: this node serves nobody any more."""
-        self._shut = ending
-        self.close_all(ending)
+        self._shut = reason
+        self.close_all(reason)
 
-    def close_all(self, ending: Ending) -> None:
+    def close_all(self, reason: CloseReason) -> None:
         """End the streams there are; their devices may come back."""
         for stream in list(self._all()):
-            stream.close(ending)
+            stream.close(reason)
 
     def publish(self, effects: Sequence[Effect]) -> None:
         """Pass on what one apply changed."""
@@ -95,7 +95,7 @@ class Hub:
                     self._sessions_closed(effect)
                 case AccountDeleted():
                     for stream in list(self._streams.get(effect.account_id, {}).values()):
-                        stream.close(Ending.SIGNED_OUT)
+                        stream.close(CloseReason.SIGNED_OUT)
                 case MembersChanged():
                     pass
                 case _:
@@ -122,7 +122,7 @@ class Hub:
             for session_id in effect.session_ids:
                 stream = streams.get(session_id)
                 if stream is not None:
-                    stream.close(Ending.SIGNED_OUT)
+                    stream.close(CloseReason.SIGNED_OUT)
 
     def _count(self, stored: int) -> None:
         second = int(time.monotonic())

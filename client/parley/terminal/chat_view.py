@@ -2,7 +2,7 @@
 
 An own message is shown once, when it is known what became of it: with ✓ when it is on a majority's disks, with ✓✓ if
 it was delivered within a moment. One that takes longer is announced as waiting first, so that nobody types it twice.
-A node that dies costs one quiet line, when the next one has taken over.
+When a node dies, the chat prints one remark after another node has taken over.
 """
 
 import asyncio
@@ -14,8 +14,8 @@ from typing import NoReturn
 
 from parley.client import ParleyClient
 from parley.errors import BadInputError, ParleyError
-from parley.model import Message, Outgoing, Phase, Status
-from parley.observe import Changes
+from parley.model import ConnectionState, Message, MessageStatus, Outgoing
+from parley.state_publisher import Changes
 from parley.terminal import text
 
 SHOW_AFTER_S = 0.3
@@ -27,7 +27,7 @@ HELP = """\
 Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /to NAME          talk to somebody else
   /history [N]      the last N messages with them
-  /inbox            your conversations, and what is new
+  /conversations    your conversations, and what is new
   /accounts [PAT]   who is there; * and ? as in file names
   /waiting          messages that wait here, with their numbers
   /cancel N         withdraw a waiting message, or put a failed one away
@@ -49,7 +49,7 @@ class _Sent:
     announced: bool = False
 
 
-class Room:
+class ChatView:
     """One chat."""
 
     def __init__(
@@ -77,13 +77,13 @@ class Room:
         self._in_history: dict[str, int] = {}
         self._lost = ""
         self._told_no_majority = False
-        self._last_status: Status | None = None
+        self._last_status: MessageStatus | None = None
         self.changed: Callable[[], None] = lambda: None
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/help": self._help,
             "/to": self._talk_to,
             "/history": self._history,
-            "/inbox": self._inbox,
+            "/conversations": self._conversations,
             "/accounts": self._accounts,
             "/waiting": self._waiting,
             "/cancel": self._cancel,
@@ -104,7 +104,7 @@ class Room:
 
     @property
     def status_line(self) -> str:
-        """The quiet line about node, leader and what waits."""
+        """The status line: node, leader and what waits."""
         last = f" · last message {text.MARKS[self._last_status]}" if self._last_status is not None else ""
         return text.harmless(self._client.state.line(self._clock())) + last
 
@@ -142,7 +142,7 @@ class Room:
     async def _help(self, _: str) -> None:
         self._quiet(HELP)
 
-    async def _inbox(self, _: str) -> None:
+    async def _conversations(self, _: str) -> None:
         for conversation in await self._client.conversations():
             self._show(text.conversation_line(conversation))
 
@@ -196,7 +196,7 @@ class Room:
 
     async def _waiting(self, _: str) -> None:
         waiting = [handle.view for handle in await self._client.waiting(limit=50)]
-        failed = [view for view in await self._client.outgoing() if view.status is Status.FAILED]
+        failed = [view for view in await self._client.outgoing() if view.status is MessageStatus.FAILED]
         for view in [*failed, *waiting]:
             self._show(f"{view.local_id:>5}  {text.own_line(view)}")
         if not waiting and not failed:
@@ -242,8 +242,8 @@ class Room:
                 self._follow_session(change)
                 for view in change.outgoing:
                     self._outgoing(view)
-                for mark in change.marks:
-                    self._delivered(mark.conversation_id, mark.delivered_up_to, mark.read_up_to)
+                for receipt in change.receipts:
+                    self._delivered(receipt.conversation_id, receipt.delivered_up_to, receipt.read_up_to)
                 self.changed()
 
     async def keep_time(self) -> NoReturn:
@@ -257,18 +257,18 @@ class Room:
 
     def _follow_session(self, change: Changes) -> None:
         state = change.state
-        if state.phase is Phase.SEARCHING and state.lost:
+        if state.connection is ConnectionState.SEARCHING and state.lost:
             self._lost = state.lost
-        elif state.phase is Phase.CONNECTED:
+        elif state.connection is ConnectionState.CONNECTED:
             if self._lost:
                 self._quiet(f"({self._lost} was lost, now on {state.node})")
             elif self._told_no_majority:
                 self._quiet("(a majority is back)")
             self._lost, self._told_no_majority = "", False
-        elif state.phase is Phase.NO_MAJORITY and not self._told_no_majority and self._sent:
+        elif state.connection is ConnectionState.NO_MAJORITY and not self._told_no_majority and self._sent:
             self._told_no_majority = True
             self._quiet("(no majority: what you write is kept here and sent by itself)")
-        elif state.phase is Phase.SIGNED_OUT:
+        elif state.connection is ConnectionState.SIGNED_OUT:
             self._quiet("The session has ended. What waits is kept. Leave with /quit and sign in again.")
 
     # ---- own messages
@@ -285,18 +285,18 @@ class Room:
             return
         sent.view = view
         self._last_status = view.status
-        if view.status in (Status.WAITING, Status.SENDING):
+        if view.status in (MessageStatus.WAITING, MessageStatus.SENDING):
             return
         if sent.accepted_at is None:
             sent.accepted_at = self._clock()
-        if view.status is not Status.ACCEPTED:
+        if view.status is not MessageStatus.ACCEPTED:
             self._flush()
 
     def _delivered(self, conversation_id: int, delivered_up_to: int, read_up_to: int) -> None:
         late = None
         for sent in list(self._sent.values()):
             if sent.view.conversation_id == conversation_id and 0 < sent.view.message_id <= delivered_up_to:
-                status = Status.READ if sent.view.message_id <= read_up_to else Status.DELIVERED
+                status = MessageStatus.READ if sent.view.message_id <= read_up_to else MessageStatus.DELIVERED
                 self._outgoing(_with_status(sent.view, status))
         self._flush()
         for local_id, view in list(self._undelivered.items()):
@@ -304,7 +304,7 @@ class Room:
                 del self._undelivered[local_id]
                 late = view
         if late is not None:
-            self._last_status = Status.DELIVERED
+            self._last_status = MessageStatus.DELIVERED
             body = text.harmless(late.body).replace("\n", " ")
             self._quiet(f"✓✓ {text.harmless(late.recipient)} has now got “{body[:40]}”")
 
@@ -317,13 +317,13 @@ class Room:
                     sent.announced = True
                     self._show(text.own_line(sent.view))
                 continue
-            if sent.view.status is Status.ACCEPTED and not everything and now - sent.accepted_at < SHOW_AFTER_S:
+            if sent.view.status is MessageStatus.ACCEPTED and not everything and now - sent.accepted_at < SHOW_AFTER_S:
                 continue
             del self._sent[local_id]
             self._show(text.own_line(sent.view))
-            if sent.view.status is Status.FAILED:
+            if sent.view.status is MessageStatus.FAILED:
                 self._quiet(f"It was not sent. /retry {local_id} sends it again, /cancel {local_id} puts it away.")
-            elif sent.view.status is Status.ACCEPTED and len(self._undelivered) < MAX_TRACKED:
+            elif sent.view.status is MessageStatus.ACCEPTED and len(self._undelivered) < MAX_TRACKED:
                 self._undelivered[local_id] = sent.view
 
     def finish(self) -> None:
@@ -331,7 +331,7 @@ class Room:
         self._flush(everything=True)
 
 
-def _with_status(view: Outgoing, status: Status) -> Outgoing:
+def _with_status(view: Outgoing, status: MessageStatus) -> Outgoing:
     return Outgoing(
         view.local_id,
         view.recipient,

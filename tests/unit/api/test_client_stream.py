@@ -16,14 +16,14 @@ import pytest
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import state_pb2
-from parleyd.api import session_stream
+from parleyd.api import client_stream
 from parleyd.api.auth import Authenticator
+from parleyd.api.client_stream import ClientStream, ClientStreamLimits
 from parleyd.api.errors import ApiError
 from parleyd.api.messaging import MessagingService
-from parleyd.api.session_stream import SessionLimits, SessionStream
+from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream, Page
-from parleyd.delivery.hub import Hub
-from parleyd.group.command_router import Gateway
+from parleyd.group.command_router import CommandRouter
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.queries import DeviceRecord, SessionRecord
@@ -40,7 +40,7 @@ SESSION = SessionRecord(
     expires_at_ms=1 << 60,
     closed=False,
 )
-LIMITS = SessionLimits(max_message_bytes=1000, max_live_bytes=1 << 20)
+LIMITS = ClientStreamLimits(max_message_bytes=1000, max_live_bytes=1 << 20)
 
 
 class Client:
@@ -72,7 +72,7 @@ class Client:
 
 
 class Log:
-    """A gateway that applies what it is given when `open` is set."""
+    """A router that applies what it is given when `open` is set."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()
@@ -98,7 +98,7 @@ async def nothing(after_id: int, limit: int) -> Page:
 
 def serve(client: Client, log: Log) -> asyncio.Task[None]:
     device = DeviceStream(1, b"d" * 16, 0, nothing, max_live_bytes=1 << 20)
-    stream = SessionStream(SESSION, device, cast(Gateway, log), LIMITS, cast(Any, client))
+    stream = ClientStream(SESSION, device, cast(CommandRouter, log), LIMITS, cast(Any, client))
     return asyncio.ensure_future(stream.run())
 
 
@@ -136,7 +136,7 @@ async def test_marks_of_one_conversation_become_one_command_and_no_tasks() -> No
 async def test_marks_of_more_conversations_than_are_kept_wait_in_the_clients_stream(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session_stream, "MAX_READ_MARKS", 10)
+    monkeypatch.setattr(client_stream, "MAX_READ_MARKS", 10)
     marks = [pb.ClientFrame(mark_read=pb.MarkRead(conversation_id=n, up_to=1)) for n in range(1, 101)]
     client, log = Client(marks), Log()
     serving = serve(client, log)
@@ -152,7 +152,7 @@ async def test_marks_of_more_conversations_than_are_kept_wait_in_the_clients_str
 async def test_a_client_that_does_not_read_its_results_is_not_read_from_either(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session_stream, "MAX_SENDS_IN_FLIGHT", 4)
+    monkeypatch.setattr(client_stream, "MAX_SENDS_IN_FLIGHT", 4)
     client, log = Client([sends(number) for number in range(1, 101)]), Log()
     log.open.set()
     serving = serve(client, log)
@@ -217,10 +217,10 @@ class OneDevice:
 
 
 async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() -> None:
-    hub = Hub()
+    hub = DeviceHub()
     service = MessagingService(
         "n1",
-        cast(Gateway, Log()),
+        cast(CommandRouter, Log()),
         cast(StateReaders, OneDevice()),
         cast(Authenticator, SignedOutMeanwhile()),
         hub,
@@ -230,7 +230,7 @@ async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() ->
     client = Client([pb.ClientFrame(hello=pb.Hello())])
     client.reads.set()
     with pytest.raises(grpc.aio.AbortError):
-        await service.Session(None, cast(Any, client))
+        await service.Connect(None, cast(Any, client))
     assert client.status is grpc.StatusCode.UNAUTHENTICATED
     assert hub.connected == 0
     assert client.got == []

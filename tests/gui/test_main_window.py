@@ -17,16 +17,16 @@ from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from parley.errors import OutboxFullError, UnreachableError
+from parley.gui.app_state import VisiblePage, key_of
 from parley.gui.bridge import Bridge
-from parley.gui.commands import Place
-from parley.gui.desk import Screen, key_of
+from parley.gui.commands import ClusterAddress
+from parley.gui.main_window import MainWindow
 from parley.gui.theme import DARK, LIGHT
-from parley.gui.window import Window
-from parley.model import Phase, Status
+from parley.model import ConnectionState, MessageStatus
 from tests.gui.scripted import NODES, PASSWORD, ScriptedSdk
 
 Keep = Callable[[Any], Any]
-HERE = Place("127.0.0.2:7600")
+HERE = ClusterAddress("127.0.0.2:7600")
 
 
 class Desktop:
@@ -35,8 +35,8 @@ class Desktop:
     def __init__(self, qtbot: QtBot, closing: Keep, sdk: ScriptedSdk | None = None) -> None:
         self.qtbot = qtbot
         self.sdk = sdk or ScriptedSdk()
-        self.window = Window(LIGHT)
-        self.bridge = Bridge(self.sdk.connect, self.window.desk.fold)
+        self.window = MainWindow(LIGHT)
+        self.bridge = Bridge(self.sdk.connect, self.window.app_state.apply)
         self.window.attach(self.bridge)
         qtbot.addWidget(self.window)
         closing(self.bridge)
@@ -58,7 +58,7 @@ class Desktop:
 
     def signed_in(self) -> Desktop:
         self.sign_in()
-        self.until(lambda: self.window.desk.screen is Screen.CHAT)
+        self.until(lambda: self.window.app_state.page is VisiblePage.CHAT)
         self.sdk.connected()
         self.until(lambda: self.status.startswith("Connected to n2"))
         return self
@@ -69,7 +69,7 @@ class Desktop:
         return self
 
     def verified(self, peer: str) -> bool:
-        thread = self.window.desk.thread(key_of(peer))
+        thread = self.window.app_state.thread(key_of(peer))
         return thread is not None and thread.verified_from is not None
 
     def type(self, text: str, *, enter: bool = True) -> None:
@@ -79,7 +79,7 @@ class Desktop:
         if enter:
             QTest.keyClick(editor, Qt.Key.Key_Return)
 
-    def shows(self, *rows: tuple[str, Status | None]) -> bool:
+    def shows(self, *rows: tuple[str, MessageStatus | None]) -> bool:
         return self.rows == list(rows)
 
     def has_rows(self, count: int) -> bool:
@@ -99,15 +99,15 @@ class Desktop:
         return self.window.chat.composer.editor.toPlainText()
 
     @property
-    def rows(self) -> list[tuple[str, Status | None]]:
+    def rows(self) -> list[tuple[str, MessageStatus | None]]:
         model = self.window.chat.rows
         return [(model.row(at).body, model.row(at).status) for at in range(model.rowCount())]
 
     @property
-    def lines(self) -> list[tuple[str, str, int]]:
-        model = self.window.chat.lines
-        found = [model.line(at) for at in range(model.rowCount())]
-        return [(line.peer, line.preview, line.unread) for line in found]
+    def items(self) -> list[tuple[str, str, int]]:
+        model = self.window.chat.items
+        found = [model.item(at) for at in range(model.rowCount())]
+        return [(item.peer, item.preview, item.unread) for item in found]
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_sign_in_says_in_words_what_is_wrong_and_then_lets_in(desktop: Desktop) 
     assert "does not know this name with this password" in page.problem.text()
     assert page.submit.isEnabled()
     desktop.sign_in()
-    desktop.until(lambda: desktop.window.desk.screen is Screen.CHAT)
+    desktop.until(lambda: desktop.window.app_state.page is VisiblePage.CHAT)
     assert desktop.window.chat.isVisible()
     assert page.password.text() == "", "no password stays in a field"
 
@@ -162,7 +162,7 @@ def test_a_new_account_is_created_and_signed_in_at_once(desktop: Desktop) -> Non
     assert "at least 8" in page.problem.text()
     page.password.setText("long enough")
     page.create_button.click()
-    desktop.until(lambda: desktop.window.desk.account == "zoe")
+    desktop.until(lambda: desktop.window.app_state.account == "zoe")
     assert desktop.sdk.accounts["zoe"] == "long enough"
 
 
@@ -171,11 +171,11 @@ def test_a_remembered_session_goes_on_without_a_password(qtbot: QtBot, closing: 
     sdk.session_of = "ann"
     desktop = Desktop(qtbot, closing, sdk)
     desktop.window.resume(HERE, "ann")
-    desktop.until(lambda: desktop.window.desk.account == "ann")
+    desktop.until(lambda: desktop.window.app_state.account == "ann")
 
 
 def test_without_a_session_the_first_page_waits_with_what_is_remembered(desktop: Desktop) -> None:
-    desktop.window.resume(Place("h:1, h:2-3", Path("ca.pem")), "ann")
+    desktop.window.resume(ClusterAddress("h:1, h:2-3", Path("ca.pem")), "ann")
     page = desktop.window.sign_in
     desktop.until(page.submit.isEnabled)
     assert (page.hosts.text(), page.ca.text(), page.account.text()) == ("h:1, h:2-3", "ca.pem", "ann")
@@ -191,15 +191,15 @@ def test_a_client_that_cannot_even_begin_is_told_in_words_and_can_be_tried_again
     assert "CA file" in desktop.window.sign_in.problem.text()
     sdk.refuse_entry = None
     desktop.sign_in()
-    desktop.until(lambda: desktop.window.desk.screen is Screen.CHAT)
+    desktop.until(lambda: desktop.window.app_state.page is VisiblePage.CHAT)
 
 
 def test_signing_out_and_a_session_that_ends_lead_back_to_the_first_page(desktop: Desktop) -> None:
     desktop.signed_in()
     desktop.window.commands.sign_out()
-    desktop.until(lambda: desktop.window.desk.screen is Screen.SIGN_IN)
+    desktop.until(lambda: desktop.window.app_state.page is VisiblePage.SIGN_IN)
     desktop.signed_in()
-    desktop.sdk.state(phase=Phase.SIGNED_OUT)
+    desktop.sdk.state(connection=ConnectionState.SIGNED_OUT)
     desktop.until(desktop.window.sign_in.problem.isVisible)
     assert "session has ended" in desktop.window.sign_in.problem.text()
 
@@ -210,7 +210,7 @@ def test_signing_out_while_nobody_can_be_reached_is_refused_in_words_and_changes
     desktop.sdk.unreachable = True
     desktop.window.commands.sign_out()
     desktop.until(lambda: "could be reached" in desktop.note)
-    assert desktop.window.desk.screen is Screen.CHAT
+    assert desktop.window.app_state.page is VisiblePage.CHAT
     assert desktop.field == "still mine"
 
 
@@ -220,16 +220,16 @@ def test_signing_out_while_nobody_can_be_reached_is_refused_in_words_and_changes
 def test_an_own_message_shows_every_step_it_takes(desktop: Desktop) -> None:
     desktop.signed_in().open()
     desktop.type("hello")
-    desktop.until(lambda: desktop.rows == [("hello", Status.WAITING)])
+    desktop.until(lambda: desktop.rows == [("hello", MessageStatus.WAITING)])
     assert desktop.field == ""
-    for status in (Status.SENDING, Status.ACCEPTED):
+    for status in (MessageStatus.SENDING, MessageStatus.ACCEPTED):
         desktop.sdk.settle(1, status)
         desktop.until(partial(desktop.shows, ("hello", status)))
-    desktop.sdk.mark("ben", 1, 0)
-    desktop.until(lambda: desktop.rows == [("hello", Status.DELIVERED)])
-    desktop.sdk.mark("ben", 1, 1)
-    desktop.until(lambda: desktop.rows == [("hello", Status.READ)])
-    desktop.until(lambda: desktop.lines == [("ben", "hello", 0)])
+    desktop.sdk.receipt("ben", 1, 0)
+    desktop.until(lambda: desktop.rows == [("hello", MessageStatus.DELIVERED)])
+    desktop.sdk.receipt("ben", 1, 1)
+    desktop.until(lambda: desktop.rows == [("hello", MessageStatus.READ)])
+    desktop.until(lambda: desktop.items == [("ben", "hello", 0)])
 
 
 def test_a_refused_message_says_why_and_can_be_sent_again_or_removed(desktop: Desktop) -> None:
@@ -238,21 +238,21 @@ def test_a_refused_message_says_why_and_can_be_sent_again_or_removed(desktop: De
     desktop.type("two")
     desktop.until(lambda: len(desktop.rows) == 2)
     for local_id in (1, 2):
-        desktop.sdk.settle(local_id, Status.FAILED, "there is no such account")
-    desktop.until(lambda: [status for _, status in desktop.rows] == [Status.FAILED, Status.FAILED])
+        desktop.sdk.settle(local_id, MessageStatus.FAILED, "there is no such account")
+    desktop.until(lambda: [status for _, status in desktop.rows] == [MessageStatus.FAILED, MessageStatus.FAILED])
     view = desktop.window.chat.view
     view.setFocus()
     view.setCurrentIndex(desktop.window.chat.rows.index(0))
     QTest.keyClick(view, Qt.Key.Key_Delete)
-    desktop.until(lambda: desktop.rows == [("two", Status.FAILED)])
+    desktop.until(lambda: desktop.rows == [("two", MessageStatus.FAILED)])
     QTest.keyClick(desktop.window, Qt.Key.Key_R, Qt.KeyboardModifier.ControlModifier)
-    desktop.until(lambda: desktop.rows == [("two", Status.WAITING)])
+    desktop.until(lambda: desktop.rows == [("two", MessageStatus.WAITING)])
 
 
 def test_a_waiting_message_can_be_edited_by_keyboard_alone_while_the_draft_stands_aside(desktop: Desktop) -> None:
     desktop.signed_in().open()
     desktop.type("frist")
-    desktop.until(lambda: desktop.rows == [("frist", Status.WAITING)])
+    desktop.until(lambda: desktop.rows == [("frist", MessageStatus.WAITING)])
     editor = desktop.window.chat.composer.editor
     QTest.keyClick(editor, Qt.Key.Key_Up)
     assert desktop.field == "frist"
@@ -262,17 +262,17 @@ def test_a_waiting_message_can_be_edited_by_keyboard_alone_while_the_draft_stand
     QTest.keyClick(editor, Qt.Key.Key_Up)
     editor.selectAll()
     desktop.type("first")
-    desktop.until(lambda: desktop.rows == [("first", Status.WAITING)])
+    desktop.until(lambda: desktop.rows == [("first", MessageStatus.WAITING)])
     assert desktop.field == ""
 
 
 def test_a_message_that_goes_out_while_it_is_edited_loses_no_text(desktop: Desktop) -> None:
     desktop.signed_in().open()
     desktop.type("before")
-    desktop.until(lambda: desktop.rows == [("before", Status.WAITING)])
+    desktop.until(lambda: desktop.rows == [("before", MessageStatus.WAITING)])
     QTest.keyClick(desktop.window.chat.composer.editor, Qt.Key.Key_Up)
     desktop.type(" and after", enter=False)
-    desktop.sdk.settle(1, Status.SENDING)
+    desktop.sdk.settle(1, MessageStatus.SENDING)
     desktop.until(lambda: "handed to the cluster" in desktop.note)
     assert desktop.field == "before and after"
     assert desktop.window.chat.composer.editing is None
@@ -311,13 +311,13 @@ def test_shift_enter_begins_a_line_and_nothing_empty_is_sent(desktop: Desktop) -
     desktop.type("b", enter=False)
     assert editor.height() > height
     desktop.type("")
-    desktop.until(lambda: desktop.rows == [("a\nb", Status.WAITING)])
+    desktop.until(lambda: desktop.rows == [("a\nb", MessageStatus.WAITING)])
 
 
 def test_a_text_too_long_is_not_sent_and_stays(desktop: Desktop) -> None:
     desktop.signed_in()
     desktop.sdk.state(max_message_bytes=100)
-    desktop.until(lambda: desktop.window.desk.state.max_message_bytes == 100)
+    desktop.until(lambda: desktop.window.app_state.client_state.max_message_bytes == 100)
     desktop.open()
     desktop.window.chat.composer.editor.setPlainText("ä" * 60)
     assert desktop.note == "20 bytes too long to send."
@@ -345,10 +345,10 @@ def test_links_open_in_the_browser_by_keyboard_too(desktop: Desktop, monkeypatch
 def test_messages_of_others_count_until_they_are_seen(desktop: Desktop) -> None:
     desktop.signed_in()
     desktop.sdk.arrive("ben", "one", "two")
-    desktop.until(lambda: desktop.lines == [("ben", "two", 2)])
+    desktop.until(lambda: desktop.items == [("ben", "two", 2)])
     assert desktop.window.windowTitle().startswith("(2)")
     desktop.open()
-    desktop.until(lambda: desktop.lines == [("ben", "two", 0)])
+    desktop.until(lambda: desktop.items == [("ben", "two", 0)])
     assert desktop.sdk.read[-1][1] == 2
     assert desktop.window.chat.rows.row(0).unread_above
 
@@ -373,11 +373,11 @@ def test_drafts_are_kept_for_each_conversation_and_over_a_restart(
 def test_waiting_messages_survive_a_restart_of_the_window(desktop: Desktop, qtbot: QtBot, closing: Keep) -> None:
     desktop.signed_in().open()
     desktop.type("still here")
-    desktop.until(lambda: desktop.rows == [("still here", Status.WAITING)])
+    desktop.until(lambda: desktop.rows == [("still here", MessageStatus.WAITING)])
     desktop.window.close()
     desktop.bridge.stop()
     again = Desktop(qtbot, closing, desktop.sdk).signed_in().open()
-    again.until(lambda: again.rows == [("still here", Status.WAITING)])
+    again.until(lambda: again.rows == [("still here", MessageStatus.WAITING)])
 
 
 def test_a_new_conversation_completes_names_the_cluster_knows(desktop: Desktop) -> None:
@@ -389,7 +389,7 @@ def test_a_new_conversation_completes_names_the_cluster_knows(desktop: Desktop) 
     desktop.until(lambda: finder.names.stringList() == ["bella", "ben"])
     QTest.keyClick(finder.field, Qt.Key.Key_Down)
     QTest.keyClick(finder.field, Qt.Key.Key_Return)
-    desktop.until(lambda: desktop.window.desk.open_key == key_of("ben"))
+    desktop.until(lambda: desktop.window.app_state.open_key == key_of("ben"))
     assert desktop.window.focusWidget() is desktop.window.chat.composer.editor
 
 
@@ -397,19 +397,19 @@ def test_conversations_are_switched_by_keyboard(desktop: Desktop) -> None:
     desktop.signed_in()
     desktop.sdk.arrive("ben", "b")
     desktop.sdk.arrive("dana", "d")
-    desktop.until(lambda: [peer for peer, _, _ in desktop.lines] == ["dana", "ben"])
+    desktop.until(lambda: [peer for peer, _, _ in desktop.items] == ["dana", "ben"])
     window, alt = desktop.window, Qt.KeyboardModifier.AltModifier
     QTest.keyClick(window, Qt.Key.Key_Down, alt)
-    assert window.desk.open_key == key_of("dana")
+    assert window.app_state.open_key == key_of("dana")
     QTest.keyClick(window, Qt.Key.Key_Down, alt)
-    assert window.desk.open_key == key_of("ben")
+    assert window.app_state.open_key == key_of("ben")
     QTest.keyClick(window, Qt.Key.Key_Up, alt)
-    assert window.desk.open_key == key_of("dana")
+    assert window.app_state.open_key == key_of("dana")
     QTest.keyClick(window, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
     assert window.finder is not None
     QTest.keyClicks(window.finder.field, "be")
     QTest.keyClick(window.finder.field, Qt.Key.Key_Return)
-    assert window.desk.open_key == key_of("ben")
+    assert window.app_state.open_key == key_of("ben")
     QTest.keyClick(window, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
     assert window.chat.list.hasFocus()
 
@@ -417,10 +417,10 @@ def test_conversations_are_switched_by_keyboard(desktop: Desktop) -> None:
 def test_whoever_clicks_a_conversation_can_write_at_once(desktop: Desktop) -> None:
     desktop.signed_in()
     desktop.sdk.arrive("ben", "b")
-    desktop.until(lambda: desktop.lines)
-    line = desktop.window.chat.list.visualRect(desktop.window.chat.lines.index(0))
-    QTest.mouseClick(desktop.window.chat.list.viewport(), Qt.MouseButton.LeftButton, pos=line.center())
-    assert desktop.window.desk.open_key == key_of("ben")
+    desktop.until(lambda: desktop.items)
+    item = desktop.window.chat.list.visualRect(desktop.window.chat.items.index(0))
+    QTest.mouseClick(desktop.window.chat.list.viewport(), Qt.MouseButton.LeftButton, pos=item.center())
+    assert desktop.window.app_state.open_key == key_of("ben")
     assert desktop.window.focusWidget() is desktop.window.chat.composer.editor
 
 
@@ -444,26 +444,26 @@ def test_history_loads_upwards_until_its_beginning_without_jumping(desktop: Desk
 
 def test_a_lost_node_is_told_and_the_line_clears_by_itself(desktop: Desktop) -> None:
     desktop.signed_in().open()
-    desktop.sdk.state(phase=Phase.SEARCHING, node="", lost="n2", trying="n3")
+    desktop.sdk.state(connection=ConnectionState.SEARCHING, node="", lost="n2", trying="n3")
     desktop.type("one")
     desktop.type("two")
     desktop.until(lambda: desktop.status.startswith("n2 lost, trying n3, 2 messages waiting"))
-    assert desktop.rows == [("one", Status.WAITING), ("two", Status.WAITING)]
+    assert desktop.rows == [("one", MessageStatus.WAITING), ("two", MessageStatus.WAITING)]
     desktop.sdk.connected("n3")
     for local_id in (1, 2):
-        desktop.sdk.settle(local_id, Status.ACCEPTED)
+        desktop.sdk.settle(local_id, MessageStatus.ACCEPTED)
     desktop.until(lambda: desktop.status.startswith("Connected to n3") and "waiting" not in desktop.status)
-    assert desktop.rows == [("one", Status.ACCEPTED), ("two", Status.ACCEPTED)]
+    assert desktop.rows == [("one", MessageStatus.ACCEPTED), ("two", MessageStatus.ACCEPTED)]
 
 
 def test_without_a_majority_people_write_on_and_read(desktop: Desktop) -> None:
     desktop.sdk.stored("ben", "older")
     desktop.signed_in().open()
     alone = tuple(replace(node, up=node.name == "n2") for node in NODES)
-    desktop.sdk.state(phase=Phase.NO_MAJORITY, has_majority=False, nodes=alone)
+    desktop.sdk.state(connection=ConnectionState.NO_MAJORITY, has_majority=False, nodes=alone)
     desktop.until(lambda: desktop.status.startswith("No majority of nodes"))
     desktop.type("kept")
-    desktop.until(lambda: desktop.rows == [("older", None), ("kept", Status.WAITING)])
+    desktop.until(lambda: desktop.rows == [("older", None), ("kept", MessageStatus.WAITING)])
     desktop.until(lambda: "1 message waiting" in desktop.status)
     assert desktop.window.chat.composer.editor.isEnabled()
 
@@ -472,7 +472,7 @@ def test_a_conversation_opened_while_nobody_can_be_reached_is_filled_after_the_r
     desktop.sdk.stored("ben", "from before")
     desktop.signed_in()
     desktop.sdk.unreachable = True
-    desktop.sdk.state(phase=Phase.SEARCHING, trying="n1")
+    desktop.sdk.state(connection=ConnectionState.SEARCHING, trying="n1")
     desktop.window.open_conversation("ben")
     desktop.until(lambda: ("ben", 0) in desktop.sdk.history_asked)
     assert desktop.rows == []
@@ -495,10 +495,10 @@ def test_messages_in_the_background_are_announced_and_stay_unread(desktop: Deskt
     desktop.window.notifier.shown.connect(lambda title, text: shown.append((title, text)))
     desktop.sdk.arrive("ben", "are you there?")
     desktop.until(lambda: shown == [("ben", "are you there?")])
-    assert desktop.lines == [("ben", "are you there?", 1)]
+    assert desktop.items == [("ben", "are you there?", 1)]
     assert desktop.window.chat.rows.row(0).unread_above
     desktop.window.activateWindow()
-    desktop.until(lambda: desktop.lines == [("ben", "are you there?", 0)])
+    desktop.until(lambda: desktop.items == [("ben", "are you there?", 0)])
 
 
 def test_everything_a_person_can_reach_has_a_name(desktop: Desktop) -> None:

@@ -25,7 +25,7 @@ from parley.errors import (
 from parley.model import NodeStatus
 from parley.net.channel import ChannelPool
 from parley.wire import convert
-from parley.wire.endpoints import Endpoint, HostBook
+from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.policy import FailoverPolicy, PolicySettings
 from parley_proto.v1 import admin_pb2, admin_pb2_grpc
 
@@ -35,12 +35,12 @@ _CALL_POLICY = PolicySettings(attempt_timeouts_s=(3.0, 5.0, 10.0))
 STATUS_TIMEOUT_S = 1.5
 
 
-class Caller:
+class UnaryCaller:
     """Asks nodes."""
 
-    def __init__(self, book: HostBook, pool: ChannelPool, rng: Random) -> None:
+    def __init__(self, known_endpoints: KnownEndpoints, pool: ChannelPool, rng: Random) -> None:
         """`pool` is this caller's own: the session's channel is never closed under it."""
-        self._book = book
+        self._known_endpoints = known_endpoints
         self._pool = pool
         self._rng = rng
         self.preferred: Endpoint | None = None
@@ -53,7 +53,7 @@ class Caller:
         With `confirm_signed_out`, one node's word that the session is over is checked with another one: a node that
         lags may not know a session yet.
         """
-        policy = FailoverPolicy(self._book.all(), self._rng, _CALL_POLICY)
+        policy = FailoverPolicy(self._known_endpoints.all(), self._rng, _CALL_POLICY)
         if self.preferred is not None:
             policy.prefer(self.preferred)
         failures: dict[Endpoint, ParleyError] = {}
@@ -95,13 +95,17 @@ class Caller:
             )
         except ParleyError as error:
             return NodeStatus(str(endpoint), error=error.text)
-        self._book.met(endpoint, answer.node_name)
+        self._known_endpoints.met(endpoint, answer.node_name)
         return convert.node_status(str(endpoint), answer)
 
     async def find_serving(self, besides: Endpoint) -> Endpoint | None:
         """A node that says commits flow, other than `besides`."""
-        name = self._book.names.get(besides)
-        others = [e for e in self._book.all() if e != besides and (not name or self._book.names.get(e) != name)]
+        name = self._known_endpoints.names.get(besides)
+        others = [
+            e
+            for e in self._known_endpoints.all()
+            if e != besides and (not name or self._known_endpoints.names.get(e) != name)
+        ]
         answers = await asyncio.gather(*(self.status_of(endpoint) for endpoint in others))
         serving = [e for e, answer in zip(others, answers, strict=True) if answer.serving and answer.name != name]
         return self._rng.choice(serving) if serving else None
@@ -109,7 +113,7 @@ class Caller:
     async def _once(
         self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], endpoint: Endpoint, timeout_s: float
     ) -> T:
-        where = self._book.name_of(endpoint)
+        where = self._known_endpoints.name_of(endpoint)
         try:
             async with asyncio.timeout(timeout_s):
                 return await invoke(self._pool.get(endpoint))

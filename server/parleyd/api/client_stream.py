@@ -1,4 +1,4 @@
-"""One device's Session stream: what comes up becomes commands, what changed goes down.
+"""One device's Connect stream: what comes up becomes commands, what changed goes down.
 
 Three tasks share one lifetime. The reader turns frames into work and never waits for the cluster, except where the
 device already has as many unanswered sends as it may have: then it stops reading, and flow control stops the client.
@@ -22,8 +22,8 @@ from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.api.auth import SIGNED_OUT_TEXT, now_ms
 from parleyd.api.errors import ApiError, Context
-from parleyd.delivery.device_stream import DeviceStream, Ending
-from parleyd.group.command_router import Gateway
+from parleyd.delivery.device_stream import CloseReason, DeviceStream
+from parleyd.group.command_router import CommandRouter
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.machine.queries import SessionRecord
 from parleyd.security.names import InvalidInputError, validate_account_name
@@ -36,37 +36,42 @@ ACK_INTERVAL_S = 0.02
 MAX_MESSAGE_ID = (1 << 63) - 1
 
 
-ENDINGS = {
-    Ending.SIGNED_OUT: (grpc.StatusCode.UNAUTHENTICATED, SIGNED_OUT_TEXT),
-    Ending.TAKEN_OVER: (
+CLOSE_STATUSES = {
+    CloseReason.SIGNED_OUT: (grpc.StatusCode.UNAUTHENTICATED, SIGNED_OUT_TEXT),
+    CloseReason.TAKEN_OVER: (
         grpc.StatusCode.ABORTED,
         "the same device opened another stream, which goes on in place of this one; nothing is lost",
     ),
-    Ending.REPLACED: (
+    CloseReason.REPLACED: (
         grpc.StatusCode.UNAVAILABLE,
         "this node caught up by a snapshot; connect again, what it brought is sent then",
     ),
-    Ending.STOPPING: (grpc.StatusCode.UNAVAILABLE, "this node is stopping; the client moves to another by itself"),
+    CloseReason.STOPPING: (grpc.StatusCode.UNAVAILABLE, "this node is stopping; the client moves to another by itself"),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class SessionLimits:
+class ClientStreamLimits:
     """What one client may send and have waiting; `max_message_bytes` counts the UTF-8 of one body."""
 
     max_message_bytes: int
     max_live_bytes: int
 
 
-class SessionStream:
+class ClientStream:
     """Runs one admitted stream until it ends."""
 
     def __init__(
-        self, session: SessionRecord, stream: DeviceStream, gateway: Gateway, limits: SessionLimits, context: Context
+        self,
+        session: SessionRecord,
+        stream: DeviceStream,
+        router: CommandRouter,
+        limits: ClientStreamLimits,
+        context: Context,
     ) -> None:
         self._session = session
         self._stream = stream
-        self._gateway = gateway
+        self._router = router
         self._limits = limits
         self._context = context
         self._unanswered = 0
@@ -142,14 +147,14 @@ class SessionStream:
             ],
         )
         try:
-            applied = await self._gateway.submit([state_pb2.Command(send_messages=command)], timeout_s=SEND_TIMEOUT_S)
+            applied = await self._router.submit([state_pb2.Command(send_messages=command)], timeout_s=SEND_TIMEOUT_S)
         except (OverloadedError, UnavailableError) as error:
             text = f"not confirmed: {error}. It is sent again with the same number, so it cannot arrive twice"
             results = [pb.SendResult(number=send.number, status=pb.SEND_STATUS_RETRY, detail=text) for send in sends]
         else:
             result = applied.results[0]
             if result.code == state_pb2.RESULT_CODE_UNAUTHENTICATED:
-                self._stream.close(Ending.SIGNED_OUT)
+                self._stream.close(CloseReason.SIGNED_OUT)
                 return
             results = [_to_client(stored, result, applied.index, refusals) for stored in result.sends]
         self._stream.offer_result(results)
@@ -180,7 +185,7 @@ class SessionStream:
             self._delivered_changed.clear()
             mark = state_pb2.MarkDelivered(session_id=self._session.session_id, up_to=self._delivered_up_to)
             try:
-                await self._gateway.submit([state_pb2.Command(mark_delivered=mark)], timeout_s=SEND_TIMEOUT_S)
+                await self._router.submit([state_pb2.Command(mark_delivered=mark)], timeout_s=SEND_TIMEOUT_S)
             except (OverloadedError, UnavailableError):
                 self._delivered_changed.set()  # the mark is not lost: it is tried again with what came meanwhile
             await asyncio.sleep(ACK_INTERVAL_S)
@@ -210,7 +215,7 @@ class SessionStream:
                 for conversation_id, up_to in marks.items()
             ]
             try:
-                applied = await self._gateway.submit(commands, timeout_s=SEND_TIMEOUT_S)
+                applied = await self._router.submit(commands, timeout_s=SEND_TIMEOUT_S)
             except (OverloadedError, UnavailableError):
                 for conversation_id, up_to in marks.items():
                     self._read_marks[conversation_id] = max(up_to, self._read_marks.get(conversation_id, 0))
@@ -233,8 +238,8 @@ class SessionStream:
                     self._answered.set()
 
     async def _end_when_closed(self) -> None:
-        ending = await asyncio.shield(self._stream.closed)
-        status, text = ENDINGS[ending]
+        reason = await asyncio.shield(self._stream.closed)
+        status, text = CLOSE_STATUSES[reason]
         raise ApiError(status, text)
 
     async def _expire(self) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import apsw
 
+from parleyd.invariants import check_invariant
 from parleyd.raft.types import (
     NO_INDEX,
     NO_TERM,
@@ -33,7 +34,7 @@ from parleyd.raft.types import (
 )
 from parleyd.raft.update import Persist
 from parleyd.storage.encoding import decode_conf_state, encode_conf_state, entry_checksum, state_checksum
-from parleyd.storage.errors import StorageDamagedError, StorageError, damaged, invariant
+from parleyd.storage.errors import StorageDamagedError, StorageError, StorageInvariantError, damaged
 from parleyd.storage.files import fsync_path, io_errors
 from parleyd.storage.wal_check import find_wal_damage
 
@@ -86,7 +87,7 @@ class LogContents:
         return self.entries[position].term if 0 <= position < len(self.entries) else None
 
 
-class RaftLog:
+class RaftStorage:
     """One connection, used by one thread at a time."""
 
     def __init__(self, path: Path, connection: apsw.Connection) -> None:
@@ -103,12 +104,12 @@ class RaftLog:
         self._live_bytes = 0
 
     @classmethod
-    def open(cls, path: Path, vfs: str | None = None) -> RaftLog:
+    def open(cls, path: Path, vfs: str | None = None) -> RaftStorage:
         """Open the log, or make an empty one; `initialize` or a first `append` gives it content."""
         damage = find_wal_damage(path.with_name(path.name + "-wal"), _PAGE_BYTES)
         if damage:
             raise damaged(path, damage)
-        log: RaftLog | None = None
+        log: RaftStorage | None = None
         with _translated(path, "opening the log"):
             connection = apsw.Connection(str(path), vfs=vfs)
             try:
@@ -127,7 +128,7 @@ class RaftLog:
 
     @property
     def initialized(self) -> bool:
-        """Whether term and vote were ever written here; False in the directory of a founded node: they are lost."""
+        """Whether term and vote were ever written here; False in the directory of a member: they are lost."""
         return self._initialized
 
     @property
@@ -144,9 +145,13 @@ class RaftLog:
         return self._live_bytes
 
     def initialize(self, conf_state: ConfState) -> None:
-        """Begin the log of a founding member: nothing before it but the first membership."""
-        with self._fatal("founding the log"):
-            invariant(not self._initialized, f"{self._path} already holds a log; founding over it would forget a vote")
+        """Begin the log of a bootstrap member: nothing before it but the first membership."""
+        with self._fatal("bootstrapping the log"):
+            check_invariant(
+                not self._initialized,
+                f"{self._path} already holds a log; bootstrapping over it would forget a vote",
+                StorageInvariantError,
+            )
             self._snapshot = SnapshotMeta(index=NO_INDEX, term=NO_TERM, conf_state=conf_state)
             with self._transaction():
                 self._write_state()
@@ -198,7 +203,11 @@ class RaftLog:
             if meta.index <= self._snapshot.index:
                 return
             row = self._connection.execute("SELECT term FROM entries WHERE idx = ?", (meta.index,)).fetchone()
-            invariant(row == (meta.term,), f"compaction to {meta.index} of term {meta.term}, where the log has {row}")
+            check_invariant(
+                row == (meta.term,),
+                f"compaction to {meta.index} of term {meta.term}, where the log has {row}",
+                StorageInvariantError,
+            )
             with self._transaction():
                 self._live_bytes -= self._bytes_between(self._snapshot.index, meta.index)
                 self._snapshot = meta
@@ -237,11 +246,16 @@ class RaftLog:
             return
         old = self._hard_state
         same_vote = hard_state.voted_for == old.voted_for or not old.voted_for
-        invariant(
+        check_invariant(
             hard_state.current_term > old.current_term or (hard_state.current_term == old.current_term and same_vote),
             f"hard state would go backwards: {old} -> {hard_state}",
+            StorageInvariantError,
         )
-        invariant(hard_state.commit_index >= old.commit_index, f"commit index would go back: {old} -> {hard_state}")
+        check_invariant(
+            hard_state.commit_index >= old.commit_index,
+            f"commit index would go back: {old} -> {hard_state}",
+            StorageInvariantError,
+        )
         self._hard_state = hard_state
         self._state_waits = True
 
@@ -253,8 +267,10 @@ class RaftLog:
         )
 
     def _reset_to(self, meta: SnapshotMeta) -> None:
-        invariant(
-            meta.index >= self._snapshot.index, f"snapshot {meta.index} is before the log's start {self._snapshot}"
+        check_invariant(
+            meta.index >= self._snapshot.index,
+            f"snapshot {meta.index} is before the log's start {self._snapshot}",
+            StorageInvariantError,
         )
         self._connection.execute("DELETE FROM entries")
         self._lowest_row, self._last_index, self._live_bytes = NO_INDEX, meta.index, 0
@@ -263,19 +279,23 @@ class RaftLog:
 
     def _replace_tail(self, entries: tuple[Entry, ...]) -> None:
         first = entries[0].index
-        invariant(
+        check_invariant(
             self._snapshot.index < first <= self._last_index + 1,
             f"entries from {first} on leave a gap: the log has {self.first_index} to {self._last_index}",
+            StorageInvariantError,
         )
         if first <= self._last_index:
-            invariant(
+            check_invariant(
                 first > self._hard_state.commit_index,
                 f"entries from {first} on would replace committed ones (commit {self._hard_state.commit_index})",
+                StorageInvariantError,
             )
             self._live_bytes -= self._bytes_between(Index(first - 1), self._last_index)
             self._connection.execute("DELETE FROM entries WHERE idx >= ?", (first,))
-        invariant(
-            all(entry.index == first + offset for offset, entry in enumerate(entries)), "entries are not contiguous"
+        check_invariant(
+            all(entry.index == first + offset for offset, entry in enumerate(entries)),
+            "entries are not contiguous",
+            StorageInvariantError,
         )
         self._connection.executemany(
             "INSERT INTO entries VALUES(?, ?, ?, ?, ?)",
@@ -417,4 +437,4 @@ def _translated(path: Path, what: str) -> Iterator[None]:
         ) from error
 
 
-__all__ = ["LogContents", "RaftLog", "StorageDamagedError", "StorageError"]
+__all__ = ["LogContents", "RaftStorage", "StorageDamagedError", "StorageError"]

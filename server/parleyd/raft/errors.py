@@ -1,4 +1,4 @@
-"""Errors of the consensus core, and the check that survives `python -O`.
+"""Errors of the consensus core.
 
 Two families: a broken invariant means this server can no longer be trusted and must stop; a protocol violation
 means one peer sent something no correct server sends, and that peer is to be disconnected.
@@ -13,9 +13,3 @@ class InvariantError(RuntimeError):
 
 class PeerProtocolError(ValueError):
     """A peer sent a message that contradicts itself; nothing was changed, drop the connection to that peer."""
-
-
-def invariant(condition: bool, message: str) -> None:
-    """Raise InvariantError with `message` unless `condition` holds."""
-    if not condition:
-        raise InvariantError(message)

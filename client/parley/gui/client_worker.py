@@ -10,10 +10,10 @@ from contextlib import aclosing
 
 from parley.errors import NotSignedInError, ParleyError
 from parley.gui import events
-from parley.gui.commands import Place
+from parley.gui.commands import ClusterAddress
 from parley.gui.events import Action, Event
 from parley.gui.port import Client, Connect
-from parley.model import ClientState, Message, Phase
+from parley.model import ClientState, ConnectionState, Message
 
 PAGE = 100
 OWN_PER_CONVERSATION = 2000
@@ -23,23 +23,23 @@ HEARD_EVERY_S = 1.0
 GATHER = 256
 
 
-class ClientSession:
+class ClientWorker:
     """One client from its entry to its exit, in one task."""
 
     def __init__(
         self,
         connect: Connect,
-        place: Place,
+        address: ClusterAddress,
         account: str | None,
         put: Callable[[Event], None],
-        room: Callable[[], Awaitable[None]],
+        wait_for_capacity: Callable[[], Awaitable[None]],
     ) -> None:
         """Does nothing before run()."""
         self._connect = connect
-        self._place = place
+        self._address = address
         self._account = account
         self._put = put
-        self._room = room
+        self._wait_for_capacity = wait_for_capacity
         self._ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._leaving = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
@@ -48,7 +48,7 @@ class ClientSession:
     async def run(self) -> None:
         """Enters the client, serves until leave(), leaves it."""
         try:
-            async with self._connect(self._place, self._account) as client:
+            async with self._connect(self._address, self._account) as client:
                 self._ready.set_result(client)
                 try:
                     await self._leaving.wait()
@@ -130,24 +130,24 @@ class ClientSession:
             self._put(events.ConversationsListed(await client.cached_conversations()))
             self._put(events.OutgoingChanged(await client.outgoing(limit=OPEN_LISTED)))
             async for change in changes:
-                await self._room()  # what happens meanwhile comes together in the next change
+                await self._wait_for_capacity()  # what happens meanwhile comes together in the next change
                 self._put(events.StateChanged(change.state))
                 if change.outgoing:
                     self._put(events.OutgoingChanged(change.outgoing))
                 if change.removed:
                     self._put(events.OutgoingRemoved(change.removed))
-                if change.marks:
-                    self._put(events.MarksMoved(change.marks))
+                if change.receipts:
+                    self._put(events.ReceiptsMoved(change.receipts))
                 if change.reload:
                     self._put(events.OutgoingChanged(await client.outgoing(limit=OPEN_LISTED)))
-                connected = change.state.phase is Phase.CONNECTED
+                connected = change.state.connection is ConnectionState.CONNECTED
                 if (connected and not listed) or change.reload:
                     group.create_task(self._list(client))
                 listed = connected
-                if lived and change.state.phase is Phase.SIGNED_OUT and not self._signing_out:
+                if lived and change.state.connection is ConnectionState.SIGNED_OUT and not self._signing_out:
                     self._put(events.SignedOut("Your session has ended. Messages that wait are kept here. Sign in."))
                     return
-                lived = lived or change.state.phase is not Phase.SIGNED_OUT
+                lived = lived or change.state.connection is not ConnectionState.SIGNED_OUT
 
     async def _list(self, client: Client) -> None:
         try:
@@ -165,7 +165,7 @@ class ClientSession:
             if len(gathered) >= GATHER:
                 self._flush(gathered)
                 await asyncio.sleep(0)
-            await self._room()
+            await self._wait_for_capacity()
 
     def _flush(self, gathered: list[Message]) -> None:
         if gathered:

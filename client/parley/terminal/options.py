@@ -44,7 +44,7 @@ class Flags:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ConnectionOptions:
     """Everything a command needs to make a client."""
 
     hosts: tuple[str, ...]
@@ -53,16 +53,16 @@ class Place:
     account: str
     state_dir: Path | None
 
-    def client(self, *, resume: bool = True, carry: bool = False) -> ParleyClient:
-        """A client, not entered yet. `resume` takes up the remembered session, `carry` also sends and receives."""
+    def client(self, *, resume: bool = True, connect: bool = False) -> ParleyClient:
+        """A client, not entered yet. `resume` takes up the remembered session, `connect` also opens a stream."""
         if not self.hosts:
             raise BadInputError(
-                "No host is known. Say where a node listens: --host localhost:7001-7003, PARLEY_HOSTS, or a list named "
+                "No host is known. Say where a node listens: --host localhost:7600, PARLEY_HOSTS, or a list named "
                 "hosts in the settings file."
             )
         account = self.account if resume and self.account else None
         return ParleyClient(
-            self.hosts, account=account, ca=self.ca, insecure=self.insecure, state_dir=self.state_dir, carry=carry
+            self.hosts, account=account, ca=self.ca, insecure=self.insecure, state_dir=self.state_dir, connect=connect
         )
 
     def must_name_account(self) -> str:
@@ -74,7 +74,7 @@ class Place:
         return self.account
 
 
-def find_place(flags: Flags, environment: Mapping[str, str] | None = None) -> Place:
+def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) -> ConnectionOptions:
     """Puts everything together; raises BadInputError naming what is wrong and where it was said."""
     env = os.environ if environment is None else environment
     file = _read_file(flags.config or _path(env.get("PARLEY_CONFIG")))
@@ -87,7 +87,7 @@ def find_place(flags: Flags, environment: Mapping[str, str] | None = None) -> Pl
         ca = None  # said for this command: it wins over a CA from elsewhere
     if ca is None and not insecure and _same_cluster(hosts, last):
         ca, insecure = _path(last.ca), last.insecure
-    return Place(
+    return ConnectionOptions(
         hosts=hosts or last.hosts,
         ca=ca,
         insecure=bool(insecure),
@@ -142,7 +142,7 @@ def _read_file(named: Path | None) -> _File:
     hosts = document.get("hosts", [])
     hosts = _split(hosts) if isinstance(hosts, str) else hosts
     if not isinstance(hosts, list | tuple) or not all(isinstance(host, str) for host in hosts):
-        raise BadInputError(f'hosts in {path} must be a list of texts, such as ["localhost:7001-7003"].')
+        raise BadInputError(f'hosts in {path} must be a list of texts, such as ["localhost:7600"].')
     for key in ("ca", "account", "state_dir"):
         if not isinstance(document.get(key, ""), str):
             raise BadInputError(f"{key} in {path} must be a text.")

@@ -10,9 +10,9 @@ import secrets
 
 from parley.errors import NotSignedInError, WrongPasswordError
 from parley.model import ClusterStatus, Conversation, HistoryPage, NodeStatus
-from parley.net.calls import Caller
+from parley.net.unary_caller import UnaryCaller
 from parley.wire import convert
-from parley.wire.endpoints import Endpoint, HostBook
+from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley_proto.v1 import (
     accounts_pb2,
     accounts_pb2_grpc,
@@ -25,13 +25,13 @@ from parley_proto.v1 import (
 MAX_PAGE = 1000
 
 
-class Cluster:
+class ClusterClient:
     """Requests to whichever node answers. Remembers the highest log index it got an answer from."""
 
-    def __init__(self, caller: Caller, book: HostBook, deadline_s: float) -> None:
+    def __init__(self, caller: UnaryCaller, known_endpoints: KnownEndpoints, deadline_s: float) -> None:
         """`deadline_s` bounds each request over all its attempts."""
         self._caller = caller
-        self._book = book
+        self._known_endpoints = known_endpoints
         self._deadline_s = deadline_s
         self.seen_index = 0
 
@@ -180,26 +180,28 @@ class Cluster:
 
     async def status(self) -> ClusterStatus:
         """Asks every known node about itself, all at once, and those they name besides."""
-        endpoints = self._book.all()
+        endpoints = self._known_endpoints.all()
         answers = dict(zip(endpoints, await asyncio.gather(*map(self._caller.status_of, endpoints)), strict=True))
         members = {m.name: m.client_address for answer in answers.values() for m in answer.members if m.client_address}
-        if self._book.learn(members):
-            more = [endpoint for endpoint in self._book.all() if endpoint not in answers]
+        if self._known_endpoints.learn(members):
+            more = [endpoint for endpoint in self._known_endpoints.all() if endpoint not in answers]
             answers.update(zip(more, await asyncio.gather(*map(self._caller.status_of, more)), strict=True))
-        return ClusterStatus(_one_per_node(answers, self._book))
+        return ClusterStatus(_one_per_node(answers, self._known_endpoints))
 
     def saw(self, index: int) -> None:
         """An answer came from this log index."""
         self.seen_index = max(self.seen_index, index)
 
 
-def _one_per_node(answers: dict[Endpoint, NodeStatus], book: HostBook) -> tuple[NodeStatus, ...]:
+def _one_per_node(answers: dict[Endpoint, NodeStatus], known_endpoints: KnownEndpoints) -> tuple[NodeStatus, ...]:
     """A node may be known by several addresses; a silent address of a node that answered elsewhere is left out."""
     by_name: dict[str, NodeStatus] = {}
     for answer in answers.values():
         if answer.name:
             by_name.setdefault(answer.name, answer)
-    silent = [a for endpoint, a in answers.items() if not a.name and book.names.get(endpoint, "") not in by_name]
+    silent = [
+        a for endpoint, a in answers.items() if not a.name and known_endpoints.names.get(endpoint, "") not in by_name
+    ]
     return (*sorted(by_name.values(), key=lambda answer: answer.name), *silent)
 
 

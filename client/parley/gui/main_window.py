@@ -1,4 +1,4 @@
-"""The window: listens to the desk, draws what changed, and turns what a person does into commands.
+"""The window: listens to ChatAppState, draws what changed, and turns what a person does into commands.
 
 It keeps no truth of its own. Redraws of list and status are gathered into the next turn of Qt's loop, so a burst of
 events costs one; rows of the open conversation are applied one by one, because their places matter.
@@ -13,9 +13,9 @@ from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QGuiApplicatio
 from PySide6.QtWidgets import QApplication, QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
 from parley.gui import events
+from parley.gui.app_state import ChatAppState, Key, VisiblePage
 from parley.gui.chat import ChatPage
-from parley.gui.commands import Commands, Place
-from parley.gui.desk import Desk, Key, Screen
+from parley.gui.commands import ClusterAddress, Commands
 from parley.gui.events import Action
 from parley.gui.finder import Finder
 from parley.gui.icons import app_icon
@@ -34,8 +34,8 @@ TOO_LATE = (
 )
 
 
-class Window(QMainWindow):
-    """Implements desk.Listener."""
+class MainWindow(QMainWindow):
+    """Implements app_state.Listener."""
 
     def __init__(self, theme: Theme | None = None) -> None:
         """Follows the system's colours unless a theme is given. Call attach() before showing it."""
@@ -43,7 +43,7 @@ class Window(QMainWindow):
         self._commands: Commands | None = None
         self._fixed = theme is not None
         self._theme = theme or system_theme()
-        self.desk = Desk(self)
+        self.app_state = ChatAppState(self)
         self._settling = False
         self._waiting_since = 0.0
         self.finder: Finder | None = None
@@ -65,7 +65,7 @@ class Window(QMainWindow):
         column.addWidget(self.status)
         self.setCentralWidget(whole)
         self.notifier = Notifier(self, app_icon())
-        self._lines_timer = self._timer(0, self._draw_lines)
+        self._items_timer = self._timer(0, self._draw_items)
         self._look_timer = self._timer(0, self._look)
         self._draft_timer = self._timer(DRAFT_AFTER_MS, self.save_draft)
         self._clock = QTimer(self)
@@ -74,7 +74,7 @@ class Window(QMainWindow):
         self._clock.start()
         self._wire()
         self._make_shortcuts()
-        self.screen_changed()
+        self.page_changed()
 
     def attach(self, commands: Commands) -> None:
         """Who carries out what people ask for."""
@@ -97,7 +97,7 @@ class Window(QMainWindow):
     def _wire(self) -> None:
         chat = self.chat
         self.sign_in.asked.connect(self._sign_in)
-        chat.list.selectionModel().currentChanged.connect(self._line_chosen)
+        chat.list.selectionModel().currentChanged.connect(self._item_chosen)
         for chosen in (chat.list.clicked, chat.list.activated):  # who has chosen wants to write
             chosen.connect(lambda _index: chat.composer.editor.setFocus())
         chat.new_button.clicked.connect(self.begin_conversation)
@@ -140,35 +140,35 @@ class Window(QMainWindow):
 
     # ---- Listener
 
-    def screen_changed(self) -> None:
+    def page_changed(self) -> None:
         """Sign-in or chat."""
-        chatting = self.desk.screen is Screen.CHAT
+        chatting = self.app_state.page is VisiblePage.CHAT
         self.pages.setCurrentWidget(self.chat if chatting else self.sign_in)
         self.status.setVisible(chatting)
         self.chat.rows.show([])
-        self.chat.lines.show([])
+        self.chat.items.show([])
         self.chat.show_peer("")
-        self.chat.me.setText(self.desk.account)
+        self.chat.me.setText(self.app_state.account)
         if chatting:
             self.sign_in.set_busy(False)
             self.sign_in.password.clear()
             self.chat.list.setFocus()
         else:
-            self.sign_in.show_problem(self.desk.reason)
+            self.sign_in.show_problem(self.app_state.reason)
             self.sign_in.focus_first()
         self._pay_attention()
-        self.lines_changed()
+        self.conversations_changed()
 
-    def lines_changed(self) -> None:
+    def conversations_changed(self) -> None:
         """The conversation list, at the next turn."""
-        self._lines_timer.start()
+        self._items_timer.start()
 
     def thread_edited(self, key: Key, edits: list[Edit]) -> None:
         """Rows of the open conversation; others are looked up when they are opened."""
-        if key != self.desk.open_key:
+        if key != self.app_state.open_key:
             return
         self.chat.rows.apply(edits)
-        thread = self.desk.thread(key)
+        thread = self.app_state.thread(key)
         if self._settling and thread is not None:
             if thread.divider_row is not None:
                 self.chat.view.show_from(thread.divider_row)
@@ -177,24 +177,24 @@ class Window(QMainWindow):
         self._look_timer.start()
 
     def status_changed(self) -> None:
-        """The quiet line."""
-        state, now = self.desk.state, time.monotonic()
+        """The status bar."""
+        state, now = self.app_state.client_state, time.monotonic()
         if not state.waiting:
             self._waiting_since = now
         self.status.show_line(status_line(state, state.last_heard, now, now - self._waiting_since))
 
     def reconnected(self) -> None:
         """What could not be fetched is asked for again."""
-        key = self.desk.open_key
-        thread = self.desk.thread(key) if key is not None else None
+        key = self.app_state.open_key
+        thread = self.app_state.thread(key) if key is not None else None
         if thread is not None and thread.verified_from is None:
             self.commands.load_history(thread.peer, 0)
         self._look_timer.start()
 
     def draft_arrived(self, key: Key, body: str) -> None:
         """What was half typed; only where nothing was typed since."""
-        if key == self.desk.open_key and not self.chat.composer.text:
-            self.chat.composer.begin(self.desk.peer(key), body, self.desk.state.max_message_bytes)
+        if key == self.app_state.open_key and not self.chat.composer.text:
+            self.chat.composer.begin(self.app_state.peer(key), body, self.app_state.client_state.max_message_bytes)
 
     def accounts_found(self, prefix: str, names: tuple[str, ...]) -> None:
         """Completions."""
@@ -217,29 +217,31 @@ class Window(QMainWindow):
 
     # ---- what people do
 
-    def resume(self, place: Place, account: str) -> None:
+    def resume(self, address: ClusterAddress, account: str) -> None:
         """Fills the first page with what is remembered and goes on with the session, if there is one."""
-        self.sign_in.fill(place, account)
-        if place.hosts and account:
+        self.sign_in.fill(address, account)
+        if address.hosts and account:
             self.sign_in.set_busy(True)
-            self.commands.resume(place, account)
+            self.commands.resume(address, account)
 
     def open_conversation(self, peer: str) -> None:
         """Shows a conversation."""
         self.save_draft()
-        key, fetch = self.desk.open(peer)
-        thread = self.desk.thread(key)
+        key, fetch = self.app_state.open(peer)
+        thread = self.app_state.thread(key)
         if thread is None:
             return
         self._settling = fetch
         self.chat.rows.show(thread.rows)
-        self.chat.show_peer(self.desk.peer(key))
-        self.chat.composer.begin(self.desk.peer(key), self.desk.draft(key), self.desk.state.max_message_bytes)
+        self.chat.show_peer(self.app_state.peer(key))
+        self.chat.composer.begin(
+            self.app_state.peer(key), self.app_state.draft(key), self.app_state.client_state.max_message_bytes
+        )
         if thread.divider_row is not None:
             self.chat.view.show_from(thread.divider_row)
         if fetch:
-            self.commands.open_conversation(self.desk.peer(key))
-        self._draw_lines()
+            self.commands.open_conversation(self.app_state.peer(key))
+        self._draw_items()
         if not self.chat.list.hasFocus():
             self.chat.composer.editor.setFocus()
 
@@ -254,17 +256,17 @@ class Window(QMainWindow):
     def save_draft(self) -> None:
         """Keeps what is half typed."""
         self._draft_timer.stop()
-        key = self.desk.open_key
-        if key is not None and self.desk.draft_unsaved(key):
-            self.commands.save_draft(self.desk.peer(key), self.desk.draft(key))
+        key = self.app_state.open_key
+        if key is not None and self.app_state.draft_unsaved(key):
+            self.commands.save_draft(self.app_state.peer(key), self.app_state.draft(key))
 
-    def _sign_in(self, place: Place, account: str, password: str, register: bool) -> None:
-        self.commands.sign_in(place, account, password, register=register)
+    def _sign_in(self, address: ClusterAddress, account: str, password: str, register: bool) -> None:
+        self.commands.sign_in(address, account, password, register=register)
 
     def _find(self, title: str, *, anybody: bool) -> None:
-        if self.desk.screen is not Screen.CHAT or self.finder is not None:
+        if self.app_state.page is not VisiblePage.CHAT or self.finder is not None:
             return
-        finder = Finder(title, [line.peer for line in self.desk.lines()], anybody=anybody, parent=self)
+        finder = Finder(title, [item.peer for item in self.app_state.items()], anybody=anybody, parent=self)
         self.finder = finder
         finder.asked.connect(self.commands.find_accounts)
         finder.chosen.connect(self._found)
@@ -281,35 +283,35 @@ class Window(QMainWindow):
         self.chat.composer.editor.setFocus()
 
     def _step(self, by: int) -> None:
-        at = self.chat.lines.place(self.desk.open_key)
+        at = self.chat.items.index_of(self.app_state.open_key)
         row = at.row() + by if at.isValid() else 0
-        if 0 <= row < self.chat.lines.rowCount():
-            self.open_conversation(self.chat.lines.line(row).peer)
+        if 0 <= row < self.chat.items.rowCount():
+            self.open_conversation(self.chat.items.item(row).peer)
 
-    def _line_chosen(self, current: QModelIndex, _previous: QModelIndex) -> None:
+    def _item_chosen(self, current: QModelIndex, _previous: QModelIndex) -> None:
         if current.isValid():
-            line = self.chat.lines.line(current.row())
-            if line.key != self.desk.open_key:
-                self.open_conversation(line.peer)
+            item = self.chat.items.item(current.row())
+            if item.key != self.app_state.open_key:
+                self.open_conversation(item.peer)
 
     def _typed(self, text: str) -> None:
-        key = self.desk.open_key
-        if key is not None and self.desk.keep_draft(key, text):
+        key = self.app_state.open_key
+        if key is not None and self.app_state.keep_draft(key, text):
             self._draft_timer.start()
 
     def _send(self, body: str) -> None:
-        key = self.desk.open_key
+        key = self.app_state.open_key
         if key is None:
             return
         self._draft_timer.stop()
-        self.desk.draft_sent(key)
-        self.commands.send(self.desk.peer(key), body)
+        self.app_state.draft_sent(key)
+        self.commands.send(self.app_state.peer(key), body)
         self.chat.view.to_bottom()
 
     def _keep_edit(self, local_id: int, body: str) -> None:
-        key = self.desk.open_key
+        key = self.app_state.open_key
         if key is not None:
-            self.commands.edit(local_id, body, self.desk.peer(key))
+            self.commands.edit(local_id, body, self.app_state.peer(key))
 
     def _edit_last(self) -> None:
         thread = self._open_thread()
@@ -398,33 +400,33 @@ class Window(QMainWindow):
 
     # ---- drawing
 
-    def _draw_lines(self) -> None:
+    def _draw_items(self) -> None:
         chat = self.chat
-        chat.lines.show(self.desk.lines())
-        place = chat.lines.place(self.desk.open_key)
-        if place.isValid() and place != chat.list.currentIndex():
-            chat.list.setCurrentIndex(place)
-        unread = self.desk.unread
-        peer = self.desk.peer(self.desk.open_key) if self.desk.open_key is not None else ""
+        chat.items.show(self.app_state.items())
+        current = chat.items.index_of(self.app_state.open_key)
+        if current.isValid() and current != chat.list.currentIndex():
+            chat.list.setCurrentIndex(current)
+        unread = self.app_state.unread
+        peer = self.app_state.peer(self.app_state.open_key) if self.app_state.open_key is not None else ""
         title = f"{peer} – Parley" if peer else "Parley"
         self.setWindowTitle(f"({unread}) {title}" if unread else title)
 
     def _look(self) -> None:
         """What is in sight counts as read, while the window is in front; what comes next is fetched."""
-        key, view = self.desk.open_key, self.chat.view
+        key, view = self.app_state.open_key, self.chat.view
         if key is None:
             return
         last = view.last_visible()
-        if self.desk.attentive:
+        if self.app_state.attentive:
             seen = self._highest_id(last)
-            conversation_id = self.desk.saw(key, seen) if seen else None
+            conversation_id = self.app_state.saw(key, seen) if seen else None
             if conversation_id is not None:
                 self.commands.mark_read(conversation_id, seen)
-        before = self.desk.wants_history(key, view.first_visible())
+        before = self.app_state.wants_history(key, view.first_visible())
         if before is not None:
-            self.commands.load_history(self.desk.peer(key), before)
-        self.chat.show_loading(self.desk.history_pending(key))
-        self.chat.show_latest_button(self.desk.unread_in(key))
+            self.commands.load_history(self.app_state.peer(key), before)
+        self.chat.show_loading(self.app_state.history_pending(key))
+        self.chat.show_latest_button(self.app_state.unread_in(key))
 
     def _highest_id(self, last: int) -> int:
         while last >= 0:
@@ -448,21 +450,21 @@ class Window(QMainWindow):
             composer.give_back(typed, TOO_LATE)
 
     def _give_back(self, refusal: events.Refused) -> None:
-        key = self.desk.open_key
-        if key is not None and refusal.peer == self.desk.peer(key):
+        key = self.app_state.open_key
+        if key is not None and refusal.peer == self.app_state.peer(key):
             self.chat.composer.give_back(refusal.body, refusal.text)
             return
-        kept = self.desk.return_to_draft(refusal.peer, refusal.body)
+        kept = self.app_state.return_to_draft(refusal.peer, refusal.body)
         self.commands.save_draft(refusal.peer, kept)
         self.chat.composer.tell(f"A message to {refusal.peer} was not taken and is kept as a draft. {refusal.text}")
 
     def _open_thread(self) -> Thread | None:
-        key = self.desk.open_key
-        return self.desk.thread(key) if key is not None else None
+        key = self.app_state.open_key
+        return self.app_state.thread(key) if key is not None else None
 
     def _pay_attention(self) -> None:
-        self.desk.attentive = self.isActiveWindow() and self.desk.screen is Screen.CHAT
-        if self.desk.attentive:
+        self.app_state.attentive = self.isActiveWindow() and self.app_state.page is VisiblePage.CHAT
+        if self.app_state.attentive:
             self._look_timer.start()
 
     def restyle(self, theme: Theme) -> None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from tests.simulation.cluster.server import SimulatedServer
 
 
-class Fences:
-    """One question for a read index serves all reads that have gathered (Replica.read_fence)."""
+class SimulatedReadBarriers:
+    """One question for a read index serves all reads that have gathered (Replica.read_barrier)."""
 
     def __init__(self, server: SimulatedServer) -> None:
         self._server = server

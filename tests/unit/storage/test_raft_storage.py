@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from parleyd.raft.types import ConfState, Entry, EntryType, HardState, Index, NodeId, Term
 from parleyd.raft.update import Persist
 from parleyd.storage.errors import StorageDamagedError, StorageError, StorageInvariantError
-from parleyd.storage.raft_log import ENTRY_OVERHEAD_BYTES, GARBAGE_ROWS_PER_WRITE, LogContents, RaftLog
+from parleyd.storage.raft_storage import ENTRY_OVERHEAD_BYTES, GARBAGE_ROWS_PER_WRITE, LogContents, RaftStorage
 from tests.unit.storage.faulty_vfs import faulty_disk
-from tests.unit.storage.log_helpers import FOUNDERS, entries, hard_state, meta, write
+from tests.unit.storage.log_helpers import BOOTSTRAP_MEMBERS, entries, hard_state, meta, write
 
 
 @pytest.fixture
@@ -28,27 +28,27 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def log(path: Path) -> Iterator[RaftLog]:
-    log = RaftLog.open(path)
-    log.initialize(FOUNDERS)
+def log(path: Path) -> Iterator[RaftStorage]:
+    log = RaftStorage.open(path)
+    log.initialize(BOOTSTRAP_MEMBERS)
     yield log
     log.close()
 
 
-def reopened(log: RaftLog, path: Path) -> LogContents:
+def reopened(log: RaftStorage, path: Path) -> LogContents:
     log.close()
-    again = RaftLog.open(path)
+    again = RaftStorage.open(path)
     try:
         return again.load()
     finally:
         again.close()
 
 
-def test_new_log_holds_nothing_but_the_first_membership(log: RaftLog) -> None:
+def test_new_log_holds_nothing_but_the_first_membership(log: RaftStorage) -> None:
     assert log.load() == LogContents(HardState(), (), meta(0, 0))
 
 
-def test_everything_appended_comes_back_after_a_restart(log: RaftLog, path: Path) -> None:
+def test_everything_appended_comes_back_after_a_restart(log: RaftStorage, path: Path) -> None:
     change = Entry(Term(2), Index(3), EntryType.CONF_CHANGE_V2, b"\x00\xff")
     log.append([Persist(hard_state=hard_state(2, vote=3, commit=1), entries=(*entries(1, 1, 2), change))])
     contents = reopened(log, path)
@@ -57,7 +57,7 @@ def test_everything_appended_comes_back_after_a_restart(log: RaftLog, path: Path
     assert contents.snapshot == meta(0, 0)
 
 
-def test_writes_of_one_append_are_carried_out_in_order(log: RaftLog) -> None:
+def test_writes_of_one_append_are_carried_out_in_order(log: RaftStorage) -> None:
     log.append([write(1, 1, 5, b"old"), write(2, 3, 4, b"new"), Persist(hard_state=hard_state(2, vote=1))])
     assert log.load().entries == (*entries(1, 1, 2, b"old"), *entries(2, 3, 4, b"new"))
     assert log.last_index == 4
@@ -65,8 +65,8 @@ def test_writes_of_one_append_are_carried_out_in_order(log: RaftLog) -> None:
 
 def test_one_append_of_many_writes_costs_one_fsync(path: Path) -> None:
     with faulty_disk() as disk:
-        log = RaftLog.open(path, vfs=disk.name)
-        log.initialize(FOUNDERS)
+        log = RaftStorage.open(path, vfs=disk.name)
+        log.initialize(BOOTSTRAP_MEMBERS)
         disk.calls.clear()
         log.append([Persist(hard_state=hard_state(1, vote=1)), write(1, 1, 1), write(1, 2, 2), write(1, 3, 200)])
         assert disk.syncs("wal") == 1
@@ -76,8 +76,8 @@ def test_one_append_of_many_writes_costs_one_fsync(path: Path) -> None:
 
 def test_append_returns_only_after_the_fsync(path: Path) -> None:
     with faulty_disk() as disk:
-        log = RaftLog.open(path, vfs=disk.name)
-        log.initialize(FOUNDERS)
+        log = RaftStorage.open(path, vfs=disk.name)
+        log.initialize(BOOTSTRAP_MEMBERS)
         disk.calls.clear()
         log.append([write(1, 1, 1)])
         assert disk.calls[-1] == ("sync", "wal")
@@ -86,8 +86,8 @@ def test_append_returns_only_after_the_fsync(path: Path) -> None:
 
 def test_commit_index_alone_is_not_worth_an_fsync_and_rides_with_the_next_write(path: Path) -> None:
     with faulty_disk() as disk:
-        log = RaftLog.open(path, vfs=disk.name)
-        log.initialize(FOUNDERS)
+        log = RaftStorage.open(path, vfs=disk.name)
+        log.initialize(BOOTSTRAP_MEMBERS)
         log.append([Persist(hard_state=hard_state(1, vote=1), entries=entries(1, 1, 3))])
         disk.calls.clear()
         log.append([Persist(hard_state=hard_state(1, vote=1, commit=2), must_sync=False), Persist()])
@@ -97,7 +97,7 @@ def test_commit_index_alone_is_not_worth_an_fsync_and_rides_with_the_next_write(
         assert reopened(log, path).hard_state == hard_state(1, vote=1, commit=2)
 
 
-def test_commit_index_that_waits_is_written_on_close(log: RaftLog, path: Path) -> None:
+def test_commit_index_that_waits_is_written_on_close(log: RaftStorage, path: Path) -> None:
     log.append([Persist(hard_state=hard_state(1, vote=1), entries=entries(1, 1, 3))])
     log.append([Persist(hard_state=hard_state(1, vote=1, commit=3), must_sync=False)])
     assert reopened(log, path).hard_state.commit_index == 3
@@ -105,8 +105,8 @@ def test_commit_index_that_waits_is_written_on_close(log: RaftLog, path: Path) -
 
 def test_vote_is_synced_even_when_the_caller_says_it_need_not_be(path: Path) -> None:
     with faulty_disk() as disk:
-        log = RaftLog.open(path, vfs=disk.name)
-        log.initialize(FOUNDERS)
+        log = RaftStorage.open(path, vfs=disk.name)
+        log.initialize(BOOTSTRAP_MEMBERS)
         disk.calls.clear()
         log.append([Persist(hard_state=hard_state(1, vote=2), must_sync=False)])
         assert disk.syncs("wal") == 1
@@ -122,7 +122,7 @@ def test_vote_is_synced_even_when_the_caller_says_it_need_not_be(path: Path) -> 
         (hard_state(3, commit=2), hard_state(4, commit=1)),
     ],
 )
-def test_hard_state_never_goes_backwards(log: RaftLog, path: Path, before: HardState, after: HardState) -> None:
+def test_hard_state_never_goes_backwards(log: RaftStorage, path: Path, before: HardState, after: HardState) -> None:
     log.append([Persist(hard_state=before, entries=entries(1, 1, 2))])
     with pytest.raises(StorageInvariantError):
         log.append([Persist(hard_state=after)])
@@ -130,31 +130,31 @@ def test_hard_state_never_goes_backwards(log: RaftLog, path: Path, before: HardS
 
 
 @pytest.mark.parametrize("first", [7, 9])
-def test_entries_that_leave_a_gap_are_refused(log: RaftLog, first: int) -> None:
+def test_entries_that_leave_a_gap_are_refused(log: RaftStorage, first: int) -> None:
     log.append([write(1, 1, 5)])
     with pytest.raises(StorageInvariantError, match="gap"):
         log.append([write(1, first, first)])
 
 
-def test_entries_with_a_hole_inside_are_refused_and_nothing_of_them_stays(log: RaftLog, path: Path) -> None:
+def test_entries_with_a_hole_inside_are_refused_and_nothing_of_them_stays(log: RaftStorage, path: Path) -> None:
     with pytest.raises(StorageInvariantError, match="contiguous"):
         log.append([write(1, 1, 1), Persist(entries=(*entries(1, 2, 2), *entries(1, 4, 4)))])
     assert reopened(log, path).entries == ()
 
 
-def test_committed_entries_are_never_replaced(log: RaftLog) -> None:
+def test_committed_entries_are_never_replaced(log: RaftStorage) -> None:
     log.append([Persist(hard_state=hard_state(1, commit=2), entries=entries(1, 1, 3))])
     with pytest.raises(StorageInvariantError, match="committed"):
         log.append([write(2, 2, 2)])
 
 
-def test_uncommitted_tail_is_replaced_by_a_shorter_one(log: RaftLog, path: Path) -> None:
+def test_uncommitted_tail_is_replaced_by_a_shorter_one(log: RaftStorage, path: Path) -> None:
     log.append([Persist(hard_state=hard_state(1, commit=1), entries=entries(1, 1, 9))])
     log.append([Persist(hard_state=hard_state(2, commit=1), entries=entries(2, 2, 2))])
     assert reopened(log, path).entries == (*entries(1, 1, 1), *entries(2, 2, 2))
 
 
-def test_snapshot_replaces_the_whole_log(log: RaftLog, path: Path) -> None:
+def test_snapshot_replaces_the_whole_log(log: RaftStorage, path: Path) -> None:
     log.append([write(1, 1, 9)])
     joint = ConfState(voters=(NodeId(1),), voters_outgoing=(NodeId(2),), learners=(NodeId(4),), auto_leave=True)
     log.append([Persist(hard_state=hard_state(3, commit=50), snapshot=meta(50, 3, joint)), write(3, 51, 52)])
@@ -163,13 +163,13 @@ def test_snapshot_replaces_the_whole_log(log: RaftLog, path: Path) -> None:
     assert contents.entries == entries(3, 51, 52)
 
 
-def test_snapshot_before_the_start_of_the_log_is_refused(log: RaftLog) -> None:
+def test_snapshot_before_the_start_of_the_log_is_refused(log: RaftStorage) -> None:
     log.append([Persist(hard_state=hard_state(3, commit=50), snapshot=meta(50, 3))])
     with pytest.raises(StorageInvariantError):
         log.append([Persist(snapshot=meta(49, 3))])
 
 
-def test_compaction_keeps_what_lies_behind_it(log: RaftLog, path: Path) -> None:
+def test_compaction_keeps_what_lies_behind_it(log: RaftStorage, path: Path) -> None:
     log.append([Persist(hard_state=hard_state(1, commit=10), entries=entries(1, 1, 10))])
     log.compact(meta(7, 1))
     assert (log.first_index, log.last_index) == (8, 10)
@@ -178,14 +178,14 @@ def test_compaction_keeps_what_lies_behind_it(log: RaftLog, path: Path) -> None:
     assert contents.snapshot == meta(7, 1)
 
 
-def test_compaction_of_the_whole_log_goes_on_behind_it(log: RaftLog, path: Path) -> None:
+def test_compaction_of_the_whole_log_goes_on_behind_it(log: RaftStorage, path: Path) -> None:
     log.append([Persist(hard_state=hard_state(1, commit=10), entries=entries(1, 1, 10))])
     log.compact(meta(10, 1))
     log.append([write(1, 11, 12)])
     assert reopened(log, path).entries == entries(1, 11, 12)
 
 
-def test_compaction_backwards_changes_nothing(log: RaftLog) -> None:
+def test_compaction_backwards_changes_nothing(log: RaftStorage) -> None:
     log.append([Persist(hard_state=hard_state(1, commit=10), entries=entries(1, 1, 10))])
     log.compact(meta(7, 1))
     log.compact(meta(3, 1))
@@ -193,19 +193,19 @@ def test_compaction_backwards_changes_nothing(log: RaftLog) -> None:
 
 
 @pytest.mark.parametrize("wrong", [meta(11, 1), meta(7, 2)])
-def test_compaction_to_an_entry_the_log_does_not_have_is_refused(log: RaftLog, wrong: object) -> None:
+def test_compaction_to_an_entry_the_log_does_not_have_is_refused(log: RaftStorage, wrong: object) -> None:
     log.append([Persist(hard_state=hard_state(1, commit=10), entries=entries(1, 1, 10))])
     with pytest.raises(StorageInvariantError):
         log.compact(wrong)  # type: ignore[arg-type]
 
 
-def test_compacted_entries_count_as_committed_after_a_restart(log: RaftLog, path: Path) -> None:
+def test_compacted_entries_count_as_committed_after_a_restart(log: RaftStorage, path: Path) -> None:
     log.append([write(1, 1, 10)])
     log.compact(meta(7, 1))
     assert reopened(log, path).hard_state.commit_index == 7
 
 
-def test_long_compaction_removes_rows_a_few_at_a_time(log: RaftLog, path: Path) -> None:
+def test_long_compaction_removes_rows_a_few_at_a_time(log: RaftStorage, path: Path) -> None:
     count = GARBAGE_ROWS_PER_WRITE * 3 + 10
     log.append([write(1, 1, count)])
     log.compact(meta(count - 1, 1))
@@ -218,19 +218,19 @@ def test_long_compaction_removes_rows_a_few_at_a_time(log: RaftLog, path: Path) 
     assert reopened(log, path).entries == entries(1, count, count + 4)
 
 
-def test_crash_in_the_middle_of_a_long_compaction_loses_and_revives_nothing(log: RaftLog, path: Path) -> None:
+def test_crash_in_the_middle_of_a_long_compaction_loses_and_revives_nothing(log: RaftStorage, path: Path) -> None:
     count = GARBAGE_ROWS_PER_WRITE * 3
     log.append([write(1, 1, count)])
     log.compact(meta(count - 1, 1))
     contents = reopened(log, path)
     assert contents.entries == entries(1, count, count)
-    again = RaftLog.open(path)
+    again = RaftStorage.open(path)
     again.append([write(1, count + 1, count + 1), write(1, count + 2, count + 2)])
     assert again.load().entries == entries(1, count, count + 2)
     again.close()
 
 
-def test_bytes_used_counts_live_entries_only(log: RaftLog, path: Path) -> None:
+def test_bytes_used_counts_live_entries_only(log: RaftStorage, path: Path) -> None:
     one = ENTRY_OVERHEAD_BYTES + 100
     log.append([write(1, 1, 10, bytes(100))])
     assert log.bytes_used() == 10 * one
@@ -239,14 +239,14 @@ def test_bytes_used_counts_live_entries_only(log: RaftLog, path: Path) -> None:
     log.compact(meta(4, 1))
     assert log.bytes_used() == 3 * one
     log.close()
-    again = RaftLog.open(path)
+    again = RaftStorage.open(path)
     assert again.bytes_used() == 3 * one
     again.close()
 
 
 def test_file_does_not_grow_with_history(path: Path) -> None:
-    log = RaftLog.open(path)
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(path)
+    log.initialize(BOOTSTRAP_MEMBERS)
     sizes = []
     for start in range(1, 20_001, 500):
         log.append([write(1, start, start + 499, bytes(200))])
@@ -257,29 +257,29 @@ def test_file_does_not_grow_with_history(path: Path) -> None:
     assert sizes[-1] <= max(sizes[: len(sizes) // 2]) * 1.1
 
 
-def test_founding_over_a_log_is_refused(log: RaftLog, path: Path) -> None:
+def test_bootstrapping_over_a_log_is_refused(log: RaftStorage, path: Path) -> None:
     log.append([Persist(hard_state=hard_state(5, vote=2))])
     with pytest.raises(StorageInvariantError, match="forget a vote"):
-        log.initialize(FOUNDERS)
+        log.initialize(BOOTSTRAP_MEMBERS)
     assert reopened(log, path).hard_state == hard_state(5, vote=2)
 
 
-def test_log_whose_file_vanished_is_damage_and_not_an_empty_log(log: RaftLog, path: Path) -> None:
+def test_log_whose_file_vanished_is_damage_and_not_an_empty_log(log: RaftStorage, path: Path) -> None:
     log.append([Persist(hard_state=hard_state(5, vote=2))])
     log.close()
     path.unlink()
-    again = RaftLog.open(path)
+    again = RaftStorage.open(path)
     assert not again.initialized
     with pytest.raises(StorageDamagedError, match="no term and no vote"):
         again.load()
     again.close()
 
 
-def test_second_process_cannot_open_the_log(log: RaftLog, path: Path) -> None:
+def test_second_process_cannot_open_the_log(log: RaftStorage, path: Path) -> None:
     log.append([write(1, 1, 1)])
     script = (
-        "import sys; from pathlib import Path; from parleyd.storage.raft_log import RaftLog, StorageError\n"
-        "try: RaftLog.open(Path(sys.argv[1]))\n"
+        "import sys; from pathlib import Path; from parleyd.storage.raft_storage import RaftStorage, StorageError\n"
+        "try: RaftStorage.open(Path(sys.argv[1]))\n"
         "except StorageError: sys.exit(7)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], check=False, timeout=30)
@@ -294,8 +294,8 @@ def test_failed_write_is_never_retried(path: Path, operation: str) -> None:
     import apsw
 
     with faulty_disk() as disk:
-        log = RaftLog.open(path, vfs=disk.name)
-        log.initialize(FOUNDERS)
+        log = RaftStorage.open(path, vfs=disk.name)
+        log.initialize(BOOTSTRAP_MEMBERS)
         log.append([write(1, 1, 1)])
         disk.fail[operation] = apsw.IOError
         with pytest.raises(StorageError, match="must not be tried again"):
@@ -308,7 +308,7 @@ def test_failed_write_is_never_retried(path: Path, operation: str) -> None:
         log.close()
         assert disk.calls == []
         # What had been acknowledged is there; what failed may or may not be, but nothing else.
-        again = RaftLog.open(path)
+        again = RaftStorage.open(path)
         assert again.load().entries in (entries(1, 1, 1), entries(1, 1, 2))
         again.close()
 
@@ -317,15 +317,15 @@ def test_full_disk_stops_the_log_and_keeps_what_was_acknowledged(path: Path) -> 
     import apsw
 
     with faulty_disk() as disk:
-        log = RaftLog.open(path, vfs=disk.name)
-        log.initialize(FOUNDERS)
+        log = RaftStorage.open(path, vfs=disk.name)
+        log.initialize(BOOTSTRAP_MEMBERS)
         log.append([Persist(hard_state=hard_state(2, vote=1), entries=entries(1, 1, 3))])
         disk.fail["write"] = apsw.FullError
         with pytest.raises(StorageError, match="space"):
             log.append([Persist(hard_state=hard_state(3, vote=2))])
         disk.fail.clear()
         log.close()
-        again = RaftLog.open(path)
+        again = RaftStorage.open(path)
         assert again.load() == LogContents(hard_state(2, vote=1), entries(1, 1, 3), meta(0, 0))
         again.close()
 
@@ -334,8 +334,8 @@ def test_failure_while_closing_is_told(path: Path) -> None:
     import apsw
 
     with faulty_disk() as disk:
-        log = RaftLog.open(path, vfs=disk.name)
-        log.initialize(FOUNDERS)
+        log = RaftStorage.open(path, vfs=disk.name)
+        log.initialize(BOOTSTRAP_MEMBERS)
         log.append([Persist(hard_state=hard_state(1, vote=1), entries=entries(1, 1, 1))])
         log.append([Persist(hard_state=hard_state(1, vote=1, commit=1))])
         disk.fail["sync"] = apsw.IOError
@@ -344,7 +344,7 @@ def test_failure_while_closing_is_told(path: Path) -> None:
         log.close()
 
 
-def test_closed_log_takes_nothing_more(log: RaftLog) -> None:
+def test_closed_log_takes_nothing_more(log: RaftStorage) -> None:
     log.close()
     with pytest.raises(StorageError):
         log.append([write(1, 1, 1)])
@@ -377,32 +377,32 @@ def tamper(path: Path, statement: str, *values: object) -> None:
     ],
 )
 def test_damaged_log_refuses_to_start_and_says_how_to_rejoin(
-    log: RaftLog, path: Path, statement: str, text: str
+    log: RaftStorage, path: Path, statement: str, text: str
 ) -> None:
     log.append([Persist(hard_state=hard_state(4, vote=2, commit=3), entries=entries(3, 1, 3))])
     log.close()
     tamper(path, statement)
     with pytest.raises(StorageDamagedError, match=text) as caught:
-        RaftLog.open(path).load()
+        RaftStorage.open(path).load()
     assert "joins as a new member" in str(caught.value)
 
 
-def test_swapped_entries_are_found(log: RaftLog, path: Path) -> None:
+def test_swapped_entries_are_found(log: RaftStorage, path: Path) -> None:
     log.append([Persist(entries=(*entries(1, 1, 1, b"one"), *entries(1, 2, 2, b"two")))])
     log.close()
     tamper(path, "UPDATE entries SET idx = -idx")
     tamper(path, "UPDATE entries SET idx = 3 + idx")
     with pytest.raises(StorageDamagedError, match="checksum"):
-        RaftLog.open(path).load()
+        RaftStorage.open(path).load()
 
 
 def test_file_that_is_no_database_is_damage(path: Path) -> None:
     path.write_bytes(b"not a database at all" * 500)
     with pytest.raises(StorageDamagedError):
-        RaftLog.open(path)
+        RaftStorage.open(path)
 
 
-def test_every_flipped_byte_is_found_or_harmless(log: RaftLog, path: Path) -> None:
+def test_every_flipped_byte_is_found_or_harmless(log: RaftStorage, path: Path) -> None:
     """No single flipped byte in the database file may change what the log says."""
     log.append([Persist(hard_state=hard_state(4, vote=2, commit=40), entries=entries(3, 1, 40, bytes(range(200))))])
     expected = log.load()
@@ -414,7 +414,7 @@ def test_every_flipped_byte_is_found_or_harmless(log: RaftLog, path: Path) -> No
         damaged[offset] ^= 0x10
         path.write_bytes(damaged)
         try:
-            again = RaftLog.open(path)
+            again = RaftStorage.open(path)
             try:
                 assert again.load() == expected, f"a flip at byte {offset} went unnoticed"
             finally:
@@ -433,8 +433,8 @@ import os, sys
 from pathlib import Path
 from parleyd.raft.types import Entry, EntryType, HardState, Index, NodeId, Term, ConfState
 from parleyd.raft.update import Persist
-from parleyd.storage.raft_log import RaftLog
-log = RaftLog.open(Path(sys.argv[1]))
+from parleyd.storage.raft_storage import RaftStorage
+log = RaftStorage.open(Path(sys.argv[1]))
 log.initialize(ConfState(voters=(NodeId(1),)))
 index = 0
 while True:
@@ -459,7 +459,7 @@ def test_kill_9_keeps_all_that_was_acknowledged_and_nothing_half(path: Path, ack
         process.kill()
         process.wait()
         process.stdout.close()  # type: ignore[union-attr]
-    log = RaftLog.open(path)
+    log = RaftStorage.open(path)
     contents = log.load()
     log.close()
     assert contents.last_index in (last, last + 7)
@@ -483,8 +483,8 @@ def test_log_agrees_with_a_list_under_overwrites_and_restarts(
     tmp_path_factory: pytest.TempPathFactory, history: list[list[tuple[int, int]]]
 ) -> None:
     path = tmp_path_factory.mktemp("model") / "raft.sqlite"
-    log = RaftLog.open(path)
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(path)
+    log.initialize(BOOTSTRAP_MEMBERS)
     model: list[Entry] = []
     for term, group in enumerate(history, start=1):
         writes = []
@@ -495,7 +495,7 @@ def test_log_agrees_with_a_list_under_overwrites_and_restarts(
             writes.append(Persist(entries=tail))
         log.append([Persist(hard_state=hard_state(term, vote=1)), *writes])
         log.close()
-        log = RaftLog.open(path)
+        log = RaftStorage.open(path)
         assert list(log.load().entries) == model
         assert log.last_index == len(model)
     log.close()
