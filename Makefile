@@ -108,8 +108,8 @@ endef
 # build/lib is what an earlier build left. A module that has a new name since would go into the wheel with the old one.
 .PHONY: dist
 dist: $(READY) ## Build wheel and sdist in dist/ and try them in clean environments
-	@rm -rf dist build/lib build/bdist.* *.egg-info/SOURCES.txt
-	pyproject-build --no-isolation --sdist --wheel .
+	@rm -rf dist build/lib build/bdist.* *.egg-info/SOURCES.txt && mkdir -p build
+	pyproject-build --no-isolation --sdist --wheel . >build/dist.log 2>&1 || { cat build/dist.log >&2; exit 1; }
 	@python -m scripts.try_dist dist $(ARGS)
 
 .PHONY: lock
