@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 
@@ -91,6 +92,24 @@ def test_make_help_lists_every_target() -> None:
 def test_make_targets_and_rules_are_the_same_set() -> None:
     rules = set(re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert rules == make_targets()
+
+
+def recipe_of(target: str) -> list[str]:
+    """The commands of a target, without make's marks."""
+    text = (ROOT / "Makefile").read_text()
+    lines = text[re.search(rf"^{target}:(?!=).*$", text, re.MULTILINE).end() :].splitlines()[1:]  # type: ignore[union-attr]
+    recipe = [line.strip().lstrip("@") for line in itertools.takewhile(lambda line: line.startswith("\t"), lines)]
+    return [line.replace("$(MAKE)", "make") for line in recipe if not line.startswith("echo")]
+
+
+def test_the_commit_hooks_are_the_checks_of_make_verify() -> None:
+    hooks = re.findall(r"^ +entry: (.*)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.MULTILINE)
+    assert [entry.removeprefix(".venv/bin/") for entry in hooks] == recipe_of("verify")
+
+
+def test_no_commit_hook_is_fetched_from_anywhere() -> None:
+    sources = re.findall(r"^ *- repo: (.*)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.MULTILINE)
+    assert sources == ["local"]
 
 
 def test_every_module_says_in_its_first_lines_what_it_is() -> None:
