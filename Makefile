@@ -48,6 +48,10 @@ gui: $(READY) ## Open the window on the running cluster: make gui ACCOUNT=ann
 demo: $(READY) ## Kill the leader five times under load and count every message (build/demo.json)
 	@python -m scripts.demo $(ARGS)
 
+.PHONY: bench
+bench: $(READY) ## Measure raw sends: rate, latency, CPU; beside another checkout: BASE=folder (build/bench.json)
+	@python -m scripts.bench $(if $(BASE),--base $(BASE)) $(ARGS)
+
 .PHONY: verify
 verify: $(READY) ## Check format, lint, types, and that the generated stubs are up to date
 	ruff format --check .
