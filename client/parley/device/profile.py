@@ -10,7 +10,7 @@
           reader.lock                held by the one process that owns the durable "shown" mark
 
 Several processes of one account on one machine are one device with one numbered stream of sends. They share the
-file: the holder of device.lock runs the Session stream, sends what any of them puts into the outbox and fills the
+file: the holder of device.lock runs the Connect stream, sends what any of them puts into the outbox and fills the
 inbox for all. When it ends, however it ends, the kernel frees the lock and another takes over. So a script that
 sends every minute beside a running chat needs neither a second device nor a second password, and all sends keep one
 order.

@@ -1,4 +1,4 @@
-"""One Session stream with one node, from Hello to its end.
+"""One Connect stream with one node, from Hello to its end.
 
 Four tasks share the stream: the reader dispatches what comes down, the writer alone writes, the claimer fetches
 numbered sends from the outbox as the window has capacity, the heart pings and counts silence. A fifth watches whether
