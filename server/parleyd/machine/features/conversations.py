@@ -141,6 +141,8 @@ class Conversations:
         )
         row = ConversationRow(conversation_id, kind, *pair, last_message_id=0)
         self._rows.added(conversation_id, row)
+        if kind == CHANNEL:
+            self._state.receipts.joined(conversation_id, tuple(members))
         self._state.effects.append(ConversationCreated(conversation_id, kind, tuple(sorted(members))))
         return row
 
