@@ -61,7 +61,7 @@ verify: $(READY) ## Check format, lint, types, and that the generated stubs are 
 
 .PHONY: screenshots
 screenshots: $(READY) ## Draw the pictures of the window anew (docs/images/gui-*.png)
-	@bash scripts/gui_libraries.sh $(BIN)/python
+	@bash scripts/gui_libraries.sh $(BIN)/python --pictures
 	@python -m scripts.screenshots $(ARGS)
 
 .PHONY: conformance
