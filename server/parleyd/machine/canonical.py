@@ -3,7 +3,8 @@
 Protobuf's own bytes may differ between releases of the library, so they are never hashed. Here a message is its
 scalar numbers in the order of their field numbers, eight bytes each, without the zeros at the end; then each string,
 submessage, repeated field and number with presence that is set, in the same order, behind its number and its length.
-Fields without a value leave no trace, so a field that a later release adds changes nothing before it is used, and its use belongs to a level.
+Fields without a value leave no trace, so a field that a later release adds changes nothing before it is used, and its
+use belongs to a level.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from google.protobuf.message import Message
 Encode = Callable[[Any], bytes]
 
 _FLOATS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
+_NOT_NUMBERS = (FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_MESSAGE)
 _SIGNED = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_ENUM)
 _LENGTH = struct.Struct("<I")
 _NUMBER_AND_LENGTH = struct.Struct("<II")
@@ -65,7 +67,7 @@ def _is_number(field: FieldDescriptor) -> bool:
     if kind == FieldDescriptor.CPPTYPE_MESSAGE and field.message_type.GetOptions().map_entry:
         raise TypeError(f"{field.full_name} is a map: its entries have no order")
     # One with presence (in a oneof, say) differs from an unset one even where it is 0.
-    return not (field.is_repeated or field.has_presence) and kind not in (FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_MESSAGE)
+    return not (field.is_repeated or field.has_presence or kind in _NOT_NUMBERS)
 
 
 def _encode_numbers(fields: Sequence[FieldDescriptor]) -> Encode:

@@ -16,6 +16,7 @@ from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import name_key
 from parleyd.machine.limits import MAX_ID, MAX_MEMBERS_AT_CREATION, MAX_TITLE_CHARS, REQUEST_ID_BYTES
 from parleyd.machine.rows import Rows, trim
+from parleyd.machine.texts import is_shown_as_written
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -171,7 +172,7 @@ class Conversations:
 
 def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.CommandResult:
     """Make a channel. A retry by the same account with the same request id finds the first one."""
-    if not 0 < len(command.title) <= MAX_TITLE_CHARS or not command.title.isprintable():
+    if not 0 < len(command.title) <= MAX_TITLE_CHARS or not is_shown_as_written(command.title):
         return result(pb.RESULT_CODE_INVALID_TITLE)
     if len(command.request_id) != REQUEST_ID_BYTES:
         return result(pb.RESULT_CODE_INVALID_LENGTH)
