@@ -228,12 +228,11 @@ def _first_result(state: State, device: DeviceRow, send: model_pb2.Send) -> pb.S
 
 def digest_of(send: model_pb2.Send) -> int:
     """63 bits of a hash over what a number was used for: its target, as the client gave it, and its body."""
-    digest = blake2b(digest_size=8)
     target = send.WhichOneof("target")
-    if target is not None:
-        digest.update(f"{target} {getattr(send, target)} ".encode())
-    digest.update(send.body.encode())
-    return int.from_bytes(digest.digest(), "little") >> 1
+    value = "" if target is None else str(getattr(send, target))
+    # The length keeps the parts apart: a name may have blanks here, for what nobody is called is hashed too.
+    content = f"{target} {len(value)} {value}{send.body}".encode()
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little") >> 1
 
 
 FEATURE = Feature(
