@@ -275,7 +275,7 @@ def history(
 
 def by_id(reader: StateReader, conversation_id: int, message_id: int) -> MessageRecord | None:
     """One row of a conversation."""
-    rows = reader.rows(f"{_SELECT} AND id = ?", (conversation_id, message_id))
+    rows = reader.rows(f"{_SELECT} AND id = ?", (min(conversation_id, MAX_ID), min(message_id, MAX_ID)))
     return _record(rows[0]) if rows else None
 
 
@@ -290,7 +290,7 @@ def queued_page(
         newest = reader.rows("SELECT last_message_id FROM meta")[0][0]
         found: list[MessageRecord] = []
         size = 0
-        for scanned, message in enumerate(_merge(reader, account_id, after_id), start=1):
+        for scanned, message in enumerate(_merge(reader, account_id, min(after_id, MAX_ID)), start=1):
             if message.device_id != exclude_device_id or not exclude_device_id:
                 found.append(message)
                 size += len(message.body)
