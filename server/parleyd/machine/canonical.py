@@ -64,7 +64,7 @@ def _is_number(field: FieldDescriptor) -> bool:
     kind = field.cpp_type
     if kind in _FLOATS:
         raise TypeError(f"{field.full_name} is a float: nodes could round it differently")
-    if kind == FieldDescriptor.CPPTYPE_MESSAGE and field.message_type.GetOptions().map_entry:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
         raise TypeError(f"{field.full_name} is a map: its entries have no order")
     # One with presence (in a oneof, say) differs from an unset one even where it is 0.
     return not (field.is_repeated or field.has_presence or kind in _NOT_NUMBERS)

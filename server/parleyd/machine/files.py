@@ -148,7 +148,7 @@ def check_version(connection: apsw.Connection, path: Path) -> None:
 
 
 def release_text(where: object, level: int, release: str = "") -> str:
-    """Say that the data is of a level that this release does not support. `release` supports it, where that is known."""
+    """Say that the data is of a level that this release does not support, and which `release` does, where known."""
     newest = RELEASES[MAX_LEVEL]
     needed = f"Parley {release} or newer" if release else "the release of the other members"
     return (
