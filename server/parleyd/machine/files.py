@@ -59,12 +59,12 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
         try:
             connection.set_busy_timeout(5_000)
+            check_version(connection, path)  # first: a file of another release is not touched
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "normal")
             connection.set_wal_hook(_checkpoint_when_long)
             connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
             _configure(connection, WRITER_CACHE_KIB)
-            check_version(connection, path)
         except BaseException:
             connection.close(True)
             raise
@@ -129,24 +129,31 @@ def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -
 
 
 def check_version(connection: apsw.Connection, path: Path) -> None:
-    """Refuse a state of another release that this one cannot read."""
-    if connection.pragma("application_id") != APPLICATION_ID:
+    """Refuse a state of another release that this one cannot read, and a file that is no state."""
+    application_id = connection.pragma("application_id")
+    has_position = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'meta'"
+    if application_id == 0 and connection.execute(has_position).get is not None:
         raise MachineReleaseError(
             f"{path} was written by Parley 0.1, which was never released; this release does not open it. Nothing was "
             "changed. Start with an empty data directory"
         )
+    if application_id != APPLICATION_ID:
+        raise MachineDamagedError(damage_text(path, "this is no state of Parley"))
     level = connection.pragma("user_version")
     if not MIN_LEVEL <= level <= MAX_LEVEL:
         raise MachineReleaseError(release_text(path, level))
+    stored = connection.execute("SELECT level FROM meta").get
+    if stored not in (None, level):
+        raise MachineDamagedError(damage_text(path, f"its header says level {level}, and its content level {stored}"))
 
 
-def release_text(where: object, level: int) -> str:
-    """Say that the data is of a level that this release does not support."""
+def release_text(where: object, level: int, release: str = "") -> str:
+    """Say that the data is of a level that this release does not support, and which `release` does, where known."""
     newest = RELEASES[MAX_LEVEL]
+    needed = f"Parley {release} or newer" if release else "the release of the other members"
     return (
         f"{where}: the cluster has level {level}, and this release supports {MIN_LEVEL} to {MAX_LEVEL} "
-        f"(Parley {newest}). Nothing is wrong with the data, and nothing was changed. "
-        "Start this node with the release of the other members"
+        f"(Parley {newest}). Nothing is wrong with the data, and nothing was changed. Start this node with {needed}"
     )
 
 

@@ -83,10 +83,12 @@ class _Decoded:
             batch = pb.CommandBatch.FromString(entry.payload)
         except DecodeError:
             return cls(entry, None)
-        raised = [command.raise_level.level for command in batch.commands if command.HasField("raise_level")]
-        level = max([batch.level, *raised])
-        if level > MAX_LEVEL:
-            raise MachineReleaseError(release_text(f"entry {entry.index}", level))
+        if batch.level > MAX_LEVEL:
+            raise MachineReleaseError(release_text(f"entry {entry.index}", batch.level))
+        for command in batch.commands:
+            if command.WhichOneof("command") == "raise_level" and command.raise_level.level > MAX_LEVEL:
+                asked = command.raise_level
+                raise MachineReleaseError(release_text(f"entry {entry.index}", asked.level, asked.release))
         return cls(entry, batch)
 
 

@@ -210,7 +210,7 @@ def check_views(reader: StateReader, model: Model) -> None:
     """What every device and account is shown is what the model says."""
     for place, device in enumerate(DEVICES):
         account = OWNER[device]
-        record = reader.device(place + 1)
+        record = devices.by_id(reader, place + 1)
         assert record is not None
         assert (record.last_send_number, record.delivered_up_to) == (model.last_number[device], model.cursor[device])
         found = queued(reader, account, record.delivered_up_to, 1000, place + 1)
@@ -220,18 +220,18 @@ def check_views(reader: StateReader, model: Model) -> None:
             if account in m.pair and m.device != device and m.id > model.cursor[device]
         ]
     for account in OWNER.values():
-        conversations = reader.conversations(account, 0, 100)
+        conversations = conversations.page(reader, account, 0, 100)
         assert len(conversations) == len(model.pairs(account))
         for conversation in conversations:
             check_conversation(reader, model, account, conversation.conversation_id)
 
 
 def check_conversation(reader: StateReader, model: Model, account: int, conversation_id: int) -> None:
-    (conversation,) = [c for c in reader.conversations(account, 0, 100) if c.conversation_id == conversation_id]
+    (conversation,) = [c for c in conversations.page(reader, account, 0, 100) if c.conversation_id == conversation_id]
     peer = USERS.index(conversation.peer) + 1
     pair = (min(account, peer), max(account, peer))
     wanted = [m for m in model.messages if m.pair == pair]
-    history = reader.history(account, conversation_id, 0, 1000)
+    history = messages.history(reader, account, conversation_id, 0, 1000)
     assert [(m.id, m.body, m.sender_id, m.device_id) for m in history] == [
         (m.id, m.body, m.sender, external(m.device)) for m in wanted
     ]
