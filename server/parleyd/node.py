@@ -239,6 +239,7 @@ class Node:
                 running = [
                     tasks.create_task(replica.run(), name="replica"),
                     tasks.create_task(links.run(), name="links"),
+                    tasks.create_task(readers.watch_damage(), name="damage"),
                     tasks.create_task(self._tell_news(view, health_service), name="news"),
                     tasks.create_task(self._publish_addresses(replica, gateway), name="publish"),
                     tasks.create_task(self._become_voter(replica, roster, hub), name="become voter"),

@@ -23,6 +23,7 @@ from parleyd.machine.members import read_members
 from parleyd.machine.records import Members, MessageRecord
 from parleyd.machine.schema import ROLE_ADMINISTRATOR, check_version, damage_text, open_reader, storage_faults
 from parleyd.machine.working import name_key
+from parleyd.page_checksums import checksum_vfs
 
 UNREAD_SCAN_LIMIT = 10_000
 QUEUED_PAGE_BYTES = 4 << 20
@@ -126,7 +127,7 @@ def verify_state_file(path: Path) -> tuple[int, int, bytes]:
     with storage_faults(f"verifying {path}"):
         uri = f"file:{quote(str(path))}?mode=ro&immutable=1"
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        with closing(apsw.Connection(uri, flags=flags)) as connection:
+        with closing(apsw.Connection(uri, flags=flags, vfs=checksum_vfs())) as connection:
             check_version(connection, path)
             verdict = connection.execute("PRAGMA quick_check(1)").get
             if verdict != "ok":
@@ -358,7 +359,8 @@ class StateReader:
             try:
                 yield
             finally:
-                self._connection.execute("COMMIT")
+                if self._connection.in_transaction:  # SQLite ends it by itself when it cannot read a page
+                    self._connection.execute("COMMIT")
 
 
 class _Merge:

@@ -4,6 +4,7 @@ Rows go where the last ones went: messages are clustered by conversation, result
 random keys (name, token digest, device id, request id) are written only when people register or log in.
 A message is one row however many read it; what is queued for a device is what lies above its cursor.
 `checkpoints` alone is this node's own and no part of the replicated state.
+Each page has a checksum (page_checksums.py), compared at every read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ import apsw
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.machine.limits import FIRST_MESSAGE_ID
 from parleyd.machine.records import MemberRow
+from parleyd.page_checksums import (
+    ChecksumsUnavailableError,
+    checksum_vfs,
+    is_page_damage,
+    page_damage_text,
+    reserve_checksums,
+    verifies_pages,
+)
 
 SCHEMA_VERSION = 1
 STATE_HASH_BYTES = 16
@@ -146,7 +155,8 @@ def create_state(path: Path, founders: Sequence[MemberRow], membership: bytes) -
     with storage_faults(f"creating {path}"):
         for suffix in ("", "-wal", "-shm", "-journal"):
             temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
-        with closing(apsw.Connection(str(temporary))) as connection:
+        with closing(apsw.Connection(str(temporary), vfs=checksum_vfs())) as connection:
+            reserve_checksums(connection)
             connection.execute("BEGIN")
             connection.execute(_TABLES)
             _fill(connection, sorted(founders, key=lambda row: row.node_id), membership)
@@ -158,9 +168,9 @@ def create_state(path: Path, founders: Sequence[MemberRow], membership: bytes) -
 
 
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
-    """Open the one connection that writes and checkpoints."""
+    """Open the one connection that writes and checkpoints; a `vfs` of the caller's stands on the checksum VFS."""
     with storage_faults(f"opening {path}"):
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs or checksum_vfs())
         try:
             connection.set_busy_timeout(5_000)
             connection.pragma("journal_mode", "wal")
@@ -168,6 +178,9 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
             connection.set_wal_hook(_checkpoint_when_long)
             connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
             _configure(connection, WRITER_CACHE_KIB)
+            if not verifies_pages(connection):
+                # The first page tells the VFS that there are checksums. If a crash tore it, it is in the log.
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             check_version(connection, path)
         except BaseException:
             connection.close(True)
@@ -178,7 +191,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
 def open_reader(path: Path) -> apsw.Connection:
     """Open a connection that only reads, beside the writer."""
     with storage_faults(f"opening {path}"):
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=checksum_vfs())
         try:
             connection.set_busy_timeout(5_000)
             _configure(connection, READER_CACHE_KIB)
@@ -198,7 +211,11 @@ def storage_faults(what: str) -> Iterator[None]:
         raise MachineDamagedError(damage_text(what, str(error))) from error
     except apsw.CantOpenError as error:
         raise MachineDamagedError(damage_text(what, f"{error} (missing, or not readable for this user)")) from error
+    except ChecksumsUnavailableError as error:
+        raise MachineStorageError(f"{what}: {error}") from error
     except (apsw.Error, OSError, MemoryError) as error:
+        if is_page_damage(error):
+            raise MachineDamagedError(damage_text(what, page_damage_text("state.sqlite"))) from error
         raise MachineStorageError(
             f"{what}: {error}. The node stops; everything acknowledged is in the log and is applied again from there. "
             "Mend the disk (space, permissions, health) and start the node."
@@ -243,7 +260,9 @@ def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -
 
 
 def check_version(connection: apsw.Connection, path: Path) -> None:
-    """Refuse a state of another release's schema."""
+    """Refuse a state of another release's schema, and one whose pages would be read without a comparison."""
+    if not verifies_pages(connection):
+        raise MachineDamagedError(damage_text(path, "its first page does not say that pages have checksums"))
     version = connection.pragma("user_version")
     if version != SCHEMA_VERSION:
         raise MachineDamagedError(

@@ -16,6 +16,7 @@ from parleyd.machine.errors import MachineDamagedError, MachineError, MachineInv
 from parleyd.machine.machine import ApplyOutcome, CommittedEntry, MembershipChange, MessageStored, StateMachine
 from parleyd.machine.queries import StateReader, verify_state_file
 from parleyd.machine.working import MAX_CACHED_ROWS, Working
+from parleyd.page_checksums import checksum_vfs
 from tests.unit.machine.harness import (
     FOUNDERS,
     START_MS,
@@ -338,7 +339,7 @@ def test_missing_state_is_refused_and_not_created(tmp_path: Path) -> None:
 
 def test_state_of_another_schema_is_refused(node: Node) -> None:
     node.close()
-    connection = apsw.Connection(str(node.path))
+    connection = apsw.Connection(str(node.path), vfs=checksum_vfs())
     connection.pragma("user_version", 99)
     connection.close()
     with pytest.raises(MachineDamagedError, match="schema version 99"):
@@ -347,7 +348,7 @@ def test_state_of_another_schema_is_refused(node: Node) -> None:
 
 def test_state_without_a_position_is_refused(node: Node) -> None:
     node.close()
-    connection = apsw.Connection(str(node.path))
+    connection = apsw.Connection(str(node.path), vfs=checksum_vfs())
     connection.execute("DELETE FROM meta")
     connection.close()
     with pytest.raises(MachineDamagedError, match="which entries it covers"):

@@ -12,8 +12,15 @@ from tests.unit.project.source import ROOT, Import, imports_of, imports_under, i
 # What a layer may import besides the standard library and itself.
 LAYERS: dict[str, tuple[str, ...]] = {
     "server/parleyd/raft": (),
-    "server/parleyd/machine": ("apsw", "google.protobuf", "parley_proto"),
-    "server/parleyd/storage": ("apsw", "google.protobuf", "parley_proto", "structlog", "parleyd.raft"),
+    "server/parleyd/machine": ("apsw", "google.protobuf", "parley_proto", "parleyd.page_checksums"),
+    "server/parleyd/storage": (
+        "apsw",
+        "google.protobuf",
+        "parley_proto",
+        "structlog",
+        "parleyd.raft",
+        "parleyd.page_checksums",
+    ),
     "server/parleyd/transport": (
         "grpc",
         "google.protobuf",
