@@ -17,6 +17,7 @@ from pathlib import Path
 
 import apsw
 
+from parleyd.formats import UNRELEASED_FORMAT, newer_format, unreleased_format
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.machine.limits import FIRST_MESSAGE_ID
 from parleyd.machine.records import MemberRow
@@ -29,7 +30,7 @@ from parleyd.page_checksums import (
     verifies_pages,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 was that of Parley 0.1
 STATE_HASH_BYTES = 16
 ACCOUNT_ACTIVE, ACCOUNT_DELETED = 1, 2
 ROLE_USER, ROLE_ADMINISTRATOR = 0, 1
@@ -261,9 +262,13 @@ def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -
 
 def check_version(connection: apsw.Connection, path: Path) -> None:
     """Refuse a state of another release's schema, and one whose pages would be read without a comparison."""
+    version = int(str(connection.pragma("user_version")))
     if not verifies_pages(connection):
+        if version == UNRELEASED_FORMAT:
+            raise unreleased_format(path)
         raise MachineDamagedError(damage_text(path, "its first page does not say that pages have checksums"))
-    version = connection.pragma("user_version")
+    if version > SCHEMA_VERSION:
+        raise newer_format(path, "", version, SCHEMA_VERSION)
     if version != SCHEMA_VERSION:
         raise MachineDamagedError(
             damage_text(path, f"the state has schema version {version}, this release knows {SCHEMA_VERSION}")

@@ -13,6 +13,8 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.machine import ApplyOutcome, CommittedEntry, Effect, MemberRow, StateMachine
 from parleyd.machine.queries import MarksRecord, StateReader
 from parleyd.machine.records import MessageRecord
+from parleyd.machine.schema import open_reader
+from parleyd.page_checksums import checksum_vfs
 
 START_MS = 1_000_000
 WEEK_MS = 7 * 24 * 3600 * 1000
@@ -49,7 +51,7 @@ def queued(
 def marks(node: Node, conversation_id: int) -> list[MarksRecord]:
     """How far each member of a conversation has come."""
     query = "SELECT conversation_id, account_id, delivered_up_to, read_up_to FROM members WHERE conversation_id = ?"
-    with closing(apsw.Connection(str(node.path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+    with closing(open_reader(node.path)) as connection:
         rows = cast("list[tuple[int, int, int, int]]", connection.execute(query, (conversation_id,)).fetchall())
     return [MarksRecord(*row) for row in rows]
 
@@ -131,7 +133,7 @@ def payload(commands: Sequence[pb.Command], at_ms: int) -> bytes:
 
 def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """All replicated rows."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=checksum_vfs())
     try:
         return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
     finally:

@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.formats import FormatRefusedError
 from parleyd.machine import machine as machine_module
 from parleyd.machine import messages
 from parleyd.machine.errors import MachineDamagedError, MachineError, MachineInvariantError, MachineStorageError
@@ -340,10 +341,28 @@ def test_missing_state_is_refused_and_not_created(tmp_path: Path) -> None:
 def test_state_of_another_schema_is_refused(node: Node) -> None:
     node.close()
     connection = apsw.Connection(str(node.path), vfs=checksum_vfs())
+    connection.pragma("user_version", 0)
+    connection.close()
+    with pytest.raises(MachineDamagedError, match="schema version 0"):
+        StateMachine.open(node.path)
+
+
+def test_state_of_a_newer_release_is_refused_and_not_called_damage(node: Node) -> None:
+    node.close()
+    connection = apsw.Connection(str(node.path), vfs=checksum_vfs())
     connection.pragma("user_version", 99)
     connection.close()
-    with pytest.raises(MachineDamagedError, match="schema version 99"):
-        StateMachine.open(node.path)
+    for opened in (StateMachine.open, StateReader.open, verify_state_file):
+        with pytest.raises(FormatRefusedError, match=r"newer release \(format 99.*Nothing is wrong with the data"):
+            opened(node.path)
+
+
+def test_state_of_parley_0_1_is_refused_with_its_name(tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "state.sqlite"))
+    connection.execute("CREATE TABLE meta(id INTEGER PRIMARY KEY); PRAGMA user_version = 1")
+    connection.close()
+    with pytest.raises(FormatRefusedError, match=r"Parley 0\.1, which was never released"):
+        StateMachine.open(tmp_path / "state.sqlite")
 
 
 def test_state_without_a_position_is_refused(node: Node) -> None:

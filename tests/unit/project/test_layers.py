@@ -12,13 +12,20 @@ from tests.unit.project.source import ROOT, Import, imports_of, imports_under, i
 # What a layer may import besides the standard library and itself.
 LAYERS: dict[str, tuple[str, ...]] = {
     "server/parleyd/raft": (),
-    "server/parleyd/machine": ("apsw", "google.protobuf", "parley_proto", "parleyd.page_checksums"),
+    "server/parleyd/machine": (
+        "apsw",
+        "google.protobuf",
+        "parley_proto",
+        "parleyd.formats",
+        "parleyd.page_checksums",
+    ),
     "server/parleyd/storage": (
         "apsw",
         "google.protobuf",
         "parley_proto",
         "structlog",
         "parleyd.raft",
+        "parleyd.formats",
         "parleyd.page_checksums",
     ),
     "server/parleyd/transport": (
@@ -36,6 +43,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "google.protobuf",
         "parley_proto",
         "structlog",
+        "parleyd.formats",
         "parleyd.raft",
         "parleyd.storage",
         "parleyd.transport",
