@@ -36,7 +36,7 @@ class Parley:
     def __init__(self, state_dir: Path, cluster: FakeCluster | None = None) -> None:
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(Path.cwd()),
+            "PYTHONPATH": os.pathsep.join(sys.path),
             "PYTHONUTF8": "1",
             "HOME": str(state_dir),
             "PARLEY_STATE_DIR": str(state_dir / "state"),

@@ -134,7 +134,9 @@ while True:
 def test_a_process_killed_after_any_commit_leaves_a_file_that_goes_on(tmp_path: Path, commits: int) -> None:
     path = tmp_path / "client.sqlite"
     writer = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}
+        [sys.executable, "-c", _WRITER, str(path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
         assert writer.stdout is not None
@@ -265,7 +267,7 @@ def test_a_lock_is_held_by_one_and_freed_when_its_process_dies(tmp_path: Path) -
         ],
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": "."},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"True\n"
