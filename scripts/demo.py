@@ -25,7 +25,7 @@ from pathlib import Path
 from parley.account import OutgoingMessage
 from parley.client import ParleyClient
 from parley.errors import ParleyError
-from parley.model import Phase
+from parley.model import ConnectionState
 from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_status import secure_channel
@@ -76,7 +76,7 @@ class Demo:
             await sender.register(SENDER, PASSWORD)
             await sender.register(RECEIVER, PASSWORD)
             await sender.login(SENDER, PASSWORD)
-            await sender.wait_until(Phase.CONNECTED, timeout=SETTLE_S)
+            await sender.wait_until(ConnectionState.CONNECTED, timeout=SETTLE_S)
             async with self._client(RECEIVER) as receiver:
                 await receiver.login(RECEIVER, PASSWORD)
             self._began_s = time.monotonic()

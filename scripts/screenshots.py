@@ -23,10 +23,20 @@ from PySide6.QtGui import QFont, QFontDatabase
 from PySide6.QtWidgets import QApplication
 
 from parley.gui import events
-from parley.gui.commands import Place
+from parley.gui.commands import ClusterAddress
+from parley.gui.main_window import MainWindow
 from parley.gui.theme import DARK, LIGHT, Theme, apply_theme
-from parley.gui.window import Window
-from parley.model import ClientState, Conversation, HistoryPage, Mark, Message, Node, Outgoing, Phase, Status
+from parley.model import (
+    ClientState,
+    ConnectionState,
+    Conversation,
+    HistoryPage,
+    Message,
+    MessageStatus,
+    Node,
+    Outgoing,
+    Receipt,
+)
 
 SIZE = QSize(1120, 720)
 SCALE = 2.0
@@ -92,12 +102,12 @@ class Stage:
     def __init__(self, theme: Theme, now: datetime) -> None:
         """Signed in as Ann, connected, everything read."""
         self.now = now
-        self.window = Window(theme)
+        self.window = MainWindow(theme)
         self.window.attach(Nobody())
         self.window.resize(SIZE)
         self.state = ClientState(
             account="ann",
-            phase=Phase.CONNECTED,
+            connection=ConnectionState.CONNECTED,
             node="n2",
             address="127.0.0.3:7600",
             leader="n1",
@@ -112,10 +122,10 @@ class Stage:
         """A moment."""
         return int((self.now - timedelta(minutes=minutes_ago)).timestamp() * 1000)
 
-    def fold(self, *told: events.Event) -> None:
+    def apply(self, *told: events.Event) -> None:
         """Tells the desk."""
         for event in told:
-            self.window.desk.fold(event)
+            self.window.app_state.apply(event)
 
     def message(self, peer: str, said: Said) -> Message:
         """A message the cluster has."""
@@ -133,17 +143,17 @@ class Stage:
             listed.append(
                 Conversation(20 + place, peer, False, message, unread, 0, message.id, message.id - place // 5)
             )
-        self.fold(events.SignedIn("ann"), events.StateChanged(self.state), events.ConversationsListed(tuple(listed)))
+        self.apply(events.SignedIn("ann"), events.StateChanged(self.state), events.ConversationsListed(tuple(listed)))
         self.window.open_conversation("Ben")
         own = [message.id for message in thread if message.mine]
-        self.fold(
+        self.apply(
             events.HistoryLoaded("Ben", 0, HistoryPage(thread, False, 7)),
-            events.MarksMoved((Mark(7, own[-1], own[-2]),)),
+            events.ReceiptsMoved((Receipt(7, own[-1], own[-2]),)),
         )
 
-    def outgoing(self, *bodies: tuple[str, float, Status, str]) -> None:
+    def outgoing(self, *bodies: tuple[str, float, MessageStatus, str]) -> None:
         """Own messages that are not settled."""
-        self.fold(
+        self.apply(
             events.OutgoingChanged(
                 tuple(
                     Outgoing(local_id, "Ben", body, self.ms(ago), status, detail=detail)
@@ -155,39 +165,49 @@ class Stage:
     def status(self, **changes: Any) -> None:
         """How things stand with the cluster."""
         self.state = replace(self.state, **changes)
-        self.fold(events.StateChanged(self.state))
+        self.apply(events.StateChanged(self.state))
 
 
 def sign_in(stage: Stage) -> None:
     """The first page."""
-    stage.window.sign_in.fill(Place("10.0.4.11:7600, 10.0.4.12:7601-7603", Path("ca.pem")), "ann")
+    stage.window.sign_in.fill(ClusterAddress("10.0.4.11:7600, 10.0.4.12:7601-7603", Path("ca.pem")), "ann")
 
 
 def chat(stage: Stage) -> None:
     """A calm day."""
     stage.chat()
-    stage.fold(events.DraftLoaded("Ben", "I will bring the"))
+    stage.apply(events.DraftLoaded("Ben", "I will bring the"))
 
 
 def failover(stage: Stage) -> None:
     """The connected node has just died."""
     stage.chat(BEN[3:])
     stage.outgoing(
-        ("By the way, did you see who is on the rota for Sunday?", 1, Status.SENDING, ""),
-        ("If not, I will ask Ruth.", 0, Status.WAITING, ""),
+        ("By the way, did you see who is on the rota for Sunday?", 1, MessageStatus.SENDING, ""),
+        ("If not, I will ask Ruth.", 0, MessageStatus.WAITING, ""),
     )
     dead = tuple(replace(node, up=node.name != "n2") for node in NODES)
     stage.status(
-        phase=Phase.SEARCHING, node="", lost="n2", trying="n3", waiting=2, nodes=dead, last_heard=time.monotonic() - 1
+        connection=ConnectionState.SEARCHING,
+        node="",
+        lost="n2",
+        trying="n3",
+        waiting=2,
+        nodes=dead,
+        last_heard=time.monotonic() - 1,
     )
 
 
 def no_majority(stage: Stage) -> None:
     """Two of three nodes are gone."""
     stage.chat(BEN[3:])
-    stage.outgoing(("Two nodes are down here, this will reach you as soon as one is back.", 0, Status.WAITING, ""))
+    stage.outgoing(
+        ("Two nodes are down here, this will reach you as soon as one is back.", 0, MessageStatus.WAITING, "")
+    )
     alone = tuple(replace(node, up=node.name == "n3") for node in NODES)
-    stage.status(phase=Phase.NO_MAJORITY, node="n3", leader="", has_majority=False, waiting=1, nodes=alone)
+    stage.status(
+        connection=ConnectionState.NO_MAJORITY, node="n3", leader="", has_majority=False, waiting=1, nodes=alone
+    )
 
 
 def waiting(stage: Stage) -> None:
@@ -195,12 +215,19 @@ def waiting(stage: Stage) -> None:
     stage.chat(BEN[3:8])
     refused = "The message has 70312 bytes; a node takes at most 65536. It was not sent; shorten or split it."
     stage.outgoing(
-        ("Here is the whole log of the pump, as you asked.", 6, Status.FAILED, refused),
-        ("Lunch at half past twelve?", 4, Status.SENDING, ""),
-        ("And can you bring the key for the cabinet?", 3, Status.WAITING, ""),
-        ("The small one, with the red ribbon.", 2, Status.WAITING, ""),
+        ("Here is the whole log of the pump, as you asked.", 6, MessageStatus.FAILED, refused),
+        ("Lunch at half past twelve?", 4, MessageStatus.SENDING, ""),
+        ("And can you bring the key for the cabinet?", 3, MessageStatus.WAITING, ""),
+        ("The small one, with the red ribbon.", 2, MessageStatus.WAITING, ""),
     )
-    stage.status(phase=Phase.SEARCHING, node="", lost="n1", trying="n2", waiting=3, last_heard=time.monotonic() - 4)
+    stage.status(
+        connection=ConnectionState.SEARCHING,
+        node="",
+        lost="n1",
+        trying="n2",
+        waiting=3,
+        last_heard=time.monotonic() - 4,
+    )
     stage.window.chat.composer.edit(4, "The small one, with the red ribbon. Thank you! 🙏")
 
 

@@ -1,13 +1,13 @@
 """The SDK: what front ends, bots and gateways use to talk to a Parley cluster.
 
-async with ParleyClient(["localhost:7001-7003"], ca=Path("ca.crt")) as client:
+async with ParleyClient(["localhost:7600"], ca=Path("ca.pem")) as client:
     await client.login("anna", password)
     await (await client.send("bob", "hello")).accepted()
 """
 
 from parley.account import OutgoingMessage
 from parley.client import ParleyClient
-from parley.connection import CarrierSettings
+from parley.connection import ConnectionManagerSettings
 from parley.errors import (
     BadInputError,
     MessageCancelledError,
@@ -31,34 +31,36 @@ from parley.errors import (
 from parley.model import (
     ClientState,
     ClusterStatus,
+    ConnectionState,
     Conversation,
     HistoryPage,
-    Mark,
     Message,
+    MessageStatus,
     Node,
     NodeStatus,
     Outgoing,
-    Phase,
-    Status,
+    Receipt,
 )
-from parley.net.message_stream import SessionSettings
-from parley.observe import Changes
+from parley.net.message_stream import MessageStreamSettings
 from parley.reader import MessageReader
+from parley.state_publisher import Changes
 from parley.wire.policy import PolicySettings
 
 __all__ = [
     "BadInputError",
-    "CarrierSettings",
     "Changes",
     "ClientState",
     "ClusterStatus",
+    "ConnectionManagerSettings",
+    "ConnectionState",
     "Conversation",
     "HistoryPage",
-    "Mark",
     "Message",
     "MessageCancelledError",
     "MessageFailedError",
     "MessageReader",
+    "MessageStatus",
+    "MessageStreamSettings",
     "NameTakenError",
     "NoMajorityError",
     "Node",
@@ -71,11 +73,9 @@ __all__ = [
     "OverloadedError",
     "ParleyClient",
     "ParleyError",
-    "Phase",
     "PolicySettings",
+    "Receipt",
     "RefusedError",
-    "SessionSettings",
-    "Status",
     "StillWaitingError",
     "StoreError",
     "TlsError",

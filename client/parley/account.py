@@ -1,7 +1,7 @@
-"""One account on this machine: its file, its carrier, and what others may see of it.
+"""One account on this machine: its file, its connection, and what others may see of it.
 
-It is told by the session what happens (SessionEvents) and turns that into handles that resolve and a hub that
-changes. What another process did to the same file is picked up from the file, by revision.
+The stream tells it what happens (MessageStreamEvents); it resolves the handles and publishes the new state. What
+another process did to the same file is picked up from the file, by revision.
 """
 
 import asyncio
@@ -12,19 +12,19 @@ from dataclasses import replace
 from random import Random
 from typing import NoReturn
 
-from parley.connection import Carrier, CarrierSettings
+from parley.connection import ConnectionManager, ConnectionManagerSettings
 from parley.device import identity, inbox, outbox, schema, shared_state
 from parley.device.profile import FileLock, Hosts, Profile, StateDirectory
 from parley.device.store import Store
-from parley.device.token_store import Vault
+from parley.device.token_store import TokenStore
 from parley.errors import BadInputError, MessageCancelledError, MessageFailedError, StillWaitingError, StoreError
-from parley.model import FINAL, Mark, Outgoing, Phase, Status
-from parley.net.calls import Caller
+from parley.model import FINAL, ConnectionState, MessageStatus, Outgoing, Receipt
 from parley.net.channel import ChannelPool
-from parley.observe import Hub
+from parley.net.unary_caller import UnaryCaller
 from parley.reader import MessageReader
+from parley.state_publisher import StatePublisher
 from parley.wire import convert
-from parley.wire.endpoints import Endpoint, HostBook
+from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley_proto.v1 import messaging_pb2 as pb
 
 REFRESH_INTERVAL_S = 0.02
@@ -63,7 +63,7 @@ class OutgoingMessage:
             ) from None
         if self._cancelled:
             raise MessageCancelledError("The message was withdrawn before it was sent. Nobody will get it.")
-        if self.view.status is Status.FAILED:
+        if self.view.status is MessageStatus.FAILED:
             raise MessageFailedError(self.view.detail or "The cluster refused this message. It was not sent.")
         return self.view
 
@@ -84,25 +84,25 @@ class Account:
         self,
         profile: Profile,
         directory: StateDirectory,
-        book: HostBook,
+        known_endpoints: KnownEndpoints,
         pool: ChannelPool,
-        caller: Caller,
-        hub: Hub,
+        caller: UnaryCaller,
+        publisher: StatePublisher,
         rng: Random,
-        settings: CarrierSettings,
-        vault: Vault,
+        settings: ConnectionManagerSettings,
+        token_store: TokenStore,
         *,
-        carry: bool,
+        connect: bool,
     ) -> None:
-        """Without `carry` no session is opened: for programs that only ask."""
+        """Without `connect` no session is opened: for programs that only ask."""
         self.profile = profile
         self.store = Store(profile.database, on_foreign_change=self._foreign)
         self._directory = directory
-        self._book = book
-        self._hub = hub
-        self._carry = carry
+        self._known_endpoints = known_endpoints
+        self._publisher = publisher
+        self._connect = connect
         self._handles: dict[int, OutgoingMessage] = {}
-        self._marks: dict[int, Mark] = {}
+        self._receipts: dict[int, Receipt] = {}
         self._revision = 0
         self._waiting_when_opened = 0
         self._since_prune = 0
@@ -112,54 +112,54 @@ class Account:
         self._reader_lock = FileLock(profile.directory / "reader.lock")
         self.seen_index = 0
         hosts = directory.hosts(profile.cluster_id)
-        book.learn(dict(hosts.learned))
-        self.carrier = Carrier(
+        known_endpoints.learn(dict(hosts.learned))
+        self.connection = ConnectionManager(
             self.store,
             FileLock(profile.directory / "device.lock"),
-            book,
+            known_endpoints,
             pool,
             caller,
-            hub,
+            publisher,
             self,
             rng,
             settings,
-            vault,
-            last_good=_parse(hosts.last_good, book.all()),
+            token_store,
+            last_good=_parse(hosts.last_good, known_endpoints.all()),
         )
 
     # ---- lifetime
 
-    async def open(self) -> identity.Identity:
+    async def open(self) -> identity.DeviceIdentity:
         """Opens the file and reads what is in it."""
         await self.store.open()
         await self.store.write(outbox.prune)
         await self.store.write(inbox.prune)
         who = await self.store.write(identity.load)
         self.seen_index = who.seen_index
-        self._marks = {mark.conversation_id: mark for mark in await self.store.read(inbox.marks)}
+        self._receipts = {receipt.conversation_id: receipt for receipt in await self.store.read(inbox.receipts)}
         self._revision = await self.store.read(outbox.next_revision) - 1
         self._waiting_when_opened = await self.store.read(outbox.count_open)
         return who
 
-    def show(self, who: identity.Identity) -> None:
+    def show(self, who: identity.DeviceIdentity) -> None:
         """Makes the observable state this account's."""
-        self._hub.update(
+        self._publisher.update(
             account=self.profile.account,
             max_message_bytes=who.max_message_bytes,
-            phase=Phase.CONNECTING if who.token else Phase.SIGNED_OUT,
+            connection=ConnectionState.CONNECTING if who.token else ConnectionState.SIGNED_OUT,
             waiting=self._waiting_when_opened,
             problem="",
         )
 
     async def run(self) -> None:
-        """Carries messages until cancelled, then closes the file."""
+        """Sends and receives until cancelled, then closes the file."""
         self._dirty.set()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._refresh())
                 group.create_task(self._publish())
-                if self._carry:
-                    group.create_task(self.carrier.run())
+                if self._connect:
+                    group.create_task(self.connection.run())
         finally:
             await asyncio.shield(self.close())
 
@@ -175,7 +175,7 @@ class Account:
 
     async def send(self, items: Sequence[tuple[str, str]]) -> list[OutgoingMessage]:
         """Stores messages durably, in order; they go out from there."""
-        limit = self._hub.state.max_message_bytes
+        limit = self._publisher.state.max_message_bytes
         for recipient, body in items:
             _check_send(recipient, body, limit)
         now_ms = int(time.time() * 1000)
@@ -184,7 +184,7 @@ class Account:
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
         """Changes a waiting message."""
-        limit = self._hub.state.max_message_bytes
+        limit = self._publisher.state.max_message_bytes
         _check_body(body, limit)
         view = await self.store.write(lambda c: outbox.edit(c, local_id, body))
         self._tell([view])
@@ -213,15 +213,15 @@ class Account:
                 self._handles[view.local_id] = known
         return known
 
-    def with_mark(self, view: Outgoing) -> Outgoing:
+    def with_receipt(self, view: Outgoing) -> Outgoing:
         """An accepted message as delivered or read, where the recipient has come that far."""
-        mark = self._marks.get(view.conversation_id)
-        if view.status is not Status.ACCEPTED or mark is None or not view.message_id:
+        receipt = self._receipts.get(view.conversation_id)
+        if view.status is not MessageStatus.ACCEPTED or receipt is None or not view.message_id:
             return view
-        if view.message_id <= mark.read_up_to:
-            return replace(view, status=Status.READ)
-        if view.message_id <= mark.delivered_up_to:
-            return replace(view, status=Status.DELIVERED)
+        if view.message_id <= receipt.read_up_to:
+            return replace(view, status=MessageStatus.READ)
+        if view.message_id <= receipt.delivered_up_to:
+            return replace(view, status=MessageStatus.DELIVERED)
         return view
 
     def _track(self, view: Outgoing) -> OutgoingMessage:
@@ -248,9 +248,9 @@ class Account:
             self._reader.close(done=done)
 
     @property
-    def marks(self) -> Mapping[int, Mark]:
+    def receipts(self) -> Mapping[int, Receipt]:
         """How far others have come, by conversation."""
-        return self._marks
+        return self._receipts
 
     def _reader_closed(self) -> None:
         self._reader = None
@@ -258,19 +258,19 @@ class Account:
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
         """Notes durably how far the person has read; the cluster is told when it can be."""
         await self.store.write(lambda c: inbox.set_read(c, conversation_id, up_to))
-        if self.carrier.session is not None:
-            await self.carrier.session.push_reads()
+        if self.connection.stream is not None:
+            await self.connection.stream.push_reads()
 
-    # ---- SessionEvents
+    # ---- MessageStreamEvents
 
     def welcomed(self, welcome: pb.Welcome) -> None:
         """The session began."""
-        self.carrier.welcomed()
-        endpoint = self.carrier.endpoint
+        self.connection.welcomed()
+        endpoint = self.connection.endpoint
         if endpoint is not None:
-            self._book.met(endpoint, welcome.node_name)
+            self._known_endpoints.met(endpoint, welcome.node_name)
             self._remember(str(endpoint))
-        self._hub.update(
+        self._publisher.update(
             account=self.profile.account,
             node=welcome.node_name,
             address=str(endpoint or ""),
@@ -279,13 +279,13 @@ class Account:
             problem="",
             tls_trouble=False,
             caught_up=False,
-            max_message_bytes=welcome.max_message_bytes or self._hub.state.max_message_bytes,
+            max_message_bytes=welcome.max_message_bytes or self._publisher.state.max_message_bytes,
         )
 
-    def news(self, news: pb.ClusterNews) -> None:
+    def news(self, news: pb.ClusterStatusUpdate) -> None:
         """Members may have new addresses."""
-        if self._book.learn({node.name: node.address for node in convert.nodes(news)}):
-            self._remember(str(self.carrier.endpoint or ""))
+        if self._known_endpoints.learn({node.name: node.address for node in convert.nodes(news)}):
+            self._remember(str(self.connection.endpoint or ""))
 
     def settled(self, messages: Sequence[Outgoing]) -> None:
         """Final results."""
@@ -313,23 +313,23 @@ class Account:
         self._grown(count)
         if self._reader is not None:
             self._reader.grew()
-        self._hub.changed(inbox=True)
+        self._publisher.changed(inbox=True)
 
     def shared(self) -> None:
-        """Another process carries; what it does shows in the file."""
+        """Another process is connected; what it does shows in the file."""
         self._foreign_seen = True
         self._dirty.set()
 
-    def marked(self, marks: Sequence[Mark]) -> None:
+    def receipts_moved(self, receipts: Sequence[Receipt]) -> None:
         """Others have come further."""
-        for mark in marks:
-            before = self._marks.get(mark.conversation_id, mark)
-            self._marks[mark.conversation_id] = Mark(
-                mark.conversation_id,
-                max(before.delivered_up_to, mark.delivered_up_to),
-                max(before.read_up_to, mark.read_up_to),
+        for receipt in receipts:
+            before = self._receipts.get(receipt.conversation_id, receipt)
+            self._receipts[receipt.conversation_id] = Receipt(
+                receipt.conversation_id,
+                max(before.delivered_up_to, receipt.delivered_up_to),
+                max(before.read_up_to, receipt.read_up_to),
             )
-        self._hub.changed(marks=tuple(self._marks[mark.conversation_id] for mark in marks))
+        self._publisher.changed(receipts=tuple(self._receipts[receipt.conversation_id] for receipt in receipts))
 
     # ---- keeping up
 
@@ -340,8 +340,8 @@ class Account:
                 handle._now(view)
                 if view.status in FINAL:
                     del self._handles[view.local_id]
-        if self._hub.watched:
-            self._hub.changed(outgoing=tuple(self.with_mark(view) for view in views))
+        if self._publisher.watched:
+            self._publisher.changed(outgoing=tuple(self.with_receipt(view) for view in views))
         self._dirty.set()
 
     def _removed(self, local_ids: Iterable[int]) -> None:
@@ -350,14 +350,14 @@ class Account:
             handle = self._handles.pop(local_id, None)
             if handle is not None:
                 handle._withdrawn()
-        self._hub.changed(removed=local_ids)
+        self._publisher.changed(removed=local_ids)
         self._dirty.set()
 
     def _foreign(self) -> None:
         """Another process wrote to the file."""
         self._foreign_seen = True
         self._dirty.set()
-        self.carrier.kick()
+        self.connection.wake()
 
     async def _refresh(self) -> NoReturn:
         """Follows the file: the number of waiting messages, and everything other processes changed."""
@@ -369,9 +369,9 @@ class Account:
                     self._foreign_seen = False
                     await self._follow_others()
                 waiting = await self.store.read(outbox.count_open)
-                self._hub.update(waiting=waiting)
+                self._publisher.update(waiting=waiting)
             except StoreError as error:
-                self._hub.update(problem=error.text)
+                self._publisher.update(problem=error.text)
             await asyncio.sleep(REFRESH_INTERVAL_S)
 
     async def _follow_others(self) -> None:
@@ -379,7 +379,7 @@ class Account:
         watched = tuple(self._handles)
         existing = await self.store.read(lambda c: outbox.get_many(c, watched))
         self._removed([local_id for local_id in watched if local_id not in existing])
-        self.marked(await self.store.read(lambda c: inbox.marks(c, since)))
+        self.receipts_moved(await self.store.read(lambda c: inbox.receipts(c, since)))
         while True:
             views, self._revision = await self.store.read(
                 lambda c: outbox.changed_since(c, self._revision, REFRESH_PAGE)
@@ -388,25 +388,25 @@ class Account:
             if len(views) < REFRESH_PAGE:
                 break
         self.received(0)
-        if self.carrier.session is not None:
-            await self.carrier.session.push_reads()
-        if self._hub.state.phase is Phase.SHARED:
+        if self.connection.stream is not None:
+            await self.connection.stream.push_reads()
+        if self._publisher.state.connection is ConnectionState.SHARED:
             shared = shared_state.parse(await self.store.read(lambda c: schema.get_meta(c, shared_state.KEY)))
-            self._hub.update(**shared)
+            self._publisher.update(**shared)
 
     async def _publish(self) -> NoReturn:
         """Tells the other processes of this account, through the file, how the connection they share fares."""
         told = ""
-        async with aclosing(self._hub.watch(details=False)) as changes:
+        async with aclosing(self._publisher.watch(details=False)) as changes:
             async for change in changes:
-                if not self.carrier.carrying:
+                if not self.connection.holds_lock:
                     continue
                 text = shared_state.dump(change.state)
                 if text != told:
                     told = text
                     self._share(text)
                     await asyncio.sleep(PUBLISH_INTERVAL_S)
-        raise RuntimeError("the hub ended a watch, which it never does")
+        raise RuntimeError("the publisher ended a watch, which it never does")
 
     def _share(self, text: str) -> None:
         self.store.post(lambda c: schema.set_meta(c, shared_state.KEY, text))
@@ -417,8 +417,8 @@ class Account:
 
     def _remember(self, last_good: str, *, again: bool = False) -> None:
         hosts = Hosts(
-            tuple(str(endpoint) for endpoint in self._book.configured),
-            tuple((name, str(endpoint)) for name, endpoint in sorted(self._book.learned.items())),
+            tuple(str(endpoint) for endpoint in self._known_endpoints.configured),
+            tuple((name, str(endpoint)) for name, endpoint in sorted(self._known_endpoints.learned.items())),
             last_good,
         )
         if again or self._directory.hosts(self.profile.cluster_id) != hosts:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import grpc
 
-from parley.net.calls import Caller
+from parley.net.unary_caller import UnaryCaller
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1.admin_pb2_grpc import AdminStub
 
@@ -20,7 +20,7 @@ DEADLINE_S = 30.0
 class Administration:
     """Requests in the name of one signed-in account; RefusedError says why the cluster does not do it."""
 
-    def __init__(self, caller: Caller, token: str) -> None:
+    def __init__(self, caller: UnaryCaller, token: str) -> None:
         self._caller = caller
         self._metadata = (("authorization", f"Bearer {token}"),)
 

@@ -21,7 +21,7 @@ from parley.errors import ParleyError
 from parley.terminal import cluster_admin, commands
 from parley.terminal.chat import chat as run_chat
 from parley.terminal.exits import EPILOG, ExitCode, code_of
-from parley.terminal.place import Flags, Place, find_place
+from parley.terminal.options import ConnectionOptions, Flags, resolve_options
 
 app = typer.Typer(
     name="parley",
@@ -34,7 +34,7 @@ cluster_app = typer.Typer(help="See how the cluster fares, and look after it.", 
 app.add_typer(cluster_app, name="cluster")
 
 _CONNECTION = "Connection"
-_PLACE_OPTIONS: dict[str, tuple[Any, Any]] = {
+_CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
     "host": (
         list[str] | None,
         typer.Option(
@@ -105,26 +105,26 @@ _Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 Work = Coroutine[Any, Any, int | None]
 
 
-def _takes_place(command: Callable[..., Work]) -> Callable[..., None]:
-    """Gives a command the connection flags; it receives them as one Place and is run to its end."""
+def _with_connection_options(command: Callable[..., Work]) -> Callable[..., None]:
+    """Gives a command the connection flags; it receives them as ConnectionOptions and is run to its end."""
 
     def run(ctx: typer.Context, **given: Any) -> None:
-        flags = _flags({name: given.pop(name) for name in _PLACE_OPTIONS})
-        _finish(lambda: command(find_place(flags.over(ctx.obj or Flags())), **given))
+        flags = _flags({name: given.pop(name) for name in _CONNECTION_OPTIONS})
+        _finish(lambda: command(resolve_options(flags.over(ctx.obj or Flags())), **given))
 
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "place"]
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    run.__signature__ = inspect.Signature([context, *own, *_place_parameters()])  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature([context, *own, *_connection_parameters()])  # type: ignore[attr-defined]
     run.__name__ = command.__name__
     run.__doc__ = command.__doc__
     return run
 
 
-def _place_parameters() -> list[inspect.Parameter]:
+def _connection_parameters() -> list[inspect.Parameter]:
     return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
-        for name, (kind, option) in _PLACE_OPTIONS.items()
+        for name, (kind, option) in _CONNECTION_OPTIONS.items()
     ]
 
 
@@ -173,64 +173,66 @@ def _root(ctx: typer.Context, **given: Any) -> None:
 
 
 _root.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context), *_place_parameters()]
+    [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context), *_connection_parameters()]
 )
 app.callback()(_root)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def register(
-    place: Place,
+    options: ConnectionOptions,
     name: Annotated[str, typer.Argument(help="The new account's name.")],
     password_stdin: _PasswordStdin = False,
 ) -> None:
     """Create an account."""
-    await commands.register(place, name, password_stdin=password_stdin)
+    await commands.register(options, name, password_stdin=password_stdin)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def login(
-    place: Place, name: Annotated[str, typer.Argument(help="The account.")], password_stdin: _PasswordStdin = False
+    options: ConnectionOptions,
+    name: Annotated[str, typer.Argument(help="The account.")],
+    password_stdin: _PasswordStdin = False,
 ) -> None:
     """Sign in; later commands use this session, hosts and CA."""
-    await commands.login(place, name, password_stdin=password_stdin)
+    await commands.login(options, name, password_stdin=password_stdin)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
-async def logout(place: Place) -> None:
+@_with_connection_options
+async def logout(options: ConnectionOptions) -> None:
     """End the session. Messages that wait here are kept until the next login."""
-    await commands.logout(place)
+    await commands.logout(options)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def unregister(
-    place: Place,
+    options: ConnectionOptions,
     password_stdin: _PasswordStdin = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete your account and everything queued for it."""
-    await commands.unregister(place, password_stdin=password_stdin, yes=yes)
+    await commands.unregister(options, password_stdin=password_stdin, yes=yes)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def accounts(
-    place: Place,
+    options: ConnectionOptions,
     pattern: Annotated[str, typer.Argument(help="'*' is any run, '?' one character; nothing lists all.")] = "",
     as_json: _Json = False,
 ) -> None:
     """List accounts."""
-    await commands.accounts(place, pattern, as_json=as_json)
+    await commands.accounts(options, pattern, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def send(
-    place: Place,
+    options: ConnectionOptions,
     recipient: Annotated[str, typer.Argument(help="To whom.")],
     body: Annotated[str | None, typer.Argument(help="The text; '-' or nothing reads it from standard input.")] = None,
     timeout: Annotated[
@@ -243,37 +245,37 @@ async def send(
     If that takes too long, the message stays in the outbox on this machine (exit code 75) and goes out, once, with the
     next command that connects.
     """
-    await commands.send(place, recipient, body, timeout=timeout, as_json=as_json)
+    await commands.send(options, recipient, body, timeout=timeout, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def listen(
-    place: Place,
+    options: ConnectionOptions,
     count: Annotated[int, typer.Option("--count", min=0, help="End after so many messages; 0: go on.")] = 0,
     timeout: Annotated[float | None, typer.Option("--timeout", min=0.0, help="End after so many seconds.")] = None,
     own: Annotated[bool, typer.Option("--own", help="Also what you send from other devices.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> int:
     """Print messages as they come, each once, also those that came while nobody listened."""
-    return await commands.listen(place, count=count, timeout=timeout, as_json=as_json, own=own)
+    return await commands.listen(options, count=count, timeout=timeout, as_json=as_json, own=own)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
-async def inbox(
-    place: Place,
+@_with_connection_options
+async def conversations(
+    options: ConnectionOptions,
     unread: Annotated[bool, typer.Option("--unread", help="Only conversations with something new.")] = False,
     as_json: _Json = False,
 ) -> None:
     """List your conversations, the latest first, with what is new."""
-    await commands.inbox(place, unread_only=unread, as_json=as_json)
+    await commands.conversations(options, unread_only=unread, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def history(
-    place: Place,
+    options: ConnectionOptions,
     peer: Annotated[str, typer.Argument(help="With whom.")],
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many messages.")] = 50,
     before: Annotated[int, typer.Option("--before", min=0, help="Only messages older than this id.")] = 0,
@@ -285,13 +287,13 @@ async def history(
 ) -> None:
     """Print the last messages of a conversation, oldest first."""
     mark = read if read is not None else sys.stdout.isatty() and not as_json
-    await commands.history(place, peer, before=before, limit=limit, read=mark, as_json=as_json)
+    await commands.history(options, peer, before=before, limit=limit, read=mark, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def chat(
-    place: Place,
+    options: ConnectionOptions,
     peer: Annotated[str | None, typer.Argument(help="With whom to begin.")] = None,
     to: Annotated[str | None, typer.Option("--to", metavar="NAME", help="The same.")] = None,
     create: Annotated[
@@ -299,24 +301,26 @@ async def chat(
     ] = False,
 ) -> int:
     """Chat: what you type is sent, what comes is shown. /help in it lists what else you can do."""
-    return await run_chat(place, to or peer or "", create=create)
+    return await run_chat(options, to or peer or "", create=create)
 
 
 @app.command(epilog=EPILOG)
-@_takes_place
-async def gui(place: Place) -> int:
+@_with_connection_options
+async def gui(options: ConnectionOptions) -> int:
     """Open the window. It stays where this was called until it is closed."""
     from parley.gui.app import run  # the window's libraries are an extra
 
     # Qt's loop takes the place of asyncio's, which has nothing else to do here; the SDK gets a loop in a thread.
-    return run(", ".join(place.hosts), place.ca, place.account, insecure=place.insecure, state_dir=place.state_dir)
+    return run(
+        ", ".join(options.hosts), options.ca, options.account, insecure=options.insecure, state_dir=options.state_dir
+    )
 
 
 @cluster_app.command(epilog=EPILOG)
-@_takes_place
-async def status(place: Place, as_json: _Json = False) -> int:
+@_with_connection_options
+async def status(options: ConnectionOptions, as_json: _Json = False) -> int:
     """Ask every known node how it is. Needs no account."""
-    return await commands.cluster_status(place, as_json=as_json)
+    return await commands.cluster_status(options, as_json=as_json)
 
 
 _MemberName = Annotated[str, typer.Argument(metavar="NAME", help="The node's name.", show_default=False)]
@@ -324,60 +328,60 @@ _AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The accoun
 
 
 @cluster_app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def add(
-    place: Place,
+    options: ConnectionOptions,
     name: _MemberName,
     peer_address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Its peer address.", show_default=False)],
 ) -> None:
     """Add a fresh node that was started with --join and waits. Nodes that reach the cluster ask by themselves."""
-    await cluster_admin.add(place, name, peer_address)
+    await cluster_admin.add(options, name, peer_address)
 
 
 @cluster_app.command(epilog=EPILOG)
-@_takes_place
-async def promote(place: Place, name: _MemberName) -> None:
+@_with_connection_options
+async def promote(options: ConnectionOptions, name: _MemberName) -> None:
     """Make a learner that has caught up a voter. Nodes started with --join ask for it by themselves."""
-    await cluster_admin.promote(place, name)
+    await cluster_admin.promote(options, name)
 
 
 @cluster_app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def remove(
-    place: Place,
+    options: ConnectionOptions,
     name: _MemberName,
     force: Annotated[
         bool, typer.Option("--force", help="Even where the voters left that answer are no majority.")
     ] = False,
 ) -> None:
     """Remove a node for good, dead or alive. To bring the machine back, start it with --join and an empty directory."""
-    await cluster_admin.remove(place, name, force=force)
+    await cluster_admin.remove(options, name, force=force)
 
 
 @cluster_app.command(epilog=EPILOG)
-@_takes_place
+@_with_connection_options
 async def transfer(
-    place: Place,
+    options: ConnectionOptions,
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Who is to lead; any if left out.", show_default=False)
     ] = "",
 ) -> None:
     """Hand leadership to another node."""
-    await cluster_admin.transfer(place, name)
+    await cluster_admin.transfer(options, name)
 
 
 @cluster_app.command(epilog=EPILOG)
-@_takes_place
-async def grant(place: Place, who: _AccountName) -> None:
+@_with_connection_options
+async def grant(options: ConnectionOptions, who: _AccountName) -> None:
     """Make an account an administrator. The first account of a cluster is one."""
-    await cluster_admin.set_administrator(place, who, administrator=True)
+    await cluster_admin.set_administrator(options, who, administrator=True)
 
 
 @cluster_app.command(epilog=EPILOG)
-@_takes_place
-async def revoke(place: Place, who: _AccountName) -> None:
+@_with_connection_options
+async def revoke(options: ConnectionOptions, who: _AccountName) -> None:
     """Make an account no administrator any more."""
-    await cluster_admin.set_administrator(place, who, administrator=False)
+    await cluster_admin.set_administrator(options, who, administrator=False)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """ParleyClient: everything a program does with Parley.
 
-    async with ParleyClient(["localhost:7001-7003"], ca=Path("ca.crt")) as client:
+    async with ParleyClient(["localhost:7600"], ca=Path("ca.pem")) as client:
         await client.login("anna", password)
         message = await client.send("bob", "hello")      # durable on this machine from here on
         await message.accepted()                         # on a majority's disks
@@ -25,23 +25,23 @@ from typing import Self
 
 from parley.account import Account, OutgoingMessage
 from parley.administration import Administration
-from parley.connection import CarrierSettings
+from parley.connection import ConnectionManagerSettings
 from parley.device import identity, inbox, outbox
-from parley.device.identity import Identity
+from parley.device.identity import DeviceIdentity
 from parley.device.profile import Last, StateDirectory, check_account_name
-from parley.device.token_store import Vault
+from parley.device.token_store import TokenStore
 from parley.errors import BadInputError, NotSignedInError, UnreachableError
-from parley.model import ClientState, ClusterStatus, Conversation, HistoryPage, Mark, Outgoing, Phase
-from parley.net.calls import Caller
+from parley.model import ClientState, ClusterStatus, ConnectionState, Conversation, HistoryPage, Outgoing, Receipt
 from parley.net.channel import ChannelPool, load_security
-from parley.net.cluster import Cluster
-from parley.observe import Changes, Hub
+from parley.net.cluster_client import ClusterClient
+from parley.net.unary_caller import UnaryCaller
 from parley.reader import MessageReader
-from parley.wire.endpoints import HostBook, parse_endpoints
+from parley.state_publisher import Changes, StatePublisher
+from parley.wire.endpoints import KnownEndpoints, parse_endpoints
 
 DEFAULT_DEADLINE_S = 10.0
 MAX_LISTED = 10_000
-MARKS_POLL_S = 0.02
+READS_POLL_S = 0.02
 
 
 class ParleyClient:
@@ -55,34 +55,34 @@ class ParleyClient:
         ca: Path | None = None,
         insecure: bool = False,
         state_dir: Path | None = None,
-        carry: bool = True,
+        connect: bool = True,
         deadline_s: float = DEFAULT_DEADLINE_S,
-        settings: CarrierSettings | None = None,
+        settings: ConnectionManagerSettings | None = None,
         rng: Random | None = None,
-        vault: Vault | None = None,
+        token_store: TokenStore | None = None,
     ) -> None:
         """`account` resumes the remembered session of that account, also while no node can be reached.
 
-        With `carry=False` no session is opened, so nothing is sent or received: for programs that only ask.
-        `vault` says where tokens lie; without one they are in the file.
+        With `connect=False` no stream is opened, so nothing is sent or received: for programs that only ask.
+        `token_store` says where tokens lie; without one they are in the file.
         """
         endpoints = parse_endpoints([hosts] if isinstance(hosts, str) else hosts)
         if not endpoints:
-            raise BadInputError("No host was given. Say where a node listens, for example --host localhost:7001-7003.")
+            raise BadInputError("No host was given. Say where a node listens, for example --host localhost:7600.")
         self._account_name = None if account is None else check_account_name(account)
         self._ca = ca
         self._security = load_security(ca, insecure=insecure)
-        self._carry = carry
-        self._vault = vault or Vault()
-        self._settings = settings or CarrierSettings()
+        self._connect = connect
+        self._token_store = token_store or TokenStore()
+        self._settings = settings or ConnectionManagerSettings()
         self._rng = rng or Random(secrets.randbits(64))  # noqa: S311 - spreads load, keeps no secret
         self._directory = StateDirectory(state_dir)
-        self._book = HostBook(endpoints)
-        self._hub = Hub()
+        self._known_endpoints = KnownEndpoints(endpoints)
+        self._publisher = StatePublisher()
         self._sessions = ChannelPool(self._security)
         self._calls = ChannelPool(self._security)
-        self._caller = Caller(self._book, self._calls, self._rng)
-        self._cluster = Cluster(self._caller, self._book, deadline_s)
+        self._caller = UnaryCaller(self._known_endpoints, self._calls, self._rng)
+        self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s)
         self._account: Account | None = None
         self._running: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
@@ -94,7 +94,7 @@ class ParleyClient:
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             stack.push_async_callback(self._leave)
             if self._account_name is not None:
-                profile = self._directory.find(self._account_name, self._book.all())
+                profile = self._directory.find(self._account_name, self._known_endpoints.all())
                 if profile is not None:
                     account = self._make_account(profile.cluster_id, self._account_name)
                     await self._use(account, await _open(account))
@@ -122,9 +122,9 @@ class ParleyClient:
         current = self._account
         if current is not None and (current.profile.account, current.profile.cluster_id) == (name, cluster_id):
             await self._log_in(current, await current.store.write(identity.load), password)
-            current.carrier.kick()
-            if self.state.phase is Phase.SIGNED_OUT:
-                self._hub.update(phase=Phase.CONNECTING, problem="")
+            current.connection.wake()
+            if self.state.connection is ConnectionState.SIGNED_OUT:
+                self._publisher.update(connection=ConnectionState.CONNECTING, problem="")
         else:
             account = self._make_account(cluster_id, name)
             fresh = not account.profile.database.exists()
@@ -138,15 +138,15 @@ class ParleyClient:
             await self._use(account, who)
         self._remember_last(name)
 
-    async def _log_in(self, account: Account, who: Identity, password: str) -> Identity:
+    async def _log_in(self, account: Account, who: DeviceIdentity, password: str) -> DeviceIdentity:
         device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
         seen_index = 0 if who.out_of_step else account.seen_index
         answer = await self._cluster.log_in(account.profile.account, password, device_id, seen_index)
-        kept = await self._vault.keep(answer.token)
+        stored_token = await self._token_store.save(answer.token)
         signed_in = await account.store.write(
-            lambda c: identity.signed_in(c, device_id, kept, answer.account_id, answer.applied_index)
+            lambda c: identity.signed_in(c, device_id, stored_token, answer.account_id, answer.applied_index)
         )
-        await self._vault.forget(who.kept)
+        await self._token_store.delete(who.stored_token)
         account.seen(answer.applied_index)
         account.remember_hosts()
         return signed_in
@@ -155,8 +155,8 @@ class ParleyClient:
         """Closes the session; returns how many messages stay waiting in the outbox until the next log-in."""
         account, who = await self._signed_in()
         await self._cluster.log_out(who.token)
-        await account.store.write(lambda c: identity.signed_out(c, who.kept))
-        await self._vault.forget(who.kept)
+        await account.store.write(lambda c: identity.signed_out(c, who.stored_token))
+        await self._token_store.delete(who.stored_token)
         waiting = await account.store.read(outbox.count_open)
         self._remember_last("")
         again = self._make_account(account.profile.cluster_id, account.profile.account)
@@ -168,11 +168,13 @@ class ParleyClient:
         account, who = await self._signed_in()
         await self._cluster.unregister(who.token, password)
         await account.store.write(identity.forget)
-        await self._vault.forget(who.kept)
+        await self._token_store.delete(who.stored_token)
         self._remember_last("")
         await self._use(None, None)
         shutil.rmtree(account.profile.directory, ignore_errors=True)
-        self._hub.update(account="", phase=Phase.SIGNED_OUT, waiting=0, node="", address="", problem="")
+        self._publisher.update(
+            account="", connection=ConnectionState.SIGNED_OUT, waiting=0, node="", address="", problem=""
+        )
 
     async def list_accounts(self, pattern: str = "", *, limit: int = MAX_LISTED) -> tuple[str, ...]:
         """Names of active accounts in order; '*' and '?' as in file names."""
@@ -200,7 +202,7 @@ class ParleyClient:
         """The newest own messages of this device and what is known about each, oldest first."""
         account = self._in_use()
         views = await account.store.read(lambda c: outbox.listing(c, limit, recipient=peer))
-        return tuple(account.with_mark(view) for view in views)
+        return tuple(account.with_receipt(view) for view in views)
 
     async def waiting(self, *, limit: int = 1000) -> tuple[OutgoingMessage, ...]:
         """The messages without a final result, oldest first, to be awaited, edited or cancelled."""
@@ -255,13 +257,13 @@ class ParleyClient:
         """The person has read a conversation up to this message; told to the cluster when it can be."""
         await self._in_use().mark_read(conversation_id, up_to)
 
-    async def marks_told(self, timeout: float) -> bool:
-        """Waits until the cluster was told of all read marks, for programs that end at once; false after `timeout`."""
+    async def wait_until_reads_are_sent(self, timeout: float) -> bool:
+        """Waits until the cluster knows everything read here, for programs that end at once; false after `timeout`."""
         store = self._in_use().store
         try:
             async with asyncio.timeout(timeout):
                 while await store.read(inbox.unsent_reads):  # noqa: ASYNC110 - another process may tell it
-                    await asyncio.sleep(MARKS_POLL_S)
+                    await asyncio.sleep(READS_POLL_S)
         except TimeoutError:
             return False
         return True
@@ -279,22 +281,22 @@ class ParleyClient:
     @property
     def state(self) -> ClientState:
         """Everything a status line needs, at this moment."""
-        return self._hub.state
+        return self._publisher.state
 
     @property
-    def marks(self) -> Mapping[int, Mark]:
+    def receipts(self) -> Mapping[int, Receipt]:
         """How far others have come, by conversation."""
-        return {} if self._account is None else self._account.marks
+        return {} if self._account is None else self._account.receipts
 
     def watch(self) -> AsyncGenerator[Changes, None]:
         """Yields at once and then whenever something changed; steps in between may be skipped, the outcome never."""
-        return self._hub.watch()
+        return self._publisher.watch()
 
-    async def wait_until(self, *phases: Phase, timeout: float | None = None) -> ClientState:
-        """Waits for one of the phases; raises TimeoutError."""
+    async def wait_until(self, *states: ConnectionState, timeout: float | None = None) -> ClientState:
+        """Waits for one of the connection states; raises TimeoutError."""
         async with asyncio.timeout(timeout), aclosing(self.watch()) as changes:
             async for change in changes:
-                if change.state.phase in phases:
+                if change.state.connection in states:
                     return change.state
         return self.state
 
@@ -312,7 +314,7 @@ class ParleyClient:
         if self._account is None:
             return False
         who = await self._account.store.write(identity.load)
-        return bool(await self._vault.reveal(who.kept))
+        return bool(await self._token_store.load(who.stored_token))
 
     @property
     def signed_in_as(self) -> str:
@@ -322,7 +324,7 @@ class ParleyClient:
     # ---- inside
 
     def _remember_last(self, account: str) -> None:
-        hosts = tuple(str(endpoint) for endpoint in self._book.configured)
+        hosts = tuple(str(endpoint) for endpoint in self._known_endpoints.configured)
         ca = "" if self._ca is None else str(self._ca.absolute())
         self._directory.remember_last(Last(account, hosts, ca, self._security.insecure))
 
@@ -330,17 +332,17 @@ class ParleyClient:
         return Account(
             self._directory.profile(cluster_id, name),
             self._directory,
-            self._book,
+            self._known_endpoints,
             self._sessions,
             self._caller,
-            self._hub,
+            self._publisher,
             self._rng,
             self._settings,
-            self._vault,
-            carry=self._carry,
+            self._token_store,
+            connect=self._connect,
         )
 
-    async def _use(self, account: Account | None, who: Identity | None) -> None:
+    async def _use(self, account: Account | None, who: DeviceIdentity | None) -> None:
         """Puts an opened account in the place of the present one; there is never none in between.
 
         Cancelled, the change has been made: the former account's task has been told to end and needs nobody to wait.
@@ -355,28 +357,28 @@ class ParleyClient:
 
     async def _leave(self) -> None:
         await self._use(None, None)
-        self._hub.update(phase=Phase.CLOSED, node="", address="")
+        self._publisher.update(connection=ConnectionState.CLOSED, node="", address="")
 
     def _in_use(self) -> Account:
         if self._account is None:
             raise NotSignedInError("Nobody is signed in here. Nothing was changed. Sign in first: parley login.")
         return self._account
 
-    async def _signed_in(self) -> tuple[Account, Identity]:
+    async def _signed_in(self) -> tuple[Account, DeviceIdentity]:
         account = self._in_use()
         who = await account.store.write(identity.load)
-        who = replace(who, token=await self._vault.reveal(who.kept))
+        who = replace(who, token=await self._token_store.load(who.stored_token))
         if not who.token:
             raise NotSignedInError(
                 f"{account.profile.account} is not signed in. Waiting messages are kept here. Sign in: parley login."
             )
         return account, who
 
-    def _seen(self, who: Identity) -> int:
+    def _seen(self, who: DeviceIdentity) -> int:
         return max(who.seen_index, self._in_use().seen_index)
 
 
-async def _open(account: Account) -> Identity:
+async def _open(account: Account) -> DeviceIdentity:
     """Opens an account's file; cancelled, it is closed again."""
     try:
         return await account.open()

@@ -1,7 +1,7 @@
-"""Keeps one Session going, whatever happens to nodes: takes the device lock, connects, fails over, and tells the state.
+"""Keeps one MessageStream open: takes the device lock, connects, fails over, and publishes the state.
 
-One task owns this. It waits only where waiting is right: for the lock while another process carries, for a token
-while signed out, for the policy's delay while no node works. The first two end at once on kick().
+One task owns this. It waits only where waiting is right: for the lock while another process holds it, for a token
+while signed out, for the policy's delay while no node works. The first two end at once on wake().
 """
 
 import asyncio
@@ -12,49 +12,55 @@ from random import Random
 from typing import NoReturn
 
 from parley.device import identity, inbox
-from parley.device.identity import Identity
+from parley.device.identity import DeviceIdentity
 from parley.device.profile import FileLock
 from parley.device.store import Store
-from parley.device.token_store import Vault
+from parley.device.token_store import TokenStore
 from parley.errors import StoreError
 from parley.log import logger
-from parley.model import Phase
-from parley.net.calls import Caller
+from parley.model import ConnectionState
 from parley.net.channel import ChannelPool
-from parley.net.message_stream import End, Session, SessionEvents, SessionOverError, SessionSettings
-from parley.observe import Hub
-from parley.wire.endpoints import Endpoint, HostBook
+from parley.net.message_stream import (
+    MessageStream,
+    MessageStreamEvents,
+    MessageStreamSettings,
+    StreamClosedError,
+    StreamCloseReason,
+)
+from parley.net.unary_caller import UnaryCaller
+from parley.state_publisher import StatePublisher
+from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.policy import Attempt, FailoverPolicy, PolicySettings
 
 SIGNED_OUT_CONFIRMATIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class CarrierSettings:
-    """Times of the client's upkeep."""
+class ConnectionManagerSettings:
+    """Times of the connection: stream, failover and the pauses between attempts."""
 
-    session: SessionSettings = field(default_factory=SessionSettings)
+    stream: MessageStreamSettings = field(default_factory=MessageStreamSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
     lock_poll_s: float = 0.1
     replaced_pause_s: float = 1.0
     store_pause_s: float = 1.0
 
 
-class Carrier:
-    """Carries the messages of one account on this machine."""
+class ConnectionManager:
+    """Keeps the connection of one account on this machine."""
 
     def __init__(
         self,
         store: Store,
         lock: FileLock,
-        book: HostBook,
+        known_endpoints: KnownEndpoints,
         pool: ChannelPool,
-        caller: Caller,
-        hub: Hub,
-        events: SessionEvents,
+        caller: UnaryCaller,
+        publisher: StatePublisher,
+        events: MessageStreamEvents,
         rng: Random,
-        settings: CarrierSettings,
-        vault: Vault,
+        settings: ConnectionManagerSettings,
+        token_store: TokenStore,
         *,
         last_good: Endpoint | None,
         clock: Callable[[], float] = time.monotonic,
@@ -62,45 +68,45 @@ class Carrier:
         """Does nothing before run()."""
         self._store = store
         self._lock = lock
-        self._book = book
+        self._known_endpoints = known_endpoints
         self._pool = pool
         self._caller = caller
-        self._hub = hub
+        self._publisher = publisher
         self._events = events
         self._rng = rng
         self._settings = settings
-        self._vault = vault
+        self._token_store = token_store
         self._clock = clock
-        self._policy = FailoverPolicy(book.all(), rng, settings.policy)
+        self._policy = FailoverPolicy(known_endpoints.all(), rng, settings.policy)
         if last_good is not None:
             self._policy.prefer(last_good)
-        self._kicked = asyncio.Event()
-        self._session: Session | None = None
+        self._woken = asyncio.Event()
+        self._stream: MessageStream | None = None
         self._welcomed_at: float | None = None
         self._endpoint: Endpoint | None = None
         self._refusals = 0
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """The address of the session, while there is one."""
+        """The address of the stream, while there is one."""
         return self._endpoint
 
     @property
-    def carrying(self) -> bool:
+    def holds_lock(self) -> bool:
         """True if this process holds the device lock."""
         return self._lock.held
 
     @property
-    def session(self) -> Session | None:
-        """The running session, if any."""
-        return self._session
+    def stream(self) -> MessageStream | None:
+        """The open stream, if any."""
+        return self._stream
 
-    def kick(self) -> None:
+    def wake(self) -> None:
         """Something changed that is worth looking at now: a token, an address, another process."""
-        self._kicked.set()
+        self._woken.set()
 
     def welcomed(self) -> None:
-        """The session began: from now on its node counts as working."""
+        """The stream began: from now on its node counts as working."""
         self._welcomed_at = self._clock()
         self._refusals = 0
         if self._endpoint is not None:
@@ -114,102 +120,106 @@ class Carrier:
                 await self._take_lock()
                 try:
                     who = await self._store.write(identity.load)
-                    who = replace(who, token=await self._vault.reveal(who.kept))
+                    who = replace(who, token=await self._token_store.load(who.stored_token))
                     if not who.token:
-                        self._hub.update(phase=Phase.SIGNED_OUT, node="", address="", caught_up=False)
-                        await self._kicked_within(None)
+                        self._publisher.update(
+                            connection=ConnectionState.SIGNED_OUT, node="", address="", caught_up=False
+                        )
+                        await self._wait_for_wake(None)
                         continue
-                    await self._one_session(who)
+                    await self._run_one_stream(who)
                 except StoreError as error:
-                    self._hub.update(problem=error.text)
-                    await self._kicked_within(self._settings.store_pause_s)
+                    self._publisher.update(problem=error.text)
+                    await self._wait_for_wake(self._settings.store_pause_s)
         finally:
             self._lock.release()
 
     async def _take_lock(self) -> None:
         while not self._lock.try_acquire():
-            if self._hub.state.phase is not Phase.SHARED:
-                self._hub.update(phase=Phase.SHARED, node="", address="")
+            if self._publisher.state.connection is not ConnectionState.SHARED:
+                self._publisher.update(connection=ConnectionState.SHARED, node="", address="")
                 self._events.shared()
-            await self._kicked_within(self._settings.lock_poll_s)
+            await self._wait_for_wake(self._settings.lock_poll_s)
 
-    async def _one_session(self, who: Identity) -> None:
-        self._policy.update(self._book.all(), self._book.names)
+    async def _run_one_stream(self, who: DeviceIdentity) -> None:
+        self._policy.update(self._known_endpoints.all(), self._known_endpoints.names)
         attempt = self._policy.next_attempt()
         if attempt is None:
-            await self._kicked_within(None)
+            await self._wait_for_wake(None)
             return
         if attempt.delay_s:
             await asyncio.sleep(attempt.delay_s)
-        name = self._book.name_of(attempt.endpoint)
-        self._hub.update(phase=self._without_session(), trying=name)
+        name = self._known_endpoints.name_of(attempt.endpoint)
+        self._publisher.update(connection=self._state_without_stream(), trying=name)
         try:
-            await self._run_session(who, attempt, name)
-        except SessionOverError as over:
-            await self._over(over, who, attempt.endpoint)
+            await self._run_stream(who, attempt, name)
+        except StreamClosedError as closed:
+            await self._stream_closed(closed, who, attempt.endpoint)
 
-    async def _run_session(self, who: Identity, attempt: Attempt, name: str) -> None:
+    async def _run_stream(self, who: DeviceIdentity, attempt: Attempt, name: str) -> None:
         self._endpoint, self._welcomed_at = attempt.endpoint, None
-        session = Session(
+        stream = MessageStream(
             self._pool.get(attempt.endpoint),
             name,
             who,
             self._store,
-            self._hub,
+            self._publisher,
             self._events,
             lambda: self._caller.find_serving(attempt.endpoint),
             self._rng,
-            self._settings.session,
+            self._settings.stream,
             insecure=self._pool.security.insecure,
         )
-        self._session = session
+        self._stream = stream
         try:
-            await session.run(attempt.timeout_s)
+            await stream.run(attempt.timeout_s)
         finally:
-            self._session = self._endpoint = None
-            if session.reads_told:
-                told = tuple(session.reads_told)
+            self._stream = self._endpoint = None
+            if stream.reads_told:
+                told = tuple(stream.reads_told)
                 self._store.post(lambda c: inbox.reads_lost(c, told))
             await self._pool.discard(attempt.endpoint)
 
-    async def _over(self, over: SessionOverError, who: Identity, endpoint: Endpoint) -> None:
-        name = self._book.name_of(endpoint)  # which the session may have found out
+    async def _stream_closed(self, closed: StreamClosedError, who: DeviceIdentity, endpoint: Endpoint) -> None:
+        name = self._known_endpoints.name_of(endpoint)  # which the stream may have found out
         lived_s = 0.0 if self._welcomed_at is None else self._clock() - self._welcomed_at
-        logger.info("session_over", node=name, end=over.end.name, lived_s=round(lived_s, 3), detail=over.text)
+        logger.info(
+            "stream_closed", node=name, reason=closed.reason.name, lived_s=round(lived_s, 3), detail=closed.text
+        )
         self._policy.failed(endpoint, lived_s)
-        if over.better is not None:
-            self._policy.prefer(over.better)
+        if closed.better is not None:
+            self._policy.prefer(closed.better)
         lost = {"lost": name} if self._welcomed_at is not None else {}
-        self._hub.update(
-            phase=self._without_session(),
+        self._publisher.update(
+            connection=self._state_without_stream(),
             node="",
             address="",
             caught_up=False,
             has_majority=False,
-            problem=over.text,
-            tls_trouble=over.tls,
+            problem=closed.text,
+            tls_trouble=closed.tls,
             **lost,
         )
-        match over.end:
-            case End.SIGNED_OUT:
+        match closed.reason:
+            case StreamCloseReason.SIGNED_OUT:
                 self._refusals += 1
                 if self._refusals >= SIGNED_OUT_CONFIRMATIONS:
                     self._refusals = 0
-                    await self._store.write(lambda c: identity.signed_out(c, who.kept))
-            case End.OUT_OF_STEP:
+                    await self._store.write(lambda c: identity.signed_out(c, who.stored_token))
+            case StreamCloseReason.OUT_OF_STEP:
                 await self._store.write(identity.set_out_of_step)
-            case End.REPLACED:
-                await self._kicked_within(self._settings.replaced_pause_s * self._rng.uniform(1.0, 2.0))
+            case StreamCloseReason.REPLACED:
+                await self._wait_for_wake(self._settings.replaced_pause_s * self._rng.uniform(1.0, 2.0))
             case _:
                 return
 
-    def _without_session(self) -> Phase:
-        return Phase.SEARCHING if self._hub.state.last_heard is not None else Phase.CONNECTING
+    def _state_without_stream(self) -> ConnectionState:
+        return ConnectionState.SEARCHING if self._publisher.state.last_heard is not None else ConnectionState.CONNECTING
 
-    async def _kicked_within(self, seconds: float | None) -> None:
+    async def _wait_for_wake(self, seconds: float | None) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._kicked.wait()
+                await self._woken.wait()
         except TimeoutError:
             return
-        self._kicked.clear()
+        self._woken.clear()

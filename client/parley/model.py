@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 
-class Phase(StrEnum):
+class ConnectionState(StrEnum):
     """How the client stands towards the cluster."""
 
     SIGNED_OUT = "signed out"
@@ -16,7 +16,7 @@ class Phase(StrEnum):
     CLOSED = "closed"
 
 
-class Status(IntEnum):
+class MessageStatus(IntEnum):
     """What is known about one own message; only ever what is known, never more.
 
     WAITING: here, in the outbox; can be edited and cancelled. SENDING: handed to the cluster, outcome not known yet.
@@ -32,7 +32,7 @@ class Status(IntEnum):
     READ = 6
 
 
-FINAL = frozenset({Status.ACCEPTED, Status.FAILED, Status.DELIVERED, Status.READ})
+FINAL = frozenset({MessageStatus.ACCEPTED, MessageStatus.FAILED, MessageStatus.DELIVERED, MessageStatus.READ})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Outgoing:
     recipient: str
     body: str
     created_at_ms: int
-    status: Status
+    status: MessageStatus
     number: int = 0
     message_id: int = 0
     conversation_id: int = 0
@@ -94,8 +94,8 @@ class HistoryPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """How far the other party of a conversation has come."""
+class Receipt:
+    """Up to which message the other party of a conversation has received and read. It only moves forward."""
 
     conversation_id: int
     delivered_up_to: int
@@ -120,7 +120,7 @@ class ClientState:
     """
 
     account: str = ""
-    phase: Phase = Phase.SIGNED_OUT
+    connection: ConnectionState = ConnectionState.SIGNED_OUT
     node: str = ""
     address: str = ""
     leader: str = ""
@@ -146,31 +146,31 @@ class ClientState:
         return len(self.nodes)
 
     def line(self, now: float) -> str:
-        """The quiet line for people: node, leader, nodes up, what waits, and since when nothing was heard.
+        """The status line for people: node, leader, nodes up, what waits, and since when nothing was heard.
 
         `problem` is part of it only where waiting does not help; what a node said while it died is no news.
         """
         waiting = f"{self.waiting} message{'s' if self.waiting != 1 else ''} waiting" if self.waiting else ""
-        match self.phase:
-            case Phase.CONNECTED:
+        match self.connection:
+            case ConnectionState.CONNECTED:
                 leader = f"leader {self.leader}" if self.leader else "no leader yet"
                 parts = [self.node, leader, f"{self.nodes_up} of {self.nodes_total} nodes up", waiting]
-            case Phase.NO_MAJORITY:
+            case ConnectionState.NO_MAJORITY:
                 up = f"{self.nodes_up} of {self.nodes_total} nodes up"
                 parts = [self.node, f"no majority ({up}): nothing can be sent now, what you write is kept", waiting]
-            case Phase.SEARCHING | Phase.CONNECTING:
+            case ConnectionState.SEARCHING | ConnectionState.CONNECTING:
                 heard = "" if self.last_heard is None else f"last heard {max(0.0, now - self.last_heard):.0f} s ago"
                 lost = f"{self.lost} lost, " if self.lost else ""
                 parts = [f"{lost}trying {self.trying}" if self.trying else f"{lost}connecting", waiting, heard]
-            case Phase.SIGNED_OUT:
+            case ConnectionState.SIGNED_OUT:
                 parts = ["signed out", waiting]
-            case Phase.SHARED:
+            case ConnectionState.SHARED:
                 via = f"{self.node} through another parley on this machine" if self.node else ""
                 up = f"{self.nodes_up} of {self.nodes_total} nodes up" if self.nodes else ""
-                parts = [via or "another parley on this machine carries the messages", up, waiting]
-            case Phase.CLOSED:
+                parts = [via or "another parley on this machine is connected", up, waiting]
+            case ConnectionState.CLOSED:
                 parts = ["closed", waiting]
-        if self.problem and (self.tls_trouble or self.phase is Phase.SIGNED_OUT):
+        if self.problem and (self.tls_trouble or self.connection is ConnectionState.SIGNED_OUT):
             parts.append(self.problem)
         return " · ".join(part for part in parts if part)
 

@@ -103,10 +103,10 @@ def start(flags: dict[str, object], config: _ConfigFile = None) -> None:
     configure_logging(settings.log_level, settings.log_format, node=settings.name)
     log = structlog.get_logger("parleyd.cli")
     for warning in loaded.warnings:
-        log.warning("look at the settings", detail=warning)
+        log.warning("settings_warning", detail=warning)
     if settings.insecure:
         typer.echo(INSECURE_BANNER, err=True)
-        log.warning("running insecure: no TLS on any port")
+        log.warning("insecure_mode_enabled")
     try:
         _check_certificates(settings, log)
         raise typer.Exit(_run(settings))
@@ -185,7 +185,7 @@ def _check_certificates(settings: Settings, log: structlog.stdlib.BoundLogger) -
         advertised=(settings.client_advertise,),
     )
     for warning in report.warnings:
-        log.warning("look at the certificate", detail=warning)
+        log.warning("certificate_warning", detail=warning)
 
 
 def _run(settings: Settings) -> int:
@@ -209,7 +209,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _end(error: Exception, log: structlog.stdlib.BoundLogger) -> None:
     foreseen = _foreseen(error)
     if foreseen is None:
-        log.error("unforeseen error", exc_info=error)
+        log.error("unhandled_error", exc_info=error)
         typer.echo(
             f"parleyd: stopped by an error nobody foresaw: {type(error).__name__}: {error}\n"
             "Acknowledged messages are safe on a majority of disks. The log has the details; please report them.",
@@ -217,7 +217,7 @@ def _end(error: Exception, log: structlog.stdlib.BoundLogger) -> None:
         )
         raise typer.Exit(ExitCode.FAILED)
     code, text = foreseen
-    log.error("stopped", exit_code=int(code), reason=text)
+    log.error("node_stopped", exit_code=int(code), reason=text)
     typer.echo(f"parleyd: {text}", err=True)
     raise typer.Exit(code)
 

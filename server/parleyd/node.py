@@ -1,8 +1,8 @@
 """The composition root: the only place that wires a node together, and its life from start to stop.
 
-Start: lock the data directory, learn or make the node's identity, found the cluster or rejoin it, bring log and state
-together, then serve. Stop (SIGTERM, SIGINT): say NOT_SERVING, hand leadership over, end the streams so that clients
-move on at once, finish what is in flight, close the files. A storage failure stops the node at once.
+Start: lock the data directory, learn or make the node's identity, bootstrap the cluster or rejoin it, bring log and
+state together, then serve. Stop (SIGTERM, SIGINT): say NOT_SERVING, hand leadership over, end the streams so that
+clients move on at once, finish what is in flight, close the files. A storage failure stops the node at once.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from parley_proto.v1 import (
 from parleyd.api.accounts import AccountsConfig, AccountsService
 from parleyd.api.admin import AdminService, ClusterView
 from parleyd.api.auth import Authenticator
+from parleyd.api.client_stream import ClientStreamLimits
 from parleyd.api.messaging import MessagingService
-from parleyd.api.session_stream import SessionLimits
-from parleyd.delivery.device_stream import Ending
-from parleyd.delivery.hub import Hub
+from parleyd.delivery.device_hub import DeviceHub
+from parleyd.delivery.device_stream import CloseReason
 from parleyd.exits import ExitCode, FatalError
-from parleyd.group.command_router import Gateway
+from parleyd.group.command_router import CommandRouter
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.peer_handler import PeerHandler
 from parleyd.group.readers import StateReaders
 from parleyd.group.replica import Limits, Replica, ReplicaTiming
-from parleyd.group.retention import LogBounds, RetainedLog
-from parleyd.group.snapshot_store import Housekeeping
+from parleyd.group.retention import LogBounds, LogRetention
+from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import MemberRow
-from parleyd.membership.changes import MembershipChanges
+from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.members import ClusterMembers
-from parleyd.membership.router import ClusterDesk
+from parleyd.membership.router import MembershipChangeRouter
 from parleyd.observability.logs import bind_process_fields
 from parleyd.raft.config import RaftConfig
 from parleyd.raft.raft import Raft
@@ -66,20 +66,20 @@ from parleyd.settings.table import Settings
 from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import IdentityError
-from parleyd.storage.identity import Founder, Identity
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.identity import NodeIdentity, PeerInfo
+from parleyd.storage.raft_storage import RaftStorage
 from parleyd.storage.recovery import Recovered, reconcile
 from parleyd.transport import channels
+from parleyd.transport.bootstrap import bootstrap_cluster, handshake, handshake_info_of
 from parleyd.transport.codec import decode_membership, encode_membership
-from parleyd.transport.founding import found_cluster, greet, greeting_of
-from parleyd.transport.joining import Applicant, RemovedError
-from parleyd.transport.peer_registry import Roster
-from parleyd.transport.peers import Introduction, PeerEvents, PeerLink, PeerLinks
+from parleyd.transport.joining import JoinClient, RemovedError
+from parleyd.transport.peer_registry import PeerRegistry
+from parleyd.transport.peers import CallMetadata, PeerEvents, PeerLink, PeerLinks
 from parleyd.transport.service import PeerService
 
-NEWS_INTERVAL_S = 0.5
+STATUS_INTERVAL_S = 0.5
 PUBLISH_TIMEOUT_S = 10.0
-PUBLISH_AGAIN_S = 0.5
+PUBLISH_RETRY_INTERVAL_S = 0.5
 
 CLIENT_SERVER_OPTIONS: channels.Options = [
     ("grpc.keepalive_permit_without_calls", 1),
@@ -115,18 +115,18 @@ class Node:
         self._data = data
         self._stop = stop
         self._identity = self._load_identity()
-        self._own = Founder(self._identity.node_id, settings.name, settings.peer_advertise, settings.client_advertise)
+        self._own = PeerInfo(self._identity.node_id, settings.name, settings.peer_advertise, settings.client_advertise)
         self._channel_credentials = peer_channel_credentials(settings)
         self._logger = structlog.get_logger("node")
-        self._news_due = asyncio.Event()
+        self._status_due = asyncio.Event()
         self._members_changed = asyncio.Event()
-        self._applicant = Applicant(self._own, self._make_channel)
+        self._join_client = JoinClient(self._own, self._make_channel)
         bind_process_fields(cluster=self._identity.cluster_id)
 
     async def run(self) -> None:
         """Run until `stop` is set and everything is wound down."""
         service = PeerService(
-            lambda: greeting_of(self._identity, self._own, self._settings.peers),
+            lambda: handshake_info_of(self._identity, self._own, self._settings.peers),
             None if self._settings.insecure else peer_name_from_auth_context,
         )
         peer_server = grpc.aio.server(options=channels.SERVER_OPTIONS)
@@ -139,9 +139,9 @@ class Node:
         finally:
             await peer_server.stop(grace=0)
 
-    # ---- identity and founding
+    # ---- identity and bootstrap
 
-    def _load_identity(self) -> Identity:
+    def _load_identity(self) -> NodeIdentity:
         path = self._data.identity
         known = identities.load(path)
         if known is None:
@@ -155,55 +155,55 @@ class Node:
         return known
 
     async def _join(self) -> bool:
-        """Found or enter the cluster on the first start; False when told to stop before that was done."""
-        if self._identity.founded:
+        """Bootstrap or join the cluster on the first start; False when told to stop before that was done."""
+        if self._identity.has_cluster:
             return True
-        self._data.discard_unfounded()
-        founding = asyncio.ensure_future(
-            self._applicant.join(self._identity, self._settings.join)
+        self._data.discard_incomplete_bootstrap()
+        entering = asyncio.ensure_future(
+            self._join_client.join(self._identity, self._settings.join)
             if self._settings.join
-            else found_cluster(self._identity, self._own, self._settings.peers, self._make_channel)
+            else bootstrap_cluster(self._identity, self._own, self._settings.peers, self._make_channel)
         )
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
-            await asyncio.wait((founding, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if not founding.done():
+            await asyncio.wait((entering, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if not entering.done():
                 return False
-            founded = founding.result()
+            entered = entering.result()
         finally:
-            founding.cancel()
+            entering.cancel()
             stopping.cancel()
-            await asyncio.gather(founding, stopping, return_exceptions=True)
-        self._create_files(founded)
+            await asyncio.gather(entering, stopping, return_exceptions=True)
+        self._create_files(entered)
         # The identity is written last: whatever was made before a crash is made anew on the next start.
-        identities.save(self._data.identity, founded)
-        self._identity = founded
-        bind_process_fields(cluster=founded.cluster_id)
+        identities.save(self._data.identity, entered)
+        self._identity = entered
+        bind_process_fields(cluster=entered.cluster_id)
         self._logger.info(
-            "cluster joined" if self._settings.join else "cluster founded",
-            cluster=founded.cluster_id,
-            founders=[f.name for f in founded.founders],
+            "cluster_joined" if self._settings.join else "cluster_bootstrapped",
+            cluster=entered.cluster_id,
+            bootstrap_members=[f.name for f in entered.bootstrap_members],
         )
         return True
 
-    def _create_files(self, founded: Identity) -> None:
-        voters = ConfState(voters=tuple(sorted(NodeId(founder.node_id) for founder in founded.founders)))
-        log = RaftLog.open(self._data.raft_db)
+    def _create_files(self, entered: NodeIdentity) -> None:
+        voters = ConfState(voters=tuple(sorted(NodeId(member.node_id) for member in entered.bootstrap_members)))
+        log = RaftStorage.open(self._data.raft_db)
         log.initialize(voters)
         log.close()
-        members = [MemberRow(f.node_id, f.name, f.peer_address, f.client_address) for f in founded.founders]
+        members = [MemberRow(f.node_id, f.name, f.peer_address, f.client_address) for f in entered.bootstrap_members]
         StateMachine.create(self._data.state_db, members, encode_membership(voters)).close()
 
     # ---- serving
 
     async def _serve(self, service: PeerService) -> None:
-        log = RaftLog.open(self._data.raft_db)
+        log = RaftStorage.open(self._data.raft_db)
         machine = StateMachine.open(self._data.state_db)
         recovered = self._recover(log, machine)
         readers = StateReaders(self._data.state_db)
         bounds = LogBounds(self._settings.log_retain_entries, self._settings.log_retain_bytes)
-        housekeeping = Housekeeping(self._data, self._settings.snapshot_chunk_bytes)
-        hub = Hub()
+        snapshot_store = SnapshotStore(self._data, self._settings.snapshot_chunk_bytes)
+        hub = DeviceHub()
         links = PeerLinks()
         replica = Replica(
             raft=self._make_raft(recovered),
@@ -211,42 +211,42 @@ class Node:
             machine=machine,
             readers=readers,
             outbound=links,
-            housekeeping=housekeeping,
-            retained=RetainedLog(bounds, recovered.applied_entries()),
+            snapshot_store=snapshot_store,
+            retention=LogRetention(bounds, recovered.applied_entries()),
             timing=ReplicaTiming(self._settings.tick_ms, self._settings.election_timeout_max_ms),
             limits=Limits(self._settings.max_entry_bytes, self._settings.max_queued_commands),
             on_effects=hub.publish,
-            on_members=lambda members: self._follow_members(members, roster, replica, hub),
-            on_replaced=lambda: hub.close_all(Ending.REPLACED),
+            on_members=lambda members: self._follow_members(members, registry, replica, hub),
+            on_replaced=lambda: hub.close_all(CloseReason.REPLACED),
         )
-        roster = Roster(
+        registry = PeerRegistry(
             self._identity.node_id,
             links,
-            lambda peer: self._make_link(peer, _Events(self, replica, roster, hub), housekeeping),
+            lambda peer: self._make_link(peer, _Events(self, replica, registry, hub), snapshot_store),
         )
-        self._follow_members(replica.members, roster, replica, hub)
-        changes = MembershipChanges(replica, links.connected, self._settings.election_timeout_max_ms)
-        desk = ClusterDesk(replica, changes, links)
-        handler = PeerHandler(self._identity, replica, housekeeping, changes, desk)
+        self._follow_members(replica.members, registry, replica, hub)
+        changes = MembershipChangeExecutor(replica, links.connected, self._settings.election_timeout_max_ms)
+        change_router = MembershipChangeRouter(replica, changes, links)
+        handler = PeerHandler(self._identity, replica, snapshot_store, changes, change_router)
         view = ClusterView(self._identity, replica, hub, links.connected)
-        gateway = Gateway(replica, links)
+        router = CommandRouter(replica, links)
         passwords = PasswordHasher(self._settings.bcrypt_cost, max_waiting=self._settings.max_password_checks)
         health_service = health.aio.HealthServicer()
-        client_server = self._make_client_server(gateway, desk, view, passwords, health_service)
-        service.start_serving(handler, self._identity.cluster_id, self._identity.node_id, roster)
+        client_server = self._make_client_server(router, change_router, view, passwords, health_service)
+        service.start_serving(handler, self._identity.cluster_id, self._identity.node_id, registry)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(replica.run(), name="replica"),
                     tasks.create_task(links.run(), name="links"),
                     tasks.create_task(readers.watch_damage(), name="damage"),
-                    tasks.create_task(self._tell_news(view, health_service), name="news"),
-                    tasks.create_task(self._publish_addresses(replica, gateway), name="publish"),
-                    tasks.create_task(self._become_voter(replica, roster, hub), name="become voter"),
+                    tasks.create_task(self._publish_status(view, health_service), name="status"),
+                    tasks.create_task(self._publish_addresses(replica, router), name="publish"),
+                    tasks.create_task(self._become_voter(replica, registry, hub), name="become voter"),
                 ]
                 await client_server.start()
                 self._logger.info(
-                    "serving", clients=self._settings.client_advertise, peers=self._settings.peer_advertise
+                    "serving_started", clients=self._settings.client_advertise, peers=self._settings.peer_advertise
                 )
                 await self._stop.wait()
                 await self._wind_down(replica, hub, client_server, health_service)
@@ -256,16 +256,16 @@ class Node:
             await client_server.stop(grace=0)
             passwords.close()
             await replica.close()
-            housekeeping.close()
+            snapshot_store.close()
 
-    def _recover(self, log: RaftLog, machine: StateMachine) -> Recovered:
+    def _recover(self, log: RaftStorage, machine: StateMachine) -> Recovered:
         recovered = reconcile(
             log.load(), Index(machine.applied_index), Term(machine.applied_term), decode_membership(machine.membership)
         )
         if recovered.repair is not None:
             log.append([recovered.repair])
         self._logger.info(
-            "recovered",
+            "state_recovered",
             applied=recovered.applied_index,
             last=recovered.entries[-1].index if recovered.entries else recovered.snapshot.index,
             term=recovered.hard_state.current_term,
@@ -291,20 +291,20 @@ class Node:
         )
         return Raft(config, recovered.initial_state())
 
-    def _make_link(self, peer: Founder, events: PeerEvents, housekeeping: Housekeeping) -> PeerLink:
+    def _make_link(self, peer: PeerInfo, events: PeerEvents, snapshot_store: SnapshotStore) -> PeerLink:
         return PeerLink(
             node=peer.node_id,
             name=peer.name,
             address=self._settings.peers.get(peer.name) or peer.peer_address,
-            introduction=Introduction(
+            call_metadata=CallMetadata(
                 self._identity.cluster_id,
                 self._identity.node_id,
-                greeting_of(self._identity, self._own, self._settings.peers),
+                handshake_info_of(self._identity, self._own, self._settings.peers),
             ),
             make_channel=self._make_channel,
             events=events,
-            snapshots=housekeeping,
-            on_change=self._news_due.set,
+            snapshots=snapshot_store,
+            on_change=self._status_due.set,
         )
 
     def _make_channel(self, name: str, address: str) -> grpc.aio.Channel:
@@ -313,8 +313,8 @@ class Node:
 
     def _make_client_server(
         self,
-        gateway: Gateway,
-        desk: ClusterDesk,
+        router: CommandRouter,
+        change_router: MembershipChangeRouter,
         view: ClusterView,
         passwords: PasswordHasher,
         health_service: health.aio.HealthServicer,
@@ -324,77 +324,80 @@ class Node:
         authenticator = Authenticator(view.replica)
         server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS)
         accounts_pb2_grpc.add_AccountsServicer_to_server(
-            AccountsService(gateway, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server
+            AccountsService(router, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server
         )
         messaging_pb2_grpc.add_MessagingServicer_to_server(
             MessagingService(
                 settings.name,
-                gateway,
+                router,
                 readers,
                 authenticator,
                 view.hub,
-                SessionLimits(settings.max_message_bytes, settings.max_session_queue_bytes),
+                ClientStreamLimits(settings.max_message_bytes, settings.max_session_queue_bytes),
                 settings.max_clients,
             ),
             server,
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(view, authenticator, gateway, desk, self._greet), server
+            AdminService(view, authenticator, router, change_router, self._handshake), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         _listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
         return server
 
-    async def _tell_news(self, view: ClusterView, health_service: health.aio.HealthServicer) -> None:
+    async def _publish_status(self, view: ClusterView, health_service: health.aio.HealthServicer) -> None:
         """Keep health and the connected clients told, whenever something changed."""
-        announced: messaging_pb2.ClusterNews | None = None
+        announced: messaging_pb2.ClusterStatusUpdate | None = None
         watched: asyncio.Future[None] | None = None
         while True:
             if watched is not view.replica.next_role_change():
                 watched = view.replica.next_role_change()
-                watched.add_done_callback(lambda _: self._news_due.set())
-            self._news_due.clear()
-            news = view.news()
-            if announced is None or not _same_news(announced, news):
-                announced = news
-                view.hub.announce(news)
-                serving = health_pb2.HealthCheckResponse.SERVING if news.has_majority else NOT_SERVING
+                watched.add_done_callback(lambda _: self._status_due.set())
+            self._status_due.clear()
+            status = view.status_update()
+            if announced is None or not _same_status(announced, status):
+                announced = status
+                view.hub.announce(status)
+                serving = health_pb2.HealthCheckResponse.SERVING if status.has_majority else NOT_SERVING
                 for name in ("", *SERVICE_NAMES):
                     await health_service.set(name, serving)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(NEWS_INTERVAL_S):
-                    await self._news_due.wait()
+                async with asyncio.timeout(STATUS_INTERVAL_S):
+                    await self._status_due.wait()
 
     # ---- membership
 
-    async def _greet(self, name: str, address: str) -> peer_pb2.Greeting | None:
-        own = greeting_of(self._identity, self._own, self._settings.peers)
-        return await greet(own, name, address, self._make_channel)
+    async def _handshake(self, name: str, address: str) -> peer_pb2.HandshakeInfo | None:
+        own = handshake_info_of(self._identity, self._own, self._settings.peers)
+        return await handshake(own, name, address, self._make_channel)
 
-    def _follow_members(self, members: ClusterMembers, roster: Roster, replica: Replica, hub: Hub) -> None:
+    def _follow_members(
+        self, members: ClusterMembers, registry: PeerRegistry, replica: Replica, hub: DeviceHub
+    ) -> None:
         """Talk to whoever is a member now; stop if that is not this node any more."""
-        roster.update((Founder(*dataclasses.astuple(row)) for row in members.rows.values()), members.removed)
+        registry.update((PeerInfo(*dataclasses.astuple(row)) for row in members.rows.values()), members.removed)
         if self._identity.node_id in members.removed:
-            self.retire(replica, roster, hub, told_by="its own log")
+            self.retire(replica, registry, hub, told_by="its own log")
         self._members_changed.set()
-        self._news_due.set()
+        self._status_due.set()
 
-    def retire(self, replica: Replica, roster: Roster, hub: Hub, told_by: str) -> None:
+    def retire(self, replica: Replica, registry: PeerRegistry, hub: DeviceHub, told_by: str) -> None:
         """This node was removed: serve nobody, disturb nobody, say so; a person ends the process."""
         if replica.retired:
             return
         replica.retire()
         self._logger.error(
-            "this node was removed from the cluster and serves nobody any more. Stop it; to bring the machine back, "
-            "move its data directory away and start it with --join",
+            "node_removed",
+            effect="this node serves nobody any more",
+            advice="Stop it; to bring the machine back, move its data directory away and start it with --join",
             told_by=told_by,
         )
-        roster.update((), [self._identity.node_id])
-        hub.shut(Ending.STOPPING)
-        self._news_due.set()
+        registry.update((), [self._identity.node_id])
+        hub.shut(CloseReason.STOPPING)
+        self._status_due.set()
 
-    async def _become_voter(self, replica: Replica, roster: Roster, hub: Hub) -> None:
+    async def _become_voter(self, replica: Replica, registry: PeerRegistry, hub: DeviceHub) -> None:
         """A node that was started to join asks on until it is a voter."""
         if not self._settings.join or replica.retired:
             return
@@ -405,13 +408,13 @@ class Node:
             return {**known, **self._settings.join}
 
         try:
-            await self._applicant.become_voter(
+            await self._join_client.become_voter(
                 self._identity, contacts, lambda: self._identity.node_id in replica.raft.conf_state.voters
             )
         except RemovedError:
-            self.retire(replica, roster, hub, told_by="a member")
+            self.retire(replica, registry, hub, told_by="a member")
 
-    async def _publish_addresses(self, replica: Replica, gateway: Gateway) -> None:
+    async def _publish_addresses(self, replica: Replica, router: CommandRouter) -> None:
         """Tell the cluster this node's addresses where they differ from what it knows; a newcomer is known first."""
         own = state_pb2.PublishMember(
             node_id=self._own.node_id,
@@ -428,42 +431,42 @@ class Node:
             if (known.peer_address, known.client_address) == (own.peer_address, own.client_address):
                 return
             try:
-                applied = await gateway.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
+                applied = await router.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
             except (OverloadedError, UnavailableError):
                 # Without this pause a full queue would never drain: the refusal comes at once.
-                await asyncio.sleep(PUBLISH_AGAIN_S)
+                await asyncio.sleep(PUBLISH_RETRY_INTERVAL_S)
                 continue
             await replica.wait_applied(applied.index)
             if applied.results[0].code != state_pb2.RESULT_CODE_OK:
                 return
 
     async def _wind_down(
-        self, replica: Replica, hub: Hub, server: grpc.aio.Server, health_service: health.aio.HealthServicer
+        self, replica: Replica, hub: DeviceHub, server: grpc.aio.Server, health_service: health.aio.HealthServicer
     ) -> None:
-        self._logger.info("stopping")
+        self._logger.info("shutdown_started")
         await health_service.enter_graceful_shutdown()
         if replica.is_leader and len(replica.raft.conf_state.voters) > 1:
-            handed_over = await replica.transfer_leadership()
-            self._logger.info("leadership handed over" if handed_over else "no follower took over in time")
-        hub.shut(Ending.STOPPING)
+            transferred = await replica.transfer_leadership()
+            self._logger.info("leadership_transferred" if transferred else "leadership_transfer_timed_out")
+        hub.shut(CloseReason.STOPPING)
         await server.stop(grace=self._settings.shutdown_grace_s)
 
 
 class _Events:
     """Gives what links report to the replica, and to the node where it concerns its life."""
 
-    def __init__(self, node: Node, replica: Replica, roster: Roster, hub: Hub) -> None:
+    def __init__(self, node: Node, replica: Replica, registry: PeerRegistry, hub: DeviceHub) -> None:
         self._node = node
         self._replica = replica
-        self._roster = roster
+        self._registry = registry
         self._hub = hub
         self.peer_lost = replica.peer_lost
         self.peer_unreachable = replica.peer_unreachable
         self.snapshot_sent = replica.snapshot_sent
 
-    def told_removed(self, by: str) -> None:
+    def removed_from_cluster(self, by: str) -> None:
         """A member refuses this node because it was removed."""
-        self._node.retire(self._replica, self._roster, self._hub, told_by=by)
+        self._node.retire(self._replica, self._registry, self._hub, told_by=by)
 
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -481,19 +484,19 @@ def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCrede
         else:
             port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
-        raise FatalError(ExitCode.ADDRESS, _taken(address, setting)) from error
+        raise FatalError(ExitCode.ADDRESS, _address_in_use_text(address, setting)) from error
     if port == 0:
-        raise FatalError(ExitCode.ADDRESS, _taken(address, setting))
+        raise FatalError(ExitCode.ADDRESS, _address_in_use_text(address, setting))
 
 
-def _taken(address: str, setting: str) -> str:
+def _address_in_use_text(address: str, setting: str) -> str:
     return (
         f"{setting}: {address} cannot be listened on; another process has it, or it is not an address of this machine. "
         "Nothing was started and no data was touched. See who has it with `ss -ltnp`, or choose another."
     )
 
 
-def _same_news(one: messaging_pb2.ClusterNews, other: messaging_pb2.ClusterNews) -> bool:
+def _same_status(one: messaging_pb2.ClusterStatusUpdate, other: messaging_pb2.ClusterStatusUpdate) -> bool:
     return (one.leader, one.term, one.has_majority, list(one.nodes)) == (
         other.leader,
         other.term,

@@ -82,7 +82,7 @@ class Raw:
 
     @asynccontextmanager
     async def session(self, person: Person, *, received_up_to: int = 0, seen_index: int = 0) -> AsyncIterator[Stream]:
-        """An open Session stream that has been welcomed; cancelled at the end, as a dying client would."""
+        """An open Connect stream that has been welcomed; cancelled at the end, as a dying client would."""
         async with self.stream(person.metadata) as stream:
             hello = messaging_pb2.Hello(received_up_to=received_up_to, seen_index=seen_index)
             await stream.write(messaging_pb2.ClientFrame(hello=hello))
@@ -91,8 +91,8 @@ class Raw:
 
     @asynccontextmanager
     async def stream(self, metadata: tuple[tuple[str, str], ...]) -> AsyncIterator[Stream]:
-        """A Session stream on which nothing has been said yet."""
-        call = self.messaging.Session(metadata=metadata)
+        """A Connect stream on which nothing has been said yet."""
+        call = self.messaging.Connect(metadata=metadata)
         try:
             yield Stream(call, self)
         finally:
@@ -100,7 +100,7 @@ class Raw:
 
 
 class Stream:
-    """One Session stream, frame by frame."""
+    """One Connect stream, frame by frame."""
 
     welcome: messaging_pb2.Welcome
 

@@ -130,9 +130,9 @@ async def test_a_minority_accepts_nothing_and_says_so_then_recovers(cluster: Loc
     async with raw_client(cluster, leader) as raw, raw.session(ann) as sending:
         cluster.kill(*lost)
         await sending.send((1, ben.name, "into the void"))
-        news = await sending.next("news")
-        while news.news.has_majority:
-            news = await sending.next("news")
+        status = await sending.next("status")
+        while status.status.has_majority:
+            status = await sending.next("status")
         cluster.start(*lost)
         await cluster.wait_for_leader()
     async with raw_client(cluster, leader) as raw, raw.session(ann) as sending:

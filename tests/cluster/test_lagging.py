@@ -36,14 +36,14 @@ async def test_a_stream_on_a_node_that_caught_up_by_snapshot_misses_nothing(tmp_
                         if now.first_index > before.last_index + 50:
                             break
                 # Until then what it misses still waits in the leader's buffers.
-                await own.wait_until(lambda: "connection lost" in own.log_text(leader), "the leader to notice")
+                await own.wait_until(lambda: "peer_disconnected" in own.log_text(leader), "the leader to notice")
                 own.resume(lagging)
                 code, _ = await receiving.refusal()
                 assert code is grpc.StatusCode.UNAVAILABLE, "what the snapshot brought was never told to the stream"
             await own.wait_until_equal()
             async with there.session(ben) as again:
                 told = bodies(await again.until_caught_up())
-    assert "snapshot installed" in own.log_text(lagging)
+    assert "snapshot_installed" in own.log_text(lagging)
     assert told == [f"message {number}" for number in range(1, sent + 1)]
 
 
@@ -53,7 +53,7 @@ async def test_a_node_that_hangs_is_noticed_by_the_others(tmp_path: Path) -> Non
         await own.wait_until_equal()
         hanging = own.others(leader)[0]
         own.pause(hanging)
-        await own.wait_until(lambda: "connection lost" in own.log_text(leader), "the leader to notice", timeout_s=10)
+        await own.wait_until(lambda: "peer_disconnected" in own.log_text(leader), "the leader to notice", timeout_s=10)
         status = await own.status(leader)
         assert status is not None
         assert {member.name: member.connected for member in status.members}[hanging] is False

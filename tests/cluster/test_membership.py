@@ -30,7 +30,7 @@ PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 
 def give_table(layout: Layout, name: str, table: str, members: list[str]) -> None:
-    """Let one node's settings say whom it founds a cluster with ([peers]) or which one it joins ([join])."""
+    """Let one node's settings say whom it bootstraps a cluster with ([peers]) or which one it joins ([join])."""
     file = layout.config_file(name)
     settings = file.read_text().partition(f"[{'peers' if '[peers]' in file.read_text() else 'join'}]")[0]
     rows = [f"{member} = {json.dumps(layout.node(member).peer_address)}" for member in members]
@@ -39,11 +39,11 @@ def give_table(layout: Layout, name: str, table: str, members: list[str]) -> Non
 
 @asynccontextmanager
 async def running(
-    root: Path, *, founders: int, joiners: int = 0, settings: Settings | None = None
+    root: Path, *, bootstrap_members: int, joiners: int = 0, settings: Settings | None = None
 ) -> AsyncIterator[LocalCluster]:
     """A cluster of its first members, and settings for more nodes that may join."""
-    layout = create_layout(root, plan_private_nodes(founders + joiners), {**FAST, **(settings or {})})
-    first, later = list(layout.names[:founders]), layout.names[founders:]
+    layout = create_layout(root, plan_private_nodes(bootstrap_members + joiners), {**FAST, **(settings or {})})
+    first, later = list(layout.names[:bootstrap_members]), layout.names[bootstrap_members:]
     for name in first:
         give_table(layout, name, "peers", first)
     for name in later:
@@ -144,7 +144,7 @@ def wipe(cluster: LocalCluster, name: str) -> None:
 
 
 async def test_one_node_grows_to_three_with_messages_flowing_and_shrinks_back_to_one(tmp_path: Path) -> None:
-    async with running(tmp_path, founders=1, joiners=2) as cluster:
+    async with running(tmp_path, bootstrap_members=1, joiners=2) as cluster:
         async with raw_client(cluster, "n1") as raw:
             ann = await first_person(raw)
             cluster.start("n2", "n3")
@@ -153,9 +153,9 @@ async def test_one_node_grows_to_three_with_messages_flowing_and_shrinks_back_to
             await talking
             await cluster.wait_until_equal()
             async with raw.session(ann) as stream:
-                told = stream.welcome.news
+                told = stream.welcome.status
                 while {node.client_address for node in told.nodes} != set(cluster.hosts):
-                    told = (await stream.next("news")).news
+                    told = (await stream.next("status")).status
         leader = await cluster.wait_for_leader()
         cluster.kill(leader)
         await cluster.wait_for_leader(other_than=leader)
@@ -166,23 +166,23 @@ async def test_one_node_grows_to_three_with_messages_flowing_and_shrinks_back_to
             for name, left in (("n3", {"n1", "n2"}), ("n2", {"n1"})):
                 await operator.remove(name)
                 await until_members(cluster, "n1", left)
-                await until_logged(cluster, name, "was removed from the cluster")
+                await until_logged(cluster, name, "node_removed")
             code, text = await refused(operator.remove("n1"))
             assert (code, "only voter" in text) == (PRECONDITION, True)
         await talk(cluster, "n1", ann)
         assert (await cluster.stop("n1")) == 0
-        assert "no follower took over" not in cluster.log_text("n1").rpartition("stopping")[2]
+        assert "leadership_transfer_timed_out" not in cluster.log_text("n1").rpartition("shutdown_started")[2]
 
 
 async def test_a_fourth_and_a_fifth_join_under_load_while_the_leader_is_killed(tmp_path: Path) -> None:
-    async with running(tmp_path, founders=3, joiners=2) as cluster:
+    async with running(tmp_path, bootstrap_members=3, joiners=2) as cluster:
         leader = await a_leader(cluster)
         node = next(name for name in ("n1", "n2", "n3") if name != leader)
         async with raw_client(cluster, node) as raw:
             ann = await first_person(raw)
         talking = asyncio.create_task(talk(cluster, node, ann, 400))
         cluster.start("n4", "n5")
-        await until_logged(cluster, "n4", "cluster joined")
+        await until_logged(cluster, "n4", "cluster_joined")
         cluster.kill(leader)
         everybody = set(cluster.names)
         await until_members(cluster, node, everybody)
@@ -194,7 +194,7 @@ async def test_a_fourth_and_a_fifth_join_under_load_while_the_leader_is_killed(t
 
 
 async def test_the_leader_is_removed_and_left_running_disturbs_nobody(tmp_path: Path) -> None:
-    async with running(tmp_path, founders=3) as cluster:
+    async with running(tmp_path, bootstrap_members=3) as cluster:
         leader = await a_leader(cluster)
         node, other = cluster.others(leader)
         async with raw_client(cluster, node) as raw:
@@ -203,7 +203,7 @@ async def test_the_leader_is_removed_and_left_running_disturbs_nobody(tmp_path: 
                 await operator.remove(leader)
                 await operator.remove(leader)  # again, as somebody would whose first answer was lost
             await until_members(cluster, node, {node, other})
-            await until_logged(cluster, leader, "was removed from the cluster")
+            await until_logged(cluster, leader, "node_removed")
             before = await cluster.status(node)
             await talk(cluster, node, ann, 200)
             after = await cluster.status(node)
@@ -217,7 +217,7 @@ async def test_the_leader_is_removed_and_left_running_disturbs_nobody(tmp_path: 
         cluster.kill(leader)
         cluster.start(leader)
         await cluster.wait_until(
-            lambda: cluster.log_text(leader).count("was removed from the cluster") == 2, f"{leader} to learn it again"
+            lambda: cluster.log_text(leader).count("node_removed") == 2, f"{leader} to learn it again"
         )
         final = await cluster.status(node)
         assert final is not None
@@ -225,7 +225,7 @@ async def test_the_leader_is_removed_and_left_running_disturbs_nobody(tmp_path: 
 
 
 async def test_who_stays_of_two_needs_nothing_of_the_removed_leader_once_its_removal_is_told(tmp_path: Path) -> None:
-    async with running(tmp_path, founders=2) as cluster:
+    async with running(tmp_path, bootstrap_members=2) as cluster:
         leader = await a_leader(cluster)
         (other,) = cluster.others(leader)
         async with raw_client(cluster, other) as raw:
@@ -243,11 +243,11 @@ async def test_who_stays_of_two_needs_nothing_of_the_removed_leader_once_its_rem
             assert len(await raw.history(ann, "ann")) == 50
 
 
-async def test_a_wiped_founder_is_refused_until_it_is_removed_and_then_rejoins_with_the_same_name(
+async def test_a_wiped_member_is_refused_until_it_is_removed_and_then_rejoins_with_the_same_name(
     tmp_path: Path,
 ) -> None:
     settings = {"log_retain_entries": 100}  # so that it needs a snapshot
-    async with running(tmp_path, founders=3, settings=settings) as cluster:
+    async with running(tmp_path, bootstrap_members=3, settings=settings) as cluster:
         leader = await a_leader(cluster)
         lost, kept = cluster.others(leader)
         async with raw_client(cluster, kept) as raw:
@@ -273,16 +273,16 @@ async def test_a_wiped_founder_is_refused_until_it_is_removed_and_then_rejoins_w
 
 
 async def test_a_joiner_killed_at_any_moment_goes_on_when_it_is_started_again(tmp_path: Path) -> None:
-    async with running(tmp_path, founders=1, joiners=1) as cluster:
+    async with running(tmp_path, bootstrap_members=1, joiners=1) as cluster:
         async with raw_client(cluster, "n1") as raw:
             ann = await first_person(raw)
             await talk(cluster, "n1", ann, 50)
         data = cluster.layout.data_dir("n2")
         cluster.kill("n1")
         moments: list[Callable[[], bool]] = [
-            lambda: "waiting to be taken in" in cluster.log_text("n2"),  # drew its incarnation, knows no cluster
+            lambda: "join_pending" in cluster.log_text("n2"),  # drew its incarnation, knows no cluster
             (data / "raft.sqlite").exists,  # was told the cluster, is making its files
-            lambda: "cluster joined" in cluster.log_text("n2"),  # wrote its identity
+            lambda: "cluster_joined" in cluster.log_text("n2"),  # wrote its identity
         ]
         for number, reached in enumerate(moments):
             cluster.start("n2")
@@ -298,7 +298,7 @@ async def test_a_joiner_killed_at_any_moment_goes_on_when_it_is_started_again(tm
 
 
 async def test_leadership_goes_to_the_node_that_was_named_whoever_is_asked(tmp_path: Path) -> None:
-    async with running(tmp_path, founders=3) as cluster:
+    async with running(tmp_path, bootstrap_members=3) as cluster:
         leader = await a_leader(cluster)
         target, asked = cluster.others(leader)
         async with raw_client(cluster, asked) as raw:
@@ -348,7 +348,7 @@ async def parley(cluster: LocalCluster, *arguments: str, asked: str = "n1") -> t
 
 
 async def test_a_person_looks_after_the_members_from_the_command_line(tmp_path: Path) -> None:
-    async with running(tmp_path, founders=1, joiners=1) as cluster:
+    async with running(tmp_path, bootstrap_members=1, joiners=1) as cluster:
         for line in ("register ann", "login ann"):
             code, said = await parley(cluster, *line.split())
             assert code == 0, said
@@ -374,7 +374,7 @@ async def test_a_person_looks_after_the_members_from_the_command_line(tmp_path: 
 
 
 async def test_changes_that_are_not_in_order_are_refused_with_what_to_do(tmp_path: Path) -> None:
-    async with running(tmp_path, founders=3, joiners=1) as cluster:
+    async with running(tmp_path, bootstrap_members=3, joiners=1) as cluster:
         leader = await a_leader(cluster)
         silent, node = (name for name in ("n1", "n2", "n3") if name != leader)
         async with raw_client(cluster, leader) as raw:
@@ -395,10 +395,10 @@ async def test_changes_that_are_not_in_order_are_refused_with_what_to_do(tmp_pat
 
 
 async def test_a_data_directory_of_another_cluster_is_not_let_in(tmp_path: Path) -> None:
-    async with running(tmp_path, founders=1, joiners=1) as cluster:
-        give_table(cluster.layout, "n2", "peers", ["n2"])  # founds a cluster of its own
+    async with running(tmp_path, bootstrap_members=1, joiners=1) as cluster:
+        give_table(cluster.layout, "n2", "peers", ["n2"])  # bootstraps a cluster of its own
         cluster.start("n2")
-        await until_logged(cluster, "n2", "cluster founded")
+        await until_logged(cluster, "n2", "cluster_bootstrapped")
         cluster.kill("n2")
         give_table(cluster.layout, "n2", "join", ["n1"])
         cluster.start("n2")

@@ -211,11 +211,11 @@ async def test_bad_flags_end_with_the_usage_code_and_name_the_culprit(arguments:
     assert "Traceback" not in ended.output
 
 
-async def test_sigterm_before_the_cluster_was_ever_founded_ends_at_once_with_0(tmp_path: Path) -> None:
+async def test_sigterm_before_the_cluster_was_ever_bootstrapped_ends_at_once_with_0(tmp_path: Path) -> None:
     create_layout(tmp_path, plan_private_nodes(3), FAST)
     async with LocalCluster(tmp_path, start=False) as own:
         own.start("n1")
-        await own.wait_until(lambda: "waiting for the other first members" in own.tail("n1"), "n1 to wait for others")
+        await own.wait_until(lambda: "bootstrap_pending" in own.tail("n1"), "n1 to wait for others")
         assert await own.stop("n1") == 0
 
 

@@ -102,15 +102,15 @@ async def test_an_unencrypted_client_gets_nowhere(cluster: LocalCluster) -> None
     assert code is grpc.StatusCode.UNAVAILABLE
 
 
-async def greet(
+async def handshake(
     cluster: LocalCluster, node: str, certificate: tuple[bytes, bytes] | None
-) -> peer_pb2.Greeting | tuple[grpc.StatusCode, str]:
+) -> peer_pb2.HandshakeInfo | tuple[grpc.StatusCode, str]:
     """Call a node's peer port with some certificate (or none), trusting the cluster's CA."""
     chain, key = certificate or (None, None)
     credentials = grpc.ssl_channel_credentials(cluster.ca_file.read_bytes(), key, chain)
     options = (("grpc.ssl_target_name_override", f"{node}.node.parley"),)
     async with grpc.aio.secure_channel(cluster.layout.node(node).peer_address, credentials, options) as channel:
-        call = peer_pb2_grpc.PeerStub(channel).Greet(peer_pb2.Greeting(), timeout=10)
+        call = peer_pb2_grpc.PeerStub(channel).Handshake(peer_pb2.HandshakeInfo(), timeout=10)
         try:
             return await call
         except grpc.aio.AioRpcError as error:
@@ -122,14 +122,14 @@ async def test_the_peer_port_refuses_whoever_has_no_certificate_of_this_cluster(
 ) -> None:
     stranger = foreign.folder("n2")
     for certificate in (None, ((stranger / "node.pem").read_bytes(), (stranger / "node.key").read_bytes())):
-        answer = await greet(cluster, "n1", certificate)
-        assert isinstance(answer, tuple), "a stranger was greeted"
+        answer = await handshake(cluster, "n1", certificate)
+        assert isinstance(answer, tuple), "a node without a certificate of this cluster got an answer"
         assert answer[0] is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_the_peer_port_greets_its_own_but_no_node_outside_the_membership(cluster: LocalCluster) -> None:
     own = cluster.layout.folder("n2")
-    answer = await greet(cluster, "n1", ((own / "node.pem").read_bytes(), (own / "node.key").read_bytes()))
+    answer = await handshake(cluster, "n1", ((own / "node.pem").read_bytes(), (own / "node.key").read_bytes()))
     # The greeting claims nothing, so it is read; that it was read at all shows that the handshake went through.
     assert not isinstance(answer, tuple) or answer[0] is not grpc.StatusCode.UNAVAILABLE
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from parleyd.raft.membership import Changed, Fault, MembershipError, enter_joint, leave_joint, simple
+from parleyd.raft.membership import Fault, MembershipError, NextMembership, enter_joint, leave_joint, simple
 from parleyd.raft.quorum import (
     EVERYTHING,
     VoteResult,
@@ -93,7 +93,7 @@ class _Electorate:
     conf: ConfState = field(default_factory=ConfState)
     next_index: dict[NodeId, int] = field(default_factory=dict)
 
-    def take(self, changed: Changed, next_index: int) -> None:
+    def take(self, changed: NextMembership, next_index: int) -> None:
         self.conf = changed.conf_state
         members = sorted({*self.conf.voters, *self.conf.voters_outgoing, *self.conf.learners})
         self.next_index = {

@@ -141,8 +141,8 @@ def node_state(raft: Raft, start: int, entries: list[Entry]) -> dict[str, Any]:
         "log": [[entry.term, ENTRY_NAMES[entry.type], _data(entry)] for entry in entries],
         "progress": {
             str(node): {
-                "match": known.match,
-                "next": known.next,
+                "match": known.match_index,
+                "next": known.next_index,
                 "state": PROGRESS_NAMES[known.state],
                 "inflight": known.inflight,
                 "paused": known.paused,

@@ -9,10 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 from parley.errors import NotSignedInError, ParleyError, TooLateError, UnreachableError, WrongPasswordError
-from parley.gui.commands import Place
+from parley.gui.commands import ClusterAddress
 from parley.gui.port import Client
-from parley.model import ClientState, Conversation, HistoryPage, Mark, Message, Node, Outgoing, Phase, Status
-from parley.observe import Changes, Hub
+from parley.model import (
+    ClientState,
+    ConnectionState,
+    Conversation,
+    HistoryPage,
+    Message,
+    MessageStatus,
+    Node,
+    Outgoing,
+    Receipt,
+)
+from parley.state_publisher import Changes, StatePublisher
 
 PASSWORD = "correct horse"
 NODES = tuple(Node(f"n{n}", f"127.0.0.{n + 1}:7600", True) for n in (1, 2, 3))
@@ -24,7 +34,7 @@ class ScriptedSdk:
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.hub = Hub()
+        self.publisher = StatePublisher()
         self.accounts = {"ann": PASSWORD, "ben": PASSWORD, "bella": PASSWORD, "dana": PASSWORD}
         self.session_of = ""
         self.messages: list[Message] = []
@@ -42,7 +52,7 @@ class ScriptedSdk:
 
     # ---- what tests do, from the window's thread
 
-    def connect(self, place: Place, account: str | None) -> AbstractAsyncContextManager[Client]:
+    def connect(self, address: ClusterAddress, account: str | None) -> AbstractAsyncContextManager[Client]:
         """What the bridge calls."""
         return self._entered(account)
 
@@ -72,14 +82,14 @@ class ScriptedSdk:
         self.tell(lambda: self._state(**changes))
 
     def _state(self, **changes: Any) -> None:
-        self.hub.heard()
-        self.hub.update(**changes)
+        self.publisher.heard()
+        self.publisher.update(**changes)
 
     def connected(self, node: str = "n2") -> None:
         """All is well."""
         self.state(
-            phase=Phase.CONNECTED, node=node, leader="n1", nodes=NODES, has_majority=True, lost="", trying="",
-            problem="", caught_up=True, account=self.session_of,
+            connection=ConnectionState.CONNECTED, node=node, leader="n1", nodes=NODES, has_majority=True, lost="",
+            trying="", problem="", caught_up=True, account=self.session_of,
         )  # fmt: skip
 
     def arrive(self, peer: str, *bodies: str, mine: bool = False) -> None:
@@ -94,26 +104,26 @@ class ScriptedSdk:
     def _incoming(self, message: Message) -> None:
         assert self.incoming is not None
         self.incoming.put_nowait(message)
-        self.hub.changed(inbox=True)
+        self.publisher.changed(inbox=True)
 
-    def settle(self, local_id: int, status: Status, detail: str = "") -> None:
+    def settle(self, local_id: int, status: MessageStatus, detail: str = "") -> None:
         """What becomes of an own message."""
         self.tell(lambda: self._settle(local_id, status, detail))
 
-    def _settle(self, local_id: int, status: Status, detail: str) -> None:
+    def _settle(self, local_id: int, status: MessageStatus, detail: str) -> None:
         one = replace(self.outbox[local_id], status=status, detail=detail)
-        if status is Status.ACCEPTED:
+        if status is MessageStatus.ACCEPTED:
             stored = self.stored(one.recipient, one.body, mine=True)
             one = replace(
                 one, message_id=stored.id, conversation_id=stored.conversation_id, sent_at_ms=stored.sent_at_ms
             )
         self.outbox[local_id] = one
-        self.hub.changed(outgoing=(one,))
+        self.publisher.changed(outgoing=(one,))
         self.count()
 
-    def mark(self, peer: str, delivered: int, read: int) -> None:
+    def receipt(self, peer: str, delivered: int, read: int) -> None:
         """The other party has come further."""
-        self.tell(lambda: self.hub.changed(marks=(Mark(conversation_id(peer), delivered, read),)))
+        self.tell(lambda: self.publisher.changed(receipts=(Receipt(conversation_id(peer), delivered, read),)))
 
     def stored(self, peer: str, body: str, *, mine: bool = False, at_ms: int = 0) -> Message:
         """A message the cluster has from now on."""
@@ -133,14 +143,18 @@ class ScriptedSdk:
 
     def count(self) -> None:
         """Messages that wait."""
-        self.hub.update(waiting=sum(o.status in (Status.WAITING, Status.SENDING) for o in self.outbox.values()))
+        self.publisher.update(
+            waiting=sum(o.status in (MessageStatus.WAITING, MessageStatus.SENDING) for o in self.outbox.values())
+        )
 
     def put(self, recipient: str, body: str) -> Outgoing:
         """Into the outbox."""
-        one = Outgoing(self._next_local, recipient, body, BASE_MS + 10_000_000 + self._next_local, Status.WAITING)
+        one = Outgoing(
+            self._next_local, recipient, body, BASE_MS + 10_000_000 + self._next_local, MessageStatus.WAITING
+        )
         self._next_local += 1
         self.outbox[one.local_id] = one
-        self.hub.changed(outgoing=(one,))
+        self.publisher.changed(outgoing=(one,))
         self.count()
         return one
 
@@ -159,14 +173,14 @@ class ScriptedClient:
 
     @property
     def state(self) -> ClientState:
-        return self.sdk.hub.state
+        return self.sdk.publisher.state
 
     @property
     def signed_in_as(self) -> str:
         return self.account
 
     def watch(self) -> AsyncGenerator[Changes, None]:
-        return self.sdk.hub.watch()
+        return self.sdk.publisher.watch()
 
     async def has_session(self) -> bool:
         return bool(self.account)
@@ -201,15 +215,15 @@ class ScriptedClient:
         return self.sdk.put(recipient, body)
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
-        if self.sdk.outbox[local_id].status is not Status.WAITING:
+        if self.sdk.outbox[local_id].status is not MessageStatus.WAITING:
             raise TooLateError("This message has been handed to the cluster already. Nothing was changed.")
         one = self.sdk.outbox[local_id] = replace(self.sdk.outbox[local_id], body=body)
-        self.sdk.hub.changed(outgoing=(one,))
+        self.sdk.publisher.changed(outgoing=(one,))
         return one
 
     async def cancel(self, local_id: int) -> Outgoing:
         one = self.sdk.outbox.pop(local_id)
-        self.sdk.hub.changed(removed=(local_id,))
+        self.sdk.publisher.changed(removed=(local_id,))
         self.sdk.count()
         return one
 

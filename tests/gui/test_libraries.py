@@ -23,7 +23,9 @@ def test_a_missing_library_is_one_line_that_names_every_package_that_is_missing(
 
 
 def test_without_pyside_the_line_says_how_to_get_it() -> None:
-    assert "parley[gui]" in libraries.explain("No module named 'PySide6'")
+    text = libraries.explain("No module named 'PySide6'")
+    assert "\n" not in text
+    assert "pip install '.[gui]'" in text
 
 
 def test_the_window_says_it_and_ends_with_1(

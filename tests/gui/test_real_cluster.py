@@ -15,13 +15,13 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
+from parley.gui.app_state import VisiblePage
 from parley.gui.app_window import connector
 from parley.gui.bridge import Bridge
-from parley.gui.commands import Place
-from parley.gui.desk import Screen
+from parley.gui.commands import ClusterAddress
+from parley.gui.main_window import MainWindow
 from parley.gui.theme import LIGHT
-from parley.gui.window import Window
-from parley.model import FINAL, Phase, Status
+from parley.model import FINAL, ConnectionState, MessageStatus
 from scripts.cluster_local import LocalCluster
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
@@ -59,16 +59,16 @@ class ClusterInThread:
 class Person:
     """Somebody at a window."""
 
-    def __init__(self, qtbot: QtBot, name: str, peer: str, place: Place, state_dir: Path) -> None:
+    def __init__(self, qtbot: QtBot, name: str, peer: str, address: ClusterAddress, state_dir: Path) -> None:
         self.name, self.peer = name, peer
-        self.window = Window(LIGHT)
-        self.bridge = Bridge(connector(state_dir), self.window.desk.fold)
+        self.window = MainWindow(LIGHT)
+        self.bridge = Bridge(connector(state_dir), self.window.app_state.apply)
         self.window.attach(self.bridge)
         qtbot.addWidget(self.window)
         self.bridge.start()
         self.window.show()
         page = self.window.sign_in
-        page.fill(place, name)
+        page.fill(address, name)
         page.password.setText(PASSWORD)
         page.create_button.click()
         self.typed: list[str] = []
@@ -81,7 +81,10 @@ class Person:
 
     @property
     def connected(self) -> bool:
-        return self.window.desk.screen is Screen.CHAT and self.window.desk.state.phase is Phase.CONNECTED
+        return (
+            self.window.app_state.page is VisiblePage.CHAT
+            and self.window.app_state.client_state.connection is ConnectionState.CONNECTED
+        )
 
     def type_one(self) -> None:
         """Typed key by key, like a person does, and sent by Enter."""
@@ -114,11 +117,11 @@ class Person:
         rows = [model.row(at) for at in range(model.rowCount())]
         open_rows = [(row.body, row.status) for row in rows if row.mine and row.status not in FINAL]
         absent = sorted(set(self.typed) - {row.body for row in rows})
-        return f"{self.name}: {self.window.desk.state}, {len(rows)} rows, open {open_rows}, absent {absent}"
+        return f"{self.name}: {self.window.app_state.client_state}, {len(rows)} rows, open {open_rows}, absent {absent}"
 
     def all_accepted(self) -> bool:
         model = self.window.chat.rows
-        settled = (Status.ACCEPTED, Status.DELIVERED, Status.READ, None)
+        settled = (MessageStatus.ACCEPTED, MessageStatus.DELIVERED, MessageStatus.READ, None)
         return all(model.row(at).status in settled for at in range(model.rowCount()))
 
 
@@ -128,9 +131,9 @@ def test_kill_9_loses_and_doubles_nothing_on_either_screen_and_a_lost_majority_c
 ) -> None:
     running: ClusterInThread = closing(ClusterInThread(tmp_path / "cluster"))
     cluster = running.cluster
-    place = Place(", ".join(cluster.hosts), cluster.ca_file)
-    ann: Person = closing(Person(qtbot, "ann", "ben", place, tmp_path / "ann"))
-    ben: Person = closing(Person(qtbot, "ben", "ann", place, tmp_path / "ben"))
+    address = ClusterAddress(", ".join(cluster.hosts), cluster.ca_file)
+    ann: Person = closing(Person(qtbot, "ann", "ben", address, tmp_path / "ann"))
+    ben: Person = closing(Person(qtbot, "ben", "ann", address, tmp_path / "ben"))
     people = (ann, ben)
 
     def until(condition: Callable[[], bool], timeout_s: float) -> None:
@@ -156,7 +159,7 @@ def test_kill_9_loses_and_doubles_nothing_on_either_screen_and_a_lost_majority_c
             if len(person.typed) < MESSAGES_EACH:
                 person.type_one()
         if len(ann.typed) == KILL_AFTER:
-            node = ann.window.desk.state.node
+            node = ann.window.app_state.client_state.node
             cluster.kill(node)
             killed_at = time.monotonic()
 
@@ -175,7 +178,7 @@ def test_kill_9_loses_and_doubles_nothing_on_either_screen_and_a_lost_majority_c
         own = [body for body in ann.shown() if body.startswith(person.name)]
         assert own == person.typed, "a sender's messages keep their order"
     assert node
-    until(lambda: all(person.connected and person.window.desk.state.node != node for person in people), 20)
+    until(lambda: all(person.connected and person.window.app_state.client_state.node != node for person in people), 20)
     until(lambda: all("lost" not in person.window.status.text for person in people), 20)
 
     def pause_s(person: Person) -> float:
@@ -193,7 +196,7 @@ def test_kill_9_loses_and_doubles_nothing_on_either_screen_and_a_lost_majority_c
         "killed": node,
         "until_sending_again_s": {person.name: round(pause_s(person), 3) for person in people},
         "longest_wait_of_a_message_s": {person.name: round(longest_wait_s(person), 3) for person in people},
-        "other_side_was_connected_to": ben.window.desk.state.node,
+        "other_side_was_connected_to": ben.window.app_state.client_state.node,
         "what_the_line_said": list(dict.fromkeys(ann.statuses)),
     }
     BUILD.mkdir(exist_ok=True)
@@ -201,7 +204,7 @@ def test_kill_9_loses_and_doubles_nothing_on_either_screen_and_a_lost_majority_c
     assert pause_s(ann) < 15
 
     # A second node dies: no majority. People write on; when a node is back it clears and goes out by itself.
-    other = next(name for name in cluster.names if name not in (node, ann.window.desk.state.node))
+    other = next(name for name in cluster.names if name not in (node, ann.window.app_state.client_state.node))
     cluster.kill(other)
     until(lambda: all(person.window.status.text.startswith("No majority") for person in people), 20)
     for person in people:

@@ -7,8 +7,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.gui.thread import KEEP_ROWS, Changed, Edit, Inserted, Removed, Row, Thread
-from parley.model import HistoryPage, Mark, Message, Outgoing, Status
+from parley.gui.thread import KEEP_ROWS, Edit, Row, RowsChanged, RowsInserted, RowsRemoved, Thread
+from parley.model import HistoryPage, Message, MessageStatus, Outgoing, Receipt
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -17,7 +17,7 @@ def message(number: int, *, mine: bool = False, at_ms: int = 0) -> Message:
     return Message(number, 7, "ann" if mine else "ben", "ben", f"m{number}", at_ms or number * 1000, mine)
 
 
-def own(local_id: int, status: Status, message_id: int = 0, body: str = "") -> Outgoing:
+def own(local_id: int, status: MessageStatus, message_id: int = 0, body: str = "") -> Outgoing:
     return Outgoing(
         local_id,
         "ben",
@@ -42,13 +42,13 @@ def bodies(thread: Thread) -> list[str]:
 def apply(mirror: list[Row], edits: list[Edit]) -> None:
     for edit in edits:
         match edit:
-            case Inserted(at, rows):
+            case RowsInserted(at, rows):
                 assert 0 <= at <= len(mirror)
                 mirror[at:at] = rows
-            case Removed(at, count):
+            case RowsRemoved(at, count):
                 assert at + count <= len(mirror)
                 del mirror[at : at + count]
-            case Changed(at, rows):
+            case RowsChanged(at, rows):
                 assert at + len(rows) <= len(mirror)
                 mirror[at : at + len(rows)] = rows
 
@@ -64,60 +64,63 @@ def test_history_and_what_arrives_show_each_message_once_in_order() -> None:
 def test_a_settled_message_keeps_its_row_and_changes_only_its_mark() -> None:
     thread = Thread("ann", "ben")
     thread.load(page(1, 2), 0)
-    thread.update([own(1, Status.WAITING), own(2, Status.WAITING)])
-    edits = thread.update([own(1, Status.ACCEPTED, 3)])
-    assert [type(edit) for edit in edits] == [Changed]
-    assert [row.status for row in thread.rows] == [None, None, Status.ACCEPTED, Status.WAITING]
+    thread.update([own(1, MessageStatus.WAITING), own(2, MessageStatus.WAITING)])
+    edits = thread.update([own(1, MessageStatus.ACCEPTED, 3)])
+    assert [type(edit) for edit in edits] == [RowsChanged]
+    assert [row.status for row in thread.rows] == [None, None, MessageStatus.ACCEPTED, MessageStatus.WAITING]
     assert thread.rows[2].message_id == 3
 
 
 def test_a_message_others_sent_meanwhile_stands_before_those_that_wait() -> None:
     thread = Thread("ann", "ben")
-    thread.update([own(1, Status.WAITING)])
+    thread.update([own(1, MessageStatus.WAITING)])
     thread.arrive([message(4)])
     assert bodies(thread) == ["m4", "own1"]
-    thread.update([own(1, Status.ACCEPTED, 5)])
+    thread.update([own(1, MessageStatus.ACCEPTED, 5)])
     assert bodies(thread) == ["m4", "own1"]
 
 
 def test_an_older_view_of_an_own_message_never_takes_back_what_is_known() -> None:
     thread = Thread("ann", "ben")
-    thread.update([own(1, Status.ACCEPTED, 3)])
-    assert thread.update([own(1, Status.SENDING)]) == []
+    thread.update([own(1, MessageStatus.ACCEPTED, 3)])
+    assert thread.update([own(1, MessageStatus.SENDING)]) == []
     thread.withdraw([2])
-    assert thread.update([own(2, Status.WAITING)]) == []
-    assert [row.status for row in thread.rows] == [Status.ACCEPTED]
+    assert thread.update([own(2, MessageStatus.WAITING)]) == []
+    assert [row.status for row in thread.rows] == [MessageStatus.ACCEPTED]
 
 
 def test_an_own_message_that_history_has_already_is_not_shown_twice_once_it_settles() -> None:
     thread = Thread("ann", "ben")
-    thread.update([own(1, Status.SENDING)])
+    thread.update([own(1, MessageStatus.SENDING)])
     thread.load(HistoryPage((message(3, mine=True),), False, 7), 0)
-    thread.update([own(1, Status.ACCEPTED, 3)])
+    thread.update([own(1, MessageStatus.ACCEPTED, 3)])
     assert len(thread.rows) == 1
 
 
 def test_history_that_knows_of_an_own_message_before_the_outbox_does_shows_it_once() -> None:
-    under_way = replace(own(1, Status.SENDING, body="hello"), number=9)
+    under_way = replace(own(1, MessageStatus.SENDING, body="hello"), number=9)
     stored = replace(message(3, mine=True), body="hello", number=9)
     for outbox_first in (True, False):
         thread = Thread("ann", "ben")
         if outbox_first:
-            thread.update([under_way, own(2, Status.WAITING, body="hello")])
+            thread.update([under_way, own(2, MessageStatus.WAITING, body="hello")])
         thread.load(HistoryPage((stored,), False, 7), 0)
-        thread.update([under_way, own(2, Status.WAITING, body="hello")])
-        assert [(row.message_id, row.status) for row in thread.rows] == [(3, Status.ACCEPTED), (0, Status.WAITING)]
-        assert thread.update([replace(own(1, Status.ACCEPTED, 3), number=9)]) == []
+        thread.update([under_way, own(2, MessageStatus.WAITING, body="hello")])
+        assert [(row.message_id, row.status) for row in thread.rows] == [
+            (3, MessageStatus.ACCEPTED),
+            (0, MessageStatus.WAITING),
+        ]
+        assert thread.update([replace(own(1, MessageStatus.ACCEPTED, 3), number=9)]) == []
 
 
 def test_marks_change_only_the_rows_they_pass() -> None:
     thread = Thread("ann", "ben")
     thread.load(HistoryPage(tuple(message(n, mine=True) for n in (1, 2, 3)), False, 7), 0)
-    edits = thread.move_marks(Mark(7, 2, 1))
-    assert [row.status for row in thread.rows] == [Status.READ, Status.DELIVERED, Status.ACCEPTED]
-    assert edits == [Changed(0, tuple(thread.rows[:2]))]
-    assert thread.move_marks(Mark(7, 1, 0)) == []
-    assert thread.rows[0].status is Status.READ
+    edits = thread.move_receipts(Receipt(7, 2, 1))
+    assert [row.status for row in thread.rows] == [MessageStatus.READ, MessageStatus.DELIVERED, MessageStatus.ACCEPTED]
+    assert edits == [RowsChanged(0, tuple(thread.rows[:2]))]
+    assert thread.move_receipts(Receipt(7, 1, 0)) == []
+    assert thread.rows[0].status is MessageStatus.READ
 
 
 def test_rows_are_grouped_in_runs_that_end_with_sender_pause_and_day() -> None:
@@ -181,7 +184,11 @@ def test_a_thread_nobody_looks_at_keeps_only_its_end_and_can_load_the_rest_again
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("arrive"), st.lists(st.integers(1, 30), min_size=1, max_size=4), st.booleans()),
-        st.tuples(st.just("open"), st.integers(1, 6), st.sampled_from((Status.WAITING, Status.SENDING, Status.FAILED))),
+        st.tuples(
+            st.just("open"),
+            st.integers(1, 6),
+            st.sampled_from((MessageStatus.WAITING, MessageStatus.SENDING, MessageStatus.FAILED)),
+        ),
         st.tuples(st.just("accept"), st.integers(1, 6), st.just(0)),
         st.tuples(st.just("withdraw"), st.integers(1, 6), st.just(0)),
         st.tuples(st.just("mark"), st.integers(0, 40), st.integers(0, 40)),
@@ -199,14 +206,14 @@ def test_a_mirror_that_applies_the_edits_always_equals_the_rows(told: list[tuple
         match kind, first, second:
             case "arrive", list(numbers), bool(mine):
                 edits = thread.arrive([message(n, mine=mine and n % 2 == 0) for n in numbers])
-            case "open", int(local_id), Status() as status:
+            case "open", int(local_id), MessageStatus() as status:
                 edits = thread.update([own(local_id, status)])
             case "accept", int(local_id), _:
-                edits = thread.update([own(local_id, Status.ACCEPTED, 30 + local_id)])
+                edits = thread.update([own(local_id, MessageStatus.ACCEPTED, 30 + local_id)])
             case "withdraw", int(local_id), _:
                 edits = thread.withdraw([local_id])
             case "mark", int(delivered), int(read):
-                edits = thread.move_marks(Mark(7, delivered, read))
+                edits = thread.move_receipts(Receipt(7, delivered, read))
             case _, after, _:
                 assert after is None or isinstance(after, int)
                 edits = thread.set_divider(after)

@@ -19,7 +19,7 @@ from parley.gui.theme import LIGHT
 from parley.gui.thread import Thread
 from parley.gui.thread_model import ThreadModel
 from parley.gui.thread_view import ThreadView
-from parley.model import HistoryPage, Message, Outgoing, Status
+from parley.model import HistoryPage, Message, MessageStatus, Outgoing
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 WORDS = ("pump", "makes", "a", "noise", "again", "I", "have", "put", "it", "on", "the", "list", "Thursday")
@@ -102,13 +102,15 @@ def test_new_messages_follow_at_the_end_and_move_nothing_further_up(shown: Shown
 def test_a_message_that_fails_above_the_view_moves_nothing_in_sight(shown: Shown) -> None:
     for local_id in range(1, 30):
         shown.model.apply(
-            shown.thread.update([Outgoing(local_id, "ben", body(local_id), START_MS + 10**9, Status.WAITING)])
+            shown.thread.update([Outgoing(local_id, "ben", body(local_id), START_MS + 10**9, MessageStatus.WAITING)])
         )
     shown.view.to_bottom()
     first = shown.view.first_visible()
     assert first > 200, "the waiting ones fill the view"
     before = shown.places()
-    failed = Outgoing(1, "ben", body(1), START_MS + 10**9, Status.FAILED, detail="a reason that takes a line " * 9)
+    failed = Outgoing(
+        1, "ben", body(1), START_MS + 10**9, MessageStatus.FAILED, detail="a reason that takes a line " * 9
+    )
     shown.model.apply(shown.thread.update([failed]))
     assert shown.places() == before
 

@@ -1,4 +1,4 @@
-"""What the window says: links, times, and the quiet line for every state of the cluster."""
+"""What the window says: links, times, and the status bar for every state of the cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from parley.gui.thread import Row
 from parley.gui.words import (
-    Mood,
+    StatusLevel,
     clock_time,
     day_label,
     failure_lines,
@@ -20,15 +20,15 @@ from parley.gui.words import (
     spoken,
     status_line,
 )
-from parley.model import ClientState, Node, Phase, Status
+from parley.model import ClientState, ConnectionState, MessageStatus, Node
 
 UP = (Node("n1", "a:1", True), Node("n2", "b:1", True), Node("n3", "c:1", True))
-CONNECTED = ClientState("ann", Phase.CONNECTED, node="n2", leader="n1", nodes=UP, has_majority=True)
+CONNECTED = ClientState("ann", ConnectionState.CONNECTED, node="n2", leader="n1", nodes=UP, has_majority=True)
 
 
 def test_connected_line_says_node_leader_nodes_and_when_heard() -> None:
     line = status_line(CONNECTED, 99.5, 100.0)
-    assert line.mood is Mood.GOOD
+    assert line.level is StatusLevel.GOOD
     assert line.text == "Connected to n2  ·  n1 leads  ·  3 of 3 nodes up  ·  heard just now"
     assert status_line(CONNECTED, 90.0, 100.0).text.endswith("last heard 10 s ago")
     assert "n1  a:1  up" in line.detail
@@ -41,36 +41,41 @@ def test_a_message_on_its_way_is_no_news_until_it_has_waited() -> None:
 
 
 def test_a_lost_node_is_named_with_the_next_one_and_what_waits() -> None:
-    state = ClientState("ann", Phase.SEARCHING, lost="n2", trying="n3", waiting=2, nodes=UP)
+    state = ClientState("ann", ConnectionState.SEARCHING, lost="n2", trying="n3", waiting=2, nodes=UP)
     line = status_line(state, 97.0, 100.0)
-    assert line.mood is Mood.BUSY
+    assert line.level is StatusLevel.BUSY
     assert line.text == "n2 lost, trying n3, 2 messages waiting  ·  last heard 3 s ago"
 
 
 def test_the_line_follows_from_the_state_alone_and_clears_with_it() -> None:
-    lost = ClientState("ann", Phase.SEARCHING, lost="n2", trying="n3", waiting=1)
+    lost = ClientState("ann", ConnectionState.SEARCHING, lost="n2", trying="n3", waiting=1)
     assert "lost" in status_line(lost, None, 0).text
     assert "lost" not in status_line(CONNECTED, 0, 0).text
 
 
 def test_without_a_majority_the_line_says_so_and_that_writing_is_kept() -> None:
     nodes = (replace(UP[0], up=False), replace(UP[1], up=False), UP[2])
-    state = ClientState("ann", Phase.NO_MAJORITY, node="n3", nodes=nodes)
+    state = ClientState("ann", ConnectionState.NO_MAJORITY, node="n3", nodes=nodes)
     line = status_line(state, None, 0)
-    assert line.mood is Mood.BAD
+    assert line.level is StatusLevel.BAD
     assert line.text.startswith("No majority of nodes (1 of 3 nodes up): nothing can be sent now, what you write is")
     assert "2 messages waiting" in status_line(replace(state, waiting=2), None, 0).text
 
 
 def test_a_missing_leader_is_not_called_a_missing_majority() -> None:
-    state = ClientState("ann", Phase.NO_MAJORITY, node="n3", nodes=(replace(UP[0], up=False), *UP[1:]), waiting=1)
+    state = ClientState(
+        "ann", ConnectionState.NO_MAJORITY, node="n3", nodes=(replace(UP[0], up=False), *UP[1:]), waiting=1
+    )
     line = status_line(state, None, 0)
-    assert (line.mood, line.text) == (Mood.BUSY, "n3 knows no leader right now (2 of 3 nodes up), 1 message waiting")
+    assert (line.level, line.text) == (
+        StatusLevel.BUSY,
+        "n3 knows no leader right now (2 of 3 nodes up), 1 message waiting",
+    )
 
 
-@pytest.mark.parametrize("phase", list(Phase))
-def test_every_phase_has_words(phase: Phase) -> None:
-    assert status_line(ClientState("ann", phase), None, 0).text
+@pytest.mark.parametrize("connection", list(ConnectionState))
+def test_every_connection_state_has_words(connection: ConnectionState) -> None:
+    assert status_line(ClientState("ann", connection), None, 0).text
 
 
 @pytest.mark.parametrize(
@@ -118,14 +123,14 @@ def test_preview_is_one_bounded_line() -> None:
 
 
 def test_a_failed_message_says_why_and_what_to_do_also_to_those_who_listen() -> None:
-    row = Row(0, 1, "ann", "hi", 0, Status.FAILED, "there is no such account", True, False, True, True)
+    row = Row(0, 1, "ann", "hi", 0, MessageStatus.FAILED, "there is no such account", True, False, True, True)
     assert failure_lines(row)[0] == "There is no such account"
     assert "Ctrl+R" in failure_lines(row)[1]
     assert "not sent" in spoken(row)
     assert "There is no such account" in spoken(row)
-    assert failure_lines(replace(row, status=Status.READ)) == ()
+    assert failure_lines(replace(row, status=MessageStatus.READ)) == ()
 
 
-@pytest.mark.parametrize("status", list(Status))
-def test_every_mark_has_words(status: Status) -> None:
+@pytest.mark.parametrize("status", list(MessageStatus))
+def test_every_mark_has_words(status: MessageStatus) -> None:
     assert spoken(Row(1, 1, "ann", "hi", 0, status, "", True, False, True, True)).startswith("You, ")

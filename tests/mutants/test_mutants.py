@@ -87,7 +87,7 @@ def report(kind: str, message: str) -> str:
         ("failure", "assert 1 == 2", KILLED),
         ("failure", "AssertionError: the leader stays", KILLED),
         ("failure", "Failed: DID NOT RAISE &lt;class 'StorageError'&gt;", KILLED),
-        ("failure", "parleyd.raft.invariant.InvariantError: two leaders", KILLED),
+        ("failure", "parleyd.raft.errors.InvariantError: two leaders", KILLED),
         ("failure", "TimeoutError", KILLED),
         ("failure", "IndexError: tuple index out of range", ACCIDENT),
         ("failure", "KeyError: 3", ACCIDENT),

@@ -12,14 +12,14 @@ import apsw
 
 from parley.device.outbox import next_revision
 from parley.device.schema import get_meta, set_meta
-from parley.model import Status
+from parley.model import MessageStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class DeviceIdentity:
     """What a session needs to begin. `token` is a secret; empty means signed out.
 
-    `kept` is what the file holds in its place, the same or a reference to the keyring (vault.py).
+    `stored_token` is what the file holds in its place, the same or a reference to the keyring (token_store.py).
     """
 
     device_id: bytes
@@ -29,19 +29,19 @@ class Identity:
     seen_index: int
     out_of_step: bool
     max_message_bytes: int
-    kept: str = ""
+    stored_token: str = ""
 
     def __repr__(self) -> str:
-        return f"Identity(device {self.device_id.hex()[:8]}, account {self.account_id}, token hidden)"
+        return f"DeviceIdentity(device {self.device_id.hex()[:8]}, account {self.account_id}, token hidden)"
 
 
-def load(connection: apsw.Connection) -> Identity:
+def load(connection: apsw.Connection) -> DeviceIdentity:
     """Reads the identity; makes the device id on first use."""
     device_id = get_meta(connection, "device_id")
     if device_id is None:
         device_id = secrets.token_bytes(16)
         set_meta(connection, "device_id", device_id)
-    return Identity(
+    return DeviceIdentity(
         device_id=bytes(device_id),
         token=get_meta(connection, "token") or "",
         account_id=int(get_meta(connection, "account_id") or 0),
@@ -49,13 +49,13 @@ def load(connection: apsw.Connection) -> Identity:
         seen_index=int(get_meta(connection, "seen_index") or 0),
         out_of_step=bool(get_meta(connection, "out_of_step")),
         max_message_bytes=int(get_meta(connection, "max_message_bytes") or 65536),
-        kept=get_meta(connection, "token") or "",
+        stored_token=get_meta(connection, "token") or "",
     )
 
 
 def signed_in(
     connection: apsw.Connection, device_id: bytes, token: str, account_id: int, applied_index: int
-) -> Identity:
+) -> DeviceIdentity:
     """Stores the session a log-in gave for `device_id`; begins the device anew where account or device changed."""
     before = load(connection)
     if before.account_id not in (0, account_id):
@@ -99,7 +99,7 @@ def _begin_device(connection: apsw.Connection, device_id: bytes) -> None:
     """
     connection.execute(
         "UPDATE outbox SET status = ?, number = 0, revision = ? WHERE status = ?",
-        (int(Status.WAITING), next_revision(connection), int(Status.SENDING)),
+        (int(MessageStatus.WAITING), next_revision(connection), int(MessageStatus.SENDING)),
     )
     connection.execute("UPDATE outbox SET number = 0, message_id = 0, conversation_id = 0 WHERE status > 2")
     for table in ("inbox", "marks", "reads"):
@@ -114,11 +114,11 @@ def _forget_account(connection: apsw.Connection) -> None:
     connection.execute(
         "UPDATE outbox SET status = ?, detail = ?, revision = ? WHERE status = ?",
         (
-            int(Status.FAILED),
+            int(MessageStatus.FAILED),
             "The account was deleted and made again while this message had no answer; whether the old account sent it "
             "is not known. Send it again if it still matters.",
             next_revision(connection),
-            int(Status.SENDING),
+            int(MessageStatus.SENDING),
         ),
     )
     for table in ("inbox", "marks", "reads"):

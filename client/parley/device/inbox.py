@@ -13,7 +13,7 @@ import apsw
 
 from parley.device.outbox import next_revision
 from parley.device.schema import fetch, get_meta, set_meta
-from parley.model import Conversation, Mark, Message
+from parley.model import Conversation, Message, Receipt
 
 KEEP_MESSAGES = 100_000
 
@@ -112,20 +112,22 @@ def conversations(connection: apsw.Connection, account: str, limit: int) -> list
         "GROUP BY peer COLLATE NOCASE) ORDER BY latest DESC LIMIT ?"
     )
     rows = fetch(connection, f"{_COLUMNS}, unread", grouped, (shown, limit))
-    known_marks = {mark.conversation_id: mark for mark in marks(connection)}
+    known_receipts = {receipt.conversation_id: receipt for receipt in receipts(connection)}
     found = []
     for row in rows:
         last = _message(row[:7], account)
-        mark = known_marks.get(last.conversation_id, Mark(last.conversation_id, 0, 0))
+        receipt = known_receipts.get(last.conversation_id, Receipt(last.conversation_id, 0, 0))
         unread = int(row[7])
         found.append(
-            Conversation(last.conversation_id, last.peer, False, last, unread, 0, mark.delivered_up_to, mark.read_up_to)
+            Conversation(
+                last.conversation_id, last.peer, False, last, unread, 0, receipt.delivered_up_to, receipt.read_up_to
+            )
         )
     return found
 
 
-def set_marks(connection: apsw.Connection, receipts: Sequence[tuple[int, int, int, int]]) -> None:
-    """Takes in (conversation, account, delivered_up_to, read_up_to); marks only move forward."""
+def set_receipts(connection: apsw.Connection, receipts: Sequence[tuple[int, int, int, int]]) -> None:
+    """Takes in (conversation, account, delivered_up_to, read_up_to); receipts only move forward."""
     revision = next_revision(connection)
     connection.executemany(
         """INSERT INTO marks (conversation_id, account_id, delivered_up_to, read_up_to, revision) VALUES (?, ?, ?, ?, ?)
@@ -136,14 +138,14 @@ def set_marks(connection: apsw.Connection, receipts: Sequence[tuple[int, int, in
     )
 
 
-def marks(connection: apsw.Connection, since_revision: int = 0) -> list[Mark]:
-    """The other party's marks per conversation, of those that changed after a revision."""
+def receipts(connection: apsw.Connection, since_revision: int = 0) -> list[Receipt]:
+    """The other party's receipts per conversation, of those that changed after a revision."""
     rows = connection.execute(
         """SELECT conversation_id, max(delivered_up_to), max(read_up_to) FROM marks
            WHERE conversation_id IN (SELECT conversation_id FROM marks WHERE revision > ?) GROUP BY conversation_id""",
         (since_revision,),
     )
-    return [Mark(*cast(tuple[int, int, int], row)) for row in rows]
+    return [Receipt(*cast(tuple[int, int, int], row)) for row in rows]
 
 
 def set_read(connection: apsw.Connection, conversation_id: int, up_to: int) -> None:
@@ -156,13 +158,13 @@ def set_read(connection: apsw.Connection, conversation_id: int, up_to: int) -> N
 
 
 def unsent_reads(connection: apsw.Connection, limit: int = 256) -> list[tuple[int, int]]:
-    """Read marks the cluster has not been told."""
+    """Read positions the cluster has not been told."""
     rows = connection.execute("SELECT conversation_id, up_to FROM reads WHERE up_to > sent_up_to LIMIT ?", (limit,))
     return [cast(tuple[int, int], row) for row in rows]
 
 
 def reads_sent(connection: apsw.Connection, told: Sequence[tuple[int, int]]) -> None:
-    """These marks were written to a stream."""
+    """These read positions were written to a stream."""
     connection.executemany(
         "UPDATE reads SET sent_up_to = max(sent_up_to, ?2) WHERE conversation_id = ?1",
         list(told),
@@ -170,7 +172,7 @@ def reads_sent(connection: apsw.Connection, told: Sequence[tuple[int, int]]) -> 
 
 
 def reads_lost(connection: apsw.Connection, told: Sequence[int]) -> None:
-    """The stream broke after these conversations' marks were written: they may not have arrived, so tell them again."""
+    """The stream broke after these read positions were written: they may not have arrived, so tell them again."""
     connection.executemany("UPDATE reads SET sent_up_to = 0 WHERE conversation_id = ?", [(c,) for c in told])
 
 

@@ -16,7 +16,7 @@ import apsw
 
 from parley.device.schema import fetch, get_meta, set_meta
 from parley.errors import BadInputError, OutboxFullError, TooLateError
-from parley.model import Outgoing, Status
+from parley.model import MessageStatus, Outgoing
 
 MAX_OPEN = 100_000
 KEEP_SETTLED = 10_000
@@ -39,7 +39,7 @@ class Settlement:
 def _outgoing(row: Sequence[Any]) -> Outgoing:
     local_id, recipient, body, created, status, number, message_id, conversation, sent_at, detail = row
     return Outgoing(
-        local_id, recipient, body, created, Status(status), number, message_id, conversation, sent_at, detail
+        local_id, recipient, body, created, MessageStatus(status), number, message_id, conversation, sent_at, detail
     )
 
 
@@ -65,7 +65,7 @@ def add(connection: apsw.Connection, items: Sequence[tuple[str, str]], created_a
             "INSERT INTO outbox (recipient, body, created_at_ms, status, revision) VALUES (?, ?, ?, 1, ?)",
             (recipient, body, created_at_ms, revision),
         )
-        added.append(Outgoing(connection.last_insert_rowid(), recipient, body, created_at_ms, Status.WAITING))
+        added.append(Outgoing(connection.last_insert_rowid(), recipient, body, created_at_ms, MessageStatus.WAITING))
     return added
 
 
@@ -126,7 +126,7 @@ def settle(connection: apsw.Connection, settlements: Sequence[Settlement]) -> No
     results = [
         [
             s.number,
-            int(Status.ACCEPTED if s.accepted else Status.FAILED),
+            int(MessageStatus.ACCEPTED if s.accepted else MessageStatus.FAILED),
             s.message_id,
             s.conversation_id,
             s.sent_at_ms,
@@ -172,7 +172,7 @@ def edit(connection: apsw.Connection, local_id: int, body: str) -> Outgoing:
 def cancel(connection: apsw.Connection, local_id: int) -> Outgoing:
     """Withdraws a waiting or failed message for good; raises TooLateError once it was handed over."""
     message = get(connection, local_id)
-    if message is None or message.status is not Status.FAILED:
+    if message is None or message.status is not MessageStatus.FAILED:
         message = _must_wait(connection, local_id)
     connection.execute("DELETE FROM outbox WHERE local_id = ?", (local_id,))
     return message
@@ -181,7 +181,7 @@ def cancel(connection: apsw.Connection, local_id: int) -> Outgoing:
 def retry(connection: apsw.Connection, local_id: int, created_at_ms: int) -> Outgoing:
     """Puts a failed message at the end of the outbox again, as a new message with a new number."""
     message = get(connection, local_id)
-    if message is None or message.status is not Status.FAILED:
+    if message is None or message.status is not MessageStatus.FAILED:
         raise TooLateError("Only a message that failed can be sent again. Nothing was changed.")
     connection.execute("DELETE FROM outbox WHERE local_id = ?", (local_id,))
     return add(connection, [(message.recipient, message.body)], created_at_ms)[0]
@@ -191,7 +191,7 @@ def _must_wait(connection: apsw.Connection, local_id: int) -> Outgoing:
     message = get(connection, local_id)
     if message is None:
         raise BadInputError("There is no such message in the outbox. Nothing was changed.")
-    if message.status is not Status.WAITING:
+    if message.status is not MessageStatus.WAITING:
         raise TooLateError(
             "This message has been handed to the cluster already and cannot be changed or withdrawn. Nothing was "
             "changed. Send another one to correct it."

@@ -1,4 +1,4 @@
-"""Where the client keeps its files, which profile belongs to which cluster, and who carries the messages.
+"""Where the client keeps its files, which profile belongs to which cluster, and which process connects.
 
     STATE_DIR/                       700
       last.json                      who signed in last, at which hosts, with which CA
@@ -6,11 +6,11 @@
         hosts.json                   addresses of this cluster: given, learned, the last good one
         ACCOUNT/
           client.sqlite              outbox, inbox, identity, session token (600)
-          device.lock                held by the one process that carries the messages of this account here
+          device.lock                held by the one process that connects for this account here
           reader.lock                held by the one process that owns the durable "shown" mark
 
 Several processes of one account on one machine are one device with one numbered stream of sends. They share the
-file: the holder of device.lock runs the Session stream, sends what any of them puts into the outbox and fills the
+file: the holder of device.lock runs the Connect stream, sends what any of them puts into the outbox and fills the
 inbox for all. When it ends, however it ends, the kernel frees the lock and another takes over. So a script that
 sends every minute beside a running chat needs neither a second device nor a second password, and all sends keep one
 order.

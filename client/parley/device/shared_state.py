@@ -1,4 +1,4 @@
-"""What the process that carries the messages lets the others of the same account know about its connection."""
+"""What the process that holds the device lock lets the others of the same account know about its connection."""
 
 import json
 from dataclasses import asdict

@@ -7,9 +7,9 @@ transaction, of which nothing is kept. Operations use few SQL steps, however man
 and the interpreter is told to hand its lock over faster, since every step gives it up and must get it back from a loop
 that may be busy.
 
-Several processes may have the file open (`parley listen` here, `parley send` there). One of them carries the
-messages (see profile.DeviceLock); the others write into the outbox and read the inbox, and every process notices
-what the others committed through SQLite's data_version, looked at every `foreign_poll_s`.
+Several processes may have the file open (`parley listen` here, `parley send` there). One of them holds the
+device lock (see profile.FileLock) and connects; the others write into the outbox and read the inbox. Every process
+notices what the others committed through SQLite's data_version, looked at every `foreign_poll_s`.
 """
 
 import asyncio
@@ -222,7 +222,7 @@ class Store:
             connection.execute("COMMIT")
         except Exception as error:
             failure = _store_error(self._path, error) if isinstance(error, apsw.Error) else error
-            logger.error("store_failed", error=repr(error), operations=len(batch))
+            logger.error("store_transaction_failed", error=repr(error), operations=len(batch))
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             claimed = []

@@ -14,11 +14,11 @@ from parley.log import logger
 
 SERVICE = "parley"
 REFERENCE = "keyring:"
-PATIENCE_S = 30.0
+KEYRING_TIMEOUT_S = 30.0
 REAL_KEYRING = 1.0
 
 
-class Vault:
+class TokenStore:
     """Keeps tokens. Without `use_keyring` new ones stay in the file; references of others are followed all the same."""
 
     def __init__(self, *, use_keyring: bool = False) -> None:
@@ -26,44 +26,44 @@ class Vault:
         self._use_keyring = use_keyring
         self._known: dict[str, str] = {}
 
-    async def keep(self, token: str) -> str:
+    async def save(self, token: str) -> str:
         """Returns what to write into the file: a reference where the keyring took the token, else the token."""
         if not self._use_keyring:
             return token
         reference = REFERENCE + secrets.token_hex(16)
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(KEYRING_TIMEOUT_S):
                 taken = await asyncio.to_thread(_put, reference, token)
         except Exception as error:  # keyrings are plug-ins and raise what they like
-            logger.info("keyring_unused", reason=type(error).__name__)
+            logger.info("keyring_save_failed", reason=type(error).__name__)
             return token
         if taken:
             self._known[reference] = token
         return reference if taken else token
 
-    async def reveal(self, kept: str) -> str:
+    async def load(self, stored_token: str) -> str:
         """The token behind what the file holds; nothing where the keyring does not give it out."""
-        if not kept.startswith(REFERENCE):
-            return kept
-        if kept not in self._known:
+        if not stored_token.startswith(REFERENCE):
+            return stored_token
+        if stored_token not in self._known:
             found: str | None = None
             try:
-                async with asyncio.timeout(PATIENCE_S):
-                    found = await asyncio.to_thread(_get, kept)
+                async with asyncio.timeout(KEYRING_TIMEOUT_S):
+                    found = await asyncio.to_thread(_get, stored_token)
             except Exception as error:  # keyrings are plug-ins and raise what they like
-                logger.info("keyring_closed", reason=type(error).__name__)
+                logger.info("keyring_load_failed", reason=type(error).__name__)
             if not found:
                 return ""
-            self._known[kept] = found
-        return self._known[kept]
+            self._known[stored_token] = found
+        return self._known[stored_token]
 
-    async def forget(self, kept: str) -> None:
+    async def delete(self, stored_token: str) -> None:
         """Removes a token that is no longer good; one that is gone already is fine."""
-        if kept.startswith(REFERENCE):
-            self._known.pop(kept, None)
+        if stored_token.startswith(REFERENCE):
+            self._known.pop(stored_token, None)
             with contextlib.suppress(Exception):
-                async with asyncio.timeout(PATIENCE_S):
-                    await asyncio.to_thread(_delete, kept)
+                async with asyncio.timeout(KEYRING_TIMEOUT_S):
+                    await asyncio.to_thread(_delete, stored_token)
 
 
 def _put(reference: str, token: str) -> bool:

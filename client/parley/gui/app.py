@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from parley.gui import libraries
-from parley.gui.commands import Place
+from parley.gui.commands import ClusterAddress
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported: its remarks are not for people
 
@@ -26,4 +26,4 @@ def run(
         return 1
     from parley.gui.app_window import main
 
-    return main(Place(hosts, ca, insecure), account, state_dir)
+    return main(ClusterAddress(hosts, ca, insecure), account, state_dir)

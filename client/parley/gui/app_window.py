@@ -11,30 +11,35 @@ from PySide6.QtWidgets import QApplication
 
 from parley.client import ParleyClient
 from parley.device.profile import StateDirectory
-from parley.device.token_store import Vault
+from parley.device.token_store import TokenStore
 from parley.gui import geometry
 from parley.gui.bridge import Bridge
-from parley.gui.commands import Place
+from parley.gui.commands import ClusterAddress
+from parley.gui.main_window import MainWindow
 from parley.gui.port import Client, Connect
 from parley.gui.theme import apply_theme, system_theme
-from parley.gui.window import Window
 
 SIGNAL_CHECK_MS = 200
 
 
 def connector(state_dir: Path | None) -> Connect:
     """Makes real clients, whose tokens lie in the system's keyring where there is one."""
-    vault = Vault(use_keyring=True)
+    token_store = TokenStore(use_keyring=True)
 
-    def connect(place: Place, account: str | None) -> AbstractAsyncContextManager[Client]:
+    def connect(address: ClusterAddress, account: str | None) -> AbstractAsyncContextManager[Client]:
         return ParleyClient(
-            place.hosts, account=account, ca=place.ca, insecure=place.insecure, state_dir=state_dir, vault=vault
+            address.hosts,
+            account=account,
+            ca=address.ca,
+            insecure=address.insecure,
+            state_dir=state_dir,
+            token_store=token_store,
         )
 
     return connect
 
 
-def main(place: Place, account: str, state_dir: Path | None) -> int:
+def main(address: ClusterAddress, account: str, state_dir: Path | None) -> int:
     """Runs until the window is closed."""
     QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
     app = QApplication(["parley"])
@@ -45,16 +50,16 @@ def main(place: Place, account: str, state_dir: Path | None) -> int:
     apply_theme(app, system_theme())
     directory = StateDirectory(state_dir)
     last = directory.last()
-    if not place.hosts:
-        place = Place(", ".join(last.hosts), Path(last.ca) if last.ca else None, last.insecure)
-    window = Window()
-    bridge = Bridge(connector(state_dir), window.desk.fold)
+    if not address.hosts:
+        address = ClusterAddress(", ".join(last.hosts), Path(last.ca) if last.ca else None, last.insecure)
+    window = MainWindow()
+    bridge = Bridge(connector(state_dir), window.app_state.apply)
     window.attach(bridge)
     bridge.start()
     window.restore(geometry.load(directory.root))
     window.show()
     window.sign_in.password.setText(os.environ.pop("PARLEY_PASSWORD", ""))
-    window.resume(place, account or last.account)
+    window.resume(address, account or last.account)
     _end_on_signals(app)
     code = app.exec()
     geometry.save(directory.root, window.geometry_bytes())

@@ -14,36 +14,36 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from parley.errors import ParleyError
 from parley.gui import events
-from parley.gui.commands import Place
+from parley.gui.client_worker import ClientWorker
+from parley.gui.commands import ClusterAddress
 from parley.gui.events import Action, Event
 from parley.gui.mailbox import Mailbox
 from parley.gui.port import Connect
-from parley.gui.session import ClientSession
 
 STOP_WITHIN_S = 5.0
 START_WITHIN_S = 10.0
 
 
 class Bridge(QObject):
-    """Implements Commands; `fold` gets every event on the window's thread."""
+    """Implements Commands; `apply` gets every event on the window's thread."""
 
     _woken = Signal()
 
-    def __init__(self, connect: Connect, fold: Callable[[Event], None]) -> None:
+    def __init__(self, connect: Connect, apply: Callable[[Event], None]) -> None:
         """Call start() before anything else."""
         super().__init__()
         self._connect = connect
-        self._fold = fold
+        self._apply = apply
         self._mailbox = Mailbox(self._woken.emit)
         self._woken.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._main, name="parley-sdk", daemon=True)
         self._stopping: asyncio.Event | None = None
-        self._session: ClientSession | None = None
+        self._worker: ClientWorker | None = None
         self._running: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._place: Place | None = None
+        self._address: ClusterAddress | None = None
         self._changing: asyncio.Lock | None = None
         self._taken: asyncio.Event | None = None
 
@@ -76,101 +76,101 @@ class Bridge(QObject):
             await asyncio.wait(self._tasks, timeout=STOP_WITHIN_S / 3)
         for task in tuple(self._tasks):
             task.cancel()
-        await self._close_session()
+        await self._close_worker()
 
     @Slot()
     def _deliver(self) -> None:
         for event in self._mailbox.take():
-            self._fold(event)
+            self._apply(event)
         if self._loop is not None and self._taken is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self._loop.call_soon_threadsafe(self._taken.set)
 
     # ---- commands
 
-    def resume(self, place: Place, account: str) -> None:
+    def resume(self, address: ClusterAddress, account: str) -> None:
         """Goes on with the remembered session of an account."""
-        self._do(lambda: self._resume(place, account))
+        self._do(lambda: self._resume(address, account))
 
-    def sign_in(self, place: Place, account: str, password: str, *, register: bool) -> None:
+    def sign_in(self, address: ClusterAddress, account: str, password: str, *, register: bool) -> None:
         """Opens a session, after creating the account where that is asked for."""
-        self._do(lambda: self._sign_in(place, account, password, register=register))
+        self._do(lambda: self._sign_in(address, account, password, register=register))
 
     def sign_out(self) -> None:
         """Closes the session; waiting messages are kept."""
-        self._ask(Action.SIGN_OUT, lambda session: session.sign_out())
+        self._ask(Action.SIGN_OUT, lambda worker: worker.sign_out())
 
     def open_conversation(self, peer: str) -> None:
         """Brings the end of a conversation, its own messages and its draft."""
-        self._ask(Action.OTHER, lambda session: session.open_conversation(peer))
+        self._ask(Action.OTHER, lambda worker: worker.open_conversation(peer))
 
     def load_history(self, peer: str, before: int) -> None:
         """Brings the page before a message id; 0 is the end."""
-        self._ask(Action.OTHER, lambda session: session.load_history(peer, before))
+        self._ask(Action.OTHER, lambda worker: worker.load_history(peer, before))
 
     def send(self, peer: str, body: str) -> None:
         """Puts a message into the outbox."""
-        self._ask(Action.SEND, lambda session: session.send(peer, body), peer, body)
+        self._ask(Action.SEND, lambda worker: worker.send(peer, body), peer, body)
 
     def edit(self, local_id: int, body: str, peer: str) -> None:
         """Changes a waiting message."""
 
-        async def edit(session: ClientSession) -> None:
-            await (await session.client()).edit(local_id, body)
+        async def edit(worker: ClientWorker) -> None:
+            await (await worker.client()).edit(local_id, body)
 
         self._ask(Action.EDIT, edit, peer, body)
 
     def cancel(self, local_id: int) -> None:
         """Withdraws a waiting message or puts a failed one out of sight."""
 
-        async def cancel(session: ClientSession) -> None:
-            await (await session.client()).cancel(local_id)
+        async def cancel(worker: ClientWorker) -> None:
+            await (await worker.client()).cancel(local_id)
 
         self._ask(Action.CANCEL, cancel)
 
     def retry(self, local_id: int) -> None:
         """Sends a failed message again."""
 
-        async def retry(session: ClientSession) -> None:
-            await (await session.client()).retry(local_id)
+        async def retry(worker: ClientWorker) -> None:
+            await (await worker.client()).retry(local_id)
 
         self._ask(Action.RETRY, retry)
 
     def save_draft(self, peer: str, body: str) -> None:
         """Keeps what is half typed."""
 
-        async def save(session: ClientSession) -> None:
-            await (await session.client()).save_draft(peer, body)
+        async def save(worker: ClientWorker) -> None:
+            await (await worker.client()).save_draft(peer, body)
 
         self._ask(Action.OTHER, save)
 
     def mark_read(self, conversation_id: int, up_to: int) -> None:
         """The person has seen everything up to a message."""
 
-        async def mark(session: ClientSession) -> None:
-            await (await session.client()).mark_read(conversation_id, up_to)
+        async def mark(worker: ClientWorker) -> None:
+            await (await worker.client()).mark_read(conversation_id, up_to)
 
         self._ask(Action.OTHER, mark)
 
     def find_accounts(self, prefix: str) -> None:
         """Looks for account names."""
-        self._ask(Action.OTHER, lambda session: session.find_accounts(prefix))
+        self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
 
     # ---- on the SDK's loop
 
     def _ask(
         self,
         action: Action,
-        doing: Callable[[ClientSession], Coroutine[Any, Any, None]],
+        doing: Callable[[ClientWorker], Coroutine[Any, Any, None]],
         peer: str = "",
         body: str = "",
     ) -> None:
         async def ask() -> None:
-            session = self._session
-            if session is None:
+            worker = self._worker
+            if worker is None:
                 self._mailbox.put(events.Refused(action, "Nobody is signed in. Nothing was changed.", peer, body))
             else:
-                await session.attempt(action, doing(session), peer, body)
+                await worker.attempt(action, doing(worker), peer, body)
 
         self._do(ask)
 
@@ -184,51 +184,51 @@ class Bridge(QObject):
             with contextlib.suppress(RuntimeError):  # the loop has ended: so has the window
                 self._loop.call_soon_threadsafe(begin)
 
-    async def _resume(self, place: Place, account: str) -> None:
-        session = await self._session_at(place, account)
+    async def _resume(self, address: ClusterAddress, account: str) -> None:
+        worker = await self._worker_for(address, account)
         try:
-            if not await session.resume():
+            if not await worker.resume():
                 self._mailbox.put(events.SignedOut())
         except ParleyError as error:
             self._mailbox.put(events.SignedOut(error.text))
 
-    async def _sign_in(self, place: Place, account: str, password: str, *, register: bool) -> None:
-        session = await self._session_at(place, None)
+    async def _sign_in(self, address: ClusterAddress, account: str, password: str, *, register: bool) -> None:
+        worker = await self._worker_for(address, None)
         action = Action.REGISTER if register else Action.SIGN_IN
-        if not await session.attempt(action, session.sign_in(account, password, register=register)) and (
-            not (await self._entered(session))
+        if not await worker.attempt(action, worker.sign_in(account, password, register=register)) and (
+            not (await self._entered(worker))
         ):
-            await self._close_session()
+            await self._close_worker()
 
-    async def _entered(self, session: ClientSession) -> bool:
+    async def _entered(self, worker: ClientWorker) -> bool:
         try:
-            await session.client()
+            await worker.client()
         except ParleyError:
             return False
         return True
 
-    async def _session_at(self, place: Place, account: str | None) -> ClientSession:
-        """The client of this place; another one only where the place changed."""
+    async def _worker_for(self, address: ClusterAddress, account: str | None) -> ClientWorker:
+        """The worker of this address; another one only where the address changed."""
         if self._changing is None:
             raise RuntimeError("The bridge was not started.")
         async with self._changing:
-            if self._session is None or self._place != place or (self._running is not None and self._running.done()):
-                await self._close_session()
-                session = ClientSession(self._connect, place, account, self._mailbox.put, self._room)
-                self._session, self._place = session, place
-                self._running = asyncio.create_task(session.run())
-            return self._session
+            if self._worker is None or self._address != address or (self._running is not None and self._running.done()):
+                await self._close_worker()
+                worker = ClientWorker(self._connect, address, account, self._mailbox.put, self._wait_for_capacity)
+                self._worker, self._address = worker, address
+                self._running = asyncio.create_task(worker.run())
+            return self._worker
 
-    async def _room(self) -> None:
+    async def _wait_for_capacity(self) -> None:
         """Waits while the window is far behind."""
-        while self._taken is not None and not self._mailbox.has_room():
+        while self._taken is not None and not self._mailbox.has_capacity():
             self._taken.clear()
-            if not self._mailbox.has_room():
+            if not self._mailbox.has_capacity():
                 await self._taken.wait()
 
-    async def _close_session(self) -> None:
-        session, self._session = self._session, None
+    async def _close_worker(self) -> None:
+        worker, self._worker = self._worker, None
         running, self._running = self._running, None
-        if session is not None and running is not None:
-            session.leave()
+        if worker is not None and running is not None:
+            worker.leave()
             await asyncio.wait([running])

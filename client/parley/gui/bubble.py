@@ -26,7 +26,7 @@ from parley.gui.theme import GRID, Theme, scaled_font
 from parley.gui.thread import Row
 from parley.gui.thread_model import ROW_ROLE
 from parley.gui.words import Link, clock_time, day_label, failure_lines, is_big_emoji, links
-from parley.model import Status
+from parley.model import MessageStatus
 
 KEPT_LAYOUTS = 400
 COLUMN_WIDTH = 960
@@ -148,7 +148,7 @@ class BubbleDelegate(QStyledItemDelegate):
         return max(80.0, min(BUBBLE_WIDTH, column * BUBBLE_SHARE) - 2 * PAD_X)
 
     def _layout(self, row: Row, width: int) -> _Layout:
-        key = (row.body, row.mine, row.at_ms // 60_000, row.status is Status.FAILED and row.detail, width)
+        key = (row.body, row.mine, row.at_ms // 60_000, row.status is MessageStatus.FAILED and row.detail, width)
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = self._lay_out(row, self._text_width(width))
@@ -167,7 +167,7 @@ class BubbleDelegate(QStyledItemDelegate):
         footer_width = self._footer_width(row)
         footer_height = self._small_metrics.height()
         failure = None
-        if row.status is Status.FAILED:
+        if row.status is MessageStatus.FAILED:
             reason = self._wrap("\n".join(failure_lines(row)), self._fonts.small, limit, (), mine=True)
             reason_width, reason_height = _extent(reason)
             failure = (reason, height + GRID)
@@ -231,7 +231,7 @@ class BubbleDelegate(QStyledItemDelegate):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(self._theme.color("accent"), 2))
             painter.drawPath(_bubble_path(row, bubble.adjusted(-2, -2, 2, 2)))
-        failed = row.status is Status.FAILED
+        failed = row.status is MessageStatus.FAILED
         painter.setPen(self._theme.color("bad_text" if failed else "own_text" if row.mine else "other_text"))
         origin = bubble.topLeft() + QPointF(PAD_X, PAD_Y)
         layout.text.draw(painter, origin)
@@ -244,11 +244,11 @@ class BubbleDelegate(QStyledItemDelegate):
 
     def _paint_bubble(self, painter: QPainter, row: Row, bubble: QRectF) -> str:
         """Returns the name of the colour below the text."""
-        ground = "bad_soft" if row.status is Status.FAILED else "own" if row.mine else "other"
+        ground = "bad_soft" if row.status is MessageStatus.FAILED else "own" if row.mine else "other"
         edge = ground
         if ground == "other" and not self._theme.dark:
             edge = "border"
-        waiting = row.status in (Status.WAITING, Status.SENDING)
+        waiting = row.status in (MessageStatus.WAITING, MessageStatus.SENDING)
         painter.setBrush(self._theme.color("window" if waiting else ground))
         style = Qt.PenStyle.DashLine if waiting else Qt.PenStyle.SolidLine
         painter.setPen(QPen(self._theme.color("own_quiet" if waiting else edge), 1, style))
@@ -256,7 +256,7 @@ class BubbleDelegate(QStyledItemDelegate):
         return "window" if waiting else ground
 
     def _paint_footer(self, painter: QPainter, row: Row, at: QPointF, ground: str) -> None:
-        failed = row.status is Status.FAILED
+        failed = row.status is MessageStatus.FAILED
         color = self._theme.color("bad_text" if failed else "own_quiet" if row.mine else "other_quiet")
         time = clock_time(row.at_ms)
         painter.setFont(self._fonts.small)

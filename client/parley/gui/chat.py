@@ -33,9 +33,9 @@ class ChatPage(QWidget):
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         """Without anything to show."""
         super().__init__(parent)
-        self.lines = ConversationModel(self)
-        self.line_delegate = LineDelegate(theme, self.font(), self)
-        self.list = ConversationList(self.lines, self.line_delegate)
+        self.items = ConversationModel(self)
+        self.item_delegate = LineDelegate(theme, self.font(), self)
+        self.list = ConversationList(self.items, self.item_delegate)
         self.rows = ThreadModel(self)
         self.bubbles = BubbleDelegate(theme, self.font(), self)
         self.view = ThreadView(self.rows, self.bubbles)
@@ -91,7 +91,7 @@ class ChatPage(QWidget):
 
     def restyle(self, theme: Theme) -> None:
         """Other colours."""
-        self.line_delegate.restyle(theme, self.font())
+        self.item_delegate.restyle(theme, self.font())
         self.bubbles.restyle(theme, self.font())
         self.composer.restyle(theme)
         self.avatar.restyle(theme)

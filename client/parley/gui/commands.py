@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ClusterAddress:
     """Where a cluster is, and how to talk to it."""
 
     hosts: str = ""
@@ -17,10 +17,10 @@ class Place:
 class Commands(Protocol):
     """Every method returns at once; what comes of it arrives as events."""
 
-    def resume(self, place: Place, account: str) -> None:
+    def resume(self, address: ClusterAddress, account: str) -> None:
         """Goes on with the remembered session of an account."""
 
-    def sign_in(self, place: Place, account: str, password: str, *, register: bool) -> None:
+    def sign_in(self, address: ClusterAddress, account: str, password: str, *, register: bool) -> None:
         """Opens a session, after creating the account where that is asked for."""
 
     def sign_out(self) -> None:

@@ -1,4 +1,4 @@
-"""The conversation list: a model over the desk's lines, and how one line is drawn."""
+"""The conversation list: a model over the items of ChatAppState, and how one item is drawn."""
 
 import hashlib
 
@@ -16,13 +16,13 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
 from PySide6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
+from parley.gui.app_state import ConversationItem, Key
 from parley.gui.bubble import today
-from parley.gui.desk import Key, Line
 from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark, mark_left
 from parley.gui.theme import GRID, Theme, scaled_font
 from parley.gui.words import list_time, meaning, plural
 
-LINE_ROLE = Qt.ItemDataRole.UserRole + 1
+ITEM_ROLE = Qt.ItemDataRole.UserRole + 1
 HEIGHT = 9 * GRID
 AVATAR = 5 * GRID
 HUES = (172, 196, 220, 248, 276, 304, 332, 0, 24, 44, 80, 130)
@@ -31,78 +31,78 @@ _ROOT = QModelIndex()
 
 
 class ConversationModel(QAbstractListModel):
-    """The lines, the latest first."""
+    """The items, the latest first."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         """Empty."""
         super().__init__(parent)
-        self._lines: list[Line] = []
+        self._items: list[ConversationItem] = []
 
-    def show(self, lines: list[Line]) -> None:
-        """New lines. Those that stay keep their selection; the list does not jump."""
-        before = {line.key for line in self._lines}
-        now = {line.key for line in lines}
+    def show(self, items: list[ConversationItem]) -> None:
+        """Shows other items. Those that stay keep their selection; the list does not jump."""
+        before = {item.key for item in self._items}
+        now = {item.key for item in items}
         if before - now:
             self.beginResetModel()
-            self._lines = lines
+            self._items = items
             self.endResetModel()
             return
-        fresh = [line for line in lines if line.key not in before]
+        fresh = [item for item in items if item.key not in before]
         if fresh:
-            self.beginInsertRows(_ROOT, len(self._lines), len(self._lines) + len(fresh) - 1)
-            self._lines = [*self._lines, *fresh]
+            self.beginInsertRows(_ROOT, len(self._items), len(self._items) + len(fresh) - 1)
+            self._items = [*self._items, *fresh]
             self.endInsertRows()
-        if [line.key for line in self._lines] != [line.key for line in lines]:
-            self._reorder(lines)
-        elif self._lines != lines:
-            self._lines = lines
-            self.dataChanged.emit(self.index(0), self.index(len(lines) - 1))
+        if [item.key for item in self._items] != [item.key for item in items]:
+            self._reorder(items)
+        elif self._items != items:
+            self._items = items
+            self.dataChanged.emit(self.index(0), self.index(len(items) - 1))
 
-    def _reorder(self, lines: list[Line]) -> None:
+    def _reorder(self, items: list[ConversationItem]) -> None:
         self.layoutAboutToBeChanged.emit()
-        places = {line.key: at for at, line in enumerate(lines)}
+        places = {item.key: at for at, item in enumerate(items)}
         kept = self.persistentIndexList()
-        moved = [self.index(places[self._lines[index.row()].key]) for index in kept]
-        self._lines = lines
+        moved = [self.index(places[self._items[index.row()].key]) for index in kept]
+        self._items = items
         self.changePersistentIndexList(kept, moved)
         self.layoutChanged.emit()
 
-    def line(self, at: int) -> Line:
-        """One line."""
-        return self._lines[at]
+    def item(self, at: int) -> ConversationItem:
+        """One item."""
+        return self._items[at]
 
-    def place(self, key: Key | None) -> QModelIndex:
+    def index_of(self, key: Key | None) -> QModelIndex:
         """Where a conversation stands, or an invalid index."""
-        for at, line in enumerate(self._lines):
-            if line.key == key:
+        for at, item in enumerate(self._items):
+            if item.key == key:
                 return self.index(at)
         return QModelIndex()
 
     def rowCount(self, parent: QModelIndex | QPersistentModelIndex = _ROOT) -> int:  # noqa: N802
         """How many there are."""
-        return 0 if parent.isValid() else len(self._lines)
+        return 0 if parent.isValid() else len(self._items)
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """The line itself for the delegate, and words for people who listen."""
-        if not index.isValid() or index.row() >= len(self._lines):
+        """The item itself for the delegate, and words for people who listen."""
+        if not index.isValid() or index.row() >= len(self._items):
             return None
-        line = self._lines[index.row()]
+        item = self._items[index.row()]
         match role:
-            case _ if role == LINE_ROLE:
-                return line
+            case _ if role == ITEM_ROLE:
+                return item
             case Qt.ItemDataRole.DisplayRole:
-                return line.peer
+                return item.peer
             case Qt.ItemDataRole.AccessibleTextRole:
-                return spoken_line(line)
+                return spoken_item(item)
         return None
 
 
-def spoken_line(line: Line) -> str:
-    """A line for people who listen."""
-    unread = f", {plural(line.unread, 'unread message')}" if line.unread else ""
-    known = f", {meaning(line.status)}" if line.status is not None else ""
-    said = f"{'Draft: ' if line.draft else ''}{line.preview}"
-    return f"{line.peer}{unread}. {said}{known}"
+def spoken_item(item: ConversationItem) -> str:
+    """An item for people who listen."""
+    unread = f", {plural(item.unread, 'unread message')}" if item.unread else ""
+    known = f", {meaning(item.status)}" if item.status is not None else ""
+    said = f"{'Draft: ' if item.draft else ''}{item.preview}"
+    return f"{item.peer}{unread}. {said}{known}"
 
 
 def initials(name: str) -> str:
@@ -148,7 +148,7 @@ class LineDelegate(QStyledItemDelegate):
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
         """Draws a line into option.rect."""
-        line: Line = index.data(LINE_ROLE)
+        item: ConversationItem = index.data(ITEM_ROLE)
         rect: QRect = option.rect
         state: QStyle.StateFlag = option.state
         painter.save()
@@ -156,10 +156,10 @@ class LineDelegate(QStyledItemDelegate):
         self._paint_ground(painter, QRectF(rect).adjusted(GRID, 2, -GRID, -2), state)
         inner = QRectF(rect).adjusted(2 * GRID, 0, -2 * GRID, 0)
         disc = QRectF(inner.left(), inner.center().y() - AVATAR / 2, AVATAR, AVATAR)
-        draw_avatar(painter, line.peer, disc, self._theme, self._name_font)
+        draw_avatar(painter, item.peer, disc, self._theme, self._name_font)
         text = inner.adjusted(AVATAR + 1.5 * GRID, 1.5 * GRID, -0.5 * GRID, -1.5 * GRID)
-        self._paint_upper(painter, line, QRectF(text.left(), text.top(), text.width(), text.height() / 2))
-        self._paint_lower(painter, line, QRectF(text.left(), text.center().y(), text.width(), text.height() / 2))
+        self._paint_upper(painter, item, QRectF(text.left(), text.top(), text.width(), text.height() / 2))
+        self._paint_lower(painter, item, QRectF(text.left(), text.center().y(), text.width(), text.height() / 2))
         painter.restore()
 
     def _paint_ground(self, painter: QPainter, rect: QRectF, state: QStyle.StateFlag) -> None:
@@ -175,33 +175,33 @@ class LineDelegate(QStyledItemDelegate):
             painter.setPen(QPen(self._theme.color("accent"), 2))
             painter.drawRoundedRect(rect.adjusted(1, 1, -1, -1), 1.5 * GRID, 1.5 * GRID)
 
-    def _paint_upper(self, painter: QPainter, line: Line, rect: QRectF) -> None:
-        time = list_time(line.at_ms, today()) if line.at_ms else ""
+    def _paint_upper(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> None:
+        time = list_time(item.at_ms, today()) if item.at_ms else ""
         metrics = QFontMetricsF(self._small)
         time_width = metrics.horizontalAdvance(time)
         painter.setFont(self._small)
-        painter.setPen(self._theme.color("accent" if line.unread else "quiet"))
+        painter.setPen(self._theme.color("accent" if item.unread else "quiet"))
         painter.drawText(rect, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, time)
         painter.setFont(self._name_font)
         painter.setPen(self._theme.color("text"))
-        room = rect.width() - time_width - GRID
-        name = line.peer + (" (deleted)" if line.deleted else "")
-        name = QFontMetricsF(self._name_font).elidedText(name, Qt.TextElideMode.ElideRight, room)
+        available_width = rect.width() - time_width - GRID
+        name = item.peer + (" (deleted)" if item.deleted else "")
+        name = QFontMetricsF(self._name_font).elidedText(name, Qt.TextElideMode.ElideRight, available_width)
         painter.drawText(rect, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, name)
 
-    def _paint_lower(self, painter: QPainter, line: Line, rect: QRectF) -> None:
+    def _paint_lower(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> None:
         right = rect.right()
-        if line.unread:
-            right = self._paint_badge(painter, line.unread, rect) - GRID
+        if item.unread:
+            right = self._paint_badge(painter, item.unread, rect) - GRID
         left = rect.left()
-        if line.status is not None:
-            left -= mark_left(line.status)  # narrow marks begin where the text does
+        if item.status is not None:
+            left -= mark_left(item.status)  # narrow marks begin where the text does
             at = QRectF(left, rect.center().y() - MARK_HEIGHT / 2, MARK_WIDTH, MARK_HEIGHT)
-            draw_mark(painter, line.status, at, self._theme.color("quiet"), self._theme.color("side"))
+            draw_mark(painter, item.status, at, self._theme.color("quiet"), self._theme.color("side"))
             left += MARK_WIDTH + 6
         painter.setFont(self._font)
-        painter.setPen(self._theme.color("warn_text" if line.draft else "quiet"))
-        said = f"Draft: {line.preview}" if line.draft else line.preview
+        painter.setPen(self._theme.color("warn_text" if item.draft else "quiet"))
+        said = f"Draft: {item.preview}" if item.draft else item.preview
         said = QFontMetricsF(self._font).elidedText(said, Qt.TextElideMode.ElideRight, right - left)
         area = QRectF(left, rect.top(), right - left, rect.height())
         painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, said)

@@ -1,9 +1,9 @@
-"""What the SDK's thread tells the window: frozen records, handed over by a queued signal, folded by the desk."""
+"""What the SDK's thread tells the window: frozen records, handed over by a queued signal, applied by ChatAppState."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from parley.model import ClientState, Conversation, HistoryPage, Mark, Message, Outgoing
+from parley.model import ClientState, Conversation, HistoryPage, Message, Outgoing, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class OutgoingRemoved:
 
 
 @dataclass(frozen=True, slots=True)
-class MarksMoved:
+class ReceiptsMoved:
     """How far others have come."""
 
-    marks: tuple[Mark, ...]
+    receipts: tuple[Receipt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ Event = (
     | StateChanged
     | OutgoingChanged
     | OutgoingRemoved
-    | MarksMoved
+    | ReceiptsMoved
     | Arrived
     | ConversationsListed
     | HistoryLoaded

@@ -7,22 +7,28 @@ delivered. Two checks cut out of a filled pill: read. Triangle: not sent. All ar
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
 
-from parley.gui.words import Mood
-from parley.model import Status
+from parley.gui.words import StatusLevel
+from parley.model import MessageStatus
 
 MARK_WIDTH = 20
 MARK_HEIGHT = 12
 
 
-_LEFT = {Status.WAITING: 8.5, Status.SENDING: 9.5, Status.ACCEPTED: 8.5, Status.DELIVERED: 4.5, Status.FAILED: 8.0}
+_LEFT = {
+    MessageStatus.WAITING: 8.5,
+    MessageStatus.SENDING: 9.5,
+    MessageStatus.ACCEPTED: 8.5,
+    MessageStatus.DELIVERED: 4.5,
+    MessageStatus.FAILED: 8.0,
+}
 
 
-def mark_left(status: Status) -> float:
+def mark_left(status: MessageStatus) -> float:
     """How much of a mark's width is empty before it; marks are flush right."""
     return _LEFT.get(status, 0.0)
 
 
-def draw_mark(painter: QPainter, status: Status, at: QRectF, color: QColor, ground: QColor) -> None:
+def draw_mark(painter: QPainter, status: MessageStatus, at: QRectF, color: QColor, ground: QColor) -> None:
     """Draws a mark into a rectangle of MARK_WIDTH by MARK_HEIGHT; `ground` is what lies below it."""
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -32,17 +38,17 @@ def draw_mark(painter: QPainter, status: Status, at: QRectF, color: QColor, grou
     painter.setPen(pen)
     painter.setBrush(Qt.BrushStyle.NoBrush)
     match status:
-        case Status.WAITING:
+        case MessageStatus.WAITING:
             painter.drawEllipse(QPointF(14, 6), 5, 5)
             painter.drawPolyline(QPolygonF([QPointF(14, 3.2), QPointF(14, 6), QPointF(16, 7.2)]))
-        case Status.SENDING:
+        case MessageStatus.SENDING:
             painter.drawEllipse(QPointF(14, 6), 4, 4)
-        case Status.ACCEPTED:
+        case MessageStatus.ACCEPTED:
             painter.drawPath(_check(9))
-        case Status.DELIVERED:
+        case MessageStatus.DELIVERED:
             painter.drawPath(_check(5))
             painter.drawPath(_check(10))
-        case Status.READ:
+        case MessageStatus.READ:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(color)
             painter.drawRoundedRect(QRectF(0, 0, MARK_WIDTH, MARK_HEIGHT), 6, 6)
@@ -50,7 +56,7 @@ def draw_mark(painter: QPainter, status: Status, at: QRectF, color: QColor, grou
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.drawPath(_check(2.5, 0.85))
             painter.drawPath(_check(7.5, 0.85))
-        case Status.FAILED:
+        case MessageStatus.FAILED:
             _draw_triangle(painter, color, ground)
     painter.restore()
 
@@ -70,21 +76,21 @@ def _draw_triangle(painter: QPainter, color: QColor, ground: QColor) -> None:
     painter.drawPoint(QPointF(14, 9.2))
 
 
-def draw_mood(painter: QPainter, mood: Mood, at: QRectF, color: QColor) -> None:
+def draw_status_level(painter: QPainter, level: StatusLevel, at: QRectF, color: QColor) -> None:
     """The cluster: a full disc is good, a half one is looking for a node, a barred one cannot send."""
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(QPen(color, 1.5))
     circle = at.adjusted(1, 1, -1, -1)
-    match mood:
-        case Mood.GOOD:
+    match level:
+        case StatusLevel.GOOD:
             painter.setBrush(color)
             painter.drawEllipse(circle)
-        case Mood.BUSY:
+        case StatusLevel.BUSY:
             painter.drawEllipse(circle)
             painter.setBrush(color)
             painter.drawChord(circle, 90 * 16, 180 * 16)
-        case Mood.BAD:
+        case StatusLevel.BAD:
             painter.drawEllipse(circle)
             painter.drawLine(circle.center() - QPointF(2.5, 2.5), circle.center() + QPointF(2.5, 2.5))
             painter.drawLine(circle.center() - QPointF(-2.5, 2.5), circle.center() + QPointF(-2.5, 2.5))

@@ -1,6 +1,6 @@
 """Events on their way from the SDK's thread to the window's: in order, coalesced, and bounded.
 
-States replace each other, so a busy window never works through old ones. Messages do not: `has_room()` tells the
+States replace each other, so a busy window never works through old ones. Messages do not: `has_capacity()` tells the
 sender to wait while too many lie here. The wake-up is given once per filling, not once per event.
 """
 
@@ -22,7 +22,7 @@ class Mailbox:
         self._events: list[Event] = []
         self._messages = 0
 
-    def has_room(self) -> bool:
+    def has_capacity(self) -> bool:
         """False while the reader is far behind."""
         return self._messages < MAX_MESSAGES
 

@@ -4,7 +4,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
-from parley.gui.desk import Key
+from parley.gui.app_state import Key
 from parley.gui.words import plural, preview
 from parley.model import Message
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from parley.gui.commands import Place
+from parley.gui.commands import ClusterAddress
 from parley.model import ClientState, Conversation, HistoryPage, Message, Outgoing
-from parley.observe import Changes
+from parley.state_publisher import Changes
 
 
 class Client(Protocol):
@@ -78,5 +78,5 @@ class Client(Protocol):
         """What was half typed."""
 
 
-Connect = Callable[[Place, str | None], AbstractAsyncContextManager[Client]]
-"""Makes a client of the cluster at a place; with an account it goes on with that account's remembered session."""
+Connect = Callable[[ClusterAddress, str | None], AbstractAsyncContextManager[Client]]
+"""Makes a client of the cluster at an address; with an account it goes on with that account's remembered session."""

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 
 from parley.device.profile import check_account_name
 from parley.errors import BadInputError
-from parley.gui.commands import Place
+from parley.gui.commands import ClusterAddress
 from parley.gui.icons import app_icon
 from parley.gui.theme import GRID, Theme, scaled_font
 from parley.wire.endpoints import parse_endpoints
@@ -64,12 +64,12 @@ class SignInPage(QWidget):
 
     # ---- from outside
 
-    def fill(self, place: Place, account: str) -> None:
+    def fill(self, address: ClusterAddress, account: str) -> None:
         """What is remembered; the keyboard stands where something is missing."""
-        self.hosts.setText(place.hosts)
-        self.ca.setText(str(place.ca) if place.ca is not None else "")
-        self.insecure.setChecked(place.insecure)
-        self.insecure.setVisible(place.insecure)
+        self.hosts.setText(address.hosts)
+        self.ca.setText(str(address.ca) if address.ca is not None else "")
+        self.insecure.setChecked(address.insecure)
+        self.insecure.setVisible(address.insecure)
         self.account.setText(account)
         self.focus_first()
 
@@ -183,15 +183,15 @@ class SignInPage(QWidget):
         if self._busy:
             return
         try:
-            place, account, password = self._checked(register=register)
+            address, account, password = self._checked(register=register)
         except BadInputError as error:
             self.show_problem(str(error))
             return
         self.show_problem("")
         self.set_busy(True)
-        self.asked.emit(place, account, password, register)
+        self.asked.emit(address, account, password, register)
 
-    def _checked(self, *, register: bool) -> tuple[Place, str, str]:
+    def _checked(self, *, register: bool) -> tuple[ClusterAddress, str, str]:
         """What was typed, or BadInputError with what is wrong about it."""
         hosts, ca = self.hosts.text().strip(), self.ca.text().strip()
         if not parse_endpoints([hosts]):
@@ -204,4 +204,8 @@ class SignInPage(QWidget):
             raise BadInputError("The password is missing.")
         if register and len(password) < MIN_PASSWORD:
             raise BadInputError(f"A password has at least {MIN_PASSWORD} characters.")
-        return Place(hosts, Path(ca).expanduser() if ca else None, self.insecure.isChecked()), account, password
+        return (
+            ClusterAddress(hosts, Path(ca).expanduser() if ca else None, self.insecure.isChecked()),
+            account,
+            password,
+        )

@@ -1,25 +1,25 @@
-"""The quiet line: a shape and a sentence, of one height whatever they say, so that nothing jumps."""
+"""The status bar: a shape and a sentence, of one height whatever they say, so that nothing jumps."""
 
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-from parley.gui.icons import draw_mood
+from parley.gui.icons import draw_status_level
 from parley.gui.theme import GRID, Theme, scaled_font
-from parley.gui.words import Mood, StatusLine
+from parley.gui.words import StatusLevel, StatusLine
 
 
 class _Shape(QWidget):
     def __init__(self, theme: Theme) -> None:
         super().__init__()
         self.theme = theme
-        self.mood = Mood.BUSY
+        self.level = StatusLevel.BUSY
         self.setFixedSize(12, 12)
 
     def paintEvent(self, event: object) -> None:  # noqa: N802
-        color = {Mood.GOOD: "accent", Mood.BUSY: "warn", Mood.BAD: "bad"}[self.mood]
+        color = {StatusLevel.GOOD: "accent", StatusLevel.BUSY: "warn", StatusLevel.BAD: "bad"}[self.level]
         painter = QPainter(self)
-        draw_mood(painter, self.mood, QRectF(0, 0, 12, 12), self.theme.color(color))
+        draw_status_level(painter, self.level, QRectF(0, 0, 12, 12), self.theme.color(color))
         painter.end()
 
 
@@ -33,7 +33,7 @@ class StatusBar(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedHeight(4 * GRID)
         self._theme = theme
-        self._line = StatusLine(Mood.BUSY, "")
+        self._line = StatusLine(StatusLevel.BUSY, "")
         self.shape = _Shape(theme)
         self.label = QLabel()
         self.label.setTextFormat(Qt.TextFormat.PlainText)
@@ -54,25 +54,25 @@ class StatusBar(QWidget):
         """Says something else."""
         if line == self._line:
             return
-        mood_changed = line.mood is not self._line.mood
+        level_changed = line.level is not self._line.level
         self._line = line
         self.label.setText(line.text)
         self.setToolTip(line.detail)
         self.setAccessibleName(line.text)
-        if mood_changed:
+        if level_changed:
             self.restyle(self._theme)
 
     def restyle(self, theme: Theme) -> None:
         """Other colours."""
         self._theme = theme
-        self.shape.theme, self.shape.mood = theme, self._line.mood
+        self.shape.theme, self.shape.level = theme, self._line.level
         self.shape.update()
         self.label.setFont(scaled_font(self.font(), 0.9))
         ground, text = {
-            Mood.GOOD: (theme.side, theme.quiet),
-            Mood.BUSY: (theme.warn_soft, theme.warn_text),
-            Mood.BAD: (theme.bad_soft, theme.bad_text),
-        }[self._line.mood]
+            StatusLevel.GOOD: (theme.side, theme.quiet),
+            StatusLevel.BUSY: (theme.warn_soft, theme.warn_text),
+            StatusLevel.BAD: (theme.bad_soft, theme.bad_text),
+        }[self._line.level]
         self.setStyleSheet(
             f"#status {{ background: {ground}; border-top: 1px solid {theme.border}; }} QLabel {{ color: {text}; }}"
         )

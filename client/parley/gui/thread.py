@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from parley.model import HistoryPage, Mark, Message, Outgoing, Status
+from parley.model import HistoryPage, Message, MessageStatus, Outgoing, Receipt
 
 RUN_MS = 5 * 60 * 1000
 MAX_ROWS = 50_000
@@ -31,7 +31,7 @@ class Row:
     sender: str
     body: str
     at_ms: int
-    status: Status | None
+    status: MessageStatus | None
     detail: str
     new_day: bool
     unread_above: bool
@@ -46,21 +46,21 @@ class Row:
     @property
     def editable(self) -> bool:
         """Whether it still waits here."""
-        return self.status is Status.WAITING
+        return self.status is MessageStatus.WAITING
 
     @property
     def cancellable(self) -> bool:
         """Whether it can be withdrawn or put out of sight."""
-        return self.status in (Status.WAITING, Status.FAILED)
+        return self.status in (MessageStatus.WAITING, MessageStatus.FAILED)
 
     @property
     def retriable(self) -> bool:
         """Whether it can be sent again."""
-        return self.status is Status.FAILED
+        return self.status is MessageStatus.FAILED
 
 
 @dataclass(frozen=True, slots=True)
-class Inserted:
+class RowsInserted:
     """New rows, the first of which stands at `at`."""
 
     at: int
@@ -68,7 +68,7 @@ class Inserted:
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class RowsRemoved:
     """Rows that are gone."""
 
     at: int
@@ -76,14 +76,14 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class RowsChanged:
     """Rows that look different now."""
 
     at: int
     rows: tuple[Row, ...]
 
 
-Edit = Inserted | Removed | Changed
+Edit = RowsInserted | RowsRemoved | RowsChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class _Entry:
     body: str
     at_ms: int
     mine: bool
-    status: Status
+    status: MessageStatus
     detail: str
     number: int = 0
 
@@ -115,7 +115,7 @@ class Thread:
         self._settled: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._gone: set[int] = set()
-        self._mark = Mark(0, 0, 0)
+        self._receipt = Receipt(0, 0, 0)
         self._divider_after: int | None = None
         self._divider_id = 0
 
@@ -182,18 +182,18 @@ class Thread:
             edits += self._drop_open(local_id)
         return edits
 
-    def move_marks(self, mark: Mark) -> list[Edit]:
+    def move_receipts(self, receipt: Receipt) -> list[Edit]:
         """The other party has received or read more."""
-        before = self._mark
-        self._mark = Mark(
-            mark.conversation_id,
-            max(before.delivered_up_to, mark.delivered_up_to),
-            max(before.read_up_to, mark.read_up_to),
+        before = self._receipt
+        self._receipt = Receipt(
+            receipt.conversation_id,
+            max(before.delivered_up_to, receipt.delivered_up_to),
+            max(before.read_up_to, receipt.read_up_to),
         )
-        if (self._mark.delivered_up_to, self._mark.read_up_to) == (before.delivered_up_to, before.read_up_to):
+        if (self._receipt.delivered_up_to, self._receipt.read_up_to) == (before.delivered_up_to, before.read_up_to):
             return []
         first = bisect_right(self._ids, min(before.delivered_up_to, before.read_up_to))
-        last = bisect_right(self._ids, max(self._mark.delivered_up_to, self._mark.read_up_to))
+        last = bisect_right(self._ids, max(self._receipt.delivered_up_to, self._receipt.read_up_to))
         return self._redraw(first, last)
 
     def set_divider(self, after: int | None) -> list[Edit]:
@@ -241,14 +241,16 @@ class Thread:
 
     def _entry(self, message: Message) -> _Entry:
         return _Entry(
-            message.id, 0, message.sender, message.body, message.sent_at_ms, message.mine, Status.ACCEPTED, ""
+            message.id, 0, message.sender, message.body, message.sent_at_ms, message.mine, MessageStatus.ACCEPTED, ""
         )
 
     def _settle(self, one: Outgoing) -> list[Edit]:
         """An own message got its place in the order: where that is its row already, only the row changes."""
         self._settled[one.local_id] = one.message_id
         self.conversation_id = self.conversation_id or one.conversation_id
-        entry = _Entry(one.message_id, one.local_id, self.account, one.body, one.sent_at_ms, True, Status.ACCEPTED, "")
+        entry = _Entry(
+            one.message_id, one.local_id, self.account, one.body, one.sent_at_ms, True, MessageStatus.ACCEPTED, ""
+        )
         place = bisect_left(self._ids, one.message_id)
         known = place < len(self._ids) and self._ids[place] == one.message_id
         at = self._open_index(one.local_id)
@@ -294,12 +296,12 @@ class Thread:
         end = at + len(entries)
         rows = [self._row(i) for i in range(at, end)]
         self.rows[at:at] = rows
-        return [Inserted(at, tuple(rows)), *self._redraw(at - 1, at), *self._redraw(end, end + 1)]
+        return [RowsInserted(at, tuple(rows)), *self._redraw(at - 1, at), *self._redraw(end, end + 1)]
 
     def _remove(self, at: int) -> list[Edit]:
         del self._entries[at]
         del self.rows[at]
-        return [Removed(at, 1), *self._redraw(at - 1, at + 1)]
+        return [RowsRemoved(at, 1), *self._redraw(at - 1, at + 1)]
 
     def _redraw(self, first: int, last: int) -> list[Edit]:
         """Makes rows anew and tells those that differ, as runs."""
@@ -310,10 +312,10 @@ class Thread:
                 continue
             self.rows[at] = row
             previous = edits[-1] if edits else None
-            if isinstance(previous, Changed) and previous.at + len(previous.rows) == at:
-                edits[-1] = Changed(previous.at, (*previous.rows, row))
+            if isinstance(previous, RowsChanged) and previous.at + len(previous.rows) == at:
+                edits[-1] = RowsChanged(previous.at, (*previous.rows, row))
             else:
-                edits.append(Changed(at, (row,)))
+                edits.append(RowsChanged(at, (row,)))
         return edits
 
     def _row(self, at: int) -> Row:
@@ -339,12 +341,12 @@ class Thread:
             or (after.message_id != 0 and after.message_id == self._divider_id),
         )
 
-    def _status(self, entry: _Entry) -> Status:
+    def _status(self, entry: _Entry) -> MessageStatus:
         if not entry.message_id:
             return entry.status
-        if entry.message_id <= self._mark.read_up_to:
-            return Status.READ
-        return Status.DELIVERED if entry.message_id <= self._mark.delivered_up_to else Status.ACCEPTED
+        if entry.message_id <= self._receipt.read_up_to:
+            return MessageStatus.READ
+        return MessageStatus.DELIVERED if entry.message_id <= self._receipt.delivered_up_to else MessageStatus.ACCEPTED
 
     def _place_divider(self) -> list[Edit]:
         wanted = 0
@@ -366,7 +368,7 @@ class Thread:
         self.more = True
         if self.verified_from is not None and self._ids:
             self.verified_from = max(self.verified_from, self._ids[0])
-        return [Removed(0, count), *self._redraw(0, 1)]
+        return [RowsRemoved(0, count), *self._redraw(0, 1)]
 
 
 def _one_run(earlier: _Entry, later: _Entry) -> bool:

@@ -1,8 +1,8 @@
-"""The rows of the open conversation as a Qt model: applies the desk's edits, one signal for each."""
+"""The rows of the open conversation as a Qt model: applies the edits of ChatAppState, one signal for each."""
 
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
-from parley.gui.thread import Changed, Edit, Inserted, Removed, Row
+from parley.gui.thread import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.gui.words import spoken
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
@@ -28,15 +28,15 @@ class ThreadModel(QAbstractListModel):
         """What changed in this one."""
         for edit in edits:
             match edit:
-                case Inserted(at, rows):
+                case RowsInserted(at, rows):
                     self.beginInsertRows(_ROOT, at, at + len(rows) - 1)
                     self._rows[at:at] = rows
                     self.endInsertRows()
-                case Removed(at, count):
+                case RowsRemoved(at, count):
                     self.beginRemoveRows(_ROOT, at, at + count - 1)
                     del self._rows[at : at + count]
                     self.endRemoveRows()
-                case Changed(at, rows):
+                case RowsChanged(at, rows):
                     self._rows[at : at + len(rows)] = rows
                     self.dataChanged.emit(self.index(at), self.index(at + len(rows) - 1))
 

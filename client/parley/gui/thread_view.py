@@ -175,22 +175,24 @@ class ThreadView(QAbstractItemView):
         """Measures what is in sight, keeps the anchor within the content, and lets the scroll bar follow."""
         if self._width != self.viewport().width():
             self._forget_heights()
-        count, room = len(self._heights), self.viewport().height() - BOTTOM_PAD
+        count, available_height = len(self._heights), self.viewport().height() - BOTTOM_PAD
         if count:
             if self._at_bottom:
                 self._anchor = count - 1
-                self._anchor_y = room - self._measure(count - 1)
+                self._anchor_y = available_height - self._measure(count - 1)
             self._anchor = min(self._anchor, count - 1)
             self._climb()
-            bottom = self._descend(room)
-            if bottom < room:
-                self._anchor_y += room - bottom
+            bottom = self._descend(available_height)
+            if bottom < available_height:
+                self._anchor_y += available_height - bottom
                 self._climb()
             elif self._anchor == 0 and self._anchor_y > 0:
                 self._anchor_y = 0
-                self._anchor_y = max(0, room - self._descend(room))  # what is short stands at the bottom
-            self._at_bottom = self._ends_in_sight(room)
-        self._follow_with_bar(room)
+                self._anchor_y = max(
+                    0, available_height - self._descend(available_height)
+                )  # what is short stands at the bottom
+            self._at_bottom = self._ends_in_sight(available_height)
+        self._follow_with_bar(available_height)
         self.viewport().update()
         self.moved.emit()
 
@@ -200,23 +202,23 @@ class ThreadView(QAbstractItemView):
             self._anchor -= 1
             self._anchor_y -= self._measure(self._anchor)
 
-    def _descend(self, room: int) -> int:
+    def _descend(self, available_height: int) -> int:
         """Lets the anchor be the first row in sight; returns where the last one ends."""
         last = len(self._heights) - 1
         while self._anchor < last and self._anchor_y + self._measure(self._anchor) <= 0:
             self._anchor_y += self._heights[self._anchor]
             self._anchor += 1
         row, bottom = self._anchor, self._anchor_y
-        while row <= last and bottom < room:
+        while row <= last and bottom < available_height:
             bottom += self._measure(row)
             row += 1
         return bottom
 
-    def _ends_in_sight(self, room: int) -> bool:
+    def _ends_in_sight(self, available_height: int) -> bool:
         rows = self._rows_in_sight()
         if not rows or rows[-1][0] != len(self._heights) - 1:
             return False
-        return rows[-1][1] + self._heights[-1] <= room + 1
+        return rows[-1][1] + self._heights[-1] <= available_height + 1
 
     def _rows_in_sight(self) -> list[tuple[int, int]]:
         """Row and top of each."""
@@ -229,13 +231,13 @@ class ThreadView(QAbstractItemView):
             y += self._measure(row)
         return found
 
-    def _follow_with_bar(self, room: int) -> None:
+    def _follow_with_bar(self, available_height: int) -> None:
         bar = self.verticalScrollBar()
         tops = self._tops()
         self._following_bar = False
-        bar.setPageStep(max(1, room - STEP))
+        bar.setPageStep(max(1, available_height - STEP))
         bar.setSingleStep(STEP)
-        bar.setRange(0, max(0, tops[-1] - room))
+        bar.setRange(0, max(0, tops[-1] - available_height))
         bar.setEnabled(bar.maximum() > 0)  # without anything to scroll there is no handle to see
         if self._heights:
             bar.setValue(bar.maximum() if self._at_bottom else tops[self._anchor] - self._anchor_y)
@@ -280,16 +282,16 @@ class ThreadView(QAbstractItemView):
         hint: QAbstractItemView.ScrollHint = QAbstractItemView.ScrollHint.EnsureVisible,
     ) -> None:
         """Brings a row into sight, moving as little as possible."""
-        row, room = index.row(), self.viewport().height() - BOTTOM_PAD
+        row, available_height = index.row(), self.viewport().height() - BOTTOM_PAD
         if not index.isValid() or row >= len(self._heights):
             return
         rect = self.visualRect(index)
-        if rect.top() >= 0 and rect.bottom() <= room:
+        if rect.top() >= 0 and rect.bottom() <= available_height:
             return
         height = self._measure(row)
         self._at_bottom = False
         self._anchor = row
-        self._anchor_y = 0 if rect.top() < 0 or height > room else room - height
+        self._anchor_y = 0 if rect.top() < 0 or height > available_height else available_height - height
         self._arrange()
 
     def moveCursor(  # noqa: N802

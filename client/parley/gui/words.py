@@ -1,4 +1,4 @@
-"""What the window says: times, days, previews, what a mark means, and the quiet line about the cluster. Pure."""
+"""What the window says: times, days, previews, what a mark means, and the status bar's text about the cluster. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from parley.gui.thread import Row
-from parley.model import ClientState, Phase, Status
+from parley.model import ClientState, ConnectionState, MessageStatus
 
 PREVIEW_LENGTH = 160
 HEARD_JUST_NOW_S = 2.5
@@ -107,23 +107,23 @@ def plural(count: int, noun: str) -> str:
 # ---- marks
 
 _MEANING = {
-    Status.WAITING: "waiting here",
-    Status.SENDING: "being sent, not yet confirmed",
-    Status.ACCEPTED: "on a majority's disks",
-    Status.DELIVERED: "delivered",
-    Status.READ: "read",
-    Status.FAILED: "not sent",
+    MessageStatus.WAITING: "waiting here",
+    MessageStatus.SENDING: "being sent, not yet confirmed",
+    MessageStatus.ACCEPTED: "on a majority's disks",
+    MessageStatus.DELIVERED: "delivered",
+    MessageStatus.READ: "read",
+    MessageStatus.FAILED: "not sent",
 }
 
 
-def meaning(status: Status) -> str:
+def meaning(status: MessageStatus) -> str:
     """What a mark says, in words."""
     return _MEANING[status]
 
 
 def failure_lines(row: Row) -> tuple[str, ...]:
     """Why a message was not sent, and what can be done."""
-    if row.status is not Status.FAILED:
+    if row.status is not MessageStatus.FAILED:
         return ()
     return (
         row.detail[:1].upper() + row.detail[1:] or "The cluster refused this message.",
@@ -135,7 +135,7 @@ def spoken(row: Row) -> str:
     """A row for people who listen: who, when, what, and what is known of it."""
     who = "You" if row.mine else row.sender
     known = f", {meaning(row.status)}" if row.status is not None else ""
-    reason = f". {' '.join(failure_lines(row))}" if row.status is Status.FAILED else ""
+    reason = f". {' '.join(failure_lines(row))}" if row.status is MessageStatus.FAILED else ""
     return f"{who}, {clock_time(row.at_ms)}{known}: {row.body}{reason}"
 
 
@@ -145,11 +145,11 @@ def tip(row: Row) -> str:
     return moment if row.status is None else f"{moment}\n{meaning(row.status).capitalize()}"
 
 
-# ---- the quiet line
+# ---- the status bar
 
 
-class Mood(StrEnum):
-    """How the quiet line looks."""
+class StatusLevel(StrEnum):
+    """How the status bar looks."""
 
     GOOD = "good"
     BUSY = "busy"
@@ -158,48 +158,48 @@ class Mood(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusLine:
-    """What the quiet line says; `detail` is for whoever wants to know more."""
+    """What the status bar says; `detail` is for whoever wants to know more."""
 
-    mood: Mood
+    level: StatusLevel
     text: str
     detail: str = ""
 
 
 def status_line(state: ClientState, heard_at: float | None, now: float, waiting_s: float = 0.0) -> StatusLine:
-    """The quiet line, from the state alone, so that it clears by itself.
+    """The status bar's text, from the state alone, so that it clears by itself.
 
     While connected, a message that waits is no news before it has done so for WAITING_IS_NEWS_S.
     """
     waiting = f"{plural(state.waiting, 'message')} waiting" if state.waiting else ""
     up = f"{state.nodes_up} of {plural(state.nodes_total, 'node')} up" if state.nodes else ""
-    match state.phase:
-        case Phase.CONNECTED:
+    match state.connection:
+        case ConnectionState.CONNECTED:
             leader = f"{state.leader} leads" if state.leader else "no leader yet"
             late = waiting if waiting_s >= WAITING_IS_NEWS_S else ""
             parts = [f"Connected to {state.node}", leader, up, heard(heard_at, now), late]
-            return StatusLine(Mood.GOOD, _joined(parts), _detail(state))
-        case Phase.NO_MAJORITY:
+            return StatusLine(StatusLevel.GOOD, _joined(parts), _detail(state))
+        case ConnectionState.NO_MAJORITY:
             if 2 * state.nodes_up > state.nodes_total:  # an election, or news that lags: never say more than is known
                 text = ", ".join(part for part in (f"{state.node} knows no leader right now ({up})", waiting) if part)
-                return StatusLine(Mood.BUSY, _joined([text, heard(heard_at, now)]), _detail(state))
+                return StatusLine(StatusLevel.BUSY, _joined([text, heard(heard_at, now)]), _detail(state))
             text = f"No majority of nodes ({up})" if up else "No majority of nodes"
             kept = waiting or "what you write is kept here"
             parts = [f"{text}: nothing can be sent now, {kept}", f"connected to {state.node}" if state.node else ""]
-            return StatusLine(Mood.BAD, _joined([*parts, heard(heard_at, now)]), _detail(state))
-        case Phase.CONNECTING | Phase.SEARCHING:
+            return StatusLine(StatusLevel.BAD, _joined([*parts, heard(heard_at, now)]), _detail(state))
+        case ConnectionState.CONNECTING | ConnectionState.SEARCHING:
             lost = f"{state.lost} lost" if state.lost else ""
             trying = f"trying {state.trying}" if state.trying else "looking for a node"
             text = ", ".join(part for part in (lost, trying, waiting) if part)
             return StatusLine(
-                Mood.BUSY,
+                StatusLevel.BUSY,
                 _joined([text[:1].upper() + text[1:] if not lost else text, heard(heard_at, now)]),
                 _detail(state),
             )
-        case Phase.SHARED:
-            parts = ["Another Parley on this computer carries the messages", waiting]
-            return StatusLine(Mood.GOOD, _joined(parts))
-        case Phase.SIGNED_OUT | Phase.CLOSED:
-            return StatusLine(Mood.BAD, _joined(["Signed out", waiting]))
+        case ConnectionState.SHARED:
+            parts = ["Another Parley on this computer is connected", waiting]
+            return StatusLine(StatusLevel.GOOD, _joined(parts))
+        case ConnectionState.SIGNED_OUT | ConnectionState.CLOSED:
+            return StatusLine(StatusLevel.BAD, _joined(["Signed out", waiting]))
 
 
 def heard(heard_at: float | None, now: float) -> str:

@@ -54,7 +54,7 @@ def load_security(ca: Path | None, *, insecure: bool) -> Security:
             f"The CA file {ca} cannot be read ({error.strerror}). Nothing was sent. Check the path."
         ) from error
     if b"-----BEGIN CERTIFICATE-----" not in pem:
-        raise TlsError(f"{ca} holds no certificate in PEM form. Nothing was sent. Give the ca.crt of the cluster.")
+        raise TlsError(f"{ca} holds no certificate in PEM form. Nothing was sent. Give the ca.pem of the cluster.")
     return Security(pem, False)
 
 

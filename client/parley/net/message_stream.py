@@ -1,8 +1,8 @@
-"""One Session stream with one node, from Hello to its end.
+"""One Connect stream with one node, from Hello to its end.
 
 Four tasks share the stream: the reader dispatches what comes down, the writer alone writes, the claimer fetches
-numbered sends from the outbox as the window has room, the heart pings and counts silence. A fifth watches whether
-the node serves. The first that fails ends all; run() always ends with SessionOverError saying why, or with
+numbered sends from the outbox as the window has capacity, the heart pings and counts silence. A fifth watches whether
+the node serves. The first that fails ends all; run() always ends with StreamClosedError saying why, or with
 cancellation.
 
 Order of effects: a send goes up only after its number is durable; a message is acknowledged only after it is stored;
@@ -22,12 +22,12 @@ import apsw
 import grpc
 
 from parley.device import identity, inbox, outbox, schema
-from parley.device.identity import Identity
+from parley.device.identity import DeviceIdentity
 from parley.device.outbox import Settlement
 from parley.device.store import Store
 from parley.errors import ParleyError, TlsError, from_grpc
-from parley.model import Mark, Message, Outgoing, Phase, Status
-from parley.observe import Hub
+from parley.model import ConnectionState, Message, MessageStatus, Outgoing, Receipt
+from parley.state_publisher import StatePublisher
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint
 from parley.wire.send_window import SendWindow
@@ -42,8 +42,8 @@ MAX_BATCHES_BEING_STORED = 32
 Call = Any  # grpc.aio.StreamStreamCall: generic in the stubs, not at run time
 
 
-class End(Enum):
-    """Why a session ended."""
+class StreamCloseReason(Enum):
+    """Why a stream ended."""
 
     LOST = auto()
     SILENT = auto()
@@ -55,19 +55,21 @@ class End(Enum):
     BUSY = auto()
 
 
-class SessionOverError(ParleyError):
+class StreamClosedError(ParleyError):
     """The stream ended. `better` is a node that says it serves, where one was found."""
 
-    def __init__(self, end: End, text: str, better: Endpoint | None = None, *, tls: bool = False) -> None:
+    def __init__(
+        self, reason: StreamCloseReason, text: str, better: Endpoint | None = None, *, tls: bool = False
+    ) -> None:
         super().__init__(text)
         self.tls = tls
-        self.end = end
+        self.reason = reason
         self.better = better
 
 
 @dataclass(frozen=True, slots=True)
-class SessionSettings:
-    """Times of a session. A node is silent after `silent_ticks` pings without a word."""
+class MessageStreamSettings:
+    """Times of a stream. A node is silent after `silent_ticks` pings without a word."""
 
     ping_interval_s: float = 0.25
     silent_ticks: int = 4
@@ -76,13 +78,13 @@ class SessionSettings:
     acknowledge_interval_s: float = 0.02
 
 
-class SessionEvents(Protocol):
-    """Whom a session tells what it learns."""
+class MessageStreamEvents(Protocol):
+    """Whom a stream tells what it learns."""
 
     def welcomed(self, welcome: pb.Welcome) -> None:
         """The node took us in."""
 
-    def news(self, news: pb.ClusterNews) -> None:
+    def news(self, news: pb.ClusterStatusUpdate) -> None:
         """The cluster's members or leader, maybe changed."""
 
     def settled(self, messages: Sequence[Outgoing]) -> None:
@@ -98,26 +100,26 @@ class SessionEvents(Protocol):
         """So many new messages are in the inbox."""
 
     def shared(self) -> None:
-        """Another process of this account carries the messages."""
+        """Another process of this account holds the device lock."""
 
-    def marked(self, marks: Sequence[Mark]) -> None:
+    def receipts_moved(self, receipts: Sequence[Receipt]) -> None:
         """Others have come further."""
 
 
-class Session:
+class MessageStream:
     """One stream; made anew for every connection."""
 
     def __init__(
         self,
         channel: grpc.aio.Channel,
         where: str,
-        who: Identity,
+        who: DeviceIdentity,
         store: Store,
-        hub: Hub,
-        events: SessionEvents,
+        publisher: StatePublisher,
+        events: MessageStreamEvents,
         find_serving: Callable[[], Awaitable[Endpoint | None]],
         rng: Random,
-        settings: SessionSettings,
+        settings: MessageStreamSettings,
         *,
         insecure: bool,
     ) -> None:
@@ -126,7 +128,7 @@ class Session:
         self._where = where
         self._who = who
         self._store = store
-        self._hub = hub
+        self._publisher = publisher
         self._events = events
         self._find_serving = find_serving
         self._rng = rng
@@ -135,7 +137,7 @@ class Session:
         self._account_id = 0
         self._window = SendWindow(1, (), rng)
         self._wake = asyncio.Event()
-        self._room = asyncio.Event()
+        self._capacity = asyncio.Event()
         self._healthy = asyncio.Event()
         self._unhealthy = asyncio.Event()
         self._has_majority = False
@@ -153,18 +155,18 @@ class Session:
         self.reads_told: dict[int, int] = {}
 
     async def run(self, welcome_timeout_s: float) -> NoReturn:
-        """Carries messages until the stream ends; cancelling it ends the stream."""
-        call = self._stub.Session(metadata=(("authorization", f"Bearer {self._who.token}"),))
+        """Sends and receives until the stream ends; cancelling it ends the stream."""
+        call = self._stub.Connect(metadata=(("authorization", f"Bearer {self._who.token}"),))
         try:
             welcome = await self._greet(call, welcome_timeout_s)
             unanswered = await self._store.write(lambda c: self._begin(c, welcome))
             self._window = SendWindow(welcome.max_sends_in_flight or MAX_CLAIM, unanswered, self._rng)
             self._account_id = welcome.account_id
             self._events.welcomed(welcome)
-            self._take_news(welcome.news)
+            self._take_news(welcome.status)
             await self.push_reads()
             self._wake.set()
-            self._room.set()
+            self._capacity.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._read(call))
                 group.create_task(self._write(call))
@@ -176,16 +178,16 @@ class Session:
         except grpc.aio.AioRpcError as error:
             raise self._ended_by(error) from error
         except asyncio.InvalidStateError as error:
-            raise SessionOverError(End.LOST, f"{self._where} closed the connection.") from error
+            raise StreamClosedError(StreamCloseReason.LOST, f"{self._where} closed the connection.") from error
         finally:
             for timer in (self._acknowledge_timer, self._resend_timer):
                 if timer is not None:
                     timer.cancel()
             call.cancel()
-        raise SessionOverError(End.LOST, f"{self._where} ended the session.")
+        raise StreamClosedError(StreamCloseReason.LOST, f"{self._where} ended the session.")
 
     async def push_reads(self) -> None:
-        """Fetches read marks the cluster has not been told; they go up with the next frames."""
+        """Fetches read positions the cluster has not been told; they go up with the next frames."""
         for conversation_id, up_to in await self._store.read(inbox.unsent_reads):
             self._reads[conversation_id] = up_to
         if self._reads:
@@ -200,11 +202,15 @@ class Session:
                 await call.write(pb.ClientFrame(hello=hello))
                 frame = await call.read()
         except TimeoutError:
-            raise SessionOverError(End.SILENT, f"{self._where} did not answer within {timeout_s:.1f} s.") from None
+            raise StreamClosedError(
+                StreamCloseReason.SILENT, f"{self._where} did not answer within {timeout_s:.1f} s."
+            ) from None
         if frame is grpc.aio.EOF:
-            raise SessionOverError(End.LOST, f"{self._where} ended the session before it began.")
+            raise StreamClosedError(StreamCloseReason.LOST, f"{self._where} ended the session before it began.")
         if frame.WhichOneof("frame") != "welcome":
-            raise SessionOverError(End.REFUSED, f"{self._where} does not speak our protocol. Check the address.")
+            raise StreamClosedError(
+                StreamCloseReason.REFUSED, f"{self._where} does not speak our protocol. Check the address."
+            )
         self._heard()
         welcome: pb.Welcome = frame.welcome
         return welcome
@@ -214,28 +220,29 @@ class Session:
             schema.set_meta(connection, "max_message_bytes", welcome.max_message_bytes)
         return outbox.begin_session(connection, welcome.last_send_number)
 
-    def _ended_by(self, error: grpc.aio.AioRpcError) -> SessionOverError:
+    def _ended_by(self, error: grpc.aio.AioRpcError) -> StreamClosedError:
         match error.code():
             case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-                end = End.SIGNED_OUT
+                reason = StreamCloseReason.SIGNED_OUT
             case grpc.StatusCode.ABORTED:
-                return SessionOverError(
-                    End.REPLACED, "Another copy of this device took over the session. Is its folder used twice?"
+                return StreamClosedError(
+                    StreamCloseReason.REPLACED,
+                    "Another copy of this device took over the session. Is its folder used twice?",
                 )
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
-                end = End.BUSY
+                reason = StreamCloseReason.BUSY
             case grpc.StatusCode.UNIMPLEMENTED | grpc.StatusCode.INVALID_ARGUMENT:
-                end = End.REFUSED
+                reason = StreamCloseReason.REFUSED
             case _:
-                end = End.LOST
+                reason = StreamCloseReason.LOST
         known = from_grpc(error, where=self._where, insecure=self._insecure)
-        return SessionOverError(end, known.text, tls=isinstance(known, TlsError))
+        return StreamClosedError(reason, known.text, tls=isinstance(known, TlsError))
 
     def _why(self, group: BaseExceptionGroup[BaseException]) -> BaseException:
         """The most telling of the errors that ended the tasks; a bug or a broken file goes through as it is."""
         leaves = list(_leaves(group))
         for leaf in leaves:
-            if isinstance(leaf, SessionOverError):
+            if isinstance(leaf, StreamClosedError):
                 return leaf
         for leaf in leaves:
             if isinstance(leaf, grpc.aio.AioRpcError):
@@ -243,7 +250,7 @@ class Session:
         for leaf in leaves:
             if not isinstance(leaf, asyncio.InvalidStateError):
                 return leaf
-        return SessionOverError(End.LOST, f"{self._where} closed the connection.")
+        return StreamClosedError(StreamCloseReason.LOST, f"{self._where} closed the connection.")
 
     # ---- up
 
@@ -258,8 +265,8 @@ class Session:
                 if frame.WhichOneof("frame") == "mark_read":
                     self._note_read(frame.mark_read)
 
-    def _note_read(self, mark: pb.MarkRead) -> None:
-        told = [(mark.conversation_id, mark.up_to)]
+    def _note_read(self, receipt: pb.MarkRead) -> None:
+        told = [(receipt.conversation_id, receipt.up_to)]
         self._store.post(lambda c: inbox.reads_sent(c, told))
 
     def _next_frame(self) -> pb.ClientFrame | None:
@@ -292,10 +299,10 @@ class Session:
 
     async def _claim(self) -> NoReturn:
         while True:
-            while self._window.room == 0:
-                self._room.clear()
-                await self._room.wait()
-            claimed = await self._store.claim(min(self._window.room, MAX_CLAIM))
+            while self._window.capacity == 0:
+                self._capacity.clear()
+                await self._capacity.wait()
+            claimed = await self._store.claim(min(self._window.capacity, MAX_CLAIM))
             self._window.add(claimed)
             self._events.sending(claimed)
             self._wake.set()
@@ -304,7 +311,7 @@ class Session:
         self._resend_timer = None
         self._window.resume()
         self._wake.set()
-        self._room.set()
+        self._capacity.set()
 
     # ---- down
 
@@ -312,7 +319,7 @@ class Session:
         while True:
             frame = await call.read()
             if frame is grpc.aio.EOF:
-                raise SessionOverError(End.LOST, f"{self._where} ended the session.")
+                raise StreamClosedError(StreamCloseReason.LOST, f"{self._where} ended the session.")
             self._heard()
             self._reading = False
             await self._dispatch(frame)
@@ -326,10 +333,10 @@ class Session:
                 await self._take_messages(frame.messages)
             case "receipts":
                 await self._take_receipts(frame.receipts)
-            case "news":
-                self._take_news(frame.news)
+            case "status":
+                self._take_news(frame.status)
             case "caught_up":
-                self._hub.update(caught_up=True)
+                self._publisher.update(caught_up=True)
             case _:
                 return  # pong: hearing it was its purpose; frames of a later version: not for us
 
@@ -357,14 +364,14 @@ class Session:
             self._store.post(lambda c: _write_down(c, settlements, index))
             self._events.seen(index)
             self._events.settled(settled)
-            self._room.set()
+            self._capacity.set()
             self._judge_health()
 
     def _push_back(self, number: int, *, gap: bool) -> None:
         delay_s = self._window.push_back(number, gap=gap)
         if self._window.gap_rounds >= GAP_ROUNDS_MEAN_OUT_OF_STEP:
-            raise SessionOverError(
-                End.OUT_OF_STEP,
+            raise StreamClosedError(
+                StreamCloseReason.OUT_OF_STEP,
                 "The cluster has forgotten messages it had taken from this device; was it restored from a backup? "
                 "What waits here is kept. Sign in again (parley login) to send it.",
             )
@@ -403,19 +410,19 @@ class Session:
             self._events.received(done.result())
 
     async def _take_receipts(self, batch: pb.ReceiptBatch) -> None:
-        marks = [
+        receipts = [
             (r.conversation_id, r.account_id, r.delivered_up_to, r.read_up_to)
             for r in batch.receipts
             if r.account_id != self._account_id
         ]
-        if marks:
-            await self._store.write(lambda c: inbox.set_marks(c, marks))
-            self._events.marked([Mark(conversation, d, r) for conversation, _, d, r in marks])
+        if receipts:
+            await self._store.write(lambda c: inbox.set_receipts(c, receipts))
+            self._events.receipts_moved([Receipt(conversation, d, r) for conversation, _, d, r in receipts])
 
-    def _take_news(self, news: pb.ClusterNews) -> None:
+    def _take_news(self, news: pb.ClusterStatusUpdate) -> None:
         self._has_majority = news.has_majority
         self._judge_health()
-        self._hub.update(leader=news.leader, nodes=convert.nodes(news), has_majority=news.has_majority)
+        self._publisher.update(leader=news.leader, nodes=convert.nodes(news), has_majority=news.has_majority)
         self._events.seen(news.applied_index)
         self._events.news(news)
 
@@ -423,14 +430,14 @@ class Session:
 
     def _heard(self) -> None:
         self._silent_ticks = 0
-        self._hub.heard()
+        self._publisher.heard()
 
     async def _beat(self) -> NoReturn:
         while True:
             await asyncio.sleep(self._settings.ping_interval_s)
             self._silent_ticks += self._reading  # a slow disk of ours is not the node's silence
             if self._silent_ticks > self._settings.silent_ticks:
-                raise SessionOverError(End.SILENT, f"{self._where} stopped answering.")
+                raise StreamClosedError(StreamCloseReason.SILENT, f"{self._where} stopped answering.")
             self._pings_due = 1
             self._wake.set()
 
@@ -438,11 +445,11 @@ class Session:
         if self._has_majority and self._window.rounds < STUCK_ROUNDS:
             self._healthy.set()
             self._unhealthy.clear()
-            self._hub.update(phase=Phase.CONNECTED, problem="")
+            self._publisher.update(connection=ConnectionState.CONNECTED, problem="")
         else:
             self._unhealthy.set()
             self._healthy.clear()
-            self._hub.update(phase=Phase.NO_MAJORITY)
+            self._publisher.update(connection=ConnectionState.NO_MAJORITY)
 
     async def _watch_serving(self) -> NoReturn:
         """A node that is alive but cannot commit is left as soon as another says that it can."""
@@ -452,7 +459,9 @@ class Session:
                 continue
             better = await self._find_serving()
             if better is not None and self._unhealthy.is_set():
-                raise SessionOverError(End.NOT_SERVING, f"{self._where} has no majority; another node has.", better)
+                raise StreamClosedError(
+                    StreamCloseReason.NOT_SERVING, f"{self._where} has no majority; another node has.", better
+                )
             await self._healthy_within(self._settings.probe_interval_s * self._rng.uniform(0.5, 1.0))
 
     async def _healthy_within(self, seconds: float) -> bool:
@@ -475,7 +484,7 @@ def _with_outcome(message: Outgoing, settlement: Settlement) -> Outgoing:
         recipient=message.recipient,
         body=message.body,
         created_at_ms=message.created_at_ms,
-        status=Status.ACCEPTED if settlement.accepted else Status.FAILED,
+        status=MessageStatus.ACCEPTED if settlement.accepted else MessageStatus.FAILED,
         number=message.number,
         message_id=settlement.message_id,
         conversation_id=settlement.conversation_id,

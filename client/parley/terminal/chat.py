@@ -1,4 +1,4 @@
-"""`parley chat`: signs in, then joins a room and a screen until the person leaves."""
+"""`parley chat`: signs in, then joins a chat view and a screen until the person leaves."""
 
 import asyncio
 import os
@@ -6,63 +6,63 @@ import sys
 
 from parley.client import ParleyClient
 from parley.errors import BadInputError, NameTakenError, UnreachableError, WrongPasswordError
+from parley.terminal.chat_view import ChatView
 from parley.terminal.exits import ExitCode
+from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import VARIABLE, read_password
-from parley.terminal.place import Place
-from parley.terminal.room import Room
-from parley.terminal.screen import PlainScreen, PromptScreen, Screen
+from parley.terminal.screen import PlainScreen, PromptScreen, TerminalScreen
 
 LAST_MESSAGES_S = 10.0
 EARLIER_LINES = 100
 
 
-async def chat(place: Place, peer: str, *, create: bool, screen: Screen | None = None) -> int:
+async def chat(options: ConnectionOptions, peer: str, *, create: bool, screen: TerminalScreen | None = None) -> int:
     """Runs a chat; ends with KEPT where messages of it wait still."""
-    async with place.client(carry=True) as client:
+    async with options.client(connect=True) as client:
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
-        await sign_in(place, client, create=create)
+        await sign_in(options, client, create=create)
         if screen is None:
             screen = PromptScreen(await _earlier(client)) if interactive else PlainScreen()
-        room = Room(client, screen.show, screen.quiet, peer, mark_read=screen.interactive)
-        await _run(room, screen)
+        view = ChatView(client, screen.show, screen.quiet, peer, mark_read=screen.interactive)
+        await _run(view, screen)
         if await client.waiting(limit=1):
             screen.quiet("What still waits is kept here and sent, once, when you come back.")
-        return ExitCode.KEPT if room.unsettled else ExitCode.OK
+        return ExitCode.KEPT if view.unsettled else ExitCode.OK
 
 
-async def _run(room: Room, screen: Screen) -> None:
+async def _run(view: ChatView, screen: TerminalScreen) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(room.receive(with_history=screen.interactive)),
-            group.create_task(room.follow()),
-            group.create_task(room.keep_time()),
-            group.create_task(room.learn_names()),
+            group.create_task(view.receive(with_history=screen.interactive)),
+            group.create_task(view.follow()),
+            group.create_task(view.keep_time()),
+            group.create_task(view.learn_names()),
         ]
-        async for line in screen.lines(room):
-            if not await room.take(line):
+        async for line in screen.lines(view):
+            if not await view.take(line):
                 break
         if not screen.interactive:
-            await _settled(room)
-        room.finish()
+            await _settled(view)
+        view.finish()
         for task in tasks:
             task.cancel()
 
 
-async def _settled(room: Room) -> None:
+async def _settled(view: ChatView) -> None:
     """A script's last lines are given time to arrive."""
     try:
         async with asyncio.timeout(LAST_MESSAGES_S):
-            while room.unsettled:  # noqa: ASYNC110 - the room shows what happens; only the end is waited for here
+            while view.unsettled:  # noqa: ASYNC110 - the view shows what happens; only the end is waited for here
                 await asyncio.sleep(0.02)
     except TimeoutError:
         return
 
 
-async def sign_in(place: Place, client: ParleyClient, *, create: bool) -> None:
+async def sign_in(options: ConnectionOptions, client: ParleyClient, *, create: bool) -> None:
     """Takes up the remembered session or opens one, asking for what is missing; offers to register."""
     if await client.has_session():
         return
-    name = place.account or _ask("Account: ")
+    name = options.account or _ask("Account: ")
     password = read_password(f"Password of {name}: ", from_stdin=False)
     try:
         await client.login(name, password)

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from parley.account import OutgoingMessage
 from parley.client import ParleyClient
 from parley.errors import BadInputError, NotSignedInError, StillWaitingError, TlsError
-from parley.model import Message, Outgoing, Phase
+from parley.model import ConnectionState, Message, Outgoing
 from parley.terminal import text
 from parley.terminal.exits import ExitCode
+from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import read_password
-from parley.terminal.place import Place
 
-MARKS_TOLD_S = 3.0
+READS_TIMEOUT_S = 3.0
 
 
 def say(line: str) -> None:
@@ -28,50 +28,50 @@ def note(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-async def register(place: Place, name: str, *, password_stdin: bool) -> None:
+async def register(options: ConnectionOptions, name: str, *, password_stdin: bool) -> None:
     """Creates an account; signing in is a second step."""
     password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
-    async with place.client(resume=False) as client:
+    async with options.client(resume=False) as client:
         await client.register(name, password)
     note(f"The account {name} is there. Sign in with: parley login {name}")
 
 
-async def login(place: Place, name: str, *, password_stdin: bool) -> None:
+async def login(options: ConnectionOptions, name: str, *, password_stdin: bool) -> None:
     """Signs in and remembers it."""
     password = read_password(f"Password of {name}: ", from_stdin=password_stdin)
-    async with place.client(resume=False) as client:
+    async with options.client(resume=False) as client:
         await client.login(name, password)
         waiting = client.state.waiting
     note(f"Signed in as {name}." + (f" {_waiting(waiting)} from before, sent when you connect." if waiting else ""))
 
 
-async def logout(place: Place) -> None:
+async def logout(options: ConnectionOptions) -> None:
     """Ends the session; what waits is kept."""
-    name = place.must_name_account()
-    async with place.client() as client:
+    name = options.must_name_account()
+    async with options.client() as client:
         waiting = await client.logout()
     note(
         f"{name} is signed out." + (f" {_waiting(waiting)} and stays here until you sign in again." if waiting else "")
     )
 
 
-async def unregister(place: Place, *, password_stdin: bool, yes: bool) -> None:
+async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: bool) -> None:
     """Deletes the account."""
-    name = place.must_name_account()
+    name = options.must_name_account()
     if not yes:
         if not sys.stdin.isatty():
             raise BadInputError(f"This deletes the account {name} for good. Add --yes to do it without being asked.")
         note(f"This deletes the account {name} and everything queued for it, for good.")
     password = read_password(f"Password of {name}, to delete it: ", from_stdin=password_stdin)
-    async with place.client() as client:
+    async with options.client() as client:
         await client.unregister(password)
     note(f"The account {name} is deleted.")
 
 
-async def accounts(place: Place, pattern: str, *, as_json: bool) -> None:
+async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -> None:
     """Lists accounts."""
-    place.must_name_account()
-    async with place.client() as client:
+    options.must_name_account()
+    async with options.client() as client:
         names = await client.list_accounts(pattern)
     if as_json:
         say(text.as_json(list(names)))
@@ -80,12 +80,12 @@ async def accounts(place: Place, pattern: str, *, as_json: bool) -> None:
         say(name)
 
 
-async def send(place: Place, recipient: str, body: str | None, *, timeout: float, as_json: bool) -> None:
+async def send(options: ConnectionOptions, recipient: str, body: str | None, *, timeout: float, as_json: bool) -> None:
     """Sends one message and waits until it is on a majority's disks."""
-    place.must_name_account()
+    options.must_name_account()
     if body is None or body == "-":
         body = sys.stdin.read().removesuffix("\n")
-    async with place.client(carry=True) as client:
+    async with options.client(connect=True) as client:
         message = await client.send(recipient, body)
         view = await _accepted(client, message, timeout)
     if as_json:
@@ -97,7 +97,7 @@ async def send(place: Place, recipient: str, body: str | None, *, timeout: float
 async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: float) -> Outgoing:
     """Waits for the result, but no longer than there is hope."""
     async with asyncio.TaskGroup() as group:
-        signed_out = group.create_task(client.wait_until(Phase.SIGNED_OUT, Phase.CLOSED))
+        signed_out = group.create_task(client.wait_until(ConnectionState.SIGNED_OUT, ConnectionState.CLOSED))
         accepted = group.create_task(_result(message, timeout))
         await asyncio.wait([signed_out, accepted], return_when=asyncio.FIRST_COMPLETED)
         signed_out.cancel()
@@ -130,11 +130,11 @@ async def _result(message: OutgoingMessage, timeout: float) -> Outgoing | Except
         return error
 
 
-async def listen(place: Place, *, count: int, timeout: float | None, as_json: bool, own: bool) -> int:
+async def listen(options: ConnectionOptions, *, count: int, timeout: float | None, as_json: bool, own: bool) -> int:
     """Prints messages as they come, each once, until enough came or time is up."""
-    place.must_name_account()
+    options.must_name_account()
     shown = 0
-    async with place.client(carry=True) as client, asyncio.TaskGroup() as group:
+    async with options.client(connect=True) as client, asyncio.TaskGroup() as group:
         watching = group.create_task(_watch_session(client))
         try:
             async with asyncio.timeout(timeout), await client.messages(include_own=own) as reader:
@@ -160,11 +160,11 @@ async def _watch_session(client: ParleyClient) -> None:
     async with aclosing(client.watch()) as changes:
         async for change in changes:
             state = change.state
-            if state.phase is Phase.SIGNED_OUT:
+            if state.connection is ConnectionState.SIGNED_OUT:
                 raise NotSignedInError("The session has ended. Nothing is lost. Sign in again: parley login.")
-            if state.phase is Phase.SEARCHING and state.lost and not lost:
+            if state.connection is ConnectionState.SEARCHING and state.lost and not lost:
                 lost = state.lost
-            elif state.phase is Phase.CONNECTED and lost:
+            elif state.connection is ConnectionState.CONNECTED and lost:
                 note(f"({lost} lost, now on {state.node})")
                 lost = ""
 
@@ -173,10 +173,10 @@ def _plain(message: Message) -> str:
     return text.message_line(message)
 
 
-async def inbox(place: Place, *, unread_only: bool, as_json: bool) -> None:
+async def conversations(options: ConnectionOptions, *, unread_only: bool, as_json: bool) -> None:
     """Lists conversations, the latest first."""
-    place.must_name_account()
-    async with place.client() as client:
+    options.must_name_account()
+    async with options.client() as client:
         found = await client.conversations()
     if unread_only:
         found = tuple(conversation for conversation in found if conversation.unread)
@@ -189,10 +189,10 @@ async def inbox(place: Place, *, unread_only: bool, as_json: bool) -> None:
         note("Nothing new." if unread_only else "No conversations yet. Begin one: parley send NAME TEXT")
 
 
-async def history(place: Place, peer: str, *, before: int, limit: int, read: bool, as_json: bool) -> None:
+async def history(options: ConnectionOptions, peer: str, *, before: int, limit: int, read: bool, as_json: bool) -> None:
     """Prints a page of a conversation, oldest first."""
-    place.must_name_account()
-    async with place.client(carry=read) as client:
+    options.must_name_account()
+    async with options.client(connect=read) as client:
         page = await client.history(peer, before=before, limit=limit)
         if as_json:
             say(text.as_json([asdict(message) for message in page.messages]))
@@ -205,12 +205,12 @@ async def history(place: Place, peer: str, *, before: int, limit: int, read: boo
             note("(from this device: no node could be reached)")
         if read and page.messages:
             await client.mark_read(page.conversation_id, page.messages[-1].id)
-            await client.marks_told(MARKS_TOLD_S)
+            await client.wait_until_reads_are_sent(READS_TIMEOUT_S)
 
 
-async def cluster_status(place: Place, *, as_json: bool) -> int:
+async def cluster_status(options: ConnectionOptions, *, as_json: bool) -> int:
     """Prints how the nodes are; ends with 4 where none serves."""
-    async with place.client(resume=False) as client:
+    async with options.client(resume=False) as client:
         status = await client.cluster_status()
     if as_json:
         nodes = [text.node_json(node) for node in status.nodes]

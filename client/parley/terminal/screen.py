@@ -18,12 +18,12 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
-from parley.terminal.room import Room
+from parley.terminal.chat_view import ChatView
 
 STYLE = Style.from_dict({"bottom-toolbar": "noreverse #888888", "quiet": "#888888"})
 
 
-class Screen(Protocol):
+class TerminalScreen(Protocol):
     """Shows lines and yields what the person types."""
 
     interactive: bool
@@ -34,7 +34,7 @@ class Screen(Protocol):
     def quiet(self, line: str) -> None:
         """Prints a remark."""
 
-    def lines(self, room: Room) -> AsyncIterator[str]:
+    def lines(self, view: ChatView) -> AsyncIterator[str]:
         """What is typed, line by line, until the end of input."""
 
 
@@ -56,7 +56,7 @@ class PlainScreen:
         """Prints a remark."""
         sys.stderr.write(line + "\n")
 
-    async def lines(self, room: Room) -> AsyncIterator[str]:
+    async def lines(self, view: ChatView) -> AsyncIterator[str]:
         """A thread reads, one line ahead at most: files and pipes cannot be waited for in a portable way otherwise."""
         queue: asyncio.Queue[str | None] = asyncio.Queue(1)
         loop = asyncio.get_running_loop()
@@ -77,16 +77,16 @@ class PlainScreen:
 class _Words(Completer):
     """Completes commands, and account names where a name belongs."""
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, view: ChatView) -> None:
+        self._view = view
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         before = document.text_before_cursor
         if before.startswith("/to "):
-            words: tuple[str, ...] = self._room.names
+            words: tuple[str, ...] = self._view.names
             typed = before.removeprefix("/to ")
         elif before.startswith("/") and " " not in before:
-            words, typed = self._room.commands, before
+            words, typed = self._view.commands, before
         else:
             return
         for word in words:
@@ -113,23 +113,23 @@ class PromptScreen:
         """Prints a remark above the prompt, in grey."""
         print_formatted_text(FormattedText([("class:quiet", line)]), output=self._output, style=STYLE)
 
-    async def lines(self, room: Room) -> AsyncIterator[str]:
+    async def lines(self, view: ChatView) -> AsyncIterator[str]:
         """Prompts until Ctrl-D; Ctrl-C empties the line."""
         session: PromptSession[str] = PromptSession(
             history=self._history,
-            completer=_Words(room),
+            completer=_Words(view),
             complete_style=CompleteStyle.READLINE_LIKE,
-            bottom_toolbar=lambda: room.status_line,
+            bottom_toolbar=lambda: view.status_line,
             erase_when_done=True,
             style=STYLE,
             input=self._keys,
             output=self._output,
         )
-        room.changed = _redraw(session)
+        view.changed = _redraw(session)
         with patch_stdout(raw=True):
             while True:
                 try:
-                    yield await session.prompt_async(lambda: room.prompt)
+                    yield await session.prompt_async(lambda: view.prompt)
                 except KeyboardInterrupt:
                     self.quiet("(Ctrl-D or /quit leaves)")
                 except EOFError:

@@ -7,18 +7,18 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from parley.model import ClusterStatus, Conversation, Message, NodeStatus, Outgoing, Status
+from parley.model import ClusterStatus, Conversation, Message, MessageStatus, NodeStatus, Outgoing
 
 # Control characters (C0 without newline and tab, DEL, C1), and the marks that turn the direction of writing.
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 MARKS = {
-    Status.WAITING: "…",
-    Status.SENDING: "…",
-    Status.ACCEPTED: "✓",
-    Status.DELIVERED: "✓✓",
-    Status.READ: "✓✓ read",
-    Status.FAILED: "✗",
+    MessageStatus.WAITING: "…",
+    MessageStatus.SENDING: "…",
+    MessageStatus.ACCEPTED: "✓",
+    MessageStatus.DELIVERED: "✓✓",
+    MessageStatus.READ: "✓✓ read",
+    MessageStatus.FAILED: "✗",
 }
 
 
@@ -48,12 +48,12 @@ def indented(body: str) -> str:
 def own_line(view: Outgoing) -> str:
     """An own message with what is known of it."""
     at = clock(view.sent_at_ms or view.created_at_ms)
-    reason = f" ({harmless(view.detail)})" if view.status is Status.FAILED and view.detail else ""
+    reason = f" ({harmless(view.detail)})" if view.status is MessageStatus.FAILED and view.detail else ""
     return f"{at} you → {harmless(view.recipient)}: {indented(view.body)} {MARKS[view.status]}{reason}"
 
 
 def conversation_line(conversation: Conversation) -> str:
-    """One line of the inbox: what is new, with whom, when, the last words."""
+    """One line of the conversation list: what is new, with whom, when, the last words."""
     new = f"{conversation.unread} new" if conversation.unread else ""
     peer = harmless(conversation.peer) + (" (account deleted)" if conversation.peer_deleted else "")
     if conversation.last is None:

@@ -33,7 +33,7 @@ def conversation(wire: messaging_pb2.Conversation, account_id: int) -> Conversat
     )
 
 
-def nodes(news: messaging_pb2.ClusterNews) -> tuple[Node, ...]:
+def nodes(news: messaging_pb2.ClusterStatusUpdate) -> tuple[Node, ...]:
     """The members as the connected node sees them, by name."""
     return tuple(sorted((Node(n.name, n.client_address, n.up) for n in news.nodes), key=lambda node: node.name))
 

@@ -45,16 +45,16 @@ def parse_endpoints(specs: Iterable[str]) -> tuple[Endpoint, ...]:
 def _parse_one(part: str) -> list[Endpoint]:
     host, colon, ports = part.rpartition(":")
     if not colon or not host:
-        raise BadInputError(f"{part!r} has no port. Write host:port, for example localhost:7001.")
+        raise BadInputError(f"{part!r} has no port. Write host:port, for example localhost:7600.")
     if host.startswith("[") and host.endswith("]"):
         host = _ipv6(host[1:-1], part)
     elif ":" in host:
-        raise BadInputError(f"{part!r} looks like IPv6 without brackets. Write [::1]:7001.")
+        raise BadInputError(f"{part!r} looks like IPv6 without brackets. Write [::1]:7600.")
     elif not _HOST.match(host):
         raise BadInputError(f"{host!r} in {part!r} is not a host name or address.")
     match = _PORTS.match(ports)
     if match is None:
-        raise BadInputError(f"{ports!r} in {part!r} is not a port or a range of ports such as 7001-7003.")
+        raise BadInputError(f"{ports!r} in {part!r} is not a port or a range of ports such as 7600-7602.")
     first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= 65535 or not 1 <= last <= 65535:
         raise BadInputError(f"Ports go from 1 to 65535; {part!r} does not.")
@@ -85,7 +85,7 @@ def usable_learned(address: str) -> Endpoint | None:
 
 
 @dataclass(slots=True)
-class HostBook:
+class KnownEndpoints:
     """All addresses known, and which node was found behind them."""
 
     configured: tuple[Endpoint, ...]

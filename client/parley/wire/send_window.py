@@ -33,7 +33,7 @@ class SendWindow:
         self._gap_rounds = 0
 
     @property
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many new sends may be claimed now."""
         return 0 if self._held_back else max(0, self._limit - len(self._open))
 

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley_proto/v1/messaging.proto\x12\tparley.v1\"\xa9\x01\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\x04\x12\x11\n\tsender_id\x18\x03 \x01(\x04\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12\x0c\n\x04peer\x18\x05 \x01(\t\x12\x0c\n\x04\x62ody\x18\x06 \x01(\t\x12\x12\n\nsent_at_ms\x18\x07 \x01(\x03\x12\x11\n\tdevice_id\x18\x08 \x01(\x0c\x12\x13\n\x0bsend_number\x18\t \x01(\x04\"\xd6\x01\n\x0b\x43lientFrame\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.parley.v1.HelloH\x00\x12%\n\x05sends\x18\x02 \x01(\x0b\x32\x14.parley.v1.SendBatchH\x00\x12)\n\tdelivered\x18\x03 \x01(\x0b\x32\x14.parley.v1.DeliveredH\x00\x12(\n\tmark_read\x18\x04 \x01(\x0b\x32\x13.parley.v1.MarkReadH\x00\x12\x1f\n\x04ping\x18\x05 \x01(\x0b\x32\x0f.parley.v1.PingH\x00\x42\x07\n\x05\x66rame\"3\n\x05Hello\x12\x16\n\x0ereceived_up_to\x18\x01 \x01(\x04\x12\x12\n\nseen_index\x18\x02 \x01(\x04\"+\n\tSendBatch\x12\x1e\n\x05sends\x18\x01 \x03(\x0b\x32\x0f.parley.v1.Send\"7\n\x04Send\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x11\n\trecipient\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\tDelivered\x12\r\n\x05up_to\x18\x01 \x01(\x04\"2\n\x08MarkRead\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\xb9\x02\n\x0bServerFrame\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.parley.v1.WelcomeH\x00\x12-\n\x07results\x18\x02 \x01(\x0b\x32\x1a.parley.v1.SendResultBatchH\x00\x12+\n\x08messages\x18\x03 \x01(\x0b\x32\x17.parley.v1.MessageBatchH\x00\x12+\n\x08receipts\x18\x04 \x01(\x0b\x32\x17.parley.v1.ReceiptBatchH\x00\x12&\n\x04news\x18\x05 \x01(\x0b\x32\x16.parley.v1.ClusterNewsH\x00\x12\x1f\n\x04pong\x18\x06 \x01(\x0b\x32\x0f.parley.v1.PongH\x00\x12(\n\tcaught_up\x18\x07 \x01(\x0b\x32\x13.parley.v1.CaughtUpH\x00\x42\x07\n\x05\x66rame\"\xd2\x01\n\x07Welcome\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x18\n\x10last_send_number\x18\x03 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x04 \x01(\x04\x12\x11\n\tnode_name\x18\x05 \x01(\t\x12$\n\x04news\x18\x06 \x01(\x0b\x32\x16.parley.v1.ClusterNews\x12\x19\n\x11max_message_bytes\x18\x07 \x01(\r\x12\x1b\n\x13max_sends_in_flight\x18\x08 \x01(\r\"9\n\x0fSendResultBatch\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.parley.v1.SendResult\"\xab\x01\n\nSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.parley.v1.SendStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\nmessage_id\x18\x04 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x05 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x06 \x01(\x03\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\"4\n\x0cMessageBatch\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.parley.v1.Message\"\x19\n\x08\x43\x61ughtUp\x12\r\n\x05up_to\x18\x01 \x01(\x04\"c\n\x07Receipt\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\x12\n\naccount_id\x18\x02 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x03 \x01(\x04\x12\x12\n\nread_up_to\x18\x04 \x01(\x04\"4\n\x0cReceiptBatch\x12$\n\x08receipts\x18\x01 \x03(\x0b\x32\x12.parley.v1.Receipt\"|\n\x0b\x43lusterNews\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x14\n\x0chas_majority\x18\x02 \x01(\x08\x12\"\n\x05nodes\x18\x03 \x03(\x0b\x32\x13.parley.v1.NodeInfo\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x0c\n\x04term\x18\x05 \x01(\x04\"<\n\x08NodeInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\x12\n\n\x02up\x18\x03 \x01(\x08\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\\\n\x18ListConversationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x19\n\x11\x62\x65\x66ore_message_id\x18\x02 \x01(\x04\x12\x12\n\nseen_index\x18\x03 \x01(\x04\"\x82\x01\n\x19ListConversationsResponse\x12.\n\rconversations\x18\x01 \x03(\x0b\x32\x17.parley.v1.Conversation\x12\x1e\n\x16next_before_message_id\x18\x02 \x01(\x04\x12\x15\n\rapplied_index\x18\x03 \x01(\x04\"\xc3\x01\n\x0c\x43onversation\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x14\n\x0cpeer_deleted\x18\x03 \x01(\x08\x12(\n\x0clast_message\x18\x04 \x01(\x0b\x32\x12.parley.v1.Message\x12\x0e\n\x06unread\x18\x05 \x01(\x04\x12\x12\n\nread_up_to\x18\x06 \x01(\x04\x12\x1c\n\x14peer_delivered_up_to\x18\x07 \x01(\x04\x12\x17\n\x0fpeer_read_up_to\x18\x08 \x01(\x04\"}\n\x11GetHistoryRequest\x12\x19\n\x0f\x63onversation_id\x18\x01 \x01(\x04H\x00\x12\x0e\n\x04peer\x18\x02 \x01(\tH\x00\x12\x11\n\tbefore_id\x18\x03 \x01(\x04\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x12\n\nseen_index\x18\x05 \x01(\x04\x42\x07\n\x05which\"x\n\x12GetHistoryResponse\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.parley.v1.Message\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x15\n\rapplied_index\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\x04*\x89\x01\n\nSendStatus\x12\x1b\n\x17SEND_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14SEND_STATUS_ACCEPTED\x10\x01\x12\x18\n\x14SEND_STATUS_REJECTED\x10\x02\x12\x13\n\x0fSEND_STATUS_GAP\x10\x03\x12\x15\n\x11SEND_STATUS_RETRY\x10\x04\x32\xf5\x01\n\tMessaging\x12=\n\x07Session\x12\x16.parley.v1.ClientFrame\x1a\x16.parley.v1.ServerFrame(\x01\x30\x01\x12^\n\x11ListConversations\x12#.parley.v1.ListConversationsRequest\x1a$.parley.v1.ListConversationsResponse\x12I\n\nGetHistory\x12\x1c.parley.v1.GetHistoryRequest\x1a\x1d.parley.v1.GetHistoryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley_proto/v1/messaging.proto\x12\tparley.v1\"\xa9\x01\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\x04\x12\x11\n\tsender_id\x18\x03 \x01(\x04\x12\x0e\n\x06sender\x18\x04 \x01(\t\x12\x0c\n\x04peer\x18\x05 \x01(\t\x12\x0c\n\x04\x62ody\x18\x06 \x01(\t\x12\x12\n\nsent_at_ms\x18\x07 \x01(\x03\x12\x11\n\tdevice_id\x18\x08 \x01(\x0c\x12\x13\n\x0bsend_number\x18\t \x01(\x04\"\xd6\x01\n\x0b\x43lientFrame\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.parley.v1.HelloH\x00\x12%\n\x05sends\x18\x02 \x01(\x0b\x32\x14.parley.v1.SendBatchH\x00\x12)\n\tdelivered\x18\x03 \x01(\x0b\x32\x14.parley.v1.DeliveredH\x00\x12(\n\tmark_read\x18\x04 \x01(\x0b\x32\x13.parley.v1.MarkReadH\x00\x12\x1f\n\x04ping\x18\x05 \x01(\x0b\x32\x0f.parley.v1.PingH\x00\x42\x07\n\x05\x66rame\"3\n\x05Hello\x12\x16\n\x0ereceived_up_to\x18\x01 \x01(\x04\x12\x12\n\nseen_index\x18\x02 \x01(\x04\"+\n\tSendBatch\x12\x1e\n\x05sends\x18\x01 \x03(\x0b\x32\x0f.parley.v1.Send\"7\n\x04Send\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12\x11\n\trecipient\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\tDelivered\x12\r\n\x05up_to\x18\x01 \x01(\x04\"2\n\x08MarkRead\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\xc3\x02\n\x0bServerFrame\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.parley.v1.WelcomeH\x00\x12-\n\x07results\x18\x02 \x01(\x0b\x32\x1a.parley.v1.SendResultBatchH\x00\x12+\n\x08messages\x18\x03 \x01(\x0b\x32\x17.parley.v1.MessageBatchH\x00\x12+\n\x08receipts\x18\x04 \x01(\x0b\x32\x17.parley.v1.ReceiptBatchH\x00\x12\x30\n\x06status\x18\x05 \x01(\x0b\x32\x1e.parley.v1.ClusterStatusUpdateH\x00\x12\x1f\n\x04pong\x18\x06 \x01(\x0b\x32\x0f.parley.v1.PongH\x00\x12(\n\tcaught_up\x18\x07 \x01(\x0b\x32\x13.parley.v1.CaughtUpH\x00\x42\x07\n\x05\x66rame\"\xdc\x01\n\x07Welcome\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x18\n\x10last_send_number\x18\x03 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x04 \x01(\x04\x12\x11\n\tnode_name\x18\x05 \x01(\t\x12.\n\x06status\x18\x06 \x01(\x0b\x32\x1e.parley.v1.ClusterStatusUpdate\x12\x19\n\x11max_message_bytes\x18\x07 \x01(\r\x12\x1b\n\x13max_sends_in_flight\x18\x08 \x01(\r\"9\n\x0fSendResultBatch\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.parley.v1.SendResult\"\xab\x01\n\nSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.parley.v1.SendStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\nmessage_id\x18\x04 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x05 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x06 \x01(\x03\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\"4\n\x0cMessageBatch\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.parley.v1.Message\"\x19\n\x08\x43\x61ughtUp\x12\r\n\x05up_to\x18\x01 \x01(\x04\"c\n\x07Receipt\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\x12\n\naccount_id\x18\x02 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x03 \x01(\x04\x12\x12\n\nread_up_to\x18\x04 \x01(\x04\"4\n\x0cReceiptBatch\x12$\n\x08receipts\x18\x01 \x03(\x0b\x32\x12.parley.v1.Receipt\"\x84\x01\n\x13\x43lusterStatusUpdate\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x14\n\x0chas_majority\x18\x02 \x01(\x08\x12\"\n\x05nodes\x18\x03 \x03(\x0b\x32\x13.parley.v1.NodeInfo\x12\x15\n\rapplied_index\x18\x04 \x01(\x04\x12\x0c\n\x04term\x18\x05 \x01(\x04\"<\n\x08NodeInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\x12\n\n\x02up\x18\x03 \x01(\x08\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\\\n\x18ListConversationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x19\n\x11\x62\x65\x66ore_message_id\x18\x02 \x01(\x04\x12\x12\n\nseen_index\x18\x03 \x01(\x04\"\x82\x01\n\x19ListConversationsResponse\x12.\n\rconversations\x18\x01 \x03(\x0b\x32\x17.parley.v1.Conversation\x12\x1e\n\x16next_before_message_id\x18\x02 \x01(\x04\x12\x15\n\rapplied_index\x18\x03 \x01(\x04\"\xc3\x01\n\x0c\x43onversation\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12\x14\n\x0cpeer_deleted\x18\x03 \x01(\x08\x12(\n\x0clast_message\x18\x04 \x01(\x0b\x32\x12.parley.v1.Message\x12\x0e\n\x06unread\x18\x05 \x01(\x04\x12\x12\n\nread_up_to\x18\x06 \x01(\x04\x12\x1c\n\x14peer_delivered_up_to\x18\x07 \x01(\x04\x12\x17\n\x0fpeer_read_up_to\x18\x08 \x01(\x04\"}\n\x11GetHistoryRequest\x12\x19\n\x0f\x63onversation_id\x18\x01 \x01(\x04H\x00\x12\x0e\n\x04peer\x18\x02 \x01(\tH\x00\x12\x11\n\tbefore_id\x18\x03 \x01(\x04\x12\r\n\x05limit\x18\x04 \x01(\r\x12\x12\n\nseen_index\x18\x05 \x01(\x04\x42\x07\n\x05which\"x\n\x12GetHistoryResponse\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.parley.v1.Message\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x15\n\rapplied_index\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\x04*\x89\x01\n\nSendStatus\x12\x1b\n\x17SEND_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14SEND_STATUS_ACCEPTED\x10\x01\x12\x18\n\x14SEND_STATUS_REJECTED\x10\x02\x12\x13\n\x0fSEND_STATUS_GAP\x10\x03\x12\x15\n\x11SEND_STATUS_RETRY\x10\x04\x32\xf5\x01\n\tMessaging\x12=\n\x07\x43onnect\x12\x16.parley.v1.ClientFrame\x1a\x16.parley.v1.ServerFrame(\x01\x30\x01\x12^\n\x11ListConversations\x12#.parley.v1.ListConversationsRequest\x1a$.parley.v1.ListConversationsResponse\x12I\n\nGetHistory\x12\x1c.parley.v1.GetHistoryRequest\x1a\x1d.parley.v1.GetHistoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley_proto.v1.messaging_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SENDSTATUS']._serialized_start=2577
-  _globals['_SENDSTATUS']._serialized_end=2714
+  _globals['_SENDSTATUS']._serialized_start=2606
+  _globals['_SENDSTATUS']._serialized_end=2743
   _globals['_MESSAGE']._serialized_start=47
   _globals['_MESSAGE']._serialized_end=216
   _globals['_CLIENTFRAME']._serialized_start=219
@@ -50,37 +50,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PING']._serialized_start=670
   _globals['_PING']._serialized_end=691
   _globals['_SERVERFRAME']._serialized_start=694
-  _globals['_SERVERFRAME']._serialized_end=1007
-  _globals['_WELCOME']._serialized_start=1010
-  _globals['_WELCOME']._serialized_end=1220
-  _globals['_SENDRESULTBATCH']._serialized_start=1222
-  _globals['_SENDRESULTBATCH']._serialized_end=1279
-  _globals['_SENDRESULT']._serialized_start=1282
-  _globals['_SENDRESULT']._serialized_end=1453
-  _globals['_MESSAGEBATCH']._serialized_start=1455
-  _globals['_MESSAGEBATCH']._serialized_end=1507
-  _globals['_CAUGHTUP']._serialized_start=1509
-  _globals['_CAUGHTUP']._serialized_end=1534
-  _globals['_RECEIPT']._serialized_start=1536
-  _globals['_RECEIPT']._serialized_end=1635
-  _globals['_RECEIPTBATCH']._serialized_start=1637
-  _globals['_RECEIPTBATCH']._serialized_end=1689
-  _globals['_CLUSTERNEWS']._serialized_start=1691
-  _globals['_CLUSTERNEWS']._serialized_end=1815
-  _globals['_NODEINFO']._serialized_start=1817
-  _globals['_NODEINFO']._serialized_end=1877
-  _globals['_PONG']._serialized_start=1879
-  _globals['_PONG']._serialized_end=1900
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=1902
-  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=1994
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=1997
-  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=2127
-  _globals['_CONVERSATION']._serialized_start=2130
-  _globals['_CONVERSATION']._serialized_end=2325
-  _globals['_GETHISTORYREQUEST']._serialized_start=2327
-  _globals['_GETHISTORYREQUEST']._serialized_end=2452
-  _globals['_GETHISTORYRESPONSE']._serialized_start=2454
-  _globals['_GETHISTORYRESPONSE']._serialized_end=2574
-  _globals['_MESSAGING']._serialized_start=2717
-  _globals['_MESSAGING']._serialized_end=2962
+  _globals['_SERVERFRAME']._serialized_end=1017
+  _globals['_WELCOME']._serialized_start=1020
+  _globals['_WELCOME']._serialized_end=1240
+  _globals['_SENDRESULTBATCH']._serialized_start=1242
+  _globals['_SENDRESULTBATCH']._serialized_end=1299
+  _globals['_SENDRESULT']._serialized_start=1302
+  _globals['_SENDRESULT']._serialized_end=1473
+  _globals['_MESSAGEBATCH']._serialized_start=1475
+  _globals['_MESSAGEBATCH']._serialized_end=1527
+  _globals['_CAUGHTUP']._serialized_start=1529
+  _globals['_CAUGHTUP']._serialized_end=1554
+  _globals['_RECEIPT']._serialized_start=1556
+  _globals['_RECEIPT']._serialized_end=1655
+  _globals['_RECEIPTBATCH']._serialized_start=1657
+  _globals['_RECEIPTBATCH']._serialized_end=1709
+  _globals['_CLUSTERSTATUSUPDATE']._serialized_start=1712
+  _globals['_CLUSTERSTATUSUPDATE']._serialized_end=1844
+  _globals['_NODEINFO']._serialized_start=1846
+  _globals['_NODEINFO']._serialized_end=1906
+  _globals['_PONG']._serialized_start=1908
+  _globals['_PONG']._serialized_end=1929
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_start=1931
+  _globals['_LISTCONVERSATIONSREQUEST']._serialized_end=2023
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_start=2026
+  _globals['_LISTCONVERSATIONSRESPONSE']._serialized_end=2156
+  _globals['_CONVERSATION']._serialized_start=2159
+  _globals['_CONVERSATION']._serialized_end=2354
+  _globals['_GETHISTORYREQUEST']._serialized_start=2356
+  _globals['_GETHISTORYREQUEST']._serialized_end=2481
+  _globals['_GETHISTORYRESPONSE']._serialized_start=2483
+  _globals['_GETHISTORYRESPONSE']._serialized_end=2603
+  _globals['_MESSAGING']._serialized_start=2746
+  _globals['_MESSAGING']._serialized_end=2991
 # @@protoc_insertion_point(module_scope)

@@ -266,7 +266,7 @@ class ServerFrame(message.Message):
     RESULTS_FIELD_NUMBER: builtins.int
     MESSAGES_FIELD_NUMBER: builtins.int
     RECEIPTS_FIELD_NUMBER: builtins.int
-    NEWS_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
     PONG_FIELD_NUMBER: builtins.int
     CAUGHT_UP_FIELD_NUMBER: builtins.int
     @builtins.property
@@ -278,7 +278,7 @@ class ServerFrame(message.Message):
     @builtins.property
     def receipts(self) -> ReceiptBatch: ...
     @builtins.property
-    def news(self) -> ClusterNews: ...
+    def status(self) -> ClusterStatusUpdate: ...
     @builtins.property
     def pong(self) -> Pong: ...
     @builtins.property
@@ -290,15 +290,15 @@ class ServerFrame(message.Message):
         results: SendResultBatch | None = ...,
         messages: MessageBatch | None = ...,
         receipts: ReceiptBatch | None = ...,
-        news: ClusterNews | None = ...,
+        status: ClusterStatusUpdate | None = ...,
         pong: Pong | None = ...,
         caught_up: CaughtUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "frame", b"frame", "messages", b"messages", "news", b"news", "pong", b"pong", "receipts", b"receipts", "results", b"results", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "frame", b"frame", "messages", b"messages", "news", b"news", "pong", b"pong", "receipts", b"receipts", "results", b"results", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["welcome", "results", "messages", "receipts", "news", "pong", "caught_up"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["welcome", "results", "messages", "receipts", "status", "pong", "caught_up"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -313,7 +313,7 @@ class Welcome(message.Message):
     LAST_SEND_NUMBER_FIELD_NUMBER: builtins.int
     DELIVERED_UP_TO_FIELD_NUMBER: builtins.int
     NODE_NAME_FIELD_NUMBER: builtins.int
-    NEWS_FIELD_NUMBER: builtins.int
+    STATUS_FIELD_NUMBER: builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
     MAX_SENDS_IN_FLIGHT_FIELD_NUMBER: builtins.int
     account_id: builtins.int
@@ -325,7 +325,7 @@ class Welcome(message.Message):
     max_sends_in_flight: builtins.int
     """unanswered sends a device may have; the results kept for retries"""
     @builtins.property
-    def news(self) -> ClusterNews: ...
+    def status(self) -> ClusterStatusUpdate: ...
     def __init__(
         self,
         *,
@@ -334,13 +334,13 @@ class Welcome(message.Message):
         last_send_number: builtins.int = ...,
         delivered_up_to: builtins.int = ...,
         node_name: builtins.str = ...,
-        news: ClusterNews | None = ...,
+        status: ClusterStatusUpdate | None = ...,
         max_message_bytes: builtins.int = ...,
         max_sends_in_flight: builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["news", b"news"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "account_id", b"account_id", "delivered_up_to", b"delivered_up_to", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "news", b"news", "node_name", b"node_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "account_id", b"account_id", "delivered_up_to", b"delivered_up_to", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "node_name", b"node_name", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -487,7 +487,7 @@ class ReceiptBatch(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
-class ClusterNews(message.Message):
+class ClusterStatusUpdate(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     LEADER_FIELD_NUMBER: builtins.int

@@ -34,8 +34,8 @@ class MessagingStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Session = channel.stream_stream(
-                '/parley.v1.Messaging/Session',
+        self.Connect = channel.stream_stream(
+                '/parley.v1.Messaging/Connect',
                 request_serializer=parley__proto_dot_v1_dot_messaging__pb2.ClientFrame.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_messaging__pb2.ServerFrame.FromString,
                 _registered_method=True)
@@ -54,8 +54,8 @@ class MessagingStub:
 class MessagingServicer:
     """Missing associated documentation comment in .proto file."""
 
-    def Session(self, request_iterator, context):
-        """One stream per device: sends and marks go up; results, messages, receipts and cluster news come down.
+    def Connect(self, request_iterator, context):
+        """One stream per device: sends and marks go up; results, messages, receipts and cluster status come down.
         The first client frame is Hello. A newer stream of the same device ends the older one with ABORTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -79,8 +79,8 @@ class MessagingServicer:
 
 def add_MessagingServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Session': grpc.stream_stream_rpc_method_handler(
-                    servicer.Session,
+            'Connect': grpc.stream_stream_rpc_method_handler(
+                    servicer.Connect,
                     request_deserializer=parley__proto_dot_v1_dot_messaging__pb2.ClientFrame.FromString,
                     response_serializer=parley__proto_dot_v1_dot_messaging__pb2.ServerFrame.SerializeToString,
             ),
@@ -106,7 +106,7 @@ class Messaging:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
-    def Session(request_iterator,
+    def Connect(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -119,7 +119,7 @@ class Messaging:
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/parley.v1.Messaging/Session',
+            '/parley.v1.Messaging/Connect',
             parley__proto_dot_v1_dot_messaging__pb2.ClientFrame.SerializeToString,
             parley__proto_dot_v1_dot_messaging__pb2.ServerFrame.FromString,
             options,

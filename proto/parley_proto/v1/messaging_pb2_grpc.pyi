@@ -31,8 +31,8 @@ class MessagingStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MessagingAsyncStub: ...
-    Session: _grpc.StreamStreamMultiCallable[_messaging_pb2.ClientFrame, _messaging_pb2.ServerFrame]
-    """One stream per device: sends and marks go up; results, messages, receipts and cluster news come down.
+    Connect: _grpc.StreamStreamMultiCallable[_messaging_pb2.ClientFrame, _messaging_pb2.ServerFrame]
+    """One stream per device: sends and marks go up; results, messages, receipts and cluster status come down.
     The first client frame is Hello. A newer stream of the same device ends the older one with ABORTED.
     """
     ListConversations: _grpc.UnaryUnaryMultiCallable[_messaging_pb2.ListConversationsRequest, _messaging_pb2.ListConversationsResponse]
@@ -43,8 +43,8 @@ class MessagingStub:
 @_typing.type_check_only
 class MessagingAsyncStub(MessagingStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Session: _aio.StreamStreamMultiCallable[_messaging_pb2.ClientFrame, _messaging_pb2.ServerFrame]  # type: ignore[assignment]
-    """One stream per device: sends and marks go up; results, messages, receipts and cluster news come down.
+    Connect: _aio.StreamStreamMultiCallable[_messaging_pb2.ClientFrame, _messaging_pb2.ServerFrame]  # type: ignore[assignment]
+    """One stream per device: sends and marks go up; results, messages, receipts and cluster status come down.
     The first client frame is Hello. A newer stream of the same device ends the older one with ABORTED.
     """
     ListConversations: _aio.UnaryUnaryMultiCallable[_messaging_pb2.ListConversationsRequest, _messaging_pb2.ListConversationsResponse]  # type: ignore[assignment]
@@ -54,12 +54,12 @@ class MessagingAsyncStub(MessagingStub):
 
 class MessagingServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
-    def Session(
+    def Connect(
         self,
         request_iterator: _MaybeAsyncIterator[_messaging_pb2.ClientFrame],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_messaging_pb2.ServerFrame], _abc.AsyncIterator[_messaging_pb2.ServerFrame]]:
-        """One stream per device: sends and marks go up; results, messages, receipts and cluster news come down.
+        """One stream per device: sends and marks go up; results, messages, receipts and cluster status come down.
         The first client frame is Hello. A newer stream of the same device ends the older one with ABORTED.
         """
 

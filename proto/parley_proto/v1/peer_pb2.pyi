@@ -141,7 +141,7 @@ FORWARD_STATUS_LOST: ForwardStatus.ValueType  # 5
 """proposed and overwritten: certainly not applied"""
 
 @typing.final
-class Founder(message.Message):
+class PeerInfo(message.Message):
     """A node's name for good is its incarnation: a random number made with its data directory. It is also its
     Raft id, so a wiped directory is a different node and holds nobody's vote.
     """
@@ -171,42 +171,42 @@ class Founder(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
-class Greeting(message.Message):
+class HandshakeInfo(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     SELF_FIELD_NUMBER: builtins.int
     CLUSTER_ID_FIELD_NUMBER: builtins.int
-    FOUNDERS_FIELD_NUMBER: builtins.int
+    BOOTSTRAP_MEMBERS_FIELD_NUMBER: builtins.int
     FIRST_MEMBERS_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
-    """empty while unfounded"""
+    """empty before the bootstrap"""
     @builtins.property
-    def self(self) -> Founder: ...
+    def self(self) -> PeerInfo: ...
     @builtins.property
-    def founders(self) -> containers.RepeatedCompositeFieldContainer[Founder]:
-        """once founded: the first members; the cluster id is their digest"""
+    def bootstrap_members(self) -> containers.RepeatedCompositeFieldContainer[PeerInfo]:
+        """after the bootstrap: the first members; the cluster id is their digest"""
 
     @builtins.property
     def first_members(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
-        """sorted names the node was told to found the cluster with"""
+        """sorted names the node was told to bootstrap the cluster with"""
 
     def __init__(
         self_,  # pyright: ignore[reportSelfClsParameterName]
         *,
-        self: Founder | None = ...,
+        self: PeerInfo | None = ...,
         cluster_id: builtins.str = ...,
-        founders: abc.Iterable[Founder] | None = ...,
+        bootstrap_members: abc.Iterable[PeerInfo] | None = ...,
         first_members: abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["self", b"self"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "first_members", b"first_members", "founders", b"founders", "self", b"self"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bootstrap_members", b"bootstrap_members", "cluster_id", b"cluster_id", "first_members", b"first_members", "self", b"self"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
 class JoinRequest(message.Message):
-    """The caller's own Founder record with the cluster it belongs to, empty for a fresh node."""
+    """The caller's own PeerInfo record with the cluster it belongs to, empty for a fresh node."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -214,11 +214,11 @@ class JoinRequest(message.Message):
     CLUSTER_ID_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     @builtins.property
-    def self(self) -> Founder: ...
+    def self(self) -> PeerInfo: ...
     def __init__(
         self_,  # pyright: ignore[reportSelfClsParameterName]
         *,
-        self: Founder | None = ...,
+        self: PeerInfo | None = ...,
         cluster_id: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["self", b"self"]  # noqa: Y015
@@ -232,7 +232,7 @@ class JoinReply(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     CLUSTER_ID_FIELD_NUMBER: builtins.int
-    FOUNDERS_FIELD_NUMBER: builtins.int
+    BOOTSTRAP_MEMBERS_FIELD_NUMBER: builtins.int
     VOTER_FIELD_NUMBER: builtins.int
     WAITS_FOR_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
@@ -240,20 +240,20 @@ class JoinReply(message.Message):
     waits_for: builtins.str
     """why it is no voter yet; empty when it is"""
     @builtins.property
-    def founders(self) -> containers.RepeatedCompositeFieldContainer[Founder]:
+    def bootstrap_members(self) -> containers.RepeatedCompositeFieldContainer[PeerInfo]:
         """what the empty state of this cluster begins with"""
 
     def __init__(
         self,
         *,
         cluster_id: builtins.str = ...,
-        founders: abc.Iterable[Founder] | None = ...,
+        bootstrap_members: abc.Iterable[PeerInfo] | None = ...,
         voter: builtins.bool = ...,
         waits_for: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "founders", b"founders", "voter", b"voter", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bootstrap_members", b"bootstrap_members", "cluster_id", b"cluster_id", "voter", b"voter", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,7 +268,7 @@ class ClusterChange(message.Message):
     REMOVE_FIELD_NUMBER: builtins.int
     TRANSFER_FIELD_NUMBER: builtins.int
     @builtins.property
-    def add(self) -> Founder:
+    def add(self) -> PeerInfo:
         """as a learner"""
 
     @builtins.property
@@ -280,7 +280,7 @@ class ClusterChange(message.Message):
     def __init__(
         self,
         *,
-        add: Founder | None = ...,
+        add: PeerInfo | None = ...,
         promote: PromoteMember | None = ...,
         remove: RemoveMember | None = ...,
         transfer: TransferLeadership | None = ...,
@@ -380,7 +380,7 @@ class ClusterChangeReply(message.Message):
 @typing.final
 class RaftBatch(message.Message):
     """`x-parley-cluster`, `x-parley-from` and `x-parley-to` metadata carry cluster id, sender and receiver ids,
-    `x-parley-self-bin` the sender's Founder record: a member that lags has to answer nodes it has not heard of yet.
+    `x-parley-self-bin` the sender's PeerInfo record: a member that lags has to answer nodes it has not heard of yet.
     A call of a removed member ends with `x-parley-removed` in the trailing metadata.
     """
 

@@ -34,10 +34,10 @@ class PeerStub:
         Args:
             channel: A grpc.Channel.
         """
-        self.Greet = channel.unary_unary(
-                '/parley.v1.Peer/Greet',
-                request_serializer=parley__proto_dot_v1_dot_peer__pb2.Greeting.SerializeToString,
-                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.Greeting.FromString,
+        self.Handshake = channel.unary_unary(
+                '/parley.v1.Peer/Handshake',
+                request_serializer=parley__proto_dot_v1_dot_peer__pb2.HandshakeInfo.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.HandshakeInfo.FromString,
                 _registered_method=True)
         self.Deliver = channel.stream_unary(
                 '/parley.v1.Peer/Deliver',
@@ -69,8 +69,8 @@ class PeerStub:
 class PeerServicer:
     """Missing associated documentation comment in .proto file."""
 
-    def Greet(self, request, context):
-        """Who are you, and to which cluster do you belong? Asked on every new connection, and to found a cluster.
+    def Handshake(self, request, context):
+        """Who are you, and to which cluster do you belong? Asked on every new connection, and to bootstrap a cluster.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,10 +115,10 @@ class PeerServicer:
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'Greet': grpc.unary_unary_rpc_method_handler(
-                    servicer.Greet,
-                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.Greeting.FromString,
-                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.Greeting.SerializeToString,
+            'Handshake': grpc.unary_unary_rpc_method_handler(
+                    servicer.Handshake,
+                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.HandshakeInfo.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.HandshakeInfo.SerializeToString,
             ),
             'Deliver': grpc.stream_unary_rpc_method_handler(
                     servicer.Deliver,
@@ -157,7 +157,7 @@ class Peer:
     """Missing associated documentation comment in .proto file."""
 
     @staticmethod
-    def Greet(request,
+    def Handshake(request,
             target,
             options=(),
             channel_credentials=None,
@@ -170,9 +170,9 @@ class Peer:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/parley.v1.Peer/Greet',
-            parley__proto_dot_v1_dot_peer__pb2.Greeting.SerializeToString,
-            parley__proto_dot_v1_dot_peer__pb2.Greeting.FromString,
+            '/parley.v1.Peer/Handshake',
+            parley__proto_dot_v1_dot_peer__pb2.HandshakeInfo.SerializeToString,
+            parley__proto_dot_v1_dot_peer__pb2.HandshakeInfo.FromString,
             options,
             channel_credentials,
             insecure,

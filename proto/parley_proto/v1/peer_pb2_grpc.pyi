@@ -31,8 +31,8 @@ class PeerStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PeerAsyncStub: ...
-    Greet: _grpc.UnaryUnaryMultiCallable[_peer_pb2.Greeting, _peer_pb2.Greeting]
-    """Who are you, and to which cluster do you belong? Asked on every new connection, and to found a cluster."""
+    Handshake: _grpc.UnaryUnaryMultiCallable[_peer_pb2.HandshakeInfo, _peer_pb2.HandshakeInfo]
+    """Who are you, and to which cluster do you belong? Asked on every new connection, and to bootstrap a cluster."""
     Deliver: _grpc.StreamUnaryMultiCallable[_peer_pb2.RaftBatch, _peer_pb2.DeliverSummary]
     """Raft messages, one way, in order. The other direction has a stream of its own, opened by the other node.
     Ends with FAILED_PRECONDITION where cluster, sender or receiver is not who it should be.
@@ -49,8 +49,8 @@ class PeerStub:
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
-    Greet: _aio.UnaryUnaryMultiCallable[_peer_pb2.Greeting, _peer_pb2.Greeting]  # type: ignore[assignment]
-    """Who are you, and to which cluster do you belong? Asked on every new connection, and to found a cluster."""
+    Handshake: _aio.UnaryUnaryMultiCallable[_peer_pb2.HandshakeInfo, _peer_pb2.HandshakeInfo]  # type: ignore[assignment]
+    """Who are you, and to which cluster do you belong? Asked on every new connection, and to bootstrap a cluster."""
     Deliver: _aio.StreamUnaryMultiCallable[_peer_pb2.RaftBatch, _peer_pb2.DeliverSummary]  # type: ignore[assignment]
     """Raft messages, one way, in order. The other direction has a stream of its own, opened by the other node.
     Ends with FAILED_PRECONDITION where cluster, sender or receiver is not who it should be.
@@ -66,12 +66,12 @@ class PeerAsyncStub(PeerStub):
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
-    def Greet(
+    def Handshake(
         self,
-        request: _peer_pb2.Greeting,
+        request: _peer_pb2.HandshakeInfo,
         context: _ServicerContext,
-    ) -> _typing.Union[_peer_pb2.Greeting, _abc.Awaitable[_peer_pb2.Greeting]]:
-        """Who are you, and to which cluster do you belong? Asked on every new connection, and to found a cluster."""
+    ) -> _typing.Union[_peer_pb2.HandshakeInfo, _abc.Awaitable[_peer_pb2.HandshakeInfo]]:
+        """Who are you, and to which cluster do you belong? Asked on every new connection, and to bootstrap a cluster."""
 
     @_abc_1.abstractmethod
     def Deliver(

@@ -11,7 +11,7 @@ from parley_proto.v1 import state_pb2
 from parley_proto.v1.accounts_pb2_grpc import AccountsServicer
 from parleyd.api.auth import Authenticator, digest_of, now_ms
 from parleyd.api.errors import ApiError, Context, check_result, unary
-from parleyd.group.command_router import Gateway
+from parleyd.group.command_router import CommandRouter
 from parleyd.group.readers import StateReaders
 from parleyd.security.names import (
     InvalidInputError,
@@ -43,13 +43,13 @@ class AccountsService(AccountsServicer):
 
     def __init__(
         self,
-        gateway: Gateway,
+        router: CommandRouter,
         readers: StateReaders,
         authenticator: Authenticator,
         passwords: PasswordHasher,
         config: AccountsConfig,
     ) -> None:
-        self._gateway = gateway
+        self._router = router
         self._readers = readers
         self._authenticator = authenticator
         self._passwords = passwords
@@ -66,7 +66,7 @@ class AccountsService(AccountsServicer):
             password_hash=await self._passwords.hash(request.password),
             request_id=request.request_id,
         )
-        applied = await self._gateway.submit([state_pb2.Command(register_account=command)], timeout_s=SUBMIT_TIMEOUT_S)
+        applied = await self._router.submit([state_pb2.Command(register_account=command)], timeout_s=SUBMIT_TIMEOUT_S)
         check_result(applied.results[0])
         return pb.RegisterResponse(applied_index=applied.index)
 
@@ -76,7 +76,7 @@ class AccountsService(AccountsServicer):
         check_id("device_id", request.device_id)
         if len(request.device_label) > MAX_DEVICE_LABEL:
             raise InvalidInputError("device_label", f"is longer than {MAX_DEVICE_LABEL} characters")
-        await self._authenticator.fence()
+        await self._authenticator.read_barrier()
         account = await self._readers.run(lambda reader: reader.account_by_name(request.name))
         password_hash = account.password_hash if account is not None else None
         if not await self._passwords.verify(request.password, password_hash) or account is None:
@@ -90,7 +90,7 @@ class AccountsService(AccountsServicer):
             device_label=request.device_label,
             expires_at_ms=now_ms() + self._config.session_ttl_s * 1000,
         )
-        applied = await self._gateway.submit([state_pb2.Command(open_session=command)], timeout_s=SUBMIT_TIMEOUT_S)
+        applied = await self._router.submit([state_pb2.Command(open_session=command)], timeout_s=SUBMIT_TIMEOUT_S)
         result = check_result(applied.results[0])
         return pb.LogInResponse(
             token=token,
@@ -105,7 +105,7 @@ class AccountsService(AccountsServicer):
     async def LogOut(self, request: pb.LogOutRequest, context: Context) -> pb.LogOutResponse:  # noqa: N802
         """Close the caller's session."""
         command = state_pb2.CloseSession(token_digest=digest_of(context))
-        applied = await self._gateway.submit([state_pb2.Command(close_session=command)], timeout_s=SUBMIT_TIMEOUT_S)
+        applied = await self._router.submit([state_pb2.Command(close_session=command)], timeout_s=SUBMIT_TIMEOUT_S)
         check_result(applied.results[0])
         return pb.LogOutResponse(applied_index=applied.index)
 
@@ -119,7 +119,7 @@ class AccountsService(AccountsServicer):
         if not await self._passwords.verify(request.password, account.password_hash):
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, "wrong password; the account was not deleted")
         command = state_pb2.DeleteAccount(token_digest=digest_of(context), password_hash=account.password_hash)
-        applied = await self._gateway.submit([state_pb2.Command(delete_account=command)], timeout_s=SUBMIT_TIMEOUT_S)
+        applied = await self._router.submit([state_pb2.Command(delete_account=command)], timeout_s=SUBMIT_TIMEOUT_S)
         check_result(applied.results[0])
         return pb.UnregisterResponse(applied_index=applied.index)
 

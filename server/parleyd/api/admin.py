@@ -15,16 +15,16 @@ from parley_proto.v1 import messaging_pb2, peer_pb2, state_pb2
 from parley_proto.v1.admin_pb2_grpc import AdminServicer
 from parleyd.api.auth import Authenticator
 from parleyd.api.errors import ApiError, Context, check_result, unary
-from parleyd.delivery.hub import Hub
-from parleyd.group.command_router import Gateway
+from parleyd.delivery.device_hub import DeviceHub
+from parleyd.group.command_router import CommandRouter
 from parleyd.group.replica import Replica
 from parleyd.machine.queries import SessionRecord
 from parleyd.machine.records import MemberRow
-from parleyd.membership.router import ClusterDesk
+from parleyd.membership.router import MembershipChangeRouter
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NodeId, Role
 from parleyd.security.names import validate_node_name
-from parleyd.storage.identity import Identity
+from parleyd.storage.identity import NodeIdentity
 
 CHANGE_TIMEOUT_S = 10.0
 
@@ -33,9 +33,9 @@ CHANGE_TIMEOUT_S = 10.0
 class ClusterView:
     """Where a node's answers about the cluster come from."""
 
-    identity: Identity
+    identity: NodeIdentity
     replica: Replica
-    hub: Hub
+    hub: DeviceHub
     connected: Callable[[NodeId], bool]
 
     def members(self) -> list[MemberRow]:
@@ -57,11 +57,11 @@ class ClusterView:
         reached = all(2 * sum(map(self.is_up, voters)) > len(voters) for voters in halves)
         return self.replica.serving and (not self.replica.is_leader or reached)
 
-    def news(self) -> messaging_pb2.ClusterNews:
+    def status_update(self) -> messaging_pb2.ClusterStatusUpdate:
         """What connected clients are told."""
         members = self.members()
         role = self.replica.role
-        return messaging_pb2.ClusterNews(
+        return messaging_pb2.ClusterStatusUpdate(
             leader=next((member.name for member in members if member.node_id == role.leader), ""),
             has_majority=self.has_majority(),
             nodes=[
@@ -77,20 +77,25 @@ class ClusterView:
         )
 
 
-Greeter = Callable[[str, str], Awaitable[peer_pb2.Greeting | None]]  # (node name, peer address)
+HandshakeCall = Callable[[str, str], Awaitable[peer_pb2.HandshakeInfo | None]]  # (node name, peer address)
 
 
 class AdminService(AdminServicer):
     """Answers about this node, and changes of the cluster on behalf of administrators."""
 
     def __init__(
-        self, view: ClusterView, authenticator: Authenticator, gateway: Gateway, desk: ClusterDesk, greet: Greeter
+        self,
+        view: ClusterView,
+        authenticator: Authenticator,
+        router: CommandRouter,
+        change_router: MembershipChangeRouter,
+        handshake: HandshakeCall,
     ) -> None:
         self._view = view
         self._authenticator = authenticator
-        self._gateway = gateway
-        self._desk = desk
-        self._greet = greet
+        self._router = router
+        self._change_router = change_router
+        self._handshake = handshake
         self._started = time.monotonic()
 
     @unary
@@ -129,22 +134,22 @@ class AdminService(AdminServicer):
         """Add the fresh node that waits at an address, as a learner."""
         await self._administrator(context)
         validate_node_name(request.name)
-        greeting = await self._greet(request.name, request.peer_address)
-        if greeting is None:
+        info = await self._handshake(request.name, request.peer_address)
+        if info is None:
             raise ApiError(
                 grpc.StatusCode.FAILED_PRECONDITION,
                 f"no node answers at {request.peer_address}, or not with a certificate of {request.name}; nothing was "
                 "changed. Start it there with --join first",
             )
         own_cluster = self._view.identity.cluster_id
-        if greeting.self.name != request.name or greeting.cluster_id not in ("", own_cluster):
-            belongs = f", and it belongs to cluster {greeting.cluster_id}" if greeting.cluster_id else ""
+        if info.self.name != request.name or info.cluster_id not in ("", own_cluster):
+            belongs = f", and it belongs to cluster {info.cluster_id}" if info.cluster_id else ""
             raise ApiError(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                f"the node at {request.peer_address} says it is {greeting.self.name}{belongs}; nothing was changed. "
+                f"the node at {request.peer_address} says it is {info.self.name}{belongs}; nothing was changed. "
                 f"Give {request.name} an empty data directory and start it with --join",
             )
-        return await self._change(peer_pb2.ClusterChange(add=greeting.self))
+        return await self._change(peer_pb2.ClusterChange(add=info.self))
 
     @unary
     async def PromoteMember(  # noqa: N802
@@ -180,7 +185,7 @@ class AdminService(AdminServicer):
         command = state_pb2.SetRole(
             session_id=session.session_id, account=request.account, administrator=request.administrator
         )
-        applied = await self._gateway.submit([state_pb2.Command(set_role=command)], timeout_s=CHANGE_TIMEOUT_S)
+        applied = await self._router.submit([state_pb2.Command(set_role=command)], timeout_s=CHANGE_TIMEOUT_S)
         check_result(applied.results[0])
         return pb.SetAdministratorResponse(applied_index=applied.index)
 
@@ -188,7 +193,7 @@ class AdminService(AdminServicer):
         session = await self._authenticator.session(context)
         if not session.administrator:
             # The grant may be newer than this node's state: look again where it is known to be current.
-            await self._authenticator.fence()
+            await self._authenticator.read_barrier()
             session = await self._authenticator.session(context)
         if not session.administrator:
             raise ApiError(
@@ -199,7 +204,7 @@ class AdminService(AdminServicer):
         return session
 
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
-        reply = await self._desk.submit(change, timeout_s=CHANGE_TIMEOUT_S)
+        reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
         if reply.status != peer_pb2.CHANGE_STATUS_DONE:
             raise ApiError(CHANGE_STATUS.get(reply.status, grpc.StatusCode.INTERNAL), reply.detail)
         return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
@@ -225,5 +230,5 @@ def _member(member: MemberRow, status: RaftStatus, view: ClusterView) -> pb.Memb
         voter=node in status.conf_state.voters,
         learner=node in status.conf_state.learners,
         connected=view.is_up(node),
-        match_index=progress.match if progress is not None else 0,
+        match_index=progress.match_index if progress is not None else 0,
     )

@@ -37,11 +37,11 @@ class Authenticator:
         except TimeoutError:
             raise UnavailableError("this node lags behind what you have already seen") from None
 
-    async def fence(self) -> int:
+    async def read_barrier(self) -> int:
         """Wait until this node has applied everything acknowledged anywhere before this call."""
         try:
             async with asyncio.timeout(STATE_WAIT_S):
-                index = await self._replica.read_fence()
+                index = await self._replica.read_barrier()
                 await self._replica.wait_applied(index)
                 return index
         except TimeoutError:
@@ -56,7 +56,7 @@ class Authenticator:
         session = await self._replica.readers.run(lambda reader: reader.session_by_digest(token_digest))
         if session is None or (session.closed and not allow_closed):
             # The log-in may be newer than this node's state: look again where it is known to be current.
-            await self.fence()
+            await self.read_barrier()
             session = await self._replica.readers.run(lambda reader: reader.session_by_digest(token_digest))
         if session is None or (session.closed and not allow_closed) or session.expires_at_ms <= now_ms():
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, SIGNED_OUT_TEXT)

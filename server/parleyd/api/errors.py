@@ -70,7 +70,7 @@ def translate(error: Exception) -> ApiError:
         case TimeoutError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason="it did not answer in time"))
         case _:
-            structlog.get_logger("api").error("request failed", error=type(error).__name__, exc_info=error)
+            structlog.get_logger("api").error("request_failed", error=type(error).__name__, exc_info=error)
             return ApiError(
                 grpc.StatusCode.INTERNAL,
                 "this node failed to answer; what was not confirmed may or may not have happened. Its log says why",

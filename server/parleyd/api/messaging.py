@@ -1,4 +1,4 @@
-"""The Messaging service: admits Session streams, and reads conversations back."""
+"""The Messaging service: admits Connect streams, and reads conversations back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1.messaging_pb2_grpc import MessagingServicer
 from parleyd.api.accounts import page_size
 from parleyd.api.auth import SIGNED_OUT_TEXT, Authenticator
+from parleyd.api.client_stream import MAX_SENDS_IN_FLIGHT, ClientStream, ClientStreamLimits
 from parleyd.api.errors import ApiError, Context, abort, translate, unary
-from parleyd.api.session_stream import MAX_SENDS_IN_FLIGHT, SessionLimits, SessionStream
+from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream, Page
-from parleyd.delivery.hub import Hub
 from parleyd.delivery.records import receipt, to_proto
-from parleyd.group.command_router import Gateway
+from parleyd.group.command_router import CommandRouter
 from parleyd.group.readers import StateReaders
 from parleyd.machine.queries import ConversationRecord, DeviceRecord, SessionRecord
 from parleyd.security.names import InvalidInputError, validate_account_name
@@ -32,15 +32,15 @@ class MessagingService(MessagingServicer):
     def __init__(
         self,
         node_name: str,
-        gateway: Gateway,
+        router: CommandRouter,
         readers: StateReaders,
         authenticator: Authenticator,
-        hub: Hub,
-        limits: SessionLimits,
+        hub: DeviceHub,
+        limits: ClientStreamLimits,
         max_clients: int,
     ) -> None:
         self._node_name = node_name
-        self._gateway = gateway
+        self._router = router
         self._readers = readers
         self._authenticator = authenticator
         self._hub = hub
@@ -48,7 +48,7 @@ class MessagingService(MessagingServicer):
         self._max_clients = max_clients
         self._sessions = 0  # also those that have not said hello yet
 
-    async def Session(  # type: ignore[override]  # noqa: N802 - the reader/writer form of a stream handler
+    async def Connect(  # type: ignore[override]  # noqa: N802 - the reader/writer form of a stream handler
         self, request_iterator: object, context: Context
     ) -> None:
         """Serve one device until either side ends."""
@@ -101,7 +101,7 @@ class MessagingService(MessagingServicer):
                 stream.offer_receipt(
                     receipt(mark.conversation_id, mark.account_id, mark.delivered_up_to, mark.read_up_to)
                 )
-            await SessionStream(session, stream, self._gateway, self._limits, context).run()
+            await ClientStream(session, stream, self._router, self._limits, context).run()
         finally:
             self._hub.leave(session.session_id, stream)
 
@@ -125,7 +125,7 @@ class MessagingService(MessagingServicer):
             last_send_number=device.last_send_number,
             delivered_up_to=device.delivered_up_to,
             node_name=self._node_name,
-            news=self._hub.news,
+            status=self._hub.status,
             max_message_bytes=self._limits.max_message_bytes,
             max_sends_in_flight=MAX_SENDS_IN_FLIGHT,
         )

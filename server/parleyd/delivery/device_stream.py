@@ -3,7 +3,7 @@
 Messages come live from the applier while the device keeps up. A device that falls behind (a long offline queue, a slow
 link, more waiting than its bound in bytes) is served from the stored state instead, page by page from its own cursor,
 until it has caught up; what is stored is never dropped, so nothing is lost by being slow. Receipts are marks that only
-grow, so the newest per member replaces older ones. News replaces older news.
+grow, so the newest per member replaces older ones. A new status replaces an older one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PAGE_MESSAGES = 256
 PAGE_BYTES = 1024 * 1024
 
 
-class Ending(enum.Enum):
+class CloseReason(enum.Enum):
     """Why this node ends a stream."""
 
     SIGNED_OUT = "the session is closed or expired, or the account was deleted"
@@ -43,7 +43,7 @@ FetchPage = Callable[[int, int], Awaitable[Page]]  # (after message id, limit)
 
 
 class DeviceStream:
-    """The downward side of one Session stream; filled by the hub, drained by the stream's writer."""
+    """The downward side of one Connect stream; filled by the hub, drained by the stream's writer."""
 
     def __init__(
         self, account_id: int, device_id: bytes, cursor: int, fetch: FetchPage, *, max_live_bytes: int
@@ -61,11 +61,11 @@ class DeviceStream:
         self._live: deque[pb.Message] = deque()
         self._results: list[pb.SendResult] = []
         self._receipts: dict[tuple[int, int], pb.Receipt] = {}
-        self._news: pb.ClusterNews | None = None
+        self._status: pb.ClusterStatusUpdate | None = None
         self._pong: int | None = None
         self._wake = asyncio.Event()
         self._wake.set()
-        self.closed: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.closed: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
 
     def offer_message(self, message: pb.Message) -> None:
         """A message for this account was stored."""
@@ -92,9 +92,9 @@ class DeviceStream:
         self._receipts[(receipt.conversation_id, receipt.account_id)] = receipt
         self._wake.set()
 
-    def offer_news(self, news: pb.ClusterNews) -> None:
+    def offer_status(self, status: pb.ClusterStatusUpdate) -> None:
         """The cluster's condition changed."""
-        self._news = news
+        self._status = status
         self._wake.set()
 
     def offer_pong(self, nonce: int) -> None:
@@ -102,10 +102,10 @@ class DeviceStream:
         self._pong = nonce
         self._wake.set()
 
-    def close(self, ending: Ending) -> None:
+    def close(self, reason: CloseReason) -> None:
         """End the stream; the first reason stays."""
         if not self.closed.done():
-            self.closed.set_result(ending)
+            self.closed.set_result(reason)
 
     async def next_frames(self) -> list[pb.ServerFrame]:
         """Wait until there is something to say and return it, at most one page of messages at a time."""
@@ -125,16 +125,16 @@ class DeviceStream:
 
     def _has_more(self) -> bool:
         waiting = self._behind or self._live or self._results or self._receipts
-        return bool(waiting) or self._news is not None or self._pong is not None
+        return bool(waiting) or self._status is not None or self._pong is not None
 
     def _take_small_frames(self) -> list[pb.ServerFrame]:
         frames: list[pb.ServerFrame] = []
         if self._results:
             results, self._results = self._results, []
             frames.append(pb.ServerFrame(results=pb.SendResultBatch(results=results)))
-        if self._news is not None:
-            news, self._news = self._news, None
-            frames.append(pb.ServerFrame(news=news))
+        if self._status is not None:
+            status, self._status = self._status, None
+            frames.append(pb.ServerFrame(status=status))
         if self._receipts:
             receipts, self._receipts = self._receipts, {}
             frames.append(pb.ServerFrame(receipts=pb.ReceiptBatch(receipts=receipts.values())))

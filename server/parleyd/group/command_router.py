@@ -1,7 +1,7 @@
 """Gets commands applied from whichever node the client happens to talk to.
 
 On the leader they are proposed here; elsewhere they are passed to the leader. Every command is idempotent by
-construction (send numbers, request ids, token digests), so the gateway tries again after a lost answer too, and a
+construction (send numbers, request ids, token digests), so the router tries again after a lost answer too, and a
 change of leader looks to the client like a short delay. What it cannot settle before the deadline it says.
 """
 
@@ -59,7 +59,7 @@ class Proposer(Protocol):
         """Wait for that change."""
 
 
-class Gateway:
+class CommandRouter:
     """Submits commands for the API."""
 
     def __init__(self, replica: Proposer, forwarder: Forwarder) -> None:
@@ -93,7 +93,7 @@ class Gateway:
         forwarded = self._forwarder.forward(leader, commands)
         if forwarded is None:
             raise NotLeaderError("no leader is known")
-        return self._taken(await self._while_leading(leader, forwarded))
+        return self._unwrap_reply(await self._while_leading(leader, forwarded))
 
     async def _while_leading(self, leader: NodeId, answer: asyncio.Future[T]) -> T:
         """Wait for `answer`, but not longer than `leader` leads: one that was deposed or paused may never answer."""
@@ -107,7 +107,7 @@ class Gateway:
         finally:
             answer.cancel()
 
-    def _taken(self, reply: pb.ForwardReply) -> AppliedCommands:
+    def _unwrap_reply(self, reply: pb.ForwardReply) -> AppliedCommands:
         match reply.status:
             case pb.FORWARD_STATUS_APPLIED:
                 return AppliedCommands(Index(reply.index), tuple(reply.results))

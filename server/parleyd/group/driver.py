@@ -1,7 +1,7 @@
 """Carries out what the consensus core decides, in the order its rules ask for (server/parleyd/raft/update.py).
 
-The driver is synchronous and does no I/O: it calls the ports (`Ports`) to start work and is told when work is done.
-The asyncio shell (replica.py) and the simulator both put real or simulated threads behind those ports. It keeps:
+The driver is synchronous and does no I/O: it calls `DriverCallbacks` to start work and is told when work is done.
+The asyncio shell (replica.py) and the simulator both put real or simulated threads behind those callbacks. It keeps:
 
 - one durable write at a time; everything that arrives meanwhile goes into the next one (group commit);
 - a message that promises something leaves only after the write that makes it true;
@@ -16,15 +16,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from parleyd.invariants import check_invariant
+from parleyd.raft.errors import InvariantError
 from parleyd.raft.events import Applied, ConfChangeApplied, Event, Propose, ProposeConfChange
-from parleyd.raft.invariant import InvariantError, invariant
 from parleyd.raft.messages import Message
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta
 from parleyd.raft.update import Persist, Proposed, ReadReady, RoleChange, Update
 
 
-class Ports(Protocol):
+class DriverCallbacks(Protocol):
     """What the driver asks for; every `start_` is answered later by the driver's method of the same idea."""
 
     def send(self, messages: Sequence[Message]) -> None:
@@ -58,9 +59,9 @@ class _PendingWrite:
 class Driver:
     """Owns one Raft core; every call comes from the one task that runs the node."""
 
-    def __init__(self, raft: Raft, ports: Ports, *, max_apply_entries: int = 512) -> None:
+    def __init__(self, raft: Raft, callbacks: DriverCallbacks, *, max_apply_entries: int = 512) -> None:
         self.raft = raft
-        self._ports = ports
+        self._callbacks = callbacks
         self._max_apply_entries = max_apply_entries
         self._pending: deque[_PendingWrite] = deque()
         self._writing: tuple[_PendingWrite, ...] = ()
@@ -102,7 +103,7 @@ class Driver:
         """The write under way is durable: its promises may leave."""
         done, self._writing = self._writing, ()
         for write in done:
-            self._ports.send(write.after)
+            self._callbacks.send(write.after)
             self.step(write.persist.done)
 
     def applied(self) -> None:
@@ -119,7 +120,7 @@ class Driver:
         # Entries handed out before the snapshot came are part of it.
         while self._to_apply and self._to_apply[0].index <= snapshot.index:
             self._to_apply.popleft()
-        self._ports.send(write.after)
+        self._callbacks.send(write.after)
         self.step(write.persist.done)
 
     def _absorb(self, update: Update) -> None:
@@ -127,16 +128,16 @@ class Driver:
         if update.persist is not None:
             self._pending.append(_PendingWrite(update.persist, update.after_persist))
         else:
-            invariant(not update.after_persist, "after_persist needs a persist to wait for")
+            check_invariant(not update.after_persist, "after_persist needs a persist to wait for", InvariantError)
         if update.send:
-            self._ports.send(update.send)
+            self._callbacks.send(update.send)
         self._to_apply.extend(update.committed)
         if update.role is not None:
-            self._ports.role_changed(update.role)
+            self._callbacks.role_changed(update.role)
         if update.reads or update.dropped_reads:
-            self._ports.reads_ready(update.reads, update.dropped_reads)
+            self._callbacks.reads_ready(update.reads, update.dropped_reads)
         if update.need_snapshot_for:
-            self._ports.snapshot_needed(update.need_snapshot_for)
+            self._callbacks.snapshot_needed(update.need_snapshot_for)
 
     def _start_next_write(self) -> None:
         if self._writing or self._installing or not self._pending:
@@ -145,13 +146,13 @@ class Driver:
         if snapshot is not None:
             if not self._applying:
                 self._installing = self._pending.popleft()
-                self._ports.start_install(snapshot, self._installing.persist)
+                self._callbacks.start_install(snapshot, self._installing.persist)
             return
         batch: list[_PendingWrite] = []
         while self._pending and self._pending[0].persist.snapshot is None:
             batch.append(self._pending.popleft())
         self._writing = tuple(batch)
-        self._ports.start_write([write.persist for write in batch])
+        self._callbacks.start_write([write.persist for write in batch])
 
     def _start_next_apply(self) -> None:
         snapshot_waits = bool(self._pending) and self._pending[0].persist.snapshot is not None
@@ -160,11 +161,11 @@ class Driver:
         first = self._to_apply[0]
         if first.type is EntryType.NORMAL:
             self._applying = self._take_normal_entries()
-            self._ports.start_apply(self._applying, None)
+            self._callbacks.start_apply(self._applying, None)
             return
         self._applying = (self._to_apply.popleft(),)
         self.step(ConfChangeApplied(first.data, v2=first.type is EntryType.CONF_CHANGE_V2))
-        self._ports.start_apply(self._applying, self.raft.conf_state)
+        self._callbacks.start_apply(self._applying, self.raft.conf_state)
 
     def _take_normal_entries(self) -> tuple[Entry, ...]:
         taken: list[Entry] = []

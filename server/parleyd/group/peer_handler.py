@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.command_router import reply_to
 from parleyd.group.replica import Replica
-from parleyd.group.snapshot_store import Housekeeping
-from parleyd.membership.changes import PENDING_TEXT, MembershipChanges
-from parleyd.membership.router import ClusterDesk
+from parleyd.group.snapshot_store import SnapshotStore
+from parleyd.membership.changes import PENDING_TEXT, MembershipChangeExecutor
+from parleyd.membership.router import MembershipChangeRouter
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
-from parleyd.storage.identity import Identity
-from parleyd.transport.founding import encode_founder
+from parleyd.storage.identity import NodeIdentity
+from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.service import JoinRefusedError
 
 SNAPSHOT_INSTALL_TIMEOUT_S = 60.0
@@ -26,17 +26,17 @@ class PeerHandler:
 
     def __init__(
         self,
-        identity: Identity,
+        identity: NodeIdentity,
         replica: Replica,
-        housekeeping: Housekeeping,
-        changes: MembershipChanges,
-        desk: ClusterDesk,
+        snapshot_store: SnapshotStore,
+        changes: MembershipChangeExecutor,
+        change_router: MembershipChangeRouter,
     ) -> None:
         self._identity = identity
         self._replica = replica
-        self._housekeeping = housekeeping
+        self._snapshot_store = snapshot_store
         self._changes = changes
-        self._desk = desk
+        self._change_router = change_router
 
     def receive(self, message: Message) -> None:
         """Take one Raft message."""
@@ -52,14 +52,14 @@ class PeerHandler:
     async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
         """Store the snapshot, tell the core, and wait until it counts."""
         assert message.snapshot is not None
-        await self._housekeeping.receive(header, message.snapshot, data)
+        await self._snapshot_store.receive(header, message.snapshot, data)
         self._replica.receive(message)
         try:
             async with asyncio.timeout(SNAPSHOT_INSTALL_TIMEOUT_S):
                 await self._replica.wait_applied(message.snapshot.index)
         except TimeoutError:
             return False
-        self._housekeeping.discard_received(self._replica.raft.applied_index)
+        self._snapshot_store.discard_received(self._replica.raft.applied_index)
         return True
 
     async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
@@ -78,7 +78,7 @@ class PeerHandler:
             return self._welcome(voter=False)  # asked again because the first answer was lost
         else:
             change = pb.ClusterChange(promote=pb.PromoteMember(name=known.name))
-        reply = await self._desk.submit(change, timeout_s=JOIN_TIMEOUT_S)
+        reply = await self._change_router.submit(change, timeout_s=JOIN_TIMEOUT_S)
         match reply.status:
             case pb.CHANGE_STATUS_DONE:
                 return self._welcome(voter=known is not None)
@@ -92,7 +92,7 @@ class PeerHandler:
     def _welcome(self, *, voter: bool, waits_for: str = "") -> pb.JoinReply:
         return pb.JoinReply(
             cluster_id=self._identity.cluster_id,
-            founders=[encode_founder(founder) for founder in self._identity.founders],
+            bootstrap_members=[encode_peer_info(member) for member in self._identity.bootstrap_members],
             voter=voter,
             waits_for=waits_for,
         )

@@ -34,11 +34,12 @@ from parleyd.group.errors import (
 )
 from parleyd.group.proposals import AppliedCommands, Proposal, ProposalTable
 from parleyd.group.readers import StateReaders
-from parleyd.group.retention import RetainedLog
-from parleyd.group.snapshot_store import Housekeeping
+from parleyd.group.retention import LogRetention
+from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine.machine import ApplyOutcome, StateMachine
 from parleyd.machine.records import Effect, Members, MembersChanged
 from parleyd.membership.members import ClusterMembers, to_committed
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.events import (
     Campaign,
     Compact,
@@ -51,18 +52,17 @@ from parleyd.raft.events import (
     TransferLeader,
     Unreachable,
 )
-from parleyd.raft.invariant import PeerProtocolError
 from parleyd.raft.membership import ConfChange, encode_conf_change
 from parleyd.raft.messages import Message
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import NO_INDEX, NO_NODE, ConfState, Entry, Index, NodeId, Role, SnapshotMeta
 from parleyd.raft.update import Persist, ReadReady, RoleChange
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.raft_storage import RaftStorage
 
 T = TypeVar("T")
 
 MAX_CATCH_UP_TICKS = 3
-FENCE_AGAIN_S = 0.01
+READ_RETRY_INTERVAL_S = 0.01
 
 
 class Outbound(Protocol):
@@ -77,7 +77,7 @@ class ReplicaTiming:
     """`tick_ms` is the unit of the core's clock; a write longer than `disk_stall_ms` costs the leader its office."""
 
     tick_ms: float
-    fence_retry_ms: float
+    read_retry_ms: float
     disk_stall_ms: float = 2_000
 
 
@@ -95,12 +95,12 @@ class Replica:
     def __init__(
         self,
         raft: Raft,
-        log: RaftLog,
+        log: RaftStorage,
         machine: StateMachine,
         readers: StateReaders,
         outbound: Outbound,
-        housekeeping: Housekeeping,
-        retained: RetainedLog,
+        snapshot_store: SnapshotStore,
+        retention: LogRetention,
         timing: ReplicaTiming,
         limits: Limits,
         on_effects: Callable[[Sequence[Effect]], None],
@@ -112,8 +112,8 @@ class Replica:
         self._machine = machine
         self.readers = readers
         self._outbound = outbound
-        self._housekeeping = housekeeping
-        self._retained = retained
+        self._snapshot_store = snapshot_store
+        self._retention = retention
         self._timing = timing
         self._limits = limits
         self._on_effects = on_effects
@@ -131,9 +131,9 @@ class Replica:
         self._role = RoleChange(Role.FOLLOWER, raft.status().term, NO_NODE)
         self._role_changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._applied_waiters: list[tuple[Index, asyncio.Future[None]]] = []
-        self._fences_gathered: list[asyncio.Future[Index]] = []
-        self._fences: dict[bytes, list[asyncio.Future[Index]]] = {}
-        self._fence_number = 0
+        self._gathered_barriers: list[asyncio.Future[Index]] = []
+        self._read_barriers: dict[bytes, list[asyncio.Future[Index]]] = {}
+        self._barrier_number = 0
         self._write_started_at: float | None = None
         self._maintenance = asyncio.Lock()
         self._installing: asyncio.Future[None] | None = None
@@ -201,7 +201,7 @@ class Replica:
         try:
             self._driver.step(Receive(message))
         except PeerProtocolError as error:
-            self._logger.error("message dropped: no correct node sends it", peer=message.sender, error=str(error))
+            self._logger.error("message_dropped", peer=message.sender, error=str(error))
 
     def peer_lost(self, node: NodeId) -> None:
         """The connection to `node` broke. If it led, forget it and ask for pre-votes soon instead of waiting a whole
@@ -272,22 +272,22 @@ class Replica:
         """This node was removed from the cluster: stand for no election and serve nobody any more."""
         self._retired = True
 
-    async def read_fence(self) -> Index:
+    async def read_barrier(self) -> Index:
         """An index such that state applied up to it has every write acknowledged before this call (thesis §6.4).
 
         Asks again until answered: bound it with a timeout.
         """
         while True:
-            fence: asyncio.Future[Index] = asyncio.get_running_loop().create_future()
-            self._fences_gathered.append(fence)
+            barrier: asyncio.Future[Index] = asyncio.get_running_loop().create_future()
+            self._gathered_barriers.append(barrier)
             self._wake.set()
             with contextlib.suppress(TimeoutError, UnavailableError):
-                async with asyncio.timeout(self._timing.fence_retry_ms / 1000):
-                    return await fence
+                async with asyncio.timeout(self._timing.read_retry_ms / 1000):
+                    return await barrier
             if self._role.leader == NO_NODE:
                 await self.role_change()
             else:
-                await asyncio.sleep(FENCE_AGAIN_S)  # refused for want of room: asking at once would only spin
+                await asyncio.sleep(READ_RETRY_INTERVAL_S)  # refused for want of room: asking at once would only spin
 
     async def wait_applied(self, index: int) -> None:
         """Wait until this node has applied `index`: bound it with a timeout."""
@@ -308,7 +308,7 @@ class Replica:
             return not self.is_leader
         self.post(TransferLeader(target))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(2 * self._timing.fence_retry_ms / 1000):
+            async with asyncio.timeout(2 * self._timing.read_retry_ms / 1000):
                 while self.is_leader:
                     await self.role_change()
         return not self.is_leader
@@ -352,8 +352,8 @@ class Replica:
         # While a write is under way, a proposal could only wait for the next one: gather until it is done.
         if self._proposals.gathered and not self._driver.is_writing:
             self._propose_gathered()
-        if self._fences_gathered:
-            self._ask_fence()
+        if self._gathered_barriers:
+            self._ask_barrier()
         self._driver.pump()
         if self._inbox:
             self._wake.set()
@@ -367,12 +367,12 @@ class Replica:
             else:
                 self._proposals.proposed(answer.first_index, answer.term, proposals)
 
-    def _ask_fence(self) -> None:
-        for context in [c for c, waiting in self._fences.items() if all(fence.done() for fence in waiting)]:
-            del self._fences[context]
-        self._fence_number += 1
-        context = self.node_id.to_bytes(8, "big") + self._fence_number.to_bytes(8, "big")
-        self._fences[context], self._fences_gathered = self._fences_gathered, []
+    def _ask_barrier(self) -> None:
+        for context in [c for c, waiting in self._read_barriers.items() if all(barrier.done() for barrier in waiting)]:
+            del self._read_barriers[context]
+        self._barrier_number += 1
+        context = self.node_id.to_bytes(8, "big") + self._barrier_number.to_bytes(8, "big")
+        self._read_barriers[context], self._gathered_barriers = self._gathered_barriers, []
         self._driver.step(ReadIndex(context))
 
     async def _tick(self) -> None:
@@ -389,18 +389,18 @@ class Replica:
             for _ in range(0 if self._would_disturb() else min(missed, MAX_CATCH_UP_TICKS)):
                 self.post(Tick())
             if self.is_leader and self._disk_stalled():
-                self._give_up_office()
+                self._transfer_on_disk_stall()
 
     def _would_disturb(self) -> bool:
         """Removed, as others say, but not by its own log: its core would stand for one election after the other."""
         return self._retired and self.node_id in self._members.rows
 
-    def _give_up_office(self) -> None:
+    def _transfer_on_disk_stall(self) -> None:
         """A leader whose disk hangs keeps everyone waiting: let a follower with a working disk take over."""
         target = self._best_follower()
         if target is not None and self._gave_up_write_of != self._write_started_at:
             self._gave_up_write_of = self._write_started_at
-            self._logger.warning("disk stalled, handing leadership over", target=target)
+            self._logger.warning("disk_stalled", target=target)
             self.post(TransferLeader(target))
 
     def _disk_stalled(self) -> bool:
@@ -413,7 +413,7 @@ class Replica:
             return None
         voters = set(status.conf_state.voters)
         candidates = [
-            (progress.match, node)
+            (progress.match_index, node)
             for node, progress in status.progress.items()
             if node != status.id and node in voters and progress.recent_active
         ]
@@ -425,10 +425,10 @@ class Replica:
 
     def _members_are(self, members: Members) -> None:
         self._members = ClusterMembers.of(members)
-        self._logger.info("members", names=sorted(row.name for row in members.rows))
+        self._logger.info("membership_changed", names=sorted(row.name for row in members.rows))
         self._on_members(self._members)
 
-    # ---- ports of the driver
+    # ---- callbacks of the driver
 
     def send(self, messages: Sequence[Message]) -> None:
         """Queue messages for other nodes."""
@@ -451,7 +451,9 @@ class Replica:
     def _apply_done(self, entries: Sequence[Entry], outcome: ApplyOutcome) -> None:
         for failure in outcome.failures:
             self._logger.error(
-                "a command failed in a way nobody foresaw; it changed nothing, on every node alike. Please report it",
+                "command_failed",
+                effect="nothing was changed, on every node alike",
+                advice="please report it",
                 index=failure.index,
                 position=failure.position,
                 where=failure.where,
@@ -462,10 +464,10 @@ class Replica:
         for entry, results in zip(entries, outcome.results, strict=True):
             self._proposals.applied(entry.index, entry.term, results)
         self._driver.applied()
-        self._retained.applied(entries)
+        self._retention.applied(entries)
         self._on_effects(outcome.effects)
         self._wake_applied_waiters()
-        if self._retained.is_long and not self._maintenance.locked():
+        if self._retention.should_compact and not self._maintenance.locked():
             self._start_task(self._cut_log())
 
     def start_install(self, snapshot: SnapshotMeta, write: Persist) -> None:
@@ -483,18 +485,18 @@ class Replica:
             await loop.run_in_executor(self._apply_thread, self._machine.close)
             # State first, log second: on a restart in between, state ahead of the log is recognised and completed.
             self._machine = await loop.run_in_executor(
-                self._apply_thread, self._housekeeping.install_received, snapshot
+                self._apply_thread, self._snapshot_store.install_received, snapshot
             )
             await loop.run_in_executor(self._log_thread, self._log.append, [write])
             members = await loop.run_in_executor(self._apply_thread, self._machine.members)
-        self._logger.info("snapshot installed", index=snapshot.index, term=snapshot.term)
+        self._logger.info("snapshot_installed", index=snapshot.index, term=snapshot.term)
         self._enqueue(partial(self._installed, snapshot, members))
 
     def _installed(self, snapshot: SnapshotMeta, members: Members) -> None:
         self._members_are(members)
         self._proposals.skipped_to(snapshot.index)
-        self._retained.start_over()
-        self._housekeeping.discard_received(snapshot.index)
+        self._retention.start_over()
+        self._snapshot_store.discard_received(snapshot.index)
         self._driver.installed()
         self._on_replaced()
         self._wake_applied_waiters()
@@ -502,42 +504,42 @@ class Replica:
     def role_changed(self, change: RoleChange) -> None:
         """Tell who waits for a leader; callers of a deposed leader learn their outcome when their index is applied."""
         self._role = change
-        self._logger.info("role", role=change.role.value, term=change.term, leader=change.leader)
+        self._logger.info("role_changed", role=change.role.value, term=change.term, leader=change.leader)
         changed, self._role_changed = self._role_changed, asyncio.get_running_loop().create_future()
         changed.set_result(None)
 
     def reads_ready(self, reads: Sequence[ReadReady], dropped: Sequence[bytes]) -> None:
-        """Answer read fences, or let them be asked again."""
+        """Answer read barriers, or let them be asked again."""
         for read in reads:
-            for fence in self._fences.pop(read.context, ()):
-                if not fence.done():
-                    fence.set_result(read.index)
+            for barrier in self._read_barriers.pop(read.context, ()):
+                if not barrier.done():
+                    barrier.set_result(read.index)
         for context in dropped:
-            for fence in self._fences.pop(context, ()):
-                if not fence.done():
-                    fence.set_exception(UnavailableError("the leader changed while a read was under way"))
+            for barrier in self._read_barriers.pop(context, ()):
+                if not barrier.done():
+                    barrier.set_exception(UnavailableError("the leader changed while a read was under way"))
 
     def snapshot_needed(self, nodes: Sequence[NodeId]) -> None:
         """Make a snapshot, unless one is being made."""
-        self._logger.info("a follower needs a snapshot", nodes=list(nodes))
+        self._logger.info("snapshot_requested", nodes=list(nodes))
         self._start_task(self._offer_snapshot(nodes))
 
     async def _offer_snapshot(self, nodes: Sequence[NodeId]) -> None:
-        self.post(await self._housekeeping.offer_snapshot(self.raft.status().first_index, nodes))
+        self.post(await self._snapshot_store.offer_snapshot(self.raft.status().first_index, nodes))
 
     async def _cut_log(self) -> None:
         loop = asyncio.get_running_loop()
         async with self._maintenance:
-            if not self._retained.is_long:
+            if not self._retention.should_compact:
                 return
             durable = await loop.run_in_executor(self._apply_thread, self._machine.checkpoint)
-            cut = self._retained.plan_cut(durable)
-            if cut is None:
+            target = self._retention.plan_compaction(durable)
+            if target is None:
                 return
             # The membership kept with the log is only for a reader of the file; a start takes the state machine's.
-            meta = SnapshotMeta(*cut, self.raft.conf_state)
+            meta = SnapshotMeta(*target, self.raft.conf_state)
             await loop.run_in_executor(self._log_thread, self._log.compact, meta)
-            self._retained.cut(meta.index)
+            self._retention.compact(meta.index)
             self.post(Compact(meta.index))
 
     # ---- threads, tasks, failure
@@ -581,9 +583,9 @@ class Replica:
         self._proposals.fail_all(lambda: OutcomeUnknownError("the node stopped before the outcome was known"))
         for _, applied in self._applied_waiters:
             applied.cancel()
-        for fences in (*self._fences.values(), self._fences_gathered):
-            for fence in fences:
-                fence.cancel()
+        for barriers in (*self._read_barriers.values(), self._gathered_barriers):
+            for barrier in barriers:
+                barrier.cancel()
 
     def _wake_applied_waiters(self) -> None:
         if not self._applied_waiters:

@@ -1,6 +1,6 @@
-"""How much of the applied log stays on a node, and where it may be cut.
+"""How much of the applied log stays on a node, and where it may be compacted.
 
-The log is cut by count and by bytes: when it holds more than what is to be retained for lagging nodes, everything
+The log is compacted by count and by bytes: when it holds more than what is to be retained for lagging nodes, everything
 older is dropped, but never beyond what a checkpoint has made durable in the state machine's own file, because the log
 is what replays the rest.
 """
@@ -29,7 +29,7 @@ class _Kept:
     size_bytes: int
 
 
-class RetainedLog:
+class LogRetention:
     """The entries that are applied and still in the log, by size; it does no I/O."""
 
     def __init__(self, bounds: LogBounds, kept: Sequence[Entry]) -> None:
@@ -40,8 +40,8 @@ class RetainedLog:
         self.applied(kept)
 
     @property
-    def is_long(self) -> bool:
-        """More is kept than needed, by enough that cutting is worth a checkpoint."""
+    def should_compact(self) -> bool:
+        """More is kept than needed, by enough that compaction is worth a checkpoint."""
         return (
             len(self._kept) > self._bounds.retain_entries * 3 // 2
             or self._kept_bytes > self._bounds.retain_bytes * 3 // 2
@@ -53,21 +53,21 @@ class RetainedLog:
             self._kept.append(_Kept(entry.index, entry.term, len(entry.data)))
             self._kept_bytes += len(entry.data)
 
-    def plan_cut(self, durable_index: int) -> tuple[Index, Term] | None:
-        """The last entry that may go: older than what is retained, and durable in the state; None to cut nothing."""
+    def plan_compaction(self, durable_index: int) -> tuple[Index, Term] | None:
+        """The last entry that may go: older than what is retained, and durable in the state; None for none."""
         count, size = len(self._kept), self._kept_bytes
-        cut: _Kept | None = None
+        target: _Kept | None = None
         for kept in self._kept:
             if count <= self._bounds.retain_entries and size <= self._bounds.retain_bytes:
                 break
             if kept.index > durable_index:
                 break
-            cut = kept
+            target = kept
             count -= 1
             size -= kept.size_bytes
-        return None if cut is None else (cut.index, cut.term)
+        return None if target is None else (target.index, target.term)
 
-    def cut(self, index: Index) -> None:
+    def compact(self, index: Index) -> None:
         """Entries up to `index` are gone from disk."""
         while self._kept and self._kept[0].index <= index:
             self._kept_bytes -= self._kept.popleft().size_bytes

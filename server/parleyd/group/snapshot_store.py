@@ -21,8 +21,8 @@ from parleyd.formats import FormatRefusedError
 from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.queries import position, verify_state_file
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.events import SnapshotAvailable
-from parleyd.raft.invariant import PeerProtocolError
 from parleyd.raft.membership import members_of
 from parleyd.raft.messages import Message
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
@@ -35,7 +35,7 @@ MAX_SNAPSHOT_BYTES = 1 << 40
 MAX_RECEIVED = 4
 
 
-class Housekeeping:
+class SnapshotStore:
     """The snapshots of one node. Methods that touch files say on which thread."""
 
     def __init__(self, data: DataDirectory, snapshot_chunk_bytes: int) -> None:
@@ -45,20 +45,20 @@ class Housekeeping:
         self._making = asyncio.Lock()
         self._made: SnapshotFile | None = None
         self._received: dict[tuple[Index, Term], Path] = {}
-        self._logger = structlog.get_logger("housekeeping")
+        self._logger = structlog.get_logger("snapshot_store")
 
     # ---- snapshots to send
 
     async def offer_snapshot(self, first_index: Index, nodes: Collection[NodeId]) -> SnapshotAvailable:
         """A snapshot for `nodes` that reaches to the log's first entry: the last one made, or a new one.
 
-        One from before a node was added is of no use to it: it would be a stranger in its own state.
+        One from before a node was added is of no use to it: it would be no member in its own state.
         """
         async with self._making:
             made = self._made
             if made is None or made.meta.index < first_index - 1 or not {*nodes} <= {*members_of(made.meta.conf_state)}:
                 previous, made = made, await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
-                self._logger.info("snapshot made", index=made.meta.index, bytes=made.total_bytes)
+                self._logger.info("snapshot_created", index=made.meta.index, bytes=made.total_bytes)
                 self._made = made
                 if previous is not None and previous.path != made.path:
                     previous.remove()  # a transfer that still reads it keeps its open file

@@ -22,13 +22,13 @@ from parleyd.machine.limits import (
     TOKEN_DIGEST_BYTES,
 )
 from parleyd.machine.records import AccountDeleted, SessionClosed
+from parleyd.machine.row_cache import AccountRow, RowCache, name_key
 from parleyd.machine.schema import ACCOUNT_ACTIVE, ACCOUNT_DELETED, ROLE_ADMINISTRATOR, ROLE_USER
-from parleyd.machine.working import Account, Working, name_key
 
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}", re.ASCII)
 
 
-def register_account(state: Working, command: pb.RegisterAccount) -> c.CommandResult:
+def register_account(state: RowCache, command: pb.RegisterAccount) -> c.CommandResult:
     """Create an account. The name of a deleted one may be taken again, and is a new account."""
     if not _NAME.fullmatch(command.name):
         return c.refusal(
@@ -63,7 +63,7 @@ def register_account(state: Working, command: pb.RegisterAccount) -> c.CommandRe
     return c.CommandResult(code=c.OK, account_id=account_id)
 
 
-def open_session(state: Working, command: pb.OpenSession) -> c.CommandResult:
+def open_session(state: RowCache, command: pb.OpenSession) -> c.CommandResult:
     """Open a session for one device, which is known from then on; the device's older sessions end."""
     if len(command.token_digest) != TOKEN_DIGEST_BYTES or len(command.device_id) != DEVICE_ID_BYTES:
         return c.refusal(c.INVALID, "the token digest or the device id has a wrong length; no session was opened")
@@ -97,7 +97,7 @@ def open_session(state: Working, command: pb.OpenSession) -> c.CommandResult:
     return _opened(state, session_id)
 
 
-def close_session(state: Working, command: pb.CloseSession) -> c.CommandResult:
+def close_session(state: RowCache, command: pb.CloseSession) -> c.CommandResult:
     """Close a session; closing one that is closed or unknown is fine, so a retry is."""
     session_id = state.connection.execute(
         "SELECT id FROM sessions WHERE token_digest = ? AND closed = 0", (command.token_digest,)
@@ -109,7 +109,7 @@ def close_session(state: Working, command: pb.CloseSession) -> c.CommandResult:
     return c.CommandResult(code=c.OK)
 
 
-def delete_account(state: Working, command: pb.DeleteAccount) -> c.CommandResult:
+def delete_account(state: RowCache, command: pb.DeleteAccount) -> c.CommandResult:
     """Delete the caller's account with its sessions and devices; what it wrote stays for those it wrote to."""
     row = state.connection.execute(
         "SELECT id, account_id FROM sessions WHERE token_digest = ?", (command.token_digest,)
@@ -138,7 +138,7 @@ def delete_account(state: Working, command: pb.DeleteAccount) -> c.CommandResult
     return c.CommandResult(code=c.OK, account_id=account_id)
 
 
-def set_role(state: Working, command: pb.SetRole) -> c.CommandResult:
+def set_role(state: RowCache, command: pb.SetRole) -> c.CommandResult:
     """Make an account an administrator, or take that from it; there is always one left, so that somebody can."""
     session = state.live_session(command.session_id)
     if session is None:
@@ -155,23 +155,23 @@ def set_role(state: Working, command: pb.SetRole) -> c.CommandResult:
     return c.CommandResult(code=c.OK, account_id=account.id)
 
 
-def _is_administrator(state: Working, account_id: int) -> bool:
+def _is_administrator(state: RowCache, account_id: int) -> bool:
     query = "SELECT 1 FROM accounts WHERE id = ? AND role = ? AND status = ?"
     return state.connection.execute(query, (account_id, ROLE_ADMINISTRATOR, ACCOUNT_ACTIVE)).get is not None
 
 
-def _is_last_administrator(state: Working, account_id: int) -> bool:
+def _is_last_administrator(state: RowCache, account_id: int) -> bool:
     query = "SELECT 1 FROM accounts WHERE id <> ? AND role = ? AND status = ? LIMIT 1"
     others = state.connection.execute(query, (account_id, ROLE_ADMINISTRATOR, ACCOUNT_ACTIVE)).get
     return others is None and _is_administrator(state, account_id)
 
 
-def _somebody_else_is_there(state: Working, account_id: int) -> bool:
+def _somebody_else_is_there(state: RowCache, account_id: int) -> bool:
     query = "SELECT 1 FROM accounts WHERE id <> ? AND status = ? LIMIT 1"
     return state.connection.execute(query, (account_id, ACCOUNT_ACTIVE)).get is not None
 
 
-def _opened(state: Working, session_id: int) -> c.CommandResult:
+def _opened(state: RowCache, session_id: int) -> c.CommandResult:
     session = state.live_session(session_id)
     if session is None:
         return c.refusal(c.UNAUTHENTICATED, "this session has expired; log in again")
@@ -185,7 +185,7 @@ def _opened(state: Working, session_id: int) -> c.CommandResult:
     )
 
 
-def _device_for(state: Working, account: Account, command: pb.OpenSession) -> int | c.CommandResult:
+def _device_for(state: RowCache, account: AccountRow, command: pb.OpenSession) -> int | c.CommandResult:
     row = state.connection.execute("SELECT id, account_id FROM devices WHERE external = ?", (command.device_id,)).get
     if row is not None:
         if row[1] != account.id:
@@ -209,7 +209,7 @@ def _device_for(state: Working, account: Account, command: pb.OpenSession) -> in
     return device_id
 
 
-def _remove_idle_device(state: Working, account_id: int) -> bool:
+def _remove_idle_device(state: RowCache, account_id: int) -> bool:
     """Make room by forgetting the logged-out device that was used longest ago."""
     idle = state.ids(
         "SELECT d.id FROM devices d LEFT JOIN sessions s ON s.device_id = d.id "
@@ -225,7 +225,7 @@ def _remove_idle_device(state: Working, account_id: int) -> bool:
     return bool(idle)
 
 
-def _end_older_sessions(state: Working, device_id: int) -> None:
+def _end_older_sessions(state: RowCache, device_id: int) -> None:
     """At most two sessions of a device are kept: the live one and the one it replaced, closed."""
     session_ids = tuple(
         state.ids("SELECT id FROM sessions WHERE device_id = ? AND closed = 0 ORDER BY id", (device_id,))
@@ -237,7 +237,7 @@ def _end_older_sessions(state: Working, device_id: int) -> None:
         state.effects.append(SessionClosed(session_ids))
 
 
-def _purge_expired(state: Working) -> None:
+def _purge_expired(state: RowCache) -> None:
     expired = state.ids(
         "SELECT id FROM sessions WHERE expires_at_ms <= ? ORDER BY expires_at_ms, id LIMIT ?",
         (state.meta.now_ms, EXPIRED_SESSIONS_PER_STEP),
@@ -246,7 +246,7 @@ def _purge_expired(state: Working) -> None:
     state.forget_sessions(expired)
 
 
-def _remove_sessions_and_devices(state: Working, account_id: int, keep_session_id: int) -> None:
+def _remove_sessions_and_devices(state: RowCache, account_id: int, keep_session_id: int) -> None:
     """The session that deletes its account is kept, closed, so that a retry finds what it did."""
     open_ids = state.ids("SELECT id FROM sessions WHERE account_id = ? AND closed = 0 ORDER BY id", (account_id,))
     state.connection.execute("DELETE FROM sessions WHERE account_id = ? AND id <> ?", (account_id, keep_session_id))
@@ -256,7 +256,7 @@ def _remove_sessions_and_devices(state: Working, account_id: int, keep_session_i
     _delete_devices(state, state.ids("SELECT id FROM devices WHERE account_id = ? ORDER BY id", (account_id,)))
 
 
-def _delete_devices(state: Working, device_ids: list[int]) -> None:
+def _delete_devices(state: RowCache, device_ids: list[int]) -> None:
     keys = [(device_id,) for device_id in device_ids]
     state.connection.executemany("DELETE FROM device_results WHERE device_id = ?", keys)
     state.connection.executemany("DELETE FROM devices WHERE id = ?", keys)

@@ -17,9 +17,3 @@ class MachineStorageError(MachineError):
 
 class MachineInvariantError(MachineError):
     """The caller broke the contract of apply: a bug, nothing was applied."""
-
-
-def invariant(holds: bool, message: str) -> None:
-    """Raise unless `holds`; unlike assert it does not vanish under -O."""
-    if not holds:
-        raise MachineInvariantError(message)

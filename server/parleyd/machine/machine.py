@@ -20,9 +20,10 @@ from pathlib import Path
 
 import apsw
 
+from parleyd.invariants import check_invariant
 from parleyd.machine import accounts, members, messages
 from parleyd.machine import commands as c
-from parleyd.machine.errors import MachineDamagedError, MachineError, MachineStorageError, invariant
+from parleyd.machine.errors import MachineDamagedError, MachineError, MachineInvariantError, MachineStorageError
 from parleyd.machine.records import (
     AccountDeleted,
     CommittedEntry,
@@ -37,8 +38,8 @@ from parleyd.machine.records import (
     Recipient,
     SessionClosed,
 )
+from parleyd.machine.row_cache import RowCache
 from parleyd.machine.schema import STATE_HASH_BYTES, create_state, open_writer, storage_faults
-from parleyd.machine.working import Working
 
 UNDECODABLE = "this node's release cannot read the command; nothing was changed"
 UNFORESEEN = "applying the command failed in an unforeseen way, on every node alike; nothing was changed"
@@ -77,16 +78,16 @@ class StateMachine:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
-        self._working = Working(connection)
+        self._cache = RowCache(connection)
         self._failure: BaseException | None = None
         self._closed = False
         self._failures: list[CommandFailure] = []
         self._publish_position()
 
     @classmethod
-    def create(cls, path: Path, founders: Sequence[MemberRow], membership: bytes) -> StateMachine:
-        """Make the empty state of a new cluster; equal founders and membership give equal states."""
-        create_state(path, founders, membership)
+    def create(cls, path: Path, bootstrap_members: Sequence[MemberRow], membership: bytes) -> StateMachine:
+        """Make the empty state of a new cluster; equal members and membership give equal states."""
+        create_state(path, bootstrap_members, membership)
         return cls.open(path)
 
     @classmethod
@@ -131,7 +132,11 @@ class StateMachine:
         expected = self.applied_index
         for entry in entries:
             expected += 1
-            invariant(entry.index == expected, f"entry {entry.index} given to apply where {expected} is next")
+            check_invariant(
+                entry.index == expected,
+                f"entry {entry.index} given to apply where {expected} is next",
+                MachineInvariantError,
+            )
         if not entries:
             return ApplyOutcome(self.applied_index, (), ())
         with self._fatal("applying"):
@@ -140,11 +145,11 @@ class StateMachine:
                 results = self._transaction(entries, self._run)
             except _UnforeseenError:
                 self._connection.execute("ROLLBACK")
-                self._working.forget_all()
+                self._cache.forget_all()
                 results = self._transaction(entries, self._run_carefully)
-            self._working.trim()
+            self._cache.trim()
             self._publish_position()
-            effects, self._working.effects = tuple(self._working.effects), []
+            effects, self._cache.effects = tuple(self._cache.effects), []
             return ApplyOutcome(self.applied_index, results, effects, tuple(self._failures))
 
     def checkpoint(self) -> int:
@@ -180,15 +185,15 @@ class StateMachine:
     def _transaction(
         self, entries: Sequence[CommittedEntry], run: Callable[[int, int, c.Command], c.CommandResult]
     ) -> tuple[tuple[c.CommandResult, ...], ...]:
-        working = self._working
-        working.effects = []
+        cache = self._cache
+        cache.effects = []
         self._connection.execute("BEGIN IMMEDIATE")
         results = tuple(self._apply_entry(entry, run) for entry in entries)
         try:
-            working.flush()
+            cache.flush()
         except _DETERMINISTIC_SQLITE_ERRORS as error:
             raise _UnforeseenError from error
-        working.write_meta()
+        cache.write_meta()
         self._connection.execute("COMMIT")
         return results
 
@@ -201,47 +206,47 @@ class StateMachine:
             if batch is None:
                 results = (c.refusal(c.FAILED, UNDECODABLE),)
             else:
-                meta = self._working.meta
+                meta = self._cache.meta
                 meta.now_ms = max(meta.now_ms, batch.proposed_at_ms)
                 results = tuple(run(entry.index, place, command) for place, command in enumerate(batch.commands))
-        meta = self._working.meta
+        meta = self._cache.meta
         meta.applied_index, meta.applied_term = entry.index, entry.term
         if entry.membership is not None:
             meta.membership = entry.membership.encoded
-            members.change_members(self._working, entry.membership)
+            members.change_members(self._cache, entry.membership)
         meta.state_hash = _next_hash(meta.state_hash, entry, results)
         return results
 
     def _run(self, index: int, place: int, command: c.Command) -> c.CommandResult:
         try:
-            return _apply_command(self._working, command)
+            return _apply_command(self._cache, command)
         except Exception as error:
             if _is_local(error):
                 raise
             raise _UnforeseenError from error
 
     def _run_carefully(self, index: int, place: int, command: c.Command) -> c.CommandResult:
-        working = self._working
-        working.flush()
-        working.write_meta()
-        effects_before = len(working.effects)
+        cache = self._cache
+        cache.flush()
+        cache.write_meta()
+        effects_before = len(cache.effects)
         self._connection.execute("SAVEPOINT command")
         try:
-            result = _apply_command(working, command)
-            working.flush()
+            result = _apply_command(cache, command)
+            cache.flush()
         except Exception as error:
             if _is_local(error):
                 raise
             self._connection.execute("ROLLBACK TO command")
-            working.forget_all()
-            del working.effects[effects_before:]
+            cache.forget_all()
+            del cache.effects[effects_before:]
             self._failures.append(CommandFailure(index, place, _where(error)))
             result = c.refusal(c.FAILED, UNFORESEEN)
         self._connection.execute("RELEASE command")
         return result
 
     def _publish_position(self) -> None:
-        meta = self._working.meta
+        meta = self._cache.meta
         # One assignment, so that another thread never sees half of it.
         self._position = (meta.applied_index, meta.applied_term, meta.membership, meta.state_hash)
 
@@ -262,26 +267,26 @@ class StateMachine:
             raise
 
 
-def _apply_command(working: Working, command: c.Command) -> c.CommandResult:
+def _apply_command(cache: RowCache, command: c.Command) -> c.CommandResult:
     match command.WhichOneof("command"):
         case "send_messages":
-            return messages.send_messages(working, command.send_messages)
+            return messages.send_messages(cache, command.send_messages)
         case "mark_delivered":
-            return messages.mark_delivered(working, command.mark_delivered)
+            return messages.mark_delivered(cache, command.mark_delivered)
         case "mark_conversation_read":
-            return messages.mark_conversation_read(working, command.mark_conversation_read)
+            return messages.mark_conversation_read(cache, command.mark_conversation_read)
         case "register_account":
-            return accounts.register_account(working, command.register_account)
+            return accounts.register_account(cache, command.register_account)
         case "open_session":
-            return accounts.open_session(working, command.open_session)
+            return accounts.open_session(cache, command.open_session)
         case "close_session":
-            return accounts.close_session(working, command.close_session)
+            return accounts.close_session(cache, command.close_session)
         case "delete_account":
-            return accounts.delete_account(working, command.delete_account)
+            return accounts.delete_account(cache, command.delete_account)
         case "publish_member":
-            return members.publish_member(working, command.publish_member)
+            return members.publish_member(cache, command.publish_member)
         case "set_role":
-            return accounts.set_role(working, command.set_role)
+            return accounts.set_role(cache, command.set_role)
         case _:
             return c.refusal(c.FAILED, UNDECODABLE)
 

@@ -12,7 +12,7 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine import commands as c
 from parleyd.machine.limits import MAX_ADDRESS_CHARS, MAX_ID, MAX_NAME_CHARS
 from parleyd.machine.records import MemberRow, Members, MembersChanged, MembershipChange
-from parleyd.machine.working import Working
+from parleyd.machine.row_cache import RowCache
 
 _COLUMNS = "node_id, name, peer_address, client_address"
 
@@ -26,7 +26,7 @@ def read_members(connection: apsw.Connection) -> Members:
     return Members(current, removed)
 
 
-def change_members(state: Working, change: MembershipChange) -> None:
+def change_members(state: RowCache, change: MembershipChange) -> None:
     """Make the members those of the new membership. Applied again, it changes nothing."""
     execute = state.connection.execute
     for row in change.added:
@@ -45,7 +45,7 @@ def change_members(state: Working, change: MembershipChange) -> None:
     state.effects.append(MembersChanged(read_members(state.connection)))
 
 
-def publish_member(state: Working, command: pb.PublishMember) -> c.CommandResult:
+def publish_member(state: RowCache, command: pb.PublishMember) -> c.CommandResult:
     """Keep a member's current addresses. Its name is fixed when it is added; who is no member has none to keep."""
     addresses = (command.peer_address, command.client_address)
     if not 0 < command.node_id <= MAX_ID or not 0 < len(command.name) <= MAX_NAME_CHARS:

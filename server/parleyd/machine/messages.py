@@ -11,12 +11,12 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine import commands as c
 from parleyd.machine.limits import MAX_BODY_BYTES
 from parleyd.machine.records import MessageRecord, MessageStored, ReceiptMoved
-from parleyd.machine.working import Account, Device, Marks, Working
+from parleyd.machine.row_cache import AccountRow, DeviceRow, MarksRow, RowCache
 
 SIGNED_OUT = "this session is closed, expired or unknown; nothing was changed. Log in again"
 
 
-def send_messages(state: Working, command: pb.SendMessages) -> c.CommandResult:
+def send_messages(state: RowCache, command: pb.SendMessages) -> c.CommandResult:
     """Apply the sends of one device; each has a result of its own."""
     session = state.live_session(command.session_id)
     sender = None if session is None else state.account(session.account_id)
@@ -41,7 +41,7 @@ def send_messages(state: Working, command: pb.SendMessages) -> c.CommandResult:
     return c.CommandResult(code=c.OK, sends=results)
 
 
-def mark_delivered(state: Working, command: pb.MarkDelivered) -> c.CommandResult:
+def mark_delivered(state: RowCache, command: pb.MarkDelivered) -> c.CommandResult:
     """Move the device's cursor, and with it the account's delivery marks where messages were waiting."""
     session = state.live_session(command.session_id)
     if session is None:
@@ -54,7 +54,7 @@ def mark_delivered(state: Working, command: pb.MarkDelivered) -> c.CommandResult
     return c.CommandResult(code=c.OK, delivered_up_to=device.delivered_up_to)
 
 
-def mark_conversation_read(state: Working, command: pb.MarkConversationRead) -> c.CommandResult:
+def mark_conversation_read(state: RowCache, command: pb.MarkConversationRead) -> c.CommandResult:
     """Move the account's read mark of a conversation; what is read has been delivered."""
     session = state.live_session(command.session_id)
     if session is None:
@@ -71,7 +71,7 @@ def mark_conversation_read(state: Working, command: pb.MarkConversationRead) -> 
     return c.CommandResult(code=c.OK)
 
 
-def _send(state: Working, sender: Account, device: Device, send: pb.StoredSend) -> pb.StoredSendResult:
+def _send(state: RowCache, sender: AccountRow, device: DeviceRow, send: pb.StoredSend) -> pb.StoredSendResult:
     body = send.body
     recipient = state.account_named(send.recipient)
     # A character has 1 to 4 bytes, so most bodies need no encoding to know that they fit.
@@ -92,12 +92,12 @@ def _send(state: Working, sender: Account, device: Device, send: pb.StoredSend) 
     )
 
 
-def _refused(state: Working, device: Device, number: int, code: pb.ResultCode.ValueType) -> pb.StoredSendResult:
+def _refused(state: RowCache, device: DeviceRow, number: int, code: pb.ResultCode.ValueType) -> pb.StoredSendResult:
     state.use_number(device, number, code, 0, 0)
     return pb.StoredSendResult(number=number, code=code, sent_at_ms=state.meta.now_ms)
 
 
-def _first_result(state: Working, device: Device, number: int) -> pb.StoredSendResult:
+def _first_result(state: RowCache, device: DeviceRow, number: int) -> pb.StoredSendResult:
     if number == 0:
         return pb.StoredSendResult(number=0, code=c.INVALID)
     stored = state.result(device.id, number)
@@ -113,7 +113,7 @@ def _first_result(state: Working, device: Device, number: int) -> pb.StoredSendR
     )
 
 
-def _move_delivery_marks(state: Working, account_id: int, cursor: int) -> None:
+def _move_delivery_marks(state: RowCache, account_id: int, cursor: int) -> None:
     waiting = state.undelivered(account_id)
     for conversation_id in sorted(waiting):
         conversation = state.conversation(conversation_id)
@@ -127,7 +127,7 @@ def _move_delivery_marks(state: Working, account_id: int, cursor: int) -> None:
             waiting.discard(conversation_id)
 
 
-def _move(state: Working, marks: Marks, delivered_up_to: int, read_up_to: int) -> None:
+def _move(state: RowCache, marks: MarksRow, delivered_up_to: int, read_up_to: int) -> None:
     state.move_marks(marks, delivered_up_to, read_up_to)
     conversation = state.conversation(marks.conversation_id)
     recipients = () if conversation is None else conversation.recipients

@@ -21,15 +21,15 @@ from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.members import read_members
 from parleyd.machine.records import Members, MessageRecord
+from parleyd.machine.row_cache import name_key
 from parleyd.machine.schema import ROLE_ADMINISTRATOR, check_version, damage_text, open_reader, storage_faults
-from parleyd.machine.working import name_key
 from parleyd.page_checksums import checksum_vfs
 
 UNREAD_SCAN_LIMIT = 10_000
 QUEUED_PAGE_BYTES = 4 << 20
 _RUN_LENGTH = 64
 _SCANNED_PER_WANTED = 8
-Row = tuple[Any, ...]  # the edge to SQLite; every column's type is fixed by its STRICT table
+ResultRow = tuple[Any, ...]  # the edge to SQLite; every column's type is fixed by its STRICT table
 _NAME_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
@@ -306,7 +306,7 @@ class StateReader:
 
     # ---- helpers
 
-    def _conversation(self, account_id: int, row: Row) -> ConversationRecord:
+    def _conversation(self, account_id: int, row: ResultRow) -> ConversationRecord:
         conversation_id, low, high, last_message_id, delivered_up_to, read_up_to = row
         pair = self._pair(conversation_id, low, high, account_id)
         peer_id = high if account_id == low else low
@@ -344,12 +344,12 @@ class StateReader:
         )
         return next((AccountRecord(i, name, digest, bool(active)) for i, name, digest, active in rows), None)
 
-    def _rows(self, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[Row]:
+    def _rows(self, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[ResultRow]:
         """One statement is one consistent state by itself."""
         with storage_faults("reading the state"):
             return self._select(query, bindings)
 
-    def _select(self, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[Row]:
+    def _select(self, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[ResultRow]:
         return self._connection.execute(query, bindings).fetchall()
 
     @contextmanager
@@ -369,7 +369,7 @@ class _Merge:
     def __init__(self, reader: StateReader, account_id: int, after_id: int) -> None:
         self._reader = reader
         self._account_id = account_id
-        self._runs: dict[int, deque[Row]] = {}
+        self._runs: dict[int, deque[ResultRow]] = {}
         self._pairs: dict[int, _Pair] = {}
         heads = reader._select(
             "SELECT (SELECT g.id FROM messages g WHERE g.conversation_id = c.id AND g.id > ?1 ORDER BY g.id "
@@ -394,7 +394,7 @@ class _Merge:
                 heapq.heapreplace(self._heap, (following, conversation_id))
             yield _message(self._pairs[conversation_id], row)
 
-    def _read_run(self, conversation_id: int, from_id: int) -> deque[Row]:
+    def _read_run(self, conversation_id: int, from_id: int) -> deque[ResultRow]:
         if conversation_id not in self._pairs:
             self._pairs[conversation_id] = self._reader._pair(
                 conversation_id, *self._sides[conversation_id], self._account_id
@@ -418,7 +418,7 @@ _MESSAGE_SELECT = "SELECT id, sender_id, body, sent_at_ms, device, send_number F
 _MARKS_SELECT = "SELECT conversation_id, account_id, delivered_up_to, read_up_to FROM members WHERE conversation_id"
 
 
-def _message(pair: _Pair, row: Row) -> MessageRecord:
+def _message(pair: _Pair, row: ResultRow) -> MessageRecord:
     message_id, sender_id, body, sent_at_ms, device, send_number = row
     return MessageRecord(
         pair.conversation_id,

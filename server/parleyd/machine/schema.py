@@ -148,7 +148,7 @@ CREATE TABLE removed_members(
 """
 
 
-def create_state(path: Path, founders: Sequence[MemberRow], membership: bytes) -> None:
+def create_state(path: Path, bootstrap_members: Sequence[MemberRow], membership: bytes) -> None:
     """Make the empty state of a new cluster: complete under its name, or not there at all."""
     if path.exists():
         raise MachineStorageError(f"{path} exists already; a new state is never written over an old one")
@@ -160,7 +160,7 @@ def create_state(path: Path, founders: Sequence[MemberRow], membership: bytes) -
             reserve_checksums(connection)
             connection.execute("BEGIN")
             connection.execute(_TABLES)
-            _fill(connection, sorted(founders, key=lambda row: row.node_id), membership)
+            _fill(connection, sorted(bootstrap_members, key=lambda row: row.node_id), membership)
             connection.pragma("user_version", SCHEMA_VERSION)
             connection.execute("COMMIT")
         _fsync(temporary)
@@ -232,8 +232,8 @@ def damage_text(where: object, what: str) -> str:
     )
 
 
-def _fill(connection: apsw.Connection, founders: Sequence[MemberRow], membership: bytes) -> None:
-    rows = [(row.node_id, row.name, row.peer_address, row.client_address) for row in founders]
+def _fill(connection: apsw.Connection, bootstrap_members: Sequence[MemberRow], membership: bytes) -> None:
+    rows = [(row.node_id, row.name, row.peer_address, row.client_address) for row in bootstrap_members]
     connection.executemany("INSERT INTO cluster_members VALUES(?, ?, ?, ?)", rows)
     state_hash = blake2b(repr((rows, membership)).encode(), digest_size=STATE_HASH_BYTES).digest()
     connection.execute("INSERT INTO checkpoints VALUES(1, 0)")

@@ -23,7 +23,7 @@ from parleyd.raft.membership import ConfChange
 from parleyd.raft.types import NO_NODE, NodeId
 
 CHANGE_TIMEOUT_S = 5.0
-LOOK_AGAIN_S = 0.01
+PROGRESS_CHECK_INTERVAL_S = 0.01
 
 PENDING_TEXT = "another change of the members is under way; nothing was changed. Try again in a moment"
 UNKNOWN_TEXT = (
@@ -32,7 +32,7 @@ UNKNOWN_TEXT = (
 )
 
 
-class MembershipChanges:
+class MembershipChangeExecutor:
     """Carries out changes while this node leads."""
 
     def __init__(self, replica: Replica, connected: Callable[[NodeId], bool], round_ms: float) -> None:
@@ -114,7 +114,7 @@ class MembershipChanges:
                     f"{name} has not caught up: it lacks {behind} of {goal} log entries. It stays a learner, and "
                     "nothing was changed. Look at parley cluster status and try again later"
                 )
-            await asyncio.sleep(LOOK_AGAIN_S)
+            await asyncio.sleep(PROGRESS_CHECK_INTERVAL_S)
 
     async def _who_answers(self) -> frozenset[NodeId]:
         """The nodes heard of within a round and still connected, this one included; early when no voter is missing.
@@ -130,12 +130,12 @@ class MembershipChanges:
             heard |= {node for node, progress in status.progress.items() if progress.recent_active}
             if heard.issuperset(status.conf_state.voters) or loop.time() > deadline:
                 return frozenset(node for node in heard if node == status.id or self._connected(node))
-            await asyncio.sleep(LOOK_AGAIN_S)
+            await asyncio.sleep(PROGRESS_CHECK_INTERVAL_S)
 
     def _match_index(self, node: NodeId) -> int:
         progress = self._replica.raft.status().progress.get(node)
         self._check_leading()
-        return 0 if progress is None else progress.match
+        return 0 if progress is None else progress.match_index
 
     async def _step_aside_if_removed(self, name: str) -> None:
         """A leader that is to be removed hands over first, so that nobody has to wait for an election."""

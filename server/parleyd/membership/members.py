@@ -43,22 +43,22 @@ class ClusterMembers:
         return any(row.name == name for row in self.removed.values())
 
 
-def to_founder(row: MemberRow) -> pb.Founder:
+def to_peer_info(row: MemberRow) -> pb.PeerInfo:
     """The wire form of a member's record."""
-    return pb.Founder(
+    return pb.PeerInfo(
         node_id=row.node_id, name=row.name, peer_address=row.peer_address, client_address=row.client_address
     )
 
 
-def to_row(founder: pb.Founder) -> MemberRow:
-    """The reverse of `to_founder`."""
-    return MemberRow(founder.node_id, founder.name, founder.peer_address, founder.client_address)
+def to_row(member: pb.PeerInfo) -> MemberRow:
+    """The reverse of `to_peer_info`."""
+    return MemberRow(member.node_id, member.name, member.peer_address, member.client_address)
 
 
 def addition(row: MemberRow) -> ConfChange:
     """The change that adds `row` as a learner; its record travels in the entry."""
     learner = SingleChange(ConfChangeType.ADD_LEARNER, NodeId(row.node_id))
-    return ConfChange((learner,), context=to_founder(row).SerializeToString(deterministic=True))
+    return ConfChange((learner,), context=to_peer_info(row).SerializeToString(deterministic=True))
 
 
 def describe_change(data: bytes, conf_state: ConfState) -> MembershipChange:
@@ -79,6 +79,6 @@ def _newcomers(data: bytes) -> tuple[MemberRow, ...]:
     if not context:
         return ()
     try:
-        return (to_row(pb.Founder.FromString(context)),)
+        return (to_row(pb.PeerInfo.FromString(context)),)
     except DecodeError:
         return ()  # the same bytes on every node: all of them know no more of the newcomer than its id

@@ -11,11 +11,11 @@ from typing import Protocol
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.replica import Replica
-from parleyd.membership.changes import CHANGE_TIMEOUT_S, UNKNOWN_TEXT, MembershipChanges
+from parleyd.membership.changes import CHANGE_TIMEOUT_S, UNKNOWN_TEXT, MembershipChangeExecutor
 from parleyd.raft.types import NO_NODE, NodeId
 from parleyd.transport.peers import ForwardFailedError
 
-ASK_AGAIN_S = 0.05
+LEADER_RETRY_INTERVAL_S = 0.05
 NO_LEADER_TEXT = (
     "no leader took the change in time; nothing was changed. It needs a majority of the voters: look at "
     "parley cluster status and try again"
@@ -29,10 +29,10 @@ class ChangeForwarder(Protocol):
         """Ask `node`; raises ForwardFailedError."""
 
 
-class ClusterDesk:
+class MembershipChangeRouter:
     """Has changes made, on any node."""
 
-    def __init__(self, replica: Replica, changes: MembershipChanges, forwarder: ChangeForwarder) -> None:
+    def __init__(self, replica: Replica, changes: MembershipChangeExecutor, forwarder: ChangeForwarder) -> None:
         self._replica = replica
         self._changes = changes
         self._forwarder = forwarder
@@ -68,7 +68,7 @@ class ClusterDesk:
 
     async def _wait_for_a_leader(self) -> None:
         try:
-            async with asyncio.timeout(ASK_AGAIN_S):
+            async with asyncio.timeout(LEADER_RETRY_INTERVAL_S):
                 await self._replica.role_change()
         except TimeoutError:
             return

@@ -79,7 +79,7 @@ def configure_logging(
 def bind_process_fields(**values: str) -> None:
     """Put these fields on every event of the process from now on; empty ones are left out.
 
-    The cluster's id is known only once the node has been founded or has read its data directory. Context variables
+    The cluster's id is known only once the node has been bootstrapped or has read its data directory. Context variables
     would not do: the storage and state machine threads log too.
     """
     _process_fields.update({name: value for name, value in values.items() if value})

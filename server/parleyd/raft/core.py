@@ -1,7 +1,7 @@
-"""The mutable state that the parts of the protocol share, and the outbox they fill.
+"""The mutable state that the parts of the protocol share, and the output they fill.
 
 Each part (election, replication, reads, reconfiguration, snapshots, transfer) is a module of functions over one Core.
-Nothing outside this package sees a Core: `Raft` owns it and turns the outbox into an Update after every step.
+Nothing outside this package sees a Core: `Raft` owns it and turns the output into an Update after every step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PROMISES = frozenset({MessageType.APPEND_RESPONSE, MessageType.VOTE_RESPONSE, Me
 """Answers that speak of the durable state of this server, and so wait until it is durable."""
 
 
-class Outbox:
+class StepOutput:
     """What the current step has produced so far."""
 
     __slots__ = ("dropped_reads", "need_snapshot_for", "promises", "reads", "send", "to_self")
@@ -74,7 +74,7 @@ class Core:
         "leader",
         "log",
         "members",
-        "outbox",
+        "output",
         "pending_conf_index",
         "progress",
         "random",
@@ -115,7 +115,7 @@ class Core:
         self.votes: dict[NodeId, bool] = {}
         self.reads = ReadQueue(config.max_pending_reads)
         self.snapshot_available: SnapshotMeta | None = None
-        self.outbox = Outbox()
+        self.output = StepOutput()
         self.conf_state = ConfState()
         self.members: tuple[NodeId, ...] = ()
         self.progress: dict[NodeId, Progress] = {}
@@ -184,7 +184,7 @@ class Core:
         entries: tuple[Entry, ...] = (),
         snapshot: SnapshotMeta | None = None,
     ) -> None:
-        """Put a message into the outbox; one that promises something waits there for storage."""
+        """Put a message into the output; one that promises something waits there for storage."""
         message = Message(
             type=kind,
             sender=self.id,
@@ -200,11 +200,11 @@ class Core:
             snapshot=snapshot,
         )
         if kind not in PROMISES:
-            self.outbox.send.append(message)
+            self.output.send.append(message)
         elif to == self.id:
-            self.outbox.to_self.append(message)
+            self.output.to_self.append(message)
         else:
-            self.outbox.promises.append(message)
+            self.output.promises.append(message)
 
     def hard_state(self) -> HardState:
         """What must be on disk before anything that depends on it leaves."""

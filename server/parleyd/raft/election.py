@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import enum
 
+from parleyd.invariants import check_invariant
 from parleyd.raft import reads, replication
 from parleyd.raft.core import Core
-from parleyd.raft.invariant import invariant
+from parleyd.raft.errors import InvariantError
 from parleyd.raft.membership import voters_of
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.quorum import VoteResult
@@ -33,7 +34,9 @@ class CampaignKind(enum.Enum):
 
 
 def _reset(core: Core, term: Term) -> None:
-    invariant(term >= core.current_term, f"the term would go back from {core.current_term} to {term}")
+    check_invariant(
+        term >= core.current_term, f"the term would go back from {core.current_term} to {term}", InvariantError
+    )
     if term != core.current_term:
         core.current_term = term
         core.voted_for = NO_NODE
@@ -45,7 +48,7 @@ def _reset(core: Core, term: Term) -> None:
     core.votes = {}
     core.pending_conf_index = NO_INDEX
     core.uncommitted_bytes = 0
-    core.outbox.dropped_reads.extend(core.reads.abandon(core.id))
+    core.output.dropped_reads.extend(core.reads.abandon(core.id))
     last_index = core.log.last_index
     for node, progress in core.progress.items():
         match = last_index if node == core.id else NO_INDEX
@@ -70,7 +73,7 @@ def become_follower(core: Core, term: Term, leader: NodeId) -> None:
 
 def become_pre_candidate(core: Core) -> None:
     """Ask for pre-votes; neither term nor vote changes (thesis §9.6)."""
-    invariant(core.role is not Role.LEADER, "a leader cannot become a pre-candidate")
+    check_invariant(core.role is not Role.LEADER, "a leader cannot become a pre-candidate", InvariantError)
     core.votes = {}
     core.role = Role.PRE_CANDIDATE
     core.leader = NO_NODE
@@ -78,7 +81,7 @@ def become_pre_candidate(core: Core) -> None:
 
 def become_candidate(core: Core) -> None:
     """Enter the next term and vote for oneself there (§5.2)."""
-    invariant(core.role is not Role.LEADER, "a leader cannot become a candidate")
+    check_invariant(core.role is not Role.LEADER, "a leader cannot become a candidate", InvariantError)
     _reset(core, Term(core.current_term + 1))
     core.role = Role.CANDIDATE
     core.voted_for = core.id
@@ -86,7 +89,9 @@ def become_candidate(core: Core) -> None:
 
 def become_leader(core: Core) -> None:
     """Lead the current term, beginning with a no-op: committing it commits all that came before (§5.4.2, §8)."""
-    invariant(core.role is Role.CANDIDATE, f"a {core.role.value} cannot become leader without an election")
+    check_invariant(
+        core.role is Role.CANDIDATE, f"a {core.role.value} cannot become leader without an election", InvariantError
+    )
     _reset(core, core.current_term)
     core.role = Role.LEADER
     core.leader = core.id
@@ -96,7 +101,7 @@ def become_leader(core: Core) -> None:
     # A membership entry may be among those not yet applied: take no further one before all of them are.
     core.pending_conf_index = core.log.last_index
     appended = replication.append_entries(core, [(EntryType.NORMAL, b"")])
-    invariant(appended, "a new leader could not append its no-op")
+    check_invariant(appended, "a new leader could not append its no-op", InvariantError)
 
 
 # Campaigns
@@ -108,7 +113,7 @@ def is_promotable(core: Core) -> bool:
     return progress is not None and not progress.is_learner and core.log.pending_snapshot is None
 
 
-def hup(core: Core, kind: CampaignKind | None = None) -> None:
+def start_election(core: Core, kind: CampaignKind | None = None) -> None:
     """Begin an election, if one is in order; `kind` None: the way the settings say."""
     if kind is None:
         kind = CampaignKind.PRE_ELECTION if core.config.pre_vote else CampaignKind.ELECTION
@@ -221,7 +226,7 @@ def tick(core: Core) -> None:
     core.election_elapsed += 1
     if core.election_elapsed >= core.randomized_timeout_ticks and is_promotable(core):
         core.election_elapsed = 0
-        hup(core)
+        start_election(core)
 
 
 def _tick_leader(core: Core) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from parleyd.raft.invariant import invariant
+from parleyd.invariants import check_invariant
+from parleyd.raft.errors import InvariantError
 from parleyd.raft.types import Index
 
 
@@ -32,7 +33,7 @@ class Inflights:
 
     def add(self, last_index: Index, size_bytes: int) -> None:
         """Note a message ending at `last_index`; messages are added in the order of their indexes."""
-        invariant(not self.full(), "a message was sent beyond a full in-flight window")
+        check_invariant(not self.full(), "a message was sent beyond a full in-flight window", InvariantError)
         self._window.append((last_index, size_bytes))
         self.bytes += size_bytes
 

@@ -13,7 +13,8 @@ from bisect import bisect_right
 from itertools import pairwise
 from operator import attrgetter
 
-from parleyd.raft.invariant import invariant
+from parleyd.invariants import check_invariant
+from parleyd.raft.errors import InvariantError
 from parleyd.raft.types import Entry, EntryType, Index, SnapshotMeta, Term
 
 _TERM = attrgetter("term")
@@ -59,16 +60,21 @@ class RaftLog:
         self._start_term = start_term
         self._entries = list(entries)
         for offset, entry in enumerate(entries, start + 1):
-            invariant(entry.index == offset, f"the log on disk has entry {entry.index} where {offset} belongs")
-        invariant(
-            all(first.term <= second.term for first, second in pairwise(entries)), "terms in the log on disk go down"
+            check_invariant(
+                entry.index == offset, f"the log on disk has entry {entry.index} where {offset} belongs", InvariantError
+            )
+        check_invariant(
+            all(first.term <= second.term for first, second in pairwise(entries)),
+            "terms in the log on disk go down",
+            InvariantError,
         )
         self.applied_index = max(applied_index, start)
         self.commit_index = max(commit_index, self.applied_index)
-        invariant(
+        check_invariant(
             self.commit_index <= self.last_index,
             f"the log on disk ends at {self.last_index}, below what was committed or applied ({self.commit_index}): "
             "acknowledged entries are missing here; rejoin this node as a new one",
+            InvariantError,
         )
         self.stable_index = self.last_index
         self._persisting_index = self.last_index
@@ -164,10 +170,11 @@ class RaftLog:
         return Index(prev_index + len(entries))
 
     def _replace_from(self, index: Index, entries: tuple[Entry, ...]) -> None:
-        invariant(
+        check_invariant(
             index > self.commit_index,
             f"entry {index} conflicts with a committed entry (commit index {self.commit_index}): this node and the "
             "leader disagree about acknowledged data",
+            InvariantError,
         )
         if index <= self.last_index:
             del self._entries[index - self._start - 1 :]
@@ -180,10 +187,11 @@ class RaftLog:
         """Move the commit index forward to `index`; never back."""
         if index <= self.commit_index:
             return False
-        invariant(
+        check_invariant(
             index <= self.last_index,
             f"entry {index} is committed but this log ends at {self.last_index}: acknowledged entries were lost here; "
             "rejoin this node as a new one",
+            InvariantError,
         )
         self.commit_index = index
         return True
@@ -202,11 +210,13 @@ class RaftLog:
         """Drop entries up to `index`, which the durable state covers."""
         if index <= self._start:
             return
-        invariant(
-            index <= self.applied_index, f"compaction up to {index} would drop entries above {self.applied_index}"
+        check_invariant(
+            index <= self.applied_index,
+            f"compaction up to {index} would drop entries above {self.applied_index}",
+            InvariantError,
         )
         term = self.term(index)
-        invariant(term is not None, f"compaction up to {index} is past the end of the log")
+        check_invariant(term is not None, f"compaction up to {index} is past the end of the log", InvariantError)
         del self._entries[: index - self._start]
         self._start, self._start_term = index, Term(term or 0)
         self.stable_index = max(self.stable_index, index)
@@ -256,7 +266,11 @@ class RaftLog:
         """The state machine is at `index`; returns the bytes of data applied since the last call."""
         if index <= self.applied_index:
             return 0
-        invariant(index <= self.commit_index, f"entry {index} was applied but only {self.commit_index} is committed")
+        check_invariant(
+            index <= self.commit_index,
+            f"entry {index} was applied but only {self.commit_index} is committed",
+            InvariantError,
+        )
         low = max(self.applied_index - self._start, 0)
         applied_bytes = size_of(self._entries[low : max(index - self._start, 0)])
         self.applied_index = index

@@ -85,7 +85,7 @@ class ConfChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class NextMembership:
     """The next membership, and the nodes in it about which nothing is known yet."""
 
     conf_state: ConfState
@@ -117,7 +117,7 @@ def decode_conf_change(data: bytes) -> ConfChange:
         raise ValueError(f"membership change is cut short: {len(data)} bytes") from error
 
 
-def change_membership(current: ConfState, change: ConfChange) -> Changed:
+def change_membership(current: ConfState, change: ConfChange) -> NextMembership:
     """Apply a committed change the way it asks to be applied; MembershipError if it does not fit."""
     if change.leaves_joint():
         return leave_joint(current)
@@ -126,7 +126,7 @@ def change_membership(current: ConfState, change: ConfChange) -> Changed:
     return simple(current, change.changes)
 
 
-def simple(current: ConfState, changes: Iterable[SingleChange]) -> Changed:
+def simple(current: ConfState, changes: Iterable[SingleChange]) -> NextMembership:
     """Change at most one voter, and any number of learners, at once."""
     if current.voters_outgoing:
         raise MembershipError(Fault.SIMPLE_IN_JOINT)
@@ -137,7 +137,7 @@ def simple(current: ConfState, changes: Iterable[SingleChange]) -> Changed:
     return draft.finish()
 
 
-def enter_joint(current: ConfState, changes: Iterable[SingleChange], *, auto_leave: bool) -> Changed:
+def enter_joint(current: ConfState, changes: Iterable[SingleChange], *, auto_leave: bool) -> NextMembership:
     """Begin a joint membership: the old voters are the outgoing half, the changed ones the incoming."""
     if current.voters_outgoing:
         raise MembershipError(Fault.ALREADY_JOINT)
@@ -150,7 +150,7 @@ def enter_joint(current: ConfState, changes: Iterable[SingleChange], *, auto_lea
     return draft.finish()
 
 
-def leave_joint(current: ConfState) -> Changed:
+def leave_joint(current: ConfState) -> NextMembership:
     """End a joint membership: the incoming half decides alone."""
     if not current.voters_outgoing:
         raise MembershipError(Fault.NOT_JOINT)
@@ -204,7 +204,7 @@ class _Draft:
         if node not in self.outgoing:
             self.known.discard(node)
 
-    def finish(self) -> Changed:
+    def finish(self) -> NextMembership:
         members = self.voters | self.outgoing | self.learners
         conf_state = ConfState(
             voters=tuple(sorted(self.voters)),
@@ -214,7 +214,7 @@ class _Draft:
             auto_leave=self.auto_leave,
         )
         check_conf_state(conf_state)
-        return Changed(conf_state, tuple(sorted(members - self.known)))
+        return NextMembership(conf_state, tuple(sorted(members - self.known)))
 
 
 def check_conf_state(conf_state: ConfState) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from parleyd.raft import reconfigure, replication
 from parleyd.raft.core import Core
-from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.membership import decode_conf_change
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NO_INDEX, NO_NODE, EntryType, Index, Role

@@ -24,9 +24,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from parleyd.invariants import check_invariant
 from parleyd.raft import election, proposals, reads, receive, reconfigure, replication, snapshots, transfer
 from parleyd.raft.config import InitialState, RaftConfig
-from parleyd.raft.core import Core, Outbox
+from parleyd.raft.core import Core, StepOutput
+from parleyd.raft.errors import InvariantError
 from parleyd.raft.events import (
     Applied,
     Campaign,
@@ -45,7 +47,6 @@ from parleyd.raft.events import (
     TransferLeader,
     Unreachable,
 )
-from parleyd.raft.invariant import invariant
 from parleyd.raft.status import ProgressStatus, RaftStatus
 from parleyd.raft.types import NO_INDEX, NO_NODE, NO_TERM, ConfState, EntryType, Index, NodeId, Role, Term
 from parleyd.raft.update import Persist, Proposed, RoleChange, Update
@@ -102,8 +103,8 @@ class Raft:
         if core.role is Role.LEADER:
             progress = {
                 node: ProgressStatus(
-                    match=known.match_index,
-                    next=known.next_index,
+                    match_index=known.match_index,
+                    next_index=known.next_index,
                     state=known.state,
                     inflight=len(known.inflights),
                     recent_active=known.recent_active,
@@ -157,7 +158,7 @@ class Raft:
                 kind = EntryType.CONF_CHANGE_V2 if v2 else EntryType.CONF_CHANGE
                 self._proposed = proposals.propose_conf_change(core, data, kind)
             case Campaign():
-                election.hup(core)
+                election.start_election(core)
             case TransferLeader(target):
                 transfer.transfer_leader(core, target)
             case ForgetLeader():
@@ -179,24 +180,24 @@ class Raft:
         core = self._core
         role = self._role_change()
         if role is not None:
-            core.outbox.dropped_reads.extend(core.reads.abandon_forwarded())
+            core.output.dropped_reads.extend(core.reads.abandon_forwarded())
         persist = self._persist()
         committed = core.log.take_committed()
-        outbox, proposed = core.outbox, self._proposed
-        if outbox.is_empty() and persist is None and role is None and proposed is None and not committed:
+        output, proposed = core.output, self._proposed
+        if output.is_empty() and persist is None and role is None and proposed is None and not committed:
             return _EMPTY
-        core.outbox = Outbox()
+        core.output = StepOutput()
         self._proposed = None
         return Update(
             persist=persist,
-            send=tuple(outbox.send),
-            after_persist=tuple(outbox.promises),
+            send=tuple(output.send),
+            after_persist=tuple(output.promises),
             committed=committed,
-            reads=tuple(outbox.reads),
+            reads=tuple(output.reads),
             role=role,
             proposed=proposed,
-            dropped_reads=tuple(outbox.dropped_reads),
-            need_snapshot_for=tuple(outbox.need_snapshot_for),
+            dropped_reads=tuple(output.dropped_reads),
+            need_snapshot_for=tuple(output.need_snapshot_for),
         )
 
     def _role_change(self) -> RoleChange | None:
@@ -208,14 +209,14 @@ class Raft:
 
     def _persist(self) -> Persist | None:
         core, told = self._core, self._told_hard_state
-        log, outbox = core.log, core.outbox
+        log, output = core.log, core.output
         is_new_ballot = core.current_term != told.current_term or core.voted_for != told.voted_for
         hard_state = None
         if is_new_ballot or log.commit_index != told.commit_index:
-            invariant(log.commit_index >= told.commit_index, "the commit index would go back")
+            check_invariant(log.commit_index >= told.commit_index, "the commit index would go back", InvariantError)
             hard_state = self._told_hard_state = core.hard_state()
         entries, snapshot = log.take_unpersisted(), log.take_snapshot()
-        promises_wait = bool(outbox.promises or outbox.to_self)
+        promises_wait = bool(output.promises or output.to_self)
         if hard_state is None and not entries and snapshot is None and not promises_wait:
             return None
         # Whatever is not known to be durable yet is durable once this write is: writes are carried out in order.
@@ -226,7 +227,7 @@ class Raft:
             last_term=log.last_term if has_unstable else NO_TERM,
             last_index=log.last_index if has_unstable else NO_INDEX,
             snapshot_index=pending.index if pending is not None else NO_INDEX,
-            messages=tuple(outbox.to_self),
+            messages=tuple(output.to_self),
         )
         must_sync = is_new_ballot or bool(entries) or snapshot is not None
         return Persist(hard_state=hard_state, entries=entries, snapshot=snapshot, must_sync=must_sync, done=done)

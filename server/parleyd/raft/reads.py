@@ -21,14 +21,14 @@ def request_read(core: Core, context: bytes) -> None:
         if core.reads.has_room():
             _lead_read(core, ReadRequest(core.id, context))
         else:
-            core.outbox.dropped_reads.append(context)
+            core.output.dropped_reads.append(context)
     elif core.leader != NO_NODE:
         # The oldest makes room: its request or its answer was lost, and nothing else would ever take it out.
-        core.outbox.dropped_reads.extend(core.reads.forget_oldest_forwarded())
+        core.output.dropped_reads.extend(core.reads.forget_oldest_forwarded())
         core.reads.forwarded[context] = None
         core.send(MessageType.READ_INDEX, core.leader, context=context)
     else:
-        core.outbox.dropped_reads.append(context)
+        core.output.dropped_reads.append(context)
 
 
 def handle_read_request(core: Core, message: Message) -> None:
@@ -41,7 +41,7 @@ def handle_read_response(core: Core, message: Message) -> None:
     """The leader answers a forwarded read; a second answer, or a late one, finds nothing waiting."""
     if message.context in core.reads.forwarded:
         del core.reads.forwarded[message.context]
-        core.outbox.reads.append(ReadReady(message.context, message.index))
+        core.output.reads.append(ReadReady(message.context, message.index))
 
 
 def _lead_read(core: Core, request: ReadRequest) -> None:
@@ -101,7 +101,7 @@ def _confirm(core: Core, token: bytes) -> None:
 
 def _answer(core: Core, request: ReadRequest, index: Index) -> None:
     if request.requester == core.id:
-        core.outbox.reads.append(ReadReady(request.context, index))
+        core.output.reads.append(ReadReady(request.context, index))
     else:
         core.send(MessageType.READ_INDEX_RESPONSE, request.requester, index=index, context=request.context)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from parleyd.invariants import check_invariant
 from parleyd.raft import election, proposals, reads, replication, snapshots, transfer
 from parleyd.raft.core import Core
+from parleyd.raft.errors import InvariantError, PeerProtocolError
 from parleyd.raft.events import Persisted
-from parleyd.raft.invariant import PeerProtocolError, invariant
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NO_INDEX, NO_NODE, NodeId, Role
 
@@ -42,7 +43,9 @@ def receive(core: Core, message: Message) -> None:
 
 def persisted(core: Core, event: Persisted) -> None:
     """Storage has carried out a write, and all before it."""
-    invariant(event.term <= core.current_term, "storage acknowledged a write of a term not yet reached")
+    check_invariant(
+        event.term <= core.current_term, "storage acknowledged a write of a term not yet reached", InvariantError
+    )
     for message in event.messages:
         _handle(core, message)
     # Entries acknowledged in an earlier term may have been overwritten since by a write still on its way (ABA).
@@ -131,7 +134,7 @@ def _leads_with(core: Core, node: NodeId) -> bool:
 
 def _timeout_now(core: Core, _: Message) -> None:
     if core.role is Role.FOLLOWER:
-        election.hup(core, election.CampaignKind.TRANSFER)
+        election.start_election(core, election.CampaignKind.TRANSFER)
 
 
 def _transfer_request(core: Core, message: Message) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from parleyd.raft import election, reads, replication
 from parleyd.raft.core import Core
-from parleyd.raft.invariant import InvariantError
+from parleyd.raft.errors import InvariantError
 from parleyd.raft.membership import (
-    Changed,
     ConfChange,
     MembershipError,
+    NextMembership,
     change_membership,
     decode_conf_change,
     encode_conf_change,
@@ -61,7 +61,7 @@ def apply_conf_change(core: Core, data: bytes) -> None:
     switch_to(core, changed)
 
 
-def switch_to(core: Core, changed: Changed) -> None:
+def switch_to(core: Core, changed: NextMembership) -> None:
     """Live by a new membership from now on."""
     core.set_membership(changed.conf_state, changed.fresh)
     own = core.progress.get(core.id)

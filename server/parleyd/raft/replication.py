@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from parleyd.raft import reads
 from parleyd.raft.core import Core
-from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.log import size_of
 from parleyd.raft.membership import members_of
 from parleyd.raft.messages import Message, MessageType
@@ -87,8 +87,8 @@ def _maybe_send_snapshot(core: Core, node: NodeId, progress: Progress) -> bool:
         return False  # it is down: a snapshot would only be lost, and no second one starts while one is pending
     snapshot = core.snapshot_available
     if snapshot is None or not _is_of_use(core, snapshot, node):
-        if node not in core.outbox.need_snapshot_for:
-            core.outbox.need_snapshot_for.append(node)
+        if node not in core.output.need_snapshot_for:
+            core.output.need_snapshot_for.append(node)
         return False
     progress.become_snapshot(snapshot.index)
     core.send(MessageType.SNAPSHOT, node, snapshot=snapshot)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from parleyd.raft import reconfigure, replication
 from parleyd.raft.core import Core
-from parleyd.raft.invariant import PeerProtocolError
-from parleyd.raft.membership import Changed, check_conf_state, members_of
+from parleyd.raft.errors import PeerProtocolError
+from parleyd.raft.membership import NextMembership, check_conf_state, members_of
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.progress import ProgressState
 from parleyd.raft.types import NO_INDEX, Index, NodeId, Role, SnapshotMeta
@@ -38,13 +38,13 @@ def _restore(core: Core, snapshot: SnapshotMeta) -> bool:
     if snapshot.index <= core.log.commit_index:
         return False
     if core.id not in members_of(snapshot.conf_state):
-        return False  # it would make this server a stranger to its own cluster
+        return False  # it would make this server a non-member of its own cluster
     if core.log.matches(snapshot.index, snapshot.term):
         core.log.commit_to(snapshot.index)  # all it holds is in the log already
         return False
     core.log.restore(snapshot)
     core.progress = {}
-    reconfigure.switch_to(core, Changed(snapshot.conf_state, members_of(snapshot.conf_state)))
+    reconfigure.switch_to(core, NextMembership(snapshot.conf_state, members_of(snapshot.conf_state)))
     core.progress[core.id].acknowledge(core.log.last_index)
     return True
 

@@ -13,8 +13,8 @@ from parleyd.raft.types import ConfState, Index, NodeId, Role, Term
 class ProgressStatus:
     """A leader's view of one node; `inflight` counts messages, `pending_snapshot` is 0 without one."""
 
-    match: Index
-    next: Index
+    match_index: Index
+    next_index: Index
     state: ProgressState
     inflight: int
     recent_active: bool

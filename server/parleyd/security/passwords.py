@@ -102,5 +102,5 @@ def _check(prepared: bytes, hashed: bytes) -> bool:
     try:
         return bcrypt.checkpw(prepared, hashed)
     except ValueError:
-        _log.error("a stored password hash cannot be read; its account cannot log in until the password is set anew")
+        _log.error("password_hash_unreadable", effect="its account cannot log in until the password is set anew")
         return False

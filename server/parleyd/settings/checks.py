@@ -167,7 +167,7 @@ def _joining_is_not_founding(settings: Settings, _: Mapping[str, str]) -> Iterat
     if not settings.join:
         return
     if len(settings.peers) > 1:
-        yield Finding("join", "and peers exclude each other: peers founds a new cluster, join enters one that runs")
+        yield Finding("join", "and peers exclude each other: peers bootstrap a new cluster, join enters one that runs")
     if settings.name in settings.join:
         yield Finding("join", f"names this node itself, {settings.name}; name members that run already")
 

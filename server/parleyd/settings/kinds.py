@@ -163,7 +163,7 @@ class Integer:
 
 
 @dataclass(frozen=True, slots=True)
-class Switch:
+class BoolSetting:
     """On or off."""
 
     @property
@@ -188,7 +188,7 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class AddressMap:
     """Names of nodes with the address of each: `n1=host:port` per flag, joined by commas in one variable."""
 
     table: str = "peers"  # in a settings file

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from parleyd.settings.checks import findings
-from parleyd.settings.kinds import BadValueError, Members
+from parleyd.settings.kinds import AddressMap, BadValueError
 from parleyd.settings.table import ENVIRONMENT_PREFIX, SETTINGS, Setting, Settings, show
 
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
@@ -123,7 +123,7 @@ def _read(setting: Setting, given: _Given, values: dict[str, Any], problems: lis
             value = kind.from_toml(raw)
         elif isinstance(raw, str):
             value = kind.from_text(raw)
-        elif isinstance(kind, Members) and isinstance(raw, Sequence):
+        elif isinstance(kind, AddressMap) and isinstance(raw, Sequence):
             value = kind.from_texts([str(text) for text in raw])
         else:
             value = kind.from_toml(raw)

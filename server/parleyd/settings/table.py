@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, get_args, get_type_hints
 
-from parleyd.settings.kinds import Choice, FilePath, HostPort, Integer, Kind, Members, NodeName, Switch
+from parleyd.settings.kinds import AddressMap, BoolSetting, Choice, FilePath, HostPort, Integer, Kind, NodeName
 
 ENVIRONMENT_PREFIX = "PARLEYD_"
 
@@ -23,7 +23,7 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SettingSpec:
     """What the table says of a setting besides its name, its type and its default."""
 
     kind: Kind
@@ -40,24 +40,29 @@ class Settings:
     are always filled in: what is left empty follows from the other addresses.
     """
 
-    name: Annotated[str, Row(NodeName(), "Node", "Name of this node, unique in the cluster.")]
-    data_dir: Annotated[Path, Row(FilePath(), "Node", "Folder for everything this node must remember.")]
+    name: Annotated[str, SettingSpec(NodeName(), "Node", "Name of this node, unique in the cluster.")]
+    data_dir: Annotated[Path, SettingSpec(FilePath(), "Node", "Folder for everything this node must remember.")]
 
-    client_listen: Annotated[str, Row(HostPort(), "Addresses", "Where clients are served.")] = "127.0.0.1:7600"
-    peer_listen: Annotated[str, Row(HostPort(), "Addresses", "Where other nodes are served.")] = "127.0.0.1:7700"
+    client_listen: Annotated[str, SettingSpec(HostPort(), "Addresses", "Where clients are served.")] = "127.0.0.1:7600"
+    peer_listen: Annotated[str, SettingSpec(HostPort(), "Addresses", "Where other nodes are served.")] = (
+        "127.0.0.1:7700"
+    )
     client_advertise: Annotated[
         str,
-        Row(
+        SettingSpec(
             HostPort(), "Addresses", "Address clients dial; default: client_listen. Needed where that is 0.0.0.0 or ::."
         ),
     ] = ""
     peer_advertise: Annotated[
-        str, Row(HostPort(), "Addresses", "Address nodes dial; default: this node's entry in peers, else peer_listen.")
+        str,
+        SettingSpec(
+            HostPort(), "Addresses", "Address nodes dial; default: this node's entry in peers, else peer_listen."
+        ),
     ] = ""
     peers: Annotated[
         Mapping[str, str],
-        Row(
-            Members(),
+        SettingSpec(
+            AddressMap(),
             "Addresses",
             "Name and peer address of each first member, this node included; the same on every one of them. "
             "Empty: this node alone.",
@@ -66,90 +71,120 @@ class Settings:
     ] = field(default_factory=dict)
     join: Annotated[
         Mapping[str, str],
-        Row(
-            Members("join"),
+        SettingSpec(
+            AddressMap("join"),
             "Addresses",
-            "Name and peer address of members of a running cluster: a fresh node joins it instead of founding one.",
+            "Name and peer address of members of a running cluster: a fresh node joins it and bootstraps none.",
             "--join",
         ),
     ] = field(default_factory=dict)
 
-    ca_file: Annotated[Path | None, Row(FilePath(), "Security", "Certificate of the cluster's CA (PEM).")] = None
-    cert_file: Annotated[Path | None, Row(FilePath(), "Security", "Certificate of this node (PEM).")] = None
-    key_file: Annotated[Path | None, Row(FilePath(), "Security", "Private key of this node (PEM, not encrypted).")] = (
+    ca_file: Annotated[Path | None, SettingSpec(FilePath(), "Security", "Certificate of the cluster's CA (PEM).")] = (
         None
     )
+    cert_file: Annotated[Path | None, SettingSpec(FilePath(), "Security", "Certificate of this node (PEM).")] = None
+    key_file: Annotated[
+        Path | None, SettingSpec(FilePath(), "Security", "Private key of this node (PEM, not encrypted).")
+    ] = None
     insecure: Annotated[
         bool,
-        Row(Switch(), "Security", "No TLS at all: anybody who reaches a port can read messages and act as a node."),
+        SettingSpec(
+            BoolSetting(), "Security", "No TLS at all: anybody who reaches a port can read messages and act as a node."
+        ),
     ] = False
     insecure_network: Annotated[
-        bool, Row(Switch(), "Security", "Let --insecure use addresses that other machines can reach.")
+        bool, SettingSpec(BoolSetting(), "Security", "Let --insecure use addresses that other machines can reach.")
     ] = False
     bcrypt_cost: Annotated[
-        int, Row(Integer(4, 16), "Security", "Work per password: each step doubles it. Below 10 only with --insecure.")
+        int,
+        SettingSpec(
+            Integer(4, 16), "Security", "Work per password: each step doubles it. Below 10 only with --insecure."
+        ),
     ] = 12
     session_ttl_s: Annotated[
-        int, Row(Integer(1, 3650 * 86_400), "Security", "Seconds after which a log-in expires.")
+        int, SettingSpec(Integer(1, 3650 * 86_400), "Security", "Seconds after which a log-in expires.")
     ] = 30 * 86_400
 
-    tick_ms: Annotated[int, Row(Integer(1, 1_000), "Timing", "Granularity of the timers below, in milliseconds.")] = 10
-    heartbeat_ms: Annotated[int, Row(Integer(5, 10_000), "Timing", "How often a leader says that it is there.")] = 50
+    tick_ms: Annotated[
+        int, SettingSpec(Integer(1, 1_000), "Timing", "Granularity of the timers below, in milliseconds.")
+    ] = 10
+    heartbeat_ms: Annotated[
+        int, SettingSpec(Integer(5, 10_000), "Timing", "How often a leader says that it is there.")
+    ] = 50
     election_timeout_min_ms: Annotated[
-        int, Row(Integer(20, 60_000), "Timing", "Silence after which a node looks for a new leader, at the earliest.")
+        int,
+        SettingSpec(
+            Integer(20, 60_000), "Timing", "Silence after which a node looks for a new leader, at the earliest."
+        ),
     ] = 250
     election_timeout_max_ms: Annotated[
-        int, Row(Integer(30, 120_000), "Timing", "The same at the latest; each node draws a time between the two.")
+        int,
+        SettingSpec(Integer(30, 120_000), "Timing", "The same at the latest; each node draws a time between the two."),
     ] = 500
     shutdown_grace_s: Annotated[
-        int, Row(Integer(1, 300), "Timing", "Seconds that a stop waits for a hand-over and for calls in flight.")
+        int,
+        SettingSpec(Integer(1, 300), "Timing", "Seconds that a stop waits for a hand-over and for calls in flight."),
     ] = 10
 
     max_message_bytes: Annotated[
-        int, Row(Integer(256, MIB), "Limits", "Longest message body. The same on every node.")
+        int, SettingSpec(Integer(256, MIB), "Limits", "Longest message body. The same on every node.")
     ] = 64 * KIB
-    max_clients: Annotated[int, Row(Integer(1, 1_000_000), "Limits", "Sessions served at once by this node.")] = 10_000
+    max_clients: Annotated[
+        int, SettingSpec(Integer(1, 1_000_000), "Limits", "Sessions served at once by this node.")
+    ] = 10_000
     max_queued_commands: Annotated[
-        int, Row(Integer(16, 1_000_000), "Limits", "Commands waiting to enter the log; more get RESOURCE_EXHAUSTED.")
+        int,
+        SettingSpec(
+            Integer(16, 1_000_000), "Limits", "Commands waiting to enter the log; more get RESOURCE_EXHAUSTED."
+        ),
     ] = 16_384
     max_entry_bytes: Annotated[
-        int, Row(Integer(64 * KIB, 8 * MIB), "Limits", "Commands gathered into one log entry, in bytes.")
+        int, SettingSpec(Integer(64 * KIB, 8 * MIB), "Limits", "Commands gathered into one log entry, in bytes.")
     ] = MIB
     max_uncommitted_bytes: Annotated[
-        int, Row(Integer(MIB, GIB), "Limits", "A leader's log tail without a majority; more gets RESOURCE_EXHAUSTED.")
+        int,
+        SettingSpec(
+            Integer(MIB, GIB), "Limits", "A leader's log tail without a majority; more gets RESOURCE_EXHAUSTED."
+        ),
     ] = 32 * MIB
     max_inflight_messages: Annotated[
-        int, Row(Integer(1, 65_536), "Limits", "Log messages sent to a node and not yet answered.")
+        int, SettingSpec(Integer(1, 65_536), "Limits", "Log messages sent to a node and not yet answered.")
     ] = 256
     max_inflight_bytes: Annotated[
-        int, Row(Integer(64 * KIB, GIB), "Limits", "The same in bytes; at least one message always goes out.")
+        int, SettingSpec(Integer(64 * KIB, GIB), "Limits", "The same in bytes; at least one message always goes out.")
     ] = 8 * MIB
     max_apply_bytes: Annotated[
-        int, Row(Integer(64 * KIB, 256 * MIB), "Limits", "Committed entries handed to the state machine at once.")
+        int,
+        SettingSpec(Integer(64 * KIB, 256 * MIB), "Limits", "Committed entries handed to the state machine at once."),
     ] = 4 * MIB
     max_session_queue_bytes: Annotated[
         int,
-        Row(Integer(64 * KIB, 256 * MIB), "Limits", "Live messages waiting for one slow client; more are read later."),
+        SettingSpec(
+            Integer(64 * KIB, 256 * MIB), "Limits", "Live messages waiting for one slow client; more are read later."
+        ),
     ] = MIB
     max_password_checks: Annotated[
-        int, Row(Integer(1, 4_096), "Limits", "Log-ins waiting for a password check; more get RESOURCE_EXHAUSTED.")
+        int,
+        SettingSpec(Integer(1, 4_096), "Limits", "Log-ins waiting for a password check; more get RESOURCE_EXHAUSTED."),
     ] = 64
 
     log_retain_entries: Annotated[
-        int, Row(Integer(100, 10_000_000), "Storage", "Applied log entries kept for nodes that lag.")
+        int, SettingSpec(Integer(100, 10_000_000), "Storage", "Applied log entries kept for nodes that lag.")
     ] = 20_000
     log_retain_bytes: Annotated[
-        int, Row(Integer(MIB, 64 * GIB), "Storage", "The same in bytes; whichever is reached first cuts the log.")
+        int,
+        SettingSpec(Integer(MIB, 64 * GIB), "Storage", "The same in bytes; whichever is reached first cuts the log."),
     ] = 64 * MIB
     snapshot_chunk_bytes: Annotated[
-        int, Row(Integer(4 * KIB, 2 * MIB), "Storage", "Piece size when a copy of the state is sent to a node.")
+        int, SettingSpec(Integer(4 * KIB, 2 * MIB), "Storage", "Piece size when a copy of the state is sent to a node.")
     ] = 256 * KIB
 
     log_level: Annotated[
-        str, Row(Choice(("debug", "info", "warning", "error")), "Logs", "Least serious event that is logged.")
+        str, SettingSpec(Choice(("debug", "info", "warning", "error")), "Logs", "Least serious event that is logged.")
     ] = "info"
     log_format: Annotated[
-        str, Row(Choice(("auto", "json", "console")), "Logs", "auto: console on a terminal, otherwise JSON lines.")
+        str,
+        SettingSpec(Choice(("auto", "json", "console")), "Logs", "auto: console on a terminal, otherwise JSON lines."),
     ] = "auto"
 
     def __post_init__(self) -> None:
@@ -180,19 +215,19 @@ class Setting:
     @property
     def is_switch(self) -> bool:
         """Whether its flag takes no value."""
-        return isinstance(self.kind, Switch)
+        return isinstance(self.kind, BoolSetting)
 
     @property
     def is_repeatable(self) -> bool:
         """Whether its flag may be given several times."""
-        return isinstance(self.kind, Members)
+        return isinstance(self.kind, AddressMap)
 
 
 def _table() -> dict[str, Setting]:
     hints = get_type_hints(Settings, include_extras=True)
     table = {}
     for made in fields(Settings):
-        row: Row = get_args(hints[made.name])[1]
+        row: SettingSpec = get_args(hints[made.name])[1]
         default = made.default_factory() if made.default_factory is not MISSING else made.default
         required = default is MISSING
         table[made.name] = Setting(

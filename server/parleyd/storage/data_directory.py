@@ -70,8 +70,8 @@ class DataDirectory:
         with io_errors(f"asking for free space in {self.path}"):
             return shutil.disk_usage(self.path).free
 
-    def discard_unfounded(self) -> None:
-        """Remove log and state of a founding that was cut short: the identity, written last, says there was none."""
+    def discard_incomplete_bootstrap(self) -> None:
+        """Remove log and state of a bootstrap that was cut short: the identity, written last, says there was none."""
         with io_errors(f"clearing {self.path}"):
             for database in (self.raft_db, self.state_db):
                 for suffix in ("", "-wal", "-shm", "-journal"):

@@ -42,9 +42,3 @@ REJOIN = (
 def damaged(where: object, what: str) -> StorageDamagedError:
     """Build the error that refuses a start: where, what, what it means for the data, how to rejoin."""
     return StorageDamagedError(f"{where}: {what}. {REJOIN}")
-
-
-def invariant(holds: bool, message: str) -> None:
-    """Raise unless `holds`; unlike assert it does not vanish under -O."""
-    if not holds:
-        raise StorageInvariantError(message)

@@ -33,8 +33,8 @@ _FORMAT: Format[dict[str, Any]] = Format()
 
 
 @dataclass(frozen=True, slots=True)
-class Founder:
-    """One of the first members, as it introduced itself when the cluster was founded."""
+class PeerInfo:
+    """A node's record: what its peers have to know of it."""
 
     node_id: NodeId
     name: str
@@ -43,32 +43,32 @@ class Founder:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class NodeIdentity:
     """This node, and the cluster it belongs to once there is one."""
 
     node_id: NodeId
     name: str
     cluster_id: str = ""
-    founders: tuple[Founder, ...] = ()
+    bootstrap_members: tuple[PeerInfo, ...] = ()
 
     @property
-    def founded(self) -> bool:
+    def has_cluster(self) -> bool:
         """Whether the node is part of a cluster yet."""
         return self.cluster_id != ""
 
 
-def new_identity(name: str) -> Identity:
+def new_identity(name: str) -> NodeIdentity:
     """Draw a new incarnation: 63 random bits, never 0, so that it fits a signed column and is never NO_NODE."""
-    return Identity(node_id=NodeId(secrets.randbelow(2**63 - 1) + 1), name=name)
+    return NodeIdentity(node_id=NodeId(secrets.randbelow(2**63 - 1) + 1), name=name)
 
 
-def cluster_id_of(founders: Iterable[Founder]) -> str:
-    """Name a cluster after its founders: the same on each of them, without anyone deciding it."""
-    pairs = sorted((founder.node_id, founder.name) for founder in founders)
+def cluster_id_of(bootstrap_members: Iterable[PeerInfo]) -> str:
+    """Name a cluster after its bootstrap members: the same on each of them, without anyone deciding it."""
+    pairs = sorted((member.node_id, member.name) for member in bootstrap_members)
     return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
-def save(path: Path, identity: Identity) -> None:
+def save(path: Path, identity: NodeIdentity) -> None:
     """Write the identity so that a crash leaves the old one or the new one."""
     body = {
         "format": _FORMAT.current,
@@ -76,12 +76,14 @@ def save(path: Path, identity: Identity) -> None:
         "node_id": identity.node_id,
         "name": identity.name,
         "cluster_id": identity.cluster_id,
-        "founders": [[f.node_id, f.name, f.peer_address, f.client_address] for f in identity.founders],
+        "bootstrap_members": [
+            [f.node_id, f.name, f.peer_address, f.client_address] for f in identity.bootstrap_members
+        ],
     }
     _write(path, body)
 
 
-def load(path: Path, level: int = NO_LEVEL) -> Identity | None:
+def load(path: Path, level: int = NO_LEVEL) -> NodeIdentity | None:
     """Read the identity back; None where none was ever written.
 
     An older format is changed as far as the cluster's `level` allows. Raises FormatRefusedError for another release's
@@ -97,11 +99,13 @@ def load(path: Path, level: int = NO_LEVEL) -> Identity | None:
         if due:
             body["format"], body["release"] = due[-1].version, own_release()
             _write(path, body)
-        return Identity(
+        return NodeIdentity(
             node_id=NodeId(int(body["node_id"])),
             name=str(body["name"]),
             cluster_id=str(body["cluster_id"]),
-            founders=tuple(Founder(NodeId(int(i)), str(n), str(p), str(c)) for i, n, p, c in body["founders"]),
+            bootstrap_members=tuple(
+                PeerInfo(NodeId(int(i)), str(n), str(p), str(c)) for i, n, p, c in body["bootstrap_members"]
+            ),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(path, f"the identity is unreadable ({type(error).__name__}: {error})") from error

@@ -19,7 +19,7 @@ from parleyd.raft.config import InitialState
 from parleyd.raft.types import NO_NODE, ConfState, Entry, HardState, Index, SnapshotMeta, Term
 from parleyd.raft.update import Persist
 from parleyd.storage.errors import damaged
-from parleyd.storage.raft_log import LogContents
+from parleyd.storage.raft_storage import LogContents
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Between the core's messages and the wire's: a field-by-field mapping, and the checks a stranger's bytes need.
+"""Between the core's messages and the wire's: a field-by-field mapping, and the checks untrusted bytes need.
 
 Decoding raises `PeerProtocolError`; whoever sent such a message is dropped, the node goes on.
 """
@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
 

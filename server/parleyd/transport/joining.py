@@ -20,46 +20,44 @@ import structlog
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.storage.errors import IdentityError
-from parleyd.storage.identity import Founder, Identity, cluster_id_of
-from parleyd.transport.founding import decode_founder, encode_founder
-from parleyd.transport.peers import says_removed
+from parleyd.storage.identity import NodeIdentity, PeerInfo, cluster_id_of
+from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
+from parleyd.transport.peers import ChannelFactory, says_removed
 
-ASK_AGAIN_S = 0.2
+JOIN_RETRY_INTERVAL_S = 0.2
 JOIN_TIMEOUT_S = 15.0
-SAY_AGAIN_S = 5.0
-
-ChannelFactory = Callable[[str, str], grpc.aio.Channel]  # (node name, address)
+JOIN_LOG_INTERVAL_S = 5.0
 
 
 class RemovedError(IdentityError):
     """The cluster removed this data directory."""
 
 
-class Applicant:
+class JoinClient:
     """A node on its way into a cluster."""
 
-    def __init__(self, own: Founder, make_channel: ChannelFactory) -> None:
+    def __init__(self, own: PeerInfo, make_channel: ChannelFactory) -> None:
         self._own = own
         self._make_channel = make_channel
         self._logger = structlog.get_logger("joining")
-        self._said = ""
-        self._say_again_at = 0.0
+        self._last_logged = ""
+        self._log_again_at = 0.0
 
-    async def join(self, identity: Identity, contacts: Mapping[str, str]) -> Identity:
+    async def join(self, identity: NodeIdentity, contacts: Mapping[str, str]) -> NodeIdentity:
         """Ask until a cluster takes this node in; raises IdentityError where it refuses for good."""
         while True:
             reply = await self._ask(identity, contacts)
             if reply is not None:
-                founders = tuple(decode_founder(founder) for founder in reply.founders)
-                if cluster_id_of(founders) != reply.cluster_id:
+                bootstrap_members = tuple(decode_peer_info(member) for member in reply.bootstrap_members)
+                if cluster_id_of(bootstrap_members) != reply.cluster_id:
                     raise IdentityError(
-                        "a member names founders that do not make up its cluster id. Nothing was started."
+                        "a member names bootstrap members that do not make up its cluster id. Nothing was started."
                     )
-                return replace(identity, cluster_id=reply.cluster_id, founders=founders)
-            await asyncio.sleep(ASK_AGAIN_S)
+                return replace(identity, cluster_id=reply.cluster_id, bootstrap_members=bootstrap_members)
+            await asyncio.sleep(JOIN_RETRY_INTERVAL_S)
 
     async def become_voter(
-        self, identity: Identity, contacts: Callable[[], Mapping[str, str]], is_voter: Callable[[], bool]
+        self, identity: NodeIdentity, contacts: Callable[[], Mapping[str, str]], is_voter: Callable[[], bool]
     ) -> None:
         """Ask until the cluster has made this node a voter; raises RemovedError or IdentityError.
 
@@ -70,12 +68,12 @@ class Applicant:
             if is_voter() or (reply is not None and reply.voter):
                 return
             if reply is not None:
-                self._say(f"learner: {reply.waits_for}")
-            await asyncio.sleep(ASK_AGAIN_S)
+                self._log_pending(f"learner: {reply.waits_for}")
+            await asyncio.sleep(JOIN_RETRY_INTERVAL_S)
 
-    async def _ask(self, identity: Identity, contacts: Mapping[str, str]) -> pb.JoinReply | None:
+    async def _ask(self, identity: NodeIdentity, contacts: Mapping[str, str]) -> pb.JoinReply | None:
         """The first answer of any contact; None where nobody can say just now."""
-        request = pb.JoinRequest(self=encode_founder(self._own), cluster_id=identity.cluster_id)
+        request = pb.JoinRequest(self=encode_peer_info(self._own), cluster_id=identity.cluster_id)
         reasons = []
         for name, address in contacts.items():
             try:
@@ -89,8 +87,8 @@ class Applicant:
                         f"{name} at {address} refuses this node: {reason}. Nothing was changed."
                     ) from error
                 reasons.append(f"{name} at {address}: {reason}")
-        if not identity.founded:
-            self._say("; ".join(reasons))
+        if not identity.has_cluster:
+            self._log_pending("; ".join(reasons))
         return None
 
     async def _ask_one(self, request: pb.JoinRequest, name: str, address: str) -> pb.JoinReply:
@@ -101,8 +99,8 @@ class Applicant:
             with contextlib.suppress(Exception):
                 await channel.close(grace=None)
 
-    def _say(self, why: str) -> None:
+    def _log_pending(self, why: str) -> None:
         now = asyncio.get_running_loop().time()
-        if why != self._said or now >= self._say_again_at:
-            self._said, self._say_again_at = why, now + SAY_AGAIN_S
-            self._logger.info("waiting to be taken in", reason=why)
+        if why != self._last_logged or now >= self._log_again_at:
+            self._last_logged, self._log_again_at = why, now + JOIN_LOG_INTERVAL_S
+            self._logger.info("join_pending", reason=why)

@@ -1,8 +1,8 @@
-"""With whom this node talks: the members of the applied state, and guests it has not heard of yet.
+"""With whom this node talks: the members of the applied state, and non-members it has not heard of yet.
 
-Links and admission both follow it. A guest is a node that calls and is in no membership applied here: this node lags
-behind, or is new. It gets a link for as long as it calls, because it must be answered; a node that was removed gets
-none, ever.
+Links and admission both follow it. A non-member is a node that calls and is in no membership applied here: this node
+lags behind, or is new. It gets a link for as long as it calls, because it must be answered; a node that was removed
+gets none, ever.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from parleyd.raft.types import NodeId
-from parleyd.storage.identity import Founder
+from parleyd.storage.identity import PeerInfo
 from parleyd.transport.peers import PeerLink, PeerLinks
 
-MAX_GUESTS = 16
+MAX_NON_MEMBER_PEERS = 16
 
 
-class Roster:
-    """Keeps the links of one node what its members and guests ask for."""
+class PeerRegistry:
+    """Opens and closes peer links to match the members and the current callers."""
 
-    def __init__(self, own_id: NodeId, links: PeerLinks, make_link: Callable[[Founder], PeerLink]) -> None:
+    def __init__(self, own_id: NodeId, links: PeerLinks, make_link: Callable[[PeerInfo], PeerLink]) -> None:
         self._own_id = own_id
         self._links = links
         self._make_link = make_link
-        self._members: dict[NodeId, Founder] = {}
+        self._members: dict[NodeId, PeerInfo] = {}
         self._removed: frozenset[NodeId] = frozenset()
         self._calls: dict[NodeId, int] = {}
-        self._guests: dict[NodeId, Founder] = {}
-        self._linked: dict[NodeId, Founder] = {}
+        self._callers: dict[NodeId, PeerInfo] = {}
+        self._linked: dict[NodeId, PeerInfo] = {}
 
     @property
     def is_full(self) -> bool:
-        """Whether no further guest is let in."""
-        return len(self._guests.keys() - self._members.keys()) >= MAX_GUESTS
+        """Whether no further non-member is let in."""
+        return len(self._callers.keys() - self._members.keys()) >= MAX_NON_MEMBER_PEERS
 
-    def update(self, members: Iterable[Founder], removed: Iterable[NodeId]) -> None:
+    def update(self, members: Iterable[PeerInfo], removed: Iterable[NodeId]) -> None:
         """These are the members from now on, and those that were."""
         self._members = {member.node_id: member for member in members}
         self._removed = frozenset(removed)
         self._relink()
 
-    def member(self, node: NodeId) -> Founder | None:
+    def member(self, node: NodeId) -> PeerInfo | None:
         """The record of a member."""
         return self._members.get(node)
 
@@ -54,24 +54,24 @@ class Roster:
         return node in self._removed
 
     @contextmanager
-    def hosting(self, caller: Founder) -> Iterator[None]:
+    def track_caller(self, caller: PeerInfo) -> Iterator[None]:
         """While `caller` calls, it can be answered, member or not."""
         node = caller.node_id
         self._calls[node] = self._calls.get(node, 0) + 1
-        self._guests[node] = caller
+        self._callers[node] = caller
         self._relink()
         try:
             yield
         finally:
             self._calls[node] -= 1
             if not self._calls[node]:
-                del self._calls[node], self._guests[node]
+                del self._calls[node], self._callers[node]
                 self._relink()
 
     def _relink(self) -> None:
         # A node that was removed itself calls nobody, but answers who still takes it for a member (docs/adr/0006).
         members = {} if self._own_id in self._removed else self._members
-        wanted = {node: peer for node, peer in {**self._guests, **members}.items() if self._is_wanted(node)}
+        wanted = {node: peer for node, peer in {**self._callers, **members}.items() if self._is_wanted(node)}
         for node in [linked for linked in self._linked if linked not in wanted]:
             del self._linked[node]
             self._links.drop(node)

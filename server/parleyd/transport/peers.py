@@ -28,6 +28,7 @@ from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
 from parleyd.storage.errors import StorageError
+from parleyd.transport.bootstrap import HANDSHAKE_TIMEOUT_S
 from parleyd.transport.codec import encode_message
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ MAX_QUEUED_BYTES = 64 * 1024 * 1024
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 MAX_FORWARDS_IN_FLIGHT = 4096
 RECONNECT_MS = (100, 500)
-GREET_TIMEOUT_S = 2.0
+
 LINK_FAULTS = (
     grpc.aio.AioRpcError,
     grpc.aio.UsageError,
@@ -56,20 +57,20 @@ METADATA_REMOVED = "x-parley-removed"
 
 
 @dataclass(frozen=True, slots=True)
-class Introduction:
+class CallMetadata:
     """Who this node is on the wire; said with every call to a peer."""
 
     cluster_id: str
     node_id: NodeId
-    greeting: pb.Greeting
+    info: pb.HandshakeInfo
 
-    def metadata(self, to: NodeId) -> tuple[tuple[str, str | bytes], ...]:
+    def to(self, receiver: NodeId) -> tuple[tuple[str, str | bytes], ...]:
         """Call metadata by which the receiver knows sender, receiver and cluster, and where to send its answers."""
         return (
             (METADATA_CLUSTER, self.cluster_id),
             (METADATA_FROM, str(self.node_id)),
-            (METADATA_TO, str(to)),
-            (METADATA_SELF, self.greeting.self.SerializeToString()),
+            (METADATA_TO, str(receiver)),
+            (METADATA_SELF, self.info.self.SerializeToString()),
         )
 
 
@@ -85,7 +86,7 @@ class PeerEvents(Protocol):
     def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
         """A snapshot transfer ended."""
 
-    def told_removed(self, by: str) -> None:
+    def removed_from_cluster(self, by: str) -> None:
         """The peer named `by` refuses this node because it was removed from the cluster."""
 
 
@@ -115,7 +116,7 @@ class PeerLink:
         node: NodeId,
         name: str,
         address: str,
-        introduction: Introduction,
+        call_metadata: CallMetadata,
         make_channel: ChannelFactory,
         events: PeerEvents,
         snapshots: SnapshotSource,
@@ -124,7 +125,7 @@ class PeerLink:
         self.node = node
         self.name = name
         self._address = address
-        self._introduction = introduction
+        self._call_metadata = call_metadata
         self._make_channel = make_channel
         self._events = events
         self._snapshots = snapshots
@@ -182,7 +183,7 @@ class PeerLink:
         if stub is None or not self.connected:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
         try:
-            return await stub.ChangeCluster(change, metadata=self._introduction.metadata(self.node), timeout=timeout_s)
+            return await stub.ChangeCluster(change, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
         except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
             refused = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
             raise ForwardFailedError(_one_line(error), sent=not refused) from error
@@ -218,36 +219,37 @@ class PeerLink:
             raise error
         self._disconnected(_one_line(_causes(error)[0]))
         if any(isinstance(cause, grpc.aio.AioRpcError) and says_removed(cause) for cause in _causes(error)):
-            self._events.told_removed(self.name)
+            self._events.removed_from_cluster(self.name)
 
     async def _converse(self, channel: grpc.aio.Channel) -> None:
         stub = PeerStub(channel)
-        async with asyncio.timeout(GREET_TIMEOUT_S):
-            greeting = await stub.Greet(self._introduction.greeting, wait_for_ready=False)
-        self._check_greeting(greeting)
+        async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            info = await stub.Handshake(self._call_metadata.info, wait_for_ready=False)
+        self._check_handshake(info)
         self._stub = stub
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_to_its_end(self._deliver(stub)), name=f"deliver to {self.name}")
             tasks.create_task(_to_its_end(self._forward(stub)), name=f"forward to {self.name}")
             tasks.create_task(_to_its_end(self._send_snapshots(stub)), name=f"snapshots to {self.name}")
 
-    def _check_greeting(self, greeting: pb.Greeting) -> None:
+    def _check_handshake(self, info: pb.HandshakeInfo) -> None:
         """The peer must be the very member we mean: same cluster, same incarnation."""
-        if greeting.self.node_id == self.node and not greeting.cluster_id:
+        if info.self.node_id == self.node and not info.cluster_id:
             raise ConnectionError("the node has not joined yet")
-        if greeting.cluster_id != self._introduction.cluster_id or greeting.self.node_id != self.node:
+        if info.cluster_id != self._call_metadata.cluster_id or info.self.node_id != self.node:
             self._logger.error(
-                "the node at this address is not the member we look for; nothing is sent to it. If its data directory "
-                "was replaced, remove the old member and add the new one",
+                "peer_identity_mismatched",
+                effect="nothing is sent to the node at this address",
+                advice="if its data directory was replaced, remove the old member and add the new one",
                 address=self._address,
-                wanted_cluster=self._introduction.cluster_id,
-                found_cluster=greeting.cluster_id or "none yet",
-                found_name=greeting.self.name,
+                expected_cluster=self._call_metadata.cluster_id,
+                actual_cluster=info.cluster_id or "none yet",
+                actual_name=info.self.name,
             )
             raise ConnectionError("identity mismatch")
 
     async def _deliver(self, stub: PeerAsyncStub) -> None:
-        call = stub.Deliver(metadata=self._introduction.metadata(self.node))
+        call = stub.Deliver(metadata=self._call_metadata.to(self.node))
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._watch(call), name="watch")
@@ -277,7 +279,7 @@ class PeerLink:
         return batch
 
     async def _forward(self, stub: PeerAsyncStub) -> None:
-        call = stub.Forward(metadata=self._introduction.metadata(self.node))
+        call = stub.Forward(metadata=self._call_metadata.to(self.node))
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read_replies(call), name="replies")
@@ -303,12 +305,12 @@ class PeerLink:
             try:
                 ok = await self._send_snapshot(stub, message)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError, StorageError) as error:
-                self._logger.warning("snapshot transfer failed; it is tried again", error=_one_line(error))
+                self._logger.warning("snapshot_transfer_failed", error=_one_line(error))
             finally:
                 self._events.snapshot_sent(self.node, ok=ok)
 
     async def _send_snapshot(self, stub: PeerAsyncStub, message: Message) -> bool:
-        call = stub.InstallSnapshot(metadata=self._introduction.metadata(self.node))
+        call = stub.InstallSnapshot(metadata=self._call_metadata.to(self.node))
         try:
             async for chunk in self._snapshots.chunks(message):
                 await call.write(chunk)
@@ -319,7 +321,7 @@ class PeerLink:
 
     def _connected(self) -> None:
         self.connected = True
-        self._logger.info("connected", address=self._address)
+        self._logger.info("peer_connected", address=self._address)
         self._on_change()
 
     def _disconnected(self, reason: str) -> None:
@@ -334,7 +336,7 @@ class PeerLink:
             if not reply.done():
                 reply.set_exception(ForwardFailedError(f"the connection to {self.name} broke: {reason}", sent=True))
         if was_connected:
-            self._logger.warning("connection lost", reason=reason)
+            self._logger.warning("peer_disconnected", reason=reason)
             self._events.peer_lost(self.node)
             self._on_change()
 
@@ -348,7 +350,7 @@ class PeerLinks:
         self._tasks: asyncio.TaskGroup | None = None
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Queue each message on its receiver's link; one for a stranger is dropped."""
+        """Queue each message on its receiver's link; one for a non-member is dropped."""
         for message in messages:
             link = self._links.get(message.to)
             if link is not None:

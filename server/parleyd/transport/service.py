@@ -20,13 +20,13 @@ from google.protobuf.message import DecodeError
 
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerServicer
-from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
-from parleyd.storage.identity import Founder
+from parleyd.storage.identity import PeerInfo
+from parleyd.transport.bootstrap import decode_peer_info
 from parleyd.transport.codec import decode_message
-from parleyd.transport.founding import decode_founder
-from parleyd.transport.peer_registry import Roster
+from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.peers import (
     METADATA_CLUSTER,
     METADATA_FROM,
@@ -39,7 +39,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 PeerNameOf = Callable[[Mapping[str, Iterable[bytes]]], str | None]
 
 
-class PeerHandler(Protocol):
+class PeerRequestHandler(Protocol):
     """What a running node does with what its peers say."""
 
     def receive(self, message: Message) -> None:
@@ -63,31 +63,33 @@ class JoinRefusedError(Exception):
 
 
 class PeerService(PeerServicer):
-    """The peer port; until the node runs (`start_serving`) it answers only Greet, by which clusters are founded."""
+    """The peer port; until the node runs (`start_serving`) it answers only Handshake, which the bootstrap uses."""
 
-    def __init__(self, greeting: Callable[[], pb.Greeting], peer_name_of: PeerNameOf | None) -> None:
+    def __init__(self, handshake_info: Callable[[], pb.HandshakeInfo], peer_name_of: PeerNameOf | None) -> None:
         """`peer_name_of` reads the node name from the caller's authentication context; None where peers use no TLS."""
-        self._greeting = greeting
+        self._handshake_info = handshake_info
         self._peer_name_of = peer_name_of
-        self._handler: PeerHandler | None = None
-        self._roster: Roster | None = None
+        self._handler: PeerRequestHandler | None = None
+        self._registry: PeerRegistry | None = None
         self._cluster_id = ""
         self._node_id = NodeId(0)
         self._logger = structlog.get_logger("peer")
 
-    def start_serving(self, handler: PeerHandler, cluster_id: str, node_id: NodeId, roster: Roster) -> None:
-        """Take Raft messages from the members in `roster` from now on."""
+    def start_serving(
+        self, handler: PeerRequestHandler, cluster_id: str, node_id: NodeId, registry: PeerRegistry
+    ) -> None:
+        """Take Raft messages from the members in `registry` from now on."""
         self._cluster_id = cluster_id
         self._node_id = node_id
-        self._roster = roster
+        self._registry = registry
         self._handler = handler
 
-    async def Greet(  # noqa: N802 - the name is gRPC's
-        self, request: pb.Greeting, context: Context
-    ) -> pb.Greeting:
+    async def Handshake(  # noqa: N802 - the name is gRPC's
+        self, request: pb.HandshakeInfo, context: Context
+    ) -> pb.HandshakeInfo:
         """Say who this node is; nothing is changed."""
         await self._check_certificate(request.self.name, context)
-        return self._greeting()
+        return self._handshake_info()
 
     async def Deliver(  # noqa: N802
         self,
@@ -95,11 +97,11 @@ class PeerService(PeerServicer):
         context: Context,
     ) -> pb.DeliverSummary:
         """Take Raft messages until the peer goes away."""
-        handler, roster, sender = await self._admit(context)
-        with roster.hosting(sender):
+        handler, registry, sender = await self._admit(context)
+        with registry.track_caller(sender):
             async for batch in request_iterator:
                 for encoded in batch.messages:
-                    message = await self._decode(encoded, roster, sender, context)
+                    message = await self._decode(encoded, registry, sender, context)
                     if message.type is MessageType.SNAPSHOT:
                         await _refuse(context, "a snapshot comes with its data, through InstallSnapshot")
                     handler.receive(message)
@@ -111,15 +113,15 @@ class PeerService(PeerServicer):
         context: Context,
     ) -> pb.SnapshotReceipt:
         """Take a snapshot; answered when it is durable here or was not wanted."""
-        handler, roster, sender = await self._admit(context)
+        handler, registry, sender = await self._admit(context)
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("header"):
             await _refuse(context, "a snapshot begins with its header")
-        message = await self._decode(first.header.message, roster, sender, context)
+        message = await self._decode(first.header.message, registry, sender, context)
         if message.type is not MessageType.SNAPSHOT or message.snapshot is None:
             await _refuse(context, "the header carries no snapshot message")
         try:
-            with roster.hosting(sender):
+            with registry.track_caller(sender):
                 installed = await handler.receive_snapshot(first.header, message, _data(request_iterator))
         except PeerProtocolError as error:
             await context.abort(grpc.StatusCode.DATA_LOSS, f"{error}; nothing was installed, send it again")
@@ -150,8 +152,8 @@ class PeerService(PeerServicer):
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinReply:  # noqa: N802
         """Let a fresh node in."""
         await self._check_certificate(request.self.name, context)
-        handler, roster = self._handler, self._roster
-        if handler is None or roster is None:
+        handler, registry = self._handler, self._registry
+        if handler is None or registry is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this node has not joined its cluster yet")
         if request.cluster_id and request.cluster_id != self._cluster_id:
             await _refuse(
@@ -160,7 +162,7 @@ class PeerService(PeerServicer):
                 f"{self._cluster_id}. It is not let in; give the node an empty data directory, or the right addresses "
                 "to join",
             )
-        if roster.is_removed(NodeId(request.self.node_id)):
+        if registry.is_removed(NodeId(request.self.node_id)):
             await _refuse_removed(context, request.self.name)
         try:
             return await handler.join(request)
@@ -171,15 +173,15 @@ class PeerService(PeerServicer):
 
     async def ChangeCluster(self, request: pb.ClusterChange, context: Context) -> pb.ClusterChangeReply:  # noqa: N802
         """Change the cluster, where this node leads it."""
-        handler, roster, sender = await self._admit(context)
-        if not roster.is_member(sender.node_id):
+        handler, registry, sender = await self._admit(context)
+        if not registry.is_member(sender.node_id):
             await _refuse(context, "only members may ask for a change of the cluster")
         return await handler.change_cluster(request)
 
-    async def _admit(self, context: Context) -> tuple[PeerHandler, Roster, Founder]:
+    async def _admit(self, context: Context) -> tuple[PeerRequestHandler, PeerRegistry, PeerInfo]:
         metadata = dict(context.invocation_metadata() or ())
-        handler, roster = self._handler, self._roster
-        if handler is None or roster is None:
+        handler, registry = self._handler, self._registry
+        if handler is None or registry is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this node has not joined its cluster yet")
         if metadata.get(METADATA_CLUSTER) != self._cluster_id:
             await _refuse(context, f"this node belongs to cluster {self._cluster_id}, the caller to another")
@@ -188,45 +190,47 @@ class PeerService(PeerServicer):
         caller = _caller(metadata)
         if caller is None:
             await _refuse(context, "the caller does not say who it is; a node of this release does")
-        if roster.is_removed(caller.node_id):
+        if registry.is_removed(caller.node_id):
             await _refuse_removed(context, caller.name)
-        known = roster.member(caller.node_id)
-        if known is None and roster.is_full:
+        known = registry.member(caller.node_id)
+        if known is None and registry.is_full:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many nodes call that are no members here yet")
         await self._check_certificate(caller.name if known is None else known.name, context)
-        return handler, roster, known or caller
+        return handler, registry, known or caller
 
     async def _check_certificate(self, name: str, context: Context) -> None:
         if self._peer_name_of is None:
             return
         certified = self._peer_name_of(context.auth_context())
         if certified != name:
-            self._logger.warning("peer refused: certificate is for another node", claims=name, certified=certified)
+            self._logger.warning("peer_certificate_refused", claims=name, certified=certified)
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"the caller says it is {name!r}, its certificate says {certified!r}; issue it one with parleyd cert",
             )
 
-    async def _decode(self, encoded: pb.RaftMessage, roster: Roster, sender: Founder, context: Context) -> Message:
-        if roster.is_removed(sender.node_id):
+    async def _decode(
+        self, encoded: pb.RaftMessage, registry: PeerRegistry, sender: PeerInfo, context: Context
+    ) -> Message:
+        if registry.is_removed(sender.node_id):
             await _refuse_removed(context, sender.name)
         try:
             message = decode_message(encoded)
         except PeerProtocolError as error:
-            self._logger.error("peer dropped: it broke the protocol", peer=sender.name, error=str(error))
+            self._logger.error("peer_dropped", peer=sender.name, error=str(error))
             await _refuse(context, str(error))
         if message.to != self._node_id or message.sender != sender.node_id:
             await _refuse(context, "the message is for another node or not from the caller")
         return message
 
 
-def _caller(metadata: Mapping[str, str | bytes]) -> Founder | None:
+def _caller(metadata: Mapping[str, str | bytes]) -> PeerInfo | None:
     """Who calls, as it says itself; None where it does not, or contradicts itself."""
     record, claimed = metadata.get(METADATA_SELF), metadata.get(METADATA_FROM)
     if not isinstance(record, bytes):
         return None
     try:
-        caller = decode_founder(pb.Founder.FromString(record))
+        caller = decode_peer_info(pb.PeerInfo.FromString(record))
     except DecodeError:
         return None
     return caller if caller.node_id and caller.name and claimed == str(caller.node_id) else None

@@ -44,7 +44,7 @@ EXPECTED_COUNTERS = (
     "leader-removed",
     "leader-silent",
     "learner-promoted",
-    "log-cut",
+    "log-compacted",
     "log-tail-replaced",
     "lost-server-replaced",
     "member-removed",

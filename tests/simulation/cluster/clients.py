@@ -234,7 +234,7 @@ class Client:
             self.world.counters["answer-" + type(answer).__name__.removesuffix("Error").lower()] += 1
 
     def _arrive(self, node: NodeId, commands: Sequence[pb.Command], answered: Callable[[Answer], None]) -> None:
-        """The server that the client talks to proposes, or passes on to the leader it knows (Gateway)."""
+        """The server that the client talks to proposes, or passes on to the leader it knows (CommandRouter)."""
         world = self.world
         server = world.servers[node]
         if not server.is_up:

@@ -19,7 +19,7 @@ import apsw
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import MemberRow
 from parleyd.raft.types import ConfState, HardState, Index, NodeId, Term
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.raft_storage import RaftStorage
 from parleyd.transport.codec import encode_membership
 
 IMAGES_BETWEEN_CHECKPOINTS = 3
@@ -31,12 +31,12 @@ def member_row(node: int) -> MemberRow:
 
 
 @cache
-def founding_images(voters: int) -> tuple[bytes, bytes]:
+def bootstrap_images(voters: int) -> tuple[bytes, bytes]:
     """Log and state of a new cluster of servers 1 to `voters`, made by the code that makes them on a real disk."""
     conf_state = ConfState(voters=tuple(NodeId(node) for node in range(1, voters + 1)))
     with tempfile.TemporaryDirectory() as folder:
         log_path, state_path = Path(folder) / "raft.sqlite", Path(folder) / "state.sqlite"
-        log = RaftLog.open(log_path)
+        log = RaftStorage.open(log_path)
         log.initialize(conf_state)
         log.close()
         rows = [member_row(node) for node in conf_state.voters]
@@ -67,7 +67,7 @@ class SimulatedDisk:
     """
 
     def __init__(self, voters: int) -> None:
-        log_image, state_image = founding_images(voters)
+        log_image, state_image = bootstrap_images(voters)
         self.log_connection = load_image(log_image)
         self.state_connection = load_image(state_image)
         self.state_images: list[tuple[int, bytes]] = [(0, state_image)]
@@ -78,9 +78,9 @@ class SimulatedDisk:
 
     # Opening, as a start does
 
-    def open_log(self) -> RaftLog:
+    def open_log(self) -> RaftStorage:
         """The log as a start finds it."""
-        log = RaftLog(Path("raft.sqlite"), self.log_connection)
+        log = RaftStorage(Path("raft.sqlite"), self.log_connection)
         log._read_summary()
         return log
 

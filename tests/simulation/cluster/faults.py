@@ -324,7 +324,7 @@ class Faults:
         self._change_one(leader)
 
     def _removed_for_good(self, leader: SimulatedServer, node: NodeId, answer: AppliedCommands | ProposalError) -> None:
-        """The operator was told (MembershipChanges): now the removed server may be destroyed, or left running."""
+        """The operator was told (MembershipChangeExecutor): the removed server may be destroyed now, or go on."""
         world, server = self._world, self._world.servers[node]
         if not isinstance(answer, AppliedCommands) or server.is_removed:
             return
@@ -385,4 +385,4 @@ class Faults:
         progress = leader.raft.status().progress.get(node)
         goal = self._goals.get(node)
         self._goals[node] = leader.raft.status().last_index
-        return goal is not None and progress is not None and progress.match >= goal
+        return goal is not None and progress is not None and progress.match_index >= goal

@@ -16,9 +16,9 @@ from unittest.mock import patch
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.driver import Driver
 from parleyd.group.proposals import AppliedCommands, ProposalTable
-from parleyd.group.retention import RetainedLog
+from parleyd.group.retention import LogRetention
 from parleyd.machine import messages
-from parleyd.machine.working import Working
+from parleyd.machine.row_cache import RowCache
 from parleyd.raft import election, reads, receive, reconfigure, replication
 from parleyd.raft.core import Core
 from parleyd.raft.events import SnapshotAvailable
@@ -38,8 +38,7 @@ from parleyd.raft.types import (
 )
 from parleyd.raft.update import Update
 from parleyd.storage import recovery
-from parleyd.storage.raft_log import LogContents
-from parleyd.storage.raft_log import RaftLog as DiskLog
+from parleyd.storage.raft_storage import LogContents, RaftStorage
 from parleyd.storage.recovery import Recovered
 from tests.simulation.cluster.disk import SimulatedDisk
 from tests.simulation.cluster.faults import Faults
@@ -50,12 +49,12 @@ from tests.simulation.cluster.server import SimulatedServer
 @contextmanager
 def vote_is_not_durable() -> Iterator[None]:
     """The disk keeps the term but not the vote."""
-    original = DiskLog._take_hard_state
+    original = RaftStorage._take_hard_state
 
-    def take(self: DiskLog, hard_state: HardState | None) -> None:
+    def take(self: RaftStorage, hard_state: HardState | None) -> None:
         original(self, hard_state and replace(hard_state, voted_for=NO_NODE))
 
-    with patch.object(DiskLog, "_take_hard_state", take):
+    with patch.object(RaftStorage, "_take_hard_state", take):
         yield
 
 
@@ -65,7 +64,7 @@ def promises_leave_before_the_sync() -> Iterator[None]:
     original = Driver._absorb
 
     def absorb(self: Driver, update: Update) -> None:
-        self._ports.send(update.after_persist)
+        self._callbacks.send(update.after_persist)
         original(self, replace(update, after_persist=()))
 
     with patch.object(Driver, "_absorb", absorb):
@@ -283,7 +282,7 @@ def entries_of_a_snapshot_are_applied_again() -> Iterator[None]:
     def installed(self: Driver) -> None:
         write, self._installing = self._installing, None
         assert write is not None
-        self._ports.send(write.after)
+        self._callbacks.send(write.after)
         self.step(write.persist.done)
 
     with patch.object(Driver, "installed", installed):
@@ -293,15 +292,18 @@ def entries_of_a_snapshot_are_applied_again() -> Iterator[None]:
 @contextmanager
 def the_log_is_cut_beyond_the_checkpoint() -> Iterator[None]:
     """The log is cut although the state that covers it is not durable."""
-    original = RetainedLog.plan_cut
+    original = LogRetention.plan_compaction
 
-    def plan_cut(self: RetainedLog, durable_index: int) -> tuple[Index, Term] | None:
+    def plan_compaction(self: LogRetention, durable_index: int) -> tuple[Index, Term] | None:
         return original(self, 2**62)
 
     def checkpointed(self: SimulatedDisk, applied_index: int) -> None:
         """Nothing becomes durable."""
 
-    with patch.object(RetainedLog, "plan_cut", plan_cut), patch.object(SimulatedDisk, "checkpointed", checkpointed):
+    with (
+        patch.object(LogRetention, "plan_compaction", plan_compaction),
+        patch.object(SimulatedDisk, "checkpointed", checkpointed),
+    ):
         yield
 
 
@@ -334,7 +336,7 @@ def a_retry_is_a_new_message() -> Iterator[None]:
     """The state machine takes a number that was used before for the next one."""
     original = messages.send_messages
 
-    def send_messages(state: Working, command: pb.SendMessages) -> pb.CommandResult:
+    def send_messages(state: RowCache, command: pb.SendMessages) -> pb.CommandResult:
         session = state.live_session(command.session_id)
         if session is not None and command.sends:
             device = state.device(session.device_id)
@@ -350,7 +352,7 @@ def sends_are_taken_out_of_order() -> Iterator[None]:
     """A send whose predecessor is missing is stored all the same."""
     original = messages.send_messages
 
-    def send_messages(state: Working, command: pb.SendMessages) -> pb.CommandResult:
+    def send_messages(state: RowCache, command: pb.SendMessages) -> pb.CommandResult:
         session = state.live_session(command.session_id)
         if session is not None and command.sends:
             device = state.device(session.device_id)
@@ -364,25 +366,25 @@ def sends_are_taken_out_of_order() -> Iterator[None]:
 @contextmanager
 def apply_draws_a_number() -> Iterator[None]:
     """What apply stores depends on which server applies it."""
-    original = Working.add_message
+    original = RowCache.add_message
     numbers: dict[int, int] = {}
 
-    def add_message(self: Working, conversation: Any, sender_id: int, device: Any, number: int, body: str) -> int:
+    def add_message(self: RowCache, conversation: Any, sender_id: int, device: Any, number: int, body: str) -> int:
         self.meta.last_message_id += numbers.setdefault(id(self), len(numbers)) % 2
         return original(self, conversation, sender_id, device, number, body)
 
-    with patch.object(Working, "add_message", add_message):
+    with patch.object(RowCache, "add_message", add_message):
         yield
 
 
 @contextmanager
 def a_snapshot_brings_an_old_membership() -> Iterator[None]:
-    """A snapshot is announced with the founders for its members."""
+    """A snapshot is announced with the bootstrap members for its members."""
     original = SnapshotAvailable.__init__
 
     def announce(self: SnapshotAvailable, snapshot: SnapshotMeta) -> None:
-        founders = ConfState(voters=(NodeId(1), NodeId(2), NodeId(3)))
-        original(self, replace(snapshot, conf_state=founders))
+        bootstrap_members = ConfState(voters=(NodeId(1), NodeId(2), NodeId(3)))
+        original(self, replace(snapshot, conf_state=bootstrap_members))
 
     with patch.object(SnapshotAvailable, "__init__", announce):
         yield

@@ -1,6 +1,6 @@
 """One simulated server: the real core under the real driver, with the real log, state machine and recovery.
 
-It is what parleyd.group.replica is to the product: it puts work behind the driver's ports, here as things that
+It is what parleyd.group.replica is to the product: it puts work behind the driver's callbacks, here as things that
 happen later in simulated time. It can die between any two effects of a step, in the middle of a write, an apply or an
 install, and starts again from what its disk has kept.
 """
@@ -16,7 +16,7 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.driver import Driver
 from parleyd.group.errors import NotLeaderError, OverloadedError, ProposalError
 from parleyd.group.proposals import AppliedCommands, Proposal, ProposalTable
-from parleyd.group.retention import LogBounds, RetainedLog
+from parleyd.group.retention import LogBounds, LogRetention
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.machine.machine import StateMachine
 from parleyd.membership.members import ClusterMembers
@@ -36,13 +36,13 @@ from parleyd.raft.raft import Raft
 from parleyd.raft.types import NO_NODE, ConfState, Entry, Index, NodeId, Role, SnapshotMeta, Term
 from parleyd.raft.update import Persist, ReadReady, RoleChange, Update
 from parleyd.storage.errors import StorageDamagedError, StorageError
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.raft_storage import RaftStorage
 from parleyd.storage.recovery import Recovered, reconcile
 from parleyd.transport.codec import decode_membership
 from tests.simulation.cluster.checker import require
 from tests.simulation.cluster.disk import SimulatedDisk
-from tests.simulation.cluster.fences import Fences
 from tests.simulation.cluster.plan import ELECTION_TICKS
+from tests.simulation.cluster.read_barriers import SimulatedReadBarriers
 from tests.simulation.cluster.transfers import SnapshotBody, Tell, Transfers
 from tests.simulation.cluster.work import Crashed, Work
 
@@ -113,7 +113,7 @@ class SimulatedServer:
         self.paused_until = 0
         self.crashed_in_joint = False
         self.driver: Driver
-        self.log: RaftLog
+        self.log: RaftStorage
         self.machine: StateMachine
         self._forget_everything()
 
@@ -123,7 +123,7 @@ class SimulatedServer:
         self._tick_due = 0
         self.work = Work(self)
         self.transfers = Transfers(self)
-        self.fences = Fences(self)
+        self.read_barriers = SimulatedReadBarriers(self)
 
     @property
     def raft(self) -> Raft:
@@ -178,7 +178,7 @@ class SimulatedServer:
         world = self.world
         self.is_up = True
         bounds = LogBounds(world.plan.retain_entries, RETAIN_BYTES)
-        self.retained = RetainedLog(bounds, recovered.applied_entries())
+        self.retention = LogRetention(bounds, recovered.applied_entries())
         raft = CheckedRaft(self, self._config(), recovered.initial_state())
         self.driver = Driver(raft, self)
         world.checker.started(int(self.node), raft)
@@ -241,7 +241,7 @@ class SimulatedServer:
         """The end of every turn of the loop: propose what was gathered, start work (Replica._carry_out)."""
         if self.proposals.gathered and not self.driver.is_writing:
             self._propose_gathered()
-        context = self.fences.next_question()
+        context = self.read_barriers.next_question()
         if context is not None:
             self.driver.step(ReadIndex(context))
         self.driver.pump()
@@ -336,10 +336,10 @@ class SimulatedServer:
 
     def read(self, then: Callable[[], None]) -> None:
         """Call `then` when the state here holds all that was acknowledged before; never, if it cannot be told."""
-        self.fences.add(then)
+        self.read_barriers.add(then)
         self.act(lambda: None)
 
-    # Ports of the driver
+    # Callbacks of the driver
 
     def send(self, messages: Sequence[Message]) -> None:
         """Messages leave, one by one."""
@@ -391,7 +391,7 @@ class SimulatedServer:
     def reads_ready(self, reads: Sequence[ReadReady], dropped: Sequence[bytes]) -> None:
         """Reads may go on once their index is applied; dropped ones are asked again by who wants to know."""
         self.effect()
-        self.fences.answered(reads, dropped)
+        self.read_barriers.answered(reads, dropped)
 
     def snapshot_needed(self, nodes: Sequence[NodeId]) -> None:
         """Make a snapshot, unless one is being made."""
@@ -409,4 +409,4 @@ class SimulatedServer:
         """The state has moved on: some may have waited for that."""
         reached = self.driver.applied_index
         self.transfers.reached(reached)
-        self.fences.reached(reached)
+        self.read_barriers.reached(reached)

@@ -29,7 +29,7 @@ from tests.simulation.cluster.transfers import SnapshotBody, Tell
 
 PROGRESS_MS = 15_000
 QUIET_AFTER_MS = 500
-FENCE_MS = 400
+READ_BARRIER_MS = 400
 EPOCH_MS = 1_700_000_000_000
 
 
@@ -339,8 +339,8 @@ class Simulation:
         newest = max(members, key=lambda server: server.machine.applied_index)
         for server in members:
             require(
-                not server.is_leader or server.fences.oldest_ms() < FENCE_MS,
-                f"leader {server.node} has not answered a read for {server.fences.oldest_ms()} ms",
+                not server.is_leader or server.read_barriers.oldest_ms() < READ_BARRIER_MS,
+                f"leader {server.node} has not answered a read for {server.read_barriers.oldest_ms()} ms",
             )
         connection = newest.disk.state_connection
         self.ledger.is_final(connection)

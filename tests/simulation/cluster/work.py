@@ -40,7 +40,7 @@ class Work:
         self._applying: tuple[Sequence[Entry], ConfState | None] | None = None
         self._installing: tuple[SnapshotMeta, Persist] | None = None
         self._state_is_replaced = False
-        self._is_cutting = False
+        self._is_compacting = False
 
     @property
     def is_installing(self) -> bool:
@@ -122,11 +122,11 @@ class Work:
         for entry, results in zip(entries, outcome.results, strict=True):
             server.proposals.applied(entry.index, entry.term, results)
         server.driver.applied()
-        server.retained.applied(entries)
+        server.retention.applied(entries)
         server.disk.sample_image(outcome.applied_index, world.rng)
         server.wake_waiters()
-        if server.retained.is_long and not self._is_cutting:
-            self._is_cutting = True
+        if server.retention.should_compact and not self._is_compacting:
+            self._is_compacting = True
             self._later(world.delay(20), self._cut)
 
     def _do_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> ApplyOutcome:
@@ -143,20 +143,20 @@ class Work:
 
     def _cut(self) -> None:
         server = self._server
-        self._is_cutting = False
-        if self.is_installing or not server.retained.is_long:
+        self._is_compacting = False
+        if self.is_installing or not server.retention.should_compact:
             return
         durable = server.machine.checkpoint()
         server.disk.checkpointed(durable)
-        cut = server.retained.plan_cut(durable)
-        if cut is None or self._writing is not None:  # one thread writes the log: the cut waits its turn
+        target = server.retention.plan_compaction(durable)
+        if target is None or self._writing is not None:  # one thread writes the log: the cut waits its turn
             return
         server.effect()
-        server.log.compact(SnapshotMeta(*cut, server.raft.conf_state))
-        server.retained.cut(cut[0])
+        server.log.compact(SnapshotMeta(*target, server.raft.conf_state))
+        server.retention.compact(target[0])
         server.effect()
-        server.world.counters["log-cut"] += 1
-        server.driver.step(Compact(cut[0]))
+        server.world.counters["log-compacted"] += 1
+        server.driver.step(Compact(target[0]))
 
     # Installing a snapshot
 
@@ -191,7 +191,7 @@ class Work:
         )
         self._count_install(snapshot)
         server.proposals.skipped_to(snapshot.index)
-        server.retained.start_over()
+        server.retention.start_over()
         server.driver.installed()
         server.wake_waiters()
 

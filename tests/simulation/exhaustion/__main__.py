@@ -38,7 +38,7 @@ def third_for(transition: Transition) -> tuple[ConfChange, ...]:
 
 
 TWO = ConfState(voters=NODES[:2])
-"""Two voters; the third server is a stranger, and begins with a snapshot when it is taken in."""
+"""Two voters; the third server is a non-member, and begins with a snapshot when it is taken in."""
 LEARNER = ConfState(voters=NODES[:2], learners=NODES[2:])
 JOINS = (ConfChange((SingleChange(ConfChangeType.ADD_VOTER, NodeId(3)),)),)
 APART = ((1,), (2,), ())
@@ -56,9 +56,11 @@ SCOPES = (
     Scope("a transfer, a crash", campaigns=1, transfers=1, crashes=1),
     Scope("a server leaves, a crash", campaigns=1, changes=1, crashes=1, offered=REMOVALS),
     Scope("a voter becomes a learner, a crash", campaigns=1, changes=1, crashes=1, offered=DEMOTIONS),
-    Scope("a learner becomes a voter, a crash", campaigns=1, changes=1, crashes=1, offered=JOINS, founding=LEARNER),
-    Scope("a stranger joins, two elections, a crash", campaigns=2, changes=1, crashes=1, offered=JOINS, founding=TWO),
-    Scope("joint, left by itself, a crash", campaigns=1, changes=1, crashes=1, offered=JOINT_AUTO, founding=TWO),
+    Scope("a learner becomes a voter, a crash", campaigns=1, changes=1, crashes=1, offered=JOINS, bootstrap=LEARNER),
+    Scope(
+        "a non-member joins, two elections, a crash", campaigns=2, changes=1, crashes=1, offered=JOINS, bootstrap=TWO
+    ),
+    Scope("joint, left by itself, a crash", campaigns=1, changes=1, crashes=1, offered=JOINT_AUTO, bootstrap=TWO),
     Scope(
         "joint, left when told, a crash",
         campaigns=1,
@@ -66,18 +68,20 @@ SCOPES = (
         leaves=1,
         crashes=1,
         offered=JOINT_EXPLICIT,
-        founding=TWO,
+        bootstrap=TWO,
     ),
-    Scope("joint, left by itself, two elections", campaigns=2, changes=1, offered=JOINT_AUTO, founding=TWO),
+    Scope("joint, left by itself, two elections", campaigns=2, changes=1, offered=JOINT_AUTO, bootstrap=TWO),
     Scope("a read", campaigns=1, reads=1),
-    Scope("two elections of two, a read, a crash", campaigns=2, reads=1, crashes=1, founding=TWO),
+    Scope("two elections of two, a read, a crash", campaigns=2, reads=1, crashes=1, bootstrap=TWO),
     Scope("two messages arrive twice", campaigns=1, doubles=2),
     Scope("two elections, a message arrives twice", campaigns=2, doubles=1, bound=500_000),
     Scope("a log is compacted, a crash", campaigns=1, compactions=1, crashes=1),
-    Scope("a log is compacted, a stranger joins", campaigns=1, compactions=1, changes=1, offered=JOINS, founding=TWO),
+    Scope(
+        "a log is compacted, a non-member joins", campaigns=1, compactions=1, changes=1, offered=JOINS, bootstrap=TWO
+    ),
     Scope("three ticks with pre-vote and check-quorum", ticks=3, pre_vote=True, check_quorum=True),
-    Scope("six ticks of two with pre-vote and check-quorum", ticks=6, pre_vote=True, check_quorum=True, founding=TWO),
-    Scope("six ticks of two with check-quorum", ticks=6, check_quorum=True, founding=TWO),
+    Scope("six ticks of two with pre-vote and check-quorum", ticks=6, pre_vote=True, check_quorum=True, bootstrap=TWO),
+    Scope("six ticks of two with check-quorum", ticks=6, check_quorum=True, bootstrap=TWO),
 )
 """What is gone through: ten minutes altogether, all of it but the two scopes that have a bound."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parleyd.raft.config import InitialState, RaftConfig
-from parleyd.raft.core import Core, Outbox
+from parleyd.raft.core import Core, StepOutput
 from parleyd.raft.events import (
     Applied,
     Campaign,
@@ -53,7 +53,7 @@ from parleyd.raft.types import (
 from parleyd.raft.update import Persist, Update
 from tests.simulation.cluster.checker import Checker, View, require
 
-FOUNDING_INDEX, FOUNDING_TERM = Index(1), Term(1)
+BOOTSTRAP_INDEX, BOOTSTRAP_TERM = Index(1), Term(1)
 """The first membership stands for all before it, as in the product: whoever joins later begins with a snapshot."""
 
 # What may happen to a server
@@ -261,12 +261,12 @@ class Rules:
         )
         return Raft(config, disk.initial_state())
 
-    def founded(self, node: NodeId, conf_state: ConfState, terms: tuple[int, ...], last_term: int) -> Server:
-        """A server that has just started, with a log of `terms`; a stranger knows no membership, no first entry."""
+    def bootstrapped(self, node: NodeId, conf_state: ConfState, terms: tuple[int, ...], last_term: int) -> Server:
+        """A server that has just started, with a log of `terms`; a non-member knows no membership, no first entry."""
         if node not in (*conf_state.voters, *conf_state.learners):
             disk = Disk(STRANGER)
         else:
-            first = Snapshot(FOUNDING_INDEX, FOUNDING_TERM, conf_state)
+            first = Snapshot(BOOTSTRAP_INDEX, BOOTSTRAP_TERM, conf_state)
             entries = tuple(Entry(Term(term), Index(at)) for at, term in enumerate(terms, first.index + 1))
             disk = Disk(first, HardState(Term(last_term)), first.index, first.term, entries)
         raft = self.raft(node, disk)
@@ -289,7 +289,7 @@ def _copied(value: Any) -> Any:
         return {key: _copied(item) for key, item in value.items()}
     if kind is list or kind is deque:
         return kind(value)
-    return Outbox() if kind is Outbox else value
+    return StepOutput() if kind is StepOutput else value
 
 
 def _copied_raft(raft: Raft) -> Raft:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
-from parleyd.raft.invariant import InvariantError, PeerProtocolError
+from parleyd.raft.errors import InvariantError, PeerProtocolError
 from parleyd.raft.membership import ConfChange
 from parleyd.raft.messages import Message
 from parleyd.raft.types import ConfState, NodeId, Role
@@ -27,7 +27,7 @@ class Scope:
     """How much may happen in a world, and how it is set up.
 
     `doubles`: messages that arrive and stay on their way. `leaves`: requests to leave a joint membership. `logs`: the
-    terms of what the servers have on disk at first, above the founding entry. `bound`: how many states are looked at
+    terms of what the servers have on disk at first, above the bootstrap entry. `bound`: how many states are looked at
     where there are more.
     """
 
@@ -43,7 +43,7 @@ class Scope:
     compactions: int = 0
     doubles: int = 0
     offered: tuple[ConfChange, ...] = ()
-    founding: ConfState = ConfState(voters=NODES)  # noqa: RUF009 (immutable)
+    bootstrap: ConfState = ConfState(voters=NODES)  # noqa: RUF009 (immutable)
     logs: tuple[tuple[int, ...], ...] = ((), (), ())
     pre_vote: bool = False
     check_quorum: bool = False
@@ -112,7 +112,7 @@ class Servers:
         self._outcomes: dict[tuple[int, Stimulus], tuple[int, Outcome]] = {}
         self._renamed: dict[tuple[int, int], int] = {}
         self.first = tuple(
-            self._number(rules.founded(node, scope.founding, terms, scope.last_term), None)
+            self._number(rules.bootstrapped(node, scope.bootstrap, terms, scope.last_term), None)
             for node, terms in zip(NODES, scope.logs, strict=True)
         )
 
@@ -394,12 +394,12 @@ class Space:
 
 
 def _renamings(scope: Scope) -> Iterator[Names]:
-    """All that leave the founding membership and what is offered as they are; first the one that changes nothing."""
+    """All that leave the bootstrap membership and what is offered as they are; first the one that changes nothing."""
     for order in permutations(NODES):
         names = Names(dict(zip(NODES, order, strict=True)))
         same_offer = {names.change(change) for change in scope.offered} == set(scope.offered)
         same_logs = all(scope.logs[old - 1] == scope.logs[new - 1] for old, new in zip(NODES, order, strict=True))
-        if names.membership(scope.founding) == scope.founding and same_offer and same_logs:
+        if names.membership(scope.bootstrap) == scope.bootstrap and same_offer and same_logs:
             yield names
 
 

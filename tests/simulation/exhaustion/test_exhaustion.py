@@ -14,7 +14,7 @@ import pytest
 
 from parleyd.raft import election
 from parleyd.raft.core import Core
-from parleyd.raft.invariant import InvariantError
+from parleyd.raft.errors import InvariantError
 from parleyd.raft.membership import Transition
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NO_NODE, ConfState, Index, Role
@@ -78,7 +78,7 @@ class _World:
 
 
 def _first(scope: Scope, rules: Rules) -> _World:
-    servers = tuple(rules.founded(node, scope.founding, scope.logs[node - 1], scope.last_term) for node in NODES)
+    servers = tuple(rules.bootstrapped(node, scope.bootstrap, scope.logs[node - 1], scope.last_term) for node in NODES)
     return _World(servers, (), frozenset(), scope.campaigns)
 
 
@@ -145,9 +145,9 @@ def test_the_same_world_is_explored_on_every_run() -> None:
 
 SMALL = (
     Scope("election", campaigns=1),
-    Scope("election of one of two, over logs that differ", campaigns=1, logs=APART, founding=TWO),
-    Scope("two elections of two", campaigns=2, crashes=1, founding=TWO),
-    Scope("a stranger joins", campaigns=1, changes=1, offered=JOINS, founding=TWO),
+    Scope("election of one of two, over logs that differ", campaigns=1, logs=APART, bootstrap=TWO),
+    Scope("two elections of two", campaigns=2, crashes=1, bootstrap=TWO),
+    Scope("a non-member joins", campaigns=1, changes=1, offered=JOINS, bootstrap=TWO),
 )
 LESS = (
     Reductions(renaming=False, hollow_writes=False),
@@ -169,7 +169,7 @@ def test_the_reductions_reach_all_that_is_reached_without_them(scope: Scope) -> 
 
 
 def test_a_search_without_any_machinery_reaches_the_same() -> None:
-    scope = Scope("two elections of two", campaigns=2, founding=TWO)
+    scope = Scope("two elections of two", campaigns=2, bootstrap=TWO)
     _, search = explore(scope)
     assert _plainly_reached(scope) == _reached(search)[0]
 
@@ -246,10 +246,10 @@ TABLE: tuple[tuple[str, Scope, int], ...] = (
     ("a_leader_counts_itself_too_early", Scope("", campaigns=2, crashes=1), 40_000),
     ("a_leader_stays_when_it_meets_a_higher_term", Scope("", campaigns=2), 400),
     ("entries_are_taken_without_a_match", Scope("", campaigns=1, logs=APART), 100),
-    ("several_changes_at_a_time", Scope("", campaigns=1, changes=2, offered=SWAPS, founding=LEARNER), 10_000),
-    ("reads_without_a_round", Scope("", campaigns=2, reads=1, founding=TWO), 500),
-    ("reads_before_the_first_commit", Scope("", campaigns=2, reads=1, founding=TWO), 2_000),
-    ("a_lone_voter_reads_early", Scope("", campaigns=2, reads=1, crashes=1, founding=ALONE), 100),
+    ("several_changes_at_a_time", Scope("", campaigns=1, changes=2, offered=SWAPS, bootstrap=LEARNER), 10_000),
+    ("reads_without_a_round", Scope("", campaigns=2, reads=1, bootstrap=TWO), 500),
+    ("reads_before_the_first_commit", Scope("", campaigns=2, reads=1, bootstrap=TWO), 2_000),
+    ("a_lone_voter_reads_early", Scope("", campaigns=2, reads=1, crashes=1, bootstrap=ALONE), 100),
 )
 """Which bug shows in which scope, and in how many states at most."""
 

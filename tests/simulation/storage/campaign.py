@@ -135,7 +135,7 @@ def crash_everywhere(
                 continue
             again = f"--seed {seed} --width {width} --point {point} --state {number}"
             seen = _examine(laboratory, tally, promised, choice, image, before, again)
-            if seen.recovered is not None and seen.identity is not None and seen.identity.founded:
+            if seen.recovered is not None and seen.identity is not None and seen.identity.has_cluster:
                 repaired = seen.recovered.repair is not None
                 key = (operation_of(promised), choice.damage, seen.installing, repaired)
                 tally.to_crash_again.setdefault(key, Crashed(again, promised, image))
@@ -207,7 +207,7 @@ def operation_of(promised: Promises) -> str:
 
 SEEN = (
     "started over an empty disk",
-    "founding done again",
+    "bootstrap done again",
     "installation finished by the start",
     "log repaired by the start",
     "state behind the log",
@@ -225,7 +225,7 @@ def count_what_was_seen(counts: Counter[str], seen: Observation, promised: Promi
     log, recovered = seen.log, seen.recovered
     if log is None or recovered is None or seen.identity is None:
         return
-    counts["founding done again"] += not seen.identity.founded
+    counts["bootstrap done again"] += not seen.identity.has_cluster
     counts["installation finished by the start"] += seen.installing
     counts["log repaired by the start"] += recovered.repair is not None
     counts["state behind the log"] += seen.applied < log.last_index

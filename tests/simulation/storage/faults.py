@@ -16,7 +16,7 @@ from functools import partial
 import apsw
 
 from parleyd.machine.errors import MachineDamagedError, MachineError, MachineStorageError
-from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.storage.errors import StorageDamagedError, StorageError
 from tests.simulation.storage.campaign import Laboratory, Tally, Violation, operation_of
 from tests.simulation.storage.choices import KILLED, choices
@@ -72,8 +72,8 @@ def _synced_again(recorder: Recorder) -> str:
     """A sync that failed once may succeed the next time without having written anything."""
     failed = recorder.failed
     assert failed is not None
-    if failed.kind not in (Kind.SYNC, Kind.SYNC_FOLDER) or failed.during == "found":
-        return ""  # a founding that was cut short is done again from nothing
+    if failed.kind not in (Kind.SYNC, Kind.SYNC_FOLDER) or failed.during == "bootstrap":
+        return ""  # a bootstrap that was cut short is done again from nothing
     again = [c for c in recorder.calls[failed.number :] if c.kind is failed.kind and c.path == failed.path]
     return f"what was not synced is synced again: {again[0]}" if again else ""
 
@@ -120,8 +120,8 @@ def _close(life: Life) -> None:
             # A failure to tidy up while closing is SQLite's own secret, except that a VFS in Python gives it away.
             with suppress(StorageError, MachineError, apsw.ConnectionClosedError):
                 database.close()
-    if life.promises[-1].doing == "found":
-        gc.collect()  # a founding that failed leaves its log to the end of the process
+    if life.promises[-1].doing == "bootstrap":
+        gc.collect()  # a bootstrap that failed leaves its log to the end of the process
 
 
 def _violation(call: Call, damage: str, wrong: str, seed: int) -> Violation:

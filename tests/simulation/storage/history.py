@@ -16,15 +16,15 @@ from parleyd.machine.records import MemberRow
 from parleyd.membership.members import addition, describe_change
 from parleyd.raft.membership import encode_conf_change
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
-from parleyd.storage.identity import Founder, Identity, cluster_id_of
+from parleyd.storage.identity import NodeIdentity, PeerInfo, cluster_id_of
 from parleyd.storage.snapshots import SnapshotFile, write_snapshot
 from parleyd.transport.codec import encode_membership
 from tests.unit.machine.harness import START_MS, dump, mark_delivered, mark_read, open_session, payload, register, sends
 
 OWN, SECOND, THIRD, NEWCOMER = (NodeId(number) for number in (11, 12, 13, 14))
-FOUNDERS = tuple(Founder(n, f"n{n}", f"10.0.0.{n}:7000", f"10.0.0.{n}:7001") for n in (OWN, SECOND, THIRD))
-UNFOUNDED = Identity(OWN, "n11")
-FOUNDED = Identity(OWN, "n11", cluster_id_of(FOUNDERS), FOUNDERS)
+BOOTSTRAP_MEMBERS = tuple(PeerInfo(n, f"n{n}", f"10.0.0.{n}:7000", f"10.0.0.{n}:7001") for n in (OWN, SECOND, THIRD))
+NOT_BOOTSTRAPPED = NodeIdentity(OWN, "n11")
+BOOTSTRAPPED = NodeIdentity(OWN, "n11", cluster_id_of(BOOTSTRAP_MEMBERS), BOOTSTRAP_MEMBERS)
 FIRST_MEMBERS = ConfState(voters=(OWN, SECOND, THIRD))
 LATER_MEMBERS = ConfState(voters=(OWN, SECOND, THIRD), learners=(NEWCOMER,))
 
@@ -126,7 +126,7 @@ def make_history(folder: Path) -> History:
     """Apply the whole list once, in a folder of its own."""
     entries = tuple(entry_at(index) for index in range(1, LAST + 1))
     path = folder / "state.sqlite"
-    rows = [MemberRow(f.node_id, f.name, f.peer_address, f.client_address) for f in FOUNDERS]
+    rows = [MemberRow(f.node_id, f.name, f.peer_address, f.client_address) for f in BOOTSTRAP_MEMBERS]
     snapshots: dict[int, SnapshotFile] = {}
     with _closing(StateMachine.create(path, rows, encode_membership(FIRST_MEMBERS))) as machine:
         states = [look_at(machine, path)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parleyd.storage.raft_log import LogContents
+from parleyd.storage.raft_storage import LogContents
 from parleyd.storage.recovery import Recovered
 from tests.simulation.storage.history import term_at
 from tests.simulation.storage.promises import Promises, outline
@@ -18,8 +18,8 @@ def judge(seen: Observation, promises: Promises, *, killed: bool) -> str:
     if seen.identity not in promises.identities:
         return f"the identity is {seen.identity}, allowed: {promises.identities}"
     log, recovered = seen.log, seen.recovered
-    if seen.identity is None or log is None or recovered is None or not seen.identity.founded:
-        return ""  # nothing was promised yet, and the founding was done again
+    if seen.identity is None or log is None or recovered is None or not seen.identity.has_cluster:
+        return ""  # nothing was promised yet, and the bootstrap was done again
     differences = [version.difference(log) for version in promises.logs]
     if all(differences):
         return "the log is none that was promised: " + " / ".join(differences)

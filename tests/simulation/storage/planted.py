@@ -19,47 +19,47 @@ from parleyd.group.replica import Replica
 from parleyd.machine.machine import StateMachine
 from parleyd.raft.types import SnapshotMeta
 from parleyd.raft.update import Persist
-from parleyd.storage import data_directory, files, identity, raft_log, snapshots
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage import data_directory, files, identity, raft_storage, snapshots
+from parleyd.storage.raft_storage import RaftStorage
 
 
 @contextmanager
 def log_is_not_synced() -> Iterator[None]:
     """The log's commits are left to the operating system."""
-    original = raft_log._configure
+    original = raft_storage._configure
 
     def configure(connection: apsw.Connection) -> None:
         original(connection)
         connection.pragma("synchronous", "off")
 
-    with patch.object(raft_log, "_configure", configure):
+    with patch.object(raft_storage, "_configure", configure):
         yield
 
 
 @contextmanager
 def log_syncs_only_at_checkpoints() -> Iterator[None]:
     """A commit is durable when the next checkpoint is."""
-    original = raft_log._configure
+    original = raft_storage._configure
 
     def configure(connection: apsw.Connection) -> None:
         original(connection)
         connection.pragma("synchronous", "normal")
 
-    with patch.object(raft_log, "_configure", configure):
+    with patch.object(raft_storage, "_configure", configure):
         yield
 
 
 @contextmanager
 def each_write_is_a_transaction_of_its_own() -> Iterator[None]:
     """Several writes that belong together are carried out one by one."""
-    original = RaftLog.append
+    original = RaftStorage.append
 
-    def append(self: RaftLog, writes: list[Persist]) -> None:
+    def append(self: RaftStorage, writes: list[Persist]) -> None:
         for write in writes:
             for part in (Persist(entries=write.entries, snapshot=write.snapshot), Persist(hard_state=write.hard_state)):
                 original(self, [part])
 
-    with patch.object(RaftLog, "append", append):
+    with patch.object(RaftStorage, "append", append):
         yield
 
 
@@ -135,7 +135,7 @@ def log_is_reset_before_the_state_is_installed() -> Iterator[None]:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._log_thread, self._log.append, [write])
         await loop.run_in_executor(self._apply_thread, self._machine.close)
-        self._machine = await loop.run_in_executor(self._apply_thread, self._housekeeping.install_received, snapshot)
+        self._machine = await loop.run_in_executor(self._apply_thread, self._snapshot_store.install_received, snapshot)
 
     with patch.object(Replica, "_install", install):
         yield

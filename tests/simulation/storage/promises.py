@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from parleyd.raft.types import NO_INDEX, NO_NODE, NO_TERM, Entry, Index, NodeId, SnapshotMeta, Term
 from parleyd.raft.update import Persist
-from parleyd.storage.identity import Identity
-from parleyd.storage.raft_log import LogContents
+from parleyd.storage.identity import NodeIdentity
+from parleyd.storage.raft_storage import LogContents
 from tests.simulation.storage.history import FIRST_MEMBERS
 
 
@@ -82,7 +82,7 @@ class Promises:
     """The answers allowed after a crash at one call; the last log is the one of the operation under way, if any."""
 
     doing: str = "nothing yet"
-    identities: tuple[Identity | None, ...] = (None,)
+    identities: tuple[NodeIdentity | None, ...] = (None,)
     logs: tuple[LogVersion, ...] = ()
     states: frozenset[int] = field(default_factory=frozenset)
     states_if_killed: frozenset[int] = field(default_factory=frozenset)

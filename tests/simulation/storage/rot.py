@@ -26,8 +26,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from parley_proto.v1 import peer_pb2
-from parleyd.group.snapshot_store import Housekeeping
-from parleyd.raft.invariant import PeerProtocolError
+from parleyd.group.snapshot_store import SnapshotStore
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.storage.data_directory import DataDirectory
 from tests.simulation.storage.campaign import Laboratory
 from tests.simulation.storage.disk import Call, Disk, Image
@@ -191,18 +191,18 @@ def rot_in_transfer(laboratory: Laboratory, seed: int, count: int) -> RotTally:
     content, draw = made.path.read_bytes(), random.Random(seed)
     header = peer_pb2.SnapshotHeader(total_bytes=made.total_bytes, sha256=made.sha256)
     with DataDirectory.open(folder) as data:
-        housekeeping = Housekeeping(data, 1)
+        snapshot_store = SnapshotStore(data, 1)
         for _ in range(count):
             damaged = _flip(content, draw.randrange(len(content)), draw.randrange(8))
             try:
-                asyncio.run(housekeeping.receive(header, meta, _chunks(damaged)))
+                asyncio.run(snapshot_store.receive(header, meta, _chunks(damaged)))
                 outcome = "silently wrong"
             except PeerProtocolError:
                 outcome = "silently wrong" if _leftovers(data.snapshots) else "refused"
             tally.outcomes[("received snapshot", "bit flipped", outcome)] += 1
             if outcome not in ALLOWED:
                 tally.violations.append("a snapshot altered on its way was kept")
-        housekeeping.close()
+        snapshot_store.close()
     return tally
 
 

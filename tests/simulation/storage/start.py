@@ -21,11 +21,11 @@ from parleyd.raft.update import Persist
 from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import StorageDamagedError, StorageError
-from parleyd.storage.identity import Identity
-from parleyd.storage.raft_log import LogContents, RaftLog
+from parleyd.storage.identity import NodeIdentity
+from parleyd.storage.raft_storage import LogContents, RaftStorage
 from parleyd.storage.recovery import Recovered
 from tests.simulation.storage.disk import Disk, Image, put
-from tests.simulation.storage.history import FOUNDED, SECOND, History, State, committed, entry_at, look_at
+from tests.simulation.storage.history import BOOTSTRAPPED, SECOND, History, State, committed, entry_at, look_at
 from tests.simulation.storage.recorder import Recorder
 from tests.simulation.storage.workload import FOLDER, create_files, kill, recover
 
@@ -37,7 +37,7 @@ class Observation:
     refused: str = ""
     damaged: bool = False
     problem: str = ""
-    identity: Identity | None = None
+    identity: NodeIdentity | None = None
     log: LogContents | None = None
     applied: int = 0
     recovered: Recovered | None = None
@@ -52,7 +52,7 @@ class _UnreadableError(Exception):
 @dataclass(slots=True)
 class _Open:
     data: DataDirectory
-    log: RaftLog
+    log: RaftStorage
     machine: StateMachine
 
 
@@ -78,11 +78,11 @@ def _start(path: Path, history: History, recorder: Recorder) -> Observation:
     installing = (path / "state.sqlite.installing").exists()
     with DataDirectory.open(path) as data:
         identity = identities.load(data.identity)
-        if identity is None or not identity.founded:
+        if identity is None or not identity.has_cluster:
             # Nothing was promised but the name: found anew over whatever is there.
-            data.discard_unfounded()
+            data.discard_incomplete_bootstrap()
             create_files(data)
-            identities.save(data.identity, FOUNDED)
+            identities.save(data.identity, BOOTSTRAPPED)
         with _opened(data) as node:
             found = node.log.load()
             state = _look_at(node)
@@ -108,7 +108,7 @@ def _start(path: Path, history: History, recorder: Recorder) -> Observation:
 @contextmanager
 def _opened(data: DataDirectory) -> Iterator[_Open]:
     """Log and state, and a kill at the end."""
-    log = RaftLog.open(data.raft_db)
+    log = RaftStorage.open(data.raft_db)
     try:
         machine = StateMachine.open(data.state_db)
         try:

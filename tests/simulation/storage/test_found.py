@@ -21,13 +21,13 @@ from parleyd.machine.machine import StateMachine
 from parleyd.page_checksums import checksum_vfs
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import StorageDamagedError, StorageError
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.raft_storage import RaftStorage
 from tests.simulation.storage.disk import Kind
 from tests.simulation.storage.recorder import Recorder
 from tests.simulation.storage.workload import kill, tuned_down
-from tests.unit.machine.harness import FOUNDERS as MEMBERS
+from tests.unit.machine.harness import BOOTSTRAP_MEMBERS as MEMBERS
 from tests.unit.machine.test_crash import entry_at
-from tests.unit.storage.log_helpers import FOUNDERS, write
+from tests.unit.storage.log_helpers import BOOTSTRAP_MEMBERS, write
 
 _PWRITE = ctypes.CFUNCTYPE(
     ctypes.c_ssize_t, ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_longlong, use_errno=True
@@ -60,7 +60,7 @@ def no_writes_into(path: Path) -> Iterator[None]:
         vfs.unregister()
 
 
-def append_many(log: RaftLog) -> None:
+def append_many(log: RaftStorage) -> None:
     for index in range(1, 30):
         log.append([write(1, index, index, b"x" * 2000)])
 
@@ -73,8 +73,8 @@ def apply_many(machine: StateMachine) -> None:
 def test_a_checkpoint_that_fails_inside_an_append_ends_the_log(tmp_path: Path) -> None:
     path = tmp_path / "raft.sqlite"
     with tuned_down():
-        log = RaftLog.open(path)
-        log.initialize(FOUNDERS)
+        log = RaftStorage.open(path)
+        log.initialize(BOOTSTRAP_MEMBERS)
         with no_writes_into(path), pytest.raises(StorageError):
             append_many(log)
         with pytest.raises(StorageError, match="already failed"):
@@ -113,8 +113,8 @@ def test_a_data_directory_whose_making_was_cut_short_is_named_durably_by_the_nex
 
 def log_with_reused_wal(path: Path, *, checkpointed: bool) -> None:
     """A log whose WAL has whole frames, all of them in the database or none, and a header that is being written."""
-    log = RaftLog.open(path)
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(path)
+    log.initialize(BOOTSTRAP_MEMBERS)
     for index in range(1, 6):
         log.append([write(1, index, index)])
     if checkpointed:
@@ -126,7 +126,7 @@ def log_with_reused_wal(path: Path, *, checkpointed: bool) -> None:
 
 def test_a_header_torn_while_the_wal_began_anew_is_no_damage(tmp_path: Path) -> None:
     log_with_reused_wal(tmp_path / "raft.sqlite", checkpointed=True)
-    log = RaftLog.open(tmp_path / "raft.sqlite")
+    log = RaftStorage.open(tmp_path / "raft.sqlite")
     assert log.load().last_index == 5
     log.close()
 
@@ -134,7 +134,7 @@ def test_a_header_torn_while_the_wal_began_anew_is_no_damage(tmp_path: Path) -> 
 def test_a_header_that_rotted_over_frames_still_needed_is_damage(tmp_path: Path) -> None:
     log_with_reused_wal(tmp_path / "raft.sqlite", checkpointed=False)
     with pytest.raises(StorageDamagedError, match="acknowledged entries are lost"):
-        RaftLog.open(tmp_path / "raft.sqlite")
+        RaftStorage.open(tmp_path / "raft.sqlite")
 
 
 def test_rot_in_the_header_and_the_first_frame_is_damage(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_rot_in_the_header_and_the_first_frame_is_damage(tmp_path: Path) -> None
     with (tmp_path / "raft.sqlite-wal").open("r+b") as wal:
         wal.write(b"\xff" * 512)
     with pytest.raises(StorageDamagedError, match="acknowledged entries are lost"):
-        RaftLog.open(tmp_path / "raft.sqlite")
+        RaftStorage.open(tmp_path / "raft.sqlite")
 
 
 def put_page_over(path: Path, source: str, target: str) -> None:
@@ -156,13 +156,13 @@ def put_page_over(path: Path, source: str, target: str) -> None:
 
 def test_a_page_of_another_table_where_term_and_vote_were_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "raft.sqlite"
-    log = RaftLog.open(path)
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(path)
+    log.initialize(BOOTSTRAP_MEMBERS)
     log.append([write(1, 1, 1)])
     log.close()
     put_page_over(path, "entries", "state")
     with pytest.raises(StorageDamagedError, match="not term and vote"):
-        RaftLog.open(path)
+        RaftStorage.open(path)
 
 
 def test_a_page_of_another_table_where_the_position_was_is_damage(tmp_path: Path) -> None:

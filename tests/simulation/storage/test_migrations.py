@@ -15,14 +15,14 @@ from unittest.mock import patch
 import pytest
 
 from parleyd.formats import FIRST_FORMAT
-from parleyd.storage import identity, raft_log
+from parleyd.storage import identity, raft_storage
 from parleyd.storage.errors import StorageError
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.raft_storage import RaftStorage
 from tests.simulation.storage.campaign import crash_states
 from tests.simulation.storage.disk import Disk, Image, Kind, put, read_back
 from tests.simulation.storage.recorder import IGNORED, Fault, Recorder
 from tests.simulation.storage.workload import kill, tuned_down
-from tests.unit.storage.log_helpers import FOUNDERS, write
+from tests.unit.storage.log_helpers import BOOTSTRAP_MEMBERS, write
 from tests.unit.storage.test_formats import LATER_IDENTITY, LATER_LOG, LEVEL, body_of, format_of
 
 ENTRIES = 20
@@ -41,15 +41,15 @@ class Case:
 
 
 def _make_log(path: Path) -> None:
-    log = RaftLog.open(path)
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(path)
+    log.initialize(BOOTSTRAP_MEMBERS)
     for index in range(1, ENTRIES + 1):
         log.append([write(1, index, index, b"x" * 500)])
     log.close()
 
 
 def _start_log(path: Path) -> object:
-    log = RaftLog.open(path, level=HIGHEST_LEVEL)
+    log = RaftStorage.open(path, level=HIGHEST_LEVEL)
     try:
         return log.load()
     finally:
@@ -57,7 +57,7 @@ def _start_log(path: Path) -> object:
 
 
 def _make_identity(path: Path) -> None:
-    identity.save(path, identity.Identity(node_id=FOUNDERS.voters[0], name="n1", cluster_id="c"))
+    identity.save(path, identity.NodeIdentity(node_id=BOOTSTRAP_MEMBERS.voters[0], name="n1", cluster_id="c"))
 
 
 def _start_identity(path: Path) -> object:
@@ -75,7 +75,7 @@ CASES = pytest.mark.parametrize("case", [LOG, IDENTITY], ids=lambda case: case.n
 def later_release() -> Iterator[None]:
     """A release that knows newer formats."""
     with (
-        patch.object(raft_log, "_FORMAT", LATER_LOG),
+        patch.object(raft_storage, "_FORMAT", LATER_LOG),
         patch.object(identity, "_FORMAT", LATER_IDENTITY),
     ):
         yield

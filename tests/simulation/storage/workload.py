@@ -1,7 +1,7 @@
-"""The life of one node, as one run of the real code: founded, voting, appending, applying, cut, killed, restored.
+"""The life of one node, as one run of the real code: bootstrapped, voting, appending, applying, cut, killed, restored.
 
 Every step says beforehand what it will have promised when it returns. The orders in which several files change
-(founding, recovery, cutting the log, installing a snapshot) are the server's own, called on just as much of a node as
+(bootstrap, recovery, cutting the log, installing a snapshot) are the server's own, called on just as much of a node as
 they need. Tuning that would take thousands of entries to matter is turned down.
 """
 
@@ -21,19 +21,28 @@ import apsw
 
 from parley_proto.v1 import peer_pb2
 from parleyd.group.replica import Replica
-from parleyd.group.retention import LogBounds, RetainedLog
-from parleyd.group.snapshot_store import Housekeeping
+from parleyd.group.retention import LogBounds, LogRetention
+from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine import schema
 from parleyd.machine.machine import StateMachine
 from parleyd.node import Node
 from parleyd.raft.types import Entry, HardState, Index, NodeId, Term
 from parleyd.raft.update import Persist
 from parleyd.storage import identity as identities
-from parleyd.storage import raft_log, snapshots
+from parleyd.storage import raft_storage, snapshots
 from parleyd.storage.data_directory import DataDirectory
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.raft_storage import RaftStorage
 from parleyd.storage.recovery import Recovered
-from tests.simulation.storage.history import FOUNDED, OWN, SECOND, THIRD, UNFOUNDED, History, committed, look_at
+from tests.simulation.storage.history import (
+    BOOTSTRAPPED,
+    NOT_BOOTSTRAPPED,
+    OWN,
+    SECOND,
+    THIRD,
+    History,
+    committed,
+    look_at,
+)
 from tests.simulation.storage.promises import LogVersion, Promises
 from tests.simulation.storage.recorder import Recorder
 
@@ -47,19 +56,19 @@ SILENT = SimpleNamespace(info=lambda *_, **__: None)
 def tuned_down() -> Iterator[None]:
     """Checkpoints, garbage and copies come in steps small enough to happen in a short life."""
     with ExitStack() as patches:
-        patches.enter_context(patch.object(raft_log, "_AUTOCHECKPOINT_PAGES", 12))
-        patches.enter_context(patch.object(raft_log, "GARBAGE_ROWS_PER_WRITE", 3))
+        patches.enter_context(patch.object(raft_storage, "_AUTOCHECKPOINT_PAGES", 12))
+        patches.enter_context(patch.object(raft_storage, "GARBAGE_ROWS_PER_WRITE", 3))
         patches.enter_context(patch.object(schema, "_AUTOCHECKPOINT_PAGES", 30))
         patches.enter_context(patch.object(snapshots, "PAGES_PER_STEP", 16))
         yield
 
 
 def create_files(data: DataDirectory) -> None:
-    """What a founding makes, as the node makes it."""
-    Node._create_files(cast(Node, SimpleNamespace(_data=data)), FOUNDED)
+    """What a bootstrap makes, as the node makes it."""
+    Node._create_files(cast(Node, SimpleNamespace(_data=data)), BOOTSTRAPPED)
 
 
-def recover(log: RaftLog, machine: StateMachine) -> Recovered:
+def recover(log: RaftStorage, machine: StateMachine) -> Recovered:
     """What a start does once log and state are open, as the node does it."""
     return Node._recover(cast(Node, SimpleNamespace(_logger=SILENT)), log, machine)
 
@@ -84,10 +93,10 @@ class Life:
         self._commit = 0
         recorder.listener = lambda: self.promises.append(self._now)
         self.data: DataDirectory | None = None
-        self.log: RaftLog | None = None
+        self.log: RaftStorage | None = None
         self.machine: StateMachine | None = None
-        self.housekeeping: Housekeeping | None = None
-        self.retained = RetainedLog(LogBounds(_RETAINED, 1 << 30), [])
+        self.snapshot_store: SnapshotStore | None = None
+        self.retention = LogRetention(LogBounds(_RETAINED, 1 << 30), [])
 
     # ---- the script
 
@@ -157,31 +166,31 @@ class Life:
         self.promises[-1] = self._now
 
     def _found(self) -> None:
-        with self._doing("found", identities=(None, UNFOUNDED)):
+        with self._doing("bootstrap", identities=(None, NOT_BOOTSTRAPPED)):
             self.data = DataDirectory.open(self._path)
-            identities.save(self.data.identity, UNFOUNDED)
-            self._done(identities=(UNFOUNDED,))
-            self.data.discard_unfounded()
+            identities.save(self.data.identity, NOT_BOOTSTRAPPED)
+            self._done(identities=(NOT_BOOTSTRAPPED,))
+            self.data.discard_incomplete_bootstrap()
             self._version = LogVersion()
             first = frozenset({0})
             self._now = replace(
                 self._now,
                 doing="found",
-                identities=(UNFOUNDED, FOUNDED),
+                identities=(NOT_BOOTSTRAPPED, BOOTSTRAPPED),
                 logs=(self._version,),
                 states=first,
                 states_if_killed=first,
             )
             create_files(self.data)
-            identities.save(self.data.identity, FOUNDED)
-            self._done(identities=(FOUNDED,))
+            identities.save(self.data.identity, BOOTSTRAPPED)
+            self._done(identities=(BOOTSTRAPPED,))
 
     def _start(self) -> None:
         with self._doing("start"):
             if self.data is None:
                 self.data = DataDirectory.open(self._path)
-            assert identities.load(self.data.identity) == FOUNDED
-            self.log = RaftLog.open(self.data.raft_db)
+            assert identities.load(self.data.identity) == BOOTSTRAPPED
+            self.log = RaftStorage.open(self.data.raft_db)
             self.machine = StateMachine.open(self.data.state_db)
             recovered = recover(self.log, self.machine)
             found = self.log.load()
@@ -189,8 +198,8 @@ class Life:
             # What of the commit index was not written is forgotten.
             self._version = replace(self._version, commit=found.hard_state.commit_index)
             self._commit = recovered.hard_state.commit_index
-            self.retained = RetainedLog(LogBounds(_RETAINED, 1 << 30), recovered.applied_entries())
-            self.housekeeping = Housekeeping(self.data, _CHUNK_BYTES)
+            self.retention = LogRetention(LogBounds(_RETAINED, 1 << 30), recovered.applied_entries())
+            self.snapshot_store = SnapshotStore(self.data, _CHUNK_BYTES)
             self._done(logs=(self._version,))
 
     def _append(self, *writes: Persist) -> None:
@@ -205,7 +214,7 @@ class Life:
             f"vote for {vote} in term {term}", self._version.after([write]), lambda log: log.append([write])
         )
 
-    def _log_operation(self, what: str, after: LogVersion, operation: Callable[[RaftLog], None]) -> None:
+    def _log_operation(self, what: str, after: LogVersion, operation: Callable[[RaftStorage], None]) -> None:
         assert self.log is not None
         with self._doing(what, logs=(self._version, after)):
             operation(self.log)
@@ -218,7 +227,7 @@ class Life:
         both = self._now.states_if_killed | {last}
         with self._doing(f"apply {first} to {last}", states=self._now.states | {last}, states_if_killed=both):
             self.machine.apply([committed(entry) for entry in entries])
-            self.retained.applied(entries)
+            self.retention.applied(entries)
             seen = look_at(self.machine, self._path / "state.sqlite")
             assert not seen.difference(self.history.states[last]), "applied in other portions, it is another state"
             self._done(states_if_killed=frozenset({last}))
@@ -251,15 +260,15 @@ class Life:
             self._done(logs=(after,))
 
     def _make_snapshot(self) -> None:
-        assert self.housekeeping is not None
+        assert self.snapshot_store is not None
         with self._doing("make a snapshot"):
-            made = self.housekeeping._make()
+            made = self.snapshot_store._make()
             self._done()
         assert made.meta.index in self._now.states_if_killed
 
     def _restore(self, index: int) -> None:
         """Receive a snapshot and install it, as the replica does it."""
-        assert self.housekeeping is not None
+        assert self.snapshot_store is not None
         meta, made = self.history.meta(index), self.history.snapshots[index]
         header = peer_pb2.SnapshotHeader(total_bytes=made.total_bytes, sha256=made.sha256)
 
@@ -268,7 +277,7 @@ class Life:
                 yield chunk
 
         with self._doing(f"receive snapshot {index}"):
-            asyncio.run(self.housekeeping.receive(header, meta, chunks()))
+            asyncio.run(self.snapshot_store.receive(header, meta, chunks()))
             self._done()
         self._commit = index
         write = Persist(hard_state=self._hard(index), snapshot=meta)
@@ -280,8 +289,8 @@ class Life:
                     asyncio.run(Replica._install(cast(Replica, replica), meta, write))
                 finally:
                     self.machine = replica._machine
-            self.retained.start_over()
-            self.housekeeping.discard_received(Index(index))
+            self.retention.start_over()
+            self.snapshot_store.discard_received(Index(index))
             self._version = after
             new = frozenset({index})
             self._done(logs=(after,), states=new, states_if_killed=new)
@@ -308,11 +317,11 @@ class Life:
         for database in (self.log, self.machine):
             if database is not None:
                 kill(database._connection)
-        if self.housekeeping is not None:
-            self.housekeeping.close()
+        if self.snapshot_store is not None:
+            self.snapshot_store.close()
         if self.data is not None:
             self.data.close()
-        self.data, self.log, self.machine, self.housekeeping = None, None, None, None
+        self.data, self.log, self.machine, self.snapshot_store = None, None, None, None
 
     # ---- what the steps are given
 
@@ -338,8 +347,8 @@ class Life:
                 _machine=self.machine,
                 _log_thread=log_thread,
                 _apply_thread=apply_thread,
-                _housekeeping=self.housekeeping,
-                _retained=self.retained,
+                _snapshot_store=self.snapshot_store,
+                _retention=self.retention,
                 _maintenance=asyncio.Lock(),
                 _logger=SILENT,
                 _enqueue=lambda _: None,

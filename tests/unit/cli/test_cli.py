@@ -174,7 +174,7 @@ def test_insecure_is_loud(node: Callable[[int], list[Settings]], tmp_path: Path)
     assert "INSECURE: this node runs without TLS" in result.stderr
     (line,) = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
     assert line["level"] == "warning"
-    assert line["event"].startswith("running insecure")
+    assert line["event"] == "insecure_mode_enabled"
 
 
 def test_insecure_beyond_this_machine_starts_nothing(node: Callable[[int], list[Settings]], tmp_path: Path) -> None:

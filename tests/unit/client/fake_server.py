@@ -46,7 +46,7 @@ class FakeDevice:
 
 @dataclass
 class FakeStream:
-    """One open Session stream."""
+    """One open Connect stream."""
 
     device: FakeDevice
     node: "FakeNode"
@@ -162,8 +162,8 @@ class FakeCluster:
             m.body for m in self.messages if m.sender_id != account.id and account.id in divmod(m.conversation_id, 1000)
         ]
 
-    def news(self) -> pb.ClusterNews:
-        return pb.ClusterNews(
+    def news(self) -> pb.ClusterStatusUpdate:
+        return pb.ClusterStatusUpdate(
             leader=self.leader,
             has_majority=True,
             nodes=[pb.NodeInfo(name=n.name, client_address=n.advertised, up=n.up) for n in self.nodes],
@@ -189,7 +189,7 @@ class Faults:
     unavailable: str = ""  # refuse everything with UNAVAILABLE and this text
     no_majority: bool = False
     break_after_sends: int = 0  # end the stream, UNAVAILABLE, after applying so many send frames
-    unauthenticated: int = 0  # Session streams to refuse
+    unauthenticated: int = 0  # Connect streams to refuse
     redeliver: int = 0  # messages below the cursor sent again at the start of a stream
     max_in_flight: int = 1024
 
@@ -376,9 +376,9 @@ class _Messaging(messaging_pb2_grpc.MessagingServicer):
         self.node = node
         self.cluster = node.cluster
 
-    async def Session(self, frames: AsyncIterator[pb.ClientFrame], context: Context) -> AsyncIterator[pb.ServerFrame]:
+    async def Connect(self, frames: AsyncIterator[pb.ClientFrame], context: Context) -> AsyncIterator[pb.ServerFrame]:
         node, cluster = self.node, self.cluster
-        await node.enter("Session", context)
+        await node.enter("Connect", context)
         if node.faults.unauthenticated:
             node.faults.unauthenticated -= 1
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the session has ended; log in again")
@@ -401,7 +401,7 @@ class _Messaging(messaging_pb2_grpc.MessagingServicer):
                 last_send_number=device.last_send_number,
                 delivered_up_to=device.delivered_up_to,
                 node_name=node.name,
-                news=news,
+                status=news,
                 max_message_bytes=65536,
                 max_sends_in_flight=node.faults.max_in_flight,
             )

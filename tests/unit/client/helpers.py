@@ -7,14 +7,14 @@ from pathlib import Path
 from random import Random
 
 from parley.client import ParleyClient
-from parley.connection import CarrierSettings
-from parley.net.message_stream import SessionSettings
+from parley.connection import ConnectionManagerSettings
+from parley.net.message_stream import MessageStreamSettings
 from tests.unit.client.fake_server import FakeCluster
 
 PASSWORD = "correct horse"
 
-QUICK = CarrierSettings(
-    session=SessionSettings(ping_interval_s=0.05, silent_ticks=4, majority_grace_s=0.05, probe_interval_s=0.1),
+QUICK = ConnectionManagerSettings(
+    stream=MessageStreamSettings(ping_interval_s=0.05, silent_ticks=4, majority_grace_s=0.05, probe_interval_s=0.1),
     lock_poll_s=0.02,
     replaced_pause_s=0.05,
     store_pause_s=0.05,
@@ -37,7 +37,7 @@ def make_client(
     account: str | None = None,
     *,
     nodes: Sequence[int] | None = None,
-    carry: bool = True,
+    connect: bool = True,
     deadline_s: float = 5.0,
     seed: int = 1,
 ) -> ParleyClient:
@@ -48,7 +48,7 @@ def make_client(
         account=account,
         insecure=True,
         state_dir=state_dir,
-        carry=carry,
+        connect=connect,
         deadline_s=deadline_s,
         settings=QUICK,
         rng=Random(seed),

@@ -7,11 +7,11 @@ import pytest
 
 from parley import (
     BadInputError,
+    ConnectionState,
     NameTakenError,
     NotSignedInError,
     OutcomeUnknownError,
     ParleyClient,
-    Phase,
     RefusedError,
     TlsError,
     UnreachableError,
@@ -63,11 +63,11 @@ async def test_a_wrong_password_changes_nothing_and_leaves_no_files(tmp_path: Pa
 
 async def test_a_wrong_password_leaves_the_session_in_use_alone(tmp_path: Path) -> None:
     async with running_cluster() as cluster, signed_in(cluster, tmp_path) as client:
-        await client.wait_until(Phase.CONNECTED, timeout=5)
+        await client.wait_until(ConnectionState.CONNECTED, timeout=5)
         for name in ("anna", "bob"):
             with pytest.raises(WrongPasswordError):
                 await client.login(name, "wrong password")
-        assert client.state.phase is Phase.CONNECTED
+        assert client.state.connection is ConnectionState.CONNECTED
         assert await client.list_accounts() == ("anna",)
 
 
@@ -77,7 +77,7 @@ async def test_a_login_whose_answer_was_lost_is_repeated(tmp_path: Path) -> None
         cluster.nodes[0].faults.lose_answers = 1
         async with make_client(cluster, tmp_path) as client:
             await client.login("anna", PASSWORD)
-            await client.wait_until(Phase.CONNECTED, timeout=5)
+            await client.wait_until(ConnectionState.CONNECTED, timeout=5)
         assert len(cluster.devices) == 1
 
 
@@ -86,7 +86,7 @@ async def test_the_session_is_remembered_with_its_hosts(tmp_path: Path) -> None:
         async with signed_in(cluster, tmp_path):
             pass
         assert StateDirectory(tmp_path).last() == Last("anna", (cluster.nodes[0].address,), "", True)
-        async with make_client(cluster, tmp_path, "anna", carry=False) as client:
+        async with make_client(cluster, tmp_path, "anna", connect=False) as client:
             assert await client.list_accounts("a*") == ("anna",)
             assert await client.has_session()
 
@@ -95,9 +95,9 @@ async def test_signing_in_as_another_account_changes_the_profile(tmp_path: Path)
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         async with signed_in(cluster, tmp_path) as client:
-            await client.wait_until(Phase.CONNECTED, timeout=5)
+            await client.wait_until(ConnectionState.CONNECTED, timeout=5)
             await client.login("bob", PASSWORD)
-            await client.wait_until(Phase.CONNECTED, timeout=5)
+            await client.wait_until(ConnectionState.CONNECTED, timeout=5)
             assert client.state.account == client.signed_in_as == "bob"
             await (await client.send("anna", "it is me now")).accepted(5)
         assert [m.sender for m in cluster.messages] == ["bob"]
@@ -243,7 +243,7 @@ async def tls_client(hosts: str, ca: Path | None, state_dir: Path, *, insecure: 
     ) as client:
         await client.register("anna", PASSWORD)
         await client.login("anna", PASSWORD)
-        await client.wait_until(Phase.CONNECTED, timeout=5)
+        await client.wait_until(ConnectionState.CONNECTED, timeout=5)
 
 
 async def test_tls_with_the_right_ca_works_and_every_wrong_way_says_what_is_wrong(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from parley import ParleyClient, Phase
+from parley import ConnectionState, ParleyClient
 from tests.unit.client.fake_server import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
@@ -143,7 +143,7 @@ async def test_login_cancelled_anywhere_leaves_a_client_that_can_log_in(tmp_path
                 if again and not done:
                     assert client.signed_in_as in ("anna", "bob")
                 await client.login("anna", PASSWORD)
-                await client.wait_until(Phase.CONNECTED, timeout=5)
+                await client.wait_until(ConnectionState.CONNECTED, timeout=5)
                 await (await client.send("bob", f"m{at}")).accepted(5)
                 await client.__aexit__(None, None, None)
 
@@ -169,7 +169,7 @@ async def test_entering_cancelled_anywhere_holds_no_lock(tmp_path: Path) -> None
                     await client.__aexit__(None, None, None)
                 left.append(client)
                 async with make_client(cluster, tmp_path, "anna") as following:
-                    await following.wait_until(Phase.CONNECTED, timeout=5)
+                    await following.wait_until(ConnectionState.CONNECTED, timeout=5)
 
             return client.__aenter__(), check
 

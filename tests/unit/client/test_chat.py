@@ -12,11 +12,11 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from parley import Message, ParleyClient, Phase
+from parley import ConnectionState, Message, ParleyClient
 from parley.terminal.chat import chat
+from parley.terminal.chat_view import HELP, ChatView
 from parley.terminal.exits import ExitCode
-from parley.terminal.place import Place
-from parley.terminal.room import HELP, Room
+from parley.terminal.options import ConnectionOptions
 from parley.terminal.screen import PromptScreen, _Words
 from parley.terminal.text import harmless, message_line
 from parley_proto.v1 import messaging_pb2 as pb
@@ -26,13 +26,13 @@ from tests.unit.client.test_command import Parley
 
 
 class Shown:
-    """A room over a fake cluster, and everything it showed."""
+    """A chat view over a fake cluster, and everything it showed."""
 
     def __init__(self, cluster: FakeCluster, client: ParleyClient, peer: str) -> None:
         self.cluster = cluster
         self.client = client
         self.lines: list[str] = []
-        self.room = Room(client, self.lines.append, self.lines.append, peer, mark_read=True)
+        self.view = ChatView(client, self.lines.append, self.lines.append, peer, mark_read=True)
 
     def has(self, *parts: str) -> bool:
         return any(all(part in line for part in parts) for line in self.lines)
@@ -45,51 +45,51 @@ class Shown:
 
 
 @asynccontextmanager
-async def room(tmp_path: Path, peer: str = "bob", *, nodes: int = 1, history: bool = False) -> AsyncIterator[Shown]:
+async def view(tmp_path: Path, peer: str = "bob", *, nodes: int = 1, history: bool = False) -> AsyncIterator[Shown]:
     async with running_cluster([f"n{i + 1}" for i in range(nodes)]) as cluster:
         cluster.add_account("bob", PASSWORD)
         cluster.add_account("carl", PASSWORD)
         async with signed_in(cluster, tmp_path) as client:
-            await client.wait_until(Phase.CONNECTED, timeout=5)
+            await client.wait_until(ConnectionState.CONNECTED, timeout=5)
             shown = Shown(cluster, client, peer)
             async with asyncio.TaskGroup() as group:
                 tasks = [
-                    group.create_task(shown.room.receive(with_history=history)),
-                    group.create_task(shown.room.follow()),
-                    group.create_task(shown.room.keep_time()),
+                    group.create_task(shown.view.receive(with_history=history)),
+                    group.create_task(shown.view.follow()),
+                    group.create_task(shown.view.keep_time()),
                 ]
-                await shown.room.learn_names()
+                await shown.view.learn_names()
                 yield shown
                 for task in tasks:
                     task.cancel()
 
 
 async def test_an_own_message_is_shown_once_with_its_mark(tmp_path: Path) -> None:
-    async with room(tmp_path) as shown:
-        await shown.room.take("hello")
+    async with view(tmp_path) as shown:
+        await shown.view.take("hello")
         await shown.expect("you → bob: hello", "✓")
         assert sum("hello" in line for line in shown.lines) == 1
 
 
 async def test_a_delivered_message_gets_its_second_mark_at_once_or_in_a_later_remark(tmp_path: Path) -> None:
-    async with room(tmp_path) as shown:
-        await shown.room.take("while away")
+    async with view(tmp_path) as shown:
+        await shown.view.take("while away")
         await shown.expect("while away", "✓")
         async with signed_in(shown.cluster, tmp_path / "b", "bob") as bob:
             await shown.expect("✓✓ bob has now got “while away”")
-            await bob.wait_until(Phase.CONNECTED, timeout=5)
-            await shown.room.take("while there")
+            await bob.wait_until(ConnectionState.CONNECTED, timeout=5)
+            await shown.view.take("while there")
             await shown.expect("while there", "✓✓")
 
 
 async def test_a_message_that_cannot_go_out_is_announced_as_waiting_and_shown_again_when_it_went(
     tmp_path: Path,
 ) -> None:
-    async with room(tmp_path) as shown:
+    async with view(tmp_path) as shown:
         shown.node().faults.lose_results = True
-        await shown.room.take("slow")
+        await shown.view.take("slow")
         await shown.expect("you → bob: slow", "…")
-        assert "1 message waiting" in shown.room.status_line
+        assert "1 message waiting" in shown.view.status_line
         shown.node().faults.lose_results = False
         shown.cluster.broadcast(
             pb.ServerFrame(results=pb.SendResultBatch(results=[next(iter(shown.cluster.devices.values())).results[1]]))
@@ -98,22 +98,22 @@ async def test_a_message_that_cannot_go_out_is_announced_as_waiting_and_shown_ag
 
 
 async def test_a_refused_message_says_why_and_can_be_sent_again(tmp_path: Path) -> None:
-    async with room(tmp_path, "dora") as shown:
-        await shown.room.take("are you there?")
+    async with view(tmp_path, "dora") as shown:
+        await shown.view.take("are you there?")
         await shown.expect("✗", "There is no account dora")
         await shown.expect("/retry 1")
         shown.cluster.add_account("dora", PASSWORD)
-        await shown.room.take("/retry 1")
+        await shown.view.take("/retry 1")
         await shown.expect("are you there?", "✓")
         assert shown.cluster.bodies_for("dora") == ["are you there?"]
 
 
 async def test_waiting_messages_can_be_listed_changed_and_withdrawn(tmp_path: Path) -> None:
-    async with room(tmp_path) as shown:
+    async with view(tmp_path) as shown:
         await shown.node().die()
-        await shown.client.wait_until(Phase.SEARCHING, timeout=5)
+        await shown.client.wait_until(ConnectionState.SEARCHING, timeout=5)
         for line in ("first", "second", "third", "/waiting", "/edit 1 FIRST", "/cancel 2", "/cancel 77", "/edit x y"):
-            await shown.room.take(line)
+            await shown.view.take(line)
         assert shown.has("    2  ", "second", "…")
         assert shown.has("Withdrawn, nobody gets it: second")
         assert shown.has("no such message")
@@ -125,33 +125,33 @@ async def test_waiting_messages_can_be_listed_changed_and_withdrawn(tmp_path: Pa
 
 
 async def test_a_failover_costs_one_quiet_line_and_the_status_line_clears(tmp_path: Path) -> None:
-    async with room(tmp_path, nodes=3) as shown:
+    async with view(tmp_path, nodes=3) as shown:
         node = shown.node()
         await node.die()
         await shown.expect(f"({node.name} was lost, now on ")
         assert sum(node.name in line for line in shown.lines) == 1
-        assert "lost" not in shown.room.status_line
-        await shown.room.take("after it")
+        assert "lost" not in shown.view.status_line
+        await shown.view.take("after it")
         await shown.expect("after it", "✓")
 
 
 async def test_no_majority_is_told_once_when_something_waits_for_it(tmp_path: Path) -> None:
-    async with room(tmp_path) as shown:
+    async with view(tmp_path) as shown:
         shown.node().faults.no_majority = True
         news = shown.cluster.news()
         news.has_majority = False
-        shown.cluster.broadcast(pb.ServerFrame(news=news))
-        await shown.client.wait_until(Phase.NO_MAJORITY, timeout=5)
-        await shown.room.take("patience")
+        shown.cluster.broadcast(pb.ServerFrame(status=news))
+        await shown.client.wait_until(ConnectionState.NO_MAJORITY, timeout=5)
+        await shown.view.take("patience")
         await shown.expect("no majority: what you write is kept here")
         shown.node().faults.no_majority = False
-        shown.cluster.broadcast(pb.ServerFrame(news=shown.cluster.news()))
+        shown.cluster.broadcast(pb.ServerFrame(status=shown.cluster.news()))
         await shown.expect("a majority is back")
         await shown.expect("patience", "✓")
 
 
 async def test_incoming_messages_are_shown_read_and_say_how_to_answer(tmp_path: Path) -> None:
-    async with room(tmp_path) as shown:
+    async with view(tmp_path) as shown:
         accounts = shown.cluster.accounts
         shown.cluster.store(accounts["bob"], accounts["anna"], "from bob")
         shown.cluster.store(accounts["carl"], accounts["anna"], "from carl")
@@ -166,12 +166,12 @@ async def test_history_at_the_start_is_not_shown_twice(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
         bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
         cluster.store(bob, anna, "old")
-    async with room(tmp_path, history=True) as shown:
+    async with view(tmp_path, history=True) as shown:
         accounts = shown.cluster.accounts
         await shown.expect("Nothing was said with bob yet")
         shown.cluster.store(accounts["bob"], accounts["anna"], "one")
         await shown.expect("bob: one")
-        await shown.room.take("/history")
+        await shown.view.take("/history")
         shown.cluster.store(accounts["bob"], accounts["anna"], "two")
         await shown.expect("bob: two")
         assert [sum(body in line for line in shown.lines) for body in ("bob: one", "bob: two")] == [2, 1]
@@ -183,7 +183,7 @@ async def test_unread_messages_come_with_the_history_at_the_start_once(tmp_path:
         cluster.store(bob, anna, "while away")
         async with signed_in(cluster, tmp_path) as client:
             shown = Shown(cluster, client, "bob")
-            task = asyncio.ensure_future(shown.room.receive(with_history=True))
+            task = asyncio.ensure_future(shown.view.receive(with_history=True))
             await shown.expect("while away")
             cluster.store(bob, anna, "now")
             await shown.expect("now")
@@ -193,7 +193,7 @@ async def test_unread_messages_come_with_the_history_at_the_start_once(tmp_path:
 
 
 async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> None:
-    async with room(tmp_path, "") as shown:
+    async with view(tmp_path, "") as shown:
         for line in (
             "nobody is named",
             "/to ghost",
@@ -203,9 +203,9 @@ async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> Non
             "/status",
             "",
             "/to",
-            "/inbox",
+            "/conversations",
         ):
-            assert await shown.room.take(line)
+            assert await shown.view.take(line)
         assert shown.has("To whom?")
         assert shown.has("There is no account ghost so far")
         assert shown.has("/nonsense is no command")
@@ -213,11 +213,11 @@ async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> Non
         assert "bob" in shown.lines
         assert shown.has("The cluster serves")
         assert shown.has("/to needs a name")
-        await shown.room.take("/to bob")
-        assert shown.room.prompt == "anna → bob> "
-        await shown.room.take("//not a command")
+        await shown.view.take("/to bob")
+        assert shown.view.prompt == "anna → bob> "
+        await shown.view.take("//not a command")
         await shown.expect("you → bob: /not a command")
-        assert not await shown.room.take("/quit")
+        assert not await shown.view.take("/quit")
 
 
 def test_escape_sequences_and_writing_direction_of_others_do_no_harm() -> None:
@@ -236,8 +236,8 @@ def completions(words: _Words, typed: str) -> list[str]:
 
 
 async def test_commands_and_names_are_completed(tmp_path: Path) -> None:
-    async with room(tmp_path) as shown:
-        words = _Words(shown.room)
+    async with view(tmp_path) as shown:
+        words = _Words(shown.view)
         assert completions(words, "/h") == ["/help", "/history"]
         assert completions(words, "/to b") == ["bob"]
         assert completions(words, "/to ") == ["anna", "bob", "carl"]
@@ -259,10 +259,10 @@ async def terminal(
 
     async with make_client(cluster, tmp_path) as client:
         await client.login("anna", PASSWORD)
-    place = Place(tuple(node.address for node in cluster.nodes), None, True, "anna", tmp_path)
+    options = ConnectionOptions(tuple(node.address for node in cluster.nodes), None, True, "anna", tmp_path)
     with create_pipe_input() as keys:
         screen = Recording(keys=keys, output=DummyOutput())
-        task = asyncio.ensure_future(chat(place, "bob", create=False, screen=screen))
+        task = asyncio.ensure_future(chat(options, "bob", create=False, screen=screen))
         try:
             yield keys, task, shown
         finally:

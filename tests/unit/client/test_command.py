@@ -15,7 +15,7 @@ import pytest
 from parley.device.profile import Last, StateDirectory
 from parley.errors import BadInputError
 from parley.terminal.exits import EPILOG, ExitCode
-from parley.terminal.place import Flags, Place, find_place
+from parley.terminal.options import ConnectionOptions, Flags, resolve_options
 from tests.unit.client.certificates import Authority
 from tests.unit.client.fake_server import FakeCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, until
@@ -36,7 +36,7 @@ class Parley:
     def __init__(self, state_dir: Path, cluster: FakeCluster | None = None) -> None:
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(sys.path),
+            "PYTHONPATH": os.pathsep.join(str(Path.cwd() / folder) for folder in ("client", "proto")),
             "PYTHONUTF8": "1",
             "HOME": str(state_dir),
             "PARLEY_STATE_DIR": str(state_dir / "state"),
@@ -180,21 +180,21 @@ async def test_what_others_write_cannot_command_the_terminal(tmp_path: Path) -> 
         assert shown.endswith("\n    second line\n")
 
 
-async def test_inbox_and_history_show_what_is_new_until_it_was_read(tmp_path: Path) -> None:
+async def test_conversations_and_history_show_what_is_new_until_it_was_read(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
         bob, anna = cluster.accounts["bob"], cluster.accounts["anna"]
         for i in range(3):
             cluster.store(bob, anna, f"m{i}")
-        assert "3 new  bob" in (await parley("inbox")).out
-        (conversation,) = json.loads((await parley("inbox", "--unread", "--json")).out)
+        assert "3 new  bob" in (await parley("conversations")).out
+        (conversation,) = json.loads((await parley("conversations", "--unread", "--json")).out)
         assert (conversation["peer"], conversation["unread"]) == ("bob", 3)
         page = await parley("history", "bob", "-n", "2", "--peek")
         assert [line[-2:] for line in page.out.splitlines()] == ["m1", "m2"]
         assert "--before 2" in page.err
         assert json.loads((await parley("history", "bob", "--before", "2", "--json")).out)[0]["body"] == "m0"
-        assert (await parley("inbox", "--unread")).out != ""
+        assert (await parley("conversations", "--unread")).out != ""
         assert (await parley("history", "bob", "--read")).code == 0
-        read = await parley("inbox", "--unread")
+        read = await parley("conversations", "--unread")
         assert (read.out, read.err) == ("", "Nothing new.\n")
 
 
@@ -268,32 +268,32 @@ async def test_help_lists_the_exit_codes(tmp_path: Path) -> None:
 # ---- where settings come from
 
 
-def place(tmp_path: Path, flags: Flags | None = None, **environment: str) -> Place:
-    return find_place(flags or Flags(), {"PARLEY_STATE_DIR": str(tmp_path / "state"), **environment})
+def options(tmp_path: Path, flags: Flags | None = None, **environment: str) -> ConnectionOptions:
+    return resolve_options(flags or Flags(), {"PARLEY_STATE_DIR": str(tmp_path / "state"), **environment})
 
 
 def test_a_flag_wins_over_the_environment_over_the_file_over_what_is_remembered(tmp_path: Path) -> None:
     StateDirectory(tmp_path / "state").remember_last(Last("last", ("last:1",), "", True))
     file = tmp_path / "config.toml"
     file.write_text('hosts = ["file:1"]\naccount = "file"\nca = "ca.pem"\n')
-    assert place(tmp_path).hosts == ("last:1",)
-    assert place(tmp_path).insecure
-    from_file = place(tmp_path, PARLEY_CONFIG=str(file))
+    assert options(tmp_path).hosts == ("last:1",)
+    assert options(tmp_path).insecure
+    from_file = options(tmp_path, PARLEY_CONFIG=str(file))
     assert (from_file.hosts, from_file.account, from_file.ca) == (("file:1",), "file", tmp_path / "ca.pem")
-    from_environment = place(
+    from_environment = options(
         tmp_path, PARLEY_CONFIG=str(file), PARLEY_HOSTS="env:1, env:2", PARLEY_ACCOUNT="env", PARLEY_CA="/env.pem"
     )
     assert (from_environment.hosts, from_environment.account) == (("env:1", "env:2"), "env")
     assert from_environment.ca == Path("/env.pem")
     flags = Flags(hosts=("flag:1",), account="flag", ca=Path("flag.pem"), config=file)
-    from_flags = place(tmp_path, flags, PARLEY_HOSTS="env:1", PARLEY_ACCOUNT="env")
+    from_flags = options(tmp_path, flags, PARLEY_HOSTS="env:1", PARLEY_ACCOUNT="env")
     assert (from_flags.hosts, from_flags.account, from_flags.ca) == (("flag:1",), "flag", Path("flag.pem"))
 
 
 def test_what_was_remembered_for_one_cluster_is_not_used_for_another(tmp_path: Path) -> None:
     StateDirectory(tmp_path / "state").remember_last(Last("anna", ("old:1", "old:2"), "/old.pem", False))
-    assert place(tmp_path, Flags(hosts=("old:2",))).ca == Path("/old.pem")
-    assert place(tmp_path, Flags(hosts=("new:1",))).ca is None
+    assert options(tmp_path, Flags(hosts=("old:2",))).ca == Path("/old.pem")
+    assert options(tmp_path, Flags(hosts=("new:1",))).ca is None
 
 
 @pytest.mark.parametrize(
@@ -309,9 +309,9 @@ def test_what_was_remembered_for_one_cluster_is_not_used_for_another(tmp_path: P
 def test_a_wrong_settings_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, hint: str) -> None:
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(BadInputError, match=hint):
-        place(tmp_path, PARLEY_CONFIG=str(tmp_path / "c.toml"))
+        options(tmp_path, PARLEY_CONFIG=str(tmp_path / "c.toml"))
 
 
 def test_a_wrong_switch_in_the_environment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="yes or no"):
-        place(tmp_path, PARLEY_INSECURE="maybe")
+        options(tmp_path, PARLEY_INSECURE="maybe")

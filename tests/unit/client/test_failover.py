@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from parley import ParleyClient, Phase, Status
+from parley import ConnectionState, MessageStatus, ParleyClient
 from parley.device.profile import Hosts, StateDirectory
 from parley_proto.v1 import messaging_pb2 as pb
 from tests.unit.client.fake_server import FakeCluster, FakeNode, running_cluster
@@ -19,7 +19,7 @@ def connected_node(cluster: FakeCluster, client: ParleyClient) -> FakeNode:
 
 
 async def connect(client: ParleyClient) -> None:
-    await client.wait_until(Phase.CONNECTED, timeout=5)
+    await client.wait_until(ConnectionState.CONNECTED, timeout=5)
 
 
 async def test_a_dead_node_is_left_for_another_at_once_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ async def test_a_dead_node_is_left_for_another_at_once_and_nothing_is_lost(tmp_p
                 assert time.monotonic() - began < 1.0
                 assert anna.state.node != node.name
                 await node.start()
-            assert all([(await message.accepted(5)).status is Status.ACCEPTED for message in sent])
+            assert all([(await message.accepted(5)).status is MessageStatus.ACCEPTED for message in sent])
         assert cluster.bodies_for("bob") == [f"{r}-{i}" for r in range(3) for i in [*range(50), "after"]]
         assert cluster.resent_differently == []
 
@@ -68,7 +68,7 @@ async def test_a_node_without_majority_is_left_for_one_that_serves(tmp_path: Pat
             node.faults.no_majority = others[0].faults.no_majority = True
             news = cluster.news()
             news.has_majority = False
-            cluster.broadcast(pb.ServerFrame(news=news))
+            cluster.broadcast(pb.ServerFrame(status=news))
             await (await anna.send("bob", "through the third")).accepted(5)
             assert anna.state.node == others[1].name
 
@@ -79,16 +79,16 @@ async def test_without_any_majority_the_client_says_so_and_goes_on_by_itself(tmp
         for node in cluster.nodes:
             node.faults.no_majority = True
         async with signed_in(cluster, tmp_path) as anna:
-            await anna.wait_until(Phase.NO_MAJORITY, timeout=5)
+            await anna.wait_until(ConnectionState.NO_MAJORITY, timeout=5)
             message = await anna.send("bob", "patience")
             await until(lambda: anna.state.waiting == 1, "it waits")
             assert "no majority" in anna.state.line(time.monotonic())
             assert "what you write is kept, 1 message waiting" in anna.state.line(time.monotonic()).replace(" · ", ", ")
             for node in cluster.nodes:
                 node.faults.no_majority = False
-            cluster.broadcast(pb.ServerFrame(news=cluster.news()))
+            cluster.broadcast(pb.ServerFrame(status=cluster.news()))
             await message.accepted(5)
-            assert anna.state.phase is Phase.CONNECTED
+            assert anna.state.connection is ConnectionState.CONNECTED
             assert anna.state.problem == ""
 
 
@@ -101,7 +101,7 @@ async def test_while_it_searches_the_state_says_what_was_lost_and_what_waits(tmp
             other = next(n for n in cluster.nodes if n is not node)
             other.faults.unavailable = "starting"
             await node.die()
-            await anna.wait_until(Phase.SEARCHING, timeout=5)
+            await anna.wait_until(ConnectionState.SEARCHING, timeout=5)
             await anna.send_many([("bob", "one"), ("bob", "two")])
             await until(lambda: anna.state.waiting == 2, "two wait")
             await until(lambda: f"{node.name} lost, trying" in anna.state.line(time.monotonic()), "the search is shown")
@@ -161,7 +161,7 @@ async def test_an_ended_session_keeps_the_outbox_and_goes_on_after_the_next_logi
             await cluster.nodes[0].die()
             message = await anna.send("bob", "kept while signed out")
             await cluster.nodes[0].start()
-            await anna.wait_until(Phase.SIGNED_OUT, timeout=5)
+            await anna.wait_until(ConnectionState.SIGNED_OUT, timeout=5)
             assert "signed out" in anna.state.line(time.monotonic())
             await anna.login("anna", PASSWORD)
             await message.accepted(5)
@@ -206,7 +206,7 @@ async def test_a_cluster_that_forgot_accepted_messages_asks_for_a_new_device(tmp
         device.results.clear()
         async with make_client(cluster, tmp_path, "anna") as anna:
             message = await anna.send("bob", "three")
-            await anna.wait_until(Phase.SIGNED_OUT, timeout=10)
+            await anna.wait_until(ConnectionState.SIGNED_OUT, timeout=10)
             await anna.login("anna", PASSWORD)
             await message.accepted(5)
         assert cluster.bodies_for("bob") == ["one", "two", "three"]
@@ -233,7 +233,7 @@ async def test_two_processes_of_one_account_share_a_device_and_an_order(tmp_path
         async with signed_in(cluster, tmp_path) as first:
             await connect(first)
             async with make_client(cluster, tmp_path, "anna") as second:
-                await second.wait_until(Phase.SHARED, timeout=5)
+                await second.wait_until(ConnectionState.SHARED, timeout=5)
                 await until(lambda: second.state.node == "n1", "it knows the node it speaks through")
                 assert "n1 through another parley on this machine · 1 of 1 nodes up" in second.state.line(0)
                 message = await second.send("bob", "from the second")
@@ -254,7 +254,7 @@ async def test_when_the_carrying_process_ends_another_takes_over(tmp_path: Path)
             await second.login("anna", PASSWORD)
             async with make_client(cluster, tmp_path, "anna") as third:
                 await connect(second)
-                await third.wait_until(Phase.SHARED, timeout=5)
+                await third.wait_until(ConnectionState.SHARED, timeout=5)
                 message = await third.send("bob", "hello")
                 await message.accepted(5)
             await connect(second)
@@ -283,12 +283,12 @@ async def test_watchers_see_the_outcome_and_coalesce_the_steps(tmp_path: Path) -
             await anext(changes)
             sent = await anna.send_many([("bob", f"m{i}") for i in range(500)])
             await asyncio.gather(*(message.accepted(10) for message in sent))
-            known: dict[int, Status] = {}
+            known: dict[int, MessageStatus] = {}
             turns = 0
             async for change in changes:
                 turns += 1
                 known.update({view.local_id: view.status for view in change.outgoing})
-                if len(known) == 500 and set(known.values()) == {Status.ACCEPTED} and change.state.waiting == 0:
+                if len(known) == 500 and set(known.values()) == {MessageStatus.ACCEPTED} and change.state.waiting == 0:
                     break
             assert turns < 20
 
@@ -296,7 +296,7 @@ async def test_watchers_see_the_outcome_and_coalesce_the_steps(tmp_path: Path) -
 async def test_a_watcher_that_never_looks_is_told_to_read_again_instead_of_growing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("parley.observe.MAX_PENDING", 50)
+    monkeypatch.setattr("parley.state_publisher.MAX_PENDING", 50)
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         async with signed_in(cluster, tmp_path) as anna, aclosing(anna.watch()) as changes:

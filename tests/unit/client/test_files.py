@@ -13,7 +13,7 @@ from parley.device import identity, inbox, outbox, schema
 from parley.device.outbox import Settlement
 from parley.device.profile import FileLock, Hosts, StateDirectory
 from parley.errors import BadInputError, OutboxFullError, TooLateError
-from parley.model import Message, Status
+from parley.model import Message, MessageStatus
 from parley.wire.endpoints import parse_endpoints
 
 
@@ -57,7 +57,7 @@ def test_a_result_is_written_once_and_a_second_one_changes_nothing(file: apsw.Co
     outbox.settle(file, [Settlement(1, False, "late"), Settlement(5, True)])
     view = outbox.get(file, sent.local_id)
     assert view is not None
-    assert (view.status, view.message_id, view.conversation_id, view.sent_at_ms) == (Status.ACCEPTED, 11, 7, 99)
+    assert (view.status, view.message_id, view.conversation_id, view.sent_at_ms) == (MessageStatus.ACCEPTED, 11, 7, 99)
 
 
 def test_a_restored_old_file_skips_the_numbers_the_cluster_has_applied(file: apsw.Connection) -> None:
@@ -136,7 +136,7 @@ def test_a_process_killed_after_any_commit_leaves_a_file_that_goes_on(tmp_path: 
     writer = subprocess.Popen(
         [sys.executable, "-c", _WRITER, str(path)],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(("client", "proto"))},
     )
     try:
         assert writer.stdout is not None
@@ -153,7 +153,7 @@ def test_a_process_killed_after_any_commit_leaves_a_file_that_goes_on(tmp_path: 
     assert numbers == list(range(1, len(numbers) + 1))
     assert outbox.next_number(file) == len(numbers) + 1
     resent = outbox.begin_session(file, len(numbers) - 1)
-    assert [m.number for m in resent] == [m.number for m in listed if m.status is Status.SENDING]
+    assert [m.number for m in resent] == [m.number for m in listed if m.status is MessageStatus.SENDING]
 
 
 # ---- inbox
@@ -193,9 +193,9 @@ def test_a_page_of_what_is_known_joins_both_directions(file: apsw.Connection) ->
 
 
 def test_marks_only_move_forward(file: apsw.Connection) -> None:
-    inbox.set_marks(file, [(7, 2, 10, 5)])
-    inbox.set_marks(file, [(7, 2, 8, 6)])
-    assert [(m.delivered_up_to, m.read_up_to) for m in inbox.marks(file)] == [(10, 6)]
+    inbox.set_receipts(file, [(7, 2, 10, 5)])
+    inbox.set_receipts(file, [(7, 2, 8, 6)])
+    assert [(m.delivered_up_to, m.read_up_to) for m in inbox.receipts(file)] == [(10, 6)]
     inbox.mark_shown(file, 9)
     inbox.mark_shown(file, 4)
     assert inbox.shown_up_to(file) == 9
@@ -237,7 +237,7 @@ def test_an_account_made_anew_inherits_no_messages(file: apsw.Connection) -> Non
     outbox.claim(file, 1)
     inbox.insert(file, [message(9)], [None])
     identity.signed_in(file, device, "t", 6, 1)
-    assert [m.status for m in outbox.listing(file, 10)] == [Status.FAILED, Status.WAITING]
+    assert [m.status for m in outbox.listing(file, 10)] == [MessageStatus.FAILED, MessageStatus.WAITING]
     assert (inbox.received_up_to(file), inbox.after(file, 0, 10, own=True)) == (0, [])
 
 
@@ -267,7 +267,7 @@ def test_a_lock_is_held_by_one_and_freed_when_its_process_dies(tmp_path: Path) -
         ],
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(("client", "proto"))},
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"True\n"
@@ -341,7 +341,7 @@ def test_no_step_on_the_way_of_a_message_walks_over_what_is_settled(file: apsw.C
     outbox.settle(file, [Settlement(count + 1, True, "", count + 1, 7, 1)])
     inbox.insert(file, [message(count + 1), message(count + 2, mine=True)], [None, 5])
     inbox.after(file, count - 1, 10, own=True)
-    inbox.set_marks(file, [(7, 2, 5, 5)])
+    inbox.set_receipts(file, [(7, 2, 5, 5)])
     inbox.highest_id(file)
     file.trace_v2(0)
     assert len(scanned) > 15

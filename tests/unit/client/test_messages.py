@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from parley import MessageFailedError, StillWaitingError
-from parley.model import Phase, Status
+from parley.model import ConnectionState, MessageStatus
 from tests.unit.client.fake_server import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
@@ -16,7 +16,7 @@ async def test_a_message_is_accepted_and_arrives_once(tmp_path: Path) -> None:
         cluster.add_account("bob", PASSWORD)
         async with signed_in(cluster, tmp_path / "a") as anna, signed_in(cluster, tmp_path / "b", "bob") as bob:
             view = await (await anna.send("bob", "hello")).accepted(5)
-            assert (view.status, view.message_id, view.number) == (Status.ACCEPTED, 1, 1)
+            assert (view.status, view.message_id, view.number) == (MessageStatus.ACCEPTED, 1, 1)
             message = await anext(await bob.messages())
             assert (message.sender, message.body, message.peer, message.mine) == ("anna", "hello", "anna", False)
 
@@ -63,7 +63,7 @@ async def test_a_refused_message_fails_with_its_reason_and_holds_nothing_up(tmp_
             refused, fine = await anna.send_many([("nobody", "hello?"), ("bob", "hello")])
             with pytest.raises(MessageFailedError, match="There is no account nobody"):
                 await refused.accepted(5)
-            assert (await fine.accepted(5)).status is Status.ACCEPTED
+            assert (await fine.accepted(5)).status is MessageStatus.ACCEPTED
             cluster.add_account("nobody", PASSWORD)
             again = await anna.retry(refused.local_id)
             assert (await again.accepted(5)).number == 3
@@ -102,7 +102,7 @@ async def test_redelivered_messages_are_shown_once_across_streams_and_restarts(t
             node.faults.redeliver = 10
             await node.die()
             await node.start()
-            await client.wait_until(Phase.CONNECTED, timeout=5)
+            await client.wait_until(ConnectionState.CONNECTED, timeout=5)
             await until(lambda: node.sessions == 2, "a second session")
             cluster.store(anna, bob, "three")
             seen.append((await anext(reader)).body)
@@ -142,14 +142,14 @@ async def test_delivered_and_read_marks_change_what_is_known_of_own_messages(tmp
         cluster.add_account("bob", PASSWORD)
         async with signed_in(cluster, tmp_path / "a") as anna:
             view = await (await anna.send("bob", "hello")).accepted(5)
-            assert [m.status for m in await anna.outgoing()] == [Status.ACCEPTED]
+            assert [m.status for m in await anna.outgoing()] == [MessageStatus.ACCEPTED]
             async with signed_in(cluster, tmp_path / "b", "bob") as bob:
                 message = await anext(await bob.messages())
-                await until(lambda: bool(anna.marks), "a delivery mark")
-                assert [m.status for m in await anna.outgoing()] == [Status.DELIVERED]
+                await until(lambda: bool(anna.receipts), "a delivery mark")
+                assert [m.status for m in await anna.outgoing()] == [MessageStatus.DELIVERED]
                 await bob.mark_read(message.conversation_id, message.id)
-                await until(lambda: anna.marks[view.conversation_id].read_up_to == 1, "a read mark")
-                assert [m.status for m in await anna.outgoing()] == [Status.READ]
+                await until(lambda: anna.receipts[view.conversation_id].read_up_to == 1, "a read mark")
+                assert [m.status for m in await anna.outgoing()] == [MessageStatus.READ]
 
 
 async def test_history_tells_which_own_messages_this_device_sent_under_which_number(tmp_path: Path) -> None:

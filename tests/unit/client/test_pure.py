@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.errors import BadInputError
-from parley.model import Outgoing, Status
-from parley.wire.endpoints import MAX_ENDPOINTS, Endpoint, HostBook, parse_endpoints, usable_learned
+from parley.model import MessageStatus, Outgoing
+from parley.wire.endpoints import MAX_ENDPOINTS, Endpoint, KnownEndpoints, parse_endpoints, usable_learned
 from parley.wire.policy import FailoverPolicy, PolicySettings
 from parley.wire.send_window import MAX_FRAME_BYTES, MAX_SENDS_PER_FRAME, SendWindow
 
@@ -70,14 +70,14 @@ def test_wildcard_and_empty_addresses_of_nodes_are_not_learned() -> None:
 
 
 def test_learned_members_follow_the_configured_ones_and_are_replaced_by_newer_news() -> None:
-    book = HostBook(parse_endpoints(["a:1"]))
-    assert book.learn({"n1": "a:1", "n2": "b:1", "n3": "c:1"})
-    assert [str(e) for e in book.all()] == ["a:1", "b:1", "c:1"]
-    assert not book.learn({"n1": "a:1", "n2": "b:1", "n3": "c:1"})
-    assert not book.learn({}), "news without any address forgets nothing"
-    assert book.learn({"n2": "b:1", "n4": "d:1"})
-    assert [str(e) for e in book.all()] == ["a:1", "b:1", "d:1"]
-    assert book.name_of(Endpoint("d", 1)) == "n4"
+    known_endpoints = KnownEndpoints(parse_endpoints(["a:1"]))
+    assert known_endpoints.learn({"n1": "a:1", "n2": "b:1", "n3": "c:1"})
+    assert [str(e) for e in known_endpoints.all()] == ["a:1", "b:1", "c:1"]
+    assert not known_endpoints.learn({"n1": "a:1", "n2": "b:1", "n3": "c:1"})
+    assert not known_endpoints.learn({}), "news without any address forgets nothing"
+    assert known_endpoints.learn({"n2": "b:1", "n4": "d:1"})
+    assert [str(e) for e in known_endpoints.all()] == ["a:1", "b:1", "d:1"]
+    assert known_endpoints.name_of(Endpoint("d", 1)) == "n4"
 
 
 # ---- policy
@@ -201,7 +201,7 @@ def test_the_policy_always_names_a_known_node_and_a_bounded_delay(steps: list[st
 
 
 def outgoing(number: int, body: str = "x") -> Outgoing:
-    return Outgoing(number, "bob", body, 0, Status.SENDING, number)
+    return Outgoing(number, "bob", body, 0, MessageStatus.SENDING, number)
 
 
 def test_frames_keep_to_their_bounds_and_to_the_order() -> None:
@@ -228,7 +228,7 @@ def test_nothing_new_goes_up_while_something_must_be_sent_again() -> None:
     assert window.push_back(2, gap=True) is None, "resending is under way already"
     window.add([outgoing(3)])
     assert window.next_frame() == []
-    assert window.room == 0
+    assert window.capacity == 0
     window.resume()
     assert [m.number for m in window.next_frame()] == [1, 2, 3]
 
@@ -254,9 +254,9 @@ def test_every_send_is_settled_once_whatever_the_node_answers(data: st.DataObjec
     total, claimed, applied, settled = 30, 0, 0, []
     held = False
     for _ in range(2000):
-        room = window.room
-        if room and claimed < total:
-            fresh = min(room, total - claimed)
+        capacity = window.capacity
+        if capacity and claimed < total:
+            fresh = min(capacity, total - claimed)
             window.add(outgoing(claimed + 1 + i) for i in range(fresh))
             claimed += fresh
         for message in window.next_frame():

@@ -10,7 +10,7 @@ import pytest
 from parley.device import outbox, schema
 from parley.device.store import Store
 from parley.errors import StoreError, TooLateError
-from parley.model import Status
+from parley.model import MessageStatus
 
 
 def drain(store: Store) -> None:
@@ -113,7 +113,7 @@ async def test_what_another_process_commits_is_noticed_and_claimed(tmp_path: Pat
     with other:
         outbox.add(other, [("bob", "from elsewhere")], 1)
     await asyncio.wait_for(noticed.wait(), 5)
-    assert [m.status for m in await asyncio.wait_for(claim, 5)] == [Status.SENDING]
+    assert [m.status for m in await asyncio.wait_for(claim, 5)] == [MessageStatus.SENDING]
     other.close()
     await store.close()
 

@@ -10,9 +10,9 @@ from keyring.backends.fail import Keyring as NoKeyring
 from keyring.errors import KeyringLocked
 
 from parley.client import ParleyClient
-from parley.device.token_store import REFERENCE, Vault
+from parley.device.token_store import REFERENCE, TokenStore
 from parley.errors import NotSignedInError
-from parley.model import Phase
+from parley.model import ConnectionState
 from tests.unit.client.fake_server import FakeCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, QUICK
 
@@ -52,9 +52,13 @@ def memory() -> Iterator[Memory]:
     keyring.set_keyring(before)
 
 
-def client(cluster: FakeCluster, state_dir: Path, *, vault: Vault, account: str | None = None) -> ParleyClient:
+def client(
+    cluster: FakeCluster, state_dir: Path, *, token_store: TokenStore, account: str | None = None
+) -> ParleyClient:
     hosts = [node.address for node in cluster.nodes]
-    return ParleyClient(hosts, account=account, insecure=True, state_dir=state_dir, settings=QUICK, vault=vault)
+    return ParleyClient(
+        hosts, account=account, insecure=True, state_dir=state_dir, settings=QUICK, token_store=token_store
+    )
 
 
 def files_hold(folder: Path, secret: str) -> bool:
@@ -68,14 +72,14 @@ def modes(folder: Path) -> list[int]:
 async def test_with_a_keyring_the_token_is_there_and_in_no_file(memory: Memory, tmp_path: Path) -> None:
     async with running_cluster() as cluster:
         cluster.add_account("anna", PASSWORD)
-        async with client(cluster, tmp_path, vault=Vault(use_keyring=True)) as anna:
+        async with client(cluster, tmp_path, token_store=TokenStore(use_keyring=True)) as anna:
             await anna.login("anna", PASSWORD)
-            await anna.wait_until(Phase.CONNECTED, timeout=5)
+            await anna.wait_until(ConnectionState.CONNECTED, timeout=5)
             (token,) = memory.held.values()
             assert token in cluster.tokens
         assert not files_hold(tmp_path, token)
-        async with client(cluster, tmp_path, vault=Vault(), account="anna") as again:
-            await again.wait_until(Phase.CONNECTED, timeout=5)
+        async with client(cluster, tmp_path, token_store=TokenStore(), account="anna") as again:
+            await again.wait_until(ConnectionState.CONNECTED, timeout=5)
             assert await again.list_accounts() == ("anna",)
             await again.logout()
             assert not await again.has_session()
@@ -85,7 +89,7 @@ async def test_with_a_keyring_the_token_is_there_and_in_no_file(memory: Memory, 
 async def test_a_second_log_in_replaces_what_the_keyring_held(memory: Memory, tmp_path: Path) -> None:
     async with running_cluster() as cluster:
         cluster.add_account("anna", PASSWORD)
-        async with client(cluster, tmp_path, vault=Vault(use_keyring=True)) as anna:
+        async with client(cluster, tmp_path, token_store=TokenStore(use_keyring=True)) as anna:
             await anna.login("anna", PASSWORD)
             await anna.login("anna", PASSWORD)
             assert len(memory.held) == 1
@@ -96,16 +100,16 @@ async def test_a_keyring_that_stays_locked_means_signed_out_and_a_new_log_in_use
 ) -> None:
     async with running_cluster() as cluster:
         cluster.add_account("anna", PASSWORD)
-        async with client(cluster, tmp_path, vault=Vault(use_keyring=True)) as anna:
+        async with client(cluster, tmp_path, token_store=TokenStore(use_keyring=True)) as anna:
             await anna.login("anna", PASSWORD)
         memory.locked = True
-        async with client(cluster, tmp_path, vault=Vault(use_keyring=True), account="anna") as anna:
-            await anna.wait_until(Phase.SIGNED_OUT, timeout=5)
+        async with client(cluster, tmp_path, token_store=TokenStore(use_keyring=True), account="anna") as anna:
+            await anna.wait_until(ConnectionState.SIGNED_OUT, timeout=5)
             assert not await anna.has_session()
             with pytest.raises(NotSignedInError):
                 await anna.list_accounts()
             await anna.login("anna", PASSWORD)
-            await anna.wait_until(Phase.CONNECTED, timeout=5)
+            await anna.wait_until(ConnectionState.CONNECTED, timeout=5)
         assert modes(tmp_path) == [0o600]
 
 
@@ -113,11 +117,11 @@ async def test_without_a_keyring_the_file_keeps_the_token() -> None:
     before = keyring.get_keyring()
     keyring.set_keyring(NoKeyring())  # type: ignore[no-untyped-call]
     try:
-        assert await Vault(use_keyring=True).keep("token") == "token"
+        assert await TokenStore(use_keyring=True).save("token") == "token"
     finally:
         keyring.set_keyring(before)
 
 
 async def test_a_reference_nobody_knows_reveals_nothing(memory: Memory) -> None:
-    assert await Vault().reveal(REFERENCE + "00") == ""
-    await Vault().forget(REFERENCE + "00")
+    assert await TokenStore().load(REFERENCE + "00") == ""
+    await TokenStore().delete(REFERENCE + "00")

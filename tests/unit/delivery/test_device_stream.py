@@ -121,9 +121,9 @@ async def test_newer_receipts_and_news_replace_older_ones() -> None:
     await frames_until(stream, lambda f: bool(f) and f[-1].WhichOneof("frame") == "caught_up")
     for mark in (1, 2, 3):
         stream.offer_receipt(pb.Receipt(conversation_id=1, account_id=2, delivered_up_to=mark))
-        stream.offer_news(pb.ClusterNews(term=mark))
+        stream.offer_status(pb.ClusterStatusUpdate(term=mark))
     frames = await stream.next_frames()
-    assert [frame.news.term for frame in frames if frame.HasField("news")] == [3]
+    assert [frame.status.term for frame in frames if frame.HasField("status")] == [3]
     [receipts] = [frame.receipts.receipts for frame in frames if frame.HasField("receipts")]
     assert [receipt.delivered_up_to for receipt in receipts] == [3]
 

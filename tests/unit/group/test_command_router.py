@@ -14,7 +14,7 @@ import pytest
 
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
-from parleyd.group.command_router import Gateway, reply_to
+from parleyd.group.command_router import CommandRouter, reply_to
 from parleyd.group.errors import LostError, NotLeaderError, OutcomeUnknownError, OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.raft.types import NO_NODE, Index, NodeId, Role, Term
@@ -89,22 +89,22 @@ def applied_reply() -> pb.ForwardReply:
     return pb.ForwardReply(status=pb.FORWARD_STATUS_APPLIED, index=DONE.index, results=DONE.results)
 
 
-def make(leader: NodeId) -> tuple[Gateway, ScriptedReplica, ScriptedForwarder]:
+def make(leader: NodeId) -> tuple[CommandRouter, ScriptedReplica, ScriptedForwarder]:
     replica, forwarder = ScriptedReplica(leader), ScriptedForwarder()
-    return Gateway(replica, forwarder), replica, forwarder
+    return CommandRouter(replica, forwarder), replica, forwarder
 
 
 async def test_a_leader_proposes_itself() -> None:
-    gateway, replica, _ = make(leader=ME)
-    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    router, replica, _ = make(leader=ME)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
     await replica.asked.wait()
     replica.proposed[0].set_result(DONE)
     assert await submitting == DONE
 
 
 async def test_a_follower_passes_on_and_returns_what_the_leader_says() -> None:
-    gateway, _, forwarder = make(leader=OTHER)
-    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    router, _, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
     node, answer = await forwarder.next_request()
     answer.set_result(applied_reply())
     assert node == OTHER
@@ -124,8 +124,8 @@ async def test_a_follower_passes_on_and_returns_what_the_leader_says() -> None:
 async def test_what_was_not_settled_is_passed_to_the_next_leader(
     lost_answer: pb.ForwardReply | ForwardFailedError,
 ) -> None:
-    gateway, replica, forwarder = make(leader=OTHER)
-    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    router, replica, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
     _, answer = await forwarder.next_request()
     if isinstance(lost_answer, ForwardFailedError):
         answer.set_exception(lost_answer)
@@ -141,8 +141,8 @@ async def test_what_was_not_settled_is_passed_to_the_next_leader(
 
 
 async def test_a_leader_that_hangs_is_not_waited_for_once_another_leads() -> None:
-    gateway, replica, forwarder = make(leader=OTHER)
-    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    router, replica, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
     _, never_answered = await forwarder.next_request()
     replica.elect(THIRD)
     node, answer = await forwarder.next_request()
@@ -153,8 +153,8 @@ async def test_a_leader_that_hangs_is_not_waited_for_once_another_leads() -> Non
 
 
 async def test_a_deposed_leader_passes_its_own_unsettled_proposal_to_the_next() -> None:
-    gateway, replica, forwarder = make(leader=ME)
-    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    router, replica, forwarder = make(leader=ME)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
     await replica.asked.wait()
     replica.elect(OTHER)
     _, answer = await forwarder.next_request()
@@ -163,8 +163,8 @@ async def test_a_deposed_leader_passes_its_own_unsettled_proposal_to_the_next() 
 
 
 async def test_commands_wait_for_a_leader_to_be_elected() -> None:
-    gateway, replica, forwarder = make(leader=NO_NODE)
-    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    router, replica, forwarder = make(leader=NO_NODE)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
     await asyncio.sleep(0)
     assert forwarder.sent == []
     replica.elect(OTHER)
@@ -174,20 +174,20 @@ async def test_commands_wait_for_a_leader_to_be_elected() -> None:
 
 
 async def test_without_a_leader_the_deadline_says_so() -> None:
-    gateway, _, _ = make(leader=NO_NODE)
+    router, _, _ = make(leader=NO_NODE)
     with pytest.raises(UnavailableError, match="no leader"):
-        await gateway.submit(COMMANDS, timeout_s=0.05)
+        await router.submit(COMMANDS, timeout_s=0.05)
 
 
 async def test_a_leader_that_does_not_answer_in_time_is_named_as_the_reason() -> None:
-    gateway, _, _ = make(leader=OTHER)
+    router, _, _ = make(leader=OTHER)
     with pytest.raises(UnavailableError, match="did not answer in time"):
-        await gateway.submit(COMMANDS, timeout_s=0.05)
+        await router.submit(COMMANDS, timeout_s=0.05)
 
 
 async def test_an_overloaded_leader_is_not_asked_again() -> None:
-    gateway, _, forwarder = make(leader=OTHER)
-    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    router, _, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
     _, answer = await forwarder.next_request()
     answer.set_result(pb.ForwardReply(status=pb.FORWARD_STATUS_OVERLOADED))
     with pytest.raises(OverloadedError):
@@ -196,8 +196,8 @@ async def test_an_overloaded_leader_is_not_asked_again() -> None:
 
 
 async def test_a_caller_that_goes_away_leaves_nothing_waiting() -> None:
-    gateway, _, forwarder = make(leader=OTHER)
-    submitting = asyncio.ensure_future(gateway.submit(COMMANDS, timeout_s=5))
+    router, _, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
     _, answer = await forwarder.next_request()
     submitting.cancel()
     with pytest.raises(asyncio.CancelledError):

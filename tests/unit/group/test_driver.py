@@ -31,7 +31,7 @@ THREE = ConfState(voters=(ME, LEADER, OTHER))
 
 
 @dataclass
-class RecordedPorts:
+class RecordedCallbacks:
     """Remembers what was asked for, in order; nothing is done until the test says so."""
 
     sent: list[Message] = field(default_factory=list)
@@ -65,10 +65,10 @@ class RecordedPorts:
         return [message.type for message in self.sent]
 
 
-def make(conf_state: ConfState = THREE) -> tuple[Driver, RecordedPorts]:
-    ports = RecordedPorts()
+def make(conf_state: ConfState = THREE) -> tuple[Driver, RecordedCallbacks]:
+    callbacks = RecordedCallbacks()
     raft = Raft(RaftConfig(node_id=ME), InitialState(conf_state=conf_state))
-    return Driver(raft, ports), ports
+    return Driver(raft, callbacks), callbacks
 
 
 def entries(first: int, last: int) -> tuple[Entry, ...]:
@@ -104,69 +104,69 @@ def snapshot(index: int) -> Receive:
 
 
 def test_an_answer_leaves_only_after_the_write_that_makes_it_true() -> None:
-    driver, ports = make()
+    driver, callbacks = make()
     driver.step(append(1, 2))
     driver.pump()
-    assert len(ports.writes) == 1
-    assert ports.sent == []
+    assert len(callbacks.writes) == 1
+    assert callbacks.sent == []
     driver.written()
-    assert ports.sent_types() == [MessageType.APPEND_RESPONSE]
-    assert ports.sent[0].index == 2
+    assert callbacks.sent_types() == [MessageType.APPEND_RESPONSE]
+    assert callbacks.sent[0].index == 2
 
 
 def test_what_arrives_during_a_write_goes_into_the_next_one_together() -> None:
-    driver, ports = make()
+    driver, callbacks = make()
     driver.step(append(1, 1))
     driver.pump()
     for index in (2, 3, 4):
         driver.step(append(index, index))
         driver.pump()
-    assert len(ports.writes) == 1
+    assert len(callbacks.writes) == 1
     driver.written()
     driver.pump()
-    assert len(ports.writes) == 2
-    written = [entry.index for persist in ports.writes[1] for entry in persist.entries]
+    assert len(callbacks.writes) == 2
+    written = [entry.index for persist in callbacks.writes[1] for entry in persist.entries]
     assert written == [2, 3, 4]
 
 
 def test_committed_entries_are_applied_one_batch_at_a_time_in_order() -> None:
-    driver, ports = make()
+    driver, callbacks = make()
     driver.step(append(1, 3, commit=2))
     driver.pump()
     driver.written()
     driver.pump()
-    assert [entry.index for entry in ports.applies[0][0]] == [1, 2]
+    assert [entry.index for entry in callbacks.applies[0][0]] == [1, 2]
     driver.step(append(4, 5, commit=5))
     driver.pump()
     driver.written()
     driver.pump()
-    assert len(ports.applies) == 1
+    assert len(callbacks.applies) == 1
     driver.applied()
     driver.pump()
-    assert [entry.index for entry in ports.applies[1][0]] == [3, 4, 5]
+    assert [entry.index for entry in callbacks.applies[1][0]] == [3, 4, 5]
     driver.applied()
     assert driver.applied_index == 5
 
 
 def test_a_single_node_does_not_commit_before_its_own_disk_has_the_entry() -> None:
-    driver, ports = make(ConfState(voters=(ME,)))
+    driver, callbacks = make(ConfState(voters=(ME,)))
     driver.step(Campaign())
     driver.pump()
     finish_writes(driver)
-    assert ports.roles[-1].role is Role.LEADER
-    applied_before = sum(len(batch) for batch, _ in ports.applies)
+    assert callbacks.roles[-1].role is Role.LEADER
+    applied_before = sum(len(batch) for batch, _ in callbacks.applies)
     driver.applied()
     answer = driver.propose([b"hello"])
     driver.pump()
     assert answer.reason == ""
-    assert sum(len(batch) for batch, _ in ports.applies) == applied_before
+    assert sum(len(batch) for batch, _ in callbacks.applies) == applied_before
     driver.written()
     driver.pump()
-    assert ports.applies[-1][0][-1].data == b"hello"
+    assert callbacks.applies[-1][0][-1].data == b"hello"
 
 
 def test_a_membership_entry_is_applied_alone_and_brings_the_new_membership() -> None:
-    driver, ports = make(ConfState(voters=(ME,)))
+    driver, callbacks = make(ConfState(voters=(ME,)))
     driver.step(Campaign())
     driver.pump()
     finish_writes(driver)
@@ -181,13 +181,13 @@ def test_a_membership_entry_is_applied_alone_and_brings_the_new_membership() -> 
         driver.applied()
         driver.pump()
         finish_writes(driver)
-    applied = ports.applies[-3:]
+    applied = callbacks.applies[-3:]
     assert [len(batch) for batch, _ in applied] == [1, 1, 1]
     assert [conf_state for _, conf_state in applied] == [None, ConfState(voters=(ME,), learners=(OTHER,)), None]
 
 
 def test_entries_before_a_membership_entry_are_applied_without_it() -> None:
-    driver, ports = make(ConfState(voters=(ME,)))
+    driver, callbacks = make(ConfState(voters=(ME,)))
     driver.step(Campaign())
     driver.pump()
     finish_writes(driver)
@@ -200,61 +200,61 @@ def test_entries_before_a_membership_entry_are_applied_without_it() -> None:
     finish_writes(driver)
     driver.applied()
     driver.pump()
-    entries_under_way, conf_state = ports.applies[-1]
+    entries_under_way, conf_state = callbacks.applies[-1]
     assert [entry.data for entry in entries_under_way] == [b"before", b"also before"]
     assert conf_state is None
 
 
 def test_a_snapshot_waits_for_the_write_and_the_apply_under_way() -> None:
-    driver, ports = make()
+    driver, callbacks = make()
     driver.step(append(1, 2, commit=2))
     driver.pump()
     driver.written()
     driver.pump()
-    assert len(ports.applies) == 1
+    assert len(callbacks.applies) == 1
     driver.step(append(3, 3))
     driver.pump()
     driver.step(snapshot(9))
     driver.pump()
-    assert ports.installs == []
+    assert callbacks.installs == []
     driver.written()
     driver.pump()
-    assert ports.installs == []
+    assert callbacks.installs == []
     driver.applied()
     driver.pump()
-    assert [meta.index for meta in ports.installs] == [9]
+    assert [meta.index for meta in callbacks.installs] == [9]
     driver.installed()
     assert driver.applied_index == 9
 
 
 def test_the_answer_to_a_snapshot_leaves_only_when_it_is_installed() -> None:
-    driver, ports = make()
+    driver, callbacks = make()
     driver.step(snapshot(9))
     driver.pump()
-    assert [meta.index for meta in ports.installs] == [9]
-    assert ports.sent == []
+    assert [meta.index for meta in callbacks.installs] == [9]
+    assert callbacks.sent == []
     driver.installed()
-    assert [(message.type, message.index) for message in ports.sent] == [(MessageType.APPEND_RESPONSE, 9)]
+    assert [(message.type, message.index) for message in callbacks.sent] == [(MessageType.APPEND_RESPONSE, 9)]
 
 
 def test_nothing_is_written_or_applied_while_a_snapshot_is_installed() -> None:
-    driver, ports = make()
+    driver, callbacks = make()
     driver.step(snapshot(9))
     driver.pump()
-    assert len(ports.installs) == 1
+    assert len(callbacks.installs) == 1
     driver.step(append(10, 11, commit=11))
     driver.pump()
-    assert ports.writes == []
-    assert ports.applies == []
+    assert callbacks.writes == []
+    assert callbacks.applies == []
     driver.installed()
     driver.pump()
     driver.written()
     driver.pump()
-    assert [entry.index for batch, _ in ports.applies for entry in batch] == [10, 11]
+    assert [entry.index for batch, _ in callbacks.applies for entry in batch] == [10, 11]
 
 
 def test_entries_a_snapshot_covers_are_not_applied_after_it() -> None:
-    driver, ports = make()
+    driver, callbacks = make()
     driver.step(append(1, 6, commit=2))
     driver.pump()
     driver.written()
@@ -266,10 +266,10 @@ def test_entries_a_snapshot_covers_are_not_applied_after_it() -> None:
     driver.pump()
     driver.applied()
     driver.pump()
-    assert [meta.index for meta in ports.installs] == [20]
+    assert [meta.index for meta in callbacks.installs] == [20]
     driver.installed()
     driver.pump()
-    assert [entry.index for batch, _ in ports.applies for entry in batch] == [1, 2]
+    assert [entry.index for batch, _ in callbacks.applies for entry in batch] == [1, 2]
     assert driver.applied_index == 20
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.group import snapshot_store as housekeeping
-from parleyd.group.snapshot_store import Housekeeping
+from parleyd.group import snapshot_store
+from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import CommittedEntry, MembershipChange
-from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.types import ConfState, Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.transport.codec import encode_membership
@@ -23,7 +23,7 @@ VOTERS = ConfState(voters=(NodeId(1),))
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataDirectory:
-    monkeypatch.setattr(housekeeping, "_check_received", lambda path, meta: None)
+    monkeypatch.setattr(snapshot_store, "_check_received", lambda path, meta: None)
     return DataDirectory.open(tmp_path / "data")
 
 
@@ -38,11 +38,11 @@ async def chunks(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-async def receive(keeper: Housekeeping, tmp_path: Path, index: int) -> SnapshotMeta:
+async def receive(store: SnapshotStore, tmp_path: Path, index: int) -> SnapshotMeta:
     data = content(tmp_path)
     meta = SnapshotMeta(Index(index), Term(1), VOTERS)
     header = pb.SnapshotHeader(total_bytes=len(data), sha256=hashlib.sha256(data).digest())
-    await keeper.receive(header, meta, chunks(data))
+    await store.receive(header, meta, chunks(data))
     return meta
 
 
@@ -53,39 +53,39 @@ def received_files(data: DataDirectory) -> int:
 async def test_a_snapshot_that_comes_while_another_waits_to_be_installed_does_not_replace_it(
     data: DataDirectory, tmp_path: Path
 ) -> None:
-    keeper = Housekeeping(data, snapshot_chunk_bytes=1 << 16)
-    first = await receive(keeper, tmp_path, 100)
-    second = await receive(keeper, tmp_path, 200)
-    keeper.install_received(first).close()
-    keeper.discard_received(first.index)
+    store = SnapshotStore(data, snapshot_chunk_bytes=1 << 16)
+    first = await receive(store, tmp_path, 100)
+    second = await receive(store, tmp_path, 200)
+    store.install_received(first).close()
+    store.discard_received(first.index)
     assert received_files(data) == 1, "the second is still to be installed"
-    keeper.install_received(second).close()
-    keeper.discard_received(second.index)
+    store.install_received(second).close()
+    store.discard_received(second.index)
     assert received_files(data) == 0
-    keeper.close()
+    store.close()
     data.close()
 
 
 async def test_snapshots_that_are_not_needed_any_more_are_removed(data: DataDirectory, tmp_path: Path) -> None:
-    keeper = Housekeeping(data, snapshot_chunk_bytes=1 << 16)
-    await receive(keeper, tmp_path, 100)
-    await receive(keeper, tmp_path, 200)
-    keeper.discard_received(Index(150))
+    store = SnapshotStore(data, snapshot_chunk_bytes=1 << 16)
+    await receive(store, tmp_path, 100)
+    await receive(store, tmp_path, 200)
+    store.discard_received(Index(150))
     assert received_files(data) == 1
-    keeper.discard_received(Index(200))
+    store.discard_received(Index(200))
     assert received_files(data) == 0
-    keeper.close()
+    store.close()
     data.close()
 
 
 async def test_more_snapshots_than_may_wait_are_refused(data: DataDirectory, tmp_path: Path) -> None:
-    keeper = Housekeeping(data, snapshot_chunk_bytes=1 << 16)
-    for index in range(1, housekeeping.MAX_RECEIVED + 1):
-        await receive(keeper, tmp_path, index)
+    store = SnapshotStore(data, snapshot_chunk_bytes=1 << 16)
+    for index in range(1, snapshot_store.MAX_RECEIVED + 1):
+        await receive(store, tmp_path, index)
     with pytest.raises(PeerProtocolError, match="wait to be installed"):
-        await receive(keeper, tmp_path, 99)
-    assert received_files(data) == housekeeping.MAX_RECEIVED
-    keeper.close()
+        await receive(store, tmp_path, 99)
+    assert received_files(data) == snapshot_store.MAX_RECEIVED
+    store.close()
     data.close()
 
 
@@ -94,26 +94,26 @@ async def test_more_snapshots_than_may_wait_are_refused(data: DataDirectory, tmp
 
 async def test_a_snapshot_of_another_entry_than_announced_is_refused_and_removed(tmp_path: Path) -> None:
     folder = DataDirectory.open(tmp_path / "data")
-    keeper = Housekeeping(folder, snapshot_chunk_bytes=1 << 16)
+    store = SnapshotStore(folder, snapshot_chunk_bytes=1 << 16)
     with pytest.raises(PeerProtocolError, match="not what was announced"):
-        await receive(keeper, tmp_path, 100)  # the state it holds is as of entry 0
+        await receive(store, tmp_path, 100)  # the state it holds is as of entry 0
     assert received_files(folder) == 0
-    keeper.close()
+    store.close()
     folder.close()
 
 
 async def test_a_snapshot_from_before_a_node_was_added_is_made_anew_for_it(tmp_path: Path) -> None:
     folder = DataDirectory.open(tmp_path / "data")
-    keeper = Housekeeping(folder, snapshot_chunk_bytes=1 << 16)
+    store = SnapshotStore(folder, snapshot_chunk_bytes=1 << 16)
     machine = StateMachine.create(folder.state_db, [], encode_membership(VOTERS))
     machine.apply([CommittedEntry(1, 1, b"")])
-    before = (await keeper.offer_snapshot(Index(1), [NodeId(1)])).snapshot
+    before = (await store.offer_snapshot(Index(1), [NodeId(1)])).snapshot
     grown = encode_membership(ConfState(voters=(NodeId(1),), learners=(NodeId(4),)))
     machine.apply([CommittedEntry(2, 1, b"", MembershipChange(grown, (1, 4)))])
-    again = (await keeper.offer_snapshot(Index(1), [NodeId(1)])).snapshot
-    after = (await keeper.offer_snapshot(Index(1), [NodeId(4)])).snapshot
+    again = (await store.offer_snapshot(Index(1), [NodeId(1)])).snapshot
+    after = (await store.offer_snapshot(Index(1), [NodeId(4)])).snapshot
     assert (before.index, again.index, after.index) == (1, 1, 2)
     assert after.conf_state.learners == (NodeId(4),)
     machine.close()
-    keeper.close()
+    store.close()
     folder.close()

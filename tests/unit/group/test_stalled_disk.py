@@ -20,8 +20,8 @@ from parley_proto.v1 import state_pb2
 from parleyd.group import replica as replica_module
 from parleyd.group.readers import StateReaders
 from parleyd.group.replica import Limits, Replica, ReplicaTiming
-from parleyd.group.retention import LogBounds, RetainedLog
-from parleyd.group.snapshot_store import Housekeeping
+from parleyd.group.retention import LogBounds, LogRetention
+from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine.machine import StateMachine
 from parleyd.raft.config import InitialState, RaftConfig
 from parleyd.raft.events import Campaign
@@ -30,7 +30,7 @@ from parleyd.raft.raft import Raft
 from parleyd.raft.types import ConfState, NodeId
 from parleyd.raft.update import Persist
 from parleyd.storage.data_directory import DataDirectory
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.raft_storage import RaftStorage
 from parleyd.transport.codec import encode_membership
 
 ME, OTHER, THIRD = NodeId(1), NodeId(2), NodeId(3)
@@ -44,7 +44,7 @@ ANSWERS = {
 }
 
 
-class StallingLog(RaftLog):
+class StallingLog(RaftStorage):
     """A log whose disk hangs from `stall` until `go_on`."""
 
     def __init__(self, *arguments: object) -> None:
@@ -94,7 +94,7 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
     assert isinstance(log, StallingLog)
     log.initialize(THREE)
     machine = StateMachine.create(data.state_db, [], encode_membership(THREE))
-    housekeeping = Housekeeping(data, snapshot_chunk_bytes=1 << 16)
+    snapshot_store = SnapshotStore(data, snapshot_chunk_bytes=1 << 16)
     followers = Followers()
     replica = Replica(
         raft=Raft(RaftConfig(node_id=ME, election_timeout_ticks=1_000), InitialState(conf_state=THREE)),
@@ -102,9 +102,9 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
         machine=machine,
         readers=StateReaders(data.state_db),
         outbound=followers,
-        housekeeping=housekeeping,
-        retained=RetainedLog(LogBounds(100, 1 << 20), []),
-        timing=ReplicaTiming(tick_ms=5, fence_retry_ms=1_000, disk_stall_ms=2_000),
+        snapshot_store=snapshot_store,
+        retention=LogRetention(LogBounds(100, 1 << 20), []),
+        timing=ReplicaTiming(tick_ms=5, read_retry_ms=1_000, disk_stall_ms=2_000),
         limits=Limits(),
         on_effects=lambda _: None,
         on_members=lambda _: None,
@@ -136,5 +136,5 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await replica.close()
-        housekeeping.close()
+        snapshot_store.close()
         data.close()

@@ -18,7 +18,7 @@ from parleyd.page_checksums import checksum_vfs
 
 START_MS = 1_000_000
 WEEK_MS = 7 * 24 * 3600 * 1000
-FOUNDERS = [MemberRow(i, f"n{i}", f"10.0.0.{i}:7000", f"10.0.0.{i}:7001") for i in (1, 2, 3)]
+BOOTSTRAP_MEMBERS = [MemberRow(i, f"n{i}", f"10.0.0.{i}:7000", f"10.0.0.{i}:7001") for i in (1, 2, 3)]
 
 # The replicated tables; `checkpoints` is each node's own.
 TABLES = (
@@ -145,7 +145,7 @@ class Node:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.machine = StateMachine.create(path, FOUNDERS, b"membership")
+        self.machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"membership")
         self.now_ms = START_MS
         self.last = ApplyOutcome(0, (), ())
         self._reader: StateReader | None = None

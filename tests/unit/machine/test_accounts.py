@@ -8,7 +8,7 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.limits import EXPIRED_SESSIONS_PER_STEP, MAX_DEVICES_PER_ACCOUNT
 from parleyd.machine.machine import AccountDeleted, MemberRow, Members, MembersChanged, SessionClosed
 from tests.unit.machine.harness import (
-    FOUNDERS,
+    BOOTSTRAP_MEMBERS,
     START_MS,
     Node,
     close_session,
@@ -376,10 +376,10 @@ def test_deletion_needs_a_live_session_and_the_current_password(node: Node) -> N
 
 
 def test_founders_are_members_until_they_publish_something_else(node: Node) -> None:
-    assert node.reader.members() == Members(tuple(FOUNDERS), ())
+    assert node.reader.members() == Members(tuple(BOOTSTRAP_MEMBERS), ())
     moved = MemberRow(2, "n2", "host:1", "host:2")
     node.one(publish(2, "n2", "host:1", "host:2"))
-    now = Members((FOUNDERS[0], moved, FOUNDERS[2]), ())
+    now = Members((BOOTSTRAP_MEMBERS[0], moved, BOOTSTRAP_MEMBERS[2]), ())
     assert node.effects() == (MembersChanged(now),)
     assert node.reader.members() == now
 
@@ -389,4 +389,4 @@ def test_founders_are_members_until_they_publish_something_else(node: Node) -> N
 )
 def test_member_that_makes_no_sense_is_refused(node: Node, command: pb.Command) -> None:
     assert node.one(command).code == pb.RESULT_CODE_INVALID
-    assert node.reader.members() == Members(tuple(FOUNDERS), ())
+    assert node.reader.members() == Members(tuple(BOOTSTRAP_MEMBERS), ())

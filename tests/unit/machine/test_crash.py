@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from parleyd.machine.machine import CommittedEntry, StateMachine
-from tests.unit.machine.harness import FOUNDERS, START_MS, dump, open_session, payload, register, sends
+from tests.unit.machine.harness import BOOTSTRAP_MEMBERS, START_MS, dump, open_session, payload, register, sends
 
 FEEDER = """
 import os, sys
@@ -42,7 +42,7 @@ def entry_at(index: int) -> CommittedEntry:
 
 
 def replayed(path: Path, up_to: int) -> bytes:
-    machine = StateMachine.create(path, FOUNDERS, b"")
+    machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"")
     machine.apply([entry_at(index) for index in range(1, up_to + 1)])
     state_hash = machine.state_hash
     machine.close()
@@ -52,7 +52,7 @@ def replayed(path: Path, up_to: int) -> bytes:
 @pytest.mark.parametrize("applies", [0, 1, 7, 60])
 def test_kill_9_leaves_rows_and_position_together(tmp_path: Path, applies: int) -> None:
     path = tmp_path / "state.sqlite"
-    StateMachine.create(path, FOUNDERS, b"").close()
+    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
     with subprocess.Popen([sys.executable, "-c", FEEDER, str(path)], stdout=subprocess.PIPE) as feeder:
         assert feeder.stdout is not None
         told = [feeder.stdout.readline() for _ in range(applies + 1)][-1]
@@ -74,7 +74,7 @@ def test_file_copied_at_any_moment_is_a_whole_state(tmp_path: Path) -> None:
     live = tmp_path / "live"
     live.mkdir()
     path = live / "state.sqlite"
-    machine = StateMachine.create(path, FOUNDERS, b"")
+    machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"")
     for number in range(12):
         first = machine.applied_index + 1
         machine.apply([entry_at(index) for index in range(first, first + 5)])
@@ -93,7 +93,7 @@ def test_write_ahead_log_cut_short_is_an_earlier_whole_state(tmp_path: Path, cut
     live = tmp_path / "live"
     live.mkdir()
     path = live / "state.sqlite"
-    machine = StateMachine.create(path, FOUNDERS, b"")
+    machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"")
     for index in range(1, 60):
         machine.apply([entry_at(index)])
         if index == 20:

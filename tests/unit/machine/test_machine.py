@@ -16,10 +16,10 @@ from parleyd.machine import messages
 from parleyd.machine.errors import MachineDamagedError, MachineError, MachineInvariantError, MachineStorageError
 from parleyd.machine.machine import ApplyOutcome, CommittedEntry, MembershipChange, MessageStored, StateMachine
 from parleyd.machine.queries import StateReader, verify_state_file
-from parleyd.machine.working import MAX_CACHED_ROWS, Working
+from parleyd.machine.row_cache import MAX_CACHED_ROWS, RowCache
 from parleyd.page_checksums import checksum_vfs
 from tests.unit.machine.harness import (
-    FOUNDERS,
+    BOOTSTRAP_MEMBERS,
     START_MS,
     Node,
     dump,
@@ -111,7 +111,7 @@ def poison(node: Node, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception],
     real = messages._send
 
     def install(error: Exception) -> tuple[int, int]:
-        def stumble(state: Working, *rest: object) -> pb.StoredSendResult:
+        def stumble(state: RowCache, *rest: object) -> pb.StoredSendResult:
             result = real(state, *rest)  # type: ignore[arg-type]
             if rest[-1].body == "poison":  # type: ignore[attr-defined]
                 raise error
@@ -194,7 +194,7 @@ def test_fault_of_this_node_while_a_command_is_tried_again_carefully_is_fatal_to
     def broken(*_: object) -> None:
         raise apsw.IOError("disk")
 
-    monkeypatch.setattr(Working, "forget_all", broken)
+    monkeypatch.setattr(RowCache, "forget_all", broken)
     with pytest.raises(MachineStorageError):
         node.machine.apply([entry(node.machine.applied_index + 1, sends(ada, (1, "bob", "poison")))])
 
@@ -205,7 +205,7 @@ def test_fault_of_this_node_while_a_command_is_tried_again_carefully_is_fatal_to
 @pytest.mark.parametrize("error", [apsw.IOError, apsw.FullError])
 def test_write_that_fails_stops_the_machine_and_keeps_the_last_commit(tmp_path: Path, error: type[apsw.Error]) -> None:
     path = tmp_path / "state.sqlite"
-    StateMachine.create(path, FOUNDERS, b"").close()
+    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
     with faulty_disk() as disk:
         machine = StateMachine.open(path, vfs=disk.name)
         machine.apply([entry(1, register("ada"))])
@@ -230,7 +230,7 @@ def test_write_that_fails_stops_the_machine_and_keeps_the_last_commit(tmp_path: 
 
 def test_apply_does_not_wait_for_the_disk(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    StateMachine.create(path, FOUNDERS, b"").close()
+    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
     with faulty_disk() as disk:
         machine = StateMachine.open(path, vfs=disk.name)
         machine.apply([entry(1)])
@@ -243,7 +243,7 @@ def test_apply_does_not_wait_for_the_disk(tmp_path: Path) -> None:
 
 def test_checkpoint_syncs_everything_even_while_a_reader_holds_it_up(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    StateMachine.create(path, FOUNDERS, b"").close()
+    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
     reader = apsw.Connection(str(path))
     with faulty_disk() as disk:
         machine = StateMachine.open(path, vfs=disk.name)
@@ -266,7 +266,7 @@ def test_checkpoint_syncs_everything_even_while_a_reader_holds_it_up(tmp_path: P
 
 def test_sync_that_fails_in_a_checkpoint_stops_the_machine(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    StateMachine.create(path, FOUNDERS, b"").close()
+    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
     with faulty_disk() as disk:
         machine = StateMachine.open(path, vfs=disk.name)
         machine.apply([entry(1)])
@@ -290,9 +290,9 @@ def test_closed_machine_applies_nothing_more(node: Node) -> None:
 
 
 def test_equal_founders_make_equal_states(tmp_path: Path) -> None:
-    one = StateMachine.create(tmp_path / "one", FOUNDERS, b"m")
-    two = StateMachine.create(tmp_path / "two", list(reversed(FOUNDERS)), b"m")
-    other = StateMachine.create(tmp_path / "other", FOUNDERS[:2], b"m")
+    one = StateMachine.create(tmp_path / "one", BOOTSTRAP_MEMBERS, b"m")
+    two = StateMachine.create(tmp_path / "two", list(reversed(BOOTSTRAP_MEMBERS)), b"m")
+    other = StateMachine.create(tmp_path / "other", BOOTSTRAP_MEMBERS[:2], b"m")
     assert one.state_hash == two.state_hash != other.state_hash
     for machine in (one, two, other):
         machine.close()
@@ -302,7 +302,7 @@ def test_equal_founders_make_equal_states(tmp_path: Path) -> None:
 def test_new_state_is_never_written_over_an_old_one(node: Node) -> None:
     node.user("ada", 1)
     with pytest.raises(MachineError, match="never written over"):
-        StateMachine.create(node.path, FOUNDERS, b"")
+        StateMachine.create(node.path, BOOTSTRAP_MEMBERS, b"")
     assert node.reader.account_by_name("ada") is not None
 
 
@@ -317,10 +317,10 @@ def test_creation_cut_short_leaves_no_state_and_can_be_repeated(
 
     monkeypatch.setattr(os, "replace", crash)
     with pytest.raises(MachineStorageError):
-        StateMachine.create(path, FOUNDERS, b"")
+        StateMachine.create(path, BOOTSTRAP_MEMBERS, b"")
     monkeypatch.undo()
     assert not path.exists()
-    StateMachine.create(path, FOUNDERS, b"").close()
+    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage" * 2000, b"SQLite format 3\x00" + bytes(5000)])
@@ -410,7 +410,7 @@ def test_state_hash_changes_with_every_entry_and_with_what_it_does(tmp_path: Pat
             [CommittedEntry(1, 1, b"", MembershipChange(b"m", (1, 2, 3)))],
         )
     ):
-        machine = StateMachine.create(tmp_path / f"{number}", FOUNDERS, b"")
+        machine = StateMachine.create(tmp_path / f"{number}", BOOTSTRAP_MEMBERS, b"")
         seen.add(machine.state_hash)
         machine.apply(variant)
         seen.add(machine.state_hash)
@@ -437,7 +437,7 @@ def test_wording_of_a_refusal_is_not_part_of_the_state(tmp_path: Path, monkeypat
     hashes = []
     for number, text in enumerate(("one wording", "another")):
         monkeypatch.setattr(machine_module, "UNDECODABLE", text)
-        machine = StateMachine.create(tmp_path / f"{number}", FOUNDERS, b"")
+        machine = StateMachine.create(tmp_path / f"{number}", BOOTSTRAP_MEMBERS, b"")
         machine.apply([CommittedEntry(1, 1, b"\xff")])
         hashes.append(machine.state_hash)
         machine.close()
@@ -448,7 +448,7 @@ def test_caches_are_bounded_and_do_not_change_the_outcome(tmp_path: Path, monkey
     """The same entries with caches of one row and of many give one state."""
     hashes, dumps = [], []
     for bound in (1, MAX_CACHED_ROWS):
-        monkeypatch.setattr("parleyd.machine.working.MAX_CACHED_ROWS", bound)
+        monkeypatch.setattr("parleyd.machine.row_cache.MAX_CACHED_ROWS", bound)
         node = Node(tmp_path / f"bound-{bound}")
         sessions = [node.user(f"user{number}", 10 + number) for number in range(5)]
         last = 0
@@ -457,7 +457,7 @@ def test_caches_are_bounded_and_do_not_change_the_outcome(tmp_path: Path, monkey
                 (result,) = node.send(session, (turn, f"user{(place + turn) % 5}", "x"))
                 last = result.message_id
             node.one(mark_delivered(sessions[turn], last))
-            assert all(len(cache) <= bound for cache in node.machine._working._caches())
+            assert all(len(cache) <= bound for cache in node.machine._cache._caches())
         hashes.append(node.machine.state_hash)
         node.close()
         dumps.append(dump(node.path))

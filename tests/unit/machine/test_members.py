@@ -12,7 +12,7 @@ import pytest
 
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.machine import CommittedEntry, MemberRow, Members, MembershipChange
-from tests.unit.machine.harness import FOUNDERS, Node, delete_account, publish, register
+from tests.unit.machine.harness import BOOTSTRAP_MEMBERS, Node, delete_account, publish, register
 
 FOURTH = MemberRow(4, "n4", "host4:1", "host4:2")
 
@@ -27,7 +27,7 @@ def set_role(session_id: int, account: str, *, administrator: bool) -> pb.Comman
 
 def test_membership_and_members_change_in_one_transaction(node: Node) -> None:
     outcome = node.machine.apply([change(1, 1, 2, 3, 4, added=(FOURTH,))])
-    now = Members((*FOUNDERS, FOURTH), ())
+    now = Members((*BOOTSTRAP_MEMBERS, FOURTH), ())
     assert [effect.members for effect in outcome.effects] == [now]  # type: ignore[union-attr]
     node.reopen()
     assert (node.machine.members(), node.machine.membership) == (now, b"conf")
@@ -35,21 +35,21 @@ def test_membership_and_members_change_in_one_transaction(node: Node) -> None:
 
 def test_removed_member_is_remembered_and_cannot_publish_itself_back(node: Node) -> None:
     node.machine.apply([change(1, 1, 3)])
-    assert node.machine.members() == Members((FOUNDERS[0], FOUNDERS[2]), (FOUNDERS[1],))
+    assert node.machine.members() == Members((BOOTSTRAP_MEMBERS[0], BOOTSTRAP_MEMBERS[2]), (BOOTSTRAP_MEMBERS[1],))
     assert node.one(publish(2, "n2", "back:1", "back:2")).code == pb.RESULT_CODE_NOT_FOUND
-    assert node.machine.members() == Members((FOUNDERS[0], FOUNDERS[2]), (FOUNDERS[1],))
+    assert node.machine.members() == Members((BOOTSTRAP_MEMBERS[0], BOOTSTRAP_MEMBERS[2]), (BOOTSTRAP_MEMBERS[1],))
 
 
 def test_member_publishes_addresses_and_never_another_name(node: Node) -> None:
     assert node.one(publish(2, "n1", "host:1", "host:2")).code == pb.RESULT_CODE_NOT_FOUND
-    assert node.machine.members() == Members(tuple(FOUNDERS), ())
+    assert node.machine.members() == Members(tuple(BOOTSTRAP_MEMBERS), ())
 
 
 def test_half_removed_member_of_a_joint_membership_stays_until_it_is_left(node: Node) -> None:
     node.machine.apply([change(1, 1, 2, 3)])
     assert node.machine.members().removed == ()
     node.machine.apply([change(2, 1, 2)])
-    assert node.machine.members().removed == (FOUNDERS[2],)
+    assert node.machine.members().removed == (BOOTSTRAP_MEMBERS[2],)
 
 
 def test_state_hash_tells_who_was_added(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from parleyd.machine.limits import FIRST_MESSAGE_ID
 from parleyd.machine.machine import CommittedEntry, MessageStored, StateMachine
 from parleyd.machine.queries import StateReader
 from tests.unit.machine.harness import (
-    FOUNDERS,
+    BOOTSTRAP_MEMBERS,
     START_MS,
     WEEK_MS,
     close_session,
@@ -151,7 +151,7 @@ def apply_in_batches(
     path: Path, payloads: Sequence[bytes], sizes: Sequence[int]
 ) -> tuple[bytes, list[object], list[int]]:
     """Apply all payloads as entries in transactions of the given sizes, in turn; reopen now and then."""
-    machine = StateMachine.create(path, FOUNDERS, b"m")
+    machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"m")
     results: list[object] = []
     stored: list[int] = []
     turn = 0

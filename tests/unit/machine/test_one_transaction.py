@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from parleyd.machine.machine import CommittedEntry, StateMachine
-from tests.unit.machine.harness import FOUNDERS, START_MS, dump, payload, sends
+from tests.unit.machine.harness import BOOTSTRAP_MEMBERS, START_MS, dump, payload, sends
 from tests.unit.machine.test_crash import entry_at
 
 
@@ -18,7 +18,7 @@ def test_rows_and_position_are_committed_together(tmp_path: Path) -> None:
     folder = tmp_path / "live"
     folder.mkdir()
     path = folder / "state.sqlite"
-    machine = StateMachine.create(path, FOUNDERS, b"")
+    machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"")
     pictures: list[Path] = []
 
     def photograph(_connection: apsw.Connection, _schema: str, _pages: int) -> int:
@@ -35,7 +35,7 @@ def test_rows_and_position_are_committed_together(tmp_path: Path) -> None:
         found = StateMachine.open(picture / "state.sqlite")
         applied = found.applied_index
         found.close()
-        reference = StateMachine.create(tmp_path / f"reference-{picture.name}", FOUNDERS, b"")
+        reference = StateMachine.create(tmp_path / f"reference-{picture.name}", BOOTSTRAP_MEMBERS, b"")
         reference.apply([entry_at(index) for index in range(1, applied + 1)])
         reference.close()
         assert dump(picture / "state.sqlite") == dump(tmp_path / f"reference-{picture.name}")
@@ -43,7 +43,7 @@ def test_rows_and_position_are_committed_together(tmp_path: Path) -> None:
 
 def test_send_repeated_within_one_command_is_stored_once(tmp_path: Path) -> None:
     path = tmp_path / "state.sqlite"
-    machine = StateMachine.create(path, FOUNDERS, b"")
+    machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"")
     machine.apply([entry_at(index) for index in range(1, 5)])
     twice = payload([sends(1, (1, "bob", "hello"), (1, "bob", "hello"))], START_MS)
     ((result,),) = machine.apply([CommittedEntry(5, 1, twice)]).results
@@ -59,7 +59,7 @@ def test_nodes_that_apply_at_different_hours_end_alike(tmp_path: Path, monkeypat
         monkeypatch.setattr(time, "time", lambda hour=hour: hour * 3600.0)
         monkeypatch.setattr(time, "time_ns", lambda hour=hour: hour * 3600 * 10**9)
         path = tmp_path / f"{hour}.sqlite"
-        machine = StateMachine.create(path, FOUNDERS, b"")
+        machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"")
         machine.apply([entry_at(index) for index in range(1, 9)])
         hashes.append(machine.state_hash)
         machine.close()

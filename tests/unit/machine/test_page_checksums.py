@@ -19,7 +19,7 @@ from parleyd.page_checksums import CHECKSUM_VFS, checksum_vfs
 from parleyd.raft.types import SnapshotMeta
 from parleyd.storage.errors import StorageDamagedError
 from parleyd.storage.snapshots import write_snapshot
-from tests.unit.machine.harness import FOUNDERS, Node, sends
+from tests.unit.machine.harness import BOOTSTRAP_MEMBERS, Node, sends
 from tests.unit.storage.faulty_vfs import faulty_disk
 from tests.unit.storage.log_helpers import meta
 
@@ -145,7 +145,7 @@ def test_every_page_of_a_state_and_of_a_copy_has_its_checksum(node: Node) -> Non
 def test_a_state_made_without_checksums_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "reserve_checksums", lambda _: None)
     with pytest.raises(MachineDamagedError, match="pages have checksums"):
-        StateMachine.create(tmp_path / "state.sqlite", FOUNDERS, b"")
+        StateMachine.create(tmp_path / "state.sqlite", BOOTSTRAP_MEMBERS, b"")
 
 
 def test_pages_are_compared_through_a_disk_that_tests_make_fail(messages: Path) -> None:
@@ -161,7 +161,7 @@ def test_loading_leaves_the_default_file_system_as_it_was() -> None:
 
 
 def test_an_installation_without_the_extension_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    StateMachine.create(tmp_path / "state.sqlite", FOUNDERS, b"").close()
+    StateMachine.create(tmp_path / "state.sqlite", BOOTSTRAP_MEMBERS, b"").close()
     monkeypatch.setattr(page_checksums, "CHECKSUM_VFS", "absent")
     monkeypatch.setattr(page_checksums, "_EXTENSION", "absent")
     with pytest.raises(MachineStorageError, match="Install apsw from its wheel"):

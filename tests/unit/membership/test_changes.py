@@ -17,9 +17,9 @@ from parley_proto.v1 import state_pb2 as pb_state
 from parleyd.group.errors import ChangePendingError, LostError, NotLeaderError, OutcomeUnknownError, OverloadedError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange
-from parleyd.membership.changes import MembershipChanges
-from parleyd.membership.members import ClusterMembers, addition, describe_change, to_committed, to_founder
-from parleyd.membership.router import ClusterDesk
+from parleyd.membership.changes import MembershipChangeExecutor
+from parleyd.membership.members import ClusterMembers, addition, describe_change, to_committed, to_peer_info
+from parleyd.membership.router import MembershipChangeRouter
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, encode_conf_change
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Term
 from parleyd.transport.codec import encode_membership
@@ -34,7 +34,7 @@ def row(number: int) -> MemberRow:
 
 @dataclass(frozen=True)
 class Progress:
-    match: int
+    match_index: int
     recent_active: bool
 
 
@@ -116,14 +116,14 @@ def leader(
     return FakeReplica(conf_state, ClusterMembers.of(members))
 
 
-def changes(replica: FakeReplica) -> MembershipChanges:
-    return MembershipChanges(replica, lambda node: node not in replica.silent, round_ms=50)  # type: ignore[arg-type]
+def changes(replica: FakeReplica) -> MembershipChangeExecutor:
+    return MembershipChangeExecutor(replica, lambda node: node not in replica.silent, round_ms=50)  # type: ignore[arg-type]
 
 
 def add(number: int, name: str = "") -> pb.ClusterChange:
-    founder = to_founder(row(number))
-    founder.name = name or founder.name
-    return pb.ClusterChange(add=founder)
+    member = to_peer_info(row(number))
+    member.name = name or member.name
+    return pb.ClusterChange(add=member)
 
 
 def promote(name: str) -> pb.ClusterChange:
@@ -169,7 +169,7 @@ def test_the_state_is_given_the_membership_in_force_and_no_data_of_its_entry() -
     [
         (leader(), add(9, "n2"), pb.CHANGE_STATUS_REFUSED, "parley cluster remove n2"),
         (leader(removed=(4,)), add(4), pb.CHANGE_STATUS_REFUSED, "was removed, for good"),
-        (leader(), pb.ClusterChange(add=pb.Founder(node_id=4)), pb.CHANGE_STATUS_REFUSED, "needs an id"),
+        (leader(), pb.ClusterChange(add=pb.PeerInfo(node_id=4)), pb.CHANGE_STATUS_REFUSED, "needs an id"),
         (leader((1, 2, 3, 4, 5, 6, 7), (8, 9)), add(10), pb.CHANGE_STATUS_REFUSED, "is the most"),
         (leader((1, 2, 3, 4, 5, 6, 7), (8,)), promote("n8"), pb.CHANGE_STATUS_REFUSED, "7 voters"),
         (leader(), promote("n9"), pb.CHANGE_STATUS_NOT_FOUND, "n1, n2, n3"),
@@ -281,7 +281,7 @@ async def test_a_change_that_others_may_not_know_is_not_told_as_done(error: Exce
     assert replica.proposed, "it was made all the same, and repeating it is harmless"
 
 
-# ---- the desk
+# ---- the router
 
 
 class FakeForwarder:
@@ -300,29 +300,29 @@ class FakeForwarder:
 DONE = pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, index=9)
 
 
-def desk(forwarder: FakeForwarder, led_by: int) -> ClusterDesk:
+def change_router(forwarder: FakeForwarder, led_by: int) -> MembershipChangeRouter:
     replica = leader()
     replica.role = Role(NodeId(led_by))
-    return ClusterDesk(replica, changes(replica), forwarder)  # type: ignore[arg-type]
+    return MembershipChangeRouter(replica, changes(replica), forwarder)  # type: ignore[arg-type]
 
 
 async def test_what_was_certainly_not_proposed_is_asked_again_elsewhere() -> None:
     not_leader = pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER)
     forwarder = FakeForwarder(ForwardFailedError("down", sent=False), not_leader, DONE)
-    assert await desk(forwarder, led_by=2).submit(remove("n3"), timeout_s=5) == DONE
+    assert await change_router(forwarder, led_by=2).submit(remove("n3"), timeout_s=5) == DONE
     assert not forwarder.answers
 
 
 async def test_what_may_have_been_proposed_is_not_tried_again() -> None:
     forwarder = FakeForwarder(ForwardFailedError("broke", sent=True), DONE)
-    reply = await desk(forwarder, led_by=2).submit(remove("n3"), timeout_s=5)
+    reply = await change_router(forwarder, led_by=2).submit(remove("n3"), timeout_s=5)
     assert reply.status == pb.CHANGE_STATUS_OUTCOME_UNKNOWN
     assert "repeat" in reply.detail
     assert forwarder.answers == [DONE]
 
 
 async def test_the_leader_itself_asks_nobody_and_without_a_leader_the_answer_says_so() -> None:
-    assert (await desk(FakeForwarder(), led_by=1).submit(add(4), timeout_s=5)).status == pb.CHANGE_STATUS_DONE
-    reply = await desk(FakeForwarder(), led_by=0).submit(add(4), timeout_s=0)
+    assert (await change_router(FakeForwarder(), led_by=1).submit(add(4), timeout_s=5)).status == pb.CHANGE_STATUS_DONE
+    reply = await change_router(FakeForwarder(), led_by=0).submit(add(4), timeout_s=0)
     assert reply.status == pb.CHANGE_STATUS_NOT_LEADER
     assert "nothing was changed" in reply.detail

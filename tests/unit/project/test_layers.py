@@ -11,12 +11,13 @@ from tests.unit.project.source import ROOT, Import, imports_of, imports_under, i
 
 # What a layer may import besides the standard library and itself.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "server/parleyd/raft": (),
+    "server/parleyd/raft": ("parleyd.invariants",),
     "server/parleyd/machine": (
         "apsw",
         "google.protobuf",
         "parley_proto",
         "parleyd.formats",
+        "parleyd.invariants",
         "parleyd.page_checksums",
     ),
     "server/parleyd/storage": (
@@ -24,9 +25,10 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "google.protobuf",
         "parley_proto",
         "structlog",
-        "parleyd.raft",
         "parleyd.formats",
+        "parleyd.invariants",
         "parleyd.page_checksums",
+        "parleyd.raft",
     ),
     "server/parleyd/transport": (
         "grpc",
@@ -34,16 +36,17 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley_proto",
         "structlog",
         "parleyd.raft",
-        # Founding a cluster is agreeing on identities, which storage keeps.
+        # Bootstrapping a cluster is agreeing on identities, which storage keeps.
         "parleyd.storage.identity",
         "parleyd.storage.errors",
     ),
     "server/parleyd/group": (
-        "apsw",  # housekeeping copies the state file
+        "apsw",  # the snapshot store copies the state file
         "google.protobuf",
         "parley_proto",
         "structlog",
         "parleyd.formats",
+        "parleyd.invariants",
         "parleyd.raft",
         "parleyd.storage",
         "parleyd.transport",
@@ -87,7 +90,7 @@ def module_of(folder: str) -> str:
     return folder.partition("/")[2].replace("/", ".")
 
 
-def strangers(imports: Iterable[Import], own: str, allowed: tuple[str, ...]) -> list[Import]:
+def forbidden_imports(imports: Iterable[Import], own: str, allowed: tuple[str, ...]) -> list[Import]:
     """The imports a layer may not have."""
     welcome = (own, *allowed)
     return [
@@ -102,7 +105,7 @@ def strangers(imports: Iterable[Import], own: str, allowed: tuple[str, ...]) -> 
 def test_layer_imports_only_what_its_row_names(folder: str) -> None:
     imports = imports_under(folder)
     assert imports, f"{folder} has no modules: the row is stale"
-    assert not strangers(imports, module_of(folder), LAYERS[folder]), "a layer imports outward"
+    assert not forbidden_imports(imports, module_of(folder), LAYERS[folder]), "a layer imports outward"
 
 
 @pytest.mark.parametrize(("folder", "forbidden"), [("client", "parleyd"), ("server", "parley")])
@@ -139,7 +142,7 @@ def test_the_sdk_imports_neither_front_ends_nor_their_libraries() -> None:
         for found in imports_under("client/parley")
         if not found.importer.startswith((*ends, "client/parley/cli.py"))
     ]
-    assert not strangers(sdk, "parley", SDK_USES)
+    assert not forbidden_imports(sdk, "parley", SDK_USES)
     assert not [found for found in sdk for end in (*FRONT_ENDS, "cli") if is_within(found.module, f"parley.{end}")]
 
 
@@ -162,6 +165,8 @@ def test_only_the_entry_points_import_the_composition_root() -> None:
 
 def test_a_forbidden_import_would_be_found() -> None:
     text = "def late():\n    from parleyd.api import errors\n    import grpc, json\n"
-    found = strangers(imports_of(text, "x.py"), "parleyd.raft", ())
+    found = forbidden_imports(imports_of(text, "x.py"), "parleyd.raft", ())
     assert [str(one) for one in found] == ["x.py:2 imports parleyd.api.errors", "x.py:3 imports grpc"]
-    assert strangers(imports_of("from . import x", "x.py"), "parleyd.raft", ()), "relative imports hide their target"
+    assert forbidden_imports(imports_of("from . import x", "x.py"), "parleyd.raft", ()), (
+        "relative imports hide their target"
+    )

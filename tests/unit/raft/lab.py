@@ -112,10 +112,10 @@ class Lab:
         conf: ConfState | None = None,
         logs: dict[int, tuple[Entry, ...]] | None = None,
         terms: dict[int, int] | None = None,
-        founded_at: int = 0,
+        bootstrapped_at: int = 0,
         **settings: Any,
     ) -> None:
-        """`founded_at` above 0: the first membership is a snapshot there, so that servers added later get it."""
+        """`bootstrapped_at` above 0: the first membership is a snapshot there, so that servers added later get it."""
         self.wire: deque[Message] = deque()
         self.lost: list[Message] = []
         self.delivered: list[Message] = []
@@ -125,13 +125,13 @@ class Lab:
         self.settings = settings
         membership = voters(*ids) if conf is None else conf
         for node in ids:
-            self.start(node, membership, (logs or {}).get(node, ()), (terms or {}).get(node, 0), founded_at)
-            if founded_at:
-                founding = SnapshotMeta(Index(founded_at), Term(1), membership)
-                self.step(node, SnapshotAvailable(founding))
+            self.start(node, membership, (logs or {}).get(node, ()), (terms or {}).get(node, 0), bootstrapped_at)
+            if bootstrapped_at:
+                bootstrap = SnapshotMeta(Index(bootstrapped_at), Term(1), membership)
+                self.step(node, SnapshotAvailable(bootstrap))
 
     def start(
-        self, node: int, conf: ConfState, log: tuple[Entry, ...] = (), term: int = 0, founded_at: int = 0
+        self, node: int, conf: ConfState, log: tuple[Entry, ...] = (), term: int = 0, bootstrapped_at: int = 0
     ) -> None:
         """Start a server with this on its disk."""
         config = RaftConfig(**{"node_id": NodeId(node), "election_timeout_ticks": 5, **self.settings})
@@ -139,9 +139,9 @@ class Lab:
             hard_state=HardState(current_term=Term(term or (log[-1].term if log else 0))),
             conf_state=conf,
             entries=log,
-            snapshot_index=Index(founded_at),
-            snapshot_term=Term(1 if founded_at else 0),
-            applied_index=Index(founded_at),
+            snapshot_index=Index(bootstrapped_at),
+            snapshot_term=Term(1 if bootstrapped_at else 0),
+            applied_index=Index(bootstrapped_at),
         )
         self.servers[node] = Server(Raft(config, initial))
 

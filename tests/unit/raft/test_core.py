@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from parleyd.raft.config import InitialState, RaftConfig
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.events import Campaign, ForgetLeader, Propose, ProposeConfChange, ReadIndex, Tick, TransferLeader
-from parleyd.raft.invariant import PeerProtocolError
 from parleyd.raft.membership import encode_conf_change
 from parleyd.raft.messages import MessageType
 from parleyd.raft.raft import Raft
@@ -74,13 +74,13 @@ def test_leadership_is_handed_over() -> None:
 
 
 def test_a_voter_is_added_and_takes_part() -> None:
-    lab = Lab(1, 2, 3, founded_at=1)
+    lab = Lab(1, 2, 3, bootstrapped_at=1)
     lab.do(1, Campaign())
     lab.start(4, voters())
     lab.do(1, ProposeConfChange(encode_conf_change(change("v4"))))
     lab.do(1, Propose((b"x",)))
     assert lab[1].conf_state == voters(1, 2, 3, 4)
-    assert NodeId(4) in lab.servers[1].needs_snapshot  # the founding snapshot does not know it
+    assert NodeId(4) in lab.servers[1].needs_snapshot  # the bootstrap snapshot does not know it
     lab.give_snapshot(1)
     lab.do(1, Propose((b"y",)))
     assert lab[4].conf_state == voters(1, 2, 3, 4)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parleyd.raft.errors import InvariantError
 from parleyd.raft.inflights import Inflights
-from parleyd.raft.invariant import InvariantError
 from parleyd.raft.progress import Progress, ProgressState
 from parleyd.raft.types import Index
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from parleyd.raft.errors import InvariantError
 from parleyd.raft.events import (
     Applied,
     Campaign,
@@ -15,7 +16,6 @@ from parleyd.raft.events import (
     Tick,
     TransferLeader,
 )
-from parleyd.raft.invariant import InvariantError
 from parleyd.raft.membership import Transition, encode_conf_change
 from parleyd.raft.messages import MessageType
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Role, Term
@@ -29,9 +29,9 @@ def propose(*steps: str, transition: Transition = Transition.AUTO) -> ProposeCon
     return ProposeConfChange(encode_conf_change(change(*steps, transition=transition)))
 
 
-def founded(*ids: int, joining: tuple[int, ...] = (), **settings: Any) -> Lab:
+def bootstrapped(*ids: int, joining: tuple[int, ...] = (), **settings: Any) -> Lab:
     """A cluster led by server 1, with empty servers that may be added; snapshots are made when asked for."""
-    lab = Lab(*ids, founded_at=1, **settings)
+    lab = Lab(*ids, bootstrapped_at=1, **settings)
     for node in joining:
         lab.start(node, voters())
     lab.do(1, Campaign())
@@ -49,7 +49,7 @@ def last_answer(lab: Lab, node: int) -> Proposed:
 
 
 def test_a_change_takes_effect_when_applied_not_when_appended() -> None:
-    lab = founded(1, 2, 3, joining=(4,))
+    lab = bootstrapped(1, 2, 3, joining=(4,))
     lab.servers[1].slow_disk = True
     lab.cut(2, 3)
     lab.do(1, propose("v4"))
@@ -62,7 +62,7 @@ def test_a_change_takes_effect_when_applied_not_when_appended() -> None:
 
 
 def test_only_one_change_is_taken_at_a_time() -> None:
-    lab = founded(1, 2, 3)
+    lab = bootstrapped(1, 2, 3)
     lab.cut(2, 3)
     lab.do(1, propose("v4"))
     lab.do(1, propose("v5"))
@@ -73,7 +73,7 @@ def test_only_one_change_is_taken_at_a_time() -> None:
 
 
 def test_a_refused_change_leaves_an_empty_entry_and_the_log_goes_on() -> None:
-    lab = founded(1, 2, 3)
+    lab = bootstrapped(1, 2, 3)
     before: int = lab[1].commit_index
     lab.do(1, propose("r1", "r2", "r3"))
     assert last_answer(lab, 1).reason == "conf-change-pending"
@@ -105,7 +105,7 @@ def test_no_campaign_with_a_committed_change_not_yet_applied() -> None:
 
 
 def test_several_changes_go_through_a_joint_membership_and_leave_it() -> None:
-    lab = founded(1, 2, 3, joining=(4, 5))
+    lab = bootstrapped(1, 2, 3, joining=(4, 5))
     lab.do(1, propose("v4", "v5", "r2"))
     bring_up(lab)
     assert lab[1].conf_state == voters(1, 3, 4, 5)
@@ -113,7 +113,7 @@ def test_several_changes_go_through_a_joint_membership_and_leave_it() -> None:
 
 
 def test_a_joint_membership_is_left_by_request_when_it_was_entered_so() -> None:
-    lab = founded(1, 2, 3, joining=(4,))
+    lab = bootstrapped(1, 2, 3, joining=(4,))
     lab.do(1, propose("v4", "r3", transition=Transition.JOINT_EXPLICIT))
     bring_up(lab)
     assert lab[1].conf_state == ConfState(voters=voters(1, 2, 4).voters, voters_outgoing=voters(1, 2, 3).voters)
@@ -125,14 +125,14 @@ def test_a_joint_membership_is_left_by_request_when_it_was_entered_so() -> None:
 
 
 def test_leaving_a_membership_that_is_not_joint_is_refused() -> None:
-    lab = founded(1, 2, 3)
+    lab = bootstrapped(1, 2, 3)
     lab.do(1, propose())
     assert last_answer(lab, 1).reason == "conf-change-pending"
 
 
 @pytest.mark.parametrize("cut", [(2, 3), (4, 5)], ids=["outgoing majority gone", "incoming majority gone"])
 def test_in_a_joint_membership_both_majorities_must_agree(cut: tuple[int, int]) -> None:
-    lab = founded(1, 2, 3, joining=(4, 5))
+    lab = bootstrapped(1, 2, 3, joining=(4, 5))
     lab.do(1, propose("v4", "v5", "r2", "r3", transition=Transition.JOINT_EXPLICIT))
     bring_up(lab)
     commit = lab[1].commit_index
@@ -145,7 +145,7 @@ def test_in_a_joint_membership_both_majorities_must_agree(cut: tuple[int, int]) 
 
 
 def test_a_learner_gets_the_log_but_does_not_count() -> None:
-    lab = founded(1, 2, 3, joining=(4,))
+    lab = bootstrapped(1, 2, 3, joining=(4,))
     lab.do(1, propose("l4"))
     bring_up(lab)
     lab.do(1, Propose((b"x",)))
@@ -157,7 +157,7 @@ def test_a_learner_gets_the_log_but_does_not_count() -> None:
 
 
 def test_a_learner_never_campaigns() -> None:
-    lab = founded(1, 2, 3, joining=(4,))
+    lab = bootstrapped(1, 2, 3, joining=(4,))
     lab.do(1, propose("l4"))
     bring_up(lab)
     lab.cut(1, 2, 3)
@@ -173,7 +173,7 @@ def test_a_learner_votes_when_asked_for_the_asker_may_know_of_its_promotion() ->
 
 
 def test_a_learner_is_promoted() -> None:
-    lab = founded(1, 2, 3, joining=(4,))
+    lab = bootstrapped(1, 2, 3, joining=(4,))
     lab.do(1, propose("l4"))
     bring_up(lab)
     lab.do(1, propose("v4"))
@@ -184,7 +184,7 @@ def test_a_learner_is_promoted() -> None:
 
 
 def test_a_voter_is_demoted_when_the_joint_membership_ends() -> None:
-    lab = founded(1, 2, 3)
+    lab = bootstrapped(1, 2, 3)
     lab.do(1, propose("l3", transition=Transition.JOINT_EXPLICIT))
     assert lab[1].conf_state.learners_next == (3,)
     lab.do(1, propose())
@@ -192,7 +192,7 @@ def test_a_voter_is_demoted_when_the_joint_membership_ends() -> None:
 
 
 def test_a_removed_leader_steps_down_when_the_change_is_applied() -> None:
-    lab = founded(1, 2, 3)
+    lab = bootstrapped(1, 2, 3)
     lab.do(1, propose("r1"))
     assert lab[1].role is Role.FOLLOWER
     lab.tick(20, 2, 3)
@@ -203,7 +203,7 @@ def test_a_removed_leader_steps_down_when_the_change_is_applied() -> None:
 
 
 def test_a_removed_leader_that_does_not_step_down_takes_no_more_proposals() -> None:
-    lab = founded(1, 2, 3, step_down_on_removal=False)
+    lab = bootstrapped(1, 2, 3, step_down_on_removal=False)
     lab.do(1, propose("r1"))
     assert lab[1].role is Role.LEADER
     lab.do(1, Propose((b"x",)))
@@ -211,7 +211,7 @@ def test_a_removed_leader_that_does_not_step_down_takes_no_more_proposals() -> N
 
 
 def test_a_removed_server_does_not_disturb_those_that_stay() -> None:
-    lab = founded(1, 2, 3, 4)
+    lab = bootstrapped(1, 2, 3, 4)
     lab.cut(4)
     lab.do(1, propose("r4"))
     term = lab[1].term
@@ -264,7 +264,7 @@ def test_a_commit_index_counts_only_where_the_logs_agree() -> None:
 
 
 def test_removing_a_slow_voter_commits_what_waited_for_it() -> None:
-    lab = founded(1, 2)
+    lab = bootstrapped(1, 2)
     lab.cut(2)
     lab.do(1, Propose((b"x",)))
     raft = lab[1]
@@ -274,7 +274,7 @@ def test_removing_a_slow_voter_commits_what_waited_for_it() -> None:
 
 
 def test_a_transfer_to_a_server_being_removed_is_given_up() -> None:
-    lab = founded(1, 2, 3, joining=(4,))
+    lab = bootstrapped(1, 2, 3, joining=(4,))
     lab.cut(3)
     lab.do(1, TransferLeader(NodeId(3)))
     assert lab[1].status().transferee == 3
@@ -283,7 +283,7 @@ def test_a_transfer_to_a_server_being_removed_is_given_up() -> None:
 
 
 def test_a_change_that_applies_as_none_changes_nothing() -> None:
-    lab = founded(1, 2, 3)
+    lab = bootstrapped(1, 2, 3)
     before = lab[1].status()
     lab.step(1, ConfChangeApplied(b""))
     assert lab[1].status() == before
@@ -296,7 +296,7 @@ def test_a_committed_change_that_does_not_fit_stops_the_server() -> None:
 
 
 def test_an_unreadable_change_is_refused_before_anything_happens() -> None:
-    lab = founded(1, 2, 3)
+    lab = bootstrapped(1, 2, 3)
     before = lab[1].status()
     with pytest.raises(ValueError, match="cut short"):
         lab.step(1, ProposeConfChange(b"\x01"))
@@ -304,7 +304,7 @@ def test_an_unreadable_change_is_refused_before_anything_happens() -> None:
 
 
 def test_auto_leave_goes_on_under_the_next_leader() -> None:
-    lab = founded(1, 2, 3, joining=(4,))
+    lab = bootstrapped(1, 2, 3, joining=(4,))
     change_data = encode_conf_change(change("v4", "r3"))
     lab.cut(2, 3)
     lab.step(1, ProposeConfChange(change_data))

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from parleyd.raft.errors import InvariantError, PeerProtocolError
 from parleyd.raft.events import Applied, Campaign, Propose, Tick, Unreachable
-from parleyd.raft.invariant import InvariantError, PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.progress import ProgressState
 from parleyd.raft.raft import Raft
@@ -333,7 +333,7 @@ def test_a_lost_message_makes_the_leader_probe() -> None:
     raft.step(Propose((b"x",)))
     raft.step(Unreachable(NodeId(2)))
     status = raft.status().progress[NodeId(2)]
-    assert (status.state, status.next, status.inflight) == (ProgressState.PROBE, 2, 0)
+    assert (status.state, status.next_index, status.inflight) == (ProgressState.PROBE, 2, 0)
 
 
 def test_heartbeats_recover_a_window_whose_messages_were_all_lost() -> None:

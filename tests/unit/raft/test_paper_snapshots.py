@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from parleyd.raft.errors import InvariantError, PeerProtocolError
 from parleyd.raft.events import (
     Applied,
     Campaign,
@@ -15,7 +16,6 @@ from parleyd.raft.events import (
     SnapshotStatus,
     Tick,
 )
-from parleyd.raft.invariant import InvariantError, PeerProtocolError
 from parleyd.raft.messages import MessageType
 from parleyd.raft.progress import ProgressState
 from parleyd.raft.types import ConfState, Index, NodeId, Role, SnapshotMeta, Term
@@ -86,7 +86,7 @@ def test_after_a_transfer_the_leader_probes(ok: bool) -> None:
     lab.do(1, SnapshotStatus(NodeId(3), ok))
     status = lab[1].status().progress[NodeId(3)]
     assert (status.state, status.paused) == (ProgressState.PROBE, True)
-    assert status.next == (snapshot.index + 1 if ok else status.match + 1)
+    assert status.next_index == (snapshot.index + 1 if ok else status.match_index + 1)
 
 
 def test_a_failed_transfer_is_tried_again_after_the_next_heartbeat() -> None:
@@ -212,7 +212,7 @@ def test_compaction_above_what_is_applied_is_refused() -> None:
 
 
 def test_a_restart_behind_a_snapshot_goes_on_from_it() -> None:
-    lab = Lab(1, 2, 3, founded_at=50)
+    lab = Lab(1, 2, 3, bootstrapped_at=50)
     lab.do(1, Campaign())
     lab.do(1, Propose((b"x",)))
     lab.step(1, Tick())

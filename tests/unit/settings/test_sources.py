@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parleyd.settings.kinds import Choice, FilePath, HostPort, Integer, Members, NodeName, Switch
+from parleyd.settings.kinds import AddressMap, BoolSetting, Choice, FilePath, HostPort, Integer, NodeName
 from parleyd.settings.load import SettingsError, load_settings
 from parleyd.settings.table import SETTINGS, Setting, Settings, show
 
@@ -29,7 +29,7 @@ def three_values(setting: Setting, folder: Path) -> tuple[str, str, str]:
         return str(values[0]), str(values[1]), str(values[2])
     if isinstance(kind, Choice):
         return kind.words[1], kind.words[2], kind.words[0]
-    if isinstance(kind, Switch):
+    if isinstance(kind, BoolSetting):
         return "true", "false", "true"
     if isinstance(kind, NodeName):
         return "n1", "n2", "n3"
@@ -37,7 +37,7 @@ def three_values(setting: Setting, folder: Path) -> tuple[str, str, str]:
         return "127.0.0.2:7801", "[::1]:7802", "localhost:7803"
     if isinstance(kind, FilePath):
         return str(folder / "a"), str(folder / "b"), str(folder / "c")
-    assert isinstance(kind, Members)
+    assert isinstance(kind, AddressMap)
     return "n1=127.0.0.1:7801", "n1=127.0.0.1:7802,n2=127.0.0.1:7803", "n1=127.0.0.1:7804"
 
 

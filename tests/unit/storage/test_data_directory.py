@@ -91,7 +91,7 @@ def test_founding_cut_short_is_cleared_away(tmp_path: Path) -> None:
         for name in names:
             (data.path / name).write_bytes(b"x")
         data.identity.write_bytes(b"kept")
-        data.discard_unfounded()
+        data.discard_incomplete_bootstrap()
         assert not any((data.path / name).exists() for name in names)
         assert data.identity.exists()
 

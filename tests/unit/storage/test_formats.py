@@ -13,12 +13,12 @@ import apsw
 import pytest
 
 from parleyd.formats import FIRST_FORMAT, NO_LEVEL, Format, FormatRefusedError, Migration, own_release
-from parleyd.storage import format_table, identity, raft_log
+from parleyd.storage import format_table, identity, raft_storage
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import StorageDamagedError
 from parleyd.storage.format_table import FileFormat, read_format
-from parleyd.storage.raft_log import RaftLog
-from tests.unit.storage.log_helpers import FOUNDERS, write
+from parleyd.storage.raft_storage import RaftStorage
+from tests.unit.storage.log_helpers import BOOTSTRAP_MEMBERS, write
 
 NEWER = r"written by release 9\.1\.0 \(format 7; .*Nothing is wrong with the data.*Start with 9\.1\.0 or newer"
 UNRELEASED = r"Parley 0\.1, which was never released.*Start with an empty directory"
@@ -47,8 +47,8 @@ LATER_IDENTITY: Format[dict[str, Any]] = Format(migrations=(Migration(FIRST_FORM
 def log_path(tmp_path: Path) -> Path:
     """A log with three entries."""
     path = tmp_path / "raft.sqlite"
-    log = RaftLog.open(path)
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(path)
+    log.initialize(BOOTSTRAP_MEMBERS)
     for index in (1, 2, 3):
         log.append([write(1, index, index)])
     log.close()
@@ -100,27 +100,27 @@ def test_the_log_of_a_newer_release_is_refused_by_name_and_left_alone(log_path: 
     execute(log_path, f"UPDATE format SET version = 7, release = '9.1.0', checksum = {checksum}")
     before = log_path.read_bytes()
     with pytest.raises(FormatRefusedError, match=NEWER):
-        RaftLog.open(log_path)
+        RaftStorage.open(log_path)
     assert log_path.read_bytes() == before
 
 
 def test_the_log_of_parley_0_1_is_refused_by_name(log_path: Path) -> None:
     execute(log_path, "DROP TABLE format; PRAGMA user_version = 1")
     with pytest.raises(FormatRefusedError, match=UNRELEASED):
-        RaftLog.open(log_path)
+        RaftStorage.open(log_path)
 
 
 def test_an_altered_mark_is_damage_and_no_newer_release(log_path: Path) -> None:
     execute(log_path, "UPDATE format SET version = 6")
     with pytest.raises(StorageDamagedError, match="does not match its checksum"):
-        RaftLog.open(log_path)
+        RaftStorage.open(log_path)
 
 
 def test_a_mark_that_lost_one_bit_is_not_taken_for_parley_0_1(log_path: Path) -> None:
     for bit in range(4):
         execute(log_path, f"PRAGMA user_version = {format_table.HAS_FORMAT_TABLE ^ 1 << bit}")
         with pytest.raises(StorageDamagedError):
-            RaftLog.open(log_path)
+            RaftStorage.open(log_path)
 
 
 def test_the_identity_of_a_newer_release_is_refused_by_name(identity_path: Path) -> None:
@@ -177,17 +177,17 @@ def test_a_damaged_identity_leaves_the_directory_openable(tmp_path: Path) -> Non
 def test_a_log_changes_as_far_as_the_level_allows_and_keeps_its_entries(
     log_path: Path, level: int, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raft_log, "_FORMAT", LATER_LOG)
+    monkeypatch.setattr(raft_storage, "_FORMAT", LATER_LOG)
     for _ in range(2):  # the second start finds nothing to do
-        log = RaftLog.open(log_path, level=level)
+        log = RaftStorage.open(log_path, level=level)
         assert log.load().last_index == 3
         log.close()
         assert format_of(log_path).version == version
 
 
 def test_a_new_log_has_the_newest_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raft_log, "_FORMAT", LATER_LOG)
-    RaftLog.open(tmp_path / "new.sqlite").close()
+    monkeypatch.setattr(raft_storage, "_FORMAT", LATER_LOG)
+    RaftStorage.open(tmp_path / "new.sqlite").close()
     assert format_of(tmp_path / "new.sqlite").version == LATER_LOG.current
 
 
@@ -200,11 +200,11 @@ def test_a_change_that_fails_leaves_the_old_log(log_path: Path, monkeypatch: pyt
         migrations=(*LATER_LOG.migrations[:1], Migration(FIRST_FORMAT + 2, LEVEL, fail))
     )
     with monkeypatch.context() as patched:
-        patched.setattr(raft_log, "_FORMAT", later)
+        patched.setattr(raft_storage, "_FORMAT", later)
         with pytest.raises(Exception, match="no room"):
-            RaftLog.open(log_path, level=LEVEL)
+            RaftStorage.open(log_path, level=LEVEL)
     assert format_of(log_path).version == FIRST_FORMAT
-    log = RaftLog.open(log_path)
+    log = RaftStorage.open(log_path)
     assert log.load().last_index == 3
     log.close()
 

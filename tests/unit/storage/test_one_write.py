@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from parleyd.raft.update import Persist
-from parleyd.storage.raft_log import LogContents, RaftLog
+from parleyd.storage.raft_storage import LogContents, RaftStorage
 from tests.unit.storage.faulty_vfs import FaultyDisk
-from tests.unit.storage.log_helpers import FOUNDERS, entries, hard_state
+from tests.unit.storage.log_helpers import BOOTSTRAP_MEMBERS, entries, hard_state
 
 
 class PhotographedDisk(FaultyDisk):
@@ -30,7 +30,7 @@ class PhotographedDisk(FaultyDisk):
 
 
 def contents_of(folder: Path) -> LogContents:
-    log = RaftLog.open(folder / "raft.sqlite")
+    log = RaftStorage.open(folder / "raft.sqlite")
     try:
         return log.load()
     finally:
@@ -41,8 +41,8 @@ def test_term_vote_and_entries_reach_the_disk_together(tmp_path: Path) -> None:
     folder = tmp_path / "live"
     folder.mkdir()
     disk = PhotographedDisk(folder)
-    log = RaftLog.open(folder / "raft.sqlite", vfs=disk.name)
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(folder / "raft.sqlite", vfs=disk.name)
+    log.initialize(BOOTSTRAP_MEMBERS)
     log.append([Persist(hard_state=hard_state(1, vote=1), entries=entries(1, 1, 2))])
     before = log.load()
     disk.pictures.clear()

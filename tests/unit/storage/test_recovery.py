@@ -8,9 +8,9 @@ import pytest
 
 from parleyd.raft.types import ConfState, Entry, Index, NodeId, Term
 from parleyd.storage.errors import StorageDamagedError
-from parleyd.storage.raft_log import LogContents, RaftLog
+from parleyd.storage.raft_storage import LogContents, RaftStorage
 from parleyd.storage.recovery import Recovered, reconcile
-from tests.unit.storage.log_helpers import FOUNDERS, entries, hard_state, meta
+from tests.unit.storage.log_helpers import BOOTSTRAP_MEMBERS, entries, hard_state, meta
 
 GROWN = ConfState(voters=(NodeId(1), NodeId(2), NodeId(3)), learners=(NodeId(4),))
 # Entries 11 to 20, of terms 2 and 3, behind a snapshot at 10.
@@ -83,8 +83,8 @@ def test_disagreement_below_the_commit_index_refuses_to_start() -> None:
 
 
 def test_repair_once_written_needs_no_second_repair(tmp_path: Path) -> None:
-    log = RaftLog.open(tmp_path / "raft.sqlite")
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(tmp_path / "raft.sqlite")
+    log.initialize(BOOTSTRAP_MEMBERS)
     from parleyd.raft.update import Persist
 
     log.append([Persist(hard_state=hard_state(4, vote=2, commit=2), entries=entries(2, 1, 5))])
@@ -92,7 +92,7 @@ def test_repair_once_written_needs_no_second_repair(tmp_path: Path) -> None:
     assert first.repair is not None
     log.append([first.repair])
     log.close()
-    log = RaftLog.open(tmp_path / "raft.sqlite")
+    log = RaftStorage.open(tmp_path / "raft.sqlite")
     second = recover(30, 7, log.load())
     log.append([Persist(entries=(Entry(Term(7), Index(31)),))])
     log.close()

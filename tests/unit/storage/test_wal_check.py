@@ -11,9 +11,9 @@ from parleyd.raft.types import Entry
 from parleyd.raft.update import Persist
 from parleyd.storage import wal_check
 from parleyd.storage.errors import StorageDamagedError
-from parleyd.storage.raft_log import RaftLog
+from parleyd.storage.raft_storage import RaftStorage
 from parleyd.storage.wal_check import find_wal_damage
-from tests.unit.storage.log_helpers import FOUNDERS, entries, hard_state, write
+from tests.unit.storage.log_helpers import BOOTSTRAP_MEMBERS, entries, hard_state, write
 
 PAGE = 4096
 FRAME = PAGE + 24
@@ -25,8 +25,8 @@ def crashed(tmp_path: Path) -> Path:
     """A log as a power cut leaves it: ten acknowledged entries in the WAL, one transaction each."""
     live = tmp_path / "live" / "raft.sqlite"
     live.parent.mkdir()
-    log = RaftLog.open(live)
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(live)
+    log.initialize(BOOTSTRAP_MEMBERS)
     for index in range(1, 11):
         log.append([Persist(hard_state=hard_state(1, vote=1, commit=index - 1), entries=entries(1, index, index))])
     copy = tmp_path / "crashed" / "raft.sqlite"
@@ -50,7 +50,7 @@ def flip(path: Path, offset: int) -> None:
 
 
 def read_back(path: Path) -> tuple[Entry, ...]:
-    log = RaftLog.open(path)
+    log = RaftStorage.open(path)
     try:
         return log.load().entries
     finally:
@@ -84,14 +84,14 @@ def test_flipped_bit_in_the_middle_refuses_to_start(crashed: Path, frame: int, o
     assert frames(crashed) > 18
     flip(crashed, HEADER + frame * FRAME + offset)
     with pytest.raises(StorageDamagedError, match="acknowledged entries are lost"):
-        RaftLog.open(crashed)
+        RaftStorage.open(crashed)
 
 
 @pytest.mark.parametrize("offset", [0, 4, 8, 16, 20, 24, 31])
 def test_flipped_bit_in_the_header_refuses_to_start(crashed: Path, offset: int) -> None:
     flip(crashed, offset)
     with pytest.raises(StorageDamagedError):
-        RaftLog.open(crashed)
+        RaftStorage.open(crashed)
 
 
 def test_every_flipped_byte_is_refused_or_costs_only_the_last_write(crashed: Path, tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_frames_of_an_earlier_generation_are_no_damage(tmp_path: Path) -> None:
     """After a checkpoint SQLite writes from the top again; behind the new frames stand old ones with other salts."""
     live = tmp_path / "live" / "raft.sqlite"
     live.parent.mkdir()
-    log = RaftLog.open(live)
-    log.initialize(FOUNDERS)
+    log = RaftStorage.open(live)
+    log.initialize(BOOTSTRAP_MEMBERS)
     log.append([write(1, 1, 200, bytes(3000))])
     log._connection.wal_checkpoint()
     log.append([write(1, 201, 201), write(1, 202, 202)])
@@ -126,7 +126,7 @@ def test_frames_of_an_earlier_generation_are_no_damage(tmp_path: Path) -> None:
 def test_leftovers_of_a_torn_write_are_not_taken_for_damage_after_later_writes(crashed: Path, tmp_path: Path) -> None:
     content = wal(crashed).read_bytes()
     wal(crashed).write_bytes(content[:-1])
-    log = RaftLog.open(crashed)
+    log = RaftStorage.open(crashed)
     log.append([write(1, 10, 10)])
     again = tmp_path / "again" / "raft.sqlite"
     shutil.copytree(crashed.parent, again.parent)
@@ -138,7 +138,7 @@ def test_leftovers_of_an_earlier_crash_are_not_taken_for_damage_after_a_second_o
     crashed: Path, tmp_path: Path
 ) -> None:
     """A long torn transaction, a start, then a short torn one over its beginning: nothing synced is lost."""
-    log = RaftLog.open(crashed)
+    log = RaftStorage.open(crashed)
     log.append([write(1, 11, 11)])
     log.append([write(1, 12, 60, bytes(3000))])
     first = tmp_path / "first" / "raft.sqlite"
@@ -146,7 +146,7 @@ def test_leftovers_of_an_earlier_crash_are_not_taken_for_damage_after_a_second_o
     log.close()
     long_from = HEADER + (frames(first) - 40) * FRAME
     flip(first, long_from + 100)
-    log = RaftLog.open(first)
+    log = RaftStorage.open(first)
     assert log.load().last_index == 11
     log.append([write(1, 12, 12), write(1, 13, 13)])
     second = tmp_path / "second" / "raft.sqlite"

@@ -2,7 +2,7 @@
 
 What can go wrong: a foreign cluster, a wiped directory, a removed member or a liar gets a message in; a node that
 lags refuses the very leader that would bring it up to date; links stay to those that left, or lead to old addresses;
-strangers fill the node with links; a fresh node is let in under a name that is taken.
+non-members fill the node with links; a fresh node is let in under a name that is taken.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from parley_proto.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId, Term
 from parleyd.storage.errors import IdentityError
-from parleyd.storage.identity import Founder, cluster_id_of, new_identity
+from parleyd.storage.identity import PeerInfo, cluster_id_of, new_identity
+from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
 from parleyd.transport.codec import encode_message
-from parleyd.transport.founding import encode_founder
-from parleyd.transport.joining import Applicant, RemovedError
-from parleyd.transport.peer_registry import MAX_GUESTS, Roster
+from parleyd.transport.joining import JoinClient, RemovedError
+from parleyd.transport.peer_registry import MAX_NON_MEMBER_PEERS, PeerRegistry
 from parleyd.transport.peers import (
     METADATA_CLUSTER,
     METADATA_FROM,
@@ -40,14 +40,14 @@ from parleyd.transport.service import JoinRefusedError, PeerService
 ME = NodeId(1)
 
 
-def peer(number: int, address: str = "") -> Founder:
-    return Founder(NodeId(number), f"n{number}", address or f"host{number}:1", f"host{number}:2")
+def peer(number: int, address: str = "") -> PeerInfo:
+    return PeerInfo(NodeId(number), f"n{number}", address or f"host{number}:1", f"host{number}:2")
 
 
 class FakeLink:
     """Stands for a PeerLink: remembers for whom it was made."""
 
-    def __init__(self, made_for: Founder) -> None:
+    def __init__(self, made_for: PeerInfo) -> None:
         self.node = made_for.node_id
         self.made_for = made_for
 
@@ -57,7 +57,7 @@ class FakeLinks(PeerLinks):
 
     def __init__(self) -> None:
         super().__init__()
-        self.linked: dict[NodeId, Founder] = {}
+        self.linked: dict[NodeId, PeerInfo] = {}
 
     def put(self, link: PeerLink) -> None:
         assert isinstance(link, FakeLink)
@@ -67,66 +67,66 @@ class FakeLinks(PeerLinks):
         del self.linked[node]
 
 
-def make_roster(members: Sequence[int] = (1, 2, 3)) -> tuple[Roster, FakeLinks]:
+def make_registry(members: Sequence[int] = (1, 2, 3)) -> tuple[PeerRegistry, FakeLinks]:
     links = FakeLinks()
-    roster = Roster(ME, links, FakeLink)  # type: ignore[arg-type]
-    roster.update(map(peer, members), ())
-    return roster, links
+    registry = PeerRegistry(ME, links, FakeLink)  # type: ignore[arg-type]
+    registry.update(map(peer, members), ())
+    return registry, links
 
 
 # ---- links
 
 
 def test_links_follow_the_members_and_never_lead_to_the_node_itself() -> None:
-    roster, links = make_roster()
+    registry, links = make_registry()
     assert set(links.linked) == {2, 3}
-    roster.update(map(peer, (1, 3, 4)), [NodeId(2)])
+    registry.update(map(peer, (1, 3, 4)), [NodeId(2)])
     assert set(links.linked) == {3, 4}
 
 
 def test_a_member_with_a_new_address_gets_a_new_link_and_the_others_keep_theirs() -> None:
-    roster, links = make_roster()
+    registry, links = make_registry()
     kept = links.linked[NodeId(3)]
-    roster.update([peer(1), peer(2, "moved:1"), peer(3)], ())
+    registry.update([peer(1), peer(2, "moved:1"), peer(3)], ())
     assert links.linked[NodeId(2)].peer_address == "moved:1"
     assert links.linked[NodeId(3)] is kept
 
 
 def test_a_node_that_was_removed_calls_nobody_and_answers_who_has_not_heard_of_it() -> None:
-    roster, links = make_roster()
-    roster.update(map(peer, (2, 3)), [ME])
+    registry, links = make_registry()
+    registry.update(map(peer, (2, 3)), [ME])
     assert not links.linked
-    with roster.hosting(peer(3)):
+    with registry.track_caller(peer(3)):
         assert set(links.linked) == {3}
     assert not links.linked
 
 
 def test_a_guest_can_be_answered_for_as_long_as_it_calls() -> None:
-    roster, links = make_roster()
-    with roster.hosting(peer(9)):
-        with roster.hosting(peer(9)):
+    registry, links = make_registry()
+    with registry.track_caller(peer(9)):
+        with registry.track_caller(peer(9)):
             assert set(links.linked) == {2, 3, 9}
         assert set(links.linked) == {2, 3, 9}
     assert set(links.linked) == {2, 3}
 
 
 def test_a_guest_that_becomes_a_member_keeps_its_link_and_one_that_was_removed_loses_it() -> None:
-    roster, links = make_roster()
-    with roster.hosting(peer(4)), roster.hosting(peer(5)):
-        roster.update(map(peer, (1, 2, 3, 4)), [NodeId(5)])
+    registry, links = make_registry()
+    with registry.track_caller(peer(4)), registry.track_caller(peer(5)):
+        registry.update(map(peer, (1, 2, 3, 4)), [NodeId(5)])
         assert set(links.linked) == {2, 3, 4}
     assert set(links.linked) == {2, 3, 4}
 
 
 def test_guests_are_bounded_and_members_are_not_counted_among_them() -> None:
-    roster, _ = make_roster()
+    registry, _ = make_registry()
     with ExitStack() as calls:
-        calls.enter_context(roster.hosting(peer(2)))
-        for number in range(100, 100 + MAX_GUESTS):
-            assert not roster.is_full
-            calls.enter_context(roster.hosting(peer(number)))
-        assert roster.is_full
-    assert not roster.is_full
+        calls.enter_context(registry.track_caller(peer(2)))
+        for number in range(100, 100 + MAX_NON_MEMBER_PEERS):
+            assert not registry.is_full
+            calls.enter_context(registry.track_caller(peer(number)))
+        assert registry.is_full
+    assert not registry.is_full
 
 
 async def test_dropping_a_link_fails_what_waits_for_it_and_ends_its_task() -> None:
@@ -184,11 +184,11 @@ class Handler:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, roster: Roster, certified: str | None = None) -> AsyncIterator[str]:
+async def serving(handler: Handler, registry: PeerRegistry, certified: str | None = None) -> AsyncIterator[str]:
     """A peer port; `certified` is the name in every caller's certificate."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    service = PeerService(pb.Greeting, None if certified is None else lambda _: certified)
-    service.start_serving(handler, "mine", ME, roster)
+    service = PeerService(pb.HandshakeInfo, None if certified is None else lambda _: certified)
+    service.start_serving(handler, "mine", ME, registry)
     add_PeerServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -199,9 +199,9 @@ async def serving(handler: Handler, roster: Roster, certified: str | None = None
 
 
 def says(
-    caller: Founder, *, cluster: str = "mine", to: int = 1, claims: str = "", record: bytes | None = None
+    caller: PeerInfo, *, cluster: str = "mine", to: int = 1, claims: str = "", record: bytes | None = None
 ) -> tuple[tuple[str, str | bytes], ...]:
-    own = encode_founder(caller).SerializeToString() if record is None else record
+    own = encode_peer_info(caller).SerializeToString() if record is None else record
     return (
         (METADATA_CLUSTER, cluster),
         (METADATA_FROM, claims or str(caller.node_id)),
@@ -234,7 +234,7 @@ async def test_a_caller_that_is_not_who_it_should_be_is_refused_before_anything_
     metadata: tuple[tuple[str, str | bytes], ...], why: str
 ) -> None:
     handler = Handler()
-    async with serving(handler, make_roster()[0]) as address:
+    async with serving(handler, make_registry()[0]) as address:
         error = await refusal(address, metadata)
     assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert why in (error.details() or "")
@@ -242,16 +242,16 @@ async def test_a_caller_that_is_not_who_it_should_be_is_refused_before_anything_
 
 
 async def test_a_removed_member_is_told_so_in_a_way_programs_understand() -> None:
-    roster, _ = make_roster((1, 3))
-    roster.update(map(peer, (1, 3)), [NodeId(2)])
-    async with serving(Handler(), roster) as address:
+    registry, _ = make_registry((1, 3))
+    registry.update(map(peer, (1, 3)), [NodeId(2)])
+    async with serving(Handler(), registry) as address:
         error = await refusal(address, says(peer(2)))
     assert "was removed from this cluster" in (error.details() or "")
     assert METADATA_REMOVED in dict(error.trailing_metadata() or ())
 
 
 async def test_a_certificate_for_another_node_is_refused_for_members_and_strangers() -> None:
-    async with serving(Handler(), make_roster()[0], certified="n3") as address:
+    async with serving(Handler(), make_registry()[0], certified="n3") as address:
         for number in (2, 9):
             error = await refusal(address, says(peer(number)))
             assert error.code() is grpc.StatusCode.PERMISSION_DENIED
@@ -259,8 +259,8 @@ async def test_a_certificate_for_another_node_is_refused_for_members_and_strange
 
 async def test_a_node_that_lags_listens_to_a_leader_it_has_not_heard_of_and_can_answer_it() -> None:
     handler = Handler()
-    roster, links = make_roster()
-    async with serving(handler, roster, certified="n9") as address, peer_channel(address, None) as channel:
+    registry, links = make_registry()
+    async with serving(handler, registry, certified="n9") as address, peer_channel(address, None) as channel:
         call = PeerStub(channel).Deliver(metadata=says(peer(9)))
         message = Message(MessageType.HEARTBEAT, sender=NodeId(9), to=ME, term=Term(4))
         await call.write(pb.RaftBatch(messages=[encode_message(message)]))
@@ -271,13 +271,13 @@ async def test_a_node_that_lags_listens_to_a_leader_it_has_not_heard_of_and_can_
 
 async def test_a_member_removed_while_it_talks_is_heard_no_longer() -> None:
     handler = Handler()
-    roster, _ = make_roster()
-    async with serving(handler, roster) as address, peer_channel(address, None) as channel:
+    registry, _ = make_registry()
+    async with serving(handler, registry) as address, peer_channel(address, None) as channel:
         call = PeerStub(channel).Deliver(metadata=says(peer(2)))
         batch = pb.RaftBatch(messages=[encode_message(Message(MessageType.HEARTBEAT, NodeId(2), ME, term=Term(4)))])
         await call.write(batch)
         await asyncio.wait_for(handler.received.get(), 5)
-        roster.update(map(peer, (1, 3)), [NodeId(2)])
+        registry.update(map(peer, (1, 3)), [NodeId(2)])
         await call.write(batch)
         with pytest.raises(grpc.aio.AioRpcError, match="was removed"):
             async with asyncio.timeout(5):
@@ -289,7 +289,7 @@ async def test_a_message_in_another_nodes_name_is_refused() -> None:
     handler = Handler()
     vote = Message(MessageType.VOTE_RESPONSE, sender=NodeId(2), to=ME, term=Term(4))
     for caller in (peer(3), peer(9)):  # a member, and a node that is none
-        async with serving(handler, make_roster()[0]) as address, peer_channel(address, None) as channel:
+        async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
             call = PeerStub(channel).Deliver(metadata=says(caller))
             await call.write(pb.RaftBatch(messages=[encode_message(vote)]))
             await call.done_writing()
@@ -300,7 +300,7 @@ async def test_a_message_in_another_nodes_name_is_refused() -> None:
 
 
 async def test_a_change_of_the_cluster_is_taken_from_members_only() -> None:
-    async with serving(Handler(), make_roster()[0]) as address, peer_channel(address, None) as channel:
+    async with serving(Handler(), make_registry()[0]) as address, peer_channel(address, None) as channel:
         stub = PeerStub(channel)
         done = await stub.ChangeCluster(pb.ClusterChange(), metadata=says(peer(2)))
         assert done.status == pb.CHANGE_STATUS_DONE
@@ -310,61 +310,63 @@ async def test_a_change_of_the_cluster_is_taken_from_members_only() -> None:
 
 # ---- joining
 
-FOUNDED_BY = [peer(1), peer(2)]
-WELCOME = pb.JoinReply(cluster_id=cluster_id_of(FOUNDED_BY), founders=[encode_founder(one) for one in FOUNDED_BY])
+BOOTSTRAPPED_BY = [peer(1), peer(2)]
+WELCOME = pb.JoinReply(
+    cluster_id=cluster_id_of(BOOTSTRAPPED_BY), bootstrap_members=[encode_peer_info(one) for one in BOOTSTRAPPED_BY]
+)
 
 
-def applicant(number: int = 4) -> Applicant:
-    return Applicant(peer(number), lambda _, address: peer_channel(address, None))
+def join_client(number: int = 4) -> JoinClient:
+    return JoinClient(peer(number), lambda _, address: peer_channel(address, None))
 
 
-async def test_a_fresh_node_asks_until_it_is_let_in_and_learns_the_founders() -> None:
+async def test_a_fresh_node_asks_until_it_is_let_in_and_learns_the_bootstrap_members() -> None:
     handler = Handler([TimeoutError(), WELCOME])
-    async with serving(handler, make_roster()[0]) as address, asyncio.timeout(10):
-        founded = await applicant().join(new_identity("n4"), {"gone": "127.0.0.1:1", "n1": address})
-    assert (founded.cluster_id, list(founded.founders)) == (WELCOME.cluster_id, FOUNDED_BY)
+    async with serving(handler, make_registry()[0]) as address, asyncio.timeout(10):
+        bootstrapped = await join_client().join(new_identity("n4"), {"gone": "127.0.0.1:1", "n1": address})
+    assert (bootstrapped.cluster_id, list(bootstrapped.bootstrap_members)) == (WELCOME.cluster_id, BOOTSTRAPPED_BY)
 
 
 async def test_founders_that_do_not_make_up_the_cluster_id_are_not_believed() -> None:
-    lie = pb.JoinReply(cluster_id="f" * 32, founders=WELCOME.founders)
-    async with serving(Handler([lie]), make_roster()[0]) as address:
+    lie = pb.JoinReply(cluster_id="f" * 32, bootstrap_members=WELCOME.bootstrap_members)
+    async with serving(Handler([lie]), make_registry()[0]) as address:
         with pytest.raises(IdentityError, match="do not make up"):
-            await applicant().join(new_identity("n4"), {"n1": address})
+            await join_client().join(new_identity("n4"), {"n1": address})
 
 
 async def test_a_refusal_ends_the_start_with_its_text() -> None:
     handler = Handler([JoinRefusedError("n4 is a member already; parley cluster remove n4")])
-    async with serving(handler, make_roster()[0]) as address:
+    async with serving(handler, make_registry()[0]) as address:
         with pytest.raises(IdentityError, match="parley cluster remove n4"):
-            await applicant().join(new_identity("n4"), {"n1": address})
+            await join_client().join(new_identity("n4"), {"n1": address})
 
 
 async def test_a_directory_of_another_cluster_is_not_let_in() -> None:
     known = new_identity("n4")
     foreign = type(known)(known.node_id, "n4", "another", (peer(4),))
-    async with serving(Handler(), make_roster()[0]) as address:
+    async with serving(Handler(), make_registry()[0]) as address:
         with pytest.raises(IdentityError, match="belongs to cluster another"):
-            await applicant().become_voter(foreign, lambda: {"n1": address}, lambda: True)
+            await join_client().become_voter(foreign, lambda: {"n1": address}, lambda: True)
 
 
 async def test_a_removed_directory_that_asks_again_is_told_so() -> None:
-    roster, _ = make_roster()
-    roster.update(map(peer, (1, 2)), [NodeId(4)])
-    async with serving(Handler(), roster) as address:
+    registry, _ = make_registry()
+    registry.update(map(peer, (1, 2)), [NodeId(4)])
+    async with serving(Handler(), registry) as address:
         with pytest.raises(RemovedError):
-            await applicant().join(new_identity("n4"), {"n1": address})
+            await join_client().join(new_identity("n4"), {"n1": address})
 
 
 async def test_a_certificate_in_another_name_does_not_get_a_node_in() -> None:
-    async with serving(Handler(), make_roster()[0], certified="n9") as address:
+    async with serving(Handler(), make_registry()[0], certified="n9") as address:
         with pytest.raises(IdentityError, match="certificate"):
-            await applicant().join(new_identity("n4"), {"n1": address})
+            await join_client().join(new_identity("n4"), {"n1": address})
 
 
 async def test_a_learner_asks_on_until_it_is_a_voter() -> None:
     behind = pb.JoinReply(cluster_id="mine", waits_for="n4 has not caught up")
     handler = Handler([behind, TimeoutError(), pb.JoinReply(cluster_id="mine", voter=True)])
     identity = new_identity("n4")
-    async with serving(handler, make_roster()[0]) as address, asyncio.timeout(10):
-        await applicant().become_voter(identity, lambda: {"n1": address}, lambda: False)
+    async with serving(handler, make_registry()[0]) as address, asyncio.timeout(10):
+        await join_client().become_voter(identity, lambda: {"n1": address}, lambda: False)
     assert not handler.answers

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.raft.invariant import PeerProtocolError
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
 from parleyd.transport.codec import (

@@ -12,7 +12,7 @@ import pytest
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.raft.types import NodeId
 from parleyd.transport import peers
-from parleyd.transport.peers import Introduction, PeerEvents, PeerLink, SnapshotSource
+from parleyd.transport.peers import CallMetadata, PeerEvents, PeerLink, SnapshotSource
 
 DEADLINE_S = 5.0
 
@@ -48,7 +48,7 @@ def make_link(events: Events, conversations: list[Conversation], monkeypatch: py
         NodeId(2),
         "n2",
         "127.0.0.1:1",
-        Introduction("cluster", NodeId(1), pb.Greeting()),
+        CallMetadata("cluster", NodeId(1), pb.HandshakeInfo()),
         lambda name, address: cast(grpc.aio.Channel, Channel()),
         cast(PeerEvents, events),
         cast(SnapshotSource, None),

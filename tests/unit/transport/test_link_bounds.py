@@ -12,7 +12,7 @@ from parley_proto.v1 import state_pb2
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
 from parleyd.transport import peers
-from parleyd.transport.peers import ForwardFailedError, Introduction, PeerLink, SnapshotSource
+from parleyd.transport.peers import CallMetadata, ForwardFailedError, PeerLink, SnapshotSource
 
 ME, PEER = NodeId(1), NodeId(2)
 
@@ -27,7 +27,7 @@ class Reports:
     def peer_lost(self, node: NodeId) -> None:
         raise AssertionError
 
-    def told_removed(self, by: str) -> None:
+    def removed_from_cluster(self, by: str) -> None:
         raise AssertionError
 
     def peer_unreachable(self, node: NodeId) -> None:
@@ -43,7 +43,7 @@ def make_link(*, connected: bool) -> tuple[PeerLink, Reports]:
         PEER,
         "n2",
         "127.0.0.1:1",
-        Introduction("cluster", ME, pb.Greeting()),
+        CallMetadata("cluster", ME, pb.HandshakeInfo()),
         lambda name, address: cast(grpc.aio.Channel, None),
         reports,
         cast(SnapshotSource, None),

@@ -1,0 +1,232 @@
+"""The SDK's side of the window: one client at a time, watched, read and asked, on the SDK's own event loop.
+
+No Qt. Everything a person asks for is a coroutine here; what comes of it goes out through `put`. A request that
+fails becomes a Refused with the words of the SDK, and the text that was typed goes back with it.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+
+from parley.errors import NotSignedInError, ParleyError
+from parley.gui import events
+from parley.gui.commands import ClusterAddress
+from parley.gui.events import Action, Event
+from parley.gui.port import Client, Connect
+from parley.model import ClientState, ConnectionState, Message
+
+PAGE = 100
+OWN_PER_CONVERSATION = 2000
+OPEN_LISTED = 10_000
+COMPLETIONS = 20
+HEARD_EVERY_S = 1.0
+GATHER = 256
+
+
+class ClientWorker:
+    """One client from its entry to its exit, in one task."""
+
+    def __init__(
+        self,
+        connect: Connect,
+        address: ClusterAddress,
+        account: str | None,
+        put: Callable[[Event], None],
+        wait_for_capacity: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Does nothing before run()."""
+        self._connect = connect
+        self._address = address
+        self._account = account
+        self._put = put
+        self._wait_for_capacity = wait_for_capacity
+        self._ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+        self._leaving = asyncio.Event()
+        self._following: asyncio.Task[None] | None = None
+        self._signing_out = False
+
+    async def run(self) -> None:
+        """Enters the client, serves until leave(), leaves it."""
+        try:
+            async with self._connect(self._address, self._account) as client:
+                self._ready.set_result(client)
+                try:
+                    await self._leaving.wait()
+                finally:
+                    await self._stop_following()
+        except ParleyError as error:
+            if self._ready.done():
+                self._put(events.SignedOut(error.text))
+            else:
+                self._ready.set_exception(error)
+
+    def leave(self) -> None:
+        """Ends run()."""
+        self._leaving.set()
+
+    async def client(self) -> Client:
+        """The client, once it has been entered. Raises ParleyError where it cannot be."""
+        return await asyncio.shield(self._ready)
+
+    # ---- who speaks
+
+    async def resume(self) -> bool:
+        """Goes on with the remembered session; false if there is none."""
+        client = await self.client()
+        if not client.signed_in_as or not await client.has_session():
+            return False
+        await self._follow(client)
+        return True
+
+    async def sign_in(self, account: str, password: str, *, register: bool) -> None:
+        """Raises what went wrong."""
+        client = await self.client()
+        if register:
+            await client.register(account, password)
+        await client.login(account, password)
+        await self._follow(client)
+
+    async def sign_out(self) -> None:
+        """Closes the session."""
+        client = await self.client()
+        self._signing_out = True
+        try:
+            await client.logout()
+        finally:
+            self._signing_out = False
+        await self._stop_following()
+        self._put(events.SignedOut())
+
+    # ---- following
+
+    async def _follow(self, client: Client) -> None:
+        await self._stop_following()
+        self._put(events.SignedIn(client.signed_in_as))
+        self._following = asyncio.create_task(self._follow_all(client))
+
+    async def _stop_following(self) -> None:
+        task, self._following = self._following, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _follow_all(self, client: Client) -> None:
+        try:
+            # The reader begins before any list is read, so that nothing falls between the two.
+            reader = await client.messages(include_own=True)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch(client))
+                group.create_task(self._read(reader))
+                group.create_task(self._tick(client))
+        except* ParleyError as errors:
+            told = [error.text for error in errors.exceptions if isinstance(error, ParleyError)]
+            self._put(events.SignedOut(" ".join(told)))
+
+    async def _watch(self, client: Client) -> None:
+        """Own messages and the state as they change; the lists whenever a session begins anew."""
+        listed = False
+        lived = False
+        async with asyncio.TaskGroup() as group, aclosing(client.watch()) as changes:
+            self._put(events.ConversationsListed(await client.cached_conversations()))
+            self._put(events.OutgoingChanged(await client.outgoing(limit=OPEN_LISTED)))
+            async for change in changes:
+                await self._wait_for_capacity()  # what happens meanwhile comes together in the next change
+                self._put(events.StateChanged(change.state))
+                if change.outgoing:
+                    self._put(events.OutgoingChanged(change.outgoing))
+                if change.removed:
+                    self._put(events.OutgoingRemoved(change.removed))
+                if change.receipts:
+                    self._put(events.ReceiptsMoved(change.receipts))
+                if change.reload:
+                    self._put(events.OutgoingChanged(await client.outgoing(limit=OPEN_LISTED)))
+                connected = change.state.connection is ConnectionState.CONNECTED
+                if (connected and not listed) or change.reload:
+                    group.create_task(self._list(client))
+                listed = connected
+                if lived and change.state.connection is ConnectionState.SIGNED_OUT and not self._signing_out:
+                    self._put(events.SignedOut("Your session has ended. Messages that wait are kept here. Sign in."))
+                    return
+                lived = lived or change.state.connection is not ConnectionState.SIGNED_OUT
+
+    async def _list(self, client: Client) -> None:
+        try:
+            self._put(events.ConversationsListed(await client.conversations()))
+        except ParleyError as error:
+            self._put(events.Refused(Action.OTHER, error.text))
+
+    async def _read(self, reader: AsyncIterator[Message]) -> None:
+        """New messages, gathered while they come faster than they are drawn."""
+        gathered: list[Message] = []
+        async for message in reader:
+            gathered.append(message)
+            if len(gathered) == 1:
+                asyncio.get_running_loop().call_soon(self._flush, gathered)
+            if len(gathered) >= GATHER:
+                self._flush(gathered)
+                await asyncio.sleep(0)
+            await self._wait_for_capacity()
+
+    def _flush(self, gathered: list[Message]) -> None:
+        if gathered:
+            self._put(events.Arrived(tuple(gathered)))
+            gathered.clear()
+
+    async def _tick(self, client: Client) -> None:
+        """When a node was last heard changes all the time and wakes nobody; it is looked at now and then."""
+        before: ClientState | None = None
+        while True:
+            state = client.state
+            if state != before:
+                self._put(events.StateChanged(state))
+            before = state
+            await asyncio.sleep(HEARD_EVERY_S)
+
+    # ---- one conversation
+
+    async def open_conversation(self, peer: str) -> None:
+        """What this device knows at once, then what the cluster knows."""
+        client = await self.client()
+        draft, cached, own = await asyncio.gather(
+            client.draft(peer),
+            client.cached_history(peer, limit=PAGE),
+            client.outgoing(peer=peer, limit=OWN_PER_CONVERSATION),
+        )
+        self._put(events.HistoryLoaded(peer, 0, cached))
+        self._put(events.OutgoingChanged(own))
+        self._put(events.DraftLoaded(peer, draft))
+        await self.load_history(peer, 0)
+
+    async def load_history(self, peer: str, before: int) -> None:
+        """One page."""
+        client = await self.client()
+        try:
+            self._put(events.HistoryLoaded(peer, before, await client.history(peer, before=before, limit=PAGE)))
+        except ParleyError as error:
+            self._put(events.HistoryFailed(peer, before, error.text))
+
+    async def send(self, peer: str, body: str) -> None:
+        """Into the outbox; only then is the draft forgotten."""
+        client = await self.client()
+        await client.send(peer, body)
+        await client.save_draft(peer, "")
+
+    async def find_accounts(self, prefix: str) -> None:
+        """Completions; where nobody can be asked there are none."""
+        client = await self.client()
+        try:
+            names = await client.list_accounts(f"{prefix}*", limit=COMPLETIONS)
+        except NotSignedInError:
+            raise
+        except ParleyError:
+            names = ()
+        self._put(events.AccountsFound(prefix, tuple(name for name in names if name != client.signed_in_as)))
+
+    async def attempt(self, action: Action, doing: Awaitable[object], peer: str = "", body: str = "") -> bool:
+        """Awaits a request; what goes wrong is told in words."""
+        try:
+            await doing
+        except ParleyError as error:
+            self._put(events.Refused(action, error.text, peer, body))
+            return False
+        return True

@@ -1,0 +1,504 @@
+"""The window: listens to ChatAppState, draws what changed, and turns what a person does into commands.
+
+It keeps no truth of its own. Redraws of list and status are gathered into the next turn of Qt's loop, so a burst of
+events costs one; rows of the open conversation are applied one by one, because their places matter.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from PySide6.QtCore import QByteArray, QEvent, QModelIndex, QPoint, Qt, QTimer, QUrl
+from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtWidgets import QApplication, QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
+
+from parley.gui import events
+from parley.gui.app_state import ChatAppState, Key, VisiblePage
+from parley.gui.chat import ChatPage
+from parley.gui.commands import ClusterAddress, Commands
+from parley.gui.events import Action
+from parley.gui.finder import Finder
+from parley.gui.icons import app_icon
+from parley.gui.notifier import Notifier
+from parley.gui.sign_in import SignInPage
+from parley.gui.status_bar import StatusBar
+from parley.gui.theme import GRID, Theme, apply_theme, system_theme
+from parley.gui.thread import Edit, Row, Thread
+from parley.gui.words import links, status_line
+from parley.model import Message
+
+DRAFT_AFTER_MS = 400
+CLOCK_MS = 1000
+TOO_LATE = (
+    "The message was handed to the cluster before your change. Your text is kept here; Enter sends it as a new message."
+)
+
+
+class MainWindow(QMainWindow):
+    """Implements app_state.Listener."""
+
+    def __init__(self, theme: Theme | None = None) -> None:
+        """Follows the system's colours unless a theme is given. Call attach() before showing it."""
+        super().__init__()
+        self._commands: Commands | None = None
+        self._fixed = theme is not None
+        self._theme = theme or system_theme()
+        self.app_state = ChatAppState(self)
+        self._settling = False
+        self._waiting_since = 0.0
+        self.finder: Finder | None = None
+        self.setWindowTitle("Parley")
+        self.setWindowIcon(app_icon())
+        self.setMinimumSize(80 * GRID, 52 * GRID)
+        self.resize(136 * GRID, 90 * GRID)
+        self.sign_in = SignInPage(self._theme)
+        self.chat = ChatPage(self._theme)
+        self.status = StatusBar(self._theme)
+        self.pages = QStackedWidget()
+        self.pages.addWidget(self.sign_in)
+        self.pages.addWidget(self.chat)
+        whole = QWidget()
+        column = QVBoxLayout(whole)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.pages, 1)
+        column.addWidget(self.status)
+        self.setCentralWidget(whole)
+        self.notifier = Notifier(self, app_icon())
+        self._items_timer = self._timer(0, self._draw_items)
+        self._look_timer = self._timer(0, self._look)
+        self._draft_timer = self._timer(DRAFT_AFTER_MS, self.save_draft)
+        self._clock = QTimer(self)
+        self._clock.setInterval(CLOCK_MS)
+        self._clock.timeout.connect(self.status_changed)
+        self._clock.start()
+        self._wire()
+        self._make_shortcuts()
+        self.page_changed()
+
+    def attach(self, commands: Commands) -> None:
+        """Who carries out what people ask for."""
+        self._commands = commands
+
+    @property
+    def commands(self) -> Commands:
+        """Set by attach()."""
+        if self._commands is None:
+            raise RuntimeError("The window was not attached to anything that carries out commands.")
+        return self._commands
+
+    def _timer(self, interval_ms: int, then: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(interval_ms)
+        timer.timeout.connect(then)
+        return timer
+
+    def _wire(self) -> None:
+        chat = self.chat
+        self.sign_in.asked.connect(self._sign_in)
+        chat.list.selectionModel().currentChanged.connect(self._item_chosen)
+        for chosen in (chat.list.clicked, chat.list.activated):  # who has chosen wants to write
+            chosen.connect(lambda _index: chat.composer.editor.setFocus())
+        chat.new_button.clicked.connect(self.begin_conversation)
+        chat.me.clicked.connect(self._account_menu)
+        chat.latest.clicked.connect(chat.view.to_bottom)
+        chat.view.moved.connect(self._look_timer.start)
+        chat.view.link_clicked.connect(self._open_link)
+        chat.view.activated.connect(self._row_activated)
+        chat.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        chat.view.customContextMenuRequested.connect(self._row_menu)
+        chat.composer.send_asked.connect(self._send)
+        chat.composer.edit_asked.connect(self._keep_edit)
+        chat.composer.edit_last_asked.connect(self._edit_last)
+        chat.composer.typed.connect(self._typed)
+        chat.composer.paged.connect(self._page)
+        self.notifier.opened.connect(self.open_conversation)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(lambda _scheme: self._follow_system())
+
+    def _make_shortcuts(self) -> None:
+        for keys, action in (
+            ("Ctrl+N", self.begin_conversation),
+            ("Ctrl+K", self.switch_conversation),
+            ("Ctrl+L", self.chat.list.setFocus),
+            ("Alt+Up", lambda: self._step(-1)),
+            ("Alt+Down", lambda: self._step(1)),
+            ("Ctrl+R", self._retry),
+            ("Ctrl+Q", self.close),
+        ):
+            QShortcut(QKeySequence(keys), self).activated.connect(action)
+        view = self.chat.view
+        for keys, action in (
+            ("Ctrl+C", lambda: self._with_row(self._copy)),
+            ("F2", lambda: self._with_row(self._edit)),
+            ("Delete", lambda: self._with_row(self._cancel)),
+            ("Escape", self.chat.composer.editor.setFocus),
+        ):
+            shortcut = QShortcut(QKeySequence(keys), view)
+            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
+            shortcut.activated.connect(action)
+
+    # ---- Listener
+
+    def page_changed(self) -> None:
+        """Sign-in or chat."""
+        chatting = self.app_state.page is VisiblePage.CHAT
+        self.pages.setCurrentWidget(self.chat if chatting else self.sign_in)
+        self.status.setVisible(chatting)
+        self.chat.rows.show([])
+        self.chat.items.show([])
+        self.chat.show_peer("")
+        self.chat.me.setText(self.app_state.account)
+        if chatting:
+            self.sign_in.set_busy(False)
+            self.sign_in.password.clear()
+            self.chat.list.setFocus()
+        else:
+            self.sign_in.show_problem(self.app_state.reason)
+            self.sign_in.focus_first()
+        self._pay_attention()
+        self.conversations_changed()
+
+    def conversations_changed(self) -> None:
+        """The conversation list, at the next turn."""
+        self._items_timer.start()
+
+    def thread_edited(self, key: Key, edits: list[Edit]) -> None:
+        """Rows of the open conversation; others are looked up when they are opened."""
+        if key != self.app_state.open_key:
+            return
+        self.chat.rows.apply(edits)
+        thread = self.app_state.thread(key)
+        if self._settling and thread is not None:
+            if thread.divider_row is not None:
+                self.chat.view.show_from(thread.divider_row)
+            self._settling = thread.verified_from is None
+        self._check_edited()
+        self._look_timer.start()
+
+    def status_changed(self) -> None:
+        """The status bar."""
+        state, now = self.app_state.client_state, time.monotonic()
+        if not state.waiting:
+            self._waiting_since = now
+        self.status.show_line(status_line(state, state.last_heard, now, now - self._waiting_since))
+
+    def reconnected(self) -> None:
+        """What could not be fetched is asked for again."""
+        key = self.app_state.open_key
+        thread = self.app_state.thread(key) if key is not None else None
+        if thread is not None and thread.verified_from is None:
+            self.commands.load_history(thread.peer, 0)
+        self._look_timer.start()
+
+    def draft_arrived(self, key: Key, body: str) -> None:
+        """What was half typed; only where nothing was typed since."""
+        if key == self.app_state.open_key and not self.chat.composer.text:
+            self.chat.composer.begin(self.app_state.peer(key), body, self.app_state.client_state.max_message_bytes)
+
+    def accounts_found(self, prefix: str, names: tuple[str, ...]) -> None:
+        """Completions."""
+        if self.finder is not None:
+            self.finder.found(prefix, names)
+
+    def refused(self, refusal: events.Refused) -> None:
+        """What was not done is said where it was asked for; typed text is given back."""
+        match refusal.action:
+            case Action.SIGN_IN | Action.REGISTER:
+                self.sign_in.show_problem(refusal.text)
+            case Action.SEND | Action.EDIT if refusal.body:
+                self._give_back(refusal)
+            case _:
+                self.chat.tell(refusal.text)
+
+    def noticed(self, key: Key, messages: tuple[Message, ...]) -> None:
+        """Messages nobody looked at."""
+        self.notifier.notice(key, messages)
+
+    # ---- what people do
+
+    def resume(self, address: ClusterAddress, account: str) -> None:
+        """Fills the first page with what is remembered and goes on with the session, if there is one."""
+        self.sign_in.fill(address, account)
+        if address.hosts and account:
+            self.sign_in.set_busy(True)
+            self.commands.resume(address, account)
+
+    def open_conversation(self, peer: str) -> None:
+        """Shows a conversation."""
+        self.save_draft()
+        key, fetch = self.app_state.open(peer)
+        thread = self.app_state.thread(key)
+        if thread is None:
+            return
+        self._settling = fetch
+        self.chat.rows.show(thread.rows)
+        self.chat.show_peer(self.app_state.peer(key))
+        self.chat.composer.begin(
+            self.app_state.peer(key), self.app_state.draft(key), self.app_state.client_state.max_message_bytes
+        )
+        if thread.divider_row is not None:
+            self.chat.view.show_from(thread.divider_row)
+        if fetch:
+            self.commands.open_conversation(self.app_state.peer(key))
+        self._draw_items()
+        if not self.chat.list.hasFocus():
+            self.chat.composer.editor.setFocus()
+
+    def begin_conversation(self) -> None:
+        """Asks with whom."""
+        self._find("New conversation", anybody=True)
+
+    def switch_conversation(self) -> None:
+        """Asks which."""
+        self._find("Go to a conversation", anybody=False)
+
+    def save_draft(self) -> None:
+        """Keeps what is half typed."""
+        self._draft_timer.stop()
+        key = self.app_state.open_key
+        if key is not None and self.app_state.draft_unsaved(key):
+            self.commands.save_draft(self.app_state.peer(key), self.app_state.draft(key))
+
+    def _sign_in(self, address: ClusterAddress, account: str, password: str, register: bool) -> None:
+        self.commands.sign_in(address, account, password, register=register)
+
+    def _find(self, title: str, *, anybody: bool) -> None:
+        if self.app_state.page is not VisiblePage.CHAT or self.finder is not None:
+            return
+        finder = Finder(title, [item.peer for item in self.app_state.items()], anybody=anybody, parent=self)
+        self.finder = finder
+        finder.asked.connect(self.commands.find_accounts)
+        finder.chosen.connect(self._found)
+        finder.finished.connect(self._finder_closed)
+        finder.open()
+
+    def _finder_closed(self) -> None:
+        finder, self.finder = self.finder, None
+        if finder is not None:
+            finder.deleteLater()
+
+    def _found(self, peer: str) -> None:
+        self.open_conversation(peer)
+        self.chat.composer.editor.setFocus()
+
+    def _step(self, by: int) -> None:
+        at = self.chat.items.index_of(self.app_state.open_key)
+        row = at.row() + by if at.isValid() else 0
+        if 0 <= row < self.chat.items.rowCount():
+            self.open_conversation(self.chat.items.item(row).peer)
+
+    def _item_chosen(self, current: QModelIndex, _previous: QModelIndex) -> None:
+        if current.isValid():
+            item = self.chat.items.item(current.row())
+            if item.key != self.app_state.open_key:
+                self.open_conversation(item.peer)
+
+    def _typed(self, text: str) -> None:
+        key = self.app_state.open_key
+        if key is not None and self.app_state.keep_draft(key, text):
+            self._draft_timer.start()
+
+    def _send(self, body: str) -> None:
+        key = self.app_state.open_key
+        if key is None:
+            return
+        self._draft_timer.stop()
+        self.app_state.draft_sent(key)
+        self.commands.send(self.app_state.peer(key), body)
+        self.chat.view.to_bottom()
+
+    def _keep_edit(self, local_id: int, body: str) -> None:
+        key = self.app_state.open_key
+        if key is not None:
+            self.commands.edit(local_id, body, self.app_state.peer(key))
+
+    def _edit_last(self) -> None:
+        thread = self._open_thread()
+        row = thread.last_waiting() if thread is not None else None
+        if row is not None:
+            self._edit(row)
+
+    def _retry(self) -> None:
+        row = self.chat.view.current_row() if self.chat.view.hasFocus() else None
+        thread = self._open_thread()
+        if (row is None or not row.retriable) and thread is not None:
+            row = next((row for row in reversed(thread.rows) if row.retriable), None)
+        if row is not None and row.retriable:
+            self.commands.retry(row.local_id)
+
+    def _edit(self, row: Row) -> None:
+        if row.editable:
+            self.chat.composer.edit(row.local_id, row.body)
+
+    def _cancel(self, row: Row) -> None:
+        if row.cancellable:
+            self.commands.cancel(row.local_id)
+
+    def _copy(self, row: Row) -> None:
+        QGuiApplication.clipboard().setText(row.body)
+
+    def _with_row(self, doing: Callable[[Row], None]) -> None:
+        row = self.chat.view.current_row()
+        if row is not None:
+            doing(row)
+
+    def _page(self, pages: int) -> None:
+        bar = self.chat.view.verticalScrollBar()
+        bar.setValue(bar.value() + pages * bar.pageStep())
+
+    # ---- rows
+
+    def _row_activated(self, index: QModelIndex) -> None:
+        if index.isValid():
+            found = links(self.chat.rows.row(index.row()).body)
+            if found:
+                self._open_link(found[0].url)
+
+    def _open_link(self, url: str) -> None:
+        QDesktopServices.openUrl(QUrl(url))
+
+    def _row_menu(self, position: QPoint) -> None:
+        view = self.chat.view
+        index = view.indexAt(position)
+        if view.hasFocus() and view.currentIndex().isValid() and not view.underMouse():
+            index = view.currentIndex()  # asked for by key
+            position = view.visualRect(index).center()
+        if index.isValid():
+            self.row_menu(self.chat.rows.row(index.row())).popup(view.viewport().mapToGlobal(position))
+
+    def row_menu(self, row: Row) -> QMenu:
+        """What can be done with a message."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._offer(menu, "Copy\tCtrl+C", lambda: self._copy(row))
+        for link in links(row.body)[:5]:
+            self._offer(menu, f"Open {link.url[:60].replace('&', '&&')}", partial(self._open_link, link.url))
+        if row.editable:
+            self._offer(menu, "Edit\tF2", lambda: self._edit(row))
+        if row.retriable:
+            self._offer(menu, "Try again\tCtrl+R", lambda: self.commands.retry(row.local_id))
+        if row.cancellable:
+            words = "Do not send\tDel" if row.editable else "Remove\tDel"
+            self._offer(menu, words, lambda: self._cancel(row))
+        return menu
+
+    def _account_menu(self) -> None:
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._offer(menu, "New conversation\tCtrl+N", self.begin_conversation)
+        self._offer(menu, "Go to a conversation\tCtrl+K", self.switch_conversation)
+        menu.addSeparator()
+        self._offer(menu, "Sign out", self.commands.sign_out)
+        menu.popup(self.chat.me.mapToGlobal(QPoint(0, self.chat.me.height())))
+
+    @staticmethod
+    def _offer(menu: QMenu, text: str, doing: Callable[[], None]) -> None:
+        action = QAction(text, menu)
+        action.triggered.connect(lambda _checked=False: doing())
+        menu.addAction(action)
+
+    # ---- drawing
+
+    def _draw_items(self) -> None:
+        chat = self.chat
+        chat.items.show(self.app_state.items())
+        current = chat.items.index_of(self.app_state.open_key)
+        if current.isValid() and current != chat.list.currentIndex():
+            chat.list.setCurrentIndex(current)
+        unread = self.app_state.unread
+        peer = self.app_state.peer(self.app_state.open_key) if self.app_state.open_key is not None else ""
+        title = f"{peer} – Parley" if peer else "Parley"
+        self.setWindowTitle(f"({unread}) {title}" if unread else title)
+
+    def _look(self) -> None:
+        """What is in sight counts as read, while the window is in front; what comes next is fetched."""
+        key, view = self.app_state.open_key, self.chat.view
+        if key is None:
+            return
+        last = view.last_visible()
+        if self.app_state.attentive:
+            seen = self._highest_id(last)
+            conversation_id = self.app_state.saw(key, seen) if seen else None
+            if conversation_id is not None:
+                self.commands.mark_read(conversation_id, seen)
+        before = self.app_state.wants_history(key, view.first_visible())
+        if before is not None:
+            self.commands.load_history(self.app_state.peer(key), before)
+        self.chat.show_loading(self.app_state.history_pending(key))
+        self.chat.show_latest_button(self.app_state.unread_in(key))
+
+    def _highest_id(self, last: int) -> int:
+        while last >= 0:
+            row = self.chat.rows.row(last)
+            if row.message_id:
+                return row.message_id
+            last -= 1
+        return 0
+
+    def _check_edited(self) -> None:
+        """A message that goes out while it is edited cannot be changed any more; the text is not lost."""
+        composer, thread = self.chat.composer, self._open_thread()
+        if composer.editing is None or thread is None:
+            return
+        row = next((row for row in thread.rows if row.local_id == composer.editing), None)
+        if row is not None and row.editable:
+            return
+        typed = composer.editor.toPlainText()
+        composer.stop_editing()
+        if row is None or typed != row.body:
+            composer.give_back(typed, TOO_LATE)
+
+    def _give_back(self, refusal: events.Refused) -> None:
+        key = self.app_state.open_key
+        if key is not None and refusal.peer == self.app_state.peer(key):
+            self.chat.composer.give_back(refusal.body, refusal.text)
+            return
+        kept = self.app_state.return_to_draft(refusal.peer, refusal.body)
+        self.commands.save_draft(refusal.peer, kept)
+        self.chat.composer.tell(f"A message to {refusal.peer} was not taken and is kept as a draft. {refusal.text}")
+
+    def _open_thread(self) -> Thread | None:
+        key = self.app_state.open_key
+        return self.app_state.thread(key) if key is not None else None
+
+    def _pay_attention(self) -> None:
+        self.app_state.attentive = self.isActiveWindow() and self.app_state.page is VisiblePage.CHAT
+        if self.app_state.attentive:
+            self._look_timer.start()
+
+    def restyle(self, theme: Theme) -> None:
+        """Other colours."""
+        self._theme = theme
+        app = QApplication.instance()
+        if isinstance(app, QApplication):
+            apply_theme(app, self._theme)
+        for part in (self.sign_in, self.chat, self.status):
+            part.restyle(self._theme)
+
+    def _follow_system(self) -> None:
+        if not self._fixed:
+            self.restyle(system_theme())
+
+    # ---- Qt
+
+    def geometry_bytes(self) -> bytes:
+        """Where the window stands."""
+        return bytes(self.saveGeometry().data())
+
+    def restore(self, geometry: bytes) -> None:
+        """Where the window stood."""
+        if geometry:
+            self.restoreGeometry(QByteArray(geometry))
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """In front or not."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.ActivationChange:
+            self._pay_attention()
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
+        """What is half typed is kept."""
+        if self._commands is not None:
+            self.save_draft()
+        super().closeEvent(event)

@@ -1,0 +1,157 @@
+"""Single calls with failover: one question, asked of one node after the other until one answers or time is up.
+
+Only calls that may be repeated go through here: reads, and writes that carry a request id or are the same done twice.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import TypeVar
+
+import grpc
+
+from parley.errors import (
+    NoMajorityError,
+    NotSignedInError,
+    OutcomeUnknownError,
+    OverloadedError,
+    ParleyError,
+    TlsError,
+    UnreachableError,
+    WrongServiceError,
+    from_grpc,
+)
+from parley.model import NodeStatus
+from parley.net.channel import ChannelPool
+from parley.wire import convert
+from parley.wire.endpoints import Endpoint, KnownEndpoints
+from parley.wire.policy import FailoverPolicy, PolicySettings
+from parley_proto.v1 import admin_pb2, admin_pb2_grpc
+
+T = TypeVar("T")
+
+_CALL_POLICY = PolicySettings(attempt_timeouts_s=(3.0, 5.0, 10.0))
+STATUS_TIMEOUT_S = 1.5
+
+
+class UnaryCaller:
+    """Asks nodes."""
+
+    def __init__(self, known_endpoints: KnownEndpoints, pool: ChannelPool, rng: Random) -> None:
+        """`pool` is this caller's own: the session's channel is never closed under it."""
+        self._known_endpoints = known_endpoints
+        self._pool = pool
+        self._rng = rng
+        self.preferred: Endpoint | None = None
+
+    async def call(
+        self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], *, deadline_s: float, confirm_signed_out: bool = True
+    ) -> T:
+        """Returns the first answer. Raises what the cluster said, or why none could be had.
+
+        With `confirm_signed_out`, one node's word that the session is over is checked with another one: a node that
+        lags may not know a session yet.
+        """
+        policy = FailoverPolicy(self._known_endpoints.all(), self._rng, _CALL_POLICY)
+        if self.preferred is not None:
+            policy.prefer(self.preferred)
+        failures: dict[Endpoint, ParleyError] = {}
+        signed_out = 0
+        unknown = False
+        ends_at = time.monotonic() + deadline_s
+        while (left_s := ends_at - time.monotonic()) > 0 and (attempt := policy.next_attempt()) is not None:
+            await asyncio.sleep(min(attempt.delay_s, left_s))
+            try:
+                answer = await self._once(invoke, attempt.endpoint, min(attempt.timeout_s, left_s))
+            except (UnreachableError, OutcomeUnknownError, TlsError, WrongServiceError) as error:
+                failures[attempt.endpoint] = error
+                unknown = unknown or isinstance(error, OutcomeUnknownError)
+                policy.failed(attempt.endpoint)
+                if len(failures) == len(policy.endpoints) and _hopeless(failures):
+                    break
+                continue
+            except NotSignedInError as error:
+                signed_out += 1
+                if not confirm_signed_out or signed_out > 1:
+                    error.after_unknown = unknown
+                    raise
+                policy.failed(attempt.endpoint)
+                continue
+            except ParleyError as error:
+                error.after_unknown = unknown
+                raise
+            self.preferred = attempt.endpoint
+            return answer
+        raise _summary(failures, unknown=unknown, insecure=self._pool.security.insecure)
+
+    async def status_of(self, endpoint: Endpoint, timeout_s: float = STATUS_TIMEOUT_S) -> NodeStatus:
+        """One node's word about itself; never raises for a node that does not answer."""
+        try:
+            answer = await self._once(
+                lambda channel: admin_pb2_grpc.AdminStub(channel).GetStatus(admin_pb2.GetStatusRequest()),
+                endpoint,
+                timeout_s,
+            )
+        except ParleyError as error:
+            return NodeStatus(str(endpoint), error=error.text)
+        self._known_endpoints.met(endpoint, answer.node_name)
+        return convert.node_status(str(endpoint), answer)
+
+    async def find_serving(self, besides: Endpoint) -> Endpoint | None:
+        """A node that says commits flow, other than `besides`."""
+        name = self._known_endpoints.names.get(besides)
+        others = [
+            e
+            for e in self._known_endpoints.all()
+            if e != besides and (not name or self._known_endpoints.names.get(e) != name)
+        ]
+        answers = await asyncio.gather(*(self.status_of(endpoint) for endpoint in others))
+        serving = [e for e, answer in zip(others, answers, strict=True) if answer.serving and answer.name != name]
+        return self._rng.choice(serving) if serving else None
+
+    async def _once(
+        self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], endpoint: Endpoint, timeout_s: float
+    ) -> T:
+        where = self._known_endpoints.name_of(endpoint)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await invoke(self._pool.get(endpoint))
+        except grpc.aio.AioRpcError as error:
+            raise from_grpc(error, where=where, insecure=self._pool.security.insecure) from error
+        except TimeoutError:
+            raise OutcomeUnknownError(f"{where} did not answer within {timeout_s:.1f} s.") from None
+
+
+def _hopeless(failures: dict[Endpoint, ParleyError]) -> bool:
+    """Trying again cannot help: every address fails for a reason that stays."""
+    return all(isinstance(error, TlsError | WrongServiceError) for error in failures.values())
+
+
+def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: bool) -> ParleyError:
+    """One error that tells most about why no node gave an answer."""
+    errors = list(failures.values())
+    for kind in (TlsError, WrongServiceError):
+        if errors and all(isinstance(error, kind) for error in errors):
+            return errors[0]
+    if insecure and errors and all("Socket closed" in error.text for error in errors):
+        return TlsError(
+            "Every node closed the unencrypted connection at once; the cluster probably wants TLS. Nothing was sent. "
+            "Leave out --insecure and give the CA of the cluster with --ca FILE."
+        )
+    for error in errors:
+        if isinstance(error, OverloadedError):
+            return error
+    for error in errors:
+        if isinstance(error, NoMajorityError):
+            return NoMajorityError(
+                f"Nodes answer, but none can take anything in now ({error.text}). Nothing is lost; try again when a "
+                "majority of the nodes is up."
+            )
+    if unknown:
+        return OutcomeUnknownError("No node gave a clear answer in time. Check what happened before you do it again.")
+    reasons = "; ".join(error.text for error in errors[:3]) or "time ran out"
+    return UnreachableError(
+        f"No node of the cluster could be reached: {reasons} Nothing is lost. Check the addresses and whether nodes "
+        "run, then try again."
+    )

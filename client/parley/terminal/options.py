@@ -1,0 +1,158 @@
+"""Which cluster, as whom, with which files: from flags, the environment, a settings file, and what was used last.
+
+A flag wins over the environment, that over the settings file, that over what the last log-in remembered. Hosts, CA and
+"insecure" are remembered together and only used together, so that no address meets another cluster's CA by accident.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from parley.client import ParleyClient
+from parley.device.profile import Last, StateDirectory
+from parley.errors import BadInputError, NotSignedInError
+
+KEYS = ("hosts", "ca", "insecure", "account", "state_dir")
+TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What was said on the command line; None and empty mean: nothing."""
+
+    hosts: tuple[str, ...] = ()
+    ca: Path | None = None
+    insecure: bool | None = None
+    account: str | None = None
+    state_dir: Path | None = None
+    config: Path | None = None
+
+    def over(self, outer: "Flags") -> "Flags":
+        """These, and where they are silent, those said before the command's name."""
+        return Flags(
+            self.hosts or outer.hosts,
+            self.ca or outer.ca,
+            self.insecure if self.insecure is not None else outer.insecure,
+            self.account or outer.account,
+            self.state_dir or outer.state_dir,
+            self.config or outer.config,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """Everything a command needs to make a client."""
+
+    hosts: tuple[str, ...]
+    ca: Path | None
+    insecure: bool
+    account: str
+    state_dir: Path | None
+
+    def client(self, *, resume: bool = True, connect: bool = False) -> ParleyClient:
+        """A client, not entered yet. `resume` takes up the remembered session, `connect` also opens a stream."""
+        if not self.hosts:
+            raise BadInputError(
+                "No host is known. Say where a node listens: --host localhost:7600, PARLEY_HOSTS, or a list named "
+                "hosts in the settings file."
+            )
+        account = self.account if resume and self.account else None
+        return ParleyClient(
+            self.hosts, account=account, ca=self.ca, insecure=self.insecure, state_dir=self.state_dir, connect=connect
+        )
+
+    def must_name_account(self) -> str:
+        """The account to use; an error that says how to name one."""
+        if not self.account:
+            raise NotSignedInError(
+                "Nobody is signed in on this machine. Sign in with: parley login NAME (new here? parley register NAME)."
+            )
+        return self.account
+
+
+def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) -> ConnectionOptions:
+    """Puts everything together; raises BadInputError naming what is wrong and where it was said."""
+    env = os.environ if environment is None else environment
+    file = _read_file(flags.config or _path(env.get("PARLEY_CONFIG")))
+    state_dir = flags.state_dir or _path(env.get("PARLEY_STATE_DIR")) or file.state_dir
+    last = StateDirectory(state_dir).last()
+    hosts = flags.hosts or _split(env.get("PARLEY_HOSTS", "")) or file.hosts
+    ca = flags.ca or _path(env.get("PARLEY_CA")) or file.ca
+    insecure = flags.insecure if flags.insecure is not None else _flag(env.get("PARLEY_INSECURE", ""), file.insecure)
+    if insecure and flags.insecure and flags.ca is None:
+        ca = None  # said for this command: it wins over a CA from elsewhere
+    if ca is None and not insecure and _same_cluster(hosts, last):
+        ca, insecure = _path(last.ca), last.insecure
+    return ConnectionOptions(
+        hosts=hosts or last.hosts,
+        ca=ca,
+        insecure=bool(insecure),
+        account=flags.account or env.get("PARLEY_ACCOUNT", "") or file.account or last.account,
+        state_dir=state_dir,
+    )
+
+
+def _same_cluster(hosts: tuple[str, ...], last: Last) -> bool:
+    return not hosts or set(hosts) <= set(last.hosts)
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text).expanduser() if text else None
+
+
+def _flag(text: str, default: bool) -> bool:
+    word = text.strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return default if not word else False
+    raise BadInputError(f"PARLEY_INSECURE is {text!r}; write yes or no.")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    hosts: tuple[str, ...] = ()
+    ca: Path | None = None
+    insecure: bool = False
+    account: str = ""
+    state_dir: Path | None = None
+
+
+def _read_file(named: Path | None) -> _File:
+    path = named or platformdirs.user_config_path("parley", appauthor=False) / "config.toml"
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if named is None:
+            return _File()
+        raise BadInputError(f"There is no settings file {path}.") from None
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"The settings file {path} cannot be read: {error}.") from error
+    unknown = sorted(set(document) - set(KEYS))
+    if unknown:
+        raise BadInputError(f"{path} has {', '.join(unknown)}, which is no setting. Known are {', '.join(KEYS)}.")
+    hosts = document.get("hosts", [])
+    hosts = _split(hosts) if isinstance(hosts, str) else hosts
+    if not isinstance(hosts, list | tuple) or not all(isinstance(host, str) for host in hosts):
+        raise BadInputError(f'hosts in {path} must be a list of texts, such as ["localhost:7600"].')
+    for key in ("ca", "account", "state_dir"):
+        if not isinstance(document.get(key, ""), str):
+            raise BadInputError(f"{key} in {path} must be a text.")
+    if not isinstance(document.get("insecure", False), bool):
+        raise BadInputError(f"insecure in {path} must be true or false.")
+
+    def beside(key: str) -> Path | None:
+        text = document.get(key)
+        return path.parent / Path(text).expanduser() if text else None
+
+    return _File(
+        tuple(hosts), beside("ca"), document.get("insecure", False), document.get("account", ""), beside("state_dir")
+    )

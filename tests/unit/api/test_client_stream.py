@@ -1,0 +1,236 @@
+"""A client that talks without listening, or was signed out on its way in, costs this node next to nothing.
+
+What can go wrong: pings, read marks or results pile up in memory; a refused body uses up no number and order breaks; a
+session closed during admission keeps its stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+import pytest
+
+from parley_proto.v1 import messaging_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parleyd.api import client_stream
+from parleyd.api.auth import Authenticator
+from parleyd.api.client_stream import ClientStream, ClientStreamLimits
+from parleyd.api.errors import ApiError
+from parleyd.api.messaging import MessagingService
+from parleyd.delivery.device_hub import DeviceHub
+from parleyd.delivery.device_stream import DeviceStream, Page
+from parleyd.group.command_router import CommandRouter
+from parleyd.group.proposals import AppliedCommands
+from parleyd.group.readers import StateReaders
+from parleyd.machine.queries import DeviceRecord, SessionRecord
+from parleyd.raft.types import Index
+
+SESSION = SessionRecord(
+    session_id=1,
+    account_id=1,
+    account_name="ann",
+    account_active=True,
+    administrator=False,
+    device_id=1,
+    device_external_id=b"d" * 16,
+    expires_at_ms=1 << 60,
+    closed=False,
+)
+LIMITS = ClientStreamLimits(max_message_bytes=1000, max_live_bytes=1 << 20)
+
+
+class Client:
+    """The other end: says the frames it is given, and reads only when it is let."""
+
+    def __init__(self, frames: Sequence[pb.ClientFrame]) -> None:
+        self._frames = list(frames)
+        self.taken = 0
+        self.idle = asyncio.Event()
+        self.reads = asyncio.Event()
+        self.got: list[pb.ServerFrame] = []
+        self.status: grpc.StatusCode | None = None
+
+    async def read(self) -> Any:
+        await asyncio.sleep(0)
+        if self.taken == len(self._frames):
+            self.idle.set()
+            await asyncio.Event().wait()
+        self.taken += 1
+        return self._frames[self.taken - 1]
+
+    async def write(self, frame: pb.ServerFrame) -> None:
+        await self.reads.wait()
+        self.got.append(frame)
+
+    async def abort(self, status: grpc.StatusCode, text: str) -> None:
+        self.status = status
+        raise grpc.aio.AbortError(text)
+
+
+class Log:
+    """A router that applies what it is given when `open` is set."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.commands: list[state_pb2.Command] = []
+
+    async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
+        await self.open.wait()
+        self.commands.extend(commands)
+        return AppliedCommands(Index(1), tuple(_result(command) for command in commands))
+
+
+def _result(command: state_pb2.Command) -> state_pb2.CommandResult:
+    result = state_pb2.CommandResult(code=state_pb2.RESULT_CODE_OK)
+    for send in command.send_messages.sends:
+        code = state_pb2.RESULT_CODE_OK if send.body else state_pb2.RESULT_CODE_INVALID
+        result.sends.append(state_pb2.StoredSendResult(number=send.number, code=code))
+    return result
+
+
+async def nothing(after_id: int, limit: int) -> Page:
+    return Page([], after_id, more=False)
+
+
+def serve(client: Client, log: Log) -> asyncio.Task[None]:
+    device = DeviceStream(1, b"d" * 16, 0, nothing, max_live_bytes=1 << 20)
+    stream = ClientStream(SESSION, device, cast(CommandRouter, log), LIMITS, cast(Any, client))
+    return asyncio.ensure_future(stream.run())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - lets the stream's tasks run, one step at a time
+            await asyncio.sleep(0)
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def sends(*numbers: int, body: str = "x") -> pb.ClientFrame:
+    return pb.ClientFrame(
+        sends=pb.SendBatch(sends=[pb.Send(number=number, recipient="ben", body=body) for number in numbers])
+    )
+
+
+async def test_marks_of_one_conversation_become_one_command_and_no_tasks() -> None:
+    marks = [pb.ClientFrame(mark_read=pb.MarkRead(conversation_id=7, up_to=n)) for n in range(1, 2001)]
+    client, log = Client(marks), Log()
+    before = len(asyncio.all_tasks())
+    serving = serve(client, log)
+    async with asyncio.timeout(5):
+        await client.idle.wait()
+    assert len(asyncio.all_tasks()) - before < 10
+    log.open.set()
+    await until(lambda: any(command.mark_conversation_read.up_to == 2000 for command in log.commands))
+    assert len(log.commands) <= 2
+    await end(serving)
+
+
+async def test_marks_of_more_conversations_than_are_kept_wait_in_the_clients_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_stream, "MAX_READ_MARKS", 10)
+    marks = [pb.ClientFrame(mark_read=pb.MarkRead(conversation_id=n, up_to=1)) for n in range(1, 101)]
+    client, log = Client(marks), Log()
+    serving = serve(client, log)
+    await until(lambda: client.taken >= 11)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert client.taken <= 22, "one batch on its way, one gathered, one frame in hand"
+    log.open.set()
+    await until(lambda: len(log.commands) == 100)
+    await end(serving)
+
+
+async def test_a_client_that_does_not_read_its_results_is_not_read_from_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_stream, "MAX_SENDS_IN_FLIGHT", 4)
+    client, log = Client([sends(number) for number in range(1, 101)]), Log()
+    log.open.set()
+    serving = serve(client, log)
+    await until(lambda: client.taken >= 5)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert client.taken == 5, "four answered but unread, one in hand"
+    client.reads.set()
+    await until(lambda: sum(len(frame.results.results) for frame in client.got) == 100)
+    numbers = [result.number for frame in client.got for result in frame.results.results]
+    assert numbers == list(range(1, 101))
+    await end(serving)
+
+
+async def test_a_body_that_is_too_long_uses_up_its_number_and_its_text_goes_no_further() -> None:
+    client, log = Client([sends(1), sends(2, body="y" * 1001), sends(3)]), Log()
+    client.reads.set()
+    log.open.set()
+    serving = serve(client, log)
+    await until(lambda: sum(len(frame.results.results) for frame in client.got) == 3)
+    results = [result for frame in client.got for result in frame.results.results]
+    assert [result.status for result in results] == [
+        pb.SEND_STATUS_ACCEPTED,
+        pb.SEND_STATUS_REJECTED,
+        pb.SEND_STATUS_ACCEPTED,
+    ]
+    assert "1001 bytes" in results[1].detail
+    assert not any("y" in send.body for command in log.commands for send in command.send_messages.sends)
+    await end(serving)
+
+
+@pytest.mark.parametrize("numbers", [(0,), (2, 1), (3, 3)], ids=["zero", "falling", "twice"])
+async def test_numbers_that_do_not_rise_end_the_stream_before_anything_is_taken(numbers: tuple[int, ...]) -> None:
+    client, log = Client([sends(*numbers)]), Log()
+    log.open.set()
+    with pytest.raises(BaseExceptionGroup, match="unhandled errors"):
+        await serve(client, log)
+    assert log.commands == []
+
+
+class SignedOutMeanwhile:
+    """Lets the first look at the session through, and finds it closed at the next."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    async def wait_for(self, seen_index: int) -> None:
+        return
+
+    async def session(self, context: object) -> SessionRecord:
+        self.looks += 1
+        if self.looks > 1:
+            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, "closed")
+        return SESSION
+
+
+class OneDevice:
+    """Readers that know one device and nothing else."""
+
+    async def run(self, query: object) -> DeviceRecord:
+        return DeviceRecord(1, b"d" * 16, 1, "", 0, 0)
+
+
+async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() -> None:
+    hub = DeviceHub()
+    service = MessagingService(
+        "n1",
+        cast(CommandRouter, Log()),
+        cast(StateReaders, OneDevice()),
+        cast(Authenticator, SignedOutMeanwhile()),
+        hub,
+        LIMITS,
+        max_clients=1,
+    )
+    client = Client([pb.ClientFrame(hello=pb.Hello())])
+    client.reads.set()
+    with pytest.raises(grpc.aio.AbortError):
+        await service.Connect(None, cast(Any, client))
+    assert client.status is grpc.StatusCode.UNAUTHENTICATED
+    assert hub.connected == 0
+    assert client.got == []
