@@ -2,7 +2,7 @@
 
 `outbox` holds what this device sends, `inbox` what it received, `marks` how far others have come, `reads` how far
 the person here has read, `drafts` what is half
-typed, `meta` single values (device id, token, cursors). The format is numbered by user_version.
+typed, `meta` single values (device id, token, cursors). The format is numbered by user_version (file_format.py).
 """
 
 import json
@@ -11,9 +11,8 @@ from typing import Any, cast
 
 import apsw
 
-from parley.errors import StoreError
+from parley.device.file_format import bring_up_to_date
 
-SCHEMA_VERSION = 1
 SCHEMA = (
     """CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID""",
     """CREATE TABLE outbox (
@@ -48,17 +47,12 @@ def open_database(path: Path) -> apsw.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("BEGIN IMMEDIATE")
-    version = int(cast(int, connection.execute("PRAGMA user_version").fetchall()[0][0]))
-    if version == 0:
-        for statement in SCHEMA:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    connection.execute("COMMIT")
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} was written by a newer Parley (format {version}, known here: {SCHEMA_VERSION}). Nothing was "
-            "changed. Update this Parley."
-        )
+    try:
+        bring_up_to_date(connection, path, SCHEMA)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close(True)  # takes back what was not committed
+        raise
     return connection
 
 

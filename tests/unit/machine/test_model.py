@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parleyd.machine.queries import StateReader
 
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.limits import FIRST_MESSAGE_ID
 from parleyd.machine.machine import CommittedEntry, MessageStored, StateMachine
-from parleyd.machine.queries import StateReader
 from tests.unit.machine.harness import (
     BOOTSTRAP_MEMBERS,
     START_MS,
