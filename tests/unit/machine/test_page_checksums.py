@@ -11,7 +11,10 @@ import apsw
 import pytest
 
 from parleyd import page_checksums
+from parleyd.machine import files
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
+from parleyd.machine.features import accounts
+from parleyd.machine.features.messages import queued_page
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.reader import StateReader, verify_state_file
 from parleyd.page_checksums import CHECKSUM_VFS, checksum_vfs
@@ -62,9 +65,9 @@ def messages(node: Node) -> Path:
 
 def read_messages(path: Path) -> None:
     with closing(StateReader.open(path)) as reader:
-        bob = reader.account_by_name("bob")
+        bob = accounts.by_name(reader, "bob")
         assert bob is not None
-        assert len(reader.queued_page(bob.account_id, 0, 10, 0).messages) == 2
+        assert len(queued_page(reader, bob.id, 0, 10, b"").messages) == 2
 
 
 def verify(path: Path) -> None:
@@ -130,8 +133,8 @@ def test_every_page_of_a_state_and_of_a_copy_has_its_checksum(node: Node) -> Non
     """The copy is larger than the cache of the connection that writes it, and comes from the write-ahead log."""
     node.machine._connection.wal_autocheckpoint(0)
     ada = node.user("ada", 1)
-    for number in range(1, 30):
-        node.send(ada, (number, "ada", "x" * 150_000))
+    for number in range(1, 80):
+        node.send(ada, (number, "ada", "x" * 60_000))
     write_snapshot(node.path, node.path.with_name("copy.sqlite"), describe)
     copied = node.path.with_name("copy.sqlite")
     assert copied.stat().st_size > 4 << 20
@@ -142,7 +145,7 @@ def test_every_page_of_a_state_and_of_a_copy_has_its_checksum(node: Node) -> Non
 
 
 def test_a_state_made_without_checksums_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "reserve_checksums", lambda _: None)
+    monkeypatch.setattr(files, "reserve_checksums", lambda _: None)
     with pytest.raises(MachineDamagedError, match="pages have checksums"):
         StateMachine.create(tmp_path / "state.sqlite", BOOTSTRAP_MEMBERS, b"")
 
