@@ -33,12 +33,12 @@ MIGRATIONS: tuple[Migration, ...] = ()
 
 
 def current_format() -> int:
-    """The newest format of the client's database that this release knows."""
+    """Return the newest format of the client's database that this release knows."""
     return FIRST_FORMAT + len(MIGRATIONS)
 
 
 def own_release() -> str:
-    """This release's number, as files carry it."""
+    """Return this release's number, as files carry it."""
     try:
         return metadata.version("parley")
     except metadata.PackageNotFoundError:  # run from a source tree
@@ -46,7 +46,7 @@ def own_release() -> str:
 
 
 def bring_up_to_date(connection: apsw.Connection, path: Path, schema: tuple[str, ...]) -> None:
-    """Makes the tables in an empty file, and the changes that an older one lacks, in the caller's transaction.
+    """Make the tables in an empty file, and the changes that an older one lacks, in the caller's transaction.
 
     Raises StoreError for the file of another release, before anything in it is changed.
     """
@@ -78,12 +78,12 @@ def bring_up_to_date(connection: apsw.Connection, path: Path, schema: tuple[str,
 
 
 def marked(document: dict[str, Any]) -> dict[str, Any]:
-    """The notes in `document` with their format and release."""
+    """Return the notes in `document` with their format and release."""
     return {"format": NOTES_FORMAT, "release": own_release(), **document}
 
 
 def is_newer(document: dict[str, Any]) -> bool:
-    """True for notes of a newer release: they are not read, and never written over."""
+    """Return True for notes of a newer release: they are not read, and never written over."""
     version = document.get("format", NOTES_FORMAT)
     return not isinstance(version, int) or version > NOTES_FORMAT
 
