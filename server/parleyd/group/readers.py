@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from parleyd.machine.errors import MachineDamagedError
-from parleyd.machine.queries import StateReader
+from parleyd.machine.reader import StateReader
 
 T = TypeVar("T")
 
