@@ -77,7 +77,7 @@ class OutgoingMessage:
         self._settled.set()
 
 
-class Account:
+class LocalAccount:
     """An account in use; run() keeps it going."""
 
     def __init__(
