@@ -163,7 +163,7 @@ def receipts(connection: apsw.Connection, since_revision: int) -> list[Receipt]:
     rows = fetch(
         connection,
         "conversation_id, account_id, delivered_up_to, read_up_to",
-        "FROM members WHERE revision > ? AND account_id <> ? ORDER BY conversation_id, account_id",
+        "FROM members WHERE revision > ? AND account_id <> ? ORDER BY revision",
         (since_revision, own_id(connection)),
     )
     return [Receipt(*row) for row in rows]
