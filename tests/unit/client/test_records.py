@@ -32,7 +32,7 @@ def test_a_target_names_exactly_one() -> None:
     assert Target.of(Target(conversation_id=4)) == Target(conversation_id=4)
     for wrong in ({}, {"account": ""}, {"account": "bob", "account_id": 1}, {"account_id": 1, "conversation_id": 1}):
         with pytest.raises(BadInputError, match="Nothing was sent"):
-            Target(**wrong)  # type: ignore[arg-type]
+            Target(**wrong)
 
 
 # ---- positions

@@ -108,7 +108,7 @@ def status(*, majority: bool = True) -> pb.ClusterStatusUpdate:
     return pb.ClusterStatusUpdate(leader="n1", has_majority=majority, position=position)
 
 
-def results(*numbers: int, code: pb.SendStatus = pb.SEND_STATUS_ACCEPTED) -> pb.SendResultBatch:
+def results(*numbers: int, code: pb.SendStatus.ValueType = pb.SEND_STATUS_ACCEPTED) -> pb.SendResultBatch:
     position = model_pb2.Position(generation=1, groups=[model_pb2.GroupIndex(group=0, index=50)])
     taken = code == pb.SEND_STATUS_ACCEPTED
     return pb.SendResultBatch(
@@ -158,7 +158,7 @@ def test_nothing_is_read_and_nothing_sent_until_the_outbox_has_begun() -> None:
     talk = Dialogue()
     talk.says()
     assert talk.hears(welcome=welcome()) == [BeginOutbox(4, 500)]
-    assert not talk.protocol.can_receive
+    reads_before = talk.protocol.can_receive
     actions = talk.protocol.outbox_begun([outgoing(3), outgoing(4)], talk.now)
     assert actions == [
         TellWelcome("n1", Account(1, "anna"), 500),
@@ -167,7 +167,7 @@ def test_nothing_is_read_and_nothing_sent_until_the_outbox_has_begun() -> None:
         TellStatus("n1", True, (), Position(1, ((0, 41),))),
         ClaimSends(6),
     ]
-    assert talk.protocol.can_receive
+    assert (reads_before, talk.protocol.can_receive) == (False, True)
     assert numbers(talk.says()) == [3, 4], "what has no known outcome is sent again first"
 
 
