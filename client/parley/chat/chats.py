@@ -198,7 +198,7 @@ class Chats:
         for one in messages:
             former, key = self.key_of(one.target), self.conversations.key_of_own(one)
             line = self.conversations.line(key)
-            if former != key and not former.conversation_id and line.conversation is None:
+            if former != key and not former.conversation_id and line.partner(self.book) is None:
                 self.conversations.alias(former, key)
                 out += self._merge(former, key)
             line.take_own(one)
