@@ -9,11 +9,12 @@ from itertools import groupby
 from parley.chat.accounts import AccountBook
 from parley.chat.conversations import ConversationItem, Conversations
 from parley.chat.keys import ConversationKey, conversation_key
-from parley.chat.line import ConversationLine
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
 from parley.chat.paging import Paging
+from parley.chat.previews import preview
 from parley.chat.rows import Edit
 from parley.chat.thread import Thread
+from parley.chat.titles import row_text
 from parley.model import Account, Conversation, HistoryPage, Message, Outgoing, Receipt, Target
 from parley.state_publisher import Changes
 
@@ -38,6 +39,10 @@ class Chats:
         """The conversation list, the latest first."""
         return self.conversations.items(self.open_key)
 
+    def item(self, key: ConversationKey) -> ConversationItem:
+        """One line of the list, also of a conversation that is not in it yet."""
+        return self.conversations.item(key)
+
     def thread(self, key: ConversationKey) -> Thread | None:
         """The rows of a conversation that was opened."""
         return self._threads.get(self.conversations.resolve(key))
@@ -48,32 +53,34 @@ class Chats:
 
     def target(self, key: ConversationKey) -> Target:
         """To whom messages of a conversation go."""
-        return self._line(key).target(self.book)
+        return self.conversations.look(key).target(self.book)
 
     def title(self, key: ConversationKey) -> str:
         """What a conversation is called."""
-        return self._line(key).title(self.book)
+        return self.conversations.look(key).title(self.book)
 
     def conversation_id(self, key: ConversationKey) -> int:
         """The id of a conversation, or 0 while it is not known."""
-        return self._line(key).conversation_id
+        return self.conversations.look(key).conversation_id
 
     def draft(self, key: ConversationKey) -> str:
         """What is half typed."""
-        return self._line(key).draft
+        return self.conversations.look(key).draft
 
     def unread_in(self, key: ConversationKey) -> int:
         """Unread messages of one conversation."""
-        return self._line(key).unread
+        return self.conversations.look(key).unread
+
+    def notice(self, message: Message) -> str:
+        """A new message in one line; in a channel with the name of its sender."""
+        line = self.conversations.look(conversation_key(message.conversation_id))
+        text = row_text(message, self.book)
+        return preview(f"{self.book.name(message.sender_id)}: {text}" if line.channel else text)
 
     @property
     def unread(self) -> int:
         """Unread messages in all conversations."""
         return sum(line.unread for _, line in self.conversations)
-
-    def _line(self, key: ConversationKey) -> ConversationLine:
-        line = self.conversations.get(key)
-        return ConversationLine(key.account, key.account_id, None, key.conversation_id) if line is None else line
 
     # ---- what the person does
 

@@ -108,12 +108,15 @@ class Conversations:
         """What is known of a conversation, or None."""
         return self._lines.get(self.resolve(key))
 
+    def look(self, key: ConversationKey) -> ConversationLine:
+        """What is known of a conversation, perhaps nothing; nothing is stored."""
+        return self._lines.get(self.resolve(key)) or _new_line(key)
+
     def line(self, key: ConversationKey) -> ConversationLine:
         """What is known of a conversation; nothing, for a new one."""
         line = self._lines.get(key)
         if line is None:
-            line = ConversationLine(key.account, key.account_id, None, key.conversation_id)
-            self._lines[key] = line
+            line = self._lines[key] = _new_line(key)
         return line
 
     def learn(self, conversation: Conversation) -> ConversationLine:
@@ -133,6 +136,10 @@ class Conversations:
         ]
 
     # ---- what can be seen
+
+    def item(self, key: ConversationKey) -> ConversationItem:
+        """One line, also of a conversation of which nothing is known yet."""
+        return self._item(self.resolve(key), self.look(key), None)
 
     def items(self, open_key: ConversationKey | None) -> list[ConversationItem]:
         """The conversation list, the latest first. The draft of the open conversation is not shown as one."""
@@ -158,3 +165,7 @@ class Conversations:
             conversation.member_count if line.channel and conversation is not None else 0,
             partner.name if partner is not None else title,
         )
+
+
+def _new_line(key: ConversationKey) -> ConversationLine:
+    return ConversationLine(key.account, key.account_id, None, key.conversation_id)

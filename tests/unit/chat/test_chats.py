@@ -6,6 +6,7 @@ import random
 
 from parley import (
     Account,
+    Changes,
     ClientState,
     Conversation,
     ConversationKind,
