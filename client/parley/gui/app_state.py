@@ -146,6 +146,7 @@ class ChatAppState:
             case events.DraftLoaded(target, body):
                 self._take_draft(target, body)
             case events.AccountsFound(prefix, accounts):
+                self._tell(self.chats.take_accounts(accounts))
                 self._listener.accounts_found(prefix, accounts)
             case events.Refused():
                 self._listener.refused(event)

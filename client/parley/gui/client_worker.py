@@ -5,7 +5,7 @@ fails becomes a Refused with the words of the SDK, and the text that was typed g
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from parley import (
@@ -162,7 +162,9 @@ class ClientWorker:
             return
         self._told |= {account.id: account for account in change.accounts}
         self._told_conversations |= {conversation.id for conversation in change.conversations}
-        self._teach(client, conversations=change.conversations)
+        named = {one.conversation_id for one in change.outgoing if one.conversation_id}
+        named |= {receipt.conversation_id for receipt in change.receipts}
+        self._teach(client, conversations=change.conversations, named=named)
         self._put(events.Changed(change))
 
     async def _list(self, client: Client) -> None:
@@ -182,14 +184,15 @@ class ClientWorker:
         *,
         messages: Sequence[Message] = (),
         conversations: Sequence[Conversation] = (),
+        named: Iterable[int] = (),
     ) -> None:
         """Tells who and what the next event names, as far as it is known here and was not told before."""
-        unknown = {message.conversation_id for message in messages} - self._told_conversations
+        unknown = {*named, *(message.conversation_id for message in messages)} - self._told_conversations
         found = [one for one in map(client.conversation, sorted(unknown)) if one is not None]
         self._told_conversations |= {conversation.id for conversation in found}
-        named = {member.account_id for one in (*conversations, *found) for member in one.members}
-        named |= {account_id for message in messages for account_id in (message.sender_id, *message.subjects)}
-        accounts = [client.me, *map(client.account, sorted(named))]
+        people = {member.account_id for one in (*conversations, *found) for member in one.members}
+        people |= {account_id for message in messages for account_id in (message.sender_id, *message.subjects)}
+        accounts = [client.me, *map(client.account, sorted(people))]
         fresh = {one.id: one for one in accounts if one is not None and self._told.get(one.id) != one}
         self._told |= fresh
         if fresh or found:

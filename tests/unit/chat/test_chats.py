@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from parley import (
     Account,
@@ -261,7 +262,7 @@ def test_a_name_that_belongs_to_a_new_account_does_not_lead_to_the_old_conversat
 
 
 def test_whatever_is_told_first_the_outcome_is_the_same() -> None:
-    steps = [
+    steps: list[Callable[[Chats], object]] = [
         lambda made: made.take_accounts((ANN,)),
         lambda made: made.take_accounts((BEN,)),
         lambda made: made.take_conversations((direct(),)),

@@ -211,9 +211,9 @@ def test_a_channel_message_is_read_only_when_all_others_have_read_it() -> None:
 
 def test_a_member_who_joins_later_takes_back_that_all_have_read_it() -> None:
     thread = ward((3, 3))
-    assert thread.rows[0].status is MessageStatus.READ
+    before = [row.status for row in thread.rows]
     thread.set_conversation(channel((BEN, 3, 3), (DANA, 0, 0)))
-    assert thread.rows[0].status is MessageStatus.ACCEPTED
+    assert (before, [row.status for row in thread.rows]) == ([MessageStatus.READ] * 3, [MessageStatus.ACCEPTED] * 3)
 
 
 def test_in_a_channel_the_first_row_of_a_run_says_who_wrote_it() -> None:
