@@ -63,6 +63,7 @@ from parley.wire.endpoints import Endpoint, parse_endpoints
 from parley.wire.policy import PolicySettings
 
 __all__ = [
+    "FINAL",
     "Account",
     "Administration",
     "BadInputError",
@@ -75,7 +76,6 @@ __all__ = [
     "Conversation",
     "ConversationKind",
     "Endpoint",
-    "FINAL",
     "HistoryPage",
     "Last",
     "Member",

@@ -121,14 +121,14 @@ class ParleyClient:
         # The tasks are not told of the caller's error: it belongs to the caller as it is, not in a group with theirs.
         return await self._stack.__aexit__(None, None, None)
 
-    # ---- who speaks
+    # ---- accounts
 
     async def register(self, name: str, password: str) -> None:
-        """Creates an account, once however often the answer is lost. Raises NameTakenError or RefusedError."""
+        """Create an account, once however often the answer is lost. Raises NameTakenError or RefusedError."""
         await self._cluster.register(check_account_name(name), password)
 
     async def login(self, name: str, password: str) -> None:
-        """Opens a session and keeps it for the next start. Raises WrongPasswordError for a wrong name or password."""
+        """Open a session and keep it for the next start. Raises WrongPasswordError for a wrong name or password."""
         check_account_name(name)
         cluster_id = await self._cluster.cluster_id()
         current = self._account
@@ -152,19 +152,19 @@ class ParleyClient:
 
     async def _log_in(self, account: LocalAccount, who: DeviceIdentity, password: str) -> DeviceIdentity:
         device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
-        seen_index = 0 if who.out_of_step else account.seen_index
-        answer = await self._cluster.log_in(account.profile.account, password, device_id, seen_index)
+        seen = Position() if who.out_of_step else account.position
+        answer = await self._cluster.log_in(account.profile.account, password, device_id, seen)
         stored_token = await self._token_store.save(answer.token)
         signed_in = await account.store.write(
-            lambda c: identity.signed_in(c, device_id, stored_token, answer.account_id, answer.applied_index)
+            lambda c: identity.signed_in(c, device_id, stored_token, answer.account.id, answer.position)
         )
         await self._token_store.delete(who.stored_token)
-        account.seen(answer.applied_index)
+        account.signed_in(answer.account, answer.position, anew=who.out_of_step)
         account.remember_hosts()
         return signed_in
 
     async def logout(self) -> int:
-        """Closes the session; returns how many messages stay waiting in the outbox until the next log-in."""
+        """Close the session; return how many messages stay waiting in the outbox until the next log-in."""
         account, who = await self._signed_in()
         await self._cluster.log_out(who.token)
         await account.store.write(lambda c: identity.signed_out(c, who.stored_token))
@@ -231,7 +231,7 @@ class ParleyClient:
         return await self._in_use().send([(Target.of(target), body) for target, body in items])
 
     async def messages(self, *, include_own: bool = False) -> MessageReader:
-        """New messages, each once. `include_own` adds those the account sent from other devices."""
+        """Return a reader of new messages, each once. `include_own` adds those the account sent from other devices."""
         return await self._in_use().reader(own=include_own)
 
     async def outgoing(self, *, target: str | Target | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
@@ -245,21 +245,21 @@ class ParleyClient:
         return tuple(account.with_progress(view) for view in views)
 
     async def waiting(self, *, limit: int = 1000) -> tuple[OutgoingMessage, ...]:
-        """The messages without a final result, oldest first, to be awaited, edited or cancelled."""
+        """Return the messages without a final result, oldest first, to be awaited, edited or cancelled."""
         account = self._in_use()
         views = await account.store.read(lambda c: outbox.open_messages(c, limit))
         return tuple(account.handle(view) for view in views)
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
-        """Changes a message that still waits here; raises TooLateError once it was handed over."""
+        """Change a message that still waits here; raises TooLateError once it was handed over."""
         return await self._in_use().edit(local_id, body)
 
     async def cancel(self, local_id: int) -> Outgoing:
-        """Withdraws a message that still waits here, or removes a failed one; raises TooLateError otherwise."""
+        """Withdraw a message that still waits here, or remove a failed one; raises TooLateError otherwise."""
         return await self._in_use().cancel(local_id)
 
     async def retry(self, local_id: int) -> OutgoingMessage:
-        """Sends a failed message again, at the end of the outbox."""
+        """Send a failed message again, at the end of the outbox."""
         return await self._in_use().retry(local_id)
 
     # ---- conversations
@@ -353,11 +353,11 @@ class ParleyClient:
         return self._publisher.state
 
     def watch(self) -> AsyncGenerator[Changes, None]:
-        """Yields at once and then whenever something changed; steps in between may be skipped, the outcome never."""
+        """Yield at once and then whenever something changed; steps in between may be skipped, the outcome never."""
         return self._publisher.watch()
 
     async def wait_until(self, *states: ConnectionState, timeout: float | None = None) -> ClientState:
-        """Waits for one of the connection states; raises TimeoutError."""
+        """Wait for one of the connection states; raises TimeoutError."""
         async with asyncio.timeout(timeout), aclosing(self.watch()) as changes:
             async for change in changes:
                 if change.state.connection in states:
@@ -365,11 +365,11 @@ class ParleyClient:
         return self.state
 
     async def cluster_status(self) -> ClusterStatus:
-        """Asks every known node about itself, all at once; needs no session."""
+        """Ask every known node about itself, all at once; needs no session."""
         return await self._cluster.status()
 
     async def administration(self) -> Administration:
-        """What an administrator may ask; raises NotSignedInError without a session."""
+        """Return what an administrator may ask; raises NotSignedInError without a session."""
         _, who = await self._signed_in()
         return Administration(self._caller, who.token)
 
@@ -395,7 +395,7 @@ class ParleyClient:
         )
 
     async def _use(self, account: LocalAccount | None, who: DeviceIdentity | None) -> None:
-        """Puts an opened account in the place of the present one; there is never none in between.
+        """Put an opened account in the place of the present one; there is never none in between.
 
         Cancelled, the change has been made: the former account's task has been told to end and needs nobody to wait.
         """
@@ -431,7 +431,7 @@ class ParleyClient:
 
 
 async def _open(account: LocalAccount) -> DeviceIdentity:
-    """Opens an account's file; cancelled, it is closed again."""
+    """Open an account's file; cancelled, it is closed again."""
     try:
         return await account.open()
     except BaseException:
