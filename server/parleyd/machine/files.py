@@ -140,13 +140,13 @@ def check_version(connection: apsw.Connection, path: Path) -> None:
         raise MachineReleaseError(release_text(path, level))
 
 
-def release_text(where: object, level: int) -> str:
-    """Say that the data is of a level that this release does not support."""
+def release_text(where: object, level: int, release: str = "") -> str:
+    """Say that the data is of a level that this release does not support; `release`: the first one that does."""
     newest = RELEASES[MAX_LEVEL]
+    needed = f"Parley {release} or newer" if release else f"the release of the other members, which supports {level}"
     return (
-        f"{where}: the cluster has level {level}, and this release supports {MIN_LEVEL} to {MAX_LEVEL} "
-        f"(Parley {newest}). Nothing is wrong with the data, and nothing was changed. "
-        "Start this node with the release of the other members"
+        f"{where} has level {level}, and this release supports levels {MIN_LEVEL} to {MAX_LEVEL} "
+        f"(Parley {newest}). Nothing is wrong with the data, and nothing was written. Start this node with {needed}"
     )
 
 
