@@ -95,4 +95,5 @@ class PeerHandler:
             bootstrap_members=[encode_peer_info(member) for member in self._identity.bootstrap_members],
             voter=voter,
             waits_for=waits_for,
+            level=self._replica.level,
         )

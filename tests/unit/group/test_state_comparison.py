@@ -23,6 +23,14 @@ def report(made: StateComparison, node: NodeId, index: int, value: bytes) -> Non
     made.report(node, (StateHash(index, value),))
 
 
+def outvoted(made: StateComparison) -> bool:
+    return made.is_outvoted
+
+
+def clean(made: StateComparison) -> bool:
+    return made.is_clean
+
+
 def verdicts(made: StateComparison) -> dict[NodeId, Verdict]:
     return {node: found.verdict for node, found in made.judgements.items()}
 
@@ -33,8 +41,8 @@ def test_equal_reports_of_a_majority_agree() -> None:
     assert not made.judgements
     report(made, B, 256, b"x")
     assert verdicts(made) == {A: Verdict.AGREES, B: Verdict.AGREES}
-    assert made.is_clean
-    assert not made.is_outvoted
+    assert clean(made)
+    assert not outvoted(made)
 
 
 def test_a_member_against_the_majority_is_outvoted_in_whatever_order_reports_come() -> None:
@@ -43,8 +51,8 @@ def test_a_member_against_the_majority_is_outvoted_in_whatever_order_reports_com
         for node, value in order:
             report(made, node, 256, value)
         assert verdicts(made) == {A: Verdict.AGREES, B: Verdict.AGREES, C: Verdict.OUTVOTED}
-        assert not made.is_clean
-        assert not made.is_outvoted
+        assert not clean(made)
+        assert not outvoted(made)
         assert made.judgements[C].majority == b"x"
         assert made.judgements[C].value == b"y"
 
@@ -53,9 +61,9 @@ def test_this_node_learns_that_it_is_outvoted() -> None:
     made = comparison(own=C)
     report(made, C, 256, b"y")
     report(made, A, 256, b"x")
-    assert not made.is_outvoted
+    assert not outvoted(made)
     report(made, B, 256, b"x")
-    assert made.is_outvoted
+    assert outvoted(made)
 
 
 def test_without_a_majority_nobody_is_outvoted() -> None:
@@ -63,8 +71,8 @@ def test_without_a_majority_nobody_is_outvoted() -> None:
     report(made, A, 256, b"x")
     report(made, B, 256, b"y")
     assert verdicts(made) == {A: Verdict.UNDECIDED, B: Verdict.UNDECIDED}
-    assert not made.is_outvoted
-    assert not made.is_clean
+    assert not outvoted(made)
+    assert not clean(made)
 
 
 def test_a_learner_has_no_say_but_is_judged() -> None:
@@ -72,9 +80,9 @@ def test_a_learner_has_no_say_but_is_judged() -> None:
     report(made, C, 256, b"y")
     report(made, D, 256, b"y")
     report(made, A, 256, b"x")
-    assert not made.is_outvoted
+    assert not outvoted(made)
     report(made, B, 256, b"x")
-    assert made.is_outvoted
+    assert outvoted(made)
     assert verdicts(made)[C] is Verdict.OUTVOTED
 
 
@@ -101,7 +109,7 @@ def test_a_rebuilt_member_agrees_again() -> None:
         report(made, node, 256, value)
     for node in (A, B, C):
         report(made, node, 512, b"xx")
-    assert made.is_clean
+    assert clean(made)
 
 
 def test_late_reports_of_an_old_index_do_not_undo_a_later_judgement() -> None:
@@ -110,7 +118,7 @@ def test_late_reports_of_an_old_index_do_not_undo_a_later_judgement() -> None:
         report(made, node, 512, b"xx")
     for node, value in ((A, b"x"), (B, b"x"), (C, b"y")):
         report(made, node, 256, value)
-    assert made.is_clean
+    assert clean(made)
 
 
 def test_a_joint_membership_needs_both_majorities() -> None:
@@ -132,7 +140,7 @@ def test_a_removed_member_is_forgotten_and_the_rest_judged_anew() -> None:
     made.set_members(ConfState(voters=(A, B, C)), (A, B, C))
     assert verdicts(made)[C] is Verdict.OUTVOTED
     made.set_members(ConfState(voters=(A, B)), (A, B))
-    assert made.is_clean
+    assert clean(made)
 
 
 def test_a_stranger_reports_nothing() -> None:
@@ -155,8 +163,8 @@ def test_a_replaced_state_begins_a_new_history() -> None:
     made = comparison(own=C)
     for node, value in ((A, b"x"), (B, b"x"), (C, b"y")):
         report(made, node, 256, value)
-    assert made.is_outvoted
+    assert outvoted(made)
     made.state_replaced(StateHash(300, b"s"))
-    assert not made.is_outvoted
-    assert made.is_clean
+    assert not outvoted(made)
+    assert clean(made)
     assert made.own_history == (StateHash(300, b"s"),)
