@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import secrets
 import signal
 
@@ -24,17 +23,20 @@ from parley_proto.v1 import (
     accounts_pb2_grpc,
     admin_pb2,
     admin_pb2_grpc,
+    conversations_pb2,
+    conversations_pb2_grpc,
     messaging_pb2,
-    messaging_pb2_grpc,
     peer_pb2,
     peer_pb2_grpc,
     state_pb2,
 )
 from parleyd.api.accounts import AccountsConfig, AccountsService
-from parleyd.api.admin import AdminService, ClusterView
+from parleyd.api.administration import AdminService
 from parleyd.api.auth import Authenticator
-from parleyd.api.client_stream import ClientStreamLimits
-from parleyd.api.messaging import MessagingService
+from parleyd.api.cluster_view import ClusterView
+from parleyd.api.commands import Commands
+from parleyd.api.conversations import ConversationsService
+from parleyd.api.messages import ConnectLimits, MessagingService, add_messaging_to_server
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.exits import ExitCode, FatalError
@@ -45,6 +47,7 @@ from parleyd.group.readers import StateReaders
 from parleyd.group.replica import Limits, Replica, ReplicaTiming
 from parleyd.group.retention import LogBounds, LogRetention
 from parleyd.group.snapshot_store import SnapshotStore
+from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import MemberRow
 from parleyd.membership.changes import MembershipChangeExecutor
@@ -321,24 +324,20 @@ class Node:
         settings = self._settings
         readers = view.replica.readers
         authenticator = Authenticator(view.replica)
+        commands = Commands(router, lambda: view.replica.machine.level)
         server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS)
         accounts_pb2_grpc.add_AccountsServicer_to_server(
-            AccountsService(router, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server
+            AccountsService(commands, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server
         )
-        messaging_pb2_grpc.add_MessagingServicer_to_server(
-            MessagingService(
-                settings.name,
-                router,
-                readers,
-                authenticator,
-                view.hub,
-                ClientStreamLimits(settings.max_message_bytes, settings.max_session_queue_bytes),
-                settings.max_clients,
-            ),
-            server,
+        limits = ConnectLimits(settings.max_session_queue_bytes, settings.max_clients)
+        add_messaging_to_server(
+            MessagingService(settings.name, commands, readers, authenticator, view.hub, limits), server
+        )
+        conversations_pb2_grpc.add_ConversationsServicer_to_server(
+            ConversationsService(commands, readers, authenticator), server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(view, authenticator, router, change_router, self._handshake), server
+            AdminService(view, authenticator, commands, change_router, self._handshake), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -375,7 +374,7 @@ class Node:
         self, members: ClusterMembers, registry: PeerRegistry, replica: Replica, hub: DeviceHub
     ) -> None:
         """Talk to whoever is a member now; stop if that is not this node any more."""
-        registry.update((PeerInfo(*dataclasses.astuple(row)) for row in members.rows.values()), members.removed)
+        registry.update((_peer_info(row) for row in members.rows.values()), members.removed)
         if self._identity.node_id in members.removed:
             self.retire(replica, registry, hub, told_by="its own log")
         self._members_changed.set()
@@ -420,6 +419,8 @@ class Node:
             name=self._own.name,
             peer_address=self._own.peer_address,
             client_address=self._own.client_address,
+            min_level=MIN_LEVEL,
+            max_level=MAX_LEVEL,
         )
         while True:
             self._members_changed.clear()
@@ -427,7 +428,10 @@ class Node:
             if known is None:
                 await self._members_changed.wait()
                 continue
-            if (known.peer_address, known.client_address) == (own.peer_address, own.client_address):
+            published = MemberRow(
+                own.node_id, own.name, own.peer_address, own.client_address, own.min_level, own.max_level
+            )
+            if known == published:
                 return
             try:
                 applied = await router.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
@@ -471,7 +475,7 @@ class _Events:
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_NAMES = tuple(
     descriptor.full_name
-    for module in (accounts_pb2, messaging_pb2, admin_pb2)
+    for module in (accounts_pb2, messaging_pb2, conversations_pb2, admin_pb2)
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 )
 
@@ -493,6 +497,10 @@ def _address_in_use_text(address: str, setting: str) -> str:
         f"{setting}: {address} cannot be listened on; another process has it, or it is not an address of this machine. "
         "Nothing was started and no data was touched. See who has it with `ss -ltnp`, or choose another."
     )
+
+
+def _peer_info(row: MemberRow) -> PeerInfo:
+    return PeerInfo(NodeId(row.node_id), row.name, row.peer_address, row.client_address)
 
 
 def _same_status(one: messaging_pb2.ClusterStatusUpdate, other: messaging_pb2.ClusterStatusUpdate) -> bool:

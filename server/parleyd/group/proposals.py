@@ -58,11 +58,14 @@ class ProposalTable:
         """Entries proposed by this node and not yet applied here."""
         return len(self._in_flight)
 
-    def take_entries(self, proposed_at_ms: int) -> list[tuple[bytes, list[Proposal]]]:
-        """Turn what was gathered into entry payloads, at most `max_entry_bytes` each unless one caller's is more."""
+    def take_entries(self, proposed_at_ms: int, level: int) -> list[tuple[bytes, list[Proposal]]]:
+        """Turn what was gathered into entry payloads of the cluster's `level`.
+
+        Each has at most `max_entry_bytes`, unless one caller's commands alone are more.
+        """
         entries: list[tuple[bytes, list[Proposal]]] = []
         for proposals in self._split():
-            batch = state_pb2.CommandBatch(proposed_at_ms=proposed_at_ms)
+            batch = state_pb2.CommandBatch(level=level, proposed_at_ms=proposed_at_ms)
             for proposal in proposals:
                 batch.commands.extend(proposal.commands)
             entries.append((batch.SerializeToString(), proposals))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from parleyd.machine.queries import StateReader
+from parleyd.machine.reader import StateReader
 
 T = TypeVar("T")
 

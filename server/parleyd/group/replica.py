@@ -36,8 +36,10 @@ from parleyd.group.proposals import AppliedCommands, Proposal, ProposalTable
 from parleyd.group.readers import StateReaders
 from parleyd.group.retention import LogRetention
 from parleyd.group.snapshot_store import SnapshotStore
+from parleyd.machine.effects import Effect
+from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.machine import ApplyOutcome, StateMachine
-from parleyd.machine.records import Effect, Members, MembersChanged
+from parleyd.machine.records import Members
 from parleyd.membership.members import ClusterMembers, to_committed
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.events import (
@@ -359,7 +361,7 @@ class Replica:
             self._wake.set()
 
     def _propose_gathered(self) -> None:
-        for payload, proposals in self._proposals.take_entries(time.time_ns() // 1_000_000):
+        for payload, proposals in self._proposals.take_entries(time.time_ns() // 1_000_000, self._machine.level):
             answer = self._driver.propose([payload])
             if answer.reason:
                 for proposal in proposals:

@@ -19,7 +19,7 @@ import structlog
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.machine import StateMachine
-from parleyd.machine.queries import position, verify_state_file
+from parleyd.machine.reader import position, verify_state_file
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.events import SnapshotAvailable
 from parleyd.raft.membership import members_of

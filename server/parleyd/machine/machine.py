@@ -153,8 +153,13 @@ class StateMachine:
 
     @property
     def level(self) -> int:
-        """The level of the state: what a new entry is proposed at."""
+        """The cluster's level as of that entry: new entries are proposed at it."""
         return self._position[4]
+
+    @property
+    def generation(self) -> int:
+        """Which life of the cluster the state belongs to: it grows when the cluster is restored from a backup."""
+        return self._position[5]
 
     def members(self) -> Members:
         """The cluster's members and those that were; for the thread that applies."""
@@ -282,7 +287,14 @@ class StateMachine:
     def _publish_position(self) -> None:
         meta = self._state.meta
         # One assignment, so that another thread never sees half of it.
-        self._position = (meta.applied_index, meta.applied_term, meta.membership, meta.state_hash, meta.level)
+        self._position = (
+            meta.applied_index,
+            meta.applied_term,
+            meta.membership,
+            meta.state_hash,
+            meta.level,
+            meta.generation,
+        )
 
     # ---- failure
 

@@ -301,7 +301,7 @@ class SimulatedServer:
             self.propose(commands, then)
 
     def _propose_gathered(self) -> None:
-        for payload, proposals in self.proposals.take_entries(self.world.wall_clock_ms(self)):
+        for payload, proposals in self.proposals.take_entries(self.world.wall_clock_ms(self), self.machine.level):
             answer = self.driver.propose([payload])
             if answer.reason:
                 self.world.counters["refused-" + answer.reason] += 1

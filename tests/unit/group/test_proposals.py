@@ -16,8 +16,9 @@ def command(up_to: int) -> state_pb2.Command:
     return state_pb2.Command(mark_delivered=state_pb2.MarkDelivered(session_id=1, up_to=up_to))
 
 
-def result(detail: str) -> state_pb2.CommandResult:
-    return state_pb2.CommandResult(code=state_pb2.RESULT_CODE_OK, detail=detail)
+def result(letter: str) -> state_pb2.CommandResult:
+    registered = state_pb2.RegisterAccountResult(account_id=ord(letter))
+    return state_pb2.CommandResult(code=state_pb2.RESULT_CODE_OK, register_account=registered)
 
 
 def proposal(*up_to: int, size_bytes: int = 10) -> Proposal:
@@ -29,9 +30,9 @@ async def test_callers_that_come_together_share_an_entry_and_get_their_own_resul
     table = ProposalTable(max_entry_bytes=1000)
     one, two = proposal(1, 2), proposal(3)
     table.gathered += [one, two]
-    [(payload, proposals)] = table.take_entries(77)
+    [(payload, proposals)] = table.take_entries(77, 1)
     batch = state_pb2.CommandBatch.FromString(payload)
-    assert batch.proposed_at_ms == 77
+    assert (batch.level, batch.proposed_at_ms) == (1, 77)
     assert [each.mark_delivered.up_to for each in batch.commands] == [1, 2, 3]
     table.proposed(Index(5), Term(2), proposals)
     table.applied(Index(5), Term(2), [result("a"), result("b"), result("c")])
@@ -43,7 +44,7 @@ async def test_callers_that_come_together_share_an_entry_and_get_their_own_resul
 async def test_an_entry_is_no_larger_than_its_bound_unless_one_caller_alone_is() -> None:
     table = ProposalTable(max_entry_bytes=25)
     table.gathered += [proposal(n, size_bytes=10) for n in range(3)] + [proposal(3, size_bytes=99)]
-    sizes = [len(proposals) for _, proposals in table.take_entries(0)]
+    sizes = [len(proposals) for _, proposals in table.take_entries(0, 1)]
     assert sizes == [2, 1, 1]
 
 
@@ -52,7 +53,7 @@ async def test_a_caller_that_left_before_anything_was_proposed_is_not_proposed()
     gone, stays = proposal(1), proposal(2)
     table.gathered += [gone, stays]
     gone.outcome.cancel()
-    [(payload, _)] = table.take_entries(0)
+    [(payload, _)] = table.take_entries(0, 1)
     assert [each.mark_delivered.up_to for each in state_pb2.CommandBatch.FromString(payload).commands] == [2]
 
 

@@ -1,83 +1,42 @@
-"""The Admin service, and the cluster's condition as clients are told it."""
+"""The Admin service: this node's status, changes of the cluster's members, and its settings."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Protocol
 
 import grpc
 
 from parley_proto.v1 import admin_pb2 as pb
-from parley_proto.v1 import messaging_pb2, peer_pb2, state_pb2
+from parley_proto.v1 import peer_pb2, state_pb2
 from parley_proto.v1.admin_pb2_grpc import AdminServicer
 from parleyd.api.auth import Authenticator
-from parleyd.api.errors import ApiError, Context, check_result, unary
-from parleyd.delivery.device_hub import DeviceHub
-from parleyd.group.command_router import CommandRouter
-from parleyd.group.replica import Replica
-from parleyd.machine.queries import SessionRecord
+from parleyd.api.cluster_view import ClusterView
+from parleyd.api.commands import Commands
+from parleyd.api.errors import ApiError, Context, unary
+from parleyd.delivery.position import position_of
+from parleyd.machine.authorisation import Action
+from parleyd.machine.features import settings
+from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
+from parleyd.machine.reader import StateReader
 from parleyd.machine.records import MemberRow
-from parleyd.membership.router import MembershipChangeRouter
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NodeId, Role
-from parleyd.security.names import validate_node_name
-from parleyd.storage.identity import NodeIdentity
+from parleyd.security.names import validate_account_name, validate_node_name
 
 CHANGE_TIMEOUT_S = 10.0
 
-
-@dataclass(frozen=True, slots=True)
-class ClusterView:
-    """Where a node's answers about the cluster come from."""
-
-    identity: NodeIdentity
-    replica: Replica
-    hub: DeviceHub
-    connected: Callable[[NodeId], bool]
-
-    def members(self) -> list[MemberRow]:
-        """All members with their addresses, by name."""
-        return sorted(self.replica.members.rows.values(), key=lambda member: member.name)
-
-    def is_up(self, node: NodeId) -> bool:
-        """Whether this node can reach `node`; it always reaches itself."""
-        return node == self.identity.node_id or self.connected(node)
-
-    def has_majority(self) -> bool:
-        """Whether commits flow as far as this node knows.
-
-        A leader that hears no majority steps down within an election timeout (check-quorum), and a follower that hears
-        no leader forgets it, so a known leader is the sign; this node's own links guard against the moments between.
-        """
-        conf_state = self.replica.raft.conf_state
-        halves = [conf_state.voters, *([conf_state.voters_outgoing] if conf_state.voters_outgoing else [])]
-        reached = all(2 * sum(map(self.is_up, voters)) > len(voters) for voters in halves)
-        return self.replica.serving and (not self.replica.is_leader or reached)
-
-    def status_update(self) -> messaging_pb2.ClusterStatusUpdate:
-        """What connected clients are told."""
-        members = self.members()
-        role = self.replica.role
-        return messaging_pb2.ClusterStatusUpdate(
-            leader=next((member.name for member in members if member.node_id == role.leader), ""),
-            has_majority=self.has_majority(),
-            nodes=[
-                messaging_pb2.NodeInfo(
-                    name=member.name,
-                    client_address=member.client_address,
-                    up=self.is_up(NodeId(member.node_id)),
-                )
-                for member in members
-            ],
-            applied_index=self.replica.machine.applied_index,
-            term=role.term,
-        )
-
-
 HandshakeCall = Callable[[str, str], Awaitable[peer_pb2.HandshakeInfo | None]]  # (node name, peer address)
+
+
+class ChangeRouter(Protocol):
+    """The way of membership changes to the leader."""
+
+    async def submit(self, change: peer_pb2.ClusterChange, *, timeout_s: float) -> peer_pb2.ClusterChangeReply:
+        """Have `change` made; never raises."""
 
 
 class AdminService(AdminServicer):
@@ -87,13 +46,13 @@ class AdminService(AdminServicer):
         self,
         view: ClusterView,
         authenticator: Authenticator,
-        router: CommandRouter,
-        change_router: MembershipChangeRouter,
+        commands: Commands,
+        change_router: ChangeRouter,
         handshake: HandshakeCall,
     ) -> None:
         self._view = view
         self._authenticator = authenticator
-        self._router = router
+        self._commands = commands
         self._change_router = change_router
         self._handshake = handshake
         self._started = time.monotonic()
@@ -104,7 +63,7 @@ class AdminService(AdminServicer):
         view = self._view
         status = view.replica.raft.status()
         members = view.members()
-        applied_index, count, state_hash = await view.replica.readers.run(lambda reader: reader.summary())
+        summary = await view.replica.readers.run(lambda reader: reader.summary())
         return pb.GetStatusResponse(
             cluster_id=view.identity.cluster_id,
             node_name=view.identity.name,
@@ -112,42 +71,45 @@ class AdminService(AdminServicer):
             role=status.role.value,
             term=status.term,
             commit_index=status.commit_index,
-            applied_index=applied_index,
+            applied_index=summary.applied_index,
             last_index=status.last_index,
             first_index=status.first_index,
             leader=next((member.name for member in members if member.node_id == status.leader), ""),
             connected_clients=view.hub.connected,
             messages_per_second=view.hub.messages_per_second(),
-            messages_total=count,
+            messages_total=summary.message_count,
             serving=view.has_majority(),
             members=[_member(member, status, view) for member in members],
             pid=os.getpid(),
             uptime_s=time.monotonic() - self._started,
-            state_hash=state_hash,
+            state_hash=summary.state_hash,
             version=version("parley"),
             joint=bool(status.conf_state.voters_outgoing),
             removed=view.replica.retired,
+            level=summary.level,
+            min_level=MIN_LEVEL,
+            max_level=MAX_LEVEL,
         )
 
     @unary
     async def AddMember(self, request: pb.AddMemberRequest, context: Context) -> pb.ClusterChangeResponse:  # noqa: N802
         """Add the fresh node that waits at an address, as a learner."""
-        await self._administrator(context)
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
         validate_node_name(request.name)
         info = await self._handshake(request.name, request.peer_address)
         if info is None:
             raise ApiError(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                f"no node answers at {request.peer_address}, or not with a certificate of {request.name}; nothing was "
-                "changed. Start it there with --join first",
+                f"No node answers at {request.peer_address}, or not with a certificate of {request.name}. Nothing was "
+                "changed. Start it there with --join first.",
             )
         own_cluster = self._view.identity.cluster_id
         if info.self.name != request.name or info.cluster_id not in ("", own_cluster):
             belongs = f", and it belongs to cluster {info.cluster_id}" if info.cluster_id else ""
             raise ApiError(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                f"the node at {request.peer_address} says it is {info.self.name}{belongs}; nothing was changed. "
-                f"Give {request.name} an empty data directory and start it with --join",
+                f"The node at {request.peer_address} calls itself {info.self.name}{belongs}. Nothing was changed. "
+                f"Give {request.name} an empty data directory and start it with --join.",
             )
         return await self._change(peer_pb2.ClusterChange(add=info.self))
 
@@ -156,7 +118,7 @@ class AdminService(AdminServicer):
         self, request: pb.PromoteMemberRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Make a learner a voter."""
-        await self._administrator(context)
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
         return await self._change(peer_pb2.ClusterChange(promote=peer_pb2.PromoteMember(name=request.name)))
 
     @unary
@@ -164,7 +126,7 @@ class AdminService(AdminServicer):
         self, request: pb.RemoveMemberRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Remove a member for good."""
-        await self._administrator(context)
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
         remove = peer_pb2.RemoveMember(name=request.name, force=request.force)
         return await self._change(peer_pb2.ClusterChange(remove=remove))
 
@@ -173,7 +135,7 @@ class AdminService(AdminServicer):
         self, request: pb.TransferLeadershipRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Hand leadership to another voter."""
-        await self._administrator(context)
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
         return await self._change(peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name)))
 
     @unary
@@ -181,27 +143,32 @@ class AdminService(AdminServicer):
         self, request: pb.SetAdministratorRequest, context: Context
     ) -> pb.SetAdministratorResponse:
         """Make an account an administrator, or take that from it."""
-        session = await self._administrator(context)
+        validate_account_name(request.account, "account")
+        session = await self._authenticator.session_that_may(context, Action.SET_ROLE)
         command = state_pb2.SetRole(
             session_id=session.session_id, account=request.account, administrator=request.administrator
         )
-        applied = await self._router.submit([state_pb2.Command(set_role=command)], timeout_s=CHANGE_TIMEOUT_S)
-        check_result(applied.results[0])
-        return pb.SetAdministratorResponse(applied_index=applied.index)
+        index, _ = await self._commands.apply(state_pb2.Command(set_role=command))
+        return pb.SetAdministratorResponse(position=self._authenticator.position(index))
 
-    async def _administrator(self, context: Context) -> SessionRecord:
-        session = await self._authenticator.session(context)
-        if not session.administrator:
-            # The grant may be newer than this node's state: look again where it is known to be current.
-            await self._authenticator.read_barrier()
-            session = await self._authenticator.session(context)
-        if not session.administrator:
-            raise ApiError(
-                grpc.StatusCode.PERMISSION_DENIED,
-                f"{session.account_name} is no administrator; nothing was changed. An administrator can change that: "
-                f"parley cluster grant {session.account_name}",
-            )
-        return session
+    @unary
+    async def ChangeSetting(  # noqa: N802
+        self, request: pb.ChangeSettingRequest, context: Context
+    ) -> pb.ChangeSettingResponse:
+        """Change a setting of the whole cluster."""
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_SETTINGS)
+        command = state_pb2.ChangeSetting(session_id=session.session_id, name=request.name, value=request.value)
+        index, _ = await self._commands.apply(state_pb2.Command(change_setting=command))
+        return pb.ChangeSettingResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def ListSettings(  # noqa: N802
+        self, request: pb.ListSettingsRequest, context: Context
+    ) -> pb.ListSettingsResponse:
+        """Every setting that the cluster's level knows, by name."""
+        await self._authenticator.wait_for(request.seen)
+        await self._authenticator.session(context)
+        return await self._view.replica.readers.run(_settings)
 
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
@@ -219,6 +186,25 @@ CHANGE_STATUS: dict[int, grpc.StatusCode] = {
 }
 
 
+def _settings(reader: StateReader) -> pb.ListSettingsResponse:
+    with reader.consistent():
+        return pb.ListSettingsResponse(
+            settings=[_setting(settings.SETTINGS[name], value) for name, value in settings.all_values(reader).items()],
+            position=position_of(reader),
+        )
+
+
+def _setting(known: settings.ClusterSetting, value: int) -> pb.Setting:
+    return pb.Setting(
+        name=known.name,
+        value=value,
+        default=known.default,
+        minimum=known.minimum,
+        maximum=known.maximum,
+        help=known.help,
+    )
+
+
 def _member(member: MemberRow, status: RaftStatus, view: ClusterView) -> pb.MemberStatus:
     node = NodeId(member.node_id)
     progress = status.progress.get(node) if status.role is Role.LEADER else None
@@ -231,4 +217,6 @@ def _member(member: MemberRow, status: RaftStatus, view: ClusterView) -> pb.Memb
         learner=node in status.conf_state.learners,
         connected=view.is_up(node),
         match_index=progress.match_index if progress is not None else 0,
+        min_level=member.min_level,
+        max_level=member.max_level,
     )
