@@ -85,6 +85,12 @@ class StateGuard:
         return self._fence is not None or not self._comparison.is_clean
 
     @property
+    def needs_rebuild(self) -> bool:
+        """Whether this node's own state is not trusted: outvoted, or different with nobody to say who is right."""
+        own = self._comparison.judgements.get(self._own)
+        return self._fence is not None or (own is not None and own.verdict is not Verdict.AGREES)
+
+    @property
     def untrusted(self) -> frozenset[NodeId]:
         """Members that must not lead: those whose state a majority outvotes."""
         return frozenset(self._comparison.divergent(Verdict.OUTVOTED))
@@ -126,6 +132,10 @@ class StateGuard:
     def reported(self, node: NodeId, hashes: Iterable[pb.StateHash]) -> None:
         """Take what another member reports of itself."""
         self._report(node, [StateHash(one.index, one.hash) for one in hashes if one.group == GROUP])
+
+    def copied(self, state_hash: StateHash) -> None:
+        """A copy of this node's state was made for another: its receiver will report the same."""
+        self.applied((state_hash,))
 
     def peer_connected(self, node: NodeId) -> None:
         """Report what a member may have missed while it was not connected."""

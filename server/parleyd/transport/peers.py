@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -209,7 +209,7 @@ class PeerLink:
         except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
             raise ForwardFailedError(_one_line(error), sent=True) from error
 
-    async def fetch_state(self, request: pb.FetchStateRequest) -> AsyncIterator[pb.SnapshotChunk]:
+    async def fetch_state(self, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of this peer's state, which is thought to lead; raises ForwardFailedError."""
         stub = self._stub
         if stub is None or not self.connected:
@@ -433,7 +433,7 @@ class PeerLinks:
         """Have `node` replace its state by the leader's; raises ForwardFailedError."""
         return await self._known(node).rebuild(request, timeout_s)
 
-    def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncIterator[pb.SnapshotChunk]:
+    def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state of `node`, which is thought to lead; raises ForwardFailedError."""
         return self._known(node).fetch_state(request)
 

@@ -10,7 +10,8 @@ caller says counts for nothing unless the core knows it as a member.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -48,7 +49,7 @@ class PeerRequestHandler(Protocol):
     def state_hashes(self, node: NodeId, hashes: Sequence[pb.StateHash]) -> None:
         """Take what a member reports of its own state."""
 
-    def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncIterator[pb.SnapshotChunk]:
+    def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state; raises StateUnavailableError where this node cannot give one now."""
 
     async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
@@ -117,6 +118,8 @@ class PeerService(PeerServicer):
         handler, registry, sender = await self._admit(context)
         with registry.track_caller(sender):
             async for batch in request_iterator:
+                if self._handler is not handler:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "this node's state was replaced; connect again")
                 for encoded in batch.messages:
                     message = await self._decode(encoded, registry, sender, context)
                     if message.type is MessageType.SNAPSHOT:
@@ -205,8 +208,9 @@ class PeerService(PeerServicer):
         if not registry.is_member(sender.node_id):
             await _refuse(context, "only members may have a copy of the state")
         try:
-            async for chunk in handler.fetch_state(request, sender.node_id):
-                yield chunk
+            async with aclosing(handler.fetch_state(request, sender.node_id)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         except StateUnavailableError as error:
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
