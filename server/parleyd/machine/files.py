@@ -137,7 +137,15 @@ def check_version(connection: apsw.Connection, path: Path) -> None:
         )
     level = connection.pragma("user_version")
     if not MIN_LEVEL <= level <= MAX_LEVEL:
-        raise MachineReleaseError(release_text(path, level))
+        raise MachineReleaseError(release_text(path, level, _release_of(connection, level)))
+
+
+def _release_of(connection: apsw.Connection, level: int) -> str:
+    """The release that the state names for its level; every release keeps the table `raised_levels`."""
+    try:
+        return str(connection.execute("SELECT release FROM raised_levels WHERE level = ?", (level,)).get or "")
+    except apsw.Error:
+        return ""
 
 
 def release_text(where: object, level: int, release: str = "") -> str:
