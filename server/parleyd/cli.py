@@ -228,7 +228,9 @@ def _foreseen(error: BaseException) -> tuple[ExitCode, str] | None:
         return error.exit_code, str(error)
     if isinstance(error, CertificateError):
         return ExitCode.CERTIFICATE, f"{error}. Nothing was started."
-    if isinstance(error, StorageError | MachineDamagedError | MachineStorageError | FormatRefusedError):
+    if isinstance(error, FormatRefusedError):
+        return ExitCode.RELEASE, str(error)
+    if isinstance(error, StorageError | MachineDamagedError | MachineStorageError):
         return ExitCode.STORAGE, str(error)
     if isinstance(error, BaseExceptionGroup):
         return next(filter(None, map(_foreseen, error.exceptions)), None)

@@ -2,7 +2,7 @@
 
 `outbox` holds what this device sends, `inbox` what it received. `accounts`, `conversations` and `members` (with their
 marks) hold what the cluster told about them. `reads` is how far the person here has read, `drafts` what is half typed,
-`meta` single values (device id, token, stream cursor, position). The format is numbered by user_version (file_format.py).
+`meta` single values (device id, token, stream cursor, position). `user_version` numbers the format (file_format.py).
 """
 
 import json

@@ -163,7 +163,7 @@ def check_release(connection: apsw.Connection, path: Path) -> None:
         raise MachineDamagedError(damage_text(path, "this is no state of Parley"))
     level = connection.pragma("user_version")
     if not MIN_LEVEL <= level <= MAX_LEVEL:
-        raise MachineReleaseError(release_text(path, level))
+        raise MachineReleaseError(release_text(path, level, _release_of(connection, level)))
     stored = connection.execute("SELECT level FROM meta").get
     if stored not in (None, level):
         raise MachineDamagedError(damage_text(path, f"its header says level {level}, and its content level {stored}"))
@@ -175,13 +175,21 @@ def check_pages(connection: apsw.Connection, path: Path) -> None:
         raise MachineDamagedError(damage_text(path, "its first page does not say that pages have checksums"))
 
 
+def _release_of(connection: apsw.Connection, level: int) -> str:
+    """The release that the state names for its level; every release keeps the table `raised_levels`."""
+    try:
+        return str(connection.execute("SELECT release FROM raised_levels WHERE level = ?", (level,)).get or "")
+    except apsw.Error:
+        return ""
+
+
 def release_text(where: object, level: int, release: str = "") -> str:
-    """Say that the data is of a level that this release does not support, and which `release` does, where known."""
+    """Say that the data is of a level that this release does not support; `release`: the first one that does."""
     newest = RELEASES[MAX_LEVEL]
-    needed = f"Parley {release} or newer" if release else "the release of the other members"
+    needed = f"Parley {release} or newer" if release else f"the release of the other members, which supports {level}"
     return (
-        f"{where}: the cluster has level {level}, and this release supports {MIN_LEVEL} to {MAX_LEVEL} "
-        f"(Parley {newest}). Nothing is wrong with the data, and nothing was changed. Start this node with {needed}"
+        f"{where} has level {level}, and this release supports levels {MIN_LEVEL} to {MAX_LEVEL} "
+        f"(Parley {newest}). Nothing is wrong with the data, and nothing was written. Start this node with {needed}"
     )
 
 

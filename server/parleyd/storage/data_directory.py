@@ -5,6 +5,7 @@ data/
   identity.json    who this node is
   raft.sqlite      log, term and vote
   state.sqlite     the state machine
+  fenced.json      only while this node's state is not trusted: why
   snapshots/       copies of state.sqlite on their way out or in
 """
 
@@ -60,6 +61,10 @@ class DataDirectory:
     @property
     def identity(self) -> Path:
         return self.path / "identity.json"
+
+    @property
+    def fence(self) -> Path:
+        return self.path / "fenced.json"
 
     @property
     def snapshots(self) -> Path:

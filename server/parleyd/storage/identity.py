@@ -40,6 +40,8 @@ class PeerInfo:
     name: str
     peer_address: str
     client_address: str
+    min_level: int = 1  # of the replicated state, as its release supports it
+    max_level: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +65,12 @@ def new_identity(name: str) -> NodeIdentity:
 
 
 def cluster_id_of(bootstrap_members: Iterable[PeerInfo]) -> str:
-    """Name a cluster after its bootstrap members: the same on each of them, without anyone deciding it."""
-    pairs = sorted((member.node_id, member.name) for member in bootstrap_members)
-    return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()[:32]
+    """Name a cluster after its bootstrap members: the same on each of them, without anyone deciding it.
+
+    Their levels count, because the cluster's first level and so its first state follow from them.
+    """
+    parts = sorted((m.node_id, m.name, m.min_level, m.max_level) for m in bootstrap_members)
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
 def save(path: Path, identity: NodeIdentity) -> None:
@@ -77,7 +82,8 @@ def save(path: Path, identity: NodeIdentity) -> None:
         "name": identity.name,
         "cluster_id": identity.cluster_id,
         "bootstrap_members": [
-            [f.node_id, f.name, f.peer_address, f.client_address] for f in identity.bootstrap_members
+            [f.node_id, f.name, f.peer_address, f.client_address, f.min_level, f.max_level]
+            for f in identity.bootstrap_members
         ],
     }
     _write(path, body)
@@ -104,7 +110,8 @@ def load(path: Path, level: int = NO_LEVEL) -> NodeIdentity | None:
             name=str(body["name"]),
             cluster_id=str(body["cluster_id"]),
             bootstrap_members=tuple(
-                PeerInfo(NodeId(int(i)), str(n), str(p), str(c)) for i, n, p, c in body["bootstrap_members"]
+                PeerInfo(NodeId(int(i)), str(n), str(p), str(c), int(low), int(high))
+                for i, n, p, c, low, high in body["bootstrap_members"]
             ),
         )
     except (ValueError, KeyError, TypeError) as error:
