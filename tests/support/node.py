@@ -42,6 +42,7 @@ from parleyd.raft.types import NO_NODE, ConfState, Index, NodeId, Role, Term
 from parleyd.raft.update import RoleChange
 from parleyd.security.passwords import PasswordHasher
 from parleyd.storage.identity import NodeIdentity
+from parleyd.transport.peers import ForwardFailedError
 from tests.support.state import BCRYPT_COST, PASSWORD, WEEK_MS, Account, Device, InProcessState
 
 __all__ = ["PASSWORD", "Account", "Device", "Faults", "InProcessCluster", "InProcessNode", "running_cluster"]
@@ -194,7 +195,8 @@ class InProcessNode:
             ConversationsService(commands, readers, authenticator), server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(self.view, authenticator, commands, _ChangeRouter(self.cluster), _no_handshake), server
+            AdminService(self.view, authenticator, commands, _ChangeRouter(self.cluster), _no_handshake, _no_rebuild),
+            server,
         )
 
     def _publish(self) -> None:
@@ -384,6 +386,10 @@ class _ChangeRouter:
 
 async def _no_handshake(name: str, address: str) -> peer_pb2.HandshakeInfo | None:
     return None
+
+
+async def _no_rebuild(node: NodeId) -> peer_pb2.RebuildReply:
+    raise ForwardFailedError(f"no link to node {node}", sent=False)
 
 
 class _View(ClusterView):
