@@ -20,7 +20,7 @@ from parley.terminal.options import ConnectionOptions
 from parley.terminal.screen import PromptScreen, _Words
 from parley.terminal.text import harmless, message_line
 from parley_proto.v1 import messaging_pb2 as pb
-from tests.unit.client.fake_server import FakeCluster, FakeNode, running_cluster
+from tests.support.node import InProcessCluster, InProcessNode, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 from tests.unit.client.test_command import Parley
 
@@ -28,7 +28,7 @@ from tests.unit.client.test_command import Parley
 class Shown:
     """A chat view over a fake cluster, and everything it showed."""
 
-    def __init__(self, cluster: FakeCluster, client: ParleyClient, peer: str) -> None:
+    def __init__(self, cluster: InProcessCluster, client: ParleyClient, peer: str) -> None:
         self.cluster = cluster
         self.client = client
         self.lines: list[str] = []
@@ -40,7 +40,7 @@ class Shown:
     async def expect(self, *parts: str) -> None:
         await until(lambda: self.has(*parts), f"{parts} among {self.lines}")
 
-    def node(self) -> FakeNode:
+    def node(self) -> InProcessNode:
         return next(node for node in self.cluster.nodes if node.name == self.client.state.node)
 
 
@@ -92,7 +92,7 @@ async def test_a_message_that_cannot_go_out_is_announced_as_waiting_and_shown_ag
         assert "1 message waiting" in shown.view.status_line
         shown.node().faults.lose_results = False
         shown.cluster.broadcast(
-            pb.ServerFrame(results=pb.SendResultBatch(results=[next(iter(shown.cluster.devices.values())).results[1]]))
+            pb.ServerFrame(results=pb.SendResultBatch(results=[next(iter(shown.cluster.devices.values())).result(1)]))
         )
         await shown.expect("you → bob: slow", "✓")
 
@@ -246,7 +246,7 @@ async def test_commands_and_names_are_completed(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def terminal(
-    tmp_path: Path, cluster: FakeCluster
+    tmp_path: Path, cluster: InProcessCluster
 ) -> AsyncIterator[tuple[PipeInput, "asyncio.Task[int]", list[str]]]:
     shown: list[str] = []
 
@@ -306,13 +306,13 @@ async def test_leaving_with_something_waiting_says_that_it_is_kept(tmp_path: Pat
 
 
 @pytest.fixture
-async def piped(tmp_path: Path) -> AsyncIterator[tuple[FakeCluster, Parley]]:
+async def piped(tmp_path: Path) -> AsyncIterator[tuple[InProcessCluster, Parley]]:
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         yield cluster, Parley(tmp_path, cluster)
 
 
-async def test_a_script_can_chat_and_register_on_the_way(piped: tuple[FakeCluster, Parley]) -> None:
+async def test_a_script_can_chat_and_register_on_the_way(piped: tuple[InProcessCluster, Parley]) -> None:
     cluster, parley = piped
     done = await parley(
         "chat", "bob", "--account", "anna", "--register", stdin="one\ntwo\n/history\n", PARLEY_PASSWORD=PASSWORD
@@ -327,7 +327,9 @@ async def test_a_script_can_chat_and_register_on_the_way(piped: tuple[FakeCluste
     assert (again.code, cluster.bodies_for("bob")) == (0, ["one", "two", "three"])
 
 
-async def test_a_script_without_the_right_password_ends_without_registering(piped: tuple[FakeCluster, Parley]) -> None:
+async def test_a_script_without_the_right_password_ends_without_registering(
+    piped: tuple[InProcessCluster, Parley],
+) -> None:
     cluster, parley = piped
     done = await parley("chat", "--account", "anna", stdin="x\n", PARLEY_PASSWORD=PASSWORD)
     assert done.code == ExitCode.NOT_SIGNED_IN
@@ -336,7 +338,7 @@ async def test_a_script_without_the_right_password_ends_without_registering(pipe
     assert list(cluster.accounts) == ["bob"]
 
 
-async def test_two_piped_chats_talk_to_each_other(piped: tuple[FakeCluster, Parley], tmp_path: Path) -> None:
+async def test_two_piped_chats_talk_to_each_other(piped: tuple[InProcessCluster, Parley], tmp_path: Path) -> None:
     cluster, anna = piped
     bob = Parley(tmp_path / "bob", cluster)
     (tmp_path / "bob").mkdir()

@@ -16,8 +16,8 @@ from parley.device.profile import Last, StateDirectory
 from parley.errors import BadInputError
 from parley.terminal.exits import EPILOG, ExitCode
 from parley.terminal.options import ConnectionOptions, Flags, resolve_options
+from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.client.certificates import Authority
-from tests.unit.client.fake_server import FakeCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, until
 
 
@@ -33,7 +33,7 @@ class Done:
 class Parley:
     """Runs the command with its own state folder, without anything of the caller's environment."""
 
-    def __init__(self, state_dir: Path, cluster: FakeCluster | None = None) -> None:
+    def __init__(self, state_dir: Path, cluster: InProcessCluster | None = None) -> None:
         self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join(str(Path.cwd() / folder) for folder in ("client", "proto")),
@@ -74,7 +74,7 @@ class Parley:
 
 
 @asynccontextmanager
-async def signed_in(tmp_path: Path) -> AsyncIterator[tuple[FakeCluster, Parley]]:
+async def signed_in(tmp_path: Path) -> AsyncIterator[tuple[InProcessCluster, Parley]]:
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         cluster.add_account("anna", PASSWORD)
@@ -134,7 +134,7 @@ async def test_a_message_that_cannot_go_out_is_kept_and_sent_by_the_next_command
 
 async def test_a_session_that_ended_keeps_the_message_and_says_what_to_do(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
-        cluster.tokens.clear()
+        cluster.end_sessions()
         ended = await parley("send", "bob", "hello")
         assert (ended.code, "parley login" in ended.err) == (ExitCode.NOT_SIGNED_IN, True)
         again = await parley("login", "anna", PARLEY_PASSWORD=PASSWORD)
