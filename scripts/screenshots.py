@@ -1,6 +1,6 @@
 """Draws the pictures of the window in docs/images from the real widgets over a scripted state, without a display.
 
-Needs a good font and one with emoji; where they are missing it says what to install. The scenes are told to the desk
+Needs a good font and one with emoji; `make screenshots` installs them where it can. The scenes are told to the desk
 as the events a cluster would cause, so a picture cannot show what the window could not.
 """
 
@@ -306,14 +306,20 @@ def main() -> int:
     """Writes all pictures, or those that are named."""
     parser = argparse.ArgumentParser(description="Draws the pictures of the window.")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="where to (default: docs/images)")
+    parser.add_argument("--missing-fonts", action="store_true", help="only print the Debian packages of missing fonts")
     parser.add_argument("names", nargs="*", help="only these")
     given = parser.parse_args()
     os.environ["QT_SCALE_FACTOR"] = str(SCALE)
     app = QApplication(["screenshots"])
     app.setStyle("Fusion")
     absent = [package for family, package in FONTS.items() if family not in QFontDatabase.families()]
+    if given.missing_fonts:
+        print("\n".join(absent))
+        return 0
     if absent:
-        print(f"The pictures need fonts that are not here. Run: apt-get install {' '.join(absent)}", file=sys.stderr)
+        print(
+            f"The pictures need fonts that are not here. Run: sudo apt-get install {' '.join(absent)}", file=sys.stderr
+        )
         return 1
     font = QFont("Inter")
     font.setFamilies(["Inter", "Noto Color Emoji"])

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import secrets
 import signal
+from collections.abc import Sequence
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -36,6 +39,7 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.conversations import ConversationsService
+from parleyd.api.fencing import FenceInterceptor
 from parleyd.api.messages import ConnectLimits, MessagingService, add_messaging_to_server
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
@@ -44,9 +48,11 @@ from parleyd.group.command_router import CommandRouter
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.peer_handler import PeerHandler
 from parleyd.group.readers import StateReaders
+from parleyd.group.rebuild import replace_state
 from parleyd.group.replica import Limits, Replica, ReplicaTiming
 from parleyd.group.retention import LogBounds, LogRetention
 from parleyd.group.snapshot_store import SnapshotStore
+from parleyd.machine.effects import Effect
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import MemberRow
@@ -79,6 +85,7 @@ from parleyd.transport.joining import JoinClient, RemovedError
 from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.peers import CallMetadata, PeerEvents, PeerLink, PeerLinks
 from parleyd.transport.service import PeerService
+from parleyd.trust import StateTrust
 
 STATUS_INTERVAL_S = 0.5
 PUBLISH_TIMEOUT_S = 10.0
@@ -118,7 +125,14 @@ class Node:
         self._data = data
         self._stop = stop
         self._identity = self._load_identity()
-        self._own = PeerInfo(self._identity.node_id, settings.name, settings.peer_advertise, settings.client_advertise)
+        self._own = PeerInfo(
+            self._identity.node_id,
+            settings.name,
+            settings.peer_advertise,
+            settings.client_advertise,
+            MIN_LEVEL,
+            MAX_LEVEL,
+        )
         self._channel_credentials = peer_channel_credentials(settings)
         self._logger = structlog.get_logger("node")
         self._status_due = asyncio.Event()
@@ -138,7 +152,8 @@ class Node:
         await peer_server.start()
         try:
             if await self._join():
-                await self._serve(service)
+                while await self._serve(service):
+                    self._logger.info("node_restarted", reason="its state was rebuilt")
         finally:
             await peer_server.stop(grace=0)
 
@@ -194,12 +209,13 @@ class Node:
         log = RaftStorage.open(self._data.raft_db)
         log.initialize(voters)
         log.close()
-        members = [MemberRow(f.node_id, f.name, f.peer_address, f.client_address) for f in entered.bootstrap_members]
+        members = [MemberRow(*dataclasses.astuple(founder)) for founder in entered.bootstrap_members]
         StateMachine.create(self._data.state_db, members, encode_membership(voters)).close()
 
     # ---- serving
 
-    async def _serve(self, service: PeerService) -> None:
+    async def _serve(self, service: PeerService) -> bool:
+        """Serve until told to stop; True where this node's state was rebuilt and it has to be started again."""
         log = RaftStorage.open(self._data.raft_db)
         machine = StateMachine.open(self._data.state_db)
         recovered = self._recover(log, machine)
@@ -218,39 +234,52 @@ class Node:
             retention=LogRetention(bounds, recovered.applied_entries()),
             timing=ReplicaTiming(self._settings.tick_ms, self._settings.election_timeout_max_ms),
             limits=Limits(self._settings.max_entry_bytes, self._settings.max_queued_commands),
-            on_effects=hub.publish,
-            on_members=lambda members: self._follow_members(members, registry, replica, hub),
-            on_replaced=lambda: hub.close_all(CloseReason.REPLACED),
+            on_effects=lambda effects: _publish(effects, hub, trust),
+            on_members=lambda members: self._follow_members(members, registry, replica, hub, trust),
+            on_replaced=lambda: _replaced(hub, trust),
+            on_hashes=lambda hashes: trust.guard.applied(hashes),  # noqa: PLW0108 - `trust` is made below
+        )
+        trust = StateTrust(
+            self._identity.node_id,
+            self._data,
+            replica,
+            links,
+            self._settings.snapshot_chunk_bytes,
+            on_change=lambda: self._follow_trust(replica, hub),
         )
         registry = PeerRegistry(
             self._identity.node_id,
             links,
-            lambda peer: self._make_link(peer, _Events(self, replica, registry, hub), snapshot_store),
+            lambda peer: self._make_link(peer, _Events(self, replica, registry, hub, trust), snapshot_store),
         )
-        self._follow_members(replica.members, registry, replica, hub)
+        self._follow_members(replica.members, registry, replica, hub, trust)
+        self._follow_trust(replica, hub)
         changes = MembershipChangeExecutor(replica, links.connected, self._settings.election_timeout_max_ms)
         change_router = MembershipChangeRouter(replica, changes, links)
-        handler = PeerHandler(self._identity, replica, snapshot_store, changes, change_router)
-        view = ClusterView(self._identity, replica, hub, links.connected)
+        handler = PeerHandler(self._identity, replica, snapshot_store, changes, change_router, trust.parts)
+        view = ClusterView(self._identity, replica, hub, links.connected, lambda: trust.guard.text)
         router = CommandRouter(replica, links)
         passwords = PasswordHasher(self._settings.bcrypt_cost, max_waiting=self._settings.max_password_checks)
         health_service = health.aio.HealthServicer()
-        client_server = self._make_client_server(router, change_router, view, passwords, health_service)
+        client_server = self._make_client_server(router, change_router, view, passwords, health_service, trust)
         service.start_serving(handler, self._identity.cluster_id, self._identity.node_id, registry)
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [
                     tasks.create_task(replica.run(), name="replica"),
                     tasks.create_task(links.run(), name="links"),
+                    tasks.create_task(readers.watch_damage(), name="damage"),
                     tasks.create_task(self._publish_status(view, health_service), name="status"),
                     tasks.create_task(self._publish_addresses(replica, router), name="publish"),
                     tasks.create_task(self._become_voter(replica, registry, hub), name="become voter"),
+                    *trust.start(tasks),
                 ]
                 await client_server.start()
                 self._logger.info(
                     "serving_started", clients=self._settings.client_advertise, peers=self._settings.peer_advertise
                 )
-                await self._stop.wait()
+                await self._until_stopped_or_fetched(trust.rebuild.fetched)
+                service.stop_serving()
                 await self._wind_down(replica, hub, client_server, health_service)
                 for task in running:
                     task.cancel()
@@ -259,6 +288,17 @@ class Node:
             passwords.close()
             await replica.close()
             snapshot_store.close()
+        if self._stop.is_set() or not trust.rebuild.fetched.done():
+            return False
+        await asyncio.to_thread(replace_state, self._data, trust.rebuild.fetched.result())
+        return True
+
+    async def _until_stopped_or_fetched(self, fetched: asyncio.Future[Path]) -> None:
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((stopping, fetched), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
 
     def _recover(self, log: RaftStorage, machine: StateMachine) -> Recovered:
         recovered = reconcile(
@@ -320,12 +360,14 @@ class Node:
         view: ClusterView,
         passwords: PasswordHasher,
         health_service: health.aio.HealthServicer,
+        trust: StateTrust,
     ) -> grpc.aio.Server:
         settings = self._settings
         readers = view.replica.readers
         authenticator = Authenticator(view.replica)
         commands = Commands(router, lambda: view.replica.machine.level)
-        server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS)
+        fence = FenceInterceptor(lambda: trust.guard.fence is not None)
+        server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS, interceptors=[fence])
         accounts_pb2_grpc.add_AccountsServicer_to_server(
             AccountsService(commands, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server
         )
@@ -337,7 +379,7 @@ class Node:
             ConversationsService(commands, readers, authenticator), server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(view, authenticator, commands, change_router, self._handshake), server
+            AdminService(view, authenticator, commands, change_router, self._handshake, trust.rebuild_member), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
@@ -371,13 +413,20 @@ class Node:
         return await handshake(own, name, address, self._make_channel)
 
     def _follow_members(
-        self, members: ClusterMembers, registry: PeerRegistry, replica: Replica, hub: DeviceHub
+        self, members: ClusterMembers, registry: PeerRegistry, replica: Replica, hub: DeviceHub, trust: StateTrust
     ) -> None:
         """Talk to whoever is a member now; stop if that is not this node any more."""
         registry.update((_peer_info(row) for row in members.rows.values()), members.removed)
         if self._identity.node_id in members.removed:
             self.retire(replica, registry, hub, told_by="its own log")
+        trust.members_changed(members)
         self._members_changed.set()
+        self._status_due.set()
+
+    def _follow_trust(self, replica: Replica, hub: DeviceHub) -> None:
+        """A fenced node lets its clients go on elsewhere."""
+        if replica.fenced:
+            hub.shut(CloseReason.STOPPING)
         self._status_due.set()
 
     def retire(self, replica: Replica, registry: PeerRegistry, hub: DeviceHub, told_by: str) -> None:
@@ -428,10 +477,7 @@ class Node:
             if known is None:
                 await self._members_changed.wait()
                 continue
-            published = MemberRow(
-                own.node_id, own.name, own.peer_address, own.client_address, own.min_level, own.max_level
-            )
-            if known == published:
+            if known == MemberRow(*dataclasses.astuple(self._own)):
                 return
             try:
                 applied = await router.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
@@ -458,11 +504,12 @@ class Node:
 class _Events:
     """Gives what links report to the replica, and to the node where it concerns its life."""
 
-    def __init__(self, node: Node, replica: Replica, registry: PeerRegistry, hub: DeviceHub) -> None:
+    def __init__(self, node: Node, replica: Replica, registry: PeerRegistry, hub: DeviceHub, trust: StateTrust) -> None:
         self._node = node
         self._replica = replica
         self._registry = registry
         self._hub = hub
+        self.peer_connected = trust.guard.peer_connected
         self.peer_lost = replica.peer_lost
         self.peer_unreachable = replica.peer_unreachable
         self.snapshot_sent = replica.snapshot_sent
@@ -470,6 +517,16 @@ class _Events:
     def removed_from_cluster(self, by: str) -> None:
         """A member refuses this node because it was removed."""
         self._node.retire(self._replica, self._registry, self._hub, told_by=by)
+
+
+def _publish(effects: Sequence[Effect], hub: DeviceHub, trust: StateTrust) -> None:
+    hub.publish(effects)
+    trust.applied(effects)
+
+
+def _replaced(hub: DeviceHub, trust: StateTrust) -> None:
+    hub.close_all(CloseReason.REPLACED)
+    trust.state_replaced()
 
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

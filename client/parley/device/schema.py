@@ -2,7 +2,7 @@
 
 `outbox` holds what this device sends, `inbox` what it received. `accounts`, `conversations` and `members` (with their
 marks) hold what the cluster told about them. `reads` is how far the person here has read, `drafts` what is half typed,
-`meta` single values (device id, token, stream cursor, position). The format is numbered by user_version.
+`meta` single values (device id, token, stream cursor, position). `user_version` numbers the format (file_format.py).
 """
 
 import json
@@ -11,9 +11,8 @@ from typing import Any, cast
 
 import apsw
 
-from parley.errors import StoreError
+from parley.device.file_format import bring_up_to_date
 
-SCHEMA_VERSION = 2
 SCHEMA = (
     """CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID""",
     # target_kind: 1 account name, 2 account id, 3 conversation id. The target is never rewritten.
@@ -71,27 +70,13 @@ def open_database(path: Path) -> apsw.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("BEGIN IMMEDIATE")
-    version = int(cast(int, connection.execute("PRAGMA user_version").fetchall()[0][0]))
-    if version == 0:
-        for statement in SCHEMA:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    connection.execute("COMMIT")
-    _check_version(path, version or SCHEMA_VERSION)
+    try:
+        bring_up_to_date(connection, path, SCHEMA)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close(True)  # takes back what was not committed
+        raise
     return connection
-
-
-def _check_version(path: Path, version: int) -> None:
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} was written by a newer Parley (format {version}, known here: {SCHEMA_VERSION}). Nothing was "
-            "changed. Update this Parley."
-        )
-    if version < SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} was written by Parley 0.1 (format {version}). This release does not open files of 0.1. Nothing "
-            "was changed. Name another folder with --state-dir or PARLEY_STATE_DIR, or delete this one."
-        )
 
 
 def fetch(connection: apsw.Connection, columns: str, rest: str, bindings: tuple[Any, ...] = ()) -> list[list[Any]]:

@@ -45,6 +45,12 @@ class PeerStub:
     """Asked by a fresh node of any member, again and again: make me a learner, and a voter once I have caught up."""
     ChangeCluster: _grpc.UnaryUnaryMultiCallable[_peer_pb2.ClusterChange, _peer_pb2.ClusterChangeReply]
     """Asked of the leader by another member: change the membership, or hand over leadership."""
+    FetchState: _grpc.UnaryStreamMultiCallable[_peer_pb2.FetchStateRequest, _peer_pb2.SnapshotChunk]
+    """Asked of the leader by a member whose state is not trusted: a copy of the state, the log untouched.
+    UNAVAILABLE: this node does not lead, or has not applied enough yet; ask again.
+    """
+    Rebuild: _grpc.UnaryUnaryMultiCallable[_peer_pb2.RebuildRequest, _peer_pb2.RebuildReply]
+    """Asked of a member by another: replace your state by the leader's. Asked again until it is done."""
 
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
@@ -63,6 +69,12 @@ class PeerAsyncStub(PeerStub):
     """Asked by a fresh node of any member, again and again: make me a learner, and a voter once I have caught up."""
     ChangeCluster: _aio.UnaryUnaryMultiCallable[_peer_pb2.ClusterChange, _peer_pb2.ClusterChangeReply]  # type: ignore[assignment]
     """Asked of the leader by another member: change the membership, or hand over leadership."""
+    FetchState: _aio.UnaryStreamMultiCallable[_peer_pb2.FetchStateRequest, _peer_pb2.SnapshotChunk]  # type: ignore[assignment]
+    """Asked of the leader by a member whose state is not trusted: a copy of the state, the log untouched.
+    UNAVAILABLE: this node does not lead, or has not applied enough yet; ask again.
+    """
+    Rebuild: _aio.UnaryUnaryMultiCallable[_peer_pb2.RebuildRequest, _peer_pb2.RebuildReply]  # type: ignore[assignment]
+    """Asked of a member by another: replace your state by the leader's. Asked again until it is done."""
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -114,5 +126,23 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_peer_pb2.ClusterChangeReply, _abc.Awaitable[_peer_pb2.ClusterChangeReply]]:
         """Asked of the leader by another member: change the membership, or hand over leadership."""
+
+    @_abc_1.abstractmethod
+    def FetchState(
+        self,
+        request: _peer_pb2.FetchStateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.SnapshotChunk], _abc.AsyncIterator[_peer_pb2.SnapshotChunk]]:
+        """Asked of the leader by a member whose state is not trusted: a copy of the state, the log untouched.
+        UNAVAILABLE: this node does not lead, or has not applied enough yet; ask again.
+        """
+
+    @_abc_1.abstractmethod
+    def Rebuild(
+        self,
+        request: _peer_pb2.RebuildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.RebuildReply, _abc.Awaitable[_peer_pb2.RebuildReply]]:
+        """Asked of a member by another: replace your state by the leader's. Asked again until it is done."""
 
 def add_PeerServicer_to_server(servicer: PeerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,9 +26,11 @@ from parleyd.machine.records import MemberRow
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NodeId, Role
 from parleyd.security.names import validate_account_name, validate_node_name
+from parleyd.transport.peers import ForwardFailedError
 
 CHANGE_TIMEOUT_S = 10.0
 
+RebuildCall = Callable[[NodeId], Awaitable[peer_pb2.RebuildReply]]  # raises ForwardFailedError
 HandshakeCall = Callable[[str, str], Awaitable[peer_pb2.HandshakeInfo | None]]  # (node name, peer address)
 
 
@@ -49,12 +51,14 @@ class AdminService(AdminServicer):
         commands: Commands,
         change_router: ChangeRouter,
         handshake: HandshakeCall,
+        rebuild: RebuildCall,
     ) -> None:
         self._view = view
         self._authenticator = authenticator
         self._commands = commands
         self._change_router = change_router
         self._handshake = handshake
+        self._rebuild = rebuild
         self._started = time.monotonic()
 
     @unary
@@ -89,6 +93,7 @@ class AdminService(AdminServicer):
             level=summary.level,
             min_level=MIN_LEVEL,
             max_level=MAX_LEVEL,
+            divergence=view.divergence(),
         )
 
     @unary
@@ -137,6 +142,29 @@ class AdminService(AdminServicer):
         """Hand leadership to another voter."""
         await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
         return await self._change(peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name)))
+
+    @unary
+    async def RebuildMember(  # noqa: N802
+        self, request: pb.RebuildMemberRequest, context: Context
+    ) -> pb.RebuildMemberResponse:
+        """Have a member whose state is not trusted replace it by the leader's."""
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        row = self._view.replica.members.named(request.name)
+        if row is None:
+            names = ", ".join(member.name for member in self._view.members())
+            raise ApiError(
+                grpc.StatusCode.NOT_FOUND,
+                f"There is no member {request.name}. Nothing was changed. The members are {names}.",
+            )
+        try:
+            reply = await self._rebuild(NodeId(row.node_id))
+        except ForwardFailedError as error:
+            raise ApiError(
+                grpc.StatusCode.UNAVAILABLE, f"{request.name} does not answer ({error}). Try again, it is safe."
+            ) from error
+        if reply.status == peer_pb2.REBUILD_STATUS_REFUSED:
+            raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, reply.detail)
+        return pb.RebuildMemberResponse(done=reply.status == peer_pb2.REBUILD_STATUS_DONE)
 
     @unary
     async def SetAdministrator(  # noqa: N802

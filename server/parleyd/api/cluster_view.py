@@ -69,6 +69,7 @@ class ClusterView:
     replica: ReplicaView
     hub: DeviceHub
     connected: Callable[[NodeId], bool]
+    divergence: Callable[[], str] = lambda: ""  # what an operator is told of states that differ
 
     def members(self) -> list[MemberRow]:
         """All members with their addresses, by name."""

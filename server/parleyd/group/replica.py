@@ -39,7 +39,7 @@ from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine.effects import Effect
 from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.machine import ApplyOutcome, StateMachine
-from parleyd.machine.records import Members
+from parleyd.machine.records import Members, StateHash
 from parleyd.membership.members import ClusterMembers, to_committed
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.events import (
@@ -50,6 +50,7 @@ from parleyd.raft.events import (
     ReadIndex,
     Receive,
     SnapshotStatus,
+    StopCampaigning,
     Tick,
     TransferLeader,
     Unreachable,
@@ -108,6 +109,7 @@ class Replica:
         on_effects: Callable[[Sequence[Effect]], None],
         on_members: Callable[[ClusterMembers], None],
         on_replaced: Callable[[], None],
+        on_hashes: Callable[[Sequence[StateHash]], None],
     ) -> None:
         self._driver = Driver(raft, self)
         self._log = log
@@ -121,6 +123,9 @@ class Replica:
         self._on_effects = on_effects
         self._on_members = on_members
         self._on_replaced = on_replaced
+        self._on_hashes = on_hashes
+        self._fenced = False
+        self._untrusted: frozenset[NodeId] = frozenset()
         self._members = ClusterMembers.of(machine.members())
         self._retired = False
         self._proposals = ProposalTable(limits.max_entry_bytes)
@@ -173,7 +178,21 @@ class Replica:
     @property
     def serving(self) -> bool:
         """A leader is known, and this node's own disk keeps up. A leader without a majority steps down by itself."""
-        return self._role.leader != NO_NODE and not self._disk_stalled() and not self._stopping and not self._retired
+        return self._role.leader != NO_NODE and not self._disk_stalled() and self._may_serve
+
+    @property
+    def _may_serve(self) -> bool:
+        return not (self._stopping or self._retired or self._fenced)
+
+    @property
+    def fenced(self) -> bool:
+        """Whether this node's state is not trusted."""
+        return self._fenced
+
+    @property
+    def level(self) -> int:
+        """The cluster's level, as of the last applied entry."""
+        return self._machine.level
 
     @property
     def members(self) -> ClusterMembers:
@@ -228,7 +247,7 @@ class Replica:
         The future fails with a ProposalError. Cancelling it does not take back what was proposed.
         """
         outcome: asyncio.Future[AppliedCommands] = asyncio.get_running_loop().create_future()
-        if self._stopping or not self.is_leader:
+        if self._stopping or self._fenced or not self.is_leader:
             outcome.set_exception(NotLeaderError("this node does not lead"))
         elif len(self._proposals.gathered) >= self._limits.max_waiting_proposals:
             outcome.set_exception(OverloadedError("too many requests are waiting for the log"))
@@ -254,7 +273,7 @@ class Replica:
         if outcome.done():
             return
         try:
-            if self._stopping or not self.is_leader:
+            if self._stopping or self._fenced or not self.is_leader:
                 raise NotLeaderError("this node does not lead")
             change = decide()
         except Exception as error:
@@ -273,6 +292,15 @@ class Replica:
     def retire(self) -> None:
         """This node was removed from the cluster: stand for no election and serve nobody any more."""
         self._retired = True
+
+    def fence(self) -> None:
+        """This node's state is not trusted: lead no more, and serve nobody until another state is here."""
+        self._fenced = True
+        self.post(StopCampaigning())
+
+    def set_untrusted(self, nodes: frozenset[NodeId]) -> None:
+        """Leadership is transferred to none of these: their states are not trusted."""
+        self._untrusted = nodes
 
     async def read_barrier(self) -> Index:
         """An index such that state applied up to it has every write acknowledged before this call (thesis §6.4).
@@ -392,6 +420,8 @@ class Replica:
                 self.post(Tick())
             if self.is_leader and self._disk_stalled():
                 self._transfer_on_disk_stall()
+            if self.is_leader and self._fenced and self.raft.status().transferee == NO_NODE:
+                self._transfer_if_possible()
 
     def _would_disturb(self) -> bool:
         """Removed, as others say, but not by its own log: its core would stand for one election after the other."""
@@ -403,6 +433,11 @@ class Replica:
         if target is not None and self._gave_up_write_of != self._write_started_at:
             self._gave_up_write_of = self._write_started_at
             self._logger.warning("disk_stalled", target=target)
+            self.post(TransferLeader(target))
+
+    def _transfer_if_possible(self) -> None:
+        target = self._best_follower()
+        if target is not None:
             self.post(TransferLeader(target))
 
     def _disk_stalled(self) -> bool:
@@ -417,7 +452,7 @@ class Replica:
         candidates = [
             (progress.match_index, node)
             for node, progress in status.progress.items()
-            if node != status.id and node in voters and progress.recent_active
+            if node != status.id and node in voters and node not in self._untrusted and progress.recent_active
         ]
         return max(candidates)[1] if candidates else None
 
@@ -468,6 +503,7 @@ class Replica:
         self._driver.applied()
         self._retention.applied(entries)
         self._on_effects(outcome.effects)
+        self._on_hashes(outcome.hashes)
         self._wake_applied_waiters()
         if self._retention.should_compact and not self._maintenance.locked():
             self._start_task(self._cut_log())

@@ -85,7 +85,7 @@ class MembershipChangeExecutor:
     # ---- what is in order; each looks and decides in one step
 
     def _add(self, row: MemberRow) -> ConfChange | None:
-        return rules.add(self._replica.members, row)
+        return rules.add(self._replica.members, row, self._replica.level)
 
     def _promote(self, name: str) -> ConfChange | None:
         return rules.promote(self._replica.members, self._replica.raft.status().conf_state, name)

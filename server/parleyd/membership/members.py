@@ -46,13 +46,25 @@ class ClusterMembers:
 def to_peer_info(row: MemberRow) -> pb.PeerInfo:
     """The wire form of a member's record."""
     return pb.PeerInfo(
-        node_id=row.node_id, name=row.name, peer_address=row.peer_address, client_address=row.client_address
+        node_id=row.node_id,
+        name=row.name,
+        peer_address=row.peer_address,
+        client_address=row.client_address,
+        min_level=row.min_level,
+        max_level=row.max_level,
     )
 
 
 def to_row(member: pb.PeerInfo) -> MemberRow:
     """The reverse of `to_peer_info`."""
-    return MemberRow(member.node_id, member.name, member.peer_address, member.client_address)
+    return MemberRow(
+        member.node_id,
+        member.name,
+        member.peer_address,
+        member.client_address,
+        member.min_level,
+        member.max_level,
+    )
 
 
 def addition(row: MemberRow) -> ConfChange:

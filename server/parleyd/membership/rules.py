@@ -34,8 +34,8 @@ def known(members: ClusterMembers, name: str) -> MemberRow:
     return row
 
 
-def add(members: ClusterMembers, row: MemberRow) -> ConfChange | None:
-    """Add `row` as a learner: it receives everything and counts for nothing."""
+def add(members: ClusterMembers, row: MemberRow, level: int) -> ConfChange | None:
+    """Add `row` as a learner: it receives everything and counts for nothing. `level` is the cluster's."""
     if row.node_id in members.rows:
         return None
     if row.node_id in members.removed:
@@ -45,6 +45,14 @@ def add(members: ClusterMembers, row: MemberRow) -> ConfChange | None:
         )
     if not row.node_id or not row.name or not row.peer_address or not row.client_address:
         raise ChangeRefusedError("a member needs an id, a name and two addresses; nothing was added")
+    if not row.min_level <= level <= row.max_level:
+        low = max((known.min_level for known in members.rows.values()), default=level)
+        high = min((known.max_level for known in members.rows.values()), default=level)
+        raise ChangeRefusedError(
+            f"the release of {row.name} supports levels {row.min_level} to {row.max_level}, but the cluster has level "
+            f"{level} and all its members support {low} to {high}; nothing was added. Start {row.name} with a "
+            f"release that supports level {level}"
+        )
     if members.named(row.name) is not None:
         raise ChangeRefusedError(
             f"{row.name} is a member already, with another data directory than this new one. If that one is lost, "

@@ -75,6 +75,11 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True)
+class StopCampaigning:
+    """Never stand for an election again: this server's state is not trusted. Its votes and its log still count."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReadIndex:
     """Ask for an index at which a read is linearizable (thesis §6.4); `context` names the request, unique."""
 
@@ -131,6 +136,7 @@ Event = (
     | Applied
     | ConfChangeApplied
     | Campaign
+    | StopCampaigning
     | ReadIndex
     | TransferLeader
     | ForgetLeader
@@ -154,6 +160,7 @@ __all__ = [
     "Receive",
     "SnapshotAvailable",
     "SnapshotStatus",
+    "StopCampaigning",
     "Tick",
     "TransferLeader",
     "Unreachable",

@@ -43,6 +43,7 @@ from parleyd.raft.events import (
     Receive,
     SnapshotAvailable,
     SnapshotStatus,
+    StopCampaigning,
     Tick,
     TransferLeader,
     Unreachable,
@@ -159,6 +160,8 @@ class Raft:
                 self._proposed = proposals.propose_conf_change(core, data, kind)
             case Campaign():
                 election.start_election(core)
+            case StopCampaigning():
+                election.stop_campaigning(core)
             case TransferLeader(target):
                 transfer.transfer_leader(core, target)
             case ForgetLeader():

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -38,6 +38,7 @@ MAX_QUEUED_MESSAGES = 4096
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 MAX_FORWARDS_IN_FLIGHT = 4096
+MAX_QUEUED_HASHES = 256
 RECONNECT_MS = (100, 500)
 
 LINK_FAULTS = (
@@ -76,6 +77,9 @@ class CallMetadata:
 
 class PeerEvents(Protocol):
     """What a link reports."""
+
+    def peer_connected(self, node: NodeId) -> None:
+        """A connection was established."""
 
     def peer_lost(self, node: NodeId) -> None:
         """An established connection broke."""
@@ -133,6 +137,7 @@ class PeerLink:
         self._queue: deque[Message] = deque()
         self._queued_bytes = 0
         self._queue_filled = asyncio.Event()
+        self._hashes: deque[pb.StateHash] = deque(maxlen=MAX_QUEUED_HASHES)
         self._snapshot_requests: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
         self._forward_queue: deque[pb.ForwardRequest] = deque()
         self._forward_filled = asyncio.Event()
@@ -156,6 +161,12 @@ class PeerLink:
         self._queue.append(message)
         self._queued_bytes += size
         self._queue_filled.set()
+
+    def send_hashes(self, hashes: Iterable[pb.StateHash]) -> None:
+        """Queue this node's state hashes; the oldest are dropped where too many wait, all where the link is down."""
+        if self.connected:
+            self._hashes.extend(hashes)
+            self._queue_filled.set()
 
     def _request_snapshot(self, message: Message) -> None:
         if not self.connected or self._snapshot_requests.full():
@@ -187,6 +198,30 @@ class PeerLink:
         except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
             refused = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
             raise ForwardFailedError(_one_line(error), sent=not refused) from error
+
+    async def rebuild(self, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
+        """Have this peer replace its state by the leader's; raises ForwardFailedError."""
+        stub = self._stub
+        if stub is None or not self.connected:
+            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
+        try:
+            return await stub.Rebuild(request, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+            raise ForwardFailedError(_one_line(error), sent=True) from error
+
+    async def fetch_state(self, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
+        """Stream a copy of this peer's state, which is thought to lead; raises ForwardFailedError."""
+        stub = self._stub
+        if stub is None or not self.connected:
+            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
+        call = stub.FetchState(request, metadata=self._call_metadata.to(self.node))
+        try:
+            async for chunk in call:
+                yield chunk
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+            raise ForwardFailedError(_one_line(error), sent=True) from error
+        finally:
+            call.cancel()
 
     def abandon(self) -> None:
         """The link is not wanted any more: whoever waits for it is told. Its `run` must be cancelled, too."""
@@ -274,6 +309,8 @@ class PeerLink:
             size += bytes_
             self._queued_bytes -= bytes_
             batch.messages.append(encode_message(message))
+        batch.state_hashes.extend(self._hashes)
+        self._hashes.clear()
         if not self._queue:
             self._queue_filled.clear()
         return batch
@@ -322,6 +359,7 @@ class PeerLink:
     def _connected(self) -> None:
         self.connected = True
         self._logger.info("peer_connected", address=self._address)
+        self._events.peer_connected(self.node)
         self._on_change()
 
     def _disconnected(self, reason: str) -> None:
@@ -329,6 +367,7 @@ class PeerLink:
         self._queue.clear()
         self._queued_bytes = 0
         self._queue_filled.clear()
+        self._hashes.clear()
         self._forward_queue.clear()
         self._forward_filled.clear()
         waiting, self._forwards = self._forwards, {}
@@ -382,6 +421,27 @@ class PeerLinks:
         if link is None:
             raise ForwardFailedError("the leader is not known here yet", sent=False)
         return await link.change(change, timeout_s)
+
+    def send_hashes(self, hashes: Iterable[pb.StateHash], to: NodeId | None = None) -> None:
+        """Queue this node's state hashes for one peer, or for all."""
+        reports = tuple(hashes)
+        for node, link in self._links.items():
+            if to is None or node == to:
+                link.send_hashes(reports)
+
+    async def rebuild(self, node: NodeId, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
+        """Have `node` replace its state by the leader's; raises ForwardFailedError."""
+        return await self._known(node).rebuild(request, timeout_s)
+
+    def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
+        """Stream a copy of the state of `node`, which is thought to lead; raises ForwardFailedError."""
+        return self._known(node).fetch_state(request)
+
+    def _known(self, node: NodeId) -> PeerLink:
+        link = self._links.get(node)
+        if link is None:
+            raise ForwardFailedError("the node is not known here yet", sent=False)
+        return link
 
     def connected(self, node: NodeId) -> bool:
         """Whether this node's own link to `node` is up."""

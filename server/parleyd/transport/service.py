@@ -10,7 +10,8 @@ caller says counts for nothing unless the core knows it as a member.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -45,6 +46,15 @@ class PeerRequestHandler(Protocol):
     def receive(self, message: Message) -> None:
         """Take one Raft message."""
 
+    def state_hashes(self, node: NodeId, hashes: Sequence[pb.StateHash]) -> None:
+        """Take what a member reports of its own state."""
+
+    def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
+        """Stream a copy of the state; raises StateUnavailableError where this node cannot give one now."""
+
+    async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
+        """Replace this node's state by the leader's; never fails, says in the reply what happened."""
+
     def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
         """Propose a follower's commands, in the order of the calls; never fails, says what happened in the reply."""
 
@@ -60,6 +70,10 @@ class PeerRequestHandler(Protocol):
 
 class JoinRefusedError(Exception):
     """The node is not let in; nothing was changed, the text says what to do."""
+
+
+class StateUnavailableError(Exception):
+    """This node can give no copy of its state now; another may, or this one later."""
 
 
 class PeerService(PeerServicer):
@@ -84,6 +98,10 @@ class PeerService(PeerServicer):
         self._registry = registry
         self._handler = handler
 
+    def stop_serving(self) -> None:
+        """Answer only Handshake again: the node's state is being replaced."""
+        self._handler = self._registry = None
+
     async def Handshake(  # noqa: N802 - the name is gRPC's
         self, request: pb.HandshakeInfo, context: Context
     ) -> pb.HandshakeInfo:
@@ -100,11 +118,15 @@ class PeerService(PeerServicer):
         handler, registry, sender = await self._admit(context)
         with registry.track_caller(sender):
             async for batch in request_iterator:
+                if self._handler is not handler:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "this node's state was replaced; connect again")
                 for encoded in batch.messages:
                     message = await self._decode(encoded, registry, sender, context)
                     if message.type is MessageType.SNAPSHOT:
                         await _refuse(context, "a snapshot comes with its data, through InstallSnapshot")
                     handler.receive(message)
+                if batch.state_hashes and registry.is_member(sender.node_id):
+                    handler.state_hashes(sender.node_id, batch.state_hashes)
         return pb.DeliverSummary()
 
     async def InstallSnapshot(  # noqa: N802
@@ -177,6 +199,27 @@ class PeerService(PeerServicer):
         if not registry.is_member(sender.node_id):
             await _refuse(context, "only members may ask for a change of the cluster")
         return await handler.change_cluster(request)
+
+    async def FetchState(  # noqa: N802
+        self, request: pb.FetchStateRequest, context: Context
+    ) -> AsyncIterator[pb.SnapshotChunk]:
+        """Send a member a copy of the state, where this node leads."""
+        handler, registry, sender = await self._admit(context)
+        if not registry.is_member(sender.node_id):
+            await _refuse(context, "only members may have a copy of the state")
+        try:
+            async with aclosing(handler.fetch_state(request, sender.node_id)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except StateUnavailableError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
+    async def Rebuild(self, request: pb.RebuildRequest, context: Context) -> pb.RebuildReply:  # noqa: N802
+        """Replace this node's state, on behalf of an administrator whom the calling member has checked."""
+        handler, registry, sender = await self._admit(context)
+        if not registry.is_member(sender.node_id):
+            await _refuse(context, "only members may have this node's state replaced")
+        return await handler.rebuild(request)
 
     async def _admit(self, context: Context) -> tuple[PeerRequestHandler, PeerRegistry, PeerInfo]:
         metadata = dict(context.invocation_metadata() or ())

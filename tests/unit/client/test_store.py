@@ -134,7 +134,7 @@ async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     connection = apsw.Connection(str(tmp_path / "s.sqlite"))
     connection.execute("PRAGMA user_version=999")
     connection.close()
-    with pytest.raises(StoreError, match="newer Parley"):
+    with pytest.raises(StoreError, match="newer release"):
         await Store(tmp_path / "s.sqlite").open()
 
 

@@ -12,7 +12,13 @@ from parley_proto.v1 import state_pb2
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
 from parleyd.transport import peers
-from parleyd.transport.peers import CallMetadata, ForwardFailedError, PeerLink, SnapshotSource
+from parleyd.transport.peers import (
+    MAX_QUEUED_HASHES,
+    CallMetadata,
+    ForwardFailedError,
+    PeerLink,
+    SnapshotSource,
+)
 
 ME, PEER = NodeId(1), NodeId(2)
 
@@ -23,6 +29,9 @@ class Reports:
     def __init__(self) -> None:
         self.unreachable = 0
         self.snapshots: list[bool] = []
+
+    def peer_connected(self, node: NodeId) -> None:
+        raise AssertionError
 
     def peer_lost(self, node: NodeId) -> None:
         raise AssertionError
@@ -128,3 +137,19 @@ async def test_more_commands_than_may_be_on_their_way_are_refused(monkeypatch: p
     with pytest.raises(ForwardFailedError, match="too many") as failed:
         await waiting[2]
     assert not failed.value.sent
+
+
+def test_state_hashes_travel_with_the_next_batch_and_are_bounded() -> None:
+    link, _ = make_link(connected=True)
+    link.send_hashes([pb.StateHash(index=index) for index in range(1, MAX_QUEUED_HASHES + 11)])
+    link.send(append())
+    batch = link._next_batch()
+    assert len(batch.messages) == 1
+    assert [one.index for one in batch.state_hashes] == list(range(11, MAX_QUEUED_HASHES + 11))
+    assert not link._next_batch().state_hashes
+
+
+def test_state_hashes_are_dropped_while_the_link_is_down() -> None:
+    link, _ = make_link(connected=False)
+    link.send_hashes([pb.StateHash(index=1)])
+    assert not link._next_batch().state_hashes

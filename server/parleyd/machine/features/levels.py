@@ -24,6 +24,16 @@ class LevelRaised:
     level: int
 
 
+MAX_RELEASE_CHARS = 64
+
+TABLES = """
+CREATE TABLE raised_levels(
+    level INTEGER PRIMARY KEY,
+    release TEXT NOT NULL
+) STRICT;
+"""
+
+
 def raise_level(state: State, command: pb.RaiseLevel) -> pb.CommandResult:
     """Raise the level by one. An entry that raises it above this release's maximum is never applied here."""
     level = state.meta.level
@@ -37,8 +47,11 @@ def raise_level(state: State, command: pb.RaiseLevel) -> pb.CommandResult:
     if not all(row.min_level <= command.level <= row.max_level for row in members.read(state.connection).rows):
         return result(pb.RESULT_CODE_LEVEL_NOT_SUPPORTED)
     state.begin_level(command.level)
+    state.connection.execute(
+        "INSERT INTO raised_levels(level, release) VALUES(?, ?)", (command.level, command.release[:MAX_RELEASE_CHARS])
+    )
     state.effects.append(LevelRaised(command.level))
     return result(pb.RESULT_CODE_OK)
 
 
-FEATURE = Feature("levels", commands={"raise_level": Command(raise_level)})
+FEATURE = Feature("levels", tables={1: TABLES}, commands={"raise_level": Command(raise_level)})
