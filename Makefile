@@ -48,20 +48,28 @@ gui: $(READY) ## Open the window on the running cluster: make gui ACCOUNT=ann
 demo: $(READY) ## Kill the leader five times under load and count every message (build/demo.json)
 	@python -m scripts.demo $(ARGS)
 
+.PHONY: bench
+bench: $(READY) ## Measure raw sends: rate, latency, CPU; beside another checkout: BASE=folder (build/bench.json)
+	@python -m scripts.bench $(if $(BASE),--base $(BASE)) $(ARGS)
+
 .PHONY: verify
 verify: $(READY) ## Check format, lint, types, and that the generated stubs are up to date
 	ruff format --check .
 	ruff check .
 	mypy
+	@$(MAKE) --no-print-directory stubs
+	@echo "verify: format, lint, types and stubs are in order"
+
+.PHONY: stubs
+stubs: $(READY) ## Check that the generated stubs are those of the .proto files
 	@rm -rf $(STUBS_CHECK) && mkdir -p $(STUBS_CHECK)
 	$(call generate_stubs,$(STUBS_CHECK))
 	@diff -r -x '*.proto' -x __init__.py -x __pycache__ $(STUBS_CHECK)/parley_proto/v1 proto/parley_proto/v1 || \
 		{ echo "The stubs in proto/ do not match the .proto files. Run: make proto" >&2; exit 1; }
-	@echo "verify: format, lint, types and stubs are in order"
 
 .PHONY: screenshots
 screenshots: $(READY) ## Draw the pictures of the window anew (docs/images/gui-*.png)
-	@bash scripts/gui_libraries.sh $(BIN)/python
+	@bash scripts/gui_libraries.sh $(BIN)/python --pictures
 	@python -m scripts.screenshots $(ARGS)
 
 .PHONY: conformance
@@ -101,15 +109,28 @@ python -m grpc_tools.protoc -Iproto --python_out=$(1) --mypy_out=quiet,readable_
 	--grpc_python_out=$(1) --mypy_grpc_out=quiet:$(1) $(PROTOS)
 endef
 
+# build/lib is what an earlier build left. A module that has a new name since would go into the wheel with the old one.
+.PHONY: dist
+dist: $(READY) ## Build wheel and sdist in dist/ and try them in clean environments
+	@rm -rf dist build/lib build/bdist.* *.egg-info/SOURCES.txt && mkdir -p build
+	pyproject-build --no-isolation --sdist --wheel . >build/dist.log 2>&1 || { cat build/dist.log >&2; exit 1; }
+	@python -m scripts.try_dist dist $(ARGS)
+
 .PHONY: lock
 lock: ## Pin every package with its hashes anew, from pyproject.toml (asks the registry)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv==$(UV_VERSION)
-	build/lock/bin/uv pip compile --quiet $(LOCK_FLAGS) pyproject.toml -o requirements.lock
-	build/lock/bin/uv pip compile --quiet $(LOCK_FLAGS) --extra dev --extra gui pyproject.toml -o requirements-dev.lock
+	$(call compile_lock,--all-extras,requirements-dev.lock)
+	$(call compile_lock,--constraint requirements-dev.lock --extra server,requirements.lock)
+	$(call compile_lock,--constraint requirements-dev.lock,requirements-client.lock)
+
+define compile_lock
+build/lock/bin/uv pip compile --quiet $(LOCK_FLAGS) --group build $(1) pyproject.toml -o $(2)
+endef
 
 # One file for every platform and Python from 3.11 on; hashes so that an index cannot swap a file; no index address,
-# so that the lock works behind a mirror. What is pinned already stays: LOCK_ARGS=--upgrade moves everything.
+# so that the lock works behind a mirror. What is pinned already stays: LOCK_ARGS=--upgrade moves everything. The
+# first lock has every package. The other two are parts of it with the same pins.
 LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(LOCK_ARGS)
 
 .PHONY: clean

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the virtual environment of this checkout: bootstrap.sh VENV PYTHON
+# Make the virtual environment of this checkout: setup_venv.sh VENV PYTHON
 set -euo pipefail
 venv=$1 python=$2
 

@@ -1,5 +1,38 @@
-"""`python -m parleyd` is `parleyd`."""
+"""The entry point of `parleyd` and of `python -m parleyd`.
 
-from parleyd.cli import main
+The client and the node are one distribution, and the node's libraries are its extra `server`. This module imports
+none of them, so that it can report in one line that they are missing.
+"""
 
-main()
+import sys
+from importlib.util import find_spec
+
+EXTRA_MODULES = ("bcrypt", "cryptography", "grpc_health", "grpc_reflection")
+"""Modules of the extra `server` that a node cannot run without. It can run without uvloop."""
+
+
+def missing_modules() -> list[str]:
+    """Return the modules of the extra `server` that are not installed."""
+    return [name for name in EXTRA_MODULES if find_spec(name) is None]
+
+
+def explain(missing: list[str]) -> str:
+    """Return the line that says how to install the extra. Package indexes hold strangers' packages of our name."""
+    return (
+        f"parleyd: the extra `server` is not installed (missing: {', '.join(missing)}). "
+        "Run in a checkout: pip install '.[server]', or with the path of Parley's wheel: pip install 'WHEEL[server]'"
+    )
+
+
+def main() -> None:
+    """Run `parleyd`; without the extra `server`, print how to install it and exit with 1."""
+    missing = missing_modules()
+    if missing:
+        sys.exit(explain(missing))
+    from parleyd.cli import main as run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -22,7 +22,8 @@ import typer
 
 from parleyd.cli_cert import cert_app
 from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
-from parleyd.machine.errors import MachineDamagedError, MachineReleaseError, MachineStorageError
+from parleyd.formats import FormatRefusedError
+from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.observability.logs import configure_logging
 from parleyd.security.certificate_checks import check_node_certificate
 from parleyd.security.certificates import CertificateError
@@ -227,7 +228,7 @@ def _foreseen(error: BaseException) -> tuple[ExitCode, str] | None:
         return error.exit_code, str(error)
     if isinstance(error, CertificateError):
         return ExitCode.CERTIFICATE, f"{error}. Nothing was started."
-    if isinstance(error, MachineReleaseError):
+    if isinstance(error, FormatRefusedError):
         return ExitCode.RELEASE, str(error)
     if isinstance(error, StorageError | MachineDamagedError | MachineStorageError):
         return ExitCode.STORAGE, str(error)

@@ -269,6 +269,7 @@ class Node:
                 running = [
                     tasks.create_task(replica.run(), name="replica"),
                     tasks.create_task(links.run(), name="links"),
+                    tasks.create_task(readers.watch_damage(), name="damage"),
                     tasks.create_task(self._publish_status(view, health_service), name="status"),
                     tasks.create_task(self._publish_addresses(replica, router), name="publish"),
                     tasks.create_task(self._become_voter(replica, registry, hub), name="become voter"),

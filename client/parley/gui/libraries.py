@@ -71,7 +71,10 @@ def explain(reason: str, loads: Callable[[str], bool] | None = None) -> str:
         named = [name for name in ANYWHERE if name in reason]
         return install_line(packages_of({*named, *missing(ANYWHERE, loads), *missing(FOR_X11, loads)}))
     if "PySide6" in reason and "No module" in reason:
-        return "The window needs PySide6, which is not installed. Run: pip install 'parley[gui]'"
+        return (
+            "The extra `gui` is not installed (missing: PySide6). "
+            "Run in a checkout: pip install '.[gui]', or with the path of Parley's wheel: pip install 'WHEEL[gui]'"
+        )
     return f"Qt cannot be loaded ({reason}). Install what it names, or use the terminal: parley chat"
 
 

@@ -10,6 +10,7 @@ import grpc
 
 from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.errors import ApiError, Context, refusal
+from parleyd.api.results import explain
 from parleyd.delivery.position import position, wanted_index
 from parleyd.group.errors import UnavailableError
 from parleyd.group.readers import StateReaders
@@ -105,7 +106,8 @@ class Authenticator:
             await self.read_barrier()
             session = await self.session(context, allow_closed=allow_closed)
         if not is_allowed(session.role, action):
-            raise refusal(state_pb2.RESULT_CODE_NOT_ALLOWED)
+            row = explain(state_pb2.RESULT_CODE_NOT_ALLOWED)
+            raise ApiError(row.status, row.text.replace("NAME", session.account_name))
         return session
 
     async def _find(self, token_digest: bytes) -> SessionRecord | None:

@@ -17,6 +17,7 @@ import apsw
 import structlog
 
 from parley_proto.v1 import peer_pb2 as pb
+from parleyd.formats import FormatRefusedError
 from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.reader import position, verify_state_file
@@ -136,7 +137,7 @@ def _check_received(path: Path, meta: SnapshotMeta) -> None:
         index, term, _ = verify_state_file(path)
         if (index, term) != (meta.index, meta.term):
             raise PeerProtocolError(f"the snapshot covers entry {index} of term {term}, not what was announced")
-    except (PeerProtocolError, MachineDamagedError) as error:
+    except (PeerProtocolError, MachineDamagedError, FormatRefusedError) as error:
         path.unlink(missing_ok=True)
         raise PeerProtocolError(str(error)) from error
 

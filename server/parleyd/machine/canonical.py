@@ -2,8 +2,9 @@
 
 Protobuf's own bytes may differ between releases of the library, so they are never hashed. Here a message is its
 scalar numbers in the order of their field numbers, eight bytes each, without the zeros at the end; then each string,
-submessage and repeated field that is set, in the same order, behind its number and its length. Fields without a value
-leave no trace, so a field that a later release adds changes nothing before it is used, and its use belongs to a level.
+submessage, repeated field and number with presence that is set, in the same order, behind its number and its length.
+Fields without a value leave no trace, so a field that a later release adds changes nothing before it is used, and its
+use belongs to a level.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from google.protobuf.message import Message
 Encode = Callable[[Any], bytes]
 
 _FLOATS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
-_SIGNED = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64)
+_NOT_NUMBERS = (FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_MESSAGE)
+_SIGNED = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_ENUM)
 _LENGTH = struct.Struct("<I")
 _NUMBER_AND_LENGTH = struct.Struct("<II")
 
@@ -36,7 +38,7 @@ def canonical(messages: Sequence[Message]) -> bytes:
 
 @cache
 def encoder(descriptor: Descriptor) -> Encode:
-    """Make the encoding function of a message type. Raises TypeError for a float, which has no place in the state."""
+    """Make the encoding function of a message type. Raises TypeError for floats and maps: they have no one form."""
     fields = sorted(descriptor.fields, key=lambda field: field.number)
     numbers = [field for field in fields if _is_number(field)]
     others = [
@@ -62,7 +64,10 @@ def _is_number(field: FieldDescriptor) -> bool:
     kind = field.cpp_type
     if kind in _FLOATS:
         raise TypeError(f"{field.full_name} is a float: nodes could round it differently")
-    return not field.is_repeated and kind not in (FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_MESSAGE)
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        raise TypeError(f"{field.full_name} is a map: its entries have no order")
+    # One with presence (in a oneof, say) differs from an unset one even where it is 0.
+    return not (field.is_repeated or field.has_presence or kind in _NOT_NUMBERS)
 
 
 def _encode_numbers(fields: Sequence[FieldDescriptor]) -> Encode:
@@ -76,7 +81,7 @@ def _encode_numbers(fields: Sequence[FieldDescriptor]) -> Encode:
 
 
 def _payload_of(field: FieldDescriptor) -> Callable[[Any, str], bytes | None]:
-    """How a string, a submessage or a repeated field is encoded; None where it has no value."""
+    """How a field that is no plain number is encoded; None where it has no value."""
     encode_one = _encode_item(field)
 
     def repeated(message: Any, name: str) -> bytes | None:
@@ -92,15 +97,14 @@ def _payload_of(field: FieldDescriptor) -> Callable[[Any, str], bytes | None]:
     def submessage(message: Any, name: str) -> bytes | None:
         return encode_one(getattr(message, name)) if message.HasField(name) else None
 
-    def text(message: Any, name: str) -> bytes | None:
+    def single(message: Any, name: str) -> bytes | None:
         value = getattr(message, name)
-        if not value and not (field.has_presence and message.HasField(name)):
-            return None
-        return encode_one(value)
+        is_set = message.HasField(name) if field.has_presence else bool(value)
+        return encode_one(value) if is_set else None
 
     if field.is_repeated:
         return repeated
-    return submessage if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE else text
+    return submessage if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE else single
 
 
 def _encode_item(field: FieldDescriptor) -> Encode:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from parleyd.machine.queries import StateReader
+
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.errors import LostError, OutcomeUnknownError, OverloadedError, ProposalError
 from parleyd.group.proposals import AppliedCommands
-from parleyd.machine.queries import StateReader
 from parleyd.raft.types import NO_NODE, NodeId
 from tests.simulation.cluster.checker import require
 

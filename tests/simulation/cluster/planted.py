@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from parleyd.machine.row_cache import RowCache
+
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.driver import Driver
 from parleyd.group.proposals import AppliedCommands, ProposalTable
 from parleyd.group.retention import LogRetention
 from parleyd.machine import messages
-from parleyd.machine.row_cache import RowCache
 from parleyd.raft import election, reads, receive, reconfigure, replication
 from parleyd.raft.core import Core
 from parleyd.raft.events import SnapshotAvailable

@@ -137,6 +137,9 @@ def _check_state(state: State, machine: StateMachine, history: History) -> str:
         verdict = machine._connection.pragma("integrity_check")
     except apsw.Error as error:
         raise _UnreadableError(f"checking the whole state: {error}") from error
+    # The check goes on where any other reader ends.
+    if "unable to get the page" in str(verdict) or "failed to get page" in str(verdict):
+        raise _UnreadableError(f"checking the whole state: {verdict}")
     return "" if verdict == "ok" else f"SQLite says of the state: {verdict}"
 
 

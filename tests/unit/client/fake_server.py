@@ -46,7 +46,7 @@ class FakeDevice:
 
 @dataclass
 class FakeStream:
-    """One open Session stream."""
+    """One open Connect stream."""
 
     device: FakeDevice
     node: "FakeNode"
@@ -189,7 +189,7 @@ class Faults:
     unavailable: str = ""  # refuse everything with UNAVAILABLE and this text
     no_majority: bool = False
     break_after_sends: int = 0  # end the stream, UNAVAILABLE, after applying so many send frames
-    unauthenticated: int = 0  # Session streams to refuse
+    unauthenticated: int = 0  # Connect streams to refuse
     redeliver: int = 0  # messages below the cursor sent again at the start of a stream
     max_in_flight: int = 1024
 
@@ -378,7 +378,7 @@ class _Messaging(messaging_pb2_grpc.MessagingServicer):
 
     async def Connect(self, frames: AsyncIterator[pb.ClientFrame], context: Context) -> AsyncIterator[pb.ServerFrame]:
         node, cluster = self.node, self.cluster
-        await node.enter("Session", context)
+        await node.enter("Connect", context)
         if node.faults.unauthenticated:
             node.faults.unauthenticated -= 1
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the session has ended; log in again")

@@ -16,6 +16,7 @@ from parley.device.profile import Last, StateDirectory
 from parley.errors import BadInputError
 from parley.terminal.exits import EPILOG, ExitCode
 from parley.terminal.options import ConnectionOptions, Flags, resolve_options
+from tests.leftovers import MARK
 from tests.unit.client.certificates import Authority
 from tests.unit.client.fake_server import FakeCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, until
@@ -36,7 +37,7 @@ class Parley:
     def __init__(self, state_dir: Path, cluster: FakeCluster | None = None) -> None:
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(str(Path.cwd() / folder) for folder in ("client", "proto")),
+            **{name: os.environ[name] for name in ("PYTHONPATH", MARK)},
             "PYTHONUTF8": "1",
             "HOME": str(state_dir),
             "PARLEY_STATE_DIR": str(state_dir / "state"),

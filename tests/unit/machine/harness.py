@@ -4,59 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import apsw
 
+from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.machine import ApplyOutcome, CommittedEntry, Effect, MemberRow, StateMachine
-from parleyd.machine.queries import MarksRecord, StateReader
-from parleyd.machine.records import MessageRecord
+from parleyd.machine.effects import Effect
+from parleyd.machine.features import accounts, conversations, messages
+from parleyd.machine.features.messages import MessageRecord
+from parleyd.machine.features.receipts import Marks
+from parleyd.machine.levels import MIN_LEVEL
+from parleyd.machine.machine import ApplyOutcome, StateMachine
+from parleyd.machine.reader import StateReader
+from parleyd.machine.records import CommittedEntry, MemberRow
+from parleyd.page_checksums import checksum_vfs
 
 START_MS = 1_000_000
 WEEK_MS = 7 * 24 * 3600 * 1000
+# The replicated tables; `checkpoints` is each node's own.
+TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name <> 'checkpoints' ORDER BY name"
 BOOTSTRAP_MEMBERS = [MemberRow(i, f"n{i}", f"10.0.0.{i}:7000", f"10.0.0.{i}:7001") for i in (1, 2, 3)]
 
-# The replicated tables; `checkpoints` is each node's own.
-TABLES = (
-    "meta",
-    "accounts",
-    "devices",
-    "device_results",
-    "sessions",
-    "conversations",
-    "members",
-    "messages",
-    "cluster_members",
-    "removed_members",
-)
+
+@dataclass(frozen=True, slots=True)
+class AccountId:
+    """A send's target: an account by id."""
+
+    account_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationId:
+    """A send's target: a conversation by id."""
+
+    conversation_id: int
+
+
+Target = str | AccountId | ConversationId | None
+Item = tuple[int, Target, str]
 
 
 def queued(
-    reader: StateReader, account_id: int, after_id: int, limit: int, exclude_device_id: int
+    reader: StateReader, account_id: int, after_id: int, limit: int, exclude_device_id: bytes
 ) -> list[MessageRecord]:
     """The next messages for a device, page after page; fewer than `limit` means that there are no more."""
     found: list[MessageRecord] = []
     more = True
     while more and len(found) < limit:
-        page = reader.queued_page(account_id, after_id, limit - len(found), exclude_device_id)
+        page = messages.queued_page(reader, account_id, after_id, limit - len(found), exclude_device_id)
         found.extend(page.messages)
         after_id, more = page.up_to, page.more
     return found
 
 
-def marks(node: Node, conversation_id: int) -> list[MarksRecord]:
+def marks(node: Node, conversation_id: int) -> list[Marks]:
     """How far each member of a conversation has come."""
-    query = "SELECT conversation_id, account_id, delivered_up_to, read_up_to FROM members WHERE conversation_id = ?"
-    with closing(apsw.Connection(str(node.path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
-        rows = cast("list[tuple[int, int, int, int]]", connection.execute(query, (conversation_id,)).fetchall())
-    return [MarksRecord(*row) for row in rows]
+    members = conversations.members(node.reader, conversation_id, 0, 1000)
+    return [Marks(conversation_id, row.account_id, row.delivered_up_to, row.read_up_to) for row in members]
 
 
 def message_count(reader: StateReader) -> int:
     """Messages stored over the cluster's life."""
-    return reader.summary()[1]
+    return reader.summary().message_count
 
 
 def register(name: str, password_hash: bytes = b"hash", request_id: bytes = b"") -> pb.Command:
@@ -94,9 +105,38 @@ def delete_account(token: int, password_hash: bytes = b"hash") -> pb.Command:
     return pb.Command(delete_account=pb.DeleteAccount(token_digest=digest(token), password_hash=password_hash))
 
 
-def sends(session_id: int, *items: tuple[int, str, str]) -> pb.Command:
-    stored = [pb.StoredSend(number=number, recipient=recipient, body=body) for number, recipient, body in items]
-    return pb.Command(send_messages=pb.SendMessages(session_id=session_id, sends=stored))
+def send(number: int, target: Target, body: str) -> model_pb2.Send:
+    match target:
+        case str():
+            return model_pb2.Send(number=number, account_name=target, body=body)
+        case AccountId(account_id):
+            return model_pb2.Send(number=number, account_id=account_id, body=body)
+        case ConversationId(conversation_id):
+            return model_pb2.Send(number=number, conversation_id=conversation_id, body=body)
+        case None:
+            return model_pb2.Send(number=number, body=body)
+
+
+def sends(session_id: int, *items: Item) -> pb.Command:
+    return pb.Command(send_messages=pb.SendMessages(session_id=session_id, sends=[send(*item) for item in items]))
+
+
+def create_channel(session_id: int, title: str, *members: int, request_id: bytes = b"c" * 16) -> pb.Command:
+    return pb.Command(
+        create_channel=pb.CreateChannel(session_id=session_id, title=title, members=members, request_id=request_id)
+    )
+
+
+def set_role(session_id: int, account: str, *, administrator: bool) -> pb.Command:
+    return pb.Command(set_role=pb.SetRole(session_id=session_id, account=account, administrator=administrator))
+
+
+def change_setting(session_id: int, name: str, value: int) -> pb.Command:
+    return pb.Command(change_setting=pb.ChangeSetting(session_id=session_id, name=name, value=value))
+
+
+def raise_level(level: int, release: str = "") -> pb.Command:
+    return pb.Command(raise_level=pb.RaiseLevel(level=level, release=release))
 
 
 def mark_delivered(session_id: int, up_to: int) -> pb.Command:
@@ -104,16 +144,21 @@ def mark_delivered(session_id: int, up_to: int) -> pb.Command:
 
 
 def mark_read(session_id: int, conversation_id: int, up_to: int) -> pb.Command:
+    return pb.Command(mark_read=pb.MarkRead(session_id=session_id, conversation_id=conversation_id, up_to=up_to))
+
+
+def publish(
+    node_id: int, name: str = "n", peer: str = "p", client: str = "c", *, levels: tuple[int, int] = (1, 1)
+) -> pb.Command:
     return pb.Command(
-        mark_conversation_read=pb.MarkConversationRead(
-            session_id=session_id, conversation_id=conversation_id, up_to=up_to
+        publish_member=pb.PublishMember(
+            node_id=node_id,
+            name=name,
+            peer_address=peer,
+            client_address=client,
+            min_level=levels[0],
+            max_level=levels[1],
         )
-    )
-
-
-def publish(node_id: int, name: str = "n", peer: str = "p", client: str = "c") -> pb.Command:
-    return pb.Command(
-        publish_member=pb.PublishMember(node_id=node_id, name=name, peer_address=peer, client_address=client)
     )
 
 
@@ -125,17 +170,16 @@ def external(device: int) -> bytes:
     return device.to_bytes(16, "big")
 
 
-def payload(commands: Sequence[pb.Command], at_ms: int) -> bytes:
-    return pb.CommandBatch(proposed_at_ms=at_ms, commands=commands).SerializeToString()
+def payload(commands: Sequence[pb.Command], at_ms: int, level: int = MIN_LEVEL) -> bytes:
+    return pb.CommandBatch(level=level, proposed_at_ms=at_ms, commands=commands).SerializeToString()
 
 
 def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """All replicated rows."""
-    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        return {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
-    finally:
-        connection.close()
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=checksum_vfs())) as connection:
+        return {
+            table: connection.execute(f"SELECT * FROM {table}").fetchall() for (table,) in connection.execute(TABLES)
+        }
 
 
 class Node:
@@ -149,11 +193,11 @@ class Node:
         self._reader: StateReader | None = None
         self._tokens = 0
 
-    def apply(self, *commands: pb.Command, at_ms: int | None = None) -> list[pb.CommandResult]:
+    def apply(self, *commands: pb.Command, at_ms: int | None = None, level: int = MIN_LEVEL) -> list[pb.CommandResult]:
         """Apply one entry and give back its results."""
         self.now_ms += 1000
         entry = CommittedEntry(
-            self.machine.applied_index + 1, 1, payload(commands, self.now_ms if at_ms is None else at_ms)
+            self.machine.applied_index + 1, 1, payload(commands, self.now_ms if at_ms is None else at_ms, level)
         )
         self.last = self.machine.apply([entry])
         return list(self.last.results[0])
@@ -165,21 +209,35 @@ class Node:
         """What the entry applied last changed."""
         return self.last.effects
 
-    def send(self, session_id: int, *items: tuple[int, str, str]) -> list[pb.StoredSendResult]:
-        return list(self.one(sends(session_id, *items)).sends)
+    def send(self, session_id: int, *items: Item) -> list[pb.StoredSendResult]:
+        return list(self.one(sends(session_id, *items)).send_messages.sends)
+
+    def register(self, name: str) -> int:
+        """Register an account; gives its id."""
+        return self.one(register(name)).register_account.account_id
 
     def user(self, name: str, device: int) -> int:
         """Register (if need be) and log in; gives the session id."""
         self.one(register(name))
-        account = self.reader.account_by_name(name)
-        assert account is not None
-        return self.login(account.account_id, device)
+        return self.login(self.account(name).id, device)
 
     def login(self, account_id: int, device: int) -> int:
         self._tokens += 1
         result = self.one(open_session(account_id, 1000 + self._tokens, device))
         assert result.code == pb.RESULT_CODE_OK, result
-        return result.session_id
+        return result.open_session.session_id
+
+    def channel(self, session_id: int, title: str, *members: int, request_id: bytes = b"c" * 16) -> int:
+        """Make a channel; gives its id."""
+        result = self.one(create_channel(session_id, title, *members, request_id=request_id))
+        assert result.code == pb.RESULT_CODE_OK, result
+        return result.create_channel.conversation_id
+
+    def account(self, name: str) -> accounts.AccountRow:
+        """The active account of that name, which there is."""
+        found = accounts.by_name(self.reader, name)
+        assert found is not None
+        return found
 
     @property
     def token(self) -> int:

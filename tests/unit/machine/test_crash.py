@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from parleyd.machine.machine import CommittedEntry, StateMachine
+from parleyd.machine.machine import StateMachine
+from parleyd.machine.records import CommittedEntry
 from tests.unit.machine.harness import BOOTSTRAP_MEMBERS, START_MS, dump, open_session, payload, register, sends
 
 FEEDER = """

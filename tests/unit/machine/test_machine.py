@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import apsw
 import pytest
 
+from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine import machine as machine_module
-from parleyd.machine import messages
-from parleyd.machine.errors import MachineDamagedError, MachineError, MachineInvariantError, MachineStorageError
-from parleyd.machine.machine import ApplyOutcome, CommittedEntry, MembershipChange, MessageStored, StateMachine
-from parleyd.machine.queries import StateReader, verify_state_file
-from parleyd.machine.row_cache import MAX_CACHED_ROWS, RowCache
+from parleyd.formats import FormatRefusedError
+from parleyd.machine.effects import Effect
+from parleyd.machine.errors import (
+    MachineDamagedError,
+    MachineError,
+    MachineInvariantError,
+    MachineReleaseError,
+    MachineStorageError,
+)
+from parleyd.machine.features import accounts, messages
+from parleyd.machine.features.accounts import AccountRow
+from parleyd.machine.features.devices import DeviceRow
+from parleyd.machine.features.messages import MessageStored
+from parleyd.machine.features.settings import Settings
+from parleyd.machine.files import APPLICATION_ID
+from parleyd.machine.machine import ApplyOutcome, StateMachine
+from parleyd.machine.reader import StateReader, verify_state_file
+from parleyd.machine.records import CommittedEntry, MembershipChange
+from parleyd.machine.rows import MAX_CACHED_ROWS, Rows
+from parleyd.machine.state import State
+from parleyd.page_checksums import checksum_vfs
 from tests.unit.machine.harness import (
     BOOTSTRAP_MEMBERS,
     START_MS,
+    ConversationId,
     Node,
     dump,
     mark_delivered,
@@ -30,6 +48,7 @@ from tests.unit.machine.harness import (
 from tests.unit.storage.faulty_vfs import faulty_disk
 
 FAILED = pb.RESULT_CODE_FAILED
+UNKNOWN = pb.RESULT_CODE_UNKNOWN_COMMAND
 OK = pb.RESULT_CODE_OK
 
 
@@ -59,7 +78,7 @@ def test_position_is_kept_with_the_rows(node: Node) -> None:
     machine = node.machine
     assert (machine.applied_index, machine.applied_term, machine.membership) == (3, 5, b"grown")
     assert machine.state_hash == before
-    assert (node.reader.summary()[2], node.reader.applied_index()) == (before, 3)
+    assert (node.reader.summary().state_hash, node.reader.applied_index()) == (before, 3)
 
 
 def test_no_op_has_no_results_and_is_applied(node: Node) -> None:
@@ -91,14 +110,14 @@ def test_entry_applied_before_is_refused(node: Node) -> None:
 # ---- bad commands
 
 
-def test_undecodable_entry_is_a_failed_result_and_not_the_end(node: Node) -> None:
+def test_undecodable_entry_is_an_unknown_command_and_not_the_end(node: Node) -> None:
     outcome = node.machine.apply([CommittedEntry(1, 1, b"\xff\xff\xff"), entry(2, register("ada"))])
-    assert [[result.code for result in results] for results in outcome.results] == [[FAILED], [OK]]
+    assert [[result.code for result in results] for results in outcome.results] == [[UNKNOWN], [OK]]
 
 
-def test_command_of_a_newer_release_is_a_failed_result(node: Node) -> None:
+def test_command_of_a_newer_release_is_an_unknown_command(node: Node) -> None:
     outcome = node.machine.apply([entry(1, pb.Command(), register("ada"))])
-    assert [result.code for result in outcome.results[0]] == [FAILED, OK]
+    assert [result.code for result in outcome.results[0]] == [UNKNOWN, OK]
 
 
 @pytest.fixture
@@ -109,9 +128,11 @@ def poison(node: Node, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception],
     real = messages._send
 
     def install(error: Exception) -> tuple[int, int]:
-        def stumble(state: RowCache, *rest: object) -> pb.StoredSendResult:
-            result = real(state, *rest)  # type: ignore[arg-type]
-            if rest[-1].body == "poison":  # type: ignore[attr-defined]
+        def stumble(
+            state: State, sender: AccountRow, device: DeviceRow, send: model_pb2.Send, limit: int
+        ) -> pb.StoredSendResult:
+            result = real(state, sender, device, send, limit)
+            if send.body == "poison":
                 raise error
             return result
 
@@ -137,7 +158,7 @@ def test_command_that_fails_unforeseen_changes_nothing_and_spares_the_others(
     assert codes == [[OK], [OK, FAILED], [OK]]
     stored = [effect.message.body for effect in outcome.effects if isinstance(effect, MessageStored)]
     assert stored == ["before", "same", "after"]
-    assert [row[-1] for row in dump(node.path)["messages"]] == ["before", "same", "after"]
+    assert [row[-2] for row in dump(node.path)["messages"]] == ["before", "same", "after"]
     assert message_count(node.reader) == 3
     assert len(dump(node.path)["conversations"]) == 1, "the one it began is gone again"
     (failure,) = outcome.failures
@@ -192,7 +213,7 @@ def test_fault_of_this_node_while_a_command_is_tried_again_carefully_is_fatal_to
     def broken(*_: object) -> None:
         raise apsw.IOError("disk")
 
-    monkeypatch.setattr(RowCache, "forget_all", broken)
+    monkeypatch.setattr(State, "forget_all", broken)
     with pytest.raises(MachineStorageError):
         node.machine.apply([entry(node.machine.applied_index + 1, sends(ada, (1, "bob", "poison")))])
 
@@ -301,7 +322,7 @@ def test_new_state_is_never_written_over_an_old_one(node: Node) -> None:
     node.user("ada", 1)
     with pytest.raises(MachineError, match="never written over"):
         StateMachine.create(node.path, BOOTSTRAP_MEMBERS, b"")
-    assert node.reader.account_by_name("ada") is not None
+    assert accounts.by_name(node.reader, "ada") is not None
 
 
 def test_creation_cut_short_leaves_no_state_and_can_be_repeated(
@@ -336,18 +357,61 @@ def test_missing_state_is_refused_and_not_created(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_state_of_another_schema_is_refused(node: Node) -> None:
+def tampered(node: Node, *statements: str) -> Path:
+    """The state, closed, after a change that no state machine made."""
+    node.user("ada", 1)
     node.close()
-    connection = apsw.Connection(str(node.path))
-    connection.pragma("user_version", 99)
-    connection.close()
-    with pytest.raises(MachineDamagedError, match="schema version 99"):
-        StateMachine.open(node.path)
+    with closing(apsw.Connection(str(node.path), vfs=checksum_vfs())) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    return node.path
+
+
+OPENERS = (StateMachine.open, StateReader.open, verify_state_file)
+
+
+@pytest.mark.parametrize("opened", OPENERS)
+def test_state_of_a_higher_level_is_refused_and_not_called_damaged(
+    node: Node, opened: Callable[[Path], object]
+) -> None:
+    path = tampered(node, "PRAGMA user_version = 99", "UPDATE meta SET level = 99")
+    before = path.read_bytes()
+    with pytest.raises(MachineReleaseError, match=r"the cluster has level 99.*supports 1 to 1.*[Nn]othing is wrong"):
+        opened(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("opened", OPENERS)
+def test_state_of_0_1_is_refused_by_name(node: Node, opened: Callable[[Path], object]) -> None:
+    path = tampered(node, "PRAGMA application_id = 0")
+    before = path.read_bytes()
+    with pytest.raises(FormatRefusedError, match=r"written by Parley 0\.1.*Nothing was changed"):
+        opened(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("opened", OPENERS)
+@pytest.mark.parametrize(
+    "statements",
+    [("PRAGMA application_id = 77",), ("UPDATE meta SET level = 2",), ("PRAGMA application_id = 0", "DROP TABLE meta")],
+)
+def test_file_of_another_program_or_of_two_minds_is_damaged(
+    node: Node, opened: Callable[[Path], object], statements: tuple[str, ...]
+) -> None:
+    path = tampered(node, *statements)
+    with pytest.raises(MachineDamagedError, match="joins as a new member"):
+        opened(path)
+
+
+def test_new_state_names_its_program_and_level(node: Node) -> None:
+    node.close()
+    with closing(apsw.Connection(str(node.path), vfs=checksum_vfs())) as connection:
+        assert (connection.pragma("application_id"), connection.pragma("user_version")) == (APPLICATION_ID, 1)
 
 
 def test_state_without_a_position_is_refused(node: Node) -> None:
     node.close()
-    connection = apsw.Connection(str(node.path))
+    connection = apsw.Connection(str(node.path), vfs=checksum_vfs())
     connection.execute("DELETE FROM meta")
     connection.close()
     with pytest.raises(MachineDamagedError, match="which entries it covers"):
@@ -401,45 +465,55 @@ def test_state_hash_changes_with_every_entry_and_with_what_it_does(tmp_path: Pat
 def test_node_that_computes_another_result_from_the_same_entry_is_found_by_its_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse(*_: object) -> pb.StoredSendResult:
+        return pb.StoredSendResult(number=1, code=pb.RESULT_CODE_INVALID_BODY)
+
     hashes = []
     for number in range(2):
         node = Node(tmp_path / f"{number}")
         ada = node.user("ada", 1)
         if number == 1:
-            monkeypatch.setattr(messages, "MAX_BODY_BYTES", 1)
+            monkeypatch.setattr(messages, "_send", refuse)
         node.send(ada, (1, "ada", "some text"))
         hashes.append(node.machine.state_hash)
         node.close()
     assert hashes[0] != hashes[1]
 
 
-def test_wording_of_a_refusal_is_not_part_of_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hashes = []
-    for number, text in enumerate(("one wording", "another")):
-        monkeypatch.setattr(machine_module, "UNDECODABLE", text)
-        machine = StateMachine.create(tmp_path / f"{number}", BOOTSTRAP_MEMBERS, b"")
-        machine.apply([CommittedEntry(1, 1, b"\xff")])
-        hashes.append(machine.state_hash)
-        machine.close()
-    assert hashes[0] == hashes[1]
-
-
 def test_caches_are_bounded_and_do_not_change_the_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same entries with caches of one row and of many give one state."""
-    hashes, dumps = [], []
+    hashes, dumps, effects = [], [], []
     for bound in (1, MAX_CACHED_ROWS):
-        monkeypatch.setattr("parleyd.machine.row_cache.MAX_CACHED_ROWS", bound)
+        monkeypatch.setattr("parleyd.machine.rows.MAX_CACHED_ROWS", bound)
         node = Node(tmp_path / f"bound-{bound}")
         sessions = [node.user(f"user{number}", 10 + number) for number in range(5)]
+        channel = node.channel(sessions[0], "all", 2, 3, 4, 5)
         last = 0
+        told: list[Effect] = []
         for turn in range(1, 5):
             for place, session in enumerate(sessions):
-                (result,) = node.send(session, (turn, f"user{(place + turn) % 5}", "x"))
+                target = ConversationId(channel) if place == 2 else f"user{(place + turn) % 5}"
+                (result,) = node.send(session, (turn, target, "x"))
+                told.extend(node.effects())
                 last = result.message_id
             node.one(mark_delivered(sessions[turn], last))
-            assert all(len(cache) <= bound for cache in node.machine._cache._caches())
+            told.extend(node.effects())
+            assert all(len(cache) <= bound for cache in caches(node.machine._state))
         hashes.append(node.machine.state_hash)
         node.close()
         dumps.append(dump(node.path))
+        effects.append(told)
     assert hashes[0] == hashes[1]
     assert dumps[0] == dumps[1]
+    assert effects[0] == effects[1]
+
+
+def caches(state: State) -> list[dict[object, object]]:
+    """Everything that the state keeps between transactions, wherever it is."""
+    found = []
+    for feature in state._rows():
+        for held in vars(feature).values():
+            found += [rows for rows in vars(held).values() if isinstance(rows, dict)] if isinstance(held, Rows) else []
+            found += [held] if isinstance(held, dict) and not isinstance(feature, Settings) else []
+    assert len(found) >= 10
+    return found

@@ -9,7 +9,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from parleyd.machine.machine import CommittedEntry, StateMachine
+from parleyd.machine.machine import StateMachine
+from parleyd.machine.records import CommittedEntry
 from tests.unit.machine.harness import BOOTSTRAP_MEMBERS, START_MS, dump, payload, sends
 from tests.unit.machine.test_crash import entry_at
 
@@ -48,7 +49,7 @@ def test_send_repeated_within_one_command_is_stored_once(tmp_path: Path) -> None
     twice = payload([sends(1, (1, "bob", "hello"), (1, "bob", "hello"))], START_MS)
     ((result,),) = machine.apply([CommittedEntry(5, 1, twice)]).results
     machine.close()
-    first, second = result.sends
+    first, second = result.send_messages.sends
     assert first == second
     assert len(dump(path)["messages"]) == 1
 

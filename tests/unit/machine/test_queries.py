@@ -7,13 +7,16 @@ import time
 import apsw
 import pytest
 
-from parleyd.machine import queries
-from parleyd.machine.machine import MessageRecord
-from parleyd.machine.queries import StateReader
+from parleyd.machine.features import accounts, conversations, members, messages, receipts, sessions
+from parleyd.machine.features.conversations import MemberRecord
+from parleyd.machine.features.messages import MessageRecord, QueuedPage
+from parleyd.machine.reader import StateReader
 from tests.unit.machine.harness import (
     Node,
     close_session,
     delete_account,
+    digest,
+    external,
     mark_delivered,
     mark_read,
     message_count,
@@ -22,6 +25,7 @@ from tests.unit.machine.harness import (
 )
 
 ADA, BOB, CID = 1, 2, 3
+BOBS_DEVICE = external(11)
 
 
 @pytest.fixture
@@ -66,12 +70,12 @@ def names(node: Node) -> list[str]:
 def test_accounts_are_listed_by_pattern_in_order(
     node: Node, names: list[str], pattern: str, expected: list[str]
 ) -> None:
-    assert [account.name for account in node.reader.list_accounts(pattern, "", 100)] == expected
+    assert [account.name for account in accounts.matching(node.reader, pattern, "", 100)] == expected
 
 
 def test_accounts_are_listed_page_by_page(node: Node, names: list[str]) -> None:
     found: list[str] = []
-    while page := node.reader.list_accounts("*", found[-1] if found else "", 2):
+    while page := accounts.matching(node.reader, "*", found[-1] if found else "", 2):
         assert len(page) <= 2
         found.extend(account.name for account in page)
     assert found == sorted(names, key=str.lower)
@@ -79,15 +83,15 @@ def test_accounts_are_listed_page_by_page(node: Node, names: list[str]) -> None:
 
 def test_deleted_accounts_are_not_listed(node: Node, people: dict[str, int]) -> None:
     node.one(delete_account(node.token))
-    assert [account.name for account in node.reader.list_accounts("", "", 10)] == ["ada", "bob"]
+    assert [account.name for account in accounts.matching(node.reader, "", "", 10)] == ["ada", "bob"]
 
 
 def test_hostile_pattern_costs_no_more_than_a_plain_one(node: Node) -> None:
     for number in range(100):
         node.one(register("a" * 60 + f"{number:02}"))
     started = time.process_time()
-    assert node.reader.list_accounts("*a" * 500 + "*b", "", 10) == ()
-    assert node.reader.list_accounts("*" * 5000 + "b", "", 10) == ()
+    assert accounts.matching(node.reader, "*a" * 500 + "*b", "", 10) == ()
+    assert accounts.matching(node.reader, "*" * 5000 + "b", "", 10) == ()
     assert time.process_time() - started < 2
 
 
@@ -101,11 +105,12 @@ def test_queue_holds_all_conversations_in_order_without_the_devices_own_sends(
     node.send(people["cid"], (1, "bob", "2"), (2, "ada", "not for bob"))
     node.send(people["bob"], (1, "ada", "own"))
     node.send(people["ada"], (2, "bob", "3"))
-    found = queued(node.reader, BOB, 0, 10, exclude_device_id=2)
-    assert [(message.body, message.peer, message.sender) for message in found] == [
-        ("1", "ada", "ada"),
-        ("2", "cid", "cid"),
-        ("3", "ada", "ada"),
+    found = queued(node.reader, BOB, 0, 10, exclude_device_id=BOBS_DEVICE)
+    with_ada, with_cid = (conversations.direct_with(node.reader, BOB, other) for other in (ADA, CID))
+    assert [(message.body, message.conversation_id, message.sender_id) for message in found] == [
+        ("1", with_ada, ADA),
+        ("2", with_cid, CID),
+        ("3", with_ada, ADA),
     ]
     assert [message.id for message in found] == sorted(message.id for message in found)
 
@@ -114,18 +119,19 @@ def test_queue_has_what_another_device_of_the_account_sent(node: Node, people: d
     node.send(people["bob"], (1, "ada", "from my phone"))
     other = node.login(BOB, 50)
     assert other
-    (message,) = queued(node.reader, BOB, 0, 10, exclude_device_id=4)
-    assert (message.body, message.sender, message.peer) == ("from my phone", "bob", "ada")
+    (message,) = queued(node.reader, BOB, 0, 10, exclude_device_id=external(50))
+    assert (message.body, message.sender_id) == ("from my phone", BOB)
+    assert message.conversation_id == conversations.direct_with(node.reader, BOB, ADA)
 
 
 def test_queue_is_read_page_by_page_without_loss_or_repeat(node: Node, people: dict[str, int]) -> None:
     for turn in range(1, 41):
         node.send(people["ada"], (turn, "bob", f"a{turn}"))
         node.send(people["cid"], *[(2 * turn - back, "bob", f"c{turn}{back}") for back in (1, 0)])
-    everything = queued(node.reader, BOB, 0, 1000, 2)
+    everything = queued(node.reader, BOB, 0, 1000, BOBS_DEVICE)
     assert len(everything) == 120
     found: list[MessageRecord] = []
-    while page := queued(node.reader, BOB, found[-1].id if found else 0, 7, 2):
+    while page := queued(node.reader, BOB, found[-1].id if found else 0, 7, BOBS_DEVICE):
         found.extend(page)
     assert found == everything
 
@@ -135,15 +141,15 @@ def test_queue_ends_only_where_there_is_no_more_however_many_own_sends_lie_betwe
 ) -> None:
     node.send(people["bob"], *[(number, "ada", "own") for number in range(1, 501)])
     node.send(people["ada"], (1, "bob", "at last"))
-    assert [message.body for message in queued(node.reader, BOB, 0, 2, 2)] == ["at last"]
+    assert [message.body for message in queued(node.reader, BOB, 0, 2, BOBS_DEVICE)] == ["at last"]
 
 
 def test_page_of_the_queue_is_bounded_in_own_sends_passed_over(node: Node, people: dict[str, int]) -> None:
     node.send(people["bob"], *[(number, "ada", "own") for number in range(1, 501)])
     (result,) = node.send(people["ada"], (1, "bob", "at last"))
-    pages = [node.reader.queued_page(BOB, 0, 10, 2)]
+    pages = [messages.queued_page(node.reader, BOB, 0, 10, BOBS_DEVICE)]
     while pages[-1].more:
-        pages.append(node.reader.queued_page(BOB, pages[-1].up_to, 10, 2))
+        pages.append(messages.queued_page(node.reader, BOB, pages[-1].up_to, 10, BOBS_DEVICE))
     assert [message.id for page in pages for message in page.messages] == [result.message_id]
     assert 2 < len(pages) < 10
 
@@ -151,28 +157,40 @@ def test_page_of_the_queue_is_bounded_in_own_sends_passed_over(node: Node, peopl
 def test_page_of_the_queue_is_bounded_in_bytes(
     node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "QUEUED_PAGE_BYTES", 1000)
+    monkeypatch.setattr(messages, "QUEUED_PAGE_BYTES", 1000)
     node.send(people["ada"], *[(number, "bob", "x" * 400) for number in range(1, 11)])
-    page = node.reader.queued_page(BOB, 0, 100, 2)
+    page = messages.queued_page(node.reader, BOB, 0, 100, BOBS_DEVICE)
     assert len(page.messages) == 3
     assert page.more
-    assert len(queued(node.reader, BOB, 0, 100, 2)) == 10
+    assert len(queued(node.reader, BOB, 0, 100, BOBS_DEVICE)) == 10
 
 
 def test_last_page_of_the_queue_reaches_to_the_newest_message_of_all(node: Node, people: dict[str, int]) -> None:
     node.send(people["ada"], (1, "bob", "x"), (2, "cid", "y"))
-    page = node.reader.queued_page(BOB, 0, 10, 2)
+    page = messages.queued_page(node.reader, BOB, 0, 10, BOBS_DEVICE)
     assert not page.more
     assert page.up_to == message_count(node.reader), "ids and messages are counted alike"
-    assert node.reader.queued_page(BOB, page.up_to, 10, 2) == queries.QueuedPage((), page.up_to, more=False)
+    assert messages.queued_page(node.reader, BOB, page.up_to, 10, BOBS_DEVICE) == QueuedPage((), page.up_to, more=False)
 
 
 def test_queue_of_one_who_knows_nobody_is_empty(node: Node, people: dict[str, int]) -> None:
-    assert queued(node.reader, BOB, 0, 10, 2) == []
-    assert queued(node.reader, 999, 0, 10, 999) == []
+    assert queued(node.reader, BOB, 0, 10, BOBS_DEVICE) == []
+    assert queued(node.reader, 999, 0, 10, external(999)) == []
 
 
 # ---- conversations
+
+
+def seen(node: Node, account_id: int, before: int = 0, limit: int = 10) -> list[tuple[int, str, int, int]]:
+    """A page of conversations: the other member, the last message's text, unread count and read mark."""
+    found = []
+    for summary in conversations.page(node.reader, account_id, before, limit):
+        conversation = summary.conversation
+        (other,) = [member.account_id for member in conversation.members if member.account_id != account_id]
+        last = messages.by_id(node.reader, conversation.id, conversation.last_message_id)
+        assert last is not None
+        found.append((other, last.body, summary.unread, summary.read_up_to))
+    return found
 
 
 def test_conversations_come_latest_first_with_last_message_and_unread_count(node: Node, people: dict[str, int]) -> None:
@@ -180,44 +198,59 @@ def test_conversations_come_latest_first_with_last_message_and_unread_count(node
     node.send(people["bob"], (1, "ada", "reply"))
     (third,) = node.send(people["cid"], (1, "bob", "hi"))
     node.one(mark_read(people["bob"], first.conversation_id, first.message_id))
-    latest, older = node.reader.conversations(BOB, 0, 10)
-    assert (latest.peer, latest.last_message.body, latest.unread) == ("cid", "hi", 1)
-    assert (older.peer, older.last_message.body, older.unread) == ("ada", "reply", 1)
-    assert (older.read_up_to, older.last_message.peer) == (first.message_id, "ada")
-    assert node.reader.conversations(BOB, third.message_id, 10) == (older,)
-    (seen_by_ada,) = node.reader.conversations(ADA, 0, 10)
-    assert (seen_by_ada.peer_read_up_to, seen_by_ada.peer_delivered_up_to) == (first.message_id, first.message_id)
-    assert (seen_by_ada.peer, seen_by_ada.unread) == ("bob", 1)
+    latest, older = seen(node, BOB)
+    assert latest == (CID, "hi", 1, 0)
+    assert older == (ADA, "reply", 1, first.message_id)
+    assert seen(node, BOB, before=third.message_id) == [older]
+    assert seen(node, ADA) == [(BOB, "reply", 1, 0)]
     assert second.message_id > first.message_id
 
 
+def test_conversation_shows_its_members_and_how_far_each_has_come(node: Node, people: dict[str, int]) -> None:
+    first, second = node.send(people["ada"], (1, "bob", "one"), (2, "bob", "two"))
+    node.one(mark_delivered(people["bob"], second.message_id))
+    node.one(mark_read(people["bob"], first.conversation_id, first.message_id))
+    found = conversations.by_id(node.reader, first.conversation_id)
+    assert found is not None
+    assert (found.kind, found.title, found.member_count, found.last_message_id) == (
+        conversations.DIRECT,
+        "",
+        2,
+        second.message_id,
+    )
+    assert found.members == (
+        MemberRecord(ADA, conversations.ROLE_MEMBER, 0, 0),
+        MemberRecord(BOB, conversations.ROLE_MEMBER, second.message_id, first.message_id),
+    )
+
+
 def test_conversations_are_paged(node: Node, people: dict[str, int]) -> None:
+    friends = [node.register(f"friend{place}") for place in range(5)]
     for place in range(5):
-        node.one(register(f"friend{place}"))
         node.send(people["ada"], (place + 1, f"friend{place}", "hi"))
-    peers: list[str] = []
+    others: list[int] = []
     before = 0
-    while page := node.reader.conversations(ADA, before, 2):
-        peers.extend(record.peer for record in page)
-        before = page[-1].last_message.id
-    assert peers == [f"friend{place}" for place in (4, 3, 2, 1, 0)]
+    while page := conversations.page(node.reader, ADA, before, 2):
+        others.extend(member.account_id for one in page for member in one.conversation.members[1:])
+        before = page[-1].conversation.last_message_id
+    assert others == list(reversed(friends))
 
 
 def test_unread_count_is_exact_up_to_its_bound(
     node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.send(people["ada"], *[(number, "bob", "x") for number in range(1, 31)])
-    assert node.reader.conversations(BOB, 0, 1)[0].unread == 30
-    monkeypatch.setattr(queries, "UNREAD_SCAN_LIMIT", 20)
-    assert node.reader.conversations(BOB, 0, 1)[0].unread == 20
+    assert conversations.page(node.reader, BOB, 0, 1)[0].unread == 30
+    monkeypatch.setattr(conversations, "UNREAD_SCAN_LIMIT", 20)
+    assert conversations.page(node.reader, BOB, 0, 1)[0].unread == 20
 
 
 def test_conversation_is_found_by_the_name_of_the_other_party(node: Node, people: dict[str, int]) -> None:
     (result,) = node.send(people["ada"], (1, "bob", "x"))
-    assert node.reader.conversation_with(ADA, "BOB") == result.conversation_id
-    assert node.reader.conversation_with(BOB, "ada") == result.conversation_id
-    assert node.reader.conversation_with(CID, "ada") is None
-    assert node.reader.conversation_with(ADA, "nobody") is None
+    assert conversations.direct_with_name(node.reader, ADA, "BOB") == result.conversation_id
+    assert conversations.direct_with_name(node.reader, BOB, "ada") == result.conversation_id
+    assert conversations.direct_with_name(node.reader, CID, "ada") is None
+    assert conversations.direct_with_name(node.reader, ADA, "nobody") is None
 
 
 def test_conversation_with_a_deleted_account_is_found_until_the_name_is_taken_again(
@@ -225,10 +258,10 @@ def test_conversation_with_a_deleted_account_is_found_until_the_name_is_taken_ag
 ) -> None:
     (result,) = node.send(people["cid"], (1, "ada", "x"))
     node.one(delete_account(node.token))
-    assert node.reader.conversation_with(ADA, "cid") == result.conversation_id
+    assert conversations.direct_with_name(node.reader, ADA, "cid") == result.conversation_id
     node.one(register("cid"))
-    assert node.reader.conversation_with(ADA, "cid") is None
-    assert node.reader.is_member(result.conversation_id, ADA)
+    assert conversations.direct_with_name(node.reader, ADA, "cid") is None
+    assert conversations.is_member(node.reader, result.conversation_id, ADA)
 
 
 def test_history_is_paged_backwards_and_each_page_is_oldest_first(node: Node, people: dict[str, int]) -> None:
@@ -236,29 +269,29 @@ def test_history_is_paged_backwards_and_each_page_is_oldest_first(node: Node, pe
     conversation = first.conversation_id
     bodies: list[list[str]] = []
     before = 0
-    while page := node.reader.history(BOB, conversation, before, 3):
+    while page := messages.history(node.reader, BOB, conversation, before, 3):
         bodies.append([message.body for message in page])
         before = page[0].id
-        assert all(message.peer == "ada" for message in page)
+        assert all(message.sender_id == ADA for message in page)
     assert bodies == [["5", "6", "7"], ["2", "3", "4"], ["1"]]
 
 
 @pytest.mark.parametrize("conversation", [0, 1, 5, 2**63, 2**64 - 1])
 def test_history_of_others_is_empty(node: Node, people: dict[str, int], conversation: int) -> None:
     node.send(people["ada"], (1, "bob", "secret"))
-    assert node.reader.history(CID, conversation, 0, 10) == ()
-    assert not node.reader.is_member(conversation, CID)
+    assert messages.history(node.reader, CID, conversation, 0, 10) == ()
+    assert not conversations.is_member(node.reader, conversation, CID)
 
 
 def test_marks_of_peers_are_those_of_the_others_in_ones_own_conversations(node: Node, people: dict[str, int]) -> None:
     one, two = node.send(people["ada"], (1, "bob", "x"), (2, "cid", "y"))
     node.send(people["bob"], (1, "cid", "not ada's"))
     node.one(mark_delivered(people["cid"], two.message_id))
-    marks = {mark.account_id: mark for mark in node.reader.peer_marks(ADA, 10)}
-    assert set(marks) == {BOB, CID}
-    assert marks[CID].delivered_up_to == two.message_id
-    assert marks[BOB].delivered_up_to == 0
-    assert [mark.account_id for mark in node.reader.peer_marks(ADA, 1)] == [CID]
+    found = {mark.account_id: mark for mark in receipts.of_others(node.reader, ADA, 10)}
+    assert set(found) == {BOB, CID}
+    assert found[CID].delivered_up_to == two.message_id
+    assert found[BOB].delivered_up_to == 0
+    assert [mark.account_id for mark in receipts.of_others(node.reader, ADA, 1)] == [CID]
     assert one.conversation_id != two.conversation_id
 
 
@@ -271,12 +304,12 @@ def test_reader_sees_new_commits_and_holds_no_transaction_between_calls(node: No
     (result,) = node.send(people["ada"], (1, "bob", "x"))
     assert reader.applied_index() == before + 1
     for call in (
-        reader.members,
+        lambda: members.current(reader),
         reader.summary,
-        lambda: queued(reader, BOB, 0, 10, 2),
-        lambda: reader.conversations(BOB, 0, 10),
-        lambda: reader.history(BOB, result.conversation_id, 0, 10),
-        lambda: reader.list_accounts("*", "", 1),
+        lambda: queued(reader, BOB, 0, 10, BOBS_DEVICE),
+        lambda: conversations.page(reader, BOB, 0, 10),
+        lambda: messages.history(reader, BOB, result.conversation_id, 0, 10),
+        lambda: accounts.matching(reader, "*", "", 1),
     ):
         call()
         assert reader._connection.txn_state() == apsw.SQLITE_TXN_NONE
@@ -290,8 +323,11 @@ def test_failed_query_leaves_no_transaction_open(
     def broken(*_: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(queries, "_message", broken)
-    for call in (lambda: queued(node.reader, BOB, 0, 10, 2), lambda: node.reader.conversations(BOB, 0, 10)):
+    monkeypatch.setattr(messages, "_record", broken)
+    for call in (
+        lambda: queued(node.reader, BOB, 0, 10, BOBS_DEVICE),
+        lambda: messages.history(node.reader, BOB, 1, 0, 10),
+    ):
         with pytest.raises(KeyError):
             call()
         assert node.reader._connection.txn_state() == apsw.SQLITE_TXN_NONE
@@ -308,18 +344,16 @@ def test_write_ahead_log_is_reused_although_readers_stay_open(node: Node, people
     sizes = []
     for _ in range(40):
         node.send(people["ada"], *[((number := number + 1), "bob", "x" * 2000) for _ in range(200)])
-        queued(node.reader, BOB, 0, 10, 2)
+        queued(node.reader, BOB, 0, 10, BOBS_DEVICE)
         sizes.append(wal.stat().st_size)
     assert max(sizes) < 24 << 20
     assert node.path.stat().st_size > 10 << 20
 
 
 def test_sessions_of_closed_and_deleted_are_told_apart(node: Node, people: dict[str, int]) -> None:
-    from tests.unit.machine.harness import digest
-
     token = node.token
     node.one(close_session(token))
-    session = node.reader.session_by_digest(digest(token))
+    session = sessions.with_account(node.reader, digest(token))
     assert session is not None
     assert (session.closed, session.account_active) == (True, True)
 

@@ -34,7 +34,7 @@ def row(number: int) -> MemberRow:
 
 @dataclass(frozen=True)
 class Progress:
-    match: int
+    match_index: int
     recent_active: bool
 
 

@@ -1,18 +1,32 @@
-"""What a stranger finds: no traces of anybody's machine, a Makefile that explains itself, locks that can be trusted."""
+"""What a stranger finds: no traces of anybody's machine, a Makefile that explains itself, links that lead somewhere."""
 
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
-import tomllib
-
-import pytest
 
 from tests.unit.project.source import ROOT, project_files, python_files
 
 TEXT_SUFFIXES = frozenset(
-    (".py", ".pyi", ".md", ".toml", ".txt", ".sh", ".proto", ".lock", ".svg", ".json", ".yaml", ".yml", ".cfg", "")
+    (
+        ".py",
+        ".pyi",
+        ".md",
+        ".toml",
+        ".txt",
+        ".sh",
+        ".proto",
+        ".lock",
+        ".svg",
+        ".json",
+        ".yaml",
+        ".yml",
+        ".cfg",
+        ".in",
+        "",
+    )
 )
 
 # Written in pieces, so that this file does not contain what it forbids.
@@ -80,21 +94,22 @@ def test_make_targets_and_rules_are_the_same_set() -> None:
     assert rules == make_targets()
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
-def test_lock_pins_every_package_with_hashes(name: str) -> None:
-    text = (ROOT / name).read_text().replace("\\\n", " ")
-    entries = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    assert len(entries) > 10
-    assert not [line[:60] for line in entries if not re.match(r"[a-z0-9._-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)]
+def recipe_of(target: str) -> list[str]:
+    """The commands of a target, without make's marks."""
+    text = (ROOT / "Makefile").read_text()
+    lines = text[re.search(rf"^{target}:(?!=).*$", text, re.MULTILINE).end() :].splitlines()[1:]  # type: ignore[union-attr]
+    recipe = [line.strip().lstrip("@") for line in itertools.takewhile(lambda line: line.startswith("\t"), lines)]
+    return [line.replace("$(MAKE)", "make") for line in recipe if not line.startswith("echo")]
 
 
-@pytest.mark.parametrize(("name", "extra"), [("requirements.lock", None), ("requirements-dev.lock", "dev")])
-def test_lock_holds_every_declared_dependency(name: str, extra: str | None) -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = project["dependencies"] + (project["optional-dependencies"][extra] if extra else [])
-    wanted = {re.split(r"[^A-Za-z0-9._-]", line)[0].lower().replace("_", "-") for line in declared}
-    locked = set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / name).read_text(), re.MULTILINE))
-    assert wanted <= locked, f"missing {wanted - locked}: run make lock"
+def test_the_commit_hooks_are_the_checks_of_make_verify() -> None:
+    hooks = re.findall(r"^ +entry: (.*)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.MULTILINE)
+    assert [entry.removeprefix(".venv/bin/") for entry in hooks] == recipe_of("verify")
+
+
+def test_no_commit_hook_is_fetched_from_anywhere() -> None:
+    sources = re.findall(r"^ *- repo: (.*)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.MULTILINE)
+    assert sources == ["local"]
 
 
 def test_every_module_says_in_its_first_lines_what_it_is() -> None:
@@ -120,7 +135,7 @@ def test_tests_wait_for_events_and_never_sleep() -> None:
 
 def test_every_page_linked_from_the_documents_exists() -> None:
     broken = []
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / ".github").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)|src=\"([^\"]+)\"", page.read_text()):
             path = target[0] or target[1]
             if not path.startswith(("http:", "https:", "mailto:")) and not (page.parent / path).exists():

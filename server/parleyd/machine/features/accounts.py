@@ -229,7 +229,7 @@ def by_id(reader: StateReader, account_id: int) -> AccountRow | None:
 def cards(reader: StateReader, account_ids: set[int]) -> tuple[AccountCard, ...]:
     """What others see of these accounts, by id; unknown ids are left out."""
     found = []
-    for account_id in sorted(account_ids):
+    for account_id in sorted(account_id for account_id in account_ids if account_id <= MAX_ID):
         rows = reader.rows("SELECT id, name, '', status <> 1 FROM accounts WHERE id = ?", (account_id,))
         found += [AccountCard(i, name, display_name, bool(deleted)) for i, name, display_name, deleted in rows]
     return tuple(found)

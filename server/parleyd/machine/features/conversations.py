@@ -16,6 +16,7 @@ from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import name_key
 from parleyd.machine.limits import MAX_ID, MAX_MEMBERS_AT_CREATION, MAX_TITLE_CHARS, REQUEST_ID_BYTES
 from parleyd.machine.rows import Rows, trim
+from parleyd.machine.texts import is_shown_as_written
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -141,6 +142,8 @@ class Conversations:
         )
         row = ConversationRow(conversation_id, kind, *pair, last_message_id=0)
         self._rows.added(conversation_id, row)
+        if kind == CHANNEL:
+            self._state.receipts.joined(conversation_id, tuple(members))
         self._state.effects.append(ConversationCreated(conversation_id, kind, tuple(sorted(members))))
         return row
 
@@ -169,7 +172,7 @@ class Conversations:
 
 def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.CommandResult:
     """Make a channel. A retry by the same account with the same request id finds the first one."""
-    if not 0 < len(command.title) <= MAX_TITLE_CHARS or not command.title.isprintable():
+    if not 0 < len(command.title) <= MAX_TITLE_CHARS or not is_shown_as_written(command.title):
         return result(pb.RESULT_CODE_INVALID_TITLE)
     if len(command.request_id) != REQUEST_ID_BYTES:
         return result(pb.RESULT_CODE_INVALID_LENGTH)
@@ -261,7 +264,7 @@ def by_id(reader: StateReader, conversation_id: int) -> ConversationRecord | Non
 def members(reader: StateReader, conversation_id: int, after_account_id: int, limit: int) -> tuple[MemberRecord, ...]:
     """Members by account id."""
     query = f"{_MEMBERS} AND account_id > ? ORDER BY account_id LIMIT ?"
-    rows = reader.rows(query, (conversation_id, after_account_id, limit))
+    rows = reader.rows(query, (min(conversation_id, MAX_ID), min(after_account_id, MAX_ID), limit))
     return tuple(MemberRecord(*row) for row in rows)
 
 
@@ -280,6 +283,8 @@ def direct_with_name(reader: StateReader, account_id: int, name: str) -> int | N
 
 def direct_with(reader: StateReader, account_id: int, other_id: int) -> int | None:
     """The direct conversation with the account of that id."""
+    if not 0 < other_id <= MAX_ID:
+        return None
     query = "SELECT id FROM conversations WHERE kind = 1 AND low = ? AND high = ?"
     rows = reader.rows(query, (min(account_id, other_id), max(account_id, other_id)))
     return rows[0][0] if rows else None
@@ -301,7 +306,7 @@ def page(reader: StateReader, account_id: int, before_message_id: int, limit: in
         rows = reader.rows(
             "SELECT c.id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "
             "WHERE m.account_id = ? AND c.last_message_id < ? ORDER BY c.last_message_id DESC LIMIT ?",
-            (account_id, before_message_id or MAX_ID, limit),
+            (account_id, min(before_message_id or MAX_ID, MAX_ID), limit),
         )
         summaries = []
         for conversation_id, read_up_to in rows:

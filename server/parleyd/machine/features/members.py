@@ -17,9 +17,14 @@ from parleyd.machine.limits import MAX_ADDRESS_CHARS, MAX_ID, MAX_NAME_CHARS
 from parleyd.machine.records import MemberRow, Members, MembershipChange
 
 if TYPE_CHECKING:
+    from parleyd.machine.reader import StateReader
     from parleyd.machine.state import State
 
 _COLUMNS = "node_id, name, peer_address, client_address, min_level, max_level"
+_SELECTS = tuple(
+    f"SELECT {_COLUMNS} FROM {table} ORDER BY node_id"  # noqa: S608 - constants only
+    for table in ("cluster_members", "removed_members")
+)
 _INSERT = f"INSERT OR REPLACE INTO {{table}}({_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?)"
 
 TABLES = """
@@ -51,11 +56,7 @@ class MembersChanged:
 
 def read(connection: apsw.Connection) -> Members:
     """All members and all that were, by node id."""
-    current, removed = (
-        tuple(MemberRow(*row) for row in connection.execute(f"SELECT {_COLUMNS} FROM {table} ORDER BY node_id"))  # noqa: S608 - constants only
-        for table in ("cluster_members", "removed_members")
-    )
-    return Members(current, removed)
+    return Members(*(tuple(MemberRow(*row) for row in connection.execute(query)) for query in _SELECTS))
 
 
 def insert(connection: apsw.Connection, rows: list[MemberRow], *, table: str = "cluster_members") -> None:
@@ -96,3 +97,12 @@ def publish(state: State, command: pb.PublishMember) -> pb.CommandResult:
 
 
 FEATURE = Feature("members", tables={1: TABLES}, commands={"publish_member": Command(publish)})
+
+
+# ---- queries
+
+
+def current(reader: StateReader) -> Members:
+    """All members and all that were, by node id."""
+    with reader.consistent():
+        return Members(*(tuple(MemberRow(*row) for row in reader.rows(query)) for query in _SELECTS))

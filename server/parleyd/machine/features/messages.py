@@ -228,12 +228,11 @@ def _first_result(state: State, device: DeviceRow, send: model_pb2.Send) -> pb.S
 
 def digest_of(send: model_pb2.Send) -> int:
     """63 bits of a hash over what a number was used for: its target, as the client gave it, and its body."""
-    digest = blake2b(digest_size=8)
     target = send.WhichOneof("target")
-    if target is not None:
-        digest.update(f"{target} {getattr(send, target)} ".encode())
-    digest.update(send.body.encode())
-    return int.from_bytes(digest.digest(), "little") >> 1
+    value = "" if target is None else str(getattr(send, target))
+    # The length keeps the parts apart: a name may have blanks here, for what nobody is called is hashed too.
+    content = f"{target} {len(value)} {value}{send.body}".encode()
+    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little") >> 1
 
 
 FEATURE = Feature(
@@ -276,7 +275,7 @@ def history(
 
 def by_id(reader: StateReader, conversation_id: int, message_id: int) -> MessageRecord | None:
     """One row of a conversation."""
-    rows = reader.rows(f"{_SELECT} AND id = ?", (conversation_id, message_id))
+    rows = reader.rows(f"{_SELECT} AND id = ?", (min(conversation_id, MAX_ID), min(message_id, MAX_ID)))
     return _record(rows[0]) if rows else None
 
 
@@ -291,7 +290,7 @@ def queued_page(
         newest = reader.rows("SELECT last_message_id FROM meta")[0][0]
         found: list[MessageRecord] = []
         size = 0
-        for scanned, message in enumerate(_merge(reader, account_id, after_id), start=1):
+        for scanned, message in enumerate(_merge(reader, account_id, min(after_id, MAX_ID)), start=1):
             if message.device_id != exclude_device_id or not exclude_device_id:
                 found.append(message)
                 size += len(message.body)

@@ -63,6 +63,14 @@ class Receipts:
             values=lambda row: (row.delivered_up_to, row.read_up_to, row.conversation_id, row.account_id),
         )
         self._undelivered: dict[int, set[int]] = {}
+        self._channels: dict[int, set[int]] = {}
+
+    def joined(self, conversation_id: int, account_ids: Sequence[int]) -> None:
+        """Accounts became members of a channel."""
+        for account_id in account_ids:
+            channels = self._channels.get(account_id)
+            if channels is not None:
+                channels.add(conversation_id)
 
     def marks(self, conversation_id: int, account_id: int) -> Marks | None:
         """A member's marks; None for an account that is no member."""
@@ -101,19 +109,31 @@ class Receipts:
 
     def _waiting(self, account_id: int) -> set[int]:
         """Conversations of the account with a message above its delivery mark; the caller drops what it has moved."""
-        found = self._undelivered.get(account_id)
-        known_kind = 0 if found is None else DIRECT
-        self._state.flush()
-        behind = self._state.ids(
-            "SELECT m.conversation_id FROM members m JOIN conversations c ON c.id = m.conversation_id "
-            "WHERE m.account_id = ? AND c.last_message_id > m.delivered_up_to AND c.kind <> ?",
-            (account_id, known_kind),
-        )
-        if found is None:
-            found = self._undelivered[account_id] = set(behind)
-        else:
-            found.update(behind)
-        return found
+        waiting = self._undelivered.get(account_id)
+        if waiting is None:
+            self._state.flush()
+            waiting = self._undelivered[account_id] = set(
+                self._state.ids(
+                    "SELECT m.conversation_id FROM members m JOIN conversations c ON c.id = m.conversation_id "
+                    "WHERE m.account_id = ? AND c.last_message_id > m.delivered_up_to",
+                    (account_id,),
+                )
+            )
+        waiting.update(self._channels_of(account_id))
+        return waiting
+
+    def _channels_of(self, account_id: int) -> set[int]:
+        channels = self._channels.get(account_id)
+        if channels is None:
+            self._state.flush()
+            channels = self._channels[account_id] = set(
+                self._state.ids(
+                    "SELECT m.conversation_id FROM members m JOIN conversations c ON c.id = m.conversation_id "
+                    "WHERE m.account_id = ? AND c.kind <> ?",
+                    (account_id, DIRECT),
+                )
+            )
+        return channels
 
     def flush(self) -> None:
         """Write the changed marks."""
@@ -123,11 +143,13 @@ class Receipts:
         """Start from the file again."""
         self._rows.forget_all()
         self._undelivered.clear()
+        self._channels.clear()
 
     def trim(self) -> None:
         """Bound the caches."""
         self._rows.trim()
         trim(self._undelivered)
+        trim(self._channels)
 
 
 # ---- commands

@@ -1,12 +1,12 @@
-"""The rows of one conversation, and how they change: history, what arrives, and what this device sends, as one list.
+"""The rows of one conversation, and how they change: history, arrivals and own sends, as one list.
 
-Pure. Messages of the cluster stand in the order of their ids, each once; own ones without an id (waiting, being
-sent, failed) follow in the order they were typed. Every change is told as a few edits, so that a model of ten
-thousand rows changes one row when one tick changes. An own message that settles never goes back, however late an
-older view of it arrives.
+Rows of the cluster stand in the order of their ids, each once. Own messages without an id (waiting, being sent,
+failed) follow in the order they were typed. Each change is told as a few edits, so a model of ten thousand rows
+changes one row when one mark moves. An own message that has settled stays settled, also if an older state of it
+arrives later.
 
-`verified_from` is the oldest id the cluster itself has listed without a gap up to now; rows above it come from
-this device's cache and are checked as soon as somebody scrolls there.
+`verified_from` is the oldest id that the cluster itself has listed without a gap up to now. Rows above it come from
+this device's cache; they are checked as soon as somebody scrolls there.
 """
 
 import time
@@ -14,7 +14,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from parley.model import HistoryPage, Message, MessageStatus, Outgoing, Receipt
+from parley.chat.accounts import AccountBook
+from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
+from parley.chat.titles import row_text
+from parley.model import Conversation, ConversationKind, HistoryPage, Message, MessageKind, MessageStatus, Outgoing
+from parley.receipts import Progress, progress
 
 RUN_MS = 5 * 60 * 1000
 MAX_ROWS = 50_000
@@ -23,99 +27,40 @@ AHEAD_ROWS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One message as it is shown. `status` is None for those of others. `first` and `last` are of a run."""
-
-    message_id: int
-    local_id: int
-    sender: str
-    body: str
-    at_ms: int
-    status: MessageStatus | None
-    detail: str
-    new_day: bool
-    unread_above: bool
-    first: bool
-    last: bool
-
-    @property
-    def mine(self) -> bool:
-        """Whether the own account sent it."""
-        return self.status is not None
-
-    @property
-    def editable(self) -> bool:
-        """Whether it still waits here."""
-        return self.status is MessageStatus.WAITING
-
-    @property
-    def cancellable(self) -> bool:
-        """Whether it can be withdrawn or put out of sight."""
-        return self.status in (MessageStatus.WAITING, MessageStatus.FAILED)
-
-    @property
-    def retriable(self) -> bool:
-        """Whether it can be sent again."""
-        return self.status is MessageStatus.FAILED
-
-
-@dataclass(frozen=True, slots=True)
-class RowsInserted:
-    """New rows, the first of which stands at `at`."""
-
-    at: int
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RowsRemoved:
-    """Rows that are gone."""
-
-    at: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class RowsChanged:
-    """Rows that look different now."""
-
-    at: int
-    rows: tuple[Row, ...]
-
-
-Edit = RowsInserted | RowsRemoved | RowsChanged
-
-
-@dataclass(frozen=True, slots=True)
 class _Entry:
+    """What a row is made from: a row of the cluster (`message`), or an own message that has no id yet (`own`).
+
+    `local_id` is that of the outbox, where this device sent it.
+    """
+
     message_id: int
     local_id: int
-    sender: str
-    body: str
     at_ms: int
+    sender_id: int
     mine: bool
-    status: MessageStatus
-    detail: str
-    number: int = 0
+    message: Message | None = None
+    own: Outgoing | None = None
+
+    @property
+    def event(self) -> bool:
+        return self.message is not None and self.message.kind is not MessageKind.TEXT
 
 
 class Thread:
     """One conversation."""
 
-    def __init__(self, account: str, peer: str) -> None:
-        """Empty, and nothing known of what the cluster has."""
-        self.account = account
-        self.peer = peer
-        self.conversation_id = 0
+    def __init__(self, book: AccountBook, conversation: Conversation | None = None) -> None:
+        """Empty. `conversation` tells the kind and the members' marks, once they are known."""
         self.rows: list[Row] = []
         self.verified_from: int | None = None
         self.more = True
+        self._book = book
+        self._conversation = conversation
         self._ids: list[int] = []
         self._entries: list[_Entry] = []
         self._settled: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._gone: set[int] = set()
-        self._receipt = Receipt(0, 0, 0)
         self._divider_after: int | None = None
         self._divider_id = 0
 
@@ -123,7 +68,7 @@ class Thread:
 
     @property
     def last_message_id(self) -> int:
-        """The newest message of the cluster shown here."""
+        """The newest row of the cluster shown here."""
         return self._ids[-1] if self._ids else 0
 
     @property
@@ -144,22 +89,26 @@ class Thread:
 
     # ---- what happens
 
-    def load(self, page: HistoryPage, before: int) -> list[Edit]:
+    def load(self, page: HistoryPage, before_id: int) -> list[Edit]:
         """Takes in a page of history. Only the cluster's own pages tell what is complete."""
-        self.conversation_id = self.conversation_id or page.conversation_id
-        edits = self._merge(page.messages)
+        edits = self._merge(map(self._entry, page.messages))
         if not page.cached:
-            oldest = page.messages[0].id if page.messages else before or None
-            contiguous = self.verified_from is None or before == self.verified_from
+            oldest = page.messages[0].id if page.messages else before_id or None
+            contiguous = self.verified_from is None or before_id == self.verified_from
             if contiguous and oldest is not None:
                 self.verified_from, self.more = oldest, page.more
             elif contiguous:
                 self.verified_from, self.more = 0, False
         return edits
 
-    def arrive(self, messages: Sequence[Message]) -> list[Edit]:
+    def arrive(self, messages: Iterable[Message]) -> list[Edit]:
         """Messages that are new on this device."""
-        return self._merge(messages) + self._bound()
+        return self._merge(map(self._entry, messages)) + self._bound()
+
+    def absorb(self, other: "Thread") -> list[Edit]:
+        """Takes in the rows of another thread that has turned out to be the same conversation."""
+        edits = self._merge(other._entries[: len(other._ids)])
+        return edits + self.update(entry.own for entry in other._entries if entry.own is not None)
 
     def update(self, outgoing: Iterable[Outgoing]) -> list[Edit]:
         """Own messages of this device in newer states."""
@@ -182,19 +131,21 @@ class Thread:
             edits += self._drop_open(local_id)
         return edits
 
-    def move_receipts(self, receipt: Receipt) -> list[Edit]:
-        """The other party has received or read more."""
-        before = self._receipt
-        self._receipt = Receipt(
-            receipt.conversation_id,
-            max(before.delivered_up_to, receipt.delivered_up_to),
-            max(before.read_up_to, receipt.read_up_to),
-        )
-        if (self._receipt.delivered_up_to, self._receipt.read_up_to) == (before.delivered_up_to, before.read_up_to):
+    def set_conversation(self, conversation: Conversation) -> list[Edit]:
+        """Members have received or read more, there are other members, or the kind has become known."""
+        former, self._conversation = self._conversation, conversation
+        if former is None or not _same_members(former, conversation):
+            return self.redraw()
+        moved = [(old, new) for old, new in zip(former.members, conversation.members, strict=True) if old != new]
+        if not moved:
             return []
-        first = bisect_right(self._ids, min(before.delivered_up_to, before.read_up_to))
-        last = bisect_right(self._ids, max(self._receipt.delivered_up_to, self._receipt.read_up_to))
+        first = bisect_right(self._ids, min(min(old.delivered_up_to, old.read_up_to) for old, _ in moved))
+        last = bisect_right(self._ids, max(max(new.delivered_up_to, new.read_up_to) for _, new in moved))
         return self._redraw(first, last)
+
+    def redraw(self) -> list[Edit]:
+        """Makes all rows anew, where names have changed."""
+        return self._redraw(0, len(self._entries))
 
     def set_divider(self, after: int | None) -> list[Edit]:
         """Marks where unread messages begin: above the first of others with a higher id than `after`."""
@@ -209,48 +160,43 @@ class Thread:
 
     # ---- inside
 
-    def _merge(self, messages: Sequence[Message]) -> list[Edit]:
+    def _merge(self, entries: Iterable[_Entry]) -> list[Edit]:
         known = set(self._ids)
-        fresh = sorted({m.id: m for m in messages if m.id not in known}.values(), key=lambda m: m.id)
-        if fresh and not self.conversation_id:
-            self.conversation_id = fresh[0].conversation_id
+        found = {entry.message_id: entry for entry in entries if entry.message_id not in known}
+        fresh = sorted(found.values(), key=lambda entry: entry.message_id)
         edits = self._settle_numbered(fresh)
         position = 0
         while position < len(fresh):
-            at = bisect_left(self._ids, fresh[position].id)
+            at = bisect_left(self._ids, fresh[position].message_id)
             limit = self._ids[at] if at < len(self._ids) else None
             end = position + 1
-            while end < len(fresh) and (limit is None or fresh[end].id < limit):
+            while end < len(fresh) and (limit is None or fresh[end].message_id < limit):
                 end += 1
             run = fresh[position:end]
-            self._ids[at:at] = [m.id for m in run]
-            edits += self._insert(at, [self._entry(m) for m in run])
+            self._ids[at:at] = [entry.message_id for entry in run]
+            edits += self._insert(at, run)
             position = end
         return edits + self._place_divider() if fresh else edits
 
-    def _settle_numbered(self, run: Sequence[Message]) -> list[Edit]:
+    def _settle_numbered(self, run: Sequence[_Entry]) -> list[Edit]:
         """History may know of an own message before the outbox does: it is the same one, and is shown once."""
-        numbers = {m.number: m.id for m in run if m.number}
+        numbers = {e.message.number: e.message_id for e in run if e.message is not None and e.message.number}
         self._numbers.update(numbers)
         edits: list[Edit] = []
         for entry in self._entries[len(self._ids) :] if numbers else ():
-            if entry.number in numbers:
-                self._settled[entry.local_id] = numbers[entry.number]
+            if entry.own is not None and entry.own.number in numbers:
+                self._settled[entry.local_id] = numbers[entry.own.number]
                 edits += self._drop_open(entry.local_id)
         return edits
 
-    def _entry(self, message: Message) -> _Entry:
-        return _Entry(
-            message.id, 0, message.sender, message.body, message.sent_at_ms, message.mine, MessageStatus.ACCEPTED, ""
-        )
+    @staticmethod
+    def _entry(message: Message) -> _Entry:
+        return _Entry(message.id, 0, message.sent_at_ms, message.sender_id, message.mine, message)
 
     def _settle(self, one: Outgoing) -> list[Edit]:
         """An own message got its place in the order: where that is its row already, only the row changes."""
         self._settled[one.local_id] = one.message_id
-        self.conversation_id = self.conversation_id or one.conversation_id
-        entry = _Entry(
-            one.message_id, one.local_id, self.account, one.body, one.sent_at_ms, True, MessageStatus.ACCEPTED, ""
-        )
+        entry = _Entry(one.message_id, one.local_id, one.sent_at_ms, self._book.own_id, True, own=one)
         place = bisect_left(self._ids, one.message_id)
         known = place < len(self._ids) and self._ids[place] == one.message_id
         at = self._open_index(one.local_id)
@@ -265,9 +211,7 @@ class Thread:
         return edits
 
     def _keep_open(self, one: Outgoing) -> list[Edit]:
-        entry = _Entry(
-            0, one.local_id, self.account, one.body, one.created_at_ms, True, one.status, one.detail, one.number
-        )
+        entry = _Entry(0, one.local_id, one.created_at_ms, self._book.own_id, True, own=one)
         at = self._open_index(one.local_id)
         if at is None:
             tail = [open_entry.local_id for open_entry in self._entries[len(self._ids) :]]
@@ -291,7 +235,7 @@ class Thread:
         at = bisect_left(self._ids, message_id)
         return at if at < len(self._ids) and self._ids[at] == message_id else None
 
-    def _insert(self, at: int, entries: list[_Entry]) -> list[Edit]:
+    def _insert(self, at: int, entries: Sequence[_Entry]) -> list[Edit]:
         self._entries[at:at] = entries
         end = at + len(entries)
         rows = [self._row(i) for i in range(at, end)]
@@ -324,35 +268,50 @@ class Thread:
         after = self._entries[at + 1] if at + 1 < len(self._entries) else None
         new_day = before is None or _day(before.at_ms) != _day(entry.at_ms)
         divided = entry.message_id != 0 and entry.message_id == self._divider_id
+        first = before is None or new_day or divided or not _one_run(before, entry)
+        channel = self._conversation is not None and self._conversation.kind is ConversationKind.CHANNEL
+        status, counts = self._known(entry)
+        if not channel:
+            counts = Progress()
         return Row(
             entry.message_id,
             entry.local_id,
-            entry.sender,
-            entry.body,
+            self._book.label(entry.sender_id) if entry.sender_id else self._book.label_of_name(self._book.own_name),
+            row_text(entry.message, self._book) if entry.message is not None else _body(entry),
             entry.at_ms,
-            self._status(entry) if entry.mine else None,
-            entry.detail,
+            status,
+            entry.own.detail if entry.own is not None and not entry.message_id else "",
             new_day,
             divided,
-            first=before is None or new_day or divided or not _one_run(before, entry),
+            first,
             last=after is None
             or not _one_run(entry, after)
             or _day(entry.at_ms) != _day(after.at_ms)
             or (after.message_id != 0 and after.message_id == self._divider_id),
+            shows_sender=channel and first and not entry.mine and not entry.event,
+            event=entry.event,
+            delivered=counts.delivered,
+            read=counts.read,
+            others=counts.others,
         )
 
-    def _status(self, entry: _Entry) -> MessageStatus:
+    def _known(self, entry: _Entry) -> tuple[MessageStatus | None, Progress]:
+        """What is known of an own message; no status for other rows."""
+        if not entry.mine or entry.event:
+            return None, Progress()
         if not entry.message_id:
-            return entry.status
-        if entry.message_id <= self._receipt.read_up_to:
-            return MessageStatus.READ
-        return MessageStatus.DELIVERED if entry.message_id <= self._receipt.delivered_up_to else MessageStatus.ACCEPTED
+            return entry.own.status if entry.own is not None else MessageStatus.SENDING, Progress()
+        if self._conversation is None:
+            return MessageStatus.ACCEPTED, Progress()
+        counts = progress(entry.message_id, self._conversation, self._book.own_id)
+        return counts.status, counts
 
     def _place_divider(self) -> list[Edit]:
         wanted = 0
         if self._divider_after is not None:
             start = bisect_right(self._ids, self._divider_after)
-            wanted = next((e.message_id for e in self._entries[start : len(self._ids)] if not e.mine), 0)
+            unread = (e for e in self._entries[start : len(self._ids)] if not e.mine and not e.event)
+            wanted = next((e.message_id for e in unread), 0)
         if wanted == self._divider_id:
             return []
         places = [self._index_of(self._divider_id), self._index_of(wanted)]
@@ -371,8 +330,22 @@ class Thread:
         return [RowsRemoved(0, count), *self._redraw(0, 1)]
 
 
+def _same_members(one: Conversation, other: Conversation) -> bool:
+    """True where at most marks and titles differ."""
+    return (one.kind, one.member_count, [m.account_id for m in one.members]) == (
+        other.kind,
+        other.member_count,
+        [m.account_id for m in other.members],
+    )
+
+
+def _body(entry: _Entry) -> str:
+    return entry.own.body if entry.own is not None else ""
+
+
 def _one_run(earlier: _Entry, later: _Entry) -> bool:
-    return earlier.sender == later.sender and later.at_ms - earlier.at_ms < RUN_MS
+    same = earlier.sender_id == later.sender_id and earlier.mine == later.mine
+    return same and not earlier.event and not later.event and later.at_ms - earlier.at_ms < RUN_MS
 
 
 def _day(at_ms: int) -> tuple[int, int]:

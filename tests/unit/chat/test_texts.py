@@ -1,4 +1,4 @@
-"""What the window says: links, times, and the status bar for every state of the cluster."""
+"""What window and terminal say: names, links, times, counts, and the status line for every state of the cluster."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from datetime import date, datetime, timedelta
 
 import pytest
 
-from parley.gui.thread import Row
-from parley.gui.words import (
+from parley import Account, ClientState, ConnectionState, MessageStatus, Node
+from parley.chat import (
+    Row,
     StatusLevel,
+    account_label,
     clock_time,
+    counts_text,
     day_label,
     failure_lines,
     is_big_emoji,
     links,
     list_time,
     preview,
+    safe_body,
+    safe_name,
     spoken,
     status_line,
+    tip,
 )
-from parley.model import ClientState, ConnectionState, MessageStatus, Node
 
 UP = (Node("n1", "a:1", True), Node("n2", "b:1", True), Node("n3", "c:1", True))
 CONNECTED = ClientState("ann", ConnectionState.CONNECTED, node="n2", leader="n1", nodes=UP, has_majority=True)
@@ -134,3 +139,40 @@ def test_a_failed_message_says_why_and_what_to_do_also_to_those_who_listen() -> 
 @pytest.mark.parametrize("status", list(MessageStatus))
 def test_every_mark_has_words(status: MessageStatus) -> None:
     assert spoken(Row(1, 1, "ann", "hi", 0, status, "", True, False, True, True)).startswith("You, ")
+
+
+def test_a_display_name_stands_beside_the_account_name_and_never_instead_of_it() -> None:
+    assert account_label(Account(2, "ben")) == "ben"
+    assert account_label(Account(2, "ben", "Ben Ortiz")) == "Ben Ortiz (ben)"
+    assert account_label(Account(2, "ben", "ann")) == "ann (ben)"
+
+
+def test_names_and_titles_cannot_turn_the_text_around_them_or_command_a_terminal() -> None:
+    assert safe_name("ben\u202e\u200b\x1b[2J\n") == "ben\ufffd\ufffd\ufffd[2J\ufffd"
+    assert safe_name("Zoë 🎉 מיה") == "Zoë 🎉 מיה"
+    assert account_label(Account(2, "ben", "\u2067nna")) == "\ufffdnna (ben)"
+    assert safe_body("one\r\n\ttwo\x1b") == "one\n\ttwo\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ((0, 0, 0), ""),
+        ((0, 0, 2), "delivered to 0 of 2"),
+        ((1, 1, 2), "delivered to 1 of 2, read by 1"),
+        ((2, 1, 2), "delivered to all 2, read by 1"),
+        ((2, 2, 2), "read by all 2"),
+        ((1, 0, 1), "delivered"),
+        ((1, 1, 1), "read"),
+    ],
+)
+def test_a_channel_says_how_many_have_a_message(counts: tuple[int, int, int], said: str) -> None:
+    assert counts_text(*counts) == said
+
+
+def test_a_row_of_a_channel_says_its_counts_to_those_who_look_and_listen() -> None:
+    row = Row(5, 1, "ann", "hi", 0, MessageStatus.ACCEPTED, delivered=1, read=0, others=2)
+    assert ", delivered to 1 of 2: hi" in spoken(row)
+    assert tip(row).endswith("\nDelivered to 1 of 2")
+    event = Row(6, 0, "ben", "ben left.", 0, event=True)
+    assert spoken(event).endswith(": ben left.")

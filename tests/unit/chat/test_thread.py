@@ -7,32 +7,39 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parley.gui.thread import KEEP_ROWS, Edit, Row, RowsChanged, RowsInserted, RowsRemoved, Thread
-from parley.model import HistoryPage, Message, MessageStatus, Outgoing, Receipt
+from parley import HistoryPage, Message, MessageKind, MessageStatus, Outgoing
+from parley.chat import (
+    KEEP_ROWS,
+    AccountBook,
+    Edit,
+    Row,
+    RowsChanged,
+    RowsInserted,
+    RowsRemoved,
+    Thread,
+)
+from tests.unit.chat import people
+from tests.unit.chat.people import ANN, BEN, CARL, DANA, PEOPLE, channel, direct, event
 
 DAY_MS = 24 * 3600 * 1000
 
 
+def new_thread() -> Thread:
+    book = AccountBook("ann")
+    book.add(PEOPLE)
+    return Thread(book, direct())
+
+
 def message(number: int, *, mine: bool = False, at_ms: int = 0) -> Message:
-    return Message(number, 7, "ann" if mine else "ben", "ben", f"m{number}", at_ms or number * 1000, mine)
+    return people.message(number, sender=ANN if mine else BEN, at_ms=at_ms)
 
 
 def own(local_id: int, status: MessageStatus, message_id: int = 0, body: str = "") -> Outgoing:
-    return Outgoing(
-        local_id,
-        "ben",
-        body or f"own{local_id}",
-        10**9,
-        status,
-        0,
-        message_id,
-        7 if message_id else 0,
-        message_id * 1000,
-    )
+    return people.own(local_id, status, message_id=message_id, body=body)
 
 
 def page(*numbers: int, more: bool = False, cached: bool = False) -> HistoryPage:
-    return HistoryPage(tuple(message(n) for n in numbers), more, 7, cached)
+    return people.page(*map(message, numbers), more=more, cached=cached)
 
 
 def bodies(thread: Thread) -> list[str]:
@@ -54,7 +61,7 @@ def apply(mirror: list[Row], edits: list[Edit]) -> None:
 
 
 def test_history_and_what_arrives_show_each_message_once_in_order() -> None:
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     thread.arrive([message(5), message(6)])
     thread.load(page(2, 3, 4, 5), 0)
     thread.arrive([message(6), message(7)])
@@ -62,7 +69,7 @@ def test_history_and_what_arrives_show_each_message_once_in_order() -> None:
 
 
 def test_a_settled_message_keeps_its_row_and_changes_only_its_mark() -> None:
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     thread.load(page(1, 2), 0)
     thread.update([own(1, MessageStatus.WAITING), own(2, MessageStatus.WAITING)])
     edits = thread.update([own(1, MessageStatus.ACCEPTED, 3)])
@@ -72,7 +79,7 @@ def test_a_settled_message_keeps_its_row_and_changes_only_its_mark() -> None:
 
 
 def test_a_message_others_sent_meanwhile_stands_before_those_that_wait() -> None:
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     thread.update([own(1, MessageStatus.WAITING)])
     thread.arrive([message(4)])
     assert bodies(thread) == ["m4", "own1"]
@@ -81,7 +88,7 @@ def test_a_message_others_sent_meanwhile_stands_before_those_that_wait() -> None
 
 
 def test_an_older_view_of_an_own_message_never_takes_back_what_is_known() -> None:
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     thread.update([own(1, MessageStatus.ACCEPTED, 3)])
     assert thread.update([own(1, MessageStatus.SENDING)]) == []
     thread.withdraw([2])
@@ -90,9 +97,9 @@ def test_an_older_view_of_an_own_message_never_takes_back_what_is_known() -> Non
 
 
 def test_an_own_message_that_history_has_already_is_not_shown_twice_once_it_settles() -> None:
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     thread.update([own(1, MessageStatus.SENDING)])
-    thread.load(HistoryPage((message(3, mine=True),), False, 7), 0)
+    thread.load(HistoryPage((message(3, mine=True),), False), 0)
     thread.update([own(1, MessageStatus.ACCEPTED, 3)])
     assert len(thread.rows) == 1
 
@@ -101,10 +108,10 @@ def test_history_that_knows_of_an_own_message_before_the_outbox_does_shows_it_on
     under_way = replace(own(1, MessageStatus.SENDING, body="hello"), number=9)
     stored = replace(message(3, mine=True), body="hello", number=9)
     for outbox_first in (True, False):
-        thread = Thread("ann", "ben")
+        thread = new_thread()
         if outbox_first:
             thread.update([under_way, own(2, MessageStatus.WAITING, body="hello")])
-        thread.load(HistoryPage((stored,), False, 7), 0)
+        thread.load(HistoryPage((stored,), False), 0)
         thread.update([under_way, own(2, MessageStatus.WAITING, body="hello")])
         assert [(row.message_id, row.status) for row in thread.rows] == [
             (3, MessageStatus.ACCEPTED),
@@ -114,17 +121,16 @@ def test_history_that_knows_of_an_own_message_before_the_outbox_does_shows_it_on
 
 
 def test_marks_change_only_the_rows_they_pass() -> None:
-    thread = Thread("ann", "ben")
-    thread.load(HistoryPage(tuple(message(n, mine=True) for n in (1, 2, 3)), False, 7), 0)
-    edits = thread.move_receipts(Receipt(7, 2, 1))
+    thread = new_thread()
+    thread.load(HistoryPage(tuple(message(n, mine=True) for n in (1, 2, 3)), False), 0)
+    edits = thread.set_conversation(direct(delivered=2, read=1))
     assert [row.status for row in thread.rows] == [MessageStatus.READ, MessageStatus.DELIVERED, MessageStatus.ACCEPTED]
     assert edits == [RowsChanged(0, tuple(thread.rows[:2]))]
-    assert thread.move_receipts(Receipt(7, 1, 0)) == []
-    assert thread.rows[0].status is MessageStatus.READ
+    assert thread.set_conversation(direct(delivered=2, read=1)) == []
 
 
 def test_rows_are_grouped_in_runs_that_end_with_sender_pause_and_day() -> None:
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     noon = 1_760_000_000_000
     thread.arrive(
         [
@@ -143,8 +149,8 @@ def test_rows_are_grouped_in_runs_that_end_with_sender_pause_and_day() -> None:
 
 
 def test_the_divider_stands_above_the_first_unread_message_of_others() -> None:
-    thread = Thread("ann", "ben")
-    thread.load(HistoryPage((message(1), message(2, mine=True), message(3), message(4)), False, 7), 0)
+    thread = new_thread()
+    thread.load(HistoryPage((message(1), message(2, mine=True), message(3), message(4)), False), 0)
     thread.set_divider(1)
     assert thread.divider_row == 2
     assert [row.unread_above for row in thread.rows] == [False, False, True, False]
@@ -153,7 +159,7 @@ def test_the_divider_stands_above_the_first_unread_message_of_others() -> None:
 
 
 def test_older_pages_are_wanted_until_the_cluster_says_there_are_no_more() -> None:
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     assert thread.wants_before(0) is None, "nothing is known yet"
     thread.load(page(*range(200, 300), more=True), 0)
     assert thread.wants_before(99) is None, "far away from the oldest row"
@@ -164,7 +170,7 @@ def test_older_pages_are_wanted_until_the_cluster_says_there_are_no_more() -> No
 
 
 def test_rows_from_the_cache_are_checked_with_the_cluster_when_somebody_scrolls_there() -> None:
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     thread.load(page(1, 2, 9, 10, cached=True), 0)
     thread.load(page(9, 10, more=True), 0)
     assert thread.wants_before(0) == 9
@@ -173,12 +179,78 @@ def test_rows_from_the_cache_are_checked_with_the_cluster_when_somebody_scrolls_
 
 
 def test_a_thread_nobody_looks_at_keeps_only_its_end_and_can_load_the_rest_again() -> None:
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     thread.load(page(*range(1, KEEP_ROWS + 101)), 0)
     thread.trim()
     assert len(thread.rows) == KEEP_ROWS
     assert thread.wants_before(0) == 101
     assert thread.rows[0].new_day
+
+
+def ward(*marks: tuple[int, int], messages: int = 3) -> Thread:
+    book = AccountBook("ann")
+    book.add(PEOPLE)
+    thread = Thread(book, channel(*((who, *mark) for who, mark in zip((BEN, DANA), marks, strict=False))))
+    sent = tuple(people.message(n, sender=ANN, conversation_id=people.WARD) for n in range(1, messages + 1))
+    thread.load(people.page(*sent), 0)
+    return thread
+
+
+def test_a_channel_message_is_read_only_when_all_others_have_read_it() -> None:
+    thread = ward((3, 3), (2, 0))
+    assert [row.status for row in thread.rows] == [
+        MessageStatus.DELIVERED,
+        MessageStatus.DELIVERED,
+        MessageStatus.ACCEPTED,
+    ]
+    assert [(row.delivered, row.read, row.others) for row in thread.rows] == [(2, 1, 2), (2, 1, 2), (1, 1, 2)]
+    edits = thread.set_conversation(channel((BEN, 3, 3), (DANA, 2, 2)))
+    assert [row.status for row in thread.rows] == [MessageStatus.READ, MessageStatus.READ, MessageStatus.ACCEPTED]
+    assert edits == [RowsChanged(0, tuple(thread.rows[:2]))]
+
+
+def test_a_member_who_joins_later_takes_back_that_all_have_read_it() -> None:
+    thread = ward((3, 3))
+    before = [row.status for row in thread.rows]
+    thread.set_conversation(channel((BEN, 3, 3), (DANA, 0, 0)))
+    assert (before, [row.status for row in thread.rows]) == ([MessageStatus.READ] * 3, [MessageStatus.ACCEPTED] * 3)
+
+
+def test_in_a_channel_the_first_row_of_a_run_says_who_wrote_it() -> None:
+    thread = ward(messages=0)
+    said = ((1, BEN), (2, BEN), (3, DANA), (4, ANN))
+    thread.arrive([people.message(n, sender=who, conversation_id=people.WARD) for n, who in said])
+    assert [(row.sender, row.shows_sender) for row in thread.rows] == [
+        ("Ben Ortiz (ben)", True), ("Ben Ortiz (ben)", False), ("dana", True), ("ann", False),
+    ]  # fmt: skip
+    direct_one = new_thread()
+    direct_one.arrive([message(1)])
+    assert not direct_one.rows[0].shows_sender
+
+
+def test_what_happens_in_a_channel_is_a_sentence_that_nobody_sent() -> None:
+    thread = ward(messages=0)
+    thread.arrive(
+        [
+            event(1, MessageKind.CHANNEL_CREATED, "Ward 4", sender=ANN),
+            event(2, MessageKind.MEMBERS_JOINED, "", BEN, DANA, sender=ANN),
+            event(3, MessageKind.TITLE_CHANGED, "Ward\u202e 5"),
+            event(4, MessageKind.MEMBERS_LEFT, "", CARL),
+            event(5, MessageKind.MEMBERS_LEFT, "", BEN),
+            event(6, MessageKind.UNKNOWN, "from a later release"),
+        ]
+    )
+    assert bodies(thread) == [
+        "You created the channel “Ward 4”.",
+        "You added Ben Ortiz (ben) and dana.",
+        "Ben Ortiz (ben) changed the title to “Ward\ufffd 5”.",
+        "Ben Ortiz (ben) removed carl.",
+        "Ben Ortiz (ben) left.",
+        "Something happened here that this release of Parley cannot show.",
+    ]
+    assert all(row.event and row.status is None and not row.shows_sender for row in thread.rows)
+    thread.set_divider(0)
+    assert thread.divider_row is None, "what happens is not unread"
 
 
 EVENTS = st.lists(
@@ -201,7 +273,7 @@ EVENTS = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(EVENTS)
 def test_a_mirror_that_applies_the_edits_always_equals_the_rows(told: list[tuple[str, object, object]]) -> None:
-    thread, mirror = Thread("ann", "ben"), list[Row]()
+    thread, mirror = new_thread(), list[Row]()
     for kind, first, second in told:
         match kind, first, second:
             case "arrive", list(numbers), bool(mine):
@@ -213,7 +285,7 @@ def test_a_mirror_that_applies_the_edits_always_equals_the_rows(told: list[tuple
             case "withdraw", int(local_id), _:
                 edits = thread.withdraw([local_id])
             case "mark", int(delivered), int(read):
-                edits = thread.move_receipts(Receipt(7, delivered, read))
+                edits = thread.set_conversation(direct(delivered=delivered, read=read))
             case _, after, _:
                 assert after is None or isinstance(after, int)
                 edits = thread.set_divider(after)

@@ -1,102 +1,15 @@
-"""What the window says: times, days, previews, what a mark means, and the status bar's text about the cluster. Pure."""
+"""What is known of a message and of the cluster, in words. Window and terminal show the same texts."""
 
-import re
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
 
-from parley.gui.thread import Row
+from parley.chat.rows import Row
+from parley.chat.times import clock_time
 from parley.model import ClientState, ConnectionState, MessageStatus
 
-PREVIEW_LENGTH = 160
 HEARD_JUST_NOW_S = 2.5
 WAITING_IS_NEWS_S = 1.0
-
-_LINK = re.compile(r"https?://[^\s<>\"'\x00-\x20]+", re.IGNORECASE)
-_LINK_TAIL = ".,;:!?'\""
-_BRACKETS = {")": "(", "]": "[", "}": "{"}
-_PICTOGRAPH = "\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2300-\u23ff"
-_ONLY_EMOJI = re.compile(rf"(?:[{_PICTOGRAPH}](?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[{_PICTOGRAPH}])*\s?){{1,3}}")
-
-
-# ---- times
-
-
-def local_date(at_ms: int) -> date:
-    """The day of a moment, where the person is."""
-    return datetime.fromtimestamp(at_ms / 1000).astimezone().date()
-
-
-def clock_time(at_ms: int) -> str:
-    """Hours and minutes."""
-    return _clock_time(at_ms // 60_000 * 60_000)
-
-
-@lru_cache(maxsize=1024)
-def _clock_time(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000).astimezone():%H:%M}"
-
-
-def day_label(at_ms: int, today: date) -> str:
-    """A day as people call it."""
-    day = local_date(at_ms)
-    match (today - day).days:
-        case 0:
-            return "Today"
-        case 1:
-            return "Yesterday"
-        case days if 1 < days < 7:
-            return f"{day:%A}"
-    year = "" if day.year == today.year else f" {day.year}"
-    return f"{day:%A}, {day.day} {day:%B}{year}"
-
-
-def list_time(at_ms: int, today: date) -> str:
-    """The time beside a conversation: short, and never wrong about the day."""
-    day = local_date(at_ms)
-    match (today - day).days:
-        case 0:
-            return clock_time(at_ms)
-        case 1:
-            return "Yesterday"
-        case days if 1 < days < 7:
-            return f"{day:%a}"
-    return f"{day.day} {day:%b}" if day.year == today.year else f"{day.day} {day:%b} {day.year}"
-
-
-# ---- texts
-
-
-def preview(body: str) -> str:
-    """A message in one line."""
-    return " ".join(body[: 4 * PREVIEW_LENGTH].split())[:PREVIEW_LENGTH]
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """An address in a text, from `start` up to `end`."""
-
-    start: int
-    end: int
-    url: str
-
-
-def links(body: str) -> tuple[Link, ...]:
-    """The web addresses in a text; only http and https, without the punctuation that ends a sentence."""
-    found = []
-    for match in _LINK.finditer(body):
-        url = match.group().rstrip(_LINK_TAIL)
-        while url and url[-1] in _BRACKETS and url.count(url[-1]) > url.count(_BRACKETS[url[-1]]):
-            url = url[:-1].rstrip(_LINK_TAIL)
-        if len(url) > len("https://"):
-            found.append(Link(match.start(), match.start() + len(url), url))
-    return tuple(found)
-
-
-def is_big_emoji(body: str) -> bool:
-    """Whether a text is nothing but one to three pictures."""
-    return len(body) <= 32 and _ONLY_EMOJI.fullmatch(body) is not None
 
 
 def plural(count: int, noun: str) -> str:
@@ -104,7 +17,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-# ---- marks
+# ---- messages
 
 _MEANING = {
     MessageStatus.WAITING: "waiting here",
@@ -121,6 +34,26 @@ def meaning(status: MessageStatus) -> str:
     return _MEANING[status]
 
 
+def counts_text(delivered: int, read: int, others: int) -> str:
+    """How many of the other members of a channel have a message: "delivered to 1 of 2"; nothing without others."""
+    if not others:
+        return ""
+    if read >= others:
+        return f"read by all {others}" if others > 1 else "read"
+    if delivered >= others:
+        reached = f"delivered to all {others}" if others > 1 else "delivered"
+    else:
+        reached = f"delivered to {delivered} of {others}"
+    return f"{reached}, read by {read}" if read else reached
+
+
+def known_of(row: Row) -> str:
+    """What is known of an own message, in words; nothing for other rows."""
+    if row.status is None:
+        return ""
+    return counts_text(row.delivered, row.read, row.others) if row.others else meaning(row.status)
+
+
 def failure_lines(row: Row) -> tuple[str, ...]:
     """Why a message was not sent, and what can be done."""
     if row.status is not MessageStatus.FAILED:
@@ -133,8 +66,10 @@ def failure_lines(row: Row) -> tuple[str, ...]:
 
 def spoken(row: Row) -> str:
     """A row for people who listen: who, when, what, and what is known of it."""
+    if row.event:
+        return f"{clock_time(row.at_ms)}: {row.body}"
     who = "You" if row.mine else row.sender
-    known = f", {meaning(row.status)}" if row.status is not None else ""
+    known = f", {known_of(row)}" if row.mine else ""
     reason = f". {' '.join(failure_lines(row))}" if row.status is MessageStatus.FAILED else ""
     return f"{who}, {clock_time(row.at_ms)}{known}: {row.body}{reason}"
 
@@ -142,10 +77,11 @@ def spoken(row: Row) -> str:
 def tip(row: Row) -> str:
     """When exactly, and what the mark means."""
     moment = f"{datetime.fromtimestamp(row.at_ms / 1000).astimezone():%A, %d %B %Y, %H:%M:%S}"
-    return moment if row.status is None else f"{moment}\n{meaning(row.status).capitalize()}"
+    known = known_of(row)
+    return f"{moment}\n{known[:1].upper()}{known[1:]}" if known else moment
 
 
-# ---- the status bar
+# ---- the cluster
 
 
 class StatusLevel(StrEnum):
