@@ -253,6 +253,7 @@ class Node:
             lambda peer: self._make_link(peer, _Events(self, replica, registry, hub, trust), snapshot_store),
         )
         self._follow_members(replica.members, registry, replica, hub, trust)
+        trust.state_replaced()  # whoever has made the copy that this node may have been rebuilt from has the same
         self._follow_trust(replica, hub)
         changes = MembershipChangeExecutor(replica, links.connected, self._settings.election_timeout_max_ms)
         change_router = MembershipChangeRouter(replica, changes, links)
