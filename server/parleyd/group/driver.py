@@ -164,7 +164,7 @@ class Driver:
             self._callbacks.start_apply(self._applying, None)
             return
         self._applying = (self._to_apply.popleft(),)
-        self.step(ConfChangeApplied(first.data, v2=first.type is EntryType.CONF_CHANGE_V2))
+        self.step(ConfChangeApplied(first.data))
         self._callbacks.start_apply(self._applying, self.raft.conf_state)
 
     def _take_normal_entries(self) -> tuple[Entry, ...]:

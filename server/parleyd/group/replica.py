@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, assert_never
 
 import structlog
 
@@ -56,7 +56,7 @@ from parleyd.raft.membership import ConfChange, encode_conf_change
 from parleyd.raft.messages import Message
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import NO_INDEX, NO_NODE, ConfState, Entry, Index, NodeId, Role, SnapshotMeta
-from parleyd.raft.update import Persist, ReadReady, RoleChange
+from parleyd.raft.update import Persist, ReadReady, Refusal, RoleChange
 from parleyd.storage.raft_storage import RaftStorage
 
 T = TypeVar("T")
@@ -262,8 +262,8 @@ class Replica:
             outcome.set_result(AppliedCommands(NO_INDEX, ()))
             return
         answer = self._driver.propose_change(encode_conf_change(change))
-        if answer.reason:
-            outcome.set_exception(_refusal(answer.reason))
+        if answer.refusal is not None:
+            outcome.set_exception(_refusal(answer.refusal))
         else:
             waiting = Proposal((), outcome, 0)
             self._proposals.proposed(answer.first_index, answer.term, [waiting])
@@ -361,9 +361,9 @@ class Replica:
     def _propose_gathered(self) -> None:
         for payload, proposals in self._proposals.take_entries(time.time_ns() // 1_000_000):
             answer = self._driver.propose([payload])
-            if answer.reason:
+            if answer.refusal is not None:
                 for proposal in proposals:
-                    proposal.fail(_refusal(answer.reason))
+                    proposal.fail(_refusal(answer.refusal))
             else:
                 self._proposals.proposed(answer.first_index, answer.term, proposals)
 
@@ -602,9 +602,13 @@ class Replica:
         self._applied_waiters = waiting
 
 
-def _refusal(reason: str) -> NotLeaderError | OverloadedError | ChangePendingError:
-    if reason == "conf-change-pending":
-        return ChangePendingError("another membership change is under way")
-    if reason == "overloaded":
-        return OverloadedError("too many entries wait for a majority")
-    return NotLeaderError(f"not proposed: {reason}")
+def _refusal(refusal: Refusal) -> NotLeaderError | OverloadedError | ChangePendingError:
+    match refusal:
+        case Refusal.CONF_CHANGE_PENDING:
+            return ChangePendingError("another membership change is under way")
+        case Refusal.OVERLOADED:
+            return OverloadedError("too many entries wait for a majority")
+        case Refusal.NOT_LEADER | Refusal.TRANSFERRING:
+            return NotLeaderError(f"not proposed: {refusal.value}")
+        case _:
+            assert_never(refusal)

@@ -3,8 +3,8 @@
 Every call says which cluster it belongs to, who calls and whom it means; anything else than this cluster, this very
 incarnation and the node named in the caller's certificate is refused before a byte of it is used. So is a node that
 was removed. One this node has not heard of is let in where its certificate is in order: a node that lags, or is new,
-has to listen to a leader, and vote for a candidate, that joined after what it has applied (thesis §4.1). What such a
-caller says counts for nothing unless the core knows it as a member.
+has to listen to a leader, and vote for a candidate, that joined after what it has applied (thesis §4.1). Its
+requests are handled like a member's. Its answers count for nothing, and it may not change the members.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from parleyd.raft.membership import ConfChange, encode_conf_change
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import NO_NODE, ConfState, Entry, Index, NodeId, Role, SnapshotMeta, Term
-from parleyd.raft.update import Persist, ReadReady, RoleChange, Update
+from parleyd.raft.update import Persist, ReadReady, Refusal, RoleChange, Update
 from parleyd.storage.errors import StorageDamagedError, StorageError
 from parleyd.storage.raft_storage import RaftStorage
 from parleyd.storage.recovery import Recovered, reconcile
@@ -303,14 +303,12 @@ class SimulatedServer:
     def _propose_gathered(self) -> None:
         for payload, proposals in self.proposals.take_entries(self.world.wall_clock_ms(self)):
             answer = self.driver.propose([payload])
-            if answer.reason:
-                self.world.counters["refused-" + answer.reason] += 1
+            if answer.refusal is not None:
+                reason = answer.refusal.value
+                self.world.counters["refused-" + reason] += 1
                 for proposal in proposals:
-                    proposal.fail(
-                        OverloadedError(answer.reason)
-                        if answer.reason == "overloaded"
-                        else NotLeaderError(answer.reason)
-                    )
+                    overloaded = answer.refusal is Refusal.OVERLOADED
+                    proposal.fail(OverloadedError(reason) if overloaded else NotLeaderError(reason))
             else:
                 self.proposals.proposed(answer.first_index, answer.term, proposals)
 
@@ -324,8 +322,8 @@ class SimulatedServer:
             if change is None:
                 return
             answer = self.driver.propose_change(encode_conf_change(change))
-            taken = not answer.reason
-            self.world.counters["change-refused" if answer.reason else "change-proposed"] += 1
+            taken = answer.refusal is None
+            self.world.counters["change-refused" if answer.refusal is not None else "change-proposed"] += 1
             if taken and self.world.network.blocked:
                 self.world.counters["change-proposed-in-partition"] += 1
 

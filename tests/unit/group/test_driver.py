@@ -24,7 +24,7 @@ from parleyd.raft.types import (
     SnapshotMeta,
     Term,
 )
-from parleyd.raft.update import Persist, ReadReady, RoleChange
+from parleyd.raft.update import Persist, ReadReady, Refusal, RoleChange
 
 ME, LEADER, OTHER = NodeId(1), NodeId(2), NodeId(3)
 THREE = ConfState(voters=(ME, LEADER, OTHER))
@@ -158,7 +158,7 @@ def test_a_single_node_does_not_commit_before_its_own_disk_has_the_entry() -> No
     driver.applied()
     answer = driver.propose([b"hello"])
     driver.pump()
-    assert answer.reason == ""
+    assert answer.refusal is None
     assert sum(len(batch) for batch, _ in callbacks.applies) == applied_before
     driver.written()
     driver.pump()
@@ -280,11 +280,11 @@ def test_a_second_membership_change_is_refused_until_the_first_is_applied() -> N
     finish_writes(driver)
     driver.applied()
     change = encode_conf_change(ConfChange((SingleChange(ConfChangeType.ADD_LEARNER, OTHER),)))
-    assert driver.propose_change(change).reason == ""
-    assert driver.propose_change(change).reason == "conf-change-pending"
+    assert driver.propose_change(change).refusal is None
+    assert driver.propose_change(change).refusal is Refusal.CONF_CHANGE_PENDING
     driver.pump()
     finish_writes(driver)
     for _ in range(2):  # the change, and the empty entry that the refused one left behind
         driver.applied()
         driver.pump()
-    assert driver.propose_change(change).reason == ""
+    assert driver.propose_change(change).refusal is None
