@@ -166,7 +166,7 @@ async def test_one_node_grows_to_three_with_messages_flowing_and_shrinks_back_to
             for name, left in (("n3", {"n1", "n2"}), ("n2", {"n1"})):
                 await operator.remove(name)
                 await until_members(cluster, "n1", left)
-                await until_logged(cluster, name, "was removed from the cluster")
+                await until_logged(cluster, name, "node_removed")
             code, text = await refused(operator.remove("n1"))
             assert (code, "only voter" in text) == (PRECONDITION, True)
         await talk(cluster, "n1", ann)
@@ -203,7 +203,7 @@ async def test_the_leader_is_removed_and_left_running_disturbs_nobody(tmp_path: 
                 await operator.remove(leader)
                 await operator.remove(leader)  # again, as somebody would whose first answer was lost
             await until_members(cluster, node, {node, other})
-            await until_logged(cluster, leader, "was removed from the cluster")
+            await until_logged(cluster, leader, "node_removed")
             before = await cluster.status(node)
             await talk(cluster, node, ann, 200)
             after = await cluster.status(node)
@@ -217,7 +217,7 @@ async def test_the_leader_is_removed_and_left_running_disturbs_nobody(tmp_path: 
         cluster.kill(leader)
         cluster.start(leader)
         await cluster.wait_until(
-            lambda: cluster.log_text(leader).count("was removed from the cluster") == 2, f"{leader} to learn it again"
+            lambda: cluster.log_text(leader).count("node_removed") == 2, f"{leader} to learn it again"
         )
         final = await cluster.status(node)
         assert final is not None

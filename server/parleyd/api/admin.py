@@ -17,7 +17,7 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.errors import ApiError, Context, check_result, unary
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.group.command_router import CommandRouter
-from parleyd.group.replica import Replica
+from parleyd.group.runner import GroupRunner
 from parleyd.machine.queries import SessionRecord
 from parleyd.machine.records import MemberRow
 from parleyd.membership.router import MembershipChangeRouter
@@ -34,7 +34,7 @@ class ClusterView:
     """Where a node's answers about the cluster come from."""
 
     identity: NodeIdentity
-    replica: Replica
+    replica: GroupRunner
     hub: DeviceHub
     connected: Callable[[NodeId], bool]
 

@@ -9,7 +9,7 @@ import grpc
 
 from parleyd.api.errors import ApiError, Context
 from parleyd.group.errors import UnavailableError
-from parleyd.group.replica import Replica
+from parleyd.group.runner import GroupRunner
 from parleyd.machine.queries import SessionRecord
 from parleyd.security.tokens import MalformedTokenError, digest
 
@@ -21,7 +21,7 @@ SIGNED_OUT_TEXT = "this session is closed, expired or unknown; nothing was chang
 class Authenticator:
     """Checks tokens against the state this node has applied, and waits for newer state where the client saw it."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: GroupRunner) -> None:
         self._replica = replica
 
     async def wait_for(self, seen_index: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.command_router import reply_to
-from parleyd.group.replica import Replica
+from parleyd.group.runner import GroupRunner
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.membership.changes import PENDING_TEXT, MembershipChangeExecutor
 from parleyd.membership.router import MembershipChangeRouter
@@ -27,7 +27,7 @@ class PeerHandler:
     def __init__(
         self,
         identity: NodeIdentity,
-        replica: Replica,
+        replica: GroupRunner,
         snapshot_store: SnapshotStore,
         changes: MembershipChangeExecutor,
         change_router: MembershipChangeRouter,

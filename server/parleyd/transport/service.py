@@ -69,20 +69,20 @@ class PeerService(PeerServicer):
         """`peer_name_of` reads the node name from the caller's authentication context; None where peers use no TLS."""
         self._handshake_info = handshake_info
         self._peer_name_of = peer_name_of
-        self._handler: PeerRequestHandler | None = None
+        self._handlers: Mapping[int, PeerRequestHandler] = {}
         self._registry: PeerRegistry | None = None
         self._cluster_id = ""
         self._node_id = NodeId(0)
         self._logger = structlog.get_logger("peer")
 
     def start_serving(
-        self, handler: PeerRequestHandler, cluster_id: str, node_id: NodeId, registry: PeerRegistry
+        self, handlers: Mapping[int, PeerRequestHandler], cluster_id: str, node_id: NodeId, registry: PeerRegistry
     ) -> None:
-        """Take Raft messages from the members in `registry` from now on."""
+        """Take what members and others in `registry` say from now on, for the Raft groups in `handlers`."""
         self._cluster_id = cluster_id
         self._node_id = node_id
         self._registry = registry
-        self._handler = handler
+        self._handlers = handlers
 
     async def Handshake(  # noqa: N802 - the name is gRPC's
         self, request: pb.HandshakeInfo, context: Context
@@ -97,14 +97,14 @@ class PeerService(PeerServicer):
         context: Context,
     ) -> pb.DeliverSummary:
         """Take Raft messages until the peer goes away."""
-        handler, registry, sender = await self._admit(context)
+        registry, sender = await self._admit(context)
         with registry.track_caller(sender):
             async for batch in request_iterator:
                 for encoded in batch.messages:
                     message = await self._decode(encoded, registry, sender, context)
                     if message.type is MessageType.SNAPSHOT:
                         await _refuse(context, "a snapshot comes with its data, through InstallSnapshot")
-                    handler.receive(message)
+                    (await self._handler(encoded.group, context)).receive(message)
         return pb.DeliverSummary()
 
     async def InstallSnapshot(  # noqa: N802
@@ -113,13 +113,14 @@ class PeerService(PeerServicer):
         context: Context,
     ) -> pb.SnapshotReceipt:
         """Take a snapshot; answered when it is durable here or was not wanted."""
-        handler, registry, sender = await self._admit(context)
+        registry, sender = await self._admit(context)
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("header"):
             await _refuse(context, "a snapshot begins with its header")
         message = await self._decode(first.header.message, registry, sender, context)
         if message.type is not MessageType.SNAPSHOT or message.snapshot is None:
             await _refuse(context, "the header carries no snapshot message")
+        handler = await self._handler(first.header.message.group, context)
         try:
             with registry.track_caller(sender):
                 installed = await handler.receive_snapshot(first.header, message, _data(request_iterator))
@@ -133,11 +134,12 @@ class PeerService(PeerServicer):
         context: Context,
     ) -> AsyncIterator[pb.ForwardReply]:
         """Propose what a follower passes on, in its order; reply as each is done."""
-        handler, _, _ = await self._admit(context)
+        await self._admit(context)
         replies: asyncio.Queue[pb.ForwardReply | None] = asyncio.Queue()
 
         async def read() -> None:
             async for request in request_iterator:
+                handler = await self._handler(request.group, context)
                 handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
             replies.put_nowait(None)
 
@@ -152,8 +154,8 @@ class PeerService(PeerServicer):
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinReply:  # noqa: N802
         """Let a fresh node in."""
         await self._check_certificate(request.self.name, context)
-        handler, registry = self._handler, self._registry
-        if handler is None or registry is None:
+        registry = self._registry
+        if registry is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this node has not joined its cluster yet")
         if request.cluster_id and request.cluster_id != self._cluster_id:
             await _refuse(
@@ -164,6 +166,7 @@ class PeerService(PeerServicer):
             )
         if registry.is_removed(NodeId(request.self.node_id)):
             await _refuse_removed(context, request.self.name)
+        handler = await self._handler(request.group, context)
         try:
             return await handler.join(request)
         except JoinRefusedError as error:
@@ -173,15 +176,21 @@ class PeerService(PeerServicer):
 
     async def ChangeCluster(self, request: pb.ClusterChange, context: Context) -> pb.ClusterChangeReply:  # noqa: N802
         """Change the cluster, where this node leads it."""
-        handler, registry, sender = await self._admit(context)
+        registry, sender = await self._admit(context)
         if not registry.is_member(sender.node_id):
             await _refuse(context, "only members may ask for a change of the cluster")
-        return await handler.change_cluster(request)
+        return await (await self._handler(request.group, context)).change_cluster(request)
 
-    async def _admit(self, context: Context) -> tuple[PeerRequestHandler, PeerRegistry, PeerInfo]:
+    async def _handler(self, group: int, context: Context) -> PeerRequestHandler:
+        handler = self._handlers.get(group)
+        if handler is None:
+            await _refuse(context, f"this node hosts no Raft group {group}; nothing was done")
+        return handler
+
+    async def _admit(self, context: Context) -> tuple[PeerRegistry, PeerInfo]:
         metadata = dict(context.invocation_metadata() or ())
-        handler, registry = self._handler, self._registry
-        if handler is None or registry is None:
+        registry = self._registry
+        if registry is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this node has not joined its cluster yet")
         if metadata.get(METADATA_CLUSTER) != self._cluster_id:
             await _refuse(context, f"this node belongs to cluster {self._cluster_id}, the caller to another")
@@ -196,7 +205,7 @@ class PeerService(PeerServicer):
         if known is None and registry.is_full:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many nodes call that are no members here yet")
         await self._check_certificate(caller.name if known is None else known.name, context)
-        return handler, registry, known or caller
+        return registry, known or caller
 
     async def _check_certificate(self, name: str, context: Context) -> None:
         if self._peer_name_of is None:
