@@ -163,7 +163,7 @@ class Life:
             first = frozenset({0})
             self._now = replace(
                 self._now,
-                doing="found",
+                doing="bootstrap",
                 identities=(NOT_BOOTSTRAPPED, BOOTSTRAPPED),
                 logs=(self._version,),
                 states=first,
