@@ -70,7 +70,7 @@ async def test_a_proposal_is_lost_when_another_term_holds_its_index() -> None:
     table = ProposalTable(max_entry_bytes=1000)
     overwritten = proposal(1)
     table.proposed(Index(9), Term(3), [overwritten])
-    table.applied(Index(9), Term(4), [result("of somebody else")])
+    table.applied(Index(9), Term(4), [result("x")])
     with pytest.raises(LostError):
         overwritten.outcome.result()
 
