@@ -194,7 +194,8 @@ class InProcessNode:
             ConversationsService(commands, readers, authenticator), server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(self.view, authenticator, commands, _ChangeRouter(self.cluster), _no_handshake), server
+            AdminService(self.view, authenticator, commands, _ChangeRouter(self.cluster), _no_handshake, _no_rebuild),
+            server,
         )
 
     def _publish(self) -> None:
@@ -384,6 +385,10 @@ class _ChangeRouter:
 
 async def _no_handshake(name: str, address: str) -> peer_pb2.HandshakeInfo | None:
     return None
+
+
+async def _no_rebuild(node_id: NodeId) -> peer_pb2.RebuildReply:
+    return peer_pb2.RebuildReply()
 
 
 class _View(ClusterView):
