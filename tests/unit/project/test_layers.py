@@ -82,6 +82,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.wire.endpoints",
         "parley.wire.position",
     ),
+    "client/parley/chat": ("parley.model", "parley.receipts", "parley.state_publisher"),
     "client/parley/net": ("apsw", "google.protobuf", "grpc", "parley_proto", "parley"),
 }
 
