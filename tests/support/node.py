@@ -194,7 +194,10 @@ class InProcessNode:
             ConversationsService(commands, readers, authenticator), server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(self.view, authenticator, commands, _ChangeRouter(self.cluster), _no_handshake), server
+            AdminService(
+                self.view, authenticator, commands, _ChangeRouter(self.cluster), _no_handshake, _nothing_to_rebuild
+            ),
+            server,
         )
 
     def _publish(self) -> None:
@@ -384,6 +387,10 @@ class _ChangeRouter:
 
 async def _no_handshake(name: str, address: str) -> peer_pb2.HandshakeInfo | None:
     return None
+
+
+async def _nothing_to_rebuild(node: NodeId) -> peer_pb2.RebuildReply:
+    return peer_pb2.RebuildReply(status=peer_pb2.REBUILD_STATUS_DONE)
 
 
 class _View(ClusterView):

@@ -109,6 +109,7 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
         on_effects=lambda _: None,
         on_members=lambda _: None,
         on_replaced=lambda: None,
+        on_hashes=lambda hashes: None,
     )
     followers.receive = replica.receive
     running = asyncio.ensure_future(replica.run())

@@ -376,7 +376,7 @@ def test_state_of_a_higher_level_is_refused_and_not_called_damaged(
 ) -> None:
     path = tampered(node, "PRAGMA user_version = 99", "UPDATE meta SET level = 99")
     before = path.read_bytes()
-    with pytest.raises(MachineReleaseError, match=r"the cluster has level 99.*supports 1 to 1.*[Nn]othing is wrong"):
+    with pytest.raises(MachineReleaseError, match=r"has level 99.*supports levels 1 to 1.*[Nn]othing is wrong"):
         opened(path)
     assert path.read_bytes() == before
 
