@@ -7,6 +7,7 @@ from parley.chat.accounts import AccountBook, account_label
 from parley.chat.chats import Chats
 from parley.chat.conversations import ConversationItem, Conversations
 from parley.chat.keys import ConversationKey, account_key, conversation_key
+from parley.chat.known import Known, named_in
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
 from parley.chat.previews import Link, is_big_emoji, links, preview
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
@@ -24,7 +25,7 @@ from parley.chat.status_text import (
     tip,
 )
 from parley.chat.thread import AHEAD_ROWS, KEEP_ROWS, Thread
-from parley.chat.times import clock_time, day_label, list_time, local_date
+from parley.chat.times import clock_time, day_label, line_time, list_time, local_date
 from parley.chat.titles import NOTES, conversation_title, row_text
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ConversationKey",
     "Conversations",
     "Edit",
+    "Known",
     "Link",
     "ListChanged",
     "Noticed",
@@ -60,10 +62,12 @@ __all__ = [
     "failure_lines",
     "is_big_emoji",
     "known_of",
+    "line_time",
     "links",
     "list_time",
     "local_date",
     "meaning",
+    "named_in",
     "plural",
     "preview",
     "row_text",

@@ -9,6 +9,7 @@ from itertools import groupby
 from parley.chat.accounts import AccountBook
 from parley.chat.conversations import ConversationItem, Conversations
 from parley.chat.keys import ConversationKey, conversation_key
+from parley.chat.known import Known, named_in
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
 from parley.chat.paging import Paging
 from parley.chat.previews import preview
@@ -16,6 +17,7 @@ from parley.chat.rows import Edit
 from parley.chat.thread import Thread
 from parley.chat.titles import row_text
 from parley.model import Account, Conversation, HistoryPage, Message, Outgoing, Receipt, Target
+from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes
 
 MAX_THREADS = 8
@@ -76,6 +78,18 @@ class Chats:
         line = self.conversations.look(conversation_key(message.conversation_id))
         text = row_text(message, self.book)
         return preview(f"{self.book.name(message.sender_id)}: {text}" if line.channel else text)
+
+    def progress(self, one: Outgoing) -> Outgoing:
+        """An own message with what the marks of the other members say of it."""
+        line = self.conversations.look(self.conversations.key_of_own(one))
+        return with_progress(one, line.conversation, self.book.own_id)
+
+    def counts(self, one: Outgoing) -> Progress:
+        """How many other members of a channel have an own message; nothing for direct conversations."""
+        line = self.conversations.look(self.conversations.key_of_own(one))
+        if not line.channel or line.conversation is None or not one.message_id:
+            return Progress()
+        return progress(one.message_id, line.conversation, self.book.own_id)
 
     @property
     def unread(self) -> int:
@@ -286,6 +300,19 @@ class Chats:
         key = self.key_of(target)
         self.paging.failed(key, before_id)
         return [ThreadEdited(key, ())]
+
+    def look_up(
+        self,
+        known: Known,
+        messages: Sequence[Message] = (),
+        conversations: Sequence[Conversation] = (),
+        conversation_ids: Iterable[int] = (),
+    ) -> list[Output]:
+        """Takes in what is known on this device of everybody and everything that is named."""
+        accounts, found = named_in(
+            known, messages=messages, conversations=conversations, conversation_ids=conversation_ids
+        )
+        return self.take_accounts(accounts) + self.take_conversations(found)
 
     # ---- inside
 

@@ -44,3 +44,9 @@ def list_time(at_ms: int, today: date) -> str:
         case days if 1 < days < 7:
             return f"{day:%a}"
     return f"{day.day} {day:%b}" if day.year == today.year else f"{day.day} {day:%b} {day.year}"
+
+
+def line_time(at_ms: int, today: date) -> str:
+    """The time at the beginning of a line: hours and minutes, with the date where it was another day."""
+    at = datetime.fromtimestamp(at_ms / 1000).astimezone()
+    return f"{at:%H:%M}" if at.date() == today else f"{at:%Y-%m-%d %H:%M}"

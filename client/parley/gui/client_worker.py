@@ -20,6 +20,7 @@ from parley import (
     ParleyError,
     Target,
 )
+from parley.chat import named_in
 from parley.gui import events
 from parley.gui.commands import ClusterAddress
 from parley.gui.events import Action, Event
@@ -188,12 +189,12 @@ class ClientWorker:
     ) -> None:
         """Tells who and what the next event names, as far as it is known here and was not told before."""
         unknown = {*named, *(message.conversation_id for message in messages)} - self._told_conversations
-        found = [one for one in map(client.conversation, sorted(unknown)) if one is not None]
+        accounts, found = named_in(
+            client, messages=messages, conversations=conversations, conversation_ids=sorted(unknown)
+        )
+        found = [one for one in found if one.id in unknown]
         self._told_conversations |= {conversation.id for conversation in found}
-        people = {member.account_id for one in (*conversations, *found) for member in one.members}
-        people |= {account_id for message in messages for account_id in (message.sender_id, *message.subjects)}
-        accounts = [client.me, *map(client.account, sorted(people))]
-        fresh = {one.id: one for one in accounts if one is not None and self._told.get(one.id) != one}
+        fresh = {one.id: one for one in accounts if self._told.get(one.id) != one}
         self._told |= fresh
         if fresh or found:
             self._put(events.Learned(tuple(fresh.values()), tuple(found)))

@@ -14,7 +14,7 @@ from typing import TypeVar
 import grpc
 
 from parley.device.identity import DeviceIdentity
-from parley.errors import NotSignedInError, WrongPasswordError
+from parley.errors import NotSignedInError, RefusedError, WrongPasswordError
 from parley.model import Account, ClusterStatus, Conversation, HistoryPage, Member, NodeStatus, Target
 from parley.net.unary_caller import UnaryCaller
 from parley.wire import convert
@@ -159,14 +159,20 @@ class ClusterClient:
     async def history(
         self, token: str, who: DeviceIdentity, seen: Position, target: Target, before_id: int, limit: int
     ) -> tuple[HistoryPage, tuple[Account, ...]]:
-        """Return one page of a conversation, oldest first, and the accounts it names."""
+        """Return one page of a conversation, oldest first, and the accounts it names.
+
+        Raises RefusedError where there is no account of the name that is asked about.
+        """
         request = convert.history_request(target, before_id, limit)
         request.seen.CopyFrom(self._seen(seen))
         answer = await self._call(_get_history(request, token))
         self._saw(answer.position)
         messages = tuple(convert.message(wire, who.account_id, who.device_id) for wire in answer.messages)
         conversation = convert.conversation(answer.conversation) if answer.conversation.id else None
-        return HistoryPage(messages, answer.more, conversation), convert.accounts(answer.accounts)
+        accounts = convert.accounts(answer.accounts)
+        if target.account and conversation is None and not _names(accounts, target.account):
+            raise RefusedError(f"There is no account {target.account}. Nothing was changed. Check the name.")
+        return HistoryPage(messages, answer.more, conversation), accounts
 
     async def members(
         self, token: str, seen: Position, conversation_id: int
@@ -240,6 +246,10 @@ def _list_members(
     request: conversations_pb2.ListMembersRequest, token: str
 ) -> Invoke[conversations_pb2.ListMembersResponse]:
     return lambda channel: ConversationsStub(channel).ListMembers(request, metadata=bearer(token))
+
+
+def _names(accounts: Sequence[Account], name: str) -> bool:
+    return any(account.name.lower() == name.lower() for account in accounts)
 
 
 def _request_id() -> bytes:

@@ -16,6 +16,7 @@ import apsw
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.machine.errors import MachineError
+from parleyd.machine.limits import GROUP
 from parleyd.machine.reader import position, verify_state_file
 from parleyd.machine.records import StateHash
 from parleyd.raft.errors import PeerProtocolError
@@ -49,7 +50,7 @@ class StateCopies:
                 message = Message(MessageType.SNAPSHOT, sender=self._own, to=receiver, snapshot=copy.meta)
                 yield pb.SnapshotChunk(
                     header=pb.SnapshotHeader(
-                        message=encode_message(message), total_bytes=copy.total_bytes, sha256=copy.sha256
+                        message=encode_message(message, GROUP), total_bytes=copy.total_bytes, sha256=copy.sha256
                     )
                 )
                 chunks = read_chunks(copy.path, self._chunk_bytes)

@@ -89,7 +89,7 @@ def test_no_op_has_no_results_and_is_applied(node: Node) -> None:
 
 def test_nothing_to_apply_changes_nothing(node: Node) -> None:
     before = node.machine.state_hash
-    assert node.machine.apply([]) == ApplyOutcome(0, (), ())
+    assert node.machine.apply([]) == ApplyOutcome(0, (), (), 1)
     assert node.machine.state_hash == before
 
 

@@ -80,6 +80,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.log",
         "parley.model",
         "parley.wire.endpoints",
+        "parley.wire.position",
     ),
     "client/parley/net": ("apsw", "google.protobuf", "grpc", "parley_proto", "parley"),
 }
