@@ -36,7 +36,7 @@ from parleyd.transport.peers import (
     PeerLink,
     PeerLinks,
 )
-from parleyd.transport.service import JoinRefusedError, PeerService
+from parleyd.transport.service import JoinRefusedError, PeerService, StateUnavailableError
 
 ME = NodeId(1)
 
@@ -164,18 +164,21 @@ class Handler:
     def __init__(self, answers: Sequence[pb.JoinReply | Exception] = ()) -> None:
         self.received: asyncio.Queue[Message] = asyncio.Queue()
         self.answers = list(answers)
+        self.hashes: list[tuple[NodeId, int]] = []
 
     def receive(self, message: Message) -> None:
         self.received.put_nowait(message)
 
     def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
-        raise AssertionError
+        self.hashes.append((node, report.index))
 
-    def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
-        raise AssertionError
+    async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
+        if request.min_index > 10:
+            raise StateUnavailableError("not applied here yet")
+        yield pb.SnapshotChunk(data=b"state")
 
     async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
-        raise AssertionError
+        return pb.RebuildReply(status=pb.REBUILD_STATUS_RUNNING)
 
     def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
         raise AssertionError
@@ -194,10 +197,12 @@ class Handler:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, registry: PeerRegistry, certified: str | None = None) -> AsyncIterator[str]:
+async def serving(
+    handler: Handler, registry: PeerRegistry, certified: str | None = None, service: PeerService | None = None
+) -> AsyncIterator[str]:
     """A peer port; `certified` is the name in every caller's certificate."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    service = PeerService(pb.HandshakeInfo, None if certified is None else lambda _: certified)
+    service = service or PeerService(pb.HandshakeInfo, None if certified is None else lambda _: certified)
     service.start_serving({0: handler}, "mine", ME, registry)
     add_PeerServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -317,6 +322,54 @@ async def test_a_change_of_the_cluster_is_taken_from_members_only() -> None:
         assert done.status == pb.CHANGE_STATUS_DONE
         with pytest.raises(grpc.aio.AioRpcError, match="only members"):
             await stub.ChangeCluster(pb.ClusterChange(), metadata=says(peer(9)))
+
+
+async def test_a_copy_of_the_state_and_a_rebuild_are_for_members_only() -> None:
+    async with serving(Handler(), make_registry()[0]) as address, peer_channel(address, None) as channel:
+        stub = PeerStub(channel)
+        chunks = [chunk.data async for chunk in stub.FetchState(pb.FetchStateRequest(), metadata=says(peer(2)))]
+        assert chunks == [b"state"]
+        assert (await stub.Rebuild(pb.RebuildRequest(), metadata=says(peer(2)))).status == pb.REBUILD_STATUS_RUNNING
+        with pytest.raises(grpc.aio.AioRpcError, match="not applied here yet") as early:
+            await stub.FetchState(pb.FetchStateRequest(min_index=11), metadata=says(peer(2))).read()
+        assert early.value.code() is grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.aio.AioRpcError, match="only members"):
+            await stub.FetchState(pb.FetchStateRequest(), metadata=says(peer(9))).read()
+        with pytest.raises(grpc.aio.AioRpcError, match="only members"):
+            await stub.Rebuild(pb.RebuildRequest(), metadata=says(peer(9)))
+
+
+async def test_state_hashes_are_taken_from_members_only() -> None:
+    handler = Handler()
+    batch = pb.RaftBatch(state_hashes=[pb.StateHash(index=256), pb.StateHash(index=512)])
+    async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
+        for number in (9, 2):
+            call = PeerStub(channel).Deliver(metadata=says(peer(number)))
+            await call.write(batch)
+            await call.done_writing()
+            await call
+    assert handler.hashes == [(NodeId(2), 256), (NodeId(2), 512)]
+
+
+async def test_a_node_whose_state_is_replaced_ends_the_streams_that_speak_to_the_old_one() -> None:
+    handler, service = Handler(), PeerService(pb.HandshakeInfo, None)
+    batch = pb.RaftBatch(messages=[encode_message(Message(MessageType.HEARTBEAT, NodeId(2), ME, term=Term(4)), 0)])
+    async with (
+        serving(handler, make_registry()[0], service=service) as address,
+        peer_channel(address, None) as channel,
+    ):
+        call = PeerStub(channel).Deliver(metadata=says(peer(2)))
+        await call.write(batch)
+        await asyncio.wait_for(handler.received.get(), 5)
+        service.stop_serving()
+        await call.write(batch)
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            async with asyncio.timeout(5):
+                await call
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        error = await refusal(address, says(peer(2)))
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert handler.received.empty()
 
 
 async def test_what_speaks_for_a_log_that_is_not_hosted_here_is_refused_and_nothing_is_done() -> None:
