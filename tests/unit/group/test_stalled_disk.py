@@ -106,8 +106,8 @@ class Observer:
 
 
 async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 100.0  # by a clock of the test's own, or a slow disk of the test machine would count
-    clock = SimpleNamespace(monotonic=lambda: now_s, time_ns=time.time_ns)
+    now_s = 0.0  # from the stall on by a clock of the test's own, or a slow test machine would count
+    clock = SimpleNamespace(monotonic=lambda: now_s or time.monotonic(), time_ns=time.time_ns)
     monkeypatch.setattr(runner_module, "time", clock)
     data = DataDirectory.open(tmp_path / "data")
     log = StallingLog.open(data.raft_db)
@@ -121,7 +121,7 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
     )
     members = ClusterMembers.of(machine.members())
     raft = Raft(RaftConfig(node_id=ME, election_timeout_ticks=10), InitialState(conf_state=THREE))
-    group = Group(raft, settings, GroupStart(members, (), now_s * 1000, random.Random(1)))
+    group = Group(raft, settings, GroupStart(members, (), runner_module.now_ms(), random.Random(1)))
     files = GroupFiles(log, machine, StateReaders(data.state_db), snapshot_store)
     replica = GroupRunner(GroupParts(group, files, followers, Observer()))
     followers.receive = replica.receive
@@ -129,9 +129,9 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
     try:
         async with asyncio.timeout(10):
             while not replica.is_leader:
-                now_s += 0.005
-                await asyncio.sleep(0.001)
+                await replica.role_change()
             await replica.wait_applied(1)
+            now_s = time.monotonic()
             served = [replica.serving]
             assert not followers.told_to_campaign.is_set()
             log.stall()
