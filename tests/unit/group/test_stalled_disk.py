@@ -31,7 +31,7 @@ from parleyd.membership.members import ClusterMembers
 from parleyd.raft.config import InitialState, RaftConfig
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import ConfState, NodeId
+from parleyd.raft.types import ConfState, NodeId, Term
 from parleyd.raft.update import Persist
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.raft_storage import RaftStorage
@@ -120,7 +120,7 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
         tick_ms=5, retry_ms=1_000, log_bounds=LogBounds(retain_entries=100, retain_bytes=1 << 20), disk_stall_ms=2_000
     )
     members = ClusterMembers.of(machine.members())
-    raft = Raft(RaftConfig(node_id=ME, election_timeout_ticks=10), InitialState(conf_state=THREE))
+    raft = Raft(RaftConfig(node_id=ME, election_timeout_ticks=1_000), InitialState(conf_state=THREE))
     group = Group(raft, settings, GroupStart(members, (), runner_module.now_ms(), random.Random(1)))
     files = GroupFiles(log, machine, StateReaders(data.state_db), snapshot_store)
     replica = GroupRunner(GroupParts(group, files, followers, Observer()))
@@ -128,6 +128,9 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
     running = asyncio.ensure_future(replica.run())
     try:
         async with asyncio.timeout(10):
+            replica.receive(Message(M.HEARTBEAT, OTHER, ME, Term(1)))
+            await replica.role_change()
+            replica.peer_lost(OTHER)  # so this node campaigns at once
             while not replica.is_leader:
                 await replica.role_change()
             await replica.wait_applied(1)
