@@ -9,7 +9,7 @@ import pytest
 
 import parley
 import parley.chat
-from tests.unit.project.source import ROOT, is_within, python_files
+from tests.unit.project.source import ROOT, imports_under, is_within, python_files
 
 FRONT_ENDS = ("parley.terminal", "parley.gui", "parley.gateway", "parley.cli")
 PUBLIC = {"parley": parley, "parley.chat": parley.chat}
@@ -49,11 +49,26 @@ def _is_outside(file: Path) -> bool:
 
 
 @pytest.mark.parametrize("package", PUBLIC)
-def test_all_that_the_root_imports_is_public() -> None:
-    assert len(parley.__all__) == len(set(parley.__all__))
-    assert set(parley.__all__) == exported_by_the_root()
-    assert all(hasattr(parley, name) for name in parley.__all__)
+def test_all_that_the_root_imports_is_public(package: str) -> None:
+    module = PUBLIC[package]
+    assert len(module.__all__) == len(set(module.__all__))
+    assert set(module.__all__) == imported_by_the_root_of(package)
+    assert all(hasattr(module, name) for name in module.__all__)
 
 
-def test_front_ends_and_scripts_take_nothing_from_inside_the_sdk_that_it_does_not_export() -> None:
-    assert names_from_inside() <= exported_by_the_root(), "export them in parley/__init__.py"
+def test_front_ends_and_scripts_use_only_public_names_of_the_sdk() -> None:
+    assert names_from_inside() == set(), "export them in parley/__init__.py or parley/chat/__init__.py"
+
+
+def test_front_ends_do_not_know_the_wire() -> None:
+    ends = [f"client/{end.replace('.', '/')}" for end in FRONT_ENDS]
+    found = [one for end in ends if (ROOT / end).exists() for one in imports_under(end)] + imports_under(
+        "client/parley/cli.py"
+    )
+    assert not [one for one in found if is_within(one.module, "parley_proto") or is_within(one.module, "grpc")]
+
+
+def test_what_folds_conversations_is_pure() -> None:
+    found = imports_under("client/parley/chat")
+    assert found
+    assert not [one for one in found for name in IMPURE if is_within(one.module, name)]
