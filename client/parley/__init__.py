@@ -54,12 +54,12 @@ from parley.model import (
     Setting,
     Target,
 )
-from parley.net.message_stream import MessageStreamSettings
 from parley.outgoing_message import OutgoingMessage
 from parley.reader import MessageReader
 from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes, StatePublisher
 from parley.wire.endpoints import Endpoint, parse_endpoints
+from parley.wire.node_health import MessageStreamSettings
 from parley.wire.policy import PolicySettings
 
 __all__ = [

@@ -25,8 +25,9 @@ from parley.net.unary_caller import UnaryCaller
 from parley.state_publisher import StatePublisher
 from parley.wire.actions import StreamCloseReason
 from parley.wire.endpoints import Endpoint, KnownEndpoints
+from parley.wire.node_health import MessageStreamSettings
 from parley.wire.policy import Attempt, FailoverPolicy, PolicySettings
-from parley.wire.stream import MessageStreamSettings, StreamProtocol
+from parley.wire.stream import StreamProtocol
 
 SIGNED_OUT_CONFIRMATIONS = 2
 

@@ -39,10 +39,8 @@ from parley.wire.actions import (
 )
 from parley.wire.endpoints import Endpoint
 from parley.wire.position import Position
-from parley.wire.stream import MessageStreamSettings, StreamProtocol
+from parley.wire.stream import StreamProtocol
 from parley_proto.v1 import messaging_pb2_grpc
-
-__all__ = ["MessageStream", "MessageStreamEvents", "MessageStreamSettings", "StreamClosedError"]
 
 Call = Any  # grpc.aio.StreamStreamCall: generic in the stubs, not at run time
 T = TypeVar("T")

@@ -10,8 +10,7 @@ is counted in ticks of advance(), not in seconds, so that a machine too busy to 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum, auto
+from dataclasses import replace
 from random import Random
 from typing import assert_never
 
@@ -36,6 +35,8 @@ from parley.wire.actions import (
     TellWelcome,
 )
 from parley.wire.endpoints import Endpoint
+from parley.wire.frames_up import FramesUp
+from parley.wire.node_health import Beat, Health, Heart, MessageStreamSettings
 from parley.wire.position import Position
 from parley.wire.send_window import SendWindow
 from parley_proto.v1 import messaging_pb2 as pb
@@ -44,17 +45,6 @@ GAP_ROUNDS_MEAN_OUT_OF_STEP = 6
 STUCK_ROUNDS = 4
 MAX_CLAIM = 1024
 MAX_BATCHES_BEING_STORED = 32
-
-
-@dataclass(frozen=True, slots=True)
-class MessageStreamSettings:
-    """Times of a stream. A node is silent after `silent_ticks` pings without a word."""
-
-    ping_interval_s: float = 0.25
-    silent_ticks: int = 4
-    majority_grace_s: float = 0.5
-    probe_interval_s: float = 1.0
-    acknowledge_interval_s: float = 0.02
 
 
 class StreamProtocol:
@@ -77,13 +67,13 @@ class StreamProtocol:
         self._welcome: pb.Welcome | None = None
         self._begun = False
         self._closed = False
-        self._frames = _FramesUp(pb.Hello(cursor=cursor, seen=seen.to_wire()), settings.acknowledge_interval_s)
+        self._frames = FramesUp(pb.Hello(cursor=cursor, seen=seen.to_wire()), settings.acknowledge_interval_s)
         self._window = SendWindow(1, (), rng)
         self._claiming = False
         self._resume_at: float | None = None
         self._being_stored = 0
-        self._heart = _Heart(settings)
-        self._health = _Health(settings, rng)
+        self._heart = Heart(settings)
+        self._health = Health(settings, rng)
 
     # ---- what the caller asks
 
@@ -206,11 +196,11 @@ class StreamProtocol:
         if self._health.probe_is_due(now):
             actions.append(FindServing())
         match self._heart.beat(now, listening=self.can_receive):
-            case _Beat.PING:
+            case Beat.PING:
                 self._frames.ping()
-            case _Beat.SILENT:
+            case Beat.SILENT:
                 return self._close(StreamCloseReason.SILENT, f"{self._where} stopped answering.")
-            case _Beat.NOTHING:
+            case Beat.NOTHING:
                 pass
         return actions
 
@@ -288,121 +278,6 @@ class StreamProtocol:
     def _judge(self, now: float) -> list[Action]:
         healthy = self._health.judge(now, stuck=self._window.rounds >= STUCK_ROUNDS)
         return [] if healthy is None else [TellHealth(healthy)]
-
-
-class _FramesUp:
-    """What goes up beside sends: greeting, pings, acknowledgements, read positions."""
-
-    def __init__(self, hello: pb.Hello, acknowledge_interval_s: float) -> None:
-        self.reads: dict[int, int] = {}
-        self.reads_told: dict[int, int] = {}
-        self._hello: pb.Hello | None = hello
-        self._interval_s = acknowledge_interval_s
-        self._stored: bytes | None = None
-        self._acknowledged: bytes = b""
-        self._next_at = float("-inf")
-        self._ping_due = False
-        self._nonce = 0
-
-    def ping(self) -> None:
-        self._ping_due = True
-
-    def acknowledged(self, cursor: bytes) -> None:
-        """The cluster knows this cursor: it needs no acknowledgement."""
-        self._acknowledged = cursor
-
-    def acknowledge(self, cursor: bytes) -> None:
-        self._stored = None if cursor == self._acknowledged else cursor
-
-    def acknowledge_due(self) -> float | None:
-        return None if self._stored is None else self._next_at
-
-    def next(self, now: float) -> pb.ClientFrame | None:
-        if self._hello is not None:
-            hello, self._hello = self._hello, None
-            return pb.ClientFrame(hello=hello)
-        if self._ping_due:
-            self._ping_due = False
-            self._nonce += 1
-            return pb.ClientFrame(ping=pb.Ping(nonce=self._nonce))
-        if self._stored is not None and now >= self._next_at:
-            self._acknowledged, self._stored = self._stored, None
-            self._next_at = now + self._interval_s
-            return pb.ClientFrame(delivered=pb.Delivered(cursor=self._acknowledged))
-        if self.reads:
-            conversation_id, up_to = self.reads.popitem()
-            self.reads_told[conversation_id] = up_to
-            return pb.ClientFrame(read=pb.Read(conversation_id=conversation_id, up_to=up_to))
-        return None
-
-
-class _Beat(Enum):
-    """What a moment asks for."""
-
-    NOTHING = auto()
-    PING = auto()
-    SILENT = auto()
-
-
-class _Heart:
-    """Pings, and counts the ticks in which nothing was heard."""
-
-    def __init__(self, settings: MessageStreamSettings) -> None:
-        self._settings = settings
-        self._silent_ticks = 0
-        self.beat_at: float | None = None
-
-    def start(self, now: float) -> None:
-        self.beat_at = now + self._settings.ping_interval_s
-
-    def heard(self) -> None:
-        self._silent_ticks = 0
-
-    def beat(self, now: float, *, listening: bool) -> _Beat:
-        """Without `listening` the tick does not count: a slow disk of ours is not the node's silence."""
-        if self.beat_at is None or now < self.beat_at:
-            return _Beat.NOTHING
-        self.beat_at = now + self._settings.ping_interval_s
-        self._silent_ticks += listening
-        return _Beat.SILENT if self._silent_ticks > self._settings.silent_ticks else _Beat.PING
-
-
-class _Health:
-    """Whether commits flow, and when to look for another node: alive but without a majority is left for a better."""
-
-    def __init__(self, settings: MessageStreamSettings, rng: Random) -> None:
-        self._settings = settings
-        self._rng = rng
-        self._healthy: bool | None = None
-        self._probing = False
-        self.has_majority = False
-        self.probe_at: float | None = None
-
-    def judge(self, now: float, *, stuck: bool) -> bool | None:
-        """Return the new health, or None where it is as before."""
-        healthy = self.has_majority and not stuck
-        if healthy is self._healthy:
-            return None
-        self._healthy = healthy
-        self.probe_at = None if healthy or self._probing else now + self._settings.majority_grace_s
-        return healthy
-
-    def probe_is_due(self, now: float) -> bool:
-        """Return true once when another node should be looked for."""
-        if self.probe_at is None or now < self.probe_at:
-            return False
-        self.probe_at, self._probing = None, True
-        return True
-
-    def probed(self, now: float, *, found: bool) -> bool:
-        """Return whether to leave for the node found; otherwise look again later while commits do not flow."""
-        self._probing = False
-        if self._healthy:
-            return False
-        if not found:
-            pause_s = self._settings.probe_interval_s * self._rng.uniform(0.5, 1.0)
-            self.probe_at = now + pause_s + self._settings.majority_grace_s
-        return found
 
 
 def _with_outcome(message: Outgoing, result: pb.SendResult) -> Outgoing:

@@ -26,12 +26,12 @@ from parley.wire.actions import (
     TellWelcome,
 )
 from parley.wire.endpoints import Endpoint
+from parley.wire.node_health import MessageStreamSettings
 from parley.wire.position import Position
 from parley.wire.stream import (
     GAP_ROUNDS_MEAN_OUT_OF_STEP,
     MAX_BATCHES_BEING_STORED,
     STUCK_ROUNDS,
-    MessageStreamSettings,
     StreamProtocol,
 )
 from parley_proto.v1 import messaging_pb2 as pb
