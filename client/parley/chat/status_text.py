@@ -126,16 +126,16 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
             lost = f"{state.lost} lost" if state.lost else ""
             trying = f"trying {state.trying}" if state.trying else "looking for a node"
             text = ", ".join(part for part in (lost, trying, waiting) if part)
-            return StatusLine(
-                StatusLevel.BUSY,
-                _joined([text[:1].upper() + text[1:] if not lost else text, heard(heard_at, now)]),
-                _detail(state),
-            )
+            text = text if lost else text[:1].upper() + text[1:]
+            trouble = state.problem if state.tls_trouble else ""  # waiting does not help
+            level = StatusLevel.BAD if trouble else StatusLevel.BUSY
+            return StatusLine(level, _joined([text, heard(heard_at, now), trouble]), _detail(state))
         case ConnectionState.SHARED:
-            parts = ["Another Parley on this computer is connected", waiting]
-            return StatusLine(StatusLevel.GOOD, _joined(parts))
+            via = f"Connected to {state.node} through another Parley on this computer"
+            parts = [via if state.node else "Another Parley on this computer is connected", up, waiting]
+            return StatusLine(StatusLevel.GOOD, _joined(parts), _detail(state))
         case ConnectionState.SIGNED_OUT | ConnectionState.CLOSED:
-            return StatusLine(StatusLevel.BAD, _joined(["Signed out", waiting]))
+            return StatusLine(StatusLevel.BAD, _joined(["Signed out", waiting, state.problem]))
 
 
 def heard(heard_at: float | None, now: float) -> str:
