@@ -3,6 +3,7 @@
 Every request may be repeated: what is done already is done again without effect. So a lost answer is asked for again.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from parley_proto.v1.admin_pb2_grpc import AdminStub
 T = TypeVar("T")
 
 DEADLINE_S = 30.0
+REBUILD_POLL_S = 0.5
 
 
 class Administration:
@@ -48,6 +50,18 @@ class Administration:
             lambda channel: AdminStub(channel).TransferLeadership(request, metadata=self._metadata)
         )
         return answer.leader
+
+    async def rebuild_member(self, name: str) -> None:
+        """Replace the state of a member that is not trusted by the leader's; return when it agrees with the others.
+
+        It takes as long as the copy of the state does. Cancelling it stops nothing.
+        """
+        request = pb.RebuildMemberRequest(name=name)
+        while True:
+            answer = await self._ask(lambda channel: AdminStub(channel).RebuildMember(request, metadata=self._metadata))
+            if answer.done:
+                return
+            await asyncio.sleep(REBUILD_POLL_S)
 
     async def set_administrator(self, account: str, *, administrator: bool) -> None:
         """Make an account an administrator, or takes that from it."""

@@ -392,6 +392,13 @@ async def transfer(
 
 @cluster_app.command(epilog=EPILOG)
 @_with_connection_options
+async def rebuild(options: ConnectionOptions, name: _MemberName) -> None:
+    """Replace the state of a node that is not trusted by the leader's, and wait until that is done."""
+    await cluster_admin.rebuild(options, name)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_with_connection_options
 async def grant(options: ConnectionOptions, who: _AccountName) -> None:
     """Make an account an administrator. The first account of a cluster is one."""
     await cluster_admin.set_administrator(options, who, administrator=True)

@@ -5,19 +5,19 @@ Wired here, beside node.py, because it joins the layers: group (guard, rebuild, 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.peer_handler import TrustParts
 from parleyd.group.rebuild import StateRebuild
-from parleyd.group.replica import Replica
+from parleyd.group.runner import GroupRunner
 from parleyd.group.state_copies import StateCopies
-from parleyd.group.state_guard import GROUP, StateGuard
-from parleyd.machine.effects import Effect
+from parleyd.group.state_guard import StateGuard
 from parleyd.machine.features import settings
 from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.features.settings import SettingChanged
+from parleyd.machine.limits import GROUP
+from parleyd.machine.machine import ApplyOutcome
 from parleyd.machine.reader import StateReader
 from parleyd.machine.records import StateHash
 from parleyd.membership.levels import LevelRaiser, LevelState
@@ -36,7 +36,7 @@ class StateTrust:
         self,
         own: NodeId,
         data: DataDirectory,
-        replica: Replica,
+        replica: GroupRunner,
         links: PeerLinks,
         chunk_bytes: int,
         on_change: Callable[[], None],
@@ -53,14 +53,14 @@ class StateTrust:
             self.guard, self.rebuild, StateCopies(own, data, chunk_bytes, on_copied=self.guard.copied)
         )
 
-    def start(self, tasks: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        """Run until cancelled."""
-        return [
-            tasks.create_task(self.guard.run(), name="fence"),
-            tasks.create_task(self.rebuild.run(), name="rebuild"),
-            tasks.create_task(self._raiser.run(), name="levels"),
-            tasks.create_task(self._follow_role(), name="role"),
-        ]
+    def work(self) -> dict[str, Coroutine[object, object, None]]:
+        """What goes on for as long as the node serves, by the name of its task."""
+        return {
+            "fence": self.guard.run(),
+            "rebuild": self.rebuild.run(),
+            "levels": self._raiser.run(),
+            "role": self._follow_role(),
+        }
 
     # ---- what happens
 
@@ -76,10 +76,12 @@ class StateTrust:
         self.guard.set_members(self._replica.raft.conf_state, names)
         self._raiser.changed()
 
-    def applied(self, effects: Sequence[Effect]) -> None:
+    def applied(self, outcome: ApplyOutcome) -> None:
         """Applied entries have changed the state."""
-        if any(isinstance(effect, SettingChanged | LevelRaised) for effect in effects):
+        if any(isinstance(effect, SettingChanged | LevelRaised) for effect in outcome.effects):
             self._raiser.changed()
+        if outcome.hashes:
+            self.guard.applied(outcome.hashes)
 
     def state_replaced(self) -> None:
         """A snapshot replaced the state."""

@@ -42,6 +42,7 @@ from parleyd.raft.types import NO_NODE, ConfState, Index, NodeId, Role, Term
 from parleyd.raft.update import RoleChange
 from parleyd.security.passwords import PasswordHasher
 from parleyd.storage.identity import NodeIdentity
+from parleyd.transport.peers import ForwardFailedError
 from tests.support.state import BCRYPT_COST, PASSWORD, WEEK_MS, Account, Device, InProcessState
 
 __all__ = ["PASSWORD", "Account", "Device", "Faults", "InProcessCluster", "InProcessNode", "running_cluster"]
@@ -387,8 +388,8 @@ async def _no_handshake(name: str, address: str) -> peer_pb2.HandshakeInfo | Non
     return None
 
 
-async def _no_rebuild(node_id: NodeId) -> peer_pb2.RebuildReply:
-    return peer_pb2.RebuildReply()
+async def _no_rebuild(node: NodeId) -> peer_pb2.RebuildReply:
+    raise ForwardFailedError(f"no link to node {node}", sent=False)
 
 
 class _View(ClusterView):

@@ -1,4 +1,4 @@
-"""What `parley cluster add, promote, remove, transfer, grant, revoke, settings` do. Scripts have the exit code."""
+"""What `parley cluster add, promote, remove, rebuild, transfer, grant, settings` ... do. Scripts have the exit code."""
 
 from dataclasses import asdict
 
@@ -38,6 +38,14 @@ async def transfer(options: ConnectionOptions, name: str) -> None:
     async with options.client() as client:
         leader = await (await client.administration()).transfer_leadership(name)
     note(f"{leader} leads now.")
+
+
+async def rebuild(options: ConnectionOptions, name: str) -> None:
+    """Have a member's state replaced by the leader's."""
+    options.must_name_account()
+    async with options.client() as client:
+        await (await client.administration()).rebuild_member(name)
+    note(f"The state of {name} agrees with that of the other nodes.")
 
 
 async def set_administrator(options: ConnectionOptions, account: str, *, administrator: bool) -> None:

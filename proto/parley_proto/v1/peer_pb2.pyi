@@ -243,7 +243,10 @@ class JoinRequest(message.Message):
 
     SELF_FIELD_NUMBER: builtins.int
     CLUSTER_ID_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
+    group: builtins.int
+    """the Raft group to become a member of"""
     @builtins.property
     def self(self) -> PeerInfo: ...
     def __init__(
@@ -251,10 +254,11 @@ class JoinRequest(message.Message):
         *,
         self: PeerInfo | None = ...,
         cluster_id: builtins.str = ...,
+        group: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["self", b"self"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "self", b"self"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "group", b"group", "self", b"self"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -302,6 +306,9 @@ class ClusterChange(message.Message):
     PROMOTE_FIELD_NUMBER: builtins.int
     REMOVE_FIELD_NUMBER: builtins.int
     TRANSFER_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
+    group: builtins.int
+    """the Raft group whose members change"""
     @builtins.property
     def add(self) -> PeerInfo:
         """as a learner"""
@@ -319,10 +326,11 @@ class ClusterChange(message.Message):
         promote: PromoteMember | None = ...,
         remove: RemoveMember | None = ...,
         transfer: TransferLeadership | None = ...,
+        group: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "group", b"group", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_change: _TypeAlias = typing.Literal["add", "promote", "remove", "transfer"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = typing.Literal["change", b"change"]  # noqa: Y015
@@ -593,7 +601,7 @@ class RaftMessage(message.Message):
     reject_hint: builtins.int
     context: builtins.bytes
     group: builtins.int
-    """0 for now: one Raft group"""
+    """whose log it speaks of; 0 for now: one Raft group"""
     @builtins.property
     def entries(self) -> containers.RepeatedCompositeFieldContainer[Entry]: ...
     @builtins.property
@@ -753,8 +761,11 @@ class ForwardRequest(message.Message):
 
     REQUEST_ID_FIELD_NUMBER: builtins.int
     COMMANDS_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
     request_id: builtins.int
     """unique on this stream"""
+    group: builtins.int
+    """the Raft group whose log they enter"""
     @builtins.property
     def commands(self) -> containers.RepeatedCompositeFieldContainer[state_pb2.Command]:
         """those that arrived together; all of them or none enter the log"""
@@ -764,10 +775,11 @@ class ForwardRequest(message.Message):
         *,
         request_id: builtins.int = ...,
         commands: abc.Iterable[state_pb2.Command] | None = ...,
+        group: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["commands", b"commands", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["commands", b"commands", "group", b"group", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -779,13 +791,10 @@ class ForwardReply(message.Message):
     STATUS_FIELD_NUMBER: builtins.int
     INDEX_FIELD_NUMBER: builtins.int
     RESULTS_FIELD_NUMBER: builtins.int
-    LEADER_FIELD_NUMBER: builtins.int
     request_id: builtins.int
     status: ForwardStatus.ValueType
     index: builtins.int
     """where the commands were applied"""
-    leader: builtins.str
-    """NOT_LEADER: who may be"""
     @builtins.property
     def results(self) -> containers.RepeatedCompositeFieldContainer[state_pb2.CommandResult]: ...
     def __init__(
@@ -795,10 +804,9 @@ class ForwardReply(message.Message):
         status: ForwardStatus.ValueType = ...,
         index: builtins.int = ...,
         results: abc.Iterable[state_pb2.CommandResult] | None = ...,
-        leader: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["index", b"index", "leader", b"leader", "request_id", b"request_id", "results", b"results", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["index", b"index", "request_id", b"request_id", "results", b"results", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

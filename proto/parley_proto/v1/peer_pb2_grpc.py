@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class PeerStub:
-    """Missing associated documentation comment in .proto file."""
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -77,7 +79,9 @@ class PeerStub:
 
 
 class PeerServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
 
     def Handshake(self, request, context):
         """Who are you, and to which cluster do you belong? Asked on every new connection, and to bootstrap a cluster.
@@ -189,7 +193,9 @@ def add_PeerServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Peer:
-    """Missing associated documentation comment in .proto file."""
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
 
     @staticmethod
     def Handshake(request,

@@ -27,6 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PeerStub:
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
@@ -54,6 +58,10 @@ class PeerStub:
 
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     Handshake: _aio.UnaryUnaryMultiCallable[_peer_pb2.HandshakeInfo, _peer_pb2.HandshakeInfo]  # type: ignore[assignment]
     """Who are you, and to which cluster do you belong? Asked on every new connection, and to bootstrap a cluster."""
@@ -77,6 +85,10 @@ class PeerAsyncStub(PeerStub):
     """Asked of a member by another: replace your state by the leader's. Asked again until it is done."""
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
+
     @_abc_1.abstractmethod
     def Handshake(
         self,

@@ -40,7 +40,9 @@ class MachineView(Protocol):
 class AppliedState(Protocol):
     """The state that this node has applied, and ways to wait for more of it."""
 
-    readers: StateReaders
+    @property
+    def readers(self) -> StateReaders:
+        """Queries on the state."""
 
     @property
     def machine(self) -> MachineView:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.command_router import reply_to
 from parleyd.group.rebuild import StateRebuild
-from parleyd.group.replica import Replica
+from parleyd.group.runner import GroupRunner
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.group.state_copies import StateCopies
 from parleyd.group.state_guard import StateGuard
@@ -42,7 +42,7 @@ class PeerHandler:
     def __init__(
         self,
         identity: NodeIdentity,
-        replica: Replica,
+        replica: GroupRunner,
         snapshot_store: SnapshotStore,
         changes: MembershipChangeExecutor,
         change_router: MembershipChangeRouter,
@@ -59,9 +59,9 @@ class PeerHandler:
         """Take one Raft message."""
         self._replica.receive(message)
 
-    def state_hashes(self, node: NodeId, hashes: Sequence[pb.StateHash]) -> None:
+    def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
         """Take what a member reports of its own state."""
-        self._trust.guard.reported(node, hashes)
+        self._trust.guard.reported(node, [report])
 
     async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state, where this node leads and its state is trusted."""

@@ -16,8 +16,10 @@ import apsw
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.machine.errors import MachineError
+from parleyd.machine.limits import GROUP
 from parleyd.machine.reader import position, verify_state_file
 from parleyd.machine.records import StateHash
+from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
@@ -48,7 +50,7 @@ class StateCopies:
                 message = Message(MessageType.SNAPSHOT, sender=self._own, to=receiver, snapshot=copy.meta)
                 yield pb.SnapshotChunk(
                     header=pb.SnapshotHeader(
-                        message=encode_message(message), total_bytes=copy.total_bytes, sha256=copy.sha256
+                        message=encode_message(message, GROUP), total_bytes=copy.total_bytes, sha256=copy.sha256
                     )
                 )
                 chunks = read_chunks(copy.path, self._chunk_bytes)
@@ -85,7 +87,10 @@ async def receive_copy(folder: Path, chunks: AsyncIterator[pb.SnapshotChunk], mi
     first = await anext(aiter(chunks), None)
     if first is None or not first.HasField("header"):
         raise SnapshotTransferError("the copy does not begin with its header")
-    meta = decode_message(first.header.message).snapshot
+    try:
+        meta = decode_message(first.header.message).snapshot
+    except PeerProtocolError as error:
+        raise SnapshotTransferError(f"the header of the copy makes no sense: {error}") from error
     if meta is None or meta.index < min_index:
         raise SnapshotTransferError(f"the copy does not cover entry {min_index}")
     receiver = await asyncio.to_thread(SnapshotReceiver, folder, first.header.total_bytes, first.header.sha256)

@@ -19,12 +19,11 @@ import structlog
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.state_comparison import Judgement, StateComparison, Verdict
+from parleyd.machine.limits import GROUP
 from parleyd.machine.records import StateHash
 from parleyd.raft.types import ConfState, NodeId
 from parleyd.storage import fence as fences
 from parleyd.storage.fence import Fence
-
-GROUP = 0
 
 
 class FencedReplica(Protocol):

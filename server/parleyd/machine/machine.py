@@ -66,6 +66,7 @@ class ApplyOutcome:
     applied_index: int
     results: tuple[tuple[pb.CommandResult, ...], ...]
     effects: tuple[Effect, ...]
+    level: int  # the cluster's, after them
     failures: tuple[CommandFailure, ...] = ()
     hashes: tuple[StateHash, ...] = ()  # at the indices divisible by HASH_INTERVAL among them
 
@@ -178,7 +179,7 @@ class StateMachine:
                 MachineInvariantError,
             )
         if not entries:
-            return ApplyOutcome(self.applied_index, (), ())
+            return ApplyOutcome(self.applied_index, (), (), self.level)
         with self._fatal("applying"):
             decoded = [_Decoded.of(entry) for entry in entries]
             self._failures = []
@@ -191,7 +192,9 @@ class StateMachine:
             self._state.trim()
             self._publish_position()
             effects, self._state.effects = tuple(self._state.effects), []
-            return ApplyOutcome(self.applied_index, results, effects, tuple(self._failures), tuple(self._hashes))
+            return ApplyOutcome(
+                self.applied_index, results, effects, self.level, tuple(self._failures), tuple(self._hashes)
+            )
 
     def checkpoint(self) -> int:
         """Make everything applied so far survive power loss; the log may be cut only below the returned index."""

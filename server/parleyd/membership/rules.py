@@ -1,12 +1,14 @@
 """Which membership changes are in order: pure decisions from what the leader knows (Raft §6, thesis §4.2).
 
-Each answers with the change to propose, None where it is done already, or raises: the caller proposes in the same step
-in which it asks, so nothing can change in between.
+Each rule answers with the change to propose, None where it is done already, or raises: the group proposes in the same
+step in which it asks, so nothing can change in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import assert_never
 
 from parleyd.machine.records import MemberRow
 from parleyd.membership.members import ClusterMembers, addition
@@ -23,6 +25,57 @@ class ChangeRefusedError(Exception):
 
 class NoSuchMemberError(Exception):
     """No member has that name; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddMember:
+    """Make a fresh node a learner."""
+
+    row: MemberRow
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteMember:
+    """Make a learner a voter."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMember:
+    """Remove a member for good; `answering` are the nodes heard of just now, the leader included."""
+
+    name: str
+    answering: frozenset[NodeId]
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RawChange:
+    """Any change that the core takes: only simulations and tests ask for one."""
+
+    change: ConfChange
+
+
+MembershipRequest = AddMember | PromoteMember | RemoveMember | RawChange
+
+
+def decide(request: MembershipRequest, members: ClusterMembers, conf_state: ConfState, level: int) -> ConfChange | None:
+    """The change to propose to a cluster of that level, None where it is done already.
+
+    Raises ChangeRefusedError or NoSuchMemberError.
+    """
+    match request:
+        case AddMember(row):
+            return add(members, row, level)
+        case PromoteMember(name):
+            return promote(members, conf_state, name)
+        case RemoveMember(name, answering, force):
+            return remove(members, conf_state, name, answering, force=force)
+        case RawChange(change):
+            return change
+        case _:
+            assert_never(request)
 
 
 def known(members: ClusterMembers, name: str) -> MemberRow:

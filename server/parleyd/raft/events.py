@@ -22,7 +22,7 @@ class Receive:
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Append these payloads to the log. Only a leader takes them (see `Update.proposals`)."""
+    """Append these payloads to the log. Only a leader takes them; `Update.proposed` says what became of them."""
 
     payloads: tuple[bytes, ...]
 
@@ -66,7 +66,6 @@ class ConfChangeApplied:
     """
 
     data: bytes
-    v2: bool = True
 
 
 @dataclass(frozen=True, slots=True)

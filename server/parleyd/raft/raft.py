@@ -68,6 +68,11 @@ class Raft:
     # Looking
 
     @property
+    def node_id(self) -> NodeId:
+        """This server's id."""
+        return self._core.id
+
+    @property
     def role(self) -> Role:
         """What this server is now."""
         return self._core.role
@@ -91,6 +96,11 @@ class Raft:
     def applied_index(self) -> Index:
         """The highest index reported as applied."""
         return self._core.log.applied_index
+
+    @property
+    def first_index(self) -> Index:
+        """The first index that the log still has."""
+        return self._core.log.first_index
 
     @property
     def conf_state(self) -> ConfState:

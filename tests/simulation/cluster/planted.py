@@ -65,7 +65,7 @@ def promises_leave_before_the_sync() -> Iterator[None]:
     original = Driver._absorb
 
     def absorb(self: Driver, update: Update) -> None:
-        self._callbacks.send(update.after_persist)
+        self._send(update.after_persist)
         original(self, replace(update, after_persist=()))
 
     with patch.object(Driver, "_absorb", absorb):
@@ -280,11 +280,13 @@ def a_removal_is_told_before_others_know() -> Iterator[None]:
 def entries_of_a_snapshot_are_applied_again() -> Iterator[None]:
     """What was handed out before a snapshot came is applied after it."""
 
-    def installed(self: Driver) -> None:
+    def installed(self: Driver) -> SnapshotMeta:
         write, self._installing = self._installing, None
         assert write is not None
-        self._callbacks.send(write.after)
+        assert write.persist.snapshot is not None
+        self._send(write.after)
         self.step(write.persist.done)
+        return write.persist.snapshot
 
     with patch.object(Driver, "installed", installed):
         yield

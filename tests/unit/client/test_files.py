@@ -445,11 +445,12 @@ def test_damaged_notes_are_as_good_as_none(tmp_path: Path) -> None:
 
 def test_no_step_on_the_way_of_a_message_walks_over_what_is_settled(file: apsw.Connection) -> None:
     count = 2000
-    outbox.add(file, [(BOB, "x")] * count, 1)
-    outbox.claim(file, count)
-    outbox.settle(file, [accepted(i + 1, i + 1) for i in range(count)])
-    directory.learn(file, [account(i, f"user{i}") for i in range(count)], [direct(i, i) for i in range(2, count)])
-    store(file, *(message(i + 1) for i in range(count)))
+    with file:
+        outbox.add(file, [(BOB, "x")] * count, 1)
+        outbox.claim(file, count)
+        outbox.settle(file, [accepted(i + 1, i + 1) for i in range(count)])
+        directory.learn(file, [account(i, f"user{i}") for i in range(count)], [direct(i, i) for i in range(2, count)])
+        store(file, *(message(i + 1) for i in range(count)))
     scanned: list[tuple[int, str]] = []
 
     def note(event: dict[str, Any]) -> None:

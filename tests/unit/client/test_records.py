@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import parley
 from parley import (
     Account,
     BadInputError,
@@ -181,13 +180,3 @@ async def test_too_many_changes_become_a_request_to_read_again(monkeypatch: pyte
     monkeypatch.setattr("parley.state_publisher.MAX_PENDING", 3)
     change = await take(StatePublisher(), {"accounts": tuple(account(i, f"u{i}") for i in range(1, 6))})
     assert (change.reload, change.accounts) == (True, ())
-
-
-# ---- the public surface
-
-
-def test_everything_the_sdk_names_is_there_and_nothing_else_is_public() -> None:
-    assert all(hasattr(parley, name) for name in parley.__all__)
-    assert len(set(parley.__all__)) == len(parley.__all__)
-    loaded = {name for name, value in vars(parley).items() if getattr(value, "__module__", "").startswith("parley.")}
-    assert {name for name in loaded if not name.startswith("_")} <= set(parley.__all__)

@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from parleyd.machine.reader import StateReader
 
 from parleyd.group.readers import StateReaders
 from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.machine import StateMachine
+from parleyd.machine.reader import StateReader
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ class Node:
         self.path = path
         self.machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"membership")
         self.now_ms = START_MS
-        self.last = ApplyOutcome(0, (), ())
+        self.last = ApplyOutcome(0, (), (), MIN_LEVEL)
         self._reader: StateReader | None = None
         self._tokens = 0
 

@@ -89,7 +89,7 @@ def test_no_op_has_no_results_and_is_applied(node: Node) -> None:
 
 def test_nothing_to_apply_changes_nothing(node: Node) -> None:
     before = node.machine.state_hash
-    assert node.machine.apply([]) == ApplyOutcome(0, (), ())
+    assert node.machine.apply([]) == ApplyOutcome(0, (), (), 1)
     assert node.machine.state_hash == before
 
 
@@ -376,7 +376,7 @@ def test_state_of_a_higher_level_is_refused_and_not_called_damaged(
 ) -> None:
     path = tampered(node, "PRAGMA user_version = 99", "UPDATE meta SET level = 99")
     before = path.read_bytes()
-    with pytest.raises(MachineReleaseError, match=r"the cluster has level 99.*supports 1 to 1.*[Nn]othing is wrong"):
+    with pytest.raises(MachineReleaseError, match=r"has level 99.*supports levels 1 to 1.*[Nn]othing is wrong"):
         opened(path)
     assert path.read_bytes() == before
 
