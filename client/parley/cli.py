@@ -30,7 +30,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-cluster_app = typer.Typer(help="See how the cluster fares, and look after it.", epilog=EPILOG, no_args_is_help=True)
+cluster_app = typer.Typer(help="See the state of the cluster, and look after it.", epilog=EPILOG, no_args_is_help=True)
 app.add_typer(cluster_app, name="cluster")
 channel_app = typer.Typer(help="Create channels.", epilog=EPILOG, no_args_is_help=True)
 app.add_typer(channel_app, name="channel")
@@ -339,7 +339,7 @@ async def gui(options: ConnectionOptions) -> int:
 @cluster_app.command(epilog=EPILOG)
 @_with_connection_options
 async def status(options: ConnectionOptions, as_json: _Json = False) -> int:
-    """Ask every known node how it is. Needs no account."""
+    """Ask every known node for its status. Needs no account."""
     return await commands.cluster_status(options, as_json=as_json)
 
 

@@ -235,35 +235,6 @@ class ClientState:
         """Nodes of the cluster as last told."""
         return len(self.nodes)
 
-    def line(self, now: float) -> str:
-        """The status line for people: node, leader, nodes up, what waits, and since when nothing was heard.
-
-        `problem` is part of it only where waiting does not help; what a node said while it died is no news.
-        """
-        waiting = f"{self.waiting} message{'s' if self.waiting != 1 else ''} waiting" if self.waiting else ""
-        match self.connection:
-            case ConnectionState.CONNECTED:
-                leader = f"leader {self.leader}" if self.leader else "no leader yet"
-                parts = [self.node, leader, f"{self.nodes_up} of {self.nodes_total} nodes up", waiting]
-            case ConnectionState.NO_MAJORITY:
-                up = f"{self.nodes_up} of {self.nodes_total} nodes up"
-                parts = [self.node, f"no majority ({up}): nothing can be sent now, what you write is kept", waiting]
-            case ConnectionState.SEARCHING | ConnectionState.CONNECTING:
-                heard = "" if self.last_heard is None else f"last heard {max(0.0, now - self.last_heard):.0f} s ago"
-                lost = f"{self.lost} lost, " if self.lost else ""
-                parts = [f"{lost}trying {self.trying}" if self.trying else f"{lost}connecting", waiting, heard]
-            case ConnectionState.SIGNED_OUT:
-                parts = ["signed out", waiting]
-            case ConnectionState.SHARED:
-                via = f"{self.node} through another parley on this machine" if self.node else ""
-                up = f"{self.nodes_up} of {self.nodes_total} nodes up" if self.nodes else ""
-                parts = [via or "another parley on this machine is connected", up, waiting]
-            case ConnectionState.CLOSED:
-                parts = ["closed", waiting]
-        if self.problem and (self.tls_trouble or self.connection is ConnectionState.SIGNED_OUT):
-            parts.append(self.problem)
-        return " · ".join(part for part in parts if part)
-
 
 @dataclass(frozen=True, slots=True)
 class ClusterMember:

@@ -11,7 +11,7 @@ from parley.model import Account
 
 
 def account_label(account: Account) -> str:
-    """The account as people see it: its display name, if there is one, and its account name."""
+    """Return the account as people see it: its display name, if there is one, and its account name."""
     name, display_name = safe_name(account.name), safe_name(account.display_name)
     return f"{display_name} ({name})" if display_name else name
 
@@ -27,7 +27,7 @@ class AccountBook:
         self._labels: dict[int, str] = {}
 
     def add(self, accounts: Iterable[Account]) -> set[int]:
-        """Stores accounts in their newest state; returns the ids of those that are new or differ."""
+        """Store accounts in their newest state; return the ids of those that are new or differ."""
         changed = set()
         for account in accounts:
             if self._by_id.get(account.id) == account:
@@ -48,23 +48,23 @@ class AccountBook:
         return self._ids.get(self.own_name.casefold(), 0)
 
     def get(self, account_id: int) -> Account | None:
-        """An account, if it is known here."""
+        """Return an account, if it is known here."""
         return self._by_id.get(account_id)
 
     def find(self, name: str) -> Account | None:
-        """The account that has this name now, if it is known here."""
+        """Return the account that has this name now, if it is known here."""
         return self._by_id.get(self._ids.get(name.casefold(), 0))
 
     def name(self, account_id: int) -> str:
-        """The account name alone."""
+        """Return the account name alone."""
         account = self._by_id.get(account_id)
         return safe_name(account.name) if account is not None else f"account {account_id}"
 
     def label(self, account_id: int) -> str:
-        """The account as people see it."""
+        """Return the account as people see it."""
         return self._labels.get(account_id) or f"account {account_id}"
 
     def label_of_name(self, name: str) -> str:
-        """The same for an account of which perhaps only the name is known."""
+        """Return the same for an account of which perhaps only the name is known."""
         account = self.find(name)
         return account_label(account) if account is not None else safe_name(name)

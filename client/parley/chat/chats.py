@@ -38,54 +38,54 @@ class Chats:
     # ---- what can be seen
 
     def items(self) -> list[ConversationItem]:
-        """The conversation list, the latest first."""
+        """Return the conversation list, the latest first."""
         return self.conversations.items(self.open_key)
 
     def item(self, key: ConversationKey) -> ConversationItem:
-        """One line of the list, also of a conversation that is not in it yet."""
+        """Return one line of the list, also of a conversation that is not in it yet."""
         return self.conversations.item(key)
 
     def thread(self, key: ConversationKey) -> Thread | None:
-        """The rows of a conversation that was opened."""
+        """Return the rows of a conversation that was opened."""
         return self._threads.get(self.conversations.resolve(key))
 
     def key_of(self, target: str | Target) -> ConversationKey:
-        """The key of the conversation that a target leads to."""
+        """Return the key of the conversation that a target leads to."""
         return self.conversations.key_of(target)
 
     def target(self, key: ConversationKey) -> Target:
-        """To whom messages of a conversation go."""
+        """Return to whom messages of a conversation go."""
         return self.conversations.look(key).target(self.book)
 
     def title(self, key: ConversationKey) -> str:
-        """What a conversation is called."""
+        """Return what a conversation is called."""
         return self.conversations.look(key).title(self.book)
 
     def conversation_id(self, key: ConversationKey) -> int:
-        """The id of a conversation, or 0 while it is not known."""
+        """Return the id of a conversation, or 0 while it is not known."""
         return self.conversations.look(key).conversation_id
 
     def draft(self, key: ConversationKey) -> str:
-        """What is half typed."""
+        """Return what is half typed."""
         return self.conversations.look(key).draft
 
     def unread_in(self, key: ConversationKey) -> int:
-        """Unread messages of one conversation."""
+        """Return the number of unread messages of one conversation."""
         return self.conversations.look(key).unread
 
     def notice(self, message: Message) -> str:
-        """A new message in one line; in a channel with the name of its sender."""
+        """Return a new message in one line; in a channel with the name of its sender."""
         line = self.conversations.look(conversation_key(message.conversation_id))
         text = row_text(message, self.book)
         return preview(f"{self.book.name(message.sender_id)}: {text}" if line.channel else text)
 
     def progress(self, one: Outgoing) -> Outgoing:
-        """An own message with what the marks of the other members say of it."""
+        """Return an own message with what the marks of the other members say of it."""
         line = self.conversations.look(self.conversations.key_of_own(one))
         return with_progress(one, line.conversation, self.book.own_id)
 
     def counts(self, one: Outgoing) -> Progress:
-        """How many other members of a channel have an own message; nothing for direct conversations."""
+        """Count how many other members of a channel have an own message; nothing for direct conversations."""
         line = self.conversations.look(self.conversations.key_of_own(one))
         if not line.channel or line.conversation is None or not one.message_id:
             return Progress()
@@ -99,7 +99,7 @@ class Chats:
     # ---- what the person does
 
     def open(self, target: str | Target | ConversationKey) -> tuple[ConversationKey, bool, list[Output]]:
-        """Shows a conversation; returns its key and whether its history has to be fetched."""
+        """Show a conversation; return its key and whether its history has to be fetched."""
         key = self.conversations.resolve(target) if isinstance(target, ConversationKey) else self.key_of(target)
         line = self.conversations.line(key)
         self.leave()
@@ -115,14 +115,14 @@ class Chats:
         return key, thread.verified_from is None, [ListChanged()]
 
     def leave(self) -> None:
-        """Nobody looks at the open conversation any more."""
+        """Leave: nobody looks at the open conversation any more."""
         if self.open_key is not None and (thread := self._threads.get(self.open_key)) is not None:
             thread.set_divider(None)
             thread.trim()
         self.open_key = None
 
     def saw(self, key: ConversationKey, up_to: int) -> tuple[int, list[Output]]:
-        """The person has seen a conversation up to a message; returns its id where the cluster should be told, or 0."""
+        """Note what the person has seen; return the conversation id if the cluster should be told, otherwise 0."""
         line = self.conversations.get(key)
         if line is None or up_to <= line.read_up_to or not line.conversation_id:
             return 0, []
@@ -130,7 +130,7 @@ class Chats:
         return line.conversation_id, [ListChanged()]
 
     def keep_draft(self, key: ConversationKey, body: str) -> bool:
-        """Notes what is half typed; false if that is no news."""
+        """Note what is half typed; return false if that is no news."""
         line = self.conversations.get(key)
         if line is None or line.draft == body:
             return False
@@ -138,7 +138,7 @@ class Chats:
         return True
 
     def take_unsaved_draft(self, key: ConversationKey) -> bool:
-        """True if the draft changed since this was asked last."""
+        """Return true if the draft changed since this was asked last."""
         line = self.conversations.get(key)
         if line is None or not line.draft_unsaved:
             return False
@@ -146,20 +146,20 @@ class Chats:
         return True
 
     def draft_sent(self, key: ConversationKey) -> list[Output]:
-        """The draft became a message; what it said is forgotten durably once the message is durable."""
+        """Forget the draft, which became a message; what it said is forgotten durably once the message is durable."""
         line, thread = self.conversations.get(key), self.thread(key)
         if line is not None:
             line.draft, line.draft_unsaved = "", False
         return self._edited(key, thread.set_divider(None) if thread is not None else [])
 
     def return_to_draft(self, target: Target, body: str) -> tuple[str, list[Output]]:
-        """A text that was not taken, put before what is half typed; returns all of it."""
+        """Put a text that was not taken before what is half typed; return all of it."""
         line = self.conversations.line(self.key_of(target))
         line.draft = f"{body}\n{line.draft}" if line.draft else body
         return line.draft, [ListChanged()]
 
     def load_draft(self, target: Target, body: str) -> list[Output]:
-        """What was half typed when the front end was last open; what was typed since wins."""
+        """Take in what was half typed when the front end was last open; what was typed since wins."""
         line = self.conversations.get(self.key_of(target))
         if line is None or not body or line.draft:
             return []
@@ -167,7 +167,7 @@ class Chats:
         return [ListChanged()]
 
     def wants_history(self, key: ConversationKey, first_visible_row: int) -> int | None:
-        """The page to ask for, at most once at a time; None while there is nothing to fetch or no way to."""
+        """Return the page to ask for, at most once at a time; None while there is nothing to fetch or no way to."""
         key, thread = self.conversations.resolve(key), self.thread(key)
         before_id = thread.wants_before(first_visible_row) if thread is not None else None
         return before_id if before_id is not None and self.paging.begin(key, before_id) else None
@@ -175,7 +175,7 @@ class Chats:
     # ---- what the SDK tells
 
     def changed(self, changes: Changes) -> list[Output]:
-        """What a watcher of the client was told."""
+        """Take in what a watcher of the client was told."""
         out = self.take_accounts(changes.accounts)
         out += self.take_conversations(changes.conversations)
         out += self.take_outgoing(changes.outgoing)
@@ -183,7 +183,7 @@ class Chats:
         return out + self.take_receipts(changes.receipts)
 
     def take_accounts(self, accounts: Iterable[Account]) -> list[Output]:
-        """New accounts, or new names of known ones."""
+        """Take in new accounts, or new names of known ones."""
         own_id = self.book.own_id
         if not self.book.add(accounts):
             return []
@@ -195,7 +195,7 @@ class Chats:
         return [*out, ListChanged()]
 
     def take_conversations(self, conversations: Sequence[Conversation]) -> list[Output]:
-        """Kinds, titles and members; `last` and `unread` are not looked at."""
+        """Take in kinds, titles and members; `last` and `unread` are not looked at."""
         if not conversations:
             return []
         for conversation in conversations:
@@ -206,14 +206,14 @@ class Chats:
         return [*out, ListChanged()]
 
     def take_list(self, conversations: Sequence[Conversation]) -> list[Output]:
-        """The whole list, as the cluster or this device has it."""
+        """Take in the whole list, as the cluster or this device has it."""
         out = self.take_conversations(conversations)
         for listed in conversations:
             self.conversations.line(conversation_key(listed.id)).take_listed(listed)
         return [*out, ListChanged()]
 
     def take_outgoing(self, messages: Iterable[Outgoing]) -> list[Output]:
-        """Own messages of this device in newer states."""
+        """Take in own messages of this device in newer states."""
         out: list[Output] = []
         by_key: dict[ConversationKey, list[Outgoing]] = {}
         for one in messages:
@@ -230,7 +230,7 @@ class Chats:
         return [*out, ListChanged()] if by_key else []
 
     def take_removed(self, local_ids: Sequence[int]) -> list[Output]:
-        """Own messages that were withdrawn."""
+        """Drop own messages that were withdrawn."""
         if not local_ids:
             return []
         out: list[Output] = []
@@ -241,7 +241,7 @@ class Chats:
         return [*out, ListChanged()]
 
     def take_receipts(self, receipts: Iterable[Receipt]) -> list[Output]:
-        """Members have received or read more."""
+        """Take in that members have received or read more."""
         moved = set()
         for receipt in receipts:
             line = self.conversations.get(conversation_key(receipt.conversation_id))
@@ -253,7 +253,7 @@ class Chats:
         return out
 
     def take_arrived(self, messages: Iterable[Message]) -> list[Output]:
-        """Messages that are new on this device, own ones from other devices among them."""
+        """Take in messages that are new on this device, own ones from other devices among them."""
         out: list[Output] = []
         ordered = sorted(messages, key=lambda message: (message.conversation_id, message.id))
         for conversation_id, group in groupby(ordered, key=lambda message: message.conversation_id):
@@ -276,7 +276,7 @@ class Chats:
         return out
 
     def load(self, target: Target, before_id: int, page: HistoryPage) -> list[Output]:
-        """A page of history; `before_id` is what was asked for, 0 for the end."""
+        """Take in a page of history; `before_id` is what was asked for, 0 for the end."""
         asked = self.key_of(target)
         self.paging.came(asked, before_id)
         out: list[Output] = []
@@ -296,7 +296,7 @@ class Chats:
         return out
 
     def load_failed(self, target: Target, before_id: int) -> list[Output]:
-        """A page could not be had."""
+        """Note that a page could not be had."""
         key = self.key_of(target)
         self.paging.failed(key, before_id)
         return [ThreadEdited(key, ())]
@@ -308,7 +308,7 @@ class Chats:
         conversations: Sequence[Conversation] = (),
         conversation_ids: Iterable[int] = (),
     ) -> list[Output]:
-        """Takes in what is known on this device of everybody and everything that is named."""
+        """Take in what is known on this device of everybody and everything that is named."""
         accounts, found = named_in(
             known, messages=messages, conversations=conversations, conversation_ids=conversation_ids
         )

@@ -51,7 +51,7 @@ class Conversations:
     # ---- keys
 
     def key_of(self, target: str | Target) -> ConversationKey:
-        """The key of the conversation that a target leads to."""
+        """Return the key of the conversation that a target leads to."""
         target = Target.of(target)
         if target.conversation_id:
             return conversation_key(target.conversation_id)
@@ -60,11 +60,11 @@ class Conversations:
         return self.resolve(ConversationKey(account_id=target.account_id))
 
     def key_of_own(self, one: Outgoing) -> ConversationKey:
-        """The key of the conversation that an own message belongs to."""
+        """Return the key of the conversation that an own message belongs to."""
         return conversation_key(one.conversation_id) if one.conversation_id else self.key_of(one.target)
 
     def resolve(self, key: ConversationKey) -> ConversationKey:
-        """The present key of a conversation: its id, as soon as that is known."""
+        """Return the present key of a conversation: its id, as soon as that is known."""
         if key.conversation_id:
             return key
         account = self.book.get(key.account_id) if key.account_id else self.book.find(key.account)
@@ -75,11 +75,11 @@ class Conversations:
         return self._aliases.get(key, key)
 
     def alias(self, former: ConversationKey, key: ConversationKey) -> None:
-        """The cluster has put a message for an account into this conversation, of which nothing else is known yet."""
+        """Note the conversation into which the cluster has put a message for an account."""
         self._aliases[former] = key
 
     def index_direct(self) -> None:
-        """Finds out again who the partners are, once the own account has become known."""
+        """Find out again who the partners are, once the own account has become known."""
         self._direct = {}
         for line in self._lines.values():
             self._index(line)
@@ -92,12 +92,12 @@ class Conversations:
                 self._direct[partner_id] = conversation_key(conversation.id)
 
     def superseded(self) -> list[tuple[ConversationKey, ConversationKey]]:
-        """Keys of accounts whose conversation has an id now, each with the key it has become."""
+        """Return keys of accounts whose conversation has an id now, each with the key it has become."""
         pairs = ((key, self.resolve(key)) for key in self._lines if not key.conversation_id)
         return [(former, key) for former, key in pairs if former != key]
 
     def merge(self, former: ConversationKey, key: ConversationKey) -> None:
-        """Makes two keys one."""
+        """Make two keys one."""
         line = self._lines.pop(former, None)
         if line is not None:
             self.line(key).absorb(line)
@@ -105,29 +105,29 @@ class Conversations:
     # ---- lines
 
     def get(self, key: ConversationKey) -> ConversationLine | None:
-        """What is known of a conversation, or None."""
+        """Return what is known of a conversation, or None."""
         return self._lines.get(self.resolve(key))
 
     def look(self, key: ConversationKey) -> ConversationLine:
-        """What is known of a conversation, perhaps nothing; nothing is stored."""
+        """Return what is known of a conversation, perhaps nothing; nothing is stored."""
         return self._lines.get(self.resolve(key)) or _new_line(key)
 
     def line(self, key: ConversationKey) -> ConversationLine:
-        """What is known of a conversation; nothing, for a new one."""
+        """Return what is known of a conversation; nothing, for a new one."""
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _new_line(key)
         return line
 
     def learn(self, conversation: Conversation) -> ConversationLine:
-        """Stores kind, title and members of a conversation as told now."""
+        """Store kind, title and members of a conversation as told now."""
         line = self.line(conversation_key(conversation.id))
         line.learn(conversation)
         self._index(line)
         return line
 
     def channel_named(self, title: str) -> list[ConversationKey]:
-        """The channels that have a title; upper and lower case are not distinguished."""
+        """Return the channels that have a title; upper and lower case are not distinguished."""
         wanted = title.strip().casefold()
         return [
             key
@@ -138,11 +138,11 @@ class Conversations:
     # ---- what can be seen
 
     def item(self, key: ConversationKey) -> ConversationItem:
-        """One line, also of a conversation of which nothing is known yet."""
+        """Return one line, also of a conversation of which nothing is known yet."""
         return self._item(self.resolve(key), self.look(key), None)
 
     def items(self, open_key: ConversationKey | None) -> list[ConversationItem]:
-        """The conversation list, the latest first. The draft of the open conversation is not shown as one."""
+        """Return the conversation list, the latest first. The draft of the open conversation is not shown as one."""
         items = [self._item(key, line, open_key) for key, line in self._lines.items()]
         return sorted(items, key=lambda item: (-item.at_ms, item.title.casefold(), item.key.conversation_id))
 

@@ -17,10 +17,10 @@ class ConversationKey:
 
 
 def conversation_key(conversation_id: int) -> ConversationKey:
-    """The key of a conversation whose id is known."""
+    """Return the key of a conversation whose id is known."""
     return ConversationKey(conversation_id)
 
 
 def account_key(name: str) -> ConversationKey:
-    """The key of the direct conversation with an account; names do not distinguish upper and lower case."""
+    """Return the key of the direct conversation with an account; names do not distinguish upper and lower case."""
     return ConversationKey(account=name.casefold())

@@ -31,7 +31,7 @@ def named_in(
     conversations: Sequence[Conversation] = (),
     conversation_ids: Iterable[int] = (),
 ) -> tuple[list[Account], list[Conversation]]:
-    """The accounts and conversations that are named, with the own account first."""
+    """Return the accounts and conversations that are named, with the own account first."""
     ids = {*conversation_ids, *(message.conversation_id for message in messages)}
     found = [one for one in map(known.conversation, sorted(ids)) if one is not None]
     people = {member.account_id for one in (*conversations, *found) for member in one.members}

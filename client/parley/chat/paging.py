@@ -12,7 +12,7 @@ class Paging:
         self._stalled: set[tuple[ConversationKey, int]] = set()
 
     def begin(self, key: ConversationKey, before_id: int) -> bool:
-        """Notes that a page is asked for; false where it should not be asked for now."""
+        """Note that a page is asked for; false where it should not be asked for now."""
         page = (key, before_id)
         if page in self._loading or page in self._stalled:
             return False
@@ -20,23 +20,23 @@ class Paging:
         return True
 
     def came(self, key: ConversationKey, before_id: int) -> None:
-        """The page is no longer on its way."""
+        """Note that the page is no longer on its way."""
         self._loading.discard((key, before_id))
 
     def failed(self, key: ConversationKey, before_id: int) -> None:
-        """The page could not be had from the cluster."""
+        """Note that the page could not be had from the cluster."""
         self._loading.discard((key, before_id))
         self._stalled.add((key, before_id))
 
     def retry(self) -> None:
-        """The cluster can be reached again."""
+        """Ask again: the cluster can be reached again."""
         self._stalled.clear()
 
     def is_pending(self, key: ConversationKey) -> bool:
-        """True while a page of the conversation is on its way."""
+        """Return true while a page of the conversation is on its way."""
         return any(loading == key for loading, _ in self._loading)
 
     def forget(self, key: ConversationKey) -> None:
-        """The key has become another one."""
+        """Drop a key that has become another one."""
         self._loading = {page for page in self._loading if page[0] != key}
         self._stalled = {page for page in self._stalled if page[0] != key}

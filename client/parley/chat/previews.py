@@ -15,7 +15,7 @@ _ONLY_EMOJI = re.compile(rf"(?:[{_PICTOGRAPH}](?:[\ufe0f\U0001f3fb-\U0001f3ff]|\
 
 
 def preview(body: str, length: int = PREVIEW_LENGTH) -> str:
-    """A message in one line of at most `length` characters; a mark tells that something is left out."""
+    """Return a message in one line of at most `length` characters; a mark tells that something is left out."""
     line = " ".join(safe_body(body[: 4 * length]).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
@@ -30,7 +30,7 @@ class Link:
 
 
 def links(body: str) -> tuple[Link, ...]:
-    """The web addresses in a text; only http and https, without the punctuation that ends a sentence."""
+    """Return the web addresses in a text; only http and https, without the punctuation that ends a sentence."""
     found = []
     for match in _LINK.finditer(body):
         url = match.group().rstrip(_LINK_TAIL)
@@ -42,5 +42,5 @@ def links(body: str) -> tuple[Link, ...]:
 
 
 def is_big_emoji(body: str) -> bool:
-    """True for a text that is nothing but one to three pictures."""
+    """Return true for a text that is nothing but one to three pictures."""
     return len(body) <= 32 and _ONLY_EMOJI.fullmatch(body) is not None

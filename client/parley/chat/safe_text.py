@@ -13,10 +13,10 @@ _IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u206
 
 
 def safe_body(text: str) -> str:
-    """A message body without characters that do harm; newlines and tabs stay."""
+    """Return a message body without characters that do harm; newlines and tabs stay."""
     return _IN_BODIES.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def safe_name(text: str) -> str:
-    """A name or a title, on one line, without characters that do harm."""
+    """Return a name or a title, on one line, without characters that do harm."""
     return _IN_NAMES.sub("\N{REPLACEMENT CHARACTER}", text).strip()

@@ -13,7 +13,7 @@ WAITING_IS_NEWS_S = 1.0
 
 
 def plural(count: int, noun: str) -> str:
-    """A number with its noun."""
+    """Return a number with its noun."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
@@ -30,12 +30,12 @@ _MEANING = {
 
 
 def meaning(status: MessageStatus) -> str:
-    """What a mark says, in words."""
+    """Say what a mark means, in words."""
     return _MEANING[status]
 
 
 def counts_text(delivered: int, read: int, others: int) -> str:
-    """How many of the other members of a channel have a message: "delivered to 1 of 2"; nothing without others."""
+    """Say how many of the other members of a channel have a message: "delivered to 1 of 2"; nothing without others."""
     if not others:
         return ""
     if read >= others:
@@ -48,14 +48,14 @@ def counts_text(delivered: int, read: int, others: int) -> str:
 
 
 def known_of(row: Row) -> str:
-    """What is known of an own message, in words; nothing for other rows."""
+    """Say what is known of an own message, in words; nothing for other rows."""
     if row.status is None:
         return ""
     return counts_text(row.delivered, row.read, row.others) if row.others else meaning(row.status)
 
 
 def failure_lines(row: Row) -> tuple[str, ...]:
-    """Why a message was not sent, and what can be done."""
+    """Say why a message was not sent, and what can be done."""
     if row.status is not MessageStatus.FAILED:
         return ()
     return (
@@ -65,7 +65,7 @@ def failure_lines(row: Row) -> tuple[str, ...]:
 
 
 def spoken(row: Row) -> str:
-    """A row for people who listen: who, when, what, and what is known of it."""
+    """Say a row for people who listen: who, when, what, and what is known of it."""
     if row.event:
         return f"{clock_time(row.at_ms)}: {row.body}"
     who = "You" if row.mine else row.sender
@@ -75,7 +75,7 @@ def spoken(row: Row) -> str:
 
 
 def tip(row: Row) -> str:
-    """When exactly, and what the mark means."""
+    """Say when exactly, and what the mark means."""
     moment = f"{datetime.fromtimestamp(row.at_ms / 1000).astimezone():%A, %d %B %Y, %H:%M:%S}"
     known = known_of(row)
     return f"{moment}\n{known[:1].upper()}{known[1:]}" if known else moment
@@ -102,7 +102,7 @@ class StatusLine:
 
 
 def status_line(state: ClientState, heard_at: float | None, now: float, waiting_s: float = 0.0) -> StatusLine:
-    """The status bar's text, from the state alone, so that it clears by itself.
+    """Make the status line, from the state alone, so that it clears by itself.
 
     While connected, a message that waits is no news before it has done so for WAITING_IS_NEWS_S.
     """
@@ -126,20 +126,20 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
             lost = f"{state.lost} lost" if state.lost else ""
             trying = f"trying {state.trying}" if state.trying else "looking for a node"
             text = ", ".join(part for part in (lost, trying, waiting) if part)
-            return StatusLine(
-                StatusLevel.BUSY,
-                _joined([text[:1].upper() + text[1:] if not lost else text, heard(heard_at, now)]),
-                _detail(state),
-            )
+            text = text if lost else text[:1].upper() + text[1:]
+            trouble = state.problem if state.tls_trouble else ""  # waiting does not help
+            level = StatusLevel.BAD if trouble else StatusLevel.BUSY
+            return StatusLine(level, _joined([text, heard(heard_at, now), trouble]), _detail(state))
         case ConnectionState.SHARED:
-            parts = ["Another Parley on this computer is connected", waiting]
-            return StatusLine(StatusLevel.GOOD, _joined(parts))
+            via = f"Connected to {state.node} through another Parley on this computer"
+            parts = [via if state.node else "Another Parley on this computer is connected", up, waiting]
+            return StatusLine(StatusLevel.GOOD, _joined(parts), _detail(state))
         case ConnectionState.SIGNED_OUT | ConnectionState.CLOSED:
-            return StatusLine(StatusLevel.BAD, _joined(["Signed out", waiting]))
+            return StatusLine(StatusLevel.BAD, _joined(["Signed out", waiting, state.problem]))
 
 
 def heard(heard_at: float | None, now: float) -> str:
-    """When a node last said something."""
+    """Say when a node last said something."""
     if heard_at is None:
         return ""
     ago_s = max(0.0, now - heard_at)

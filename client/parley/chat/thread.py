@@ -78,20 +78,20 @@ class Thread:
         return self._index_of(self._divider_id) if self._divider_id else None
 
     def wants_before(self, first_visible_row: int) -> int | None:
-        """The page to ask for now that this row is the topmost one in sight, or None."""
+        """Return the page to ask for now that this row is the topmost one in sight, or None."""
         if self.verified_from is None or not self.more or len(self.rows) >= MAX_ROWS:
             return None
         verified_row = bisect_left(self._ids, self.verified_from)
         return self.verified_from if first_visible_row - AHEAD_ROWS < verified_row else None
 
     def last_waiting(self) -> Row | None:
-        """The newest message that can still be edited."""
+        """Return the newest message that can still be edited."""
         return next((row for row in reversed(self.rows[len(self._ids) :]) if row.editable), None)
 
     # ---- what happens
 
     def load(self, page: HistoryPage, before_id: int) -> list[Edit]:
-        """Takes in a page of history. Only the cluster's own pages tell what is complete."""
+        """Take in a page of history. Only the cluster's own pages tell what is complete."""
         edits = self._merge(map(self._entry, page.messages))
         if not page.cached:
             oldest = page.messages[0].id if page.messages else before_id or None
@@ -103,16 +103,16 @@ class Thread:
         return edits
 
     def arrive(self, messages: Iterable[Message]) -> list[Edit]:
-        """Messages that are new on this device."""
+        """Take in messages that are new on this device."""
         return self._merge(map(self._entry, messages)) + self._bound()
 
     def absorb(self, other: "Thread") -> list[Edit]:
-        """Takes in the rows of another thread that has turned out to be the same conversation."""
+        """Take in the rows of another thread that has turned out to be the same conversation."""
         edits = self._merge(other._entries[: len(other._ids)])
         return edits + self.update(entry.own for entry in other._entries if entry.own is not None)
 
     def update(self, outgoing: Iterable[Outgoing]) -> list[Edit]:
-        """Own messages of this device in newer states."""
+        """Take in own messages of this device in newer states."""
         edits: list[Edit] = []
         for one in outgoing:
             if one.local_id in self._settled or one.local_id in self._gone:
@@ -125,7 +125,7 @@ class Thread:
         return edits
 
     def withdraw(self, local_ids: Iterable[int]) -> list[Edit]:
-        """Own messages that were cancelled."""
+        """Drop own messages that were cancelled."""
         edits: list[Edit] = []
         for local_id in local_ids:
             self._gone.add(local_id)
@@ -133,7 +133,7 @@ class Thread:
         return edits
 
     def set_conversation(self, conversation: Conversation) -> list[Edit]:
-        """Members have received or read more, there are other members, or the kind has become known."""
+        """Take in that members have received or read more, there are other members, or the kind has become known."""
         former, self._conversation = self._conversation, conversation
         if former is None or not _same_members(former, conversation):
             return self.redraw()
@@ -145,16 +145,16 @@ class Thread:
         return self._redraw(first, last)
 
     def redraw(self) -> list[Edit]:
-        """Makes all rows anew, where names have changed."""
+        """Make all rows anew, where names have changed."""
         return self._redraw(0, len(self._entries))
 
     def set_divider(self, after: int | None) -> list[Edit]:
-        """Marks where unread messages begin: above the first of others with a higher id than `after`."""
+        """Mark where unread messages begin: above the first of others with a higher id than `after`."""
         self._divider_after = after
         return self._place_divider()
 
     def trim(self) -> None:
-        """Forgets all but the end, when nobody looks."""
+        """Forget all but the end, when nobody looks."""
         surplus = len(self._ids) - KEEP_ROWS
         if surplus > 0:
             self._drop_oldest(surplus)
@@ -180,7 +180,7 @@ class Thread:
         return edits + self._place_divider() if fresh else edits
 
     def _settle_numbered(self, run: Sequence[_Entry]) -> list[Edit]:
-        """History may know of an own message before the outbox does: it is the same one, and is shown once."""
+        """Drop open messages that history lists already, before the outbox knows that they were accepted."""
         numbers = {e.message.number: e.message_id for e in run if e.message is not None and e.message.number}
         self._numbers.update(numbers)
         edits: list[Edit] = []
@@ -195,7 +195,7 @@ class Thread:
         return _Entry(message.id, 0, message.sent_at_ms, message.sender_id, message.mine, message)
 
     def _settle(self, one: Outgoing) -> list[Edit]:
-        """An own message got its place in the order: where that is its row already, only the row changes."""
+        """Give an own message its place in the order: where that is its row already, only the row changes."""
         self._settled[one.local_id] = one.message_id
         entry = _Entry(one.message_id, one.local_id, one.sent_at_ms, self._book.own_id, True, own=one)
         place = bisect_left(self._ids, one.message_id)
@@ -249,7 +249,7 @@ class Thread:
         return [RowsRemoved(at, 1), *self._redraw(at - 1, at + 1)]
 
     def _redraw(self, first: int, last: int) -> list[Edit]:
-        """Makes rows anew and tells those that differ, as runs."""
+        """Make rows anew and tell those that differ, as runs."""
         edits: list[Edit] = []
         for at in range(max(0, first), min(last, len(self._entries))):
             row = self._row(at)
@@ -297,7 +297,7 @@ class Thread:
         )
 
     def _known(self, entry: _Entry) -> tuple[MessageStatus | None, Progress]:
-        """What is known of an own message; no status for other rows."""
+        """Return what is known of an own message; no status for other rows."""
         if not entry.mine or entry.event:
             return None, NOBODY
         if not entry.message_id:
@@ -332,7 +332,7 @@ class Thread:
 
 
 def _same_members(one: Conversation, other: Conversation) -> bool:
-    """True where at most marks and titles differ."""
+    """Return true where at most marks and titles differ."""
     return (one.kind, one.member_count, [m.account_id for m in one.members]) == (
         other.kind,
         other.member_count,

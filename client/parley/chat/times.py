@@ -5,12 +5,12 @@ from functools import lru_cache
 
 
 def local_date(at_ms: int) -> date:
-    """The day of a moment, where the person is."""
+    """Return the day of a moment, where the person is."""
     return datetime.fromtimestamp(at_ms / 1000).astimezone().date()
 
 
 def clock_time(at_ms: int) -> str:
-    """Hours and minutes."""
+    """Return hours and minutes."""
     return _clock_time(at_ms // 60_000 * 60_000)
 
 
@@ -20,7 +20,7 @@ def _clock_time(at_ms: int) -> str:
 
 
 def day_label(at_ms: int, today: date) -> str:
-    """A day as people call it."""
+    """Return a day as people call it."""
     day = local_date(at_ms)
     match (today - day).days:
         case 0:
@@ -34,7 +34,7 @@ def day_label(at_ms: int, today: date) -> str:
 
 
 def list_time(at_ms: int, today: date) -> str:
-    """The time beside a conversation: short, and never wrong about the day."""
+    """Return the time beside a conversation: short, and never wrong about the day."""
     day = local_date(at_ms)
     match (today - day).days:
         case 0:
@@ -47,6 +47,6 @@ def list_time(at_ms: int, today: date) -> str:
 
 
 def line_time(at_ms: int, today: date) -> str:
-    """The time at the beginning of a line: hours and minutes, with the date where it was another day."""
+    """Return the time at the beginning of a line: hours and minutes, with the date where it was another day."""
     at = datetime.fromtimestamp(at_ms / 1000).astimezone()
     return f"{at:%H:%M}" if at.date() == today else f"{at:%Y-%m-%d %H:%M}"

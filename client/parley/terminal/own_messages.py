@@ -55,17 +55,17 @@ class OwnMessages:
         return sum(1 for sent in self._sent.values() if sent.accepted_at is None)
 
     def track(self, view: Outgoing) -> None:
-        """A message was typed."""
+        """Follow a message that was typed."""
         if len(self._sent) < MAX_TRACKED:
             self._sent[view.local_id] = _Sent(view, self._clock())
         self.last_status = view.status
 
     def forget(self, local_id: int) -> None:
-        """A message was withdrawn."""
+        """Forget a message that was withdrawn."""
         self._sent.pop(local_id, None)
 
     def update(self, view: Outgoing) -> None:
-        """A message in a newer state."""
+        """Take in a message in a newer state."""
         sent = self._sent.get(view.local_id)
         if sent is None:
             return
@@ -79,7 +79,7 @@ class OwnMessages:
             self.flush()
 
     def marks_moved(self) -> None:
-        """Other members have received or read more. What was shown before it was delivered is told in a remark."""
+        """Take in that other members have received or read more; a remark tells of what was shown before that."""
         for sent in list(self._sent.values()):
             if sent.view.status is MessageStatus.ACCEPTED:
                 self.update(sent.view)
@@ -97,7 +97,7 @@ class OwnMessages:
             self._quiet(f"✓✓ {who} now got “{preview(late.body, 40)}”")
 
     def flush(self, *, everything: bool = False) -> None:
-        """Shows what is settled, in the order it was typed, once a moment has passed or its delivery is known."""
+        """Show what is settled, in the order it was typed, once a moment has passed or its delivery is known."""
         now = self._clock()
         for local_id, sent in list(self._sent.items()):
             if sent.accepted_at is None:

@@ -10,7 +10,7 @@ HOW = "Name an account, or a channel: #ID or #TITLE. `parley conversations` list
 
 
 async def find_target(client: ParleyClient, typed: str) -> Target:
-    """The target that is meant; a title is looked up on this device, then in the cluster."""
+    """Return the target that is meant; a title is looked up on this device, then in the cluster."""
     typed = typed.strip()
     name = typed.removeprefix("#").strip()
     if not name:

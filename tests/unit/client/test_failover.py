@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from parley import ConnectionState, MessageStatus, ParleyClient
+from parley.chat import status_line
 from parley.device.profile import Hosts, StateDirectory
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.delivery.device_stream import CloseReason
@@ -17,6 +18,11 @@ from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
 def connected_node(cluster: InProcessCluster, client: ParleyClient) -> InProcessNode:
     return next(node for node in cluster.nodes if node.name == client.state.node)
+
+
+def said(client: ParleyClient) -> str:
+    """The status line of window and terminal."""
+    return status_line(client.state, client.state.last_heard, time.monotonic()).text
 
 
 async def connect(client: ParleyClient) -> None:
@@ -85,8 +91,7 @@ async def test_without_any_majority_the_client_says_so_and_goes_on_by_itself(tmp
             await anna.wait_until(ConnectionState.NO_MAJORITY, timeout=5)
             message = await anna.send("bob", "patience")
             await until(lambda: anna.state.waiting == 1, "it waits")
-            assert "no majority" in anna.state.line(time.monotonic())
-            assert "what you write is kept, 1 message waiting" in anna.state.line(time.monotonic()).replace(" · ", ", ")
+            assert "knows no leader right now (2 of 2 nodes up), 1 message waiting" in said(anna)
             for node in cluster.nodes:
                 node.faults.no_majority = False
             cluster.announce()
@@ -107,10 +112,10 @@ async def test_while_it_searches_the_state_says_what_was_lost_and_what_waits(tmp
             await anna.wait_until(ConnectionState.SEARCHING, timeout=5)
             await anna.send_many([("bob", "one"), ("bob", "two")])
             await until(lambda: anna.state.waiting == 2, "two wait")
-            await until(lambda: f"{node.name} lost, trying" in anna.state.line(time.monotonic()), "the search is shown")
-            line = anna.state.line(time.monotonic())
+            await until(lambda: f"{node.name} lost, trying" in said(anna), "the search is shown")
+            line = said(anna)
             assert "2 messages waiting" in line
-            assert "last heard" in line
+            assert "heard just now" in line
             assert anna.state.problem
             other.faults.unavailable = ""
             await connect(anna)
@@ -165,7 +170,7 @@ async def test_an_ended_session_keeps_the_outbox_and_goes_on_after_the_next_logi
             message = await anna.send("bob", "kept while signed out")
             await cluster.nodes[0].start()
             await anna.wait_until(ConnectionState.SIGNED_OUT, timeout=5)
-            assert "signed out" in anna.state.line(time.monotonic())
+            assert "Signed out" in said(anna)
             await anna.login("anna", PASSWORD)
             await message.accepted(5)
         assert cluster.bodies_for("bob") == ["kept while signed out"]
@@ -234,7 +239,7 @@ async def test_two_processes_of_one_account_share_a_device_and_an_order(tmp_path
             async with make_client(cluster, tmp_path, "anna") as second:
                 await second.wait_until(ConnectionState.SHARED, timeout=5)
                 await until(lambda: second.state.node == "n1", "it knows the node it speaks through")
-                assert "n1 through another parley on this machine · 1 of 1 nodes up" in second.state.line(0)
+                assert "Connected to n1 through another Parley on this computer  ·  1 of 1 node up" in said(second)
                 message = await second.send("bob", "from the second")
                 await message.accepted(5)
                 await (await first.send("bob", "from the first")).accepted(5)
