@@ -33,7 +33,7 @@ from parleyd.machine.errors import (
     MachineReleaseError,
     MachineStorageError,
 )
-from parleyd.machine.feature import Command, SignedInCommand, result
+from parleyd.machine.feature import Command, result
 from parleyd.machine.features import members
 from parleyd.machine.files import STATE_HASH_BYTES, create_state, open_writer, release_text, storage_faults
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
@@ -85,10 +85,6 @@ class _Decoded:
             return cls(entry, None)
         if batch.level > MAX_LEVEL:
             raise MachineReleaseError(release_text(f"entry {entry.index}", batch.level))
-        for command in batch.commands:
-            if command.WhichOneof("command") == "raise_level" and command.raise_level.level > MAX_LEVEL:
-                asked = command.raise_level
-                raise MachineReleaseError(release_text(f"entry {entry.index}", asked.level, asked.release))
         return cls(entry, batch)
 
 
@@ -296,13 +292,9 @@ def _apply_command(state: State, command: pb.Command) -> pb.CommandResult:
     # An older release finds no command there at all: what is not of the entry's level has one result everywhere.
     if name is None or known is None or not known.level <= state.level <= state.meta.level:
         return result(pb.RESULT_CODE_UNKNOWN_COMMAND)
-    content = getattr(command, name)
+    content: Any = getattr(command, name)
     if isinstance(known, Command):
         return known.apply(state, content)
-    return _apply_signed_in(state, known, content)
-
-
-def _apply_signed_in(state: State, known: SignedInCommand, content: Any) -> pb.CommandResult:
     actor = state.sessions.actor(content.session_id)
     if actor is None:
         return result(pb.RESULT_CODE_SIGNED_OUT)
