@@ -69,7 +69,7 @@ stubs: $(READY) ## Check that the generated stubs are those of the .proto files
 
 .PHONY: screenshots
 screenshots: $(READY) ## Draw the pictures of the window anew (docs/images/gui-*.png)
-	@bash scripts/gui_libraries.sh $(BIN)/python
+	@bash scripts/gui_libraries.sh $(BIN)/python --pictures
 	@python -m scripts.screenshots $(ARGS)
 
 .PHONY: conformance

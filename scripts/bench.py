@@ -24,7 +24,7 @@ from typing import Any, Self
 
 import psutil
 
-from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc
+from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc, model_pb2
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_status import secure_channel
 
@@ -88,7 +88,7 @@ class RawSender:
             return
         numbers = range(self._next_number, self._next_number + count)
         self._next_number += count
-        sends = [messaging_pb2.Send(number=number, recipient=RECEIVER, body=BODY) for number in numbers]
+        sends = [model_pb2.Send(number=number, account_name=RECEIVER, body=BODY) for number in numbers]
         now = time.perf_counter()
         sent_at.update(dict.fromkeys(numbers, now))
         await self._call.write(messaging_pb2.ClientFrame(sends=messaging_pb2.SendBatch(sends=sends)))

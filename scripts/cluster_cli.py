@@ -16,8 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from parley.device.profile import check_account_name
-from parley.errors import ParleyError
+from parley import ParleyError, check_account_name
 from scripts.cluster_layout import (
     ClusterError,
     Layout,

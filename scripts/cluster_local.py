@@ -102,6 +102,10 @@ class LocalCluster:
 
     # ---- what is done to nodes
 
+    def run_with(self, program: Sequence[str], *names: str) -> None:
+        """What Python runs as these nodes from their next start on, in the place of `-m parleyd`."""
+        self._processes.programs |= dict.fromkeys(names, program)
+
     def start(self, *names: str) -> None:
         """Start processes; they are usable only later (`wait_for_leader`, `wait_until_answering`)."""
         for name in names:

@@ -25,6 +25,7 @@ import psutil
 from scripts.cluster_layout import ClusterError, Layout, taken_addresses
 
 ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = ("-m", "parleyd")
 STOP_TIMEOUT_S = 15.0  # a node gives itself ten
 PORT_RELEASE_S = 2.0
 
@@ -62,6 +63,7 @@ class Processes:
         self._layout = layout
         self._die_with_parent = die_with_parent and sys.platform == "linux"
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self.programs: dict[str, Sequence[str]] = {}  # what Python runs as a node, where it is not `parleyd`
 
     def start(self, name: str) -> int:
         """Start a node and return its process id; one that runs already is left alone."""
@@ -162,7 +164,8 @@ class Processes:
         self._end(running, signal.SIGTERM, wanted=False, timeout_s=timeout_s)
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "parleyd", "start", "--config", str(self._layout.config_file(name))]
+        command = [sys.executable, *self.programs.get(name, PROGRAM), "start", "--config"]
+        command.append(str(self._layout.config_file(name)))
         if self._die_with_parent:
             command = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
         # Settings of the person's shell are not settings of these nodes: the file alone says.

@@ -22,11 +22,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parley.account import OutgoingMessage
-from parley.client import ParleyClient
-from parley.errors import ParleyError
-from parley.model import ConnectionState
-from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc
+from parley import ConnectionState, OutgoingMessage, ParleyClient, ParleyError
+from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, conversations_pb2, conversations_pb2_grpc
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_status import secure_channel
 from scripts.demo_ledger import Kill, Ledger, results
@@ -183,9 +180,9 @@ class Demo:
             )
             before_id, more = 0, True
             while more:
-                page = await messaging_pb2_grpc.MessagingStub(channel).GetHistory(
-                    messaging_pb2.GetHistoryRequest(
-                        peer=SENDER, before_id=before_id, limit=1000, seen_index=login.applied_index
+                page = await conversations_pb2_grpc.ConversationsStub(channel).GetHistory(
+                    conversations_pb2.GetHistoryRequest(
+                        account_name=SENDER, before_id=before_id, limit=1000, seen=login.position
                     ),
                     metadata=(("authorization", f"Bearer {login.token}"),),
                     timeout=20,

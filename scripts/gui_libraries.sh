@@ -1,14 +1,24 @@
 #!/usr/bin/env bash
-# Installs the system libraries the window needs, or says how: gui_libraries.sh PYTHON [--window]
-# Without --window only what tests and pictures need, which open no display.
+# Installs the system libraries and fonts the window needs, or says how: gui_libraries.sh PYTHON [--window|--pictures]
+# Without a flag only what tests need, which open no display; --window adds a display's, --pictures the pictures' fonts.
 set -euo pipefail
 python=$1 what=${2:-}
 
-mapfile -t packages < <("$python" -m parley.gui.libraries $what)
-[ ${#packages[@]} -gt 0 ] || exit 0
-if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    echo "Installing ${packages[*]}, which the window needs."
-    apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null && exit 0
+install_packages() { # PURPOSE PACKAGE...
+    local purpose=$1
+    shift
+    [ $# -gt 0 ] || return 0
+    if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+        echo "Installing $*, which $purpose."
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null && return 0
+    fi
+    echo "This system lacks packages that $purpose. Run: sudo apt-get install $*" >&2
+    exit 1
+}
+
+packages=$("$python" -m parley.gui.libraries ${what/--pictures/})
+install_packages "the window needs" $packages
+if [ "$what" = --pictures ]; then
+    fonts=$("$python" -m scripts.screenshots --missing-fonts)
+    install_packages "the pictures are drawn with" $fonts
 fi
-echo "The window needs libraries this system does not have. Run: sudo apt-get install ${packages[*]}" >&2
-exit 1

@@ -1,6 +1,6 @@
 """Draws the pictures of the window in docs/images from the real widgets over a scripted state, without a display.
 
-Needs a good font and one with emoji; where they are missing it says what to install. The scenes are told to the desk
+Needs a good font and one with emoji; `make screenshots` installs them where it can. The scenes are told to the desk
 as the events a cluster would cause, so a picture cannot show what the window could not.
 """
 
@@ -22,27 +22,44 @@ from PySide6.QtCore import QCoreApplication, QEvent, QSize
 from PySide6.QtGui import QFont, QFontDatabase
 from PySide6.QtWidgets import QApplication
 
-from parley.gui import events
-from parley.gui.commands import ClusterAddress
-from parley.gui.main_window import MainWindow
-from parley.gui.theme import DARK, LIGHT, Theme, apply_theme
-from parley.model import (
+from parley import (
+    Account,
+    Changes,
     ClientState,
     ConnectionState,
     Conversation,
+    ConversationKind,
     HistoryPage,
+    Member,
     Message,
+    MessageKind,
     MessageStatus,
     Node,
     Outgoing,
     Receipt,
+    Target,
 )
+from parley.gui import events
+from parley.gui.commands import ClusterAddress
+from parley.gui.main_window import MainWindow
+from parley.gui.theme import DARK, LIGHT, Theme, apply_theme
 
 SIZE = QSize(1120, 720)
 SCALE = 2.0
 FONTS = {"Inter": "fonts-inter", "Noto Color Emoji": "fonts-noto-color-emoji"}
 NODES = (Node("n1", "127.0.0.2:7600", True), Node("n2", "127.0.0.3:7600", True), Node("n3", "127.0.0.4:7600", True))
-PEERS = ("Ben", "ward-4", "chief.engineer", "Dana", "Bridge", "lab-2", "Ruth")
+PEOPLE = (
+    Account(1, "ann"),
+    Account(2, "ben", "Ben Ortiz"),
+    Account(3, "chief.engineer"),
+    Account(4, "dana", "Dana Wolf"),
+    Account(5, "bridge"),
+    Account(6, "lab-2"),
+    Account(7, "ruth"),
+)
+IDS = {account.name: account.id for account in PEOPLE}
+WITH_BEN, WARD, NOTES = 7, 8, 9
+TO_BEN, TO_WARD = Target(account="ben"), Target(conversation_id=WARD)
 
 
 class Nobody:
@@ -60,6 +77,7 @@ class Said:
     mine: bool
     minutes_ago: float
     body: str
+    sender: str = "ben"
 
 
 BEN = (
@@ -86,14 +104,28 @@ BEN = (
     Said(False, 3, "🎉"),
     Said(False, 2, "Half past twelve it is."),
 )
+WARD_TALK = (
+    Said(False, 70, "Bed 9 needs a second pair of hands at eleven.", "dana"),
+    Said(False, 66, "I can come over after the round.", "ben"),
+    Said(True, 61, "Thank you both. I will bring the monitor."),
+    Said(False, 24, "Bed 12 is clean and made.", "dana"),
+    Said(False, 17, "Bed 12 is ready, you can send her up.", "dana"),
+    Said(True, 6, "She is on her way, with Ruth."),
+    Said(True, 5, "Please tell me when she has arrived."),
+)
 LAST = {
-    "ward-4": (False, 17, "Bed 12 is ready, you can send her up.", 2),
     "chief.engineer": (True, 75, "Filter changed, pressure back to 3.2 bar.", 0),
-    "Dana": (False, 190, "On my way to the lab.", 0),
-    "Bridge": (True, 1700, "Pilot on board at 05:40.", 0),
+    "dana": (False, 190, "On my way to the lab.", 0),
+    "bridge": (True, 1700, "Pilot on board at 05:40.", 0),
     "lab-2": (False, 3000, "Results are in: https://lab.example/r/8812", 0),
-    "Ruth": (True, 9000, "See you on Monday!", 0),
+    "ruth": (True, 9000, "See you on Monday!", 0),
 }
+
+
+def direct(name: str, conversation_id: int) -> Conversation:
+    """The direct conversation with somebody."""
+    members = tuple(Member(account_id) for account_id in sorted({1, IDS[name]}))
+    return Conversation(conversation_id, ConversationKind.DIRECT, "", members, len(members))
 
 
 class Stage:
@@ -127,36 +159,59 @@ class Stage:
         for event in told:
             self.window.app_state.apply(event)
 
-    def message(self, peer: str, said: Said) -> Message:
+    def message(self, conversation_id: int, said: Said) -> Message:
         """A message the cluster has."""
         self.next_id += 1
-        sender = "ann" if said.mine else peer
-        return Message(self.next_id, 7, sender, peer, said.body, self.ms(said.minutes_ago), said.mine)
+        sender = 1 if said.mine else IDS[said.sender]
+        at_ms = self.ms(said.minutes_ago)
+        return Message(conversation_id, self.next_id, MessageKind.TEXT, sender, said.body, at_ms, said.mine)
+
+    def sign_in(self, talk: Sequence[Said] = BEN, *, ward_unread: int = 2) -> dict[int, tuple[Message, ...]]:
+        """The list; returns what was said with Ben and in the ward."""
+        self.apply(events.SignedIn("ann"), events.StateChanged(self.state), events.Learned(PEOPLE, ()))
+        listed = []
+        for place, (name, (mine, ago, body, unread)) in enumerate(LAST.items()):
+            last = self.message(20 + place, Said(mine, ago, body, name))
+            read_up_to = last.id if place < 4 else 0
+            marked = (Member(1), Member(IDS[name], delivered_up_to=last.id, read_up_to=read_up_to))
+            listed.append(replace(direct(name, 20 + place), members=marked, last=last, unread=unread))
+        note = self.message(NOTES, Said(True, 500, "Ask about the spare key."))
+        listed.append(replace(direct("ann", NOTES), last=note))
+        ward = tuple(self.message(WARD, said) for said in WARD_TALK)
+        sent = [message.id for message in ward if message.mine]
+        read, both = sent[0], sent[-1]
+        members = (Member(1), Member(2, delivered_up_to=both, read_up_to=read), Member(4, read_up_to=both), Member(7))
+        shown = ward[:5] if ward_unread else ward
+        channel = Conversation(WARD, ConversationKind.CHANNEL, "Ward 4", members, 4, shown[-1], ward_unread)
+        with_ben = tuple(self.message(WITH_BEN, said) for said in talk)
+        listed += [channel, replace(direct("ben", WITH_BEN), last=with_ben[-1])]
+        self.apply(events.ConversationsListed(tuple(listed)))
+        return {WITH_BEN: with_ben, WARD: shown}
 
     def chat(self, talk: Sequence[Said] = BEN) -> None:
         """The list, and the conversation with Ben."""
-        others = {peer: self.message(peer, Said(mine, ago, body)) for peer, (mine, ago, body, _) in LAST.items()}
-        thread = tuple(self.message("Ben", said) for said in talk)
-        listed = [Conversation(7, "Ben", False, thread[-1], 0, thread[-1].id, 0, 0)]
-        for place, (peer, message) in enumerate(others.items()):
-            unread = LAST[peer][3]
-            listed.append(
-                Conversation(20 + place, peer, False, message, unread, 0, message.id, message.id - place // 5)
-            )
-        self.apply(events.SignedIn("ann"), events.StateChanged(self.state), events.ConversationsListed(tuple(listed)))
-        self.window.open_conversation("Ben")
+        thread = self.sign_in(talk)[WITH_BEN]
+        self.window.open_conversation(TO_BEN)
         own = [message.id for message in thread if message.mine]
+        receipt = Receipt(WITH_BEN, IDS["ben"], own[-1], own[-2])
         self.apply(
-            events.HistoryLoaded("Ben", 0, HistoryPage(thread, False, 7)),
-            events.ReceiptsMoved((Receipt(7, own[-1], own[-2]),)),
+            events.HistoryLoaded(TO_BEN, 0, HistoryPage(thread, False, direct("ben", WITH_BEN))),
+            events.Changed(Changes(self.state, receipts=(receipt,))),
         )
+
+    def channel(self) -> None:
+        """The list, and what is said in the ward."""
+        thread = self.sign_in(ward_unread=0)[WARD]
+        joined = Message(WARD, 1, MessageKind.MEMBERS_JOINED, 4, "", self.ms(80), False, subjects=(7,))
+        self.window.open_conversation(TO_WARD)
+        self.apply(events.HistoryLoaded(TO_WARD, 0, HistoryPage((joined, *thread), False)))
 
     def outgoing(self, *bodies: tuple[str, float, MessageStatus, str]) -> None:
         """Own messages that are not settled."""
         self.apply(
-            events.OutgoingChanged(
+            events.OwnListed(
                 tuple(
-                    Outgoing(local_id, "Ben", body, self.ms(ago), status, detail=detail)
+                    Outgoing(local_id, TO_BEN, body, self.ms(ago), status, detail=detail)
                     for local_id, (body, ago, status, detail) in enumerate(bodies, start=1)
                 )
             )
@@ -176,7 +231,12 @@ def sign_in(stage: Stage) -> None:
 def chat(stage: Stage) -> None:
     """A calm day."""
     stage.chat()
-    stage.apply(events.DraftLoaded("Ben", "I will bring the"))
+    stage.apply(events.DraftLoaded(TO_BEN, "I will bring the"))
+
+
+def channel(stage: Stage) -> None:
+    """A channel, where some have read and some have not."""
+    stage.channel()
 
 
 def failover(stage: Stage) -> None:
@@ -235,6 +295,7 @@ SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-sign-in", LIGHT, sign_in),
     ("gui-chat-light", LIGHT, chat),
     ("gui-chat-dark", DARK, chat),
+    ("gui-channel", LIGHT, channel),
     ("gui-failover", LIGHT, failover),
     ("gui-no-majority", LIGHT, no_majority),
     ("gui-waiting", LIGHT, waiting),
@@ -245,14 +306,20 @@ def main() -> int:
     """Writes all pictures, or those that are named."""
     parser = argparse.ArgumentParser(description="Draws the pictures of the window.")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="where to (default: docs/images)")
+    parser.add_argument("--missing-fonts", action="store_true", help="only print the Debian packages of missing fonts")
     parser.add_argument("names", nargs="*", help="only these")
     given = parser.parse_args()
     os.environ["QT_SCALE_FACTOR"] = str(SCALE)
     app = QApplication(["screenshots"])
     app.setStyle("Fusion")
     absent = [package for family, package in FONTS.items() if family not in QFontDatabase.families()]
+    if given.missing_fonts:
+        print("\n".join(absent))
+        return 0
     if absent:
-        print(f"The pictures need fonts that are not here. Run: apt-get install {' '.join(absent)}", file=sys.stderr)
+        print(
+            f"The pictures need fonts that are not here. Run: sudo apt-get install {' '.join(absent)}", file=sys.stderr
+        )
         return 1
     font = QFont("Inter")
     font.setFamilies(["Inter", "Noto Color Emoji"])

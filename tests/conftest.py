@@ -1,28 +1,70 @@
-"""What all tests share: where cluster tests run, and that no test leaves a process behind."""
+"""What all tests share: their time limit, where cluster tests run, and that no test leaves a process behind."""
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 
-CLUSTER_TESTS = Path(__file__).parent / "cluster"
+from tests.leftovers import MARK, end_processes
+from tests.scheduling import LastingGroupScheduling
+from tests.time_limit import TimeLimit
+
+ROOT = Path(__file__).resolve().parent.parent
+CLUSTER_TESTS = ROOT / "tests" / "cluster"
+
+# What tests start runs the code of this checkout, wherever the environment's own installation comes from.
+os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in (".", "client", "server", "proto"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--shuffle", metavar="SEED", help="Run the files, and the tests in each, in a random order.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    worker: dict[str, str] | None = getattr(config, "workerinput", None)
+    if worker is None:
+        os.environ[MARK] = f"{uuid.uuid4().hex}/"
+    else:
+        os.environ[MARK] += worker["workerid"]
+    if hasattr(signal, "pthread_kill"):  # elsewhere pytest-timeout ends the process
+        config.pluginmanager.register(TimeLimit(), "parley-time-limit")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LastingGroupScheduling | None:
+    return LastingGroupScheduling(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Tests of real clusters take turns in one worker: two clusters at once would spoil each other's timing."""
     for item in items:
         if item.path.is_relative_to(CLUSTER_TESTS):
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.xdist_group("cluster"))
+    if (seed := config.getoption("--shuffle")) is not None:
+        dice = random.Random(seed)
+        files = {path: dice.random() for path in sorted({item.path for item in items})}
+        place = {item: (files[item.path], dice.random()) for item in items}  # whole files, because they share clusters
+        items.sort(key=place.__getitem__)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_outlives_the_tests() -> Iterator[None]:
     yield
-    left = [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
-    for child in left:
-        child.kill()
-    assert not left, f"tests left processes behind: {[child.cmdline() for child in left]}"
+    left = end_processes()
+    assert not left, f"tests left processes behind: {left}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look again when all workers have ended: one that died did not look itself."""
+    if not hasattr(session.config, "workerinput") and (left := end_processes()):
+        print(f"\nTests left processes behind, which were killed: {left}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,13 +1,17 @@
 """The SDK: what front ends, bots and gateways use to talk to a Parley cluster.
 
-async with ParleyClient(["localhost:7600"], ca=Path("ca.pem")) as client:
-    await client.login("anna", password)
-    await (await client.send("bob", "hello")).accepted()
+    async with ParleyClient(["localhost:7600"], ca=Path("ca.pem")) as client:
+        await client.login("anna", password)
+        await (await client.send("bob", "hello")).accepted()
+
+Everything a program needs is imported from here. The modules below this package may change between releases.
 """
 
-from parley.account import OutgoingMessage
+from parley.administration import Administration
 from parley.client import ParleyClient
 from parley.connection import ConnectionManagerSettings
+from parley.device.profile import Last, StateDirectory, check_account_name
+from parley.device.token_store import TokenStore
 from parley.errors import (
     BadInputError,
     MessageCancelledError,
@@ -29,35 +33,57 @@ from parley.errors import (
     WrongServiceError,
 )
 from parley.model import (
+    FINAL,
+    Account,
     ClientState,
+    ClusterMember,
     ClusterStatus,
     ConnectionState,
     Conversation,
+    ConversationKind,
     HistoryPage,
+    Member,
+    MemberRole,
     Message,
+    MessageKind,
     MessageStatus,
     Node,
     NodeStatus,
     Outgoing,
     Receipt,
+    Setting,
+    Target,
 )
 from parley.net.message_stream import MessageStreamSettings
+from parley.outgoing_message import OutgoingMessage
 from parley.reader import MessageReader
-from parley.state_publisher import Changes
+from parley.receipts import Progress, progress, with_progress
+from parley.state_publisher import Changes, StatePublisher
+from parley.wire.endpoints import Endpoint, parse_endpoints
 from parley.wire.policy import PolicySettings
 
 __all__ = [
+    "FINAL",
+    "Account",
+    "Administration",
     "BadInputError",
     "Changes",
     "ClientState",
+    "ClusterMember",
     "ClusterStatus",
     "ConnectionManagerSettings",
     "ConnectionState",
     "Conversation",
+    "ConversationKind",
+    "Endpoint",
     "HistoryPage",
+    "Last",
+    "Member",
+    "MemberRole",
     "Message",
     "MessageCancelledError",
     "MessageFailedError",
+    "MessageKind",
     "MessageReader",
     "MessageStatus",
     "MessageStreamSettings",
@@ -74,13 +100,23 @@ __all__ = [
     "ParleyClient",
     "ParleyError",
     "PolicySettings",
+    "Progress",
     "Receipt",
     "RefusedError",
+    "Setting",
+    "StateDirectory",
+    "StatePublisher",
     "StillWaitingError",
     "StoreError",
+    "Target",
     "TlsError",
+    "TokenStore",
     "TooLateError",
     "UnreachableError",
     "WrongPasswordError",
     "WrongServiceError",
+    "check_account_name",
+    "parse_endpoints",
+    "progress",
+    "with_progress",
 ]

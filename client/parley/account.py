@@ -6,26 +6,28 @@ another process did to the same file is picked up from the file, by revision.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from random import Random
 from typing import NoReturn
 
 from parley.connection import ConnectionManager, ConnectionManagerSettings
-from parley.device import identity, inbox, outbox, schema, shared_state
+from parley.device import directory, identity, inbox, outbox, schema, shared_state
 from parley.device.profile import FileLock, Hosts, Profile, StateDirectory
 from parley.device.store import Store
 from parley.device.token_store import TokenStore
-from parley.errors import BadInputError, MessageCancelledError, MessageFailedError, StillWaitingError, StoreError
-from parley.model import FINAL, ConnectionState, MessageStatus, Outgoing, Receipt
+from parley.errors import BadInputError, StoreError
+from parley.known import Known
+from parley.model import FINAL, Account, ConnectionState, Conversation, Outgoing, Receipt, Target
 from parley.net.channel import ChannelPool
 from parley.net.unary_caller import UnaryCaller
+from parley.outgoing_message import OutgoingMessage
 from parley.reader import MessageReader
+from parley.receipts import with_progress
 from parley.state_publisher import StatePublisher
-from parley.wire import convert
+from parley.wire.actions import TellStatus, TellWelcome
 from parley.wire.endpoints import Endpoint, KnownEndpoints
-from parley_proto.v1 import messaging_pb2 as pb
+from parley.wire.position import Position, merge
 
 REFRESH_INTERVAL_S = 0.02
 REFRESH_PAGE = 500
@@ -33,51 +35,7 @@ PUBLISH_INTERVAL_S = 0.1
 PRUNE_EVERY = 5000
 
 
-class OutgoingMessage:
-    """An own message and what becomes of it. `view` is always its newest known state."""
-
-    def __init__(self, view: Outgoing) -> None:
-        """Made by send()."""
-        self.view = view
-        self._settled: asyncio.Event = asyncio.Event()
-        self._cancelled = False
-
-    @property
-    def local_id(self) -> int:
-        """The message's number on this machine, which never changes."""
-        return self.view.local_id
-
-    async def accepted(self, timeout: float | None = None) -> Outgoing:
-        """Waits until the message is on a majority's disks.
-
-        Raises MessageFailedError where it was refused, MessageCancelledError where it was withdrawn, and
-        StillWaitingError after `timeout`: then it stays in the outbox and goes out by itself.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                await self._settled.wait()
-        except TimeoutError:
-            raise StillWaitingError(
-                "The message is not on a majority's disks yet. It is kept in the outbox on this machine and goes out "
-                "by itself, once, as soon as the cluster can take it."
-            ) from None
-        if self._cancelled:
-            raise MessageCancelledError("The message was withdrawn before it was sent. Nobody will get it.")
-        if self.view.status is MessageStatus.FAILED:
-            raise MessageFailedError(self.view.detail or "The cluster refused this message. It was not sent.")
-        return self.view
-
-    def _now(self, view: Outgoing) -> None:
-        self.view = view
-        if view.status in FINAL:
-            self._settled.set()
-
-    def _withdrawn(self) -> None:
-        self._cancelled = True
-        self._settled.set()
-
-
-class Account:
+class LocalAccount:
     """An account in use; run() keeps it going."""
 
     def __init__(
@@ -94,7 +52,7 @@ class Account:
         *,
         connect: bool,
     ) -> None:
-        """Without `connect` no session is opened: for programs that only ask."""
+        """With `connect` false no session is opened: for programs that only ask."""
         self.profile = profile
         self.store = Store(profile.database, on_foreign_change=self._foreign)
         self._directory = directory
@@ -102,7 +60,8 @@ class Account:
         self._publisher = publisher
         self._connect = connect
         self._handles: dict[int, OutgoingMessage] = {}
-        self._receipts: dict[int, Receipt] = {}
+        self.known = Known()
+        self.account_id = 0
         self._revision = 0
         self._waiting_when_opened = 0
         self._since_prune = 0
@@ -110,7 +69,7 @@ class Account:
         self._foreign_seen = False
         self._reader: MessageReader | None = None
         self._reader_lock = FileLock(profile.directory / "reader.lock")
-        self.seen_index = 0
+        self.position = Position()
         hosts = directory.hosts(profile.cluster_id)
         known_endpoints.learn(dict(hosts.learned))
         self.connection = ConnectionManager(
@@ -130,19 +89,21 @@ class Account:
     # ---- lifetime
 
     async def open(self) -> identity.DeviceIdentity:
-        """Opens the file and reads what is in it."""
+        """Open the file and read what is in it."""
         await self.store.open()
         await self.store.write(outbox.prune)
         await self.store.write(inbox.prune)
+        await self.store.write(directory.prune)
         who = await self.store.write(identity.load)
-        self.seen_index = who.seen_index
-        self._receipts = {receipt.conversation_id: receipt for receipt in await self.store.read(inbox.receipts)}
-        self._revision = await self.store.read(outbox.next_revision) - 1
+        self.position, self.account_id = who.position, who.account_id
+        self._revision = await self.store.read(schema.next_revision) - 1
+        self.known.learn_accounts(await self.store.read(directory.accounts))
+        self.known.learn_conversations(await self.store.read(directory.conversations))
         self._waiting_when_opened = await self.store.read(outbox.count_open)
         return who
 
     def show(self, who: identity.DeviceIdentity) -> None:
-        """Makes the observable state this account's."""
+        """Make the observable state this account's."""
         self._publisher.update(
             account=self.profile.account,
             max_message_bytes=who.max_message_bytes,
@@ -152,7 +113,7 @@ class Account:
         )
 
     async def run(self) -> None:
-        """Sends and receives until cancelled, then closes the file."""
+        """Send and receive until cancelled, then close the file."""
         self._dirty.set()
         try:
             async with asyncio.TaskGroup() as group:
@@ -164,26 +125,34 @@ class Account:
             await asyncio.shield(self.close())
 
     async def close(self) -> None:
-        """Ends the reader and closes the file; what is queued for it is written first."""
+        """End the reader and close the file; what is queued for it is written first."""
         self.end_reading(done=False)
-        index = self.seen_index
-        self.store.post(lambda c: identity.raise_seen_index(c, index))
+        position = self.position
+        self.store.post(lambda c: identity.raise_position(c, position))
         await self.store.close()
         self._reader_lock.release()
 
+    def signed_in(self, account: Account, position: Position, *, anew: bool) -> None:
+        """Take in a log-in. With `anew` the device begins anew: what was known before may be of another time."""
+        if anew or self.account_id not in (0, account.id):
+            self.known, self.position = Known(), Position()
+        self.account_id = account.id
+        self.seen(position)
+        self.learn(accounts=(account,))
+
     # ---- the outbox
 
-    async def send(self, items: Sequence[tuple[str, str]]) -> list[OutgoingMessage]:
-        """Stores messages durably, in order; they go out from there."""
+    async def send(self, items: Sequence[tuple[Target, str]]) -> list[OutgoingMessage]:
+        """Store messages durably, in order; they go out from there."""
         limit = self._publisher.state.max_message_bytes
-        for recipient, body in items:
-            _check_send(recipient, body, limit)
+        for _, body in items:
+            _check_body(body, limit)
         now_ms = int(time.time() * 1000)
         views = await self.store.write(lambda c: outbox.add(c, items, now_ms), adds=True)
         return [self._track(view) for view in views]
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
-        """Changes a waiting message."""
+        """Change a waiting message."""
         limit = self._publisher.state.max_message_bytes
         _check_body(body, limit)
         view = await self.store.write(lambda c: outbox.edit(c, local_id, body))
@@ -191,38 +160,31 @@ class Account:
         return view
 
     async def cancel(self, local_id: int) -> Outgoing:
-        """Withdraws a waiting message, or puts a failed one out of sight."""
+        """Withdraw a waiting message, or put a failed one out of sight."""
         view = await self.store.write(lambda c: outbox.cancel(c, local_id))
         self._removed([local_id])
         return view
 
     async def retry(self, local_id: int) -> OutgoingMessage:
-        """Sends a failed message again, as a new one."""
+        """Send a failed message again, as a new one."""
         now_ms = int(time.time() * 1000)
         view = await self.store.write(lambda c: outbox.retry(c, local_id, now_ms), adds=True)
         self._removed([local_id])
         return self._track(view)
 
     def handle(self, view: Outgoing) -> OutgoingMessage:
-        """A handle for a message of the outbox, also of one that was typed before a restart."""
+        """Return a handle for a message of the outbox, also of one that was typed before a restart."""
         known = self._handles.get(view.local_id)
         if known is None:
             known = OutgoingMessage(view)
-            known._now(view)
+            known.update(view)
             if view.status not in FINAL:
                 self._handles[view.local_id] = known
         return known
 
-    def with_receipt(self, view: Outgoing) -> Outgoing:
-        """An accepted message as delivered or read, where the recipient has come that far."""
-        receipt = self._receipts.get(view.conversation_id)
-        if view.status is not MessageStatus.ACCEPTED or receipt is None or not view.message_id:
-            return view
-        if view.message_id <= receipt.read_up_to:
-            return replace(view, status=MessageStatus.READ)
-        if view.message_id <= receipt.delivered_up_to:
-            return replace(view, status=MessageStatus.DELIVERED)
-        return view
+    def with_progress(self, view: Outgoing) -> Outgoing:
+        """Return an accepted message as delivered or read, where all other members have come that far."""
+        return with_progress(view, self.known.conversation(view.conversation_id), self.account_id)
 
     def _track(self, view: Outgoing) -> OutgoingMessage:
         handle = OutgoingMessage(view)
@@ -233,38 +195,33 @@ class Account:
     # ---- the inbox
 
     async def reader(self, *, own: bool) -> MessageReader:
-        """A reader of new messages; an earlier one of this client ends."""
+        """Return a reader of new messages; an earlier one of this client ends."""
         if self._reader is not None:
             self._reader.close()
         durable = self._reader_lock.try_acquire()
-        start = await self.store.read(inbox.shown_up_to if durable else inbox.highest_id)
+        start = await self.store.read(inbox.shown_place if durable else inbox.last_place)
         reader = MessageReader(self.store, start, own=own, durable=durable, on_close=self._reader_closed)
         self._reader = reader
         return reader
 
     def end_reading(self, *, done: bool) -> None:
-        """Closes the reader; with `done` the message it handed out last counts as shown."""
+        """Close the reader; with `done` the message it handed out last counts as shown."""
         if self._reader is not None:
             self._reader.close(done=done)
-
-    @property
-    def receipts(self) -> Mapping[int, Receipt]:
-        """How far others have come, by conversation."""
-        return self._receipts
 
     def _reader_closed(self) -> None:
         self._reader = None
 
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
-        """Notes durably how far the person has read; the cluster is told when it can be."""
+        """Note durably how far the person has read; the cluster is told when it can be."""
         await self.store.write(lambda c: inbox.set_read(c, conversation_id, up_to))
         if self.connection.stream is not None:
             await self.connection.stream.push_reads()
 
     # ---- MessageStreamEvents
 
-    def welcomed(self, welcome: pb.Welcome) -> None:
-        """The session began."""
+    def welcomed(self, welcome: TellWelcome) -> None:
+        """Take in that the session began."""
         self.connection.welcomed()
         endpoint = self.connection.endpoint
         if endpoint is not None:
@@ -282,54 +239,63 @@ class Account:
             max_message_bytes=welcome.max_message_bytes or self._publisher.state.max_message_bytes,
         )
 
-    def news(self, news: pb.ClusterStatusUpdate) -> None:
-        """Members may have new addresses."""
-        if self._known_endpoints.learn({node.name: node.address for node in convert.nodes(news)}):
+    def status_told(self, status: TellStatus) -> None:
+        """Take in that members may have new addresses."""
+        if self._known_endpoints.learn({node.name: node.address for node in status.nodes}):
             self._remember(str(self.connection.endpoint or ""))
 
     def settled(self, messages: Sequence[Outgoing]) -> None:
-        """Final results."""
+        """Take in final results."""
         self._tell(messages)
         self._grown(len(messages))
 
     def sending(self, messages: Sequence[Outgoing]) -> None:
-        """Handed to the cluster."""
+        """Take in what was handed to the cluster."""
         self._tell(messages)
 
-    def seen(self, index: int) -> None:
-        """Answers came from this index."""
-        self.seen_index = max(self.seen_index, index)
+    def seen(self, position: Position) -> None:
+        """Take in that answers came from this position."""
+        self.position = merge(self.position, position)
+
+    def learned(self, accounts: Iterable[Account], conversations: Iterable[Conversation]) -> None:
+        """Take in accounts and conversations that are stored; tell watchers what is new of them."""
+        self._publisher.changed(
+            accounts=self.known.learn_accounts(accounts),
+            conversations=self.known.learn_conversations(conversations),
+        )
+
+    def learn(self, *, accounts: Iterable[Account] = (), conversations: Iterable[Conversation] = ()) -> None:
+        """Take in what an answer named beside its subject; store what is new of it, and tell watchers."""
+        fresh = self.known.learn_accounts(accounts)
+        changed = self.known.learn_conversations(conversations)
+        if fresh or changed:
+            self.store.post(lambda c: directory.learn(c, fresh, changed))
+            self._publisher.changed(accounts=fresh, conversations=changed)
 
     def _grown(self, count: int) -> None:
-        """A program that runs for months must not fill the disk: what is old and settled is forgotten now and then."""
+        """Forget now and then what is old and settled: a program that runs for months must not fill the disk."""
         self._since_prune += count
         if self._since_prune >= PRUNE_EVERY:
             self._since_prune = 0
             self.store.post(outbox.prune)
             self.store.post(inbox.prune)
+            self.store.post(directory.prune)
 
     def received(self, count: int) -> None:
-        """The inbox grew."""
+        """Take in that the inbox grew."""
         self._grown(count)
         if self._reader is not None:
             self._reader.grew()
         self._publisher.changed(inbox=True)
 
     def shared(self) -> None:
-        """Another process is connected; what it does shows in the file."""
+        """Take in that another process is connected; what it does shows in the file."""
         self._foreign_seen = True
         self._dirty.set()
 
     def receipts_moved(self, receipts: Sequence[Receipt]) -> None:
-        """Others have come further."""
-        for receipt in receipts:
-            before = self._receipts.get(receipt.conversation_id, receipt)
-            self._receipts[receipt.conversation_id] = Receipt(
-                receipt.conversation_id,
-                max(before.delivered_up_to, receipt.delivered_up_to),
-                max(before.read_up_to, receipt.read_up_to),
-            )
-        self._publisher.changed(receipts=tuple(self._receipts[receipt.conversation_id] for receipt in receipts))
+        """Take in that other members have come further."""
+        self._publisher.changed(receipts=self.known.move(receipts))
 
     # ---- keeping up
 
@@ -337,11 +303,11 @@ class Account:
         for view in views:
             handle = self._handles.get(view.local_id)
             if handle is not None:
-                handle._now(view)
+                handle.update(view)
                 if view.status in FINAL:
                     del self._handles[view.local_id]
         if self._publisher.watched:
-            self._publisher.changed(outgoing=tuple(self.with_receipt(view) for view in views))
+            self._publisher.changed(outgoing=tuple(self.with_progress(view) for view in views))
         self._dirty.set()
 
     def _removed(self, local_ids: Iterable[int]) -> None:
@@ -349,18 +315,18 @@ class Account:
         for local_id in local_ids:
             handle = self._handles.pop(local_id, None)
             if handle is not None:
-                handle._withdrawn()
+                handle.withdraw()
         self._publisher.changed(removed=local_ids)
         self._dirty.set()
 
     def _foreign(self) -> None:
-        """Another process wrote to the file."""
+        """Take in that another process wrote to the file."""
         self._foreign_seen = True
         self._dirty.set()
         self.connection.wake()
 
     async def _refresh(self) -> NoReturn:
-        """Follows the file: the number of waiting messages, and everything other processes changed."""
+        """Follow the file: the number of waiting messages, and everything other processes changed."""
         while True:
             await self._dirty.wait()
             self._dirty.clear()
@@ -379,7 +345,11 @@ class Account:
         watched = tuple(self._handles)
         existing = await self.store.read(lambda c: outbox.get_many(c, watched))
         self._removed([local_id for local_id in watched if local_id not in existing])
-        self.receipts_moved(await self.store.read(lambda c: inbox.receipts(c, since)))
+        self.learned(
+            await self.store.read(lambda c: directory.accounts(c, since)),
+            await self.store.read(lambda c: directory.conversations(c, since)),
+        )
+        self.receipts_moved(await self.store.read(lambda c: directory.receipts(c, since)))
         while True:
             views, self._revision = await self.store.read(
                 lambda c: outbox.changed_since(c, self._revision, REFRESH_PAGE)
@@ -395,7 +365,7 @@ class Account:
             self._publisher.update(**shared)
 
     async def _publish(self) -> NoReturn:
-        """Tells the other processes of this account, through the file, how the connection they share fares."""
+        """Tell the other processes of this account, through the file, how the connection they share fares."""
         told = ""
         async with aclosing(self._publisher.watch(details=False)) as changes:
             async for change in changes:
@@ -412,7 +382,7 @@ class Account:
         self.store.post(lambda c: schema.set_meta(c, shared_state.KEY, text))
 
     def remember_hosts(self) -> None:
-        """Makes this cluster the one that is found by these addresses at the next start."""
+        """Make this cluster the one that is found by these addresses at the next start."""
         self._remember(self._directory.hosts(self.profile.cluster_id).last_good, again=True)
 
     def _remember(self, last_good: str, *, again: bool = False) -> None:
@@ -427,12 +397,6 @@ class Account:
 
 def _parse(text: str, known: Sequence[Endpoint]) -> Endpoint | None:
     return next((endpoint for endpoint in known if str(endpoint) == text), None)
-
-
-def _check_send(recipient: str, body: str, limit: int) -> None:
-    if not recipient:
-        raise BadInputError("A message needs a recipient. Nothing was sent.")
-    _check_body(body, limit)
 
 
 def _check_body(body: str, limit: int) -> None:

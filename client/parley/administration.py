@@ -1,4 +1,4 @@
-"""What an administrator asks of the cluster: change its members, hand over leadership, say who else may.
+"""What an administrator asks of the cluster: change members and settings, transfer leadership, say who else may.
 
 Every request may be repeated: what is done already is done again without effect. So a lost answer is asked for again.
 """
@@ -8,7 +8,9 @@ from typing import TypeVar
 
 import grpc
 
+from parley.model import Setting
 from parley.net.unary_caller import UnaryCaller
+from parley.wire import convert
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1.admin_pb2_grpc import AdminStub
 
@@ -25,22 +27,22 @@ class Administration:
         self._metadata = (("authorization", f"Bearer {token}"),)
 
     async def add_member(self, name: str, peer_address: str) -> None:
-        """Adds the fresh node that waits at that address, as a learner."""
+        """Add the fresh node that waits at that address, as a learner."""
         request = pb.AddMemberRequest(name=name, peer_address=peer_address)
         await self._ask(lambda channel: AdminStub(channel).AddMember(request, metadata=self._metadata))
 
     async def promote_member(self, name: str) -> None:
-        """Makes a learner that has caught up a voter."""
+        """Make a learner that has caught up a voter."""
         request = pb.PromoteMemberRequest(name=name)
         await self._ask(lambda channel: AdminStub(channel).PromoteMember(request, metadata=self._metadata))
 
     async def remove_member(self, name: str, *, force: bool) -> None:
-        """Removes a member for good; `force` even where the voters left that answer are no majority."""
+        """Remove a member for good; `force` even where the voters left that answer are no majority."""
         request = pb.RemoveMemberRequest(name=name, force=force)
         await self._ask(lambda channel: AdminStub(channel).RemoveMember(request, metadata=self._metadata))
 
     async def transfer_leadership(self, name: str) -> str:
-        """Hands leadership to a voter, to any if `name` is empty; returns who leads then."""
+        """Transfer leadership to a voter, to any if `name` is empty; return who leads then."""
         request = pb.TransferLeadershipRequest(name=name)
         answer = await self._ask(
             lambda channel: AdminStub(channel).TransferLeadership(request, metadata=self._metadata)
@@ -48,9 +50,21 @@ class Administration:
         return answer.leader
 
     async def set_administrator(self, account: str, *, administrator: bool) -> None:
-        """Makes an account an administrator, or takes that from it."""
+        """Make an account an administrator, or takes that from it."""
         request = pb.SetAdministratorRequest(account=account, administrator=administrator)
         await self._ask(lambda channel: AdminStub(channel).SetAdministrator(request, metadata=self._metadata))
+
+    async def settings(self) -> tuple[Setting, ...]:
+        """Return every setting of the cluster. Any account that is signed in may ask."""
+        answer = await self._ask(
+            lambda channel: AdminStub(channel).ListSettings(pb.ListSettingsRequest(), metadata=self._metadata)
+        )
+        return tuple(map(convert.setting, answer.settings))
+
+    async def change_setting(self, name: str, value: int) -> None:
+        """Change a setting of the whole cluster."""
+        request = pb.ChangeSettingRequest(name=name, value=value)
+        await self._ask(lambda channel: AdminStub(channel).ChangeSetting(request, metadata=self._metadata))
 
     async def _ask(self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
         return await self._caller.call(invoke, deadline_s=DEADLINE_S)

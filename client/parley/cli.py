@@ -17,7 +17,7 @@ import typer
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported: its remarks are not for people
 
-from parley.errors import ParleyError
+from parley import ParleyError
 from parley.terminal import cluster_admin, commands
 from parley.terminal.chat import chat as run_chat
 from parley.terminal.exits import EPILOG, ExitCode, code_of
@@ -32,6 +32,8 @@ app = typer.Typer(
 )
 cluster_app = typer.Typer(help="See how the cluster fares, and look after it.", epilog=EPILOG, no_args_is_help=True)
 app.add_typer(cluster_app, name="cluster")
+channel_app = typer.Typer(help="Create channels.", epilog=EPILOG, no_args_is_help=True)
+app.add_typer(channel_app, name="channel")
 
 _CONNECTION = "Connection"
 _CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -99,6 +101,9 @@ _CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 _PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from standard input. Also PARLEY_PASSWORD.")
+]
+_Target = Annotated[
+    str, typer.Argument(metavar="TARGET", help="An account name, or a channel: #ID or #TITLE.", show_default=False)
 ]
 _Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 
@@ -233,7 +238,7 @@ async def accounts(
 @_with_connection_options
 async def send(
     options: ConnectionOptions,
-    recipient: Annotated[str, typer.Argument(help="To whom.")],
+    to: _Target,
     body: Annotated[str | None, typer.Argument(help="The text; '-' or nothing reads it from standard input.")] = None,
     timeout: Annotated[
         float, typer.Option("--timeout", min=0.0, help="How many seconds to wait for a majority.")
@@ -245,7 +250,7 @@ async def send(
     If that takes too long, the message stays in the outbox on this machine (exit code 75) and goes out, once, with the
     next command that connects.
     """
-    await commands.send(options, recipient, body, timeout=timeout, as_json=as_json)
+    await commands.send(options, to, body, timeout=timeout, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
@@ -272,11 +277,24 @@ async def conversations(
     await commands.conversations(options, unread_only=unread, as_json=as_json)
 
 
+@channel_app.command(epilog=EPILOG)
+@_with_connection_options
+async def create(
+    options: ConnectionOptions,
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="What it is called.", show_default=False)],
+    members: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Accounts to add besides you.", show_default=False)
+    ] = None,
+) -> None:
+    """Create a channel with you as its owner, and print its number."""
+    await commands.create_channel(options, title, members or [])
+
+
 @app.command(epilog=EPILOG)
 @_with_connection_options
 async def history(
     options: ConnectionOptions,
-    peer: Annotated[str, typer.Argument(help="With whom.")],
+    where: _Target,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many messages.")] = 50,
     before: Annotated[int, typer.Option("--before", min=0, help="Only messages older than this id.")] = 0,
     read: Annotated[
@@ -287,21 +305,23 @@ async def history(
 ) -> None:
     """Print the last messages of a conversation, oldest first."""
     mark = read if read is not None else sys.stdout.isatty() and not as_json
-    await commands.history(options, peer, before=before, limit=limit, read=mark, as_json=as_json)
+    await commands.history(options, where, before_id=before, limit=limit, read=mark, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)
 @_with_connection_options
 async def chat(
     options: ConnectionOptions,
-    peer: Annotated[str | None, typer.Argument(help="With whom to begin.")] = None,
-    to: Annotated[str | None, typer.Option("--to", metavar="NAME", help="The same.")] = None,
+    where: Annotated[
+        str | None, typer.Argument(metavar="TARGET", help="Where to begin: an account name, #ID or #TITLE.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="TARGET", help="The same.")] = None,
     create: Annotated[
         bool, typer.Option("--register", help="Create the account if there is none of this name.")
     ] = False,
 ) -> int:
     """Chat: what you type is sent, what comes is shown. /help in it lists what else you can do."""
-    return await run_chat(options, to or peer or "", create=create)
+    return await run_chat(options, to or where or "", create=create)
 
 
 @app.command(epilog=EPILOG)
@@ -382,6 +402,17 @@ async def grant(options: ConnectionOptions, who: _AccountName) -> None:
 async def revoke(options: ConnectionOptions, who: _AccountName) -> None:
     """Make an account no administrator any more."""
     await cluster_admin.set_administrator(options, who, administrator=False)
+
+
+@cluster_app.command(epilog=EPILOG)
+@_with_connection_options
+async def settings(
+    options: ConnectionOptions,
+    change: Annotated[str, typer.Argument(metavar="NAME=VALUE", help="A setting to change.", show_default=False)] = "",
+    as_json: _Json = False,
+) -> None:
+    """List the settings that are equal on all nodes, or change one. Only an administrator can change one."""
+    await cluster_admin.settings(options, change, as_json=as_json)
 
 
 @app.command()

@@ -15,7 +15,7 @@ this machine.
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -23,21 +23,33 @@ from random import Random
 from types import TracebackType
 from typing import Self
 
-from parley.account import Account, OutgoingMessage
+from parley.account import LocalAccount
 from parley.administration import Administration
 from parley.connection import ConnectionManagerSettings
-from parley.device import identity, inbox, outbox
+from parley.device import drafts, identity, inbox, outbox
 from parley.device.identity import DeviceIdentity
 from parley.device.profile import Last, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
 from parley.errors import BadInputError, NotSignedInError, UnreachableError
-from parley.model import ClientState, ClusterStatus, ConnectionState, Conversation, HistoryPage, Outgoing, Receipt
+from parley.model import (
+    Account,
+    ClientState,
+    ClusterStatus,
+    ConnectionState,
+    Conversation,
+    HistoryPage,
+    Member,
+    Outgoing,
+    Target,
+)
 from parley.net.channel import ChannelPool, load_security
 from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
+from parley.outgoing_message import OutgoingMessage
 from parley.reader import MessageReader
 from parley.state_publisher import Changes, StatePublisher
 from parley.wire.endpoints import KnownEndpoints, parse_endpoints
+from parley.wire.position import Position, merge
 
 DEFAULT_DEADLINE_S = 10.0
 MAX_LISTED = 10_000
@@ -83,7 +95,7 @@ class ParleyClient:
         self._calls = ChannelPool(self._security)
         self._caller = UnaryCaller(self._known_endpoints, self._calls, self._rng)
         self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s)
-        self._account: Account | None = None
+        self._account: LocalAccount | None = None
         self._running: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
 
@@ -109,14 +121,14 @@ class ParleyClient:
         # The tasks are not told of the caller's error: it belongs to the caller as it is, not in a group with theirs.
         return await self._stack.__aexit__(None, None, None)
 
-    # ---- who speaks
+    # ---- accounts
 
     async def register(self, name: str, password: str) -> None:
-        """Creates an account, once however often the answer is lost. Raises NameTakenError or RefusedError."""
+        """Create an account, once however often the answer is lost. Raises NameTakenError or RefusedError."""
         await self._cluster.register(check_account_name(name), password)
 
     async def login(self, name: str, password: str) -> None:
-        """Opens a session and keeps it for the next start. Raises WrongPasswordError for a wrong name or password."""
+        """Open a session and keep it for the next start. Raises WrongPasswordError for a wrong name or password."""
         check_account_name(name)
         cluster_id = await self._cluster.cluster_id()
         current = self._account
@@ -138,21 +150,21 @@ class ParleyClient:
             await self._use(account, who)
         self._remember_last(name)
 
-    async def _log_in(self, account: Account, who: DeviceIdentity, password: str) -> DeviceIdentity:
+    async def _log_in(self, account: LocalAccount, who: DeviceIdentity, password: str) -> DeviceIdentity:
         device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
-        seen_index = 0 if who.out_of_step else account.seen_index
-        answer = await self._cluster.log_in(account.profile.account, password, device_id, seen_index)
+        seen = Position() if who.out_of_step else account.position
+        answer = await self._cluster.log_in(account.profile.account, password, device_id, seen)
         stored_token = await self._token_store.save(answer.token)
         signed_in = await account.store.write(
-            lambda c: identity.signed_in(c, device_id, stored_token, answer.account_id, answer.applied_index)
+            lambda c: identity.signed_in(c, device_id, stored_token, answer.account.id, answer.position)
         )
         await self._token_store.delete(who.stored_token)
-        account.seen(answer.applied_index)
+        account.signed_in(answer.account, answer.position, anew=who.out_of_step)
         account.remember_hosts()
         return signed_in
 
     async def logout(self) -> int:
-        """Closes the session; returns how many messages stay waiting in the outbox until the next log-in."""
+        """Close the session; return how many messages stay waiting in the outbox until the next log-in."""
         account, who = await self._signed_in()
         await self._cluster.log_out(who.token)
         await account.store.write(lambda c: identity.signed_out(c, who.stored_token))
@@ -163,10 +175,10 @@ class ParleyClient:
         await self._use(again, await _open(again))
         return waiting
 
-    async def unregister(self, password: str) -> None:
-        """Deletes the account in use and everything kept of it on this machine."""
+    async def delete_account(self, password: str) -> None:
+        """Delete the account in use and everything kept of it on this machine."""
         account, who = await self._signed_in()
-        await self._cluster.unregister(who.token, password)
+        await self._cluster.delete_account(who.token, password)
         await account.store.write(identity.forget)
         await self._token_store.delete(who.stored_token)
         self._remember_last("")
@@ -176,89 +188,144 @@ class ParleyClient:
             account="", connection=ConnectionState.SIGNED_OUT, waiting=0, node="", address="", problem=""
         )
 
-    async def list_accounts(self, pattern: str = "", *, limit: int = MAX_LISTED) -> tuple[str, ...]:
-        """Names of active accounts in order; '*' and '?' as in file names."""
-        _, who = await self._signed_in()
-        return await self._cluster.accounts(who.token, pattern, self._seen(who), limit)
+    @property
+    def me(self) -> Account | None:
+        """The account in use; None where nobody is signed in, or the cluster was never reached."""
+        return None if self._account is None else self._account.known.account(self._account.account_id)
 
-    # ---- what is said
+    @property
+    def signed_in_as(self) -> str:
+        """The name of the account in use, or nothing."""
+        return "" if self._account is None else self._account.profile.account
 
-    async def send(self, recipient: str, body: str) -> OutgoingMessage:
-        """Puts a message into the outbox and returns once it is durable on this machine; it goes out by itself.
+    async def has_session(self) -> bool:
+        """Return true while a session is remembered; whether the cluster still takes it shows when it is used."""
+        if self._account is None:
+            return False
+        who = await self._account.store.write(identity.load)
+        return bool(await self._token_store.load(who.stored_token))
 
+    async def list_accounts(self, pattern: str = "", *, limit: int = MAX_LISTED) -> tuple[Account, ...]:
+        """Return active accounts in order of their names; '*' and '?' in `pattern` as in file names."""
+        account, who = await self._signed_in()
+        found = await self._cluster.accounts(who.token, pattern, self._seen(who), limit)
+        account.learn(accounts=found)
+        return found
+
+    def account(self, account_id: int) -> Account | None:
+        """Return what is known here of an account, without asking anybody."""
+        return None if self._account is None else self._account.known.account(account_id)
+
+    # ---- messages
+
+    async def send(self, target: str | Target, body: str) -> OutgoingMessage:
+        """Put a message into the outbox and return once it is durable on this machine; it goes out by itself.
+
+        A text as `target` is the name of an account. The target is stored as it is given and never rewritten.
         Works without any connection. Cancelled, the message is in the outbox whole or not at all.
         """
-        return (await self._in_use().send([(recipient, body)]))[0]
+        return (await self.send_many([(target, body)]))[0]
 
-    async def send_many(self, items: Sequence[tuple[str, str]]) -> list[OutgoingMessage]:
-        """Like send() for (recipient, body) pairs at once: all are taken, in order, or none."""
-        return await self._in_use().send(items)
+    async def send_many(self, items: Sequence[tuple[str | Target, str]]) -> list[OutgoingMessage]:
+        """Do what send() does for (target, body) pairs at once: all are taken, in order, or none."""
+        return await self._in_use().send([(Target.of(target), body) for target, body in items])
 
     async def messages(self, *, include_own: bool = False) -> MessageReader:
-        """New messages, each once. `include_own` adds those the account sent from other devices."""
+        """Return a reader of new messages, each once. `include_own` adds those the account sent from other devices."""
         return await self._in_use().reader(own=include_own)
 
-    async def outgoing(self, *, peer: str | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
-        """The newest own messages of this device and what is known about each, oldest first."""
+    async def outgoing(self, *, target: str | Target | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
+        """Return the newest own messages of this device and what is known about each, oldest first.
+
+        With `target`, those of its conversation, however each of them named it.
+        """
         account = self._in_use()
-        views = await account.store.read(lambda c: outbox.listing(c, limit, recipient=peer))
-        return tuple(account.with_receipt(view) for view in views)
+        wanted = None if target is None else Target.of(target)
+        views = await account.store.read(lambda c: outbox.listing(c, limit, target=wanted))
+        return tuple(account.with_progress(view) for view in views)
 
     async def waiting(self, *, limit: int = 1000) -> tuple[OutgoingMessage, ...]:
-        """The messages without a final result, oldest first, to be awaited, edited or cancelled."""
+        """Return the messages without a final result, oldest first, to be awaited, edited or cancelled."""
         account = self._in_use()
         views = await account.store.read(lambda c: outbox.open_messages(c, limit))
         return tuple(account.handle(view) for view in views)
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
-        """Changes a message that still waits here; raises TooLateError once it was handed over."""
+        """Change a message that still waits here; raises TooLateError once it was handed over."""
         return await self._in_use().edit(local_id, body)
 
     async def cancel(self, local_id: int) -> Outgoing:
-        """Withdraws a message that still waits here, or removes a failed one; raises TooLateError otherwise."""
+        """Withdraw a message that still waits here, or remove a failed one; raises TooLateError otherwise."""
         return await self._in_use().cancel(local_id)
 
     async def retry(self, local_id: int) -> OutgoingMessage:
-        """Sends a failed message again, at the end of the outbox."""
+        """Send a failed message again, at the end of the outbox."""
         return await self._in_use().retry(local_id)
 
+    # ---- conversations
+
     async def conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
-        """The account's conversations, the latest first. Without a connection: what this device knows of them."""
-        _, who = await self._signed_in()
+        """Return the account's conversations, the latest first. Without a connection: what this device knows."""
+        account, who = await self._signed_in()
         try:
-            return await self._cluster.conversations(who.token, who.account_id, self._seen(who), limit)
+            found, accounts = await self._cluster.conversations(who.token, who, self._seen(who), limit)
         except UnreachableError:
             return await self.cached_conversations(limit=limit)
+        account.learn(accounts=accounts, conversations=found)
+        return found
 
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
-        """What this device knows of its conversations, without asking anybody."""
-        account = self._in_use()
-        name = account.profile.account
-        return tuple(await account.store.read(lambda c: inbox.conversations(c, name, limit)))
+        """Return what this device knows of its conversations, without asking anybody."""
+        return tuple(await self._in_use().store.read(lambda c: inbox.conversations(c, limit)))
 
-    async def history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
-        """One page of the conversation with `peer`, oldest first. Without a connection: what this device knows."""
-        _, who = await self._signed_in()
+    def conversation(self, conversation_id: int) -> Conversation | None:
+        """Return kind, title and members of a conversation as known here, without asking anybody.
+
+        `last` and `unread` are not filled in.
+        """
+        return None if self._account is None else self._account.known.conversation(conversation_id)
+
+    async def history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
+        """Return one page of a conversation, oldest first. Without a connection: what this device knows of it."""
+        account, who = await self._signed_in()
+        wanted = Target.of(target)
         try:
-            return await self._cluster.history(
-                who.token, who.account_id, who.device_id, self._seen(who), peer, before, limit
-            )
+            page, accounts = await self._cluster.history(who.token, who, self._seen(who), wanted, before_id, limit)
         except UnreachableError:
-            return await self.cached_history(peer, before=before, limit=limit)
+            return await self.cached_history(wanted, before_id=before_id, limit=limit)
+        account.learn(accounts=accounts, conversations=() if page.conversation is None else (page.conversation,))
+        return page
 
-    async def cached_history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
-        """What this device knows of the conversation with `peer`, without asking anybody."""
-        account = self._in_use()
-        name = account.profile.account
-        messages, more = await account.store.read(lambda c: inbox.page(c, name, peer, before, limit))
-        return HistoryPage(tuple(messages), more, messages[-1].conversation_id if messages else 0, cached=True)
+    async def cached_history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
+        """Return what this device knows of a conversation, without asking anybody."""
+        wanted = Target.of(target)
+        return await self._in_use().store.read(lambda c: inbox.page(c, wanted, before_id, limit))
+
+    async def members(self, conversation_id: int) -> tuple[Member, ...]:
+        """Return all members of a conversation by account id. Without a connection: those this device knows."""
+        account, who = await self._signed_in()
+        try:
+            found, accounts = await self._cluster.members(who.token, self._seen(who), conversation_id)
+        except UnreachableError:
+            known = account.known.conversation(conversation_id)
+            return () if known is None else known.members
+        account.learn(accounts=accounts)
+        return found
+
+    async def create_channel(self, title: str, members: Sequence[str] = ()) -> int:
+        """Make a channel with the caller as its owner and return its conversation id.
+
+        `members` are names of accounts besides the caller. Raises RefusedError where one of them does not exist.
+        """
+        _, who = await self._signed_in()
+        return await self._cluster.create_channel(who.token, title, members)
 
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
-        """The person has read a conversation up to this message; told to the cluster when it can be."""
+        """Note that the person has read a conversation up to this message; the cluster is told when it can be."""
         await self._in_use().mark_read(conversation_id, up_to)
 
     async def wait_until_reads_are_sent(self, timeout: float) -> bool:
-        """Waits until the cluster knows everything read here, for programs that end at once; false after `timeout`."""
+        """Wait until the cluster knows everything read here, for programs that end at once; false after `timeout`."""
         store = self._in_use().store
         try:
             async with asyncio.timeout(timeout):
@@ -268,13 +335,15 @@ class ParleyClient:
             return False
         return True
 
-    async def save_draft(self, peer: str, body: str) -> None:
-        """Keeps what is half typed; empty text removes it."""
-        await self._in_use().store.write(lambda c: outbox.save_draft(c, peer, body))
+    async def save_draft(self, target: str | Target, body: str) -> None:
+        """Keep what is half typed; empty text removes it."""
+        wanted = Target.of(target)
+        await self._in_use().store.write(lambda c: drafts.save(c, wanted, body))
 
-    async def draft(self, peer: str) -> str:
-        """What was half typed to `peer`."""
-        return await self._in_use().store.read(lambda c: outbox.draft(c, peer))
+    async def draft(self, target: str | Target) -> str:
+        """Return what was half typed to this target, or nothing."""
+        wanted = Target.of(target)
+        return await self._in_use().store.read(lambda c: drafts.load(c, wanted))
 
     # ---- how things stand
 
@@ -283,17 +352,12 @@ class ParleyClient:
         """Everything a status line needs, at this moment."""
         return self._publisher.state
 
-    @property
-    def receipts(self) -> Mapping[int, Receipt]:
-        """How far others have come, by conversation."""
-        return {} if self._account is None else self._account.receipts
-
     def watch(self) -> AsyncGenerator[Changes, None]:
-        """Yields at once and then whenever something changed; steps in between may be skipped, the outcome never."""
+        """Yield at once and then whenever something changed; steps in between may be skipped, the outcome never."""
         return self._publisher.watch()
 
     async def wait_until(self, *states: ConnectionState, timeout: float | None = None) -> ClientState:
-        """Waits for one of the connection states; raises TimeoutError."""
+        """Wait for one of the connection states; raises TimeoutError."""
         async with asyncio.timeout(timeout), aclosing(self.watch()) as changes:
             async for change in changes:
                 if change.state.connection in states:
@@ -301,25 +365,13 @@ class ParleyClient:
         return self.state
 
     async def cluster_status(self) -> ClusterStatus:
-        """Asks every known node about itself, all at once; needs no session."""
+        """Ask every known node about itself, all at once; needs no session."""
         return await self._cluster.status()
 
     async def administration(self) -> Administration:
-        """What an administrator may ask; raises NotSignedInError without a session."""
+        """Return what an administrator may ask; raises NotSignedInError without a session."""
         _, who = await self._signed_in()
         return Administration(self._caller, who.token)
-
-    async def has_session(self) -> bool:
-        """True while a session is remembered; whether the cluster still takes it shows when it is used."""
-        if self._account is None:
-            return False
-        who = await self._account.store.write(identity.load)
-        return bool(await self._token_store.load(who.stored_token))
-
-    @property
-    def signed_in_as(self) -> str:
-        """The account in use, or nothing."""
-        return "" if self._account is None else self._account.profile.account
 
     # ---- inside
 
@@ -328,8 +380,8 @@ class ParleyClient:
         ca = "" if self._ca is None else str(self._ca.absolute())
         self._directory.remember_last(Last(account, hosts, ca, self._security.insecure))
 
-    def _make_account(self, cluster_id: str, name: str) -> Account:
-        return Account(
+    def _make_account(self, cluster_id: str, name: str) -> LocalAccount:
+        return LocalAccount(
             self._directory.profile(cluster_id, name),
             self._directory,
             self._known_endpoints,
@@ -342,8 +394,8 @@ class ParleyClient:
             connect=self._connect,
         )
 
-    async def _use(self, account: Account | None, who: DeviceIdentity | None) -> None:
-        """Puts an opened account in the place of the present one; there is never none in between.
+    async def _use(self, account: LocalAccount | None, who: DeviceIdentity | None) -> None:
+        """Put an opened account in the place of the present one; there is never none in between.
 
         Cancelled, the change has been made: the former account's task has been told to end and needs nobody to wait.
         """
@@ -359,12 +411,12 @@ class ParleyClient:
         await self._use(None, None)
         self._publisher.update(connection=ConnectionState.CLOSED, node="", address="")
 
-    def _in_use(self) -> Account:
+    def _in_use(self) -> LocalAccount:
         if self._account is None:
             raise NotSignedInError("Nobody is signed in here. Nothing was changed. Sign in first: parley login.")
         return self._account
 
-    async def _signed_in(self) -> tuple[Account, DeviceIdentity]:
+    async def _signed_in(self) -> tuple[LocalAccount, DeviceIdentity]:
         account = self._in_use()
         who = await account.store.write(identity.load)
         who = replace(who, token=await self._token_store.load(who.stored_token))
@@ -374,12 +426,12 @@ class ParleyClient:
             )
         return account, who
 
-    def _seen(self, who: DeviceIdentity) -> int:
-        return max(who.seen_index, self._in_use().seen_index)
+    def _seen(self, who: DeviceIdentity) -> Position:
+        return merge(who.position, self._in_use().position)
 
 
-async def _open(account: Account) -> DeviceIdentity:
-    """Opens an account's file; cancelled, it is closed again."""
+async def _open(account: LocalAccount) -> DeviceIdentity:
+    """Open an account's file; cancelled, it is closed again."""
     try:
         return await account.open()
     except BaseException:

@@ -20,17 +20,13 @@ from parley.errors import StoreError
 from parley.log import logger
 from parley.model import ConnectionState
 from parley.net.channel import ChannelPool
-from parley.net.message_stream import (
-    MessageStream,
-    MessageStreamEvents,
-    MessageStreamSettings,
-    StreamClosedError,
-    StreamCloseReason,
-)
+from parley.net.message_stream import MessageStream, MessageStreamEvents, StreamClosedError
 from parley.net.unary_caller import UnaryCaller
 from parley.state_publisher import StatePublisher
+from parley.wire.actions import StreamCloseReason
 from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.policy import Attempt, FailoverPolicy, PolicySettings
+from parley.wire.stream import MessageStreamSettings, StreamProtocol
 
 SIGNED_OUT_CONFIRMATIONS = 2
 
@@ -102,11 +98,11 @@ class ConnectionManager:
         return self._stream
 
     def wake(self) -> None:
-        """Something changed that is worth looking at now: a token, an address, another process."""
+        """Look at once at what changed: a token, an address, another process."""
         self._woken.set()
 
     def welcomed(self) -> None:
-        """The stream began: from now on its node counts as working."""
+        """Take in that the stream began: from now on its node counts as working."""
         self._welcomed_at = self._clock()
         self._refusals = 0
         if self._endpoint is not None:
@@ -114,7 +110,7 @@ class ConnectionManager:
             self._caller.preferred = self._endpoint
 
     async def run(self) -> NoReturn:
-        """Goes on until cancelled."""
+        """Go on until cancelled."""
         try:
             while True:
                 await self._take_lock()
@@ -160,14 +156,13 @@ class ConnectionManager:
         self._endpoint, self._welcomed_at = attempt.endpoint, None
         stream = MessageStream(
             self._pool.get(attempt.endpoint),
+            StreamProtocol(name, who.device_id, who.cursor, who.position, self._settings.stream, self._rng),
             name,
-            who,
+            who.token,
             self._store,
             self._publisher,
             self._events,
             lambda: self._caller.find_serving(attempt.endpoint),
-            self._rng,
-            self._settings.stream,
             insecure=self._pool.security.insecure,
         )
         self._stream = stream
@@ -176,7 +171,7 @@ class ConnectionManager:
         finally:
             self._stream = self._endpoint = None
             if stream.reads_told:
-                told = tuple(stream.reads_told)
+                told = stream.reads_told
                 self._store.post(lambda c: inbox.reads_lost(c, told))
             await self._pool.discard(attempt.endpoint)
 

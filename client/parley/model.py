@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
+from parley.errors import BadInputError
+
 
 class ConnectionState(StrEnum):
     """How the client stands towards the cluster."""
@@ -20,7 +22,7 @@ class MessageStatus(IntEnum):
     """What is known about one own message; only ever what is known, never more.
 
     WAITING: here, in the outbox; can be edited and cancelled. SENDING: handed to the cluster, outcome not known yet.
-    ACCEPTED: on a majority's disks. DELIVERED, READ: the recipient's device has it, the recipient has seen it. FAILED:
+    ACCEPTED: on a majority's disks. DELIVERED, READ: all other members have it, all other members have seen it. FAILED:
     refused for good, with the reason.
     """
 
@@ -35,12 +37,89 @@ class MessageStatus(IntEnum):
 FINAL = frozenset({MessageStatus.ACCEPTED, MessageStatus.FAILED, MessageStatus.DELIVERED, MessageStatus.READ})
 
 
+class ConversationKind(IntEnum):
+    """Kinds of conversations, with the numbers of the wire. UNKNOWN: of a later release, or not told yet."""
+
+    UNKNOWN = 0
+    DIRECT = 1
+    CHANNEL = 2
+
+
+class MemberRole(IntEnum):
+    """What a member of a conversation may do, with the numbers of the wire."""
+
+    UNKNOWN = 0
+    MEMBER = 1
+    OWNER = 2
+
+
+class MessageKind(IntEnum):
+    """Kinds of rows of a conversation, with the numbers of the wire. UNKNOWN: of a later release.
+
+    TEXT is what a person wrote. The others tell what happened in the conversation: `body` holds the title of
+    CHANNEL_CREATED and TITLE_CHANGED, `subjects` the accounts that MEMBERS_JOINED and MEMBERS_LEFT are about.
+    """
+
+    UNKNOWN = 0
+    TEXT = 1
+    CHANNEL_CREATED = 2
+    MEMBERS_JOINED = 3
+    MEMBERS_LEFT = 4
+    TITLE_CHANGED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """To whom a message goes: exactly one of an account by name, an account by id, or a conversation."""
+
+    account: str = ""
+    account_id: int = 0
+    conversation_id: int = 0
+
+    def __post_init__(self) -> None:
+        if bool(self.account) + bool(self.account_id) + bool(self.conversation_id) != 1:
+            raise BadInputError(
+                "A message needs one recipient: the name or the id of an account, or the id of a conversation. "
+                "Nothing was sent. Name one."
+            )
+
+    @classmethod
+    def of(cls, target: "str | Target") -> "Target":
+        """Return the target that is meant; a text is the name of an account. Raise BadInputError for no name."""
+        return cls(account=target) if isinstance(target, str) else target
+
+    def __str__(self) -> str:
+        if self.account:
+            return self.account
+        return f"account {self.account_id}" if self.account_id else f"conversation {self.conversation_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account of the cluster. `display_name` is shown beside the name, never instead of it."""
+
+    id: int
+    name: str
+    display_name: str = ""
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a conversation and how far that account has come in it, as message ids."""
+
+    account_id: int
+    role: MemberRole = MemberRole.MEMBER
+    delivered_up_to: int = 0
+    read_up_to: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One own message of this device as it stands."""
+    """One own message of this device as it stands. `conversation_id` is known once the cluster has taken it."""
 
     local_id: int
-    recipient: str
+    target: Target
     body: str
     created_at_ms: int
     status: MessageStatus
@@ -53,51 +132,62 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message as stored by the cluster. `mine` is true for those of the own account, from whichever device.
+    """One row of a conversation as stored by the cluster. Ids are comparable within one conversation only.
 
-    `number` is this device's send number where this device sent it and the cluster was asked; otherwise 0. It tells
-    which message of the outbox this is, before the outbox itself has learned that it was accepted.
+    `mine` is true for those of the own account, from whichever device. `number` is this device's send number where
+    this device sent it, otherwise 0. It tells which message of the outbox this is, before the outbox itself has
+    learned that it was accepted.
     """
 
-    id: int
     conversation_id: int
-    sender: str
-    peer: str
+    id: int
+    kind: MessageKind
+    sender_id: int
     body: str
     sent_at_ms: int
     mine: bool
     number: int = 0
+    subjects: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """One line of the conversation list. `last` is None only where nothing is known of it."""
+    """A conversation as this account sees it.
+
+    `members` are ordered by account id and are the first 64 where there are more; `member_count` is the number of all.
+    `title` is empty for a direct conversation. `last` is None where no message is known. `read_up_to` is the mark
+    of the own account, `unread` the number of messages of others above it.
+    """
 
     id: int
-    peer: str
-    peer_deleted: bool
-    last: Message | None
-    unread: int
-    read_up_to: int
-    peer_delivered_up_to: int
-    peer_read_up_to: int
+    kind: ConversationKind
+    title: str = ""
+    members: tuple[Member, ...] = ()
+    member_count: int = 0
+    last: Message | None = None
+    unread: int = 0
+    read_up_to: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """A page of a conversation, oldest first. `cached` means it came from this device, not from the cluster."""
+    """A page of a conversation, oldest first. `cached` means it came from this device, not from the cluster.
+
+    `conversation` is None where the two have never spoken, or where this device does not know it.
+    """
 
     messages: tuple[Message, ...]
     more: bool
-    conversation_id: int
+    conversation: Conversation | None = None
     cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Up to which message the other party of a conversation has received and read. It only moves forward."""
+    """Up to which message another member of a conversation has received and read. It only moves forward."""
 
     conversation_id: int
+    account_id: int
     delivered_up_to: int
     read_up_to: int
 
@@ -176,8 +266,8 @@ class ClientState:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One member of the cluster as one node reports it."""
+class ClusterMember:
+    """One member of the cluster as one node reports it. `min_level` and `max_level` are what its release supports."""
 
     name: str
     node_id: int
@@ -185,11 +275,18 @@ class Member:
     peer_address: str
     voter: bool
     connected: bool
+    learner: bool = False
+    match_index: int = 0
+    min_level: int = 0
+    max_level: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """The answer of one node about itself, or `error` where it gave none."""
+    """The answer of one node about itself, or `error` where it gave none.
+
+    `level` is that of the replicated state; `divergence` says why this node's state, or another's, is not trusted.
+    """
 
     address: str
     error: str = ""
@@ -209,7 +306,25 @@ class NodeStatus:
     pid: int = 0
     uptime_s: float = 0.0
     version: str = ""
-    members: tuple[Member, ...] = ()
+    members: tuple[ClusterMember, ...] = ()
+    joint: bool = False
+    removed: bool = False
+    level: int = 0
+    min_level: int = 0
+    max_level: int = 0
+    divergence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of the whole cluster, its value and its bounds."""
+
+    name: str
+    value: int
+    default: int
+    minimum: int
+    maximum: int
+    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,13 +24,13 @@ class MessageReader:
     """An asynchronous iterator over messages; use `async with` where an error must bring the last one again."""
 
     def __init__(self, store: Store, start: int, *, own: bool, durable: bool, on_close: Callable[[], None]) -> None:
-        """Begins above message id `start`. Only a `durable` reader moves the mark that survives a restart."""
+        """Begins above place `start` of the inbox. Only a `durable` reader moves the mark that survives a restart."""
         self._store = store
         self._cursor = start
         self._own = own
         self._durable = durable
         self._on_close = on_close
-        self._page: deque[Message] = deque()
+        self._page: deque[tuple[int, Message]] = deque()
         self._handed: int | None = None
         self._shown = start
         self._noting = False
@@ -43,7 +43,7 @@ class MessageReader:
         return self._durable
 
     def grew(self) -> None:
-        """New messages are in the inbox."""
+        """Take in that new messages are in the inbox."""
         self._grew.set()
 
     def __aiter__(self) -> Self:
@@ -58,12 +58,12 @@ class MessageReader:
             self._page.extend(await self._store.read(self._next_page))
             if not self._page:
                 await self._grew.wait()
-        message = self._page.popleft()
-        self._cursor = self._handed = message.id
+        place, message = self._page.popleft()
+        self._cursor = self._handed = place
         return message
 
     def close(self, *, done: bool = True) -> None:
-        """Ends the iteration. With `done` the message handed out last counts as shown."""
+        """End the iteration. With `done` the message handed out last counts as shown."""
         if self._closed:
             return
         if done:
@@ -81,11 +81,14 @@ class MessageReader:
     ) -> None:
         self.close(done=kind is None)
 
-    def _next_page(self, connection: apsw.Connection) -> list[Message]:
+    def _next_page(self, connection: apsw.Connection) -> list[tuple[int, Message]]:
         return inbox.after(connection, self._cursor, PAGE, own=self._own)
 
     def _done(self) -> None:
-        """The message handed out last has been dealt with. However fast one reads, at most one note is queued."""
+        """Note that the message handed out last has been dealt with.
+
+        However fast one reads, at most one note is queued.
+        """
         if self._handed is not None and self._durable:
             self._shown = self._handed
             if not self._noting:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parley.model import ClientState, Outgoing, Receipt
+from parley.model import Account, ClientState, Conversation, Outgoing, Receipt
 
 MAX_PENDING = 4096
 
@@ -20,14 +20,18 @@ MAX_PENDING = 4096
 class Changes:
     """What happened since the watcher last looked.
 
-    `outgoing`: own messages in their newest state. `removed`: local ids of withdrawn ones. `receipts`: how far others
-    have come. `inbox`: messages arrived or were sent from elsewhere. `reload`: too much happened; read the lists again.
+    `outgoing`: own messages in their newest state. `removed`: local ids of withdrawn ones. `receipts`: how far other
+    members have come. `accounts`, `conversations`: new or changed ones; of a conversation, the kind, title and
+    members with their marks: `last` and `unread` are not filled in. `inbox`: messages arrived or were sent from
+    elsewhere. `reload`: too much happened; read the lists again.
     """
 
     state: ClientState
     outgoing: tuple[Outgoing, ...] = ()
     removed: tuple[int, ...] = ()
     receipts: tuple[Receipt, ...] = ()
+    accounts: tuple[Account, ...] = ()
+    conversations: tuple[Conversation, ...] = ()
     inbox: bool = False
     reload: bool = False
 
@@ -39,9 +43,14 @@ class _Watcher:
         self.details = details
         self.ready = asyncio.Event()
         self.ready.set()
+        self._clear()
+
+    def _clear(self) -> None:
         self._outgoing: dict[int, Outgoing] = {}
         self._removed: set[int] = set()
-        self._receipts: dict[int, Receipt] = {}
+        self._receipts: dict[tuple[int, int], Receipt] = {}
+        self._accounts: dict[int, Account] = {}
+        self._conversations: dict[int, Conversation] = {}
         self._inbox = False
         self._reload = False
 
@@ -51,13 +60,16 @@ class _Watcher:
         for local_id in change.removed:
             self._outgoing.pop(local_id, None)
             self._removed.add(local_id)
-        for receipt in change.receipts:
-            self._receipts[receipt.conversation_id] = receipt
+        self._receipts.update({(r.conversation_id, r.account_id): r for r in change.receipts})
+        self._accounts.update({account.id: account for account in change.accounts})
+        self._conversations.update({conversation.id: conversation for conversation in change.conversations})
         self._inbox = self._inbox or change.inbox
         self._reload = self._reload or change.reload
-        if len(self._outgoing) + len(self._removed) + len(self._receipts) > MAX_PENDING:
-            self._outgoing, self._removed, self._receipts = {}, set(), {}
-            self._reload = True
+        details = (self._outgoing, self._removed, self._receipts, self._accounts, self._conversations)
+        if sum(map(len, details)) > MAX_PENDING:
+            inbox = self._inbox
+            self._clear()
+            self._inbox, self._reload = inbox, True
         self.ready.set()
 
     def take(self, state: ClientState) -> Changes:
@@ -67,11 +79,12 @@ class _Watcher:
             tuple(self._outgoing.values()),
             tuple(sorted(self._removed)),
             tuple(self._receipts.values()),
+            tuple(self._accounts.values()),
+            tuple(self._conversations.values()),
             self._inbox,
             self._reload,
         )
-        self._outgoing, self._removed, self._receipts = {}, set(), {}
-        self._inbox = self._reload = False
+        self._clear()
         return taken
 
 
@@ -100,7 +113,7 @@ class StatePublisher:
         self._last_heard = self._clock()
 
     def update(self, **changes: Any) -> None:
-        """Replaces fields of the state and wakes watchers if anything differs."""
+        """Replace fields of the state and wakes watchers if anything differs."""
         fresh = replace(self._state, **changes)
         if fresh != self._state:
             self._state = fresh
@@ -112,14 +125,16 @@ class StatePublisher:
         outgoing: tuple[Outgoing, ...] = (),
         removed: tuple[int, ...] = (),
         receipts: tuple[Receipt, ...] = (),
+        accounts: tuple[Account, ...] = (),
+        conversations: tuple[Conversation, ...] = (),
         inbox: bool = False,
     ) -> None:
-        """Tells watchers what changed beside the state."""
-        if self.watched and (outgoing or removed or receipts or inbox):
-            self._note(Changes(self._state, outgoing, removed, receipts, inbox))
+        """Tell watchers what changed beside the state."""
+        if self.watched and (outgoing or removed or receipts or accounts or conversations or inbox):
+            self._note(Changes(self._state, outgoing, removed, receipts, accounts, conversations, inbox))
 
     async def watch(self, *, details: bool = True) -> AsyncGenerator[Changes, None]:
-        """Yields at once, and then whenever something changed. Without `details` only the state is watched."""
+        """Yield at once, and then whenever something changed. Without `details` only the state is watched."""
         watcher = _Watcher(details=details)
         self._watchers.add(watcher)
         try:
@@ -130,7 +145,7 @@ class StatePublisher:
             self._watchers.discard(watcher)
 
     def _note(self, change: Changes) -> None:
-        state_only = not (change.outgoing or change.removed or change.receipts or change.inbox)
+        state_only = change == Changes(change.state)
         for watcher in self._watchers:
             if watcher.details or state_only:
                 watcher.note(change)

@@ -22,6 +22,7 @@ import typer
 
 from parleyd.cli_cert import cert_app
 from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
+from parleyd.formats import FormatRefusedError
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.observability.logs import configure_logging
 from parleyd.security.certificate_checks import check_node_certificate
@@ -227,6 +228,8 @@ def _foreseen(error: BaseException) -> tuple[ExitCode, str] | None:
         return error.exit_code, str(error)
     if isinstance(error, CertificateError):
         return ExitCode.CERTIFICATE, f"{error}. Nothing was started."
+    if isinstance(error, FormatRefusedError):
+        return ExitCode.RELEASE, str(error)
     if isinstance(error, StorageError | MachineDamagedError | MachineStorageError):
         return ExitCode.STORAGE, str(error)
     if isinstance(error, BaseExceptionGroup):

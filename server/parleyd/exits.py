@@ -17,6 +17,7 @@ class ExitCode(enum.IntEnum):
     STORAGE = 3
     ADDRESS = 4
     CERTIFICATE = 5
+    RELEASE = 6
 
 
 EXIT_CODE_MEANINGS = {
@@ -26,6 +27,7 @@ EXIT_CODE_MEANINGS = {
     ExitCode.STORAGE: "the data directory is damaged, foreign, in use or cannot be written",
     ExitCode.ADDRESS: "an address cannot be listened on: in use, not of this machine, or a reserved port",
     ExitCode.CERTIFICATE: "a certificate or key cannot be used or made: expired, of another node, not signed by the CA",
+    ExitCode.RELEASE: "the data or the cluster needs another release of Parley; nothing is wrong with the data",
 }
 
 

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
+import random
 import secrets
 import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -24,36 +27,48 @@ from parley_proto.v1 import (
     accounts_pb2_grpc,
     admin_pb2,
     admin_pb2_grpc,
+    conversations_pb2,
+    conversations_pb2_grpc,
     messaging_pb2,
-    messaging_pb2_grpc,
     peer_pb2,
     peer_pb2_grpc,
-    state_pb2,
 )
 from parleyd.api.accounts import AccountsConfig, AccountsService
-from parleyd.api.admin import AdminService, ClusterView
+from parleyd.api.administration import AdminService
 from parleyd.api.auth import Authenticator
-from parleyd.api.client_stream import ClientStreamLimits
-from parleyd.api.messaging import MessagingService
+from parleyd.api.cluster_view import ClusterView
+from parleyd.api.commands import Commands
+from parleyd.api.conversations import ConversationsService
+from parleyd.api.fencing import FenceInterceptor
+from parleyd.api.messages import ConnectLimits, MessagingService, add_messaging_to_server
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
-from parleyd.exits import ExitCode, FatalError
+from parleyd.exits import ExitCode
 from parleyd.group.command_router import CommandRouter
-from parleyd.group.errors import OverloadedError, UnavailableError
+from parleyd.group.files import GroupFiles
+from parleyd.group.group import OWN_LOG, Group
+from parleyd.group.hosted import HostedGroups
+from parleyd.group.opening import create_files, recover
 from parleyd.group.peer_handler import PeerHandler
 from parleyd.group.readers import StateReaders
-from parleyd.group.replica import Limits, Replica, ReplicaTiming
-from parleyd.group.retention import LogBounds, LogRetention
+from parleyd.group.rebuild import replace_state
+from parleyd.group.retention import LogBounds
+from parleyd.group.runner import GroupObserver, GroupParts, GroupRunner, now_ms
+from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_store import SnapshotStore
-from parleyd.machine.machine import StateMachine
+from parleyd.listening import listen
+from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
+from parleyd.machine.limits import GROUP
+from parleyd.machine.machine import ApplyOutcome, StateMachine
 from parleyd.machine.records import MemberRow
+from parleyd.membership.addresses import AddressPublisher
 from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.observability.logs import bind_process_fields
 from parleyd.raft.config import RaftConfig
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import ConfState, Index, NodeId, Term
+from parleyd.raft.types import NodeId
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tls import (
     client_server_credentials,
@@ -68,18 +83,15 @@ from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo
 from parleyd.storage.raft_storage import RaftStorage
-from parleyd.storage.recovery import Recovered, reconcile
 from parleyd.transport import channels
 from parleyd.transport.bootstrap import bootstrap_cluster, handshake, handshake_info_of
-from parleyd.transport.codec import decode_membership, encode_membership
 from parleyd.transport.joining import JoinClient, RemovedError
 from parleyd.transport.peer_registry import PeerRegistry
-from parleyd.transport.peers import CallMetadata, PeerEvents, PeerLink, PeerLinks
+from parleyd.transport.peers import CallMetadata, GroupLinks, LinkSetup, PeerLink, PeerLinks
 from parleyd.transport.service import PeerService
+from parleyd.trust import StateTrust
 
 STATUS_INTERVAL_S = 0.5
-PUBLISH_TIMEOUT_S = 10.0
-PUBLISH_RETRY_INTERVAL_S = 0.5
 
 CLIENT_SERVER_OPTIONS: channels.Options = [
     ("grpc.keepalive_permit_without_calls", 1),
@@ -107,6 +119,24 @@ async def run_node(settings: Settings) -> int:
     return ExitCode.OK
 
 
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The parts of a node that serves."""
+
+    hub: DeviceHub
+    links: PeerLinks
+    registry: PeerRegistry
+    snapshot_store: SnapshotStore
+    runner: GroupRunner
+    trust: StateTrust
+    addresses: AddressPublisher
+    handler: PeerHandler
+    view: ClusterView
+    passwords: PasswordHasher
+    health: health.aio.HealthServicer
+    client_server: grpc.aio.Server
+
+
 class Node:
     """One node of a cluster."""
 
@@ -115,12 +145,18 @@ class Node:
         self._data = data
         self._stop = stop
         self._identity = self._load_identity()
-        self._own = PeerInfo(self._identity.node_id, settings.name, settings.peer_advertise, settings.client_advertise)
+        self._own = PeerInfo(
+            self._identity.node_id,
+            settings.name,
+            settings.peer_advertise,
+            settings.client_advertise,
+            MIN_LEVEL,
+            MAX_LEVEL,
+        )
         self._channel_credentials = peer_channel_credentials(settings)
         self._logger = structlog.get_logger("node")
         self._status_due = asyncio.Event()
-        self._members_changed = asyncio.Event()
-        self._join_client = JoinClient(self._own, self._make_channel)
+        self._join_client = JoinClient(self._own, self._make_channel, GROUP)
         bind_process_fields(cluster=self._identity.cluster_id)
 
     async def run(self) -> None:
@@ -131,11 +167,12 @@ class Node:
         )
         peer_server = grpc.aio.server(options=channels.SERVER_OPTIONS)
         peer_pb2_grpc.add_PeerServicer_to_server(service, peer_server)
-        _listen(peer_server, self._settings.peer_listen, peer_server_credentials(self._settings), "peer_listen")
+        listen(peer_server, self._settings.peer_listen, peer_server_credentials(self._settings), "peer_listen")
         await peer_server.start()
         try:
             if await self._join():
-                await self._serve(service)
+                while await self._serve(service):
+                    self._logger.info("node_restarted", reason="its state was rebuilt")
         finally:
             await peer_server.stop(grace=0)
 
@@ -174,7 +211,7 @@ class Node:
             entering.cancel()
             stopping.cancel()
             await asyncio.gather(entering, stopping, return_exceptions=True)
-        self._create_files(entered)
+        create_files(self._data, entered)
         # The identity is written last: whatever was made before a crash is made anew on the next start.
         identities.save(self._data.identity, entered)
         self._identity = entered
@@ -186,94 +223,137 @@ class Node:
         )
         return True
 
-    def _create_files(self, entered: NodeIdentity) -> None:
-        voters = ConfState(voters=tuple(sorted(NodeId(member.node_id) for member in entered.bootstrap_members)))
-        log = RaftStorage.open(self._data.raft_db)
-        log.initialize(voters)
-        log.close()
-        members = [MemberRow(f.node_id, f.name, f.peer_address, f.client_address) for f in entered.bootstrap_members]
-        StateMachine.create(self._data.state_db, members, encode_membership(voters)).close()
-
     # ---- serving
 
-    async def _serve(self, service: PeerService) -> None:
-        log = RaftStorage.open(self._data.raft_db)
-        machine = StateMachine.open(self._data.state_db)
-        recovered = self._recover(log, machine)
-        readers = StateReaders(self._data.state_db)
-        bounds = LogBounds(self._settings.log_retain_entries, self._settings.log_retain_bytes)
-        snapshot_store = SnapshotStore(self._data, self._settings.snapshot_chunk_bytes)
-        hub = DeviceHub()
-        links = PeerLinks()
-        replica = Replica(
-            raft=self._make_raft(recovered),
-            log=log,
-            machine=machine,
-            readers=readers,
-            outbound=links,
-            snapshot_store=snapshot_store,
-            retention=LogRetention(bounds, recovered.applied_entries()),
-            timing=ReplicaTiming(self._settings.tick_ms, self._settings.election_timeout_max_ms),
-            limits=Limits(self._settings.max_entry_bytes, self._settings.max_queued_commands),
-            on_effects=hub.publish,
-            on_members=lambda members: self._follow_members(members, registry, replica, hub),
-            on_replaced=lambda: hub.close_all(CloseReason.REPLACED),
-        )
-        registry = PeerRegistry(
-            self._identity.node_id,
-            links,
-            lambda peer: self._make_link(peer, _Events(self, replica, registry, hub), snapshot_store),
-        )
-        self._follow_members(replica.members, registry, replica, hub)
-        changes = MembershipChangeExecutor(replica, links.connected, self._settings.election_timeout_max_ms)
-        change_router = MembershipChangeRouter(replica, changes, links)
-        handler = PeerHandler(self._identity, replica, snapshot_store, changes, change_router)
-        view = ClusterView(self._identity, replica, hub, links.connected)
-        router = CommandRouter(replica, links)
-        passwords = PasswordHasher(self._settings.bcrypt_cost, max_waiting=self._settings.max_password_checks)
-        health_service = health.aio.HealthServicer()
-        client_server = self._make_client_server(router, change_router, view, passwords, health_service)
-        service.start_serving(handler, self._identity.cluster_id, self._identity.node_id, registry)
+    async def _serve(self, service: PeerService) -> bool:
+        """Serve until told to stop; True where this node's state was rebuilt and it has to be started again."""
+        parts = self._build()
+        service.start_serving({GROUP: parts.handler}, self._identity.cluster_id, self._identity.node_id, parts.registry)
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [
-                    tasks.create_task(replica.run(), name="replica"),
-                    tasks.create_task(links.run(), name="links"),
-                    tasks.create_task(self._publish_status(view, health_service), name="status"),
-                    tasks.create_task(self._publish_addresses(replica, router), name="publish"),
-                    tasks.create_task(self._become_voter(replica, registry, hub), name="become voter"),
-                ]
-                await client_server.start()
+                running = [tasks.create_task(work, name=name) for name, work in self._work(parts).items()]
+                await parts.client_server.start()
                 self._logger.info(
                     "serving_started", clients=self._settings.client_advertise, peers=self._settings.peer_advertise
                 )
-                await self._stop.wait()
-                await self._wind_down(replica, hub, client_server, health_service)
+                await self._until_stopped_or_fetched(parts.trust.rebuild.fetched)
+                service.stop_serving()
+                await self._wind_down(parts)
                 for task in running:
                     task.cancel()
         finally:
-            await client_server.stop(grace=0)
-            passwords.close()
-            await replica.close()
-            snapshot_store.close()
+            await parts.client_server.stop(grace=0)
+            parts.passwords.close()
+            await parts.runner.close()
+            parts.snapshot_store.close()
+        if self._stop.is_set() or not parts.trust.rebuild.fetched.done():
+            return False
+        await asyncio.to_thread(replace_state, self._data, parts.trust.rebuild.fetched.result())
+        return True
 
-    def _recover(self, log: RaftStorage, machine: StateMachine) -> Recovered:
-        recovered = reconcile(
-            log.load(), Index(machine.applied_index), Term(machine.applied_term), decode_membership(machine.membership)
-        )
-        if recovered.repair is not None:
-            log.append([recovered.repair])
-        self._logger.info(
-            "state_recovered",
-            applied=recovered.applied_index,
-            last=recovered.entries[-1].index if recovered.entries else recovered.snapshot.index,
-            term=recovered.hard_state.current_term,
-        )
-        return recovered
+    async def _until_stopped_or_fetched(self, fetched: asyncio.Future[Path]) -> None:
+        stopping = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait((stopping, fetched), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
 
-    def _make_raft(self, recovered: Recovered) -> Raft:
+    def _work(self, parts: Components) -> dict[str, Coroutine[object, object, None]]:
+        """What goes on for as long as the node serves, by the name of its task."""
+        return {
+            "group": parts.runner.run(),
+            "links": parts.links.run(),
+            "damage": parts.runner.readers.watch_damage(),
+            "status": self._publish_status(parts.view, parts.health),
+            "addresses": parts.addresses.run(),
+            "become voter": self._become_voter(parts.runner),
+            **parts.trust.work(),
+        }
+
+    async def _wind_down(self, parts: Components) -> None:
+        self._logger.info("shutdown_started")
+        await parts.health.enter_graceful_shutdown()
+        if parts.runner.is_leader and len(parts.runner.raft.conf_state.voters) > 1:
+            transferred = await parts.runner.transfer_leadership()
+            self._logger.info("leadership_transferred" if transferred else "leadership_transfer_timed_out")
+        parts.hub.shut(CloseReason.STOPPING)
+        await parts.client_server.stop(grace=self._settings.shutdown_grace_s)
+
+    # ---- wiring: each part is made from those before it
+
+    def _build(self) -> Components:
+        settings, identity = self._settings, self._identity
+        hub, links, groups = DeviceHub(), PeerLinks(), HostedGroups()
+        registry = PeerRegistry(identity.node_id, links, LinkMaker(settings, self._link_setup(groups)).make)
+        observer = _GroupNews(identity.node_id, registry, hub, self._status_due)
+        group_links = GroupLinks(links, GROUP)
+        snapshot_store = SnapshotStore(self._data, settings.snapshot_chunk_bytes)
+        runner = self._open_group(snapshot_store, group_links, observer)
+        trust = StateTrust(
+            identity.node_id,
+            self._data,
+            runner,
+            links,
+            settings.snapshot_chunk_bytes,
+            on_change=observer.trust_changed,
+        )
+        groups.add(GROUP, runner, snapshot_store, trust.guard)
+        router = CommandRouter(runner, group_links)
+        changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
+        change_router = MembershipChangeRouter(runner, changes, group_links)
+        addresses = AddressPublisher(self._own, runner, router)
+        view = ClusterView(identity, runner, hub, links.connected, lambda: trust.guard.text)
+        passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
+        health_service = health.aio.HealthServicer()
+        observer.follow(runner, addresses, trust)
+        return Components(
+            hub=hub,
+            links=links,
+            registry=registry,
+            snapshot_store=snapshot_store,
+            runner=runner,
+            trust=trust,
+            addresses=addresses,
+            handler=PeerHandler(identity, runner, snapshot_store, changes, change_router, trust.parts),
+            view=view,
+            passwords=passwords,
+            health=health_service,
+            client_server=self._make_client_server(router, change_router, view, passwords, health_service, trust),
+        )
+
+    def _link_setup(self, groups: HostedGroups) -> LinkSetup:
+        info = handshake_info_of(self._identity, self._own, self._settings.peers)
+        call_metadata = CallMetadata(self._identity.cluster_id, self._identity.node_id, info)
+        return LinkSetup(call_metadata, self._make_channel, groups, groups, self._status_due.set)
+
+    def _open_group(self, snapshot_store: SnapshotStore, outbound: GroupLinks, observer: GroupObserver) -> GroupRunner:
         settings = self._settings
-        config = RaftConfig(
+        log = RaftStorage.open(self._data.raft_db)
+        machine = StateMachine.open(self._data.state_db)
+        recovered = recover(log, machine)
+        files = GroupFiles(log, machine, StateReaders(self._data.state_db), snapshot_store)
+        group = Group(
+            Raft(self._raft_config(), recovered.initial_state()),
+            GroupSettings(
+                tick_ms=settings.tick_ms,
+                retry_ms=settings.election_timeout_max_ms,
+                log_bounds=LogBounds(settings.log_retain_entries, settings.log_retain_bytes),
+                max_entry_bytes=settings.max_entry_bytes,
+                max_waiting_proposals=settings.max_queued_commands,
+            ),
+            GroupStart(
+                members=ClusterMembers.of(machine.members()),
+                level=machine.level,
+                kept_entries=recovered.applied_entries(),
+                now_ms=now_ms(),
+                rng=random.Random(secrets.randbits(63)),  # noqa: S311 - delays and names of questions, no secret
+            ),
+        )
+        return GroupRunner(GroupParts(group, files, outbound, observer))
+
+    def _raft_config(self) -> RaftConfig:
+        settings = self._settings
+        return RaftConfig(
             node_id=self._identity.node_id,
             election_timeout_ticks=max(1, settings.election_timeout_min_ms // settings.tick_ms),
             election_timeout_spread_ticks=max(
@@ -288,23 +368,6 @@ class Node:
             max_applying_bytes=settings.max_apply_bytes,
             seed=secrets.randbits(63),
         )
-        return Raft(config, recovered.initial_state())
-
-    def _make_link(self, peer: PeerInfo, events: PeerEvents, snapshot_store: SnapshotStore) -> PeerLink:
-        return PeerLink(
-            node=peer.node_id,
-            name=peer.name,
-            address=self._settings.peers.get(peer.name) or peer.peer_address,
-            call_metadata=CallMetadata(
-                self._identity.cluster_id,
-                self._identity.node_id,
-                handshake_info_of(self._identity, self._own, self._settings.peers),
-            ),
-            make_channel=self._make_channel,
-            events=events,
-            snapshots=snapshot_store,
-            on_change=self._status_due.set,
-        )
 
     def _make_channel(self, name: str, address: str) -> grpc.aio.Channel:
         options: channels.Options = [] if self._settings.insecure else [*peer_channel_options(name)]
@@ -317,32 +380,30 @@ class Node:
         view: ClusterView,
         passwords: PasswordHasher,
         health_service: health.aio.HealthServicer,
+        trust: StateTrust,
     ) -> grpc.aio.Server:
         settings = self._settings
         readers = view.replica.readers
         authenticator = Authenticator(view.replica)
-        server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS)
+        commands = Commands(router, lambda: view.replica.machine.level)
+        fence = FenceInterceptor(lambda: trust.guard.fence is not None)
+        server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS, interceptors=[fence])
         accounts_pb2_grpc.add_AccountsServicer_to_server(
-            AccountsService(router, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server
+            AccountsService(commands, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server
         )
-        messaging_pb2_grpc.add_MessagingServicer_to_server(
-            MessagingService(
-                settings.name,
-                router,
-                readers,
-                authenticator,
-                view.hub,
-                ClientStreamLimits(settings.max_message_bytes, settings.max_session_queue_bytes),
-                settings.max_clients,
-            ),
-            server,
+        limits = ConnectLimits(settings.max_session_queue_bytes, settings.max_clients)
+        add_messaging_to_server(
+            MessagingService(settings.name, commands, readers, authenticator, view.hub, limits), server
+        )
+        conversations_pb2_grpc.add_ConversationsServicer_to_server(
+            ConversationsService(commands, readers, authenticator), server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(view, authenticator, router, change_router, self._handshake), server
+            AdminService(view, authenticator, commands, change_router, self._handshake, trust.rebuild_member), server
         )
         health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-        _listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
+        listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
         return server
 
     async def _publish_status(self, view: ClusterView, health_service: health.aio.HealthServicer) -> None:
@@ -371,128 +432,108 @@ class Node:
         own = handshake_info_of(self._identity, self._own, self._settings.peers)
         return await handshake(own, name, address, self._make_channel)
 
-    def _follow_members(
-        self, members: ClusterMembers, registry: PeerRegistry, replica: Replica, hub: DeviceHub
-    ) -> None:
-        """Talk to whoever is a member now; stop if that is not this node any more."""
-        registry.update((PeerInfo(*dataclasses.astuple(row)) for row in members.rows.values()), members.removed)
-        if self._identity.node_id in members.removed:
-            self.retire(replica, registry, hub, told_by="its own log")
-        self._members_changed.set()
+    async def _become_voter(self, runner: GroupRunner) -> None:
+        """A node that was started to join asks on until it is a voter."""
+        if not self._settings.join or runner.retired:
+            return
+
+        def contacts() -> dict[str, str]:
+            known = {row.name: row.peer_address for row in runner.members.rows.values()}
+            known.pop(self._settings.name, None)
+            return {**known, **self._settings.join}
+
+        def is_voter() -> bool:
+            return self._identity.node_id in runner.raft.conf_state.voters
+
+        try:
+            await self._join_client.become_voter(self._identity, contacts, is_voter)
+        except RemovedError:
+            runner.retire("a member")
+
+
+class LinkMaker:
+    """Makes the link to a peer."""
+
+    def __init__(self, settings: Settings, setup: LinkSetup) -> None:
+        self._addresses = settings.peers
+        self._setup = setup
+
+    def make(self, peer: PeerInfo) -> PeerLink:
+        """The link to `peer`, at the address that this node's own settings give it, or else its own."""
+        return PeerLink(peer.node_id, peer.name, self._addresses.get(peer.name) or peer.peer_address, self._setup)
+
+
+class _GroupNews:
+    """Passes on to the node what a group tells: new messages, other members, the end of the membership."""
+
+    def __init__(self, node: NodeId, registry: PeerRegistry, hub: DeviceHub, status_due: asyncio.Event) -> None:
+        self._node = node
+        self._registry = registry
+        self._hub = hub
+        self._status_due = status_due
+        self._addresses: AddressPublisher | None = None
+        self._trust: StateTrust | None = None
+        self._logger = structlog.get_logger("node")
+
+    def follow(self, runner: GroupRunner, addresses: AddressPublisher, trust: StateTrust) -> None:
+        """Begin with what `runner` has applied before this start."""
+        self._addresses, self._trust = addresses, trust
+        self.members_changed(runner.members)
+        trust.state_replaced()  # whoever has made the copy that this node may have been rebuilt from has the same
+        self.trust_changed()
+        if runner.retired:
+            self.retired(OWN_LOG)
+
+    def applied(self, outcome: ApplyOutcome) -> None:
+        """Hand out what is new to the devices that listen."""
+        self._hub.publish(outcome.effects)
+        if self._trust is not None:
+            self._trust.applied(outcome)
+
+    def members_changed(self, members: ClusterMembers) -> None:
+        """Talk to whoever is a member now."""
+        self._registry.update((_peer_info(row) for row in members.rows.values()), members.removed)
+        if self._trust is not None:
+            self._trust.members_changed(members)
+        if self._addresses is not None:
+            self._addresses.members_changed()
         self._status_due.set()
 
-    def retire(self, replica: Replica, registry: PeerRegistry, hub: DeviceHub, told_by: str) -> None:
+    def state_replaced(self) -> None:
+        """A device's stream may lack what the snapshot brought: it has to begin anew."""
+        self._hub.close_all(CloseReason.REPLACED)
+        if self._trust is not None:
+            self._trust.state_replaced()
+
+    def trust_changed(self) -> None:
+        """A fenced node lets its clients go on elsewhere."""
+        if self._trust is not None and self._trust.guard.fence is not None:
+            self._hub.shut(CloseReason.STOPPING)
+        self._status_due.set()
+
+    def retired(self, told_by: str) -> None:
         """This node was removed: serve nobody, disturb nobody, say so; a person ends the process."""
-        if replica.retired:
-            return
-        replica.retire()
         self._logger.error(
             "node_removed",
             effect="this node serves nobody any more",
             advice="Stop it; to bring the machine back, move its data directory away and start it with --join",
             told_by=told_by,
         )
-        registry.update((), [self._identity.node_id])
-        hub.shut(CloseReason.STOPPING)
+        self._registry.update((), [self._node])
+        self._hub.shut(CloseReason.STOPPING)
         self._status_due.set()
-
-    async def _become_voter(self, replica: Replica, registry: PeerRegistry, hub: DeviceHub) -> None:
-        """A node that was started to join asks on until it is a voter."""
-        if not self._settings.join or replica.retired:
-            return
-
-        def contacts() -> dict[str, str]:
-            known = {row.name: row.peer_address for row in replica.members.rows.values()}
-            known.pop(self._settings.name, None)
-            return {**known, **self._settings.join}
-
-        try:
-            await self._join_client.become_voter(
-                self._identity, contacts, lambda: self._identity.node_id in replica.raft.conf_state.voters
-            )
-        except RemovedError:
-            self.retire(replica, registry, hub, told_by="a member")
-
-    async def _publish_addresses(self, replica: Replica, router: CommandRouter) -> None:
-        """Tell the cluster this node's addresses where they differ from what it knows; a newcomer is known first."""
-        own = state_pb2.PublishMember(
-            node_id=self._own.node_id,
-            name=self._own.name,
-            peer_address=self._own.peer_address,
-            client_address=self._own.client_address,
-        )
-        while True:
-            self._members_changed.clear()
-            known = replica.members.rows.get(self._own.node_id)
-            if known is None:
-                await self._members_changed.wait()
-                continue
-            if (known.peer_address, known.client_address) == (own.peer_address, own.client_address):
-                return
-            try:
-                applied = await router.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
-            except (OverloadedError, UnavailableError):
-                # Without this pause a full queue would never drain: the refusal comes at once.
-                await asyncio.sleep(PUBLISH_RETRY_INTERVAL_S)
-                continue
-            await replica.wait_applied(applied.index)
-            if applied.results[0].code != state_pb2.RESULT_CODE_OK:
-                return
-
-    async def _wind_down(
-        self, replica: Replica, hub: DeviceHub, server: grpc.aio.Server, health_service: health.aio.HealthServicer
-    ) -> None:
-        self._logger.info("shutdown_started")
-        await health_service.enter_graceful_shutdown()
-        if replica.is_leader and len(replica.raft.conf_state.voters) > 1:
-            transferred = await replica.transfer_leadership()
-            self._logger.info("leadership_transferred" if transferred else "leadership_transfer_timed_out")
-        hub.shut(CloseReason.STOPPING)
-        await server.stop(grace=self._settings.shutdown_grace_s)
-
-
-class _Events:
-    """Gives what links report to the replica, and to the node where it concerns its life."""
-
-    def __init__(self, node: Node, replica: Replica, registry: PeerRegistry, hub: DeviceHub) -> None:
-        self._node = node
-        self._replica = replica
-        self._registry = registry
-        self._hub = hub
-        self.peer_lost = replica.peer_lost
-        self.peer_unreachable = replica.peer_unreachable
-        self.snapshot_sent = replica.snapshot_sent
-
-    def removed_from_cluster(self, by: str) -> None:
-        """A member refuses this node because it was removed."""
-        self._node.retire(self._replica, self._registry, self._hub, told_by=by)
 
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICE_NAMES = tuple(
     descriptor.full_name
-    for module in (accounts_pb2, messaging_pb2, admin_pb2)
+    for module in (accounts_pb2, messaging_pb2, conversations_pb2, admin_pb2)
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 )
 
 
-def _listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None, setting: str) -> None:
-    try:
-        if credentials is None:
-            port = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise FatalError(ExitCode.ADDRESS, _address_in_use_text(address, setting)) from error
-    if port == 0:
-        raise FatalError(ExitCode.ADDRESS, _address_in_use_text(address, setting))
-
-
-def _address_in_use_text(address: str, setting: str) -> str:
-    return (
-        f"{setting}: {address} cannot be listened on; another process has it, or it is not an address of this machine. "
-        "Nothing was started and no data was touched. See who has it with `ss -ltnp`, or choose another."
-    )
+def _peer_info(row: MemberRow) -> PeerInfo:
+    return PeerInfo(NodeId(row.node_id), row.name, row.peer_address, row.client_address)
 
 
 def _same_status(one: messaging_pb2.ClusterStatusUpdate, other: messaging_pb2.ClusterStatusUpdate) -> bool:

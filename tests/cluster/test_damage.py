@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import zlib
+from contextlib import closing
 from pathlib import Path
 
+import apsw
+import grpc
 import psutil
 import pytest
 
@@ -33,6 +37,45 @@ async def test_a_damaged_file_stops_the_start_with_a_text_that_helps(tmp_path: P
         assert "nobody foresaw" not in said
         assert name.split(".", maxsplit=1)[0] in said
         assert "parley cluster remove" in said or "estore" in said
+
+
+async def test_a_bit_that_flips_in_a_message_stops_the_node_that_reads_it(tmp_path: Path) -> None:
+    async with LocalCluster(tmp_path, nodes=1, settings=FAST) as lone:
+        async with raw_client(lone, "n1") as raw:
+            await raw.register("ann")
+            ann = await raw.log_in("ann")
+            async with raw.session(ann) as stream:
+                await stream.send_surely(1, "ann", "see you at nine")
+        assert await lone.stop("n1") == 0
+        state = lone.layout.data_dir("n1") / "state.sqlite"
+        content = bytearray(state.read_bytes())
+        content[content.rindex(b"see you at nine") + 11] ^= 1
+        state.write_bytes(content)
+        lone.start("n1")
+        await lone.wait_for_leader()
+        async with raw_client(lone, "n1") as raw:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await raw.history(ann, "ann")
+        assert await lone.wait_for_exit("n1") == ExitCode.STORAGE
+        said = lone.tail("n1")
+        assert "does not match its checksum" in said
+        assert "parley cluster remove" in said
+        assert "nobody foresaw" not in said
+
+
+async def test_a_directory_of_a_newer_release_stops_the_start_and_stays_as_it_is(tmp_path: Path) -> None:
+    async with LocalCluster(tmp_path, nodes=1, settings=FAST) as lone:
+        assert await lone.stop("n1") == 0
+        log = lone.layout.data_dir("n1") / "raft.sqlite"
+        with closing(apsw.Connection(str(log))) as connection:
+            checksum = zlib.crc32(b"7 9.1.0")
+            connection.execute("UPDATE format SET version = 7, release = '9.1.0', checksum = ?", (checksum,))
+        before = log.read_bytes()
+        lone.start("n1")
+        assert await lone.wait_for_exit("n1") == ExitCode.STORAGE
+        assert "written by release 9.1.0" in lone.tail("n1")
+        assert "nobody foresaw" not in lone.tail("n1")
+        assert log.read_bytes() == before
 
 
 async def test_a_node_whose_disk_takes_no_more_stops_at_once_and_loses_nothing_it_acknowledged(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from parley_proto.v1 import accounts_pb2, messaging_pb2
+from parley_proto.v1 import accounts_pb2, conversations_pb2, messaging_pb2, model_pb2
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED, SEND_STATUS_GAP
 from scripts.cluster_local import LocalCluster
 from tests.cluster.raw import PASSWORD, Person, Raw, bodies, raw_client, refused
@@ -31,36 +31,46 @@ async def test_an_offline_queue_filled_on_one_node_is_drained_on_another(cluster
         async with raw.session(ann) as sending:
             await sending.send(*((number, ben.name, f"message {number}") for number in range(1, 1001)))
             assert all(result.status == SEND_STATUS_ACCEPTED for result in await sending.results(1000))
-            last_index = (await sending.send_surely(1001, ben.name, "the last")).applied_index
+            await sending.send_surely(1001, ben.name, "the last")
+        seen = raw.seen
     expected = [*(f"message {number}" for number in range(1, 1001)), "the last"]
     async with (
         raw_client(cluster, second) as raw,
-        raw.session(ann, seen_index=last_index) as watching,
-        raw.session(ben, seen_index=last_index) as receiving,
+        raw.session(ann, seen=seen) as watching,
+        raw.session(ben, seen=seen) as receiving,
     ):
-        queued = await receiving.until_caught_up()
+        queued: list[model_pb2.Message] = []
+        cursors: list[tuple[int, bytes]] = []
+        while len(queued) < len(expected):
+            batch = (await receiving.next("messages")).messages
+            queued += batch.messages
+            cursors.append((len(queued), batch.cursor))
         assert bodies(queued) == expected
         ids = [message.id for message in queued]
         assert ids == sorted(set(ids))
-        await receiving.delivered(ids[499])
+        # Cursors are the node's own: a device gives back one that it was given.
+        place, cursor = cursors[len(cursors) // 2]
+        await receiving.delivered(cursor)
         # The mark counts once it is in the log: then Ann hears of it.
-        while not any(mark.delivered_up_to >= ids[499] for mark in (await watching.next("receipts")).receipts.receipts):
+        while not any(
+            mark.delivered_up_to >= ids[place - 1] for mark in (await watching.next("receipts")).receipts.receipts
+        ):
             pass
     async with (
         raw_client(cluster, third) as raw,
-        raw.session(ben, received_up_to=ids[499], seen_index=last_index) as receiving,
+        raw.session(ben, cursor=cursor, seen=seen) as receiving,
     ):
-        assert bodies(await receiving.until_caught_up()) == expected[500:]
+        assert bodies(await receiving.until_caught_up()) == expected[place:]
 
 
 async def test_a_message_is_pushed_live_to_a_recipient_on_another_node(cluster: LocalCluster, fresh: Fresh) -> None:
     async with raw_client(cluster, cluster.names[0]) as here, raw_client(cluster, cluster.names[2]) as there:
         ann, ben = await person(here, fresh("ann")), await person(here, fresh("ben"))
-        async with here.session(ann) as sending, there.session(ben, seen_index=ben.login.applied_index) as receiving:
+        async with here.session(ann) as sending, there.session(ben, seen=ben.login.position) as receiving:
             assert not await receiving.until_caught_up()
             result = await sending.send_surely(1, ben.name, "hello")
             (message,) = await receiving.messages(1)
-    assert (message.id, message.sender, message.body) == (result.message_id, ann.name, "hello")
+    assert (message.id, message.sender_id, message.body) == (result.message_id, ann.id, "hello")
     assert (message.sent_at_ms, message.conversation_id) == (result.sent_at_ms, result.conversation_id)
 
 
@@ -114,7 +124,7 @@ async def test_ids_and_order_are_the_same_on_every_node(cluster: LocalCluster, f
                 tasks.create_task(talk(raw, me, to, label))
         await cluster.wait_until_equal()
         stories = [
-            [(message.id, message.sender, message.body) for message in await raw.history(ben, ann.name)]
+            [(message.id, message.sender_id, message.body) for message in await raw.history(ben, ann.name)]
             for raw in nodes
         ]
     assert stories[0] == stories[1] == stories[2]
@@ -137,23 +147,22 @@ async def test_unread_counts_fall_when_a_conversation_is_marked_read(cluster: Lo
     async with raw_client(cluster, cluster.names[0]) as raw:
         ann, ben = await person(raw, fresh("ann")), await person(raw, fresh("ben"))
 
-        async def unread(seen_index: int) -> int:
-            request = messaging_pb2.ListConversationsRequest(seen_index=seen_index)
-            answer = await raw.messaging.ListConversations(request, metadata=ben.metadata, timeout=10)
+        async def unread() -> int:
+            request = conversations_pb2.ListConversationsRequest(seen=raw.seen)
+            answer = await raw.conversations.ListConversations(request, metadata=ben.metadata, timeout=10)
             return sum(conversation.unread for conversation in answer.conversations)
 
         async with raw.session(ann) as sending, raw.session(ben) as receiving:
             for number in (1, 2, 3):
-                last = await sending.send_surely(number, ben.name, f"message {number}")
-            assert await unread(last.applied_index) == 3
+                await sending.send_surely(number, ben.name, f"message {number}")
+            assert await unread() == 3
             second = (await receiving.messages(3))[1]
-            mark = messaging_pb2.MarkRead(conversation_id=second.conversation_id, up_to=second.id)
-            await receiving.write(messaging_pb2.ClientFrame(mark_read=mark))
+            await receiving.mark_read(second.conversation_id, second.id)
             while not any(
                 receipt.read_up_to >= second.id for receipt in (await sending.next("receipts")).receipts.receipts
             ):
                 pass
-            assert await unread(last.applied_index) == 1
+            assert await unread() == 1
 
 
 async def test_a_deleted_account_is_gone_everywhere_and_its_session_with_it(
@@ -161,18 +170,40 @@ async def test_a_deleted_account_is_gone_everywhere_and_its_session_with_it(
 ) -> None:
     async with raw_client(cluster, cluster.names[0]) as raw, raw_client(cluster, cluster.names[1]) as other:
         ann, ben = await person(raw, fresh("ann")), await person(raw, fresh("ben"))
-        gone = await raw.accounts.Unregister(
-            accounts_pb2.UnregisterRequest(password=PASSWORD), metadata=ann.metadata, timeout=10
+        gone = await raw.accounts.DeleteAccount(
+            accounts_pb2.DeleteAccountRequest(password=PASSWORD), metadata=ann.metadata, timeout=10
         )
         code, _ = await refused(
             other.accounts.ListAccounts(
-                accounts_pb2.ListAccountsRequest(seen_index=gone.applied_index), metadata=ann.metadata, timeout=10
+                accounts_pb2.ListAccountsRequest(seen=gone.position), metadata=ann.metadata, timeout=10
             )
         )
         assert code is grpc.StatusCode.UNAUTHENTICATED
         listed = await other.accounts.ListAccounts(
-            accounts_pb2.ListAccountsRequest(seen_index=gone.applied_index, pattern="*" + ann.name[-8:]),
+            accounts_pb2.ListAccountsRequest(seen=gone.position, pattern="*" + ann.name[-8:]),
             metadata=ben.metadata,
             timeout=10,
         )
         assert not listed.accounts
+
+
+async def test_a_channel_reaches_members_on_all_nodes_and_a_kill_of_the_leader_loses_nothing_of_it(
+    cluster: LocalCluster, fresh: Fresh
+) -> None:
+    leader = await cluster.wait_for_leader()
+    here_name, there_name = cluster.others(leader)
+    async with raw_client(cluster, here_name) as here, raw_client(cluster, there_name) as there:
+        ann, ben = await person(here, fresh("ann")), await person(here, fresh("ben"))
+        async with here.session(ann) as sending, there.session(ben, seen=here.seen) as receiving:
+            channel = await here.create_channel(ann, "Ward A", ben)
+            [created] = await receiving.messages(1)
+            assert (created.conversation_id, created.kind) == (channel, model_pb2.MESSAGE_KIND_CHANNEL_CREATED)
+            cluster.kill(leader)
+            send = model_pb2.Send(number=1, conversation_id=channel, body="hello all")
+            result = messaging_pb2.SendResult()
+            while result.status != SEND_STATUS_ACCEPTED:
+                await sending.send_to(send)
+                [result] = await sending.results(1)
+            assert bodies(await receiving.messages(1)) == ["hello all"]
+        there.note(here.seen)
+        assert bodies(await there.history(ben, channel)) == ["Ward A", "hello all"]

@@ -385,7 +385,7 @@ async def test_changes_that_are_not_in_order_are_refused_with_what_to_do(tmp_pat
             assert code is PRECONDITION
             assert silent in text
             code, text = await refused(operator.add("n4", cluster.layout.node("n4").peer_address))
-            assert (code, "no node answers" in text) == (PRECONDITION, True)
+            assert (code, "No node answers" in text) == (PRECONDITION, True)
             again = await operator.add(node, cluster.layout.node(node).peer_address)
             assert again.applied_index == 0, "what is a member already is not added again"
             await operator.remove(silent)

@@ -67,7 +67,7 @@ async def test_an_expired_session_ends_its_stream_and_is_refused_on_every_node(t
         assert code is grpc.StatusCode.UNAUTHENTICATED
         again = await raw.log_in(name, device_id=ann.device_id)
         async with raw.session(again) as stream:
-            assert stream.welcome.account == name
+            assert stream.welcome.account.name == name
 
 
 async def test_logging_out_ends_the_stream_and_the_token_everywhere(cluster: LocalCluster, fresh: Fresh) -> None:
@@ -80,7 +80,7 @@ async def test_logging_out_ends_the_stream_and_the_token_everywhere(cluster: Loc
             answer = await other.accounts.LogOut(accounts_pb2.LogOutRequest(), metadata=ann.metadata, timeout=10)
             code, _ = await stream.refusal()
             assert code is grpc.StatusCode.UNAUTHENTICATED
-        request = accounts_pb2.ListAccountsRequest(seen_index=answer.applied_index)
+        request = accounts_pb2.ListAccountsRequest(seen=answer.position)
         for node in (raw, other):
             code, _ = await refused(node.accounts.ListAccounts(request, metadata=ann.metadata, timeout=10))
             assert code is grpc.StatusCode.UNAUTHENTICATED

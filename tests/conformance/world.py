@@ -30,7 +30,6 @@ from parleyd.raft.events import (
 )
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, Transition, encode_conf_change
 from parleyd.raft.messages import Message, MessageType
-from parleyd.raft.proposals import NOT_LEADER
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import (
     NO_INDEX,
@@ -44,7 +43,7 @@ from parleyd.raft.types import (
     SnapshotMeta,
     Term,
 )
-from parleyd.raft.update import Persist, Update
+from parleyd.raft.update import Persist, Refusal, Update
 from tests.conformance.describe import MESSAGE_NAMES, applied_text, message_text, persisted_texts
 from tests.conformance.script import Directive
 
@@ -127,7 +126,7 @@ class Node:
         update = self.raft.step(event)
         if update != Update():
             self.updates.append(update)
-        if update.proposed is not None and update.proposed.reason == NOT_LEADER:
+        if update.proposed is not None and update.proposed.refusal is Refusal.NOT_LEADER:
             self._forward(event)
 
     def _forward(self, event: Event) -> None:
@@ -354,7 +353,7 @@ class World:
     def _apply(self, node: Node, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
             if entry.type is not EntryType.NORMAL:
-                node.step(ConfChangeApplied(entry.data, entry.type is EntryType.CONF_CHANGE_V2))
+                node.step(ConfChangeApplied(entry.data))
             meta = SnapshotMeta(entry.index, entry.term, node.raft.conf_state)
             node.history.append(meta)
             node.step(SnapshotAvailable(meta))

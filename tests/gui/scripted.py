@@ -1,54 +1,86 @@
-"""An SDK by script: a client in memory that says what a test tells it to, on the SDK's own thread like the real one."""
+"""An SDK by script: a client in memory that says what a test tells it to, on the SDK's own thread like the real one.
+
+It knows no rules of the cluster. Logins, pages of history, lists and results are what the test put there; only the
+outbox, the inbox and the drafts, which belong to this device, are remembered.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from parley.errors import NotSignedInError, ParleyError, TooLateError, UnreachableError, WrongPasswordError
-from parley.gui.commands import ClusterAddress
-from parley.gui.port import Client
-from parley.model import (
+from parley import (
+    Account,
+    Changes,
     ClientState,
     ConnectionState,
     Conversation,
+    ConversationKind,
     HistoryPage,
+    Member,
     Message,
+    MessageKind,
     MessageStatus,
     Node,
     Outgoing,
+    ParleyError,
     Receipt,
+    StatePublisher,
+    Target,
+    UnreachableError,
 )
-from parley.state_publisher import Changes, StatePublisher
+from parley.gui.commands import ClusterAddress
+from parley.gui.port import Client
 
 PASSWORD = "correct horse"
 NODES = tuple(Node(f"n{n}", f"127.0.0.{n + 1}:7600", True) for n in (1, 2, 3))
 BASE_MS = 1_760_000_000_000
+PEOPLE = (Account(1, "ann"), Account(2, "ben", "Ben Ortiz"), Account(3, "bella"), Account(4, "dana"))
+ACCOUNTS = {account.name: account for account in PEOPLE}
+WARD = Conversation(70, ConversationKind.CHANNEL, "Ward 4", (Member(1), Member(2), Member(4)), 3)
+
+
+def direct(name: str) -> Conversation:
+    """The direct conversation of ann with somebody."""
+    other = ACCOUNTS[name].id
+    return Conversation(1000 + other, ConversationKind.DIRECT, "", (Member(1), Member(other)), 2)
+
+
+KNOWN = {one.id: one for one in (WARD, *(direct(name) for name in ACCOUNTS if name != "ann"))}
+
+
+def conversation_of(target: Target) -> Conversation:
+    """The conversation that a target leads to."""
+    return KNOWN[target.conversation_id] if target.conversation_id else direct(target.account)
 
 
 class ScriptedSdk:
-    """Everything a cluster and a file would remember. Tests read it and call tell() from their own thread."""
+    """What the device remembers and what the test wants the cluster to say. Tests call tell() from their own thread."""
 
     def __init__(self) -> None:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.publisher = StatePublisher()
-        self.accounts = {"ann": PASSWORD, "ben": PASSWORD, "bella": PASSWORD, "dana": PASSWORD}
         self.session_of = ""
-        self.messages: list[Message] = []
+        self.logged_in: list[tuple[str, str]] = []
+        self.registered: list[tuple[str, str]] = []
         self.outbox: dict[int, Outgoing] = {}
-        self.listed: dict[str, Conversation] = {}
-        self.drafts: dict[str, str] = {}
+        self.inbox: list[Message] = []
+        self.listed: tuple[Conversation, ...] = ()
+        self.pages: dict[tuple[Target, int], HistoryPage] = {}
+        self.drafts: dict[Target, str] = {}
         self.read: list[tuple[int, int]] = []
         self.history_asked: list[tuple[str, int]] = []
         self.unreachable = False
         self.refuse_sends: ParleyError | None = None
         self.refuse_entry: ParleyError | None = None
+        self.refuse_login: ParleyError | None = None
         self.incoming: asyncio.Queue[Message] | None = None
         self.entered = 0
         self._next_local = 1
+        self._next_id = 1
 
     # ---- what tests do, from the window's thread
 
@@ -65,7 +97,7 @@ class ScriptedSdk:
         self.entered += 1
         client = ScriptedClient(self)
         if account is not None and self.session_of == account:
-            client.account = account
+            client.signed_in_as = account
         yield client
 
     def tell(self, doing: Callable[[], Any]) -> None:
@@ -92,19 +124,29 @@ class ScriptedSdk:
             trying="", problem="", caught_up=True, account=self.session_of,
         )  # fmt: skip
 
-    def arrive(self, peer: str, *bodies: str, mine: bool = False) -> None:
+    def message(self, sender: str, body: str, *, conversation: Conversation | None = None) -> Message:
+        """The next message of somebody, in the direct conversation with ann if none is named."""
+        message_id, self._next_id = self._next_id, self._next_id + 1
+        where = conversation or direct(sender)
+        at_ms = BASE_MS + message_id * 1000
+        return Message(where.id, message_id, MessageKind.TEXT, ACCOUNTS[sender].id, body, at_ms, sender == "ann")
+
+    def arrive(self, sender: str, *bodies: str, conversation: Conversation | None = None) -> None:
         """Messages come in."""
+        self.deliver(self.message(sender, body, conversation=conversation) for body in bodies)
+
+    def deliver(self, messages: Iterable[Message]) -> None:
+        """These messages come in."""
+        incoming = self.incoming
+        assert incoming is not None
 
         def come_in() -> None:
-            for body in bodies:
-                self._incoming(self.stored(peer, body, mine=mine))
+            for message in messages:
+                self.inbox.append(message)
+                incoming.put_nowait(message)
+            self.publisher.changed(inbox=True)
 
         self.tell(come_in)
-
-    def _incoming(self, message: Message) -> None:
-        assert self.incoming is not None
-        self.incoming.put_nowait(message)
-        self.publisher.changed(inbox=True)
 
     def settle(self, local_id: int, status: MessageStatus, detail: str = "") -> None:
         """What becomes of an own message."""
@@ -113,7 +155,7 @@ class ScriptedSdk:
     def _settle(self, local_id: int, status: MessageStatus, detail: str) -> None:
         one = replace(self.outbox[local_id], status=status, detail=detail)
         if status is MessageStatus.ACCEPTED:
-            stored = self.stored(one.recipient, one.body, mine=True)
+            stored = self.message("ann", one.body, conversation=conversation_of(one.target))
             one = replace(
                 one, message_id=stored.id, conversation_id=stored.conversation_id, sent_at_ms=stored.sent_at_ms
             )
@@ -121,47 +163,25 @@ class ScriptedSdk:
         self.publisher.changed(outgoing=(one,))
         self.count()
 
-    def receipt(self, peer: str, delivered: int, read: int) -> None:
-        """The other party has come further."""
-        self.tell(lambda: self.publisher.changed(receipts=(Receipt(conversation_id(peer), delivered, read),)))
-
-    def stored(self, peer: str, body: str, *, mine: bool = False, at_ms: int = 0) -> Message:
-        """A message the cluster has from now on."""
-        number = len(self.messages) + 1
-        message = Message(
-            number, conversation_id(peer), "ann" if mine else peer, peer, body, at_ms or BASE_MS + number * 1000, mine
-        )
-        self.messages.append(message)
-        return message
-
-    def list_conversation(self, peer: str, *, unread: int = 0, read_up_to: int = 0) -> None:
-        """A line of the list, as the cluster would give it."""
-        mine = [m for m in self.messages if m.peer == peer]
-        self.listed[peer] = Conversation(
-            conversation_id(peer), peer, False, mine[-1] if mine else None, unread, read_up_to, 0, 0
-        )
+    def receipt(self, name: str, delivered: int, read: int, *, conversation: Conversation | None = None) -> None:
+        """Another member has come further."""
+        where = conversation or direct(name)
+        receipt = Receipt(where.id, ACCOUNTS[name].id, delivered, read)
+        self.tell(lambda: self.publisher.changed(receipts=(receipt,)))
 
     def count(self) -> None:
         """Messages that wait."""
-        self.publisher.update(
-            waiting=sum(o.status in (MessageStatus.WAITING, MessageStatus.SENDING) for o in self.outbox.values())
-        )
+        waiting = (MessageStatus.WAITING, MessageStatus.SENDING)
+        self.publisher.update(waiting=sum(one.status in waiting for one in self.outbox.values()))
 
-    def put(self, recipient: str, body: str) -> Outgoing:
+    def put(self, target: Target, body: str) -> Outgoing:
         """Into the outbox."""
-        one = Outgoing(
-            self._next_local, recipient, body, BASE_MS + 10_000_000 + self._next_local, MessageStatus.WAITING
-        )
-        self._next_local += 1
+        local_id, self._next_local = self._next_local, self._next_local + 1
+        one = Outgoing(local_id, target, body, BASE_MS + 10_000_000 + local_id, MessageStatus.WAITING)
         self.outbox[one.local_id] = one
         self.publisher.changed(outgoing=(one,))
         self.count()
         return one
-
-
-def conversation_id(peer: str) -> int:
-    """One for each name."""
-    return 1000 + sum(peer.encode())
 
 
 class ScriptedClient:
@@ -169,54 +189,52 @@ class ScriptedClient:
 
     def __init__(self, sdk: ScriptedSdk) -> None:
         self.sdk = sdk
-        self.account = ""
+        self.signed_in_as = ""
 
     @property
     def state(self) -> ClientState:
         return self.sdk.publisher.state
 
     @property
-    def signed_in_as(self) -> str:
-        return self.account
+    def me(self) -> Account | None:
+        return ACCOUNTS.get(self.signed_in_as)
+
+    def account(self, account_id: int) -> Account | None:
+        return next((account for account in PEOPLE if account.id == account_id), None)
+
+    def conversation(self, conversation_id: int) -> Conversation | None:
+        return KNOWN.get(conversation_id)
 
     def watch(self) -> AsyncGenerator[Changes, None]:
         return self.sdk.publisher.watch()
 
     async def has_session(self) -> bool:
-        return bool(self.account)
+        return bool(self.signed_in_as)
 
     async def register(self, name: str, password: str) -> None:
-        self.reach()
-        if name in self.sdk.accounts:
-            raise ParleyError(f"The name {name} is taken. Choose another one.")
-        self.sdk.accounts[name] = password
+        self.sdk.registered.append((name, password))
 
     async def login(self, name: str, password: str) -> None:
-        self.reach()
-        if self.sdk.accounts.get(name) != password:
-            raise WrongPasswordError("The cluster does not know this name with this password.")
-        self.account = self.sdk.session_of = name
+        self.sdk.logged_in.append((name, password))
+        if self.sdk.refuse_login is not None:
+            raise self.sdk.refuse_login
+        self.signed_in_as = self.sdk.session_of = name
 
     async def logout(self) -> int:
         self.reach()
-        self.account = self.sdk.session_of = ""
+        self.signed_in_as = self.sdk.session_of = ""
         return 0
 
-    async def list_accounts(self, pattern: str = "", *, limit: int = 100) -> tuple[str, ...]:
+    async def list_accounts(self, pattern: str = "", *, limit: int = 100) -> tuple[Account, ...]:
         self.reach()
-        if not self.account:
-            raise NotSignedInError("Nobody is signed in.")
-        prefix = pattern.removesuffix("*")
-        return tuple(sorted(name for name in self.sdk.accounts if name.startswith(prefix)))[:limit]
+        return tuple(account for account in PEOPLE if account.name.startswith(pattern.removesuffix("*")))
 
-    async def send(self, recipient: str, body: str) -> Outgoing:
+    async def send(self, target: str | Target, body: str) -> Outgoing:
         if self.sdk.refuse_sends is not None:
             raise self.sdk.refuse_sends
-        return self.sdk.put(recipient, body)
+        return self.sdk.put(Target.of(target), body)
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
-        if self.sdk.outbox[local_id].status is not MessageStatus.WAITING:
-            raise TooLateError("This message has been handed to the cluster already. Nothing was changed.")
         one = self.sdk.outbox[local_id] = replace(self.sdk.outbox[local_id], body=body)
         self.sdk.publisher.changed(outgoing=(one,))
         return one
@@ -229,7 +247,7 @@ class ScriptedClient:
 
     async def retry(self, local_id: int) -> Outgoing:
         one = await self.cancel(local_id)
-        return self.sdk.put(one.recipient, one.body)
+        return self.sdk.put(one.target, one.body)
 
     async def messages(self, *, include_own: bool = False) -> AsyncIterator[Message]:
         return self._read()
@@ -239,35 +257,37 @@ class ScriptedClient:
         while True:
             yield await self.sdk.incoming.get()
 
-    async def outgoing(self, *, peer: str | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
-        found = [one for one in self.sdk.outbox.values() if peer is None or one.recipient == peer]
-        return tuple(found[-limit:])
+    async def outgoing(self, *, target: str | Target | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
+        wanted = None if target is None else Target.of(target)
+        return tuple(one for one in self.sdk.outbox.values() if wanted in (None, one.target))
 
     async def conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
         self.reach()
-        return tuple(self.sdk.listed.values())
+        return self.sdk.listed
 
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
         return ()
 
-    async def history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
-        self.sdk.history_asked.append((peer, before))
+    async def history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
+        wanted = Target.of(target)
+        self.sdk.history_asked.append((str(wanted), before_id))
         if self.sdk.unreachable:
-            return await self.cached_history(peer, before=before, limit=limit)
-        found = [m for m in self.sdk.messages if m.peer == peer and (not before or m.id < before)]
-        return HistoryPage(tuple(found[-limit:]), len(found) > limit, conversation_id(peer))
+            return await self.cached_history(wanted, before_id=before_id, limit=limit)
+        return self.sdk.pages.get((wanted, before_id), HistoryPage((), False))
 
-    async def cached_history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
-        return HistoryPage((), False, 0, cached=True)
+    async def cached_history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
+        where = conversation_of(Target.of(target))
+        found = tuple(message for message in self.sdk.inbox if message.conversation_id == where.id)
+        return HistoryPage(found, more=False, conversation=where if found else None, cached=True)
 
-    async def mark_read(self, conversation: int, up_to: int) -> None:
-        self.sdk.read.append((conversation, up_to))
+    async def mark_read(self, conversation_id: int, up_to: int) -> None:
+        self.sdk.read.append((conversation_id, up_to))
 
-    async def save_draft(self, peer: str, body: str) -> None:
-        self.sdk.drafts[peer] = body
+    async def save_draft(self, target: str | Target, body: str) -> None:
+        self.sdk.drafts[Target.of(target)] = body
 
-    async def draft(self, peer: str) -> str:
-        return self.sdk.drafts.get(peer, "")
+    async def draft(self, target: str | Target) -> str:
+        return self.sdk.drafts.get(Target.of(target), "")
 
     def reach(self) -> None:
         """Fails while nobody can be reached."""

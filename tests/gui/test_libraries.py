@@ -55,3 +55,35 @@ def test_without_a_display_the_line_names_the_terminal() -> None:
 def test_every_library_has_a_package() -> None:
     names = [*libraries.ANYWHERE, *libraries.FOR_X11]
     assert libraries.packages_of(names) == sorted({*libraries.ANYWHERE.values(), *libraries.FOR_X11.values()})
+
+
+def run_script(tmp_path: Path, user: int, *, apt_works: bool = True) -> tuple[int, str, str]:
+    """`gui_libraries.sh --pictures` where a library and two fonts are missing; what was installed, and what it says."""
+    log = tmp_path / "installed"
+    log.touch()
+    programs = {
+        "python": 'case "$*" in *libraries*) echo libegl1;; *--missing-fonts) printf "fonts-a\\nfonts-b\\n";; esac',
+        "apt-get": f'[ "$1" = update ] || echo "$*" >> {log}; {"true" if apt_works else "false"}',
+        "id": f"echo {user}",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        ["bash", ROOT / "scripts" / "gui_libraries.sh", tmp_path / "python", "--pictures"],
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.returncode, log.read_text(), done.stderr
+
+
+def test_the_fonts_of_the_pictures_are_installed_where_that_is_possible(tmp_path: Path) -> None:
+    code, installed, _ = run_script(tmp_path, user=0)
+    assert code == 0
+    assert [line.rpartition("recommends ")[2] for line in installed.splitlines()] == ["libegl1", "fonts-a fonts-b"]
+
+
+@pytest.mark.parametrize(("user", "apt_works"), [(1000, True), (0, False)])
+def test_otherwise_the_command_to_run_is_named(tmp_path: Path, user: int, apt_works: bool) -> None:
+    code, _, error = run_script(tmp_path, user, apt_works=apt_works)
+    assert code == 1
+    assert error == "This system lacks packages that the window needs. Run: sudo apt-get install libegl1\n"

@@ -16,14 +16,23 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
-from parley.errors import OutboxFullError, UnreachableError
-from parley.gui.app_state import VisiblePage, key_of
+from parley import (
+    ConnectionState,
+    HistoryPage,
+    MessageKind,
+    MessageStatus,
+    OutboxFullError,
+    Target,
+    UnreachableError,
+    WrongPasswordError,
+)
+from parley.chat import known_of
+from parley.gui.app_state import VisiblePage
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress
 from parley.gui.main_window import MainWindow
 from parley.gui.theme import DARK, LIGHT
-from parley.model import ConnectionState, MessageStatus
-from tests.gui.scripted import NODES, PASSWORD, ScriptedSdk
+from tests.gui.scripted import NODES, PASSWORD, WARD, ScriptedSdk, direct
 
 Keep = Callable[[Any], Any]
 HERE = ClusterAddress("127.0.0.2:7600")
@@ -63,14 +72,20 @@ class Desktop:
         self.until(lambda: self.status.startswith("Connected to n2"))
         return self
 
-    def open(self, peer: str = "ben") -> Desktop:
-        self.window.open_conversation(peer)
-        self.until(lambda: self.verified(peer))
+    def open(self, target: str | Target = "ben") -> Desktop:
+        self.window.open_conversation(target)
+        self.until(lambda: self.verified(target))
         return self
 
-    def verified(self, peer: str) -> bool:
-        thread = self.window.app_state.thread(key_of(peer))
+    def verified(self, target: str | Target) -> bool:
+        chats = self.window.app_state.chats
+        thread = chats.thread(chats.key_of(target))
         return thread is not None and thread.verified_from is not None
+
+    @property
+    def open_title(self) -> str:
+        key = self.window.app_state.open_key
+        return "" if key is None else self.window.app_state.chats.title(key)
 
     def type(self, text: str, *, enter: bool = True) -> None:
         editor = self.window.chat.composer.editor
@@ -107,7 +122,7 @@ class Desktop:
     def items(self) -> list[tuple[str, str, int]]:
         model = self.window.chat.items
         found = [model.item(at) for at in range(model.rowCount())]
-        return [(item.peer, item.preview, item.unread) for item in found]
+        return [(item.title, item.preview, item.unread) for item in found]
 
 
 @pytest.fixture
@@ -120,10 +135,12 @@ def desktop(qtbot: QtBot, closing: Keep) -> Desktop:
 
 def test_sign_in_says_in_words_what_is_wrong_and_then_lets_in(desktop: Desktop) -> None:
     page = desktop.window.sign_in
+    desktop.sdk.refuse_login = WrongPasswordError("The cluster does not know this name with this password.")
     desktop.sign_in(password="wrong horse")
     desktop.until(page.problem.isVisible)
     assert "does not know this name with this password" in page.problem.text()
     assert page.submit.isEnabled()
+    desktop.sdk.refuse_login = None
     desktop.sign_in()
     desktop.until(lambda: desktop.window.app_state.page is VisiblePage.CHAT)
     assert desktop.window.chat.isVisible()
@@ -163,7 +180,7 @@ def test_a_new_account_is_created_and_signed_in_at_once(desktop: Desktop) -> Non
     page.password.setText("long enough")
     page.create_button.click()
     desktop.until(lambda: desktop.window.app_state.account == "zoe")
-    assert desktop.sdk.accounts["zoe"] == "long enough"
+    assert desktop.sdk.registered == desktop.sdk.logged_in == [("zoe", "long enough")]
 
 
 def test_a_remembered_session_goes_on_without_a_password(qtbot: QtBot, closing: Keep) -> None:
@@ -229,7 +246,7 @@ def test_an_own_message_shows_every_step_it_takes(desktop: Desktop) -> None:
     desktop.until(lambda: desktop.rows == [("hello", MessageStatus.DELIVERED)])
     desktop.sdk.receipt("ben", 1, 1)
     desktop.until(lambda: desktop.rows == [("hello", MessageStatus.READ)])
-    desktop.until(lambda: desktop.items == [("ben", "hello", 0)])
+    desktop.until(lambda: desktop.items == [("Ben Ortiz (ben)", "hello", 0)])
 
 
 def test_a_refused_message_says_why_and_can_be_sent_again_or_removed(desktop: Desktop) -> None:
@@ -345,10 +362,10 @@ def test_links_open_in_the_browser_by_keyboard_too(desktop: Desktop, monkeypatch
 def test_messages_of_others_count_until_they_are_seen(desktop: Desktop) -> None:
     desktop.signed_in()
     desktop.sdk.arrive("ben", "one", "two")
-    desktop.until(lambda: desktop.items == [("ben", "two", 2)])
+    desktop.until(lambda: desktop.items == [("Ben Ortiz (ben)", "two", 2)])
     assert desktop.window.windowTitle().startswith("(2)")
     desktop.open()
-    desktop.until(lambda: desktop.items == [("ben", "two", 0)])
+    desktop.until(lambda: desktop.items == [("Ben Ortiz (ben)", "two", 0)])
     assert desktop.sdk.read[-1][1] == 2
     assert desktop.window.chat.rows.row(0).unread_above
 
@@ -365,7 +382,7 @@ def test_drafts_are_kept_for_each_conversation_and_over_a_restart(
     assert desktop.field == "to ben"
     desktop.window.close()
     desktop.bridge.stop()
-    assert desktop.sdk.drafts == {"ben": "to ben", "dana": "to dana"}
+    assert desktop.sdk.drafts == {Target(account="ben"): "to ben", Target(account="dana"): "to dana"}
     again = Desktop(qtbot, closing, desktop.sdk).signed_in().open("dana")
     again.until(lambda: again.field == "to dana")
 
@@ -386,10 +403,11 @@ def test_a_new_conversation_completes_names_the_cluster_knows(desktop: Desktop) 
     finder = desktop.window.finder
     assert finder is not None
     QTest.keyClicks(finder.field, "be")
-    desktop.until(lambda: finder.names.stringList() == ["bella", "ben"])
+    desktop.until(lambda: finder.names.stringList() == ["Ben Ortiz (ben)", "bella"])
     QTest.keyClick(finder.field, Qt.Key.Key_Down)
+    QTest.keyClick(finder.field, Qt.Key.Key_Up)
     QTest.keyClick(finder.field, Qt.Key.Key_Return)
-    desktop.until(lambda: desktop.window.app_state.open_key == key_of("ben"))
+    desktop.until(lambda: desktop.open_title == "Ben Ortiz (ben)")
     assert desktop.window.focusWidget() is desktop.window.chat.composer.editor
 
 
@@ -397,19 +415,19 @@ def test_conversations_are_switched_by_keyboard(desktop: Desktop) -> None:
     desktop.signed_in()
     desktop.sdk.arrive("ben", "b")
     desktop.sdk.arrive("dana", "d")
-    desktop.until(lambda: [peer for peer, _, _ in desktop.items] == ["dana", "ben"])
+    desktop.until(lambda: [title for title, _, _ in desktop.items] == ["dana", "Ben Ortiz (ben)"])
     window, alt = desktop.window, Qt.KeyboardModifier.AltModifier
     QTest.keyClick(window, Qt.Key.Key_Down, alt)
-    assert window.app_state.open_key == key_of("dana")
+    assert desktop.open_title == "dana"
     QTest.keyClick(window, Qt.Key.Key_Down, alt)
-    assert window.app_state.open_key == key_of("ben")
+    assert desktop.open_title == "Ben Ortiz (ben)"
     QTest.keyClick(window, Qt.Key.Key_Up, alt)
-    assert window.app_state.open_key == key_of("dana")
+    assert desktop.open_title == "dana"
     QTest.keyClick(window, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
     assert window.finder is not None
     QTest.keyClicks(window.finder.field, "be")
     QTest.keyClick(window.finder.field, Qt.Key.Key_Return)
-    assert window.app_state.open_key == key_of("ben")
+    assert desktop.open_title == "Ben Ortiz (ben)"
     QTest.keyClick(window, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
     assert window.chat.list.hasFocus()
 
@@ -420,13 +438,14 @@ def test_whoever_clicks_a_conversation_can_write_at_once(desktop: Desktop) -> No
     desktop.until(lambda: desktop.items)
     item = desktop.window.chat.list.visualRect(desktop.window.chat.items.index(0))
     QTest.mouseClick(desktop.window.chat.list.viewport(), Qt.MouseButton.LeftButton, pos=item.center())
-    assert desktop.window.app_state.open_key == key_of("ben")
+    assert desktop.open_title == "Ben Ortiz (ben)"
     assert desktop.window.focusWidget() is desktop.window.chat.composer.editor
 
 
 def test_history_loads_upwards_until_its_beginning_without_jumping(desktop: Desktop) -> None:
-    for number in range(1, 251):
-        desktop.sdk.stored("ben", f"message {number}")
+    said = tuple(desktop.sdk.message("ben", f"message {number}") for number in range(1, 251))
+    for before_id, page, more in ((0, said[150:], True), (151, said[50:150], True), (51, said[:50], False)):
+        desktop.sdk.pages[Target(account="ben"), before_id] = HistoryPage(page, more, direct("ben"))
     desktop.signed_in().open()
     desktop.until(lambda: len(desktop.rows) == 100)
     view = desktop.window.chat.view
@@ -437,6 +456,65 @@ def test_history_loads_upwards_until_its_beginning_without_jumping(desktop: Desk
     assert [body for body, _ in desktop.rows] == [f"message {number}" for number in range(1, 251)]
     assert desktop.sdk.history_asked == [("ben", 0), ("ben", 151), ("ben", 51)]
     assert view.first_visible() > 0, "what was in sight stayed in sight"
+
+
+# ---- channels
+
+IN_WARD = Target(conversation_id=WARD.id)
+
+
+def test_a_channel_is_listed_with_its_title_and_says_who_wrote_what(desktop: Desktop) -> None:
+    desktop.signed_in()
+    desktop.sdk.arrive("dana", "hello ward", conversation=WARD)
+    desktop.until(lambda: desktop.items == [("Ward 4", "dana: hello ward", 1)])
+    spoken = desktop.window.chat.items.data(desktop.window.chat.items.index(0), Qt.ItemDataRole.AccessibleTextRole)
+    assert spoken == "Ward 4, channel, 3 members, 1 unread message. dana: hello ward"
+    desktop.open(IN_WARD)
+    assert (desktop.window.chat.title.text(), desktop.window.chat.members.text()) == ("Ward 4", "3 members")
+    desktop.until(lambda: desktop.items == [("Ward 4", "dana: hello ward", 0)])
+    assert desktop.sdk.read == [(WARD.id, 1)]
+    row = desktop.window.chat.rows.row(0)
+    assert (row.sender, row.shows_sender) == ("dana", True)
+
+
+def test_an_own_message_in_a_channel_says_how_many_have_it(desktop: Desktop) -> None:
+    desktop.signed_in()
+    desktop.sdk.arrive("ben", "who is on duty?", conversation=WARD)
+    desktop.until(lambda: desktop.items)
+    desktop.open(IN_WARD)
+    desktop.type("I am")
+    desktop.until(lambda: desktop.rows[1:] == [("I am", MessageStatus.WAITING)])
+    assert desktop.sdk.outbox[1].target == IN_WARD
+    desktop.sdk.settle(1, MessageStatus.ACCEPTED)
+    desktop.sdk.receipt("ben", 2, 2, conversation=WARD)
+    desktop.until(lambda: known_of(desktop.window.chat.rows.row(1)) == "delivered to 1 of 2, read by 1")
+    assert desktop.rows[1:] == [("I am", MessageStatus.ACCEPTED)]
+    desktop.sdk.receipt("dana", 2, 2, conversation=WARD)
+    desktop.until(lambda: desktop.rows[1:] == [("I am", MessageStatus.READ)])
+    desktop.window.chat.view.grab()
+
+
+def test_what_happens_in_a_channel_is_drawn_as_a_line_without_a_bubble(desktop: Desktop) -> None:
+    desktop.signed_in()
+    joined = desktop.sdk.message("ben", "", conversation=WARD)
+    desktop.sdk.deliver([replace(joined, kind=MessageKind.MEMBERS_JOINED, subjects=(4,))])
+    desktop.until(lambda: desktop.items == [("Ward 4", "Ben Ortiz (ben) added dana.", 0)])
+    desktop.open(IN_WARD)
+    assert desktop.rows == [("Ben Ortiz (ben) added dana.", None)]
+    desktop.window.chat.view.grab()
+
+
+def test_messages_of_a_channel_are_announced_with_their_sender(desktop: Desktop, qtbot: QtBot) -> None:
+    desktop.signed_in()
+    elsewhere = QWidget()
+    qtbot.addWidget(elsewhere)
+    elsewhere.show()
+    elsewhere.activateWindow()
+    desktop.until(lambda: not desktop.window.isActiveWindow())
+    shown: list[tuple[str, str]] = []
+    desktop.window.notifier.shown.connect(lambda title, text: shown.append((title, text)))
+    desktop.sdk.arrive("ben", "all well?", conversation=WARD)
+    desktop.until(lambda: shown == [("Ward 4", "ben: all well?")])
 
 
 # ---- the cluster
@@ -457,7 +535,8 @@ def test_a_lost_node_is_told_and_the_line_clears_by_itself(desktop: Desktop) -> 
 
 
 def test_without_a_majority_people_write_on_and_read(desktop: Desktop) -> None:
-    desktop.sdk.stored("ben", "older")
+    older = desktop.sdk.message("ben", "older")
+    desktop.sdk.pages[Target(account="ben"), 0] = HistoryPage((older,), False, direct("ben"))
     desktop.signed_in().open()
     alone = tuple(replace(node, up=node.name == "n2") for node in NODES)
     desktop.sdk.state(connection=ConnectionState.NO_MAJORITY, has_majority=False, nodes=alone)
@@ -469,7 +548,8 @@ def test_without_a_majority_people_write_on_and_read(desktop: Desktop) -> None:
 
 
 def test_a_conversation_opened_while_nobody_can_be_reached_is_filled_after_the_reconnect(desktop: Desktop) -> None:
-    desktop.sdk.stored("ben", "from before")
+    before = desktop.sdk.message("ben", "from before")
+    desktop.sdk.pages[Target(account="ben"), 0] = HistoryPage((before,), False, direct("ben"))
     desktop.signed_in()
     desktop.sdk.unreachable = True
     desktop.sdk.state(connection=ConnectionState.SEARCHING, trying="n1")
@@ -494,11 +574,11 @@ def test_messages_in_the_background_are_announced_and_stay_unread(desktop: Deskt
     shown: list[tuple[str, str]] = []
     desktop.window.notifier.shown.connect(lambda title, text: shown.append((title, text)))
     desktop.sdk.arrive("ben", "are you there?")
-    desktop.until(lambda: shown == [("ben", "are you there?")])
-    assert desktop.items == [("ben", "are you there?", 1)]
+    desktop.until(lambda: shown == [("Ben Ortiz (ben)", "are you there?")])
+    assert desktop.items == [("Ben Ortiz (ben)", "are you there?", 1)]
     assert desktop.window.chat.rows.row(0).unread_above
     desktop.window.activateWindow()
-    desktop.until(lambda: desktop.items == [("ben", "are you there?", 0)])
+    desktop.until(lambda: desktop.items == [("Ben Ortiz (ben)", "are you there?", 0)])
 
 
 def test_everything_a_person_can_reach_has_a_name(desktop: Desktop) -> None:

@@ -14,16 +14,18 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from parley import HistoryPage, Message, MessageKind, MessageStatus, Outgoing, Target
+from parley.chat import AccountBook, Thread
 from parley.gui.bubble import BubbleDelegate
 from parley.gui.theme import LIGHT
-from parley.gui.thread import Thread
 from parley.gui.thread_model import ThreadModel
 from parley.gui.thread_view import ThreadView
-from parley.model import HistoryPage, Message, MessageStatus, Outgoing
+from tests.unit.chat.people import ANN, BEN, PEOPLE, direct
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 WORDS = ("pump", "makes", "a", "noise", "again", "I", "have", "put", "it", "on", "the", "list", "Thursday")
 START_MS = 1_700_000_000_000
+TO_BEN = Target(account="ben")
 
 
 def body(number: int) -> str:
@@ -38,15 +40,22 @@ def body(number: int) -> str:
 
 def message(number: int, text: str = "") -> Message:
     mine = number % 3 == 0
-    return Message(number, 7, "ann" if mine else "ben", "ben", text or body(number), START_MS + number * 90_000, mine)
+    sender_id = ANN.id if mine else BEN.id
+    return Message(7, number, MessageKind.TEXT, sender_id, text or body(number), START_MS + number * 90_000, mine)
+
+
+def new_thread() -> Thread:
+    book = AccountBook("ann")
+    book.add(PEOPLE)
+    return Thread(book, direct())
 
 
 class Shown:
     """A thread in a view."""
 
     def __init__(self, qtbot: QtBot, numbers: range) -> None:
-        self.thread = Thread("ann", "ben")
-        self.thread.load(HistoryPage(tuple(message(n) for n in numbers), True, 7), 0)
+        self.thread = new_thread()
+        self.thread.load(HistoryPage(tuple(message(n) for n in numbers), True), 0)
         self.model = ThreadModel()
         self.delegate = BubbleDelegate(LIGHT, QApplication.font())
         self.view = ThreadView(self.model, self.delegate)
@@ -79,7 +88,7 @@ def test_a_conversation_opens_at_its_end(shown: Shown) -> None:
 def test_older_messages_put_before_move_nothing_in_sight(shown: Shown) -> None:
     shown.scroll(-100_000)
     before = shown.places()
-    shown.model.apply(shown.thread.load(HistoryPage(tuple(message(n) for n in range(900, 1000)), True, 7), 1000))
+    shown.model.apply(shown.thread.load(HistoryPage(tuple(message(n) for n in range(900, 1000)), True), 1000))
     after = shown.places()
     assert len(after) >= 3
     assert {key: after[key] for key in before} == before
@@ -102,14 +111,14 @@ def test_new_messages_follow_at_the_end_and_move_nothing_further_up(shown: Shown
 def test_a_message_that_fails_above_the_view_moves_nothing_in_sight(shown: Shown) -> None:
     for local_id in range(1, 30):
         shown.model.apply(
-            shown.thread.update([Outgoing(local_id, "ben", body(local_id), START_MS + 10**9, MessageStatus.WAITING)])
+            shown.thread.update([Outgoing(local_id, TO_BEN, body(local_id), START_MS + 10**9, MessageStatus.WAITING)])
         )
     shown.view.to_bottom()
     first = shown.view.first_visible()
     assert first > 200, "the waiting ones fill the view"
     before = shown.places()
     failed = Outgoing(
-        1, "ben", body(1), START_MS + 10**9, MessageStatus.FAILED, detail="a reason that takes a line " * 9
+        1, TO_BEN, body(1), START_MS + 10**9, MessageStatus.FAILED, detail="a reason that takes a line " * 9
     )
     shown.model.apply(shown.thread.update([failed]))
     assert shown.places() == before
@@ -188,7 +197,7 @@ def test_people_who_listen_hear_who_when_what_and_how_far(shown: Shown) -> None:
 
 
 def test_ten_thousand_messages_open_in_under_a_second_and_scroll_smoothly(qtbot: QtBot) -> None:
-    told = HistoryPage(tuple(message(n) for n in range(1, 10_001)), False, 7)
+    told = HistoryPage(tuple(message(n) for n in range(1, 10_001)), False)
     model, delegate = ThreadModel(), BubbleDelegate(LIGHT, QApplication.font())
     view = ThreadView(model, delegate)
     qtbot.addWidget(view)
@@ -197,7 +206,7 @@ def test_ten_thousand_messages_open_in_under_a_second_and_scroll_smoothly(qtbot:
     QApplication.processEvents()
     picture = QPixmap(view.viewport().size())
     begun = time.perf_counter()
-    thread = Thread("ann", "ben")
+    thread = new_thread()
     thread.load(told, 0)
     model.show(thread.rows)
     view.viewport().render(picture)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import apsw
 
-from parley.device.outbox import next_revision
-from parley.device.schema import get_meta, set_meta
+from parley.device.schema import RECEIVED_TABLES, forget_received, get_meta, next_revision, set_meta
 from parley.model import MessageStatus
+from parley.wire.position import Position, merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class DeviceIdentity:
     device_id: bytes
     token: str
     account_id: int
-    received_up_to: int
-    seen_index: int
+    cursor: bytes
+    position: Position
     out_of_step: bool
     max_message_bytes: int
     stored_token: str = ""
@@ -36,7 +36,7 @@ class DeviceIdentity:
 
 
 def load(connection: apsw.Connection) -> DeviceIdentity:
-    """Reads the identity; makes the device id on first use."""
+    """Read the identity; make the device id on first use."""
     device_id = get_meta(connection, "device_id")
     if device_id is None:
         device_id = secrets.token_bytes(16)
@@ -45,8 +45,8 @@ def load(connection: apsw.Connection) -> DeviceIdentity:
         device_id=bytes(device_id),
         token=get_meta(connection, "token") or "",
         account_id=int(get_meta(connection, "account_id") or 0),
-        received_up_to=int(get_meta(connection, "received_up_to") or 0),
-        seen_index=int(get_meta(connection, "seen_index") or 0),
+        cursor=bytes(get_meta(connection, "cursor") or b""),
+        position=load_position(connection),
         out_of_step=bool(get_meta(connection, "out_of_step")),
         max_message_bytes=int(get_meta(connection, "max_message_bytes") or 65536),
         stored_token=get_meta(connection, "token") or "",
@@ -54,9 +54,9 @@ def load(connection: apsw.Connection) -> DeviceIdentity:
 
 
 def signed_in(
-    connection: apsw.Connection, device_id: bytes, token: str, account_id: int, applied_index: int
+    connection: apsw.Connection, device_id: bytes, token: str, account_id: int, position: Position
 ) -> DeviceIdentity:
-    """Stores the session a log-in gave for `device_id`; begins the device anew where account or device changed."""
+    """Store the session a log-in gave for `device_id`; begin the device anew where account or device changed."""
     before = load(connection)
     if before.account_id not in (0, account_id):
         _forget_account(connection)
@@ -64,47 +64,54 @@ def signed_in(
         _begin_device(connection, device_id)
     set_meta(connection, "account_id", account_id)
     set_meta(connection, "token", token)
-    raise_seen_index(connection, applied_index)
+    raise_position(connection, position)
     return load(connection)
 
 
 def signed_out(connection: apsw.Connection, token: str) -> None:
-    """Drops a token that is no longer good, unless another process has put a newer one in its place."""
+    """Drop a token that is no longer good, unless another process has put a newer one in its place."""
     if get_meta(connection, "token") == token:
         set_meta(connection, "token", None)
 
 
 def forget(connection: apsw.Connection) -> None:
-    """Removes everything of a deleted account from this device."""
-    for table in ("outbox", "inbox", "marks", "reads", "drafts", "meta"):
+    """Remove everything of a deleted account from this device."""
+    for table in (*RECEIVED_TABLES, "outbox", "drafts", "meta"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
 
 
-def raise_seen_index(connection: apsw.Connection, index: int) -> None:
-    """Moves the highest log index seen forward, never back."""
-    if index > int(get_meta(connection, "seen_index") or 0):
-        set_meta(connection, "seen_index", index)
+def load_position(connection: apsw.Connection) -> Position:
+    """Return how much of the log this device has seen."""
+    return Position.from_bytes(bytes(get_meta(connection, "position") or b""))
+
+
+def raise_position(connection: apsw.Connection, told: Position) -> None:
+    """Take in the position of an answer; it never goes back."""
+    known = load_position(connection)
+    merged = merge(known, told)
+    if merged != known:
+        set_meta(connection, "position", merged.to_bytes())
 
 
 def set_out_of_step(connection: apsw.Connection) -> None:
-    """The cluster has forgotten sends it had accepted: this device's numbers cannot go on."""
+    """Note that the cluster has forgotten sends it had accepted: this device's numbers cannot go on."""
     set_meta(connection, "out_of_step", 1)
     set_meta(connection, "token", None)
 
 
 def _begin_device(connection: apsw.Connection, device_id: bytes) -> None:
-    """A fresh stream of numbers. What had no outcome under the old one was refused as a gap there: it waits again.
+    """Begin a fresh stream of numbers.
 
-    The cluster went back in time, so message ids may come again: what was received is forgotten and fetched anew.
+    What had no outcome under the old one was refused as a gap there: it waits again. The cluster went back in time, so
+    message ids may come again: what was received is forgotten and fetched anew.
     """
     connection.execute(
         "UPDATE outbox SET status = ?, number = 0, revision = ? WHERE status = ?",
         (int(MessageStatus.WAITING), next_revision(connection), int(MessageStatus.SENDING)),
     )
     connection.execute("UPDATE outbox SET number = 0, message_id = 0, conversation_id = 0 WHERE status > 2")
-    for table in ("inbox", "marks", "reads"):
-        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
-    for key in ("next_number", "out_of_step", "received_up_to", "shown_up_to", "seen_index"):
+    forget_received(connection)
+    for key in ("next_number", "out_of_step", "position"):
         set_meta(connection, key, None)
     set_meta(connection, "device_id", device_id)
 
@@ -121,8 +128,5 @@ def _forget_account(connection: apsw.Connection) -> None:
             int(MessageStatus.SENDING),
         ),
     )
-    for table in ("inbox", "marks", "reads"):
-        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
+    forget_received(connection)
     connection.execute("UPDATE outbox SET message_id = 0, conversation_id = 0")
-    for key in ("received_up_to", "shown_up_to"):
-        set_meta(connection, key, None)

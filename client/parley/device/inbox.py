@@ -1,155 +1,175 @@
 """The durable inbox: every message is stored here before the cluster is told so, and is shown once.
 
-`received_up_to` is the highest id stored; what comes with a lower or equal id is a redelivery and is dropped,
-without any time window. `shown_up_to` is the highest id that a reader has finished with. A reader that dies between
-showing a message and saying so is shown that one again: better twice than never. All functions run on the store's
-thread.
+The stream cursor is stored in the transaction of the messages before it, and a batch is taken only on top of the
+cursor that it follows. So the cursor never passes a message that is not stored. A message that comes again, by
+conversation and id, is dropped. `shown_place` is the place of the last message that a reader has finished with. A
+reader that dies between showing a message and saying so is shown that one again: better twice than never. All
+functions run on the store's thread.
 """
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import apsw
 
-from parley.device.outbox import next_revision
+from parley.device import directory
 from parley.device.schema import fetch, get_meta, set_meta
-from parley.model import Conversation, Message, Receipt
+from parley.errors import StoreError
+from parley.model import Conversation, HistoryPage, Message, MessageKind, Target
 
 KEEP_MESSAGES = 100_000
+MAX_ID = 9223372036854775807
 
-_COLUMNS = "id, conversation_id, sender, peer, body, sent_at_ms, mine"
+_COLUMNS = "conversation_id, id, kind, sender_id, body, sent_at_ms, mine, subjects"
+_OWN = (
+    "SELECT conversation_id, message_id AS id, 1 AS kind, 0 AS sender_id, body, sent_at_ms, 1 AS mine, "
+    "'[]' AS subjects FROM outbox WHERE message_id > 0 AND status = 3"
+)
 # What is known of conversations without asking the cluster: received messages, and own accepted ones of this device.
-_KNOWN = f"""(SELECT {_COLUMNS} FROM inbox
-    UNION ALL SELECT message_id, conversation_id, '', recipient, body, sent_at_ms, 1
-    FROM outbox WHERE status = 3 AND message_id > 0)"""  # noqa: S608 - constants only
+_KNOWN = f"(SELECT {_COLUMNS} FROM inbox UNION ALL {_OWN})"  # noqa: S608 - constants only
 _ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)  # few sizes, so that the statements stay prepared
 
 
-def _message(row: Sequence[Any], account: str = "") -> Message:
-    id_, conversation_id, sender, peer, body, sent_at_ms, mine = row
-    return Message(id_, conversation_id, sender or account, peer, body, sent_at_ms, bool(mine))
+def _message(row: Sequence[Any], own_id: int) -> Message:
+    conversation_id, id_, kind, sender_id, body, sent_at_ms, mine, subjects = row
+    return Message(
+        conversation_id,
+        id_,
+        MessageKind(kind),
+        sender_id or own_id,
+        body,
+        sent_at_ms,
+        bool(mine),
+        subjects=tuple(json.loads(subjects)),
+    )
 
 
-def received_up_to(connection: apsw.Connection) -> int:
-    """The device's durable cursor."""
-    return int(get_meta(connection, "received_up_to") or 0)
+def load_cursor(connection: apsw.Connection) -> bytes:
+    """Return where the stream stands on this device; empty before the first message."""
+    return bytes(get_meta(connection, "cursor") or b"")
 
 
-def shown_up_to(connection: apsw.Connection) -> int:
-    """The highest message id a reader has finished with."""
-    return int(get_meta(connection, "shown_up_to") or 0)
+def insert(connection: apsw.Connection, messages: Sequence[Message], *, before: bytes, after: bytes) -> int:
+    """Store what is new of one batch and the cursor after it; return how many messages were new.
 
-
-def mark_shown(connection: apsw.Connection, up_to: int) -> None:
-    """Moves the reader's mark forward, never back."""
-    if up_to > shown_up_to(connection):
-        set_meta(connection, "shown_up_to", up_to)
-
-
-def insert(connection: apsw.Connection, messages: Sequence[Message], own_numbers: Sequence[int | None]) -> int:
-    """Stores what is new of one batch and moves the cursor over all of it; returns how many were new.
-
-    `own_numbers` holds this device's send number where a message is the echo of an own send: such a one is in the
-    outbox already and only moves the cursor.
+    Raises StoreError where the file does not stand at the cursor `before`: an earlier batch was not stored. A message
+    that this device sent itself is in the outbox already and is not stored a second time.
     """
-    cursor = received_up_to(connection)
-    highest = cursor
-    fresh: list[Message] = []
-    for message, number in zip(messages, own_numbers, strict=True):
-        if message.id <= highest:
-            continue
-        highest = message.id
-        if number is None or not _in_outbox(connection, number):
-            fresh.append(message)
-    _insert_all(connection, fresh)
-    if highest > cursor:
-        set_meta(connection, "received_up_to", highest)
-    return len(fresh)
+    if load_cursor(connection) != before:
+        raise StoreError(
+            "Messages before these were not stored on this device. Nothing was stored. The cluster sends all of them "
+            "again."
+        )
+    fresh = [message for message in messages if not (message.number and _in_outbox(connection, message.number))]
+    stored = _insert_all(connection, fresh)
+    if after != before:
+        set_meta(connection, "cursor", after)
+    return stored
 
 
-def _insert_all(connection: apsw.Connection, messages: list[Message]) -> None:
-    start = 0
+def _insert_all(connection: apsw.Connection, messages: list[Message]) -> int:
+    start = stored = 0
     for size in _ROWS_PER_STATEMENT:
         while len(messages) - start >= size:
             values: list[str | int] = []
             for m in messages[start : start + size]:
-                values += (m.id, m.conversation_id, m.sender, m.peer, m.body, m.sent_at_ms, int(m.mine))
-            places = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * size)
+                subjects = json.dumps(m.subjects)
+                values += (m.conversation_id, m.id, m.kind, m.sender_id, m.body, m.sent_at_ms, int(m.mine), subjects)
+            places = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)
             connection.execute(f"INSERT OR IGNORE INTO inbox ({_COLUMNS}) VALUES {places}", values)  # noqa: S608
+            stored += connection.changes()
             start += size
+    return stored
 
 
 def _in_outbox(connection: apsw.Connection, number: int) -> bool:
     return bool(connection.execute("SELECT 1 FROM outbox WHERE number = ? AND number > 0", (number,)).fetchall())
 
 
-def after(connection: apsw.Connection, message_id: int, limit: int, *, own: bool) -> list[Message]:
-    """Received messages above an id, oldest first."""
-    rest = "FROM inbox WHERE id > ? AND mine <= ? ORDER BY id LIMIT ?"
-    return [_message(row) for row in fetch(connection, _COLUMNS, rest, (message_id, int(own), limit))]
+# ---- readers
 
 
-def highest_id(connection: apsw.Connection) -> int:
-    """The newest stored id, where a second reader begins."""
-    rows = connection.execute("SELECT coalesce(max(id), 0) FROM inbox").fetchall()
+def shown_place(connection: apsw.Connection) -> int:
+    """Return the place of the last message a reader has finished with."""
+    return int(get_meta(connection, "shown_place") or 0)
+
+
+def mark_shown(connection: apsw.Connection, place: int) -> None:
+    """Move the reader's mark forward, never back."""
+    if place > shown_place(connection):
+        set_meta(connection, "shown_place", place)
+
+
+def after(connection: apsw.Connection, place: int, limit: int, *, own: bool) -> list[tuple[int, Message]]:
+    """Return received messages above a place with their places, in the order of arrival."""
+    rest = "FROM inbox WHERE place > ? AND mine <= ? ORDER BY place LIMIT ?"
+    own_id = directory.own_id(connection)
+    rows = fetch(connection, f"{_COLUMNS}, place", rest, (place, int(own), limit))
+    return [(row[-1], _message(row[:-1], own_id)) for row in rows]
+
+
+def last_place(connection: apsw.Connection) -> int:
+    """Return the place of the newest message, where a second reader begins."""
+    rows = connection.execute("SELECT coalesce(max(place), 0) FROM inbox").fetchall()
     return int(cast(int, rows[0][0]))
 
 
-def page(
-    connection: apsw.Connection, account: str, peer: str, before_id: int, limit: int
-) -> tuple[list[Message], bool]:
-    """A page of what this device knows of a conversation, oldest first, and whether it knows older ones."""
-    rest = f"FROM {_KNOWN} WHERE peer = ? COLLATE NOCASE AND id < ? ORDER BY id DESC LIMIT ?"
-    rows = fetch(connection, _COLUMNS, rest, (peer, before_id or 9223372036854775807, limit + 1))
-    return [_message(row, account) for row in reversed(rows[:limit])], len(rows) > limit
+# ---- what is known without the cluster
 
 
-def conversations(connection: apsw.Connection, account: str, limit: int) -> list[Conversation]:
-    """What this device knows of its conversations, the latest first. Unread counts what no reader has finished."""
-    shown = shown_up_to(connection)
-    grouped = (
-        f"FROM (SELECT {_COLUMNS}, max(id) AS latest, sum(mine = 0 AND id > ?) AS unread FROM {_KNOWN} "  # noqa: S608
-        "GROUP BY peer COLLATE NOCASE) ORDER BY latest DESC LIMIT ?"
+def page(connection: apsw.Connection, target: Target, before_id: int, limit: int) -> HistoryPage:
+    """Return a page of what this device knows of a conversation, and whether it knows older messages."""
+    conversation_id = directory.names_of(connection, target).conversation_id
+    rest = f"FROM {_KNOWN} WHERE conversation_id = ? AND id < ? ORDER BY id DESC LIMIT ?"
+    rows = fetch(connection, _COLUMNS, rest, (conversation_id, before_id or MAX_ID, limit + 1))
+    own_id = directory.own_id(connection)
+    messages = tuple(_message(row, own_id) for row in reversed(rows[:limit]))
+    return HistoryPage(messages, len(rows) > limit, _known(connection, conversation_id), cached=True)
+
+
+def _known(connection: apsw.Connection, conversation_id: int) -> Conversation | None:
+    found = conversations(connection, 1, only=conversation_id)
+    return found[0] if found else None
+
+
+def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> list[Conversation]:
+    """Return what this device knows of its conversations, the latest first; with `only`, of that one.
+
+    Unread counts stored messages of others above what the person has read here or, as far as the cluster told, on
+    another device.
+    """
+    own_id = directory.own_id(connection)
+    last = f"""(SELECT json_array({_COLUMNS}) FROM {_KNOWN} AS k
+                WHERE k.conversation_id = c.id ORDER BY k.id DESC LIMIT 1)"""  # noqa: S608 - constants only
+    marked = """max(coalesce((SELECT up_to FROM reads WHERE conversation_id = c.id), 0),
+                    coalesce((SELECT read_up_to FROM members WHERE conversation_id = c.id AND account_id = ?), 0))"""
+    rows = fetch(
+        connection,
+        "id, json(last), read_up_to, (SELECT count(*) FROM inbox WHERE conversation_id = found.id "
+        "AND inbox.id > found.read_up_to AND NOT mine)",
+        f"""FROM (SELECT c.id, {last} AS last, {marked} AS read_up_to FROM conversations AS c WHERE ? IN (0, c.id))
+            AS found ORDER BY coalesce(last ->> 5, 0) DESC, id DESC LIMIT ?""",  # noqa: S608 - constants only
+        (own_id, only, limit),
     )
-    rows = fetch(connection, f"{_COLUMNS}, unread", grouped, (shown, limit))
-    known_receipts = {receipt.conversation_id: receipt for receipt in receipts(connection)}
-    found = []
-    for row in rows:
-        last = _message(row[:7], account)
-        receipt = known_receipts.get(last.conversation_id, Receipt(last.conversation_id, 0, 0))
-        unread = int(row[7])
-        found.append(
-            Conversation(
-                last.conversation_id, last.peer, False, last, unread, 0, receipt.delivered_up_to, receipt.read_up_to
-            )
+    known = {c.id: c for c in directory.conversations_by_id(connection, [row[0] for row in rows])}
+    return [
+        replace(
+            known[id_],
+            last=None if newest is None else _message(newest, own_id),
+            unread=unread,
+            read_up_to=read_up_to,
         )
-    return found
+        for id_, newest, read_up_to, unread in rows
+    ]
 
 
-def set_receipts(connection: apsw.Connection, receipts: Sequence[tuple[int, int, int, int]]) -> None:
-    """Takes in (conversation, account, delivered_up_to, read_up_to); receipts only move forward."""
-    revision = next_revision(connection)
-    connection.executemany(
-        """INSERT INTO marks (conversation_id, account_id, delivered_up_to, read_up_to, revision) VALUES (?, ?, ?, ?, ?)
-           ON CONFLICT (conversation_id, account_id) DO UPDATE SET
-             delivered_up_to = max(delivered_up_to, excluded.delivered_up_to),
-             read_up_to = max(read_up_to, excluded.read_up_to), revision = excluded.revision""",
-        [(*receipt, revision) for receipt in receipts],
-    )
-
-
-def receipts(connection: apsw.Connection, since_revision: int = 0) -> list[Receipt]:
-    """The other party's receipts per conversation, of those that changed after a revision."""
-    rows = connection.execute(
-        """SELECT conversation_id, max(delivered_up_to), max(read_up_to) FROM marks
-           WHERE conversation_id IN (SELECT conversation_id FROM marks WHERE revision > ?) GROUP BY conversation_id""",
-        (since_revision,),
-    )
-    return [Receipt(*cast(tuple[int, int, int], row)) for row in rows]
+# ---- how far the person here has read
 
 
 def set_read(connection: apsw.Connection, conversation_id: int, up_to: int) -> None:
-    """The person here has read a conversation up to a message; the next free moment of a session tells the cluster."""
+    """Note how far the person here has read; the next free moment of a session tells the cluster."""
     connection.execute(
         """INSERT INTO reads (conversation_id, up_to, sent_up_to) VALUES (?, ?, 0)
            ON CONFLICT (conversation_id) DO UPDATE SET up_to = max(up_to, excluded.up_to)""",
@@ -158,13 +178,13 @@ def set_read(connection: apsw.Connection, conversation_id: int, up_to: int) -> N
 
 
 def unsent_reads(connection: apsw.Connection, limit: int = 256) -> list[tuple[int, int]]:
-    """Read positions the cluster has not been told."""
+    """Return (conversation, message id) of read positions the cluster has not been told."""
     rows = connection.execute("SELECT conversation_id, up_to FROM reads WHERE up_to > sent_up_to LIMIT ?", (limit,))
     return [cast(tuple[int, int], row) for row in rows]
 
 
 def reads_sent(connection: apsw.Connection, told: Sequence[tuple[int, int]]) -> None:
-    """These read positions were written to a stream."""
+    """Note that these read positions were written to a stream."""
     connection.executemany(
         "UPDATE reads SET sent_up_to = max(sent_up_to, ?2) WHERE conversation_id = ?1",
         list(told),
@@ -172,12 +192,13 @@ def reads_sent(connection: apsw.Connection, told: Sequence[tuple[int, int]]) -> 
 
 
 def reads_lost(connection: apsw.Connection, told: Sequence[int]) -> None:
-    """The stream broke after these read positions were written: they may not have arrived, so tell them again."""
+    """Take back reads_sent(): the stream broke and they may not have arrived, so they are told again."""
     connection.executemany("UPDATE reads SET sent_up_to = 0 WHERE conversation_id = ?", [(c,) for c in told])
 
 
 def prune(connection: apsw.Connection) -> None:
-    """Forgets the oldest messages beyond KEEP_MESSAGES, read or not; the cluster's history has them."""
+    """Forget the oldest messages beyond KEEP_MESSAGES, read or not; the cluster's history has them."""
     connection.execute(
-        "DELETE FROM inbox WHERE id <= (SELECT id FROM inbox ORDER BY id DESC LIMIT 1 OFFSET ?)", (KEEP_MESSAGES,)
+        "DELETE FROM inbox WHERE place <= (SELECT place FROM inbox ORDER BY place DESC LIMIT 1 OFFSET ?)",
+        (KEEP_MESSAGES,),
     )

@@ -1,58 +1,51 @@
 """The durable outbox: what was typed survives a restart, goes out in order, and is never sent twice under two numbers.
 
 A message is WAITING until a session claims it; then it gets the device's next send number in the same commit and is
-SENDING. From then on number, recipient and body are fixed and are resent until the cluster says ACCEPTED or refuses
-it for good. Editing and cancelling are possible only while WAITING, so they never leave a hole in the numbers.
+SENDING. The target is fixed when the message enters, number and body from then on. They are resent until the cluster
+says ACCEPTED or refuses them for good. Editing and cancelling are possible only while WAITING, so they never leave a
+hole in the numbers.
 Numbers are claimed only after a Welcome told the highest one the cluster has applied, so a file restored from an old
 backup skips ahead instead of using a number again. All functions run on the store's thread inside its transaction.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import apsw
 
-from parley.device.schema import fetch, get_meta, set_meta
+from parley.device import directory
+from parley.device.schema import fetch, get_meta, next_revision, set_meta
+from parley.device.targets import target_columns, target_of
 from parley.errors import BadInputError, OutboxFullError, TooLateError
-from parley.model import MessageStatus, Outgoing
+from parley.model import MessageStatus, Outgoing, Target
 
 MAX_OPEN = 100_000
 KEEP_SETTLED = 10_000
 
-_COLUMNS = "local_id, recipient, body, created_at_ms, status, number, message_id, conversation_id, sent_at_ms, detail"
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """The final word of the cluster about one send number."""
-
-    number: int
-    accepted: bool
-    detail: str = ""
-    message_id: int = 0
-    conversation_id: int = 0
-    sent_at_ms: int = 0
+_COLUMNS = """local_id, target_kind, target, body, created_at_ms, status, number, message_id, conversation_id,
+              sent_at_ms, detail"""
 
 
 def _outgoing(row: Sequence[Any]) -> Outgoing:
-    local_id, recipient, body, created, status, number, message_id, conversation, sent_at, detail = row
+    local_id, kind, target, body, created, status, number, message_id, conversation, sent_at, detail = row
     return Outgoing(
-        local_id, recipient, body, created, MessageStatus(status), number, message_id, conversation, sent_at, detail
+        local_id,
+        target_of(kind, target),
+        body,
+        created,
+        MessageStatus(status),
+        number,
+        message_id,
+        conversation,
+        sent_at,
+        detail,
     )
 
 
-def next_revision(connection: apsw.Connection) -> int:
-    """A number above all revisions so far; the transaction excludes other writers."""
-    highest = connection.execute(
-        "SELECT max(coalesce((SELECT max(revision) FROM outbox), 0), coalesce((SELECT max(revision) FROM marks), 0))"
-    ).fetchall()[0][0]
-    return int(cast(int, highest)) + 1
-
-
-def add(connection: apsw.Connection, items: Sequence[tuple[str, str]], created_at_ms: int) -> list[Outgoing]:
-    """Puts (recipient, body) pairs at the end. Raises OutboxFullError before anything is stored."""
+def add(connection: apsw.Connection, items: Sequence[tuple[Target, str]], created_at_ms: int) -> list[Outgoing]:
+    """Put (target, body) pairs at the end. Raises OutboxFullError before anything is stored."""
     if open_span(connection) + len(items) > MAX_OPEN:
         raise OutboxFullError(
             f"The outbox is full ({MAX_OPEN} messages wait). This message was not taken; those in the outbox are "
@@ -60,17 +53,17 @@ def add(connection: apsw.Connection, items: Sequence[tuple[str, str]], created_a
         )
     revision = next_revision(connection)
     added = []
-    for recipient, body in items:
+    for target, body in items:
         connection.execute(
-            "INSERT INTO outbox (recipient, body, created_at_ms, status, revision) VALUES (?, ?, ?, 1, ?)",
-            (recipient, body, created_at_ms, revision),
+            "INSERT INTO outbox (target_kind, target, body, created_at_ms, status, revision) VALUES (?, ?, ?, ?, 1, ?)",
+            (*target_columns(target), body, created_at_ms, revision),
         )
-        added.append(Outgoing(connection.last_insert_rowid(), recipient, body, created_at_ms, MessageStatus.WAITING))
+        added.append(Outgoing(connection.last_insert_rowid(), target, body, created_at_ms, MessageStatus.WAITING))
     return added
 
 
 def open_span(connection: apsw.Connection) -> int:
-    """An upper bound of the unsettled messages, found without counting them."""
+    """Return an upper bound of the unsettled messages, found without counting them."""
     first, last = connection.execute(
         """SELECT min(coalesce((SELECT min(local_id) FROM outbox WHERE status = 1), 9223372036854775807),
                       coalesce((SELECT min(local_id) FROM outbox WHERE status = 2), 9223372036854775807)),
@@ -80,7 +73,7 @@ def open_span(connection: apsw.Connection) -> int:
 
 
 def count_open(connection: apsw.Connection) -> int:
-    """How many messages are not settled."""
+    """Count the messages that are not settled."""
     counted = connection.execute(
         "SELECT (SELECT count(*) FROM outbox WHERE status = 1) + (SELECT count(*) FROM outbox WHERE status = 2)"
     ).fetchall()[0][0]
@@ -88,24 +81,24 @@ def count_open(connection: apsw.Connection) -> int:
 
 
 def begin_session(connection: apsw.Connection, last_send_number: int) -> list[Outgoing]:
-    """Takes in the highest number the cluster applied; returns what must be resent, in the order of the numbers."""
+    """Take in the highest number the cluster applied; return what must be resent, in the order of the numbers."""
     if last_send_number >= next_number(connection):
         set_meta(connection, "next_number", last_send_number + 1)
     return unanswered(connection)
 
 
 def unanswered(connection: apsw.Connection) -> list[Outgoing]:
-    """Everything that was handed to the cluster and has no known outcome, in the order of the numbers."""
+    """Return everything that was handed to the cluster and has no known outcome, in the order of the numbers."""
     return [_outgoing(row) for row in fetch(connection, _COLUMNS, "FROM outbox WHERE status = 2 ORDER BY number")]
 
 
 def next_number(connection: apsw.Connection) -> int:
-    """The number the next claimed message gets."""
+    """Return the number the next claimed message gets."""
     return int(get_meta(connection, "next_number") or 1)
 
 
 def claim(connection: apsw.Connection, limit: int) -> list[Outgoing]:
-    """Numbers up to `limit` waiting messages in the order they were typed."""
+    """Number up to `limit` waiting messages in the order they were typed."""
     if not connection.execute("SELECT 1 FROM outbox WHERE status = 1 LIMIT 1").fetchall():
         return []
     first = next_number(connection)
@@ -121,19 +114,9 @@ def claim(connection: apsw.Connection, limit: int) -> list[Outgoing]:
     return [_outgoing(row) for row in rows]
 
 
-def settle(connection: apsw.Connection, settlements: Sequence[Settlement]) -> None:
-    """Writes down final results; a result for a number that is settled already changes nothing."""
-    results = [
-        [
-            s.number,
-            int(MessageStatus.ACCEPTED if s.accepted else MessageStatus.FAILED),
-            s.message_id,
-            s.conversation_id,
-            s.sent_at_ms,
-            s.detail,
-        ]
-        for s in settlements
-    ]
+def settle(connection: apsw.Connection, settled: Sequence[Outgoing]) -> None:
+    """Write down final results by send number; one for a number that is settled already changes nothing."""
+    results = [[m.number, int(m.status), m.message_id, m.conversation_id, m.sent_at_ms, m.detail] for m in settled]
     connection.execute(
         """UPDATE outbox SET status = r.value ->> 1, message_id = r.value ->> 2, conversation_id = r.value ->> 3,
                sent_at_ms = r.value ->> 4, detail = r.value ->> 5, revision = ?
@@ -144,12 +127,12 @@ def settle(connection: apsw.Connection, settlements: Sequence[Settlement]) -> No
 
 
 def get(connection: apsw.Connection, local_id: int) -> Outgoing | None:
-    """One message, or None where it was cancelled or has been pruned."""
+    """Return one message, or None where it was cancelled or has been pruned."""
     return get_many(connection, [local_id]).get(local_id)
 
 
 def get_many(connection: apsw.Connection, local_ids: Sequence[int]) -> dict[int, Outgoing]:
-    """Those of the given messages that still exist."""
+    """Return those of the given messages that still exist."""
     rows = fetch(
         connection,
         _COLUMNS,
@@ -160,7 +143,7 @@ def get_many(connection: apsw.Connection, local_ids: Sequence[int]) -> dict[int,
 
 
 def edit(connection: apsw.Connection, local_id: int, body: str) -> Outgoing:
-    """Replaces the text of a waiting message; raises TooLateError once it was handed over."""
+    """Replace the text of a waiting message; raise TooLateError once it was handed over."""
     message = _must_wait(connection, local_id)
     connection.execute(
         "UPDATE outbox SET body = ?, revision = ? WHERE local_id = ?",
@@ -170,7 +153,7 @@ def edit(connection: apsw.Connection, local_id: int, body: str) -> Outgoing:
 
 
 def cancel(connection: apsw.Connection, local_id: int) -> Outgoing:
-    """Withdraws a waiting or failed message for good; raises TooLateError once it was handed over."""
+    """Withdraw a waiting or failed message for good; raise TooLateError once it was handed over."""
     message = get(connection, local_id)
     if message is None or message.status is not MessageStatus.FAILED:
         message = _must_wait(connection, local_id)
@@ -179,12 +162,12 @@ def cancel(connection: apsw.Connection, local_id: int) -> Outgoing:
 
 
 def retry(connection: apsw.Connection, local_id: int, created_at_ms: int) -> Outgoing:
-    """Puts a failed message at the end of the outbox again, as a new message with a new number."""
+    """Put a failed message at the end of the outbox again, as a new message with a new number."""
     message = get(connection, local_id)
     if message is None or message.status is not MessageStatus.FAILED:
         raise TooLateError("Only a message that failed can be sent again. Nothing was changed.")
     connection.execute("DELETE FROM outbox WHERE local_id = ?", (local_id,))
-    return add(connection, [(message.recipient, message.body)], created_at_ms)[0]
+    return add(connection, [(message.target, message.body)], created_at_ms)[0]
 
 
 def _must_wait(connection: apsw.Connection, local_id: int) -> Outgoing:
@@ -199,15 +182,24 @@ def _must_wait(connection: apsw.Connection, local_id: int) -> Outgoing:
     return message
 
 
-def listing(connection: apsw.Connection, limit: int, *, recipient: str | None = None) -> list[Outgoing]:
-    """The newest messages of the outbox, oldest first, settled ones included."""
-    where, bindings = ("WHERE recipient = ? COLLATE NOCASE", (recipient,)) if recipient is not None else ("", ())
+def listing(connection: apsw.Connection, limit: int, *, target: Target | None = None) -> list[Outgoing]:
+    """Return the newest messages of the outbox, oldest first, settled ones included.
+
+    With `target`, those of its conversation, however each of them named it.
+    """
+    where, bindings = "", ()  # type: tuple[str, tuple[int | str, ...]]
+    if target is not None:
+        names = directory.names_of(connection, target)
+        where = """WHERE CASE WHEN conversation_id > 0 THEN conversation_id = ? ELSE
+                   (target_kind = 1 AND target = ? COLLATE NOCASE) OR (target_kind = 2 AND target = ?)
+                   OR (target_kind = 3 AND target = ?) END"""
+        bindings = (names.conversation_id, names.account, str(names.account_id), str(names.conversation_id))
     rows = fetch(connection, _COLUMNS, f"FROM outbox {where} ORDER BY local_id DESC LIMIT ?", (*bindings, limit))
     return [_outgoing(row) for row in reversed(rows)]
 
 
 def open_messages(connection: apsw.Connection, limit: int) -> list[Outgoing]:
-    """The oldest unsettled messages."""
+    """Return the oldest unsettled messages."""
     rows: list[list[Any]] = []
     for status in (2, 1):  # those handed over are older than those that wait
         rest = f"FROM outbox WHERE status = {status} ORDER BY local_id LIMIT ?"
@@ -216,7 +208,7 @@ def open_messages(connection: apsw.Connection, limit: int) -> list[Outgoing]:
 
 
 def changed_since(connection: apsw.Connection, revision: int, limit: int) -> tuple[list[Outgoing], int]:
-    """About `limit` messages changed after `revision`, and the revision to ask from next time."""
+    """Return about `limit` messages changed after `revision`, and the revision to ask from next time."""
     latest = connection.execute(
         "SELECT max(revision) FROM (SELECT revision FROM outbox WHERE revision > ? ORDER BY revision LIMIT ?)",
         (revision, limit),
@@ -232,22 +224,8 @@ def changed_since(connection: apsw.Connection, revision: int, limit: int) -> tup
     return [_outgoing(row) for row in rows], int(cast(int, latest))
 
 
-def save_draft(connection: apsw.Connection, peer: str, body: str) -> None:
-    """Keeps what is half typed to somebody; empty text removes it."""
-    if body:
-        connection.execute("INSERT OR REPLACE INTO drafts (peer, body) VALUES (?, ?)", (peer, body))
-    else:
-        connection.execute("DELETE FROM drafts WHERE peer = ?", (peer,))
-
-
-def draft(connection: apsw.Connection, peer: str) -> str:
-    """What is half typed to somebody, or nothing."""
-    rows = connection.execute("SELECT body FROM drafts WHERE peer = ?", (peer,)).fetchall()
-    return str(rows[0][0]) if rows else ""
-
-
 def prune(connection: apsw.Connection) -> None:
-    """Forgets the oldest settled messages beyond KEEP_SETTLED; the cluster's history has them."""
+    """Forget the oldest settled messages beyond KEEP_SETTLED; the cluster's history has them."""
     connection.execute(
         """DELETE FROM outbox WHERE status IN (3, 4) AND local_id <=
            (SELECT local_id FROM outbox ORDER BY local_id DESC LIMIT 1 OFFSET ?)""",

@@ -29,6 +29,7 @@ from typing import Any, Self
 
 import platformdirs
 
+from parley.device.file_format import is_newer, marked
 from parley.errors import BadInputError, StoreError
 from parley.wire.endpoints import Endpoint, usable_learned
 
@@ -226,20 +227,33 @@ def _modified_ns(path: Path) -> int:
         return 0
 
 
+def _is_of_newer_release(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and is_newer(document)
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return document if isinstance(document, dict) else {}
+    return document if isinstance(document, dict) and not is_newer(document) else {}
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    """Replaces the file as a whole. These notes only save time: a full disk must not stop anybody from sending."""
+    """Replaces the file as a whole. These notes only save time: a full disk must not stop anybody from sending.
+
+    Those of a newer release stay as they are.
+    """
+    if _is_of_newer_release(path):
+        return
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(document, indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(marked(document), indent=1), encoding="utf-8")
         temporary.chmod(0o600)
         temporary.replace(path)
     except OSError:

@@ -1,8 +1,8 @@
 """The tables of the client's file, and how it is opened.
 
-`outbox` holds what this device sends, `inbox` what it received, `marks` how far others have come, `reads` how far
-the person here has read, `drafts` what is half
-typed, `meta` single values (device id, token, cursors). The format is numbered by user_version.
+`outbox` holds what this device sends, `inbox` what it received. `accounts`, `conversations` and `members` (with their
+marks) hold what the cluster told about them. `reads` is how far the person here has read, `drafts` what is half typed,
+`meta` single values (device id, token, stream cursor, position). `user_version` numbers the format (file_format.py).
 """
 
 import json
@@ -11,14 +11,14 @@ from typing import Any, cast
 
 import apsw
 
-from parley.errors import StoreError
+from parley.device.file_format import bring_up_to_date
 
-SCHEMA_VERSION = 1
 SCHEMA = (
     """CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID""",
+    # target_kind: 1 account name, 2 account id, 3 conversation id. The target is never rewritten.
     """CREATE TABLE outbox (
         local_id INTEGER PRIMARY KEY AUTOINCREMENT,
-        recipient TEXT NOT NULL, body TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
+        target_kind INTEGER NOT NULL, target TEXT NOT NULL, body TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
         status INTEGER NOT NULL, number INTEGER NOT NULL DEFAULT 0,
         message_id INTEGER NOT NULL DEFAULT 0, conversation_id INTEGER NOT NULL DEFAULT 0,
         sent_at_ms INTEGER NOT NULL DEFAULT 0, detail TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL)""",
@@ -26,44 +26,61 @@ SCHEMA = (
     "CREATE INDEX outbox_waiting ON outbox (local_id) WHERE status = 1",
     "CREATE INDEX outbox_sending ON outbox (local_id) WHERE status = 2",
     "CREATE UNIQUE INDEX outbox_number ON outbox (number) WHERE number > 0",
+    "CREATE INDEX outbox_accepted ON outbox (conversation_id, message_id) WHERE message_id > 0",
     "CREATE INDEX outbox_revision ON outbox (revision)",
+    # place: the order of arrival, which a reader follows. Ids are comparable within one conversation only.
     """CREATE TABLE inbox (
-        id INTEGER PRIMARY KEY, conversation_id INTEGER NOT NULL, sender TEXT NOT NULL, peer TEXT NOT NULL,
-        body TEXT NOT NULL, sent_at_ms INTEGER NOT NULL, mine INTEGER NOT NULL)""",
-    """CREATE TABLE marks (
-        conversation_id INTEGER NOT NULL, account_id INTEGER NOT NULL,
+        place INTEGER PRIMARY KEY AUTOINCREMENT,
+        conversation_id INTEGER NOT NULL, id INTEGER NOT NULL, kind INTEGER NOT NULL, sender_id INTEGER NOT NULL,
+        body TEXT NOT NULL, sent_at_ms INTEGER NOT NULL, mine INTEGER NOT NULL, subjects TEXT NOT NULL,
+        UNIQUE (conversation_id, id))""",
+    """CREATE TABLE accounts (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL COLLATE NOCASE, display_name TEXT NOT NULL,
+        deleted INTEGER NOT NULL, revision INTEGER NOT NULL)""",
+    "CREATE INDEX accounts_name ON accounts (name)",
+    "CREATE INDEX accounts_revision ON accounts (revision)",
+    # peer_id: of a direct conversation the other account, or the own one in a conversation with oneself; otherwise 0.
+    """CREATE TABLE conversations (
+        id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, title TEXT NOT NULL, member_count INTEGER NOT NULL,
+        peer_id INTEGER NOT NULL, revision INTEGER NOT NULL)""",
+    "CREATE INDEX conversations_peer ON conversations (peer_id) WHERE peer_id > 0",
+    "CREATE INDEX conversations_revision ON conversations (revision)",
+    """CREATE TABLE members (
+        conversation_id INTEGER NOT NULL, account_id INTEGER NOT NULL, role INTEGER NOT NULL,
         delivered_up_to INTEGER NOT NULL, read_up_to INTEGER NOT NULL, revision INTEGER NOT NULL,
         PRIMARY KEY (conversation_id, account_id)) WITHOUT ROWID""",
+    "CREATE INDEX members_revision ON members (revision)",
     """CREATE TABLE reads (
         conversation_id INTEGER PRIMARY KEY, up_to INTEGER NOT NULL, sent_up_to INTEGER NOT NULL)""",
-    "CREATE TABLE drafts (peer TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE drafts (
+        target_kind INTEGER NOT NULL, target TEXT NOT NULL COLLATE NOCASE, body TEXT NOT NULL,
+        PRIMARY KEY (target_kind, target)) WITHOUT ROWID""",
 )
+RECEIVED_TABLES = ("inbox", "accounts", "conversations", "members", "reads")
 
 
 def open_database(path: Path) -> apsw.Connection:
-    """Opens the file with the pragmas the promises rest on and makes the tables on first use."""
+    """Open the file with the pragmas the promises rest on and make the tables on first use.
+
+    Raises StoreError for a file of another format.
+    """
     connection = apsw.Connection(str(path))
     path.chmod(0o600)
     connection.set_busy_timeout(10_000)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("BEGIN IMMEDIATE")
-    version = int(cast(int, connection.execute("PRAGMA user_version").fetchall()[0][0]))
-    if version == 0:
-        for statement in SCHEMA:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-    connection.execute("COMMIT")
-    if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} was written by a newer Parley (format {version}, known here: {SCHEMA_VERSION}). Nothing was "
-            "changed. Update this Parley."
-        )
+    try:
+        bring_up_to_date(connection, path, SCHEMA)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close(True)  # takes back what was not committed
+        raise
     return connection
 
 
 def fetch(connection: apsw.Connection, columns: str, rest: str, bindings: tuple[Any, ...] = ()) -> list[list[Any]]:
-    """Rows of `SELECT columns rest`, in the order `rest` asks for, fetched in a single step.
+    """Return the rows of `SELECT columns rest`, in the order `rest` asks for, fetched in a single step.
 
     SQLite's steps each give up and take back the interpreter's lock, which a busy event loop hands over slowly: a page
     of rows taken one by one would wait that long for every row.
@@ -73,14 +90,33 @@ def fetch(connection: apsw.Connection, columns: str, rest: str, bindings: tuple[
     return rows
 
 
+def next_revision(connection: apsw.Connection) -> int:
+    """Return a number above all revisions so far; the transaction excludes other writers."""
+    highest = connection.execute(
+        """SELECT max(coalesce((SELECT max(revision) FROM outbox), 0),
+                      coalesce((SELECT max(revision) FROM accounts), 0),
+                      coalesce((SELECT max(revision) FROM conversations), 0),
+                      coalesce((SELECT max(revision) FROM members), 0))"""
+    ).fetchall()[0][0]
+    return int(cast(int, highest)) + 1
+
+
+def forget_received(connection: apsw.Connection) -> None:
+    """Remove everything the cluster told this device; the stream begins anew without a cursor."""
+    for table in RECEIVED_TABLES:
+        connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
+    for key in ("cursor", "shown_place"):
+        set_meta(connection, key, None)
+
+
 def get_meta(connection: apsw.Connection, key: str) -> Any:
-    """One value of the meta table, or None."""
+    """Return one value of the meta table, or None."""
     rows = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchall()
     return rows[0][0] if rows else None
 
 
 def set_meta(connection: apsw.Connection, key: str, value: Any) -> None:
-    """Stores one value; None removes it."""
+    """Store one value; None removes it."""
     if value is None:
         connection.execute("DELETE FROM meta WHERE key = ?", (key,))
     else:

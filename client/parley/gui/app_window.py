@@ -9,9 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 
-from parley.client import ParleyClient
-from parley.device.profile import StateDirectory
-from parley.device.token_store import TokenStore
+from parley import ParleyClient, StateDirectory, TokenStore
 from parley.gui import geometry
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress

@@ -12,7 +12,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 
-from parley.errors import ParleyError
+from parley import ParleyError, Target
 from parley.gui import events
 from parley.gui.client_worker import ClientWorker
 from parley.gui.commands import ClusterAddress
@@ -100,25 +100,25 @@ class Bridge(QObject):
         """Closes the session; waiting messages are kept."""
         self._ask(Action.SIGN_OUT, lambda worker: worker.sign_out())
 
-    def open_conversation(self, peer: str) -> None:
+    def open_conversation(self, target: Target) -> None:
         """Brings the end of a conversation, its own messages and its draft."""
-        self._ask(Action.OTHER, lambda worker: worker.open_conversation(peer))
+        self._ask(Action.OTHER, lambda worker: worker.open_conversation(target))
 
-    def load_history(self, peer: str, before: int) -> None:
+    def load_history(self, target: Target, before_id: int) -> None:
         """Brings the page before a message id; 0 is the end."""
-        self._ask(Action.OTHER, lambda worker: worker.load_history(peer, before))
+        self._ask(Action.OTHER, lambda worker: worker.load_history(target, before_id))
 
-    def send(self, peer: str, body: str) -> None:
+    def send(self, target: Target, body: str) -> None:
         """Puts a message into the outbox."""
-        self._ask(Action.SEND, lambda worker: worker.send(peer, body), peer, body)
+        self._ask(Action.SEND, lambda worker: worker.send(target, body), target, body)
 
-    def edit(self, local_id: int, body: str, peer: str) -> None:
+    def edit(self, local_id: int, body: str, target: Target) -> None:
         """Changes a waiting message."""
 
         async def edit(worker: ClientWorker) -> None:
             await (await worker.client()).edit(local_id, body)
 
-        self._ask(Action.EDIT, edit, peer, body)
+        self._ask(Action.EDIT, edit, target, body)
 
     def cancel(self, local_id: int) -> None:
         """Withdraws a waiting message or puts a failed one out of sight."""
@@ -136,11 +136,11 @@ class Bridge(QObject):
 
         self._ask(Action.RETRY, retry)
 
-    def save_draft(self, peer: str, body: str) -> None:
+    def save_draft(self, target: Target, body: str) -> None:
         """Keeps what is half typed."""
 
         async def save(worker: ClientWorker) -> None:
-            await (await worker.client()).save_draft(peer, body)
+            await (await worker.client()).save_draft(target, body)
 
         self._ask(Action.OTHER, save)
 
@@ -162,15 +162,15 @@ class Bridge(QObject):
         self,
         action: Action,
         doing: Callable[[ClientWorker], Coroutine[Any, Any, None]],
-        peer: str = "",
+        target: Target | None = None,
         body: str = "",
     ) -> None:
         async def ask() -> None:
             worker = self._worker
             if worker is None:
-                self._mailbox.put(events.Refused(action, "Nobody is signed in. Nothing was changed.", peer, body))
+                self._mailbox.put(events.Refused(action, "Nobody is signed in. Nothing was changed.", target, body))
             else:
-                await worker.attempt(action, doing(worker), peer, body)
+                await worker.attempt(action, doing(worker), target, body)
 
         self._do(ask)
 

@@ -21,12 +21,11 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
+from parley import MessageStatus
+from parley.chat import Link, Row, clock_time, counts_text, day_label, failure_lines, is_big_emoji, links
 from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark
 from parley.gui.theme import GRID, Theme, scaled_font
-from parley.gui.thread import Row
 from parley.gui.thread_model import ROW_ROLE
-from parley.gui.words import Link, clock_time, day_label, failure_lines, is_big_emoji, links
-from parley.model import MessageStatus
 
 KEPT_LAYOUTS = 400
 COLUMN_WIDTH = 960
@@ -39,6 +38,7 @@ RADIUS = 16.0
 TIGHT_RADIUS = 5.0
 DAY_BAND = 6 * GRID
 UNREAD_BAND = 5 * GRID
+SENDER_BAND = 20
 RUN_GAP = 12
 ROW_GAP = 3
 LINE_SEPARATOR = "\u2028"
@@ -135,12 +135,15 @@ class BubbleDelegate(QStyledItemDelegate):
         column = min(rect.width(), COLUMN_WIDTH)
         left = rect.left() + (rect.width() - column) / 2 + MARGIN
         right = rect.left() + (rect.width() + column) / 2 - MARGIN
+        if row.event:
+            left = (left + right - width) / 2
         return QRectF(right - width if row.mine else left, rect.top() + self._top(row), width, height)
 
     @staticmethod
     def _top(row: Row) -> int:
         bands = (DAY_BAND if row.new_day else 0) + (UNREAD_BAND if row.unread_above else 0)
-        return bands + (RUN_GAP if row.first and not bands else ROW_GAP)
+        sender = SENDER_BAND if row.shows_sender else 0
+        return bands + (RUN_GAP if row.first and not bands else ROW_GAP) + sender
 
     @staticmethod
     def _text_width(width: int) -> float:
@@ -148,7 +151,8 @@ class BubbleDelegate(QStyledItemDelegate):
         return max(80.0, min(BUBBLE_WIDTH, column * BUBBLE_SHARE) - 2 * PAD_X)
 
     def _layout(self, row: Row, width: int) -> _Layout:
-        key = (row.body, row.mine, row.at_ms // 60_000, row.status is MessageStatus.FAILED and row.detail, width)
+        failure = row.status is MessageStatus.FAILED and row.detail
+        key = (row.body, row.mine, row.event, row.at_ms // 60_000, failure, _counts(row), width)
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = self._lay_out(row, self._text_width(width))
@@ -159,6 +163,10 @@ class BubbleDelegate(QStyledItemDelegate):
         return kept
 
     def _lay_out(self, row: Row, limit: float) -> _Layout:
+        if row.event:
+            text = self._wrap(row.body, self._fonts.small, limit, (), mine=False)
+            width, height = _extent(text)
+            return _Layout(text, (), (width + 2 * PAD_X, height + PAD_Y), QPointF(), None, big=False)
         big = is_big_emoji(row.body)
         found = () if big else links(row.body)
         text = self._wrap(row.body, self._fonts.big if big else self._fonts.body, limit, found, mine=row.mine)
@@ -210,7 +218,7 @@ class BubbleDelegate(QStyledItemDelegate):
 
     def _footer_width(self, row: Row) -> float:
         mark = MARK_WIDTH + 6 if row.status is not None else 0
-        return self._small_metrics.horizontalAdvance(clock_time(row.at_ms)) + mark
+        return self._small_metrics.horizontalAdvance(_footer_text(row)) + mark
 
     # ---- drawing
 
@@ -225,6 +233,13 @@ class BubbleDelegate(QStyledItemDelegate):
         self._paint_bands(painter, row, rect)
         layout = self._layout(row, rect.width())
         bubble = self.bubble_rect(row, rect)
+        if row.event:
+            painter.setPen(self._theme.color("quiet"))
+            layout.text.draw(painter, bubble.topLeft() + QPointF(PAD_X, PAD_Y / 2))
+            painter.restore()
+            return
+        if row.shows_sender:
+            self._paint_sender(painter, row, bubble)
         ground = self._paint_bubble(painter, row, bubble)
         state: QStyle.StateFlag = option.state
         if state & QStyle.StateFlag.State_HasFocus:
@@ -242,6 +257,14 @@ class BubbleDelegate(QStyledItemDelegate):
         self._paint_footer(painter, row, bubble.topLeft() + layout.footer_at, ground)
         painter.restore()
 
+    def _paint_sender(self, painter: QPainter, row: Row, bubble: QRectF) -> None:
+        width = BUBBLE_WIDTH
+        name = QFontMetricsF(self._fonts.label).elidedText(row.sender, Qt.TextElideMode.ElideRight, width)
+        painter.setFont(self._fonts.label)
+        painter.setPen(self._theme.color("quiet"))
+        band = QRectF(bubble.left() + PAD_X, bubble.top() - SENDER_BAND, width, SENDER_BAND)
+        painter.drawText(band, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, name)
+
     def _paint_bubble(self, painter: QPainter, row: Row, bubble: QRectF) -> str:
         """Returns the name of the colour below the text."""
         ground = "bad_soft" if row.status is MessageStatus.FAILED else "own" if row.mine else "other"
@@ -258,7 +281,7 @@ class BubbleDelegate(QStyledItemDelegate):
     def _paint_footer(self, painter: QPainter, row: Row, at: QPointF, ground: str) -> None:
         failed = row.status is MessageStatus.FAILED
         color = self._theme.color("bad_text" if failed else "own_quiet" if row.mine else "other_quiet")
-        time = clock_time(row.at_ms)
+        time = _footer_text(row)
         painter.setFont(self._fonts.small)
         painter.setPen(color)
         painter.drawText(QPointF(at.x(), at.y() + self._small_metrics.ascent()), time)
@@ -285,6 +308,16 @@ class BubbleDelegate(QStyledItemDelegate):
             painter.drawLine(QPointF(band.left(), middle.y()), QPointF(middle.x() - half, middle.y()))
             painter.drawLine(QPointF(middle.x() + half, middle.y()), QPointF(band.right(), middle.y()))
             painter.drawText(band, Qt.AlignmentFlag.AlignCenter, label)
+
+
+def _counts(row: Row) -> str:
+    """How many members of a channel have the row; said once for a run of own messages."""
+    return counts_text(row.delivered, row.read, row.others) if row.last else ""
+
+
+def _footer_text(row: Row) -> str:
+    counts = _counts(row)
+    return f"{counts}  {clock_time(row.at_ms)}" if counts else clock_time(row.at_ms)
 
 
 def today() -> date:

@@ -15,13 +15,13 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from parley.chat import ConversationItem, plural
 from parley.gui.bubble import BubbleDelegate
 from parley.gui.composer import Composer
 from parley.gui.conversations import Avatar, ConversationList, ConversationModel, LineDelegate
 from parley.gui.theme import GRID, Theme, scaled_font
 from parley.gui.thread_model import ThreadModel
 from parley.gui.thread_view import ThreadView
-from parley.gui.words import plural
 
 HEADER = 8 * GRID
 LIST_WIDTH = 38 * GRID
@@ -47,8 +47,10 @@ class ChatPage(QWidget):
         self.new_button.setToolTip("Begin a conversation (Ctrl+N)")
         self.new_button.setAccessibleName("New conversation")
         self.avatar = Avatar(theme)
-        self.peer = QLabel()
-        self.peer.setTextFormat(Qt.TextFormat.PlainText)
+        self.title = QLabel()
+        self.title.setTextFormat(Qt.TextFormat.PlainText)
+        self.members = QLabel()
+        self.members.setTextFormat(Qt.TextFormat.PlainText)
         self.latest = QPushButton(self.view)
         self.latest.setAccessibleName("To the latest message")
         self.latest.hide()
@@ -63,13 +65,18 @@ class ChatPage(QWidget):
         self._compose()
         self.restyle(theme)
 
-    def show_peer(self, name: str) -> None:
-        """Whose conversation is open."""
-        self.peer.setText(name)
-        self.avatar.show_name(name)
-        self.view.setAccessibleName(f"Messages with {name}")
-        self.right.setCurrentIndex(1 if name else 0)
+    def show_nothing(self) -> None:
+        """No conversation is open."""
+        self.right.setCurrentIndex(0)
         self.empty.setText("Choose a conversation, or begin one with Ctrl+N.")
+
+    def show_title(self, item: ConversationItem) -> None:
+        """Which conversation is open."""
+        self.title.setText(item.title + (" (deleted)" if item.deleted else ""))
+        self.members.setText(plural(item.member_count, "member") if item.channel else "")
+        self.avatar.show_name(item.initials_of, channel=item.channel)
+        self.view.setAccessibleName(f"Messages {'in' if item.channel else 'with'} {item.title}")
+        self.right.setCurrentIndex(1)
 
     def tell(self, text: str) -> None:
         """Says something where people look: above the field, or in the middle while no conversation is open."""
@@ -108,7 +115,8 @@ class ChatPage(QWidget):
             f" padding: 8px 16px; color: {theme.link}; }}"
         )
         self.loading.setStyleSheet(f"color: {theme.quiet}; background: {theme.window}; border-radius: 8px;")
-        self.peer.setFont(scaled_font(self.font(), 1.15, bold=True))
+        self.title.setFont(scaled_font(self.font(), 1.15, bold=True))
+        self.members.setStyleSheet(f"color: {theme.quiet};")
         self.view.remeasure()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -140,7 +148,9 @@ class ChatPage(QWidget):
         head.setContentsMargins(3 * GRID, 0, 3 * GRID, 0)
         head.setSpacing(1 * GRID + 4)
         head.addWidget(self.avatar)
-        head.addWidget(self.peer, 1)
+        head.addWidget(self.title)
+        head.addWidget(self.members)
+        head.addStretch(1)
         self._thread = QFrame()
         self._thread.setObjectName("thread")
         column = QVBoxLayout(self._thread)

@@ -5,15 +5,26 @@ fails becomes a Refused with the words of the SDK, and the text that was typed g
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 
-from parley.errors import NotSignedInError, ParleyError
+from parley import (
+    Account,
+    Changes,
+    ClientState,
+    ConnectionState,
+    Conversation,
+    HistoryPage,
+    Message,
+    NotSignedInError,
+    ParleyError,
+    Target,
+)
+from parley.chat import named_in
 from parley.gui import events
 from parley.gui.commands import ClusterAddress
 from parley.gui.events import Action, Event
 from parley.gui.port import Client, Connect
-from parley.model import ClientState, ConnectionState, Message
 
 PAGE = 100
 OWN_PER_CONVERSATION = 2000
@@ -44,6 +55,8 @@ class ClientWorker:
         self._leaving = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
         self._signing_out = False
+        self._told: dict[int, Account] = {}
+        self._told_conversations: set[int] = set()
 
     async def run(self) -> None:
         """Enters the client, serves until leave(), leaves it."""
@@ -101,6 +114,7 @@ class ClientWorker:
 
     async def _follow(self, client: Client) -> None:
         await self._stop_following()
+        self._told, self._told_conversations = {}, set()
         self._put(events.SignedIn(client.signed_in_as))
         self._following = asyncio.create_task(self._follow_all(client))
 
@@ -116,30 +130,24 @@ class ClientWorker:
             reader = await client.messages(include_own=True)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._watch(client))
-                group.create_task(self._read(reader))
+                group.create_task(self._read(client, reader))
                 group.create_task(self._tick(client))
         except* ParleyError as errors:
             told = [error.text for error in errors.exceptions if isinstance(error, ParleyError)]
             self._put(events.SignedOut(" ".join(told)))
 
     async def _watch(self, client: Client) -> None:
-        """Own messages and the state as they change; the lists whenever a session begins anew."""
+        """What changes, as it does; the lists whenever a session begins anew."""
         listed = False
         lived = False
         async with asyncio.TaskGroup() as group, aclosing(client.watch()) as changes:
-            self._put(events.ConversationsListed(await client.cached_conversations()))
-            self._put(events.OutgoingChanged(await client.outgoing(limit=OPEN_LISTED)))
+            self._put_list(client, await client.cached_conversations())
+            self._put(events.OwnListed(await client.outgoing(limit=OPEN_LISTED)))
             async for change in changes:
                 await self._wait_for_capacity()  # what happens meanwhile comes together in the next change
-                self._put(events.StateChanged(change.state))
-                if change.outgoing:
-                    self._put(events.OutgoingChanged(change.outgoing))
-                if change.removed:
-                    self._put(events.OutgoingRemoved(change.removed))
-                if change.receipts:
-                    self._put(events.ReceiptsMoved(change.receipts))
+                self._put_changes(client, change)
                 if change.reload:
-                    self._put(events.OutgoingChanged(await client.outgoing(limit=OPEN_LISTED)))
+                    self._put(events.OwnListed(await client.outgoing(limit=OPEN_LISTED)))
                 connected = change.state.connection is ConnectionState.CONNECTED
                 if (connected and not listed) or change.reload:
                     group.create_task(self._list(client))
@@ -149,26 +157,63 @@ class ClientWorker:
                     return
                 lived = lived or change.state.connection is not ConnectionState.SIGNED_OUT
 
+    def _put_changes(self, client: Client, change: Changes) -> None:
+        if change == Changes(change.state, inbox=change.inbox, reload=change.reload):
+            self._put(events.StateChanged(change.state))
+            return
+        self._told |= {account.id: account for account in change.accounts}
+        self._told_conversations |= {conversation.id for conversation in change.conversations}
+        named = {one.conversation_id for one in change.outgoing if one.conversation_id}
+        named |= {receipt.conversation_id for receipt in change.receipts}
+        self._teach(client, conversations=change.conversations, named=named)
+        self._put(events.Changed(change))
+
     async def _list(self, client: Client) -> None:
         try:
-            self._put(events.ConversationsListed(await client.conversations()))
+            self._put_list(client, await client.conversations())
         except ParleyError as error:
             self._put(events.Refused(Action.OTHER, error.text))
 
-    async def _read(self, reader: AsyncIterator[Message]) -> None:
+    def _put_list(self, client: Client, conversations: tuple[Conversation, ...]) -> None:
+        last = [conversation.last for conversation in conversations if conversation.last is not None]
+        self._teach(client, messages=last, conversations=conversations)
+        self._put(events.ConversationsListed(conversations))
+
+    def _teach(
+        self,
+        client: Client,
+        *,
+        messages: Sequence[Message] = (),
+        conversations: Sequence[Conversation] = (),
+        named: Iterable[int] = (),
+    ) -> None:
+        """Tells who and what the next event names, as far as it is known here and was not told before."""
+        unknown = {*named, *(message.conversation_id for message in messages)} - self._told_conversations
+        accounts, found = named_in(
+            client, messages=messages, conversations=conversations, conversation_ids=sorted(unknown)
+        )
+        found = [one for one in found if one.id in unknown]
+        self._told_conversations |= {conversation.id for conversation in found}
+        fresh = {one.id: one for one in accounts if self._told.get(one.id) != one}
+        self._told |= fresh
+        if fresh or found:
+            self._put(events.Learned(tuple(fresh.values()), tuple(found)))
+
+    async def _read(self, client: Client, reader: AsyncIterator[Message]) -> None:
         """New messages, gathered while they come faster than they are drawn."""
         gathered: list[Message] = []
         async for message in reader:
             gathered.append(message)
             if len(gathered) == 1:
-                asyncio.get_running_loop().call_soon(self._flush, gathered)
+                asyncio.get_running_loop().call_soon(self._flush, client, gathered)
             if len(gathered) >= GATHER:
-                self._flush(gathered)
+                self._flush(client, gathered)
                 await asyncio.sleep(0)
             await self._wait_for_capacity()
 
-    def _flush(self, gathered: list[Message]) -> None:
+    def _flush(self, client: Client, gathered: list[Message]) -> None:
         if gathered:
+            self._teach(client, messages=gathered)
             self._put(events.Arrived(tuple(gathered)))
             gathered.clear()
 
@@ -184,49 +229,59 @@ class ClientWorker:
 
     # ---- one conversation
 
-    async def open_conversation(self, peer: str) -> None:
+    async def open_conversation(self, target: Target) -> None:
         """What this device knows at once, then what the cluster knows."""
         client = await self.client()
         draft, cached, own = await asyncio.gather(
-            client.draft(peer),
-            client.cached_history(peer, limit=PAGE),
-            client.outgoing(peer=peer, limit=OWN_PER_CONVERSATION),
+            client.draft(target),
+            client.cached_history(target, limit=PAGE),
+            client.outgoing(target=target, limit=OWN_PER_CONVERSATION),
         )
-        self._put(events.HistoryLoaded(peer, 0, cached))
-        self._put(events.OutgoingChanged(own))
-        self._put(events.DraftLoaded(peer, draft))
-        await self.load_history(peer, 0)
+        self._put_page(client, target, 0, cached)
+        self._put(events.OwnListed(own))
+        self._put(events.DraftLoaded(target, draft))
+        await self.load_history(target, 0)
 
-    async def load_history(self, peer: str, before: int) -> None:
+    async def load_history(self, target: Target, before_id: int) -> None:
         """One page."""
         client = await self.client()
         try:
-            self._put(events.HistoryLoaded(peer, before, await client.history(peer, before=before, limit=PAGE)))
-        except ParleyError as error:
-            self._put(events.HistoryFailed(peer, before, error.text))
+            page = await client.history(target, before_id=before_id, limit=PAGE)
+        except ParleyError:
+            self._put(events.HistoryFailed(target, before_id))
+        else:
+            self._put_page(client, target, before_id, page)
 
-    async def send(self, peer: str, body: str) -> None:
+    def _put_page(self, client: Client, target: Target, before_id: int, page: HistoryPage) -> None:
+        self._teach(
+            client, messages=page.messages, conversations=() if page.conversation is None else (page.conversation,)
+        )
+        self._put(events.HistoryLoaded(target, before_id, page))
+
+    async def send(self, target: Target, body: str) -> None:
         """Into the outbox; only then is the draft forgotten."""
         client = await self.client()
-        await client.send(peer, body)
-        await client.save_draft(peer, "")
+        await client.send(target, body)
+        await client.save_draft(target, "")
 
     async def find_accounts(self, prefix: str) -> None:
         """Completions; where nobody can be asked there are none."""
         client = await self.client()
         try:
-            names = await client.list_accounts(f"{prefix}*", limit=COMPLETIONS)
+            accounts = await client.list_accounts(f"{prefix}*", limit=COMPLETIONS)
         except NotSignedInError:
             raise
         except ParleyError:
-            names = ()
-        self._put(events.AccountsFound(prefix, tuple(name for name in names if name != client.signed_in_as)))
+            accounts = ()
+        self._put(events.AccountsFound(prefix, tuple(one for one in accounts if one.name != client.signed_in_as)))
 
-    async def attempt(self, action: Action, doing: Awaitable[object], peer: str = "", body: str = "") -> bool:
+    async def attempt(
+        self, action: Action, doing: Awaitable[object], target: Target | None = None, body: str = ""
+    ) -> bool:
         """Awaits a request; what goes wrong is told in words."""
         try:
             await doing
         except ParleyError as error:
-            self._put(events.Refused(action, error.text, peer, body))
+            self._put(events.Refused(action, error.text, target, body))
             return False
         return True

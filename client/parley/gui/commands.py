@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from parley import Target
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterAddress:
@@ -26,16 +28,16 @@ class Commands(Protocol):
     def sign_out(self) -> None:
         """Closes the session; waiting messages are kept."""
 
-    def open_conversation(self, peer: str) -> None:
+    def open_conversation(self, target: Target) -> None:
         """Brings the end of a conversation, its own messages and its draft."""
 
-    def load_history(self, peer: str, before: int) -> None:
+    def load_history(self, target: Target, before_id: int) -> None:
         """Brings the page before a message id; 0 is the end."""
 
-    def send(self, peer: str, body: str) -> None:
+    def send(self, target: Target, body: str) -> None:
         """Puts a message into the outbox."""
 
-    def edit(self, local_id: int, body: str, peer: str) -> None:
+    def edit(self, local_id: int, body: str, target: Target) -> None:
         """Changes a waiting message."""
 
     def cancel(self, local_id: int) -> None:
@@ -44,7 +46,7 @@ class Commands(Protocol):
     def retry(self, local_id: int) -> None:
         """Sends a failed message again."""
 
-    def save_draft(self, peer: str, body: str) -> None:
+    def save_draft(self, target: Target, body: str) -> None:
         """Keeps what is half typed."""
 
     def mark_read(self, conversation_id: int, up_to: int) -> None:

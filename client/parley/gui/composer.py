@@ -7,8 +7,8 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
+from parley.chat import plural
 from parley.gui.theme import GRID, Theme, scaled_font
-from parley.gui.words import plural
 
 MAX_LINES = 8
 SCROLL_BAR = 12  # the messages above leave this much to their scroll bar
@@ -130,12 +130,12 @@ class Composer(QFrame):
         """The waiting message that is being edited."""
         return self._editing
 
-    def begin(self, peer: str, draft: str, limit_bytes: int) -> None:
+    def begin(self, title: str, draft: str, limit_bytes: int) -> None:
         """Another conversation."""
         self._editing = None
         self._limit_bytes = limit_bytes
         self.tell("")
-        self.editor.setPlaceholderText(f"Message {peer}")
+        self.editor.setPlaceholderText(f"Message {title}")
         self._put(draft)
         self._name_button()
 

@@ -16,11 +16,10 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QColor, QFont, QFontMetricsF, QPainter, QPen
 from PySide6.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
-from parley.gui.app_state import ConversationItem, Key
+from parley.chat import ConversationItem, ConversationKey, list_time, meaning, plural
 from parley.gui.bubble import today
 from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark, mark_left
 from parley.gui.theme import GRID, Theme, scaled_font
-from parley.gui.words import list_time, meaning, plural
 
 ITEM_ROLE = Qt.ItemDataRole.UserRole + 1
 HEIGHT = 9 * GRID
@@ -71,7 +70,7 @@ class ConversationModel(QAbstractListModel):
         """One item."""
         return self._items[at]
 
-    def index_of(self, key: Key | None) -> QModelIndex:
+    def index_of(self, key: ConversationKey | None) -> QModelIndex:
         """Where a conversation stands, or an invalid index."""
         for at, item in enumerate(self._items):
             if item.key == key:
@@ -91,7 +90,7 @@ class ConversationModel(QAbstractListModel):
             case _ if role == ITEM_ROLE:
                 return item
             case Qt.ItemDataRole.DisplayRole:
-                return item.peer
+                return item.title
             case Qt.ItemDataRole.AccessibleTextRole:
                 return spoken_item(item)
         return None
@@ -102,7 +101,8 @@ def spoken_item(item: ConversationItem) -> str:
     unread = f", {plural(item.unread, 'unread message')}" if item.unread else ""
     known = f", {meaning(item.status)}" if item.status is not None else ""
     said = f"{'Draft: ' if item.draft else ''}{item.preview}"
-    return f"{item.peer}{unread}. {said}{known}"
+    members = f", channel, {plural(item.member_count, 'member')}" if item.channel else ""
+    return f"{item.title}{members}{unread}. {said}{known}"
 
 
 def initials(name: str) -> str:
@@ -111,12 +111,12 @@ def initials(name: str) -> str:
     return "".join(part[0] for part in (parts[:1] + parts[-1:] if len(parts) > 1 else parts[:1])).upper()
 
 
-def draw_avatar(painter: QPainter, name: str, at: QRectF, theme: Theme, font: QFont) -> None:
-    """A calm disc with initials; the hue belongs to the name, so people find each other again."""
+def draw_avatar(painter: QPainter, name: str, at: QRectF, theme: Theme, font: QFont, *, channel: bool = False) -> None:
+    """A calm disc with initials, for a channel a square; the hue belongs to the name, so people find it again."""
     hue = HUES[hashlib.sha256(name.casefold().encode()).digest()[1] % len(HUES)]
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor.fromHsl(hue, 60, 70) if theme.dark else QColor.fromHsl(hue, 75, 215))
-    painter.drawEllipse(at)
+    painter.drawRoundedRect(at, 1.5 * GRID, 1.5 * GRID) if channel else painter.drawEllipse(at)
     painter.setPen(QColor.fromHsl(hue, 90, 215) if theme.dark else QColor.fromHsl(hue, 90, 65))
     painter.setFont(font)
     painter.drawText(at, Qt.AlignmentFlag.AlignCenter, initials(name))
@@ -156,7 +156,7 @@ class LineDelegate(QStyledItemDelegate):
         self._paint_ground(painter, QRectF(rect).adjusted(GRID, 2, -GRID, -2), state)
         inner = QRectF(rect).adjusted(2 * GRID, 0, -2 * GRID, 0)
         disc = QRectF(inner.left(), inner.center().y() - AVATAR / 2, AVATAR, AVATAR)
-        draw_avatar(painter, item.peer, disc, self._theme, self._name_font)
+        draw_avatar(painter, item.initials_of, disc, self._theme, self._name_font, channel=item.channel)
         text = inner.adjusted(AVATAR + 1.5 * GRID, 1.5 * GRID, -0.5 * GRID, -1.5 * GRID)
         self._paint_upper(painter, item, QRectF(text.left(), text.top(), text.width(), text.height() / 2))
         self._paint_lower(painter, item, QRectF(text.left(), text.center().y(), text.width(), text.height() / 2))
@@ -185,9 +185,17 @@ class LineDelegate(QStyledItemDelegate):
         painter.setFont(self._name_font)
         painter.setPen(self._theme.color("text"))
         available_width = rect.width() - time_width - GRID
-        name = item.peer + (" (deleted)" if item.deleted else "")
-        name = QFontMetricsF(self._name_font).elidedText(name, Qt.TextElideMode.ElideRight, available_width)
+        members = plural(item.member_count, "member") if item.channel else ""
+        members_width = metrics.horizontalAdvance(members) + GRID if members else 0
+        name = item.title + (" (deleted)" if item.deleted else "")
+        name_metrics = QFontMetricsF(self._name_font)
+        name = name_metrics.elidedText(name, Qt.TextElideMode.ElideRight, available_width - members_width)
         painter.drawText(rect, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, name)
+        if members:
+            painter.setFont(self._small)
+            painter.setPen(self._theme.color("quiet"))
+            beside = rect.adjusted(name_metrics.horizontalAdvance(name) + GRID, 0, 0, 0)
+            painter.drawText(beside, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, members)
 
     def _paint_lower(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> None:
         right = rect.right()
@@ -246,11 +254,12 @@ class Avatar(QWidget):
         super().__init__(parent)
         self._theme = theme
         self._name = ""
+        self._channel = False
         self.setFixedSize(AVATAR, AVATAR)
 
-    def show_name(self, name: str) -> None:
+    def show_name(self, name: str, *, channel: bool = False) -> None:
         """Whose it is."""
-        self._name = name
+        self._name, self._channel = name, channel
         self.update()
 
     def restyle(self, theme: Theme) -> None:
@@ -264,5 +273,6 @@ class Avatar(QWidget):
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         if self._name:
             whole = QRectF(QPointF(0, 0), self.size().toSizeF())
-            draw_avatar(painter, self._name, whole, self._theme, scaled_font(self.font(), 1.02, bold=True))
+            font = scaled_font(self.font(), 1.02, bold=True)
+            draw_avatar(painter, self._name, whole, self._theme, font, channel=self._channel)
         painter.end()

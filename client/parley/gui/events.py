@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from parley.model import ClientState, Conversation, HistoryPage, Message, Outgoing, Receipt
+from parley import Account, Changes, ClientState, Conversation, HistoryPage, Message, Outgoing, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +28,25 @@ class StateChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class OutgoingChanged:
-    """Own messages of this device in their newest state."""
+class Changed:
+    """What a watcher of the client was told: the state, own messages, marks, accounts and conversations."""
+
+    changes: Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Accounts and conversations that the following events name."""
+
+    accounts: tuple[Account, ...]
+    conversations: tuple[Conversation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnListed:
+    """Own messages of this device as they stand."""
 
     messages: tuple[Outgoing, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class OutgoingRemoved:
-    """Own messages that were withdrawn."""
-
-    local_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptsMoved:
-    """How far others have come."""
-
-    receipts: tuple[Receipt, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,10 @@ class ConversationsListed:
 
 @dataclass(frozen=True, slots=True)
 class HistoryLoaded:
-    """A page of a conversation; `before` is what was asked for, 0 for the end."""
+    """A page of a conversation; `before_id` is what was asked for, 0 for the end."""
 
-    peer: str
-    before: int
+    target: Target
+    before_id: int
     page: HistoryPage
 
 
@@ -75,25 +76,24 @@ class HistoryLoaded:
 class HistoryFailed:
     """A page could not be had."""
 
-    peer: str
-    before: int
-    text: str
+    target: Target
+    before_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class DraftLoaded:
-    """What was half typed to somebody when the window was last open."""
+    """What was half typed in a conversation when the window was last open."""
 
-    peer: str
+    target: Target
     body: str
 
 
 @dataclass(frozen=True, slots=True)
 class AccountsFound:
-    """Names that begin with what was typed."""
+    """Accounts whose names begin with what was typed."""
 
     prefix: str
-    names: tuple[str, ...]
+    accounts: tuple[Account, ...]
 
 
 class Action(StrEnum):
@@ -115,22 +115,9 @@ class Refused:
 
     action: Action
     text: str
-    peer: str = ""
+    target: Target | None = None
     body: str = ""
 
 
-Event = (
-    SignedIn
-    | SignedOut
-    | StateChanged
-    | OutgoingChanged
-    | OutgoingRemoved
-    | ReceiptsMoved
-    | Arrived
-    | ConversationsListed
-    | HistoryLoaded
-    | HistoryFailed
-    | DraftLoaded
-    | AccountsFound
-    | Refused
-)
+Folded = Learned | OwnListed | Arrived | ConversationsListed | HistoryLoaded | HistoryFailed
+Event = SignedIn | SignedOut | StateChanged | Changed | DraftLoaded | AccountsFound | Refused | Folded

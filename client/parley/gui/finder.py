@@ -1,27 +1,39 @@
 """Finds somebody: conversations by name, and account names the cluster knows, completed while one types."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QDialog, QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
 
+from parley import Target
+from parley.chat import ConversationKey
 from parley.gui.theme import GRID, scaled_font
 
 ASK_AFTER_MS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something that can be opened, and what it is called."""
+
+    label: str
+    opens: ConversationKey | Target
 
 
 class Finder(QDialog):
     """One field and a list; arrows choose, Enter opens, Esc leaves."""
 
     asked = Signal(str)
-    chosen = Signal(str)
+    chosen = Signal(object)
 
-    def __init__(self, title: str, known: Iterable[str], *, anybody: bool, parent: QWidget | None = None) -> None:
-        """`known` are people with a conversation; with `anybody` the cluster is asked for others, too."""
+    def __init__(self, title: str, known: Iterable[Choice], *, anybody: bool, parent: QWidget | None = None) -> None:
+        """`known` are conversations; with `anybody` the cluster is asked for other people, too."""
         super().__init__(parent)
         self._known = tuple(known)
-        self._others: tuple[str, ...] = ()
+        self._others: tuple[Choice, ...] = ()
+        self._shown: list[Choice] = []
         self._anybody = anybody
         self.setWindowTitle(title)
         self.setMinimumWidth(52 * GRID)
@@ -53,13 +65,13 @@ class Finder(QDialog):
         self.field.textChanged.connect(self._narrow)
         self.field.installEventFilter(self)
         self.field.returnPressed.connect(self._choose)
-        self.list.clicked.connect(lambda index: self._open(str(index.data())))
+        self.list.clicked.connect(lambda index: self._open(self._shown[index.row()].opens))
         self._narrow("")
 
-    def found(self, prefix: str, names: tuple[str, ...]) -> None:
+    def found(self, prefix: str, others: Iterable[Choice]) -> None:
         """The cluster's answer; one that came too late for what is typed now is dropped."""
         if prefix == self.field.text().strip():
-            self._others = names
+            self._others = tuple(others)
             self._show()
 
     def _narrow(self, _text: str) -> None:
@@ -72,12 +84,13 @@ class Finder(QDialog):
 
     def _show(self) -> None:
         typed = self.field.text().strip().casefold()
-        known = [name for name in self._known if typed in name.casefold()]
-        others = [name for name in self._others if name.casefold().startswith(typed) and name not in known]
-        self.names.setStringList([*known, *others])
-        if known or others:
+        known = [choice for choice in self._known if typed in choice.label.casefold()]
+        others = [choice for choice in self._others if typed in choice.label.casefold()]
+        self._shown = [*known, *others]
+        self.names.setStringList([choice.label for choice in self._shown])
+        if self._shown:
             self.list.setCurrentIndex(self.names.index(0))
-        nothing = bool(typed) and not known and not others
+        nothing = bool(typed) and not self._shown
         unknown = "Nobody found by this name. Enter begins a conversation with it anyway."
         self.hint.setText(
             (unknown if self._anybody else "No conversation with this name.")
@@ -99,10 +112,10 @@ class Finder(QDialog):
         index = self.list.currentIndex()
         typed = self.field.text().strip()
         if index.isValid() and self.names.rowCount():
-            self._open(str(index.data()))
+            self._open(self._shown[index.row()].opens)
         elif typed and self._anybody:
-            self._open(typed)
+            self._open(Target(account=typed))
 
-    def _open(self, name: str) -> None:
+    def _open(self, opens: ConversationKey | Target) -> None:
         self.accept()
-        self.chosen.emit(name)
+        self.chosen.emit(opens)

@@ -7,8 +7,8 @@ delivered. Two checks cut out of a filled pill: read. Triangle: not sent. All ar
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPainterPath, QPen, QPixmap, QPolygonF
 
-from parley.gui.words import StatusLevel
-from parley.model import MessageStatus
+from parley import MessageStatus
+from parley.chat import StatusLevel
 
 MARK_WIDTH = 20
 MARK_HEIGHT = 12

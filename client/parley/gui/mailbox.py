@@ -7,7 +7,7 @@ sender to wait while too many lie here. The wake-up is given once per filling, n
 import threading
 from collections.abc import Callable
 
-from parley.gui.events import Arrived, Event, OutgoingChanged, StateChanged
+from parley.gui.events import Arrived, Changed, Event, OwnListed, StateChanged
 
 MAX_MESSAGES = 5000
 
@@ -34,8 +34,10 @@ class Mailbox:
                 self._events[-1] = event
             else:
                 self._events.append(event)
-            if isinstance(event, Arrived | OutgoingChanged):
+            if isinstance(event, Arrived | OwnListed):
                 self._messages += len(event.messages)
+            elif isinstance(event, Changed):
+                self._messages += len(event.changes.outgoing)
         if was_empty:
             self._wake()
 

@@ -5,27 +5,26 @@ events costs one; rows of the open conversation are applied one by one, because 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from PySide6.QtCore import QByteArray, QEvent, QModelIndex, QPoint, Qt, QTimer, QUrl
 from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
+from parley import Account, Message, Target
+from parley.chat import ConversationKey, Edit, Row, account_label, links, status_line
 from parley.gui import events
-from parley.gui.app_state import ChatAppState, Key, VisiblePage
+from parley.gui.app_state import ChatAppState, VisiblePage
 from parley.gui.chat import ChatPage
 from parley.gui.commands import ClusterAddress, Commands
 from parley.gui.events import Action
-from parley.gui.finder import Finder
+from parley.gui.finder import Choice, Finder
 from parley.gui.icons import app_icon
 from parley.gui.notifier import Notifier
 from parley.gui.sign_in import SignInPage
 from parley.gui.status_bar import StatusBar
 from parley.gui.theme import GRID, Theme, apply_theme, system_theme
-from parley.gui.thread import Edit, Row, Thread
-from parley.gui.words import links, status_line
-from parley.model import Message
 
 DRAFT_AFTER_MS = 400
 CLOCK_MS = 1000
@@ -147,7 +146,7 @@ class MainWindow(QMainWindow):
         self.status.setVisible(chatting)
         self.chat.rows.show([])
         self.chat.items.show([])
-        self.chat.show_peer("")
+        self.chat.show_nothing()
         self.chat.me.setText(self.app_state.account)
         if chatting:
             self.sign_in.set_busy(False)
@@ -163,18 +162,24 @@ class MainWindow(QMainWindow):
         """The conversation list, at the next turn."""
         self._items_timer.start()
 
-    def thread_edited(self, key: Key, edits: list[Edit]) -> None:
+    def thread_edited(self, key: ConversationKey, edits: Iterable[Edit]) -> None:
         """Rows of the open conversation; others are looked up when they are opened."""
         if key != self.app_state.open_key:
             return
         self.chat.rows.apply(edits)
-        thread = self.app_state.thread(key)
+        thread = self.app_state.open_thread()
         if self._settling and thread is not None:
             if thread.divider_row is not None:
                 self.chat.view.show_from(thread.divider_row)
             self._settling = thread.verified_from is None
         self._check_edited()
         self._look_timer.start()
+
+    def thread_replaced(self, key: ConversationKey) -> None:
+        """The open conversation has got an id, so the list knows it by another key."""
+        thread = self.app_state.open_thread()
+        if key == self.app_state.open_key and thread is not None and thread.rows != self.chat.rows.rows:
+            self.chat.rows.show(thread.rows)
 
     def status_changed(self) -> None:
         """The status bar."""
@@ -185,21 +190,30 @@ class MainWindow(QMainWindow):
 
     def reconnected(self) -> None:
         """What could not be fetched is asked for again."""
-        key = self.app_state.open_key
-        thread = self.app_state.thread(key) if key is not None else None
-        if thread is not None and thread.verified_from is None:
-            self.commands.load_history(thread.peer, 0)
+        key, thread = self.app_state.open_key, self.app_state.open_thread()
+        if key is not None and thread is not None and thread.verified_from is None:
+            self.commands.load_history(self.app_state.chats.target(key), 0)
         self._look_timer.start()
 
-    def draft_arrived(self, key: Key, body: str) -> None:
+    def draft_arrived(self, key: ConversationKey, body: str) -> None:
         """What was half typed; only where nothing was typed since."""
         if key == self.app_state.open_key and not self.chat.composer.text:
-            self.chat.composer.begin(self.app_state.peer(key), body, self.app_state.client_state.max_message_bytes)
+            self._begin_writing(key)
 
-    def accounts_found(self, prefix: str, names: tuple[str, ...]) -> None:
-        """Completions."""
-        if self.finder is not None:
-            self.finder.found(prefix, names)
+    def accounts_found(self, prefix: str, accounts: tuple[Account, ...]) -> None:
+        """Completions: people without a conversation; the others are in the list already."""
+        if self.finder is None:
+            return
+        listed = {item.key for item in self.app_state.items()}
+        targets = [(account, Target(account=account.name)) for account in accounts]
+        self.finder.found(
+            prefix,
+            [
+                Choice(account_label(account), target)
+                for account, target in targets
+                if self.app_state.chats.key_of(target) not in listed
+            ],
+        )
 
     def refused(self, refusal: events.Refused) -> None:
         """What was not done is said where it was asked for; typed text is given back."""
@@ -211,9 +225,10 @@ class MainWindow(QMainWindow):
             case _:
                 self.chat.tell(refusal.text)
 
-    def noticed(self, key: Key, messages: tuple[Message, ...]) -> None:
+    def noticed(self, key: ConversationKey, messages: tuple[Message, ...]) -> None:
         """Messages nobody looked at."""
-        self.notifier.notice(key, messages)
+        chats = self.app_state.chats
+        self.notifier.notice(key, chats.title(key), [chats.notice(message) for message in messages])
 
     # ---- what people do
 
@@ -224,26 +239,28 @@ class MainWindow(QMainWindow):
             self.sign_in.set_busy(True)
             self.commands.resume(address, account)
 
-    def open_conversation(self, peer: str) -> None:
+    def open_conversation(self, target: str | Target | ConversationKey) -> None:
         """Shows a conversation."""
         self.save_draft()
-        key, fetch = self.app_state.open(peer)
-        thread = self.app_state.thread(key)
+        key, fetch = self.app_state.open(target)
+        thread = self.app_state.open_thread()
         if thread is None:
             return
         self._settling = fetch
         self.chat.rows.show(thread.rows)
-        self.chat.show_peer(self.app_state.peer(key))
-        self.chat.composer.begin(
-            self.app_state.peer(key), self.app_state.draft(key), self.app_state.client_state.max_message_bytes
-        )
+        self.chat.show_title(self.app_state.chats.item(key))
+        self._begin_writing(key)
         if thread.divider_row is not None:
             self.chat.view.show_from(thread.divider_row)
         if fetch:
-            self.commands.open_conversation(self.app_state.peer(key))
+            self.commands.open_conversation(self.app_state.chats.target(key))
         self._draw_items()
         if not self.chat.list.hasFocus():
             self.chat.composer.editor.setFocus()
+
+    def _begin_writing(self, key: ConversationKey) -> None:
+        chats = self.app_state.chats
+        self.chat.composer.begin(chats.title(key), chats.draft(key), self.app_state.client_state.max_message_bytes)
 
     def begin_conversation(self) -> None:
         """Asks with whom."""
@@ -257,8 +274,9 @@ class MainWindow(QMainWindow):
         """Keeps what is half typed."""
         self._draft_timer.stop()
         key = self.app_state.open_key
-        if key is not None and self.app_state.draft_unsaved(key):
-            self.commands.save_draft(self.app_state.peer(key), self.app_state.draft(key))
+        chats = self.app_state.chats
+        if key is not None and chats.take_unsaved_draft(key):
+            self.commands.save_draft(chats.target(key), chats.draft(key))
 
     def _sign_in(self, address: ClusterAddress, account: str, password: str, register: bool) -> None:
         self.commands.sign_in(address, account, password, register=register)
@@ -266,7 +284,8 @@ class MainWindow(QMainWindow):
     def _find(self, title: str, *, anybody: bool) -> None:
         if self.app_state.page is not VisiblePage.CHAT or self.finder is not None:
             return
-        finder = Finder(title, [item.peer for item in self.app_state.items()], anybody=anybody, parent=self)
+        known = [Choice(item.title, item.key) for item in self.app_state.items()]
+        finder = Finder(title, known, anybody=anybody, parent=self)
         self.finder = finder
         finder.asked.connect(self.commands.find_accounts)
         finder.chosen.connect(self._found)
@@ -278,25 +297,25 @@ class MainWindow(QMainWindow):
         if finder is not None:
             finder.deleteLater()
 
-    def _found(self, peer: str) -> None:
-        self.open_conversation(peer)
+    def _found(self, chosen: ConversationKey | Target) -> None:
+        self.open_conversation(chosen)
         self.chat.composer.editor.setFocus()
 
     def _step(self, by: int) -> None:
         at = self.chat.items.index_of(self.app_state.open_key)
         row = at.row() + by if at.isValid() else 0
         if 0 <= row < self.chat.items.rowCount():
-            self.open_conversation(self.chat.items.item(row).peer)
+            self.open_conversation(self.chat.items.item(row).key)
 
     def _item_chosen(self, current: QModelIndex, _previous: QModelIndex) -> None:
         if current.isValid():
             item = self.chat.items.item(current.row())
             if item.key != self.app_state.open_key:
-                self.open_conversation(item.peer)
+                self.open_conversation(item.key)
 
     def _typed(self, text: str) -> None:
         key = self.app_state.open_key
-        if key is not None and self.app_state.keep_draft(key, text):
+        if key is not None and self.app_state.chats.keep_draft(key, text):
             self._draft_timer.start()
 
     def _send(self, body: str) -> None:
@@ -305,23 +324,23 @@ class MainWindow(QMainWindow):
             return
         self._draft_timer.stop()
         self.app_state.draft_sent(key)
-        self.commands.send(self.app_state.peer(key), body)
+        self.commands.send(self.app_state.chats.target(key), body)
         self.chat.view.to_bottom()
 
     def _keep_edit(self, local_id: int, body: str) -> None:
         key = self.app_state.open_key
         if key is not None:
-            self.commands.edit(local_id, body, self.app_state.peer(key))
+            self.commands.edit(local_id, body, self.app_state.chats.target(key))
 
     def _edit_last(self) -> None:
-        thread = self._open_thread()
+        thread = self.app_state.open_thread()
         row = thread.last_waiting() if thread is not None else None
         if row is not None:
             self._edit(row)
 
     def _retry(self) -> None:
         row = self.chat.view.current_row() if self.chat.view.hasFocus() else None
-        thread = self._open_thread()
+        thread = self.app_state.open_thread()
         if (row is None or not row.retriable) and thread is not None:
             row = next((row for row in reversed(thread.rows) if row.retriable), None)
         if row is not None and row.retriable:
@@ -406,9 +425,12 @@ class MainWindow(QMainWindow):
         current = chat.items.index_of(self.app_state.open_key)
         if current.isValid() and current != chat.list.currentIndex():
             chat.list.setCurrentIndex(current)
-        unread = self.app_state.unread
-        peer = self.app_state.peer(self.app_state.open_key) if self.app_state.open_key is not None else ""
-        title = f"{peer} – Parley" if peer else "Parley"
+        unread, key = self.app_state.chats.unread, self.app_state.open_key
+        title = "Parley"
+        if key is not None:
+            item = self.app_state.chats.item(key)
+            chat.show_title(item)
+            title = f"{item.title} – Parley"
         self.setWindowTitle(f"({unread}) {title}" if unread else title)
 
     def _look(self) -> None:
@@ -419,14 +441,15 @@ class MainWindow(QMainWindow):
         last = view.last_visible()
         if self.app_state.attentive:
             seen = self._highest_id(last)
-            conversation_id = self.app_state.saw(key, seen) if seen else None
-            if conversation_id is not None:
+            conversation_id = self.app_state.saw(key, seen) if seen else 0
+            if conversation_id:
                 self.commands.mark_read(conversation_id, seen)
-        before = self.app_state.wants_history(key, view.first_visible())
-        if before is not None:
-            self.commands.load_history(self.app_state.peer(key), before)
-        self.chat.show_loading(self.app_state.history_pending(key))
-        self.chat.show_latest_button(self.app_state.unread_in(key))
+        chats = self.app_state.chats
+        before_id = chats.wants_history(key, view.first_visible())
+        if before_id is not None:
+            self.commands.load_history(chats.target(key), before_id)
+        self.chat.show_loading(chats.paging.is_pending(key))
+        self.chat.show_latest_button(chats.unread_in(key))
 
     def _highest_id(self, last: int) -> int:
         while last >= 0:
@@ -438,7 +461,7 @@ class MainWindow(QMainWindow):
 
     def _check_edited(self) -> None:
         """A message that goes out while it is edited cannot be changed any more; the text is not lost."""
-        composer, thread = self.chat.composer, self._open_thread()
+        composer, thread = self.chat.composer, self.app_state.open_thread()
         if composer.editing is None or thread is None:
             return
         row = next((row for row in thread.rows if row.local_id == composer.editing), None)
@@ -450,17 +473,15 @@ class MainWindow(QMainWindow):
             composer.give_back(typed, TOO_LATE)
 
     def _give_back(self, refusal: events.Refused) -> None:
-        key = self.app_state.open_key
-        if key is not None and refusal.peer == self.app_state.peer(key):
+        chats, key = self.app_state.chats, self.app_state.open_key
+        target = refusal.target
+        if target is None or chats.key_of(target) == key:
             self.chat.composer.give_back(refusal.body, refusal.text)
             return
-        kept = self.app_state.return_to_draft(refusal.peer, refusal.body)
-        self.commands.save_draft(refusal.peer, kept)
-        self.chat.composer.tell(f"A message to {refusal.peer} was not taken and is kept as a draft. {refusal.text}")
-
-    def _open_thread(self) -> Thread | None:
-        key = self.app_state.open_key
-        return self.app_state.thread(key) if key is not None else None
+        kept = self.app_state.return_to_draft(target, refusal.body)
+        self.commands.save_draft(target, kept)
+        to = chats.title(chats.key_of(target))
+        self.chat.composer.tell(f"A message to {to} was not taken and is kept as a draft. {refusal.text}")
 
     def _pay_attention(self) -> None:
         self.app_state.attentive = self.isActiveWindow() and self.app_state.page is VisiblePage.CHAT

@@ -4,9 +4,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
-from parley.gui.app_state import Key
-from parley.gui.words import plural, preview
-from parley.model import Message
+from parley.chat import ConversationKey, plural
 
 GATHER_MS = 400
 SHOW_MS = 8000
@@ -15,15 +13,15 @@ SHOW_MS = 8000
 class Notifier(QObject):
     """Uses the system tray where there is one, otherwise the task bar's own way of asking for attention."""
 
-    opened = Signal(str)
+    opened = Signal(object)
     shown = Signal(str, str)
 
     def __init__(self, window: QWidget, icon: QIcon) -> None:
         """Silent until something comes."""
         super().__init__(window)
         self._window = window
-        self._waiting: dict[Key, list[Message]] = {}
-        self._latest: Key | None = None
+        self._waiting: dict[ConversationKey, tuple[str, list[str]]] = {}
+        self._latest: ConversationKey | None = None
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
         self._pause.setInterval(GATHER_MS)
@@ -36,13 +34,12 @@ class Notifier(QObject):
             self._tray.activated.connect(lambda _reason: self._raise())
             self._tray.show()
 
-    def notice(self, key: Key, messages: tuple[Message, ...]) -> None:
-        """Messages nobody looked at; said once they have stopped pouring in."""
+    def notice(self, key: ConversationKey, title: str, previews: list[str]) -> None:
+        """Messages of a conversation that nobody looked at; shown once they have stopped pouring in."""
         if self._window.isActiveWindow():
             return
-        gathered = self._waiting.setdefault(key, [])
-        gathered.extend(messages)
-        del gathered[:-100]
+        _, gathered = self._waiting.get(key, (title, []))
+        self._waiting[key] = title, [*gathered, *previews][-100:]
         self._latest = key
         self._pause.start()
 
@@ -50,7 +47,7 @@ class Notifier(QObject):
         waiting, self._waiting = self._waiting, {}
         if self._window.isActiveWindow() or not waiting:
             return
-        for title, text in summaries(waiting):
+        for title, text in summaries(list(waiting.values())):
             if self._tray is not None:
                 self._tray.showMessage(title, text, QSystemTrayIcon.MessageIcon.NoIcon, SHOW_MS)
             self.shown.emit(title, text)
@@ -67,15 +64,12 @@ class Notifier(QObject):
         self._window.activateWindow()
 
 
-def summaries(waiting: dict[Key, list[Message]]) -> list[tuple[str, str]]:
-    """Title and text of each notification: one for each sender, one for all where there are many."""
+def summaries(waiting: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
+    """Title and text of each notification: one for each conversation, one for all where there are many."""
     if len(waiting) > 3:
-        count = sum(map(len, waiting.values()))
+        count = sum(len(previews) for _, previews in waiting)
         return [("Parley", f"{plural(count, 'new message')} in {plural(len(waiting), 'conversation')}")]
     return [
-        (
-            messages[-1].sender,
-            preview(messages[-1].body) if len(messages) == 1 else plural(len(messages), "new message"),
-        )
-        for messages in waiting.values()
+        (title, previews[0] if len(previews) == 1 else plural(len(previews), "new message"))
+        for title, previews in waiting
     ]

@@ -4,13 +4,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from parley import Account, Changes, ClientState, Conversation, HistoryPage, Message, Outgoing, Target
 from parley.gui.commands import ClusterAddress
-from parley.model import ClientState, Conversation, HistoryPage, Message, Outgoing
-from parley.state_publisher import Changes
 
 
 class Client(Protocol):
-    """What is said of these methods in parley.client.ParleyClient holds here."""
+    """What is said of these methods in ParleyClient holds here."""
 
     @property
     def state(self) -> ClientState:
@@ -19,6 +18,16 @@ class Client(Protocol):
     @property
     def signed_in_as(self) -> str:
         """The account in use, or nothing."""
+
+    @property
+    def me(self) -> Account | None:
+        """The account in use, if it is known."""
+
+    def account(self, account_id: int) -> Account | None:
+        """What is known here of an account."""
+
+    def conversation(self, conversation_id: int) -> Conversation | None:
+        """What is known here of a conversation."""
 
     def watch(self) -> AsyncGenerator[Changes, None]:
         """What changes."""
@@ -35,10 +44,10 @@ class Client(Protocol):
     async def logout(self) -> int:
         """Closes it."""
 
-    async def list_accounts(self, pattern: str = "", *, limit: int = ...) -> tuple[str, ...]:
-        """Names."""
+    async def list_accounts(self, pattern: str = "", *, limit: int = ...) -> tuple[Account, ...]:
+        """Active accounts."""
 
-    async def send(self, recipient: str, body: str) -> object:
+    async def send(self, target: str | Target, body: str) -> object:
         """Into the outbox."""
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
@@ -53,7 +62,7 @@ class Client(Protocol):
     async def messages(self, *, include_own: bool = False) -> AsyncIterator[Message]:
         """New messages, each once."""
 
-    async def outgoing(self, *, peer: str | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
+    async def outgoing(self, *, target: str | Target | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
         """Own messages of this device."""
 
     async def conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
@@ -62,19 +71,19 @@ class Client(Protocol):
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
         """Those this device knows."""
 
-    async def history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
+    async def history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
         """A page of one."""
 
-    async def cached_history(self, peer: str, *, before: int = 0, limit: int = 100) -> HistoryPage:
+    async def cached_history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
         """A page this device knows."""
 
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
         """The person has read this far."""
 
-    async def save_draft(self, peer: str, body: str) -> None:
+    async def save_draft(self, target: str | Target, body: str) -> None:
         """Keeps what is half typed."""
 
-    async def draft(self, peer: str) -> str:
+    async def draft(self, target: str | Target) -> str:
         """What was half typed."""
 
 

@@ -15,12 +15,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from parley.device.profile import check_account_name
-from parley.errors import BadInputError
+from parley import BadInputError, check_account_name, parse_endpoints
 from parley.gui.commands import ClusterAddress
 from parley.gui.icons import app_icon
 from parley.gui.theme import GRID, Theme, scaled_font
-from parley.wire.endpoints import parse_endpoints
 
 CARD_WIDTH = 56 * GRID
 MIN_PASSWORD = 8

@@ -4,9 +4,9 @@ from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
+from parley.chat import StatusLevel, StatusLine
 from parley.gui.icons import draw_status_level
 from parley.gui.theme import GRID, Theme, scaled_font
-from parley.gui.words import StatusLevel, StatusLine
 
 
 class _Shape(QWidget):

@@ -1,9 +1,10 @@
 """The rows of the open conversation as a Qt model: applies the edits of ChatAppState, one signal for each."""
 
+from collections.abc import Iterable
+
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentModelIndex, Qt
 
-from parley.gui.thread import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
-from parley.gui.words import spoken
+from parley.chat import Edit, Row, RowsChanged, RowsInserted, RowsRemoved, spoken
 
 ROW_ROLE = Qt.ItemDataRole.UserRole + 1
 
@@ -11,7 +12,7 @@ _ROOT = QModelIndex()
 
 
 class ThreadModel(QAbstractListModel):
-    """A mirror of Thread.rows."""
+    """A mirror of the rows of a thread."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         """Empty."""
@@ -24,7 +25,7 @@ class ThreadModel(QAbstractListModel):
         self._rows = list(rows)
         self.endResetModel()
 
-    def apply(self, edits: list[Edit]) -> None:
+    def apply(self, edits: Iterable[Edit]) -> None:
         """What changed in this one."""
         for edit in edits:
             match edit:
@@ -39,6 +40,11 @@ class ThreadModel(QAbstractListModel):
                 case RowsChanged(at, rows):
                     self._rows[at : at + len(rows)] = rows
                     self.dataChanged.emit(self.index(at), self.index(at + len(rows) - 1))
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows."""
+        return self._rows
 
     def row(self, at: int) -> Row:
         """One row."""

@@ -13,11 +13,10 @@ from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QPoint, Q
 from PySide6.QtGui import QCursor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QRegion, QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QStyle, QStyleOptionViewItem, QToolTip, QWidget
 
+from parley.chat import Row, tip
 from parley.gui.bubble import BubbleDelegate
 from parley.gui.theme import GRID
-from parley.gui.thread import Row
 from parley.gui.thread_model import ThreadModel
-from parley.gui.words import tip
 
 BOTTOM_PAD = 2 * GRID
 STEP = 6 * GRID

@@ -1,101 +1,108 @@
 """The cluster's single calls, typed: one method per request, each safe to repeat.
 
-A register carries a request id, reads repeat by nature, a second log-in only opens a second session, and closing a
-closed session is fine. What a repeated deletion means is sorted out in unregister().
+Registering and making a channel carry a request id, reads repeat by nature, a second log-in only opens a second
+session, and closing a closed session is fine. What a repeated deletion means is sorted out in delete_account().
 """
 
 import asyncio
 import platform
 import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from parley.errors import NotSignedInError, WrongPasswordError
-from parley.model import ClusterStatus, Conversation, HistoryPage, NodeStatus
+import grpc
+
+from parley.device.identity import DeviceIdentity
+from parley.errors import NotSignedInError, RefusedError, WrongPasswordError
+from parley.model import Account, ClusterStatus, Conversation, HistoryPage, Member, NodeStatus, Target
 from parley.net.unary_caller import UnaryCaller
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
-from parley_proto.v1 import (
-    accounts_pb2,
-    accounts_pb2_grpc,
-    admin_pb2,
-    admin_pb2_grpc,
-    messaging_pb2,
-    messaging_pb2_grpc,
-)
+from parley.wire.position import Position, merge
+from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, model_pb2
+from parley_proto.v1.accounts_pb2_grpc import AccountsStub
+from parley_proto.v1.admin_pb2_grpc import AdminStub
+from parley_proto.v1.conversations_pb2_grpc import ConversationsStub
 
 MAX_PAGE = 1000
+REQUEST_ID_BYTES = 16
+
+T = TypeVar("T")
+Invoke = Callable[[grpc.aio.Channel], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """What a log-in brought. `token` is a secret."""
+
+    token: str
+    account: Account
+    position: Position
+
+    def __repr__(self) -> str:
+        return f"SignedIn(account {self.account.id}, token hidden)"
 
 
 class ClusterClient:
-    """Requests to whichever node answers. Remembers the highest log index it got an answer from."""
+    """Requests to whichever node answers. Remembers the position it got answers from."""
 
     def __init__(self, caller: UnaryCaller, known_endpoints: KnownEndpoints, deadline_s: float) -> None:
         """`deadline_s` bounds each request over all its attempts."""
         self._caller = caller
         self._known_endpoints = known_endpoints
         self._deadline_s = deadline_s
-        self.seen_index = 0
+        self._position = Position()
+
+    # ---- accounts
 
     async def cluster_id(self) -> str:
-        """Which cluster the hosts belong to; needs no session."""
-        answer = await self._caller.call(
-            lambda channel: admin_pb2_grpc.AdminStub(channel).GetStatus(admin_pb2.GetStatusRequest()),
-            deadline_s=self._deadline_s,
-        )
+        """Return which cluster the hosts belong to; needs no session."""
+        answer = await self._call(lambda channel: AdminStub(channel).GetStatus(admin_pb2.GetStatusRequest()))
         return answer.cluster_id
 
     async def register(self, name: str, password: str) -> None:
-        """Creates an account, once however often the answer is lost."""
-        request = accounts_pb2.RegisterRequest(name=name, password=password, request_id=secrets.token_bytes(16))
-        answer = await self._caller.call(
-            lambda channel: accounts_pb2_grpc.AccountsStub(channel).Register(request), deadline_s=self._deadline_s
-        )
-        self.saw(answer.applied_index)
+        """Create an account, once however often the answer is lost."""
+        request = accounts_pb2.RegisterRequest(name=name, password=password, request_id=_request_id())
+        answer = await self._call(lambda channel: AccountsStub(channel).Register(request))
+        self._saw(answer.position)
 
-    async def log_in(self, name: str, password: str, device_id: bytes, seen_index: int) -> accounts_pb2.LogInResponse:
-        """Opens a session. Raises WrongPasswordError for a wrong name or password."""
+    async def log_in(self, name: str, password: str, device_id: bytes, seen: Position) -> SignedIn:
+        """Open a session. Raises WrongPasswordError for a wrong name or password."""
         request = accounts_pb2.LogInRequest(
             name=name,
             password=password,
             device_id=device_id,
             device_label=platform.node()[:64],
-            seen_index=max(seen_index, self.seen_index),
+            seen=self._seen(seen),
         )
         try:
-            answer = await self._caller.call(
-                lambda channel: accounts_pb2_grpc.AccountsStub(channel).LogIn(request),
-                deadline_s=self._deadline_s,
-                confirm_signed_out=False,
-            )
+            answer = await self._call(lambda channel: AccountsStub(channel).LogIn(request), confirm_signed_out=False)
         except NotSignedInError as error:
             raise WrongPasswordError(
                 f"The cluster does not know {name} with this password. Nothing was changed. Check both and try again; "
                 "new here? parley register."
             ) from error
-        self.saw(answer.applied_index)
-        return answer
+        self._saw(answer.position)
+        return SignedIn(answer.token, convert.account(answer.account), Position.from_wire(answer.position))
 
     async def log_out(self, token: str) -> None:
-        """Closes the session; one that is closed already is fine."""
+        """Close the session; one that is closed already is fine."""
+        request = accounts_pb2.LogOutRequest()
         try:
-            await self._caller.call(
-                lambda channel: accounts_pb2_grpc.AccountsStub(channel).LogOut(
-                    accounts_pb2.LogOutRequest(), metadata=bearer(token)
-                ),
-                deadline_s=self._deadline_s,
-            )
+            await self._call(lambda channel: AccountsStub(channel).LogOut(request, metadata=bearer(token)))
         except NotSignedInError:
             return
 
-    async def unregister(self, token: str, password: str) -> None:
-        """Deletes the account of the session.
+    async def delete_account(self, token: str, password: str) -> None:
+        """Delete the account of the session.
 
         A refusal after a lost answer may mean that the account is gone already: then its session is gone, too.
         """
-        request = accounts_pb2.UnregisterRequest(password=password)
+        request = accounts_pb2.DeleteAccountRequest(password=password)
         try:
-            await self._caller.call(
-                lambda channel: accounts_pb2_grpc.AccountsStub(channel).Unregister(request, metadata=bearer(token)),
-                deadline_s=self._deadline_s,
+            await self._call(
+                lambda channel: AccountsStub(channel).DeleteAccount(request, metadata=bearer(token)),
                 confirm_signed_out=False,
             )
         except NotSignedInError as error:
@@ -106,80 +113,99 @@ class ClusterClient:
 
     async def _session_lives(self, token: str) -> bool:
         try:
-            await self._accounts_page(token, "", 1, "", self.seen_index)
+            await self.accounts(token, "", Position(), 1)
         except NotSignedInError:
             return False
         return True
 
-    async def accounts(self, token: str, pattern: str, seen_index: int, limit: int) -> tuple[str, ...]:
-        """Names of active accounts in order."""
-        names: list[str] = []
+    async def accounts(self, token: str, pattern: str, seen: Position, limit: int) -> tuple[Account, ...]:
+        """Return active accounts in order of their names."""
+        found: list[Account] = []
         after = ""
-        while len(names) < limit:
-            page = await self._accounts_page(token, pattern, min(MAX_PAGE, limit - len(names)), after, seen_index)
-            names.extend(info.name for info in page.accounts)
+        while len(found) < limit:
+            request = accounts_pb2.ListAccountsRequest(
+                pattern=pattern, page_size=min(MAX_PAGE, limit - len(found)), after_name=after, seen=self._seen(seen)
+            )
+            page = await self._call(_list_accounts(request, token))
+            self._saw(page.position)
+            found.extend(convert.accounts(page.accounts))
             after = page.next_after_name
             if not after:
                 break
-        return tuple(names)
-
-    async def _accounts_page(
-        self, token: str, pattern: str, page_size: int, after: str, seen_index: int
-    ) -> accounts_pb2.ListAccountsResponse:
-        request = accounts_pb2.ListAccountsRequest(
-            pattern=pattern, page_size=page_size, after_name=after, seen_index=max(seen_index, self.seen_index)
-        )
-        answer = await self._caller.call(
-            lambda channel: accounts_pb2_grpc.AccountsStub(channel).ListAccounts(request, metadata=bearer(token)),
-            deadline_s=self._deadline_s,
-        )
-        self.saw(answer.applied_index)
-        return answer
-
-    async def conversations(self, token: str, own_id: int, seen_index: int, limit: int) -> tuple[Conversation, ...]:
-        """The caller's conversations, the latest first."""
-        found: list[Conversation] = []
-        before = 0
-        while len(found) < limit:
-            page = await self._conversations_page(token, min(MAX_PAGE, limit - len(found)), before, seen_index)
-            found.extend(convert.conversation(wire, own_id) for wire in page.conversations)
-            before = page.next_before_message_id
-            if not before:
-                break
         return tuple(found)
 
-    async def _conversations_page(
-        self, token: str, page_size: int, before: int, seen_index: int
-    ) -> messaging_pb2.ListConversationsResponse:
-        request = messaging_pb2.ListConversationsRequest(
-            page_size=page_size, before_message_id=before, seen_index=max(seen_index, self.seen_index)
-        )
-        answer = await self._caller.call(
-            lambda channel: messaging_pb2_grpc.MessagingStub(channel).ListConversations(
-                request, metadata=bearer(token)
-            ),
-            deadline_s=self._deadline_s,
-        )
-        self.saw(answer.applied_index)
-        return answer
+    # ---- conversations
+
+    async def conversations(
+        self, token: str, who: DeviceIdentity, seen: Position, limit: int
+    ) -> tuple[tuple[Conversation, ...], tuple[Account, ...]]:
+        """Return the caller's conversations, the latest first, and the accounts they name."""
+        found: list[Conversation] = []
+        accounts: list[Account] = []
+        page_token = b""
+        while len(found) < limit:
+            request = conversations_pb2.ListConversationsRequest(
+                page_size=min(MAX_PAGE, limit - len(found)), page_token=page_token, seen=self._seen(seen)
+            )
+            page = await self._call(_list_conversations(request, token))
+            self._saw(page.position)
+            found.extend(convert.summary(wire, who.account_id, who.device_id) for wire in page.conversations)
+            accounts.extend(convert.accounts(page.accounts))
+            page_token = page.next_page_token
+            if not page_token:
+                break
+        return tuple(found), tuple(accounts)
 
     async def history(
-        self, token: str, own_id: int, device_id: bytes, seen_index: int, peer: str, before: int, limit: int
-    ) -> HistoryPage:
-        """One page of the conversation with `peer`, oldest first."""
-        request = messaging_pb2.GetHistoryRequest(
-            peer=peer, before_id=before, limit=limit, seen_index=max(seen_index, self.seen_index)
+        self, token: str, who: DeviceIdentity, seen: Position, target: Target, before_id: int, limit: int
+    ) -> tuple[HistoryPage, tuple[Account, ...]]:
+        """Return one page of a conversation, oldest first, and the accounts it names.
+
+        Raises RefusedError where there is no account of the name that is asked about.
+        """
+        request = convert.history_request(target, before_id, limit)
+        request.seen.CopyFrom(self._seen(seen))
+        answer = await self._call(_get_history(request, token))
+        self._saw(answer.position)
+        messages = tuple(convert.message(wire, who.account_id, who.device_id) for wire in answer.messages)
+        conversation = convert.conversation(answer.conversation) if answer.conversation.id else None
+        accounts = convert.accounts(answer.accounts)
+        if target.account and conversation is None and not _names(accounts, target.account):
+            raise RefusedError(f"There is no account {target.account}. Nothing was changed. Check the name.")
+        return HistoryPage(messages, answer.more, conversation), accounts
+
+    async def members(
+        self, token: str, seen: Position, conversation_id: int
+    ) -> tuple[tuple[Member, ...], tuple[Account, ...]]:
+        """Return all members of a conversation by account id, and their accounts."""
+        found: list[Member] = []
+        accounts: list[Account] = []
+        after = 0
+        while True:
+            request = conversations_pb2.ListMembersRequest(
+                conversation_id=conversation_id, after_account_id=after, page_size=MAX_PAGE, seen=self._seen(seen)
+            )
+            page = await self._call(_list_members(request, token))
+            self._saw(page.position)
+            found.extend(map(convert.member, page.members))
+            accounts.extend(convert.accounts(page.accounts))
+            after = page.next_after_account_id
+            if not after:
+                return tuple(found), tuple(accounts)
+
+    async def create_channel(self, token: str, title: str, members: Sequence[str]) -> int:
+        """Make a channel, once however often the answer is lost; return its conversation id."""
+        request = conversations_pb2.CreateChannelRequest(title=title, members=members, request_id=_request_id())
+        answer = await self._call(
+            lambda channel: ConversationsStub(channel).CreateChannel(request, metadata=bearer(token))
         )
-        answer = await self._caller.call(
-            lambda channel: messaging_pb2_grpc.MessagingStub(channel).GetHistory(request, metadata=bearer(token)),
-            deadline_s=self._deadline_s,
-        )
-        self.saw(answer.applied_index)
-        messages = tuple(convert.message(wire, own_id, device_id) for wire in answer.messages)
-        return HistoryPage(messages, answer.more, answer.conversation_id)
+        self._saw(answer.position)
+        return answer.conversation_id
+
+    # ---- the cluster
 
     async def status(self) -> ClusterStatus:
-        """Asks every known node about itself, all at once, and those they name besides."""
+        """Ask every known node about itself, all at once, and those they name besides."""
         endpoints = self._known_endpoints.all()
         answers = dict(zip(endpoints, await asyncio.gather(*map(self._caller.status_of, endpoints)), strict=True))
         members = {m.name: m.client_address for answer in answers.values() for m in answer.members if m.client_address}
@@ -188,9 +214,46 @@ class ClusterClient:
             answers.update(zip(more, await asyncio.gather(*map(self._caller.status_of, more)), strict=True))
         return ClusterStatus(_one_per_node(answers, self._known_endpoints))
 
-    def saw(self, index: int) -> None:
-        """An answer came from this log index."""
-        self.seen_index = max(self.seen_index, index)
+    # ---- inside
+
+    async def _call(self, invoke: Invoke[T], *, confirm_signed_out: bool = True) -> T:
+        return await self._caller.call(invoke, deadline_s=self._deadline_s, confirm_signed_out=confirm_signed_out)
+
+    def _seen(self, seen: Position) -> model_pb2.Position:
+        return merge(seen, self._position).to_wire()
+
+    def _saw(self, position: model_pb2.Position) -> None:
+        self._position = merge(self._position, Position.from_wire(position))
+
+
+def _list_accounts(request: accounts_pb2.ListAccountsRequest, token: str) -> Invoke[accounts_pb2.ListAccountsResponse]:
+    return lambda channel: AccountsStub(channel).ListAccounts(request, metadata=bearer(token))
+
+
+def _list_conversations(
+    request: conversations_pb2.ListConversationsRequest, token: str
+) -> Invoke[conversations_pb2.ListConversationsResponse]:
+    return lambda channel: ConversationsStub(channel).ListConversations(request, metadata=bearer(token))
+
+
+def _get_history(
+    request: conversations_pb2.GetHistoryRequest, token: str
+) -> Invoke[conversations_pb2.GetHistoryResponse]:
+    return lambda channel: ConversationsStub(channel).GetHistory(request, metadata=bearer(token))
+
+
+def _list_members(
+    request: conversations_pb2.ListMembersRequest, token: str
+) -> Invoke[conversations_pb2.ListMembersResponse]:
+    return lambda channel: ConversationsStub(channel).ListMembers(request, metadata=bearer(token))
+
+
+def _names(accounts: Sequence[Account], name: str) -> bool:
+    return any(account.name.lower() == name.lower() for account in accounts)
+
+
+def _request_id() -> bytes:
+    return secrets.token_bytes(REQUEST_ID_BYTES)
 
 
 def _one_per_node(answers: dict[Endpoint, NodeStatus], known_endpoints: KnownEndpoints) -> tuple[NodeStatus, ...]:
@@ -206,5 +269,5 @@ def _one_per_node(answers: dict[Endpoint, NodeStatus], known_endpoints: KnownEnd
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
-    """The metadata that carries a session token."""
+    """Return the metadata that carries a session token."""
     return (("authorization", f"Bearer {token}"),)

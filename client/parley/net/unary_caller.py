@@ -20,10 +20,10 @@ from parley.errors import (
     TlsError,
     UnreachableError,
     WrongServiceError,
-    from_grpc,
 )
 from parley.model import NodeStatus
 from parley.net.channel import ChannelPool
+from parley.net.grpc_errors import from_grpc
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.policy import FailoverPolicy, PolicySettings

@@ -4,26 +4,27 @@ import asyncio
 import os
 import sys
 
-from parley.client import ParleyClient
-from parley.errors import BadInputError, NameTakenError, UnreachableError, WrongPasswordError
+from parley import BadInputError, NameTakenError, ParleyClient, UnreachableError, WrongPasswordError
 from parley.terminal.chat_view import ChatView
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import VARIABLE, read_password
 from parley.terminal.screen import PlainScreen, PromptScreen, TerminalScreen
+from parley.terminal.targets import find_target
 
 LAST_MESSAGES_S = 10.0
 EARLIER_LINES = 100
 
 
-async def chat(options: ConnectionOptions, peer: str, *, create: bool, screen: TerminalScreen | None = None) -> int:
+async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: TerminalScreen | None = None) -> int:
     """Runs a chat; ends with KEPT where messages of it wait still."""
     async with options.client(connect=True) as client:
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         await sign_in(options, client, create=create)
         if screen is None:
             screen = PromptScreen(await _earlier(client)) if interactive else PlainScreen()
-        view = ChatView(client, screen.show, screen.quiet, peer, mark_read=screen.interactive)
+        target = await find_target(client, to) if to else None
+        view = ChatView(client, screen.show, screen.quiet, target, mark_read=screen.interactive)
         await _run(view, screen)
         if await client.waiting(limit=1):
             screen.quiet("What still waits is kept here and sent, once, when you come back.")

@@ -1,6 +1,10 @@
-"""What `parley cluster add, promote, remove, transfer, grant, revoke` do. Scripts have the exit code."""
+"""What `parley cluster add, promote, remove, transfer, grant, revoke, settings` do. Scripts have the exit code."""
 
-from parley.terminal.commands import note
+from dataclasses import asdict
+
+from parley import BadInputError
+from parley.terminal import text
+from parley.terminal.commands import note, say
 from parley.terminal.options import ConnectionOptions
 
 
@@ -42,3 +46,32 @@ async def set_administrator(options: ConnectionOptions, account: str, *, adminis
     async with options.client() as client:
         await (await client.administration()).set_administrator(account, administrator=administrator)
     note(f"{account} is {'an' if administrator else 'no'} administrator now.")
+
+
+async def settings(options: ConnectionOptions, change: str, *, as_json: bool) -> None:
+    """Lists the settings of the cluster, or changes one."""
+    options.must_name_account()
+    name, value = _parse_change(change) if change else ("", 0)
+    async with options.client() as client:
+        administration = await client.administration()
+        if name:
+            await administration.change_setting(name, value)
+        found = await administration.settings()
+    if as_json:
+        say(text.as_json([asdict(setting) for setting in found]))
+        return
+    if name:
+        note(f"{name} is {value} now, on all nodes.")
+        return
+    for line in text.setting_lines(found):
+        say(line)
+
+
+def _parse_change(change: str) -> tuple[str, int]:
+    name, equals, value = (part.strip() for part in change.partition("="))
+    try:
+        return name, int(value if name and equals else "")
+    except ValueError:
+        raise BadInputError(
+            f"{change!r} changes no setting. Nothing was changed. Write a name and a number: max_message_bytes=65536."
+        ) from None

@@ -1,18 +1,30 @@
 """What each command of `parley` does; cli.py only names flags. Results go to stdout, everything else to stderr."""
 
 import asyncio
+import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 
-from parley.account import OutgoingMessage
-from parley.client import ParleyClient
-from parley.errors import BadInputError, NotSignedInError, StillWaitingError, TlsError
-from parley.model import ConnectionState, Message, Outgoing
+from parley import (
+    BadInputError,
+    ConnectionState,
+    Conversation,
+    Message,
+    NotSignedInError,
+    Outgoing,
+    OutgoingMessage,
+    ParleyClient,
+    StillWaitingError,
+    TlsError,
+)
+from parley.chat import Chats, account_label
 from parley.terminal import text
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import read_password
+from parley.terminal.targets import find_target
 
 READS_TIMEOUT_S = 3.0
 
@@ -64,7 +76,7 @@ async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: b
         note(f"This deletes the account {name} and everything queued for it, for good.")
     password = read_password(f"Password of {name}, to delete it: ", from_stdin=password_stdin)
     async with options.client() as client:
-        await client.unregister(password)
+        await client.delete_account(password)
     note(f"The account {name} is deleted.")
 
 
@@ -72,26 +84,26 @@ async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -
     """Lists accounts."""
     options.must_name_account()
     async with options.client() as client:
-        names = await client.list_accounts(pattern)
+        found = await client.list_accounts(pattern)
     if as_json:
-        say(text.as_json(list(names)))
+        say(text.as_json([asdict(account) for account in found]))
         return
-    for name in names:
-        say(name)
+    for account in found:
+        say(account_label(account))
 
 
-async def send(options: ConnectionOptions, recipient: str, body: str | None, *, timeout: float, as_json: bool) -> None:
+async def send(options: ConnectionOptions, to: str, body: str | None, *, timeout: float, as_json: bool) -> None:
     """Sends one message and waits until it is on a majority's disks."""
     options.must_name_account()
     if body is None or body == "-":
         body = sys.stdin.read().removesuffix("\n")
     async with options.client(connect=True) as client:
-        message = await client.send(recipient, body)
+        message = await client.send(await find_target(client, to), body)
         view = await _accepted(client, message, timeout)
     if as_json:
-        say(text.as_json({**asdict(view), "status": view.status.name.lower()}))
+        say(text.as_json(text.own_record(view)))
     else:
-        note(f"{text.MARKS[view.status]} sent to {recipient} (message {view.message_id})")
+        note(f"{text.MARKS[view.status]} sent to {to} (message {view.message_id})")
 
 
 async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: float) -> Outgoing:
@@ -135,13 +147,15 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
     options.must_name_account()
     shown = 0
     async with options.client(connect=True) as client, asyncio.TaskGroup() as group:
+        chats = Chats(client.signed_in_as)
         watching = group.create_task(_watch_session(client))
         try:
             async with asyncio.timeout(timeout), await client.messages(include_own=own) as reader:
                 if not reader.durable:
                     note("Another parley listens already: this one shows what comes from now on.")
                 async for message in reader:
-                    say(text.message_json(message) if as_json else _plain(message))
+                    chats.look_up(client, (message,))
+                    say(text.message_json(message, chats) if as_json else text.message_line(message, chats))
                     shown += 1
                     if shown == count:
                         break
@@ -169,42 +183,58 @@ async def _watch_session(client: ParleyClient) -> None:
                 lost = ""
 
 
-def _plain(message: Message) -> str:
-    return text.message_line(message)
-
-
 async def conversations(options: ConnectionOptions, *, unread_only: bool, as_json: bool) -> None:
     """Lists conversations, the latest first."""
     options.must_name_account()
     async with options.client() as client:
-        found = await client.conversations()
+        found = _fold(client, await client.conversations()).items()
     if unread_only:
-        found = tuple(conversation for conversation in found if conversation.unread)
+        found = [item for item in found if item.unread]
     if as_json:
-        say(text.as_json([asdict(conversation) for conversation in found]))
+        say(text.as_json([text.conversation_record(item) for item in found]))
         return
-    for conversation in found:
-        say(text.conversation_line(conversation))
+    for item in found:
+        say(text.conversation_line(item))
     if not found:
         note("Nothing new." if unread_only else "No conversations yet. Begin one: parley send NAME TEXT")
 
 
-async def history(options: ConnectionOptions, peer: str, *, before: int, limit: int, read: bool, as_json: bool) -> None:
+def _fold(client: ParleyClient, conversations: Sequence[Conversation], messages: Sequence[Message] = ()) -> Chats:
+    chats = Chats(client.signed_in_as)
+    last = [conversation.last for conversation in conversations if conversation.last is not None]
+    chats.look_up(client, [*messages, *last], conversations)
+    chats.take_list(conversations)
+    return chats
+
+
+async def create_channel(options: ConnectionOptions, title: str, members: Sequence[str]) -> None:
+    """Creates a channel; its number is the result."""
+    options.must_name_account()
+    async with options.client() as client:
+        conversation_id = await client.create_channel(title, members)
+    say(f"#{conversation_id}")
+    note(f"The channel is there. Write in it with: parley chat '#{conversation_id}'")
+
+
+async def history(
+    options: ConnectionOptions, where: str, *, before_id: int, limit: int, read: bool, as_json: bool
+) -> None:
     """Prints a page of a conversation, oldest first."""
     options.must_name_account()
     async with options.client(connect=read) as client:
-        page = await client.history(peer, before=before, limit=limit)
+        page = await client.history(await find_target(client, where), before_id=before_id, limit=limit)
+        chats = _fold(client, () if page.conversation is None else (page.conversation,), page.messages)
         if as_json:
-            say(text.as_json([asdict(message) for message in page.messages]))
+            say(text.as_json([text.message_record(message, chats) for message in page.messages]))
         else:
             for message in page.messages:
-                say(text.message_line(message))
+                say(text.message_line(message, chats))
         if page.more:
-            note(f"Older ones: parley history {peer} --before {page.messages[0].id}")
+            note(f"Older ones: parley history {shlex.quote(where)} --before {page.messages[0].id}")
         if page.cached:
             note("(from this device: no node could be reached)")
         if read and page.messages:
-            await client.mark_read(page.conversation_id, page.messages[-1].id)
+            await client.mark_read(page.messages[-1].conversation_id, page.messages[-1].id)
             await client.wait_until_reads_are_sent(READS_TIMEOUT_S)
 
 

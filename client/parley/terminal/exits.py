@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from parley.errors import (
+from parley import (
     BadInputError,
     NotSignedInError,
     OutcomeUnknownError,

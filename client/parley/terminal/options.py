@@ -12,9 +12,7 @@ from pathlib import Path
 
 import platformdirs
 
-from parley.client import ParleyClient
-from parley.device.profile import Last, StateDirectory
-from parley.errors import BadInputError, NotSignedInError
+from parley import BadInputError, Last, NotSignedInError, ParleyClient, StateDirectory
 
 KEYS = ("hosts", "ca", "insecure", "account", "state_dir")
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")

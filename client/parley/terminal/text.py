@@ -1,16 +1,23 @@
-"""Words and lines for a terminal. What others wrote is made harmless first: no escape sequence of a message reaches
-it."""
+"""Lines for a terminal. What others wrote is made harmless first: no escape sequence of a message reaches it."""
 
 import json
-import re
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from parley.model import ClusterStatus, Conversation, Message, MessageStatus, NodeStatus, Outgoing
+from parley import ClusterStatus, Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
+from parley.chat import (
+    Chats,
+    ConversationItem,
+    conversation_key,
+    counts_text,
+    line_time,
+    preview,
+    row_text,
+    safe_body,
+)
 
-# Control characters (C0 without newline and tab, DEL, C1), and the marks that turn the direction of writing.
-_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+LINE_PREVIEW = 60
 
 MARKS = {
     MessageStatus.WAITING: "…",
@@ -22,46 +29,60 @@ MARKS = {
 }
 
 
-def harmless(text: str) -> str:
-    """The text without what could command a terminal."""
-    return _HARMFUL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
-
-
 def clock(at_ms: int) -> str:
     """Time of day, or the date and time where it was another day."""
-    at = datetime.fromtimestamp(at_ms / 1000).astimezone()
-    today = datetime.now().astimezone().date()
-    return at.strftime("%H:%M") if at.date() == today else at.strftime("%Y-%m-%d %H:%M")
+    return line_time(at_ms, datetime.now().astimezone().date())
 
 
-def message_line(message: Message) -> str:
-    """One message for people; further lines of it are indented."""
-    who = f"you → {message.peer}" if message.mine else message.sender
-    return f"{clock(message.sent_at_ms)} {harmless(who)}: {indented(message.body)}"
+def message_line(message: Message, chats: Chats) -> str:
+    """One message for people; further lines of it are indented. In a channel the channel is named too."""
+    at, title = clock(message.sent_at_ms), chats.title(conversation_key(message.conversation_id))
+    if message.kind is not MessageKind.TEXT:
+        return f"{at} {title}: {safe_body(row_text(message, chats.book))}"
+    if message.mine:
+        return f"{at} you → {title}: {indented(message.body)}"
+    sender = chats.book.label(message.sender_id)
+    who = f"{sender} in {title}" if chats.item(conversation_key(message.conversation_id)).channel else sender
+    return f"{at} {who}: {indented(message.body)}"
 
 
 def indented(body: str) -> str:
     """A body on one or more lines, the later ones set in."""
-    return harmless(body).replace("\n", "\n    ")
+    return safe_body(body).replace("\n", "\n    ")
 
 
-def own_line(view: Outgoing) -> str:
-    """An own message with what is known of it."""
+def own_line(view: Outgoing, chats: Chats) -> str:
+    """An own message with what is known of it; in a channel also how many members have it."""
     at = clock(view.sent_at_ms or view.created_at_ms)
-    reason = f" ({harmless(view.detail)})" if view.status is MessageStatus.FAILED and view.detail else ""
-    return f"{at} you → {harmless(view.recipient)}: {indented(view.body)} {MARKS[view.status]}{reason}"
+    known = f" ({safe_body(view.detail)})" if view.status is MessageStatus.FAILED and view.detail else ""
+    counts = chats.counts(view)
+    if counts.others and view.status is not MessageStatus.FAILED:
+        known = f" {counts_text(counts.delivered, counts.read, counts.others)}"
+    title = chats.title(chats.conversations.key_of_own(view))
+    mark = MARKS[MessageStatus.DELIVERED] if counts.others and view.status is MessageStatus.READ else MARKS[view.status]
+    return f"{at} you → {title}: {indented(view.body)} {mark}{known}"
 
 
-def conversation_line(conversation: Conversation) -> str:
-    """One line of the conversation list: what is new, with whom, when, the last words."""
-    new = f"{conversation.unread} new" if conversation.unread else ""
-    peer = harmless(conversation.peer) + (" (account deleted)" if conversation.peer_deleted else "")
-    if conversation.last is None:
-        return f"{new:>8}  {peer}"
-    body = harmless(conversation.last.body).replace("\n", " ")
-    body = body if len(body) <= 60 else body[:59] + "…"
-    you = "you: " if conversation.last.mine else ""
-    return f"{new:>8}  {peer:<16}  {clock(conversation.last.sent_at_ms)}  {you}{body}"
+def conversation_line(item: ConversationItem) -> str:
+    """One line of the conversation list: what is new, with whom or in which channel, when, the last words."""
+    new = f"{item.unread} new" if item.unread else ""
+    title = item.title + (" (account deleted)" if item.deleted else "")
+    if item.channel:
+        title += f" (#{item.key.conversation_id}, {item.member_count} members)"
+    if not item.at_ms:
+        return f"{new:>8}  {title}"
+    you = "you: " if item.status is not None else ""
+    return f"{new:>8}  {title:<16}  {clock(item.at_ms)}  {you}{preview(item.preview, LINE_PREVIEW)}"
+
+
+def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
+    """The settings of the cluster, one a line: name, value, bounds and what it is for."""
+    lines = []
+    for setting in settings:
+        default = "" if setting.value == setting.default else f", default {setting.default}"
+        bounds = f"{setting.minimum} to {setting.maximum}{default}"
+        lines.append(f"{setting.name} = {setting.value}  ({bounds})  {setting.help}")
+    return lines
 
 
 def cluster_lines(status: ClusterStatus) -> list[str]:
@@ -102,9 +123,47 @@ def verdict(status: ClusterStatus) -> str:
     return "No node answers. Check the addresses, and whether the nodes run."
 
 
-def message_json(message: Message) -> str:
+def message_record(message: Message, chats: Chats) -> dict[str, Any]:
+    """One message for programs: its ids, and beside them the names of its sender and its conversation.
+
+    `peer` is the account name of the other member of a direct conversation, `title` the title of a channel.
+    """
+    line = chats.conversations.look(conversation_key(message.conversation_id))
+    partner = None if line.channel else line.partner(chats.book)
+    title = line.conversation.title if line.channel and line.conversation is not None else ""
+    sender = chats.book.get(message.sender_id)
+    return {
+        **asdict(message),
+        "kind": message.kind.name.lower(),
+        "sender": "" if sender is None else sender.name,
+        "peer": "" if partner is None else partner.name,
+        "title": title,
+    }
+
+
+def message_json(message: Message, chats: Chats) -> str:
     """One message as one line of JSON."""
-    return json.dumps(asdict(message), ensure_ascii=False)
+    return json.dumps(message_record(message, chats), ensure_ascii=False)
+
+
+def own_record(view: Outgoing) -> dict[str, Any]:
+    """One own message for programs."""
+    return {**asdict(view), "status": view.status.name.lower()}
+
+
+def conversation_record(item: ConversationItem) -> dict[str, Any]:
+    """One line of the conversation list for programs."""
+    return {
+        "id": item.key.conversation_id,
+        "kind": "channel" if item.channel else "direct",
+        "title": item.title,
+        "peer": "" if item.channel else item.initials_of,
+        "peer_deleted": item.deleted,
+        "member_count": item.member_count,
+        "unread": item.unread,
+        "last_at_ms": item.at_ms,
+        "last": item.preview,
+    }
 
 
 def as_json(value: Any) -> str:

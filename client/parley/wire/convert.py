@@ -1,45 +1,127 @@
-"""Protobuf in, records out: the one place where wire types become ours."""
+"""Protobuf in, records out: the one place where wire types become ours, and targets become sends."""
 
-from parley.model import Conversation, Member, Message, Node, NodeStatus
-from parley_proto.v1 import admin_pb2, messaging_pb2
+from collections.abc import Iterable
+from dataclasses import replace
+from enum import IntEnum
+from typing import TypeVar
+
+from parley.model import (
+    Account,
+    ClusterMember,
+    Conversation,
+    ConversationKind,
+    Member,
+    MemberRole,
+    Message,
+    MessageKind,
+    Node,
+    NodeStatus,
+    Outgoing,
+    Receipt,
+    Setting,
+    Target,
+)
+from parley_proto.v1 import admin_pb2, conversations_pb2, messaging_pb2, model_pb2
+
+E = TypeVar("E", bound=IntEnum)
 
 
-def message(wire: messaging_pb2.Message, account_id: int, device_id: bytes = b"") -> Message:
-    """`account_id` is the own one; it decides `mine`. `device_id` is this device's; it decides `number`."""
-    mine = wire.sender_id == account_id
+def _known(kind: type[E], number: int) -> E:
+    """Return the member with this number, or UNKNOWN (0) for one of a later release."""
+    try:
+        return kind(number)
+    except ValueError:
+        return kind(0)
+
+
+def account(wire: model_pb2.AccountInfo) -> Account:
+    """Read an account."""
+    return Account(wire.id, wire.name, wire.display_name, wire.deleted)
+
+
+def accounts(wires: Iterable[model_pb2.AccountInfo]) -> tuple[Account, ...]:
+    """Read the accounts that an answer names."""
+    return tuple(map(account, wires))
+
+
+def member(wire: model_pb2.MemberInfo) -> Member:
+    """Read a member of a conversation."""
+    return Member(wire.account_id, _known(MemberRole, wire.role), wire.delivered_up_to, wire.read_up_to)
+
+
+def message(wire: model_pb2.Message, own_id: int, device_id: bytes) -> Message:
+    """Read a message. `own_id` is the own account and decides `mine`; `device_id`, this device's, decides `number`."""
+    mine = wire.sender_id == own_id
     return Message(
-        id=wire.id,
         conversation_id=wire.conversation_id,
-        sender=wire.sender,
-        peer=wire.peer,
+        id=wire.id,
+        kind=_known(MessageKind, wire.kind),
+        sender_id=wire.sender_id,
         body=wire.body,
         sent_at_ms=wire.sent_at_ms,
         mine=mine,
         number=wire.send_number if mine and device_id and wire.device_id == device_id else 0,
+        subjects=tuple(wire.subjects),
     )
 
 
-def conversation(wire: messaging_pb2.Conversation, account_id: int) -> Conversation:
-    """One line of the conversation list."""
-    return Conversation(
-        id=wire.id,
-        peer=wire.peer,
-        peer_deleted=wire.peer_deleted,
-        last=message(wire.last_message, account_id) if wire.HasField("last_message") else None,
+def conversation(wire: model_pb2.ConversationInfo) -> Conversation:
+    """Read kind, title and members of a conversation."""
+    members = tuple(map(member, wire.members))
+    return Conversation(wire.id, _known(ConversationKind, wire.kind), wire.title, members, wire.member_count)
+
+
+def summary(wire: conversations_pb2.ConversationSummary, own_id: int, device_id: bytes) -> Conversation:
+    """Read one line of the conversation list."""
+    return replace(
+        conversation(wire.info),
+        last=message(wire.last_message, own_id, device_id) if wire.HasField("last_message") else None,
         unread=wire.unread,
         read_up_to=wire.read_up_to,
-        peer_delivered_up_to=wire.peer_delivered_up_to,
-        peer_read_up_to=wire.peer_read_up_to,
     )
+
+
+def receipt(wire: messaging_pb2.Receipt) -> Receipt:
+    """Read how far another member has come."""
+    return Receipt(wire.conversation_id, wire.account_id, wire.delivered_up_to, wire.read_up_to)
+
+
+def send(message: Outgoing) -> model_pb2.Send:
+    """Return a numbered message as it goes up, its target as it was stored."""
+    wire = model_pb2.Send(number=message.number, body=message.body)
+    if message.target.account:
+        wire.account_name = message.target.account
+    elif message.target.account_id:
+        wire.account_id = message.target.account_id
+    else:
+        wire.conversation_id = message.target.conversation_id
+    return wire
+
+
+def history_request(target: Target, before_id: int, limit: int) -> conversations_pb2.GetHistoryRequest:
+    """Return the request for one page of a conversation; the caller adds what it has seen."""
+    wire = conversations_pb2.GetHistoryRequest(before_id=before_id, limit=limit)
+    if target.account:
+        wire.account_name = target.account
+    elif target.account_id:
+        wire.account_id = target.account_id
+    else:
+        wire.conversation_id = target.conversation_id
+    return wire
+
+
+def setting(wire: admin_pb2.Setting) -> Setting:
+    """Read a setting of the cluster."""
+    return Setting(wire.name, wire.value, wire.default, wire.minimum, wire.maximum, wire.help)
 
 
 def nodes(news: messaging_pb2.ClusterStatusUpdate) -> tuple[Node, ...]:
-    """The members as the connected node sees them, by name."""
+    """Read the members of the cluster as the connected node sees them, by name."""
     return tuple(sorted((Node(n.name, n.client_address, n.up) for n in news.nodes), key=lambda node: node.name))
 
 
 def node_status(address: str, wire: admin_pb2.GetStatusResponse) -> NodeStatus:
-    """The answer of one node about itself."""
+    """Read the answer of one node about itself."""
     return NodeStatus(
         address=address,
         cluster_id=wire.cluster_id,
@@ -58,7 +140,26 @@ def node_status(address: str, wire: admin_pb2.GetStatusResponse) -> NodeStatus:
         pid=wire.pid,
         uptime_s=wire.uptime_s,
         version=wire.version,
-        members=tuple(
-            Member(m.name, m.node_id, m.client_address, m.peer_address, m.voter, m.connected) for m in wire.members
-        ),
+        members=tuple(map(_cluster_member, wire.members)),
+        joint=wire.joint,
+        removed=wire.removed,
+        level=wire.level,
+        min_level=wire.min_level,
+        max_level=wire.max_level,
+        divergence=wire.divergence,
+    )
+
+
+def _cluster_member(wire: admin_pb2.MemberStatus) -> ClusterMember:
+    return ClusterMember(
+        name=wire.name,
+        node_id=wire.node_id,
+        client_address=wire.client_address,
+        peer_address=wire.peer_address,
+        voter=wire.voter,
+        connected=wire.connected,
+        learner=wire.learner,
+        match_index=wire.match_index,
+        min_level=wire.min_level,
+        max_level=wire.max_level,
     )

@@ -59,6 +59,11 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
                 _registered_method=True)
+        self.RebuildMember = channel.unary_unary(
+                '/parley.v1.Admin/RebuildMember',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.RebuildMemberRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.RebuildMemberResponse.FromString,
+                _registered_method=True)
         self.SetAdministrator = channel.unary_unary(
                 '/parley.v1.Admin/SetAdministrator',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.SetAdministratorRequest.SerializeToString,
@@ -117,6 +122,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RebuildMember(self, request, context):
+        """Replaces the state of a member that is not trusted by the leader's. Returns at once: ask again until it is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetAdministrator(self, request, context):
         """Makes an account an administrator, or takes that from it.
         """
@@ -165,6 +177,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.TransferLeadership,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.TransferLeadershipRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.ClusterChangeResponse.SerializeToString,
+            ),
+            'RebuildMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.RebuildMember,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.RebuildMemberRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.RebuildMemberResponse.SerializeToString,
             ),
             'SetAdministrator': grpc.unary_unary_rpc_method_handler(
                     servicer.SetAdministrator,
@@ -317,6 +334,33 @@ class Admin:
             '/parley.v1.Admin/TransferLeadership',
             parley__proto_dot_v1_dot_admin__pb2.TransferLeadershipRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.ClusterChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RebuildMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/RebuildMember',
+            parley__proto_dot_v1_dot_admin__pb2.RebuildMemberRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.RebuildMemberResponse.FromString,
             options,
             channel_credentials,
             insecure,

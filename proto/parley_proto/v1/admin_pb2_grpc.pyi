@@ -45,6 +45,8 @@ class AdminStub:
     RemoveMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveMemberRequest, _admin_pb2.ClusterChangeResponse]
     """Removes a member for good: its data directory is never let in again."""
     TransferLeadership: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.ClusterChangeResponse]
+    RebuildMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RebuildMemberRequest, _admin_pb2.RebuildMemberResponse]
+    """Replaces the state of a member that is not trusted by the leader's. Returns at once: ask again until it is done."""
     SetAdministrator: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]
     """Makes an account an administrator, or takes that from it."""
     ChangeSetting: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]
@@ -69,6 +71,8 @@ class AdminAsyncStub(AdminStub):
     RemoveMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveMemberRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
     """Removes a member for good: its data directory is never let in again."""
     TransferLeadership: _aio.UnaryUnaryMultiCallable[_admin_pb2.TransferLeadershipRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
+    RebuildMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.RebuildMemberRequest, _admin_pb2.RebuildMemberResponse]  # type: ignore[assignment]
+    """Replaces the state of a member that is not trusted by the leader's. Returns at once: ask again until it is done."""
     SetAdministrator: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]  # type: ignore[assignment]
     """Makes an account an administrator, or takes that from it."""
     ChangeSetting: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]  # type: ignore[assignment]
@@ -120,6 +124,14 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.TransferLeadershipRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ClusterChangeResponse, _abc.Awaitable[_admin_pb2.ClusterChangeResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RebuildMember(
+        self,
+        request: _admin_pb2.RebuildMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RebuildMemberResponse, _abc.Awaitable[_admin_pb2.RebuildMemberResponse]]:
+        """Replaces the state of a member that is not trusted by the leader's. Returns at once: ask again until it is done."""
 
     @_abc_1.abstractmethod
     def SetAdministrator(

@@ -110,6 +110,30 @@ ENTRY_TYPE_NORMAL: EntryType.ValueType  # 0
 ENTRY_TYPE_CONF_CHANGE: EntryType.ValueType  # 1
 ENTRY_TYPE_CONF_CHANGE_V2: EntryType.ValueType  # 2
 
+class _RebuildStatus:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RebuildStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_RebuildStatus.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    REBUILD_STATUS_UNSPECIFIED: _RebuildStatus.ValueType  # 0
+    REBUILD_STATUS_DONE: _RebuildStatus.ValueType  # 1
+    """this node's state agrees with the others': there is nothing left to rebuild"""
+    REBUILD_STATUS_RUNNING: _RebuildStatus.ValueType  # 2
+    """begun, now or before; ask again"""
+    REBUILD_STATUS_REFUSED: _RebuildStatus.ValueType  # 3
+    """nothing was changed"""
+
+class RebuildStatus(_RebuildStatus, metaclass=_RebuildStatusEnumTypeWrapper): ...
+
+REBUILD_STATUS_UNSPECIFIED: RebuildStatus.ValueType  # 0
+REBUILD_STATUS_DONE: RebuildStatus.ValueType  # 1
+"""this node's state agrees with the others': there is nothing left to rebuild"""
+REBUILD_STATUS_RUNNING: RebuildStatus.ValueType  # 2
+"""begun, now or before; ask again"""
+REBUILD_STATUS_REFUSED: RebuildStatus.ValueType  # 3
+"""nothing was changed"""
+
 class _ForwardStatus:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -152,10 +176,15 @@ class PeerInfo(message.Message):
     NAME_FIELD_NUMBER: builtins.int
     PEER_ADDRESS_FIELD_NUMBER: builtins.int
     CLIENT_ADDRESS_FIELD_NUMBER: builtins.int
+    MIN_LEVEL_FIELD_NUMBER: builtins.int
+    MAX_LEVEL_FIELD_NUMBER: builtins.int
     node_id: builtins.int
     name: builtins.str
     peer_address: builtins.str
     client_address: builtins.str
+    min_level: builtins.int
+    """of the replicated state, as its release supports it"""
+    max_level: builtins.int
     def __init__(
         self,
         *,
@@ -163,10 +192,12 @@ class PeerInfo(message.Message):
         name: builtins.str = ...,
         peer_address: builtins.str = ...,
         client_address: builtins.str = ...,
+        min_level: builtins.int = ...,
+        max_level: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "max_level", b"max_level", "min_level", b"min_level", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,7 +243,10 @@ class JoinRequest(message.Message):
 
     SELF_FIELD_NUMBER: builtins.int
     CLUSTER_ID_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
+    group: builtins.int
+    """the Raft group to become a member of"""
     @builtins.property
     def self(self) -> PeerInfo: ...
     def __init__(
@@ -220,10 +254,11 @@ class JoinRequest(message.Message):
         *,
         self: PeerInfo | None = ...,
         cluster_id: builtins.str = ...,
+        group: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["self", b"self"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "self", b"self"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "group", b"group", "self", b"self"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -235,10 +270,13 @@ class JoinReply(message.Message):
     BOOTSTRAP_MEMBERS_FIELD_NUMBER: builtins.int
     VOTER_FIELD_NUMBER: builtins.int
     WAITS_FOR_FIELD_NUMBER: builtins.int
+    LEVEL_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     voter: builtins.bool
     waits_for: builtins.str
     """why it is no voter yet; empty when it is"""
+    level: builtins.int
+    """of the cluster"""
     @builtins.property
     def bootstrap_members(self) -> containers.RepeatedCompositeFieldContainer[PeerInfo]:
         """what the empty state of this cluster begins with"""
@@ -250,10 +288,11 @@ class JoinReply(message.Message):
         bootstrap_members: abc.Iterable[PeerInfo] | None = ...,
         voter: builtins.bool = ...,
         waits_for: builtins.str = ...,
+        level: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["bootstrap_members", b"bootstrap_members", "cluster_id", b"cluster_id", "voter", b"voter", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bootstrap_members", b"bootstrap_members", "cluster_id", b"cluster_id", "level", b"level", "voter", b"voter", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -267,6 +306,9 @@ class ClusterChange(message.Message):
     PROMOTE_FIELD_NUMBER: builtins.int
     REMOVE_FIELD_NUMBER: builtins.int
     TRANSFER_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
+    group: builtins.int
+    """the Raft group whose members change"""
     @builtins.property
     def add(self) -> PeerInfo:
         """as a learner"""
@@ -284,10 +326,11 @@ class ClusterChange(message.Message):
         promote: PromoteMember | None = ...,
         remove: RemoveMember | None = ...,
         transfer: TransferLeadership | None = ...,
+        group: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "group", b"group", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_change: _TypeAlias = typing.Literal["add", "promote", "remove", "transfer"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = typing.Literal["change", b"change"]  # noqa: Y015
@@ -387,16 +430,47 @@ class RaftBatch(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     MESSAGES_FIELD_NUMBER: builtins.int
+    STATE_HASHES_FIELD_NUMBER: builtins.int
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[RaftMessage]: ...
+    @builtins.property
+    def state_hashes(self) -> containers.RepeatedCompositeFieldContainer[StateHash]:
+        """the sender's own, for comparison at equal indices"""
+
     def __init__(
         self,
         *,
         messages: abc.Iterable[RaftMessage] | None = ...,
+        state_hashes: abc.Iterable[StateHash] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["messages", b"messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["messages", b"messages", "state_hashes", b"state_hashes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class StateHash(message.Message):
+    """The rolling hash of one node's applied state, as of one entry."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    HASH_FIELD_NUMBER: builtins.int
+    group: builtins.int
+    index: builtins.int
+    hash: builtins.bytes
+    def __init__(
+        self,
+        *,
+        group: builtins.int = ...,
+        index: builtins.int = ...,
+        hash: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["group", b"group", "hash", b"hash", "index", b"index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -527,7 +601,7 @@ class RaftMessage(message.Message):
     reject_hint: builtins.int
     context: builtins.bytes
     group: builtins.int
-    """0 for now: one Raft group"""
+    """whose log it speaks of; 0 for now: one Raft group"""
     @builtins.property
     def entries(self) -> containers.RepeatedCompositeFieldContainer[Entry]: ...
     @builtins.property
@@ -623,13 +697,75 @@ class SnapshotReceipt(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class FetchStateRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: builtins.int
+    MIN_INDEX_FIELD_NUMBER: builtins.int
+    group: builtins.int
+    min_index: builtins.int
+    """the state must cover at least this entry"""
+    def __init__(
+        self,
+        *,
+        group: builtins.int = ...,
+        min_index: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["group", b"group", "min_index", b"min_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RebuildRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: builtins.int
+    group: builtins.int
+    def __init__(
+        self,
+        *,
+        group: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RebuildReply(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: builtins.int
+    DETAIL_FIELD_NUMBER: builtins.int
+    status: RebuildStatus.ValueType
+    detail: builtins.str
+    """REFUSED: why, and what to do"""
+    def __init__(
+        self,
+        *,
+        status: RebuildStatus.ValueType = ...,
+        detail: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["detail", b"detail", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ForwardRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: builtins.int
     COMMANDS_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
     request_id: builtins.int
     """unique on this stream"""
+    group: builtins.int
+    """the Raft group whose log they enter"""
     @builtins.property
     def commands(self) -> containers.RepeatedCompositeFieldContainer[state_pb2.Command]:
         """those that arrived together; all of them or none enter the log"""
@@ -639,10 +775,11 @@ class ForwardRequest(message.Message):
         *,
         request_id: builtins.int = ...,
         commands: abc.Iterable[state_pb2.Command] | None = ...,
+        group: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["commands", b"commands", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["commands", b"commands", "group", b"group", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -654,13 +791,10 @@ class ForwardReply(message.Message):
     STATUS_FIELD_NUMBER: builtins.int
     INDEX_FIELD_NUMBER: builtins.int
     RESULTS_FIELD_NUMBER: builtins.int
-    LEADER_FIELD_NUMBER: builtins.int
     request_id: builtins.int
     status: ForwardStatus.ValueType
     index: builtins.int
     """where the commands were applied"""
-    leader: builtins.str
-    """NOT_LEADER: who may be"""
     @builtins.property
     def results(self) -> containers.RepeatedCompositeFieldContainer[state_pb2.CommandResult]: ...
     def __init__(
@@ -670,10 +804,9 @@ class ForwardReply(message.Message):
         status: ForwardStatus.ValueType = ...,
         index: builtins.int = ...,
         results: abc.Iterable[state_pb2.CommandResult] | None = ...,
-        leader: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["index", b"index", "leader", b"leader", "request_id", b"request_id", "results", b"results", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["index", b"index", "request_id", b"request_id", "results", b"results", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

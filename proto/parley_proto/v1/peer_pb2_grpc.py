@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class PeerStub:
-    """Missing associated documentation comment in .proto file."""
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -64,10 +66,22 @@ class PeerStub:
                 request_serializer=parley__proto_dot_v1_dot_peer__pb2.ClusterChange.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_peer__pb2.ClusterChangeReply.FromString,
                 _registered_method=True)
+        self.FetchState = channel.unary_stream(
+                '/parley.v1.Peer/FetchState',
+                request_serializer=parley__proto_dot_v1_dot_peer__pb2.FetchStateRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.SnapshotChunk.FromString,
+                _registered_method=True)
+        self.Rebuild = channel.unary_unary(
+                '/parley.v1.Peer/Rebuild',
+                request_serializer=parley__proto_dot_v1_dot_peer__pb2.RebuildRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.RebuildReply.FromString,
+                _registered_method=True)
 
 
 class PeerServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
 
     def Handshake(self, request, context):
         """Who are you, and to which cluster do you belong? Asked on every new connection, and to bootstrap a cluster.
@@ -112,6 +126,21 @@ class PeerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FetchState(self, request, context):
+        """Asked of the leader by a member whose state is not trusted: a copy of the state, the log untouched.
+        UNAVAILABLE: this node does not lead, or has not applied enough yet; ask again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebuild(self, request, context):
+        """Asked of a member by another: replace your state by the leader's. Asked again until it is done.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +174,16 @@ def add_PeerServicer_to_server(servicer, server):
                     request_deserializer=parley__proto_dot_v1_dot_peer__pb2.ClusterChange.FromString,
                     response_serializer=parley__proto_dot_v1_dot_peer__pb2.ClusterChangeReply.SerializeToString,
             ),
+            'FetchState': grpc.unary_stream_rpc_method_handler(
+                    servicer.FetchState,
+                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.FetchStateRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.SnapshotChunk.SerializeToString,
+            ),
+            'Rebuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rebuild,
+                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.RebuildRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.RebuildReply.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'parley.v1.Peer', rpc_method_handlers)
@@ -154,7 +193,9 @@ def add_PeerServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Peer:
-    """Missing associated documentation comment in .proto file."""
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
 
     @staticmethod
     def Handshake(request,
@@ -308,6 +349,60 @@ class Peer:
             '/parley.v1.Peer/ChangeCluster',
             parley__proto_dot_v1_dot_peer__pb2.ClusterChange.SerializeToString,
             parley__proto_dot_v1_dot_peer__pb2.ClusterChangeReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FetchState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/parley.v1.Peer/FetchState',
+            parley__proto_dot_v1_dot_peer__pb2.FetchStateRequest.SerializeToString,
+            parley__proto_dot_v1_dot_peer__pb2.SnapshotChunk.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Peer/Rebuild',
+            parley__proto_dot_v1_dot_peer__pb2.RebuildRequest.SerializeToString,
+            parley__proto_dot_v1_dot_peer__pb2.RebuildReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,6 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PeerStub:
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
@@ -45,9 +49,19 @@ class PeerStub:
     """Asked by a fresh node of any member, again and again: make me a learner, and a voter once I have caught up."""
     ChangeCluster: _grpc.UnaryUnaryMultiCallable[_peer_pb2.ClusterChange, _peer_pb2.ClusterChangeReply]
     """Asked of the leader by another member: change the membership, or hand over leadership."""
+    FetchState: _grpc.UnaryStreamMultiCallable[_peer_pb2.FetchStateRequest, _peer_pb2.SnapshotChunk]
+    """Asked of the leader by a member whose state is not trusted: a copy of the state, the log untouched.
+    UNAVAILABLE: this node does not lead, or has not applied enough yet; ask again.
+    """
+    Rebuild: _grpc.UnaryUnaryMultiCallable[_peer_pb2.RebuildRequest, _peer_pb2.RebuildReply]
+    """Asked of a member by another: replace your state by the leader's. Asked again until it is done."""
 
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     Handshake: _aio.UnaryUnaryMultiCallable[_peer_pb2.HandshakeInfo, _peer_pb2.HandshakeInfo]  # type: ignore[assignment]
     """Who are you, and to which cluster do you belong? Asked on every new connection, and to bootstrap a cluster."""
@@ -63,8 +77,18 @@ class PeerAsyncStub(PeerStub):
     """Asked by a fresh node of any member, again and again: make me a learner, and a voter once I have caught up."""
     ChangeCluster: _aio.UnaryUnaryMultiCallable[_peer_pb2.ClusterChange, _peer_pb2.ClusterChangeReply]  # type: ignore[assignment]
     """Asked of the leader by another member: change the membership, or hand over leadership."""
+    FetchState: _aio.UnaryStreamMultiCallable[_peer_pb2.FetchStateRequest, _peer_pb2.SnapshotChunk]  # type: ignore[assignment]
+    """Asked of the leader by a member whose state is not trusted: a copy of the state, the log untouched.
+    UNAVAILABLE: this node does not lead, or has not applied enough yet; ask again.
+    """
+    Rebuild: _aio.UnaryUnaryMultiCallable[_peer_pb2.RebuildRequest, _peer_pb2.RebuildReply]  # type: ignore[assignment]
+    """Asked of a member by another: replace your state by the leader's. Asked again until it is done."""
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
+    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    FAILED_PRECONDITION, and nothing is done.
+    """
+
     @_abc_1.abstractmethod
     def Handshake(
         self,
@@ -114,5 +138,23 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_peer_pb2.ClusterChangeReply, _abc.Awaitable[_peer_pb2.ClusterChangeReply]]:
         """Asked of the leader by another member: change the membership, or hand over leadership."""
+
+    @_abc_1.abstractmethod
+    def FetchState(
+        self,
+        request: _peer_pb2.FetchStateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.SnapshotChunk], _abc.AsyncIterator[_peer_pb2.SnapshotChunk]]:
+        """Asked of the leader by a member whose state is not trusted: a copy of the state, the log untouched.
+        UNAVAILABLE: this node does not lead, or has not applied enough yet; ask again.
+        """
+
+    @_abc_1.abstractmethod
+    def Rebuild(
+        self,
+        request: _peer_pb2.RebuildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.RebuildReply, _abc.Awaitable[_peer_pb2.RebuildReply]]:
+        """Asked of a member by another: replace your state by the leader's. Asked again until it is done."""
 
 def add_PeerServicer_to_server(servicer: PeerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

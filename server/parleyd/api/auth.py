@@ -1,66 +1,119 @@
-"""Who is calling: from the bearer token in the metadata to a live session in the applied state."""
+"""Who is calling and whether they may: from the bearer token in the metadata to a live session in the applied state."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
 import grpc
 
-from parleyd.api.errors import ApiError, Context
+from parley_proto.v1 import model_pb2, state_pb2
+from parleyd.api.errors import ApiError, Context, refusal
+from parleyd.api.results import explain
+from parleyd.delivery.position import position, wanted_index
 from parleyd.group.errors import UnavailableError
-from parleyd.group.replica import Replica
-from parleyd.machine.queries import SessionRecord
+from parleyd.group.readers import StateReaders
+from parleyd.machine.authorisation import Action, is_allowed
+from parleyd.machine.features.sessions import SessionRecord, with_account
 from parleyd.security.tokens import MalformedTokenError, digest
 
 STATE_WAIT_S = 5.0
 
-SIGNED_OUT_TEXT = "this session is closed, expired or unknown; nothing was changed. Log in again"
+
+class MachineView(Protocol):
+    """Where the state machine of this node stands."""
+
+    @property
+    def applied_index(self) -> int:
+        """The last applied entry."""
+
+    @property
+    def level(self) -> int:
+        """The cluster's level."""
+
+    @property
+    def generation(self) -> int:
+        """The cluster's generation."""
+
+
+class AppliedState(Protocol):
+    """The state that this node has applied, and ways to wait for more of it."""
+
+    @property
+    def readers(self) -> StateReaders:
+        """Queries on the state."""
+
+    @property
+    def machine(self) -> MachineView:
+        """Where the state machine stands."""
+
+    async def wait_applied(self, index: int) -> None:
+        """Wait until this node has applied everything up to `index`."""
+
+    async def read_barrier(self) -> int:
+        """The index that a linearizable read has to wait for; asks a majority."""
 
 
 class Authenticator:
     """Checks tokens against the state this node has applied, and waits for newer state where the client saw it."""
 
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
+    def __init__(self, state: AppliedState) -> None:
+        self._state = state
 
-    async def wait_for(self, seen_index: int) -> None:
+    def position(self, index: int) -> model_pb2.Position:
+        """The position of an answer that knows everything up to this entry."""
+        return position(self._state.machine.generation, index)
+
+    async def wait_for(self, seen: model_pb2.Position) -> None:
         """Wait until this node has applied what the client has already seen an answer from.
 
-        Raises ApiError: INVALID_ARGUMENT for an index no cluster has reached, UNAVAILABLE where this node lags.
+        Raises InvalidPositionError, and NewerGenerationError or UnavailableError where this node lags.
         """
-        if seen_index >= 1 << 63:
-            raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, "seen_index is not an index any cluster gave out")
+        index = wanted_index(seen, self._state.machine.generation)
         try:
             async with asyncio.timeout(STATE_WAIT_S):
-                await self._replica.wait_applied(seen_index)
+                await self._state.wait_applied(index)
         except TimeoutError:
             raise UnavailableError("this node lags behind what you have already seen") from None
 
-    async def read_barrier(self) -> int:
+    async def read_barrier(self) -> None:
         """Wait until this node has applied everything acknowledged anywhere before this call."""
         try:
             async with asyncio.timeout(STATE_WAIT_S):
-                index = await self._replica.read_barrier()
-                await self._replica.wait_applied(index)
-                return index
+                await self._state.wait_applied(await self._state.read_barrier())
         except TimeoutError:
             raise UnavailableError("no majority confirmed in time that this node is up to date") from None
 
     async def session(self, context: Context, *, allow_closed: bool = False) -> SessionRecord:
         """The caller's session; raises ApiError UNAUTHENTICATED.
 
-        `allow_closed` lets a closed session through, so that a retried LogOut or Unregister finds its first outcome.
+        `allow_closed` lets a closed session through, so that a retried DeleteAccount finds its first outcome.
         """
         token_digest = digest_of(context)
-        session = await self._replica.readers.run(lambda reader: reader.session_by_digest(token_digest))
+        session = await self._find(token_digest)
         if session is None or (session.closed and not allow_closed):
             # The log-in may be newer than this node's state: look again where it is known to be current.
             await self.read_barrier()
-            session = await self._replica.readers.run(lambda reader: reader.session_by_digest(token_digest))
+            session = await self._find(token_digest)
         if session is None or (session.closed and not allow_closed) or session.expires_at_ms <= now_ms():
-            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, SIGNED_OUT_TEXT)
+            raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
         return session
+
+    async def session_that_may(self, context: Context, action: Action, *, allow_closed: bool = False) -> SessionRecord:
+        """The caller's session, whose role allows the action; raises ApiError PERMISSION_DENIED where it does not."""
+        session = await self.session(context, allow_closed=allow_closed)
+        if not is_allowed(session.role, action):
+            # The role may be newer than this node's state: look again where it is known to be current.
+            await self.read_barrier()
+            session = await self.session(context, allow_closed=allow_closed)
+        if not is_allowed(session.role, action):
+            row = explain(state_pb2.RESULT_CODE_NOT_ALLOWED)
+            raise ApiError(row.status, row.text.replace("NAME", session.account_name))
+        return session
+
+    async def _find(self, token_digest: bytes) -> SessionRecord | None:
+        return await self._state.readers.run(lambda reader: with_account(reader, token_digest))
 
 
 def now_ms() -> int:
@@ -76,4 +129,7 @@ def digest_of(context: Context) -> bytes:
                 return digest(value.removeprefix("Bearer "))
             except MalformedTokenError as error:
                 raise ApiError(grpc.StatusCode.UNAUTHENTICATED, str(error)) from None
-    raise ApiError(grpc.StatusCode.UNAUTHENTICATED, "this call needs a session; log in and send its token along")
+    raise ApiError(
+        grpc.StatusCode.UNAUTHENTICATED,
+        "This call needs a session, and it carries no token. Nothing was changed. Log in, and send the token along.",
+    )

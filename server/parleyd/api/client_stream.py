@@ -13,49 +13,60 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import grpc
 import grpc.aio
 
 from parley_proto.v1 import messaging_pb2 as pb
-from parley_proto.v1 import state_pb2
-from parleyd.api.auth import SIGNED_OUT_TEXT, now_ms
-from parleyd.api.errors import ApiError, Context
+from parley_proto.v1 import model_pb2, state_pb2
+from parleyd.api.auth import Authenticator, now_ms
+from parleyd.api.commands import Commands
+from parleyd.api.errors import ApiError, Context, refusal
+from parleyd.api.requests import check_number
+from parleyd.api.results import explain
+from parleyd.delivery.cursor import decode_cursor
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
-from parleyd.group.command_router import CommandRouter
 from parleyd.group.errors import OverloadedError, UnavailableError
-from parleyd.machine.queries import SessionRecord
-from parleyd.security.names import InvalidInputError, validate_account_name
+from parleyd.machine.features.sessions import SessionRecord
+from parleyd.machine.limits import MAX_ID, MAX_SENDS_IN_FLIGHT
+from parleyd.security.names import InvalidInputError
 
-SEND_TIMEOUT_S = 10.0
-MAX_SENDS_IN_FLIGHT = 1024
 MAX_SENDS_PER_FRAME = 1024
 MAX_READ_MARKS = 1024
 ACK_INTERVAL_S = 0.02
-MAX_MESSAGE_ID = (1 << 63) - 1
 
+SIGNED_OUT = explain(state_pb2.RESULT_CODE_SIGNED_OUT)
+RETRY_TEXT = (
+    "The cluster did not confirm this message ({reason}). The client sends it again with the same number, so it is "
+    "stored once."
+)
+
+HELLO_AGAIN = "A stream says hello once, in its first frame. The stream ends. Update the client."
+EMPTY_FRAME = (
+    "The frame has no content that this node's release has. The stream ends. The client may be newer than the node."
+)
 
 CLOSE_STATUSES = {
-    CloseReason.SIGNED_OUT: (grpc.StatusCode.UNAUTHENTICATED, SIGNED_OUT_TEXT),
+    CloseReason.SIGNED_OUT: (SIGNED_OUT.status, SIGNED_OUT.text),
     CloseReason.TAKEN_OVER: (
         grpc.StatusCode.ABORTED,
-        "the same device opened another stream, which goes on in place of this one; nothing is lost",
+        "The same device opened another stream, which goes on in place of this one. Nothing is lost.",
     ),
     CloseReason.REPLACED: (
         grpc.StatusCode.UNAVAILABLE,
-        "this node caught up by a snapshot; connect again, what it brought is sent then",
+        "This node caught up by a snapshot. Nothing is lost. The client connects again by itself.",
     ),
-    CloseReason.STOPPING: (grpc.StatusCode.UNAVAILABLE, "this node is stopping; the client moves to another by itself"),
+    CloseReason.STOPPING: (
+        grpc.StatusCode.UNAVAILABLE,
+        "This node is stopping. Nothing is lost. The client moves to another node by itself.",
+    ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ClientStreamLimits:
-    """What one client may send and have waiting; `max_message_bytes` counts the UTF-8 of one body."""
-
-    max_message_bytes: int
-    max_live_bytes: int
+SEND_STATUSES = {
+    state_pb2.RESULT_CODE_OK: pb.SEND_STATUS_ACCEPTED,
+    state_pb2.RESULT_CODE_FORGOTTEN: pb.SEND_STATUS_ACCEPTED,
+    state_pb2.RESULT_CODE_GAP: pb.SEND_STATUS_GAP,
+}
+"""What a send's result code is to its sender; every other code refuses the send for good."""
 
 
 class ClientStream:
@@ -65,14 +76,14 @@ class ClientStream:
         self,
         session: SessionRecord,
         stream: DeviceStream,
-        router: CommandRouter,
-        limits: ClientStreamLimits,
+        commands: Commands,
+        authenticator: Authenticator,
         context: Context,
     ) -> None:
         self._session = session
         self._stream = stream
-        self._router = router
-        self._limits = limits
+        self._commands = commands
+        self._authenticator = authenticator
         self._context = context
         self._unanswered = 0
         self._answered = asyncio.Event()
@@ -107,22 +118,22 @@ class ClientStream:
                 case "sends":
                     await self._take_sends(frame.sends.sends, tasks)
                 case "delivered":
-                    self._note_delivered(frame.delivered.up_to)
-                case "mark_read":
-                    await self._note_read(frame.mark_read)
+                    self._note_delivered(frame.delivered.cursor)
+                case "read":
+                    await self._note_read(frame.read)
                 case "ping":
                     self._stream.offer_pong(frame.ping.nonce)
                 case "hello":
-                    raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, "hello is said once, in the first frame")
+                    raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, HELLO_AGAIN)
                 case _:
-                    raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, "a frame without content; is the client newer?")
+                    raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, EMPTY_FRAME)
 
-    async def _take_sends(self, sends: Sequence[pb.Send], tasks: asyncio.TaskGroup) -> None:
+    async def _take_sends(self, sends: Sequence[model_pb2.Send], tasks: asyncio.TaskGroup) -> None:
         if not sends or len(sends) > MAX_SENDS_PER_FRAME:
             raise InvalidInputError("sends", f"holds {len(sends)} messages; 1 to {MAX_SENDS_PER_FRAME} make a frame")
         previous = 0
         for send in sends:
-            if not previous < send.number <= MAX_MESSAGE_ID:
+            if not previous < send.number <= MAX_ID:
                 raise InvalidInputError("number", "must be 1 or more and rise within a frame; nothing of it was taken")
             previous = send.number
         while self._unanswered and self._unanswered + len(sends) > MAX_SENDS_IN_FLIGHT:
@@ -131,50 +142,29 @@ class ClientStream:
         self._unanswered += len(sends)
         tasks.create_task(self._submit(list(sends)), name="submit")
 
-    async def _submit(self, sends: list[pb.Send]) -> None:
-        """Apply one frame's sends. A body that breaks the rules still uses up its number, so that order holds: it
-        enters the log empty and is refused there on every node alike."""
-        refusals = {send.number: refusal for send in sends if (refusal := self._refusal(send)) is not None}
-        command = state_pb2.SendMessages(
-            session_id=self._session.session_id,
-            sends=[
-                state_pb2.StoredSend(
-                    number=send.number,
-                    recipient=send.recipient if send.number not in refusals else "",
-                    body=send.body if send.number not in refusals else "",
-                )
-                for send in sends
-            ],
-        )
+    async def _submit(self, sends: list[model_pb2.Send]) -> None:
+        """Apply one frame's sends, as they came. One that breaks the rules uses its number up and is refused there."""
+        command = state_pb2.SendMessages(session_id=self._session.session_id, sends=sends)
         try:
-            applied = await self._router.submit([state_pb2.Command(send_messages=command)], timeout_s=SEND_TIMEOUT_S)
+            applied = await self._commands.submit([state_pb2.Command(send_messages=command)])
         except (OverloadedError, UnavailableError) as error:
-            text = f"not confirmed: {error}. It is sent again with the same number, so it cannot arrive twice"
+            text = RETRY_TEXT.format(reason=error)
             results = [pb.SendResult(number=send.number, status=pb.SEND_STATUS_RETRY, detail=text) for send in sends]
+            self._stream.offer_results(results, model_pb2.Position())
+            return
+        result = applied.results[0]
+        if result.code == state_pb2.RESULT_CODE_SIGNED_OUT:
+            self._stream.close(CloseReason.SIGNED_OUT)
+        elif result.HasField("send_messages"):
+            results = [_to_client(stored) for stored in result.send_messages.sends]
+            self._stream.offer_results(results, self._authenticator.position(applied.index))
         else:
-            result = applied.results[0]
-            if result.code == state_pb2.RESULT_CODE_UNAUTHENTICATED:
-                self._stream.close(CloseReason.SIGNED_OUT)
-                return
-            results = [_to_client(stored, result, applied.index, refusals) for stored in result.sends]
-        self._stream.offer_result(results)
+            # No number was used up, so there is nothing to say of single sends.
+            raise refusal(result.code)
 
-    def _refusal(self, send: pb.Send) -> str | None:
-        try:
-            validate_account_name(send.recipient, "recipient")
-        except InvalidInputError as error:
-            return str(error)
-        size = len(send.body.encode())
-        if not 0 < size <= self._limits.max_message_bytes:
-            return (
-                f"the message has {size} bytes; 1 to {self._limits.max_message_bytes} are allowed. "
-                "It was not sent; shorten or split it and send it as a new message"
-            )
-        return None
-
-    def _note_delivered(self, up_to: int) -> None:
-        if up_to > MAX_MESSAGE_ID:
-            raise InvalidInputError("up_to", "is not a message id any cluster gave out")
+    def _note_delivered(self, encoded: bytes) -> None:
+        generation = self._authenticator.position(0).generation
+        up_to = decode_cursor(encoded).message_id(generation)
         if up_to > self._delivered_up_to:
             self._delivered_up_to = up_to
             self._delivered_changed.set()
@@ -185,14 +175,14 @@ class ClientStream:
             self._delivered_changed.clear()
             mark = state_pb2.MarkDelivered(session_id=self._session.session_id, up_to=self._delivered_up_to)
             try:
-                await self._router.submit([state_pb2.Command(mark_delivered=mark)], timeout_s=SEND_TIMEOUT_S)
+                await self._commands.submit([state_pb2.Command(mark_delivered=mark)])
             except (OverloadedError, UnavailableError):
                 self._delivered_changed.set()  # the mark is not lost: it is tried again with what came meanwhile
             await asyncio.sleep(ACK_INTERVAL_S)
 
-    async def _note_read(self, mark: pb.MarkRead) -> None:
-        if mark.up_to > MAX_MESSAGE_ID or mark.conversation_id > MAX_MESSAGE_ID:
-            raise InvalidInputError("mark_read", "names ids no cluster gave out")
+    async def _note_read(self, mark: pb.Read) -> None:
+        check_number("up_to", mark.up_to)
+        check_number("conversation_id", mark.conversation_id)
         while len(self._read_marks) >= MAX_READ_MARKS and mark.conversation_id not in self._read_marks:
             self._answered.clear()
             await self._answered.wait()
@@ -208,22 +198,22 @@ class ClientStream:
             self._answered.set()
             commands = [
                 state_pb2.Command(
-                    mark_conversation_read=state_pb2.MarkConversationRead(
+                    mark_read=state_pb2.MarkRead(
                         session_id=self._session.session_id, conversation_id=conversation_id, up_to=up_to
                     )
                 )
                 for conversation_id, up_to in marks.items()
             ]
             try:
-                applied = await self._router.submit(commands, timeout_s=SEND_TIMEOUT_S)
+                applied = await self._commands.submit(commands)
             except (OverloadedError, UnavailableError):
                 for conversation_id, up_to in marks.items():
                     self._read_marks[conversation_id] = max(up_to, self._read_marks.get(conversation_id, 0))
                 self._read_marks_changed.set()
             else:
                 for result in applied.results:
-                    if result.code == state_pb2.RESULT_CODE_PERMISSION_DENIED:
-                        raise ApiError(grpc.StatusCode.PERMISSION_DENIED, result.detail)
+                    if result.code == state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION:
+                        raise refusal(result.code)
             await asyncio.sleep(ACK_INTERVAL_S)
 
     # ---- down
@@ -232,7 +222,7 @@ class ClientStream:
         while True:
             for frame in await self._stream.next_frames():
                 await self._context.write(frame)
-                if frame.HasField("results"):
+                if isinstance(frame, pb.ServerFrame) and frame.HasField("results"):
                     # Only now: a client that does not read its results may not pile them up here.
                     self._unanswered -= len(frame.results.results)
                     self._answered.set()
@@ -245,35 +235,16 @@ class ClientStream:
     async def _expire(self) -> None:
         left_ms = self._session.expires_at_ms - now_ms()
         await asyncio.sleep(max(0, left_ms) / 1000)
-        raise ApiError(grpc.StatusCode.UNAUTHENTICATED, SIGNED_OUT_TEXT)
+        raise ApiError(SIGNED_OUT.status, SIGNED_OUT.text)
 
 
-def _to_client(
-    stored: state_pb2.StoredSendResult,
-    result: state_pb2.CommandResult,
-    applied_index: int,
-    refusals: dict[int, str],
-) -> pb.SendResult:
-    answer = pb.SendResult(number=stored.number, applied_index=applied_index)
-    match stored.code:
-        case state_pb2.RESULT_CODE_OK:
-            answer.status = pb.SEND_STATUS_ACCEPTED
-            answer.message_id = stored.message_id
-            answer.conversation_id = stored.conversation_id
-            answer.sent_at_ms = stored.sent_at_ms
-        case state_pb2.RESULT_CODE_FORGOTTEN:
-            answer.status = pb.SEND_STATUS_ACCEPTED
-            answer.detail = "applied long ago; its id is no longer kept for retries, history has it"
-        case state_pb2.RESULT_CODE_GAP:
-            answer.status = pb.SEND_STATUS_GAP
-            answer.detail = f"an earlier message is missing; send again from number {result.last_send_number + 1} on"
-        case state_pb2.RESULT_CODE_NOT_FOUND:
-            answer.status = pb.SEND_STATUS_REJECTED
-            answer.detail = refusals.get(stored.number, "there is no such account; the message was not sent")
-        case state_pb2.RESULT_CODE_FAILED:
-            answer.status = pb.SEND_STATUS_REJECTED
-            answer.detail = "the cluster could not store this message; it was not sent, and its nodes' logs say why"
-        case _:
-            answer.status = pb.SEND_STATUS_REJECTED
-            answer.detail = refusals.get(stored.number, "the message breaks the rules; it was not sent")
+def _to_client(stored: state_pb2.StoredSendResult) -> pb.SendResult:
+    status = SEND_STATUSES.get(stored.code, pb.SEND_STATUS_REJECTED)
+    answer = pb.SendResult(number=stored.number, status=status)
+    if stored.code == state_pb2.RESULT_CODE_OK:
+        answer.message_id = stored.message_id
+        answer.conversation_id = stored.conversation_id
+        answer.sent_at_ms = stored.sent_at_ms
+    else:
+        answer.detail = explain(stored.code).text
     return answer

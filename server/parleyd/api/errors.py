@@ -11,6 +11,9 @@ import grpc.aio
 import structlog
 
 from parley_proto.v1 import state_pb2
+from parleyd.api.results import explain
+from parleyd.delivery.cursor import InvalidCursorError
+from parleyd.delivery.position import InvalidPositionError, NewerGenerationError
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.security.names import InvalidInputError
 from parleyd.security.passwords import PasswordsBusyError
@@ -20,10 +23,18 @@ Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 UNAVAILABLE_TEXT = (
-    "this node cannot reach a majority of the cluster just now ({reason}). What was not confirmed may or may not have "
-    "happened; repeating it is safe. The client tries the other nodes by itself"
+    "This node cannot reach a majority of the cluster just now ({reason}). What was not confirmed may or may not have "
+    "happened. Repeating it is safe. The client tries the other nodes by itself."
 )
-OVERLOADED_TEXT = "the cluster takes no more just now ({reason}); nothing was changed, try again in a moment"
+OVERLOADED_TEXT = "The cluster takes no more just now ({reason}). Nothing was changed. Try again in a moment."
+OLD_GENERATION_TEXT = (
+    "This node has the state from before the cluster was restored, which is older than what you have seen. Nothing was "
+    "changed. The client tries the other nodes by itself."
+)
+INTERNAL_TEXT = (
+    "This node failed to answer. What was not confirmed may or may not have happened. Repeating it is safe. The node's "
+    "log names the cause."
+)
 
 
 class ApiError(Exception):
@@ -34,24 +45,17 @@ class ApiError(Exception):
         self.status = status
 
 
-RESULT_STATUS: dict[int, grpc.StatusCode] = {
-    state_pb2.RESULT_CODE_ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
-    state_pb2.RESULT_CODE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
-    state_pb2.RESULT_CODE_UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
-    state_pb2.RESULT_CODE_PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
-    state_pb2.RESULT_CODE_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
-    state_pb2.RESULT_CODE_GAP: grpc.StatusCode.FAILED_PRECONDITION,
-    state_pb2.RESULT_CODE_FORGOTTEN: grpc.StatusCode.ALREADY_EXISTS,
-    state_pb2.RESULT_CODE_FAILED: grpc.StatusCode.INTERNAL,
-    state_pb2.RESULT_CODE_CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
-}
+def refusal(code: int) -> ApiError:
+    """What a client is told of a result that is not OK."""
+    explanation = explain(code)
+    return ApiError(explanation.status, explanation.text)
 
 
 def check_result(result: state_pb2.CommandResult) -> state_pb2.CommandResult:
     """Give back an OK result; raise ApiError for any other."""
     if result.code == state_pb2.RESULT_CODE_OK:
         return result
-    raise ApiError(RESULT_STATUS.get(result.code, grpc.StatusCode.INTERNAL), result.detail)
+    raise refusal(result.code)
 
 
 def translate(error: Exception) -> ApiError:
@@ -59,22 +63,21 @@ def translate(error: Exception) -> ApiError:
     match error:
         case ApiError():
             return error
-        case InvalidInputError():
+        case InvalidInputError() | InvalidCursorError() | InvalidPositionError():
             return ApiError(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         case PasswordsBusyError():
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         case OverloadedError():
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, OVERLOADED_TEXT.format(reason=error))
+        case NewerGenerationError():
+            return ApiError(grpc.StatusCode.UNAVAILABLE, OLD_GENERATION_TEXT)
         case UnavailableError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason=error))
         case TimeoutError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason="it did not answer in time"))
         case _:
             structlog.get_logger("api").error("request_failed", error=type(error).__name__, exc_info=error)
-            return ApiError(
-                grpc.StatusCode.INTERNAL,
-                "this node failed to answer; what was not confirmed may or may not have happened. Its log says why",
-            )
+            return ApiError(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
 
 
 async def abort(context: Context, error: ApiError) -> NoReturn:

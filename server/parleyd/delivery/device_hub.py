@@ -1,23 +1,29 @@
-"""Live fan-out: from what the applier changed to the streams of the devices connected to this node."""
+"""Live fan-out: from what the applier changed to the streams of the devices connected to this node.
+
+A message says who is in a direct conversation. Who is in a channel the hub keeps itself, for the accounts connected
+here: loaded after a stream is registered and kept current by effects, so nothing falls between the two.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import assert_never
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
-from parleyd.delivery.records import receipt, to_proto
-from parleyd.machine.records import (
-    AccountDeleted,
-    Effect,
-    MembersChanged,
-    MessageStored,
-    ReceiptMoved,
-    SessionClosed,
-)
+from parleyd.delivery.encoding import encode_message
+from parleyd.delivery.records import receipt
+from parleyd.machine.effects import Effect
+from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
+from parleyd.machine.features.conversations import CHANNEL, ConversationCreated
+from parleyd.machine.features.levels import LevelRaised
+from parleyd.machine.features.members import MembersChanged
+from parleyd.machine.features.messages import MessageStored
+from parleyd.machine.features.receipts import ReceiptMoved
+from parleyd.machine.features.sessions import SessionsClosed
+from parleyd.machine.features.settings import SettingChanged
 
 RATE_WINDOW_S = 5
 
@@ -27,6 +33,8 @@ class DeviceHub:
 
     def __init__(self) -> None:
         self._streams: dict[int, dict[int, DeviceStream]] = {}  # account id -> session id -> stream
+        self._channel_members: dict[int, set[int]] = {}  # channel id -> accounts connected here
+        self._channels: dict[int, set[int]] = {}  # account connected here -> channel ids
         self._status = pb.ClusterStatusUpdate()
         self._shut: CloseReason | None = None
         self._stored_per_second: deque[tuple[int, int]] = deque(maxlen=RATE_WINDOW_S + 1)
@@ -57,6 +65,15 @@ class DeviceHub:
                 other.close(CloseReason.TAKEN_OVER)
         streams[session_id] = stream
 
+    def add_channels(self, account_id: int, channel_ids: Iterable[int]) -> None:
+        """The account, whose device has joined, is in these channels; called before the stream reads its first page."""
+        if account_id not in self._streams:
+            return
+        known = self._channels.setdefault(account_id, set())
+        for channel_id in channel_ids:
+            known.add(channel_id)
+            self._channel_members.setdefault(channel_id, set()).add(account_id)
+
     def leave(self, session_id: int, stream: DeviceStream) -> None:
         """A device disconnected."""
         streams = self._streams.get(stream.account_id, {})
@@ -64,6 +81,7 @@ class DeviceHub:
             del streams[session_id]
         if not streams:
             self._streams.pop(stream.account_id, None)
+            self._forget_channels(stream.account_id)
 
     def announce(self, status: pb.ClusterStatusUpdate) -> None:
         """Tell every connected device how the cluster fares."""
@@ -91,12 +109,17 @@ class DeviceHub:
                     self._message(effect)
                 case ReceiptMoved():
                     self._receipt(effect)
-                case SessionClosed():
+                case ConversationCreated():
+                    self._conversation(effect)
+                case AccountChanged():
+                    for stream in self._all():
+                        stream.account_changed(effect.account_id)
+                case SessionsClosed():
                     self._sessions_closed(effect)
                 case AccountDeleted():
-                    for stream in list(self._streams.get(effect.account_id, {}).values()):
+                    for stream in list(self._of((effect.account_id,))):
                         stream.close(CloseReason.SIGNED_OUT)
-                case MembersChanged():
+                case MembersChanged() | SettingChanged() | LevelRaised():
                     pass
                 case _:
                     assert_never(effect)
@@ -104,25 +127,47 @@ class DeviceHub:
             self._count(stored)
 
     def _message(self, effect: MessageStored) -> None:
-        for recipient in effect.recipients:
-            streams = self._streams.get(recipient.account_id)
-            if streams:
-                message = to_proto(effect.message, recipient.peer)
-                for stream in streams.values():
-                    stream.offer_message(message)
+        streams = list(self._of(self._members(effect.message.conversation_id, effect.pair)))
+        if streams:
+            message = encode_message(effect.message)
+            for stream in streams:
+                stream.offer_message(message)
 
     def _receipt(self, effect: ReceiptMoved) -> None:
-        moved = receipt(effect.conversation_id, effect.account_id, effect.delivered_up_to, effect.read_up_to)
-        for watcher in effect.watchers:
-            for stream in self._streams.get(watcher, {}).values():
+        others = [each for each in self._members(effect.conversation_id, effect.pair) if each != effect.account_id]
+        streams = list(self._of(others))
+        if streams:
+            moved = receipt(effect.conversation_id, effect.account_id, effect.delivered_up_to, effect.read_up_to)
+            for stream in streams:
                 stream.offer_receipt(moved)
 
-    def _sessions_closed(self, effect: SessionClosed) -> None:
-        for streams in list(self._streams.values()):
-            for session_id in effect.session_ids:
-                stream = streams.get(session_id)
-                if stream is not None:
-                    stream.close(CloseReason.SIGNED_OUT)
+    def _conversation(self, effect: ConversationCreated) -> None:
+        if effect.kind == CHANNEL:
+            for account_id in effect.members:
+                self.add_channels(account_id, (effect.conversation_id,))
+        for stream in self._of(effect.members):
+            stream.conversation_changed(effect.conversation_id)
+
+    def _sessions_closed(self, effect: SessionsClosed) -> None:
+        streams = self._streams.get(effect.account_id, {})
+        for session_id in effect.session_ids:
+            if session_id in streams:
+                streams[session_id].close(CloseReason.SIGNED_OUT)
+
+    def _members(self, conversation_id: int, pair: Sequence[int]) -> Iterable[int]:
+        """The members of a conversation, of a channel those connected here."""
+        return pair or self._channel_members.get(conversation_id, ())
+
+    def _of(self, account_ids: Iterable[int]) -> Iterator[DeviceStream]:
+        for account_id in account_ids:
+            yield from self._streams.get(account_id, {}).values()
+
+    def _forget_channels(self, account_id: int) -> None:
+        for channel_id in self._channels.pop(account_id, ()):
+            members = self._channel_members[channel_id]
+            members.discard(account_id)
+            if not members:
+                del self._channel_members[channel_id]
 
     def _count(self, stored: int) -> None:
         second = int(time.monotonic())

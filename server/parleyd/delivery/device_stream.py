@@ -2,8 +2,9 @@
 
 Messages come live from the applier while the device keeps up. A device that falls behind (a long offline queue, a slow
 link, more waiting than its bound in bytes) is served from the stored state instead, page by page from its own cursor,
-until it has caught up; what is stored is never dropped, so nothing is lost by being slow. Receipts are marks that only
-grow, so the newest per member replaces older ones. A new status replaces an older one.
+until it has caught up. What is stored is never dropped, so nothing is lost by being slow. Receipts are marks that only
+grow, so the newest per member replaces older ones. A new status replaces an older one. A frame that names accounts or
+conversations for the first time comes after a Directory frame that tells them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,23 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from parley_proto.v1 import messaging_pb2 as pb
+from parley_proto.v1 import model_pb2
+from parleyd.delivery.cursor import StreamCursor
+from parleyd.delivery.encoding import EncodedMessage, messages_frame
+from parleyd.delivery.position import merged
+from parleyd.delivery.told import ToldDirectory
 
-MESSAGE_OVERHEAD_BYTES = 256  # what a message costs in memory besides its text
+MESSAGE_OVERHEAD_BYTES = 64  # what a waiting message costs in memory besides its bytes
 PAGE_MESSAGES = 256
-PAGE_BYTES = 1024 * 1024
+FRAME_BYTES = 1024 * 1024
+RECEIPTS_PER_FRAME = 256
+
+Frame = pb.ServerFrame | bytes  # bytes: a frame that is encoded already
 
 
 class CloseReason(enum.Enum):
@@ -34,40 +44,59 @@ class CloseReason(enum.Enum):
 class Page:
     """Stored messages in order; up to `up_to` there are no others, and `more` lie above it."""
 
-    messages: Sequence[pb.Message]
+    messages: Sequence[EncodedMessage]
     up_to: int
     more: bool
 
 
-FetchPage = Callable[[int, int], Awaitable[Page]]  # (after message id, limit)
+class StreamSource(Protocol):
+    """Where a stream reads what is stored."""
+
+    async def page(self, after_id: int, limit: int) -> Page:
+        """The next messages for the device."""
+
+    async def directory(self, account_ids: set[int], conversation_ids: set[int]) -> pb.Directory:
+        """These accounts and conversations."""
 
 
 class DeviceStream:
     """The downward side of one Connect stream; filled by the hub, drained by the stream's writer."""
 
     def __init__(
-        self, account_id: int, device_id: bytes, cursor: int, fetch: FetchPage, *, max_live_bytes: int
+        self,
+        account_id: int,
+        device_id: bytes,
+        cursor: int,
+        source: StreamSource,
+        *,
+        generation: int,
+        max_live_bytes: int,
     ) -> None:
         """`cursor`: the device has everything up to this message id."""
         self.account_id = account_id
         self.device_id = device_id
         self._cursor = cursor
-        self._fetch = fetch
+        self._source = source
+        self._generation = generation
         self._max_live_bytes = max_live_bytes
         self._live_bytes = 0
         self._behind = True
         self._stored_meanwhile = False
         self._announced_catch_up = False
-        self._live: deque[pb.Message] = deque()
+        self._live: deque[EncodedMessage] = deque()
         self._results: list[pb.SendResult] = []
+        self._results_position = model_pb2.Position()
         self._receipts: dict[tuple[int, int], pb.Receipt] = {}
         self._status: pb.ClusterStatusUpdate | None = None
         self._pong: int | None = None
+        self._told = ToldDirectory()
         self._wake = asyncio.Event()
         self._wake.set()
         self.closed: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
 
-    def offer_message(self, message: pb.Message) -> None:
+    # ---- filled by the hub and by the upward side
+
+    def offer_message(self, message: EncodedMessage) -> None:
         """A message for this account was stored."""
         if message.device_id == self.device_id or self.closed.done():
             return
@@ -82,9 +111,10 @@ class DeviceStream:
             self._live_bytes += _cost(message)
         self._wake.set()
 
-    def offer_result(self, results: Sequence[pb.SendResult]) -> None:
+    def offer_results(self, results: Sequence[pb.SendResult], position: model_pb2.Position) -> None:
         """Outcomes of this device's sends; bounded by the sends it may have in flight."""
         self._results.extend(results)
+        self._results_position = merged(self._results_position, position)
         self._wake.set()
 
     def offer_receipt(self, receipt: pb.Receipt) -> None:
@@ -102,68 +132,122 @@ class DeviceStream:
         self._pong = nonce
         self._wake.set()
 
+    def account_changed(self, account_id: int) -> None:
+        """What others see of an account changed."""
+        self._told.account_changed(account_id)
+        self._wake.set()
+
+    def conversation_changed(self, conversation_id: int) -> None:
+        """A conversation of this account began or changed."""
+        self._told.conversation_changed(conversation_id)
+        self._wake.set()
+
     def close(self, reason: CloseReason) -> None:
         """End the stream; the first reason stays."""
         if not self.closed.done():
             self.closed.set_result(reason)
 
-    async def next_frames(self) -> list[pb.ServerFrame]:
+    # ---- drained by the writer
+
+    async def next_frames(self) -> list[Frame]:
         """Wait until there is something to say and return it, at most one page of messages at a time."""
         while True:
             await self._wake.wait()
-            frames = self._take_small_frames()
-            messages = await self._fetch_page() if self._behind else self._take_live()
-            if messages:
-                frames.append(pb.ServerFrame(messages=pb.MessageBatch(messages=messages)))
+            small = self._take_small_frames()
+            batches = await self._fetch_page() if self._behind else self._take_live()
+            frames: list[Frame] = [*await self._directory_for(small, batches), *small]
+            frames += (messages_frame(messages, self._encoded_cursor(up_to)) for messages, up_to in batches)
             if not self._behind and not self._announced_catch_up:
                 self._announced_catch_up = True
-                frames.append(pb.ServerFrame(caught_up=pb.CaughtUp(up_to=self._cursor)))
+                frames.append(pb.ServerFrame(caught_up=pb.CaughtUp(cursor=self._encoded_cursor(self._cursor))))
             if not self._has_more():
                 self._wake.clear()
             if frames:
                 return frames
 
     def _has_more(self) -> bool:
-        waiting = self._behind or self._live or self._results or self._receipts
+        waiting = self._behind or self._live or self._results or self._receipts or self._told.has_changes
         return bool(waiting) or self._status is not None or self._pong is not None
 
     def _take_small_frames(self) -> list[pb.ServerFrame]:
         frames: list[pb.ServerFrame] = []
         if self._results:
             results, self._results = self._results, []
-            frames.append(pb.ServerFrame(results=pb.SendResultBatch(results=results)))
+            batch = pb.SendResultBatch(results=results, position=self._results_position)
+            frames.append(pb.ServerFrame(results=batch))
         if self._status is not None:
             status, self._status = self._status, None
             frames.append(pb.ServerFrame(status=status))
         if self._receipts:
-            receipts, self._receipts = self._receipts, {}
-            frames.append(pb.ServerFrame(receipts=pb.ReceiptBatch(receipts=receipts.values())))
+            keys = list(self._receipts)[:RECEIPTS_PER_FRAME]
+            receipts = [self._receipts.pop(key) for key in keys]
+            frames.append(pb.ServerFrame(receipts=pb.ReceiptBatch(receipts=receipts)))
         if self._pong is not None:
             nonce, self._pong = self._pong, None
             frames.append(pb.ServerFrame(pong=pb.Pong(nonce=nonce)))
         return frames
 
-    def _take_live(self) -> list[pb.Message]:
-        taken: list[pb.Message] = []
+    def _take_live(self) -> list[_Batch]:
+        taken: list[EncodedMessage] = []
         size = 0
-        while self._live and len(taken) < PAGE_MESSAGES and size < PAGE_BYTES:
+        while self._live and len(taken) < PAGE_MESSAGES and size < FRAME_BYTES:
             message = self._live.popleft()
             self._live_bytes -= _cost(message)
             if message.id > self._cursor:  # a page may have had it already
                 taken.append(message)
-                size += len(message.body)
+                size += len(message.entry)
                 self._cursor = message.id
-        return taken
+        return [(taken, self._cursor)] if taken else []
 
-    async def _fetch_page(self) -> Sequence[pb.Message]:
+    async def _fetch_page(self) -> list[_Batch]:
         self._stored_meanwhile = False
-        page = await self._fetch(self._cursor, PAGE_MESSAGES)
+        page = await self._source.page(self._cursor, PAGE_MESSAGES)
         self._cursor = max(self._cursor, page.up_to)
         if not page.more and not self._stored_meanwhile:
             # Nothing was stored while the page was read, so what comes next comes live.
             self._behind = False
-        return page.messages
+        return _split(page.messages, self._cursor)
+
+    async def _directory_for(self, frames: Sequence[pb.ServerFrame], batches: Sequence[_Batch]) -> list[pb.ServerFrame]:
+        """The Directory frame that must come before these, if any."""
+        accounts: set[int] = set()
+        conversations: set[int] = set()
+        for frame in frames:
+            conversations.update(result.conversation_id for result in frame.results.results if result.conversation_id)
+            for receipt in frame.receipts.receipts:
+                accounts.add(receipt.account_id)
+                conversations.add(receipt.conversation_id)
+        for messages, _ in batches:
+            for message in messages:
+                accounts.update(message.account_ids)
+                conversations.add(message.conversation_id)
+        accounts, conversations = self._told.take(accounts, conversations)
+        if not accounts and not conversations:
+            return []
+        directory = await self._source.directory(accounts, conversations)
+        self._told.told(directory)
+        return [pb.ServerFrame(directory=directory)]
+
+    def _encoded_cursor(self, message_id: int) -> bytes:
+        return StreamCursor.at(self._generation, message_id).encode()
 
 
-def _cost(message: pb.Message) -> int:
-    return MESSAGE_OVERHEAD_BYTES + len(message.body)
+_Batch = tuple[Sequence[EncodedMessage], int]  # messages of one frame, and the id that the cursor after it stands at
+
+
+def _split(messages: Sequence[EncodedMessage], up_to: int) -> list[_Batch]:
+    """A page as frames of about FRAME_BYTES; the last one's cursor stands at the end of the page."""
+    batches: list[list[EncodedMessage]] = []
+    size = FRAME_BYTES
+    for message in messages:
+        if size >= FRAME_BYTES:
+            batches.append([])
+            size = 0
+        batches[-1].append(message)
+        size += len(message.entry)
+    ends = [batch[-1].id for batch in batches[:-1]] + [up_to]
+    return list(zip(batches, ends, strict=False))
+
+
+def _cost(message: EncodedMessage) -> int:
+    return MESSAGE_OVERHEAD_BYTES + len(message.entry)

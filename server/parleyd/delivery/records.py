@@ -1,28 +1,88 @@
-"""From the state machine's message records to what clients are sent."""
+"""From the state machine's records to what clients are told."""
 
 from __future__ import annotations
 
-from parley_proto.v1 import messaging_pb2 as pb
-from parleyd.machine.records import MessageRecord
+from collections.abc import Iterable
+
+from parley_proto.v1 import messaging_pb2, model_pb2
+from parleyd.machine.features import accounts, conversations
+from parleyd.machine.features.accounts import AccountCard
+from parleyd.machine.features.conversations import ConversationRecord, MemberRecord
+from parleyd.machine.features.messages import MessageRecord
+from parleyd.machine.reader import StateReader
 
 
-def receipt(conversation_id: int, account_id: int, delivered_up_to: int, read_up_to: int) -> pb.Receipt:
-    """How far one member has come."""
-    return pb.Receipt(
-        conversation_id=conversation_id, account_id=account_id, delivered_up_to=delivered_up_to, read_up_to=read_up_to
-    )
-
-
-def to_proto(record: MessageRecord, peer: str) -> pb.Message:
-    """The message as one account sees it: `peer` is the other party from its side."""
-    return pb.Message(
-        id=record.id,
+def message(record: MessageRecord) -> model_pb2.Message:
+    """One row of a conversation."""
+    return model_pb2.Message(
         conversation_id=record.conversation_id,
+        id=record.id,
+        kind=record.kind,  # type: ignore[arg-type] # the state holds the enum's numbers
         sender_id=record.sender_id,
-        sender=record.sender,
-        peer=peer,
         body=record.body,
         sent_at_ms=record.sent_at_ms,
         device_id=record.device_id,
         send_number=record.send_number,
+        subjects=record.subjects,
     )
+
+
+def receipt(conversation_id: int, account_id: int, delivered_up_to: int, read_up_to: int) -> messaging_pb2.Receipt:
+    """How far one member has come."""
+    return messaging_pb2.Receipt(
+        conversation_id=conversation_id, account_id=account_id, delivered_up_to=delivered_up_to, read_up_to=read_up_to
+    )
+
+
+def account_info(card: AccountCard) -> model_pb2.AccountInfo:
+    """What others see of an account."""
+    return model_pb2.AccountInfo(id=card.id, name=card.name, display_name=card.display_name, deleted=card.deleted)
+
+
+def member_info(record: MemberRecord) -> model_pb2.MemberInfo:
+    """A member and its marks."""
+    return model_pb2.MemberInfo(
+        account_id=record.account_id,
+        role=record.role,  # type: ignore[arg-type] # the state holds the enum's numbers
+        delivered_up_to=record.delivered_up_to,
+        read_up_to=record.read_up_to,
+    )
+
+
+def conversation_info(record: ConversationRecord) -> model_pb2.ConversationInfo:
+    """A conversation with its first members."""
+    return model_pb2.ConversationInfo(
+        id=record.id,
+        kind=record.kind,  # type: ignore[arg-type] # the state holds the enum's numbers
+        title=record.title,
+        member_count=record.member_count,
+        members=[member_info(member) for member in record.members],
+    )
+
+
+def accounts_named(
+    reader: StateReader,
+    messages: Iterable[MessageRecord] = (),
+    shown: Iterable[ConversationRecord] = (),
+    account_ids: Iterable[int] = (),
+) -> list[model_pb2.AccountInfo]:
+    """Everybody whom these messages and conversations name, and these accounts, by id."""
+    ids = set(account_ids)
+    for record in messages:
+        ids.update((record.sender_id, *record.subjects))
+    for conversation in shown:
+        ids.update(member.account_id for member in conversation.members)
+    return [account_info(card) for card in accounts.cards(reader, ids)]
+
+
+def directory(
+    reader: StateReader, account_ids: Iterable[int], conversation_ids: Iterable[int]
+) -> messaging_pb2.Directory:
+    """These accounts and conversations, and the members that the conversations show, as of one moment."""
+    with reader.consistent():
+        found = [conversations.by_id(reader, conversation_id) for conversation_id in sorted(conversation_ids)]
+        shown = [record for record in found if record is not None]
+        return messaging_pb2.Directory(
+            accounts=accounts_named(reader, shown=shown, account_ids=account_ids),
+            conversations=[conversation_info(record) for record in shown],
+        )

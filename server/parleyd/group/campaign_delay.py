@@ -17,8 +17,8 @@ STEP_MS = 30.0
 JITTER_MS = (5.0, 15.0)
 
 
-def campaign_delay_ms(voters: Collection[NodeId], me: NodeId, lost_leader: NodeId) -> float:
+def campaign_delay_ms(voters: Collection[NodeId], me: NodeId, lost_leader: NodeId, rng: random.Random) -> float:
     """How long `me` waits before it asks for pre-votes: 5 to 15 ms, and 30 ms more for each candidate before it."""
     in_line = sorted(voter for voter in voters if voter != lost_leader)
     place = in_line.index(me) if me in in_line else len(in_line)
-    return place * STEP_MS + random.uniform(*JITTER_MS)  # noqa: S311 - spreads candidates, no secret
+    return place * STEP_MS + rng.uniform(*JITTER_MS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 from parley_proto.v1 import peer_pb2 as pb
@@ -24,6 +25,7 @@ from parleyd.group.errors import (
 from parleyd.group.proposals import AppliedCommands
 from parleyd.raft.types import NO_NODE, Index, NodeId
 from parleyd.raft.update import RoleChange
+from parleyd.retry import ask_until_answered, wait_at_most
 from parleyd.transport.peers import ForwardFailedError
 
 T = TypeVar("T")
@@ -72,22 +74,24 @@ class CommandRouter:
         Raises OverloadedError (not applied), or UnavailableError when the deadline passes first: then the commands
         may or may not be applied later, and repeating them is safe.
         """
-        role = self._replica.role
+        attempt = _Attempt(self._replica)
         try:
             async with asyncio.timeout(timeout_s):
-                while True:
-                    role = self._replica.role
-                    try:
-                        return await self._try_once(role.leader, commands)
-                    except OverloadedError:
-                        raise
-                    except (ProposalError, ForwardFailedError):
-                        await self._wait_for_change(role.leader)
+                return await ask_until_answered(partial(self._try_once, attempt, commands), attempt.wait_for_change)
         except TimeoutError:
-            reason = "no leader is known" if role.leader == NO_NODE else "the leader did not answer in time"
+            reason = "no leader is known" if attempt.leader == NO_NODE else "the leader did not answer in time"
             raise UnavailableError(reason) from None
 
-    async def _try_once(self, leader: NodeId, commands: Sequence[state_pb2.Command]) -> AppliedCommands:
+    async def _try_once(self, attempt: _Attempt, commands: Sequence[state_pb2.Command]) -> AppliedCommands | None:
+        leader = attempt.leader = self._replica.role.leader
+        try:
+            return await self._ask(leader, commands)
+        except OverloadedError:
+            raise
+        except (ProposalError, ForwardFailedError):
+            return None
+
+    async def _ask(self, leader: NodeId, commands: Sequence[state_pb2.Command]) -> AppliedCommands:
         if self._replica.is_leader:
             return await self._while_leading(leader, self._replica.propose(commands))
         forwarded = self._forwarder.forward(leader, commands)
@@ -120,16 +124,18 @@ class CommandRouter:
             case _:
                 raise NotLeaderError("the node asked does not lead")
 
-    async def _wait_for_change(self, tried: NodeId) -> None:
+
+class _Attempt:
+    """Whom the last attempt has asked, and so when the next one is worth making."""
+
+    def __init__(self, replica: Proposer) -> None:
+        self._replica = replica
+        self.leader = replica.role.leader
+
+    async def wait_for_change(self) -> None:
         """Wait for another leader; a short delay where the same one may answer next time."""
-        if self._replica.role.leader != tried:
-            return
-        timeout_s = None if tried == NO_NODE else RETRY_DELAY_S
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._replica.role_change()
-        except TimeoutError:
-            return
+        if self._replica.role.leader == self.leader:
+            await wait_at_most(self._replica.role_change(), None if self.leader == NO_NODE else RETRY_DELAY_S)
 
 
 def reply_to(request_id: int, outcome: asyncio.Future[AppliedCommands]) -> pb.ForwardReply:

@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
+import enum
+from typing import assert_never
+
+from parleyd.raft.update import Refusal
+
+
+class ProposalFailure(enum.Enum):
+    """Why a proposal has no result: the decision of the pure group, which a shell turns into an error."""
+
+    NOT_LEADER = "not-leader"
+    TRANSFERRING = "transferring"
+    OVERLOADED = "overloaded"  # too many entries wait for a majority
+    TOO_MANY_WAITING = "too-many-waiting"  # too many callers wait for the next entry
+    CHANGE_PENDING = "change-pending"
+    LOST = "lost"  # another leader's entry stands at its index
+    SKIPPED = "skipped"  # a snapshot replaced the entry before it was applied here
+    STOPPED = "stopped"  # the node stopped before the outcome was known
+
 
 class ProposalError(Exception):
     """A proposal that has no result."""
@@ -29,3 +47,41 @@ class OutcomeUnknownError(ProposalError):
 
 class UnavailableError(Exception):
     """No leader, no majority, or the node is stopping: nothing can be promised before the deadline."""
+
+
+def failure_of(refusal: Refusal) -> ProposalFailure:
+    """What a refusal of the core is to who proposed."""
+    match refusal:
+        case Refusal.NOT_LEADER:
+            return ProposalFailure.NOT_LEADER
+        case Refusal.TRANSFERRING:
+            return ProposalFailure.TRANSFERRING
+        case Refusal.OVERLOADED:
+            return ProposalFailure.OVERLOADED
+        case Refusal.CONF_CHANGE_PENDING:
+            return ProposalFailure.CHANGE_PENDING
+        case _:
+            assert_never(refusal)
+
+
+def error_of(failure: ProposalFailure) -> ProposalError:
+    """The error that tells a caller of `failure`."""
+    match failure:
+        case ProposalFailure.NOT_LEADER:
+            return NotLeaderError("this node does not lead")
+        case ProposalFailure.TRANSFERRING:
+            return NotLeaderError("this node is transferring leadership")
+        case ProposalFailure.OVERLOADED:
+            return OverloadedError("too many entries wait for a majority")
+        case ProposalFailure.TOO_MANY_WAITING:
+            return OverloadedError("too many requests are waiting for the log")
+        case ProposalFailure.CHANGE_PENDING:
+            return ChangePendingError("another membership change is under way")
+        case ProposalFailure.LOST:
+            return LostError("another leader's entry stands at the index of the proposed one")
+        case ProposalFailure.SKIPPED:
+            return OutcomeUnknownError("a snapshot replaced the log entry before it was applied here")
+        case ProposalFailure.STOPPED:
+            return OutcomeUnknownError("the node stopped before the outcome was known")
+        case _:
+            assert_never(failure)

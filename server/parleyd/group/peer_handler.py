@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.command_router import reply_to
-from parleyd.group.replica import Replica
+from parleyd.group.rebuild import StateRebuild
+from parleyd.group.runner import GroupRunner
 from parleyd.group.snapshot_store import SnapshotStore
+from parleyd.group.state_copies import StateCopies
+from parleyd.group.state_guard import StateGuard
 from parleyd.membership.changes import PENDING_TEXT, MembershipChangeExecutor
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
 from parleyd.storage.identity import NodeIdentity
 from parleyd.transport.bootstrap import encode_peer_info
-from parleyd.transport.service import JoinRefusedError
+from parleyd.transport.service import JoinRefusedError, StateUnavailableError
 
 SNAPSHOT_INSTALL_TIMEOUT_S = 60.0
 JOIN_TIMEOUT_S = 5.0
+COPY_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrustParts:
+    """What compares this node's state with the others', and what makes it good again."""
+
+    guard: StateGuard
+    rebuild: StateRebuild
+    copies: StateCopies
 
 
 class PeerHandler:
@@ -27,20 +42,43 @@ class PeerHandler:
     def __init__(
         self,
         identity: NodeIdentity,
-        replica: Replica,
+        replica: GroupRunner,
         snapshot_store: SnapshotStore,
         changes: MembershipChangeExecutor,
         change_router: MembershipChangeRouter,
+        trust: TrustParts,
     ) -> None:
         self._identity = identity
         self._replica = replica
         self._snapshot_store = snapshot_store
         self._changes = changes
         self._change_router = change_router
+        self._trust = trust
 
     def receive(self, message: Message) -> None:
         """Take one Raft message."""
         self._replica.receive(message)
+
+    def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
+        """Take what a member reports of its own state."""
+        self._trust.guard.reported(node, [report])
+
+    async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
+        """Stream a copy of the state, where this node leads and its state is trusted."""
+        if not self._replica.is_leader or self._trust.guard.fence is not None:
+            raise StateUnavailableError("this node does not lead; ask the leader")
+        try:
+            async with asyncio.timeout(COPY_WAIT_S):
+                await self._replica.wait_applied(request.min_index)
+        except TimeoutError:
+            raise StateUnavailableError(f"entry {request.min_index} is not applied here yet; ask again") from None
+        async with aclosing(self._trust.copies.stream(receiver)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
+        """Have this node's state replaced by the leader's."""
+        return self._trust.rebuild.request()
 
     def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
         """Propose a follower's commands."""
@@ -95,4 +133,5 @@ class PeerHandler:
             bootstrap_members=[encode_peer_info(member) for member in self._identity.bootstrap_members],
             voter=voter,
             waits_for=waits_for,
+            level=self._replica.level,
         )

@@ -8,12 +8,11 @@ per term, and a committed entry never changes).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from parley_proto.v1 import state_pb2
-from parleyd.group.errors import LostError, OutcomeUnknownError, ProposalError
+from parleyd.group.errors import ProposalFailure
 from parleyd.raft.types import Index, Term
 
 
@@ -25,24 +24,23 @@ class AppliedCommands:
     results: tuple[state_pb2.CommandResult, ...]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """One caller's commands on their way; `size_bytes` counts against the size of a log entry."""
 
+    token: int
     commands: Sequence[state_pb2.Command]
-    outcome: asyncio.Future[AppliedCommands]
     size_bytes: int
 
-    def fail(self, error: ProposalError) -> None:
-        """Tell the caller, unless it has gone."""
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
+
+Outcome = tuple[int, AppliedCommands | ProposalFailure]
+"""A caller's token, and what became of its proposal."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _EntryInFlight:
     term: Term
-    proposals: list[Proposal]
+    proposals: Sequence[Proposal]
 
 
 @dataclass(slots=True)
@@ -50,19 +48,35 @@ class ProposalTable:
     """Proposals gathered for the next entry, and entries proposed but not yet applied here."""
 
     max_entry_bytes: int
-    gathered: list[Proposal] = field(default_factory=list)
+    _gathered: dict[int, Proposal] = field(default_factory=dict)
     _in_flight: dict[Index, _EntryInFlight] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> int:
+        """Callers whose commands wait for the next entry."""
+        return len(self._gathered)
 
     @property
     def in_flight(self) -> int:
         """Entries proposed by this node and not yet applied here."""
         return len(self._in_flight)
 
-    def take_entries(self, proposed_at_ms: int) -> list[tuple[bytes, list[Proposal]]]:
-        """Turn what was gathered into entry payloads, at most `max_entry_bytes` each unless one caller's is more."""
+    def gather(self, token: int, commands: Sequence[state_pb2.Command]) -> None:
+        """Keep commands for the next entry."""
+        self._gathered[token] = Proposal(token, commands, sum(command.ByteSize() for command in commands))
+
+    def withdraw(self, token: int) -> None:
+        """The caller has gone: what is not in the log yet stays out of it."""
+        self._gathered.pop(token, None)
+
+    def take_entries(self, proposed_at_ms: int, level: int) -> list[tuple[bytes, list[Proposal]]]:
+        """Turn what was gathered into entry payloads of the cluster's `level`.
+
+        Each has at most `max_entry_bytes`, unless one caller's commands alone are more.
+        """
         entries: list[tuple[bytes, list[Proposal]]] = []
         for proposals in self._split():
-            batch = state_pb2.CommandBatch(proposed_at_ms=proposed_at_ms)
+            batch = state_pb2.CommandBatch(level=level, proposed_at_ms=proposed_at_ms)
             for proposal in proposals:
                 batch.commands.extend(proposal.commands)
             entries.append((batch.SerializeToString(), proposals))
@@ -71,55 +85,53 @@ class ProposalTable:
     def _split(self) -> list[list[Proposal]]:
         groups: list[list[Proposal]] = []
         room = 0
-        for proposal in self.gathered:
-            if proposal.outcome.done():  # the caller has gone before anything was promised
-                continue
+        for proposal in self._gathered.values():
             if not groups or proposal.size_bytes > room:
                 groups.append([])
                 room = self.max_entry_bytes
             groups[-1].append(proposal)
             room -= proposal.size_bytes
-        self.gathered = []
+        self._gathered.clear()
         return groups
 
-    def proposed(self, index: Index, term: Term, proposals: list[Proposal]) -> None:
+    def proposed(self, index: Index, term: Term, proposals: Sequence[Proposal]) -> Iterator[Outcome]:
         """Remember who waits for the entry at `index`; an entry this node once had there is certainly lost."""
-        self._lose(index)
+        lost = self._in_flight.get(index)
         self._in_flight[index] = _EntryInFlight(term, proposals)
+        return _all_of(lost, ProposalFailure.LOST)
 
-    def applied(self, index: Index, term: Term, results: Sequence[state_pb2.CommandResult]) -> None:
-        """Hand each caller its results, in the order the commands stand in the entry."""
-        entry = self._in_flight.get(index)
+    def applied(self, index: Index, term: Term, results: Sequence[state_pb2.CommandResult]) -> Iterator[Outcome]:
+        """Each caller's results, in the order the commands stand in the entry."""
+        entry = self._in_flight.pop(index, None)
         if entry is None:
-            return
+            return iter(())
         if entry.term != term:
-            self._lose(index)
-            return
-        del self._in_flight[index]
-        start = 0
-        for proposal in entry.proposals:
-            end = start + len(proposal.commands)
-            if not proposal.outcome.done():
-                proposal.outcome.set_result(AppliedCommands(index, tuple(results[start:end])))
-            start = end
+            return _all_of(entry, ProposalFailure.LOST)
+        return _shares(index, entry, results)
 
-    def skipped_to(self, index: Index) -> None:
+    def skipped_to(self, index: Index) -> Iterator[Outcome]:
         """A snapshot replaced the state up to `index`: what stood in those entries was never seen here."""
         for skipped in [known for known in self._in_flight if known <= index]:
-            for proposal in self._in_flight.pop(skipped).proposals:
-                proposal.fail(OutcomeUnknownError("a snapshot replaced the log entry before it was applied here"))
+            yield from _all_of(self._in_flight.pop(skipped), ProposalFailure.SKIPPED)
 
-    def fail_all(self, make_error: Callable[[], ProposalError]) -> None:
-        """Tell everyone who waits, gathered or in flight."""
-        for proposal in self.gathered:
-            proposal.fail(make_error())
-        self.gathered = []
-        for entry in self._in_flight.values():
-            for proposal in entry.proposals:
-                proposal.fail(make_error())
-        self._in_flight = {}
+    def fail_all(self, failure: ProposalFailure) -> Iterator[Outcome]:
+        """Everyone who waits, gathered or in flight, fails."""
+        gathered, in_flight = self._gathered, self._in_flight
+        self._gathered, self._in_flight = {}, {}
+        for token in gathered:
+            yield token, failure
+        for entry in in_flight.values():
+            yield from _all_of(entry, failure)
 
-    def _lose(self, index: Index) -> None:
-        entry = self._in_flight.pop(index, None)
-        for proposal in entry.proposals if entry else ():
-            proposal.fail(LostError(f"another leader's entry stands at index {index}"))
+
+def _shares(index: Index, entry: _EntryInFlight, results: Sequence[state_pb2.CommandResult]) -> Iterator[Outcome]:
+    start = 0
+    for proposal in entry.proposals:
+        end = start + len(proposal.commands)
+        yield proposal.token, AppliedCommands(index, tuple(results[start:end]))
+        start = end
+
+
+def _all_of(entry: _EntryInFlight | None, failure: ProposalFailure) -> Iterator[Outcome]:
+    for proposal in entry.proposals if entry is not None else ():
+        yield proposal.token, failure

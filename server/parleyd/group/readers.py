@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from parleyd.machine.queries import StateReader
+from parleyd.machine.errors import MachineDamagedError
+from parleyd.machine.reader import StateReader
 
 T = TypeVar("T")
 
@@ -22,6 +23,8 @@ class StateReaders:
         self._count = count
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="reader")
         self._free: asyncio.Queue[StateReader] = asyncio.Queue()
+        self._damage: MachineDamagedError | None = None
+        self._damaged = asyncio.Event()
         for _ in range(count):
             self._free.put_nowait(StateReader.open(path))
 
@@ -35,12 +38,25 @@ class StateReaders:
             self._free.put_nowait(reader)
             raise
 
-        def give_back(_: Future[T]) -> None:
+        def give_back(done: Future[T]) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._free.put_nowait, reader)
+                error = None if done.cancelled() else done.exception()
+                if isinstance(error, MachineDamagedError):
+                    loop.call_soon_threadsafe(self._report, error)
 
         running.add_done_callback(give_back)
         return await asyncio.wrap_future(running)
+
+    async def watch_damage(self) -> None:
+        """Wait until a query meets damage in the state file, and raise it: the node must stop."""
+        await self._damaged.wait()
+        if self._damage is not None:
+            raise self._damage
+
+    def _report(self, damage: MachineDamagedError) -> None:
+        self._damage = self._damage or damage
+        self._damaged.set()
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,21 +17,20 @@ import apsw
 import structlog
 
 from parley_proto.v1 import peer_pb2 as pb
+from parleyd.formats import FormatRefusedError
+from parleyd.group.snapshot_plan import MAX_RECEIVED, ReceivedSnapshots
 from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.machine import StateMachine
-from parleyd.machine.queries import position, verify_state_file
+from parleyd.machine.reader import position, verify_state_file
 from parleyd.raft.errors import PeerProtocolError
-from parleyd.raft.events import SnapshotAvailable
-from parleyd.raft.membership import members_of
 from parleyd.raft.messages import Message
-from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
+from parleyd.raft.types import Index, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import SnapshotTransferError
 from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, install, read_chunks, write_snapshot
 from parleyd.transport.codec import decode_membership, encode_message
 
 MAX_SNAPSHOT_BYTES = 1 << 40
-MAX_RECEIVED = 4
 
 
 class SnapshotStore:
@@ -41,27 +40,20 @@ class SnapshotStore:
         self._data = data
         self._chunk_bytes = snapshot_chunk_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
-        self._making = asyncio.Lock()
         self._made: SnapshotFile | None = None
-        self._received: dict[tuple[Index, Term], Path] = {}
+        self._received: ReceivedSnapshots[Path] = ReceivedSnapshots()
         self._logger = structlog.get_logger("snapshot_store")
 
     # ---- snapshots to send
 
-    async def offer_snapshot(self, first_index: Index, nodes: Collection[NodeId]) -> SnapshotAvailable:
-        """A snapshot for `nodes` that reaches to the log's first entry: the last one made, or a new one.
-
-        One from before a node was added is of no use to it: it would be no member in its own state.
-        """
-        async with self._making:
-            made = self._made
-            if made is None or made.meta.index < first_index - 1 or not {*nodes} <= {*members_of(made.meta.conf_state)}:
-                previous, made = made, await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
-                self._logger.info("snapshot_created", index=made.meta.index, bytes=made.total_bytes)
-                self._made = made
-                if previous is not None and previous.path != made.path:
-                    previous.remove()  # a transfer that still reads it keeps its open file
-            return SnapshotAvailable(made.meta)
+    async def make_snapshot(self) -> SnapshotMeta:
+        """Copy the state as it is now, and forget the last copy."""
+        previous, made = self._made, await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
+        self._logger.info("snapshot_created", index=made.meta.index, bytes=made.total_bytes)
+        self._made = made
+        if previous is not None and previous.path != made.path:
+            previous.remove()  # a transfer that still reads it keeps its open file
+        return made.meta
 
     def _make(self) -> SnapshotFile:
         temporary_name = self._data.snapshots / "state-latest.sqlite"
@@ -70,13 +62,15 @@ class SnapshotStore:
             temporary_name = self._data.snapshots / f"state-after-{previous.meta.index}.sqlite"
         return write_snapshot(self._data.state_db, temporary_name, _describe)
 
-    async def chunks(self, message: Message) -> AsyncIterator[pb.SnapshotChunk]:
+    async def chunks(self, message: Message, group: int) -> AsyncIterator[pb.SnapshotChunk]:
         """The transfer that `message` announces; raises OSError when that snapshot is gone."""
         made = self._made
         if made is None or message.snapshot is None or made.meta.index != message.snapshot.index:
             raise FileNotFoundError("the snapshot was replaced before it was sent; the next attempt sends the new one")
         yield pb.SnapshotChunk(
-            header=pb.SnapshotHeader(message=encode_message(message), total_bytes=made.total_bytes, sha256=made.sha256)
+            header=pb.SnapshotHeader(
+                message=encode_message(message, group), total_bytes=made.total_bytes, sha256=made.sha256
+            )
         )
         chunks = read_chunks(made.path, self._chunk_bytes)
         loop = asyncio.get_running_loop()
@@ -92,7 +86,7 @@ class SnapshotStore:
         """
         if len(header.sha256) != hashlib.sha256().digest_size or header.total_bytes > MAX_SNAPSHOT_BYTES:
             raise PeerProtocolError("the snapshot header makes no sense")
-        if len(self._received) >= MAX_RECEIVED:
+        if self._received.is_full:
             raise PeerProtocolError(f"{MAX_RECEIVED} snapshots already wait to be installed")
         loop = asyncio.get_running_loop()
         try:
@@ -109,20 +103,18 @@ class SnapshotStore:
                 raise
         except SnapshotTransferError as error:
             raise PeerProtocolError(str(error)) from error
-        replaced = self._received.pop((meta.index, meta.term), None)
+        replaced = self._received.keep(meta, path)
         if replaced is not None:
             replaced.unlink(missing_ok=True)
-        self._received[(meta.index, meta.term)] = path
 
     def discard_received(self, applied_index: Index) -> None:
         """Remove snapshots that the state has reached without them, or with a newer one."""
-        for index, term in [key for key in self._received if key[0] <= applied_index]:
-            self._received.pop((index, term)).unlink(missing_ok=True)
+        for path in self._received.discard(applied_index):
+            path.unlink(missing_ok=True)
 
     def install_received(self, meta: SnapshotMeta) -> StateMachine:
         """Put the received snapshot in the place of the state and open it; the old one must be closed. Any thread."""
-        path = self._received.pop((meta.index, meta.term))
-        install(path, self._data.state_db)
+        install(self._received.take(meta), self._data.state_db)
         return StateMachine.open(self._data.state_db)
 
     def close(self) -> None:
@@ -136,7 +128,7 @@ def _check_received(path: Path, meta: SnapshotMeta) -> None:
         index, term, _ = verify_state_file(path)
         if (index, term) != (meta.index, meta.term):
             raise PeerProtocolError(f"the snapshot covers entry {index} of term {term}, not what was announced")
-    except (PeerProtocolError, MachineDamagedError) as error:
+    except (PeerProtocolError, MachineDamagedError, FormatRefusedError) as error:
         path.unlink(missing_ok=True)
         raise PeerProtocolError(str(error)) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from parleyd.formats import FormatRefusedError
+
 
 class MachineError(Exception):
     """The state machine cannot go on: stop the node."""
@@ -11,7 +13,7 @@ class MachineDamagedError(MachineError):
     """state.sqlite is not what was written, or not ours: do not start from it."""
 
 
-class MachineReleaseError(MachineError):
+class MachineReleaseError(MachineError, FormatRefusedError):
     """The state or an entry is of a level that this release does not support; nothing is wrong with the data."""
 
 

@@ -2,6 +2,7 @@
 
 The tables are the features' and belong to a level, which stands in `user_version` too, so that a release that is too
 old refuses the file before it reads it. `checkpoints` alone is this node's own and no part of the replicated state.
+Each page has a checksum (page_checksums.py), compared at every read.
 """
 
 from __future__ import annotations
@@ -13,8 +14,17 @@ from pathlib import Path
 
 import apsw
 
+from parleyd.formats import unreleased_format
 from parleyd.machine.errors import MachineDamagedError, MachineReleaseError, MachineStorageError
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL, RELEASES
+from parleyd.page_checksums import (
+    ChecksumsUnavailableError,
+    checksum_vfs,
+    is_page_damage,
+    page_damage_text,
+    reserve_checksums,
+    verifies_pages,
+)
 
 STATE_HASH_BYTES = 16
 APPLICATION_ID = 0x5041524C  # "PARL"; its absence is how a file of the unreleased 0.1 is known
@@ -41,7 +51,8 @@ def create_state(path: Path, fill: Callable[[apsw.Connection], None], level: int
     with storage_faults(f"creating {path}"):
         for suffix in ("", "-wal", "-shm", "-journal"):
             temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
-        with closing(apsw.Connection(str(temporary))) as connection:
+        with closing(apsw.Connection(str(temporary), vfs=checksum_vfs())) as connection:
+            reserve_checksums(connection)
             connection.execute("BEGIN")
             connection.execute(_CHECKPOINTS)
             fill(connection)
@@ -54,17 +65,21 @@ def create_state(path: Path, fill: Callable[[apsw.Connection], None], level: int
 
 
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
-    """Open the one connection that writes and checkpoints."""
+    """Open the one connection that writes and checkpoints; a `vfs` of the caller's stands on the checksum VFS."""
     with storage_faults(f"opening {path}"):
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs or checksum_vfs())
         try:
             connection.set_busy_timeout(5_000)
-            check_version(connection, path)  # first: a file of another release is not touched
+            check_release(connection, path)  # first: a file of another release is not touched
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "normal")
             connection.set_wal_hook(_checkpoint_when_long)
             connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
             _configure(connection, WRITER_CACHE_KIB)
+            if not verifies_pages(connection):
+                # The first page tells the VFS that there are checksums. If a crash tore it, it is in the log.
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            check_pages(connection, path)
         except BaseException:
             connection.close(True)
             raise
@@ -74,7 +89,7 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
 def open_reader(path: Path) -> apsw.Connection:
     """Open a connection that only reads, beside the writer."""
     with storage_faults(f"opening {path}"):
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=checksum_vfs())
         try:
             connection.set_busy_timeout(5_000)
             _configure(connection, READER_CACHE_KIB)
@@ -94,7 +109,11 @@ def storage_faults(what: str) -> Iterator[None]:
         raise MachineDamagedError(damage_text(what, str(error))) from error
     except apsw.CantOpenError as error:
         raise MachineDamagedError(damage_text(what, f"{error} (missing, or not readable for this user)")) from error
+    except ChecksumsUnavailableError as error:
+        raise MachineStorageError(f"{what}: {error}") from error
     except (apsw.Error, OSError, MemoryError) as error:
+        if is_page_damage(error):
+            raise MachineDamagedError(damage_text(what, page_damage_text("state.sqlite"))) from error
         raise MachineStorageError(
             f"{what}: {error}. The node stops; everything acknowledged is in the log and is applied again from there. "
             "Mend the disk (space, permissions, health) and start the node."
@@ -129,31 +148,48 @@ def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -
 
 
 def check_version(connection: apsw.Connection, path: Path) -> None:
+    """Refuse a state that this release cannot read, a file that is none, and pages that would be read unchecked."""
+    check_release(connection, path)
+    check_pages(connection, path)
+
+
+def check_release(connection: apsw.Connection, path: Path) -> None:
     """Refuse a state of another release that this one cannot read, and a file that is no state."""
     application_id = connection.pragma("application_id")
     has_position = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'meta'"
     if application_id == 0 and connection.execute(has_position).get is not None:
-        raise MachineReleaseError(
-            f"{path} was written by Parley 0.1, which was never released; this release does not open it. Nothing was "
-            "changed. Start with an empty data directory"
-        )
+        raise unreleased_format(path)
     if application_id != APPLICATION_ID:
         raise MachineDamagedError(damage_text(path, "this is no state of Parley"))
     level = connection.pragma("user_version")
     if not MIN_LEVEL <= level <= MAX_LEVEL:
-        raise MachineReleaseError(release_text(path, level))
+        raise MachineReleaseError(release_text(path, level, _release_of(connection, level)))
     stored = connection.execute("SELECT level FROM meta").get
     if stored not in (None, level):
         raise MachineDamagedError(damage_text(path, f"its header says level {level}, and its content level {stored}"))
 
 
+def check_pages(connection: apsw.Connection, path: Path) -> None:
+    """Refuse a state whose pages would be read without comparing their checksums."""
+    if not verifies_pages(connection):
+        raise MachineDamagedError(damage_text(path, "its first page does not say that pages have checksums"))
+
+
+def _release_of(connection: apsw.Connection, level: int) -> str:
+    """The release that the state names for its level; every release keeps the table `raised_levels`."""
+    try:
+        return str(connection.execute("SELECT release FROM raised_levels WHERE level = ?", (level,)).get or "")
+    except apsw.Error:
+        return ""
+
+
 def release_text(where: object, level: int, release: str = "") -> str:
-    """Say that the data is of a level that this release does not support, and which `release` does, where known."""
+    """Say that the data is of a level that this release does not support; `release`: the first one that does."""
     newest = RELEASES[MAX_LEVEL]
-    needed = f"Parley {release} or newer" if release else "the release of the other members"
+    needed = f"Parley {release} or newer" if release else f"the release of the other members, which supports {level}"
     return (
-        f"{where}: the cluster has level {level}, and this release supports {MIN_LEVEL} to {MAX_LEVEL} "
-        f"(Parley {newest}). Nothing is wrong with the data, and nothing was changed. Start this node with {needed}"
+        f"{where} has level {level}, and this release supports levels {MIN_LEVEL} to {MAX_LEVEL} "
+        f"(Parley {newest}). Nothing is wrong with the data, and nothing was written. Start this node with {needed}"
     )
 
 

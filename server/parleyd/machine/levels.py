@@ -14,3 +14,8 @@ from typing import Final
 RELEASES: Final[dict[int, str]] = {1: "0.2.0"}
 MIN_LEVEL: Final = min(RELEASES)
 MAX_LEVEL: Final = max(RELEASES)
+
+
+def release_of(level: int) -> str:
+    """Name the first release that supports `level`; empty for a level that this release does not know."""
+    return RELEASES.get(level, "")

@@ -38,9 +38,11 @@ from parleyd.machine.features import members
 from parleyd.machine.files import STATE_HASH_BYTES, create_state, open_writer, release_text, storage_faults
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import FIRST_MESSAGE_ID
-from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange
+from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange, StateHash
 from parleyd.machine.registry import COMMANDS, tables_of_level
 from parleyd.machine.state import META_TABLE, State
+
+HASH_INTERVAL = 256  # nodes compare the state hash at the indices that this divides
 
 # Faults of the statement, not of the disk: the same on every node.
 _DETERMINISTIC_SQLITE_ERRORS = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
@@ -64,7 +66,9 @@ class ApplyOutcome:
     applied_index: int
     results: tuple[tuple[pb.CommandResult, ...], ...]
     effects: tuple[Effect, ...]
+    level: int  # the cluster's, after them
     failures: tuple[CommandFailure, ...] = ()
+    hashes: tuple[StateHash, ...] = ()  # at the indices divisible by HASH_INTERVAL among them
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class _Decoded:
         except DecodeError:
             return cls(entry, None)
         if batch.level > MAX_LEVEL:
-            raise MachineReleaseError(release_text(f"entry {entry.index}", batch.level))
+            raise MachineReleaseError(release_text(f"entry {entry.index} of the log", batch.level))
         return cls(entry, batch)
 
 
@@ -104,12 +108,14 @@ class StateMachine:
         self._failure: BaseException | None = None
         self._closed = False
         self._failures: list[CommandFailure] = []
+        self._hashes: list[StateHash] = []
         self._publish_position()
 
     @classmethod
     def create(cls, path: Path, bootstrap_members: Sequence[MemberRow], membership: bytes) -> StateMachine:
         """Make the empty state of a new cluster; equal bootstrap_members and membership give equal states."""
-        create_state(path, lambda connection: _fill(connection, bootstrap_members, membership), MIN_LEVEL)
+        level = first_level(bootstrap_members)
+        create_state(path, lambda connection: _fill(connection, bootstrap_members, membership, level), level)
         return cls.open(path)
 
     @classmethod
@@ -143,6 +149,16 @@ class StateMachine:
         """Rolling hash of all that was applied: equal on all nodes at an equal applied index."""
         return self._position[3]
 
+    @property
+    def level(self) -> int:
+        """The cluster's level as of that entry: new entries are proposed at it."""
+        return self._position[4]
+
+    @property
+    def generation(self) -> int:
+        """Which life of the cluster the state belongs to: it grows when the cluster is restored from a backup."""
+        return self._position[5]
+
     def members(self) -> Members:
         """The cluster's members and those that were; for the thread that applies."""
         self._check_usable()
@@ -160,7 +176,7 @@ class StateMachine:
                 MachineInvariantError,
             )
         if not entries:
-            return ApplyOutcome(self.applied_index, (), ())
+            return ApplyOutcome(self.applied_index, (), (), self.level)
         with self._fatal("applying"):
             decoded = [_Decoded.of(entry) for entry in entries]
             self._failures = []
@@ -173,7 +189,9 @@ class StateMachine:
             self._state.trim()
             self._publish_position()
             effects, self._state.effects = tuple(self._state.effects), []
-            return ApplyOutcome(self.applied_index, results, effects, tuple(self._failures))
+            return ApplyOutcome(
+                self.applied_index, results, effects, self.level, tuple(self._failures), tuple(self._hashes)
+            )
 
     def checkpoint(self) -> int:
         """Make everything applied so far survive power loss; the log may be cut only below the returned index."""
@@ -208,6 +226,7 @@ class StateMachine:
     def _transaction(self, entries: Sequence[_Decoded], run: _Run) -> tuple[tuple[pb.CommandResult, ...], ...]:
         state = self._state
         state.effects = []
+        self._hashes = []
         self._connection.execute("BEGIN IMMEDIATE")
         results = tuple(self._apply_entry(entry, run) for entry in entries)
         try:
@@ -233,6 +252,8 @@ class StateMachine:
             meta.membership = entry.membership.encoded
             members.change(state, entry.membership)
         meta.state_hash = _next_hash(meta.state_hash, entry, results)
+        if entry.index % HASH_INTERVAL == 0:
+            self._hashes.append(StateHash(entry.index, meta.state_hash))
         return results
 
     def _run(self, index: int, place: int, command: pb.Command) -> pb.CommandResult:
@@ -266,7 +287,14 @@ class StateMachine:
     def _publish_position(self) -> None:
         meta = self._state.meta
         # One assignment, so that another thread never sees half of it.
-        self._position = (meta.applied_index, meta.applied_term, meta.membership, meta.state_hash)
+        self._position = (
+            meta.applied_index,
+            meta.applied_term,
+            meta.membership,
+            meta.state_hash,
+            meta.level,
+            meta.generation,
+        )
 
     # ---- failure
 
@@ -303,10 +331,30 @@ def _apply_command(state: State, command: pb.Command) -> pb.CommandResult:
     return known.apply(state, actor, content)
 
 
-def _fill(connection: apsw.Connection, bootstrap_members: Sequence[MemberRow], membership: bytes) -> None:
-    """The empty state of a new cluster, of the lowest level that this release supports."""
+def first_level(bootstrap_members: Sequence[MemberRow]) -> int:
+    """Return the level that a new cluster begins with: the lowest that all its first members support.
+
+    It follows from what they published, not from the release that asks. Raises MachineReleaseError where there is none.
+    """
+    level = max((row.min_level for row in bootstrap_members), default=MIN_LEVEL)
+    for row in bootstrap_members:
+        if not row.min_level <= level <= row.max_level:
+            raise MachineReleaseError(
+                f"the first members have no level in common: {row.name} supports levels {row.min_level} to "
+                f"{row.max_level}, another member needs {level} at least. Nothing was started. Start all first members "
+                "with one release"
+            )
+    if not MIN_LEVEL <= level <= MAX_LEVEL:
+        raise MachineReleaseError(release_text("the first state of this cluster", level))
+    return level
+
+
+def _fill(
+    connection: apsw.Connection, bootstrap_members: Sequence[MemberRow], membership: bytes, first_level: int
+) -> None:
+    """The empty state of a new cluster."""
     connection.execute(META_TABLE)
-    for level in range(1, MIN_LEVEL + 1):
+    for level in range(1, first_level + 1):
         connection.execute(tables_of_level(level))
     rows = sorted(bootstrap_members, key=lambda row: row.node_id)
     members.insert(connection, rows)
@@ -315,7 +363,7 @@ def _fill(connection: apsw.Connection, bootstrap_members: Sequence[MemberRow], m
     )
     connection.execute(
         "INSERT INTO meta VALUES(1, 0, 0, ?, ?, ?, 0, 0, 0, 0, 0, 0, ?, 0)",
-        (membership, _next_hash(b"", first, ()), MIN_LEVEL, FIRST_MESSAGE_ID - 1),
+        (membership, _next_hash(b"", first, ()), first_level, FIRST_MESSAGE_ID - 1),
     )
 
 

@@ -17,6 +17,7 @@ import apsw
 
 from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.files import check_version, damage_text, open_reader, storage_faults
+from parleyd.page_checksums import checksum_vfs
 
 Row = tuple[Any, ...]  # the edge to SQLite; every column's type is fixed by its STRICT table
 
@@ -46,7 +47,7 @@ def verify_state_file(path: Path) -> tuple[int, int, bytes]:
     with storage_faults(f"verifying {path}"):
         uri = f"file:{quote(str(path))}?mode=ro&immutable=1"
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        with closing(apsw.Connection(uri, flags=flags)) as connection:
+        with closing(apsw.Connection(uri, flags=flags, vfs=checksum_vfs())) as connection:
             check_version(connection, path)
             verdict = connection.execute("PRAGMA quick_check(1)").get
             if verdict != "ok":
@@ -88,7 +89,8 @@ class StateReader:
                 yield
             finally:
                 self._inside = False
-                self._connection.execute("COMMIT")
+                if self._connection.in_transaction:  # SQLite ends it by itself when it cannot read a page
+                    self._connection.execute("COMMIT")
 
     def applied_index(self) -> int:
         """The entry that this state covers."""

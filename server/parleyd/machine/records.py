@@ -41,6 +41,14 @@ class CommittedEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class StateHash:
+    """The state hash as of one entry: equal on all nodes at an equal index."""
+
+    index: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Members:
     """All members' rows by node id, and the ids that were members once and never may be again."""
 

@@ -2,24 +2,29 @@
 
 A fresh node is a learner first: it receives everything and counts for nothing, so a node that is not there raises no
 quorum. It becomes a voter when it has received, within one election timeout, all that the log held when the round
-began (thesis §4.2.1). Whether a change is in order (rules.py) is decided in the same step that proposes it, and the
-core takes only one at a time, so nothing can change in between.
+began (thesis §4.2.1). Whether a change is in order (rules.py) is decided by the group in the same step that proposes
+it, and the core takes only one at a time, so nothing can change in between.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.errors import ChangePendingError, LostError, NotLeaderError, OutcomeUnknownError, OverloadedError
-from parleyd.group.replica import Replica
+from parleyd.group.runner import GroupRunner
 from parleyd.machine.records import MemberRow
 from parleyd.membership import rules
 from parleyd.membership.members import to_row
-from parleyd.membership.rules import ChangeRefusedError, NoSuchMemberError
-from parleyd.raft.membership import ConfChange
+from parleyd.membership.rules import (
+    AddMember,
+    ChangeRefusedError,
+    MembershipRequest,
+    NoSuchMemberError,
+    PromoteMember,
+    RemoveMember,
+)
 from parleyd.raft.types import NO_NODE, NodeId
 
 CHANGE_TIMEOUT_S = 5.0
@@ -35,7 +40,7 @@ UNKNOWN_TEXT = (
 class MembershipChangeExecutor:
     """Carries out changes while this node leads."""
 
-    def __init__(self, replica: Replica, connected: Callable[[NodeId], bool], round_ms: float) -> None:
+    def __init__(self, replica: GroupRunner, connected: Callable[[NodeId], bool], round_ms: float) -> None:
         """`round_ms`: the time in which a learner must receive what the log held at its beginning."""
         self._replica = replica
         self._connected = connected
@@ -60,39 +65,25 @@ class MembershipChangeExecutor:
     async def _carry_out(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
         match change.WhichOneof("change"):
             case "add":
-                return await self._propose(partial(self._add, to_row(change.add)))
+                return await self._propose(AddMember(to_row(change.add)))
             case "promote":
                 await self._wait_until_caught_up(change.promote.name)
-                return await self._propose(partial(self._promote, change.promote.name))
+                return await self._propose(PromoteMember(change.promote.name))
             case "remove":
                 await self._step_aside_if_removed(change.remove.name)
                 answering = await self._who_answers()
-                return await self._propose(
-                    partial(self._remove, change.remove.name, answering, force=change.remove.force)
-                )
+                return await self._propose(RemoveMember(change.remove.name, answering, change.remove.force))
             case "transfer":
                 return await self._transfer(change.transfer.name)
             case _:
                 raise ChangeRefusedError("this node's release does not know the change asked for; update it")
 
-    async def _propose(self, decide: partial[ConfChange | None]) -> pb.ClusterChangeReply:
-        applied = await self._replica.change_membership(decide)
+    async def _propose(self, request: MembershipRequest) -> pb.ClusterChangeReply:
+        applied = await self._replica.change_membership(request)
         # A removed node may be destroyed as soon as this is answered, and its vote with it: before that, a majority of
         # those who stay has to know, over a restart too, that the change is committed (docs/adr/0006).
         await self._replica.propose(())
         return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, index=applied.index)
-
-    # ---- what is in order; each looks and decides in one step
-
-    def _add(self, row: MemberRow) -> ConfChange | None:
-        return rules.add(self._replica.members, row)
-
-    def _promote(self, name: str) -> ConfChange | None:
-        return rules.promote(self._replica.members, self._replica.raft.status().conf_state, name)
-
-    def _remove(self, name: str, answering: frozenset[NodeId], *, force: bool) -> ConfChange | None:
-        conf_state = self._replica.raft.status().conf_state
-        return rules.remove(self._replica.members, conf_state, name, answering, force=force)
 
     def _known(self, name: str) -> MemberRow:
         return rules.known(self._replica.members, name)

@@ -1,7 +1,6 @@
 """Who the members of the cluster are, as this node has applied it: the one source for links, admission and names.
 
-A membership entry says in its context who a newcomer is. When it is applied, the state machine writes membership and
-the member's row in one transaction, and everything else in the node follows that row.
+What a membership entry makes of them is in entries.py.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from google.protobuf.message import DecodeError
-
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange
-from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, members_of
-from parleyd.raft.types import ConfState, Entry, NodeId
-from parleyd.transport.codec import encode_membership
+from parleyd.machine.effects import Effect
+from parleyd.machine.features.members import MembersChanged
+from parleyd.machine.records import MemberRow, Members
+from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange
+from parleyd.raft.types import NodeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,42 +41,39 @@ class ClusterMembers:
         return any(row.name == name for row in self.removed.values())
 
 
+def members_in(effects: Sequence[Effect]) -> ClusterMembers | None:
+    """The newest members that applied entries have brought; None where they brought none."""
+    for effect in reversed(effects):
+        if isinstance(effect, MembersChanged):
+            return ClusterMembers.of(effect.members)
+    return None
+
+
 def to_peer_info(row: MemberRow) -> pb.PeerInfo:
     """The wire form of a member's record."""
     return pb.PeerInfo(
-        node_id=row.node_id, name=row.name, peer_address=row.peer_address, client_address=row.client_address
+        node_id=row.node_id,
+        name=row.name,
+        peer_address=row.peer_address,
+        client_address=row.client_address,
+        min_level=row.min_level,
+        max_level=row.max_level,
     )
 
 
 def to_row(member: pb.PeerInfo) -> MemberRow:
     """The reverse of `to_peer_info`."""
-    return MemberRow(member.node_id, member.name, member.peer_address, member.client_address)
+    return MemberRow(
+        member.node_id,
+        member.name,
+        member.peer_address,
+        member.client_address,
+        member.min_level,
+        member.max_level,
+    )
 
 
 def addition(row: MemberRow) -> ConfChange:
     """The change that adds `row` as a learner; its record travels in the entry."""
     learner = SingleChange(ConfChangeType.ADD_LEARNER, NodeId(row.node_id))
     return ConfChange((learner,), context=to_peer_info(row).SerializeToString(deterministic=True))
-
-
-def describe_change(data: bytes, conf_state: ConfState) -> MembershipChange:
-    """What the state machine is told of the membership entry `data`, after which `conf_state` is in force."""
-    return MembershipChange(encode_membership(conf_state), members_of(conf_state), _newcomers(data))
-
-
-def to_committed(entries: Sequence[Entry], conf_state: ConfState | None) -> list[CommittedEntry]:
-    """What the state machine is given; `conf_state`: the membership that starts with the only entry."""
-    if conf_state is None:
-        return [CommittedEntry(entry.index, entry.term, entry.data) for entry in entries]
-    [entry] = entries
-    return [CommittedEntry(entry.index, entry.term, b"", describe_change(entry.data, conf_state))]
-
-
-def _newcomers(data: bytes) -> tuple[MemberRow, ...]:
-    context = decode_conf_change(data).context if data else b""
-    if not context:
-        return ()
-    try:
-        return (to_row(pb.PeerInfo.FromString(context)),)
-    except DecodeError:
-        return ()  # the same bytes on every node: all of them know no more of the newcomer than its id

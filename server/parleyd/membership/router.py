@@ -7,12 +7,14 @@ was meant for may be others by then. The answer says so.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Protocol
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.group.replica import Replica
+from parleyd.group.runner import GroupRunner
 from parleyd.membership.changes import CHANGE_TIMEOUT_S, UNKNOWN_TEXT, MembershipChangeExecutor
 from parleyd.raft.types import NO_NODE, NodeId
+from parleyd.retry import ask_until_answered, wait_at_most
 from parleyd.transport.peers import ForwardFailedError
 
 LEADER_RETRY_INTERVAL_S = 0.05
@@ -32,7 +34,7 @@ class ChangeForwarder(Protocol):
 class MembershipChangeRouter:
     """Has changes made, on any node."""
 
-    def __init__(self, replica: Replica, changes: MembershipChangeExecutor, forwarder: ChangeForwarder) -> None:
+    def __init__(self, replica: GroupRunner, changes: MembershipChangeExecutor, forwarder: ChangeForwarder) -> None:
         self._replica = replica
         self._changes = changes
         self._forwarder = forwarder
@@ -40,13 +42,17 @@ class MembershipChangeRouter:
     async def submit(self, change: pb.ClusterChange, *, timeout_s: float) -> pb.ClusterChangeReply:
         """Have `change` made; never raises. NOT_LEADER means that nobody took it in `timeout_s`."""
         deadline = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            reply = await self._ask_leader(change)
-            if reply is not None:
-                return reply
+
+        async def pause() -> None:
+            # Only between two attempts: one that is under way may have been proposed.
             if asyncio.get_running_loop().time() > deadline:
-                return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, detail=NO_LEADER_TEXT)
-            await self._wait_for_a_leader()
+                raise TimeoutError
+            await wait_at_most(self._replica.role_change(), LEADER_RETRY_INTERVAL_S)
+
+        try:
+            return await ask_until_answered(partial(self._ask_leader, change), pause)
+        except TimeoutError:
+            return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, detail=NO_LEADER_TEXT)
 
     async def _ask_leader(self, change: pb.ClusterChange) -> pb.ClusterChangeReply | None:
         """The leader's answer, which comes within its own bound; None where it is certain that nothing was proposed."""
@@ -65,10 +71,3 @@ class MembershipChangeRouter:
         if leader == self._replica.node_id:
             return await self._changes.carry_out(change)
         return await self._forwarder.change(leader, change, CHANGE_TIMEOUT_S + 1)
-
-    async def _wait_for_a_leader(self) -> None:
-        try:
-            async with asyncio.timeout(LEADER_RETRY_INTERVAL_S):
-                await self._replica.role_change()
-        except TimeoutError:
-            return

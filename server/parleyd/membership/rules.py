@@ -1,12 +1,14 @@
 """Which membership changes are in order: pure decisions from what the leader knows (Raft §6, thesis §4.2).
 
-Each answers with the change to propose, None where it is done already, or raises: the caller proposes in the same step
-in which it asks, so nothing can change in between.
+Each rule answers with the change to propose, None where it is done already, or raises: the group proposes in the same
+step in which it asks, so nothing can change in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from typing import assert_never
 
 from parleyd.machine.records import MemberRow
 from parleyd.membership.members import ClusterMembers, addition
@@ -25,6 +27,57 @@ class NoSuchMemberError(Exception):
     """No member has that name; nothing was changed."""
 
 
+@dataclass(frozen=True, slots=True)
+class AddMember:
+    """Make a fresh node a learner."""
+
+    row: MemberRow
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteMember:
+    """Make a learner a voter."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveMember:
+    """Remove a member for good; `answering` are the nodes heard of just now, the leader included."""
+
+    name: str
+    answering: frozenset[NodeId]
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RawChange:
+    """Any change that the core takes: only simulations and tests ask for one."""
+
+    change: ConfChange
+
+
+MembershipRequest = AddMember | PromoteMember | RemoveMember | RawChange
+
+
+def decide(request: MembershipRequest, members: ClusterMembers, conf_state: ConfState, level: int) -> ConfChange | None:
+    """The change to propose to a cluster of that level, None where it is done already.
+
+    Raises ChangeRefusedError or NoSuchMemberError.
+    """
+    match request:
+        case AddMember(row):
+            return add(members, row, level)
+        case PromoteMember(name):
+            return promote(members, conf_state, name)
+        case RemoveMember(name, answering, force):
+            return remove(members, conf_state, name, answering, force=force)
+        case RawChange(change):
+            return change
+        case _:
+            assert_never(request)
+
+
 def known(members: ClusterMembers, name: str) -> MemberRow:
     """The member of that name; raises NoSuchMemberError."""
     row = members.named(name)
@@ -34,8 +87,8 @@ def known(members: ClusterMembers, name: str) -> MemberRow:
     return row
 
 
-def add(members: ClusterMembers, row: MemberRow) -> ConfChange | None:
-    """Add `row` as a learner: it receives everything and counts for nothing."""
+def add(members: ClusterMembers, row: MemberRow, level: int) -> ConfChange | None:
+    """Add `row` as a learner: it receives everything and counts for nothing. `level` is the cluster's."""
     if row.node_id in members.rows:
         return None
     if row.node_id in members.removed:
@@ -45,6 +98,14 @@ def add(members: ClusterMembers, row: MemberRow) -> ConfChange | None:
         )
     if not row.node_id or not row.name or not row.peer_address or not row.client_address:
         raise ChangeRefusedError("a member needs an id, a name and two addresses; nothing was added")
+    if not row.min_level <= level <= row.max_level:
+        low = max((known.min_level for known in members.rows.values()), default=level)
+        high = min((known.max_level for known in members.rows.values()), default=level)
+        raise ChangeRefusedError(
+            f"the release of {row.name} supports levels {row.min_level} to {row.max_level}, but the cluster has level "
+            f"{level} and all its members support {low} to {high}; nothing was added. Start {row.name} with a "
+            f"release that supports level {level}"
+        )
     if members.named(row.name) is not None:
         raise ChangeRefusedError(
             f"{row.name} is a member already, with another data directory than this new one. If that one is lost, "

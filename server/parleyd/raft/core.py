@@ -61,7 +61,7 @@ class Core:
     `progress` is kept sorted by node id, so that iterating over it is the same on every run. `transferee` is the node
     that leadership is being handed to. `pending_conf_index` is the last membership entry this leader appended: no
     further one is taken until that is applied. `uncommitted_bytes` is the tail this leader has taken in but not
-    applied.
+    applied. `may_lead` is False for good once this server was told to stop campaigning.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class Core:
         "id",
         "leader",
         "log",
+        "may_lead",
         "members",
         "output",
         "pending_conf_index",
@@ -106,6 +107,7 @@ class Core:
         self.voted_for = initial.hard_state.voted_for
         self.role = Role.FOLLOWER
         self.leader = NO_NODE
+        self.may_lead = True
         self.transferee = NO_NODE
         self.election_elapsed = 0
         self.heartbeat_elapsed = 0

@@ -108,9 +108,20 @@ def become_leader(core: Core) -> None:
 
 
 def is_promotable(core: Core) -> bool:
-    """Whether this server may lead: a voter whose log is not about to be replaced."""
+    """Whether this server may lead: a voter whose log is not about to be replaced, and whose state is trusted."""
     progress = core.progress.get(core.id)
-    return progress is not None and not progress.is_learner and core.log.pending_snapshot is None
+    is_voter = progress is not None and not progress.is_learner
+    return core.may_lead and is_voter and core.log.pending_snapshot is None
+
+
+def stop_campaigning(core: Core) -> None:
+    """Start no election any more and give up one under way; votes and the log are kept as before.
+
+    A leader goes on until it has transferred leadership, or has lost contact with a majority.
+    """
+    core.may_lead = False
+    if core.role in (Role.CANDIDATE, Role.PRE_CANDIDATE):
+        become_follower(core, core.current_term, NO_NODE)
 
 
 def start_election(core: Core, kind: CampaignKind | None = None) -> None:

@@ -22,7 +22,7 @@ class Receive:
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Append these payloads to the log. Only a leader takes them (see `Update.proposals`)."""
+    """Append these payloads to the log. Only a leader takes them; `Update.proposed` says what became of them."""
 
     payloads: tuple[bytes, ...]
 
@@ -66,12 +66,16 @@ class ConfChangeApplied:
     """
 
     data: bytes
-    v2: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
     """Start an election now, without waiting for the timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopCampaigning:
+    """Never stand for an election again: this server's state is not trusted. Its votes and its log still count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,7 @@ Event = (
     | Applied
     | ConfChangeApplied
     | Campaign
+    | StopCampaigning
     | ReadIndex
     | TransferLeader
     | ForgetLeader
@@ -154,6 +159,7 @@ __all__ = [
     "Receive",
     "SnapshotAvailable",
     "SnapshotStatus",
+    "StopCampaigning",
     "Tick",
     "TransferLeader",
     "Unreachable",

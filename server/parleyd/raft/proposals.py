@@ -12,42 +12,37 @@ from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.membership import decode_conf_change
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NO_INDEX, NO_NODE, EntryType, Index, Role
-from parleyd.raft.update import Proposed
-
-NOT_LEADER = "not-leader"
-TRANSFERRING = "transferring"
-OVERLOADED = "overloaded"
-CONF_CHANGE_PENDING = "conf-change-pending"
+from parleyd.raft.update import Proposed, Refusal
 
 
 def propose(core: Core, payloads: tuple[bytes, ...]) -> Proposed:
     """Append `payloads`, all or none."""
-    reason = _refusal(core)
-    if not reason and payloads:
+    refusal = _refusal(core)
+    if refusal is None and payloads:
         if replication.append_entries(core, [(EntryType.NORMAL, payload) for payload in payloads]):
             replication.broadcast_append(core)
         else:
-            reason = OVERLOADED
-    return _answer(core, len(payloads), reason)
+            refusal = Refusal.OVERLOADED
+    return _answer(core, len(payloads), refusal)
 
 
 def propose_conf_change(core: Core, data: bytes, kind: EntryType) -> Proposed:
     """Append a membership change; one that does not fit leaves an empty entry behind. ValueError: unreadable."""
     decode_conf_change(data)
-    reason = _refusal(core)
-    if not reason:
+    refusal = _refusal(core)
+    if refusal is None:
         appended, taken = reconfigure.append_conf_change(core, data, kind)
         if appended:
-            reason = "" if taken else CONF_CHANGE_PENDING
+            refusal = None if taken else Refusal.CONF_CHANGE_PENDING
             replication.broadcast_append(core)
         else:
-            reason = OVERLOADED
-    return _answer(core, 1, reason)
+            refusal = Refusal.OVERLOADED
+    return _answer(core, 1, refusal)
 
 
 def take_forwarded(core: Core, message: Message) -> None:
     """Append what another server forwards. A refusal is silent: the sender's own timeout tells it."""
-    if _refusal(core):
+    if _refusal(core) is not None:
         return
     first = message.entries[0]
     if first.type is EntryType.NORMAL:
@@ -69,12 +64,12 @@ def check_forwarded(message: Message) -> None:
             raise PeerProtocolError(f"node {message.sender} proposed an unreadable change: {error}") from error
 
 
-def _refusal(core: Core) -> str:
+def _refusal(core: Core) -> Refusal | None:
     if core.role is not Role.LEADER or core.id not in core.progress:
-        return NOT_LEADER
-    return TRANSFERRING if core.transferee != NO_NODE else ""
+        return Refusal.NOT_LEADER
+    return Refusal.TRANSFERRING if core.transferee != NO_NODE else None
 
 
-def _answer(core: Core, count: int, reason: str) -> Proposed:
-    first = NO_INDEX if reason else Index(core.log.last_index - count + 1)
-    return Proposed(first_index=first, term=core.current_term, count=count, reason=reason)
+def _answer(core: Core, count: int, refusal: Refusal | None) -> Proposed:
+    first = Index(core.log.last_index - count + 1) if refusal is None else NO_INDEX
+    return Proposed(first_index=first, term=core.current_term, count=count, refusal=refusal)

@@ -43,6 +43,7 @@ from parleyd.raft.events import (
     Receive,
     SnapshotAvailable,
     SnapshotStatus,
+    StopCampaigning,
     Tick,
     TransferLeader,
     Unreachable,
@@ -65,6 +66,11 @@ class Raft:
         self._proposed: Proposed | None = None
 
     # Looking
+
+    @property
+    def node_id(self) -> NodeId:
+        """This server's id."""
+        return self._core.id
 
     @property
     def role(self) -> Role:
@@ -90,6 +96,11 @@ class Raft:
     def applied_index(self) -> Index:
         """The highest index reported as applied."""
         return self._core.log.applied_index
+
+    @property
+    def first_index(self) -> Index:
+        """The first index that the log still has."""
+        return self._core.log.first_index
 
     @property
     def conf_state(self) -> ConfState:
@@ -159,6 +170,8 @@ class Raft:
                 self._proposed = proposals.propose_conf_change(core, data, kind)
             case Campaign():
                 election.start_election(core)
+            case StopCampaigning():
+                election.stop_campaigning(core)
             case TransferLeader(target):
                 transfer.transfer_leader(core, target)
             case ForgetLeader():

@@ -14,6 +14,7 @@ The rules, written once:
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 
 from parleyd.raft.events import Persisted
@@ -49,18 +50,23 @@ class RoleChange:
     leader: NodeId  # NO_NODE while none is known
 
 
+class Refusal(enum.Enum):
+    """Why a leader, or a server that does not lead, took nothing into its log."""
+
+    NOT_LEADER = "not-leader"  # also where no leader is known
+    TRANSFERRING = "transferring"  # leadership is being transferred
+    OVERLOADED = "overloaded"  # the uncommitted tail is full
+    CONF_CHANGE_PENDING = "conf-change-pending"
+
+
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """Answer to one Propose: `first_index` of its entries, or 0 and `reason` when it was not taken.
-
-    Reasons: "not-leader" (includes no leader known), "transferring", "overloaded" (uncommitted tail full),
-    "conf-change-pending".
-    """
+    """Answer to one Propose: `first_index` of its entries, or 0 and the `refusal` when it was not taken."""
 
     first_index: Index
     term: Term
     count: int
-    reason: str = ""
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)

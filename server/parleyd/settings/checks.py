@@ -82,14 +82,6 @@ def _elections_are_spread(settings: Settings, _: Mapping[str, str]) -> Iterator[
         )
 
 
-@_looks_at("max_message_bytes", "max_entry_bytes")
-def _an_entry_holds_a_message(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
-    if settings.max_entry_bytes < 2 * settings.max_message_bytes:
-        yield Finding(
-            "max_entry_bytes", f"must be at least twice max_message_bytes, which is {settings.max_message_bytes}"
-        )
-
-
 @_looks_at("max_entry_bytes", "max_uncommitted_bytes")
 def _the_tail_holds_entries(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     if settings.max_uncommitted_bytes < settings.max_entry_bytes:

@@ -126,9 +126,6 @@ class Settings:
         SettingSpec(Integer(1, 300), "Timing", "Seconds that a stop waits for a hand-over and for calls in flight."),
     ] = 10
 
-    max_message_bytes: Annotated[
-        int, SettingSpec(Integer(256, MIB), "Limits", "Longest message body. The same on every node.")
-    ] = 64 * KIB
     max_clients: Annotated[
         int, SettingSpec(Integer(1, 1_000_000), "Limits", "Sessions served at once by this node.")
     ] = 10_000
@@ -138,9 +135,10 @@ class Settings:
             Integer(16, 1_000_000), "Limits", "Commands waiting to enter the log; more get RESOURCE_EXHAUSTED."
         ),
     ] = 16_384
+    # At least two of the longest messages that the cluster's setting max_message_bytes can allow.
     max_entry_bytes: Annotated[
-        int, SettingSpec(Integer(64 * KIB, 8 * MIB), "Limits", "Commands gathered into one log entry, in bytes.")
-    ] = MIB
+        int, SettingSpec(Integer(2 * MIB, 8 * MIB), "Limits", "Commands gathered into one log entry, in bytes.")
+    ] = 2 * MIB
     max_uncommitted_bytes: Annotated[
         int,
         SettingSpec(

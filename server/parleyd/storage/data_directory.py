@@ -5,6 +5,7 @@ data/
   identity.json    who this node is
   raft.sqlite      log, term and vote
   state.sqlite     the state machine
+  fenced.json      only while this node's state is not trusted: why
   snapshots/       copies of state.sqlite on their way out or in
 """
 
@@ -19,6 +20,7 @@ from types import TracebackType
 
 from parleyd.storage.errors import DirectoryBusyError
 from parleyd.storage.files import fsync_path, io_errors, make_folder_durably
+from parleyd.storage.identity import refuse_other_formats
 from parleyd.storage.snapshots import TEMPORARY_SUFFIX, finish_install
 
 
@@ -31,13 +33,17 @@ class DataDirectory:
 
     @classmethod
     def open(cls, path: Path) -> DataDirectory:
-        """Create the folder if there is none, take it for this process, and tidy it."""
+        """Create the folder if there is none, take it for this process, and tidy it.
+
+        Raises FormatRefusedError, before anything in it is changed, for the directory of another release.
+        """
         with io_errors(f"opening the data directory {path}"):
             make_folder_durably(path, 0o700)
             path.chmod(0o700)  # it holds password hashes and everybody's messages
             descriptor = _lock(path / "lock")
         directory = cls(path, descriptor)
         try:
+            refuse_other_formats(directory.identity)
             directory._tidy()
         except BaseException:
             directory.close()
@@ -55,6 +61,10 @@ class DataDirectory:
     @property
     def identity(self) -> Path:
         return self.path / "identity.json"
+
+    @property
+    def fence(self) -> Path:
+        return self.path / "fenced.json"
 
     @property
     def snapshots(self) -> Path:

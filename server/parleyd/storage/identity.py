@@ -2,6 +2,8 @@
 
 The Raft id *is* the incarnation. A wiped directory draws a new id and is therefore a different node: it holds
 nobody's vote and nobody's log, and cannot be mistaken for the member whose disk was lost.
+
+The file has a checksum over all it says, its format and the release that wrote it included.
 """
 
 from __future__ import annotations
@@ -12,12 +14,22 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from parleyd.formats import (
+    NO_LEVEL,
+    UNRELEASED_FORMAT,
+    Format,
+    FormatRefusedError,
+    newer_format,
+    own_release,
+    unreleased_format,
+)
 from parleyd.raft.types import NodeId
-from parleyd.storage.errors import damaged
+from parleyd.storage.errors import StorageDamagedError, damaged
 from parleyd.storage.files import io_errors, write_durably
 
-FORMAT = 1
+_FORMAT: Format[dict[str, Any]] = Format()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +40,8 @@ class PeerInfo:
     name: str
     peer_address: str
     client_address: str
+    min_level: int = 1  # of the replicated state, as its release supports it
+    max_level: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,49 +65,88 @@ def new_identity(name: str) -> NodeIdentity:
 
 
 def cluster_id_of(bootstrap_members: Iterable[PeerInfo]) -> str:
-    """Name a cluster after its bootstrap members: the same on each of them, without anyone deciding it."""
-    pairs = sorted((member.node_id, member.name) for member in bootstrap_members)
-    return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()[:32]
+    """Name a cluster after its bootstrap members: the same on each of them, without anyone deciding it.
+
+    Their levels count, because the cluster's first level and so its first state follow from them.
+    """
+    parts = sorted((m.node_id, m.name, m.min_level, m.max_level) for m in bootstrap_members)
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
 def save(path: Path, identity: NodeIdentity) -> None:
     """Write the identity so that a crash leaves the old one or the new one."""
     body = {
-        "format": FORMAT,
+        "format": _FORMAT.current,
+        "release": own_release(),
         "node_id": identity.node_id,
         "name": identity.name,
         "cluster_id": identity.cluster_id,
         "bootstrap_members": [
-            [f.node_id, f.name, f.peer_address, f.client_address] for f in identity.bootstrap_members
+            [f.node_id, f.name, f.peer_address, f.client_address, f.min_level, f.max_level]
+            for f in identity.bootstrap_members
         ],
     }
-    write_durably(path, json.dumps({"identity": body, "sha256": _digest(body)}, indent=2).encode() + b"\n")
+    _write(path, body)
 
 
-def load(path: Path) -> NodeIdentity | None:
-    """Read the identity back; None where none was ever written."""
-    with io_errors(f"reading {path}"):
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
+def load(path: Path, level: int = NO_LEVEL) -> NodeIdentity | None:
+    """Read the identity back; None where none was ever written.
+
+    An older format is changed as far as the cluster's `level` allows. Raises FormatRefusedError for another release's
+    file.
+    """
     try:
-        document = json.loads(content)
-        body = document["identity"]
-        if _digest(body) != document["sha256"]:
-            raise damaged(path, "the identity does not match its checksum (edited by hand, or the disk altered it)")
-        if body["format"] != FORMAT:
-            raise damaged(path, f"the identity has format {body['format']}, this release knows {FORMAT}")
+        body = _read(path)
+        if body is None:
+            return None
+        due = _FORMAT.due(int(body["format"]), level)
+        for migration in due:
+            migration.change(body)
+        if due:
+            body["format"], body["release"] = due[-1].version, own_release()
+            _write(path, body)
         return NodeIdentity(
             node_id=NodeId(int(body["node_id"])),
             name=str(body["name"]),
             cluster_id=str(body["cluster_id"]),
             bootstrap_members=tuple(
-                PeerInfo(NodeId(int(i)), str(n), str(p), str(c)) for i, n, p, c in body["bootstrap_members"]
+                PeerInfo(NodeId(int(i)), str(n), str(p), str(c), int(low), int(high))
+                for i, n, p, c, low, high in body["bootstrap_members"]
             ),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(path, f"the identity is unreadable ({type(error).__name__}: {error})") from error
+
+
+def refuse_other_formats(path: Path) -> None:
+    """Raise FormatRefusedError if another release wrote this identity; damage is left for `load` to report."""
+    try:
+        _read(path)
+    except FormatRefusedError:
+        raise
+    except (StorageDamagedError, ValueError, KeyError, TypeError):
+        return
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    with io_errors(f"reading {path}"):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    document = json.loads(content)
+    body: dict[str, Any] = document["identity"]
+    if _digest(body) != document["sha256"]:
+        raise damaged(path, "the identity does not match its checksum (edited by hand, or the disk altered it)")
+    if body["format"] == UNRELEASED_FORMAT:
+        raise unreleased_format(path)
+    if body["format"] > _FORMAT.current:
+        raise newer_format(path, str(body["release"]), body["format"], _FORMAT.current)
+    return body
+
+
+def _write(path: Path, body: dict[str, Any]) -> None:
+    write_durably(path, json.dumps({"identity": body, "sha256": _digest(body)}, indent=2).encode() + b"\n")
 
 
 def _digest(body: object) -> str:

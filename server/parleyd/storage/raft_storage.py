@@ -19,6 +19,7 @@ from pathlib import Path
 
 import apsw
 
+from parleyd.formats import NO_LEVEL, Format
 from parleyd.invariants import check_invariant
 from parleyd.raft.types import (
     NO_INDEX,
@@ -36,6 +37,7 @@ from parleyd.raft.update import Persist
 from parleyd.storage.encoding import decode_conf_state, encode_conf_state, entry_checksum, state_checksum
 from parleyd.storage.errors import StorageDamagedError, StorageError, StorageInvariantError, damaged
 from parleyd.storage.files import fsync_path, io_errors
+from parleyd.storage.format_table import create_format, open_format
 from parleyd.storage.wal_check import find_wal_damage
 
 ENTRY_OVERHEAD_BYTES = 32
@@ -44,7 +46,7 @@ _PAGE_BYTES = 4096
 _AUTOCHECKPOINT_PAGES = 1000
 _JOURNAL_SIZE_LIMIT_BYTES = 32 << 20
 _CACHE_KIB = 8 << 10
-_FORMAT = 1
+_FORMAT: Format[apsw.Connection] = Format()
 
 _SCHEMA = """
 CREATE TABLE entries(
@@ -104,8 +106,12 @@ class RaftStorage:
         self._live_bytes = 0
 
     @classmethod
-    def open(cls, path: Path, vfs: str | None = None) -> RaftStorage:
-        """Open the log, or make an empty one; `initialize` or a first `append` gives it content."""
+    def open(cls, path: Path, vfs: str | None = None, level: int = NO_LEVEL) -> RaftStorage:
+        """Open the log, or make an empty one; `initialize` or a first `append` gives it content.
+
+        An older format is changed as far as the cluster's `level` allows. Raises FormatRefusedError for another
+        release's file.
+        """
         damage = find_wal_damage(path.with_name(path.name + "-wal"), _PAGE_BYTES)
         if damage:
             raise damaged(path, damage)
@@ -114,6 +120,7 @@ class RaftStorage:
             connection = apsw.Connection(str(path), vfs=vfs)
             try:
                 _configure(connection)
+                _open_format(connection, path, level)
                 log = cls(path, connection)
                 log._read_summary()
                 # A fresh WAL: leftovers of a torn write must not be taken for damage at the next start.
@@ -405,14 +412,16 @@ def _configure(connection: apsw.Connection) -> None:
     connection.pragma("cache_size", -_CACHE_KIB)
     connection.pragma("temp_store", "memory")
     connection.pragma("trusted_schema", False)
-    version = connection.pragma("user_version")
-    if version == 0 and not connection.table_exists(None, "state"):
+
+
+def _open_format(connection: apsw.Connection, path: Path, level: int) -> None:
+    if connection.pragma("user_version") == 0 and not connection.table_exists(None, "state"):
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_SCHEMA)
-        connection.pragma("user_version", _FORMAT)
+        create_format(connection, _FORMAT.current)
         connection.execute("COMMIT")
-    elif version != _FORMAT:
-        raise damaged(connection.filename, f"the log has format {version}, this release knows {_FORMAT}")
+    else:
+        open_format(connection, path, _FORMAT, level)
 
 
 def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -> int:
@@ -428,7 +437,7 @@ def _translated(path: Path, what: str) -> Iterator[None]:
     try:
         with io_errors(f"{path}: {what}"):
             yield
-    except (apsw.CorruptError, apsw.NotADBError, ValueError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, ValueError) as error:
         raise damaged(path, f"{what}: {error}") from error
     except (apsw.Error, MemoryError) as error:
         raise StorageError(

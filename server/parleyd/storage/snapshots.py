@@ -26,8 +26,15 @@ from pathlib import Path
 
 import apsw
 
+from parleyd.page_checksums import (
+    ChecksumsUnavailableError,
+    checksum_vfs,
+    is_page_damage,
+    page_damage_text,
+    reserve_checksums,
+)
 from parleyd.raft.types import SnapshotMeta
-from parleyd.storage.errors import SnapshotTransferError, StorageError
+from parleyd.storage.errors import SnapshotTransferError, StorageError, damaged
 from parleyd.storage.files import fsync_path, io_errors, rename_durably
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -62,7 +69,11 @@ def write_snapshot(source_db: Path, target: Path, describe: Callable[[apsw.Conne
     with _cleaned_up(temporary), io_errors(f"making the snapshot {target}"):
         try:
             meta = _copy(source_db, temporary, describe)
+        except ChecksumsUnavailableError as error:
+            raise StorageError(f"making the snapshot {target} failed: {error}") from error
         except apsw.Error as error:
+            if is_page_damage(error):
+                raise damaged(source_db, page_damage_text(source_db)) from error
             raise StorageError(
                 f"making the snapshot {target} failed: {error}. The state itself is untouched."
             ) from error
@@ -177,14 +188,15 @@ def finish_install(state_db: Path) -> bool:
 
 
 def _copy(source_db: Path, temporary: Path, describe: Callable[[apsw.Connection], SnapshotMeta]) -> SnapshotMeta:
-    source = apsw.Connection(str(source_db), flags=apsw.SQLITE_OPEN_READONLY)
+    source = apsw.Connection(str(source_db), flags=apsw.SQLITE_OPEN_READONLY, vfs=checksum_vfs())
     try:
         source.set_busy_timeout(5_000)
-        target = apsw.Connection(str(temporary))
+        target = apsw.Connection(str(temporary), vfs=checksum_vfs())
         try:
             # The copy is worth nothing until it is whole: no journal, and one fsync at the end instead.
             target.pragma("journal_mode", "off")
             target.pragma("synchronous", "off")
+            reserve_checksums(target)
             source.execute("BEGIN")
             meta = describe(source)
             with target.backup("main", source, "main") as backup:

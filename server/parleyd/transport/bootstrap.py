@@ -144,6 +144,8 @@ def encode_peer_info(member: PeerInfo) -> pb.PeerInfo:
         name=member.name,
         peer_address=member.peer_address,
         client_address=member.client_address,
+        min_level=member.min_level,
+        max_level=member.max_level,
     )
 
 
@@ -154,4 +156,6 @@ def decode_peer_info(encoded: pb.PeerInfo) -> PeerInfo:
         name=encoded.name,
         peer_address=encoded.peer_address,
         client_address=encoded.client_address,
+        min_level=encoded.min_level,
+        max_level=encoded.max_level,
     )

@@ -14,8 +14,8 @@ from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
 
 
-def encode_message(message: Message) -> pb.RaftMessage:
-    """The wire form of `message`."""
+def encode_message(message: Message, group: int) -> pb.RaftMessage:
+    """The wire form of `message`, which speaks of the log of `group`."""
     encoded = pb.RaftMessage(
         type=message.type.value,  # type: ignore[arg-type]  # the numbers are the same by definition
         to=message.to,
@@ -29,15 +29,17 @@ def encode_message(message: Message) -> pb.RaftMessage:
         context=message.context,
         entries=[encode_entry(entry) for entry in message.entries],
         snapshot=None if message.snapshot is None else encode_snapshot(message.snapshot),
+        group=group,
     )
     setattr(encoded, "from", message.sender)  # a keyword in Python
     return encoded
 
 
 def decode_message(encoded: pb.RaftMessage) -> Message:
-    """The core's form; raises PeerProtocolError for an unknown type, another group or entries out of sequence."""
-    if encoded.group != 0:
-        raise PeerProtocolError(f"message for Raft group {encoded.group}; this node hosts group 0 only")
+    """The core's form; raises PeerProtocolError for an unknown type or entries out of sequence.
+
+    The group is the receiver's to look at: the core is told only of messages of its own log.
+    """
     try:
         kind = MessageType(encoded.type)
     except ValueError:

@@ -19,6 +19,7 @@ import structlog
 
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerStub
+from parleyd.retry import ask_until_answered
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo, cluster_id_of
 from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
@@ -36,8 +37,9 @@ class RemovedError(IdentityError):
 class JoinClient:
     """A node on its way into a cluster."""
 
-    def __init__(self, own: PeerInfo, make_channel: ChannelFactory) -> None:
+    def __init__(self, own: PeerInfo, make_channel: ChannelFactory, group: int) -> None:
         self._own = own
+        self._group = group
         self._make_channel = make_channel
         self._logger = structlog.get_logger("joining")
         self._last_logged = ""
@@ -45,16 +47,13 @@ class JoinClient:
 
     async def join(self, identity: NodeIdentity, contacts: Mapping[str, str]) -> NodeIdentity:
         """Ask until a cluster takes this node in; raises IdentityError where it refuses for good."""
-        while True:
-            reply = await self._ask(identity, contacts)
-            if reply is not None:
-                bootstrap_members = tuple(decode_peer_info(member) for member in reply.bootstrap_members)
-                if cluster_id_of(bootstrap_members) != reply.cluster_id:
-                    raise IdentityError(
-                        "a member names bootstrap members that do not make up its cluster id. Nothing was started."
-                    )
-                return replace(identity, cluster_id=reply.cluster_id, bootstrap_members=bootstrap_members)
-            await asyncio.sleep(JOIN_RETRY_INTERVAL_S)
+        reply = await ask_until_answered(lambda: self._ask(identity, contacts), _pause)
+        bootstrap_members = tuple(decode_peer_info(member) for member in reply.bootstrap_members)
+        if cluster_id_of(bootstrap_members) != reply.cluster_id:
+            raise IdentityError(
+                "a member names bootstrap members that do not make up its cluster id. Nothing was started."
+            )
+        return replace(identity, cluster_id=reply.cluster_id, bootstrap_members=bootstrap_members)
 
     async def become_voter(
         self, identity: NodeIdentity, contacts: Callable[[], Mapping[str, str]], is_voter: Callable[[], bool]
@@ -63,17 +62,20 @@ class JoinClient:
 
         It asks at least once: a voter of another cluster than the one at these addresses must not go on.
         """
-        while True:
+
+        async def ask() -> bool | None:
             reply = await self._ask(identity, contacts())
             if is_voter() or (reply is not None and reply.voter):
-                return
+                return True
             if reply is not None:
                 self._log_pending(f"learner: {reply.waits_for}")
-            await asyncio.sleep(JOIN_RETRY_INTERVAL_S)
+            return None
+
+        await ask_until_answered(ask, _pause)
 
     async def _ask(self, identity: NodeIdentity, contacts: Mapping[str, str]) -> pb.JoinReply | None:
         """The first answer of any contact; None where nobody can say just now."""
-        request = pb.JoinRequest(self=encode_peer_info(self._own), cluster_id=identity.cluster_id)
+        request = pb.JoinRequest(self=encode_peer_info(self._own), cluster_id=identity.cluster_id, group=self._group)
         reasons = []
         for name, address in contacts.items():
             try:
@@ -104,3 +106,7 @@ class JoinClient:
         if why != self._last_logged or now >= self._log_again_at:
             self._last_logged, self._log_again_at = why, now + JOIN_LOG_INTERVAL_S
             self._logger.info("join_pending", reason=why)
+
+
+async def _pause() -> None:
+    await asyncio.sleep(JOIN_RETRY_INTERVAL_S)

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -38,6 +38,7 @@ MAX_QUEUED_MESSAGES = 4096
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 MAX_FORWARDS_IN_FLIGHT = 4096
+MAX_QUEUED_HASHES = 256
 RECONNECT_MS = (100, 500)
 
 LINK_FAULTS = (
@@ -77,14 +78,17 @@ class CallMetadata:
 class PeerEvents(Protocol):
     """What a link reports."""
 
+    def peer_connected(self, node: NodeId) -> None:
+        """A connection was established."""
+
     def peer_lost(self, node: NodeId) -> None:
         """An established connection broke."""
 
-    def peer_unreachable(self, node: NodeId) -> None:
-        """Messages were dropped."""
+    def peer_unreachable(self, node: NodeId, group: int) -> None:
+        """Messages of `group` to `node` were dropped."""
 
-    def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
-        """A snapshot transfer ended."""
+    def snapshot_sent(self, node: NodeId, group: int, *, ok: bool) -> None:
+        """A snapshot transfer of `group` ended."""
 
     def removed_from_cluster(self, by: str) -> None:
         """The peer named `by` refuses this node because it was removed from the cluster."""
@@ -93,7 +97,7 @@ class PeerEvents(Protocol):
 class SnapshotSource(Protocol):
     """Where snapshots to be sent come from."""
 
-    def chunks(self, message: Message) -> AsyncIterator[pb.SnapshotChunk]:
+    def chunks(self, message: Message, group: int) -> AsyncIterator[pb.SnapshotChunk]:
         """The header and the data of the snapshot that `message` announces; raises when it is gone."""
 
 
@@ -108,32 +112,31 @@ class ForwardFailedError(Exception):
         self.sent = sent
 
 
-class PeerLink:
-    """Everything this node has to say to one peer."""
+@dataclass(frozen=True, slots=True)
+class LinkSetup:
+    """What all links of a node have in common. `on_change` is called when a link comes up or breaks."""
 
-    def __init__(
-        self,
-        node: NodeId,
-        name: str,
-        address: str,
-        call_metadata: CallMetadata,
-        make_channel: ChannelFactory,
-        events: PeerEvents,
-        snapshots: SnapshotSource,
-        on_change: Callable[[], None],
-    ) -> None:
+    call_metadata: CallMetadata
+    make_channel: ChannelFactory
+    events: PeerEvents
+    snapshots: SnapshotSource
+    on_change: Callable[[], None]
+
+
+class PeerLink:
+    """Everything this node has to say to one peer, for all its Raft groups."""
+
+    def __init__(self, node: NodeId, name: str, address: str, setup: LinkSetup) -> None:
         self.node = node
         self.name = name
         self._address = address
-        self._call_metadata = call_metadata
-        self._make_channel = make_channel
-        self._events = events
-        self._snapshots = snapshots
-        self._on_change = on_change
-        self._queue: deque[Message] = deque()
+        self._call_metadata = setup.call_metadata
+        self._setup = setup
+        self._queue: deque[tuple[Message, int]] = deque()
         self._queued_bytes = 0
         self._queue_filled = asyncio.Event()
-        self._snapshot_requests: asyncio.Queue[Message] = asyncio.Queue(maxsize=1)
+        self._hashes: deque[pb.StateHash] = deque(maxlen=MAX_QUEUED_HASHES)
+        self._snapshot_requests: asyncio.Queue[tuple[Message, int]] = asyncio.Queue(maxsize=1)
         self._forward_queue: deque[pb.ForwardRequest] = deque()
         self._forward_filled = asyncio.Event()
         self._forwards: dict[int, asyncio.Future[pb.ForwardReply]] = {}
@@ -142,28 +145,34 @@ class PeerLink:
         self.connected = False
         self._logger = structlog.get_logger("peer").bind(peer=name)
 
-    def send(self, message: Message) -> None:
-        """Queue one Raft message, or drop it where the link is down or its queue full."""
+    def send(self, message: Message, group: int) -> None:
+        """Queue one Raft message of `group`, or drop it where the link is down or its queue full."""
         if message.type is MessageType.SNAPSHOT:
-            self._request_snapshot(message)
+            self._request_snapshot(message, group)
             return
         size = _approximate_bytes(message)
         full = len(self._queue) >= MAX_QUEUED_MESSAGES or self._queued_bytes + size > MAX_QUEUED_BYTES
         if not self.connected or full:
             if message.type is MessageType.APPEND:
-                self._events.peer_unreachable(self.node)
+                self._setup.events.peer_unreachable(self.node, group)
             return
-        self._queue.append(message)
+        self._queue.append((message, group))
         self._queued_bytes += size
         self._queue_filled.set()
 
-    def _request_snapshot(self, message: Message) -> None:
-        if not self.connected or self._snapshot_requests.full():
-            self._events.snapshot_sent(self.node, ok=False)
-            return
-        self._snapshot_requests.put_nowait(message)
+    def send_hashes(self, hashes: Iterable[pb.StateHash]) -> None:
+        """Queue this node's state hashes; the oldest are dropped where too many wait, all where the link is down."""
+        if self.connected:
+            self._hashes.extend(hashes)
+            self._queue_filled.set()
 
-    def forward(self, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply]:
+    def _request_snapshot(self, message: Message, group: int) -> None:
+        if not self.connected or self._snapshot_requests.full():
+            self._setup.events.snapshot_sent(self.node, group, ok=False)
+            return
+        self._snapshot_requests.put_nowait((message, group))
+
+    def forward(self, commands: Sequence[state_pb2.Command], group: int) -> asyncio.Future[pb.ForwardReply]:
         """Send commands to this peer, which is thought to lead; fails with ForwardFailedError when the link breaks."""
         reply: asyncio.Future[pb.ForwardReply] = asyncio.get_running_loop().create_future()
         if not self.connected:
@@ -173,7 +182,8 @@ class PeerLink:
         else:
             self._forward_number += 1
             self._forwards[self._forward_number] = reply
-            self._forward_queue.append(pb.ForwardRequest(request_id=self._forward_number, commands=commands))
+            request = pb.ForwardRequest(request_id=self._forward_number, commands=commands, group=group)
+            self._forward_queue.append(request)
             self._forward_filled.set()
         return reply
 
@@ -188,6 +198,30 @@ class PeerLink:
             refused = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
             raise ForwardFailedError(_one_line(error), sent=not refused) from error
 
+    async def rebuild(self, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
+        """Have this peer replace its state by the leader's; raises ForwardFailedError."""
+        stub = self._stub
+        if stub is None or not self.connected:
+            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
+        try:
+            return await stub.Rebuild(request, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+            raise ForwardFailedError(_one_line(error), sent=True) from error
+
+    async def fetch_state(self, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
+        """Stream a copy of this peer's state, which is thought to lead; raises ForwardFailedError."""
+        stub = self._stub
+        if stub is None or not self.connected:
+            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
+        call = stub.FetchState(request, metadata=self._call_metadata.to(self.node))
+        try:
+            async for chunk in call:
+                yield chunk
+        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+            raise ForwardFailedError(_one_line(error), sent=True) from error
+        finally:
+            call.cancel()
+
     def abandon(self) -> None:
         """The link is not wanted any more: whoever waits for it is told. Its `run` must be cancelled, too."""
         self._disconnected("it is no member any more, or has another address")
@@ -195,7 +229,7 @@ class PeerLink:
     async def run(self) -> None:
         """Keep the link up until cancelled. However a conversation ends, only the conversation ends."""
         while True:
-            channel = self._make_channel(self.name, self._address)
+            channel = self._setup.make_channel(self.name, self._address)
             # A task of its own: grpc ends a call that dies under a write with a CancelledError or InvalidStateError of
             # its own making, and neither may be taken for a wish to stop this link.
             conversation = asyncio.create_task(self._converse(channel), name=f"conversation with {self.name}")
@@ -219,7 +253,7 @@ class PeerLink:
             raise error
         self._disconnected(_one_line(_causes(error)[0]))
         if any(isinstance(cause, grpc.aio.AioRpcError) and says_removed(cause) for cause in _causes(error)):
-            self._events.removed_from_cluster(self.name)
+            self._setup.events.removed_from_cluster(self.name)
 
     async def _converse(self, channel: grpc.aio.Channel) -> None:
         stub = PeerStub(channel)
@@ -269,11 +303,13 @@ class PeerLink:
         batch = pb.RaftBatch()
         size = 0
         while self._queue and size < MAX_BATCH_BYTES:
-            message = self._queue.popleft()
+            message, group = self._queue.popleft()
             bytes_ = _approximate_bytes(message)
             size += bytes_
             self._queued_bytes -= bytes_
-            batch.messages.append(encode_message(message))
+            batch.messages.append(encode_message(message, group))
+        batch.state_hashes.extend(self._hashes)
+        self._hashes.clear()
         if not self._queue:
             self._queue_filled.clear()
         return batch
@@ -300,19 +336,19 @@ class PeerLink:
 
     async def _send_snapshots(self, stub: PeerAsyncStub) -> None:
         while True:
-            message = await self._snapshot_requests.get()
+            message, group = await self._snapshot_requests.get()
             ok = False
             try:
-                ok = await self._send_snapshot(stub, message)
+                ok = await self._send_snapshot(stub, message, group)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError, StorageError) as error:
                 self._logger.warning("snapshot_transfer_failed", error=_one_line(error))
             finally:
-                self._events.snapshot_sent(self.node, ok=ok)
+                self._setup.events.snapshot_sent(self.node, group, ok=ok)
 
-    async def _send_snapshot(self, stub: PeerAsyncStub, message: Message) -> bool:
+    async def _send_snapshot(self, stub: PeerAsyncStub, message: Message, group: int) -> bool:
         call = stub.InstallSnapshot(metadata=self._call_metadata.to(self.node))
         try:
-            async for chunk in self._snapshots.chunks(message):
+            async for chunk in self._setup.snapshots.chunks(message, group):
                 await call.write(chunk)
             await call.done_writing()
             return (await call).installed
@@ -322,13 +358,15 @@ class PeerLink:
     def _connected(self) -> None:
         self.connected = True
         self._logger.info("peer_connected", address=self._address)
-        self._on_change()
+        self._setup.events.peer_connected(self.node)
+        self._setup.on_change()
 
     def _disconnected(self, reason: str) -> None:
         was_connected, self.connected = self.connected, False
         self._queue.clear()
         self._queued_bytes = 0
         self._queue_filled.clear()
+        self._hashes.clear()
         self._forward_queue.clear()
         self._forward_filled.clear()
         waiting, self._forwards = self._forwards, {}
@@ -337,8 +375,30 @@ class PeerLink:
                 reply.set_exception(ForwardFailedError(f"the connection to {self.name} broke: {reason}", sent=True))
         if was_connected:
             self._logger.warning("peer_disconnected", reason=reason)
-            self._events.peer_lost(self.node)
-            self._on_change()
+            self._setup.events.peer_lost(self.node)
+            self._setup.on_change()
+
+
+class GroupLinks:
+    """The links of a node as one of its Raft groups uses them."""
+
+    def __init__(self, links: PeerLinks, group: int) -> None:
+        self._links = links
+        self._group = group
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Queue each message for its receiver, or drop it."""
+        self._links.send(messages, self._group)
+
+    def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
+        """Pass commands to `node`, which is thought to lead; None where it is no peer."""
+        return self._links.forward(node, commands, self._group)
+
+    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+        """Ask `node`, which is thought to lead, for a change of the group; raises ForwardFailedError."""
+        request = pb.ClusterChange(group=self._group)
+        request.MergeFrom(change)
+        return await self._links.change(node, request, timeout_s)
 
 
 class PeerLinks:
@@ -349,12 +409,12 @@ class PeerLinks:
         self._running: dict[NodeId, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
 
-    def send(self, messages: Sequence[Message]) -> None:
-        """Queue each message on its receiver's link; one for a non-member is dropped."""
+    def send(self, messages: Sequence[Message], group: int) -> None:
+        """Queue each message of `group` on its receiver's link; one for a non-member is dropped."""
         for message in messages:
             link = self._links.get(message.to)
             if link is not None:
-                link.send(message)
+                link.send(message, group)
 
     def put(self, link: PeerLink) -> None:
         """Add a peer, in the place of an older link to it."""
@@ -371,10 +431,12 @@ class PeerLinks:
         if link is not None:
             link.abandon()
 
-    def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
-        """Pass commands to `node`, which is thought to lead; None where it is no peer."""
+    def forward(
+        self, node: NodeId, commands: Sequence[state_pb2.Command], group: int
+    ) -> asyncio.Future[pb.ForwardReply] | None:
+        """Pass commands to `node`, which is thought to lead `group`; None where it is no peer."""
         link = self._links.get(node)
-        return None if link is None else link.forward(commands)
+        return None if link is None else link.forward(commands, group)
 
     async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
         """Ask `node`, which is thought to lead, for a change of the cluster; raises ForwardFailedError."""
@@ -382,6 +444,27 @@ class PeerLinks:
         if link is None:
             raise ForwardFailedError("the leader is not known here yet", sent=False)
         return await link.change(change, timeout_s)
+
+    def send_hashes(self, hashes: Iterable[pb.StateHash], to: NodeId | None = None) -> None:
+        """Queue this node's state hashes for one peer, or for all."""
+        reports = tuple(hashes)
+        for node, link in self._links.items():
+            if to is None or node == to:
+                link.send_hashes(reports)
+
+    async def rebuild(self, node: NodeId, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
+        """Have `node` replace its state by the leader's; raises ForwardFailedError."""
+        return await self._known(node).rebuild(request, timeout_s)
+
+    def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
+        """Stream a copy of the state of `node`, which is thought to lead; raises ForwardFailedError."""
+        return self._known(node).fetch_state(request)
+
+    def _known(self, node: NodeId) -> PeerLink:
+        link = self._links.get(node)
+        if link is None:
+            raise ForwardFailedError("the node is not known here yet", sent=False)
+        return link
 
     def connected(self, node: NodeId) -> bool:
         """Whether this node's own link to `node` is up."""

@@ -3,14 +3,15 @@
 Every call says which cluster it belongs to, who calls and whom it means; anything else than this cluster, this very
 incarnation and the node named in the caller's certificate is refused before a byte of it is used. So is a node that
 was removed. One this node has not heard of is let in where its certificate is in order: a node that lags, or is new,
-has to listen to a leader, and vote for a candidate, that joined after what it has applied (thesis §4.1). What such a
-caller says counts for nothing unless the core knows it as a member.
+has to listen to a leader, and vote for a candidate, that joined after what it has applied (thesis §4.1). Its
+requests are handled like a member's. Its answers count for nothing, and it may not change the members.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -45,6 +46,15 @@ class PeerRequestHandler(Protocol):
     def receive(self, message: Message) -> None:
         """Take one Raft message."""
 
+    def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
+        """Take what a member reports of its own state."""
+
+    def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
+        """Stream a copy of the state; raises StateUnavailableError where this node cannot give one now."""
+
+    async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
+        """Replace this node's state by the leader's; never fails, says in the reply what happened."""
+
     def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
         """Propose a follower's commands, in the order of the calls; never fails, says what happened in the reply."""
 
@@ -62,6 +72,10 @@ class JoinRefusedError(Exception):
     """The node is not let in; nothing was changed, the text says what to do."""
 
 
+class StateUnavailableError(Exception):
+    """This node can give no copy of its state now; another may, or this one later."""
+
+
 class PeerService(PeerServicer):
     """The peer port; until the node runs (`start_serving`) it answers only Handshake, which the bootstrap uses."""
 
@@ -69,20 +83,24 @@ class PeerService(PeerServicer):
         """`peer_name_of` reads the node name from the caller's authentication context; None where peers use no TLS."""
         self._handshake_info = handshake_info
         self._peer_name_of = peer_name_of
-        self._handler: PeerRequestHandler | None = None
+        self._handlers: Mapping[int, PeerRequestHandler] = {}
         self._registry: PeerRegistry | None = None
         self._cluster_id = ""
         self._node_id = NodeId(0)
         self._logger = structlog.get_logger("peer")
 
     def start_serving(
-        self, handler: PeerRequestHandler, cluster_id: str, node_id: NodeId, registry: PeerRegistry
+        self, handlers: Mapping[int, PeerRequestHandler], cluster_id: str, node_id: NodeId, registry: PeerRegistry
     ) -> None:
-        """Take Raft messages from the members in `registry` from now on."""
+        """Take what members and others in `registry` say from now on, for the Raft groups in `handlers`."""
         self._cluster_id = cluster_id
         self._node_id = node_id
         self._registry = registry
-        self._handler = handler
+        self._handlers = handlers
+
+    def stop_serving(self) -> None:
+        """Answer only Handshake again: the node's state is being replaced."""
+        self._handlers, self._registry = {}, None
 
     async def Handshake(  # noqa: N802 - the name is gRPC's
         self, request: pb.HandshakeInfo, context: Context
@@ -97,14 +115,19 @@ class PeerService(PeerServicer):
         context: Context,
     ) -> pb.DeliverSummary:
         """Take Raft messages until the peer goes away."""
-        handler, registry, sender = await self._admit(context)
+        registry, sender = await self._admit(context)
         with registry.track_caller(sender):
             async for batch in request_iterator:
+                if self._registry is not registry:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "this node's state was replaced; connect again")
                 for encoded in batch.messages:
                     message = await self._decode(encoded, registry, sender, context)
                     if message.type is MessageType.SNAPSHOT:
                         await _refuse(context, "a snapshot comes with its data, through InstallSnapshot")
-                    handler.receive(message)
+                    (await self._handler(encoded.group, context)).receive(message)
+                if registry.is_member(sender.node_id):
+                    for one in batch.state_hashes:
+                        (await self._handler(one.group, context)).state_hash(sender.node_id, one)
         return pb.DeliverSummary()
 
     async def InstallSnapshot(  # noqa: N802
@@ -113,13 +136,14 @@ class PeerService(PeerServicer):
         context: Context,
     ) -> pb.SnapshotReceipt:
         """Take a snapshot; answered when it is durable here or was not wanted."""
-        handler, registry, sender = await self._admit(context)
+        registry, sender = await self._admit(context)
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("header"):
             await _refuse(context, "a snapshot begins with its header")
         message = await self._decode(first.header.message, registry, sender, context)
         if message.type is not MessageType.SNAPSHOT or message.snapshot is None:
             await _refuse(context, "the header carries no snapshot message")
+        handler = await self._handler(first.header.message.group, context)
         try:
             with registry.track_caller(sender):
                 installed = await handler.receive_snapshot(first.header, message, _data(request_iterator))
@@ -133,11 +157,12 @@ class PeerService(PeerServicer):
         context: Context,
     ) -> AsyncIterator[pb.ForwardReply]:
         """Propose what a follower passes on, in its order; reply as each is done."""
-        handler, _, _ = await self._admit(context)
+        await self._admit(context)
         replies: asyncio.Queue[pb.ForwardReply | None] = asyncio.Queue()
 
         async def read() -> None:
             async for request in request_iterator:
+                handler = await self._handler(request.group, context)
                 handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
             replies.put_nowait(None)
 
@@ -152,8 +177,8 @@ class PeerService(PeerServicer):
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinReply:  # noqa: N802
         """Let a fresh node in."""
         await self._check_certificate(request.self.name, context)
-        handler, registry = self._handler, self._registry
-        if handler is None or registry is None:
+        registry = self._registry
+        if registry is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this node has not joined its cluster yet")
         if request.cluster_id and request.cluster_id != self._cluster_id:
             await _refuse(
@@ -164,6 +189,7 @@ class PeerService(PeerServicer):
             )
         if registry.is_removed(NodeId(request.self.node_id)):
             await _refuse_removed(context, request.self.name)
+        handler = await self._handler(request.group, context)
         try:
             return await handler.join(request)
         except JoinRefusedError as error:
@@ -173,15 +199,43 @@ class PeerService(PeerServicer):
 
     async def ChangeCluster(self, request: pb.ClusterChange, context: Context) -> pb.ClusterChangeReply:  # noqa: N802
         """Change the cluster, where this node leads it."""
-        handler, registry, sender = await self._admit(context)
+        registry, sender = await self._admit(context)
         if not registry.is_member(sender.node_id):
             await _refuse(context, "only members may ask for a change of the cluster")
-        return await handler.change_cluster(request)
+        return await (await self._handler(request.group, context)).change_cluster(request)
 
-    async def _admit(self, context: Context) -> tuple[PeerRequestHandler, PeerRegistry, PeerInfo]:
+    async def FetchState(  # noqa: N802
+        self, request: pb.FetchStateRequest, context: Context
+    ) -> AsyncIterator[pb.SnapshotChunk]:
+        """Send a member a copy of the state, where this node leads."""
+        registry, sender = await self._admit(context)
+        if not registry.is_member(sender.node_id):
+            await _refuse(context, "only members may have a copy of the state")
+        try:
+            handler = await self._handler(request.group, context)
+            async with aclosing(handler.fetch_state(request, sender.node_id)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except StateUnavailableError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
+    async def Rebuild(self, request: pb.RebuildRequest, context: Context) -> pb.RebuildReply:  # noqa: N802
+        """Replace this node's state, on behalf of an administrator whom the calling member has checked."""
+        registry, sender = await self._admit(context)
+        if not registry.is_member(sender.node_id):
+            await _refuse(context, "only members may have this node's state replaced")
+        return await (await self._handler(request.group, context)).rebuild(request)
+
+    async def _handler(self, group: int, context: Context) -> PeerRequestHandler:
+        handler = self._handlers.get(group)
+        if handler is None:
+            await _refuse(context, f"this node hosts no Raft group {group}; nothing was done")
+        return handler
+
+    async def _admit(self, context: Context) -> tuple[PeerRegistry, PeerInfo]:
         metadata = dict(context.invocation_metadata() or ())
-        handler, registry = self._handler, self._registry
-        if handler is None or registry is None:
+        registry = self._registry
+        if registry is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "this node has not joined its cluster yet")
         if metadata.get(METADATA_CLUSTER) != self._cluster_id:
             await _refuse(context, f"this node belongs to cluster {self._cluster_id}, the caller to another")
@@ -196,7 +250,7 @@ class PeerService(PeerServicer):
         if known is None and registry.is_full:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many nodes call that are no members here yet")
         await self._check_certificate(caller.name if known is None else known.name, context)
-        return handler, registry, known or caller
+        return registry, known or caller
 
     async def _check_certificate(self, name: str, context: Context) -> None:
         if self._peer_name_of is None:

@@ -26,7 +26,7 @@ EXPECTED_COUNTERS = (
     "acknowledged",
     "acknowledged-again",
     "answer-lost",
-    "answer-outcomeunknown",
+    "answer-skipped",
     "apply-kept-untold",
     "bare-majority-healed",
     "change-proposed-in-partition",

@@ -12,18 +12,16 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from parley_proto.v1 import state_pb2 as pb
-from parleyd.group.errors import LostError, OutcomeUnknownError, OverloadedError, ProposalError
-from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.queries import StateReader
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.group.proposals import AppliedCommands
 from parleyd.raft.types import NO_NODE, NodeId
 from tests.simulation.cluster.checker import require
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.server import SimulatedServer
+    from tests.simulation.cluster.server import Answer, SimulatedServer
     from tests.simulation.cluster.simulation import Simulation
-
-Answer = AppliedCommands | ProposalError
 
 PATIENCE_MS = 700
 PATIENCE_HEALED_MS = 100
@@ -230,8 +228,8 @@ class Client:
         if isinstance(answer, AppliedCommands):
             require(len(answer.results) == count, f"{self.name} is given {len(answer.results)} results for {count}")
             then(answer)
-        elif isinstance(answer, (LostError, OutcomeUnknownError, OverloadedError)):
-            self.world.counters["answer-" + type(answer).__name__.removesuffix("Error").lower()] += 1
+        else:
+            self.world.counters["answer-" + answer.value] += 1
 
     def _arrive(self, node: NodeId, commands: Sequence[pb.Command], answered: Callable[[Answer], None]) -> None:
         """The server that the client talks to proposes, or passes on to the leader it knows (CommandRouter)."""
@@ -255,4 +253,4 @@ class Client:
 
             world.transmit(leader, node, tell)
 
-        world.transmit(node, leader, lambda: world.servers[leader].forwarded(commands, back))
+        world.transmit(node, leader, lambda: world.servers[leader].propose(commands, back))

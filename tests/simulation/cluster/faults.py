@@ -13,11 +13,8 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from parleyd.group.errors import ProposalError
 from parleyd.group.proposals import AppliedCommands
-from parleyd.membership import rules
-from parleyd.membership.rules import ChangeRefusedError, NoSuchMemberError
-from parleyd.raft.events import TransferLeader
+from parleyd.membership.rules import AddMember, MembershipRequest, PromoteMember, RawChange, RemoveMember
 from parleyd.raft.membership import (
     ConfChange,
     ConfChangeType,
@@ -31,7 +28,7 @@ from tests.simulation.cluster.network import draw_partition
 from tests.simulation.cluster.plan import Fault
 
 if TYPE_CHECKING:
-    from tests.simulation.cluster.server import SimulatedServer
+    from tests.simulation.cluster.server import Answer, SimulatedServer
     from tests.simulation.cluster.simulation import Simulation
 
 CARE_EVERY_MS = 250
@@ -269,7 +266,7 @@ class Faults:
         if world.is_joint():
             world.counters["transfer-in-joint-membership"] += 1
         target = rng.choice(sorted(world.servers))
-        leader.step(TransferLeader(target))
+        leader.transfer_leadership(target)
         return True
 
     def _add(self, fault: Fault, rng: random.Random) -> bool:
@@ -299,7 +296,7 @@ class Faults:
         transition = rng.choice(list(Transition)) if count else Transition.AUTO
         change = ConfChange(changes, transition)
         server = self._leader() if rng.random() < 0.85 else self._someone(rng)
-        return server is not None and server.change(lambda: change)
+        return server is not None and server.change(RawChange(change))
 
     # Care: what takes several tries
 
@@ -313,7 +310,7 @@ class Faults:
         if world.plan.raw_changes:
             conf = leader.raft.conf_state
             if world.network.is_healed and conf.voters_outgoing and not conf.auto_leave:
-                leader.change(ConfChange)
+                leader.change(RawChange(ConfChange()))
             return
         members = leader.members()
         self._newcomers = [node for node in self._newcomers if node not in members.rows]
@@ -323,7 +320,7 @@ class Faults:
                 leader.propose((), partial(self._removed_for_good, leader, node))
         self._change_one(leader)
 
-    def _removed_for_good(self, leader: SimulatedServer, node: NodeId, answer: AppliedCommands | ProposalError) -> None:
+    def _removed_for_good(self, leader: SimulatedServer, node: NodeId, answer: Answer) -> None:
         """The operator was told (MembershipChangeExecutor): the removed server may be destroyed now, or go on."""
         world, server = self._world, self._world.servers[node]
         if not isinstance(answer, AppliedCommands) or server.is_removed:
@@ -354,31 +351,26 @@ class Faults:
                 self._doomed.append(node)
                 self._newcomers.append(world.add_server())
                 world.counters["lost-server-replaced"] += 1
-        decisions: list[Callable[[], ConfChange | None]] = [
-            partial(self._removal, leader, node) for node in self._doomed if node in lost or not lost
+        requests: list[MembershipRequest] = [
+            RemoveMember(f"n{node}", self._who_answers(leader)) for node in self._doomed if node in lost or not lost
         ]
-        decisions.extend(partial(rules.add, members, member_row(node)) for node in self._newcomers)
-        decisions.extend(
-            partial(rules.promote, members, conf, f"n{node}")
+        requests.extend(AddMember(member_row(node)) for node in self._newcomers)
+        requests.extend(
+            PromoteMember(f"n{node}")
             for node in conf.learners
             if node not in self._doomed and self._has_caught_up(leader, node)
         )
-        for decide in decisions:
-            try:
-                if leader.is_up and leader.change(decide):
-                    return
-            except (ChangeRefusedError, NoSuchMemberError):
-                world.counters["change-refused-by-rules"] += 1
+        for request in requests:
+            if leader.is_up and leader.change(request):
+                return
 
-    def _removal(self, leader: SimulatedServer, node: NodeId) -> ConfChange | None:
-        world = self._world
-        progress = leader.raft.status().progress
-        answering = {
+    def _who_answers(self, leader: SimulatedServer) -> frozenset[NodeId]:
+        servers = self._world.servers
+        return frozenset(
             other
-            for other, known in progress.items()
-            if other == leader.node or (known.recent_active and world.servers[other].is_up)
-        }
-        return rules.remove(leader.members(), leader.raft.conf_state, f"n{node}", answering, force=False)
+            for other, known in leader.raft.status().progress.items()
+            if other == leader.node or (known.recent_active and servers[other].is_up)
+        )
 
     def _has_caught_up(self, leader: SimulatedServer, node: NodeId) -> bool:
         """Whether it has received what the log held when it was last looked at (thesis §4.2.1)."""

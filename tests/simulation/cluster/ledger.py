@@ -12,7 +12,7 @@ from typing import cast
 
 import apsw
 
-from parleyd.machine.records import MessageRecord
+from parleyd.machine.features.messages import MessageRecord
 from tests.simulation.cluster.checker import Checker, require
 
 Send = tuple[bytes, int]  # a device's external id and its number for the message

@@ -13,12 +13,13 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from parleyd.machine.row_cache import RowCache
+
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.driver import Driver
 from parleyd.group.proposals import AppliedCommands, ProposalTable
 from parleyd.group.retention import LogRetention
 from parleyd.machine import messages
-from parleyd.machine.row_cache import RowCache
 from parleyd.raft import election, reads, receive, reconfigure, replication
 from parleyd.raft.core import Core
 from parleyd.raft.events import SnapshotAvailable
@@ -64,7 +65,7 @@ def promises_leave_before_the_sync() -> Iterator[None]:
     original = Driver._absorb
 
     def absorb(self: Driver, update: Update) -> None:
-        self._callbacks.send(update.after_persist)
+        self._send(update.after_persist)
         original(self, replace(update, after_persist=()))
 
     with patch.object(Driver, "_absorb", absorb):
@@ -279,11 +280,13 @@ def a_removal_is_told_before_others_know() -> Iterator[None]:
 def entries_of_a_snapshot_are_applied_again() -> Iterator[None]:
     """What was handed out before a snapshot came is applied after it."""
 
-    def installed(self: Driver) -> None:
+    def installed(self: Driver) -> SnapshotMeta:
         write, self._installing = self._installing, None
         assert write is not None
-        self._callbacks.send(write.after)
+        assert write.persist.snapshot is not None
+        self._send(write.after)
         self.step(write.persist.done)
+        return write.persist.snapshot
 
     with patch.object(Driver, "installed", installed):
         yield

@@ -1,40 +1,70 @@
-"""One simulated server: the real core under the real driver, with the real log, state machine and recovery.
+"""One simulated server: the product's own group (parleyd.group.group) with the real log, state machine and recovery.
 
-It is what parleyd.group.replica is to the product: it puts work behind the driver's callbacks, here as things that
-happen later in simulated time. It can die between any two effects of a step, in the middle of a write, an apply or an
-install, and starts again from what its disk has kept.
+It is what parleyd.group.runner is to the product: it hands inputs to the pure group and carries out its effects, here
+as things that happen later in simulated time. It decides nothing. It can die between any two effects, in the middle of
+a write, an apply or an install, and starts again from what its disk has kept.
 """
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, assert_never
 
 import apsw
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.group.driver import Driver
-from parleyd.group.errors import NotLeaderError, OverloadedError, ProposalError
-from parleyd.group.proposals import AppliedCommands, Proposal, ProposalTable
-from parleyd.group.retention import LogBounds, LogRetention
+from parleyd.group.effects import (
+    AppliedReached,
+    ChangeRefused,
+    CommandsAnswered,
+    CompactLog,
+    DiskStalled,
+    Effect,
+    MakeSnapshot,
+    MembersChanged,
+    MessageDropped,
+    NodeRetired,
+    ReadAnswered,
+    RoleChanged,
+    Send,
+    StartApply,
+    StartCheckpoint,
+    StartInstall,
+    StartWrite,
+    StateReplaced,
+    TransferEnded,
+)
+from parleyd.group.errors import ProposalFailure
+from parleyd.group.group import Group
+from parleyd.group.inputs import (
+    AskReadBarrier,
+    AwaitApplied,
+    ChangeMembers,
+    Input,
+    MessageReceived,
+    PeerLost,
+    PeerUnreachable,
+    ProposeCommands,
+    TimePassed,
+    TransferLeadership,
+    Withdraw,
+)
+from parleyd.group.proposals import AppliedCommands
+from parleyd.group.retention import LogBounds
+from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.machine.machine import StateMachine
 from parleyd.membership.members import ClusterMembers
+from parleyd.membership.rules import MembershipRequest
 from parleyd.raft.config import InitialState, RaftConfig
-from parleyd.raft.events import (
-    Campaign,
-    Event,
-    ForgetLeader,
-    ReadIndex,
-    Receive,
-    Tick,
-    Unreachable,
-)
-from parleyd.raft.membership import ConfChange, encode_conf_change
+from parleyd.raft.events import Event, ReadIndex
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import NO_NODE, ConfState, Entry, Index, NodeId, Role, SnapshotMeta, Term
-from parleyd.raft.update import Persist, ReadReady, RoleChange, Update
+from parleyd.raft.types import NO_NODE, Index, NodeId, Role, Term
+from parleyd.raft.update import RoleChange, Update
 from parleyd.storage.errors import StorageDamagedError, StorageError
 from parleyd.storage.raft_storage import RaftStorage
 from parleyd.storage.recovery import Recovered, reconcile
@@ -42,40 +72,18 @@ from parleyd.transport.codec import decode_membership
 from tests.simulation.cluster.checker import require
 from tests.simulation.cluster.disk import SimulatedDisk
 from tests.simulation.cluster.plan import ELECTION_TICKS
-from tests.simulation.cluster.read_barriers import SimulatedReadBarriers
 from tests.simulation.cluster.transfers import SnapshotBody, Tell, Transfers
 from tests.simulation.cluster.work import Crashed, Work
 
 if TYPE_CHECKING:
-    import asyncio
-
     from tests.simulation.cluster.simulation import Simulation
 
 MAX_ENTRY_BYTES = 4_096
-MAX_CATCH_UP_TICKS = 3
 RETAIN_BYTES = 1 << 20
+RETRY_MS = 500
+READ_PATIENCE_MS = 5_000
 
-
-class Outcome:
-    """Stands for the future on which a caller waits."""
-
-    def __init__(self, then: Callable[[AppliedCommands | ProposalError], None]) -> None:
-        self._then = then
-        self._is_done = False
-
-    def done(self) -> bool:
-        """Whether the caller was told."""
-        return self._is_done
-
-    def set_result(self, applied: AppliedCommands) -> None:
-        """Tell the caller."""
-        self._is_done = True
-        self._then(applied)
-
-    def set_exception(self, error: ProposalError) -> None:
-        """Tell the caller that it failed."""
-        self._is_done = True
-        self._then(error)
+Answer = AppliedCommands | ProposalFailure
 
 
 class CheckedRaft(Raft):
@@ -87,15 +95,23 @@ class CheckedRaft(Raft):
 
     def step(self, event: Event) -> Update:
         """Step, then check."""
+        world = self._server.world
+        if isinstance(event, ReadIndex):
+            world.checker.asked_to_read(event.context)
         update = super().step(event)
-        self._server.world.checker.stepped(int(self._server.node), self, update)
+        world.checker.stepped(int(self._server.node), self, update)
+        for ready in update.reads:
+            world.checker.read_is_ready(int(self._server.node), ready)
+        for context in update.dropped_reads:
+            world.checker.reads.pop(context)
+            world.counters["read-dropped"] += 1
         return update
 
 
 class SimulatedServer:
     """`life` counts starts and ends: what an earlier life had planned is void.
 
-    `dies_after`: how many effects the server carries out before it dies in the middle of a step. `is_broken` says why
+    `dies_after`: how many effects the server carries out before it dies in the middle of a turn. `is_broken` says why
     it cannot start any more. `is_removed` by an operator; it may well run on.
     """
 
@@ -112,23 +128,25 @@ class SimulatedServer:
         self.dies_after: int | None = None
         self.paused_until = 0
         self.crashed_in_joint = False
-        self.driver: Driver
+        self.group: Group
         self.log: RaftStorage
         self.machine: StateMachine
         self._forget_everything()
 
     def _forget_everything(self) -> None:
         """What a new process knows: nothing."""
-        self.proposals = ProposalTable(MAX_ENTRY_BYTES)
-        self._tick_due = 0
+        self._inbox: list[Input] = []
+        self._is_acting = False
+        self._armed_for: int | None = None
+        self._last_token = 0
+        self._waiting: dict[int, Callable[[Any], None]] = {}
         self.work = Work(self)
         self.transfers = Transfers(self)
-        self.read_barriers = SimulatedReadBarriers(self)
 
     @property
     def raft(self) -> Raft:
         """The core, for looking at it."""
-        return self.driver.raft
+        return self.group.raft
 
     @property
     def is_leader(self) -> bool:
@@ -175,15 +193,25 @@ class SimulatedServer:
         self._run(recovered)
 
     def _run(self, recovered: Recovered) -> None:
-        world = self.world
+        world, plan = self.world, self.world.plan
         self.is_up = True
-        bounds = LogBounds(world.plan.retain_entries, RETAIN_BYTES)
-        self.retention = LogRetention(bounds, recovered.applied_entries())
         raft = CheckedRaft(self, self._config(), recovered.initial_state())
-        self.driver = Driver(raft, self)
+        settings = GroupSettings(
+            tick_ms=self.tick_ms,
+            retry_ms=RETRY_MS,
+            log_bounds=LogBounds(plan.retain_entries, RETAIN_BYTES),
+            max_entry_bytes=MAX_ENTRY_BYTES,
+        )
+        start = GroupStart(
+            members=self.members(),
+            kept_entries=recovered.applied_entries(),
+            now_ms=world.now + world.rng.randint(1, self.tick_ms) - self.tick_ms,
+            rng=random.Random(f"group/{plan.seed}/{self.node}/{self.life}"),
+        )
+        self.group = Group(raft, settings, start)
         world.checker.started(int(self.node), raft)
         world.note(f"{self.node} starts in term {raft.term}, applied {recovered.applied_index}")
-        self._plan_tick(world.rng.randint(1, self.tick_ms))
+        self._arm_timer()
 
     def _config(self) -> RaftConfig:
         plan = self.world.plan
@@ -218,12 +246,17 @@ class SimulatedServer:
 
     # Everything that happens to a running server
 
-    def act(self, action: Callable[[], None]) -> None:
+    def act(self, *inputs: Input) -> None:
         """Let something happen and carry out what follows; the server may die in the middle of it."""
         require(self.is_up, f"the simulation lets {self.node} act, which is down")
+        self._inbox.extend(inputs)
+        if not self._is_acting:
+            self.attempt(self._take_turns)
+
+    def attempt(self, action: Callable[[], None]) -> None:
+        """Do something that ends this life if its disk fails, or if this is where it dies."""
         try:
             action()
-            self._settle()
         except Crashed:
             self.world.faults["crash-in-step"] += 1
             self.die("in the middle of a step")
@@ -233,18 +266,16 @@ class SimulatedServer:
             self.die(f"its disk fails ({type(error).__name__})")
             self.world.restart_later(self)
 
-    def step(self, event: Event) -> None:
-        """Step the core, with what follows."""
-        self.act(lambda: self.driver.step(event))
-
-    def _settle(self) -> None:
-        """The end of every turn of the loop: propose what was gathered, start work (Replica._carry_out)."""
-        if self.proposals.gathered and not self.driver.is_writing:
-            self._propose_gathered()
-        context = self.read_barriers.next_question()
-        if context is not None:
-            self.driver.step(ReadIndex(context))
-        self.driver.pump()
+    def _take_turns(self) -> None:
+        self._is_acting = True
+        try:
+            while self._inbox:
+                inputs, self._inbox = self._inbox, []
+                for effect in self.group.handle(inputs, self.world.now, self.world.wall_clock_ms(self)):
+                    self._carry_out(effect)
+        finally:
+            self._is_acting = False
+        self._arm_timer()
 
     def effect(self) -> None:
         """Something the server does that others may see; it may be the last."""
@@ -254,94 +285,136 @@ class SimulatedServer:
                 self.dies_after = None
                 raise Crashed
 
-    def _plan_tick(self, delay_ms: int) -> None:
-        self._tick_due = self.world.now + delay_ms
-        self.world.after(self.node, delay_ms, self._tick)
+    def _arm_timer(self) -> None:
+        due = math.ceil(self.group.next_deadline_ms)
+        if self._armed_for is None or due < self._armed_for:
+            self._armed_for = due
+            self.world.after(self.node, max(due - self.world.now, 0), partial(self._timer_fired, due))
 
-    def _tick(self) -> None:
-        """Tick; after a pause of the whole process only a few ticks are made up for (Replica._tick)."""
-        late = (self.world.now - self._tick_due) // self.tick_ms
-        self._plan_tick(self.tick_ms)
-        for _ in range(min(MAX_CATCH_UP_TICKS, 1 + late)):
-            if self.is_up:
-                self.step(Tick())
+    def _timer_fired(self, due: int) -> None:
+        if due == self._armed_for:
+            self._armed_for = None
+            self.act(TimePassed())
+
+    def _expect(self, then: Callable[[Any], None]) -> int:
+        self._last_token += 1
+        self._waiting[self._last_token] = then
+        return self._last_token
+
+    def _answer(self, token: int, answer: object) -> None:
+        then = self._waiting.pop(token, None)
+        if then is not None:
+            then(answer)
+
+    # What others say and ask
 
     def receive(self, message: Message) -> None:
         """A message of another server's core."""
-        self.step(Receive(message))
+        self.act(MessageReceived(message))
 
     def peer_lost(self, node: NodeId) -> None:
-        """The connection to `node` broke: if it led, ask for pre-votes soon (Replica.peer_lost)."""
-        if node != self.raft.leader or node == self.node:
-            return
-        self.step(ForgetLeader())
-        if self.is_up:
-            self.world.after(self.node, self.world.rng.randint(5, 100), self._campaign_if_leaderless)
+        """The connection to `node` broke."""
+        if node != NO_NODE:
+            self.act(PeerLost(node))
 
-    def _campaign_if_leaderless(self) -> None:
-        if self.raft.leader == NO_NODE:
-            self.step(Campaign())
-
-    # Proposals
-
-    def propose(self, commands: Sequence[pb.Command], then: Callable[[AppliedCommands | ProposalError], None]) -> None:
+    def propose(self, commands: Sequence[pb.Command], then: Callable[[Answer], None]) -> None:
         """Put commands in the log; `then` is told what became of them, unless this server dies first."""
-        if not self.is_leader:
-            then(NotLeaderError("this node does not lead"))
-            return
-        size = sum(command.ByteSize() for command in commands)
-        self.proposals.gathered.append(Proposal(commands, cast("asyncio.Future[AppliedCommands]", Outcome(then)), size))
-        self.act(lambda: None)
-
-    def forwarded(
-        self, commands: Sequence[pb.Command], then: Callable[[AppliedCommands | ProposalError], None]
-    ) -> None:
-        """Commands that another server passed on."""
         if self.is_up:
-            self.propose(commands, then)
+            self.act(ProposeCommands(self._expect(then), commands))
 
-    def _propose_gathered(self) -> None:
-        for payload, proposals in self.proposals.take_entries(self.world.wall_clock_ms(self)):
-            answer = self.driver.propose([payload])
-            if answer.reason:
-                self.world.counters["refused-" + answer.reason] += 1
-                for proposal in proposals:
-                    proposal.fail(
-                        OverloadedError(answer.reason)
-                        if answer.reason == "overloaded"
-                        else NotLeaderError(answer.reason)
-                    )
-            else:
-                self.proposals.proposed(answer.first_index, answer.term, proposals)
-
-    def change(self, decide: Callable[[], ConfChange | None]) -> bool:
-        """Propose the membership change that `decide` returns, in the same step; False if it was not taken."""
-        taken = False
-
-        def propose() -> None:
-            nonlocal taken
-            change = decide()
-            if change is None:
-                return
-            answer = self.driver.propose_change(encode_conf_change(change))
-            taken = not answer.reason
-            self.world.counters["change-refused" if answer.reason else "change-proposed"] += 1
-            if taken and self.world.network.blocked:
-                self.world.counters["change-proposed-in-partition"] += 1
-
-        self.act(propose)
-        return taken
-
-    # Reads
+    def change(self, request: MembershipRequest) -> bool:
+        """Propose a membership change; False if it was not taken."""
+        counters, answers = self.world.counters, list[Answer | ChangeRefused]()
+        self.act(ChangeMembers(self._expect(answers.append), request))
+        for answer in answers:
+            if isinstance(answer, ChangeRefused):
+                counters["change-refused-by-rules"] += 1
+            elif isinstance(answer, ProposalFailure):
+                counters["change-refused"] += 1
+            return False
+        counters["change-proposed"] += 1
+        counters["change-proposed-in-partition"] += bool(self.world.network.blocked)
+        return True
 
     def read(self, then: Callable[[], None]) -> None:
         """Call `then` when the state here holds all that was acknowledged before; never, if it cannot be told."""
-        self.read_barriers.add(then)
-        self.act(lambda: None)
 
-    # Callbacks of the driver
+        def is_known(index: Index) -> None:
+            self.wait_applied(index, then)
 
-    def send(self, messages: Sequence[Message]) -> None:
+        token = self._expect(is_known)
+        self.act(AskReadBarrier(token))
+        if token in self._waiting and self.is_up:
+            self.world.after(self.node, READ_PATIENCE_MS, partial(self.withdraw, token))
+
+    def wait_applied(self, index: Index, then: Callable[[], None]) -> int:
+        """Call `then` when `index` is applied here; returns the token to withdraw by."""
+        token = self._expect(lambda _: then())
+        self.act(AwaitApplied(token, index))
+        return token
+
+    def withdraw(self, token: int) -> None:
+        """Nobody waits for this any more."""
+        if self._waiting.pop(token, None) is not None:
+            self.act(Withdraw(token))
+
+    def transfer_leadership(self, target: NodeId) -> None:
+        """Transfer leadership, as an operator asks."""
+        self.act(TransferLeadership(self._expect(lambda _: None), target))
+
+    def receive_snapshot(self, message: Message, body: SnapshotBody, tell: Tell) -> None:
+        """All of a snapshot has come: keep it, tell the core, and say when it counts."""
+        if self.transfers.keep(body, tell):
+            self.receive(message)
+
+    # Effects
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Send(messages):
+                self._send(messages)
+            case CommandsAnswered(token, outcome):
+                if isinstance(outcome, ProposalFailure):
+                    self.world.counters["refused-" + outcome.value] += 1
+                self._answer(token, outcome)
+            case ReadAnswered(token, index):
+                self.effect()
+                self._answer(token, index)
+            case ChangeRefused(token) | AppliedReached(token) | TransferEnded(token):
+                self._answer(token, effect)
+            case StartWrite(writes):
+                self.effect()
+                self.work.write(writes)
+            case StartApply(entries, conf_state):
+                self.effect()
+                self.work.apply(entries, conf_state)
+            case StartInstall(snapshot, write):
+                self.effect()
+                self.work.install(snapshot, write)
+            case StartCheckpoint():
+                self.work.checkpoint()
+            case CompactLog(snapshot):
+                self.work.compact(snapshot)
+            case MakeSnapshot():
+                self.effect()
+                self.transfers.make()
+            case RoleChanged(change):
+                self.effect()
+                self._note_role(change)
+            case StateReplaced(snapshot):
+                self.transfers.discard(snapshot.index)
+            case DiskStalled():
+                self.world.counters["disk-stalled"] += 1
+            case NodeRetired():
+                self.world.counters["node-retired"] += 1
+            case MembersChanged():
+                pass
+            case MessageDropped(sender, why):
+                require(False, f"{self.node} takes a message of {sender} for a breach of the protocol: {why}")
+            case _:
+                assert_never(effect)
+
+    def _send(self, messages: Sequence[Message]) -> None:
         """Messages leave, one by one."""
         for message in messages:
             self.effect()
@@ -356,28 +429,12 @@ class SimulatedServer:
 
         def tell(delivered: bool) -> None:
             if self.life == life and not delivered and self.world.rng.random() < 0.2:
-                self.world.after(self.node, 1, lambda: self.step(Unreachable(message.to)))
+                self.world.after(self.node, 1, lambda: self.act(PeerUnreachable(message.to)))
 
         return tell
 
-    def start_write(self, writes: Sequence[Persist]) -> None:
-        """Durable after a while, all of it or nothing."""
-        self.effect()
-        self.work.write(writes)
-
-    def start_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> None:
-        """One transaction of the state machine, after a while."""
-        self.effect()
-        self.work.apply(entries, conf_state)
-
-    def start_install(self, snapshot: SnapshotMeta, write: Persist) -> None:
-        """State first, log second; in between the server may die."""
-        self.effect()
-        self.work.install(snapshot, write)
-
-    def role_changed(self, change: RoleChange) -> None:
+    def _note_role(self, change: RoleChange) -> None:
         """The first that others hear of an election."""
-        self.effect()
         world = self.world
         world.note(f"{self.node} is {change.role.value} in {change.term}, leader {change.leader}")
         if change.role is Role.LEADER:
@@ -387,26 +444,3 @@ class SimulatedServer:
                 world.counters["elected-in-joint-membership"] += 1
             if world.network.blocked:
                 world.counters["elected-in-partition"] += 1
-
-    def reads_ready(self, reads: Sequence[ReadReady], dropped: Sequence[bytes]) -> None:
-        """Reads may go on once their index is applied; dropped ones are asked again by who wants to know."""
-        self.effect()
-        self.read_barriers.answered(reads, dropped)
-
-    def snapshot_needed(self, nodes: Sequence[NodeId]) -> None:
-        """Make a snapshot, unless one is being made."""
-        self.effect()
-        self.transfers.needed(nodes)
-
-    def receive_snapshot(self, message: Message, body: SnapshotBody, tell: Tell) -> None:
-        """All of a snapshot has come: keep it, tell the core, and say when it counts."""
-        if self.transfers.keep(body, tell):
-            self.receive(message)
-            if self.is_up:
-                self.wake_waiters()
-
-    def wake_waiters(self) -> None:
-        """The state has moved on: some may have waited for that."""
-        reached = self.driver.applied_index
-        self.transfers.reached(reached)
-        self.read_barriers.reached(reached)

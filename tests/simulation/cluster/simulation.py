@@ -339,8 +339,8 @@ class Simulation:
         newest = max(members, key=lambda server: server.machine.applied_index)
         for server in members:
             require(
-                not server.is_leader or server.read_barriers.oldest_ms() < READ_BARRIER_MS,
-                f"leader {server.node} has not answered a read for {server.read_barriers.oldest_ms()} ms",
+                not server.is_leader or server.group.oldest_read_ms(self.now) < READ_BARRIER_MS,
+                f"leader {server.node} has not answered a read for {server.group.oldest_read_ms(self.now)} ms",
             )
         connection = newest.disk.state_connection
         self.ledger.is_final(connection)

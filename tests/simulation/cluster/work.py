@@ -1,6 +1,6 @@
-"""What one simulated server does on its disk, which takes a while: writing, applying, cutting, installing.
+"""What one simulated server does on its disk, which takes a while: writing, applying, compacting, installing.
 
-Each ends with telling the driver, unless the server dies first; then the disk has all of it or nothing, and nobody was
+Each ends with telling the group, unless the server dies first; then the disk has all of it or nothing, and nobody was
 told. Between the two halves of an installation the server may die too.
 """
 
@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from parleyd.group.inputs import Checkpointed, EntriesApplied, Input, LogCompacted, SnapshotInstalled, Written
 from parleyd.machine.errors import MachineStorageError
+from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.machine import ApplyOutcome
-from parleyd.machine.records import MessageStored
-from parleyd.membership.members import to_committed
-from parleyd.raft.events import Compact
-from parleyd.raft.types import ConfState, Entry, EntryType, SnapshotMeta
+from parleyd.membership.entries import to_committed
+from parleyd.membership.members import members_in
+from parleyd.raft.types import ConfState, Entry, EntryType, Index, SnapshotMeta
 from parleyd.raft.update import Persist
 from parleyd.storage.errors import StorageError
 from parleyd.transport.codec import decode_membership
@@ -40,16 +41,11 @@ class Work:
         self._applying: tuple[Sequence[Entry], ConfState | None] | None = None
         self._installing: tuple[SnapshotMeta, Persist] | None = None
         self._state_is_replaced = False
-        self._is_compacting = False
-
-    @property
-    def is_installing(self) -> bool:
-        """A snapshot is taking the place of the state."""
-        return self._installing is not None
+        self._compacting: SnapshotMeta | None = None
 
     def _later(self, delay_ms: int, action: Callable[[], None]) -> None:
         server = self._server
-        server.world.after(server.node, delay_ms, lambda: server.act(action))
+        server.world.after(server.node, delay_ms, lambda: server.attempt(action))
 
     def end(self) -> None:
         """The process has ended: what was under way is done, or it is not."""
@@ -78,7 +74,10 @@ class Work:
         assert writes is not None
         self._writing = None
         self._append(writes)
-        server.driver.written()
+        done: list[Input] = [Written()]
+        if self._compacting is not None:
+            done.append(self._compact(self._compacting))
+        server.act(*done)
 
     def _append(self, writes: Sequence[Persist]) -> None:
         server = self._server
@@ -102,7 +101,7 @@ class Work:
                     server.world.counters["membership-entry-truncated"] += 1
             last = write.entries[-1].index
 
-    # Applying, and cutting the log behind it
+    # Applying, and compacting the log behind it
 
     def apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> None:
         """Apply committed entries in one transaction of the state machine."""
@@ -119,15 +118,8 @@ class Work:
             lambda: outcomes.append(self._do_apply(entries, conf_state)), server.disk.state_connection, world.rng
         )
         [outcome] = outcomes
-        for entry, results in zip(entries, outcome.results, strict=True):
-            server.proposals.applied(entry.index, entry.term, results)
-        server.driver.applied()
-        server.retention.applied(entries)
         server.disk.sample_image(outcome.applied_index, world.rng)
-        server.wake_waiters()
-        if server.retention.should_compact and not self._is_compacting:
-            self._is_compacting = True
-            self._later(world.delay(20), self._cut)
+        server.act(EntriesApplied(outcome.results, outcome.level, members_in(outcome.effects)))
 
     def _do_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> ApplyOutcome:
         server, world = self._server, self._server.world
@@ -141,22 +133,31 @@ class Work:
             world.note_membership(entries[0], conf_state)
         return outcome
 
-    def _cut(self) -> None:
+    def checkpoint(self) -> None:
+        """Make the state durable."""
+        self._later(self._server.world.delay(20), self._checkpointed)
+
+    def _checkpointed(self) -> None:
         server = self._server
-        self._is_compacting = False
-        if self.is_installing or not server.retention.should_compact:
-            return
         durable = server.machine.checkpoint()
         server.disk.checkpointed(durable)
-        target = server.retention.plan_compaction(durable)
-        if target is None or self._writing is not None:  # one thread writes the log: the cut waits its turn
-            return
+        server.act(Checkpointed(Index(durable)))
+
+    def compact(self, snapshot: SnapshotMeta) -> None:
+        """Drop entries from the log; one thread works on it, so a write under way comes first."""
+        if self._writing is None:
+            self._server.act(self._compact(snapshot))
+        else:
+            self._compacting = snapshot
+
+    def _compact(self, snapshot: SnapshotMeta) -> LogCompacted:
+        server = self._server
+        self._compacting = None
         server.effect()
-        server.log.compact(SnapshotMeta(*target, server.raft.conf_state))
-        server.retention.compact(target[0])
+        server.log.compact(snapshot)
         server.effect()
         server.world.counters["log-compacted"] += 1
-        server.driver.step(Compact(target[0]))
+        return LogCompacted(snapshot.index)
 
     # Installing a snapshot
 
@@ -190,10 +191,7 @@ class Work:
             f"the snapshot at {snapshot.index} brings {brought} and not {snapshot.conf_state}",
         )
         self._count_install(snapshot)
-        server.proposals.skipped_to(snapshot.index)
-        server.retention.start_over()
-        server.driver.installed()
-        server.wake_waiters()
+        server.act(SnapshotInstalled(server.members()))
 
     def _count_install(self, snapshot: SnapshotMeta) -> None:
         server, counters = self._server, self._server.world.counters

@@ -13,7 +13,8 @@ from pathlib import Path
 from parleyd.group.snapshot_store import _describe
 from parleyd.machine.machine import CommittedEntry, StateMachine
 from parleyd.machine.records import MemberRow
-from parleyd.membership.members import addition, describe_change
+from parleyd.membership.entries import describe_change
+from parleyd.membership.members import addition
 from parleyd.raft.membership import encode_conf_change
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.identity import NodeIdentity, PeerInfo, cluster_id_of

@@ -5,7 +5,6 @@ Each is a context in which one call is left out, or made too early.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,8 +14,9 @@ from unittest.mock import patch
 
 import apsw
 
-from parleyd.group.replica import Replica
+from parleyd.group.files import GroupFiles
 from parleyd.machine.machine import StateMachine
+from parleyd.membership.members import ClusterMembers
 from parleyd.raft.types import SnapshotMeta
 from parleyd.raft.update import Persist
 from parleyd.storage import data_directory, files, identity, raft_storage, snapshots
@@ -131,13 +131,13 @@ def small_files_are_not_synced() -> Iterator[None]:
 def log_is_reset_before_the_state_is_installed() -> Iterator[None]:
     """On a restart in between, the log begins behind a state that was never installed."""
 
-    async def install(self: Replica, snapshot: SnapshotMeta, write: Persist) -> None:
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._log_thread, self._log.append, [write])
-        await loop.run_in_executor(self._apply_thread, self._machine.close)
-        self._machine = await loop.run_in_executor(self._apply_thread, self._snapshot_store.install_received, snapshot)
+    async def install(self: GroupFiles, snapshot: SnapshotMeta, write: Persist) -> ClusterMembers:
+        await self._call(self._log_thread, lambda: self._log.append([write]))
+        await self._call(self._state_thread, self.machine.close)
+        self.machine = await self._call(self._state_thread, lambda: self.snapshot_store.install_received(snapshot))
+        return ClusterMembers.of(await self._call(self._state_thread, self.machine.members))
 
-    with patch.object(Replica, "_install", install):
+    with patch.object(GroupFiles, "_install", install):
         yield
 
 
@@ -183,8 +183,8 @@ PLANTED = {
         Planted(each_write_is_a_transaction_of_its_own, "append"),
         Planted(checkpoint_without_full_sync, "checkpoint"),
         Planted(install_leaves_the_old_wal, "restore", breaks_the_life=True),
-        Planted(rename_without_syncing_the_folder, "found"),
-        Planted(small_files_are_not_synced, "found"),
+        Planted(rename_without_syncing_the_folder, "bootstrap"),
+        Planted(small_files_are_not_synced, "bootstrap"),
         Planted(log_is_reset_before_the_state_is_installed, "restore"),
         Planted(received_snapshot_is_not_synced, "restore"),
         Planted(data_directory_is_not_named_durably, "vote"),

@@ -23,6 +23,7 @@ from unittest.mock import patch
 
 import apsw
 
+from parleyd.page_checksums import CHECKSUM_VFS, checksum_vfs
 from tests.simulation.storage.disk import FOLDER, Call, Disk, Kind, parent_of, read_back
 
 IGNORED = ("-shm", "lock")
@@ -107,7 +108,11 @@ class Recorder:
         tokens = (f"{number:016x}" for number in itertools.count(1))
         with ExitStack() as patches:
             patches.callback(apsw.randomness, 0)
+            patches.callback(checksum_vfs)
             patches.callback(vfs.unregister)
+            patches.callback(_unload_checksums)
+            _unload_checksums()
+            checksum_vfs()  # over the recording: what it records has its checksums
             for name, function in _os_functions(self).items():
                 patches.enter_context(patch.object(os, name, function))
             patches.enter_context(patch.object(secrets, "token_hex", lambda _: next(tokens)))
@@ -179,6 +184,12 @@ class _RecordedFile(apsw.VFSFile):
         with _as_sqlite_error():
             self._recorder.note(Kind.SYNC, self._path, inode=self._inode, syncs_folder=self._folder_due)
         self._folder_due = False
+
+
+def _unload_checksums() -> None:
+    """Let the checksum VFS be loaded again, over what is the default VFS then."""
+    if CHECKSUM_VFS in apsw.vfs_names():
+        apsw.unregister_vfs(CHECKSUM_VFS)
 
 
 def _filename(name: Any) -> str:

@@ -9,9 +9,9 @@ lift. They are counted, not hidden:
 - A page that is whole but of an earlier time (a write that was acknowledged as synced and then lost by the disk) is a
   valid page. Where all that is newer sat in that page, nothing contradicts it ("stale page believed").
 
-The state machine's pages carry no checksum of ours: SQLite notices damage to their structure, not a flipped bit inside
-a value ("wrong values in the state"). The state hash chains what was applied, so two nodes cannot find this by
-comparing hashes; comparing their tables does. What the write-ahead log of the state loses is replayed from the log.
+Each page of the state has a checksum, so whatever a flipped bit or a lost sector changes must be noticed when it is
+read. A page of another place and a page of an earlier time have a correct checksum: what they change may pass ("wrong
+values in the state"). What the write-ahead log of the state loses is replayed from the log.
 A snapshot is refused if one bit of it changed on its way in; what rots after it was received and checked is like any
 other rot of the state.
 """
@@ -38,6 +38,7 @@ from tests.simulation.storage.start import Observation
 from tests.simulation.storage.workload import FOLDER
 
 PAGE_BYTES = 4096
+MISDIRECTED, LOST = "write misdirected", "synced write lost"
 SECTOR_BYTES = 512
 FILES = (
     "identity.json",
@@ -119,11 +120,11 @@ def _rots(content: bytes, earlier: bytes, stride: int, draw: random.Random) -> I
         page = content[other : other + PAGE_BYTES]
         if page != content[start : start + PAGE_BYTES]:
             misdirected = content[:start] + page + content[start + PAGE_BYTES :]
-            yield _Rotten("write misdirected", f"page at {other} over the one at {start}", misdirected)
+            yield _Rotten(MISDIRECTED, f"page at {other} over the one at {start}", misdirected)
         old = earlier[start : start + PAGE_BYTES]
         if len(old) == PAGE_BYTES and old != content[start : start + PAGE_BYTES]:
             stale = content[:start] + old + content[start + PAGE_BYTES :]
-            yield _Rotten("synced write lost", f"page at {start} is an earlier one", stale)
+            yield _Rotten(LOST, f"page at {start} is an earlier one", stale)
 
 
 def _flip(content: bytes, place: int, bit: int) -> bytes:
@@ -161,9 +162,9 @@ def _outcome(seen: Observation, file: str, rotten: _Rotten, point: int, promises
         return "unharmed", ""
     if file.startswith("state") and seen.unreadable:
         return "noticed when read", wrong
-    if file.startswith("state") and seen.problem:
+    if file.startswith("state") and seen.problem and rotten.damage in (MISDIRECTED, LOST):
         return "wrong values in the state", wrong
-    if rotten.damage == "synced write lost":
+    if rotten.damage == LOST:
         return "stale page believed", wrong
     before = _versions_before(promises, point)
     if file == "raft.sqlite-wal" and seen.log is not None and any(not v.difference(seen.log) for v in before):

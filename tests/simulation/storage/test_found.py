@@ -18,6 +18,7 @@ import pytest
 
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.machine.machine import StateMachine
+from parleyd.page_checksums import checksum_vfs
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import StorageDamagedError, StorageError
 from parleyd.storage.raft_storage import RaftStorage
@@ -182,7 +183,7 @@ def test_text_that_rotted_ends_the_state_machine_and_is_no_result(tmp_path: Path
     machine = StateMachine.create(path, MEMBERS, b"")
     machine.apply([entry_at(index) for index in range(1, 5)])
     machine.close()
-    with closing(apsw.Connection(str(path))) as connection:
+    with closing(apsw.Connection(str(path), vfs=checksum_vfs())) as connection:
         connection.execute("UPDATE accounts SET name = CAST(x'ff626f62' AS TEXT)")
     machine = StateMachine.open(path)
     with pytest.raises(MachineDamagedError):

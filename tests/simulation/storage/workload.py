@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,19 +19,18 @@ from unittest.mock import patch
 import apsw
 
 from parley_proto.v1 import peer_pb2
-from parleyd.group.replica import Replica
+from parleyd.group.files import GroupFiles
+from parleyd.group.opening import create_files, recover
 from parleyd.group.retention import LogBounds, LogRetention
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine import schema
 from parleyd.machine.machine import StateMachine
-from parleyd.node import Node
-from parleyd.raft.types import Entry, HardState, Index, NodeId, Term
+from parleyd.raft.types import Entry, HardState, Index, NodeId, SnapshotMeta, Term
 from parleyd.raft.update import Persist
 from parleyd.storage import identity as identities
 from parleyd.storage import raft_storage, snapshots
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.raft_storage import RaftStorage
-from parleyd.storage.recovery import Recovered
 from tests.simulation.storage.history import (
     BOOTSTRAPPED,
     NOT_BOOTSTRAPPED,
@@ -61,16 +59,6 @@ def tuned_down() -> Iterator[None]:
         patches.enter_context(patch.object(schema, "_AUTOCHECKPOINT_PAGES", 30))
         patches.enter_context(patch.object(snapshots, "PAGES_PER_STEP", 16))
         yield
-
-
-def create_files(data: DataDirectory) -> None:
-    """What a bootstrap makes, as the node makes it."""
-    Node._create_files(cast(Node, SimpleNamespace(_data=data)), BOOTSTRAPPED)
-
-
-def recover(log: RaftStorage, machine: StateMachine) -> Recovered:
-    """What a start does once log and state are open, as the node does it."""
-    return Node._recover(cast(Node, SimpleNamespace(_logger=SILENT)), log, machine)
 
 
 def kill(connection: apsw.Connection) -> None:
@@ -175,13 +163,13 @@ class Life:
             first = frozenset({0})
             self._now = replace(
                 self._now,
-                doing="found",
+                doing="bootstrap",
                 identities=(NOT_BOOTSTRAPPED, BOOTSTRAPPED),
                 logs=(self._version,),
                 states=first,
                 states_if_killed=first,
             )
-            create_files(self.data)
+            create_files(self.data, BOOTSTRAPPED)
             identities.save(self.data.identity, BOOTSTRAPPED)
             self._done(identities=(BOOTSTRAPPED,))
 
@@ -239,23 +227,21 @@ class Life:
             self._done(states=frozenset(s for s in self._now.states if s >= covered))
 
     def _cut(self) -> None:
-        """Checkpoint and compact, as the replica does it."""
+        """Checkpoint and compact, as the group asks for it."""
         assert self.log is not None
         assert self.machine is not None
         applied = self.machine.applied_index
         meta = self.history.meta(applied - _RETAINED)
         after = self._version.cut(meta)
 
-        def checkpointed() -> int:
-            assert self.machine is not None
+        with self._doing("cut the log"):
             covered = self.machine.checkpoint()
             self._done(states=frozenset(s for s in self._now.states if s >= covered))
             self._now = replace(self._now, doing=self._recorder.during, logs=(self._version, after))
-            return covered
-
-        with self._doing("cut the log"), self._replica() as replica:
-            replica._machine = SimpleNamespace(checkpoint=checkpointed)
-            asyncio.run(Replica._cut_log(cast(Replica, replica)))
+            target = self.retention.plan_compaction(covered)
+            assert target == (meta.index, meta.term)
+            self.log.compact(meta)
+            self.retention.compact(meta.index)
             self._version = after
             self._done(logs=(after,))
 
@@ -267,7 +253,7 @@ class Life:
         assert made.meta.index in self._now.states_if_killed
 
     def _restore(self, index: int) -> None:
-        """Receive a snapshot and install it, as the replica does it."""
+        """Receive a snapshot and install it, as the product does it."""
         assert self.snapshot_store is not None
         meta, made = self.history.meta(index), self.history.snapshots[index]
         header = peer_pb2.SnapshotHeader(total_bytes=made.total_bytes, sha256=made.sha256)
@@ -284,11 +270,7 @@ class Life:
         after = self._version.after([write])
         either = {"states": self._now.states | {index}, "states_if_killed": self._now.states_if_killed | {index}}
         with self._doing(f"restore snapshot {index}", logs=(self._version, after), **either):
-            with self._replica() as replica:
-                try:
-                    asyncio.run(Replica._install(cast(Replica, replica), meta, write))
-                finally:
-                    self.machine = replica._machine
+            asyncio.run(self._install(meta, write))
             self.retention.start_over()
             self.snapshot_store.discard_received(Index(index))
             self._version = after
@@ -338,25 +320,18 @@ class Life:
         entries = tuple(Entry(Term(term), Index(index), data=b"stale" * index) for index in range(first, last + 1))
         return Persist(entries=entries)
 
-    @contextmanager
-    def _replica(self) -> Iterator[Any]:
-        """As much of a replica as cutting and installing touch."""
-        with ThreadPoolExecutor(1) as log_thread, ThreadPoolExecutor(1) as apply_thread:
-            yield SimpleNamespace(
-                _log=self.log,
-                _machine=self.machine,
-                _log_thread=log_thread,
-                _apply_thread=apply_thread,
-                _snapshot_store=self.snapshot_store,
-                _retention=self.retention,
-                _maintenance=asyncio.Lock(),
-                _logger=SILENT,
-                _enqueue=lambda _: None,
-                _installed=lambda *_: None,
-                readers=SimpleNamespace(paused=_nobody_reads),
-                raft=SimpleNamespace(conf_state=self.history.meta(40).conf_state),
-                post=lambda _: None,
-            )
+    async def _install(self, meta: SnapshotMeta, write: Persist) -> None:
+        assert self.log is not None
+        assert self.machine is not None
+        assert self.snapshot_store is not None
+        files = GroupFiles(
+            self.log, self.machine, cast(Any, SimpleNamespace(paused=_nobody_reads)), self.snapshot_store
+        )
+        try:
+            await files.install(meta, write)
+        finally:
+            self.machine = files.machine
+            files.let_go()
 
 
 @asynccontextmanager

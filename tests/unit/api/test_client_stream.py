@@ -15,18 +15,21 @@ import grpc.aio
 import pytest
 
 from parley_proto.v1 import messaging_pb2 as pb
-from parley_proto.v1 import state_pb2
+from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api import client_stream
 from parleyd.api.auth import Authenticator
-from parleyd.api.client_stream import ClientStream, ClientStreamLimits
-from parleyd.api.errors import ApiError
-from parleyd.api.messaging import MessagingService
+from parleyd.api.client_stream import ClientStream
+from parleyd.api.commands import Commands
+from parleyd.api.errors import ApiError, translate
+from parleyd.api.messages import ConnectLimits, MessagingService, _Admitted
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream, Page
-from parleyd.group.command_router import CommandRouter
+from parleyd.delivery.position import position
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
-from parleyd.machine.queries import DeviceRecord, SessionRecord
+from parleyd.machine.features.accounts import AccountCard
+from parleyd.machine.features.devices import DeviceRow
+from parleyd.machine.features.sessions import SessionRecord
 from parleyd.raft.types import Index
 
 SESSION = SessionRecord(
@@ -34,13 +37,12 @@ SESSION = SessionRecord(
     account_id=1,
     account_name="ann",
     account_active=True,
-    administrator=False,
+    role=0,
     device_id=1,
     device_external_id=b"d" * 16,
     expires_at_ms=1 << 60,
     closed=False,
 )
-LIMITS = ClientStreamLimits(max_message_bytes=1000, max_live_bytes=1 << 20)
 
 
 class Client:
@@ -51,7 +53,7 @@ class Client:
         self.taken = 0
         self.idle = asyncio.Event()
         self.reads = asyncio.Event()
-        self.got: list[pb.ServerFrame] = []
+        self.got: list[pb.ServerFrame] = []  # no frame of messages
         self.status: grpc.StatusCode | None = None
 
     async def read(self) -> Any:
@@ -72,33 +74,50 @@ class Client:
 
 
 class Log:
-    """A router that applies what it is given when `open` is set."""
+    """A router that applies what it is given when `open` is set; `code`: the result of every command as a whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: state_pb2.ResultCode.ValueType = state_pb2.RESULT_CODE_OK) -> None:
+        self.code = code
         self.open = asyncio.Event()
         self.commands: list[state_pb2.Command] = []
 
     async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
         await self.open.wait()
         self.commands.extend(commands)
-        return AppliedCommands(Index(1), tuple(_result(command) for command in commands))
+        return AppliedCommands(Index(1), tuple(_result(command, self.code) for command in commands))
 
 
-def _result(command: state_pb2.Command) -> state_pb2.CommandResult:
-    result = state_pb2.CommandResult(code=state_pb2.RESULT_CODE_OK)
-    for send in command.send_messages.sends:
-        code = state_pb2.RESULT_CODE_OK if send.body else state_pb2.RESULT_CODE_INVALID
-        result.sends.append(state_pb2.StoredSendResult(number=send.number, code=code))
+def _result(command: state_pb2.Command, code: state_pb2.ResultCode.ValueType) -> state_pb2.CommandResult:
+    result = state_pb2.CommandResult(code=code)
+    if command.HasField("send_messages") and code == state_pb2.RESULT_CODE_OK:
+        for send in command.send_messages.sends:
+            refused = state_pb2.RESULT_CODE_INVALID_BODY if len(send.body) > 1000 else code
+            result.send_messages.sends.add(number=send.number, code=refused)
     return result
 
 
-async def nothing(after_id: int, limit: int) -> Page:
-    return Page([], after_id, more=False)
+class Nothing:
+    """A source of a device for which nothing is stored."""
+
+    async def page(self, after_id: int, limit: int) -> Page:
+        return Page([], after_id, more=False)
+
+    async def directory(self, account_ids: set[int], conversation_ids: set[int]) -> pb.Directory:
+        return pb.Directory()
+
+
+class Positions:
+    """What the stream asks of the authenticator."""
+
+    def position(self, index: int) -> model_pb2.Position:
+        return position(0, index)
 
 
 def serve(client: Client, log: Log) -> asyncio.Task[None]:
-    device = DeviceStream(1, b"d" * 16, 0, nothing, max_live_bytes=1 << 20)
-    stream = ClientStream(SESSION, device, cast(CommandRouter, log), LIMITS, cast(Any, client))
+    device = DeviceStream(1, b"d" * 16, 0, Nothing(), generation=0, max_live_bytes=1 << 20)
+    stream = ClientStream(
+        SESSION, device, Commands(log, lambda: 1), cast(Authenticator, Positions()), cast(Any, client)
+    )
     return asyncio.ensure_future(stream.run())
 
 
@@ -115,12 +134,12 @@ async def end(task: asyncio.Task[None]) -> None:
 
 def sends(*numbers: int, body: str = "x") -> pb.ClientFrame:
     return pb.ClientFrame(
-        sends=pb.SendBatch(sends=[pb.Send(number=number, recipient="ben", body=body) for number in numbers])
+        sends=pb.SendBatch(sends=[model_pb2.Send(number=number, account_name="ben", body=body) for number in numbers])
     )
 
 
 async def test_marks_of_one_conversation_become_one_command_and_no_tasks() -> None:
-    marks = [pb.ClientFrame(mark_read=pb.MarkRead(conversation_id=7, up_to=n)) for n in range(1, 2001)]
+    marks = [pb.ClientFrame(read=pb.Read(conversation_id=7, up_to=n)) for n in range(1, 2001)]
     client, log = Client(marks), Log()
     before = len(asyncio.all_tasks())
     serving = serve(client, log)
@@ -128,7 +147,7 @@ async def test_marks_of_one_conversation_become_one_command_and_no_tasks() -> No
         await client.idle.wait()
     assert len(asyncio.all_tasks()) - before < 10
     log.open.set()
-    await until(lambda: any(command.mark_conversation_read.up_to == 2000 for command in log.commands))
+    await until(lambda: any(command.mark_read.up_to == 2000 for command in log.commands))
     assert len(log.commands) <= 2
     await end(serving)
 
@@ -137,7 +156,7 @@ async def test_marks_of_more_conversations_than_are_kept_wait_in_the_clients_str
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(client_stream, "MAX_READ_MARKS", 10)
-    marks = [pb.ClientFrame(mark_read=pb.MarkRead(conversation_id=n, up_to=1)) for n in range(1, 101)]
+    marks = [pb.ClientFrame(read=pb.Read(conversation_id=n, up_to=1)) for n in range(1, 101)]
     client, log = Client(marks), Log()
     serving = serve(client, log)
     await until(lambda: client.taken >= 11)
@@ -167,21 +186,34 @@ async def test_a_client_that_does_not_read_its_results_is_not_read_from_either(
     await end(serving)
 
 
-async def test_a_body_that_is_too_long_uses_up_its_number_and_its_text_goes_no_further() -> None:
-    client, log = Client([sends(1), sends(2, body="y" * 1001), sends(3)]), Log()
+async def test_sends_go_on_as_they_came_and_each_gets_its_result() -> None:
+    frame = sends(1, 3)
+    frame.sends.sends.add(number=4, conversation_id=7, body="y" * 1001)
+    client, log = Client([frame]), Log()
     client.reads.set()
     log.open.set()
     serving = serve(client, log)
     await until(lambda: sum(len(frame.results.results) for frame in client.got) == 3)
-    results = [result for frame in client.got for result in frame.results.results]
-    assert [result.status for result in results] == [
-        pb.SEND_STATUS_ACCEPTED,
-        pb.SEND_STATUS_REJECTED,
-        pb.SEND_STATUS_ACCEPTED,
-    ]
-    assert "1001 bytes" in results[1].detail
-    assert not any("y" in send.body for command in log.commands for send in command.send_messages.sends)
+    [batch] = [frame.results for frame in client.got if frame.HasField("results")]
+    accepted, rejected = pb.SEND_STATUS_ACCEPTED, pb.SEND_STATUS_REJECTED
+    assert [result.status for result in batch.results] == [accepted, accepted, rejected]
+    assert "max_message_bytes" in batch.results[2].detail
+    assert batch.position == position(0, 1)
+    [command] = log.commands
+    assert list(command.send_messages.sends) == list(frame.sends.sends)
     await end(serving)
+
+
+async def test_a_command_refused_as_a_whole_ends_the_stream_since_it_used_no_number_up() -> None:
+    client, log = Client([sends(1)]), Log(state_pb2.RESULT_CODE_FAILED)
+    client.reads.set()
+    log.open.set()
+    with pytest.raises(BaseExceptionGroup) as ended:
+        await serve(client, log)
+    [error] = ended.value.exceptions
+    assert isinstance(error, ApiError)
+    assert translate(error).status is grpc.StatusCode.INTERNAL
+    assert not any(frame.HasField("results") for frame in client.got)
 
 
 @pytest.mark.parametrize("numbers", [(0,), (2, 1), (3, 3)], ids=["zero", "falling", "twice"])
@@ -199,8 +231,11 @@ class SignedOutMeanwhile:
     def __init__(self) -> None:
         self.looks = 0
 
-    async def wait_for(self, seen_index: int) -> None:
+    async def wait_for(self, seen: object) -> None:
         return
+
+    def position(self, index: int) -> model_pb2.Position:
+        return position(0, index)
 
     async def session(self, context: object) -> SessionRecord:
         self.looks += 1
@@ -212,20 +247,19 @@ class SignedOutMeanwhile:
 class OneDevice:
     """Readers that know one device and nothing else."""
 
-    async def run(self, query: object) -> DeviceRecord:
-        return DeviceRecord(1, b"d" * 16, 1, "", 0, 0)
+    async def run(self, query: object) -> _Admitted:
+        return _Admitted(AccountCard(1, "ann", "", deleted=False), DeviceRow(1, b"d" * 16, 1, 0, 0), 1000)
 
 
 async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() -> None:
     hub = DeviceHub()
     service = MessagingService(
         "n1",
-        cast(CommandRouter, Log()),
+        Commands(Log(), lambda: 1),
         cast(StateReaders, OneDevice()),
         cast(Authenticator, SignedOutMeanwhile()),
         hub,
-        LIMITS,
-        max_clients=1,
+        ConnectLimits(max_live_bytes=1 << 20, max_clients=1),
     )
     client = Client([pb.ClientFrame(hello=pb.Hello())])
     client.reads.set()

@@ -1,4 +1,4 @@
-"""Shared by the client's tests: a fast client against the fake cluster, and waiting for things to become true."""
+"""Shared by the client's tests: a fast client against an in-process cluster, and waiting for things to become true."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -6,12 +6,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from parley.client import ParleyClient
-from parley.connection import ConnectionManagerSettings
-from parley.net.message_stream import MessageStreamSettings
-from tests.unit.client.fake_server import FakeCluster
-
-PASSWORD = "correct horse"
+from parley import ConnectionManagerSettings, MessageStreamSettings, ParleyClient
+from tests.support.node import PASSWORD as PASSWORD
+from tests.support.node import InProcessCluster
 
 QUICK = ConnectionManagerSettings(
     stream=MessageStreamSettings(ping_interval_s=0.05, silent_ticks=4, majority_grace_s=0.05, probe_interval_s=0.1),
@@ -32,7 +29,7 @@ async def until(condition: Callable[[], bool], what: str, timeout: float = 10.0)
 
 
 def make_client(
-    cluster: FakeCluster,
+    cluster: InProcessCluster,
     state_dir: Path,
     account: str | None = None,
     *,
@@ -41,7 +38,7 @@ def make_client(
     deadline_s: float = 5.0,
     seed: int = 1,
 ) -> ParleyClient:
-    """A client of the fake cluster, not yet entered."""
+    """A client of the cluster, not yet entered."""
     chosen = cluster.nodes if nodes is None else [cluster.nodes[i] for i in nodes]
     return ParleyClient(
         [node.address for node in chosen],
@@ -57,7 +54,7 @@ def make_client(
 
 @asynccontextmanager
 async def signed_in(
-    cluster: FakeCluster, state_dir: Path, name: str = "anna", *, nodes: Sequence[int] | None = None, seed: int = 1
+    cluster: InProcessCluster, state_dir: Path, name: str = "anna", *, nodes: Sequence[int] | None = None, seed: int = 1
 ) -> AsyncIterator[ParleyClient]:
     """A client signed in as `name`, whose account is made if need be."""
     if name not in cluster.accounts:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from parley import ConnectionState, ParleyClient
-from tests.unit.client.fake_server import running_cluster
+from tests.support.node import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
 MOST_AWAITS = 60

@@ -12,15 +12,16 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from parley import ConnectionState, Message, ParleyClient
+from parley import Account, ConnectionState, Message, MessageKind, ParleyClient, Target
+from parley.chat import Chats
 from parley.terminal.chat import chat
 from parley.terminal.chat_view import HELP, ChatView
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.screen import PromptScreen, _Words
-from parley.terminal.text import harmless, message_line
+from parley.terminal.text import message_line
 from parley_proto.v1 import messaging_pb2 as pb
-from tests.unit.client.fake_server import FakeCluster, FakeNode, running_cluster
+from tests.support.node import InProcessCluster, InProcessNode, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 from tests.unit.client.test_command import Parley
 
@@ -28,11 +29,12 @@ from tests.unit.client.test_command import Parley
 class Shown:
     """A chat view over a fake cluster, and everything it showed."""
 
-    def __init__(self, cluster: FakeCluster, client: ParleyClient, peer: str) -> None:
+    def __init__(self, cluster: InProcessCluster, client: ParleyClient, peer: str) -> None:
         self.cluster = cluster
         self.client = client
         self.lines: list[str] = []
-        self.view = ChatView(client, self.lines.append, self.lines.append, peer, mark_read=True)
+        target = Target(account=peer) if peer else None
+        self.view = ChatView(client, self.lines.append, self.lines.append, target, mark_read=True)
 
     def has(self, *parts: str) -> bool:
         return any(all(part in line for part in parts) for line in self.lines)
@@ -40,7 +42,7 @@ class Shown:
     async def expect(self, *parts: str) -> None:
         await until(lambda: self.has(*parts), f"{parts} among {self.lines}")
 
-    def node(self) -> FakeNode:
+    def node(self) -> InProcessNode:
         return next(node for node in self.cluster.nodes if node.name == self.client.state.node)
 
 
@@ -92,7 +94,7 @@ async def test_a_message_that_cannot_go_out_is_announced_as_waiting_and_shown_ag
         assert "1 message waiting" in shown.view.status_line
         shown.node().faults.lose_results = False
         shown.cluster.broadcast(
-            pb.ServerFrame(results=pb.SendResultBatch(results=[next(iter(shown.cluster.devices.values())).results[1]]))
+            pb.ServerFrame(results=pb.SendResultBatch(results=[next(iter(shown.cluster.devices.values())).result(1)]))
         )
         await shown.expect("you → bob: slow", "✓")
 
@@ -138,14 +140,12 @@ async def test_a_failover_costs_one_quiet_line_and_the_status_line_clears(tmp_pa
 async def test_no_majority_is_told_once_when_something_waits_for_it(tmp_path: Path) -> None:
     async with view(tmp_path) as shown:
         shown.node().faults.no_majority = True
-        news = shown.cluster.news()
-        news.has_majority = False
-        shown.cluster.broadcast(pb.ServerFrame(status=news))
+        shown.cluster.announce()
         await shown.client.wait_until(ConnectionState.NO_MAJORITY, timeout=5)
         await shown.view.take("patience")
         await shown.expect("no majority: what you write is kept here")
         shown.node().faults.no_majority = False
-        shown.cluster.broadcast(pb.ServerFrame(status=shown.cluster.news()))
+        shown.cluster.announce()
         await shown.expect("a majority is back")
         await shown.expect("patience", "✓")
 
@@ -153,13 +153,13 @@ async def test_no_majority_is_told_once_when_something_waits_for_it(tmp_path: Pa
 async def test_incoming_messages_are_shown_read_and_say_how_to_answer(tmp_path: Path) -> None:
     async with view(tmp_path) as shown:
         accounts = shown.cluster.accounts
-        shown.cluster.store(accounts["bob"], accounts["anna"], "from bob")
+        seen = shown.cluster.store(accounts["bob"], accounts["anna"], "from bob")
         shown.cluster.store(accounts["carl"], accounts["anna"], "from carl")
         await shown.expect("bob: from bob")
         await shown.expect("carl: from carl", "/to carl")
         conversation = shown.cluster.conversation_id(accounts["bob"], accounts["anna"])
         await until(lambda: len(shown.cluster.reads) == 1, "a read mark")
-        assert shown.cluster.reads == {(conversation, accounts["anna"].id): 1}
+        assert shown.cluster.reads == {(conversation, accounts["anna"].id): seen.id}
 
 
 async def test_history_at_the_start_is_not_shown_twice(tmp_path: Path) -> None:
@@ -221,11 +221,44 @@ async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> Non
 
 
 def test_escape_sequences_and_writing_direction_of_others_do_no_harm() -> None:
+    chats = Chats("anna")
+    chats.take_accounts((Account(1, "anna"), Account(2, "bob", "\x1bBob\u202e")))
     body = "\x1b[2J\x9b31m\u202eevil\r\nnext\x7f"
-    line = message_line(Message(1, 1, "bob\x1b", "bob", body, 0, False))
+    line = message_line(Message(7, 1, MessageKind.TEXT, 2, body, 0, False), chats)
     assert not set("\x1b\x9b\u202e\x7f\r") & set(line)
+    assert "(bob): " in line
     assert "evil\n    next" in line
-    assert harmless("tab\tand emoji 👩‍👩‍👧 stay") == "tab\tand emoji 👩‍👩‍👧 stay"
+
+
+# ---- channels
+
+
+async def test_a_channel_says_who_wrote_how_to_answer_and_how_many_have_it(tmp_path: Path) -> None:
+    async with view(tmp_path) as shown:
+        cluster, accounts = shown.cluster, shown.cluster.accounts
+        channel = cluster.create_channel(accounts["bob"], "Ward 4", [accounts["anna"], accounts["carl"]])
+        cluster.store(accounts["bob"], channel, "who is on duty?")
+        await shown.expect("Ward 4: bob created the channel “Ward 4”.")
+        await shown.expect("bob in Ward 4: who is on duty?", f"(answer: /to #{channel})")
+        await shown.view.take("/to #ward 4")
+        assert shown.view.prompt == "anna → Ward 4> "
+        await shown.view.take("I am")
+        await shown.expect("you → Ward 4: I am ✓ delivered to 0 of 2")
+        for number, name in enumerate(("bob", "carl")):
+            async with signed_in(cluster, tmp_path / name, name) as member:
+                await member.wait_until(ConnectionState.CONNECTED, timeout=5)
+                if not number:
+                    await until(lambda: delivered_to(cluster, channel, "bob"), "bob has it")
+                    assert not shown.has("now got")
+                else:
+                    await shown.expect("✓✓ all members of Ward 4 have now got “I am”")
+
+
+def delivered_to(cluster: InProcessCluster, channel: int, name: str) -> bool:
+    last = cluster.messages[-1].id
+    query = "SELECT delivered_up_to FROM members WHERE conversation_id = ? AND account_id = ?"
+    [(mark,)] = cluster.rows(query, (channel, cluster.accounts[name].id))
+    return bool(mark >= last)
 
 
 # ---- a terminal
@@ -246,7 +279,7 @@ async def test_commands_and_names_are_completed(tmp_path: Path) -> None:
 
 @asynccontextmanager
 async def terminal(
-    tmp_path: Path, cluster: FakeCluster
+    tmp_path: Path, cluster: InProcessCluster
 ) -> AsyncIterator[tuple[PipeInput, "asyncio.Task[int]", list[str]]]:
     shown: list[str] = []
 
@@ -306,13 +339,13 @@ async def test_leaving_with_something_waiting_says_that_it_is_kept(tmp_path: Pat
 
 
 @pytest.fixture
-async def piped(tmp_path: Path) -> AsyncIterator[tuple[FakeCluster, Parley]]:
+async def piped(tmp_path: Path) -> AsyncIterator[tuple[InProcessCluster, Parley]]:
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         yield cluster, Parley(tmp_path, cluster)
 
 
-async def test_a_script_can_chat_and_register_on_the_way(piped: tuple[FakeCluster, Parley]) -> None:
+async def test_a_script_can_chat_and_register_on_the_way(piped: tuple[InProcessCluster, Parley]) -> None:
     cluster, parley = piped
     done = await parley(
         "chat", "bob", "--account", "anna", "--register", stdin="one\ntwo\n/history\n", PARLEY_PASSWORD=PASSWORD
@@ -327,7 +360,9 @@ async def test_a_script_can_chat_and_register_on_the_way(piped: tuple[FakeCluste
     assert (again.code, cluster.bodies_for("bob")) == (0, ["one", "two", "three"])
 
 
-async def test_a_script_without_the_right_password_ends_without_registering(piped: tuple[FakeCluster, Parley]) -> None:
+async def test_a_script_without_the_right_password_ends_without_registering(
+    piped: tuple[InProcessCluster, Parley],
+) -> None:
     cluster, parley = piped
     done = await parley("chat", "--account", "anna", stdin="x\n", PARLEY_PASSWORD=PASSWORD)
     assert done.code == ExitCode.NOT_SIGNED_IN
@@ -336,7 +371,7 @@ async def test_a_script_without_the_right_password_ends_without_registering(pipe
     assert list(cluster.accounts) == ["bob"]
 
 
-async def test_two_piped_chats_talk_to_each_other(piped: tuple[FakeCluster, Parley], tmp_path: Path) -> None:
+async def test_two_piped_chats_talk_to_each_other(piped: tuple[InProcessCluster, Parley], tmp_path: Path) -> None:
     cluster, anna = piped
     bob = Parley(tmp_path / "bob", cluster)
     (tmp_path / "bob").mkdir()

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from parley.device.profile import Last, StateDirectory
-from parley.errors import BadInputError
+from parley import BadInputError, Last, StateDirectory
 from parley.terminal.exits import EPILOG, ExitCode
 from parley.terminal.options import ConnectionOptions, Flags, resolve_options
+from tests.leftovers import MARK
+from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.client.certificates import Authority
-from tests.unit.client.fake_server import FakeCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, until
 
 
@@ -33,10 +33,10 @@ class Done:
 class Parley:
     """Runs the command with its own state folder, without anything of the caller's environment."""
 
-    def __init__(self, state_dir: Path, cluster: FakeCluster | None = None) -> None:
+    def __init__(self, state_dir: Path, cluster: InProcessCluster | None = None) -> None:
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": os.pathsep.join(str(Path.cwd() / folder) for folder in ("client", "proto")),
+            **{name: os.environ[name] for name in ("PYTHONPATH", MARK)},
             "PYTHONUTF8": "1",
             "HOME": str(state_dir),
             "PARLEY_STATE_DIR": str(state_dir / "state"),
@@ -74,7 +74,7 @@ class Parley:
 
 
 @asynccontextmanager
-async def signed_in(tmp_path: Path) -> AsyncIterator[tuple[FakeCluster, Parley]]:
+async def signed_in(tmp_path: Path) -> AsyncIterator[tuple[InProcessCluster, Parley]]:
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         cluster.add_account("anna", PASSWORD)
@@ -94,7 +94,8 @@ async def test_an_account_is_registered_used_and_deleted(tmp_path: Path) -> None
         assert (wrong.code, "Check both" in wrong.err) == (ExitCode.NOT_SIGNED_IN, True)
         assert (await parley("login", "anna", "--password-stdin", stdin=PASSWORD + "\n")).code == 0
         assert (await parley("accounts", "a*")).out == "anna\n"
-        assert json.loads((await parley("accounts", "--json")).out) == ["anna"]
+        (account,) = json.loads((await parley("accounts", "--json")).out)
+        assert (account["name"], account["display_name"]) == ("anna", "")
         unasked = await parley("unregister", "--password-stdin", stdin=PASSWORD + "\n")
         assert (unasked.code, "--yes" in unasked.err) == (ExitCode.USAGE, True)
         assert (await parley("unregister", "--yes", PARLEY_PASSWORD=PASSWORD)).code == 0
@@ -105,7 +106,7 @@ async def test_an_account_is_registered_used_and_deleted(tmp_path: Path) -> None
 async def test_a_message_is_sent_from_an_argument_or_from_standard_input(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
         sent = await parley("send", "bob", "hello")
-        assert (sent.code, sent.out, "message 1" in sent.err) == (0, "", True)
+        assert (sent.code, sent.out, f"message {cluster.messages[0].id}" in sent.err) == (0, "", True)
         sent = await parley("send", "bob", "--json", stdin="two\nlines\n")
         assert json.loads(sent.out)["status"] == "accepted"
         assert (await parley("send", "bob", "-", stdin="dash")).code == 0
@@ -134,7 +135,7 @@ async def test_a_message_that_cannot_go_out_is_kept_and_sent_by_the_next_command
 
 async def test_a_session_that_ended_keeps_the_message_and_says_what_to_do(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
-        cluster.tokens.clear()
+        cluster.end_sessions()
         ended = await parley("send", "bob", "hello")
         assert (ended.code, "parley login" in ended.err) == (ExitCode.NOT_SIGNED_IN, True)
         again = await parley("login", "anna", PARLEY_PASSWORD=PASSWORD)
@@ -183,19 +184,65 @@ async def test_what_others_write_cannot_command_the_terminal(tmp_path: Path) -> 
 async def test_conversations_and_history_show_what_is_new_until_it_was_read(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
         bob, anna = cluster.accounts["bob"], cluster.accounts["anna"]
-        for i in range(3):
-            cluster.store(bob, anna, f"m{i}")
+        ids = [cluster.store(bob, anna, f"m{i}").id for i in range(3)]
         assert "3 new  bob" in (await parley("conversations")).out
         (conversation,) = json.loads((await parley("conversations", "--unread", "--json")).out)
         assert (conversation["peer"], conversation["unread"]) == ("bob", 3)
         page = await parley("history", "bob", "-n", "2", "--peek")
         assert [line[-2:] for line in page.out.splitlines()] == ["m1", "m2"]
-        assert "--before 2" in page.err
-        assert json.loads((await parley("history", "bob", "--before", "2", "--json")).out)[0]["body"] == "m0"
+        assert f"--before {ids[1]}" in page.err
+        assert json.loads((await parley("history", "bob", "--before", str(ids[1]), "--json")).out)[0]["body"] == "m0"
         assert (await parley("conversations", "--unread")).out != ""
         assert (await parley("history", "bob", "--read")).code == 0
         read = await parley("conversations", "--unread")
         assert (read.out, read.err) == ("", "Nothing new.\n")
+
+
+async def test_a_channel_is_created_listed_written_in_and_read(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        created = await parley("channel", "create", "Ward 4", "bob")
+        assert (created.code, created.out[0]) == (0, "#"), created.err
+        number = created.out.strip()
+        for target in (number, "#Ward 4", "ward 4"):
+            assert (await parley("send", target, f"to {target}")).code == 0
+        channel = int(number.removeprefix("#"))
+        cluster.store(cluster.accounts["bob"], channel, "from bob")
+        assert cluster.bodies_for("bob") == [f"to {number}", "to #Ward 4", "to ward 4"]
+        assert f"1 new  Ward 4 ({number}, 2 members)" in (await parley("conversations")).out
+        shown = (await parley("history", "#Ward 4", "--peek")).out.splitlines()
+        assert "You created the channel “Ward 4”." in shown[0]
+        assert shown[-1].endswith("bob in Ward 4: from bob")
+        heard = json.loads((await parley("listen", "--count", "1", "--json")).out)
+        assert (heard["kind"], heard["title"], heard["peer"]) == ("channel_created", "Ward 4", "")
+
+
+async def test_a_name_never_leads_to_a_channel_that_is_called_like_an_account(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        carl = cluster.add_account("carl", PASSWORD)
+        cluster.create_channel(carl, "bob", [cluster.accounts["anna"]])
+        assert (await parley("send", "bob", "secret")).code == 0
+        assert cluster.bodies_for("bob") == ["secret"]
+        cluster.create_channel(carl, "twice", [cluster.accounts["anna"]])
+        cluster.create_channel(carl, "Twice", [cluster.accounts["anna"]])
+        for target, hint in (("#twice", "2 channels are called"), ("#nowhere", "no channel"), ("a b", "no channel")):
+            refused = await parley("send", target, "x")
+            assert (refused.code, hint in refused.err) == (ExitCode.USAGE, True), refused.err
+
+
+async def test_the_settings_of_the_cluster_are_listed_and_changed(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        parley = Parley(tmp_path, cluster)
+        cluster.add_account("anna", PASSWORD)  # the first account is an administrator
+        assert (await parley("login", "anna", PARLEY_PASSWORD=PASSWORD)).code == 0
+        assert "max_message_bytes = " in (await parley("cluster", "settings")).out
+        changed = await parley("cluster", "settings", "max_message_bytes=2048")
+        assert (changed.code, changed.err) == (0, "max_message_bytes is 2048 now, on all nodes.\n")
+        listed = json.loads((await parley("cluster", "settings", "--json")).out)
+        assert [one["value"] for one in listed if one["name"] == "max_message_bytes"] == [2048]
+        wrong = await parley("cluster", "settings", "max_message_bytes=many")
+        assert (wrong.code, "Nothing was changed" in wrong.err) == (ExitCode.USAGE, True)
+        refused = await parley("cluster", "settings", "max_message_bytes=0")
+        assert refused.code == ExitCode.REFUSED, refused.err
 
 
 async def test_the_cluster_status_needs_no_account_and_tells_scripts_whether_it_serves(tmp_path: Path) -> None:
@@ -242,7 +289,7 @@ async def test_a_wrong_ca_ends_with_its_own_code(tmp_path: Path) -> None:
         (("login", "anna", "--host", "127.0.0.1:1", "--config", "/nowhere.toml"), ExitCode.USAGE, "no settings file"),
         (("chat",), ExitCode.USAGE, "--host"),
         (("frobnicate",), ExitCode.USAGE, "frobnicate"),
-        (("send",), ExitCode.USAGE, "recipient"),
+        (("send",), ExitCode.USAGE, "target"),
     ],
 )
 async def test_wrong_usage_is_told_without_a_traceback(

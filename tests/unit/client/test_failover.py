@@ -10,11 +10,12 @@ import pytest
 from parley import ConnectionState, MessageStatus, ParleyClient
 from parley.device.profile import Hosts, StateDirectory
 from parley_proto.v1 import messaging_pb2 as pb
-from tests.unit.client.fake_server import FakeCluster, FakeNode, running_cluster
+from parleyd.delivery.device_stream import CloseReason
+from tests.support.node import InProcessCluster, InProcessNode, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
 
-def connected_node(cluster: FakeCluster, client: ParleyClient) -> FakeNode:
+def connected_node(cluster: InProcessCluster, client: ParleyClient) -> InProcessNode:
     return next(node for node in cluster.nodes if node.name == client.state.node)
 
 
@@ -76,9 +77,11 @@ async def test_a_node_without_majority_is_left_for_one_that_serves(tmp_path: Pat
 async def test_without_any_majority_the_client_says_so_and_goes_on_by_itself(tmp_path: Path) -> None:
     async with running_cluster(("n1", "n2")) as cluster:
         cluster.add_account("bob", PASSWORD)
-        for node in cluster.nodes:
-            node.faults.no_majority = True
         async with signed_in(cluster, tmp_path) as anna:
+            await connect(anna)
+            for node in cluster.nodes:
+                node.faults.no_majority = True
+            cluster.announce()
             await anna.wait_until(ConnectionState.NO_MAJORITY, timeout=5)
             message = await anna.send("bob", "patience")
             await until(lambda: anna.state.waiting == 1, "it waits")
@@ -86,7 +89,7 @@ async def test_without_any_majority_the_client_says_so_and_goes_on_by_itself(tmp
             assert "what you write is kept, 1 message waiting" in anna.state.line(time.monotonic()).replace(" · ", ", ")
             for node in cluster.nodes:
                 node.faults.no_majority = False
-            cluster.broadcast(pb.ServerFrame(status=cluster.news()))
+            cluster.announce()
             await message.accepted(5)
             assert anna.state.connection is ConnectionState.CONNECTED
             assert anna.state.problem == ""
@@ -157,7 +160,7 @@ async def test_an_ended_session_keeps_the_outbox_and_goes_on_after_the_next_logi
         cluster.add_account("bob", PASSWORD)
         async with signed_in(cluster, tmp_path) as anna:
             await connect(anna)
-            cluster.tokens.clear()
+            cluster.end_sessions()
             await cluster.nodes[0].die()
             message = await anna.send("bob", "kept while signed out")
             await cluster.nodes[0].start()
@@ -173,11 +176,7 @@ async def test_a_device_taken_over_elsewhere_waits_before_it_comes_back(tmp_path
         node = cluster.nodes[0]
         async with signed_in(cluster, tmp_path) as anna:
             await connect(anna)
-            (device,) = cluster.devices.values()
-            stream = device.stream
-            assert stream is not None
-            stream.replaced = True
-            stream.down.put_nowait(None)
+            node.close_streams(CloseReason.TAKEN_OVER)
             await until(lambda: "took over" in anna.state.problem, "the reason is told")
             await until(lambda: node.sessions == 2, "it comes back after a pause")
 
@@ -188,7 +187,7 @@ async def test_a_restored_old_file_skips_ahead_and_loses_nothing(tmp_path: Path)
         async with signed_in(cluster, tmp_path) as anna:
             await (await anna.send("bob", "one")).accepted(5)
         (device,) = cluster.devices.values()
-        device.last_send_number = 7
+        device.set_last_send_number(7)
         async with make_client(cluster, tmp_path, "anna") as anna:
             view = await (await anna.send("bob", "two")).accepted(5)
             assert view.number == 8
@@ -202,8 +201,7 @@ async def test_a_cluster_that_forgot_accepted_messages_asks_for_a_new_device(tmp
             await (await anna.send("bob", "one")).accepted(5)
             await (await anna.send("bob", "two")).accepted(5)
         (device,) = cluster.devices.values()
-        device.last_send_number = 0
-        device.results.clear()
+        device.set_last_send_number(0)
         async with make_client(cluster, tmp_path, "anna") as anna:
             message = await anna.send("bob", "three")
             await anna.wait_until(ConnectionState.SIGNED_OUT, timeout=10)
@@ -219,12 +217,13 @@ async def test_hello_says_what_is_stored_and_seen(tmp_path: Path) -> None:
         cluster.store(anna, bob, "one")
         async with signed_in(cluster, tmp_path, "bob") as client:
             await anext(await client.messages())
-        index = cluster.index
+            seen = cluster.position
+            await client.list_accounts()
         async with make_client(cluster, tmp_path, "bob") as client:
             await connect(client)
-        hellos = cluster.nodes[0].hellos
-        assert [hello.received_up_to for hello in hellos] == [0, 1]
-        assert hellos[-1].seen_index == index
+        first, second = cluster.nodes[0].hellos
+        assert (first.cursor, len(second.cursor) > 0) == (b"", True)
+        assert second.seen.groups[0].index >= seen.groups[0].index > 0
 
 
 async def test_two_processes_of_one_account_share_a_device_and_an_order(tmp_path: Path) -> None:

@@ -3,18 +3,20 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 
-from parley.device import identity, inbox, outbox, schema
-from parley.device.outbox import Settlement
+from parley.device import directory, drafts, identity, inbox, outbox, schema
 from parley.device.profile import FileLock, Hosts, StateDirectory
-from parley.errors import BadInputError, OutboxFullError, TooLateError
-from parley.model import Message, MessageStatus
+from parley.errors import BadInputError, OutboxFullError, StoreError, TooLateError
+from parley.model import Message, MessageKind, MessageStatus, Receipt, Target
 from parley.wire.endpoints import parse_endpoints
+from parley.wire.position import Position
+from tests.unit.client.records import BOB, OWN_ID, accepted, account, channel, direct, message, refused
 
 
 @pytest.fixture
@@ -22,15 +24,22 @@ def file(tmp_path: Path) -> apsw.Connection:
     return schema.open_database(tmp_path / "client.sqlite")
 
 
-def message(id_: int, body: str = "hello", *, mine: bool = False) -> Message:
-    return Message(id_, 7, "bob", "bob", body, 1000 + id_, mine)
+def store(file: apsw.Connection, *messages: Message, after: bytes = b"") -> int:
+    """Store a batch on top of what is there; the cursor is made up."""
+    before = inbox.load_cursor(file)
+    return inbox.insert(file, messages, before=before, after=after or before + b".")
+
+
+def stored(file: apsw.Connection, *, own: bool = False) -> list[tuple[int, int]]:
+    """Return (conversation, id) of the inbox in the order of arrival."""
+    return [(m.conversation_id, m.id) for _, m in inbox.after(file, 0, 10_000, own=own)]
 
 
 # ---- outbox
 
 
 def test_numbers_are_given_in_the_order_of_typing_and_without_holes(file: apsw.Connection) -> None:
-    a, b, c, d = outbox.add(file, [("bob", x) for x in "abcd"], 1)
+    a, b, c, d = outbox.add(file, [(BOB, x) for x in "abcd"], 1)
     outbox.cancel(file, b.local_id)
     outbox.edit(file, c.local_id, "C")
     assert [(m.number, m.body) for m in outbox.claim(file, 2)] == [(1, "a"), (2, "C")]
@@ -40,7 +49,7 @@ def test_numbers_are_given_in_the_order_of_typing_and_without_holes(file: apsw.C
 
 
 def test_what_was_handed_over_can_neither_be_changed_nor_withdrawn(file: apsw.Connection) -> None:
-    (sent,) = outbox.add(file, [("bob", "a")], 1)
+    (sent,) = outbox.add(file, [(BOB, "a")], 1)
     outbox.claim(file, 1)
     with pytest.raises(TooLateError, match="handed to the cluster"):
         outbox.edit(file, sent.local_id, "b")
@@ -51,47 +60,68 @@ def test_what_was_handed_over_can_neither_be_changed_nor_withdrawn(file: apsw.Co
 
 
 def test_a_result_is_written_once_and_a_second_one_changes_nothing(file: apsw.Connection) -> None:
-    (sent,) = outbox.add(file, [("bob", "a")], 1)
+    (sent,) = outbox.add(file, [(BOB, "a")], 1)
     outbox.claim(file, 1)
-    outbox.settle(file, [Settlement(1, True, "", 11, 7, 99)])
-    outbox.settle(file, [Settlement(1, False, "late"), Settlement(5, True)])
+    outbox.settle(file, [accepted(1, 11, 7, 99)])
+    outbox.settle(file, [refused(1, "late"), accepted(5, 12)])
     view = outbox.get(file, sent.local_id)
     assert view is not None
     assert (view.status, view.message_id, view.conversation_id, view.sent_at_ms) == (MessageStatus.ACCEPTED, 11, 7, 99)
 
 
 def test_a_restored_old_file_skips_the_numbers_the_cluster_has_applied(file: apsw.Connection) -> None:
-    outbox.add(file, [("bob", "a")], 1)
+    outbox.add(file, [(BOB, "a")], 1)
     assert outbox.begin_session(file, 41) == []
     assert [m.number for m in outbox.claim(file, 1)] == [42]
     assert [m.number for m in outbox.begin_session(file, 41)] == [42], "an unanswered one keeps its number"
+
+
+@pytest.mark.parametrize("target", [BOB, Target(account_id=5), Target(conversation_id=9)])
+def test_the_target_stays_as_it_was_given(file: apsw.Connection, target: Target) -> None:
+    (sent,) = outbox.add(file, [(target, "a")], 1)
+    outbox.edit(file, sent.local_id, "b")
+    directory.learn(file, [account(5, "bob")], [direct(9, other=5)])
+    assert [(m.target, m.body) for m in outbox.claim(file, 1)] == [(target, "b")]
+    assert [m.target for m in outbox.begin_session(file, 0)] == [target], "sent again"
+    outbox.settle(file, [refused(1)])
+    again = outbox.retry(file, sent.local_id, 2)
+    assert (again.target, again.status) == (target, MessageStatus.WAITING)
+
+
+def test_own_messages_of_a_conversation_are_found_however_they_named_it(file: apsw.Connection) -> None:
+    identity.signed_in(file, identity.load(file).device_id, "t", OWN_ID, Position())
+    by_name, by_id, by_conversation = Target(account="Bob"), Target(account_id=2), Target(conversation_id=7)
+    outbox.add(file, [(by_name, "a"), (by_id, "b"), (by_conversation, "c"), (Target(account="cleo"), "d")], 1)
+    directory.learn(file, [account(2, "bob")], [direct()])
+    for target in (by_name, by_id, by_conversation):
+        assert [m.body for m in outbox.listing(file, 10, target=target)] == ["a", "b", "c"]
 
 
 def test_a_full_outbox_takes_nothing_and_keeps_what_it_has(
     file: apsw.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outbox, "MAX_OPEN", 3)
-    outbox.add(file, [("bob", x) for x in "ab"], 1)
+    outbox.add(file, [(BOB, x) for x in "ab"], 1)
     with pytest.raises(OutboxFullError, match="are kept"):
-        outbox.add(file, [("bob", x) for x in "cd"], 1)
-    outbox.add(file, [("bob", "c")], 1)
+        outbox.add(file, [(BOB, x) for x in "cd"], 1)
+    outbox.add(file, [(BOB, "c")], 1)
     outbox.claim(file, 3)
-    outbox.settle(file, [Settlement(1, True, "", 1)])
-    outbox.add(file, [("bob", "d")], 1)
+    outbox.settle(file, [accepted(1, 1)])
+    outbox.add(file, [(BOB, "d")], 1)
     assert outbox.count_open(file) == 3
 
 
 def test_only_settled_messages_are_forgotten(file: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "KEEP_SETTLED", 2)
-    outbox.add(file, [("bob", str(i)) for i in range(6)], 1)
+    outbox.add(file, [(BOB, str(i)) for i in range(6)], 1)
     outbox.claim(file, 4)
-    outbox.settle(file, [Settlement(i, True, "", i) for i in (1, 2, 4)])
+    outbox.settle(file, [accepted(i, i) for i in (1, 2, 4)])
     outbox.prune(file)
     assert [m.body for m in outbox.listing(file, 100)] == ["2", "4", "5"]
 
 
 def test_changes_are_found_by_revision_whoever_made_them(file: apsw.Connection) -> None:
-    first, second = outbox.add(file, [("bob", "a"), ("bob", "b")], 1)
+    first, second = outbox.add(file, [(BOB, "a"), (BOB, "b")], 1)
     changed, revision = outbox.changed_since(file, 0, 1)
     assert [m.local_id for m in changed] == [first.local_id, second.local_id], "a revision is told whole"
     outbox.edit(file, second.local_id, "B")
@@ -102,19 +132,20 @@ def test_changes_are_found_by_revision_whoever_made_them(file: apsw.Connection) 
 
 @pytest.mark.parametrize("body", ["a\x00b", "😀", '"quoted" \\ back', "\u2028", "x" * 65536])
 def test_bodies_come_back_as_they_were(file: apsw.Connection, body: str) -> None:
-    outbox.add(file, [("bob", body)], 1)
+    outbox.add(file, [(BOB, body)], 1)
     assert [m.body for m in outbox.claim(file, 1)] == [body]
-    inbox.insert(file, [message(1, body)], [None])
-    assert [m.body for m in inbox.after(file, 0, 10, own=False)] == [body]
+    store(file, message(1, body))
+    assert [m.body for _, m in inbox.after(file, 0, 10, own=False)] == [body]
 
 
 _WRITER = """
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from parley.device import outbox
 from parley.device import schema
-from parley.device.outbox import Settlement
+from parley.model import Target
+from tests.unit.client.records import accepted
 file = schema.open_database(Path(sys.argv[1]))
 def step(operation):
     file.execute("BEGIN IMMEDIATE")
@@ -124,9 +155,9 @@ def step(operation):
 n = 0
 while True:
     n += 1
-    step(lambda: outbox.add(file, [("bob", str(n))], 1))
+    step(lambda: outbox.add(file, [(Target(account="bob"), str(n))], 1))
     step(lambda: outbox.claim(file, 1))
-    step(lambda: outbox.settle(file, [Settlement(n - 1, True, "", n - 1)]))
+    step(lambda: outbox.settle(file, [accepted(n - 1, n - 1)]))
 """
 
 
@@ -136,7 +167,7 @@ def test_a_process_killed_after_any_commit_leaves_a_file_that_goes_on(tmp_path: 
     writer = subprocess.Popen(
         [sys.executable, "-c", _WRITER, str(path)],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(("client", "proto"))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(("client", "proto", "."))},
     )
     try:
         assert writer.stdout is not None
@@ -159,46 +190,140 @@ def test_a_process_killed_after_any_commit_leaves_a_file_that_goes_on(tmp_path: 
 # ---- inbox
 
 
-def test_redelivered_messages_are_dropped_by_their_id(file: apsw.Connection) -> None:
-    assert inbox.insert(file, [message(1), message(3)], [None, None]) == 2
-    assert inbox.insert(file, [message(1), message(3), message(4)], [None] * 3) == 1
-    assert [m.id for m in inbox.after(file, 0, 10, own=False)] == [1, 3, 4]
-    assert inbox.received_up_to(file) == 4
+def test_redelivered_messages_are_dropped_by_conversation_and_id(file: apsw.Connection) -> None:
+    assert store(file, message(1), message(3)) == 2
+    assert store(file, message(1), message(3), message(4)) == 1
+    assert stored(file) == [(7, 1), (7, 3), (7, 4)]
+
+
+def test_equal_ids_in_two_conversations_are_two_messages(file: apsw.Connection) -> None:
+    assert store(file, message(1, conversation_id=7), message(1, conversation_id=8)) == 2
+    assert store(file, message(1, conversation_id=8)) == 0
+    assert stored(file) == [(7, 1), (8, 1)]
+
+
+def test_messages_are_read_in_the_order_of_arrival_also_where_ids_go_back(file: apsw.Connection) -> None:
+    store(file, message(100, conversation_id=7))
+    store(file, message(3, conversation_id=8))
+    (first, _), (second, later) = inbox.after(file, 0, 10, own=False)
+    assert (first < second, later.id) == (True, 3)
+    assert [m.id for _, m in inbox.after(file, first, 10, own=False)] == [3]
+
+
+def test_the_cursor_and_the_messages_before_it_are_stored_together_or_not_at_all(file: apsw.Connection) -> None:
+    store(file, message(1), after=b"one")
+    file.execute("BEGIN")
+    inbox.insert(file, [message(2)], before=b"one", after=b"two")
+    file.execute("ROLLBACK")
+    assert (inbox.load_cursor(file), stored(file)) == (b"one", [(7, 1)])
+    file.execute("BEGIN")
+    inbox.insert(file, [message(2)], before=b"one", after=b"two")
+    file.execute("COMMIT")
+    assert (inbox.load_cursor(file), stored(file)) == (b"two", [(7, 1), (7, 2)])
+
+
+def test_a_batch_is_refused_where_the_one_before_it_was_not_stored(file: apsw.Connection) -> None:
+    store(file, message(1), after=b"one")
+    with pytest.raises(StoreError, match="sends all of them again"):
+        inbox.insert(file, [message(3)], before=b"two", after=b"three")
+    assert (inbox.load_cursor(file), stored(file)) == (b"one", [(7, 1)])
 
 
 def test_the_echo_of_an_own_send_moves_the_cursor_only(file: apsw.Connection) -> None:
-    outbox.add(file, [("bob", "mine")], 1)
+    outbox.add(file, [(BOB, "mine")], 1)
     outbox.claim(file, 1)
-    assert inbox.insert(file, [message(8, "mine", mine=True)], [1]) == 0
-    assert inbox.insert(file, [message(9, "from a lost file", mine=True)], [2]) == 1
-    assert inbox.received_up_to(file) == 9
+    assert store(file, message(8, "mine", mine=True, number=1), after=b"8") == 0
+    assert store(file, message(9, "from a lost file", mine=True, number=2), after=b"9") == 1
+    assert inbox.load_cursor(file) == b"9"
 
 
 def test_large_batches_are_stored_whole_and_in_order(file: apsw.Connection) -> None:
-    inbox.insert(file, [message(i) for i in range(1, 1400)], [None] * 1399)
-    assert [m.id for m in inbox.after(file, 0, 2000, own=False)] == list(range(1, 1400))
+    assert store(file, *map(message, range(1, 1400))) == 1399
+    assert stored(file) == [(7, i) for i in range(1, 1400)]
+
+
+def test_what_is_no_text_comes_back_with_its_kind_and_subjects(file: apsw.Connection) -> None:
+    joined = Message(9, 4, MessageKind.MEMBERS_JOINED, 2, "", 5, False, subjects=(3, 4))
+    store(file, joined)
+    assert [m for _, m in inbox.after(file, 0, 10, own=False)] == [joined]
 
 
 def test_a_page_of_what_is_known_joins_both_directions(file: apsw.Connection) -> None:
-    outbox.add(file, [("Bob", "mine")], 1)
+    identity.signed_in(file, identity.load(file).device_id, "t", OWN_ID, Position())
+    directory.learn(file, [account(OWN_ID, "anna"), account(2, "bob")], [direct()])
+    outbox.add(file, [(Target(account="Bob"), "mine")], 1)
     outbox.claim(file, 1)
-    outbox.settle(file, [Settlement(1, True, "", 2, 7, 5)])
-    inbox.insert(file, [message(1, "one"), message(3, "three")], [None, None])
-    page, more = inbox.page(file, "anna", "bob", 0, 2)
-    assert [(m.body, m.sender, m.mine) for m in page] == [("mine", "anna", True), ("three", "bob", False)]
-    assert more
-    (conversation,) = inbox.conversations(file, "anna", 10)
+    outbox.settle(file, [accepted(1, 2)])
+    store(file, message(1, "one"), message(3, "three"), message(3, "elsewhere", conversation_id=8))
+    for target in (Target(account="BOB"), Target(account_id=2), Target(conversation_id=7)):
+        page = inbox.page(file, target, 0, 2)
+        assert [(m.body, m.sender_id, m.mine) for m in page.messages] == [("mine", 1, True), ("three", 2, False)]
+        assert page.more
+        assert page.conversation is not None
+        assert page.conversation.id == 7
+    (conversation,) = inbox.conversations(file, 10)
     assert conversation.last is not None
-    assert (conversation.peer, conversation.unread, conversation.last.body) == ("bob", 2, "three")
+    assert (conversation.unread, conversation.last.body, conversation.member_count) == (2, "three", 2)
+    inbox.set_read(file, 7, 1)
+    assert [(c.unread, c.read_up_to) for c in inbox.conversations(file, 10)] == [(1, 1)]
 
 
-def test_marks_only_move_forward(file: apsw.Connection) -> None:
-    inbox.set_receipts(file, [(7, 2, 10, 5)])
-    inbox.set_receipts(file, [(7, 2, 8, 6)])
-    assert [(m.delivered_up_to, m.read_up_to) for m in inbox.receipts(file)] == [(10, 6)]
+def test_the_latest_conversation_comes_first_whatever_its_ids(file: apsw.Connection) -> None:
+    directory.learn(file, [], [direct(7), direct(8, other=3)])
+    store(file, message(900, conversation_id=7), replace(message(2, conversation_id=8), sent_at_ms=10_000))
+    assert [c.id for c in inbox.conversations(file, 10)] == [8, 7]
+
+
+# ---- accounts, conversations, members
+
+
+def test_marks_are_kept_for_each_member_and_only_move_forward(file: apsw.Connection) -> None:
+    directory.learn(file, [], [channel()])
+    directory.set_receipts(file, [Receipt(9, 2, 10, 5), Receipt(9, 3, 4, 0)])
+    directory.set_receipts(file, [Receipt(9, 2, 8, 6)])
+    directory.learn(file, [], [channel()])
+    (conversation,) = directory.conversations(file)
+    assert [(m.account_id, m.delivered_up_to, m.read_up_to) for m in conversation.members] == [
+        (1, 0, 0),
+        (2, 10, 6),
+        (3, 4, 0),
+    ]
+
+
+def test_a_member_that_left_is_gone_and_a_new_title_is_known(file: apsw.Connection) -> None:
+    directory.learn(file, [], [channel()])
+    directory.learn(file, [], [channel(others=(3,), title="operations")])
+    (conversation,) = directory.conversations(file)
+    assert (conversation.title, [m.account_id for m in conversation.members]) == ("operations", [1, 3])
+
+
+def test_what_changed_is_found_by_revision(file: apsw.Connection) -> None:
+    directory.learn(file, [account(2, "bob")], [direct()])
+    since = schema.next_revision(file) - 1
+    assert not directory.accounts(file, since)
+    assert not directory.conversations(file, since)
+    directory.learn(file, [account(3, "cleo")], [channel()])
+    directory.set_receipts(file, [Receipt(7, 2, 3, 3)])
+    assert [a.name for a in directory.accounts(file, since)] == ["cleo"]
+    assert [c.id for c in directory.conversations(file, since)] == [9]
+    assert Receipt(7, 2, 3, 3) in directory.receipts(file, since)
+
+
+def test_a_draft_is_found_by_any_name_of_its_conversation(file: apsw.Connection) -> None:
+    identity.signed_in(file, identity.load(file).device_id, "t", OWN_ID, Position())
+    drafts.save(file, Target(account="bob"), "half")
+    directory.learn(file, [account(2, "bob")], [direct()])
+    assert drafts.load(file, Target(conversation_id=7)) == drafts.load(file, Target(account_id=2)) == "half"
+    drafts.save(file, Target(conversation_id=7), "more")
+    assert drafts.load(file, Target(account="Bob")) == "more"
+    drafts.save(file, Target(account_id=2), "")
+    assert drafts.load(file, Target(account="bob")) == ""
+
+
+def test_the_reader_s_mark_only_moves_forward(file: apsw.Connection) -> None:
     inbox.mark_shown(file, 9)
     inbox.mark_shown(file, 4)
-    assert inbox.shown_up_to(file) == 9
+    assert inbox.shown_place(file) == 9
 
 
 def test_read_marks_are_told_again_after_a_broken_stream(file: apsw.Connection) -> None:
@@ -219,36 +344,36 @@ def test_the_device_id_is_made_once(file: apsw.Connection) -> None:
 
 
 def test_a_token_is_hidden_from_logs(file: apsw.Connection) -> None:
-    who = identity.signed_in(file, identity.load(file).device_id, "secret-token", 5, 1)
+    who = identity.signed_in(file, identity.load(file).device_id, "secret-token", 5, Position())
     assert "secret" not in repr(who)
 
 
 def test_an_old_token_is_not_dropped_for_a_newer_one(file: apsw.Connection) -> None:
     device = identity.load(file).device_id
-    identity.signed_in(file, device, "new", 5, 1)
+    identity.signed_in(file, device, "new", 5, Position())
     identity.signed_out(file, "old")
     assert identity.load(file).token == "new"
 
 
 def test_an_account_made_anew_inherits_no_messages(file: apsw.Connection) -> None:
     device = identity.load(file).device_id
-    identity.signed_in(file, device, "t", 5, 1)
-    outbox.add(file, [("bob", "in flight"), ("bob", "waiting")], 1)
+    identity.signed_in(file, device, "t", 5, Position())
+    outbox.add(file, [(BOB, "in flight"), (BOB, "waiting")], 1)
     outbox.claim(file, 1)
-    inbox.insert(file, [message(9)], [None])
-    identity.signed_in(file, device, "t", 6, 1)
+    store(file, message(9))
+    identity.signed_in(file, device, "t", 6, Position())
     assert [m.status for m in outbox.listing(file, 10)] == [MessageStatus.FAILED, MessageStatus.WAITING]
-    assert (inbox.received_up_to(file), inbox.after(file, 0, 10, own=True)) == (0, [])
+    assert (inbox.load_cursor(file), stored(file, own=True)) == (b"", [])
 
 
 def test_a_device_begun_anew_sends_what_was_called_a_gap_under_new_numbers(file: apsw.Connection) -> None:
-    identity.signed_in(file, identity.load(file).device_id, "t", 5, 1)
+    identity.signed_in(file, identity.load(file).device_id, "t", 5, Position())
     outbox.begin_session(file, 41)
-    outbox.add(file, [("bob", "a"), ("bob", "b")], 1)
+    outbox.add(file, [(BOB, "a"), (BOB, "b")], 1)
     outbox.claim(file, 1)
     identity.set_out_of_step(file)
     assert (identity.load(file).token, identity.load(file).out_of_step) == ("", True)
-    identity.signed_in(file, b"x" * 16, "t2", 5, 1)
+    identity.signed_in(file, b"x" * 16, "t2", 5, Position())
     assert [(m.number, m.body) for m in outbox.claim(file, 5)] == [(1, "a"), (2, "b")]
     assert not identity.load(file).out_of_step
 
@@ -267,7 +392,7 @@ def test_a_lock_is_held_by_one_and_freed_when_its_process_dies(tmp_path: Path) -
         ],
         stdout=subprocess.PIPE,
         stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(("client", "proto"))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(("client", "proto", "."))},
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"True\n"
@@ -320,29 +445,34 @@ def test_damaged_notes_are_as_good_as_none(tmp_path: Path) -> None:
 
 def test_no_step_on_the_way_of_a_message_walks_over_what_is_settled(file: apsw.Connection) -> None:
     count = 2000
-    outbox.add(file, [("bob", "x")] * count, 1)
+    outbox.add(file, [(BOB, "x")] * count, 1)
     outbox.claim(file, count)
-    outbox.settle(file, [Settlement(i + 1, True, "", i + 1, 7, 1) for i in range(count)])
-    inbox.insert(file, [message(i + 1) for i in range(count)], [None] * count)
+    outbox.settle(file, [accepted(i + 1, i + 1) for i in range(count)])
+    directory.learn(file, [account(i, f"user{i}") for i in range(count)], [direct(i, i) for i in range(2, count)])
+    store(file, *(message(i + 1) for i in range(count)))
     scanned: list[tuple[int, str]] = []
 
     def note(event: dict[str, Any]) -> None:
         scanned.append((event["stmt_status"]["SQLITE_STMTSTATUS_FULLSCAN_STEP"], event["sql"]))
 
     file.trace_v2(apsw.SQLITE_TRACE_PROFILE, note)
-    (sent,) = outbox.add(file, [("bob", "new")], 1)
+    (sent,) = outbox.add(file, [(BOB, "new")], 1)
     outbox.claim(file, 10)
     outbox.claim(file, 10)
     outbox.unanswered(file)
     outbox.count_open(file)
     outbox.open_messages(file, 10)
     outbox.get_many(file, [sent.local_id])
-    outbox.changed_since(file, outbox.next_revision(file) - 2, 100)
-    outbox.settle(file, [Settlement(count + 1, True, "", count + 1, 7, 1)])
-    inbox.insert(file, [message(count + 1), message(count + 2, mine=True)], [None, 5])
+    outbox.changed_since(file, schema.next_revision(file) - 2, 100)
+    outbox.settle(file, [accepted(count + 1, count + 1)])
+    store(file, message(count + 1), message(count + 2, mine=True, number=5))
     inbox.after(file, count - 1, 10, own=True)
-    inbox.set_receipts(file, [(7, 2, 5, 5)])
-    inbox.highest_id(file)
+    directory.set_receipts(file, [Receipt(7, 2, 5, 5)])
+    directory.learn(file, [account(9, "new")], [channel()])
+    directory.receipts(file, schema.next_revision(file) - 2)
+    directory.names_of(file, BOB)
+    identity.raise_position(file, Position(1, ((0, 5),)))
+    inbox.last_place(file)
     file.trace_v2(0)
     assert len(scanned) > 15
     assert [sql for steps, sql in scanned if steps > 20] == []

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley.errors import BadInputError
-from parley.model import MessageStatus, Outgoing
 from parley.wire.endpoints import MAX_ENDPOINTS, Endpoint, KnownEndpoints, parse_endpoints, usable_learned
 from parley.wire.policy import FailoverPolicy, PolicySettings
 from parley.wire.send_window import MAX_FRAME_BYTES, MAX_SENDS_PER_FRAME, SendWindow
+from tests.unit.client.records import outgoing
 
 # ---- addresses
 
@@ -198,10 +198,6 @@ def test_the_policy_always_names_a_known_node_and_a_bounded_delay(steps: list[st
 
 
 # ---- window
-
-
-def outgoing(number: int, body: str = "x") -> Outgoing:
-    return Outgoing(number, "bob", body, 0, MessageStatus.SENDING, number)
 
 
 def test_frames_keep_to_their_bounds_and_to_the_order() -> None:

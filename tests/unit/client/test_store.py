@@ -11,6 +11,7 @@ from parley.device import outbox, schema
 from parley.device.store import Store
 from parley.errors import StoreError, TooLateError
 from parley.model import MessageStatus
+from tests.unit.client.records import BOB
 
 
 def drain(store: Store) -> None:
@@ -28,12 +29,12 @@ async def test_a_claim_is_handed_out_after_the_senders_were_told(tmp_path: Path)
     claim = asyncio.ensure_future(store.claim(10))
     await asyncio.sleep(0)
     drain(store)
-    added = store.start_write(lambda c: outbox.add(c, [("bob", "hello")], 1))
+    added = store.start_write(lambda c: outbox.add(c, [(BOB, "hello")], 1))
     added.add_done_callback(lambda _: order.append("added"))
     claim.add_done_callback(lambda _: order.append("claimed"))
     await added
     assert not claim.done(), "an operation that does not say that it adds wakes no claim"
-    await store.write(lambda c: outbox.add(c, [("bob", "again")], 1), adds=True)
+    await store.write(lambda c: outbox.add(c, [(BOB, "again")], 1), adds=True)
     assert [message.body for message in await claim] == ["hello", "again"]
     assert order == ["added", "claimed"]
     await store.close()
@@ -47,7 +48,7 @@ async def test_a_claim_made_before_anything_waited_never_overtakes_the_commit_th
     claim.add_done_callback(lambda _: order.append("claimed"))
     await asyncio.sleep(0)
     drain(store)  # the thread looked for sends and found none, but this loop has not heard of it yet
-    adding = asyncio.ensure_future(store.write(lambda c: outbox.add(c, [("bob", "hello")], 1), adds=True))
+    adding = asyncio.ensure_future(store.write(lambda c: outbox.add(c, [(BOB, "hello")], 1), adds=True))
     adding.add_done_callback(lambda _: order.append("added"))
     coroutine_started = asyncio.ensure_future(asyncio.sleep(0))
     await coroutine_started
@@ -60,12 +61,12 @@ async def test_a_claim_made_before_anything_waited_never_overtakes_the_commit_th
 async def test_a_refused_operation_leaves_the_others_of_its_transaction_alone(tmp_path: Path) -> None:
     store = Store(tmp_path / "s.sqlite")
     await store.open()
-    (message,) = await store.write(lambda c: outbox.add(c, [("bob", "one")], 1))
+    (message,) = await store.write(lambda c: outbox.add(c, [(BOB, "one")], 1))
     await store.write(lambda c: outbox.claim(c, 1))
     results = await asyncio.gather(
-        store.write(lambda c: outbox.add(c, [("bob", "two")], 1)),
+        store.write(lambda c: outbox.add(c, [(BOB, "two")], 1)),
         store.write(lambda c: outbox.cancel(c, message.local_id)),
-        store.write(lambda c: outbox.add(c, [("bob", "three")], 1)),
+        store.write(lambda c: outbox.add(c, [(BOB, "three")], 1)),
         return_exceptions=True,
     )
     assert isinstance(results[1], TooLateError)
@@ -78,13 +79,13 @@ async def test_a_failing_operation_undoes_its_whole_transaction_and_the_thread_g
     await store.open()
 
     def broken(connection: apsw.Connection) -> None:
-        outbox.add(connection, [("bob", "half done")], 1)
+        outbox.add(connection, [(BOB, "half done")], 1)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await store.write(broken)
     assert await store.read(lambda c: outbox.listing(c, 10)) == []
-    await store.write(lambda c: outbox.add(c, [("bob", "fine")], 1))
+    await store.write(lambda c: outbox.add(c, [(BOB, "fine")], 1))
     assert [m.body for m in await store.read(lambda c: outbox.listing(c, 10))] == ["fine"]
     await store.close()
 
@@ -94,7 +95,7 @@ async def test_an_operation_cancelled_before_it_began_does_not_run(tmp_path: Pat
     await store.open()
     busy = threading.Event()
     store.post(lambda _: busy.wait(5))
-    task = asyncio.ensure_future(store.write(lambda c: outbox.add(c, [("bob", "never")], 1)))
+    task = asyncio.ensure_future(store.write(lambda c: outbox.add(c, [(BOB, "never")], 1)))
     await asyncio.sleep(0)
     task.cancel()
     busy.set()
@@ -111,7 +112,7 @@ async def test_what_another_process_commits_is_noticed_and_claimed(tmp_path: Pat
     claim = asyncio.ensure_future(store.claim(10))
     other = schema.open_database(tmp_path / "s.sqlite")
     with other:
-        outbox.add(other, [("bob", "from elsewhere")], 1)
+        outbox.add(other, [(BOB, "from elsewhere")], 1)
     await asyncio.wait_for(noticed.wait(), 5)
     assert [m.status for m in await asyncio.wait_for(claim, 5)] == [MessageStatus.SENDING]
     other.close()
@@ -121,10 +122,10 @@ async def test_what_another_process_commits_is_noticed_and_claimed(tmp_path: Pat
 async def test_a_full_disk_fails_the_write_and_says_so(tmp_path: Path) -> None:
     store = Store(tmp_path / "s.sqlite")
     await store.open()
-    await store.write(lambda c: outbox.add(c, [("bob", "kept")], 1))
+    await store.write(lambda c: outbox.add(c, [(BOB, "kept")], 1))
     await store.read(lambda c: c.execute("PRAGMA max_page_count=1").fetchall())
     with pytest.raises(StoreError, match="Free some disk space"):
-        await store.write(lambda c: outbox.add(c, [("bob", "x" * 60_000)] * 20, 1))
+        await store.write(lambda c: outbox.add(c, [(BOB, "x" * 60_000)] * 20, 1))
     assert [m.body for m in await store.read(lambda c: outbox.listing(c, 10))] == ["kept"]
     await store.close()
 
@@ -133,8 +134,18 @@ async def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     connection = apsw.Connection(str(tmp_path / "s.sqlite"))
     connection.execute("PRAGMA user_version=999")
     connection.close()
-    with pytest.raises(StoreError, match="newer Parley"):
+    with pytest.raises(StoreError, match="newer release"):
         await Store(tmp_path / "s.sqlite").open()
+
+
+async def test_a_file_of_the_first_release_is_refused_in_words_and_left_alone(tmp_path: Path) -> None:
+    connection = apsw.Connection(str(tmp_path / "s.sqlite"))
+    connection.execute("CREATE TABLE outbox (recipient TEXT)")
+    connection.execute("PRAGMA user_version=1")
+    with pytest.raises(StoreError, match=r"written by Parley 0\.1"):
+        await Store(tmp_path / "s.sqlite").open()
+    assert [row[0] for row in connection.execute("SELECT name FROM sqlite_schema")] == ["outbox"]
+    connection.close()
 
 
 async def test_the_file_is_only_for_its_owner(tmp_path: Path) -> None:

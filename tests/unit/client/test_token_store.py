@@ -13,7 +13,7 @@ from parley.client import ParleyClient
 from parley.device.token_store import REFERENCE, TokenStore
 from parley.errors import NotSignedInError
 from parley.model import ConnectionState
-from tests.unit.client.fake_server import FakeCluster, running_cluster
+from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, QUICK
 
 
@@ -53,7 +53,7 @@ def memory() -> Iterator[Memory]:
 
 
 def client(
-    cluster: FakeCluster, state_dir: Path, *, token_store: TokenStore, account: str | None = None
+    cluster: InProcessCluster, state_dir: Path, *, token_store: TokenStore, account: str | None = None
 ) -> ParleyClient:
     hosts = [node.address for node in cluster.nodes]
     return ParleyClient(
@@ -76,11 +76,11 @@ async def test_with_a_keyring_the_token_is_there_and_in_no_file(memory: Memory, 
             await anna.login("anna", PASSWORD)
             await anna.wait_until(ConnectionState.CONNECTED, timeout=5)
             (token,) = memory.held.values()
-            assert token in cluster.tokens
+            assert cluster.knows_token(token)
         assert not files_hold(tmp_path, token)
         async with client(cluster, tmp_path, token_store=TokenStore(), account="anna") as again:
             await again.wait_until(ConnectionState.CONNECTED, timeout=5)
-            assert await again.list_accounts() == ("anna",)
+            assert [account.name for account in await again.list_accounts()] == ["anna"]
             await again.logout()
             assert not await again.has_session()
         assert memory.held == {}, "nothing is left behind"

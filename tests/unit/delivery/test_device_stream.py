@@ -8,8 +8,13 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from parley_proto.v1 import messaging_pb2 as pb
+from parley_proto.v1 import model_pb2
 from parleyd.delivery import device_stream
+from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_stream import DeviceStream, Page
+from parleyd.delivery.encoding import EncodedMessage, encode_message, serialize_frame
+from parleyd.delivery.position import index_of, position
+from parleyd.machine.features.messages import MessageRecord
 
 OWN_DEVICE = b"d" * 16
 
@@ -20,9 +25,11 @@ class Stored:
     def __init__(self, *ids: int) -> None:
         self.ids = list(ids)
         self.reads = 0
+        self.asked: list[tuple[set[int], set[int]]] = []
+        self.before_directory: Callable[[], None] = lambda: None
         self.before_answer: Callable[[], None] = lambda: None
 
-    async def fetch(self, after_id: int, limit: int) -> Page:
+    async def page(self, after_id: int, limit: int) -> Page:
         self.reads += 1
         above = [message(each) for each in self.ids if each > after_id]
         shown = above[:limit]
@@ -31,35 +38,63 @@ class Stored:
         self.before_answer()
         return page
 
+    async def directory(self, account_ids: set[int], conversation_ids: set[int]) -> pb.Directory:
+        self.asked.append((account_ids, conversation_ids))
+        await asyncio.sleep(0)
+        self.before_directory()
+        return pb.Directory(
+            accounts=[model_pb2.AccountInfo(id=each) for each in sorted(account_ids)],
+            conversations=[model_pb2.ConversationInfo(id=each) for each in sorted(conversation_ids)],
+        )
 
-def message(message_id: int, device_id: bytes = b"") -> pb.Message:
-    return pb.Message(id=message_id, body="x", device_id=device_id)
+
+def message(
+    message_id: int, device_id: bytes = b"", *, conversation_id: int = 1, sender_id: int = 2, body: str = "x"
+) -> EncodedMessage:
+    return encode_message(MessageRecord(conversation_id, message_id, 1, sender_id, body, 0, device_id, 0))
 
 
 def make(stored: Stored, cursor: int = 0, max_live_bytes: int = 1 << 20) -> DeviceStream:
-    return DeviceStream(1, OWN_DEVICE, cursor, stored.fetch, max_live_bytes=max_live_bytes)
+    return DeviceStream(1, OWN_DEVICE, cursor, stored, generation=3, max_live_bytes=max_live_bytes)
+
+
+async def next_frames(stream: DeviceStream) -> list[pb.ServerFrame]:
+    """The next frames as the client reads them."""
+    return [pb.ServerFrame.FromString(serialize_frame(frame)) for frame in await stream.next_frames()]
 
 
 async def frames_until(stream: DeviceStream, done: Callable[[list[pb.ServerFrame]], bool]) -> list[pb.ServerFrame]:
     frames: list[pb.ServerFrame] = []
     async with asyncio.timeout(5):
         while not done(frames):
-            frames += await stream.next_frames()
+            frames += await next_frames(stream)
     return frames
+
+
+async def catch_up(stream: DeviceStream) -> list[pb.ServerFrame]:
+    return await frames_until(stream, lambda f: bool(f) and f[-1].WhichOneof("frame") == "caught_up")
 
 
 def ids(frames: Sequence[pb.ServerFrame]) -> list[int]:
     return [each.id for frame in frames for each in frame.messages.messages]
 
 
+def kinds(frames: Sequence[pb.ServerFrame]) -> list[str | None]:
+    return [frame.WhichOneof("frame") for frame in frames]
+
+
+def cursor_at(message_id: int) -> bytes:
+    return StreamCursor.at(3, message_id).encode()
+
+
 async def test_the_queue_comes_before_caught_up_and_live_messages_after() -> None:
     stored = Stored(3, 4, 7)
     stream = make(stored, cursor=3)
-    frames = await frames_until(stream, lambda f: bool(f) and f[-1].WhichOneof("frame") == "caught_up")
+    frames = await catch_up(stream)
     assert ids(frames) == [4, 7]
-    assert frames[-1].caught_up.up_to == 7
+    assert frames[-1].caught_up.cursor == cursor_at(7)
     stream.offer_message(message(9))
-    assert ids(await stream.next_frames()) == [9]
+    assert ids(await next_frames(stream)) == [9]
     assert stored.reads == 1
 
 
@@ -85,13 +120,13 @@ async def test_a_message_the_page_already_had_is_not_told_again_live() -> None:
     await frames_until(stream, lambda f: 2 in ids(f))
     stream.offer_message(message(2))
     stream.offer_message(message(3))
-    assert ids(await stream.next_frames()) == [3]
+    assert ids(await next_frames(stream)) == [3]
 
 
 async def test_a_slow_device_falls_back_to_what_is_stored() -> None:
     stored = Stored()
-    stream = make(stored, max_live_bytes=4 * 257)
-    await frames_until(stream, lambda f: bool(f) and f[-1].WhichOneof("frame") == "caught_up")
+    stream = make(stored, max_live_bytes=4 * (64 + len(message(1).entry)))
+    await catch_up(stream)
     for message_id in range(1, 11):
         stored.ids.append(message_id)
         stream.offer_message(message(message_id))
@@ -110,19 +145,19 @@ async def test_a_long_queue_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_the_device_is_not_told_what_it_sent_itself() -> None:
     stream = make(Stored())
-    await frames_until(stream, lambda f: bool(f) and f[-1].WhichOneof("frame") == "caught_up")
+    await catch_up(stream)
     stream.offer_message(message(1, device_id=OWN_DEVICE))
     stream.offer_message(message(2, device_id=b"e" * 16))
-    assert ids(await stream.next_frames()) == [2]
+    assert ids(await next_frames(stream)) == [2]
 
 
 async def test_newer_receipts_and_news_replace_older_ones() -> None:
     stream = make(Stored())
-    await frames_until(stream, lambda f: bool(f) and f[-1].WhichOneof("frame") == "caught_up")
+    await catch_up(stream)
     for mark in (1, 2, 3):
         stream.offer_receipt(pb.Receipt(conversation_id=1, account_id=2, delivered_up_to=mark))
         stream.offer_status(pb.ClusterStatusUpdate(term=mark))
-    frames = await stream.next_frames()
+    frames = await next_frames(stream)
     assert [frame.status.term for frame in frames if frame.HasField("status")] == [3]
     [receipts] = [frame.receipts.receipts for frame in frames if frame.HasField("receipts")]
     assert [receipt.delivered_up_to for receipt in receipts] == [3]
@@ -130,13 +165,14 @@ async def test_newer_receipts_and_news_replace_older_ones() -> None:
 
 async def test_every_result_is_told_and_the_latest_ping_answered() -> None:
     stream = make(Stored())
-    await frames_until(stream, lambda f: bool(f) and f[-1].WhichOneof("frame") == "caught_up")
-    stream.offer_result([pb.SendResult(number=1)])
-    stream.offer_result([pb.SendResult(number=2)])
+    await catch_up(stream)
+    stream.offer_results([pb.SendResult(number=1)], position(3, 8))
+    stream.offer_results([pb.SendResult(number=2)], position(3, 7))
     stream.offer_pong(5)
     stream.offer_pong(6)
-    frames = await stream.next_frames()
+    frames = await next_frames(stream)
     assert [each.number for frame in frames for each in frame.results.results] == [1, 2]
+    assert [index_of(frame.results.position) for frame in frames if frame.HasField("results")] == [8]
     assert [frame.pong.nonce for frame in frames if frame.HasField("pong")] == [6], (
         "the answer to the latest question says it for all"
     )
@@ -144,11 +180,87 @@ async def test_every_result_is_told_and_the_latest_ping_answered() -> None:
 
 async def test_a_cancelled_wait_loses_nothing() -> None:
     stream = make(Stored())
-    await frames_until(stream, lambda f: bool(f) and f[-1].WhichOneof("frame") == "caught_up")
-    waiting = asyncio.ensure_future(stream.next_frames())
+    await catch_up(stream)
+    waiting = asyncio.ensure_future(next_frames(stream))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     stream.offer_message(message(1))
-    assert ids(await stream.next_frames()) == [1]
+    assert ids(await next_frames(stream)) == [1]
+
+
+async def test_what_a_frame_names_is_told_before_it_and_once() -> None:
+    stored = Stored(5)
+    stream = make(stored)
+    frames = await catch_up(stream)
+    assert kinds(frames) == ["directory", "messages", "caught_up"]
+    assert stored.asked == [({2}, {1})], "one question for the batch"
+    stream.offer_message(message(6))
+    stream.offer_results([pb.SendResult(number=1, conversation_id=1)], position(3, 1))
+    assert kinds(await next_frames(stream)) == ["results", "messages"]
+    stream.offer_receipt(pb.Receipt(conversation_id=9, account_id=8))
+    stream.offer_message(message(7, sender_id=7))
+    stream.offer_results([pb.SendResult(number=2, conversation_id=4), pb.SendResult(number=3)], position(3, 2))
+    assert kinds(await next_frames(stream)) == ["directory", "results", "receipts", "messages"]
+    assert stored.asked[1:] == [({7, 8}, {4, 9})]
+
+
+async def test_what_changed_is_told_again_if_it_was_told() -> None:
+    stored = Stored(5)
+    stream = make(stored)
+    await catch_up(stream)
+    stream.account_changed(77)
+    stream.account_changed(2)
+    stream.conversation_changed(30)
+    [frame] = await next_frames(stream)
+    assert [account.id for account in frame.directory.accounts] == [2]
+    assert [conversation.id for conversation in frame.directory.conversations] == [30]
+
+
+async def test_a_change_while_a_directory_is_read_is_told_after_it() -> None:
+    stored = Stored()
+    stream = make(stored)
+    await catch_up(stream)
+
+    def renamed() -> None:
+        stored.before_directory = lambda: None
+        stream.account_changed(2)
+
+    stored.before_directory = renamed
+    stream.offer_message(message(1))
+    assert kinds(await next_frames(stream)) == ["directory", "messages"]
+    [again] = await next_frames(stream)
+    assert [account.id for account in again.directory.accounts] == [2]
+
+
+async def test_large_messages_come_in_frames_a_client_can_take_each_with_its_cursor() -> None:
+    class Large(Stored):
+        async def page(self, after_id: int, limit: int) -> Page:
+            body = "y" * (400 * 1024)
+            return Page([message(each, body=body) for each in self.ids if each > after_id], 9, more=False)
+
+    stream = make(Large(1, 2, 3, 4, 5, 6, 7))
+    frames = [frame for frame in await catch_up(stream) if frame.HasField("messages")]
+    assert [[each.id for each in frame.messages.messages] for frame in frames] == [[1, 2, 3], [4, 5, 6], [7]]
+    assert [frame.messages.cursor for frame in frames] == [cursor_at(3), cursor_at(6), cursor_at(9)]
+    assert max(frame.ByteSize() for frame in frames) < 4 << 20
+
+
+async def test_live_batches_carry_the_cursor_after_them() -> None:
+    stream = make(Stored())
+    await catch_up(stream)
+    for message_id in (4, 6):
+        stream.offer_message(message(message_id))
+    [_, frame] = await next_frames(stream)
+    assert frame.messages.cursor == cursor_at(6)
+
+
+async def test_many_receipts_come_in_frames_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_stream, "RECEIPTS_PER_FRAME", 10)
+    stream = make(Stored())
+    await catch_up(stream)
+    for conversation_id in range(1, 26):
+        stream.offer_receipt(pb.Receipt(conversation_id=conversation_id, account_id=2))
+    frames = await frames_until(stream, lambda f: sum(len(each.receipts.receipts) for each in f) == 25)
+    assert max(len(frame.receipts.receipts) for frame in frames) == 10

@@ -7,9 +7,9 @@ order or under the wrong membership; a snapshot installed under a running write 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from parleyd.group.driver import Driver
+from parleyd.group.effects import Effect, RoleChanged, Send, StartApply, StartInstall, StartWrite
 from parleyd.raft.config import InitialState, RaftConfig
 from parleyd.raft.events import Campaign, ProposeConfChange, Receive
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, encode_conf_change
@@ -24,51 +24,43 @@ from parleyd.raft.types import (
     SnapshotMeta,
     Term,
 )
-from parleyd.raft.update import Persist, ReadReady, RoleChange
+from parleyd.raft.update import Persist, Refusal, RoleChange
 
 ME, LEADER, OTHER = NodeId(1), NodeId(2), NodeId(3)
 THREE = ConfState(voters=(ME, LEADER, OTHER))
 
 
-@dataclass
-class RecordedCallbacks:
-    """Remembers what was asked for, in order; nothing is done until the test says so."""
+class Output(list[Effect]):
+    """What was asked for, in order; nothing is done until the test says so."""
 
-    sent: list[Message] = field(default_factory=list)
-    writes: list[Sequence[Persist]] = field(default_factory=list)
-    applies: list[tuple[Sequence[Entry], ConfState | None]] = field(default_factory=list)
-    installs: list[SnapshotMeta] = field(default_factory=list)
-    roles: list[RoleChange] = field(default_factory=list)
+    @property
+    def sent(self) -> list[Message]:
+        return [message for effect in self if isinstance(effect, Send) for message in effect.messages]
 
-    def send(self, messages: Sequence[Message]) -> None:
-        self.sent.extend(messages)
+    @property
+    def writes(self) -> list[Sequence[Persist]]:
+        return [effect.writes for effect in self if isinstance(effect, StartWrite)]
 
-    def start_write(self, writes: Sequence[Persist]) -> None:
-        self.writes.append(writes)
+    @property
+    def applies(self) -> list[tuple[Sequence[Entry], ConfState | None]]:
+        return [(effect.entries, effect.conf_state) for effect in self if isinstance(effect, StartApply)]
 
-    def start_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> None:
-        self.applies.append((entries, conf_state))
+    @property
+    def installs(self) -> list[SnapshotMeta]:
+        return [effect.snapshot for effect in self if isinstance(effect, StartInstall)]
 
-    def start_install(self, snapshot: SnapshotMeta, write: Persist) -> None:
-        self.installs.append(snapshot)
-
-    def role_changed(self, change: RoleChange) -> None:
-        self.roles.append(change)
-
-    def reads_ready(self, reads: Sequence[ReadReady], dropped: Sequence[bytes]) -> None:
-        raise AssertionError
-
-    def snapshot_needed(self, nodes: Sequence[NodeId]) -> None:
-        raise AssertionError
+    @property
+    def roles(self) -> list[RoleChange]:
+        return [effect.change for effect in self if isinstance(effect, RoleChanged)]
 
     def sent_types(self) -> list[MessageType]:
         return [message.type for message in self.sent]
 
 
-def make(conf_state: ConfState = THREE) -> tuple[Driver, RecordedCallbacks]:
-    callbacks = RecordedCallbacks()
+def make(conf_state: ConfState = THREE) -> tuple[Driver, Output]:
+    output = Output()
     raft = Raft(RaftConfig(node_id=ME), InitialState(conf_state=conf_state))
-    return Driver(raft, callbacks), callbacks
+    return Driver(raft, output), output
 
 
 def entries(first: int, last: int) -> tuple[Entry, ...]:
@@ -104,69 +96,69 @@ def snapshot(index: int) -> Receive:
 
 
 def test_an_answer_leaves_only_after_the_write_that_makes_it_true() -> None:
-    driver, callbacks = make()
+    driver, output = make()
     driver.step(append(1, 2))
     driver.pump()
-    assert len(callbacks.writes) == 1
-    assert callbacks.sent == []
+    assert len(output.writes) == 1
+    assert output.sent == []
     driver.written()
-    assert callbacks.sent_types() == [MessageType.APPEND_RESPONSE]
-    assert callbacks.sent[0].index == 2
+    assert output.sent_types() == [MessageType.APPEND_RESPONSE]
+    assert output.sent[0].index == 2
 
 
 def test_what_arrives_during_a_write_goes_into_the_next_one_together() -> None:
-    driver, callbacks = make()
+    driver, output = make()
     driver.step(append(1, 1))
     driver.pump()
     for index in (2, 3, 4):
         driver.step(append(index, index))
         driver.pump()
-    assert len(callbacks.writes) == 1
+    assert len(output.writes) == 1
     driver.written()
     driver.pump()
-    assert len(callbacks.writes) == 2
-    written = [entry.index for persist in callbacks.writes[1] for entry in persist.entries]
+    assert len(output.writes) == 2
+    written = [entry.index for persist in output.writes[1] for entry in persist.entries]
     assert written == [2, 3, 4]
 
 
 def test_committed_entries_are_applied_one_batch_at_a_time_in_order() -> None:
-    driver, callbacks = make()
+    driver, output = make()
     driver.step(append(1, 3, commit=2))
     driver.pump()
     driver.written()
     driver.pump()
-    assert [entry.index for entry in callbacks.applies[0][0]] == [1, 2]
+    assert [entry.index for entry in output.applies[0][0]] == [1, 2]
     driver.step(append(4, 5, commit=5))
     driver.pump()
     driver.written()
     driver.pump()
-    assert len(callbacks.applies) == 1
+    assert len(output.applies) == 1
     driver.applied()
     driver.pump()
-    assert [entry.index for entry in callbacks.applies[1][0]] == [3, 4, 5]
+    assert [entry.index for entry in output.applies[1][0]] == [3, 4, 5]
     driver.applied()
     assert driver.applied_index == 5
 
 
 def test_a_single_node_does_not_commit_before_its_own_disk_has_the_entry() -> None:
-    driver, callbacks = make(ConfState(voters=(ME,)))
+    driver, output = make(ConfState(voters=(ME,)))
     driver.step(Campaign())
     driver.pump()
     finish_writes(driver)
-    assert callbacks.roles[-1].role is Role.LEADER
-    applied_before = sum(len(batch) for batch, _ in callbacks.applies)
+    assert output.roles[-1].role is Role.LEADER
+    applied_before = sum(len(batch) for batch, _ in output.applies)
     driver.applied()
     answer = driver.propose([b"hello"])
     driver.pump()
-    assert answer.reason == ""
-    assert sum(len(batch) for batch, _ in callbacks.applies) == applied_before
+    assert answer.refusal is None
+    assert sum(len(batch) for batch, _ in output.applies) == applied_before
     driver.written()
     driver.pump()
-    assert callbacks.applies[-1][0][-1].data == b"hello"
+    assert output.applies[-1][0][-1].data == b"hello"
 
 
 def test_a_membership_entry_is_applied_alone_and_brings_the_new_membership() -> None:
-    driver, callbacks = make(ConfState(voters=(ME,)))
+    driver, output = make(ConfState(voters=(ME,)))
     driver.step(Campaign())
     driver.pump()
     finish_writes(driver)
@@ -181,13 +173,13 @@ def test_a_membership_entry_is_applied_alone_and_brings_the_new_membership() -> 
         driver.applied()
         driver.pump()
         finish_writes(driver)
-    applied = callbacks.applies[-3:]
+    applied = output.applies[-3:]
     assert [len(batch) for batch, _ in applied] == [1, 1, 1]
     assert [conf_state for _, conf_state in applied] == [None, ConfState(voters=(ME,), learners=(OTHER,)), None]
 
 
 def test_entries_before_a_membership_entry_are_applied_without_it() -> None:
-    driver, callbacks = make(ConfState(voters=(ME,)))
+    driver, output = make(ConfState(voters=(ME,)))
     driver.step(Campaign())
     driver.pump()
     finish_writes(driver)
@@ -200,61 +192,61 @@ def test_entries_before_a_membership_entry_are_applied_without_it() -> None:
     finish_writes(driver)
     driver.applied()
     driver.pump()
-    entries_under_way, conf_state = callbacks.applies[-1]
+    entries_under_way, conf_state = output.applies[-1]
     assert [entry.data for entry in entries_under_way] == [b"before", b"also before"]
     assert conf_state is None
 
 
 def test_a_snapshot_waits_for_the_write_and_the_apply_under_way() -> None:
-    driver, callbacks = make()
+    driver, output = make()
     driver.step(append(1, 2, commit=2))
     driver.pump()
     driver.written()
     driver.pump()
-    assert len(callbacks.applies) == 1
+    assert len(output.applies) == 1
     driver.step(append(3, 3))
     driver.pump()
     driver.step(snapshot(9))
     driver.pump()
-    assert callbacks.installs == []
+    assert output.installs == []
     driver.written()
     driver.pump()
-    assert callbacks.installs == []
+    assert output.installs == []
     driver.applied()
     driver.pump()
-    assert [meta.index for meta in callbacks.installs] == [9]
+    assert [meta.index for meta in output.installs] == [9]
     driver.installed()
     assert driver.applied_index == 9
 
 
 def test_the_answer_to_a_snapshot_leaves_only_when_it_is_installed() -> None:
-    driver, callbacks = make()
+    driver, output = make()
     driver.step(snapshot(9))
     driver.pump()
-    assert [meta.index for meta in callbacks.installs] == [9]
-    assert callbacks.sent == []
+    assert [meta.index for meta in output.installs] == [9]
+    assert output.sent == []
     driver.installed()
-    assert [(message.type, message.index) for message in callbacks.sent] == [(MessageType.APPEND_RESPONSE, 9)]
+    assert [(message.type, message.index) for message in output.sent] == [(MessageType.APPEND_RESPONSE, 9)]
 
 
 def test_nothing_is_written_or_applied_while_a_snapshot_is_installed() -> None:
-    driver, callbacks = make()
+    driver, output = make()
     driver.step(snapshot(9))
     driver.pump()
-    assert len(callbacks.installs) == 1
+    assert len(output.installs) == 1
     driver.step(append(10, 11, commit=11))
     driver.pump()
-    assert callbacks.writes == []
-    assert callbacks.applies == []
+    assert output.writes == []
+    assert output.applies == []
     driver.installed()
     driver.pump()
     driver.written()
     driver.pump()
-    assert [entry.index for batch, _ in callbacks.applies for entry in batch] == [10, 11]
+    assert [entry.index for batch, _ in output.applies for entry in batch] == [10, 11]
 
 
 def test_entries_a_snapshot_covers_are_not_applied_after_it() -> None:
-    driver, callbacks = make()
+    driver, output = make()
     driver.step(append(1, 6, commit=2))
     driver.pump()
     driver.written()
@@ -266,10 +258,10 @@ def test_entries_a_snapshot_covers_are_not_applied_after_it() -> None:
     driver.pump()
     driver.applied()
     driver.pump()
-    assert [meta.index for meta in callbacks.installs] == [20]
+    assert [meta.index for meta in output.installs] == [20]
     driver.installed()
     driver.pump()
-    assert [entry.index for batch, _ in callbacks.applies for entry in batch] == [1, 2]
+    assert [entry.index for batch, _ in output.applies for entry in batch] == [1, 2]
     assert driver.applied_index == 20
 
 
@@ -280,11 +272,22 @@ def test_a_second_membership_change_is_refused_until_the_first_is_applied() -> N
     finish_writes(driver)
     driver.applied()
     change = encode_conf_change(ConfChange((SingleChange(ConfChangeType.ADD_LEARNER, OTHER),)))
-    assert driver.propose_change(change).reason == ""
-    assert driver.propose_change(change).reason == "conf-change-pending"
+    assert driver.propose_change(change).refusal is None
+    assert driver.propose_change(change).refusal is Refusal.CONF_CHANGE_PENDING
     driver.pump()
     finish_writes(driver)
     for _ in range(2):  # the change, and the empty entry that the refused one left behind
         driver.applied()
         driver.pump()
-    assert driver.propose_change(change).reason == ""
+    assert driver.propose_change(change).refusal is None
+
+
+def test_a_snapshot_waits_until_the_log_is_compacted() -> None:
+    driver, output = make()
+    driver.is_compacting = True
+    driver.step(snapshot(9))
+    driver.pump()
+    assert output.installs == []
+    driver.is_compacting = False
+    driver.pump()
+    assert [meta.index for meta in output.installs] == [9]

@@ -2,107 +2,95 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import pytest
-
 from parley_proto.v1 import state_pb2
-from parleyd.group.errors import LostError, OutcomeUnknownError
+from parleyd.group.errors import ProposalFailure
 from parleyd.group.proposals import AppliedCommands, Proposal, ProposalTable
 from parleyd.raft.types import Index, Term
 
+LOST, SKIPPED, STOPPED = ProposalFailure.LOST, ProposalFailure.SKIPPED, ProposalFailure.STOPPED
 
-def command(up_to: int) -> state_pb2.Command:
+
+def command(up_to: int, padding: int = 0) -> state_pb2.Command:
+    if padding:
+        return state_pb2.Command(register_account=state_pb2.RegisterAccount(name="x" * padding))
     return state_pb2.Command(mark_delivered=state_pb2.MarkDelivered(session_id=1, up_to=up_to))
 
 
-def result(detail: str) -> state_pb2.CommandResult:
-    return state_pb2.CommandResult(code=state_pb2.RESULT_CODE_OK, detail=detail)
+def result(delivered_up_to: int) -> state_pb2.CommandResult:
+    marked = state_pb2.MarkDeliveredResult(delivered_up_to=delivered_up_to)
+    return state_pb2.CommandResult(code=state_pb2.RESULT_CODE_OK, mark_delivered=marked)
 
 
-def proposal(*up_to: int, size_bytes: int = 10) -> Proposal:
-    outcome: asyncio.Future[AppliedCommands] = asyncio.get_running_loop().create_future()
-    return Proposal([command(each) for each in up_to], outcome, size_bytes)
+def proposal(token: int, *up_to: int) -> Proposal:
+    return Proposal(token, [command(each) for each in up_to], 10)
 
 
-async def test_callers_that_come_together_share_an_entry_and_get_their_own_results() -> None:
+def test_callers_that_come_together_share_an_entry_and_get_their_own_results() -> None:
     table = ProposalTable(max_entry_bytes=1000)
-    one, two = proposal(1, 2), proposal(3)
-    table.gathered += [one, two]
-    [(payload, proposals)] = table.take_entries(77)
+    table.gather(1, [command(1), command(2)])
+    table.gather(2, [command(3)])
+    [(payload, proposals)] = table.take_entries(77, 1)
     batch = state_pb2.CommandBatch.FromString(payload)
     assert batch.proposed_at_ms == 77
     assert [each.mark_delivered.up_to for each in batch.commands] == [1, 2, 3]
-    table.proposed(Index(5), Term(2), proposals)
-    table.applied(Index(5), Term(2), [result("a"), result("b"), result("c")])
-    assert one.outcome.result() == AppliedCommands(Index(5), (result("a"), result("b")))
-    assert two.outcome.result() == AppliedCommands(Index(5), (result("c"),))
-    assert table.in_flight == 0
+    assert list(table.proposed(Index(5), Term(2), proposals)) == []
+    assert dict(table.applied(Index(5), Term(2), [result(1), result(2), result(3)])) == {
+        1: AppliedCommands(Index(5), (result(1), result(2))),
+        2: AppliedCommands(Index(5), (result(3),)),
+    }
+    assert (table.in_flight, table.waiting) == (0, 0)
 
 
-async def test_an_entry_is_no_larger_than_its_bound_unless_one_caller_alone_is() -> None:
-    table = ProposalTable(max_entry_bytes=25)
-    table.gathered += [proposal(n, size_bytes=10) for n in range(3)] + [proposal(3, size_bytes=99)]
-    sizes = [len(proposals) for _, proposals in table.take_entries(0)]
-    assert sizes == [2, 1, 1]
+def test_an_entry_is_no_larger_than_its_bound_unless_one_caller_alone_is() -> None:
+    table = ProposalTable(max_entry_bytes=command(1).ByteSize() * 5 // 2)
+    for token in range(3):
+        table.gather(token, [command(token)])
+    table.gather(3, [command(3, padding=99)])
+    assert [len(proposals) for _, proposals in table.take_entries(0, 1)] == [2, 1, 1]
 
 
-async def test_a_caller_that_left_before_anything_was_proposed_is_not_proposed() -> None:
+def test_a_caller_that_left_before_anything_was_proposed_is_not_proposed() -> None:
     table = ProposalTable(max_entry_bytes=1000)
-    gone, stays = proposal(1), proposal(2)
-    table.gathered += [gone, stays]
-    gone.outcome.cancel()
-    [(payload, _)] = table.take_entries(0)
+    table.gather(1, [command(1)])
+    table.gather(2, [command(2)])
+    table.withdraw(1)
+    [(payload, _)] = table.take_entries(0, 1)
     assert [each.mark_delivered.up_to for each in state_pb2.CommandBatch.FromString(payload).commands] == [2]
 
 
-async def test_a_caller_that_left_later_does_not_shift_the_results_of_others() -> None:
+def test_a_caller_that_left_later_does_not_shift_the_results_of_others() -> None:
     table = ProposalTable(max_entry_bytes=1000)
-    gone, stays = proposal(1, 2), proposal(3)
-    table.proposed(Index(1), Term(1), [gone, stays])
-    gone.outcome.cancel()
-    table.applied(Index(1), Term(1), [result("a"), result("b"), result("c")])
-    assert stays.outcome.result().results == (result("c"),)
+    list(table.proposed(Index(1), Term(1), [proposal(1, 1, 2), proposal(2, 3)]))
+    table.withdraw(1)
+    answers = dict(table.applied(Index(1), Term(1), [result(1), result(2), result(3)]))
+    assert answers[2] == AppliedCommands(Index(1), (result(3),))
 
 
-async def test_a_proposal_is_lost_when_another_term_holds_its_index() -> None:
+def test_a_proposal_is_lost_when_another_term_holds_its_index() -> None:
     table = ProposalTable(max_entry_bytes=1000)
-    overwritten = proposal(1)
-    table.proposed(Index(9), Term(3), [overwritten])
-    table.applied(Index(9), Term(4), [result("of somebody else")])
-    with pytest.raises(LostError):
-        overwritten.outcome.result()
+    list(table.proposed(Index(9), Term(3), [proposal(1, 1)]))
+    assert list(table.applied(Index(9), Term(4), [result(4)])) == [(1, LOST)]
 
 
-async def test_an_entry_proposed_anew_at_the_same_index_loses_the_older_one() -> None:
+def test_an_entry_proposed_anew_at_the_same_index_loses_the_older_one() -> None:
     table = ProposalTable(max_entry_bytes=1000)
-    older, newer = proposal(1), proposal(2)
-    table.proposed(Index(9), Term(3), [older])
-    table.proposed(Index(9), Term(5), [newer])
-    assert older.outcome.done(), "or its caller waits forever"
-    with pytest.raises(LostError):
-        older.outcome.result()
-    table.applied(Index(9), Term(5), [result("b")])
-    assert newer.outcome.result().results == (result("b"),)
+    list(table.proposed(Index(9), Term(3), [proposal(1, 1)]))
+    told = list(table.proposed(Index(9), Term(5), [proposal(2, 2)]))
+    assert told == [(1, LOST)], "or its caller waits forever"
+    assert list(table.applied(Index(9), Term(5), [result(2)])) == [(2, AppliedCommands(Index(9), (result(2),)))]
 
 
-async def test_nobody_knows_what_became_of_an_entry_a_snapshot_skipped() -> None:
+def test_nobody_knows_what_became_of_an_entry_a_snapshot_skipped() -> None:
     table = ProposalTable(max_entry_bytes=1000)
-    skipped, later = proposal(1), proposal(2)
-    table.proposed(Index(3), Term(1), [skipped])
-    table.proposed(Index(8), Term(1), [later])
-    table.skipped_to(Index(5))
-    with pytest.raises(OutcomeUnknownError):
-        skipped.outcome.result()
-    assert not later.outcome.done()
+    list(table.proposed(Index(3), Term(1), [proposal(1, 1)]))
+    list(table.proposed(Index(8), Term(1), [proposal(2, 2)]))
+    assert list(table.skipped_to(Index(5))) == [(1, SKIPPED)]
+    assert table.in_flight == 1
 
 
-async def test_everyone_who_waits_is_told_when_the_node_stops() -> None:
+def test_everyone_who_waits_is_told_when_the_node_stops() -> None:
     table = ProposalTable(max_entry_bytes=1000)
-    gathered, in_flight = proposal(1), proposal(2)
-    table.gathered.append(gathered)
-    table.proposed(Index(1), Term(1), [in_flight])
-    table.fail_all(lambda: OutcomeUnknownError("stopping"))
-    for each in (gathered, in_flight):
-        with pytest.raises(OutcomeUnknownError):
-            each.outcome.result()
+    table.gather(1, [command(1)])
+    list(table.proposed(Index(1), Term(1), [proposal(2, 2)]))
+    assert list(table.fail_all(STOPPED)) == [(1, STOPPED), (2, STOPPED)]
+    assert (table.in_flight, table.waiting) == (0, 0)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from parleyd.group.readers import StateReaders
+from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.machine import StateMachine
-from parleyd.machine.queries import StateReader
+from parleyd.machine.reader import StateReader
 
 
 @pytest.fixture
@@ -59,3 +60,34 @@ async def test_a_cancelled_query_frees_its_reader_when_its_thread_is_done(state_
     async with asyncio.timeout(5):
         assert await waiting == 0
         await readers.close()
+
+
+async def test_damage_that_a_query_meets_is_reported_to_the_node(state_db: Path) -> None:
+    """A caller's call fails with it, and the node must stop: the next caller would get wrong answers or none."""
+    readers = StateReaders(state_db, count=1)
+    watching = asyncio.ensure_future(readers.watch_damage())
+
+    def meet_damage(_: StateReader) -> None:
+        raise MachineDamagedError("a page does not match its checksum")
+
+    with pytest.raises(MachineDamagedError):
+        await readers.run(meet_damage)
+    async with asyncio.timeout(5):
+        with pytest.raises(MachineDamagedError, match="does not match"):
+            await watching
+    await readers.close()
+
+
+async def test_a_query_that_fails_otherwise_does_not_stop_the_node(state_db: Path) -> None:
+    readers = StateReaders(state_db, count=1)
+    watching = asyncio.ensure_future(readers.watch_damage())
+
+    def fail(_: StateReader) -> None:
+        raise ValueError("a bad cursor")
+
+    with pytest.raises(ValueError, match="bad cursor"):
+        await readers.run(fail)
+    assert await readers.run(StateReader.applied_index) == 0
+    assert not watching.done()
+    watching.cancel()
+    await readers.close()

@@ -10,6 +10,7 @@ import pytest
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group import snapshot_store
+from parleyd.group.snapshot_plan import MAX_RECEIVED
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import CommittedEntry, MembershipChange
@@ -80,11 +81,11 @@ async def test_snapshots_that_are_not_needed_any_more_are_removed(data: DataDire
 
 async def test_more_snapshots_than_may_wait_are_refused(data: DataDirectory, tmp_path: Path) -> None:
     store = SnapshotStore(data, snapshot_chunk_bytes=1 << 16)
-    for index in range(1, snapshot_store.MAX_RECEIVED + 1):
+    for index in range(1, MAX_RECEIVED + 1):
         await receive(store, tmp_path, index)
     with pytest.raises(PeerProtocolError, match="wait to be installed"):
         await receive(store, tmp_path, 99)
-    assert received_files(data) == snapshot_store.MAX_RECEIVED
+    assert received_files(data) == MAX_RECEIVED
     store.close()
     data.close()
 
@@ -102,18 +103,18 @@ async def test_a_snapshot_of_another_entry_than_announced_is_refused_and_removed
     folder.close()
 
 
-async def test_a_snapshot_from_before_a_node_was_added_is_made_anew_for_it(tmp_path: Path) -> None:
+async def test_a_snapshot_is_made_of_the_state_as_it_is_and_the_last_one_is_removed(tmp_path: Path) -> None:
     folder = DataDirectory.open(tmp_path / "data")
     store = SnapshotStore(folder, snapshot_chunk_bytes=1 << 16)
     machine = StateMachine.create(folder.state_db, [], encode_membership(VOTERS))
     machine.apply([CommittedEntry(1, 1, b"")])
-    before = (await store.offer_snapshot(Index(1), [NodeId(1)])).snapshot
+    before = await store.make_snapshot()
     grown = encode_membership(ConfState(voters=(NodeId(1),), learners=(NodeId(4),)))
     machine.apply([CommittedEntry(2, 1, b"", MembershipChange(grown, (1, 4)))])
-    again = (await store.offer_snapshot(Index(1), [NodeId(1)])).snapshot
-    after = (await store.offer_snapshot(Index(1), [NodeId(4)])).snapshot
-    assert (before.index, again.index, after.index) == (1, 1, 2)
+    after = await store.make_snapshot()
+    assert (before.index, after.index) == (1, 2)
     assert after.conf_state.learners == (NodeId(4),)
+    assert len(list(folder.snapshots.glob("state-*.sqlite"))) == 1
     machine.close()
     store.close()
     folder.close()

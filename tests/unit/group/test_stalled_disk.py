@@ -7,6 +7,7 @@ serves; nobody is told to campaign.
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,14 +18,17 @@ from types import SimpleNamespace
 import pytest
 
 from parley_proto.v1 import state_pb2
-from parleyd.group import replica as replica_module
+from parleyd.group import runner as runner_module
+from parleyd.group.files import GroupFiles
+from parleyd.group.group import Group
 from parleyd.group.readers import StateReaders
-from parleyd.group.replica import Limits, Replica, ReplicaTiming
-from parleyd.group.retention import LogBounds, LogRetention
+from parleyd.group.retention import LogBounds
+from parleyd.group.runner import GroupParts, GroupRunner
+from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_store import SnapshotStore
-from parleyd.machine.machine import StateMachine
+from parleyd.machine.machine import ApplyOutcome, StateMachine
+from parleyd.membership.members import ClusterMembers
 from parleyd.raft.config import InitialState, RaftConfig
-from parleyd.raft.events import Campaign
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import ConfState, NodeId
@@ -85,10 +89,26 @@ class Followers:
                 self.receive(answer)
 
 
+class Observer:
+    """Nobody looks."""
+
+    def applied(self, outcome: ApplyOutcome) -> None:
+        pass
+
+    def members_changed(self, members: ClusterMembers) -> None:
+        pass
+
+    def state_replaced(self) -> None:
+        pass
+
+    def retired(self, told_by: str) -> None:
+        pass
+
+
 async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0  # by a clock of the test's own, or a slow disk of the test machine would count
     clock = SimpleNamespace(monotonic=lambda: now_s, time_ns=time.time_ns)
-    monkeypatch.setattr(replica_module, "time", clock)
+    monkeypatch.setattr(runner_module, "time", clock)
     data = DataDirectory.open(tmp_path / "data")
     log = StallingLog.open(data.raft_db)
     assert isinstance(log, StallingLog)
@@ -96,27 +116,21 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
     machine = StateMachine.create(data.state_db, [], encode_membership(THREE))
     snapshot_store = SnapshotStore(data, snapshot_chunk_bytes=1 << 16)
     followers = Followers()
-    replica = Replica(
-        raft=Raft(RaftConfig(node_id=ME, election_timeout_ticks=1_000), InitialState(conf_state=THREE)),
-        log=log,
-        machine=machine,
-        readers=StateReaders(data.state_db),
-        outbound=followers,
-        snapshot_store=snapshot_store,
-        retention=LogRetention(LogBounds(100, 1 << 20), []),
-        timing=ReplicaTiming(tick_ms=5, read_retry_ms=1_000, disk_stall_ms=2_000),
-        limits=Limits(),
-        on_effects=lambda _: None,
-        on_members=lambda _: None,
-        on_replaced=lambda: None,
+    settings = GroupSettings(
+        tick_ms=5, retry_ms=1_000, log_bounds=LogBounds(retain_entries=100, retain_bytes=1 << 20), disk_stall_ms=2_000
     )
+    members = ClusterMembers.of(machine.members())
+    raft = Raft(RaftConfig(node_id=ME, election_timeout_ticks=10), InitialState(conf_state=THREE))
+    group = Group(raft, settings, GroupStart(members, 1, (), now_s * 1000, random.Random(1)))
+    files = GroupFiles(log, machine, StateReaders(data.state_db), snapshot_store)
+    replica = GroupRunner(GroupParts(group, files, followers, Observer()))
     followers.receive = replica.receive
     running = asyncio.ensure_future(replica.run())
     try:
         async with asyncio.timeout(10):
-            replica.post(Campaign())
             while not replica.is_leader:
-                await replica.role_change()
+                now_s += 0.005
+                await asyncio.sleep(0.001)
             await replica.wait_applied(1)
             served = [replica.serving]
             assert not followers.told_to_campaign.is_set()

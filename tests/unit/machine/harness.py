@@ -19,6 +19,7 @@ from parleyd.machine.levels import MIN_LEVEL
 from parleyd.machine.machine import ApplyOutcome, StateMachine
 from parleyd.machine.reader import StateReader
 from parleyd.machine.records import CommittedEntry, MemberRow
+from parleyd.page_checksums import checksum_vfs
 
 START_MS = 1_000_000
 WEEK_MS = 7 * 24 * 3600 * 1000
@@ -175,7 +176,7 @@ def payload(commands: Sequence[pb.Command], at_ms: int, level: int = MIN_LEVEL) 
 
 def dump(path: Path) -> dict[str, list[tuple[object, ...]]]:
     """All replicated rows."""
-    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=checksum_vfs())) as connection:
         return {
             table: connection.execute(f"SELECT * FROM {table}").fetchall() for (table,) in connection.execute(TABLES)
         }
@@ -188,7 +189,7 @@ class Node:
         self.path = path
         self.machine = StateMachine.create(path, BOOTSTRAP_MEMBERS, b"membership")
         self.now_ms = START_MS
-        self.last = ApplyOutcome(0, (), ())
+        self.last = ApplyOutcome(0, (), (), MIN_LEVEL)
         self._reader: StateReader | None = None
         self._tokens = 0
 

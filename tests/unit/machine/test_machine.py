@@ -12,6 +12,7 @@ import pytest
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.formats import FormatRefusedError
 from parleyd.machine.effects import Effect
 from parleyd.machine.errors import (
     MachineDamagedError,
@@ -31,6 +32,7 @@ from parleyd.machine.reader import StateReader, verify_state_file
 from parleyd.machine.records import CommittedEntry, MembershipChange
 from parleyd.machine.rows import MAX_CACHED_ROWS, Rows
 from parleyd.machine.state import State
+from parleyd.page_checksums import checksum_vfs
 from tests.unit.machine.harness import (
     BOOTSTRAP_MEMBERS,
     START_MS,
@@ -87,7 +89,7 @@ def test_no_op_has_no_results_and_is_applied(node: Node) -> None:
 
 def test_nothing_to_apply_changes_nothing(node: Node) -> None:
     before = node.machine.state_hash
-    assert node.machine.apply([]) == ApplyOutcome(0, (), ())
+    assert node.machine.apply([]) == ApplyOutcome(0, (), (), 1)
     assert node.machine.state_hash == before
 
 
@@ -359,7 +361,7 @@ def tampered(node: Node, *statements: str) -> Path:
     """The state, closed, after a change that no state machine made."""
     node.user("ada", 1)
     node.close()
-    with closing(apsw.Connection(str(node.path))) as connection:
+    with closing(apsw.Connection(str(node.path), vfs=checksum_vfs())) as connection:
         for statement in statements:
             connection.execute(statement)
     return node.path
@@ -374,7 +376,7 @@ def test_state_of_a_higher_level_is_refused_and_not_called_damaged(
 ) -> None:
     path = tampered(node, "PRAGMA user_version = 99", "UPDATE meta SET level = 99")
     before = path.read_bytes()
-    with pytest.raises(MachineReleaseError, match=r"the cluster has level 99.*supports 1 to 1.*[Nn]othing is wrong"):
+    with pytest.raises(MachineReleaseError, match=r"has level 99.*supports levels 1 to 1.*[Nn]othing is wrong"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -383,7 +385,7 @@ def test_state_of_a_higher_level_is_refused_and_not_called_damaged(
 def test_state_of_0_1_is_refused_by_name(node: Node, opened: Callable[[Path], object]) -> None:
     path = tampered(node, "PRAGMA application_id = 0")
     before = path.read_bytes()
-    with pytest.raises(MachineReleaseError, match=r"written by Parley 0\.1.*Nothing was changed"):
+    with pytest.raises(FormatRefusedError, match=r"written by Parley 0\.1.*Nothing was changed"):
         opened(path)
     assert path.read_bytes() == before
 
@@ -403,13 +405,13 @@ def test_file_of_another_program_or_of_two_minds_is_damaged(
 
 def test_new_state_names_its_program_and_level(node: Node) -> None:
     node.close()
-    with closing(apsw.Connection(str(node.path))) as connection:
+    with closing(apsw.Connection(str(node.path), vfs=checksum_vfs())) as connection:
         assert (connection.pragma("application_id"), connection.pragma("user_version")) == (APPLICATION_ID, 1)
 
 
 def test_state_without_a_position_is_refused(node: Node) -> None:
     node.close()
-    connection = apsw.Connection(str(node.path))
+    connection = apsw.Connection(str(node.path), vfs=checksum_vfs())
     connection.execute("DELETE FROM meta")
     connection.close()
     with pytest.raises(MachineDamagedError, match="which entries it covers"):

@@ -7,7 +7,7 @@ by mistake; a learner promoted that has nothing; a change made twice; an outcome
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -18,8 +18,10 @@ from parleyd.group.errors import ChangePendingError, LostError, NotLeaderError, 
 from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange
 from parleyd.membership.changes import MembershipChangeExecutor
-from parleyd.membership.members import ClusterMembers, addition, describe_change, to_committed, to_peer_info
+from parleyd.membership.entries import describe_change, to_committed
+from parleyd.membership.members import ClusterMembers, addition, to_peer_info
 from parleyd.membership.router import MembershipChangeRouter
+from parleyd.membership.rules import MembershipRequest, decide
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, encode_conf_change
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Term
 from parleyd.transport.codec import encode_membership
@@ -77,10 +79,10 @@ class FakeReplica:
         progress = {node: Progress(self.matches.get(node, 100), node not in self.silent) for node in known}
         return Status(ME, self.conf_state, progress)
 
-    def change_membership(self, decide: Callable[[], ConfChange | None]) -> asyncio.Future[AppliedCommands]:
+    def change_membership(self, request: MembershipRequest) -> asyncio.Future[AppliedCommands]:
         done: asyncio.Future[AppliedCommands] = asyncio.get_running_loop().create_future()
         try:
-            change = decide()
+            change = decide(request, self.members, self.conf_state, 1)
             if self.outcome is not None:
                 raise self.outcome
         except Exception as error:

@@ -12,13 +12,22 @@ from tests.unit.project.source import ROOT, Import, imports_of, imports_under, i
 # What a layer may import besides the standard library and itself.
 LAYERS: dict[str, tuple[str, ...]] = {
     "server/parleyd/raft": ("parleyd.invariants",),
-    "server/parleyd/machine": ("apsw", "google.protobuf", "parley_proto", "parleyd.invariants"),
+    "server/parleyd/machine": (
+        "apsw",
+        "google.protobuf",
+        "parley_proto",
+        "parleyd.formats",
+        "parleyd.invariants",
+        "parleyd.page_checksums",
+    ),
     "server/parleyd/storage": (
         "apsw",
         "google.protobuf",
         "parley_proto",
         "structlog",
+        "parleyd.formats",
         "parleyd.invariants",
+        "parleyd.page_checksums",
         "parleyd.raft",
     ),
     "server/parleyd/transport": (
@@ -36,6 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "google.protobuf",
         "parley_proto",
         "structlog",
+        "parleyd.formats",
         "parleyd.invariants",
         "parleyd.raft",
         "parleyd.storage",
@@ -70,6 +80,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.log",
         "parley.model",
         "parley.wire.endpoints",
+        "parley.wire.position",
     ),
     "client/parley/net": ("apsw", "google.protobuf", "grpc", "parley_proto", "parley"),
 }

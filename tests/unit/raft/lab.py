@@ -199,7 +199,7 @@ class Lab:
         for item in committed:
             server.applied.append(item)
             if item.type is not EntryType.NORMAL:
-                event = ConfChangeApplied(item.data, item.type is EntryType.CONF_CHANGE_V2)
+                event = ConfChangeApplied(item.data)
                 self._take(server, server.raft.step(event))
         if committed:
             self._take(server, server.raft.step(Applied(committed[-1].index)))

@@ -11,6 +11,7 @@ from parleyd.raft.membership import encode_conf_change
 from parleyd.raft.messages import MessageType
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import NodeId, Role
+from parleyd.raft.update import Refusal
 from tests.unit.raft.lab import Lab, change, receive, solo, voters
 
 
@@ -45,7 +46,7 @@ def test_a_proposal_tells_its_first_index_and_count() -> None:
     lab.do(1, Campaign())
     update = lab.step(1, Propose((b"a", b"b")))
     assert update.proposed is not None
-    assert (update.proposed.first_index, update.proposed.count, update.proposed.reason) == (2, 2, "")
+    assert (update.proposed.first_index, update.proposed.count, update.proposed.refusal) == (2, 2, None)
 
 
 def test_a_follower_refuses_a_proposal() -> None:
@@ -53,7 +54,7 @@ def test_a_follower_refuses_a_proposal() -> None:
     lab.do(1, Campaign())
     update = lab.step(2, Propose((b"a",)))
     assert update.proposed is not None
-    assert (update.proposed.first_index, update.proposed.reason) == (0, "not-leader")
+    assert (update.proposed.first_index, update.proposed.refusal) == (0, Refusal.NOT_LEADER)
     assert not update.send
 
 

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from parleyd.raft.events import Campaign, ForgetLeader, Persisted, Propose, Receive, Tick
+from parleyd.raft.events import (
+    Campaign,
+    ForgetLeader,
+    Persisted,
+    Propose,
+    Receive,
+    StopCampaigning,
+    Tick,
+    TransferLeader,
+)
 from parleyd.raft.messages import MessageType
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import ConfState, NodeId, Role, Term
@@ -370,6 +379,45 @@ def test_forgetting_the_leader_does_not_restart_the_election_clock() -> None:
         raft.step(ForgetLeader())
         ticks += 1
     assert ticks < 20
+
+
+def test_a_server_that_stopped_campaigning_votes_but_stands_for_no_election() -> None:
+    lab = Lab(1, 2, 3)
+    lab.do(1, Campaign())
+    lab.do(2, StopCampaigning())
+    lab.cut(1)
+    lab.tick(60, 2)
+    assert lab[2].role is Role.FOLLOWER
+    lab.do(2, Campaign())
+    assert lab[2].role is Role.FOLLOWER
+    lab.tick(20, 2, 3)
+    assert lab[3].role is Role.LEADER
+
+
+def test_a_server_that_stopped_campaigning_does_not_take_over_when_asked() -> None:
+    lab = Lab(1, 2, 3)
+    lab.do(1, Campaign())
+    lab.do(2, StopCampaigning())
+    lab.do(1, TransferLeader(NodeId(2)))
+    assert lab.leaders() == [1]
+    assert lab[1].term == lab[2].term == 1
+
+
+def test_a_candidate_gives_up_when_it_stops_campaigning() -> None:
+    raft = candidate(pre_vote=False)
+    raft.step(StopCampaigning())
+    assert raft.role is Role.FOLLOWER
+    raft.step(receive(M.VOTE_RESPONSE, 2, 1, 1))
+    assert raft.role is Role.FOLLOWER
+
+
+def test_a_leader_that_stopped_campaigning_leads_until_another_takes_over() -> None:
+    lab = Lab(1, 2, 3)
+    lab.do(1, Campaign())
+    lab.do(1, StopCampaigning())
+    assert lab.leaders() == [1]
+    lab.do(1, TransferLeader(NodeId(2)))
+    assert lab.leaders() == [2]
 
 
 def test_a_role_change_is_told_once() -> None:

@@ -19,7 +19,7 @@ from parleyd.raft.events import (
 from parleyd.raft.membership import Transition, encode_conf_change
 from parleyd.raft.messages import MessageType
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Role, Term
-from parleyd.raft.update import Proposed
+from parleyd.raft.update import Proposed, Refusal
 from tests.unit.raft.lab import Lab, change, entries, entry, receive, settle, solo, voters
 
 M = MessageType
@@ -66,7 +66,7 @@ def test_only_one_change_is_taken_at_a_time() -> None:
     lab.cut(2, 3)
     lab.do(1, propose("v4"))
     lab.do(1, propose("v5"))
-    assert (last_answer(lab, 1).reason, last_answer(lab, 1).first_index) == ("conf-change-pending", 0)
+    assert (last_answer(lab, 1).refusal, last_answer(lab, 1).first_index) == (Refusal.CONF_CHANGE_PENDING, 0)
     lab.heal()
     lab.tick(3)
     assert lab[1].conf_state == voters(1, 2, 3, 4)
@@ -76,7 +76,7 @@ def test_a_refused_change_leaves_an_empty_entry_and_the_log_goes_on() -> None:
     lab = bootstrapped(1, 2, 3)
     before: int = lab[1].commit_index
     lab.do(1, propose("r1", "r2", "r3"))
-    assert last_answer(lab, 1).reason == "conf-change-pending"
+    assert last_answer(lab, 1).refusal == Refusal.CONF_CHANGE_PENDING
     assert lab[1].commit_index == before + 1
     assert lab[1].conf_state == voters(1, 2, 3)
 
@@ -89,7 +89,7 @@ def test_a_new_leader_takes_no_change_before_its_no_op_is_applied() -> None:
     assert raft.role is Role.LEADER
     answer = raft.step(propose("v4")).proposed
     assert answer is not None
-    assert answer.reason == "conf-change-pending"
+    assert answer.refusal == Refusal.CONF_CHANGE_PENDING
 
 
 def test_no_campaign_with_a_committed_change_not_yet_applied() -> None:
@@ -118,7 +118,7 @@ def test_a_joint_membership_is_left_by_request_when_it_was_entered_so() -> None:
     bring_up(lab)
     assert lab[1].conf_state == ConfState(voters=voters(1, 2, 4).voters, voters_outgoing=voters(1, 2, 3).voters)
     lab.do(1, propose("v5"))
-    assert last_answer(lab, 1).reason == "conf-change-pending"
+    assert last_answer(lab, 1).refusal == Refusal.CONF_CHANGE_PENDING
     lab.do(1, propose())
     lab.tick(2)
     assert lab[1].conf_state == lab[4].conf_state == voters(1, 2, 4)
@@ -127,7 +127,7 @@ def test_a_joint_membership_is_left_by_request_when_it_was_entered_so() -> None:
 def test_leaving_a_membership_that_is_not_joint_is_refused() -> None:
     lab = bootstrapped(1, 2, 3)
     lab.do(1, propose())
-    assert last_answer(lab, 1).reason == "conf-change-pending"
+    assert last_answer(lab, 1).refusal == Refusal.CONF_CHANGE_PENDING
 
 
 @pytest.mark.parametrize("cut", [(2, 3), (4, 5)], ids=["outgoing majority gone", "incoming majority gone"])
@@ -207,7 +207,7 @@ def test_a_removed_leader_that_does_not_step_down_takes_no_more_proposals() -> N
     lab.do(1, propose("r1"))
     assert lab[1].role is Role.LEADER
     lab.do(1, Propose((b"x",)))
-    assert last_answer(lab, 1).reason == "not-leader"
+    assert last_answer(lab, 1).refusal == Refusal.NOT_LEADER
 
 
 def test_a_removed_server_does_not_disturb_those_that_stay() -> None:

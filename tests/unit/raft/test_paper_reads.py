@@ -8,6 +8,7 @@ from parleyd.raft.events import Campaign, ConfChangeApplied, ForgetLeader, Propo
 from parleyd.raft.membership import encode_conf_change
 from parleyd.raft.messages import MessageType
 from parleyd.raft.types import NodeId, Role
+from parleyd.raft.update import Refusal
 from tests.unit.raft.lab import Lab, change, entries, receive, settle, solo
 
 M = MessageType
@@ -209,7 +210,7 @@ def test_a_leader_handing_over_takes_no_proposals() -> None:
     lab.do(1, TransferLeader(NodeId(3)))
     answer = lab.step(1, Propose((b"x",))).proposed
     assert answer is not None
-    assert answer.reason == "transferring"
+    assert answer.refusal == Refusal.TRANSFERRING
 
 
 def test_a_transfer_that_takes_too_long_is_given_up() -> None:
@@ -219,7 +220,7 @@ def test_a_transfer_that_takes_too_long_is_given_up() -> None:
     lab.tick(6, 1, 2)
     answer = lab.step(1, Propose((b"x",))).proposed
     assert answer is not None
-    assert answer.reason == ""
+    assert answer.refusal is None
 
 
 def test_a_transfer_overrides_stickiness_and_pre_vote() -> None:

@@ -12,6 +12,7 @@ from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.progress import ProgressState
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import Index, NodeId, Role, Term
+from parleyd.raft.update import Refusal
 from tests.unit.raft.lab import Lab, entries, entry, receive, settle, solo
 
 M = MessageType
@@ -359,26 +360,26 @@ def test_the_commit_index_reaches_a_follower_without_waiting_for_a_heartbeat() -
 
 def test_the_tail_of_what_is_not_applied_is_bounded() -> None:
     raft = leader(max_uncommitted_bytes=100)
-    assert raft.step(Propose((b"x" * 90,))).proposed.reason == ""  # type: ignore[union-attr]
+    assert raft.step(Propose((b"x" * 90,))).proposed.refusal is None  # type: ignore[union-attr]
     refused = raft.step(Propose((b"x" * 20,)))
     assert refused.proposed is not None
-    assert (refused.proposed.reason, refused.proposed.first_index) == ("overloaded", 0)
+    assert (refused.proposed.refusal, refused.proposed.first_index) == (Refusal.OVERLOADED, 0)
     assert refused.persist is None
 
 
 def test_one_proposal_larger_than_the_bound_is_taken_when_nothing_waits() -> None:
     raft = leader(max_uncommitted_bytes=100)
-    assert raft.step(Propose((b"x" * 500,))).proposed.reason == ""  # type: ignore[union-attr]
-    assert raft.step(Propose((b"y",))).proposed.reason == "overloaded"  # type: ignore[union-attr]
+    assert raft.step(Propose((b"x" * 500,))).proposed.refusal is None  # type: ignore[union-attr]
+    assert raft.step(Propose((b"y",))).proposed.refusal == Refusal.OVERLOADED  # type: ignore[union-attr]
 
 
 def test_applying_makes_room_again() -> None:
     raft = leader(1, max_uncommitted_bytes=100)
     settle(raft, raft.step(Propose((b"x" * 100,))))
-    assert raft.step(Propose((b"y",))).proposed.reason == "overloaded"  # type: ignore[union-attr]
+    assert raft.step(Propose((b"y",))).proposed.refusal == Refusal.OVERLOADED  # type: ignore[union-attr]
     raft.step(Applied(Index(2)))
     assert raft.status().uncommitted_bytes == 0
-    assert raft.step(Propose((b"y",))).proposed.reason == ""  # type: ignore[union-attr]
+    assert raft.step(Propose((b"y",))).proposed.refusal is None  # type: ignore[union-attr]
 
 
 def test_a_state_machine_gets_no_more_than_it_can_hold() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from parleyd.machine.limits import MAX_BODY_BYTES
 from parleyd.settings.kinds import Integer
 from parleyd.settings.load import LoadedSettings, Problem, SettingsError, load_settings
 from parleyd.settings.table import SETTINGS, Setting
@@ -130,7 +131,7 @@ def test_an_election_timeout_near_the_heartbeat_is_warned_about(tmp_path: Path) 
 
 
 def test_limits_must_fit_into_each_other(tmp_path: Path) -> None:
-    assert "twice max_message_bytes" in only_problem(tmp_path, max_message_bytes=str(1 << 20)).text
+    assert "2097152" in only_problem(tmp_path, max_entry_bytes=str(2 * MAX_BODY_BYTES - 1)).text
     problem = only_problem(tmp_path, max_entry_bytes=str(2 << 20), max_uncommitted_bytes=str(1 << 20))
     assert "at least max_entry_bytes" in problem.text
 

@@ -9,17 +9,19 @@ from typing import Any
 
 import apsw
 
+from parleyd.page_checksums import checksum_vfs
+
 _numbers = itertools.count()
 
 
 class FaultyDisk(apsw.VFS):
-    """Passes everything to the real disk until told to fail; `calls` lists (operation, kind of file)."""
+    """Passes everything to the disk, through the checksum VFS, until told to fail; `calls`: (operation, file)."""
 
     def __init__(self) -> None:
         self.name = f"faulty-{next(_numbers)}"
         self.calls: list[tuple[str, str]] = []
         self.fail: dict[str, type[apsw.Error]] = {}
-        super().__init__(self.name, "", makedefault=False)
+        super().__init__(self.name, checksum_vfs(), makedefault=False)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
         return _FaultyFile(self, name, flags)
@@ -40,7 +42,7 @@ class _FaultyFile(apsw.VFSFile):
         self._disk = disk
         filename = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
         self._kind = "wal" if filename.endswith("-wal") else "main"
-        super().__init__("", name, flags)
+        super().__init__(checksum_vfs(), name, flags)
 
     def xWrite(self, data: Any, offset: int) -> None:
         self._disk.note("write", self._kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,9 @@ def test_cluster_id_does_not_depend_on_the_order_of_founders_or_their_addresses(
 def test_cluster_id_is_another_for_other_bootstrap_members() -> None:
     others = [*BOOTSTRAP_MEMBERS[:2], PeerInfo(NodeId(9), "n2", "", "")]
     renamed = [*BOOTSTRAP_MEMBERS[:2], PeerInfo(BOOTSTRAP_MEMBERS[2].node_id, "other", "", "")]
-    assert len({cluster_id_of(group) for group in (BOOTSTRAP_MEMBERS, others, renamed, BOOTSTRAP_MEMBERS[:2])}) == 4
+    newer = [*BOOTSTRAP_MEMBERS[:2], replace(BOOTSTRAP_MEMBERS[2], max_level=2)]
+    groups = (BOOTSTRAP_MEMBERS, others, renamed, newer, BOOTSTRAP_MEMBERS[:2])
+    assert len({cluster_id_of(group) for group in groups}) == 5
 
 
 @pytest.mark.parametrize(

@@ -373,7 +373,11 @@ def tamper(path: Path, statement: str, *values: object) -> None:
         ("UPDATE state SET voted_for = 9", "term and vote do not match"),
         ("UPDATE state SET conf_state = x'00'", "term and vote do not match"),
         ("DELETE FROM state", "term and vote are missing"),
-        ("PRAGMA user_version = 9", "format 9"),
+        ("PRAGMA user_version = 9", "mark 9"),
+        ("DROP TABLE format", "its format is not known"),
+        ("DELETE FROM format", "its format does not match"),
+        ("UPDATE format SET version = 3", "its format does not match its checksum"),
+        ("ALTER TABLE entries RENAME COLUMN term TO tern", "no such column"),
     ],
 )
 def test_damaged_log_refuses_to_start_and_says_how_to_rejoin(

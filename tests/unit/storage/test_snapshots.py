@@ -15,6 +15,7 @@ from typing import BinaryIO
 import apsw
 import pytest
 
+from parleyd.page_checksums import checksum_vfs, reserve_checksums
 from parleyd.raft.types import SnapshotMeta
 from parleyd.storage import files, snapshots
 from parleyd.storage.data_directory import DataDirectory
@@ -34,7 +35,8 @@ ROWS = 300
 
 def make_state(path: Path, value: int) -> apsw.Connection:
     """A database in which every row holds `value`, all of it in the WAL's care."""
-    connection = apsw.Connection(str(path))
+    connection = apsw.Connection(str(path), vfs=checksum_vfs())
+    reserve_checksums(connection)
     connection.pragma("journal_mode", "wal")
     connection.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, value INTEGER, filler BLOB)")
     connection.execute("BEGIN")
@@ -49,7 +51,7 @@ def set_all(connection: apsw.Connection, value: int) -> None:
 
 def values(path: Path) -> set[int]:
     """All values in the file and its WAL: one, unless two states were mixed."""
-    connection = apsw.Connection(str(path))
+    connection = apsw.Connection(str(path), vfs=checksum_vfs())
     try:
         assert connection.pragma("integrity_check") == "ok"
         return {row[0] for row in connection.execute("SELECT value FROM t").fetchall()}  # type: ignore[misc]

@@ -8,7 +8,7 @@ non-members fill the node with links; a fresh node is let in under a name that i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import grpc
@@ -18,7 +18,7 @@ import pytest
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
 from parleyd.raft.messages import Message, MessageType
-from parleyd.raft.types import NodeId, Term
+from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import PeerInfo, cluster_id_of, new_identity
 from parleyd.transport.bootstrap import encode_peer_info
@@ -32,6 +32,7 @@ from parleyd.transport.peers import (
     METADATA_REMOVED,
     METADATA_SELF,
     METADATA_TO,
+    LinkSetup,
     PeerLink,
     PeerLinks,
 )
@@ -138,20 +139,20 @@ async def test_dropping_a_link_fails_what_waits_for_it_and_ends_its_task() -> No
 
     @contextmanager
     def made() -> Iterator[PeerLink]:
-        link = PeerLink(NodeId(2), "n2", "127.0.0.1:1", None, None, Events(), None, lambda: None)  # type: ignore[arg-type]
+        link = PeerLink(NodeId(2), "n2", "127.0.0.1:1", LinkSetup(None, None, Events(), None, lambda: None))  # type: ignore[arg-type]
         link.connected = True
         yield link
 
     links = PeerLinks()
     with made() as link:
         links.put(link)
-        waiting = links.forward(NodeId(2), [])
+        waiting = links.forward(NodeId(2), [], 0)
         assert waiting is not None
         links.drop(NodeId(2))
         with pytest.raises(Exception, match="no member any more"):
             await waiting
     assert lost == [2], "the replica must look for another leader if this one led"
-    assert links.forward(NodeId(2), []) is None
+    assert links.forward(NodeId(2), [], 0) is None
 
 
 # ---- admission
@@ -166,6 +167,15 @@ class Handler:
 
     def receive(self, message: Message) -> None:
         self.received.put_nowait(message)
+
+    def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
+        raise AssertionError
+
+    def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
+        raise AssertionError
+
+    async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
+        raise AssertionError
 
     def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
         raise AssertionError
@@ -188,7 +198,7 @@ async def serving(handler: Handler, registry: PeerRegistry, certified: str | Non
     """A peer port; `certified` is the name in every caller's certificate."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
     service = PeerService(pb.HandshakeInfo, None if certified is None else lambda _: certified)
-    service.start_serving(handler, "mine", ME, registry)
+    service.start_serving({0: handler}, "mine", ME, registry)
     add_PeerServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -263,7 +273,7 @@ async def test_a_node_that_lags_listens_to_a_leader_it_has_not_heard_of_and_can_
     async with serving(handler, registry, certified="n9") as address, peer_channel(address, None) as channel:
         call = PeerStub(channel).Deliver(metadata=says(peer(9)))
         message = Message(MessageType.HEARTBEAT, sender=NodeId(9), to=ME, term=Term(4))
-        await call.write(pb.RaftBatch(messages=[encode_message(message)]))
+        await call.write(pb.RaftBatch(messages=[encode_message(message, 0)]))
         assert await asyncio.wait_for(handler.received.get(), 5) == message
         assert links.linked[NodeId(9)] == peer(9)
         call.cancel()
@@ -274,7 +284,8 @@ async def test_a_member_removed_while_it_talks_is_heard_no_longer() -> None:
     registry, _ = make_registry()
     async with serving(handler, registry) as address, peer_channel(address, None) as channel:
         call = PeerStub(channel).Deliver(metadata=says(peer(2)))
-        batch = pb.RaftBatch(messages=[encode_message(Message(MessageType.HEARTBEAT, NodeId(2), ME, term=Term(4)))])
+        heartbeat = Message(MessageType.HEARTBEAT, NodeId(2), ME, term=Term(4))
+        batch = pb.RaftBatch(messages=[encode_message(heartbeat, 0)])
         await call.write(batch)
         await asyncio.wait_for(handler.received.get(), 5)
         registry.update(map(peer, (1, 3)), [NodeId(2)])
@@ -291,7 +302,7 @@ async def test_a_message_in_another_nodes_name_is_refused() -> None:
     for caller in (peer(3), peer(9)):  # a member, and a node that is none
         async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
             call = PeerStub(channel).Deliver(metadata=says(caller))
-            await call.write(pb.RaftBatch(messages=[encode_message(vote)]))
+            await call.write(pb.RaftBatch(messages=[encode_message(vote, 0)]))
             await call.done_writing()
             with pytest.raises(grpc.aio.AioRpcError, match="not from the caller"):
                 async with asyncio.timeout(5):
@@ -308,6 +319,31 @@ async def test_a_change_of_the_cluster_is_taken_from_members_only() -> None:
             await stub.ChangeCluster(pb.ClusterChange(), metadata=says(peer(9)))
 
 
+async def test_what_speaks_for_a_log_that_is_not_hosted_here_is_refused_and_nothing_is_done() -> None:
+    handler = Handler()
+    heartbeat = Message(MessageType.HEARTBEAT, sender=NodeId(2), to=ME, term=Term(4))
+    snapshot = Message(MessageType.SNAPSHOT, sender=NodeId(2), to=ME, snapshot=SnapshotMeta(Index(3), Term(1)))
+    header = pb.SnapshotHeader(message=encode_message(snapshot, 7))
+    async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
+        stub, metadata = PeerStub(channel), says(peer(2))
+        calls: list[Awaitable[object]] = [
+            stub.ChangeCluster(pb.ClusterChange(group=7), metadata=metadata),
+            stub.Join(pb.JoinRequest(self=encode_peer_info(peer(4)), group=7)),
+            stub.Deliver(iter([pb.RaftBatch(messages=[encode_message(heartbeat, 7)])]), metadata=metadata),
+            stub.InstallSnapshot(iter([pb.SnapshotChunk(header=header)]), metadata=metadata),
+        ]
+        for call in calls:
+            with pytest.raises(grpc.aio.AioRpcError, match="hosts no Raft group 7") as refused:
+                async with asyncio.timeout(5):
+                    await call
+            assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        forward = stub.Forward(iter([pb.ForwardRequest(request_id=1, group=7)]), metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError, match="hosts no Raft group 7"):
+            async with asyncio.timeout(5):
+                await forward.read()
+    assert handler.received.empty()
+
+
 # ---- joining
 
 BOOTSTRAPPED_BY = [peer(1), peer(2)]
@@ -317,7 +353,7 @@ WELCOME = pb.JoinReply(
 
 
 def join_client(number: int = 4) -> JoinClient:
-    return JoinClient(peer(number), lambda _, address: peer_channel(address, None))
+    return JoinClient(peer(number), lambda _, address: peer_channel(address, None), 0)
 
 
 async def test_a_fresh_node_asks_until_it_is_let_in_and_learns_the_bootstrap_members() -> None:

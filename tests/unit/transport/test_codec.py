@@ -66,7 +66,7 @@ MESSAGES = st.builds(
 
 @given(MESSAGES)
 def test_a_message_survives_the_wire(message: Message) -> None:
-    data = encode_message(message).SerializeToString()
+    data = encode_message(message, 0).SerializeToString()
     assert decode_message(pb.RaftMessage.FromString(data)) == message
 
 
@@ -75,10 +75,9 @@ def test_a_membership_survives_as_bytes(conf_state: ConfState) -> None:
     assert decode_membership(encode_membership(conf_state)) == conf_state
 
 
-def test_a_message_for_another_raft_group_is_refused() -> None:
-    encoded = pb.RaftMessage(type=pb.MESSAGE_TYPE_HEARTBEAT, group=1)
-    with pytest.raises(PeerProtocolError, match="group 1"):
-        decode_message(encoded)
+def test_a_message_names_the_group_whose_log_it_speaks_of() -> None:
+    message = Message(MessageType.HEARTBEAT, sender=NodeId(1), to=NodeId(2))
+    assert encode_message(message, 7).group == 7
 
 
 def test_an_unknown_message_type_is_refused() -> None:

@@ -12,7 +12,7 @@ import pytest
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.raft.types import NodeId
 from parleyd.transport import peers
-from parleyd.transport.peers import CallMetadata, PeerEvents, PeerLink, SnapshotSource
+from parleyd.transport.peers import CallMetadata, LinkSetup, PeerEvents, PeerLink, SnapshotSource
 
 DEADLINE_S = 5.0
 
@@ -44,16 +44,14 @@ def _reconnect_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_link(events: Events, conversations: list[Conversation], monkeypatch: pytest.MonkeyPatch) -> PeerLink:
     """A link whose conversations are these, one after the other."""
-    link = PeerLink(
-        NodeId(2),
-        "n2",
-        "127.0.0.1:1",
+    setup = LinkSetup(
         CallMetadata("cluster", NodeId(1), pb.HandshakeInfo()),
         lambda name, address: cast(grpc.aio.Channel, Channel()),
         cast(PeerEvents, events),
         cast(SnapshotSource, None),
         lambda: None,
     )
+    link = PeerLink(NodeId(2), "n2", "127.0.0.1:1", setup)
 
     async def converse(_: object) -> None:
         await conversations.pop(0)(link)

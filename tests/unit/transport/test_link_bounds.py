@@ -12,9 +12,10 @@ from parley_proto.v1 import state_pb2
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
 from parleyd.transport import peers
-from parleyd.transport.peers import CallMetadata, ForwardFailedError, PeerLink, SnapshotSource
+from parleyd.transport.peers import CallMetadata, ForwardFailedError, LinkSetup, PeerLink, SnapshotSource
 
 ME, PEER = NodeId(1), NodeId(2)
+GROUP = 5
 
 
 class Reports:
@@ -24,31 +25,32 @@ class Reports:
         self.unreachable = 0
         self.snapshots: list[bool] = []
 
+    def peer_connected(self, node: NodeId) -> None:
+        raise AssertionError
+
     def peer_lost(self, node: NodeId) -> None:
         raise AssertionError
 
     def removed_from_cluster(self, by: str) -> None:
         raise AssertionError
 
-    def peer_unreachable(self, node: NodeId) -> None:
+    def peer_unreachable(self, node: NodeId, group: int) -> None:
         self.unreachable += 1
 
-    def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
+    def snapshot_sent(self, node: NodeId, group: int, *, ok: bool) -> None:
         self.snapshots.append(ok)
 
 
 def make_link(*, connected: bool) -> tuple[PeerLink, Reports]:
     reports = Reports()
-    link = PeerLink(
-        PEER,
-        "n2",
-        "127.0.0.1:1",
+    setup = LinkSetup(
         CallMetadata("cluster", ME, pb.HandshakeInfo()),
         lambda name, address: cast(grpc.aio.Channel, None),
         reports,
         cast(SnapshotSource, None),
         lambda: None,
     )
+    link = PeerLink(PEER, "n2", "127.0.0.1:1", setup)
     link.connected = connected
     return link, reports
 
@@ -72,19 +74,19 @@ async def test_more_messages_than_the_queue_holds_are_dropped_and_the_core_probe
     monkeypatch.setattr(peers, "MAX_QUEUED_MESSAGES", 3)
     link, reports = make_link(connected=True)
     for _ in range(5):
-        link.send(append())
+        link.send(append(), GROUP)
     assert reports.unreachable == 2
     assert len(link._next_batch().messages) == 3
-    link.send(append())
+    link.send(append(), GROUP)
     assert reports.unreachable == 2, "there is room again"
 
 
 async def test_more_bytes_than_the_queue_holds_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "MAX_QUEUED_BYTES", 1000)
     link, reports = make_link(connected=True)
-    link.send(append(600))
-    link.send(append(600))
-    link.send(heartbeat())
+    link.send(append(600), GROUP)
+    link.send(append(600), GROUP)
+    link.send(heartbeat(), GROUP)
     assert reports.unreachable == 1
     assert [message.type for message in link._next_batch().messages] == [
         pb.MESSAGE_TYPE_APPEND,
@@ -97,34 +99,43 @@ async def test_a_batch_is_no_larger_than_its_bound_and_keeps_the_order(monkeypat
     link, _ = make_link(connected=True)
     sizes = [700, 700, 10, 700]
     for size in sizes:
-        link.send(append(size))
+        link.send(append(size), GROUP)
     batches = [link._next_batch() for _ in range(2)]
     assert [[len(m.entries[0].data) for m in batch.messages] for batch in batches] == [[700, 700], [10, 700]]
 
 
 async def test_nothing_is_kept_for_a_peer_that_is_not_there() -> None:
     link, reports = make_link(connected=False)
-    link.send(append())
-    link.send(heartbeat())
+    link.send(append(), GROUP)
+    link.send(heartbeat(), GROUP)
     assert reports.unreachable == 1
     assert len(link._next_batch().messages) == 0
     with pytest.raises(ForwardFailedError) as failed:
-        await link.forward([state_pb2.Command()])
+        await link.forward([state_pb2.Command()], GROUP)
     assert not failed.value.sent
 
 
 async def test_a_second_snapshot_for_the_same_peer_is_refused_while_one_waits() -> None:
     link, reports = make_link(connected=True)
-    link.send(snapshot())
-    link.send(snapshot())
+    link.send(snapshot(), GROUP)
+    link.send(snapshot(), GROUP)
     assert reports.snapshots == [False]
 
 
 async def test_more_commands_than_may_be_on_their_way_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "MAX_FORWARDS_IN_FLIGHT", 2)
     link, _ = make_link(connected=True)
-    waiting = [link.forward([state_pb2.Command()]) for _ in range(3)]
+    waiting = [link.forward([state_pb2.Command()], GROUP) for _ in range(3)]
     assert [each.done() for each in waiting] == [False, False, True]
     with pytest.raises(ForwardFailedError, match="too many") as failed:
         await waiting[2]
     assert not failed.value.sent
+
+
+async def test_what_speaks_for_a_log_names_its_group() -> None:
+    link, _ = make_link(connected=True)
+    link.send(heartbeat(), 1)
+    link.send(heartbeat(), 2)
+    link.forward([state_pb2.Command()], 3)
+    assert [message.group for message in link._next_batch().messages] == [1, 2]
+    assert [request.group for request in link._forward_queue] == [3]

@@ -27,6 +27,16 @@ class LevelRaised:
     level: int
 
 
+MAX_RELEASE_CHARS = 64
+
+TABLES = """
+CREATE TABLE raised_levels(
+    level INTEGER PRIMARY KEY,
+    release TEXT NOT NULL
+) STRICT;
+"""
+
+
 def raise_level(state: State, command: pb.RaiseLevel) -> pb.CommandResult:
     """Raise the level by one. Raises MachineReleaseError where this release has no such level; nothing is written."""
     level = state.meta.level
@@ -41,11 +51,14 @@ def raise_level(state: State, command: pb.RaiseLevel) -> pb.CommandResult:
         return result(pb.RESULT_CODE_LEVEL_NOT_SUPPORTED)
     # Only now: a raise that is refused, say for a member that has just joined, must not stop that member.
     if command.level > MAX_LEVEL:
-        entry = f"entry {state.meta.applied_index + 1}"
+        entry = f"entry {state.meta.applied_index + 1} of the log"
         raise MachineReleaseError(release_text(entry, command.level, command.release))
     state.begin_level(command.level)
+    state.connection.execute(
+        "INSERT INTO raised_levels(level, release) VALUES(?, ?)", (command.level, command.release[:MAX_RELEASE_CHARS])
+    )
     state.effects.append(LevelRaised(command.level))
     return result(pb.RESULT_CODE_OK)
 
 
-FEATURE = Feature("levels", commands={"raise_level": Command(raise_level)})
+FEATURE = Feature("levels", tables={1: TABLES}, commands={"raise_level": Command(raise_level)})

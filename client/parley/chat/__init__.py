@@ -1,0 +1,79 @@
+"""Conversations, threads and status texts as people see them. Window and terminal show what is computed here.
+
+Pure: no Qt, no asyncio, no input or output. `Chats` folds what the SDK tells; the other names say it in words.
+"""
+
+from parley.chat.accounts import AccountBook, account_label
+from parley.chat.chats import Chats
+from parley.chat.conversations import ConversationItem, Conversations
+from parley.chat.keys import ConversationKey, account_key, conversation_key
+from parley.chat.known import Known, named_in
+from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
+from parley.chat.previews import Link, is_big_emoji, links, preview
+from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
+from parley.chat.safe_text import safe_body, safe_name
+from parley.chat.status_text import (
+    StatusLevel,
+    StatusLine,
+    counts_text,
+    failure_lines,
+    known_of,
+    meaning,
+    plural,
+    spoken,
+    status_line,
+    tip,
+)
+from parley.chat.thread import AHEAD_ROWS, KEEP_ROWS, Thread
+from parley.chat.times import clock_time, day_label, line_time, list_time, local_date
+from parley.chat.titles import NOTES, conversation_title, row_text
+
+__all__ = [
+    "AHEAD_ROWS",
+    "KEEP_ROWS",
+    "NOTES",
+    "AccountBook",
+    "Chats",
+    "ConversationItem",
+    "ConversationKey",
+    "Conversations",
+    "Edit",
+    "Known",
+    "Link",
+    "ListChanged",
+    "Noticed",
+    "Output",
+    "Row",
+    "RowsChanged",
+    "RowsInserted",
+    "RowsRemoved",
+    "StatusLevel",
+    "StatusLine",
+    "Thread",
+    "ThreadEdited",
+    "ThreadReplaced",
+    "account_key",
+    "account_label",
+    "clock_time",
+    "conversation_key",
+    "conversation_title",
+    "counts_text",
+    "day_label",
+    "failure_lines",
+    "is_big_emoji",
+    "known_of",
+    "line_time",
+    "links",
+    "list_time",
+    "local_date",
+    "meaning",
+    "named_in",
+    "plural",
+    "preview",
+    "row_text",
+    "safe_body",
+    "safe_name",
+    "spoken",
+    "status_line",
+    "tip",
+]

@@ -1,0 +1,351 @@
+"""Folds what the SDK tells into conversations, threads and unread counts. The one place where that is computed.
+
+Pure and single-threaded: every method takes what happened and returns what a front end has to draw anew.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from parley.chat.accounts import AccountBook
+from parley.chat.conversations import ConversationItem, Conversations
+from parley.chat.keys import ConversationKey, conversation_key
+from parley.chat.known import Known, named_in
+from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
+from parley.chat.paging import Paging
+from parley.chat.previews import preview
+from parley.chat.rows import Edit
+from parley.chat.thread import Thread
+from parley.chat.titles import row_text
+from parley.model import Account, Conversation, HistoryPage, Message, Outgoing, Receipt, Target
+from parley.receipts import Progress, progress, with_progress
+from parley.state_publisher import Changes
+
+MAX_THREADS = 8
+
+
+class Chats:
+    """The conversations of one account as people see them."""
+
+    def __init__(self, own_name: str = "") -> None:
+        """Nothing is known yet. `own_name` is the account that is signed in."""
+        self.book = AccountBook(own_name)
+        self.conversations = Conversations(self.book)
+        self.paging = Paging()
+        self.open_key: ConversationKey | None = None
+        self.attentive = False
+        self._threads: dict[ConversationKey, Thread] = {}
+
+    # ---- what can be seen
+
+    def items(self) -> list[ConversationItem]:
+        """The conversation list, the latest first."""
+        return self.conversations.items(self.open_key)
+
+    def item(self, key: ConversationKey) -> ConversationItem:
+        """One line of the list, also of a conversation that is not in it yet."""
+        return self.conversations.item(key)
+
+    def thread(self, key: ConversationKey) -> Thread | None:
+        """The rows of a conversation that was opened."""
+        return self._threads.get(self.conversations.resolve(key))
+
+    def key_of(self, target: str | Target) -> ConversationKey:
+        """The key of the conversation that a target leads to."""
+        return self.conversations.key_of(target)
+
+    def target(self, key: ConversationKey) -> Target:
+        """To whom messages of a conversation go."""
+        return self.conversations.look(key).target(self.book)
+
+    def title(self, key: ConversationKey) -> str:
+        """What a conversation is called."""
+        return self.conversations.look(key).title(self.book)
+
+    def conversation_id(self, key: ConversationKey) -> int:
+        """The id of a conversation, or 0 while it is not known."""
+        return self.conversations.look(key).conversation_id
+
+    def draft(self, key: ConversationKey) -> str:
+        """What is half typed."""
+        return self.conversations.look(key).draft
+
+    def unread_in(self, key: ConversationKey) -> int:
+        """Unread messages of one conversation."""
+        return self.conversations.look(key).unread
+
+    def notice(self, message: Message) -> str:
+        """A new message in one line; in a channel with the name of its sender."""
+        line = self.conversations.look(conversation_key(message.conversation_id))
+        text = row_text(message, self.book)
+        return preview(f"{self.book.name(message.sender_id)}: {text}" if line.channel else text)
+
+    def progress(self, one: Outgoing) -> Outgoing:
+        """An own message with what the marks of the other members say of it."""
+        line = self.conversations.look(self.conversations.key_of_own(one))
+        return with_progress(one, line.conversation, self.book.own_id)
+
+    def counts(self, one: Outgoing) -> Progress:
+        """How many other members of a channel have an own message; nothing for direct conversations."""
+        line = self.conversations.look(self.conversations.key_of_own(one))
+        if not line.channel or line.conversation is None or not one.message_id:
+            return Progress()
+        return progress(one.message_id, line.conversation, self.book.own_id)
+
+    @property
+    def unread(self) -> int:
+        """Unread messages in all conversations."""
+        return sum(line.unread for _, line in self.conversations)
+
+    # ---- what the person does
+
+    def open(self, target: str | Target | ConversationKey) -> tuple[ConversationKey, bool, list[Output]]:
+        """Shows a conversation; returns its key and whether its history has to be fetched."""
+        key = self.conversations.resolve(target) if isinstance(target, ConversationKey) else self.key_of(target)
+        line = self.conversations.line(key)
+        self.leave()
+        known = key in self._threads
+        thread = self._threads.pop(key, None) or Thread(self.book, line.conversation)
+        self._threads[key] = thread
+        while len(self._threads) > MAX_THREADS:
+            del self._threads[next(iter(self._threads))]
+        self.open_key = key
+        if not known:
+            thread.update(line.open.values())
+        thread.set_divider(line.read_up_to if line.unread else None)
+        return key, thread.verified_from is None, [ListChanged()]
+
+    def leave(self) -> None:
+        """Nobody looks at the open conversation any more."""
+        if self.open_key is not None and (thread := self._threads.get(self.open_key)) is not None:
+            thread.set_divider(None)
+            thread.trim()
+        self.open_key = None
+
+    def saw(self, key: ConversationKey, up_to: int) -> tuple[int, list[Output]]:
+        """The person has seen a conversation up to a message; returns its id where the cluster should be told, or 0."""
+        line = self.conversations.get(key)
+        if line is None or up_to <= line.read_up_to or not line.conversation_id:
+            return 0, []
+        line.read(up_to)
+        return line.conversation_id, [ListChanged()]
+
+    def keep_draft(self, key: ConversationKey, body: str) -> bool:
+        """Notes what is half typed; false if that is no news."""
+        line = self.conversations.get(key)
+        if line is None or line.draft == body:
+            return False
+        line.draft, line.draft_unsaved = body, True
+        return True
+
+    def take_unsaved_draft(self, key: ConversationKey) -> bool:
+        """True if the draft changed since this was asked last."""
+        line = self.conversations.get(key)
+        if line is None or not line.draft_unsaved:
+            return False
+        line.draft_unsaved = False
+        return True
+
+    def draft_sent(self, key: ConversationKey) -> list[Output]:
+        """The draft became a message; what it said is forgotten durably once the message is durable."""
+        line, thread = self.conversations.get(key), self.thread(key)
+        if line is not None:
+            line.draft, line.draft_unsaved = "", False
+        return self._edited(key, thread.set_divider(None) if thread is not None else [])
+
+    def return_to_draft(self, target: Target, body: str) -> tuple[str, list[Output]]:
+        """A text that was not taken, put before what is half typed; returns all of it."""
+        line = self.conversations.line(self.key_of(target))
+        line.draft = f"{body}\n{line.draft}" if line.draft else body
+        return line.draft, [ListChanged()]
+
+    def load_draft(self, target: Target, body: str) -> list[Output]:
+        """What was half typed when the front end was last open; what was typed since wins."""
+        line = self.conversations.get(self.key_of(target))
+        if line is None or not body or line.draft:
+            return []
+        line.draft = body
+        return [ListChanged()]
+
+    def wants_history(self, key: ConversationKey, first_visible_row: int) -> int | None:
+        """The page to ask for, at most once at a time; None while there is nothing to fetch or no way to."""
+        key, thread = self.conversations.resolve(key), self.thread(key)
+        before_id = thread.wants_before(first_visible_row) if thread is not None else None
+        return before_id if before_id is not None and self.paging.begin(key, before_id) else None
+
+    # ---- what the SDK tells
+
+    def changed(self, changes: Changes) -> list[Output]:
+        """What a watcher of the client was told."""
+        out = self.take_accounts(changes.accounts)
+        out += self.take_conversations(changes.conversations)
+        out += self.take_outgoing(changes.outgoing)
+        out += self.take_removed(changes.removed)
+        return out + self.take_receipts(changes.receipts)
+
+    def take_accounts(self, accounts: Iterable[Account]) -> list[Output]:
+        """New accounts, or new names of known ones."""
+        own_id = self.book.own_id
+        if not self.book.add(accounts):
+            return []
+        if self.book.own_id != own_id:
+            self.conversations.index_direct()
+        out = self._merge_keys()
+        for key, thread in self._threads.items():
+            out += self._edited(key, thread.redraw())
+        return [*out, ListChanged()]
+
+    def take_conversations(self, conversations: Sequence[Conversation]) -> list[Output]:
+        """Kinds, titles and members; `last` and `unread` are not looked at."""
+        if not conversations:
+            return []
+        for conversation in conversations:
+            self.conversations.learn(conversation)
+        out = self._merge_keys()
+        for conversation in conversations:
+            out += self._members_changed(conversation_key(conversation.id))
+        return [*out, ListChanged()]
+
+    def take_list(self, conversations: Sequence[Conversation]) -> list[Output]:
+        """The whole list, as the cluster or this device has it."""
+        out = self.take_conversations(conversations)
+        for listed in conversations:
+            self.conversations.line(conversation_key(listed.id)).take_listed(listed)
+        return [*out, ListChanged()]
+
+    def take_outgoing(self, messages: Iterable[Outgoing]) -> list[Output]:
+        """Own messages of this device in newer states."""
+        out: list[Output] = []
+        by_key: dict[ConversationKey, list[Outgoing]] = {}
+        for one in messages:
+            former, key = self.key_of(one.target), self.conversations.key_of_own(one)
+            line = self.conversations.line(key)
+            if former != key and not former.conversation_id and line.partner(self.book) is None:
+                self.conversations.alias(former, key)
+                out += self._merge(former, key)
+            line.take_own(one)
+            by_key.setdefault(key, []).append(one)
+        for key, ones in by_key.items():
+            if (thread := self._threads.get(key)) is not None:
+                out += self._edited(key, thread.update(ones))
+        return [*out, ListChanged()] if by_key else []
+
+    def take_removed(self, local_ids: Sequence[int]) -> list[Output]:
+        """Own messages that were withdrawn."""
+        if not local_ids:
+            return []
+        out: list[Output] = []
+        for key, line in self.conversations:
+            line.withdraw(set(local_ids))
+            if (thread := self._threads.get(key)) is not None:
+                out += self._edited(key, thread.withdraw(local_ids))
+        return [*out, ListChanged()]
+
+    def take_receipts(self, receipts: Iterable[Receipt]) -> list[Output]:
+        """Members have received or read more."""
+        moved = set()
+        for receipt in receipts:
+            line = self.conversations.get(conversation_key(receipt.conversation_id))
+            if line is not None and line.move_mark(receipt) is not None:
+                moved.add(receipt.conversation_id)
+        out: list[Output] = [ListChanged()] if moved else []
+        for conversation_id in sorted(moved):
+            out += self._members_changed(conversation_key(conversation_id))
+        return out
+
+    def take_arrived(self, messages: Iterable[Message]) -> list[Output]:
+        """Messages that are new on this device, own ones from other devices among them."""
+        out: list[Output] = []
+        ordered = sorted(messages, key=lambda message: (message.conversation_id, message.id))
+        for conversation_id, group in groupby(ordered, key=lambda message: message.conversation_id):
+            out += self._arrive(conversation_key(conversation_id), list(group))
+        return [*out, ListChanged()] if ordered else []
+
+    def _arrive(self, key: ConversationKey, messages: list[Message]) -> list[Output]:
+        line, thread = self.conversations.line(key), self._threads.get(key)
+        before = line.unread
+        fresh = line.take_arrived(messages)
+        looking = self.attentive and key == self.open_key
+        out: list[Output] = []
+        if fresh and not looking and not before and key == self.open_key and thread is not None:
+            out += self._edited(key, thread.set_divider(thread.last_message_id))  # somebody writes while nobody looks
+        line.arrived += [message.id for message in fresh]
+        if thread is not None:
+            out += self._edited(key, thread.arrive(messages))
+        if fresh and not looking:
+            out.append(Noticed(key, tuple(fresh)))
+        return out
+
+    def load(self, target: Target, before_id: int, page: HistoryPage) -> list[Output]:
+        """A page of history; `before_id` is what was asked for, 0 for the end."""
+        asked = self.key_of(target)
+        self.paging.came(asked, before_id)
+        out: list[Output] = []
+        if page.conversation is not None and page.conversation.id:
+            out += self.take_conversations((page.conversation,))
+        key = self.key_of(target)
+        thread, line = self._threads.get(key), self.conversations.get(key)
+        if thread is None or line is None:
+            return out
+        if page.cached and before_id:
+            self.paging.failed(key, before_id)
+        out.append(ThreadEdited(key, tuple(thread.load(page, before_id))))
+        if page.messages:
+            line.conversation_id = line.conversation_id or page.messages[-1].conversation_id
+            if line.take_last(page.messages[-1]):
+                out.append(ListChanged())
+        return out
+
+    def load_failed(self, target: Target, before_id: int) -> list[Output]:
+        """A page could not be had."""
+        key = self.key_of(target)
+        self.paging.failed(key, before_id)
+        return [ThreadEdited(key, ())]
+
+    def look_up(
+        self,
+        known: Known,
+        messages: Sequence[Message] = (),
+        conversations: Sequence[Conversation] = (),
+        conversation_ids: Iterable[int] = (),
+    ) -> list[Output]:
+        """Takes in what is known on this device of everybody and everything that is named."""
+        accounts, found = named_in(
+            known, messages=messages, conversations=conversations, conversation_ids=conversation_ids
+        )
+        return self.take_accounts(accounts) + self.take_conversations(found)
+
+    # ---- inside
+
+    def _merge_keys(self) -> list[Output]:
+        out: list[Output] = []
+        for former, key in self.conversations.superseded():
+            out += self._merge(former, key)
+        return out
+
+    def _merge(self, former: ConversationKey, key: ConversationKey) -> list[Output]:
+        self.conversations.merge(former, key)
+        self.paging.forget(former)
+        if self.open_key == former:
+            self.open_key = key
+        thread, other = self._threads.pop(former, None), self._threads.pop(key, None)
+        if thread is None:
+            if other is not None:
+                self._threads[key] = other
+            return []
+        if other is not None:
+            thread.absorb(other)
+        self._threads[key] = thread
+        line = self.conversations.line(key)
+        if line.conversation is not None:
+            thread.set_conversation(line.conversation)
+        return [ThreadReplaced(former, key)]
+
+    def _members_changed(self, key: ConversationKey) -> list[Output]:
+        thread, line = self._threads.get(key), self.conversations.get(key)
+        if thread is None or line is None or line.conversation is None:
+            return []
+        return self._edited(key, thread.set_conversation(line.conversation))
+
+    @staticmethod
+    def _edited(key: ConversationKey, edits: list[Edit]) -> list[Output]:
+        return [ThreadEdited(key, tuple(edits))] if edits else []

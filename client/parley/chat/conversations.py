@@ -1,0 +1,171 @@
+"""All conversations that are known here, by key; and how the key of an account becomes that of a conversation.
+
+Invariant: a conversation stands here once. Once the account behind a direct conversation and its id are known, the
+two keys are merged, and the key of the account leads to the conversation.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from parley.chat.accounts import AccountBook
+from parley.chat.keys import ConversationKey, account_key, conversation_key
+from parley.chat.line import ConversationLine
+from parley.chat.previews import preview
+from parley.chat.titles import direct_partner
+from parley.model import Account, Conversation, ConversationKind, MessageStatus, Outgoing, Target
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationItem:
+    """One line of the conversation list. `member_count` is 0 for direct conversations.
+
+    `initials_of` is the name a picture of the conversation is made from.
+    """
+
+    key: ConversationKey
+    title: str
+    preview: str
+    at_ms: int
+    unread: int
+    status: MessageStatus | None
+    draft: bool
+    deleted: bool
+    channel: bool = False
+    member_count: int = 0
+    initials_of: str = ""
+
+
+class Conversations:
+    """The lines of the list by key."""
+
+    def __init__(self, book: AccountBook) -> None:
+        """Empty."""
+        self.book = book
+        self._lines: dict[ConversationKey, ConversationLine] = {}
+        self._direct: dict[int, ConversationKey] = {}
+        self._aliases: dict[ConversationKey, ConversationKey] = {}
+
+    def __iter__(self) -> Iterator[tuple[ConversationKey, ConversationLine]]:
+        return iter(self._lines.items())
+
+    # ---- keys
+
+    def key_of(self, target: str | Target) -> ConversationKey:
+        """The key of the conversation that a target leads to."""
+        target = Target.of(target)
+        if target.conversation_id:
+            return conversation_key(target.conversation_id)
+        if target.account:
+            return self.resolve(account_key(target.account))
+        return self.resolve(ConversationKey(account_id=target.account_id))
+
+    def key_of_own(self, one: Outgoing) -> ConversationKey:
+        """The key of the conversation that an own message belongs to."""
+        return conversation_key(one.conversation_id) if one.conversation_id else self.key_of(one.target)
+
+    def resolve(self, key: ConversationKey) -> ConversationKey:
+        """The present key of a conversation: its id, as soon as that is known."""
+        if key.conversation_id:
+            return key
+        account = self.book.get(key.account_id) if key.account_id else self.book.find(key.account)
+        if account is not None and account.id in self._direct:
+            return self._direct[account.id]
+        if key.account_id and account is not None and not account.deleted:
+            return self.resolve(account_key(account.name))
+        return self._aliases.get(key, key)
+
+    def alias(self, former: ConversationKey, key: ConversationKey) -> None:
+        """The cluster has put a message for an account into this conversation, of which nothing else is known yet."""
+        self._aliases[former] = key
+
+    def index_direct(self) -> None:
+        """Finds out again who the partners are, once the own account has become known."""
+        self._direct = {}
+        for line in self._lines.values():
+            self._index(line)
+
+    def _index(self, line: ConversationLine) -> None:
+        conversation = line.conversation
+        if conversation is not None and conversation.kind is ConversationKind.DIRECT:
+            partner_id = direct_partner(conversation.members, self.book.own_id)
+            if partner_id:
+                self._direct[partner_id] = conversation_key(conversation.id)
+
+    def superseded(self) -> list[tuple[ConversationKey, ConversationKey]]:
+        """Keys of accounts whose conversation has an id now, each with the key it has become."""
+        pairs = ((key, self.resolve(key)) for key in self._lines if not key.conversation_id)
+        return [(former, key) for former, key in pairs if former != key]
+
+    def merge(self, former: ConversationKey, key: ConversationKey) -> None:
+        """Makes two keys one."""
+        line = self._lines.pop(former, None)
+        if line is not None:
+            self.line(key).absorb(line)
+
+    # ---- lines
+
+    def get(self, key: ConversationKey) -> ConversationLine | None:
+        """What is known of a conversation, or None."""
+        return self._lines.get(self.resolve(key))
+
+    def look(self, key: ConversationKey) -> ConversationLine:
+        """What is known of a conversation, perhaps nothing; nothing is stored."""
+        return self._lines.get(self.resolve(key)) or _new_line(key)
+
+    def line(self, key: ConversationKey) -> ConversationLine:
+        """What is known of a conversation; nothing, for a new one."""
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _new_line(key)
+        return line
+
+    def learn(self, conversation: Conversation) -> ConversationLine:
+        """Stores kind, title and members of a conversation as told now."""
+        line = self.line(conversation_key(conversation.id))
+        line.learn(conversation)
+        self._index(line)
+        return line
+
+    def channel_named(self, title: str) -> list[ConversationKey]:
+        """The channels that have a title; upper and lower case are not distinguished."""
+        wanted = title.strip().casefold()
+        return [
+            key
+            for key, line in self._lines.items()
+            if line.channel and line.conversation is not None and line.conversation.title.strip().casefold() == wanted
+        ]
+
+    # ---- what can be seen
+
+    def item(self, key: ConversationKey) -> ConversationItem:
+        """One line, also of a conversation of which nothing is known yet."""
+        return self._item(self.resolve(key), self.look(key), None)
+
+    def items(self, open_key: ConversationKey | None) -> list[ConversationItem]:
+        """The conversation list, the latest first. The draft of the open conversation is not shown as one."""
+        items = [self._item(key, line, open_key) for key, line in self._lines.items()]
+        return sorted(items, key=lambda item: (-item.at_ms, item.title.casefold(), item.key.conversation_id))
+
+    def _item(self, key: ConversationKey, line: ConversationLine, open_key: ConversationKey | None) -> ConversationItem:
+        text, at_ms, status = line.latest(self.book)
+        drafted = bool(line.draft.strip()) and key != open_key
+        partner: Account | None = None if line.channel else line.partner(self.book)
+        title = line.title(self.book)
+        conversation = line.conversation
+        return ConversationItem(
+            key,
+            title,
+            preview(line.draft) if drafted else text,
+            at_ms,
+            line.unread,
+            None if drafted else status,
+            drafted,
+            partner is not None and partner.deleted,
+            line.channel,
+            conversation.member_count if line.channel and conversation is not None else 0,
+            partner.name if partner is not None else title,
+        )
+
+
+def _new_line(key: ConversationKey) -> ConversationLine:
+    return ConversationLine(key.account, key.account_id, None, key.conversation_id)

@@ -1,0 +1,26 @@
+"""What a front end calls a conversation by."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationKey:
+    """A conversation id; or an account, for a direct conversation whose id is not known yet.
+
+    Exactly one field is set. `Conversations.resolve` turns the key of an account into that of the conversation once
+    its id is known.
+    """
+
+    conversation_id: int = 0
+    account: str = ""
+    account_id: int = 0
+
+
+def conversation_key(conversation_id: int) -> ConversationKey:
+    """The key of a conversation whose id is known."""
+    return ConversationKey(conversation_id)
+
+
+def account_key(name: str) -> ConversationKey:
+    """The key of the direct conversation with an account; names do not distinguish upper and lower case."""
+    return ConversationKey(account=name.casefold())

@@ -1,0 +1,40 @@
+"""Who and what messages and conversations name, as far as it is known on this device.
+
+The SDK tells accounts and conversations when they change. A front end that begins later, or shows one page only, looks
+up the names here before it folds what names them.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from parley.model import Account, Conversation, Message
+
+
+class Known(Protocol):
+    """The part of ParleyClient that says what is known without asking anybody."""
+
+    @property
+    def me(self) -> Account | None:
+        """The account in use."""
+
+    def account(self, account_id: int) -> Account | None:
+        """An account."""
+
+    def conversation(self, conversation_id: int) -> Conversation | None:
+        """A conversation."""
+
+
+def named_in(
+    known: Known,
+    *,
+    messages: Sequence[Message] = (),
+    conversations: Sequence[Conversation] = (),
+    conversation_ids: Iterable[int] = (),
+) -> tuple[list[Account], list[Conversation]]:
+    """The accounts and conversations that are named, with the own account first."""
+    ids = {*conversation_ids, *(message.conversation_id for message in messages)}
+    found = [one for one in map(known.conversation, sorted(ids)) if one is not None]
+    people = {member.account_id for one in (*conversations, *found) for member in one.members}
+    people |= {account_id for message in messages for account_id in (message.sender_id, *message.subjects)}
+    accounts = [known.me, *map(known.account, sorted(people))]
+    return [account for account in accounts if account is not None], found

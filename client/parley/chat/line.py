@@ -1,0 +1,204 @@
+"""What is known of one conversation, apart from the rows of its thread: the state behind one line of the list.
+
+Unread counts come from the cluster's list plus what arrived since. The person's own read position on this device is
+newer than the cluster's and wins over both.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from parley.chat.accounts import AccountBook
+from parley.chat.previews import preview
+from parley.chat.titles import conversation_title, direct_partner, partner_title, row_text
+from parley.model import (
+    FINAL,
+    Account,
+    Conversation,
+    ConversationKind,
+    Member,
+    MemberRole,
+    Message,
+    MessageKind,
+    MessageStatus,
+    Outgoing,
+    Receipt,
+    Target,
+)
+from parley.receipts import progress
+
+
+@dataclass(slots=True)
+class ConversationLine:
+    """One conversation. `account` is the name it was opened by, where it is direct and its id is not known yet."""
+
+    account: str = ""
+    account_id: int = 0
+    conversation: Conversation | None = None
+    conversation_id: int = 0
+    last: Message | None = None
+    unread_listed: int = 0
+    listed_up_to: int = 0
+    read_up_to: int = 0
+    arrived: list[int] = field(default_factory=list)
+    open: dict[int, Outgoing] = field(default_factory=dict)
+    own: Outgoing | None = None
+    draft: str = ""
+    draft_unsaved: bool = False
+
+    @property
+    def unread(self) -> int:
+        """What the cluster listed and what came since."""
+        listed = self.unread_listed if self.read_up_to < self.listed_up_to else 0
+        return listed + len(self.arrived)
+
+    @property
+    def channel(self) -> bool:
+        """True for a channel."""
+        return self.conversation is not None and self.conversation.kind is ConversationKind.CHANNEL
+
+    def partner(self, book: AccountBook) -> Account | None:
+        """The other account of a direct conversation, if it is known here."""
+        if self.conversation is not None and self.conversation.kind is ConversationKind.DIRECT:
+            found = book.get(direct_partner(self.conversation.members, book.own_id))
+            if found is not None:
+                return found
+        return book.get(self.account_id) if self.account_id else book.find(self.account) if self.account else None
+
+    def title(self, book: AccountBook) -> str:
+        """What the conversation is called."""
+        if self.channel and self.conversation is not None:
+            return conversation_title(self.conversation, book)
+        partner = self.partner(book)
+        if partner is not None:
+            return partner_title(partner.id, book)
+        if self.conversation is not None:
+            return conversation_title(self.conversation, book)
+        if self.account:
+            return book.label_of_name(self.account)
+        return book.label(self.account_id) if self.account_id else f"Conversation #{self.conversation_id}"
+
+    def target(self, book: AccountBook) -> Target:
+        """To whom messages and drafts go: an account by its name as long as it exists, otherwise the conversation."""
+        partner = self.partner(book)
+        if partner is not None and not partner.deleted:
+            return Target(account=partner.name)
+        if self.conversation_id:
+            return Target(conversation_id=self.conversation_id)
+        return Target(account=self.account) if self.account else Target(account_id=self.account_id)
+
+    def latest(self, book: AccountBook) -> tuple[str, int, MessageStatus | None]:
+        """What was said last: its text, when, and what is known of it where it is an own one."""
+        last, own = self.last, self.own
+        if own is not None and not own.message_id and (last is None or own.created_at_ms >= last.sent_at_ms):
+            return preview(own.body), own.created_at_ms, own.status
+        if own is not None and own.message_id and (last is None or own.message_id >= last.id):
+            return preview(own.body), own.sent_at_ms, self._status(own.message_id, book)
+        if last is None:
+            return "", 0, None
+        text, own_text = row_text(last, book), last.mine and last.kind is MessageKind.TEXT
+        named = self.channel and last.kind is MessageKind.TEXT and not last.mine
+        said = preview(f"{book.name(last.sender_id)}: {text}" if named else text)
+        return said, last.sent_at_ms, self._status(last.id, book) if own_text else None
+
+    def _status(self, message_id: int, book: AccountBook) -> MessageStatus:
+        if self.conversation is None:
+            return MessageStatus.ACCEPTED
+        return progress(message_id, self.conversation, book.own_id).status
+
+    # ---- what happens
+
+    def read(self, up_to: int) -> None:
+        """The person has seen everything up to here."""
+        self.read_up_to = max(self.read_up_to, up_to)
+        self.arrived = [message_id for message_id in self.arrived if message_id > self.read_up_to]
+
+    def learn(self, conversation: Conversation) -> Conversation:
+        """Kind, title and members as told now. Marks only move forward. Returns what is known after it."""
+        known = self.conversation.members if self.conversation is not None else ()
+        before = {member.account_id: member for member in known}
+        members = tuple(_forward(before.get(member.account_id), member) for member in conversation.members)
+        self.conversation = replace(conversation, members=members, last=None, unread=0, read_up_to=0)
+        self.conversation_id = conversation.id
+        return self.conversation
+
+    def move_mark(self, receipt: Receipt) -> Conversation | None:
+        """A member has come further. Returns the conversation, or None where nothing of it is known yet."""
+        if self.conversation is None:
+            return None
+        members = {member.account_id: member for member in self.conversation.members}
+        former = members.get(receipt.account_id)
+        if former is not None or len(members) < self.conversation.member_count:
+            role = former.role if former is not None else MemberRole.UNKNOWN
+            marks = Member(receipt.account_id, role, receipt.delivered_up_to, receipt.read_up_to)
+            members[receipt.account_id] = _forward(former, marks)
+        ordered = tuple(members[account_id] for account_id in sorted(members))
+        self.conversation = replace(self.conversation, members=ordered)
+        return self.conversation
+
+    def take_listed(self, listed: Conversation) -> None:
+        """The cluster's count of unread messages, unless what is known here is newer."""
+        self.take_last(listed.last)
+        up_to = listed.last.id if listed.last is not None else 0
+        if up_to >= self.listed_up_to:
+            self.unread_listed, self.listed_up_to = listed.unread, up_to
+            self.arrived = [message_id for message_id in self.arrived if message_id > up_to]
+        self.read(listed.read_up_to)
+
+    def take_last(self, message: Message | None) -> bool:
+        """The newest message of a page or a list; false where a newer one is known."""
+        if message is None or (self.last is not None and message.id < self.last.id):
+            return False
+        changed = self.last != message
+        self.last = message
+        return changed
+
+    def take_arrived(self, messages: Iterable[Message]) -> list[Message]:
+        """Messages that are new on this device, in order; returns those that count as unread."""
+        fresh = []
+        for message in messages:
+            self.conversation_id = message.conversation_id
+            self.take_last(message)
+            counted = not message.mine and message.kind is MessageKind.TEXT
+            if counted and message.id > max(self.listed_up_to, self.read_up_to):
+                fresh.append(message)
+        return fresh
+
+    def take_own(self, one: Outgoing) -> None:
+        """An own message of this device in a newer state."""
+        if one.status in FINAL and one.status is not MessageStatus.FAILED:
+            self.open.pop(one.local_id, None)
+        else:
+            self.open[one.local_id] = one
+        if self.own is None or one.local_id >= self.own.local_id:
+            self.own = one
+
+    def withdraw(self, local_ids: set[int]) -> None:
+        """Own messages that were cancelled."""
+        for local_id in local_ids & self.open.keys():
+            del self.open[local_id]
+        if self.own is not None and self.own.local_id in local_ids:
+            self.own = max(self.open.values(), key=lambda one: one.local_id, default=None)
+
+    def absorb(self, other: "ConversationLine") -> None:
+        """Takes in what is known under another key of the same conversation."""
+        self.account, self.account_id = self.account or other.account, self.account_id or other.account_id
+        self.take_last(other.last)
+        self.open |= other.open
+        if other.own is not None:
+            self.take_own(other.own)
+        if other.listed_up_to > self.listed_up_to:
+            self.unread_listed, self.listed_up_to = other.unread_listed, other.listed_up_to
+        self.arrived = sorted({*self.arrived, *other.arrived})
+        self.read(other.read_up_to)
+        if not self.draft:
+            self.draft, self.draft_unsaved = other.draft, other.draft_unsaved
+
+
+def _forward(old: Member | None, new: Member) -> Member:
+    if old is None:
+        return new
+    return replace(
+        new,
+        delivered_up_to=max(old.delivered_up_to, new.delivered_up_to),
+        read_up_to=max(old.read_up_to, new.read_up_to),
+    )

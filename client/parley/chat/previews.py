@@ -1,0 +1,46 @@
+"""A message in one line, and what in a text is a link or only pictures."""
+
+import re
+from dataclasses import dataclass
+
+from parley.chat.safe_text import safe_body
+
+PREVIEW_LENGTH = 160
+
+_LINK = re.compile(r"https?://[^\s<>\"'\x00-\x20]+", re.IGNORECASE)
+_LINK_TAIL = ".,;:!?'\""
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
+_PICTOGRAPH = "\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2300-\u23ff"
+_ONLY_EMOJI = re.compile(rf"(?:[{_PICTOGRAPH}](?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[{_PICTOGRAPH}])*\s?){{1,3}}")
+
+
+def preview(body: str, length: int = PREVIEW_LENGTH) -> str:
+    """A message in one line of at most `length` characters; a mark tells that something is left out."""
+    line = " ".join(safe_body(body[: 4 * length]).split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An address in a text, from `start` up to `end`."""
+
+    start: int
+    end: int
+    url: str
+
+
+def links(body: str) -> tuple[Link, ...]:
+    """The web addresses in a text; only http and https, without the punctuation that ends a sentence."""
+    found = []
+    for match in _LINK.finditer(body):
+        url = match.group().rstrip(_LINK_TAIL)
+        while url and url[-1] in _BRACKETS and url.count(url[-1]) > url.count(_BRACKETS[url[-1]]):
+            url = url[:-1].rstrip(_LINK_TAIL)
+        if len(url) > len("https://"):
+            found.append(Link(match.start(), match.start() + len(url), url))
+    return tuple(found)
+
+
+def is_big_emoji(body: str) -> bool:
+    """True for a text that is nothing but one to three pictures."""
+    return len(body) <= 32 and _ONLY_EMOJI.fullmatch(body) is not None

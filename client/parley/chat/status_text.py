@@ -1,0 +1,159 @@
+"""What is known of a message and of the cluster, in words. Window and terminal show the same texts."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from parley.chat.rows import Row
+from parley.chat.times import clock_time
+from parley.model import ClientState, ConnectionState, MessageStatus
+
+HEARD_JUST_NOW_S = 2.5
+WAITING_IS_NEWS_S = 1.0
+
+
+def plural(count: int, noun: str) -> str:
+    """A number with its noun."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+# ---- messages
+
+_MEANING = {
+    MessageStatus.WAITING: "waiting here",
+    MessageStatus.SENDING: "being sent, not yet confirmed",
+    MessageStatus.ACCEPTED: "on a majority's disks",
+    MessageStatus.DELIVERED: "delivered",
+    MessageStatus.READ: "read",
+    MessageStatus.FAILED: "not sent",
+}
+
+
+def meaning(status: MessageStatus) -> str:
+    """What a mark says, in words."""
+    return _MEANING[status]
+
+
+def counts_text(delivered: int, read: int, others: int) -> str:
+    """How many of the other members of a channel have a message: "delivered to 1 of 2"; nothing without others."""
+    if not others:
+        return ""
+    if read >= others:
+        return f"read by all {others}" if others > 1 else "read"
+    if delivered >= others:
+        reached = f"delivered to all {others}" if others > 1 else "delivered"
+    else:
+        reached = f"delivered to {delivered} of {others}"
+    return f"{reached}, read by {read}" if read else reached
+
+
+def known_of(row: Row) -> str:
+    """What is known of an own message, in words; nothing for other rows."""
+    if row.status is None:
+        return ""
+    return counts_text(row.delivered, row.read, row.others) if row.others else meaning(row.status)
+
+
+def failure_lines(row: Row) -> tuple[str, ...]:
+    """Why a message was not sent, and what can be done."""
+    if row.status is not MessageStatus.FAILED:
+        return ()
+    return (
+        row.detail[:1].upper() + row.detail[1:] or "The cluster refused this message.",
+        "Ctrl+R tries again. To remove it, select it and press Delete.",
+    )
+
+
+def spoken(row: Row) -> str:
+    """A row for people who listen: who, when, what, and what is known of it."""
+    if row.event:
+        return f"{clock_time(row.at_ms)}: {row.body}"
+    who = "You" if row.mine else row.sender
+    known = f", {known_of(row)}" if row.mine else ""
+    reason = f". {' '.join(failure_lines(row))}" if row.status is MessageStatus.FAILED else ""
+    return f"{who}, {clock_time(row.at_ms)}{known}: {row.body}{reason}"
+
+
+def tip(row: Row) -> str:
+    """When exactly, and what the mark means."""
+    moment = f"{datetime.fromtimestamp(row.at_ms / 1000).astimezone():%A, %d %B %Y, %H:%M:%S}"
+    known = known_of(row)
+    return f"{moment}\n{known[:1].upper()}{known[1:]}" if known else moment
+
+
+# ---- the cluster
+
+
+class StatusLevel(StrEnum):
+    """How the status bar looks."""
+
+    GOOD = "good"
+    BUSY = "busy"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusLine:
+    """What the status bar says; `detail` is for whoever wants to know more."""
+
+    level: StatusLevel
+    text: str
+    detail: str = ""
+
+
+def status_line(state: ClientState, heard_at: float | None, now: float, waiting_s: float = 0.0) -> StatusLine:
+    """The status bar's text, from the state alone, so that it clears by itself.
+
+    While connected, a message that waits is no news before it has done so for WAITING_IS_NEWS_S.
+    """
+    waiting = f"{plural(state.waiting, 'message')} waiting" if state.waiting else ""
+    up = f"{state.nodes_up} of {plural(state.nodes_total, 'node')} up" if state.nodes else ""
+    match state.connection:
+        case ConnectionState.CONNECTED:
+            leader = f"{state.leader} leads" if state.leader else "no leader yet"
+            late = waiting if waiting_s >= WAITING_IS_NEWS_S else ""
+            parts = [f"Connected to {state.node}", leader, up, heard(heard_at, now), late]
+            return StatusLine(StatusLevel.GOOD, _joined(parts), _detail(state))
+        case ConnectionState.NO_MAJORITY:
+            if 2 * state.nodes_up > state.nodes_total:  # an election, or news that lags: never say more than is known
+                text = ", ".join(part for part in (f"{state.node} knows no leader right now ({up})", waiting) if part)
+                return StatusLine(StatusLevel.BUSY, _joined([text, heard(heard_at, now)]), _detail(state))
+            text = f"No majority of nodes ({up})" if up else "No majority of nodes"
+            kept = waiting or "what you write is kept here"
+            parts = [f"{text}: nothing can be sent now, {kept}", f"connected to {state.node}" if state.node else ""]
+            return StatusLine(StatusLevel.BAD, _joined([*parts, heard(heard_at, now)]), _detail(state))
+        case ConnectionState.CONNECTING | ConnectionState.SEARCHING:
+            lost = f"{state.lost} lost" if state.lost else ""
+            trying = f"trying {state.trying}" if state.trying else "looking for a node"
+            text = ", ".join(part for part in (lost, trying, waiting) if part)
+            return StatusLine(
+                StatusLevel.BUSY,
+                _joined([text[:1].upper() + text[1:] if not lost else text, heard(heard_at, now)]),
+                _detail(state),
+            )
+        case ConnectionState.SHARED:
+            parts = ["Another Parley on this computer is connected", waiting]
+            return StatusLine(StatusLevel.GOOD, _joined(parts))
+        case ConnectionState.SIGNED_OUT | ConnectionState.CLOSED:
+            return StatusLine(StatusLevel.BAD, _joined(["Signed out", waiting]))
+
+
+def heard(heard_at: float | None, now: float) -> str:
+    """When a node last said something."""
+    if heard_at is None:
+        return ""
+    ago_s = max(0.0, now - heard_at)
+    if ago_s < HEARD_JUST_NOW_S:
+        return "heard just now"
+    if ago_s < 120:
+        return f"last heard {ago_s:.0f} s ago"
+    return f"last heard {ago_s / 60:.0f} min ago"
+
+
+def _joined(parts: list[str]) -> str:
+    return "  ·  ".join(part for part in parts if part)
+
+
+def _detail(state: ClientState) -> str:
+    nodes = [f"{node.name}  {node.address}  {'up' if node.up else 'down'}" for node in state.nodes]
+    return "\n".join([*nodes, *([state.problem] if state.problem else [])])

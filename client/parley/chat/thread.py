@@ -1,0 +1,353 @@
+"""The rows of one conversation, and how they change: history, arrivals and own sends, as one list.
+
+Rows of the cluster stand in the order of their ids, each once. Own messages without an id (waiting, being sent,
+failed) follow in the order they were typed. Each change is told as a few edits, so a model of ten thousand rows
+changes one row when one mark moves. An own message that has settled stays settled, also if an older state of it
+arrives later.
+
+`verified_from` is the oldest id that the cluster itself has listed without a gap up to now. Rows above it come from
+this device's cache; they are checked as soon as somebody scrolls there.
+"""
+
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from parley.chat.accounts import AccountBook
+from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
+from parley.chat.titles import row_text
+from parley.model import Conversation, ConversationKind, HistoryPage, Message, MessageKind, MessageStatus, Outgoing
+from parley.receipts import Progress, progress
+
+RUN_MS = 5 * 60 * 1000
+MAX_ROWS = 50_000
+KEEP_ROWS = 400
+AHEAD_ROWS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a row is made from: a row of the cluster (`message`), or an own message that has no id yet (`own`).
+
+    `local_id` is that of the outbox, where this device sent it.
+    """
+
+    message_id: int
+    local_id: int
+    at_ms: int
+    sender_id: int
+    mine: bool
+    message: Message | None = None
+    own: Outgoing | None = None
+
+    @property
+    def event(self) -> bool:
+        return self.message is not None and self.message.kind is not MessageKind.TEXT
+
+
+class Thread:
+    """One conversation."""
+
+    def __init__(self, book: AccountBook, conversation: Conversation | None = None) -> None:
+        """Empty. `conversation` tells the kind and the members' marks, once they are known."""
+        self.rows: list[Row] = []
+        self.verified_from: int | None = None
+        self.more = True
+        self._book = book
+        self._conversation = conversation
+        self._ids: list[int] = []
+        self._entries: list[_Entry] = []
+        self._settled: dict[int, int] = {}
+        self._numbers: dict[int, int] = {}
+        self._gone: set[int] = set()
+        self._divider_after: int | None = None
+        self._divider_id = 0
+
+    # ---- what the person may want
+
+    @property
+    def last_message_id(self) -> int:
+        """The newest row of the cluster shown here."""
+        return self._ids[-1] if self._ids else 0
+
+    @property
+    def divider_row(self) -> int | None:
+        """The row the unread divider stands above."""
+        return self._index_of(self._divider_id) if self._divider_id else None
+
+    def wants_before(self, first_visible_row: int) -> int | None:
+        """The page to ask for now that this row is the topmost one in sight, or None."""
+        if self.verified_from is None or not self.more or len(self.rows) >= MAX_ROWS:
+            return None
+        verified_row = bisect_left(self._ids, self.verified_from)
+        return self.verified_from if first_visible_row - AHEAD_ROWS < verified_row else None
+
+    def last_waiting(self) -> Row | None:
+        """The newest message that can still be edited."""
+        return next((row for row in reversed(self.rows[len(self._ids) :]) if row.editable), None)
+
+    # ---- what happens
+
+    def load(self, page: HistoryPage, before_id: int) -> list[Edit]:
+        """Takes in a page of history. Only the cluster's own pages tell what is complete."""
+        edits = self._merge(map(self._entry, page.messages))
+        if not page.cached:
+            oldest = page.messages[0].id if page.messages else before_id or None
+            contiguous = self.verified_from is None or before_id == self.verified_from
+            if contiguous and oldest is not None:
+                self.verified_from, self.more = oldest, page.more
+            elif contiguous:
+                self.verified_from, self.more = 0, False
+        return edits
+
+    def arrive(self, messages: Iterable[Message]) -> list[Edit]:
+        """Messages that are new on this device."""
+        return self._merge(map(self._entry, messages)) + self._bound()
+
+    def absorb(self, other: "Thread") -> list[Edit]:
+        """Takes in the rows of another thread that has turned out to be the same conversation."""
+        edits = self._merge(other._entries[: len(other._ids)])
+        return edits + self.update(entry.own for entry in other._entries if entry.own is not None)
+
+    def update(self, outgoing: Iterable[Outgoing]) -> list[Edit]:
+        """Own messages of this device in newer states."""
+        edits: list[Edit] = []
+        for one in outgoing:
+            if one.local_id in self._settled or one.local_id in self._gone:
+                continue
+            if one.number and one.number in self._numbers:
+                self._settled[one.local_id] = self._numbers[one.number]
+                edits += self._drop_open(one.local_id)
+                continue
+            edits += self._settle(one) if one.message_id else self._keep_open(one)
+        return edits
+
+    def withdraw(self, local_ids: Iterable[int]) -> list[Edit]:
+        """Own messages that were cancelled."""
+        edits: list[Edit] = []
+        for local_id in local_ids:
+            self._gone.add(local_id)
+            edits += self._drop_open(local_id)
+        return edits
+
+    def set_conversation(self, conversation: Conversation) -> list[Edit]:
+        """Members have received or read more, there are other members, or the kind has become known."""
+        former, self._conversation = self._conversation, conversation
+        if former is None or not _same_members(former, conversation):
+            return self.redraw()
+        moved = [(old, new) for old, new in zip(former.members, conversation.members, strict=True) if old != new]
+        if not moved:
+            return []
+        first = bisect_right(self._ids, min(min(old.delivered_up_to, old.read_up_to) for old, _ in moved))
+        last = bisect_right(self._ids, max(max(new.delivered_up_to, new.read_up_to) for _, new in moved))
+        return self._redraw(first, last)
+
+    def redraw(self) -> list[Edit]:
+        """Makes all rows anew, where names have changed."""
+        return self._redraw(0, len(self._entries))
+
+    def set_divider(self, after: int | None) -> list[Edit]:
+        """Marks where unread messages begin: above the first of others with a higher id than `after`."""
+        self._divider_after = after
+        return self._place_divider()
+
+    def trim(self) -> None:
+        """Forgets all but the end, when nobody looks."""
+        surplus = len(self._ids) - KEEP_ROWS
+        if surplus > 0:
+            self._drop_oldest(surplus)
+
+    # ---- inside
+
+    def _merge(self, entries: Iterable[_Entry]) -> list[Edit]:
+        known = set(self._ids)
+        found = {entry.message_id: entry for entry in entries if entry.message_id not in known}
+        fresh = sorted(found.values(), key=lambda entry: entry.message_id)
+        edits = self._settle_numbered(fresh)
+        position = 0
+        while position < len(fresh):
+            at = bisect_left(self._ids, fresh[position].message_id)
+            limit = self._ids[at] if at < len(self._ids) else None
+            end = position + 1
+            while end < len(fresh) and (limit is None or fresh[end].message_id < limit):
+                end += 1
+            run = fresh[position:end]
+            self._ids[at:at] = [entry.message_id for entry in run]
+            edits += self._insert(at, run)
+            position = end
+        return edits + self._place_divider() if fresh else edits
+
+    def _settle_numbered(self, run: Sequence[_Entry]) -> list[Edit]:
+        """History may know of an own message before the outbox does: it is the same one, and is shown once."""
+        numbers = {e.message.number: e.message_id for e in run if e.message is not None and e.message.number}
+        self._numbers.update(numbers)
+        edits: list[Edit] = []
+        for entry in self._entries[len(self._ids) :] if numbers else ():
+            if entry.own is not None and entry.own.number in numbers:
+                self._settled[entry.local_id] = numbers[entry.own.number]
+                edits += self._drop_open(entry.local_id)
+        return edits
+
+    @staticmethod
+    def _entry(message: Message) -> _Entry:
+        return _Entry(message.id, 0, message.sent_at_ms, message.sender_id, message.mine, message)
+
+    def _settle(self, one: Outgoing) -> list[Edit]:
+        """An own message got its place in the order: where that is its row already, only the row changes."""
+        self._settled[one.local_id] = one.message_id
+        entry = _Entry(one.message_id, one.local_id, one.sent_at_ms, self._book.own_id, True, own=one)
+        place = bisect_left(self._ids, one.message_id)
+        known = place < len(self._ids) and self._ids[place] == one.message_id
+        at = self._open_index(one.local_id)
+        if at == place and not known:
+            self._ids.insert(place, one.message_id)
+            self._entries[at] = entry
+            return self._redraw(at - 1, at + 2)
+        edits = self._remove(at) if at is not None else []
+        if not known:
+            self._ids.insert(place, one.message_id)
+            edits += self._insert(place, [entry])
+        return edits
+
+    def _keep_open(self, one: Outgoing) -> list[Edit]:
+        entry = _Entry(0, one.local_id, one.created_at_ms, self._book.own_id, True, own=one)
+        at = self._open_index(one.local_id)
+        if at is None:
+            tail = [open_entry.local_id for open_entry in self._entries[len(self._ids) :]]
+            return self._insert(len(self._ids) + bisect_left(tail, one.local_id), [entry])
+        if self._entries[at] == entry:
+            return []
+        self._entries[at] = entry
+        return self._redraw(at, at + 1)
+
+    def _drop_open(self, local_id: int) -> list[Edit]:
+        at = self._open_index(local_id)
+        return self._remove(at) if at is not None else []
+
+    def _open_index(self, local_id: int) -> int | None:
+        for at in range(len(self._ids), len(self._entries)):
+            if self._entries[at].local_id == local_id:
+                return at
+        return None
+
+    def _index_of(self, message_id: int) -> int | None:
+        at = bisect_left(self._ids, message_id)
+        return at if at < len(self._ids) and self._ids[at] == message_id else None
+
+    def _insert(self, at: int, entries: Sequence[_Entry]) -> list[Edit]:
+        self._entries[at:at] = entries
+        end = at + len(entries)
+        rows = [self._row(i) for i in range(at, end)]
+        self.rows[at:at] = rows
+        return [RowsInserted(at, tuple(rows)), *self._redraw(at - 1, at), *self._redraw(end, end + 1)]
+
+    def _remove(self, at: int) -> list[Edit]:
+        del self._entries[at]
+        del self.rows[at]
+        return [RowsRemoved(at, 1), *self._redraw(at - 1, at + 1)]
+
+    def _redraw(self, first: int, last: int) -> list[Edit]:
+        """Makes rows anew and tells those that differ, as runs."""
+        edits: list[Edit] = []
+        for at in range(max(0, first), min(last, len(self._entries))):
+            row = self._row(at)
+            if row == self.rows[at]:
+                continue
+            self.rows[at] = row
+            previous = edits[-1] if edits else None
+            if isinstance(previous, RowsChanged) and previous.at + len(previous.rows) == at:
+                edits[-1] = RowsChanged(previous.at, (*previous.rows, row))
+            else:
+                edits.append(RowsChanged(at, (row,)))
+        return edits
+
+    def _row(self, at: int) -> Row:
+        entry = self._entries[at]
+        before = self._entries[at - 1] if at else None
+        after = self._entries[at + 1] if at + 1 < len(self._entries) else None
+        new_day = before is None or _day(before.at_ms) != _day(entry.at_ms)
+        divided = entry.message_id != 0 and entry.message_id == self._divider_id
+        first = before is None or new_day or divided or not _one_run(before, entry)
+        channel = self._conversation is not None and self._conversation.kind is ConversationKind.CHANNEL
+        status, counts = self._known(entry)
+        if not channel:
+            counts = Progress()
+        return Row(
+            entry.message_id,
+            entry.local_id,
+            self._book.label(entry.sender_id) if entry.sender_id else self._book.label_of_name(self._book.own_name),
+            row_text(entry.message, self._book) if entry.message is not None else _body(entry),
+            entry.at_ms,
+            status,
+            entry.own.detail if entry.own is not None and not entry.message_id else "",
+            new_day,
+            divided,
+            first,
+            last=after is None
+            or not _one_run(entry, after)
+            or _day(entry.at_ms) != _day(after.at_ms)
+            or (after.message_id != 0 and after.message_id == self._divider_id),
+            shows_sender=channel and first and not entry.mine and not entry.event,
+            event=entry.event,
+            delivered=counts.delivered,
+            read=counts.read,
+            others=counts.others,
+        )
+
+    def _known(self, entry: _Entry) -> tuple[MessageStatus | None, Progress]:
+        """What is known of an own message; no status for other rows."""
+        if not entry.mine or entry.event:
+            return None, Progress()
+        if not entry.message_id:
+            return entry.own.status if entry.own is not None else MessageStatus.SENDING, Progress()
+        if self._conversation is None:
+            return MessageStatus.ACCEPTED, Progress()
+        counts = progress(entry.message_id, self._conversation, self._book.own_id)
+        return counts.status, counts
+
+    def _place_divider(self) -> list[Edit]:
+        wanted = 0
+        if self._divider_after is not None:
+            start = bisect_right(self._ids, self._divider_after)
+            unread = (e for e in self._entries[start : len(self._ids)] if not e.mine and not e.event)
+            wanted = next((e.message_id for e in unread), 0)
+        if wanted == self._divider_id:
+            return []
+        places = [self._index_of(self._divider_id), self._index_of(wanted)]
+        self._divider_id = wanted
+        return [edit for at in places if at is not None for edit in self._redraw(at - 1, at + 1)]
+
+    def _bound(self) -> list[Edit]:
+        surplus = len(self._ids) - MAX_ROWS
+        return self._drop_oldest(surplus + MAX_ROWS // 4) if surplus > 0 else []
+
+    def _drop_oldest(self, count: int) -> list[Edit]:
+        del self._ids[:count], self._entries[:count], self.rows[:count]
+        self.more = True
+        if self.verified_from is not None and self._ids:
+            self.verified_from = max(self.verified_from, self._ids[0])
+        return [RowsRemoved(0, count), *self._redraw(0, 1)]
+
+
+def _same_members(one: Conversation, other: Conversation) -> bool:
+    """True where at most marks and titles differ."""
+    return (one.kind, one.member_count, [m.account_id for m in one.members]) == (
+        other.kind,
+        other.member_count,
+        [m.account_id for m in other.members],
+    )
+
+
+def _body(entry: _Entry) -> str:
+    return entry.own.body if entry.own is not None else ""
+
+
+def _one_run(earlier: _Entry, later: _Entry) -> bool:
+    same = earlier.sender_id == later.sender_id and earlier.mine == later.mine
+    return same and not earlier.event and not later.event and later.at_ms - earlier.at_ms < RUN_MS
+
+
+def _day(at_ms: int) -> tuple[int, int]:
+    local = time.localtime(at_ms / 1000)
+    return local.tm_year, local.tm_yday

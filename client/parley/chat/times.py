@@ -1,0 +1,52 @@
+"""Times and days as people read them, where they are."""
+
+from datetime import date, datetime
+from functools import lru_cache
+
+
+def local_date(at_ms: int) -> date:
+    """The day of a moment, where the person is."""
+    return datetime.fromtimestamp(at_ms / 1000).astimezone().date()
+
+
+def clock_time(at_ms: int) -> str:
+    """Hours and minutes."""
+    return _clock_time(at_ms // 60_000 * 60_000)
+
+
+@lru_cache(maxsize=1024)
+def _clock_time(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000).astimezone():%H:%M}"
+
+
+def day_label(at_ms: int, today: date) -> str:
+    """A day as people call it."""
+    day = local_date(at_ms)
+    match (today - day).days:
+        case 0:
+            return "Today"
+        case 1:
+            return "Yesterday"
+        case days if 1 < days < 7:
+            return f"{day:%A}"
+    year = "" if day.year == today.year else f" {day.year}"
+    return f"{day:%A}, {day.day} {day:%B}{year}"
+
+
+def list_time(at_ms: int, today: date) -> str:
+    """The time beside a conversation: short, and never wrong about the day."""
+    day = local_date(at_ms)
+    match (today - day).days:
+        case 0:
+            return clock_time(at_ms)
+        case 1:
+            return "Yesterday"
+        case days if 1 < days < 7:
+            return f"{day:%a}"
+    return f"{day.day} {day:%b}" if day.year == today.year else f"{day.day} {day:%b} {day.year}"
+
+
+def line_time(at_ms: int, today: date) -> str:
+    """The time at the beginning of a line: hours and minutes, with the date where it was another day."""
+    at = datetime.fromtimestamp(at_ms / 1000).astimezone()
+    return f"{at:%H:%M}" if at.date() == today else f"{at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,180 @@
+"""What the cluster told about accounts, conversations and their members. Names and titles stand here once.
+
+Marks of members only move forward. All functions run on the store's thread inside its transaction.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import apsw
+
+from parley.device.schema import fetch, get_meta, next_revision
+from parley.model import Account, Conversation, ConversationKind, Member, MemberRole, Receipt, Target
+
+KEEP_ACCOUNTS = 50_000
+KEEP_CONVERSATIONS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """All names of one conversation as far as they are known here; 0 and nothing where they are not."""
+
+    conversation_id: int = 0
+    account: str = ""
+    account_id: int = 0
+
+    def targets(self) -> list[Target]:
+        """Return the targets that mean this conversation, the most definite first."""
+        found = []
+        if self.conversation_id:
+            found.append(Target(conversation_id=self.conversation_id))
+        if self.account_id:
+            found.append(Target(account_id=self.account_id))
+        if self.account:
+            found.append(Target(account=self.account))
+        return found
+
+
+def own_id(connection: apsw.Connection) -> int:
+    """Return the id of the own account; 0 before the first log-in."""
+    return int(get_meta(connection, "account_id") or 0)
+
+
+def names_of(connection: apsw.Connection, target: Target) -> Names:
+    """Return all names by which a message to the same conversation may have been sent."""
+    if target.conversation_id:
+        rows = connection.execute(
+            "SELECT peer_id FROM conversations WHERE id = ?", (target.conversation_id,)
+        ).fetchall()
+        peer_id = int(cast(int, rows[0][0])) if rows else 0
+        return Names(target.conversation_id, _name_of(connection, peer_id), peer_id)
+    account_id = target.account_id or _account_id_of(connection, target.account)
+    account = target.account or _name_of(connection, account_id)
+    rows = connection.execute(
+        "SELECT id FROM conversations WHERE peer_id = ? AND peer_id > 0", (account_id,)
+    ).fetchall()
+    return Names(int(cast(int, rows[0][0])) if rows else 0, account, account_id)
+
+
+def _account_id_of(connection: apsw.Connection, name: str) -> int:
+    rows = connection.execute("SELECT id FROM accounts WHERE name = ? ORDER BY deleted, id DESC LIMIT 1", (name,))
+    found = rows.fetchall()
+    return int(cast(int, found[0][0])) if found else 0
+
+
+def _name_of(connection: apsw.Connection, account_id: int) -> str:
+    rows = connection.execute("SELECT name FROM accounts WHERE id = ? AND NOT deleted", (account_id,)).fetchall()
+    return str(rows[0][0]) if rows else ""
+
+
+def learn(connection: apsw.Connection, accounts: Iterable[Account], conversations: Sequence[Conversation]) -> None:
+    """Store what was told; the members of a conversation replace the former ones, their marks only move forward."""
+    revision = next_revision(connection)
+    connection.executemany(
+        "INSERT OR REPLACE INTO accounts (id, name, display_name, deleted, revision) VALUES (?, ?, ?, ?, ?)",
+        [(a.id, a.name, a.display_name, int(a.deleted), revision) for a in accounts],
+    )
+    own = own_id(connection)
+    connection.executemany(
+        """INSERT OR REPLACE INTO conversations (id, kind, title, member_count, peer_id, revision)
+           VALUES (?, ?, ?, ?, ?, ?)""",
+        [(c.id, int(c.kind), c.title, c.member_count, peer_of(c, own), revision) for c in conversations],
+    )
+    for conversation in conversations:
+        connection.execute(
+            """DELETE FROM members WHERE conversation_id = ?
+               AND account_id NOT IN (SELECT value FROM json_each(?))""",
+            (conversation.id, json.dumps([member.account_id for member in conversation.members])),
+        )
+    _move(
+        connection,
+        [(c.id, m.account_id, int(m.role), m.delivered_up_to, m.read_up_to) for c in conversations for m in c.members],
+        revision,
+    )
+
+
+def peer_of(conversation: Conversation, own: int) -> int:
+    """Return the other account of a direct conversation, the own one in a conversation with oneself, otherwise 0."""
+    if conversation.kind is not ConversationKind.DIRECT:
+        return 0
+    others = [member.account_id for member in conversation.members if member.account_id != own]
+    return others[0] if others else own
+
+
+def set_receipts(connection: apsw.Connection, receipts: Sequence[Receipt]) -> None:
+    """Take in how far members have come; marks only move forward."""
+    _move(
+        connection,
+        [(r.conversation_id, r.account_id, 0, r.delivered_up_to, r.read_up_to) for r in receipts],
+        next_revision(connection),
+    )
+
+
+def _move(connection: apsw.Connection, marks: Sequence[tuple[int, int, int, int, int]], revision: int) -> None:
+    connection.executemany(
+        """INSERT INTO members (conversation_id, account_id, role, delivered_up_to, read_up_to, revision)
+           VALUES (?, ?, ?, ?, ?, ?)
+           ON CONFLICT (conversation_id, account_id) DO UPDATE SET
+             role = CASE WHEN excluded.role > 0 THEN excluded.role ELSE role END,
+             delivered_up_to = max(delivered_up_to, excluded.delivered_up_to),
+             read_up_to = max(read_up_to, excluded.read_up_to), revision = excluded.revision""",
+        [(*mark, revision) for mark in marks],
+    )
+
+
+def accounts(connection: apsw.Connection, since_revision: int = 0) -> list[Account]:
+    """Return the known accounts that changed after a revision."""
+    rows = fetch(
+        connection, "id, name, display_name, deleted", "FROM accounts WHERE revision > ? ORDER BY id", (since_revision,)
+    )
+    return [Account(id_, name, display_name, bool(deleted)) for id_, name, display_name, deleted in rows]
+
+
+def conversations(connection: apsw.Connection, since_revision: int = 0) -> list[Conversation]:
+    """Return kind, title and members of the known conversations that changed after a revision."""
+    return _conversations(connection, "WHERE revision > ? ORDER BY id", (since_revision,))
+
+
+def conversations_by_id(connection: apsw.Connection, ids: Sequence[int]) -> list[Conversation]:
+    """Return kind, title and members of those of the given conversations that are known here."""
+    return _conversations(connection, "WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
+
+
+def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, ...]) -> list[Conversation]:
+    members = """json((SELECT json_group_array(json_array(account_id, role, delivered_up_to, read_up_to)) FROM
+                  (SELECT * FROM members WHERE conversation_id = conversations.id ORDER BY account_id)))"""
+    rows = fetch(connection, f"id, kind, title, member_count, {members}", f"FROM conversations {rest}", bindings)
+    return [
+        Conversation(
+            id_,
+            ConversationKind(kind),
+            title,
+            tuple(Member(account, MemberRole(role), delivered, read) for account, role, delivered, read in found),
+            member_count,
+        )
+        for id_, kind, title, member_count, found in rows
+    ]
+
+
+def receipts(connection: apsw.Connection, since_revision: int) -> list[Receipt]:
+    """Return the marks of other members that changed after a revision."""
+    rows = fetch(
+        connection,
+        "conversation_id, account_id, delivered_up_to, read_up_to",
+        "FROM members WHERE revision > ? AND account_id <> ? ORDER BY revision",
+        (since_revision, own_id(connection)),
+    )
+    return [Receipt(*row) for row in rows]
+
+
+def prune(connection: apsw.Connection) -> None:
+    """Forget what was told longest ago beyond KEEP_ACCOUNTS and KEEP_CONVERSATIONS; the cluster tells it again."""
+    for table, keep in (("accounts", KEEP_ACCOUNTS), ("conversations", KEEP_CONVERSATIONS)):
+        connection.execute(
+            f"""DELETE FROM {table} WHERE id <> ? AND revision <
+                (SELECT revision FROM {table} ORDER BY revision DESC LIMIT 1 OFFSET ?)""",  # noqa: S608 - names above
+            (own_id(connection), keep),
+        )
+    connection.execute("DELETE FROM members WHERE conversation_id NOT IN (SELECT id FROM conversations)")

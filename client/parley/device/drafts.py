@@ -1,0 +1,28 @@
+"""What is half typed, one text for each conversation, by whichever name it is known. Runs on the store's thread."""
+
+import apsw
+
+from parley.device import directory
+from parley.device.targets import target_columns
+from parley.model import Target
+
+
+def save(connection: apsw.Connection, target: Target, body: str) -> None:
+    """Keep what is half typed; empty text removes it."""
+    for same in directory.names_of(connection, target).targets():
+        connection.execute("DELETE FROM drafts WHERE target_kind = ? AND target = ?", target_columns(same))
+    if body:
+        connection.execute(
+            "INSERT INTO drafts (target_kind, target, body) VALUES (?, ?, ?)", (*target_columns(target), body)
+        )
+
+
+def load(connection: apsw.Connection, target: Target) -> str:
+    """Return what is half typed to a target, or nothing."""
+    for same in directory.names_of(connection, target).targets():
+        rows = connection.execute(
+            "SELECT body FROM drafts WHERE target_kind = ? AND target = ?", target_columns(same)
+        ).fetchall()
+        if rows:
+            return str(rows[0][0])
+    return ""

@@ -1,0 +1,96 @@
+"""Which format the client's files have and which release wrote them; older files are changed when they are opened.
+
+A change and the new mark are one transaction: a process killed in between leaves the old file or the new one. Only this
+device reads its files, so no cluster has to agree. A file of a newer release is refused and left as it is: it may hold
+messages that wait to be sent.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+import apsw
+
+from parley.errors import StoreError
+
+UNRELEASED_FORMAT = 1  # of Parley 0.1
+FIRST_FORMAT = 2
+NOTES_FORMAT = FIRST_FORMAT  # of hosts.json and last.json
+_MARK = "CREATE TABLE format (version INTEGER NOT NULL, release TEXT NOT NULL)"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One change of the tables; `version` is the format afterwards."""
+
+    version: int
+    change: Callable[[apsw.Connection], None]
+
+
+MIGRATIONS: tuple[Migration, ...] = ()
+
+
+def current_format() -> int:
+    """Return the newest format of the client's database that this release knows."""
+    return FIRST_FORMAT + len(MIGRATIONS)
+
+
+def own_release() -> str:
+    """Return this release's number, as files carry it."""
+    try:
+        return metadata.version("parley")
+    except metadata.PackageNotFoundError:  # run from a source tree
+        return "unknown"
+
+
+def bring_up_to_date(connection: apsw.Connection, path: Path, schema: tuple[str, ...]) -> None:
+    """Make the tables in an empty file, and the changes that an older one lacks, in the caller's transaction.
+
+    Raises StoreError for the file of another release, before anything in it is changed.
+    """
+    version = int(cast(int, connection.execute("PRAGMA user_version").fetchall()[0][0]))
+    if version == current_format():
+        return
+    if version == UNRELEASED_FORMAT:
+        raise StoreError(
+            f"{path}: written by Parley 0.1, which was never released; this release does not open it. Nothing was "
+            "changed. Start with an empty folder: move this one away or name another one with --state-dir."
+        )
+    if version > current_format():
+        release = _release_of(connection)
+        writer, needed = (f"release {release}", release) if release else ("a newer release", "that release")
+        raise StoreError(
+            f"{path}: written by {writer} (format {version}; release {own_release()} knows formats up to "
+            f"{current_format()}). Nothing is wrong with the data, and nothing was changed. Start with {needed} or "
+            "newer."
+        )
+    if version == 0:
+        for statement in (*schema, _MARK):
+            connection.execute(statement)
+    else:
+        for migration in MIGRATIONS[version - FIRST_FORMAT :]:
+            migration.change(connection)
+    connection.execute("DELETE FROM format")
+    connection.execute("INSERT INTO format VALUES (?, ?)", (current_format(), own_release()))
+    connection.execute(f"PRAGMA user_version={current_format()}")
+
+
+def marked(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the notes in `document` with their format and release."""
+    return {"format": NOTES_FORMAT, "release": own_release(), **document}
+
+
+def is_newer(document: dict[str, Any]) -> bool:
+    """Return True for notes of a newer release: they are not read, and never written over."""
+    version = document.get("format", NOTES_FORMAT)
+    return not isinstance(version, int) or version > NOTES_FORMAT
+
+
+def _release_of(connection: apsw.Connection) -> str:
+    try:
+        rows = connection.execute("SELECT release FROM format").fetchall()
+    except apsw.SQLError:
+        return ""
+    return str(rows[0][0]) if rows else ""

@@ -1,0 +1,94 @@
+"""What this process knows of accounts and conversations, for questions that must be answered at once.
+
+The file holds the same (device/directory.py); this is its copy in memory, within the same bounds. What was told
+longest ago is forgotten first.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from parley.device.directory import KEEP_ACCOUNTS, KEEP_CONVERSATIONS
+from parley.model import Account, Conversation, Member, MemberRole, Receipt
+
+
+class Known:
+    """Accounts and conversations by id. Conversations hold kind, title and members with their marks, nothing else."""
+
+    def __init__(self) -> None:
+        self._accounts: dict[int, Account] = {}
+        self._conversations: dict[int, Conversation] = {}
+
+    def account(self, account_id: int) -> Account | None:
+        """Return an account, or None where it was never told."""
+        return self._accounts.get(account_id)
+
+    def conversation(self, conversation_id: int) -> Conversation | None:
+        """Return kind, title and members of a conversation, or None where it was never told."""
+        return self._conversations.get(conversation_id)
+
+    def learn_accounts(self, accounts: Iterable[Account]) -> tuple[Account, ...]:
+        """Take in accounts; return those that are new or changed."""
+        changed = tuple(account for account in accounts if self._accounts.get(account.id) != account)
+        for account in changed:
+            self._accounts.pop(account.id, None)
+            self._accounts[account.id] = account
+        _keep_newest(self._accounts, KEEP_ACCOUNTS)
+        return changed
+
+    def learn_conversations(self, conversations: Iterable[Conversation]) -> tuple[Conversation, ...]:
+        """Take in conversations; return those that are new or changed, with all that is known of their members."""
+        changed = []
+        for told in conversations:
+            before = self._conversations.get(told.id)
+            merged = _merge(before, told)
+            if merged != before:
+                self._conversations.pop(told.id, None)
+                self._conversations[told.id] = merged
+                changed.append(merged)
+        _keep_newest(self._conversations, KEEP_CONVERSATIONS)
+        return tuple(changed)
+
+    def move(self, receipts: Sequence[Receipt]) -> tuple[Receipt, ...]:
+        """Take in how far members have come; return the marks as they stand now."""
+        return tuple(map(self._move_one, receipts))
+
+    def _move_one(self, receipt: Receipt) -> Receipt:
+        conversation = self._conversations.get(receipt.conversation_id)
+        if conversation is None:
+            return receipt
+        members = {member.account_id: member for member in conversation.members}
+        before = members.get(receipt.account_id, Member(receipt.account_id, MemberRole.UNKNOWN))
+        now = _further(before, receipt.delivered_up_to, receipt.read_up_to)
+        members[receipt.account_id] = now
+        self._conversations[conversation.id] = replace(conversation, members=_ordered(members.values()))
+        return replace(receipt, delivered_up_to=now.delivered_up_to, read_up_to=now.read_up_to)
+
+
+def _merge(before: Conversation | None, told: Conversation) -> Conversation:
+    """Return what was told, with marks that only move forward.
+
+    Where not all members were told, those known before stay: nobody said that they left.
+    """
+    known = {} if before is None else {member.account_id: member for member in before.members}
+    members = dict(known) if len(told.members) < told.member_count else {}
+    for member in told.members:
+        former = known.get(member.account_id, member)
+        members[member.account_id] = _further(member, former.delivered_up_to, former.read_up_to)
+    return Conversation(told.id, told.kind, told.title, _ordered(members.values()), told.member_count)
+
+
+def _further(member: Member, delivered_up_to: int, read_up_to: int) -> Member:
+    return replace(
+        member,
+        delivered_up_to=max(member.delivered_up_to, delivered_up_to),
+        read_up_to=max(member.read_up_to, read_up_to),
+    )
+
+
+def _ordered(members: Iterable[Member]) -> tuple[Member, ...]:
+    return tuple(sorted(members, key=lambda member: member.account_id))
+
+
+def _keep_newest(table: dict[int, Account] | dict[int, Conversation], limit: int) -> None:
+    for oldest in list(table)[: max(0, len(table) - limit)]:
+        del table[oldest]

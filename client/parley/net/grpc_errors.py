@@ -1,0 +1,106 @@
+"""The one place where a gRPC status becomes one of our errors."""
+
+import grpc
+
+from parley.errors import (
+    NameTakenError,
+    NoMajorityError,
+    NotSignedInError,
+    OutcomeUnknownError,
+    OverloadedError,
+    ParleyError,
+    RefusedError,
+    TlsError,
+    UnreachableError,
+    WrongServiceError,
+)
+
+_CERTIFICATE_SIGNS = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed", "unable to get local issuer")
+_NAME_SIGNS = ("Hostname Verification Check failed", "is not in peer certificate", "hostname mismatch")
+_NOT_TLS_SIGNS = ("WRONG_VERSION_NUMBER", "wrong version number", "HTTP_REQUEST", "Ssl handshake failed")
+_NEEDS_TLS_SIGNS = ("Trying to connect an http1.x server", "Missing server preface", "settings frame")
+
+
+def tls_trouble(details: str, where: str, *, insecure: bool) -> TlsError | None:
+    """Recognise a failed handshake in gRPC's text, the only place where gRPC tells it."""
+    if any(sign in details for sign in _NAME_SIGNS):
+        return TlsError(
+            f"The certificate of {where} is for another name or address. Nothing was sent. Connect by a name that is "
+            "in its certificate, or make a new one with this name (parleyd cert)."
+        )
+    if any(sign in details for sign in _CERTIFICATE_SIGNS):
+        return TlsError(
+            f"{where} showed a certificate that the given CA did not sign. Nothing was sent. Give the CA of this "
+            "cluster with --ca FILE (or PARLEY_CA), and check that the address is the one you mean."
+        )
+    if any(sign in details for sign in _NOT_TLS_SIGNS):
+        return TlsError(
+            f"{where} does not speak TLS, or not with us. Nothing was sent. If this is a test cluster that runs with "
+            "--insecure, say --insecure here too; otherwise check the address."
+        )
+    if insecure and any(sign in details for sign in _NEEDS_TLS_SIGNS):
+        return TlsError(
+            f"{where} did not understand an unencrypted connection. Nothing was sent. Leave out --insecure and give "
+            "the CA of the cluster with --ca FILE."
+        )
+    return None
+
+
+def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False) -> ParleyError:
+    """Return our error for a gRPC status.
+
+    `where` names the node for people. UNAUTHENTICATED becomes NotSignedInError; callers that sent a password turn it
+    into WrongPasswordError.
+    """
+    details = error.details() or ""
+    match error.code():
+        case grpc.StatusCode.UNAUTHENTICATED:
+            return NotSignedInError(
+                details or "The session has ended. Waiting messages are kept here. Sign in again: parley login."
+            )
+        case grpc.StatusCode.ALREADY_EXISTS:
+            return NameTakenError(details or "This name is taken. Choose another one.")
+        case (
+            grpc.StatusCode.INVALID_ARGUMENT
+            | grpc.StatusCode.NOT_FOUND
+            | grpc.StatusCode.PERMISSION_DENIED
+            | grpc.StatusCode.FAILED_PRECONDITION
+            | grpc.StatusCode.OUT_OF_RANGE
+        ):
+            return RefusedError(details or f"{where} refused the request. Nothing was changed.")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return OverloadedError(details or f"{where} has too much to do and took nothing. Try again in a moment.")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return WrongServiceError(f"What answers at {where} is not a Parley node. Check the address.")
+        case grpc.StatusCode.UNAVAILABLE:
+            return tls_trouble(details, where, insecure=insecure) or _unavailable(details, where)
+        case _:
+            return OutcomeUnknownError(
+                f"{where} gave no clear answer ({error.code().name}: {brief(details)}). It may or may not have done "
+                "what was asked."
+            )
+
+
+_CONNECTION_SIGNS = (
+    "failed to connect",
+    "Connection refused",
+    "Socket closed",
+    "DNS",
+    "Deadline",
+    "ping timeout",
+    "Cancelling all calls",
+    "Connection reset",
+    "GOAWAY",
+)
+
+
+def _unavailable(details: str, where: str) -> UnreachableError:
+    if not details or any(sign in details for sign in _CONNECTION_SIGNS):
+        return UnreachableError(f"{where} cannot be reached ({brief(details)}).")
+    return NoMajorityError(f"{where}: {details}")
+
+
+def brief(details: str) -> str:
+    """Return gRPC's own text, short enough for one line."""
+    tail = details.rsplit("last error: ", 1)[-1].strip()
+    return tail if len(tail) <= 160 else tail[:157] + "..."

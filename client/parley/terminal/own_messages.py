@@ -1,0 +1,115 @@
+"""The own messages of one chat until they are shown for good.
+
+An own message is shown once, when it is known what became of it: with ✓ when it is on a majority's disks, with ✓✓ if
+it was delivered within a moment. One that takes longer is announced as waiting first, so that nobody types it twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from parley import MessageStatus, Outgoing
+from parley.chat import Chats, preview
+from parley.terminal import text
+
+SHOW_AFTER_S = 0.3
+ANNOUNCE_WAITING_S = 1.0
+MAX_TRACKED = 500
+DELIVERED = (MessageStatus.DELIVERED, MessageStatus.READ)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """An own message of this chat that has not been shown for good."""
+
+    view: Outgoing
+    typed_at: float
+    accepted_at: float | None = None
+    announced: bool = False
+
+
+class OwnMessages:
+    """What this chat has sent, in the order it was typed."""
+
+    def __init__(
+        self,
+        chats: Chats,
+        show: Callable[[str], None],
+        quiet: Callable[[str], None],
+        clock: Callable[[], float],
+    ) -> None:
+        """`show` prints a line, `quiet` a remark; `chats` knows the marks of other members."""
+        self._chats = chats
+        self._show = show
+        self._quiet = quiet
+        self._clock = clock
+        self._sent: dict[int, _Sent] = {}
+        self._undelivered: dict[int, Outgoing] = {}
+        self.last_status: MessageStatus | None = None
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    @property
+    def unsettled(self) -> int:
+        """Own messages without a final result."""
+        return sum(1 for sent in self._sent.values() if sent.accepted_at is None)
+
+    def track(self, view: Outgoing) -> None:
+        """A message was typed."""
+        if len(self._sent) < MAX_TRACKED:
+            self._sent[view.local_id] = _Sent(view, self._clock())
+        self.last_status = view.status
+
+    def forget(self, local_id: int) -> None:
+        """A message was withdrawn."""
+        self._sent.pop(local_id, None)
+
+    def update(self, view: Outgoing) -> None:
+        """A message in a newer state."""
+        sent = self._sent.get(view.local_id)
+        if sent is None:
+            return
+        sent.view = view = self._chats.progress(view)
+        self.last_status = view.status
+        if view.status in (MessageStatus.WAITING, MessageStatus.SENDING):
+            return
+        if sent.accepted_at is None:
+            sent.accepted_at = self._clock()
+        if view.status is not MessageStatus.ACCEPTED:
+            self.flush()
+
+    def marks_moved(self) -> None:
+        """Other members have received or read more. What was shown before it was delivered is told in a remark."""
+        for sent in list(self._sent.values()):
+            if sent.view.status is MessageStatus.ACCEPTED:
+                self.update(sent.view)
+        self.flush()
+        late = None
+        for local_id, view in list(self._undelivered.items()):
+            if self._chats.progress(view).status in DELIVERED:
+                del self._undelivered[local_id]
+                late = view
+        if late is not None:
+            self.last_status = MessageStatus.DELIVERED
+            key = self._chats.conversations.key_of_own(late)
+            item = self._chats.item(key)
+            who = f"all members of {item.title} have" if item.channel else f"{item.title} has"
+            self._quiet(f"✓✓ {who} now got “{preview(late.body, 40)}”")
+
+    def flush(self, *, everything: bool = False) -> None:
+        """Shows what is settled, in the order it was typed, once a moment has passed or its delivery is known."""
+        now = self._clock()
+        for local_id, sent in list(self._sent.items()):
+            if sent.accepted_at is None:
+                if not sent.announced and now - sent.typed_at >= ANNOUNCE_WAITING_S:
+                    sent.announced = True
+                    self._show(text.own_line(sent.view, self._chats))
+                continue
+            if sent.view.status is MessageStatus.ACCEPTED and not everything and now - sent.accepted_at < SHOW_AFTER_S:
+                continue
+            del self._sent[local_id]
+            self._show(text.own_line(sent.view, self._chats))
+            if sent.view.status is MessageStatus.FAILED:
+                self._quiet(f"It was not sent. /retry {local_id} sends it again, /cancel {local_id} puts it away.")
+            elif sent.view.status is MessageStatus.ACCEPTED and len(self._undelivered) < MAX_TRACKED:
+                self._undelivered[local_id] = sent.view

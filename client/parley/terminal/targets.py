@@ -1,0 +1,38 @@
+"""What people type for a conversation: the name of an account, `#` and the id or title of a channel, or a title.
+
+A text that can be an account name always means that account, whatever channels are called. So nobody receives the
+messages meant for somebody else by choosing a title.
+"""
+
+from parley import BadInputError, Conversation, ConversationKind, ParleyClient, Target, check_account_name
+
+HOW = "Name an account, or a channel: #ID or #TITLE. `parley conversations` lists yours."
+
+
+async def find_target(client: ParleyClient, typed: str) -> Target:
+    """The target that is meant; a title is looked up on this device, then in the cluster."""
+    typed = typed.strip()
+    name = typed.removeprefix("#").strip()
+    if not name:
+        raise BadInputError(f"No recipient was named. {HOW}")
+    if not typed.startswith("#"):
+        try:
+            return Target(account=check_account_name(name))
+        except BadInputError:
+            pass
+    elif name.isdigit() and 0 < int(name) < 2**63:
+        return Target(conversation_id=int(name))
+    for conversations in (client.cached_conversations, client.conversations):
+        found = _called(await conversations(), name)
+        if len(found) > 1:
+            ids = ", ".join(f"#{conversation.id}" for conversation in found)
+            raise BadInputError(f"{len(found)} channels are called {name!r}: {ids}. Name one by its number.")
+        if found:
+            return Target(conversation_id=found[0].id)
+    raise BadInputError(f"{name!r} is no account name, and no channel of yours is called so. {HOW}")
+
+
+def _called(conversations: tuple[Conversation, ...], title: str) -> list[Conversation]:
+    wanted = title.casefold()
+    channels = (one for one in conversations if one.kind is ConversationKind.CHANNEL)
+    return [one for one in channels if one.title.strip().casefold() == wanted]

@@ -1,0 +1,417 @@
+"""One stream with one node, decided without I/O: frames and answers go in, actions and frames come out.
+
+The caller (net/message_stream.py) gives the time with each event, carries out the returned actions in their order,
+answers those that ask for an answer, writes what next_frame() returns whenever the connection can take a frame, reads
+while can_receive is true, and calls advance() at deadline().
+
+Order of effects. A send goes up only after its number is durable (claimed). A batch is acknowledged and shown only
+after it is stored, and each batch is stored on top of the one before it. The result of a send is told at once. Silence
+is counted in ticks of advance(), not in seconds, so that a machine too busy to read does not accuse its node.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from random import Random
+from typing import assert_never
+
+from parley.model import Message, MessageStatus, Outgoing
+from parley.wire import convert
+from parley.wire.actions import (
+    Action,
+    BeginOutbox,
+    ClaimSends,
+    Close,
+    FindServing,
+    NoteReadSent,
+    SettleSends,
+    StoreDirectory,
+    StoreMessages,
+    StoreReceipts,
+    Storing,
+    StreamCloseReason,
+    TellCaughtUp,
+    TellHealth,
+    TellStatus,
+    TellWelcome,
+)
+from parley.wire.endpoints import Endpoint
+from parley.wire.position import Position
+from parley.wire.send_window import SendWindow
+from parley_proto.v1 import messaging_pb2 as pb
+
+GAP_ROUNDS_MEAN_OUT_OF_STEP = 6
+STUCK_ROUNDS = 4
+MAX_CLAIM = 1024
+MAX_BATCHES_BEING_STORED = 32
+
+
+@dataclass(frozen=True, slots=True)
+class MessageStreamSettings:
+    """Times of a stream. A node is silent after `silent_ticks` pings without a word."""
+
+    ping_interval_s: float = 0.25
+    silent_ticks: int = 4
+    majority_grace_s: float = 0.5
+    probe_interval_s: float = 1.0
+    acknowledge_interval_s: float = 0.02
+
+
+class StreamProtocol:
+    """The state of one stream; made anew for every connection."""
+
+    def __init__(
+        self,
+        where: str,
+        device_id: bytes,
+        cursor: bytes,
+        seen: Position,
+        settings: MessageStreamSettings,
+        rng: Random,
+    ) -> None:
+        """`where` names the node for people. `cursor` and `seen` are what is stored on the device."""
+        self._where = where
+        self._device_id = device_id
+        self._cursor = cursor
+        self._rng = rng
+        self._welcome: pb.Welcome | None = None
+        self._begun = False
+        self._closed = False
+        self._frames = _FramesUp(pb.Hello(cursor=cursor, seen=seen.to_wire()), settings.acknowledge_interval_s)
+        self._window = SendWindow(1, (), rng)
+        self._claiming = False
+        self._resume_at: float | None = None
+        self._being_stored = 0
+        self._heart = _Heart(settings)
+        self._health = _Health(settings, rng)
+
+    # ---- what the caller asks
+
+    @property
+    def can_receive(self) -> bool:
+        """False while the device's own work must be waited for before the next frame is read."""
+        return self._welcome is None or (self._begun and self._being_stored < MAX_BATCHES_BEING_STORED)
+
+    @property
+    def is_welcome(self) -> bool:
+        """True once the node has taken us in."""
+        return self._welcome is not None
+
+    @property
+    def reads_told(self) -> tuple[int, ...]:
+        """Conversations whose read position went up on this stream; it may be lost with the stream."""
+        return tuple(self._frames.reads_told)
+
+    def deadline(self) -> float | None:
+        """Return when advance() has something to do, also if nothing else happens; None for never."""
+        times = (self._resume_at, self._heart.beat_at, self._health.probe_at, self._frames.acknowledge_due())
+        return min((time for time in times if time is not None), default=None)
+
+    def next_frame(self, now: float) -> pb.ClientFrame | None:
+        """Return the frame to write next, or None while there is nothing to say."""
+        if self._closed:
+            return None
+        frame = self._frames.next(now)
+        if frame is None and self._begun and (sends := self._window.next_frame()):
+            frame = pb.ClientFrame(sends=pb.SendBatch(sends=map(convert.send, sends)))
+        return frame
+
+    # ---- events
+
+    def frame_written(self, frame: pb.ClientFrame) -> list[Action]:
+        """Take in that the connection took a frame of next_frame()."""
+        if frame.WhichOneof("frame") == "read":
+            return [NoteReadSent(frame.read.conversation_id, frame.read.up_to)]
+        return []
+
+    def frame_received(self, frame: pb.ServerFrame, now: float) -> list[Action]:
+        """Take in a frame of the node."""
+        if self._closed:
+            return []
+        self._heart.heard()
+        if self._welcome is None:
+            return self._take_welcome(frame)
+        match frame.WhichOneof("frame"):
+            case "results":
+                return self._take_results(frame.results, now)
+            case "messages":
+                return self._store(self._messages(frame.messages))
+            case "caught_up":
+                return self._store(self._move_cursor((), frame.caught_up.cursor, caught_up=True))
+            case "directory":
+                conversations = tuple(map(convert.conversation, frame.directory.conversations))
+                return self._store(StoreDirectory(convert.accounts(frame.directory.accounts), conversations))
+            case "receipts":
+                return self._take_receipts(frame.receipts)
+            case "status":
+                return self._take_status(frame.status, now)
+            case _:
+                return []  # pong: hearing it was its purpose; frames of a later version: not for us
+
+    def outbox_begun(self, unanswered: Iterable[Outgoing], now: float) -> list[Action]:
+        """Take in the answer to BeginOutbox: from now on frames are read and sends go up."""
+        welcome = self._welcome
+        if welcome is None or self._closed:
+            return []
+        self._window = SendWindow(welcome.max_sends_in_flight or MAX_CLAIM, unanswered, self._rng)
+        self._begun = True
+        self._heart.start(now)
+        account = convert.account(welcome.account)
+        return [
+            TellWelcome(welcome.node_name, account, welcome.max_message_bytes),
+            *self._store(StoreDirectory((account,), ())),
+            *self._take_status(welcome.status, now),
+            *self._claim(),
+        ]
+
+    def claimed(self, messages: Sequence[Outgoing]) -> list[Action]:
+        """Take in newly numbered sends, durable since just now; they go up with the next frames."""
+        self._claiming = False
+        self._window.add(messages)
+        return self._claim()
+
+    def stored(self, done: Storing) -> list[Action]:
+        """Take in that something is durable here."""
+        self._being_stored -= 1
+        match done:
+            case StoreMessages():
+                self._frames.acknowledge(done.after)
+                return [TellCaughtUp()] if done.caught_up else []
+            case StoreDirectory() | StoreReceipts():
+                return []
+            case other:
+                assert_never(other)
+
+    def reads_found(self, reads: Iterable[tuple[int, int]]) -> None:
+        """Take in (conversation, message id) of read positions that the cluster has not been told."""
+        self._frames.reads.update(reads)
+
+    def serving_found(self, better: Endpoint | None, now: float) -> list[Action]:
+        """Take in the answer to FindServing."""
+        if self._closed or not self._health.probed(now, found=better is not None):
+            return []
+        return self._close(
+            StreamCloseReason.NOT_SERVING, f"{self._where} has no majority; another node has.", better=better
+        )
+
+    def advance(self, now: float) -> list[Action]:
+        """Do what is due."""
+        if self._closed:
+            return []
+        actions: list[Action] = []
+        if self._resume_at is not None and now >= self._resume_at:
+            self._resume_at = None
+            self._window.resume()
+            actions += self._claim()
+        if self._health.probe_is_due(now):
+            actions.append(FindServing())
+        match self._heart.beat(now, listening=self.can_receive):
+            case _Beat.PING:
+                self._frames.ping()
+            case _Beat.SILENT:
+                return self._close(StreamCloseReason.SILENT, f"{self._where} stopped answering.")
+            case _Beat.NOTHING:
+                pass
+        return actions
+
+    # ---- inside
+
+    def _close(self, reason: StreamCloseReason, text: str, *, better: Endpoint | None = None) -> list[Action]:
+        self._closed = True
+        return [Close(reason, text, better)]
+
+    def _take_welcome(self, frame: pb.ServerFrame) -> list[Action]:
+        if frame.WhichOneof("frame") != "welcome":
+            return self._close(
+                StreamCloseReason.REFUSED, f"{self._where} does not speak our protocol. Check the address."
+            )
+        self._welcome = frame.welcome
+        self._frames.acknowledged(frame.welcome.cursor)
+        return [BeginOutbox(frame.welcome.last_send_number, frame.welcome.max_message_bytes)]
+
+    def _claim(self) -> list[Action]:
+        """One claim stands at a time; it is made anew when there is room for more sends."""
+        if self._claiming or not self._begun or self._window.capacity == 0:
+            return []
+        self._claiming = True
+        return [ClaimSends(min(self._window.capacity, MAX_CLAIM))]
+
+    def _store(self, work: Storing) -> list[Action]:
+        self._being_stored += 1
+        return [work]
+
+    def _messages(self, batch: pb.MessageBatch) -> StoreMessages:
+        own_id = self._welcome.account.id if self._welcome is not None else 0
+        messages = tuple(convert.message(wire, own_id, self._device_id) for wire in batch.messages)
+        return self._move_cursor(messages, batch.cursor)
+
+    def _move_cursor(self, messages: tuple[Message, ...], after: bytes, *, caught_up: bool = False) -> StoreMessages:
+        before, self._cursor = self._cursor, after
+        return StoreMessages(messages, before, after, caught_up)
+
+    def _take_receipts(self, batch: pb.ReceiptBatch) -> list[Action]:
+        own_id = self._welcome.account.id if self._welcome is not None else 0
+        receipts = tuple(convert.receipt(r) for r in batch.receipts if r.account_id != own_id)
+        return self._store(StoreReceipts(receipts)) if receipts else []
+
+    def _take_results(self, batch: pb.SendResultBatch, now: float) -> list[Action]:
+        settled: list[Outgoing] = []
+        actions: list[Action] = []
+        for result in batch.results:
+            if result.status in (pb.SEND_STATUS_ACCEPTED, pb.SEND_STATUS_REJECTED):
+                message = self._window.settle(result.number)
+                if message is not None:
+                    settled.append(_with_outcome(message, result))
+            elif not self._push_back(result.number, now, gap=result.status == pb.SEND_STATUS_GAP):
+                return self._close(
+                    StreamCloseReason.OUT_OF_STEP,
+                    "The cluster has forgotten messages it had taken from this device; was it restored from a backup? "
+                    "What waits here is kept. Sign in again (parley login) to send it.",
+                )
+        if settled:
+            actions.append(SettleSends(tuple(settled), Position.from_wire(batch.position)))
+        return [*actions, *self._judge(now), *self._claim()]
+
+    def _push_back(self, number: int, now: float, *, gap: bool) -> bool:
+        """A send was not taken: send again after a delay. False where the cluster's numbers are behind for good."""
+        delay_s = self._window.push_back(number, gap=gap)
+        if delay_s is not None:
+            self._resume_at = now + delay_s
+        return self._window.gap_rounds < GAP_ROUNDS_MEAN_OUT_OF_STEP
+
+    def _take_status(self, status: pb.ClusterStatusUpdate, now: float) -> list[Action]:
+        self._health.has_majority = status.has_majority
+        position = Position.from_wire(status.position)
+        told = TellStatus(status.leader, status.has_majority, convert.nodes(status), position)
+        return [*self._judge(now), told]
+
+    def _judge(self, now: float) -> list[Action]:
+        healthy = self._health.judge(now, stuck=self._window.rounds >= STUCK_ROUNDS)
+        return [] if healthy is None else [TellHealth(healthy)]
+
+
+class _FramesUp:
+    """What goes up beside sends: greeting, pings, acknowledgements, read positions."""
+
+    def __init__(self, hello: pb.Hello, acknowledge_interval_s: float) -> None:
+        self.reads: dict[int, int] = {}
+        self.reads_told: dict[int, int] = {}
+        self._hello: pb.Hello | None = hello
+        self._interval_s = acknowledge_interval_s
+        self._stored: bytes | None = None
+        self._acknowledged: bytes = b""
+        self._next_at = float("-inf")
+        self._ping_due = False
+        self._nonce = 0
+
+    def ping(self) -> None:
+        self._ping_due = True
+
+    def acknowledged(self, cursor: bytes) -> None:
+        """The cluster knows this cursor: it needs no acknowledgement."""
+        self._acknowledged = cursor
+
+    def acknowledge(self, cursor: bytes) -> None:
+        self._stored = None if cursor == self._acknowledged else cursor
+
+    def acknowledge_due(self) -> float | None:
+        return None if self._stored is None else self._next_at
+
+    def next(self, now: float) -> pb.ClientFrame | None:
+        if self._hello is not None:
+            hello, self._hello = self._hello, None
+            return pb.ClientFrame(hello=hello)
+        if self._ping_due:
+            self._ping_due = False
+            self._nonce += 1
+            return pb.ClientFrame(ping=pb.Ping(nonce=self._nonce))
+        if self._stored is not None and now >= self._next_at:
+            self._acknowledged, self._stored = self._stored, None
+            self._next_at = now + self._interval_s
+            return pb.ClientFrame(delivered=pb.Delivered(cursor=self._acknowledged))
+        if self.reads:
+            conversation_id, up_to = self.reads.popitem()
+            self.reads_told[conversation_id] = up_to
+            return pb.ClientFrame(read=pb.Read(conversation_id=conversation_id, up_to=up_to))
+        return None
+
+
+class _Beat(Enum):
+    """What a moment asks for."""
+
+    NOTHING = auto()
+    PING = auto()
+    SILENT = auto()
+
+
+class _Heart:
+    """Pings, and counts the ticks in which nothing was heard."""
+
+    def __init__(self, settings: MessageStreamSettings) -> None:
+        self._settings = settings
+        self._silent_ticks = 0
+        self.beat_at: float | None = None
+
+    def start(self, now: float) -> None:
+        self.beat_at = now + self._settings.ping_interval_s
+
+    def heard(self) -> None:
+        self._silent_ticks = 0
+
+    def beat(self, now: float, *, listening: bool) -> _Beat:
+        """Without `listening` the tick does not count: a slow disk of ours is not the node's silence."""
+        if self.beat_at is None or now < self.beat_at:
+            return _Beat.NOTHING
+        self.beat_at = now + self._settings.ping_interval_s
+        self._silent_ticks += listening
+        return _Beat.SILENT if self._silent_ticks > self._settings.silent_ticks else _Beat.PING
+
+
+class _Health:
+    """Whether commits flow, and when to look for another node: alive but without a majority is left for a better."""
+
+    def __init__(self, settings: MessageStreamSettings, rng: Random) -> None:
+        self._settings = settings
+        self._rng = rng
+        self._healthy: bool | None = None
+        self._probing = False
+        self.has_majority = False
+        self.probe_at: float | None = None
+
+    def judge(self, now: float, *, stuck: bool) -> bool | None:
+        """Return the new health, or None where it is as before."""
+        healthy = self.has_majority and not stuck
+        if healthy is self._healthy:
+            return None
+        self._healthy = healthy
+        self.probe_at = None if healthy or self._probing else now + self._settings.majority_grace_s
+        return healthy
+
+    def probe_is_due(self, now: float) -> bool:
+        """Return true once when another node should be looked for."""
+        if self.probe_at is None or now < self.probe_at:
+            return False
+        self.probe_at, self._probing = None, True
+        return True
+
+    def probed(self, now: float, *, found: bool) -> bool:
+        """Return whether to leave for the node found; otherwise look again later while commits do not flow."""
+        self._probing = False
+        if self._healthy:
+            return False
+        if not found:
+            pause_s = self._settings.probe_interval_s * self._rng.uniform(0.5, 1.0)
+            self.probe_at = now + pause_s + self._settings.majority_grace_s
+        return found
+
+
+def _with_outcome(message: Outgoing, result: pb.SendResult) -> Outgoing:
+    accepted = result.status == pb.SEND_STATUS_ACCEPTED
+    return replace(
+        message,
+        status=MessageStatus.ACCEPTED if accepted else MessageStatus.FAILED,
+        message_id=result.message_id,
+        conversation_id=result.conversation_id,
+        sent_at_ms=result.sent_at_ms,
+        detail=result.detail,
+    )

@@ -1,0 +1,250 @@
+"""The Admin service: this node's status, changes of the cluster's members, and its settings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from typing import Protocol
+
+import grpc
+
+from parley_proto.v1 import admin_pb2 as pb
+from parley_proto.v1 import peer_pb2, state_pb2
+from parley_proto.v1.admin_pb2_grpc import AdminServicer
+from parleyd.api.auth import Authenticator
+from parleyd.api.cluster_view import ClusterView
+from parleyd.api.commands import Commands
+from parleyd.api.errors import ApiError, Context, unary
+from parleyd.delivery.position import position_of
+from parleyd.machine.authorisation import Action
+from parleyd.machine.features import settings
+from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
+from parleyd.machine.reader import StateReader
+from parleyd.machine.records import MemberRow
+from parleyd.raft.status import RaftStatus
+from parleyd.raft.types import NodeId, Role
+from parleyd.security.names import validate_account_name, validate_node_name
+from parleyd.transport.peers import ForwardFailedError
+
+CHANGE_TIMEOUT_S = 10.0
+
+RebuildCall = Callable[[NodeId], Awaitable[peer_pb2.RebuildReply]]  # raises ForwardFailedError
+HandshakeCall = Callable[[str, str], Awaitable[peer_pb2.HandshakeInfo | None]]  # (node name, peer address)
+
+
+class ChangeRouter(Protocol):
+    """The way of membership changes to the leader."""
+
+    async def submit(self, change: peer_pb2.ClusterChange, *, timeout_s: float) -> peer_pb2.ClusterChangeReply:
+        """Have `change` made; never raises."""
+
+
+class AdminService(AdminServicer):
+    """Answers about this node, and changes of the cluster on behalf of administrators."""
+
+    def __init__(
+        self,
+        view: ClusterView,
+        authenticator: Authenticator,
+        commands: Commands,
+        change_router: ChangeRouter,
+        handshake: HandshakeCall,
+        rebuild: RebuildCall,
+    ) -> None:
+        self._view = view
+        self._authenticator = authenticator
+        self._commands = commands
+        self._change_router = change_router
+        self._handshake = handshake
+        self._rebuild = rebuild
+        self._started = time.monotonic()
+
+    @unary
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:  # noqa: N802
+        """This node's view of itself and of the others."""
+        view = self._view
+        status = view.replica.raft.status()
+        members = view.members()
+        summary = await view.replica.readers.run(lambda reader: reader.summary())
+        return pb.GetStatusResponse(
+            cluster_id=view.identity.cluster_id,
+            node_name=view.identity.name,
+            node_id=view.identity.node_id,
+            role=status.role.value,
+            term=status.term,
+            commit_index=status.commit_index,
+            applied_index=summary.applied_index,
+            last_index=status.last_index,
+            first_index=status.first_index,
+            leader=next((member.name for member in members if member.node_id == status.leader), ""),
+            connected_clients=view.hub.connected,
+            messages_per_second=view.hub.messages_per_second(),
+            messages_total=summary.message_count,
+            serving=view.has_majority(),
+            members=[_member(member, status, view) for member in members],
+            pid=os.getpid(),
+            uptime_s=time.monotonic() - self._started,
+            state_hash=summary.state_hash,
+            version=version("parley"),
+            joint=bool(status.conf_state.voters_outgoing),
+            removed=view.replica.retired,
+            level=summary.level,
+            min_level=MIN_LEVEL,
+            max_level=MAX_LEVEL,
+            divergence=view.divergence(),
+        )
+
+    @unary
+    async def AddMember(self, request: pb.AddMemberRequest, context: Context) -> pb.ClusterChangeResponse:  # noqa: N802
+        """Add the fresh node that waits at an address, as a learner."""
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        validate_node_name(request.name)
+        info = await self._handshake(request.name, request.peer_address)
+        if info is None:
+            raise ApiError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"No node answers at {request.peer_address}, or not with a certificate of {request.name}. Nothing was "
+                "changed. Start it there with --join first.",
+            )
+        own_cluster = self._view.identity.cluster_id
+        if info.self.name != request.name or info.cluster_id not in ("", own_cluster):
+            belongs = f", and it belongs to cluster {info.cluster_id}" if info.cluster_id else ""
+            raise ApiError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"The node at {request.peer_address} calls itself {info.self.name}{belongs}. Nothing was changed. "
+                f"Give {request.name} an empty data directory and start it with --join.",
+            )
+        return await self._change(peer_pb2.ClusterChange(add=info.self))
+
+    @unary
+    async def PromoteMember(  # noqa: N802
+        self, request: pb.PromoteMemberRequest, context: Context
+    ) -> pb.ClusterChangeResponse:
+        """Make a learner a voter."""
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        return await self._change(peer_pb2.ClusterChange(promote=peer_pb2.PromoteMember(name=request.name)))
+
+    @unary
+    async def RemoveMember(  # noqa: N802
+        self, request: pb.RemoveMemberRequest, context: Context
+    ) -> pb.ClusterChangeResponse:
+        """Remove a member for good."""
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        remove = peer_pb2.RemoveMember(name=request.name, force=request.force)
+        return await self._change(peer_pb2.ClusterChange(remove=remove))
+
+    @unary
+    async def TransferLeadership(  # noqa: N802
+        self, request: pb.TransferLeadershipRequest, context: Context
+    ) -> pb.ClusterChangeResponse:
+        """Hand leadership to another voter."""
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        return await self._change(peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name)))
+
+    @unary
+    async def RebuildMember(  # noqa: N802
+        self, request: pb.RebuildMemberRequest, context: Context
+    ) -> pb.RebuildMemberResponse:
+        """Have a member whose state is not trusted replace it by the leader's."""
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        row = self._view.replica.members.named(request.name)
+        if row is None:
+            names = ", ".join(member.name for member in self._view.members())
+            raise ApiError(
+                grpc.StatusCode.NOT_FOUND,
+                f"There is no member {request.name}. Nothing was changed. The members are {names}.",
+            )
+        try:
+            reply = await self._rebuild(NodeId(row.node_id))
+        except ForwardFailedError as error:
+            raise ApiError(
+                grpc.StatusCode.UNAVAILABLE, f"{request.name} does not answer ({error}). Try again, it is safe."
+            ) from error
+        if reply.status == peer_pb2.REBUILD_STATUS_REFUSED:
+            raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, reply.detail)
+        return pb.RebuildMemberResponse(done=reply.status == peer_pb2.REBUILD_STATUS_DONE)
+
+    @unary
+    async def SetAdministrator(  # noqa: N802
+        self, request: pb.SetAdministratorRequest, context: Context
+    ) -> pb.SetAdministratorResponse:
+        """Make an account an administrator, or take that from it."""
+        validate_account_name(request.account, "account")
+        session = await self._authenticator.session_that_may(context, Action.SET_ROLE)
+        command = state_pb2.SetRole(
+            session_id=session.session_id, account=request.account, administrator=request.administrator
+        )
+        index, _ = await self._commands.apply(state_pb2.Command(set_role=command))
+        return pb.SetAdministratorResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def ChangeSetting(  # noqa: N802
+        self, request: pb.ChangeSettingRequest, context: Context
+    ) -> pb.ChangeSettingResponse:
+        """Change a setting of the whole cluster."""
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_SETTINGS)
+        command = state_pb2.ChangeSetting(session_id=session.session_id, name=request.name, value=request.value)
+        index, _ = await self._commands.apply(state_pb2.Command(change_setting=command))
+        return pb.ChangeSettingResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def ListSettings(  # noqa: N802
+        self, request: pb.ListSettingsRequest, context: Context
+    ) -> pb.ListSettingsResponse:
+        """Every setting that the cluster's level knows, by name."""
+        await self._authenticator.wait_for(request.seen)
+        await self._authenticator.session(context)
+        return await self._view.replica.readers.run(_settings)
+
+    async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
+        reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
+        if reply.status != peer_pb2.CHANGE_STATUS_DONE:
+            raise ApiError(CHANGE_STATUS.get(reply.status, grpc.StatusCode.INTERNAL), reply.detail)
+        return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
+
+
+CHANGE_STATUS: dict[int, grpc.StatusCode] = {
+    peer_pb2.CHANGE_STATUS_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+    peer_pb2.CHANGE_STATUS_BUSY: grpc.StatusCode.FAILED_PRECONDITION,
+    peer_pb2.CHANGE_STATUS_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    peer_pb2.CHANGE_STATUS_NOT_LEADER: grpc.StatusCode.UNAVAILABLE,
+    peer_pb2.CHANGE_STATUS_OUTCOME_UNKNOWN: grpc.StatusCode.ABORTED,
+}
+
+
+def _settings(reader: StateReader) -> pb.ListSettingsResponse:
+    with reader.consistent():
+        return pb.ListSettingsResponse(
+            settings=[_setting(settings.SETTINGS[name], value) for name, value in settings.all_values(reader).items()],
+            position=position_of(reader),
+        )
+
+
+def _setting(known: settings.ClusterSetting, value: int) -> pb.Setting:
+    return pb.Setting(
+        name=known.name,
+        value=value,
+        default=known.default,
+        minimum=known.minimum,
+        maximum=known.maximum,
+        help=known.help,
+    )
+
+
+def _member(member: MemberRow, status: RaftStatus, view: ClusterView) -> pb.MemberStatus:
+    node = NodeId(member.node_id)
+    progress = status.progress.get(node) if status.role is Role.LEADER else None
+    return pb.MemberStatus(
+        name=member.name,
+        node_id=member.node_id,
+        peer_address=member.peer_address,
+        client_address=member.client_address,
+        voter=node in status.conf_state.voters,
+        learner=node in status.conf_state.learners,
+        connected=view.is_up(node),
+        match_index=progress.match_index if progress is not None else 0,
+        min_level=member.min_level,
+        max_level=member.max_level,
+    )

@@ -1,0 +1,111 @@
+"""The cluster's condition as this node sees it: what clients and administrators are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from parley_proto.v1 import messaging_pb2
+from parleyd.api.auth import AppliedState
+from parleyd.delivery.device_hub import DeviceHub
+from parleyd.delivery.position import position
+from parleyd.machine.records import MemberRow
+from parleyd.membership.members import ClusterMembers
+from parleyd.raft.status import RaftStatus
+from parleyd.raft.types import ConfState, NodeId
+from parleyd.raft.update import RoleChange
+from parleyd.storage.identity import NodeIdentity
+
+
+class RaftView(Protocol):
+    """Where the consensus core stands."""
+
+    @property
+    def conf_state(self) -> ConfState:
+        """The membership in force."""
+
+    def status(self) -> RaftStatus:
+        """One moment of it."""
+
+
+class ReplicaView(AppliedState, Protocol):
+    """What the api asks of a replica."""
+
+    @property
+    def raft(self) -> RaftView:
+        """The consensus core."""
+
+    @property
+    def role(self) -> RoleChange:
+        """Role, term and leader."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether a leader is known."""
+
+    @property
+    def members(self) -> ClusterMembers:
+        """The cluster's members, as applied here."""
+
+    @property
+    def retired(self) -> bool:
+        """Whether this node was removed."""
+
+    def next_role_change(self) -> asyncio.Future[None]:
+        """Done at the next change of role, term or leader; shared, never to be cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """Where a node's answers about the cluster come from."""
+
+    identity: NodeIdentity
+    replica: ReplicaView
+    hub: DeviceHub
+    connected: Callable[[NodeId], bool]
+    divergence: Callable[[], str] = lambda: ""  # what an operator is told of states that differ
+
+    def members(self) -> list[MemberRow]:
+        """All members with their addresses, by name."""
+        return sorted(self.replica.members.rows.values(), key=lambda member: member.name)
+
+    def is_up(self, node: NodeId) -> bool:
+        """Whether this node can reach `node`; it always reaches itself."""
+        return node == self.identity.node_id or self.connected(node)
+
+    def has_majority(self) -> bool:
+        """Whether commits flow as far as this node knows.
+
+        A leader that hears no majority steps down within an election timeout (check-quorum), and a follower that hears
+        no leader forgets it, so a known leader is the sign; this node's own links guard against the moments between.
+        """
+        conf_state = self.replica.raft.conf_state
+        halves = [conf_state.voters, *([conf_state.voters_outgoing] if conf_state.voters_outgoing else [])]
+        reached = all(2 * sum(map(self.is_up, voters)) > len(voters) for voters in halves)
+        return self.replica.serving and (not self.replica.is_leader or reached)
+
+    def status_update(self) -> messaging_pb2.ClusterStatusUpdate:
+        """What connected clients are told."""
+        members = self.members()
+        role = self.replica.role
+        machine = self.replica.machine
+        return messaging_pb2.ClusterStatusUpdate(
+            leader=next((member.name for member in members if member.node_id == role.leader), ""),
+            has_majority=self.has_majority(),
+            nodes=[
+                messaging_pb2.NodeInfo(
+                    name=member.name,
+                    client_address=member.client_address,
+                    up=self.is_up(NodeId(member.node_id)),
+                )
+                for member in members
+            ],
+            position=position(machine.generation, machine.applied_index),
+            term=role.term,
+        )

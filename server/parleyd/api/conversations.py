@@ -1,0 +1,201 @@
+"""The Conversations service: list them, read them back, see their members, make a channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import grpc
+
+from parley_proto.v1 import conversations_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parley_proto.v1.conversations_pb2_grpc import ConversationsServicer
+from parleyd.api.auth import Authenticator
+from parleyd.api.commands import Commands
+from parleyd.api.errors import ApiError, Context, refusal, unary
+from parleyd.api.requests import before_message_id, check_id, check_number, page_size, page_token
+from parleyd.delivery.position import position_of
+from parleyd.delivery.records import accounts_named, conversation_info, member_info, message
+from parleyd.group.readers import StateReaders
+from parleyd.machine.authorisation import Action
+from parleyd.machine.features import accounts, conversations, messages
+from parleyd.machine.features.conversations import ConversationSummary
+from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION
+from parleyd.machine.reader import StateReader
+from parleyd.security.names import InvalidInputError, validate_account_name
+
+
+class ConversationsService(ConversationsServicer):
+    """Turns requests about conversations into commands and queries."""
+
+    def __init__(self, commands: Commands, readers: StateReaders, authenticator: Authenticator) -> None:
+        self._commands = commands
+        self._readers = readers
+        self._authenticator = authenticator
+
+    @unary
+    async def ListConversations(  # noqa: N802
+        self, request: pb.ListConversationsRequest, context: Context
+    ) -> pb.ListConversationsResponse:
+        """The caller's conversations, the latest first."""
+        limit = page_size("page_size", request.page_size)
+        before_id = before_message_id(request.page_token)
+        await self._authenticator.wait_for(request.seen)
+        session = await self._authenticator.session(context)
+        return await self._readers.run(lambda reader: _list(reader, session.account_id, before_id, limit))
+
+    @unary
+    async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:  # noqa: N802
+        """One page of one conversation the caller is in."""
+        limit = page_size("limit", request.limit)
+        check_number("before_id", request.before_id)
+        match request.WhichOneof("which"):
+            case "account_name":
+                validate_account_name(request.account_name, "account_name")
+            case "account_id":
+                check_number("account_id", request.account_id)
+            case "conversation_id":
+                check_number("conversation_id", request.conversation_id)
+            case _:
+                raise InvalidInputError("which", "is missing; name a conversation or an account")
+        await self._authenticator.wait_for(request.seen)
+        session = await self._authenticator.session(context)
+        return await self._readers.run(lambda reader: _history(reader, session.account_id, request, limit))
+
+    @unary
+    async def ListMembers(  # noqa: N802
+        self, request: pb.ListMembersRequest, context: Context
+    ) -> pb.ListMembersResponse:
+        """One page of the members of a conversation the caller is in."""
+        limit = page_size("page_size", request.page_size)
+        check_number("conversation_id", request.conversation_id)
+        check_number("after_account_id", request.after_account_id)
+        await self._authenticator.wait_for(request.seen)
+        session = await self._authenticator.session(context)
+        return await self._readers.run(lambda reader: _members(reader, session.account_id, request, limit))
+
+    @unary
+    async def CreateChannel(  # noqa: N802
+        self, request: pb.CreateChannelRequest, context: Context
+    ) -> pb.CreateChannelResponse:
+        """Make a channel with the caller as its owner."""
+        check_id("request_id", request.request_id)
+        if len(request.members) >= MAX_MEMBERS_AT_CREATION:
+            raise refusal(state_pb2.RESULT_CODE_TOO_MANY_MEMBERS)
+        for name in request.members:
+            validate_account_name(name, "members")
+        session = await self._authenticator.session_that_may(context, Action.CREATE_CHANNEL)
+        command = state_pb2.CreateChannel(
+            session_id=session.session_id,
+            title=request.title,
+            members=await self._account_ids(request.members),
+            request_id=request.request_id,
+        )
+        index, result = await self._commands.apply(state_pb2.Command(create_channel=command))
+        return pb.CreateChannelResponse(
+            conversation_id=result.create_channel.conversation_id, position=self._authenticator.position(index)
+        )
+
+    async def _account_ids(self, names: Sequence[str]) -> list[int]:
+        """The ids of these accounts; raises ApiError NOT_FOUND that names the missing ones."""
+        found = await self._readers.run(lambda reader: _ids_of(reader, names))
+        if None in found.values():
+            # An account may be newer than this node's state: look again where it is known to be current.
+            await self._authenticator.read_barrier()
+            found = await self._readers.run(lambda reader: _ids_of(reader, names))
+        missing = [name for name, account_id in found.items() if account_id is None]
+        if missing:
+            raise ApiError(
+                grpc.StatusCode.NOT_FOUND,
+                f"There is no account {', '.join(missing[:10])}. The channel was not made. Check the names.",
+            )
+        return [account_id for account_id in found.values() if account_id is not None]
+
+
+def _ids_of(reader: StateReader, names: Sequence[str]) -> dict[str, int | None]:
+    rows = {name: accounts.by_name(reader, name) for name in names}
+    return {name: None if row is None else row.id for name, row in rows.items()}
+
+
+def _list(reader: StateReader, account_id: int, before_id: int, limit: int) -> pb.ListConversationsResponse:
+    with reader.consistent():
+        found = conversations.page(reader, account_id, before_id, limit + 1)
+        shown = found[:limit]
+        last = {
+            one.conversation.id: messages.by_id(reader, one.conversation.id, one.conversation.last_message_id)
+            for one in shown
+        }
+        response = pb.ListConversationsResponse(
+            accounts=accounts_named(
+                reader,
+                messages=[record for record in last.values() if record is not None],
+                shown=[one.conversation for one in shown],
+            ),
+            next_page_token=page_token(shown[-1].conversation.last_message_id) if len(found) > limit else b"",
+            position=position_of(reader),
+        )
+        for one in shown:
+            summary = _summary(one)
+            record = last[one.conversation.id]
+            if record is not None:
+                summary.last_message.CopyFrom(message(record))
+            response.conversations.append(summary)
+        return response
+
+
+def _summary(record: ConversationSummary) -> pb.ConversationSummary:
+    return pb.ConversationSummary(
+        info=conversation_info(record.conversation), unread=record.unread, read_up_to=record.read_up_to
+    )
+
+
+def _history(reader: StateReader, account_id: int, request: pb.GetHistoryRequest, limit: int) -> pb.GetHistoryResponse:
+    with reader.consistent():
+        asked_about: set[int] = {account_id}
+        if request.WhichOneof("which") == "conversation_id":
+            conversation_id = request.conversation_id
+            if not conversations.is_member(reader, conversation_id, account_id):
+                raise refusal(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
+        else:
+            conversation_id = _direct(reader, account_id, request, asked_about)
+        found = messages.history(reader, account_id, conversation_id, request.before_id, limit + 1)
+        shown = found[-limit:]
+        conversation = conversations.by_id(reader, conversation_id)
+        return pb.GetHistoryResponse(
+            messages=[message(record) for record in shown],
+            more=len(found) > limit,
+            conversation=None if conversation is None else conversation_info(conversation),
+            accounts=accounts_named(
+                reader,
+                messages=shown,
+                shown=() if conversation is None else (conversation,),
+                account_ids=asked_about,
+            ),
+            position=position_of(reader),
+        )
+
+
+def _direct(reader: StateReader, account_id: int, request: pb.GetHistoryRequest, asked_about: set[int]) -> int:
+    """The direct conversation with the account that is asked about, or 0 where the two have never spoken."""
+    if request.WhichOneof("which") == "account_id":
+        asked_about.add(request.account_id)
+        return conversations.direct_with(reader, account_id, request.account_id) or 0
+    other = accounts.by_name(reader, request.account_name)
+    if other is not None:
+        asked_about.add(other.id)
+    return conversations.direct_with_name(reader, account_id, request.account_name) or 0
+
+
+def _members(
+    reader: StateReader, account_id: int, request: pb.ListMembersRequest, limit: int
+) -> pb.ListMembersResponse:
+    with reader.consistent():
+        if not conversations.is_member(reader, request.conversation_id, account_id):
+            raise refusal(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
+        found = conversations.members(reader, request.conversation_id, request.after_account_id, limit + 1)
+        shown = found[:limit]
+        return pb.ListMembersResponse(
+            members=[member_info(record) for record in shown],
+            accounts=accounts_named(reader, account_ids=(record.account_id for record in shown)),
+            next_after_account_id=shown[-1].account_id if len(found) > limit else 0,
+            position=position_of(reader),
+        )

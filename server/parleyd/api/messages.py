@@ -1,0 +1,194 @@
+"""The Messaging service: admits Connect streams."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from parley_proto.v1 import messaging_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parleyd.api.auth import Authenticator
+from parleyd.api.client_stream import ClientStream
+from parleyd.api.commands import Commands
+from parleyd.api.errors import ApiError, Context, abort, refusal, translate
+from parleyd.delivery.cursor import StreamCursor, decode_cursor
+from parleyd.delivery.device_hub import DeviceHub
+from parleyd.delivery.device_stream import DeviceStream
+from parleyd.delivery.encoding import serialize_frame
+from parleyd.delivery.records import account_info, receipt
+from parleyd.delivery.stored_source import StoredSource
+from parleyd.group.readers import StateReaders
+from parleyd.machine.features import accounts, conversations, devices, receipts, settings
+from parleyd.machine.features.accounts import AccountCard
+from parleyd.machine.features.devices import DeviceRow
+from parleyd.machine.features.sessions import SessionRecord
+from parleyd.machine.limits import MAX_SENDS_IN_FLIGHT
+from parleyd.machine.reader import StateReader
+
+HELLO_TIMEOUT_S = 10.0
+MISSED_RECEIPTS = 200
+"""Marks that a device is told when it connects; older ones come with ListConversations."""
+
+TOO_MANY_CLIENTS = "This node serves as many clients as it may. Nothing was changed. Try another node."
+NO_HELLO = "The stream said no hello within ten seconds, so it ends. Nothing was changed. Connect again."
+FIRST_FRAME = "The first frame of a stream says hello. The stream ends. Update the client."
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectLimits:
+    """What this node holds for clients: `max_live_bytes` of waiting messages each, and so many clients."""
+
+    max_live_bytes: int
+    max_clients: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """What the state holds of a device when its stream begins."""
+
+    account: AccountCard
+    device: DeviceRow
+    max_message_bytes: int
+
+
+class MessagingService:
+    """Sending and receiving over one stream per device."""
+
+    def __init__(
+        self,
+        node_name: str,
+        commands: Commands,
+        readers: StateReaders,
+        authenticator: Authenticator,
+        hub: DeviceHub,
+        limits: ConnectLimits,
+    ) -> None:
+        self._node_name = node_name
+        self._commands = commands
+        self._readers = readers
+        self._authenticator = authenticator
+        self._hub = hub
+        self._limits = limits
+        self._sessions = 0  # also those that have not said hello yet
+
+    async def Connect(self, _: object, context: Context) -> None:  # noqa: N802
+        """Serve one device until either side ends."""
+        self._sessions += 1
+        try:
+            await self._serve(context)
+        except grpc.aio.AbortError:
+            raise
+        except BaseExceptionGroup as group:
+            await self._end(context, _first(group))
+        except Exception as error:
+            await self._end(context, error)
+        finally:
+            self._sessions -= 1
+
+    async def _end(self, context: Context, error: BaseException) -> None:
+        match error:
+            case Exception():
+                await abort(context, translate(error))
+            case _:
+                raise error
+
+    async def _serve(self, context: Context) -> None:
+        if self._sessions > self._limits.max_clients:
+            raise ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CLIENTS)
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                first = await context.read()
+        except TimeoutError:
+            raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, NO_HELLO) from None
+        if first is grpc.aio.EOF:
+            return
+        if first.WhichOneof("frame") != "hello":
+            raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, FIRST_FRAME)
+        cursor = decode_cursor(first.hello.cursor)
+        await self._authenticator.wait_for(first.hello.seen)
+        session = await self._authenticator.session(context)
+        admitted = await self._readers.run(lambda reader: _admit(reader, session))
+        if admitted is None:
+            raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
+        generation = self._authenticator.position(0).generation
+        start = self._start_after(admitted.device, cursor.message_id(generation))
+        stream = self._open(session, start, generation)
+        try:
+            # Once more: a session closed while this stream was on its way in was not there to be told.
+            await self._authenticator.session(context)
+            await context.write(pb.ServerFrame(welcome=self._welcome(admitted, generation)))
+            channels, marks = await self._readers.run(lambda reader: _missed(reader, session.account_id))
+            self._hub.add_channels(session.account_id, channels)
+            for mark in marks:
+                stream.offer_receipt(
+                    receipt(mark.conversation_id, mark.account_id, mark.delivered_up_to, mark.read_up_to)
+                )
+            await ClientStream(session, stream, self._commands, self._authenticator, context).run()
+        finally:
+            self._hub.leave(session.session_id, stream)
+
+    def _start_after(self, device: DeviceRow, stored_up_to: int) -> int:
+        """The message id after which the stream begins: the cluster may be ahead of the device's file, or behind it."""
+        return max(device.delivered_up_to, stored_up_to)
+
+    def _open(self, session: SessionRecord, start: int, generation: int) -> DeviceStream:
+        stream = DeviceStream(
+            session.account_id,
+            session.device_external_id,
+            start,
+            StoredSource(self._readers, session.account_id, session.device_external_id),
+            generation=generation,
+            max_live_bytes=self._limits.max_live_bytes,
+        )
+        self._hub.join(session.session_id, stream)
+        return stream
+
+    def _welcome(self, admitted: _Admitted, generation: int) -> pb.Welcome:
+        return pb.Welcome(
+            account=account_info(admitted.account),
+            last_send_number=admitted.device.last_send_number,
+            cursor=StreamCursor.at(generation, admitted.device.delivered_up_to).encode(),
+            node_name=self._node_name,
+            status=self._hub.status,
+            max_message_bytes=admitted.max_message_bytes,
+            max_sends_in_flight=MAX_SENDS_IN_FLIGHT,
+        )
+
+
+def add_messaging_to_server(service: MessagingService, server: grpc.aio.Server) -> None:
+    """Register the service; unlike the generated function this lets frames that are encoded already pass through."""
+    descriptor = pb.DESCRIPTOR.services_by_name["Messaging"]
+    connect: Any = service.Connect  # the type stubs know the generator form of handlers alone
+    handler: Any = grpc.stream_stream_rpc_method_handler(
+        connect, request_deserializer=pb.ClientFrame.FromString, response_serializer=serialize_frame
+    )
+    generic = grpc.method_handlers_generic_handler(descriptor.full_name, {"Connect": handler})
+    server.add_generic_rpc_handlers((generic,))
+
+
+def _admit(reader: StateReader, session: SessionRecord) -> _Admitted | None:
+    with reader.consistent():
+        cards = accounts.cards(reader, {session.account_id})
+        device = devices.by_id(reader, session.device_id)
+        if device is None or not cards:
+            return None
+        return _Admitted(cards[0], device, settings.all_values(reader)["max_message_bytes"])
+
+
+def _missed(reader: StateReader, account_id: int) -> tuple[tuple[int, ...], tuple[receipts.Marks, ...]]:
+    """The account's channels, and the marks of others that the device may have missed."""
+    with reader.consistent():
+        return (
+            conversations.channels_of(reader, account_id),
+            receipts.of_others(reader, account_id, MISSED_RECEIPTS),
+        )
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the stream; what its other tasks raised came after it."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,50 @@
+"""Checks of what requests hold, and opaque page tokens."""
+
+from __future__ import annotations
+
+import struct
+
+from parleyd.machine.limits import MAX_ID
+from parleyd.security.names import InvalidInputError
+
+DEFAULT_PAGE_SIZE = 100
+MAX_PAGE_SIZE = 1000
+ID_BYTES = 16
+
+_PAGE_TOKEN = struct.Struct("<BQ")
+_PAGE_TOKEN_VERSION = 1
+
+
+def check_id(field: str, value: bytes) -> None:
+    """Raise InvalidInputError unless `value` is 16 bytes."""
+    if len(value) != ID_BYTES:
+        raise InvalidInputError(field, f"must be {ID_BYTES} random bytes, not {len(value)}")
+
+
+def check_number(field: str, value: int) -> None:
+    """Raise InvalidInputError for an id that no cluster can have given out."""
+    if value > MAX_ID:
+        raise InvalidInputError(field, f"is {value}, which no cluster gave out; at most {MAX_ID} is possible")
+
+
+def page_size(field: str, value: int) -> int:
+    """The page size meant by `value`, where 0 means the default; raises InvalidInputError above the bound."""
+    if value > MAX_PAGE_SIZE:
+        raise InvalidInputError(field, f"is {value}; at most {MAX_PAGE_SIZE} are allowed")
+    return value or DEFAULT_PAGE_SIZE
+
+
+def page_token(before_message_id: int) -> bytes:
+    """The token of the page of conversations whose last messages are older than this one."""
+    return _PAGE_TOKEN.pack(_PAGE_TOKEN_VERSION, before_message_id)
+
+
+def before_message_id(token: bytes) -> int:
+    """The id in a page token; 0 for none. Raises InvalidInputError."""
+    if not token:
+        return 0
+    if len(token) == _PAGE_TOKEN.size:
+        version, message_id = _PAGE_TOKEN.unpack(token)
+        if version == _PAGE_TOKEN_VERSION and 0 < message_id <= MAX_ID:
+            return int(message_id)
+    raise InvalidInputError("page_token", "is none that this release gave out; begin again with the first page")

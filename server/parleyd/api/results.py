@@ -1,0 +1,169 @@
+"""What each result code means to a client: one table of status and text.
+
+A text says what happened, what became of the data, and what to do next. Results carry codes only, so a text may be
+reworded in any release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+
+from parley_proto.v1 import state_pb2 as pb
+
+Code = grpc.StatusCode
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The status that a call with this result ends with, and the text for people."""
+
+    status: grpc.StatusCode
+    text: str
+
+
+EXPLANATIONS: Final[dict[int, Explanation]] = {
+    pb.RESULT_CODE_UNSPECIFIED: Explanation(
+        Code.INTERNAL,
+        "The cluster gave no result. The request may or may not be carried out. Repeat it, and report this error.",
+    ),
+    pb.RESULT_CODE_OK: Explanation(Code.OK, "Done."),
+    pb.RESULT_CODE_UNKNOWN_COMMAND: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The cluster's level does not include this command. Nothing was changed. Update all nodes, then try again.",
+    ),
+    pb.RESULT_CODE_FAILED: Explanation(
+        Code.INTERNAL,
+        "The cluster failed to carry out the request. Nothing was changed. The nodes' logs name the cause: please "
+        "report it.",
+    ),
+    pb.RESULT_CODE_SIGNED_OUT: Explanation(
+        Code.UNAUTHENTICATED,
+        "This session is closed, expired or unknown. Nothing was changed. Log in again.",
+    ),
+    pb.RESULT_CODE_CREDENTIALS_CHANGED: Explanation(
+        Code.UNAUTHENTICATED,
+        "The account or its password changed while the password was checked. Nothing was changed. Try again.",
+    ),
+    pb.RESULT_CODE_NOT_ALLOWED: Explanation(
+        Code.PERMISSION_DENIED,
+        "Only an administrator of the cluster may do this. Nothing was changed. An administrator can make this account "
+        "one: parley cluster grant NAME.",
+    ),
+    pb.RESULT_CODE_INVALID_NAME: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The name breaks the rules for names. Nothing was changed. Use 1 to 64 letters, digits, '.', '_' and '-', and "
+        "begin with a letter or digit.",
+    ),
+    pb.RESULT_CODE_INVALID_LENGTH: Explanation(
+        Code.INVALID_ARGUMENT,
+        "An identifier, hash or label in the request has a wrong length. Nothing was changed. Update the client.",
+    ),
+    pb.RESULT_CODE_INVALID_EXPIRY: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The session would expire before it begins. Nothing was changed. Check the clocks of the nodes and the setting "
+        "session_ttl_s.",
+    ),
+    pb.RESULT_CODE_INVALID_TITLE: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The title breaks the rules for titles. Nothing was changed. Use 1 to 100 printable characters.",
+    ),
+    pb.RESULT_CODE_INVALID_BODY: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The message is empty, or longer than the cluster's setting max_message_bytes allows. It was not stored. "
+        "Shorten or split it, and send it as a new message.",
+    ),
+    pb.RESULT_CODE_INVALID_TARGET: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The message names nobody to send it to. It was not stored. Name an account or a conversation.",
+    ),
+    pb.RESULT_CODE_INVALID_SETTING: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The cluster has no such setting, or the value is outside its bounds. Nothing was changed. List the settings: "
+        "parley cluster settings.",
+    ),
+    pb.RESULT_CODE_INVALID_ADDRESS: Explanation(
+        Code.INVALID_ARGUMENT,
+        "An address is longer than 255 characters. Nothing was changed. Give the node a shorter address.",
+    ),
+    pb.RESULT_CODE_INVALID_NUMBER: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The message has the number 0. It was not stored. Numbers begin at 1: update the client.",
+    ),
+    pb.RESULT_CODE_NAME_TAKEN: Explanation(
+        Code.ALREADY_EXISTS,
+        "An account of that name exists already. Nothing was changed. Choose another name, or log in.",
+    ),
+    pb.RESULT_CODE_REQUEST_ID_REUSED: Explanation(
+        Code.ALREADY_EXISTS,
+        "An earlier request used this request id for something else. Nothing was changed. Repeat the request with a "
+        "new id.",
+    ),
+    pb.RESULT_CODE_NO_SUCH_ACCOUNT: Explanation(
+        Code.NOT_FOUND,
+        "There is no such account, or it was deleted. Nothing was stored or changed. Check the name.",
+    ),
+    pb.RESULT_CODE_NO_SUCH_CONVERSATION: Explanation(
+        Code.NOT_FOUND,
+        "There is no such conversation among yours. Nothing was stored or changed. List your conversations.",
+    ),
+    pb.RESULT_CODE_NO_SUCH_MEMBER: Explanation(
+        Code.NOT_FOUND,
+        "The cluster has no such member. Nothing was changed. List the members: parley cluster status.",
+    ),
+    pb.RESULT_CODE_DEVICE_OF_ANOTHER: Explanation(
+        Code.ALREADY_EXISTS,
+        "The device belongs to another account. Nothing was changed. Log in with a new device id.",
+    ),
+    pb.RESULT_CODE_TOO_MANY_DEVICES: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The account has 32 devices logged in, which is the most. Nothing was changed. Log out on one of them first.",
+    ),
+    pb.RESULT_CODE_TOO_MANY_MEMBERS: Explanation(
+        Code.INVALID_ARGUMENT,
+        "A new channel has at most 256 members. Nothing was changed. Name fewer accounts.",
+    ),
+    pb.RESULT_CODE_LAST_ADMINISTRATOR: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The account is the only administrator of the cluster. Nothing was changed. Make another account an "
+        "administrator first: parley cluster grant NAME.",
+    ),
+    pb.RESULT_CODE_GAP: Explanation(
+        Code.FAILED_PRECONDITION,
+        "An earlier message of this device is missing. This one was not stored. The client sends again from the first "
+        "missing message on.",
+    ),
+    pb.RESULT_CODE_FORGOTTEN: Explanation(
+        Code.ALREADY_EXISTS,
+        "The message was applied long ago, and its id is no longer kept for retries. Nothing was stored again. The "
+        "history shows it.",
+    ),
+    pb.RESULT_CODE_MISMATCH: Explanation(
+        Code.ALREADY_EXISTS,
+        "This device used the number for another message before. That one stands, and this one was not stored. Send it "
+        "as a new message.",
+    ),
+    pb.RESULT_CODE_LEVEL_NOT_SUPPORTED: Explanation(
+        Code.FAILED_PRECONDITION,
+        "A member of the cluster does not support the level. Nothing was changed. Update all nodes first.",
+    ),
+    pb.RESULT_CODE_LEVEL_HELD: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The setting level_limit holds the level back. Nothing was changed. Raise the setting first.",
+    ),
+    pb.RESULT_CODE_LEVEL_NOT_NEXT: Explanation(
+        Code.FAILED_PRECONDITION,
+        "Levels rise one by one, and this is not the next one. Nothing was changed. Raise the level step by step.",
+    ),
+}
+UNKNOWN_CODE: Final = Explanation(
+    Code.INTERNAL,
+    "The cluster gave a result that this node's release does not have. Update this node.",
+)
+
+
+def explain(code: int) -> Explanation:
+    """The row of a code; a newer release may have left a code that this one does not have."""
+    return EXPLANATIONS.get(code, UNKNOWN_CODE)

@@ -1,0 +1,60 @@
+"""Positions: how much of the log an answer knows, and how much a client has seen."""
+
+from __future__ import annotations
+
+from parley_proto.v1 import model_pb2 as pb
+from parleyd.machine.limits import GROUP, MAX_ID
+from parleyd.machine.reader import StateReader
+
+MAX_GROUPS = 256
+
+
+class InvalidPositionError(ValueError):
+    """A position that no node gave out."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"seen {problem}. Nothing was changed. Send what the answers of nodes said, merged, or nothing"
+        )
+
+
+class NewerGenerationError(Exception):
+    """The client saw a newer life of the cluster than this node has: its answers would be of the past."""
+
+
+def position(generation: int, index: int) -> pb.Position:
+    """The position of everything up to this entry of the one group there is."""
+    return pb.Position(generation=generation, groups=[pb.GroupIndex(group=GROUP, index=index)])
+
+
+def position_of(reader: StateReader) -> pb.Position:
+    """The position of the state that the reader sees."""
+    summary = reader.summary()
+    return position(summary.generation, summary.applied_index)
+
+
+def index_of(answer: pb.Position) -> int:
+    """The index of the one group there is; 0 where the position names none."""
+    return max((pair.index for pair in answer.groups if pair.group == GROUP), default=0)
+
+
+def merged(one: pb.Position, other: pb.Position) -> pb.Position:
+    """The newer of two positions of this node."""
+    return one if (one.generation, index_of(one)) >= (other.generation, index_of(other)) else other
+
+
+def wanted_index(seen: pb.Position, generation: int) -> int:
+    """The entry that must be applied here before the client is answered.
+
+    Raises InvalidPositionError, and NewerGenerationError where no entry of this node's generation would do.
+    """
+    if len(seen.groups) > MAX_GROUPS or seen.generation > MAX_ID:
+        raise InvalidPositionError("is not a position that any cluster gave out")
+    for pair in seen.groups:
+        if pair.group != GROUP:
+            raise InvalidPositionError(f"names group {pair.group}, which this cluster does not have")
+        if pair.index > MAX_ID:
+            raise InvalidPositionError(f"names index {pair.index}, which no cluster has reached")
+    if seen.generation > generation:
+        raise NewerGenerationError
+    return index_of(seen) if seen.generation == generation else 0

@@ -1,0 +1,69 @@
+"""Which accounts and conversations one stream has told its device, and which it must tell again.
+
+A frame names accounts and conversations by id, so the stream tells them before. What is told twice does no harm: beyond
+its bound this memory starts again from nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from parley_proto.v1 import messaging_pb2 as pb
+
+MAX_TOLD = 16_384
+CHANGES_PER_FRAME = 256
+
+
+class ToldDirectory:
+    """Bounded in both directions: MAX_TOLD accounts and as many conversations, told or changed."""
+
+    def __init__(self) -> None:
+        self._accounts: set[int] = set()
+        self._conversations: set[int] = set()
+        self._changed_accounts: set[int] = set()
+        self._changed_conversations: set[int] = set()
+        self._is_asking = False
+
+    def account_changed(self, account_id: int) -> None:
+        """Tell the account again, if it was told or may be among what is being read now."""
+        if self._is_asking or account_id in self._accounts:
+            _add(self._changed_accounts, (account_id,))
+
+    def conversation_changed(self, conversation_id: int) -> None:
+        """Tell the conversation, for the first time or again."""
+        _add(self._changed_conversations, (conversation_id,))
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is something to tell that no frame names."""
+        return bool(self._changed_accounts or self._changed_conversations)
+
+    def take(self, accounts: set[int], conversations: set[int]) -> tuple[set[int], set[int]]:
+        """What to tell before a frame that names these: the untold ones, and some of what changed.
+
+        They count as told from now on, so that a change while they are read makes the stream tell them again.
+        """
+        accounts = (accounts - self._accounts) | _some(self._changed_accounts)
+        conversations = (conversations - self._conversations) | _some(self._changed_conversations)
+        _add(self._accounts, accounts)
+        _add(self._conversations, conversations)
+        self._is_asking = bool(accounts or conversations)
+        return accounts, conversations
+
+    def told(self, directory: pb.Directory) -> None:
+        """What was taken has been read; members of conversations came with it."""
+        _add(self._accounts, (account.id for account in directory.accounts))
+        self._is_asking = False
+
+
+def _some(changed: set[int]) -> set[int]:
+    taken = set(islice(changed, CHANGES_PER_FRAME))
+    changed -= taken
+    return taken
+
+
+def _add(ids: set[int], more: Iterable[int]) -> None:
+    if len(ids) >= MAX_TOLD:
+        ids.clear()
+    ids.update(more)

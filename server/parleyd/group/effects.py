@@ -1,0 +1,182 @@
+"""What a shell must do for a group: the closed set of effects that `Group.handle` returns, to be done in their order.
+
+An effect named `Start...`, MakeSnapshot and CompactLog takes a while; its end is an input (inputs.py). If one of them
+fails, the node stops at once and never tries it again: after a failed fsync nobody can tell what the disk holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parleyd.group.errors import ProposalFailure
+from parleyd.group.proposals import AppliedCommands
+from parleyd.membership.members import ClusterMembers
+from parleyd.membership.rules import ChangeRefusedError, NoSuchMemberError
+from parleyd.raft.messages import Message
+from parleyd.raft.types import ConfState, Entry, Index, NodeId, SnapshotMeta
+from parleyd.raft.update import Persist, RoleChange
+
+# ---- network and disk
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Queue messages for other nodes; they may be dropped."""
+
+    messages: Sequence[Message]
+
+
+@dataclass(frozen=True, slots=True)
+class StartWrite:
+    """Make `writes` durable, in order and in one go; ends with Written."""
+
+    writes: Sequence[Persist]
+
+
+@dataclass(frozen=True, slots=True)
+class StartApply:
+    """Apply entries to the state machine; ends with EntriesApplied.
+
+    `conf_state`: the membership that starts with the only entry.
+    """
+
+    entries: Sequence[Entry]
+    conf_state: ConfState | None
+
+
+@dataclass(frozen=True, slots=True)
+class StartInstall:
+    """Replace the state by the received snapshot, then the log by `write`; ends with SnapshotInstalled."""
+
+    snapshot: SnapshotMeta
+    write: Persist
+
+
+@dataclass(frozen=True, slots=True)
+class StartCheckpoint:
+    """Make the state durable; ends with Checkpointed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactLog:
+    """Remove the entries up to `snapshot.index` from the log's file; ends with LogCompacted."""
+
+    snapshot: SnapshotMeta
+
+
+@dataclass(frozen=True, slots=True)
+class MakeSnapshot:
+    """Copy the state for followers that need entries the log has no more; ends with SnapshotMade."""
+
+    nodes: Sequence[NodeId]
+
+
+# ---- answers to callers
+
+
+@dataclass(frozen=True, slots=True)
+class CommandsAnswered:
+    """What became of commands or of a membership change."""
+
+    token: int
+    outcome: AppliedCommands | ProposalFailure
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRefused:
+    """A membership change is not in order; nothing was proposed."""
+
+    token: int
+    error: ChangeRefusedError | NoSuchMemberError
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAnswered:
+    """State applied up to `index` has every write acknowledged before the caller asked."""
+
+    token: int
+    index: Index
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedReached:
+    """The index that the caller waits for is applied here."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded:
+    """`transferred`: this node does not lead any more."""
+
+    token: int
+    transferred: bool
+
+
+# ---- news for the node
+
+
+@dataclass(frozen=True, slots=True)
+class RoleChanged:
+    """Role, term or leader is another now."""
+
+    change: RoleChange
+
+
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """These are the members now."""
+
+    members: ClusterMembers
+
+
+@dataclass(frozen=True, slots=True)
+class StateReplaced:
+    """A snapshot replaced the state: what was read from the old one may be missing steps."""
+
+    snapshot: SnapshotMeta
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRetired:
+    """This node was removed from the cluster: it stands for no election and serves nobody any more."""
+
+    told_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskStalled:
+    """A write takes too long; leadership goes to `target`."""
+
+    target: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDropped:
+    """A message breaks the protocol; nothing was changed."""
+
+    sender: NodeId
+    why: str
+
+
+Effect = (
+    Send
+    | StartWrite
+    | StartApply
+    | StartInstall
+    | StartCheckpoint
+    | CompactLog
+    | MakeSnapshot
+    | CommandsAnswered
+    | ChangeRefused
+    | ReadAnswered
+    | AppliedReached
+    | TransferEnded
+    | RoleChanged
+    | MembersChanged
+    | StateReplaced
+    | NodeRetired
+    | DiskStalled
+    | MessageDropped
+)

@@ -1,0 +1,431 @@
+"""One Raft group of this node, as a pure object: inputs in, effects out.
+
+A `Group` decides everything that a node decides about one replicated log: when the core ticks, what goes into the next
+entry, who waits for what, when to compact, who leads on when the disk hangs, what is refused. It does no I/O, reads no
+clock and knows no threads: the asyncio shell (runner.py) and the simulation (tests/simulation/cluster) carry out its
+effects. A node with a second log has a second Group.
+
+One call of `handle` is one turn. All inputs that have gathered are taken in first; then, once, what was gathered is
+proposed and asked, and what can start is started. So under load one fsync, one message and one transaction serve many
+callers. While a write is under way, a proposal could only wait for the next one: it is gathered until the write ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import assert_never
+
+from parleyd.group.clock import Clock
+from parleyd.group.disk_watch import DiskWatch
+from parleyd.group.driver import Driver
+from parleyd.group.effects import (
+    AppliedReached,
+    ChangeRefused,
+    CommandsAnswered,
+    CompactLog,
+    DiskStalled,
+    Effect,
+    MakeSnapshot,
+    MembersChanged,
+    MessageDropped,
+    NodeRetired,
+    ReadAnswered,
+    StartCheckpoint,
+    StateReplaced,
+    TransferEnded,
+)
+from parleyd.group.errors import ProposalFailure, failure_of
+from parleyd.group.inputs import (
+    AskReadBarrier,
+    AwaitApplied,
+    ChangeMembers,
+    Checkpointed,
+    DistrustNodes,
+    EntriesApplied,
+    FenceState,
+    Input,
+    LogCompacted,
+    MessageReceived,
+    PeerLost,
+    PeerUnreachable,
+    ProposeCommands,
+    Retire,
+    SnapshotInstalled,
+    SnapshotMade,
+    SnapshotSent,
+    Stop,
+    TimePassed,
+    TransferLeadership,
+    Withdraw,
+    Written,
+)
+from parleyd.group.proposals import AppliedCommands, Outcome, Proposal, ProposalTable
+from parleyd.group.read_barriers import ReadBarriers
+from parleyd.group.retention import LogRetention
+from parleyd.group.settings import GroupSettings, GroupStart
+from parleyd.group.snapshot_plan import SnapshotOffers
+from parleyd.group.waits import AppliedWaits, TransferWaits, best_follower
+from parleyd.membership import rules
+from parleyd.membership.members import ClusterMembers
+from parleyd.membership.rules import ChangeRefusedError, MembershipRequest, NoSuchMemberError
+from parleyd.raft.errors import PeerProtocolError
+from parleyd.raft.events import (
+    Campaign,
+    Compact,
+    ForgetLeader,
+    ReadIndex,
+    Receive,
+    SnapshotAvailable,
+    SnapshotStatus,
+    StopCampaigning,
+    Tick,
+    TransferLeader,
+    Unreachable,
+)
+from parleyd.raft.membership import encode_conf_change
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import NO_INDEX, NO_NODE, Index, NodeId, Role, SnapshotMeta
+from parleyd.raft.update import RoleChange
+
+OWN_LOG = "its own log"
+
+
+class Group:
+    """One node's part in one replicated log and state."""
+
+    def __init__(self, raft: Raft, settings: GroupSettings, start: GroupStart) -> None:
+        self._output: list[Effect] = []
+        self._driver = Driver(raft, self._output)
+        self._settings = settings
+        self._proposals = ProposalTable(settings.max_entry_bytes)
+        self._reads = ReadBarriers(self.node_id, start.rng.getrandbits(64), settings.retry_ms)
+        self._applied_waits = AppliedWaits()
+        self._transfers = TransferWaits(2 * settings.retry_ms)
+        self._clock = Clock(settings.tick_ms, start.now_ms, start.rng)
+        self._disk = DiskWatch(settings.disk_stall_ms)
+        self._retention = LogRetention(settings.log_bounds, start.kept_entries)
+        self._snapshots = SnapshotOffers()
+        self._members = start.members
+        self._level = start.level
+        self._is_fenced = False
+        self._untrusted: frozenset[NodeId] = frozenset()
+        self._is_retired = self.node_id in start.members.removed
+        self._is_stopping = False
+
+    # ---- what others see
+
+    @property
+    def raft(self) -> Raft:
+        """The core, for reading its status."""
+        return self._driver.raft
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node's Raft id."""
+        return self._driver.raft.node_id
+
+    @property
+    def role(self) -> RoleChange:
+        """Role, term and leader as of the last step."""
+        return self._driver.role
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads, as far as it can tell."""
+        return self._driver.role.role is Role.LEADER
+
+    @property
+    def members(self) -> ClusterMembers:
+        """Who the members are, as of the last applied entry."""
+        return self._members
+
+    @property
+    def level(self) -> int:
+        """The cluster's level, as of the last applied entry."""
+        return self._level
+
+    @property
+    def fenced(self) -> bool:
+        """Whether this node's state is not trusted."""
+        return self._is_fenced
+
+    @property
+    def retired(self) -> bool:
+        """Whether this node is known to be no member any more."""
+        return self._is_retired
+
+    @property
+    def applied_index(self) -> Index:
+        """Highest index that the state machine has applied."""
+        return self._driver.applied_index
+
+    @property
+    def next_deadline_ms(self) -> float:
+        """When the shell has to hand in TimePassed, on the monotonic clock."""
+        return self._clock.next_deadline_ms
+
+    def is_serving(self, now_ms: float) -> bool:
+        """A leader is known, and this node's own disk keeps up. A leader without a majority steps down by itself."""
+        has_leader = self._driver.role.leader != NO_NODE
+        is_out = self._is_stopping or self._is_retired or self._is_fenced
+        return has_leader and not self._disk.is_stalled(now_ms) and not is_out
+
+    def oldest_read_ms(self, now_ms: float) -> float:
+        """How long the oldest question for a read index has been without an answer."""
+        return self._reads.oldest_ms(now_ms)
+
+    # ---- one turn
+
+    def handle(self, inputs: Iterable[Input], now_ms: float, wall_ms: int) -> Sequence[Effect]:
+        """Take in what has gathered and return what follows, to be done in order.
+
+        `now_ms`: the monotonic clock. `wall_ms`: Unix time, which becomes the time of the proposed commands.
+        """
+        for one in inputs:
+            if self._is_stopping:
+                self._refuse(one)
+            else:
+                self._take(one, now_ms)
+        if not self._is_stopping:
+            self._settle(now_ms, wall_ms)
+        effects = tuple(self._output)
+        self._output.clear()
+        return effects
+
+    def _take(self, one: Input, now_ms: float) -> None:  # noqa: PLR0912, PLR0915 (one case for each input)
+        match one:
+            case MessageReceived(message):
+                try:
+                    self._driver.step(Receive(message))
+                except PeerProtocolError as error:
+                    self._output.append(MessageDropped(message.sender, str(error)))
+            case ProposeCommands():
+                self._gather(one)
+            case Written():
+                self._disk.write_ended()
+                self._driver.written()
+            case EntriesApplied():
+                self._entries_applied(one)
+            case TimePassed():
+                self._time_passed(now_ms)
+            case AskReadBarrier(token):
+                self._reads.add(token)
+            case AwaitApplied(token, index):
+                self._applied_waits.add(token, index)
+            case Withdraw(token):
+                for table in (self._proposals, self._reads, self._applied_waits, self._transfers):
+                    table.withdraw(token)
+            case ChangeMembers(token, request):
+                self._change_members(token, request)
+            case TransferLeadership(token, target):
+                self._transfer_leadership(token, target, now_ms)
+            case PeerLost(node):
+                self._peer_lost(node, now_ms)
+            case PeerUnreachable(node):
+                self._driver.step(Unreachable(node))
+            case SnapshotSent(node, ok):
+                self._driver.step(SnapshotStatus(node, ok))
+            case SnapshotMade(snapshot):
+                self._snapshot_made(snapshot)
+            case SnapshotInstalled(members, level):
+                self._level = level
+                self._snapshot_installed(members)
+            case Checkpointed(durable_index):
+                self._checkpointed(durable_index)
+            case LogCompacted(index):
+                self._retention.compact(index)
+                self._driver.is_compacting = False
+                self._driver.step(Compact(index))
+            case Retire(told_by):
+                self._retire(told_by)
+            case FenceState():
+                self._is_fenced = True
+                self._driver.step(StopCampaigning())
+            case DistrustNodes(nodes):
+                self._untrusted = nodes
+            case Stop():
+                self._is_stopping = True
+                self._tell(self._proposals.fail_all(ProposalFailure.STOPPED))
+            case _:
+                assert_never(one)
+
+    def _settle(self, now_ms: float, wall_ms: int) -> None:
+        """The end of a turn: propose and ask what has gathered, start what can start, answer who can be answered."""
+        if self._proposals.waiting and not self._driver.is_writing:
+            self._propose_gathered(wall_ms)
+        if self._reads.have_gathered and self._driver.role.leader != NO_NODE:
+            self._driver.step(ReadIndex(self._reads.next_question(now_ms)))
+        self._driver.pump()
+        if self._driver.is_writing:
+            self._disk.write_started(now_ms)
+        if self._driver.reads or self._driver.dropped_reads:
+            self._answer_reads()
+        if self._driver.need_snapshot_for:
+            nodes, self._driver.need_snapshot_for = self._driver.need_snapshot_for, []
+            self._offer_snapshot(nodes)
+        for token in self._applied_waits.take_reached(self._driver.applied_index):
+            self._output.append(AppliedReached(token))
+        for token in self._transfers.take_ended(now_ms, is_leader=self.is_leader):
+            self._output.append(TransferEnded(token, not self.is_leader))
+
+    def _refuse(self, one: Input) -> None:
+        """A group that stops takes nothing any more, and says so to those who would wait."""
+        if isinstance(one, ProposeCommands | ChangeMembers):
+            self._output.append(CommandsAnswered(one.token, ProposalFailure.NOT_LEADER))
+
+    # ---- time, and who leads
+
+    def _time_passed(self, now_ms: float) -> None:
+        ticks = self._clock.take_ticks(now_ms)
+        for _ in range(0 if self._would_disturb() else ticks):
+            self._driver.step(Tick())
+        if ticks:
+            self._reads.ask_again(now_ms)
+            if self.is_leader and self._disk.should_give_up(now_ms):
+                self._give_up_office()
+            if self.is_leader and self._is_fenced and self.raft.status().transferee == NO_NODE:
+                self._transfer_to_best()
+        if self._clock.take_campaign(now_ms) and self._driver.role.leader == NO_NODE and not self._is_retired:
+            self._driver.step(Campaign())
+
+    def _would_disturb(self) -> bool:
+        """Removed, as others say, but not by its own log: its core would stand for one election after the other."""
+        return self._is_retired and self.node_id in self._members.rows
+
+    def _give_up_office(self) -> None:
+        """A leader whose disk hangs keeps everyone waiting: let a follower with a working disk take over."""
+        target = self._transfer_to_best()
+        if target is not None:
+            self._disk.gave_up()
+            self._output.append(DiskStalled(target))
+
+    def _transfer_to_best(self) -> NodeId | None:
+        target = best_follower(self.raft.status(), self._untrusted)
+        if target is not None:
+            self._driver.step(TransferLeader(target))
+        return target
+
+    def _peer_lost(self, node: NodeId, now_ms: float) -> None:
+        """If the leader is lost, forget it and ask for pre-votes soon instead of waiting a whole election timeout; a
+        live majority that still hears the leader refuses, so a mere network blip changes nothing.
+        """
+        if node == self._driver.role.leader and node != self.node_id:
+            self._driver.step(ForgetLeader())
+            self._clock.plan_campaign(self.raft.conf_state.voters, self.node_id, node, now_ms)
+
+    def _transfer_leadership(self, token: int, target: NodeId | None, now_ms: float) -> None:
+        target = target or best_follower(self.raft.status(), self._untrusted)
+        if target is None:
+            self._output.append(TransferEnded(token, not self.is_leader))
+            return
+        self._transfers.add(token, now_ms)
+        self._driver.step(TransferLeader(target))
+
+    # ---- proposals
+
+    def _gather(self, asked: ProposeCommands) -> None:
+        if self._is_fenced or not self.is_leader:
+            self._fail(asked.token, ProposalFailure.NOT_LEADER)
+        elif self._proposals.waiting >= self._settings.max_waiting_proposals:
+            self._fail(asked.token, ProposalFailure.TOO_MANY_WAITING)
+        else:
+            self._proposals.gather(asked.token, asked.commands)
+
+    def _propose_gathered(self, wall_ms: int) -> None:
+        for payload, proposals in self._proposals.take_entries(wall_ms, self._level):
+            answer = self._driver.propose([payload])
+            if answer.refusal is None:
+                self._tell(self._proposals.proposed(answer.first_index, answer.term, proposals))
+            else:
+                for proposal in proposals:
+                    self._fail(proposal.token, failure_of(answer.refusal))
+
+    def _change_members(self, token: int, request: MembershipRequest) -> None:
+        if self._is_fenced or not self.is_leader:
+            self._fail(token, ProposalFailure.NOT_LEADER)
+            return
+        try:
+            change = rules.decide(request, self._members, self.raft.conf_state, self._level)
+        except (ChangeRefusedError, NoSuchMemberError) as error:
+            self._output.append(ChangeRefused(token, error))
+            return
+        if change is None:
+            self._output.append(CommandsAnswered(token, AppliedCommands(NO_INDEX, ())))
+            return
+        answer = self._driver.propose_change(encode_conf_change(change))
+        if answer.refusal is None:
+            waiting = Proposal(token, (), 0)
+            self._tell(self._proposals.proposed(answer.first_index, answer.term, [waiting]))
+        else:
+            self._fail(token, failure_of(answer.refusal))
+
+    def _fail(self, token: int, failure: ProposalFailure) -> None:
+        self._output.append(CommandsAnswered(token, failure))
+
+    def _tell(self, outcomes: Iterable[Outcome]) -> None:
+        self._output.extend(CommandsAnswered(token, outcome) for token, outcome in outcomes)
+
+    # ---- reads
+
+    def _answer_reads(self) -> None:
+        reads, self._driver.reads = self._driver.reads, []
+        dropped, self._driver.dropped_reads = self._driver.dropped_reads, []
+        for read in reads:
+            self._output.extend(ReadAnswered(token, read.index) for token in self._reads.answered(read.context))
+        for context in dropped:
+            self._reads.dropped(context)
+
+    # ---- applying, and the log behind it
+
+    def _entries_applied(self, done: EntriesApplied) -> None:
+        self._level = done.level
+        if done.members is not None:
+            self._follow(done.members)
+        entries = self._driver.applied()
+        for entry, results in zip(entries, done.results, strict=True):
+            self._tell(self._proposals.applied(entry.index, entry.term, results))
+        self._retention.applied(entries)
+        if self._retention.should_compact and not self._driver.is_compacting and not self._driver.is_installing:
+            self._driver.is_compacting = True
+            self._output.append(StartCheckpoint())
+
+    def _checkpointed(self, durable_index: Index) -> None:
+        target = self._retention.plan_compaction(durable_index)
+        if target is None:
+            self._driver.is_compacting = False
+        else:
+            # The membership kept with the log is only for a reader of the file; a start takes the state machine's.
+            self._output.append(CompactLog(SnapshotMeta(*target, self.raft.conf_state)))
+
+    # ---- snapshots and members
+
+    def _offer_snapshot(self, nodes: Collection[NodeId]) -> None:
+        snapshot = self._snapshots.offer(nodes, self.raft.first_index)
+        if snapshot is not None:
+            self._driver.step(SnapshotAvailable(snapshot))
+        elif self._snapshots.begin(nodes):
+            self._output.append(MakeSnapshot(tuple(nodes)))
+
+    def _snapshot_made(self, snapshot: SnapshotMeta) -> None:
+        came_late = self._snapshots.made(snapshot)
+        self._driver.step(SnapshotAvailable(snapshot))
+        if came_late:
+            self._offer_snapshot(came_late)
+
+    def _snapshot_installed(self, members: ClusterMembers) -> None:
+        self._follow(members)
+        snapshot = self._driver.installed()
+        self._tell(self._proposals.skipped_to(snapshot.index))
+        self._retention.start_over()
+        self._output.append(StateReplaced(snapshot))
+
+    def _follow(self, members: ClusterMembers) -> None:
+        self._members = members
+        self._output.append(MembersChanged(members))
+        if self.node_id in members.removed:
+            self._retire(OWN_LOG)
+
+    def _retire(self, told_by: str) -> None:
+        if not self._is_retired:
+            self._is_retired = True
+            self._output.append(NodeRetired(told_by))

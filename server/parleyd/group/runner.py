@@ -1,0 +1,410 @@
+"""The asyncio shell around one Raft group: its inbox, its threads, its timer and its callers.
+
+It decides nothing. Whatever happens becomes an input in the inbox; `run` hands all that has gathered to the pure
+`Group` (group.py) in one turn and carries out the effects in their order. A storage failure ends `run` with that
+error: the node stops at once and never tries the write again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, assert_never
+
+import structlog
+
+from parley_proto.v1 import state_pb2
+from parleyd.group.answers import PendingAnswers
+from parleyd.group.effects import (
+    AppliedReached,
+    ChangeRefused,
+    CommandsAnswered,
+    CompactLog,
+    DiskStalled,
+    Effect,
+    MakeSnapshot,
+    MembersChanged,
+    MessageDropped,
+    NodeRetired,
+    ReadAnswered,
+    RoleChanged,
+    Send,
+    StartApply,
+    StartCheckpoint,
+    StartInstall,
+    StartWrite,
+    StateReplaced,
+    TransferEnded,
+)
+from parleyd.group.errors import NotLeaderError, ProposalFailure, error_of
+from parleyd.group.files import GroupFiles
+from parleyd.group.group import Group
+from parleyd.group.inputs import (
+    AskReadBarrier,
+    AwaitApplied,
+    ChangeMembers,
+    Checkpointed,
+    DistrustNodes,
+    EntriesApplied,
+    FenceState,
+    Input,
+    LogCompacted,
+    MessageReceived,
+    PeerLost,
+    PeerUnreachable,
+    ProposeCommands,
+    Retire,
+    SnapshotInstalled,
+    SnapshotMade,
+    SnapshotSent,
+    Stop,
+    TimePassed,
+    TransferLeadership,
+    Withdraw,
+    Written,
+)
+from parleyd.group.proposals import AppliedCommands
+from parleyd.group.readers import StateReaders
+from parleyd.machine.machine import ApplyOutcome, StateMachine
+from parleyd.membership.entries import to_committed
+from parleyd.membership.members import ClusterMembers, members_in
+from parleyd.membership.rules import MembershipRequest
+from parleyd.raft.messages import Message
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import Index, NodeId, Role, SnapshotMeta
+from parleyd.raft.update import Persist, RoleChange
+
+
+class Outbound(Protocol):
+    """Where messages for other nodes go; queues are bounded and may drop."""
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Queue each message for its receiver."""
+
+
+class GroupObserver(Protocol):
+    """What a node is told of a group; called on the event loop."""
+
+    def applied(self, outcome: ApplyOutcome) -> None:
+        """Applied entries have changed the state."""
+
+    def members_changed(self, members: ClusterMembers) -> None:
+        """These are the members now."""
+
+    def state_replaced(self) -> None:
+        """A snapshot replaced the state."""
+
+    def retired(self, told_by: str) -> None:
+        """This node was removed from the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupParts:
+    """The pure group, and what carries out its effects."""
+
+    group: Group
+    files: GroupFiles
+    outbound: Outbound
+    observer: GroupObserver
+
+
+def now_ms() -> float:
+    """The monotonic clock by which a group lives."""
+    return time.monotonic() * 1000
+
+
+class GroupRunner:
+    """One group of this node, running."""
+
+    def __init__(self, parts: GroupParts) -> None:
+        self._parts = parts
+        self._group = parts.group
+        self._files = parts.files
+        self._answers = PendingAnswers(lambda token: self._post(Withdraw(token)))
+        self._inbox: list[Input] = []
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_stopping = False
+        self._role_changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._logger = structlog.get_logger("group")
+
+    # ---- what others see
+
+    @property
+    def raft(self) -> Raft:
+        """The core, for reading its status."""
+        return self._group.raft
+
+    @property
+    def node_id(self) -> NodeId:
+        """This node's Raft id."""
+        return self._group.node_id
+
+    @property
+    def role(self) -> RoleChange:
+        """Role, term and leader as of the last step."""
+        return self._group.role
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads, as far as it can tell."""
+        return self._group.role.role is Role.LEADER
+
+    @property
+    def machine(self) -> StateMachine:
+        """The applied state; only its cheap properties may be read here."""
+        return self._files.machine
+
+    @property
+    def readers(self) -> StateReaders:
+        """Queries on the applied state."""
+        return self._files.readers
+
+    @property
+    def serving(self) -> bool:
+        """Whether a leader is known and this node's own disk keeps up."""
+        return self._group.is_serving(now_ms())
+
+    @property
+    def members(self) -> ClusterMembers:
+        """Who the members are, as of the last applied entry."""
+        return self._group.members
+
+    @property
+    def level(self) -> int:
+        """The cluster's level, as of the last applied entry."""
+        return self._group.level
+
+    @property
+    def fenced(self) -> bool:
+        """Whether this node's state is not trusted."""
+        return self._group.fenced
+
+    @property
+    def retired(self) -> bool:
+        """Whether this node is known to be no member any more."""
+        return self._group.retired
+
+    def next_role_change(self) -> asyncio.Future[None]:
+        """Done at the next change of role, term or leader; shared by all who wait, so never to be cancelled."""
+        return self._role_changed
+
+    async def role_change(self) -> None:
+        """Wait for the next change of role, term or leader."""
+        await asyncio.shield(self._role_changed)
+
+    # ---- what peers say
+
+    def receive(self, message: Message) -> None:
+        """A message came from another node."""
+        self._post(MessageReceived(message))
+
+    def peer_lost(self, node: NodeId) -> None:
+        """The connection to `node` broke."""
+        self._post(PeerLost(node))
+
+    def peer_unreachable(self, node: NodeId) -> None:
+        """Messages to `node` were dropped."""
+        self._post(PeerUnreachable(node))
+
+    def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
+        """A snapshot transfer to `node` ended."""
+        self._post(SnapshotSent(node, ok))
+
+    def retire(self, told_by: str) -> None:
+        """This node was removed from the cluster, as `told_by` says: stand for no election, serve nobody any more."""
+        self._post(Retire(told_by))
+
+    def fence(self) -> None:
+        """This node's state is not trusted: lead no more, and serve nobody until another state is here."""
+        self._post(FenceState())
+
+    def set_untrusted(self, nodes: frozenset[NodeId]) -> None:
+        """Leadership is transferred to none of these: their states are not trusted."""
+        self._post(DistrustNodes(nodes))
+
+    # ---- what callers ask for
+
+    def propose(self, commands: Sequence[state_pb2.Command]) -> asyncio.Future[AppliedCommands]:
+        """Put `commands` in the log, all in one entry.
+
+        The future fails with a ProposalError. Cancelling it does not take back what is in the log already.
+        """
+        return self._ask(partial(ProposeCommands, commands=commands))
+
+    def change_membership(self, request: MembershipRequest) -> asyncio.Future[AppliedCommands]:
+        """Propose a change, if it is in order in the same step; index 0: it is done already.
+
+        The future fails with ChangeRefusedError, NoSuchMemberError or a ProposalError.
+        """
+        return self._ask(partial(ChangeMembers, request=request))
+
+    async def read_barrier(self) -> Index:
+        """An index such that state applied up to it has every write acknowledged before this call (thesis §6.4).
+
+        The question is asked again until it is answered: bound it with a timeout.
+        """
+        answer: asyncio.Future[Index] = self._ask(AskReadBarrier)
+        return await answer
+
+    async def wait_applied(self, index: int) -> None:
+        """Wait until this node has applied `index`: bound it with a timeout."""
+        if index > self._group.applied_index:
+            await self._ask(partial(AwaitApplied, index=Index(index)))
+
+    async def transfer_leadership(self, target: NodeId | None = None) -> bool:
+        """Transfer leadership to `target`, or to the follower that is furthest; False if nobody took over in time."""
+        answer: asyncio.Future[bool] = self._ask(partial(TransferLeadership, target=target))
+        return await answer
+
+    def _ask(self, make_input: Callable[[int], Input]) -> asyncio.Future[Any]:
+        answer = self._answers.expect()
+        if self._is_stopping:
+            self._answers.fail(answer.token, NotLeaderError("this node stops"))
+        else:
+            self._post(make_input(answer.token))
+        return answer
+
+    # ---- the loop
+
+    async def run(self) -> None:
+        """Drive the group until cancelled; ends with an error when its storage or an invariant fails."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            tasks.create_task(self._files.watch(), name="storage failure")
+            self._arm_timer()
+            try:
+                while True:
+                    await self._wake.wait()
+                    self._wake.clear()
+                    self._turn()
+            finally:
+                self._stop()
+
+    async def close(self) -> None:
+        """After `run`: finish what the threads have begun and close log and state."""
+        await self._files.close()
+
+    def _post(self, one: Input) -> None:
+        self._inbox.append(one)
+        self._wake.set()
+
+    def _turn(self) -> None:
+        # What the effects bring about at once is taken in the next turn.
+        inputs, self._inbox = self._inbox, []
+        for effect in self._group.handle(inputs, now_ms(), time.time_ns() // 1_000_000):
+            self._carry_out(effect)
+        self._arm_timer()
+
+    def _stop(self) -> None:
+        self._is_stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        inputs, self._inbox = self._inbox, []
+        for effect in self._group.handle([Stop(), *inputs], now_ms(), 0):
+            if isinstance(effect, CommandsAnswered):
+                self._answer(effect)
+        self._answers.cancel_all()
+
+    def _arm_timer(self) -> None:
+        """Wake when the group has a deadline; it may come earlier than the one armed for, never later."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + (self._group.next_deadline_ms - now_ms()) / 1000
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._post(TimePassed())
+
+    # ---- effects
+
+    def _carry_out(self, effect: Effect) -> None:  # noqa: PLR0912 (one case for each effect)
+        parts, files = self._parts, self._files
+        match effect:
+            case Send(messages):
+                parts.outbound.send(messages)
+            case CommandsAnswered():
+                self._answer(effect)
+            case StartWrite(writes):
+                files.start_write(writes, lambda _: self._post(Written()))
+            case StartApply(entries, conf_state):
+                files.start_apply(to_committed(entries, conf_state), self._applied)
+            case ReadAnswered(token, index):
+                self._answers.succeed(token, index)
+            case AppliedReached(token):
+                self._answers.succeed(token, None)
+            case RoleChanged(change):
+                self._tell_role(change)
+            case StartInstall(snapshot, write):
+                self._start_task(self._install(snapshot, write))
+            case StartCheckpoint():
+                files.start_checkpoint(lambda durable: self._post(Checkpointed(Index(durable))))
+            case CompactLog(snapshot):
+                compacted = LogCompacted(snapshot.index)
+                files.start_compact(snapshot, lambda _: self._post(compacted))
+            case MakeSnapshot(nodes):
+                self._logger.info("snapshot_requested", nodes=list(nodes))
+                self._start_task(self._make_snapshot())
+            case ChangeRefused(token, error):
+                self._answers.fail(token, error)
+            case TransferEnded(token, transferred):
+                self._answers.succeed(token, transferred)
+            case MembersChanged(members):
+                self._logger.info("membership_changed", names=sorted(row.name for row in members.rows.values()))
+                parts.observer.members_changed(members)
+            case StateReplaced(snapshot):
+                self._logger.info("snapshot_installed", index=snapshot.index, term=snapshot.term)
+                files.discard_received(snapshot.index)
+                parts.observer.state_replaced()
+            case NodeRetired(told_by):
+                parts.observer.retired(told_by)
+            case DiskStalled(target):
+                self._logger.warning("disk_stalled", target=target)
+            case MessageDropped(sender, why):
+                self._logger.error("message_dropped", peer=sender, error=why)
+            case _:
+                assert_never(effect)
+
+    def _answer(self, answered: CommandsAnswered) -> None:
+        if isinstance(answered.outcome, ProposalFailure):
+            self._answers.fail(answered.token, error_of(answered.outcome))
+        else:
+            self._answers.succeed(answered.token, answered.outcome)
+
+    def _tell_role(self, change: RoleChange) -> None:
+        self._logger.info("role_changed", role=change.role.value, term=change.term, leader=change.leader)
+        changed, self._role_changed = self._role_changed, asyncio.get_running_loop().create_future()
+        changed.set_result(None)
+
+    def _applied(self, outcome: ApplyOutcome) -> None:
+        for failure in outcome.failures:
+            self._logger.error(
+                "command_failed",
+                effect="nothing was changed, on every node alike",
+                advice="please report it",
+                index=failure.index,
+                position=failure.position,
+                where=failure.where,
+            )
+        self._post(EntriesApplied(outcome.results, outcome.level, members_in(outcome.effects)))
+        self._parts.observer.applied(outcome)
+
+    async def _install(self, snapshot: SnapshotMeta, write: Persist) -> None:
+        """Its failure ends the node."""
+        members = await self._files.install(snapshot, write)
+        self._post(SnapshotInstalled(members, self._files.machine.level))
+
+    async def _make_snapshot(self) -> None:
+        self._post(SnapshotMade(await self._files.snapshot_store.make_snapshot()))
+
+    def _start_task(self, work: object) -> None:
+        assert self._tasks is not None
+        self._tasks.create_task(work)  # type: ignore[arg-type]

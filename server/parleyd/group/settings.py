@@ -1,0 +1,39 @@
+"""What a group is made from, besides its core."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from parleyd.group.retention import LogBounds
+from parleyd.membership.members import ClusterMembers
+from parleyd.raft.types import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """Times and bounds of one group.
+
+    `tick_ms` is the unit of the core's clock. A question for a read index is asked again after `retry_ms`, and a
+    transfer of leadership has failed after twice that. If a write takes longer than `disk_stall_ms`, the leader tries
+    to transfer leadership. `max_waiting_proposals` bounds the callers that wait for the next entry.
+    """
+
+    tick_ms: float
+    retry_ms: float
+    log_bounds: LogBounds
+    disk_stall_ms: float = 2_000
+    max_entry_bytes: int = 512 * 1024
+    max_waiting_proposals: int = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStart:
+    """What a group starts with: members and level as applied, applied entries still in the log, time, randomness."""
+
+    members: ClusterMembers
+    level: int
+    kept_entries: Sequence[Entry]
+    now_ms: float
+    rng: random.Random

@@ -1,0 +1,110 @@
+"""Copies of the state for members whose own is not trusted, and how such a copy is received.
+
+A copy has nothing to do with the snapshots that the core asks for (snapshot_store.py): the receiver's log is left as it
+is, and the core is told nothing. Each copy is a file of its own that goes with its transfer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+
+import apsw
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.machine.errors import MachineError
+from parleyd.machine.limits import GROUP
+from parleyd.machine.reader import position, verify_state_file
+from parleyd.machine.records import StateHash
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.errors import SnapshotTransferError
+from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, read_chunks, write_snapshot
+from parleyd.transport.codec import decode_membership, decode_message, encode_message
+
+
+class StateCopies:
+    """Makes copies of this node's state and streams them, one at a time."""
+
+    def __init__(
+        self, own: NodeId, data: DataDirectory, chunk_bytes: int, on_copied: Callable[[StateHash], None]
+    ) -> None:
+        """`on_copied` is told what the copy covers, so that it can be compared with what the receiver then has."""
+        self._own = own
+        self._data = data
+        self._chunk_bytes = chunk_bytes
+        self._on_copied = on_copied
+        self._busy = asyncio.Lock()
+
+    async def stream(self, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
+        """Copy the state as it is now and stream the copy."""
+        async with self._busy:
+            copy, state_hash = await self._copied()
+            try:
+                self._on_copied(state_hash)
+                message = Message(MessageType.SNAPSHOT, sender=self._own, to=receiver, snapshot=copy.meta)
+                yield pb.SnapshotChunk(
+                    header=pb.SnapshotHeader(
+                        message=encode_message(message, GROUP), total_bytes=copy.total_bytes, sha256=copy.sha256
+                    )
+                )
+                chunks = read_chunks(copy.path, self._chunk_bytes)
+                while (chunk := await asyncio.to_thread(partial(next, chunks, b""))) != b"":
+                    yield pb.SnapshotChunk(data=chunk)
+            finally:
+                copy.remove()
+
+    async def _copied(self) -> tuple[SnapshotFile, StateHash]:
+        copying = asyncio.ensure_future(asyncio.to_thread(self._copy))
+        try:
+            return await asyncio.shield(copying)
+        except asyncio.CancelledError:
+            (await copying)[0].remove()
+            raise
+
+    def _copy(self) -> tuple[SnapshotFile, StateHash]:
+        seen: list[StateHash] = []
+
+        def describe(connection: apsw.Connection) -> SnapshotMeta:
+            index, term, membership = position(connection)
+            seen.append(StateHash(index, bytes(connection.execute("SELECT state_hash FROM meta").get)))
+            return SnapshotMeta(Index(index), Term(term), decode_membership(membership))
+
+        target = self._data.snapshots / f"copy-{secrets.token_hex(8)}.sqlite"
+        return write_snapshot(self._data.state_db, target, describe), seen[-1]
+
+
+async def receive_copy(folder: Path, chunks: AsyncIterator[pb.SnapshotChunk], min_index: int) -> Path:
+    """Receive a copy, verify it and make it durable. Raises SnapshotTransferError for one that is no good.
+
+    The copy must be the state that its header announces, and cover the log up to `min_index` at least.
+    """
+    first = await anext(aiter(chunks), None)
+    if first is None or not first.HasField("header"):
+        raise SnapshotTransferError("the copy does not begin with its header")
+    meta = decode_message(first.header.message).snapshot
+    if meta is None or meta.index < min_index:
+        raise SnapshotTransferError(f"the copy does not cover entry {min_index}")
+    receiver = await asyncio.to_thread(SnapshotReceiver, folder, first.header.total_bytes, first.header.sha256)
+    try:
+        async for chunk in chunks:
+            await asyncio.to_thread(receiver.write, chunk.data)
+        path = await asyncio.to_thread(receiver.finish)
+    except BaseException:
+        await asyncio.shield(asyncio.to_thread(receiver.abort))
+        raise
+    try:
+        index, term, _ = await asyncio.to_thread(verify_state_file, path)
+        if (index, term) != (meta.index, meta.term):
+            raise SnapshotTransferError(f"the copy covers entry {index} of term {term}, not what was announced")
+    except MachineError as error:
+        path.unlink(missing_ok=True)
+        raise SnapshotTransferError(str(error)) from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return path

@@ -1,0 +1,28 @@
+"""Listening on an address, and what is said when that fails."""
+
+from __future__ import annotations
+
+import grpc
+import grpc.aio
+
+from parleyd.exits import ExitCode, FatalError
+
+
+def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None, setting: str) -> None:
+    """Have `server` listen on `address`, the value of `setting`. Raises FatalError."""
+    try:
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise FatalError(ExitCode.ADDRESS, _address_in_use_text(address, setting)) from error
+    if port == 0:
+        raise FatalError(ExitCode.ADDRESS, _address_in_use_text(address, setting))
+
+
+def _address_in_use_text(address: str, setting: str) -> str:
+    return (
+        f"{setting}: {address} cannot be listened on; another process has it, or it is not an address of this machine. "
+        "Nothing was started and no data was touched. See who has it with `ss -ltnp`, or choose another."
+    )

@@ -1,0 +1,41 @@
+"""What a membership entry is to the state machine: who is a member from it on, and who a newcomer is.
+
+A membership entry says in its context who a newcomer is. When it is applied, the state machine writes membership and
+the member's row in one transaction, and everything else in the node follows that row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from google.protobuf.message import DecodeError
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.machine.records import CommittedEntry, MemberRow, MembershipChange
+from parleyd.membership.members import to_row
+from parleyd.raft.membership import decode_conf_change, members_of
+from parleyd.raft.types import ConfState, Entry
+from parleyd.transport.codec import encode_membership
+
+
+def describe_change(data: bytes, conf_state: ConfState) -> MembershipChange:
+    """What the state machine is told of the membership entry `data`, after which `conf_state` is in force."""
+    return MembershipChange(encode_membership(conf_state), members_of(conf_state), _newcomers(data))
+
+
+def to_committed(entries: Sequence[Entry], conf_state: ConfState | None) -> list[CommittedEntry]:
+    """What the state machine is given; `conf_state`: the membership that starts with the only entry."""
+    if conf_state is None:
+        return [CommittedEntry(entry.index, entry.term, entry.data) for entry in entries]
+    [entry] = entries
+    return [CommittedEntry(entry.index, entry.term, b"", describe_change(entry.data, conf_state))]
+
+
+def _newcomers(data: bytes) -> tuple[MemberRow, ...]:
+    context = decode_conf_change(data).context if data else b""
+    if not context:
+        return ()
+    try:
+        return (to_row(pb.PeerInfo.FromString(context)),)
+    except DecodeError:
+        return ()  # the same bytes on every node: all of them know no more of the newcomer than its id

@@ -1,0 +1,86 @@
+"""Which format a SQLite file has, and which release gave it that: one row with a checksum, in a table of its own.
+
+A file is changed to a newer format in one transaction together with this row: a crash leaves the old file or the new
+one.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from parleyd.formats import UNRELEASED_FORMAT, Format, newer_format, own_release, unreleased_format
+from parleyd.storage.errors import damaged
+
+HAS_FORMAT_TABLE = 2  # user_version; no single flipped bit makes it that of Parley 0.1
+
+_SCHEMA = """
+CREATE TABLE format(
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    version INTEGER NOT NULL,
+    release TEXT NOT NULL,
+    checksum INTEGER NOT NULL
+) STRICT
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """A format, and the release that first wrote this file in it."""
+
+    version: int
+    release: str
+
+
+def create_format(connection: apsw.Connection, version: int) -> None:
+    """Mark a file that is being made, within the caller's transaction."""
+    connection.execute(_SCHEMA)
+    connection.pragma("user_version", HAS_FORMAT_TABLE)
+    _write(connection, version)
+
+
+def open_format(connection: apsw.Connection, path: Path, known: Format[apsw.Connection], level: int) -> int:
+    """Make the changes that are due at this cluster level; returns the format that the file then has.
+
+    Raises FormatRefusedError for another release's file, StorageDamagedError for one without an intact mark.
+    """
+    found = read_format(connection, path)
+    if found.version > known.current:
+        raise newer_format(path, found.release, found.version, known.current)
+    due = known.due(found.version, level)
+    if not due:
+        return found.version
+    connection.execute("BEGIN IMMEDIATE")
+    for migration in due:
+        migration.change(connection)
+    _write(connection, due[-1].version)
+    connection.execute("COMMIT")
+    return due[-1].version
+
+
+def read_format(connection: apsw.Connection, path: Path) -> FileFormat:
+    """Read the mark and compare it with its checksum."""
+    marked, mark = connection.table_exists(None, "format"), connection.pragma("user_version")
+    if mark == UNRELEASED_FORMAT and not marked:
+        raise unreleased_format(path)
+    if mark != HAS_FORMAT_TABLE or not marked:
+        raise damaged(path, f"its format is not known (mark {mark})")
+    match connection.execute("SELECT version, release, checksum FROM format").fetchall():
+        case [(int(version), str(release), checksum)] if checksum == _checksum(version, release):
+            return FileFormat(version, release)
+        case rows:
+            raise damaged(path, f"its format does not match its checksum ({rows})")
+
+
+def _write(connection: apsw.Connection, version: int) -> None:
+    release = own_release()
+    connection.execute(
+        "INSERT OR REPLACE INTO format VALUES(1, ?, ?, ?)", (version, release, _checksum(version, release))
+    )
+
+
+def _checksum(version: int, release: str) -> int:
+    return zlib.crc32(f"{version} {release}".encode())

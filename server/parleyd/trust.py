@@ -1,0 +1,115 @@
+"""What a serving node needs to trust states: comparison, fence, rebuild, and the level that depends on them.
+
+Wired here, beside node.py, because it joins the layers: group (guard, rebuild, copies) and membership (levels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.group.peer_handler import TrustParts
+from parleyd.group.rebuild import StateRebuild
+from parleyd.group.runner import GroupRunner
+from parleyd.group.state_copies import StateCopies
+from parleyd.group.state_guard import StateGuard
+from parleyd.machine.features import settings
+from parleyd.machine.features.levels import LevelRaised
+from parleyd.machine.features.settings import SettingChanged
+from parleyd.machine.limits import GROUP
+from parleyd.machine.machine import ApplyOutcome
+from parleyd.machine.reader import StateReader
+from parleyd.machine.records import StateHash
+from parleyd.membership.levels import LevelRaiser, LevelState
+from parleyd.membership.members import ClusterMembers
+from parleyd.raft.types import NodeId
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.transport.peers import PeerLinks
+
+REBUILD_TIMEOUT_S = 5.0
+
+
+class StateTrust:
+    """One node's trust in its own state and in the others'."""
+
+    def __init__(
+        self,
+        own: NodeId,
+        data: DataDirectory,
+        replica: GroupRunner,
+        links: PeerLinks,
+        chunk_bytes: int,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is called when the fence, or what is known of a divergence, has changed."""
+        self._own = own
+        self._replica = replica
+        self._links = links
+        self._on_change = on_change
+        self._raiser = LevelRaiser(replica, self._level_state)
+        self.guard = StateGuard(own, data.fence, replica, links, self)
+        self.rebuild = StateRebuild(replica, self.guard, links, data.snapshots)
+        self.parts = TrustParts(
+            self.guard, self.rebuild, StateCopies(own, data, chunk_bytes, on_copied=self.guard.copied)
+        )
+
+    def work(self) -> dict[str, Coroutine[object, object, None]]:
+        """What goes on for as long as the node serves, by the name of its task."""
+        return {
+            "fence": self.guard.run(),
+            "rebuild": self.rebuild.run(),
+            "levels": self._raiser.run(),
+            "role": self._follow_role(),
+        }
+
+    # ---- what happens
+
+    def divergence_changed(self) -> None:
+        """The guard's view changed."""
+        self._replica.set_untrusted(self.guard.untrusted)
+        self._raiser.changed()
+        self._on_change()
+
+    def members_changed(self, members: ClusterMembers) -> None:
+        """These are the members now."""
+        names = {node: row.name for node, row in members.rows.items()}
+        self.guard.set_members(self._replica.raft.conf_state, names)
+        self._raiser.changed()
+
+    def applied(self, outcome: ApplyOutcome) -> None:
+        """Applied entries have changed the state."""
+        if any(isinstance(effect, SettingChanged | LevelRaised) for effect in outcome.effects):
+            self._raiser.changed()
+        if outcome.hashes:
+            self.guard.applied(outcome.hashes)
+
+    def state_replaced(self) -> None:
+        """A snapshot replaced the state."""
+        machine = self._replica.machine
+        self.guard.state_replaced(StateHash(machine.applied_index, machine.state_hash))
+        self._raiser.changed()
+
+    # ---- what administrators ask for
+
+    async def rebuild_member(self, node: NodeId) -> pb.RebuildReply:
+        """Have `node`, this one or another, replace its state by the leader's; raises ForwardFailedError."""
+        if node == self._own:
+            return self.rebuild.request()
+        return await self._links.rebuild(node, pb.RebuildRequest(group=GROUP), REBUILD_TIMEOUT_S)
+
+    # ---- levels
+
+    async def _follow_role(self) -> None:
+        while True:
+            await self._replica.role_change()
+            self._raiser.changed()
+
+    async def _level_state(self) -> LevelState:
+        level, limit = await self._replica.readers.run(_level_and_limit)
+        rows = tuple(self._replica.members.rows.values())
+        return LevelState(level, limit, rows, self.guard.has_divergence)
+
+
+def _level_and_limit(reader: StateReader) -> tuple[int, int]:
+    with reader.consistent():
+        return reader.level(), settings.all_values(reader)["level_limit"]

@@ -1,0 +1,34 @@
+"""How tests are handed to pytest-xdist's workers when one of them dies: what it ran has failed, the rest goes on.
+
+As of 3.8, xdist runs the test that killed a worker again, and hands the new worker one test where it starts the first
+only when it has two: the run would never end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
+
+
+class LastingGroupScheduling(LoadGroupScheduling):  # type: ignore[misc]
+    """`--dist loadgroup` that outlives its workers."""
+
+    def remove_node(self, node: Any) -> str | None:
+        """Take back what a worker has not done; returns the test it ran when it died."""
+        units = self.assigned_work[node]
+        crashed = next((test for unit in units.values() for test, done in unit.items() if not done), None)
+        for scope, unit in list(units.items()):
+            if crashed in unit:
+                unit[crashed] = True
+            if all(unit.values()):
+                del units[scope]
+        super().remove_node(node)
+        return crashed
+
+    def schedule(self) -> None:
+        """Also give a new worker the second test it waits for, or tell it that there is none."""
+        super().schedule()
+        for node in self.nodes:
+            if self._pending_of(self.assigned_work[node]) < 2:
+                self._reschedule(node)

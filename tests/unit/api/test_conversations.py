@@ -1,0 +1,195 @@
+"""Conversations: lists, history, members and channels, each only for those who are in them."""
+
+from __future__ import annotations
+
+import secrets
+
+import grpc
+import pytest
+
+from parley_proto.v1 import conversations_pb2 as pb
+from parley_proto.v1 import model_pb2
+from tests.support.node import InProcessCluster
+from tests.support.raw import PASSWORD, Person, Raw, refused
+
+Code = grpc.StatusCode
+DIRECT, CHANNEL = model_pb2.CONVERSATION_KIND_DIRECT, model_pb2.CONVERSATION_KIND_CHANNEL
+Summaries = list[pb.ConversationSummary]
+
+
+@pytest.fixture
+async def ann(cluster: InProcessCluster, raw: Raw) -> Person:
+    cluster.add_account("ann", PASSWORD)
+    return await raw.log_in("ann")
+
+
+@pytest.fixture
+async def ben(cluster: InProcessCluster, raw: Raw, ann: Person) -> Person:
+    cluster.add_account("ben", PASSWORD)
+    return await raw.log_in("ben")
+
+
+async def test_conversations_are_listed_latest_first_with_what_is_unread(
+    cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
+) -> None:
+    one, two = cluster.accounts["ann"], cluster.accounts["ben"]
+    cluster.store(one, two, "one")
+    last = cluster.store(one, two, "two")
+    channel = await raw.create_channel(ann, "Ward A", ben)
+    answer = await raw.conversations.ListConversations(
+        pb.ListConversationsRequest(seen=raw.seen), metadata=ben.metadata
+    )
+    in_channel, direct = answer.conversations
+    assert (in_channel.info.id, in_channel.info.kind, in_channel.info.title) == (channel, CHANNEL, "Ward A")
+    assert in_channel.last_message.kind == model_pb2.MESSAGE_KIND_CHANNEL_CREATED
+    assert (in_channel.unread, in_channel.info.member_count) == (0, 2)
+    assert (direct.info.kind, direct.unread, direct.last_message) == (DIRECT, 2, last)
+    assert [(member.account_id, member.delivered_up_to) for member in direct.info.members] == [(1, 0), (2, 0)]
+    assert {account.id: account.name for account in answer.accounts} == {1: "ann", 2: "ben"}
+    assert (answer.position, answer.next_page_token) == (cluster.position, b"")
+
+
+async def test_a_long_list_comes_in_pages_by_an_opaque_token(cluster: InProcessCluster, raw: Raw, ann: Person) -> None:
+    one = cluster.accounts["ann"]
+    for number in range(7):
+        cluster.store(one, cluster.add_account(f"other{number}"), str(number))
+    found: list[str] = []
+    token = b""
+    while True:
+        request = pb.ListConversationsRequest(page_size=3, page_token=token)
+        answer = await raw.conversations.ListConversations(request, metadata=ann.metadata)
+        found += [summary.last_message.body for summary in answer.conversations]
+        token = answer.next_page_token
+        if not token:
+            break
+    assert found == ["6", "5", "4", "3", "2", "1", "0"]
+    for wrong in (b"x", b"\x02" + bytes(8), b"\x01" + bytes(8), b"\x01" + b"\xff" * 8, bytes(100)):
+        request = pb.ListConversationsRequest(page_token=wrong)
+        code, text = await refused(raw.conversations.ListConversations(request, metadata=ann.metadata))
+        assert code is Code.INVALID_ARGUMENT, wrong
+        assert text.startswith("page_token ")
+
+
+async def test_history_is_found_by_conversation_by_name_and_by_account(
+    cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
+) -> None:
+    one, two = cluster.accounts["ann"], cluster.accounts["ben"]
+    stored = [cluster.store(one, two, str(number)) for number in range(5)]
+    conversation_id = cluster.conversation_id(one, two)
+    for which in (
+        pb.GetHistoryRequest(conversation_id=conversation_id, limit=3),
+        pb.GetHistoryRequest(account_name="BEN", limit=3),
+        pb.GetHistoryRequest(account_id=two.id, limit=3),
+    ):
+        page = await raw.conversations.GetHistory(which, metadata=ann.metadata)
+        assert (list(page.messages), page.more) == (stored[2:], True)
+        assert (page.conversation.id, page.conversation.member_count) == (conversation_id, 2)
+        assert [account.name for account in page.accounts] == ["ann", "ben"]
+        assert page.position == cluster.position
+        which.before_id = page.messages[0].id
+        older = await raw.conversations.GetHistory(which, metadata=ann.metadata)
+        assert (list(older.messages), older.more) == (stored[:2], False)
+
+
+async def test_two_who_have_never_spoken_have_an_empty_history(raw: Raw, ann: Person, ben: Person) -> None:
+    for which in (pb.GetHistoryRequest(account_name="ben"), pb.GetHistoryRequest(account_id=ben.id)):
+        page = await raw.conversations.GetHistory(which, metadata=ann.metadata)
+        assert (list(page.messages), page.more, page.conversation.id) == ([], False, 0)
+        assert [account.name for account in page.accounts] == ["ann", "ben"]
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        pb.GetHistoryRequest(),
+        pb.GetHistoryRequest(account_name="a b"),
+        pb.GetHistoryRequest(account_id=1 << 63),
+        pb.GetHistoryRequest(conversation_id=1 << 63),
+        pb.GetHistoryRequest(account_name="ben", before_id=1 << 63),
+        pb.GetHistoryRequest(account_name="ben", limit=1001),
+    ],
+    ids=["nothing", "name", "account", "conversation", "before", "limit"],
+)
+async def test_a_history_nobody_can_have_is_refused(raw: Raw, ann: Person, which: pb.GetHistoryRequest) -> None:
+    code, _ = await refused(raw.conversations.GetHistory(which, metadata=ann.metadata))
+    assert code is Code.INVALID_ARGUMENT
+
+
+async def test_a_conversation_of_others_looks_as_if_it_did_not_exist(
+    cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
+) -> None:
+    cluster.add_account("eve", PASSWORD)
+    eve = await raw.log_in("eve")
+    channel = await raw.create_channel(ann, "Ward A", ben)
+    for conversation_id in (channel, channel + 1, 0):
+        history = pb.GetHistoryRequest(conversation_id=conversation_id)
+        members = pb.ListMembersRequest(conversation_id=conversation_id)
+        one = await refused(raw.conversations.GetHistory(history, metadata=eve.metadata))
+        other = await refused(raw.conversations.ListMembers(members, metadata=eve.metadata))
+        assert one == other
+        assert one[0] is Code.NOT_FOUND
+    async with raw.session(eve) as stream:
+        await stream.send_to(model_pb2.Send(number=1, conversation_id=channel, body="let me in"))
+        [result] = await stream.results(1)
+        assert "no such conversation" in result.detail
+        await stream.mark_read(channel, 1)
+        assert (await stream.refusal())[0] is Code.NOT_FOUND
+
+
+async def test_members_are_listed_by_page(cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person) -> None:
+    others = [await raw.log_in(cluster.add_account(f"other{number}", PASSWORD).name) for number in range(3)]
+    channel = await raw.create_channel(ann, "Ward A", ben, *others)
+    names: list[str] = []
+    roles: list[int] = []
+    after = 0
+    while True:
+        request = pb.ListMembersRequest(conversation_id=channel, page_size=2, after_account_id=after)
+        page = await raw.conversations.ListMembers(request, metadata=ben.metadata)
+        names += [account.name for account in page.accounts]
+        roles += [member.role for member in page.members]
+        after = page.next_after_account_id
+        if not after:
+            break
+    assert names == ["ann", "ben", "other0", "other1", "other2"]
+    assert roles == [model_pb2.MEMBER_ROLE_OWNER] + [model_pb2.MEMBER_ROLE_MEMBER] * 4
+
+
+async def test_a_channel_is_made_once_however_often_it_is_asked_for(
+    cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
+) -> None:
+    request = pb.CreateChannelRequest(title="Ward A", members=["Ben", "ann", "ben"], request_id=secrets.token_bytes(16))
+    first = await raw.conversations.CreateChannel(request, metadata=ann.metadata)
+    again = await raw.conversations.CreateChannel(request, metadata=ann.metadata)
+    assert first.conversation_id == again.conversation_id
+    [message] = await raw.history(ben, first.conversation_id)
+    assert (message.kind, message.body, list(message.subjects)) == (
+        model_pb2.MESSAGE_KIND_CHANNEL_CREATED,
+        "Ward A",
+        [ann.id, ben.id],
+    )
+    request.title = "Ward B"
+    code, _ = await refused(raw.conversations.CreateChannel(request, metadata=ann.metadata))
+    assert code is Code.ALREADY_EXISTS
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"title": ""}, Code.INVALID_ARGUMENT),
+        ({"title": "x" * 101}, Code.INVALID_ARGUMENT),
+        ({"title": "a\nb"}, Code.INVALID_ARGUMENT),
+        ({"request_id": b"x"}, Code.INVALID_ARGUMENT),
+        ({"members": ["a b"]}, Code.INVALID_ARGUMENT),
+        ({"members": ["ben"] * 256}, Code.INVALID_ARGUMENT),
+        ({"members": ["ben", "nobody"]}, Code.NOT_FOUND),
+    ],
+    ids=["no title", "long title", "line break", "request id", "bad name", "too many", "unknown"],
+)
+async def test_a_channel_that_breaks_the_rules_is_not_made(
+    cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person, fields: dict[str, object], code: grpc.StatusCode
+) -> None:
+    request = pb.CreateChannelRequest(
+        **{"title": "Ward A", "members": ["ben"], "request_id": bytes(16), **fields}  # type: ignore[arg-type]
+    )
+    assert (await refused(raw.conversations.CreateChannel(request, metadata=ann.metadata)))[0] is code
+    assert cluster.messages == []

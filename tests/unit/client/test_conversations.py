@@ -1,0 +1,198 @@
+"""Conversations through the SDK: targets, channels, members and their marks, and how changes reach those who watch."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from parley import (
+    Account,
+    BadInputError,
+    Changes,
+    ConversationKind,
+    MemberRole,
+    MessageKind,
+    MessageStatus,
+    ParleyClient,
+    RefusedError,
+    Target,
+    progress,
+)
+from tests.support.node import InProcessCluster, running_cluster
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
+
+
+async def change(client: ParleyClient, wanted: Callable[[Changes], bool]) -> Changes:
+    """Watch until a change is told."""
+    async with asyncio.timeout(5), aclosing(client.watch()) as changes:
+        async for told in changes:
+            if wanted(told):
+                return told
+    raise AssertionError("the watch ended")
+
+
+def add_accounts(cluster: InProcessCluster, *names: str) -> dict[str, int]:
+    """Register accounts; their ids by name."""
+    return {name: cluster.add_account(name, PASSWORD).id for name in names}
+
+
+async def test_one_conversation_is_reached_by_name_by_account_id_and_by_its_own_id(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        ids = add_accounts(cluster, "bob")
+        async with signed_in(cluster, tmp_path) as anna:
+            first = await (await anna.send("bob", "one")).accepted(5)
+            await (await anna.send(Target(account_id=ids["bob"]), "two")).accepted(5)
+            by_id = Target(conversation_id=first.conversation_id)
+            await (await anna.send(by_id, "three")).accepted(5)
+            for target in ("BOB", Target(account_id=ids["bob"]), by_id):
+                page = await anna.history(target)
+                assert [m.body for m in page.messages] == ["one", "two", "three"]
+                assert [m.body for m in await anna.outgoing(target=target)] == ["one", "two", "three"]
+                cached = await anna.cached_history(target)
+                assert (cached.cached, [m.body for m in cached.messages]) == (True, ["one", "two", "three"])
+
+
+@pytest.mark.parametrize("retry", [False, True])
+async def test_the_target_of_a_message_is_the_one_that_was_given_also_when_it_goes_up_again(
+    tmp_path: Path, retry: bool
+) -> None:
+    async with running_cluster() as cluster:
+        add_accounts(cluster, "bob")
+        node = cluster.nodes[0]
+        node.faults.retry = 3 if retry else 0
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("Bob", "hello")).accepted(5)
+        sends = [s for f in node.frames for s in f.sends.sends]
+        assert {(s.number, s.WhichOneof("target"), s.account_name) for s in sends} == {(1, "account_name", "Bob")}
+        assert cluster.resent_differently == []
+
+
+async def test_who_am_i_is_known_with_and_without_a_node(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        async with signed_in(cluster, tmp_path) as anna:
+            me = anna.me
+            assert me == Account(cluster.accounts["anna"].id, "anna")
+        await cluster.nodes[0].die()
+        async with make_client(cluster, tmp_path, "anna", connect=False) as anna:
+            assert anna.me == me
+
+
+async def test_the_sender_of_a_message_is_known_before_the_message_is_shown(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as anna:
+        reader = await anna.messages()
+        await change(anna, lambda told: told.state.caught_up)
+        bob = cluster.add_account("bob", PASSWORD)
+        message = cluster.store(bob, cluster.accounts["anna"], "first words")
+        told = await change(anna, lambda told: bool(told.conversations))
+        assert Account(bob.id, "bob") in told.accounts
+        assert [c.id for c in told.conversations] == [message.conversation_id]
+        shown = await anext(reader)
+        assert anna.account(shown.sender_id) == Account(bob.id, "bob")
+        conversation = anna.conversation(shown.conversation_id)
+        assert conversation is not None
+        assert conversation.kind is ConversationKind.DIRECT
+        cluster.delete_account(bob)
+        told = await change(anna, lambda told: any(account.deleted for account in told.accounts))
+        assert [a.id for a in told.accounts] == [bob.id]
+
+
+async def test_a_channel_is_made_once_and_all_members_hear_of_it(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        ids = add_accounts(cluster, "bob", "cleo")
+        cluster.nodes[0].faults.lose_answers = 0
+        async with signed_in(cluster, tmp_path / "a") as anna, signed_in(cluster, tmp_path / "b", "bob") as bob:
+            cluster.nodes[0].faults.lose_answers = 1
+            channel = await anna.create_channel("ops", ["bob", "cleo"])
+            created = await anext(await bob.messages())
+            assert (created.conversation_id, created.kind, created.body) == (
+                channel,
+                MessageKind.CHANNEL_CREATED,
+                "ops",
+            )
+            (line,) = await bob.conversations()
+            assert (line.id, line.kind, line.title, line.member_count) == (channel, ConversationKind.CHANNEL, "ops", 3)
+            me = anna.me
+            assert me is not None
+            assert [(m.account_id, m.role) for m in await bob.members(channel)] == sorted(
+                [
+                    (me.id, MemberRole.OWNER),
+                    (ids["bob"], MemberRole.MEMBER),
+                    (ids["cleo"], MemberRole.MEMBER),
+                ]
+            )
+            with pytest.raises(RefusedError, match="no account ghost"):
+                await anna.create_channel("empty", ["ghost"])
+
+
+async def test_a_channel_message_is_delivered_and_read_only_when_all_others_have_come_that_far(
+    tmp_path: Path,
+) -> None:
+    async with running_cluster() as cluster:
+        add_accounts(cluster, "bob", "cleo")
+        async with signed_in(cluster, tmp_path / "a") as anna:
+            channel = await anna.create_channel("ops", ["bob", "cleo"])
+            view = await (await anna.send(Target(conversation_id=channel), "hello all")).accepted(5)
+            me = anna.me
+            assert me is not None
+
+            def counted() -> tuple[int, int, int]:
+                conversation = anna.conversation(channel)
+                assert conversation is not None
+                found = progress(view.message_id, conversation, me.id)
+                return found.delivered, found.read, found.others
+
+            async def status() -> MessageStatus:
+                (own,) = await anna.outgoing(target=Target(conversation_id=channel))
+                return own.status
+
+            async with signed_in(cluster, tmp_path / "b", "bob") as bob:
+                await until(lambda: counted() == (1, 0, 2), "bob has it")
+                assert await status() is MessageStatus.ACCEPTED
+                await bob.mark_read(channel, view.message_id)
+                await until(lambda: counted() == (1, 1, 2), "bob has read it")
+                assert await status() is MessageStatus.ACCEPTED
+            async with signed_in(cluster, tmp_path / "c", "cleo") as cleo:
+                await until(lambda: counted() == (2, 1, 2), "cleo has it")
+                assert await status() is MessageStatus.DELIVERED
+                await cleo.mark_read(channel, view.message_id)
+                await until(lambda: counted() == (2, 2, 2), "cleo has read it")
+                assert await status() is MessageStatus.READ
+
+
+async def test_another_process_of_the_account_hears_of_conversations_and_marks(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        add_accounts(cluster, "bob")
+        async with signed_in(cluster, tmp_path / "a"), make_client(cluster, tmp_path / "a", "anna") as second:
+            view = await (await second.send("bob", "hello")).accepted(5)
+            await until(lambda: second.conversation(view.conversation_id) is not None, "it knows the conversation")
+            async with signed_in(cluster, tmp_path / "b", "bob"):
+                told = await change(second, lambda told: bool(told.receipts))
+                assert told.receipts[0].delivered_up_to >= view.message_id
+            (own,) = await second.outgoing()
+            assert own.status is MessageStatus.DELIVERED
+
+
+async def test_a_draft_to_a_name_is_found_again_in_the_conversation(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        add_accounts(cluster, "bob")
+        async with signed_in(cluster, tmp_path) as anna:
+            await anna.save_draft("bob", "half typed")
+            view = await (await anna.send("bob", "sent")).accepted(5)
+            await until(lambda: anna.conversation(view.conversation_id) is not None, "the conversation is known")
+            assert await anna.draft(Target(conversation_id=view.conversation_id)) == "half typed"
+            with pytest.raises(BadInputError):
+                await anna.draft("")
+
+
+async def test_settings_are_listed_and_changed_by_an_administrator(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as anna:
+        administration = await anna.administration()
+        before = {setting.name: setting for setting in await administration.settings()}
+        assert before["max_message_bytes"].minimum <= before["max_message_bytes"].value
+        await administration.change_setting("max_message_bytes", 2048)
+        after = {setting.name: setting.value for setting in await administration.settings()}
+        assert after["max_message_bytes"] == 2048
+        with pytest.raises(RefusedError):
+            await administration.change_setting("no_such_setting", 1)

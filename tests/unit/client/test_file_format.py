@@ -1,0 +1,140 @@
+"""Client files of other releases are refused by name and left alone; older ones change whole or not at all."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import apsw
+import pytest
+
+from parley.device import file_format, outbox, schema
+from parley.device.file_format import FIRST_FORMAT, Migration, own_release
+from parley.device.profile import Hosts, StateDirectory
+from parley.errors import StoreError
+
+STATEMENTS = 4
+
+
+def add_notes(connection: apsw.Connection) -> None:
+    """A change of several statements."""
+    for number in range(STATEMENTS):
+        connection.execute(f"CREATE TABLE notes{number} (id INTEGER PRIMARY KEY)")
+
+
+LATER = (Migration(FIRST_FORMAT + 1, add_notes),)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A client's file with one message that waits."""
+    path = tmp_path / "client.sqlite"
+    with closing(schema.open_database(path)) as connection:
+        outbox.add(connection, [("bob", "waiting")], 1)
+    return path
+
+
+def mark_of(path: Path) -> tuple[object, ...]:
+    with closing(apsw.Connection(str(path))) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchall()[0]
+        return (version, *connection.execute("SELECT version, release FROM format").fetchall()[0])
+
+
+def tables_of(path: Path) -> int:
+    with closing(apsw.Connection(str(path))) as connection:
+        return int(str(connection.execute("SELECT count(*) FROM sqlite_schema WHERE name LIKE 'notes%'").get))
+
+
+def test_a_file_names_its_format_and_the_release_that_wrote_it(path: Path) -> None:
+    assert mark_of(path) == (FIRST_FORMAT, FIRST_FORMAT, own_release())
+
+
+def test_a_file_of_a_newer_release_is_refused_by_name(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("UPDATE format SET version = 7, release = '9.1.0'; PRAGMA user_version = 7")
+    with pytest.raises(StoreError, match=r"written by release 9\.1\.0 \(format 7.*Start with 9\.1\.0 or newer"):
+        schema.open_database(path)
+    assert mark_of(path) == (7, 7, "9.1.0")
+
+
+def test_a_file_of_parley_0_1_is_refused_by_name(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("DROP TABLE format; PRAGMA user_version = 1")
+    with pytest.raises(StoreError, match=r"Parley 0\.1, which was never released.*--state-dir"):
+        schema.open_database(path)
+
+
+def test_an_older_file_is_changed_when_it_is_opened_and_keeps_what_waits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_format, "MIGRATIONS", LATER)
+    for _ in range(2):
+        with closing(schema.open_database(path)) as connection:
+            assert [m.body for m in outbox.listing(connection, 10)] == ["waiting"]
+        assert mark_of(path) == (FIRST_FORMAT + 1, FIRST_FORMAT + 1, own_release())
+        assert tables_of(path) == STATEMENTS
+
+
+def _open_and_die(path: Path, at_statement: int) -> None:
+    def die(connection: apsw.Connection) -> None:
+        add_notes_until = at_statement
+
+        def count(_cursor: apsw.Cursor, _statement: str, _bindings: object) -> bool:
+            nonlocal add_notes_until
+            add_notes_until -= 1
+            if add_notes_until < 0:
+                os.kill(os.getpid(), 9)
+            return True
+
+        connection.exec_trace = count
+        add_notes(connection)
+
+    file_format.MIGRATIONS = (Migration(FIRST_FORMAT + 1, die),)
+    schema.open_database(path).close()
+
+
+# The statements of the change, then those of the mark and the commit.
+@pytest.mark.parametrize("at_statement", range(STATEMENTS + 4))
+def test_a_process_killed_during_a_change_leaves_the_old_file(
+    path: Path, at_statement: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = multiprocessing.get_context("fork").Process(target=_open_and_die, args=(path, at_statement))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -9
+    assert mark_of(path) == (FIRST_FORMAT, FIRST_FORMAT, own_release())
+    assert tables_of(path) == 0
+    monkeypatch.setattr(file_format, "MIGRATIONS", LATER)
+    with closing(schema.open_database(path)) as connection:
+        assert [m.body for m in outbox.listing(connection, 10)] == ["waiting"]
+    assert tables_of(path) == STATEMENTS
+
+
+def test_a_change_that_fails_leaves_the_old_file_unlocked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(connection: apsw.Connection) -> None:
+        add_notes(connection)
+        raise apsw.FullError("no room")
+
+    change: Callable[[apsw.Connection], None] = fail
+    with monkeypatch.context() as patched:
+        patched.setattr(file_format, "MIGRATIONS", (Migration(FIRST_FORMAT + 1, change),))
+        with pytest.raises(apsw.FullError):
+            schema.open_database(path)
+    assert tables_of(path) == 0
+    schema.open_database(path).close()
+
+
+def test_notes_name_their_format_and_those_of_a_newer_release_are_never_written_over(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    directory.remember_hosts("c1", Hosts(("h:1",), (), ""))
+    notes = tmp_path / "c1" / "hosts.json"
+    document = json.loads(notes.read_text())
+    assert (document["format"], document["release"]) == (FIRST_FORMAT, own_release())
+    assert directory.hosts("c1").given == ("h:1",)
+    notes.write_text(json.dumps({**document, "format": 7, "given": {"in": "another form"}}))
+    before = notes.read_text()
+    assert directory.hosts("c1") == Hosts()
+    directory.remember_hosts("c1", Hosts(("h:2",), (), ""))
+    assert notes.read_text() == before

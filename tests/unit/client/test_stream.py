@@ -1,0 +1,419 @@
+"""The stream's decisions as dialogues: a frame or an answer goes in, actions and frames come out; no connection."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+
+from parley import Account, Message, MessageKind, MessageStatus, Outgoing, Receipt, Target
+from parley.wire.actions import (
+    Action,
+    BeginOutbox,
+    ClaimSends,
+    Close,
+    FindServing,
+    NoteReadSent,
+    SettleSends,
+    StoreDirectory,
+    StoreMessages,
+    StoreReceipts,
+    Storing,
+    StreamCloseReason,
+    TellCaughtUp,
+    TellHealth,
+    TellStatus,
+    TellWelcome,
+)
+from parley.wire.endpoints import Endpoint
+from parley.wire.position import Position
+from parley.wire.stream import (
+    GAP_ROUNDS_MEAN_OUT_OF_STEP,
+    MAX_BATCHES_BEING_STORED,
+    STUCK_ROUNDS,
+    MessageStreamSettings,
+    StreamProtocol,
+)
+from parley_proto.v1 import messaging_pb2 as pb
+from parley_proto.v1 import model_pb2
+from tests.unit.client.records import accepted, direct, outgoing, refused
+
+DEVICE = b"d" * 16
+SEEN = Position(1, ((0, 40),))
+SETTINGS = MessageStreamSettings(
+    ping_interval_s=1.0, silent_ticks=3, majority_grace_s=5.0, probe_interval_s=10.0, acknowledge_interval_s=0.5
+)
+
+
+@dataclass
+class Dialogue:
+    """One stream and its clock; frames and answers are said in few words."""
+
+    protocol: StreamProtocol = field(
+        default_factory=lambda: StreamProtocol("n1", DEVICE, b"c0", SEEN, SETTINGS, Random(1))
+    )
+    now: float = 100.0
+
+    def hears(self, **frame: object) -> list[Action]:
+        """The node sends a frame."""
+        return self.protocol.frame_received(pb.ServerFrame(**frame), self.now)  # type: ignore[arg-type]
+
+    def says(self) -> pb.ClientFrame | None:
+        """The next frame up."""
+        return self.protocol.next_frame(self.now)
+
+    def says_all(self) -> list[pb.ClientFrame]:
+        """All frames that go up now."""
+        frames = []
+        while (frame := self.says()) is not None:
+            frames.append(frame)
+        return frames
+
+    def waits(self, seconds: float) -> list[Action]:
+        """Time passes; the protocol is called whenever it asked for it."""
+        until = self.now + seconds
+        actions: list[Action] = []
+        while (due := self.protocol.deadline()) is not None and due <= until:
+            self.now = max(self.now, due)
+            actions += self.protocol.advance(self.now)
+            self.says_all()
+        self.now = until
+        return actions
+
+    def began(self, unanswered: Iterable[Outgoing] = (), *, majority: bool = True, window: int = 8) -> list[Action]:
+        """Both greet each other and the outbox begins."""
+        assert self.says() is not None
+        self.hears(welcome=welcome(majority=majority, window=window))
+        actions = self.protocol.outbox_begun(unanswered, self.now)
+        for action in actions:
+            if isinstance(action, StoreDirectory):
+                self.protocol.stored(action)
+        return actions
+
+
+def welcome(*, majority: bool = True, window: int = 8) -> pb.Welcome:
+    return pb.Welcome(
+        account=model_pb2.AccountInfo(id=1, name="anna"),
+        last_send_number=4,
+        cursor=b"c0",
+        node_name="n1",
+        status=status(majority=majority),
+        max_message_bytes=500,
+        max_sends_in_flight=window,
+    )
+
+
+def status(*, majority: bool = True) -> pb.ClusterStatusUpdate:
+    position = model_pb2.Position(generation=1, groups=[model_pb2.GroupIndex(group=0, index=41)])
+    return pb.ClusterStatusUpdate(leader="n1", has_majority=majority, position=position)
+
+
+def results(*numbers: int, code: pb.SendStatus.ValueType = pb.SEND_STATUS_ACCEPTED) -> pb.SendResultBatch:
+    position = model_pb2.Position(generation=1, groups=[model_pb2.GroupIndex(group=0, index=50)])
+    taken = code == pb.SEND_STATUS_ACCEPTED
+    return pb.SendResultBatch(
+        results=[
+            pb.SendResult(number=n, status=code, message_id=n * 10, conversation_id=7, sent_at_ms=5)
+            if taken
+            else pb.SendResult(number=n, status=code, detail="no")
+            for n in numbers
+        ],
+        position=position,
+    )
+
+
+def batch(cursor: bytes, *ids: int, sender: int = 2, number: int = 0) -> pb.MessageBatch:
+    return pb.MessageBatch(
+        messages=[
+            model_pb2.Message(
+                conversation_id=7,
+                id=i,
+                kind=model_pb2.MESSAGE_KIND_TEXT,
+                sender_id=sender,
+                body="hi",
+                device_id=DEVICE if number else b"",
+                send_number=number,
+            )
+            for i in ids
+        ],
+        cursor=cursor,
+    )
+
+
+def numbers(frame: pb.ClientFrame | None) -> list[int]:
+    assert frame is not None
+    return [send.number for send in frame.sends.sends]
+
+
+# ---- beginning
+
+
+def test_the_first_frame_says_what_is_stored_and_seen() -> None:
+    talk = Dialogue()
+    assert talk.says() == pb.ClientFrame(hello=pb.Hello(cursor=b"c0", seen=SEEN.to_wire()))
+    assert talk.says() is None
+
+
+def test_nothing_is_read_and_nothing_sent_until_the_outbox_has_begun() -> None:
+    talk = Dialogue()
+    talk.says()
+    assert talk.hears(welcome=welcome()) == [BeginOutbox(4, 500)]
+    reads_before = talk.protocol.can_receive
+    actions = talk.protocol.outbox_begun([outgoing(3), outgoing(4)], talk.now)
+    assert actions == [
+        TellWelcome("n1", Account(1, "anna"), 500),
+        StoreDirectory((Account(1, "anna"),), ()),
+        TellHealth(True),
+        TellStatus("n1", True, (), Position(1, ((0, 41),))),
+        ClaimSends(6),
+    ]
+    assert (reads_before, talk.protocol.can_receive) == (False, True)
+    assert numbers(talk.says()) == [3, 4], "what has no known outcome is sent again first"
+
+
+def test_something_else_than_a_welcome_is_another_protocol() -> None:
+    talk = Dialogue()
+    (closed,) = talk.hears(pong=pb.Pong())
+    assert isinstance(closed, Close)
+    assert closed.reason is StreamCloseReason.REFUSED
+
+
+# ---- up
+
+
+def test_a_send_goes_up_only_after_it_was_claimed_and_with_the_target_it_was_stored_with() -> None:
+    talk = Dialogue()
+    assert ClaimSends(8) in talk.began()
+    assert talk.says_all() == []
+    targets = (Target(account="bob"), Target(account_id=2), Target(conversation_id=7))
+    assert talk.protocol.claimed([outgoing(i + 5, target=t) for i, t in enumerate(targets)]) == [ClaimSends(5)]
+    (frame,) = talk.says_all()
+    assert [(s.WhichOneof("target"), s.number) for s in frame.sends.sends] == [
+        ("account_name", 5),
+        ("account_id", 6),
+        ("conversation_id", 7),
+    ]
+
+
+def test_a_full_window_claims_nothing_until_a_result_makes_room() -> None:
+    talk = Dialogue()
+    talk.began(window=2)
+    assert talk.protocol.claimed([outgoing(5), outgoing(6)]) == []
+    assert talk.hears(results=results(5)) == [
+        SettleSends((accepted(5, 50),), Position(1, ((0, 50),))),
+        ClaimSends(1),
+    ]
+
+
+def test_a_refusal_is_final_and_a_second_result_says_nothing() -> None:
+    talk = Dialogue()
+    talk.began([outgoing(5)])
+    (settled,) = talk.hears(results=results(5, code=pb.SEND_STATUS_REJECTED))
+    assert settled == SettleSends((refused(5),), Position(1, ((0, 50),)))
+    assert settled.messages[0].status is MessageStatus.FAILED
+    assert talk.hears(results=results(5)) == []
+
+
+def test_what_was_not_taken_goes_up_again_after_a_delay_before_anything_new() -> None:
+    talk = Dialogue()
+    talk.began([outgoing(5), outgoing(6)])
+    assert numbers(talk.says()) == [5, 6]
+    assert talk.hears(results=results(5, code=pb.SEND_STATUS_RETRY)) == []
+    talk.protocol.claimed([outgoing(7)])
+    assert talk.says_all() == []
+    due = talk.protocol.deadline()
+    assert due is not None
+    assert 0 < due - talk.now <= 0.02
+    talk.now = due
+    talk.protocol.advance(talk.now)
+    assert numbers(talk.says()) == [5, 6, 7]
+
+
+def test_a_gap_at_the_lowest_number_that_stays_means_that_the_cluster_forgot() -> None:
+    talk = Dialogue()
+    talk.began([outgoing(5)])
+    actions: list[Action] = []
+    for _ in range(GAP_ROUNDS_MEAN_OUT_OF_STEP):
+        talk.says_all()
+        talk.protocol._resume_at = None
+        talk.protocol._window.resume()
+        actions = talk.hears(results=results(5, code=pb.SEND_STATUS_GAP))
+    assert [type(a) for a in actions] == [Close]
+    assert isinstance(actions[0], Close)
+    assert actions[0].reason is StreamCloseReason.OUT_OF_STEP
+    assert talk.says() is None
+    assert talk.hears(results=results(5)) == []
+
+
+def test_a_read_position_is_noted_as_told_once_it_is_written() -> None:
+    talk = Dialogue()
+    talk.began()
+    talk.protocol.reads_found([(7, 30)])
+    frame = talk.says()
+    assert frame == pb.ClientFrame(read=pb.Read(conversation_id=7, up_to=30))
+    assert talk.protocol.frame_written(frame) == [NoteReadSent(7, 30)]
+    assert talk.protocol.reads_told == (7,)
+
+
+# ---- down
+
+
+def test_each_batch_is_stored_on_top_of_the_cursor_before_it() -> None:
+    talk = Dialogue()
+    talk.began()
+    (first,) = talk.hears(messages=batch(b"c1", 10))
+    (second,) = talk.hears(messages=batch(b"c2", 11))
+    assert first == StoreMessages((Message(7, 10, MessageKind.TEXT, 2, "hi", 0, False),), b"c0", b"c1")
+    assert isinstance(second, StoreMessages)
+    assert (second.before, second.after) == (b"c1", b"c2")
+
+
+def test_the_echo_of_an_own_send_carries_its_number() -> None:
+    talk = Dialogue()
+    talk.began()
+    (stored,) = talk.hears(messages=batch(b"c1", 10, sender=1, number=3))
+    assert isinstance(stored, StoreMessages)
+    assert [(m.mine, m.number) for m in stored.messages] == [(True, 3)]
+
+
+def test_only_what_is_stored_is_acknowledged_and_not_too_often() -> None:
+    talk = Dialogue()
+    talk.began()
+    batches: list[Storing] = []
+    for cursor in (b"c1", b"c2", b"c3"):
+        (stored,) = talk.hears(messages=batch(cursor, 10))
+        assert isinstance(stored, StoreMessages)
+        batches.append(stored)
+    assert talk.says_all() == []
+    talk.protocol.stored(batches[0])
+    assert talk.says_all() == [pb.ClientFrame(delivered=pb.Delivered(cursor=b"c1"))]
+    talk.protocol.stored(batches[1])
+    talk.protocol.stored(batches[2])
+    assert talk.says_all() == []
+    assert talk.protocol.deadline() == talk.now + SETTINGS.acknowledge_interval_s
+    talk.now += SETTINGS.acknowledge_interval_s
+    assert talk.says_all() == [pb.ClientFrame(delivered=pb.Delivered(cursor=b"c3"))]
+
+
+def test_caught_up_is_told_after_all_before_it_is_stored_and_moves_the_cursor() -> None:
+    talk = Dialogue()
+    talk.began()
+    (stored,) = talk.hears(caught_up=pb.CaughtUp(cursor=b"c5"))
+    assert stored == StoreMessages((), b"c0", b"c5", caught_up=True)
+    assert talk.protocol.stored(stored) == [TellCaughtUp()]
+    assert talk.says_all() == [pb.ClientFrame(delivered=pb.Delivered(cursor=b"c5"))]
+
+
+def test_a_cursor_the_cluster_knows_is_not_acknowledged() -> None:
+    talk = Dialogue()
+    talk.began()
+    (stored,) = talk.hears(caught_up=pb.CaughtUp(cursor=b"c0"))
+    assert isinstance(stored, StoreMessages)
+    talk.protocol.stored(stored)
+    assert talk.says_all() == []
+
+
+def test_a_slow_disk_stops_the_reading_and_is_not_taken_for_silence() -> None:
+    talk = Dialogue()
+    talk.began()
+    stored: list[Storing] = []
+    for i in range(MAX_BATCHES_BEING_STORED):
+        assert talk.protocol.can_receive
+        (work,) = talk.hears(messages=batch(b"c%d" % i, 10 + i))
+        assert isinstance(work, StoreMessages)
+        stored.append(work)
+    assert not talk.protocol.can_receive
+    assert talk.waits(60) == []
+    talk.protocol.stored(stored[0])
+    assert talk.protocol.can_receive
+
+
+def test_accounts_and_conversations_are_stored_before_what_names_them() -> None:
+    talk = Dialogue()
+    talk.began()
+    info = model_pb2.ConversationInfo(
+        id=7,
+        kind=model_pb2.CONVERSATION_KIND_DIRECT,
+        member_count=2,
+        members=[model_pb2.MemberInfo(account_id=i, role=model_pb2.MEMBER_ROLE_MEMBER) for i in (1, 2)],
+    )
+    told = pb.Directory(accounts=[model_pb2.AccountInfo(id=2, name="bob", display_name="Ben")], conversations=[info])
+    assert talk.hears(directory=told) == [StoreDirectory((Account(2, "bob", "Ben"),), (direct(),))]
+
+
+def test_receipts_of_others_are_stored_and_the_own_ones_are_not() -> None:
+    talk = Dialogue()
+    talk.began()
+    receipts = [pb.Receipt(conversation_id=7, account_id=a, delivered_up_to=5, read_up_to=4) for a in (1, 2)]
+    assert talk.hears(receipts=pb.ReceiptBatch(receipts=receipts)) == [StoreReceipts((Receipt(7, 2, 5, 4),))]
+
+
+def test_what_a_later_release_says_is_left_out() -> None:
+    talk = Dialogue()
+    talk.began()
+    (stored,) = talk.hears(
+        messages=pb.MessageBatch(messages=[model_pb2.Message(conversation_id=7, id=1, kind=99)], cursor=b"c1")  # type: ignore[arg-type]
+    )
+    assert isinstance(stored, StoreMessages)
+    assert stored.messages[0].kind is MessageKind.UNKNOWN
+    assert talk.protocol.frame_received(pb.ServerFrame(), talk.now) == []
+
+
+# ---- is the node alive, and does it serve?
+
+
+def test_a_node_that_says_nothing_for_some_ticks_is_left() -> None:
+    talk = Dialogue()
+    talk.began()
+    assert talk.waits(3.5) == []
+    talk.hears(pong=pb.Pong())
+    assert talk.waits(3.0) == []
+    (closed,) = talk.waits(1.0)
+    assert isinstance(closed, Close)
+    assert closed.reason is StreamCloseReason.SILENT
+
+
+def test_one_late_look_at_the_clock_is_one_tick_however_late() -> None:
+    talk = Dialogue()
+    talk.began()
+    for _ in range(3):
+        talk.now += 60
+        assert talk.protocol.advance(talk.now) == []
+        assert talk.says() is not None
+
+
+@pytest.mark.parametrize("found", [None, Endpoint("other", 1)])
+def test_a_node_without_majority_is_left_as_soon_as_another_one_serves(found: Endpoint | None) -> None:
+    talk = Dialogue()
+    assert TellHealth(False) in talk.began(majority=False)
+    talk.protocol._heart.beat_at = None
+    assert talk.waits(SETTINGS.majority_grace_s) == [FindServing()]
+    actions = talk.protocol.serving_found(found, talk.now)
+    if found is None:
+        assert actions == []
+        assert talk.waits(SETTINGS.probe_interval_s + SETTINGS.majority_grace_s) == [FindServing()]
+    else:
+        assert actions == [Close(StreamCloseReason.NOT_SERVING, "n1 has no majority; another node has.", found)]
+
+
+def test_a_node_that_serves_again_is_kept_whatever_was_found() -> None:
+    talk = Dialogue()
+    talk.began(majority=False)
+    talk.protocol._heart.beat_at = None
+    assert talk.waits(SETTINGS.majority_grace_s) == [FindServing()]
+    assert TellHealth(True) in talk.hears(status=status())
+    assert talk.protocol.serving_found(Endpoint("other", 1), talk.now) == []
+    assert talk.waits(60) == []
+
+
+def test_sends_that_are_never_taken_count_as_no_majority_until_one_is() -> None:
+    talk = Dialogue()
+    talk.began([outgoing(5)])
+    told: list[Action] = []
+    for _ in range(STUCK_ROUNDS):
+        talk.says_all()
+        told += talk.hears(results=results(5, code=pb.SEND_STATUS_RETRY))
+        talk.now += 2.0
+        talk.protocol.advance(talk.now)
+    assert told == [TellHealth(False)]
+    assert TellHealth(True) in talk.hears(results=results(5))

@@ -1,0 +1,174 @@
+"""Who is told what: members of direct conversations and of channels, each message encoded once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from parley_proto.v1 import messaging_pb2 as pb
+from parleyd.delivery import device_hub, encoding
+from parleyd.delivery.device_hub import DeviceHub
+from parleyd.delivery.device_stream import CloseReason, DeviceStream, Page
+from parleyd.delivery.encoding import EncodedMessage, serialize_frame
+from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
+from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
+from parleyd.machine.features.messages import MessageRecord, MessageStored
+from parleyd.machine.features.receipts import ReceiptMoved
+from parleyd.machine.features.sessions import SessionsClosed
+
+ANN, BEN, EVE = 1, 2, 3
+
+
+class Nothing:
+    """A source in which nothing is stored."""
+
+    async def page(self, after_id: int, limit: int) -> Page:
+        return Page([], after_id, more=False)
+
+    async def directory(self, account_ids: set[int], conversation_ids: set[int]) -> pb.Directory:
+        return pb.Directory()
+
+
+async def joined(hub: DeviceHub, account_id: int, session_id: int, *, channels: Sequence[int] = ()) -> DeviceStream:
+    """A device that has caught up."""
+    device_id = session_id.to_bytes(16, "big")
+    stream = DeviceStream(account_id, device_id, 0, Nothing(), generation=0, max_live_bytes=1 << 20)
+    hub.join(session_id, stream)
+    hub.add_channels(account_id, channels)
+    await stream.next_frames()
+    return stream
+
+
+async def frames(stream: DeviceStream) -> list[pb.ServerFrame]:
+    """What waits for the device; nothing where nothing does."""
+    waiting = asyncio.ensure_future(stream.next_frames())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    if not waiting.done():
+        waiting.cancel()
+        return []
+    return [pb.ServerFrame.FromString(serialize_frame(frame)) for frame in waiting.result()]
+
+
+async def bodies(stream: DeviceStream) -> list[str]:
+    return [message.body for frame in await frames(stream) for message in frame.messages.messages]
+
+
+def stored(
+    message_id: int, body: str, *, conversation_id: int = 7, pair: tuple[int, ...] = (ANN, BEN)
+) -> MessageStored:
+    return MessageStored(MessageRecord(conversation_id, message_id, 1, ANN, body, 0, b"", 0), pair)
+
+
+async def test_a_message_is_encoded_once_for_all_who_are_told_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[EncodedMessage] = []
+
+    def counted(record: MessageRecord) -> EncodedMessage:
+        encoded.append(encoding.encode_message(record))
+        return encoded[-1]
+
+    monkeypatch.setattr(device_hub, "encode_message", counted)
+    hub = DeviceHub()
+    ann, ben = await joined(hub, ANN, 1), await joined(hub, BEN, 2)
+    hub.publish([stored(1, "one"), stored(2, "two")])
+    for_ann, for_ben = [
+        [frame for frame in await stream.next_frames() if isinstance(frame, bytes)] for stream in (ann, ben)
+    ]
+    assert for_ann == for_ben
+    assert [message.id for message in encoded] == [1, 2]
+    [frame] = for_ann
+    assert b"".join(message.entry for message in encoded) in frame
+    hub.publish([stored(3, "nobody is here for it", pair=(EVE,))])
+    assert len(encoded) == 2, "what nobody here is told is not encoded"
+
+
+async def test_a_channels_message_reaches_its_members_here_and_nobody_else() -> None:
+    hub = DeviceHub()
+    ann = await joined(hub, ANN, 1, channels=[7, 8])
+    ben = await joined(hub, BEN, 2, channels=[7])
+    eve = await joined(hub, EVE, 3)
+    hub.publish([stored(1, "to both", pair=()), stored(2, "to one", conversation_id=8, pair=())])
+    assert await bodies(ann) == ["to both", "to one"]
+    assert await bodies(ben) == ["to both"]
+    assert await bodies(eve) == []
+
+
+async def test_a_channel_that_begins_while_its_members_are_connected_is_kept_current() -> None:
+    hub = DeviceHub()
+    ann, ben, eve = await joined(hub, ANN, 1), await joined(hub, BEN, 2), await joined(hub, EVE, 3)
+    hub.publish([ConversationCreated(7, CHANNEL, (ANN, BEN)), stored(1, "Ward A", pair=())])
+    for stream in (ann, ben):
+        assert [frame.WhichOneof("frame") for frame in await frames(stream)] == ["directory", "messages"]
+    assert await frames(eve) == []
+    # A load of the channels that began before must not take away what the effect added.
+    hub.add_channels(ANN, [])
+    hub.publish([stored(2, "still", pair=())])
+    assert await bodies(ann) == ["still"]
+
+
+async def test_a_direct_conversation_is_told_to_its_two_sides() -> None:
+    hub = DeviceHub()
+    ben, eve = await joined(hub, BEN, 2), await joined(hub, EVE, 3)
+    hub.publish([ConversationCreated(7, DIRECT, (ANN, BEN))])
+    assert [frame.WhichOneof("frame") for frame in await frames(ben)] == ["directory"]
+    assert await frames(eve) == []
+    hub.publish([stored(1, "not by the hub's channels", pair=())])
+    assert await bodies(ben) == []
+
+
+async def test_what_a_channel_holds_is_forgotten_with_the_last_device_of_an_account() -> None:
+    hub = DeviceHub()
+    one, other = await joined(hub, ANN, 1, channels=[7]), await joined(hub, ANN, 2)
+    hub.leave(1, one)
+    hub.publish([stored(1, "to the other device", pair=())])
+    assert await bodies(other) == ["to the other device"]
+    hub.leave(2, other)
+    assert not hub._channel_members
+    assert not hub._channels
+    hub.add_channels(ANN, [7])
+    assert not hub._channels, "a load that ends after the stream has left adds nothing"
+
+
+async def test_marks_reach_the_other_members_only() -> None:
+    hub = DeviceHub()
+    ann = await joined(hub, ANN, 1, channels=[7])
+    ben = await joined(hub, BEN, 2, channels=[7])
+    eve = await joined(hub, EVE, 3)
+    hub.publish([ReceiptMoved(7, BEN, 5, 4, ()), ReceiptMoved(9, ANN, 3, 2, (ANN, EVE))])
+    [frame] = [frame for frame in await frames(ann) if frame.HasField("receipts")]
+    assert list(frame.receipts.receipts) == [
+        pb.Receipt(conversation_id=7, account_id=BEN, delivered_up_to=5, read_up_to=4)
+    ]
+    assert await frames(ben) == []
+    [frame] = [frame for frame in await frames(eve) if frame.HasField("receipts")]
+    assert [receipt.account_id for receipt in frame.receipts.receipts] == [ANN]
+
+
+async def test_a_changed_account_is_told_again_to_those_who_were_told() -> None:
+    hub = DeviceHub()
+    ann, eve = await joined(hub, ANN, 1), await joined(hub, EVE, 3)
+    hub.publish([stored(1, "hello")])
+    await frames(ann)
+    hub.publish([AccountChanged(ANN)])
+    assert [frame.WhichOneof("frame") for frame in await frames(ann)] == ["directory"]
+    assert await frames(eve) == []
+
+
+async def test_streams_end_with_their_session_their_account_and_the_node() -> None:
+    hub = DeviceHub()
+    one, two = await joined(hub, ANN, 1), await joined(hub, ANN, 2)
+    ben = await joined(hub, BEN, 3)
+    hub.publish([SessionsClosed(ANN, (1,))])
+    assert (one.closed.done(), two.closed.done()) == (True, False)
+    hub.publish([AccountDeleted(ANN)])
+    assert two.closed.result() is CloseReason.SIGNED_OUT
+    again = DeviceStream(BEN, ben.device_id, 0, Nothing(), generation=0, max_live_bytes=1)
+    hub.join(4, again)
+    assert ben.closed.result() is CloseReason.TAKEN_OVER
+    hub.shut(CloseReason.STOPPING)
+    assert again.closed.result() is CloseReason.STOPPING
+    late = DeviceStream(EVE, bytes(16), 0, Nothing(), generation=0, max_live_bytes=1)
+    hub.join(5, late)
+    assert late.closed.result() is CloseReason.STOPPING

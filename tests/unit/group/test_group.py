@@ -1,0 +1,589 @@
+"""The pure group, as a dialogue: inputs in, effects out, no thread and no clock but the test's.
+
+What can go wrong: a caller is told too early, twice or never; an old answer serves a new question; a paused node
+disturbs the cluster; a hung disk keeps everybody waiting; files are worked on by two at once; a removed node goes on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pytest
+
+from parley_proto.v1 import state_pb2
+from parleyd.group.campaign_delay import JITTER_MS, STEP_MS
+from parleyd.group.clock import MAX_CATCH_UP_TICKS
+from parleyd.group.effects import (
+    AppliedReached,
+    ChangeRefused,
+    CommandsAnswered,
+    CompactLog,
+    DiskStalled,
+    Effect,
+    MakeSnapshot,
+    MembersChanged,
+    MessageDropped,
+    NodeRetired,
+    ReadAnswered,
+    RoleChanged,
+    Send,
+    StartApply,
+    StartCheckpoint,
+    StartInstall,
+    StartWrite,
+    StateReplaced,
+    TransferEnded,
+)
+from parleyd.group.errors import ProposalFailure
+from parleyd.group.group import OWN_LOG, Group
+from parleyd.group.inputs import (
+    AskReadBarrier,
+    AwaitApplied,
+    ChangeMembers,
+    Checkpointed,
+    EntriesApplied,
+    Input,
+    LogCompacted,
+    MessageReceived,
+    PeerLost,
+    ProposeCommands,
+    Retire,
+    SnapshotInstalled,
+    SnapshotMade,
+    Stop,
+    TimePassed,
+    TransferLeadership,
+    Withdraw,
+    Written,
+)
+from parleyd.group.proposals import AppliedCommands
+from parleyd.group.retention import LogBounds
+from parleyd.group.settings import GroupSettings, GroupStart
+from parleyd.machine.records import MemberRow, Members
+from parleyd.membership.members import ClusterMembers
+from parleyd.membership.rules import AddMember, PromoteMember, RemoveMember
+from parleyd.raft.config import InitialState, RaftConfig
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.raft import Raft
+from parleyd.raft.types import ConfState, Entry, Index, NodeId, Role, SnapshotMeta, Term
+
+ME, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
+M = MessageType
+TICK_MS, RETRY_MS, STALL_MS = 10, 100, 2_000
+COMMAND = state_pb2.Command(mark_delivered=state_pb2.MarkDelivered(session_id=1, up_to=7))
+OK = state_pb2.CommandResult(code=state_pb2.RESULT_CODE_OK)
+E = TypeVar("E")
+
+LEVEL = 1
+
+
+def rows(*nodes: int) -> tuple[MemberRow, ...]:
+    return tuple(MemberRow(node, f"n{node}", f"n{node}:1", f"n{node}:2") for node in nodes)
+
+
+def members(*nodes: int, removed: tuple[int, ...] = ()) -> ClusterMembers:
+    return ClusterMembers.of(Members(rows(*nodes), rows(*removed)))
+
+
+class Dialogue:
+    """A group, the time, and everything it has said so far."""
+
+    def __init__(self, *voters: NodeId, bounds: LogBounds | None = None, ticks: int = 10, seed: int = 1) -> None:
+        self.now_ms = 1_000.0
+        config = RaftConfig(node_id=ME, election_timeout_ticks=ticks, heartbeat_ticks=1, check_quorum=False)
+        settings = GroupSettings(TICK_MS, RETRY_MS, bounds or LogBounds(100, 1 << 20), STALL_MS, 1_000, 3)
+        start = GroupStart(members(*voters), LEVEL, (), self.now_ms, random.Random(seed))
+        self.group = Group(Raft(config, InitialState(conf_state=ConfState(voters=voters))), settings, start)
+        self.said: list[Effect] = []
+        self._done = 0
+
+    def tell(self, *inputs: Input) -> Sequence[Effect]:
+        effects = self.group.handle(inputs, self.now_ms, 77)
+        self.said.extend(effects)
+        return effects
+
+    def after(self, ms: float, *inputs: Input) -> Sequence[Effect]:
+        self.now_ms += ms
+        return self.tell(TimePassed(), *inputs)
+
+    def receive(self, kind: MessageType, sender: NodeId = TWO, **fields: object) -> Sequence[Effect]:
+        term = fields.pop("term", self.group.raft.term)
+        return self.tell(MessageReceived(Message(kind, sender, ME, term, **fields)))  # type: ignore[arg-type]
+
+    def do_all(self) -> None:
+        """Disk and state machine do what they are asked for, until nothing is left to do."""
+        while self._done < len(self.said):
+            effect = self.said[self._done]
+            self._done += 1
+            match effect:
+                case StartWrite():
+                    self.tell(Written())
+                case StartApply(entries):
+                    self.tell(EntriesApplied([results_of(entry) for entry in entries], LEVEL))
+                case _:
+                    pass
+
+    def lead(self) -> None:
+        """Become the leader and apply the first entry of the term; the others agree to everything."""
+        while not self.group.is_leader:
+            self.after(TICK_MS)
+            self.do_all()
+            self.receive(M.PRE_VOTE_RESPONSE, term=Term(self.group.raft.term + 1))
+            self.do_all()
+            self.receive(M.VOTE_RESPONSE)
+        self.do_all()
+        self.acknowledge()
+        self.do_all()
+
+    def acknowledge(self, *nodes: NodeId) -> None:
+        """Followers have all of the log."""
+        for node in nodes or (TWO,):
+            self.receive(M.APPEND_RESPONSE, node, index=self.group.raft.status().last_index)
+
+    def follow(self, leader: NodeId = TWO) -> None:
+        self.receive(M.HEARTBEAT, leader, term=Term(5))
+        self.do_all()
+
+
+def results_of(entry: Entry) -> list[state_pb2.CommandResult]:
+    return [OK] * len(state_pb2.CommandBatch.FromString(entry.data).commands)
+
+
+def only(kind: type[E], effects: Sequence[Effect]) -> list[E]:
+    return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def sent(effects: Sequence[Effect], kind: MessageType) -> list[Message]:
+    return [message for send in only(Send, effects) for message in send.messages if message.type is kind]
+
+
+def leading(**settings: object) -> Dialogue:
+    dialogue = Dialogue(ME, TWO, THREE, **settings)  # type: ignore[arg-type]
+    dialogue.lead()
+    return dialogue
+
+
+# ---- proposals
+
+
+def test_proposals_of_one_turn_share_an_entry_and_each_caller_gets_its_own_results() -> None:
+    one = leading()
+    effects = one.tell(ProposeCommands(1, [COMMAND, COMMAND]), ProposeCommands(2, [COMMAND]))
+    [append] = sent(effects, M.APPEND)[:1]
+    assert len(append.entries) == 1
+    assert not only(CommandsAnswered, effects)
+    one.do_all()
+    one.acknowledge()
+    one.do_all()
+    index = append.entries[0].index
+    assert only(CommandsAnswered, one.said) == [
+        CommandsAnswered(1, AppliedCommands(index, (OK, OK))),
+        CommandsAnswered(2, AppliedCommands(index, (OK,))),
+    ]
+
+
+def test_proposals_gather_while_a_write_is_under_way_and_go_into_the_next_together() -> None:
+    one = leading()
+    assert len(only(StartWrite, one.tell(ProposeCommands(1, [COMMAND])))) == 1
+    for token in (2, 3):
+        effects = one.tell(ProposeCommands(token, [COMMAND]))
+        assert not only(StartWrite, effects)
+        assert not sent(effects, M.APPEND)
+    [write] = only(StartWrite, one.tell(Written()))
+    assert sum(len(persist.entries) for persist in write.writes) == 1
+
+
+def test_the_time_of_an_entry_is_the_clock_on_the_wall_when_it_was_proposed() -> None:
+    one = leading()
+    effects = one.tell(ProposeCommands(1, [COMMAND]))
+    entry = sent(effects, M.APPEND)[0].entries[0]
+    assert state_pb2.CommandBatch.FromString(entry.data).proposed_at_ms == 77
+
+
+def test_one_that_does_not_lead_proposes_nothing() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    assert one.tell(ProposeCommands(1, [COMMAND])) == (CommandsAnswered(1, ProposalFailure.NOT_LEADER),)
+
+
+def test_more_callers_than_may_wait_are_refused() -> None:
+    one = leading()
+    effects = one.tell(*(ProposeCommands(token, [COMMAND]) for token in range(4)))
+    assert only(CommandsAnswered, effects) == [CommandsAnswered(3, ProposalFailure.TOO_MANY_WAITING)]
+
+
+def test_a_leader_that_transfers_leadership_proposes_nothing() -> None:
+    one = leading()
+    one.tell(TransferLeadership(9, THREE))
+    effects = one.tell(ProposeCommands(1, [COMMAND]))
+    assert only(CommandsAnswered, effects) == [CommandsAnswered(1, ProposalFailure.TRANSFERRING)]
+
+
+def test_a_caller_that_left_before_the_next_entry_is_not_proposed() -> None:
+    one = leading()
+    one.tell(ProposeCommands(1, [COMMAND]))
+    one.tell(ProposeCommands(2, [COMMAND]), Withdraw(2))
+    assert not only(StartWrite, one.tell(Written()))
+
+
+def test_a_proposal_whose_place_another_leader_took_is_lost() -> None:
+    one = leading()
+    [append] = sent(one.tell(ProposeCommands(1, [COMMAND])), M.APPEND)[:1]
+    one.do_all()
+    index, term = append.entries[0].index, Term(9)
+    other = Entry(term, index)
+    previous = Index(index - 1)
+    one.receive(M.APPEND, term=term, index=previous, log_term=append.log_term, entries=(other,), commit=index)
+    one.do_all()
+    assert only(CommandsAnswered, one.said) == [CommandsAnswered(1, ProposalFailure.LOST)]
+
+
+def test_who_waits_when_the_node_stops_is_told_that_nobody_knows_and_then_nothing_is_taken() -> None:
+    one = leading()
+    one.tell(ProposeCommands(1, [COMMAND]))
+    effects = one.tell(ProposeCommands(2, [COMMAND]), Stop(), ProposeCommands(3, [COMMAND]), TimePassed())
+    assert {(answer.token, answer.outcome) for answer in only(CommandsAnswered, effects)} == {
+        (1, ProposalFailure.STOPPED),
+        (2, ProposalFailure.STOPPED),
+        (3, ProposalFailure.NOT_LEADER),
+    }
+    assert not one.group.is_serving(one.now_ms)
+
+
+# ---- membership
+
+
+def test_a_change_is_decided_by_the_members_applied_and_answered_when_it_is_applied() -> None:
+    one = leading()
+    effects = one.tell(ChangeMembers(1, AddMember(rows(4)[0])))
+    assert not only(CommandsAnswered, effects)
+    one.do_all()
+    one.acknowledge()
+    apply = only(StartApply, one.said)[-1]
+    assert apply.conf_state == ConfState(voters=(ME, TWO, THREE), learners=(NodeId(4),))
+    effects = one.tell(EntriesApplied([[]], LEVEL, members(1, 2, 3, 4)))
+    assert MembersChanged(members(1, 2, 3, 4)) in effects
+    assert only(CommandsAnswered, effects) == [CommandsAnswered(1, AppliedCommands(apply.entries[0].index, ()))]
+
+
+def test_a_change_that_is_not_in_order_is_refused_with_its_reason() -> None:
+    one = leading()
+    [refused] = only(ChangeRefused, one.tell(ChangeMembers(1, PromoteMember("n9"))))
+    assert "no member n9" in str(refused.error)
+    [refused] = only(ChangeRefused, one.tell(ChangeMembers(1, RemoveMember("n2", frozenset({ME})))))
+    assert "n3" in str(refused.error)
+
+
+def test_a_change_that_is_made_already_is_answered_at_once() -> None:
+    one = leading()
+    effects = one.tell(ChangeMembers(1, AddMember(rows(2)[0])))
+    assert only(CommandsAnswered, effects) == [CommandsAnswered(1, AppliedCommands(Index(0), ()))]
+
+
+def test_a_second_change_has_to_wait_for_the_first() -> None:
+    one = leading()
+    one.tell(ChangeMembers(1, AddMember(rows(4)[0])))
+    effects = one.tell(ChangeMembers(2, AddMember(rows(5)[0])))
+    assert only(CommandsAnswered, effects) == [CommandsAnswered(2, ProposalFailure.CHANGE_PENDING)]
+
+
+def test_a_node_that_its_own_log_removes_retires_and_campaigns_no_more() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    one.follow()
+    change = Entry(Term(5), Index(1))
+    one.receive(M.APPEND, term=Term(5), entries=(change,), commit=Index(1))
+    one.tell(Written())
+    effects = one.tell(EntriesApplied([[]], LEVEL, members(2, 3, removed=(1,))))
+    assert NodeRetired(OWN_LOG) in effects
+    assert one.group.retired
+    assert not one.group.is_serving(one.now_ms)
+    one.tell(PeerLost(TWO))
+    assert not sent(one.after(5 * STEP_MS), M.PRE_VOTE)
+
+
+def test_a_node_that_others_call_removed_stands_for_no_election_until_its_own_log_says_so() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    assert one.tell(Retire("n2")) == (NodeRetired("n2"),)
+    assert one.tell(Retire("n3")) == (), "once is enough"
+    for _ in range(100):
+        assert not one.after(TICK_MS)
+
+
+# ---- reads
+
+
+def test_readers_of_one_turn_share_a_question_and_a_majority_answers_it() -> None:
+    one = leading()
+    effects = one.tell(AskReadBarrier(1), AskReadBarrier(2))
+    [question] = {message.context for message in sent(effects, M.HEARTBEAT)}
+    effects = one.receive(M.HEARTBEAT_RESPONSE, context=question)
+    index = one.group.raft.commit_index
+    assert only(ReadAnswered, effects) == [ReadAnswered(1, index), ReadAnswered(2, index)]
+
+
+def test_a_follower_asks_the_leader_and_waits_while_there_is_none() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    assert not sent(one.tell(AskReadBarrier(1)), M.READ_INDEX)
+    one.follow()
+    [question] = sent(one.said, M.READ_INDEX)
+    effects = one.receive(M.READ_INDEX_RESPONSE, index=Index(3), context=question.context)
+    assert only(ReadAnswered, effects) == [ReadAnswered(1, Index(3))]
+
+
+def test_a_question_without_an_answer_is_asked_again_under_another_name() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=1_000)
+    one.follow()
+    [first] = sent(one.tell(AskReadBarrier(1)), M.READ_INDEX)
+    assert not sent(one.after(RETRY_MS), M.READ_INDEX)
+    [second] = sent(one.after(TICK_MS), M.READ_INDEX)
+    assert second.context != first.context
+    assert not only(ReadAnswered, one.receive(M.READ_INDEX_RESPONSE, index=Index(1), context=first.context))
+    effects = one.receive(M.READ_INDEX_RESPONSE, index=Index(4), context=second.context)
+    assert only(ReadAnswered, effects) == [ReadAnswered(1, Index(4))]
+
+
+def test_a_change_of_leader_lets_readers_ask_the_next_one() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    one.follow(TWO)
+    one.tell(AskReadBarrier(1))
+    one.receive(M.HEARTBEAT, THREE, term=Term(6))
+    one.do_all()
+    [question] = sent(one.after(TICK_MS), M.READ_INDEX)
+    assert question.to == THREE
+
+
+def test_a_reader_that_left_is_not_asked_for_again() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=1_000)
+    one.follow()
+    one.tell(AskReadBarrier(1))
+    one.tell(Withdraw(1))
+    assert not sent(one.after(2 * RETRY_MS), M.READ_INDEX)
+
+
+def test_an_answer_to_an_earlier_life_answers_no_question_of_this_one() -> None:
+    questions = []
+    for life in (1, 2):
+        one = Dialogue(ME, TWO, THREE, seed=life)
+        one.follow()
+        questions += sent(one.tell(AskReadBarrier(1)), M.READ_INDEX)
+    assert questions[0].context != questions[1].context
+
+
+def test_who_waits_for_an_index_is_told_when_it_is_applied() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    one.follow()
+    assert not one.tell(AwaitApplied(1, Index(2)), AwaitApplied(2, Index(1)), AwaitApplied(3, Index(1)), Withdraw(3))
+    one.receive(M.APPEND, term=Term(5), entries=(Entry(Term(5), Index(1)),), commit=Index(1))
+    one.tell(Written())
+    assert only(AppliedReached, one.tell(EntriesApplied([[]], LEVEL))) == [AppliedReached(2)]
+
+
+# ---- time
+
+
+def test_the_core_ticks_when_the_deadline_has_come_and_not_before() -> None:
+    one = leading()
+    due = one.group.next_deadline_ms
+    assert 0 < due - one.now_ms <= TICK_MS
+    assert not one.after((due - one.now_ms) / 2)
+    assert sent(one.after(due - one.now_ms), M.HEARTBEAT)
+    assert one.group.next_deadline_ms == due + TICK_MS
+
+
+def test_a_late_tick_moves_no_later_one() -> None:
+    one = leading()
+    due = one.group.next_deadline_ms
+    one.after(due - one.now_ms + 2 * TICK_MS + 1)
+    assert one.group.next_deadline_ms == due + 3 * TICK_MS
+
+
+def test_after_a_pause_only_a_few_ticks_are_made_up_for() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=MAX_CATCH_UP_TICKS + 1)
+    assert not sent(one.after(100_000), M.PRE_VOTE), "what the others said meanwhile must be heard first"
+    assert one.group.next_deadline_ms == one.now_ms + TICK_MS
+
+
+def test_whoever_loses_its_leader_asks_for_pre_votes_when_it_is_its_turn() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=1_000)
+    one.follow(TWO)
+    one.tell(PeerLost(THREE))
+    assert one.group.role.leader == TWO, "another peer is not the leader"
+    one.tell(PeerLost(TWO))
+    assert one.group.role.leader == 0
+    low, high = JITTER_MS
+    assert not sent(one.after(low - 1), M.PRE_VOTE)
+    assert sent(one.after(high - low + 1), M.PRE_VOTE), "it has the lowest id of those left"
+
+
+def test_a_leader_that_is_heard_again_is_not_challenged() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=1_000)
+    one.follow(TWO)
+    one.tell(PeerLost(TWO))
+    one.follow(TWO)
+    assert not sent(one.after(4 * STEP_MS), M.PRE_VOTE)
+
+
+# ---- a disk that hangs, and who leads on
+
+
+def test_a_leader_whose_disk_hangs_gives_up_its_office_once_for_each_write() -> None:
+    one = leading()
+    one.receive(M.HEARTBEAT_RESPONSE)
+    one.tell(ProposeCommands(1, [COMMAND]))
+    one.acknowledge()
+    assert not only(DiskStalled, one.after(STALL_MS))
+    assert one.group.is_serving(one.now_ms)
+    effects = one.after(TICK_MS)
+    assert only(DiskStalled, effects) == [DiskStalled(TWO)]
+    assert [message.to for message in sent(effects, M.TIMEOUT_NOW)] == [TWO]
+    assert not one.group.is_serving(one.now_ms)
+    assert not only(DiskStalled, one.after(TICK_MS))
+    one.tell(Written())
+    assert one.group.is_serving(one.now_ms)
+
+
+def test_a_follower_whose_disk_hangs_only_says_that_it_does_not_serve() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=1_000)
+    one.receive(M.HEARTBEAT, term=Term(5))
+    assert not only(DiskStalled, one.after(STALL_MS + TICK_MS))
+    assert not one.group.is_serving(one.now_ms)
+
+
+def test_leadership_goes_to_the_follower_that_is_furthest_unless_one_is_named() -> None:
+    one = leading()
+    one.acknowledge(THREE)
+    one.tell(ProposeCommands(1, [COMMAND]))
+    one.do_all()
+    one.acknowledge(THREE)
+    assert [message.to for message in sent(one.tell(TransferLeadership(1)), M.TIMEOUT_NOW)] == [THREE]
+
+
+def test_a_transfer_has_ended_when_another_leads() -> None:
+    one = leading()
+    one.tell(TransferLeadership(1, TWO))
+    effects = one.receive(M.VOTE, TWO, term=Term(9), index=Index(9), log_term=Term(9), context=b"transfer")
+    assert only(TransferEnded, effects) == [TransferEnded(1, transferred=True)]
+
+
+def test_a_transfer_that_nobody_takes_has_failed_after_a_while() -> None:
+    one = leading()
+    one.tell(TransferLeadership(1, THREE))
+    assert not only(TransferEnded, one.after(2 * RETRY_MS))
+    assert only(TransferEnded, one.after(TICK_MS)) == [TransferEnded(1, transferred=False)]
+
+
+def test_a_lone_leader_has_nobody_to_transfer_to() -> None:
+    one = Dialogue(ME)
+    while not one.group.is_leader:
+        one.after(TICK_MS)
+        one.do_all()
+    assert only(TransferEnded, one.tell(TransferLeadership(1))) == [TransferEnded(1, transferred=False)]
+
+
+# ---- files
+
+
+def grown(bounds: LogBounds) -> Dialogue:
+    """A lone leader whose log has just become too long."""
+    one = Dialogue(ME, bounds=bounds)
+    while not only(StartCheckpoint, one.said):
+        one.after(TICK_MS)
+        one.tell(ProposeCommands(1, [COMMAND]))
+        one.do_all()
+    return one
+
+
+def test_a_long_log_is_compacted_after_a_checkpoint_and_not_beyond_it() -> None:
+    one = grown(LogBounds(retain_entries=2, retain_bytes=1 << 20))
+    applied = one.group.applied_index
+    [compact] = one.tell(Checkpointed(Index(applied - 3)))
+    assert isinstance(compact, CompactLog)
+    assert compact.snapshot.index == applied - 3
+    one.tell(LogCompacted(compact.snapshot.index))
+    assert one.group.raft.first_index == compact.snapshot.index + 1
+
+
+def test_one_checkpoint_at_a_time_and_another_where_the_last_was_no_use() -> None:
+    one = grown(LogBounds(retain_entries=2, retain_bytes=1 << 20))
+
+    def checkpoints() -> int:
+        one.tell(ProposeCommands(2, [COMMAND]))
+        one.do_all()
+        return len(only(StartCheckpoint, one.said))
+
+    assert checkpoints() == 1
+    one.tell(Checkpointed(Index(0)))
+    assert checkpoints() == 2
+
+
+def test_a_snapshot_is_installed_and_everyone_is_told_what_it_replaced() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    one.follow()
+    meta = SnapshotMeta(Index(9), Term(5), ConfState(voters=(ME, TWO, THREE)))
+    [install] = only(StartInstall, one.receive(M.SNAPSHOT, snapshot=meta))
+    assert install.snapshot == meta
+    one.tell(AwaitApplied(1, Index(9)))
+    effects = one.tell(SnapshotInstalled(members(1, 2, 3), LEVEL))
+    assert StateReplaced(meta) in effects
+    assert AppliedReached(1) in effects
+    assert one.group.applied_index == 9
+
+
+def test_a_proposal_that_a_snapshot_covers_has_an_unknown_outcome() -> None:
+    one = leading()
+    one.tell(ProposeCommands(1, [COMMAND]))
+    one.do_all()
+    meta = SnapshotMeta(Index(9), Term(9), ConfState(voters=(ME, TWO, THREE)))
+    one.receive(M.SNAPSHOT, term=Term(9), snapshot=meta)
+    one.do_all()
+    effects = one.tell(SnapshotInstalled(members(1, 2, 3), LEVEL))
+    assert only(CommandsAnswered, effects) == [CommandsAnswered(1, ProposalFailure.SKIPPED)]
+
+
+def test_a_follower_that_lags_behind_the_log_is_offered_a_snapshot_made_for_it() -> None:
+    one = leading(bounds=LogBounds(retain_entries=1, retain_bytes=1 << 20))
+    for _ in range(4):
+        one.tell(ProposeCommands(1, [COMMAND]))
+        one.do_all()
+        one.acknowledge(TWO)
+        one.do_all()
+    [compact] = one.tell(Checkpointed(one.group.applied_index))
+    assert isinstance(compact, CompactLog)
+    one.tell(LogCompacted(compact.snapshot.index))
+    effects = one.receive(M.APPEND_RESPONSE, THREE, reject=True, index=Index(0), reject_hint=Index(0))
+    assert only(MakeSnapshot, effects) == [MakeSnapshot((THREE,))]
+    meta = SnapshotMeta(one.group.applied_index, one.group.raft.term, one.group.raft.conf_state)
+    [message] = sent(one.tell(SnapshotMade(meta)), M.SNAPSHOT)
+    assert (message.to, message.snapshot) == (THREE, meta)
+
+
+# ---- the rest
+
+
+def test_a_message_that_breaks_the_protocol_changes_nothing_and_is_told() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    [dropped] = one.receive(M.SNAPSHOT, term=Term(1))
+    assert isinstance(dropped, MessageDropped)
+    assert dropped.sender == TWO
+    assert one.group.raft.term == 0
+
+
+def test_a_new_role_is_told() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    [told] = only(RoleChanged, one.receive(M.HEARTBEAT, term=Term(5)))
+    assert (told.change.role, told.change.term, told.change.leader) == (Role.FOLLOWER, 5, TWO)
+    assert one.group.role == told.change
+
+
+def test_two_groups_on_one_node_know_nothing_of_each_other() -> None:
+    one, other = leading(), Dialogue(ME, TWO, THREE)
+    one.tell(ProposeCommands(1, [COMMAND]))
+    assert other.tell(ProposeCommands(1, [COMMAND])) == (CommandsAnswered(1, ProposalFailure.NOT_LEADER),)
+    assert one.group.is_leader
+    assert not other.group.is_leader
+
+
+@pytest.mark.parametrize("kind", [AskReadBarrier, Withdraw])
+def test_nothing_follows_from_what_nobody_answers(kind: type[AskReadBarrier] | type[Withdraw]) -> None:
+    assert Dialogue(ME, TWO, THREE).tell(kind(99)) == ()

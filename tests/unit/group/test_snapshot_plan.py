@@ -1,0 +1,38 @@
+"""A snapshot is made when the last one will not do, one at a time; those received are bounded."""
+
+from __future__ import annotations
+
+from parleyd.group.snapshot_plan import SnapshotOffers
+from parleyd.raft.types import ConfState, Index, NodeId, SnapshotMeta, Term
+
+TWO, THREE, NEW = NodeId(2), NodeId(3), NodeId(4)
+
+
+def made(index: int, *learners: NodeId) -> SnapshotMeta:
+    return SnapshotMeta(Index(index), Term(1), ConfState(voters=(NodeId(1), TWO, THREE), learners=learners))
+
+
+def test_the_last_snapshot_serves_others_while_it_reaches_the_log() -> None:
+    offers = SnapshotOffers()
+    assert offers.offer([TWO], Index(5)) is None
+    assert offers.begin([TWO])
+    assert offers.made(made(9)) == ()
+    assert offers.offer([THREE], Index(10)) == made(9)
+    assert offers.offer([THREE], Index(11)) is None, "entry 10 is neither in it nor in the log"
+
+
+def test_a_snapshot_from_before_a_node_was_added_is_made_anew_for_it() -> None:
+    offers = SnapshotOffers()
+    offers.made(made(9))
+    assert offers.offer([NEW], Index(5)) is None
+    offers.made(made(12, NEW))
+    assert offers.offer([NEW], Index(5)) == made(12, NEW)
+
+
+def test_who_comes_while_a_snapshot_is_made_is_looked_at_again_when_it_is_made() -> None:
+    offers = SnapshotOffers()
+    assert offers.begin([TWO])
+    assert not offers.begin([THREE])
+    assert not offers.begin([NEW])
+    assert offers.made(made(9)) == (THREE, NEW)
+    assert offers.made(made(12)) == ()
