@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum, auto
+from enum import IntEnum, auto
 from typing import Final
 
 
@@ -13,7 +13,7 @@ class Role(IntEnum):
     ADMINISTRATOR = 1
 
 
-class Action(Enum):
+class Action(IntEnum):
     """What somebody who is signed in may want to do."""
 
     SEND_MESSAGES = auto()

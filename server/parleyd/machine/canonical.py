@@ -1,10 +1,10 @@
 """Protobuf messages as bytes for the state hash: one form, generated from the descriptor.
 
 Protobuf's own bytes may differ between releases of the library, so they are never hashed. Here a message is its
-scalar numbers in the order of their field numbers, eight bytes each, without the zeros at the end; then each string,
-submessage, repeated field and number with presence that is set, in the same order, behind its number and its length.
-Fields without a value leave no trace, so a field that a later release adds changes nothing before it is used, and its
-use belongs to a level.
+scalar numbers in the order of their field numbers, eight bytes each, without the zeros at the end and behind their
+length; then each string, submessage, repeated field and number with presence that is set, in the same order, behind its
+field number; then a 0. Fields without a value leave no trace, so a field that a later release adds changes nothing
+before it is used, and its use belongs to a level.
 """
 
 from __future__ import annotations
@@ -15,49 +15,49 @@ from functools import cache
 from operator import attrgetter
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 
-Encode = Callable[[Any], bytes]
+# Appends the encoding of a value to a list of parts.
+Write = Callable[[Any, list[bytes]], None]
 
 _FLOATS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
 _NOT_NUMBERS = (FieldDescriptor.CPPTYPE_STRING, FieldDescriptor.CPPTYPE_MESSAGE)
 _SIGNED = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_ENUM)
-_LENGTH = struct.Struct("<I")
-_NUMBER_AND_LENGTH = struct.Struct("<II")
+_U32 = struct.Struct("<I")
+_END = _U32.pack(0)
 
 
 def canonical(messages: Sequence[Message]) -> bytes:
-    """Encode messages one after the other, each behind its length."""
-    parts = [_LENGTH.pack(len(messages))]
+    """Encode messages one after the other, behind their count."""
+    parts = [_U32.pack(len(messages))]
     for message in messages:
-        encoded = encoder(message.DESCRIPTOR)(message)
-        parts += (_LENGTH.pack(len(encoded)), encoded)
+        writer(message.DESCRIPTOR)(message, parts)
     return b"".join(parts)
 
 
 @cache
-def encoder(descriptor: Descriptor) -> Encode:
-    """Make the encoding function of a message type. Raises TypeError for floats and maps: they have no one form."""
+def writer(descriptor: Descriptor) -> Write:
+    """Make the function that writes a message type. Raises TypeError for floats and maps: they have no one form."""
     fields = sorted(descriptor.fields, key=lambda field: field.number)
     numbers = [field for field in fields if _is_number(field)]
-    others = [
-        (_NUMBER_AND_LENGTH.pack, field.number, field.name, _payload_of(field))
-        for field in fields
-        if field not in numbers
-    ]
-    encode_numbers = _encode_numbers(numbers)
+    numbers_of = _numbers_of(numbers)
+    others = _writers_of_fields([field for field in fields if field not in numbers])
+    # Nothing is hashed as often as one of these lengths.
+    lengths = [_U32.pack(length) for length in range(8 * len(numbers) + 1)]
 
-    def encode(message: Any) -> bytes:
-        scalars = encode_numbers(message)
-        parts = [_LENGTH.pack(len(scalars)), scalars]
-        for pack, number, name, payload_of in others:
-            payload = payload_of(message, name)
-            if payload is not None:
-                parts += (pack(number, len(payload)), payload)
-        return b"".join(parts)
+    def write(message: Any, parts: list[bytes]) -> None:
+        scalars = numbers_of(message)
+        parts += (lengths[len(scalars)], scalars)
+        for write_field in others:
+            write_field(message, parts)
+        parts.append(_END)
 
-    return encode
+    def write_numbers(message: Any, parts: list[bytes]) -> None:
+        scalars = numbers_of(message)
+        parts += (lengths[len(scalars)], scalars, _END)
+
+    return write if others else write_numbers
 
 
 def _is_number(field: FieldDescriptor) -> bool:
@@ -70,7 +70,7 @@ def _is_number(field: FieldDescriptor) -> bool:
     return not (field.is_repeated or field.has_presence or kind in _NOT_NUMBERS)
 
 
-def _encode_numbers(fields: Sequence[FieldDescriptor]) -> Encode:
+def _numbers_of(fields: Sequence[FieldDescriptor]) -> Callable[[Any], bytes]:
     if not fields:
         return lambda _: b""
     pack = struct.Struct("<" + "".join("q" if field.cpp_type in _SIGNED else "Q" for field in fields)).pack
@@ -80,44 +80,88 @@ def _encode_numbers(fields: Sequence[FieldDescriptor]) -> Encode:
     return lambda message: pack(*get(message)).rstrip(b"\0")
 
 
-def _payload_of(field: FieldDescriptor) -> Callable[[Any, str], bytes | None]:
-    """How a field that is no plain number is encoded; None where it has no value."""
-    encode_one = _encode_item(field)
+def _writers_of_fields(fields: Sequence[FieldDescriptor]) -> list[Write]:
+    """One writer for each field; one for a whole oneof whose fields stand together, for at most one of them is set."""
+    writers: list[Write] = []
+    place = 0
+    while place < len(fields):
+        group = fields[place].containing_oneof
+        together = [field for field in fields if group is not None and field.containing_oneof == group]
+        if len(together) > 1 and list(fields[place : place + len(together)]) == together:
+            writers.append(_oneof(group, together))
+            place += len(together)
+        else:
+            writers.append(_field(fields[place]))
+            place += 1
+    return writers
 
-    def repeated(message: Any, name: str) -> bytes | None:
+
+def _oneof(group: OneofDescriptor | None, fields: Sequence[FieldDescriptor]) -> Write:
+    assert group is not None
+    group_name = group.name
+    by_name = {field.name: (_U32.pack(field.number), _item(field)) for field in fields}
+
+    def write(message: Any, parts: list[bytes]) -> None:
+        name = message.WhichOneof(group_name)
+        if name is not None:
+            number, writer_of_item = by_name[name]
+            parts.append(number)
+            writer_of_item()(getattr(message, name), parts)
+
+    return write
+
+
+def _field(field: FieldDescriptor) -> Write:
+    name, number, writer_of_item = field.name, _U32.pack(field.number), _item(field)
+
+    def write_repeated(message: Any, parts: list[bytes]) -> None:
         items = getattr(message, name)
-        if not items:
-            return None
-        parts = [_LENGTH.pack(len(items))]
-        for item in items:
-            encoded = encode_one(item)
-            parts += (_LENGTH.pack(len(encoded)), encoded)
-        return b"".join(parts)
+        if items:
+            parts += (number, _U32.pack(len(items)))
+            write_item = writer_of_item()
+            for item in items:
+                write_item(item, parts)
 
-    def submessage(message: Any, name: str) -> bytes | None:
-        return encode_one(getattr(message, name)) if message.HasField(name) else None
+    def write_present(message: Any, parts: list[bytes]) -> None:
+        if message.HasField(name):
+            parts.append(number)
+            writer_of_item()(getattr(message, name), parts)
 
-    def single(message: Any, name: str) -> bytes | None:
+    def write_nonempty(message: Any, parts: list[bytes]) -> None:
         value = getattr(message, name)
-        is_set = message.HasField(name) if field.has_presence else bool(value)
-        return encode_one(value) if is_set else None
+        if value:
+            parts.append(number)
+            writer_of_item()(value, parts)
 
     if field.is_repeated:
-        return repeated
-    return submessage if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE else single
+        return write_repeated
+    return write_present if field.has_presence else write_nonempty
 
 
-def _encode_item(field: FieldDescriptor) -> Encode:
-    if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
+def _item(field: FieldDescriptor) -> Callable[[], Write]:
+    """Where to find how one value is written, so that its end is known from what is before it."""
+    message_type = field.message_type
+    if message_type is not None:
         # Looked up when used: a message type may contain itself.
-        message_type = field.message_type
-
-        def nested(item: Any) -> bytes:
-            return encoder(message_type)(item)
-
-        return nested
+        return lambda: writer(message_type)
     if field.type == FieldDescriptor.TYPE_BYTES:
-        return bytes
+        return lambda: _write_bytes
     if field.type == FieldDescriptor.TYPE_STRING:
-        return lambda item: item.encode()
-    return lambda item: int(item).to_bytes(8, "little", signed=field.cpp_type in _SIGNED)
+        return lambda: _write_text
+    return lambda: _write_signed if field.cpp_type in _SIGNED else _write_unsigned
+
+
+def _write_bytes(item: bytes, parts: list[bytes]) -> None:
+    parts += (_U32.pack(len(item)), item)
+
+
+def _write_text(item: str, parts: list[bytes]) -> None:
+    _write_bytes(item.encode(), parts)
+
+
+def _write_signed(item: int, parts: list[bytes]) -> None:
+    parts.append(item.to_bytes(8, "little", signed=True))
+
+
+def _write_unsigned(item: int, parts: list[bytes]) -> None:
+    parts.append(int(item).to_bytes(8, "little"))  # a bool too

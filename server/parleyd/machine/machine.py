@@ -33,7 +33,7 @@ from parleyd.machine.errors import (
     MachineReleaseError,
     MachineStorageError,
 )
-from parleyd.machine.feature import Command, SignedInCommand, result
+from parleyd.machine.feature import Command, result
 from parleyd.machine.features import members
 from parleyd.machine.files import STATE_HASH_BYTES, create_state, open_writer, release_text, storage_faults
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
@@ -87,11 +87,8 @@ class _Decoded:
             batch = pb.CommandBatch.FromString(entry.payload)
         except DecodeError:
             return cls(entry, None)
-        raises = [command.raise_level for command in batch.commands if command.HasField("raise_level")]
-        level = max([batch.level, *(raised.level for raised in raises)])
-        if level > MAX_LEVEL:
-            release = next((raised.release for raised in raises if raised.level == level), "")
-            raise MachineReleaseError(release_text(f"entry {entry.index} of the log", level, release))
+        if batch.level > MAX_LEVEL:
+            raise MachineReleaseError(release_text(f"entry {entry.index} of the log", batch.level))
         return cls(entry, batch)
 
 
@@ -323,13 +320,9 @@ def _apply_command(state: State, command: pb.Command) -> pb.CommandResult:
     # An older release finds no command there at all: what is not of the entry's level has one result everywhere.
     if name is None or known is None or not known.level <= state.level <= state.meta.level:
         return result(pb.RESULT_CODE_UNKNOWN_COMMAND)
-    content = getattr(command, name)
+    content: Any = getattr(command, name)
     if isinstance(known, Command):
         return known.apply(state, content)
-    return _apply_signed_in(state, known, content)
-
-
-def _apply_signed_in(state: State, known: SignedInCommand, content: Any) -> pb.CommandResult:
     actor = state.sessions.actor(content.session_id)
     if actor is None:
         return result(pb.RESULT_CODE_SIGNED_OUT)

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from parleyd.machine.queries import StateReader
-
+from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.proposals import AppliedCommands
+from parleyd.machine.features import messages
+from parleyd.machine.reader import StateReader
 from parleyd.raft.types import NO_NODE, NodeId
 from tests.simulation.cluster.checker import require
 
@@ -42,11 +43,11 @@ class Client:
         self.at = NodeId(1 + number % world.plan.voters)
         self.account_id = 0
         self.session_id = 0
-        self.device_row = 0
         self.cursor = 0
         self.received: list[int] = []
         self.last_number = 0
-        self.unanswered: dict[int, pb.StoredSend] = {}
+        self.unanswered: dict[int, model_pb2.Send] = {}
+        self.new_channel: pb.Command | None = None
         self.is_sending = True
         self.reads_asked = 0
         self.reads_answered = 0
@@ -89,16 +90,17 @@ class Client:
         [result] = applied.results
         require(result.code == pb.RESULT_CODE_OK, f"{self.name} cannot get in: {result}")
         if not self.account_id:
-            self.account_id = result.account_id
-            self.world.accounts.append(self.name)
+            self.account_id = result.register_account.account_id
+            self.world.accounts[self.name] = self.account_id
             self._step_in()
-        elif result.session_id and not self.session_id:
-            self.session_id = result.session_id
+        elif result.open_session.session_id and not self.session_id:
+            self.session_id = result.open_session.session_id
             plan = self.world.plan
             self._every(plan.send_every_ms, self._send_one)
             self._every(PATIENCE_MS // 3, self._look_after_unanswered)
             self._every(plan.read_every_ms, self._read)
             self._every(plan.read_every_ms * 2, self._receive)
+            self._every(PATIENCE_MS, self._make_channel)
 
     def _every(self, interval_ms: int, action: Callable[[], None]) -> None:
         """Repeat `action` at random intervals of this mean; in a healed world nobody dawdles."""
@@ -120,12 +122,44 @@ class Client:
             return
         self.last_number += 1
         body = f"{self.name}:{self.last_number}" + "." * self.rng.choice((0, 10, 60))
-        self.world.ledger.sent((self.device, self.last_number), body)
         if not self.unanswered:
             self._asked_at = self.world.now
-        recipient = self.rng.choice(self.world.accounts)
-        self.unanswered[self.last_number] = pb.StoredSend(number=self.last_number, recipient=recipient, body=body)
+        send = self._addressed(model_pb2.Send(number=self.last_number, body=body))
+        self.world.ledger.sent((self.device, self.last_number), self.account_id, send)
+        self.unanswered[self.last_number] = send
         self._submit_sends([self.last_number])
+
+    def _addressed(self, send: model_pb2.Send) -> model_pb2.Send:
+        """Fix the target, once for all retries: an account by name or by id, or a channel that this client is in."""
+        name = self.rng.choice(sorted(self.world.accounts))
+        channels = self.world.ledger.channels_of(self.account_id)
+        match self.rng.choice(("name", "id", "channel")):
+            case "channel" if channels:
+                send.conversation_id = self.rng.choice(channels)
+            case "id":
+                send.account_id = self.world.accounts[name]
+            case _:
+                send.account_name = name
+        return send
+
+    def _make_channel(self) -> None:
+        """Make one channel with some of the others; repeat it, unchanged, until it is answered."""
+        if self.new_channel is None:
+            others = [account_id for name, account_id in self.world.accounts.items() if name != self.name]
+            members = self.rng.sample(sorted(others), self.rng.randint(0, len(others)))
+            channel = pb.CreateChannel(
+                session_id=self.session_id, title=f"of {self.name}", members=members, request_id=self.device
+            )
+            self.new_channel = pb.Command(create_channel=channel)
+        if not self.world.ledger.has_channel_of(self.account_id):
+            self._submit([self.new_channel], self._channel_made)
+
+    def _channel_made(self, applied: AppliedCommands) -> None:
+        [result] = applied.results
+        require(result.code == pb.RESULT_CODE_OK, f"{self.name} may not make a channel: {result}")
+        assert self.new_channel is not None
+        members = {self.account_id, *self.new_channel.create_channel.members}
+        self.world.ledger.channel_made(self.account_id, result.create_channel.conversation_id, members)
 
     def _look_after_unanswered(self) -> None:
         """Repeat everything that is unanswered, in order, after a while; elsewhere if nobody answers here."""
@@ -145,7 +179,7 @@ class Client:
     def _sends_answered(self, applied: AppliedCommands) -> None:
         [result] = applied.results
         require(result.code in (pb.RESULT_CODE_OK, pb.RESULT_CODE_GAP), f"{self.name} may not send: {result}")
-        for send in result.sends:
+        for send in result.send_messages.sends:
             if send.code == pb.RESULT_CODE_OK:
                 self.world.ledger.was_acknowledged((self.device, send.number), send.message_id, applied.index)
                 if self.unanswered.pop(send.number, None) is not None:
@@ -162,9 +196,8 @@ class Client:
         if server is None:
             self._move()
             return
-        page = StateReader(server.disk.state_connection).queued_page(
-            self.account_id, self.cursor, PAGE, exclude_device_id=self._device_row(server)
-        )
+        reader = StateReader(server.disk.state_connection)
+        page = messages.queued_page(reader, self.account_id, self.cursor, PAGE, exclude_device_id=self.device)
         for message in page.messages:
             require(message.id > self.cursor, f"{self.name} is handed {message.id} again after {self.cursor}")
             self.received.append(message.id)
@@ -174,14 +207,19 @@ class Client:
             self.cursor = page.up_to
             mark = pb.MarkDelivered(session_id=self.session_id, up_to=self.cursor)
             self._submit([pb.Command(mark_delivered=mark)], lambda applied: None)
+            if page.messages:
+                self._mark_read(page.messages[-1].conversation_id, page.messages[-1].id)
         elif self.rng.random() < 0.3:  # nothing new: this server may be one that never hears of anything again
             self._move()
 
-    def _device_row(self, server: SimulatedServer) -> int:
-        if not self.device_row:
-            query = "SELECT id FROM devices WHERE external = ?"
-            self.device_row = server.disk.state_connection.execute(query, (self.device,)).get or 0
-        return self.device_row
+    def _mark_read(self, conversation_id: int, up_to: int) -> None:
+        def marked(applied: AppliedCommands) -> None:
+            [result] = applied.results
+            require(result.code == pb.RESULT_CODE_OK, f"{self.name} may not read {conversation_id}: {result}")
+            self.world.ledger.was_marked_read(conversation_id, self.account_id, up_to)
+
+        mark = pb.MarkRead(session_id=self.session_id, conversation_id=conversation_id, up_to=up_to)
+        self._submit([pb.Command(mark_read=mark)], marked)
 
     def _read(self) -> None:
         """A linearizable read at the server it talks to."""

@@ -1,7 +1,8 @@
 """What clients are owed, told from what they were told: sent once, in order, never lost, never seen to go back.
 
-`stored` hears of every message that any server stores; senders tell what they sent and what was acknowledged, readers
-what they saw, receivers what they were handed. At the end everything is compared with the state itself.
+`stored` hears of every row of a conversation that any server stores; senders tell what they sent and what was
+acknowledged, readers what they saw, receivers what they were handed and have read. At the end everything is compared
+with the state itself.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import cast
 
 import apsw
 
-from parleyd.machine.features.messages import MessageRecord
+from parley_proto.v1 import model_pb2
+from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
+from parleyd.machine.features.messages import TEXT, MessageRecord
 from tests.simulation.cluster.checker import Checker, require
 
 Send = tuple[bytes, int]  # a device's external id and its number for the message
@@ -27,33 +30,90 @@ class Ledger:
     ids: dict[Send, int] = field(default_factory=dict)
     sends: dict[int, Send] = field(default_factory=dict)
     acknowledged: dict[Send, int] = field(default_factory=dict)
-    bodies: dict[Send, str] = field(default_factory=dict)
+    contents: dict[Send, model_pb2.Send] = field(default_factory=dict)
+    senders: dict[bytes, int] = field(default_factory=dict)
+    created: dict[int, ConversationCreated] = field(default_factory=dict)
+    channels: dict[int, int] = field(default_factory=dict)
+    events: dict[int, MessageRecord] = field(default_factory=dict)
+    read_marks: dict[tuple[int, int], int] = field(default_factory=dict)
     first_floor: dict[Send, int] = field(default_factory=dict)
     newest_acknowledged: int = 0
 
     # Sending
 
-    def sent(self, send: Send, body: str) -> None:
+    def sent(self, send: Send, account_id: int, content: model_pb2.Send) -> None:
         """A client sends a message for the first time."""
-        self.bodies[send] = body
+        self.contents[send] = content
+        self.senders[send[0]] = account_id
         self.first_floor[send] = self.newest_acknowledged
 
+    def begun(self, conversation: ConversationCreated) -> None:
+        """A server has begun a conversation: the same as every other server, and one for each pair."""
+        known = self.created.setdefault(conversation.conversation_id, conversation)
+        require(known == conversation, f"conversation {known} is begun as {conversation} too")
+        if conversation.kind == DIRECT:
+            same = [c for c in self.created.values() if (c.kind, c.members) == (DIRECT, conversation.members)]
+            require(len(same) == 1, f"two conversations of one pair: {same}")
+
+    def channel_made(self, owner: int, conversation_id: int, members: set[int]) -> None:
+        """A client was told of its channel: always of the same one, with the members that it named."""
+        known = self.channels.setdefault(owner, conversation_id)
+        require(known == conversation_id, f"one channel of {owner} is made as {known} and as {conversation_id}")
+        made = self.created.get(conversation_id)
+        require(made is not None and made.kind == CHANNEL, f"channel {conversation_id} is told and not stored")
+        assert made is not None
+        require(set(made.members) == members, f"channel {conversation_id} is made with {made.members}, not {members}")
+
+    def has_channel_of(self, owner: int) -> bool:
+        """Whether the client of that account was told of its channel."""
+        return owner in self.channels
+
+    def channels_of(self, account_id: int) -> list[int]:
+        """The channels that the account is in and that somebody was told of."""
+        return [c for c in sorted(self.channels.values()) if account_id in self.created[c].members]
+
     def stored(self, message: MessageRecord) -> None:
-        """A server has stored a message: under the same id as every other server, once, in the sender's order."""
+        """A server has stored a row: under the same id as every other server, once, in the sender's order."""
+        if message.kind != TEXT:
+            known_event = self.events.setdefault(message.id, message)
+            require(known_event == message, f"row {known_event} is stored as {message} too")
+            require(message.id not in self.sends, f"id {message.id} is given to a message and to {message}")
+            return
         send = (message.device_id, message.send_number)
+        require(message.id not in self.events, f"id {message.id} is given to {_name(send)} and to an event")
         known = self.ids.setdefault(send, message.id)
         require(known == message.id, f"message {_name(send)} is stored as {known} and as {message.id}")
         owner = self.sends.setdefault(message.id, send)
         require(owner == send, f"id {message.id} is given to {_name(owner)} and to {_name(send)}")
+        content = self.contents.get(send)
         require(
-            self.bodies.get(send) == message.body, f"message {_name(send)} is stored with another text than was sent"
+            content is not None and content.body == message.body,
+            f"message {_name(send)} is stored with another text than was sent",
         )
+        assert content is not None
+        self._is_where_it_was_sent(send, content, message)
         before = self.ids.get((message.device_id, message.send_number - 1))
         require(
             before is not None if message.send_number > 1 else True,
             f"message {_name(send)} is stored before the one sent before it",
         )
         require(before is None or before < message.id, f"message {_name(send)} is stored out of order")
+
+    def _is_where_it_was_sent(self, send: Send, content: model_pb2.Send, message: MessageRecord) -> None:
+        conversation = self.created[message.conversation_id]
+        sender = self.senders[send[0]]
+        require(message.sender_id == sender, f"{_name(send)} is stored as one of {message.sender_id}")
+        require(sender in conversation.members, f"{_name(send)} is stored in {conversation}, where its sender is not")
+        if content.WhichOneof("target") == "conversation_id":
+            require(
+                conversation.conversation_id == content.conversation_id,
+                f"{_name(send)} is stored in {conversation.conversation_id}, not in {content.conversation_id}",
+            )
+        elif content.account_id:
+            pair = tuple(sorted({sender, content.account_id}))
+            require(conversation.members == pair, f"{_name(send)} is stored in {conversation}, not between {pair}")
+        else:
+            require(conversation.kind == DIRECT, f"{_name(send)} went to a name and is stored in {conversation}")
 
     def was_acknowledged(self, send: Send, message_id: int, index: int) -> None:
         """A client was told that its message is stored; `index` is the entry whose result said so."""
@@ -83,12 +143,17 @@ class Ledger:
         self.checker.has_been_seen(index)
         self.counters["read-answered"] += 1
 
+    def was_marked_read(self, conversation_id: int, account_id: int, up_to: int) -> None:
+        """A client was told that its read mark is stored."""
+        key = (conversation_id, account_id)
+        self.read_marks[key] = max(self.read_marks.get(key, 0), up_to)
+
     # The end
 
     def is_final(self, connection: apsw.Connection) -> None:
         """Compare with the state: all that was acknowledged is there once, in every sender's order, nothing else."""
         rows = connection.execute(
-            "SELECT id, device, send_number, body, sent_at_ms FROM messages ORDER BY id"
+            "SELECT id, device, send_number, body, sent_at_ms FROM messages WHERE kind = ? ORDER BY id", (TEXT,)
         ).fetchall()
         final: dict[Send, int] = {}
         last_number: dict[bytes, int] = {}
@@ -96,13 +161,38 @@ class Ledger:
         for message_id, device, number, body, sent_at_ms in cast("list[tuple[int, bytes, int, str, int]]", rows):
             send = (device, number)
             require(send not in final, f"{_name(send)} is in the final state twice")
-            require(self.bodies.get(send) == body, f"{_name(send)} is in the final state with another text")
+            content = self.contents.get(send)
+            require(
+                content is not None and content.body == body, f"{_name(send)} is in the final state with another text"
+            )
             require(number == last_number.get(device, 0) + 1, f"{_name(send)} does not follow the one sent before it")
             require(sent_at_ms >= last_time, "the time of messages runs backwards")
             final[send], last_number[device], last_time = message_id, number, sent_at_ms
         for send, message_id in self.acknowledged.items():
             require(final.get(send) == message_id, f"{_name(send)} was acknowledged and is not in the final state")
         require(final == self.ids, "servers have stored messages that are not in the final state")
+        events = connection.execute("SELECT id FROM messages WHERE kind <> ? ORDER BY id", (TEXT,)).fetchall()
+        require([row[0] for row in events] == sorted(self.events), "the final state has other events than were stored")
+        self._marks_are_right(connection)
+
+    def _marks_are_right(self, connection: apsw.Connection) -> None:
+        """What is read was delivered, nothing beyond the end, nothing that a client was told is lost."""
+        rows = connection.execute(
+            "SELECT m.conversation_id, m.account_id, m.delivered_up_to, m.read_up_to, c.last_message_id, "
+            "(SELECT coalesce(max(d.delivered_up_to), 0) FROM devices d WHERE d.account_id = m.account_id), "
+            "(SELECT coalesce(max(g.id), 0) FROM messages g WHERE g.conversation_id = m.conversation_id AND g.id <= "
+            "(SELECT max(d.delivered_up_to) FROM devices d WHERE d.account_id = m.account_id)) "
+            "FROM members m JOIN conversations c ON c.id = m.conversation_id"
+        ).fetchall()
+        for conversation_id, account_id, delivered, read, last, cursor, handed_over in cast(
+            "list[tuple[int, int, int, int, int, int, int]]", rows
+        ):
+            whose = f"of {account_id} in {conversation_id}"
+            require(read <= delivered <= last, f"the marks {whose} are {delivered} and {read}, and its end is {last}")
+            require(delivered >= handed_over, f"{handed_over} was handed over, and the mark {whose} is {delivered}")
+            require(delivered <= max(cursor, read), f"the mark {whose} is {delivered}, and its cursor {cursor}")
+            known = self.read_marks.get((conversation_id, account_id), 0)
+            require(read >= known, f"{known} was marked read, and the mark {whose} is {read}")
 
 
 def _name(send: Send) -> str:

@@ -13,13 +13,17 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from parleyd.machine.row_cache import RowCache
-
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.driver import Driver
 from parleyd.group.proposals import AppliedCommands, ProposalTable
 from parleyd.group.retention import LogRetention
-from parleyd.machine import messages
+from parleyd.machine.authorisation import Action
+from parleyd.machine.feature import SignedInCommand
+from parleyd.machine.features import messages
+from parleyd.machine.features.messages import Messages
+from parleyd.machine.features.sessions import Actor
+from parleyd.machine.registry import COMMANDS
+from parleyd.machine.state import State
 from parleyd.raft import election, reads, receive, reconfigure, replication
 from parleyd.raft.core import Core
 from parleyd.raft.events import SnapshotAvailable
@@ -337,46 +341,42 @@ def results_go_to_whoever_waits_at_the_index() -> Iterator[None]:
 @contextmanager
 def a_retry_is_a_new_message() -> Iterator[None]:
     """The state machine takes a number that was used before for the next one."""
-    original = messages.send_messages
 
-    def send_messages(state: RowCache, command: pb.SendMessages) -> pb.CommandResult:
-        session = state.live_session(command.session_id)
-        if session is not None and command.sends:
-            device = state.device(session.device_id)
+    def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.CommandResult:
+        if command.sends:
+            device = state.devices.get(actor.device_id)
             device.last_send_number = min(device.last_send_number, command.sends[0].number - 1)
-        return original(state, command)
+        return messages.send_messages(state, actor, command)
 
-    with patch.object(messages, "send_messages", send_messages):
+    with patch.dict(COMMANDS, send_messages=SignedInCommand(send_messages, Action.SEND_MESSAGES)):
         yield
 
 
 @contextmanager
 def sends_are_taken_out_of_order() -> Iterator[None]:
     """A send whose predecessor is missing is stored all the same."""
-    original = messages.send_messages
 
-    def send_messages(state: RowCache, command: pb.SendMessages) -> pb.CommandResult:
-        session = state.live_session(command.session_id)
-        if session is not None and command.sends:
-            device = state.device(session.device_id)
+    def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.CommandResult:
+        if command.sends:
+            device = state.devices.get(actor.device_id)
             device.last_send_number = max(device.last_send_number, command.sends[0].number - 1)
-        return original(state, command)
+        return messages.send_messages(state, actor, command)
 
-    with patch.object(messages, "send_messages", send_messages):
+    with patch.dict(COMMANDS, send_messages=SignedInCommand(send_messages, Action.SEND_MESSAGES)):
         yield
 
 
 @contextmanager
 def apply_draws_a_number() -> Iterator[None]:
     """What apply stores depends on which server applies it."""
-    original = RowCache.add_message
+    original = Messages.add
     numbers: dict[int, int] = {}
 
-    def add_message(self: RowCache, conversation: Any, sender_id: int, device: Any, number: int, body: str) -> int:
-        self.meta.last_message_id += numbers.setdefault(id(self), len(numbers)) % 2
-        return original(self, conversation, sender_id, device, number, body)
+    def add(self: Messages, *row: Any, **rest: Any) -> int:
+        self._state.meta.last_message_id += numbers.setdefault(id(self), len(numbers)) % 2
+        return original(self, *row, **rest)
 
-    with patch.object(RowCache, "add_message", add_message):
+    with patch.object(Messages, "add", add):
         yield
 
 

@@ -204,6 +204,7 @@ class SimulatedServer:
         )
         start = GroupStart(
             members=self.members(),
+            level=self.machine.level,
             kept_entries=recovered.applied_entries(),
             now_ms=world.now + world.rng.randint(1, self.tick_ms) - self.tick_ms,
             rng=random.Random(f"group/{plan.seed}/{self.node}/{self.life}"),

@@ -52,7 +52,7 @@ class RunResult:
 
 
 class Simulation:
-    """`accounts` are the names that can be written to; `membership` is the newest that anybody has applied."""
+    """`accounts` can be written to: ids by name; `membership` is the newest that anybody has applied."""
 
     def __init__(self, plan: Plan, *, keep_timeline: bool = False) -> None:
         self.plan = plan
@@ -71,7 +71,7 @@ class Simulation:
         self._sequence = 0
         self._healed_at = 0
         self.last_leader = NodeId(0)
-        self.accounts: list[str] = []
+        self.accounts: dict[str, int] = {}
         self.membership = ConfState(voters=tuple(NodeId(node) for node in range(1, plan.voters + 1)))
         self._membership_index = 0
         self.next_install_dies = False

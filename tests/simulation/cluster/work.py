@@ -14,6 +14,7 @@ import apsw
 
 from parleyd.group.inputs import Checkpointed, EntriesApplied, Input, LogCompacted, SnapshotInstalled, Written
 from parleyd.machine.errors import MachineStorageError
+from parleyd.machine.features.conversations import ConversationCreated
 from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.machine import ApplyOutcome
 from parleyd.membership.entries import to_committed
@@ -127,7 +128,9 @@ class Work:
         require(not outcome.failures, f"a command failed in a way nobody foresaw: {outcome.failures}")
         world.checker.has_applied(int(server.node), outcome.applied_index, server.machine.state_hash)
         for effect in outcome.effects:
-            if isinstance(effect, MessageStored):
+            if isinstance(effect, ConversationCreated):
+                world.ledger.begun(effect)
+            elif isinstance(effect, MessageStored):
                 world.ledger.stored(effect.message)
         if conf_state is not None:
             world.note_membership(entries[0], conf_state)
@@ -191,7 +194,7 @@ class Work:
             f"the snapshot at {snapshot.index} brings {brought} and not {snapshot.conf_state}",
         )
         self._count_install(snapshot)
-        server.act(SnapshotInstalled(server.members()))
+        server.act(SnapshotInstalled(server.members(), server.machine.level))
 
     def _count_install(self, snapshot: SnapshotMeta) -> None:
         server, counters = self._server, self._server.world.counters

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parleyd.group.snapshot_store import _describe
-from parleyd.machine.machine import CommittedEntry, StateMachine
-from parleyd.machine.records import MemberRow
+from parleyd.machine.machine import StateMachine
+from parleyd.machine.records import CommittedEntry, MemberRow
 from parleyd.membership.entries import describe_change
 from parleyd.membership.members import addition
 from parleyd.raft.membership import encode_conf_change

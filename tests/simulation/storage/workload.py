@@ -23,7 +23,7 @@ from parleyd.group.files import GroupFiles
 from parleyd.group.opening import create_files, recover
 from parleyd.group.retention import LogBounds, LogRetention
 from parleyd.group.snapshot_store import SnapshotStore
-from parleyd.machine import schema
+from parleyd.machine import files as state_files
 from parleyd.machine.machine import StateMachine
 from parleyd.raft.types import Entry, HardState, Index, NodeId, SnapshotMeta, Term
 from parleyd.raft.update import Persist
@@ -56,7 +56,7 @@ def tuned_down() -> Iterator[None]:
     with ExitStack() as patches:
         patches.enter_context(patch.object(raft_storage, "_AUTOCHECKPOINT_PAGES", 12))
         patches.enter_context(patch.object(raft_storage, "GARBAGE_ROWS_PER_WRITE", 3))
-        patches.enter_context(patch.object(schema, "_AUTOCHECKPOINT_PAGES", 30))
+        patches.enter_context(patch.object(state_files, "_AUTOCHECKPOINT_PAGES", 30))
         patches.enter_context(patch.object(snapshots, "PAGES_PER_STEP", 16))
         yield
 

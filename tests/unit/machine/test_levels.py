@@ -20,6 +20,7 @@ from parleyd.machine.authorisation import Action
 from parleyd.machine.errors import MachineReleaseError, MachineStorageError
 from parleyd.machine.feature import SignedInCommand
 from parleyd.machine.features import accounts, administration
+from parleyd.machine.features import levels as levels_feature
 from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.reader import StateReader, verify_state_file
@@ -53,7 +54,7 @@ def newer_release() -> Iterator[None]:
     """A release that supports levels 1 and 2."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(levels.RELEASES, 2, "9.9.0")
-        for module in (levels, files, machine_module):
+        for module in (levels, files, machine_module, levels_feature):
             patch.setattr(module, "MAX_LEVEL", 2)
         patch.setitem(accounts.FEATURE.tables, 2, COLUMN)
         patch.setitem(COMMANDS, "set_role", SignedInCommand(administration.set_role, Action.SET_ROLE, level=2))
@@ -90,7 +91,10 @@ ABOVE = [
     pytest.param([entry(1, register("ada"), level=2)], id="alone"),
     pytest.param([entry(1, register("ada")), entry(2, register("bob"), level=2)], id="after another"),
     pytest.param([entry(1, register("ada")), entry(2, level=2), entry(3, register("bob"))], id="between others"),
-    pytest.param([entry(1, register("ada")), entry(2, register("bob"), raise_level(2, "9.9.0"))], id="a raise"),
+    pytest.param(
+        [entry(1, *everybody_publishes((1, 2), (1, 2), (1, 2))), entry(2, register("bob"), raise_level(2, "9.9.0"))],
+        id="a raise",
+    ),
     pytest.param([entry(1, register("ada"), level=2**32 - 1)], id="highest number"),
 ]
 
@@ -110,10 +114,33 @@ def test_entry_above_the_releases_own_level_stops_the_node_with_nothing_written(
 
 
 def test_node_that_stops_names_the_entry_and_the_release_it_needs(node: Node) -> None:
+    node.apply(*everybody_publishes((1, 2), (1, 2), (1, 2)))
     with pytest.raises(
-        MachineReleaseError, match=r"entry 1 of the log has level 2.*Start this node with Parley 9\.9\.0 or newer"
+        MachineReleaseError, match=r"entry 2 of the log has level 2.*Start this node with Parley 9\.9\.0"
     ):
-        node.machine.apply([entry(1, raise_level(2, "9.9.0"))])
+        node.machine.apply([entry(2, raise_level(2, "9.9.0"))])
+
+
+def test_raise_that_is_refused_does_not_stop_the_node_for_whose_sake_it_is(tmp_path: Path) -> None:
+    """A node of the old release joins while the raise is on its way: all refuse it, and the newcomer goes on."""
+    newcomer = MembershipChange(b"m", (1, 2, 3, 4), (MemberRow(4, "n4", "h:1", "h:2"),))
+    entries = [
+        entry(1, *everybody_publishes((1, 2), (1, 2), (1, 2))),
+        CommittedEntry(2, 1, b"", newcomer),
+        entry(3, raise_level(2), raise_level(3)),
+        entry(4, register("ada")),
+    ]
+    old = Node(tmp_path / "old")
+    outcomes = [old.machine.apply(entries)]
+    with newer_release():
+        new = Node(tmp_path / "new")
+        outcomes.append(new.machine.apply(entries))
+    assert outcomes[0].results == outcomes[1].results
+    assert [result.code for result in outcomes[0].results[2]] == [NOT_SUPPORTED, NOT_NEXT]
+    assert old.machine.state_hash == new.machine.state_hash
+    old.close()
+    new.close()
+    assert dump(old.path) == dump(new.path)
 
 
 def test_node_of_the_needed_release_goes_on_where_the_old_one_stopped(node: Node) -> None:

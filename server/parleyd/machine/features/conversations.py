@@ -6,7 +6,7 @@ away sees it by the same cursor as messages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from parley_proto.v1 import model_pb2
@@ -70,19 +70,22 @@ class ConversationCreated:
 
 @dataclass(slots=True)
 class ConversationRow:
-    """A conversation. `low` and `high` are the two sides of a direct one, 0 for a channel."""
+    """A conversation. `low` and `high` are the two sides of a direct one, 0 for a channel.
+
+    `pair` are the members of a direct one; nobody for a channel, whose members are looked up.
+    """
 
     id: int
     kind: int
     low: int
     high: int
     last_message_id: int
+    pair: tuple[int, ...] = field(init=False)
 
-    def pair(self) -> tuple[int, ...]:
-        """The members of a direct conversation; nobody for a channel, whose members are looked up."""
-        if self.kind != DIRECT:
-            return ()
-        return (self.low,) if self.low == self.high else (self.low, self.high)
+    def __post_init__(self) -> None:
+        """Derive the pair."""
+        both = (self.low,) if self.low == self.high else (self.low, self.high)
+        self.pair = both if self.kind == DIRECT else ()
 
 
 _SELECT = "SELECT id, kind, low, high, last_message_id FROM conversations WHERE id = ?"

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.errors import MachineReleaseError
 from parleyd.machine.feature import Command, Feature, result
 from parleyd.machine.features import members
+from parleyd.machine.files import release_text
+from parleyd.machine.levels import MAX_LEVEL
 
 if TYPE_CHECKING:
     from parleyd.machine.state import State
@@ -35,7 +38,7 @@ CREATE TABLE raised_levels(
 
 
 def raise_level(state: State, command: pb.RaiseLevel) -> pb.CommandResult:
-    """Raise the level by one. An entry that raises it above this release's maximum is never applied here."""
+    """Raise the level by one. Raises MachineReleaseError where this release has no such level; nothing is written."""
     level = state.meta.level
     if command.level == level:
         return result(pb.RESULT_CODE_OK)
@@ -46,6 +49,10 @@ def raise_level(state: State, command: pb.RaiseLevel) -> pb.CommandResult:
         return result(pb.RESULT_CODE_LEVEL_HELD)
     if not all(row.min_level <= command.level <= row.max_level for row in members.read(state.connection).rows):
         return result(pb.RESULT_CODE_LEVEL_NOT_SUPPORTED)
+    # Only now: a raise that is refused, say for a member that has just joined, must not stop that member.
+    if command.level > MAX_LEVEL:
+        entry = f"entry {state.meta.applied_index + 1} of the log"
+        raise MachineReleaseError(release_text(entry, command.level, command.release))
     state.begin_level(command.level)
     state.connection.execute(
         "INSERT INTO raised_levels(level, release) VALUES(?, ?)", (command.level, command.release[:MAX_RELEASE_CHARS])

@@ -12,8 +12,8 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
@@ -101,7 +101,7 @@ class Messages:
         packed = struct.pack(f"<{len(subjects)}q", *subjects) if subjects else b""
         self._new.append((conversation.id, message_id, kind, sender_id, device_id, send_number, now_ms, body, packed))
         state.conversations.advance(conversation, message_id)
-        pair = conversation.pair()
+        pair = conversation.pair
         state.receipts.message_added(conversation.id, pair)
         record = MessageRecord(
             conversation.id, message_id, kind, sender_id, body, now_ms, device_id, send_number, tuple(subjects)
@@ -140,21 +140,23 @@ def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.Co
     """Apply the sends of one device; each has a result of its own."""
     device = state.devices.get(actor.device_id)
     limit = state.settings.value("max_message_bytes")
-    results: list[pb.StoredSendResult] = []
+    outcome = pb.CommandResult(code=pb.RESULT_CODE_OK)
+    results = outcome.send_messages.sends
     gap = False
     for send in command.sends:
         number = send.number
         next_number = device.last_send_number + 1
         if gap or number > next_number:
             gap = True
-            results.append(pb.StoredSendResult(number=number, code=pb.RESULT_CODE_GAP))
+            results.add(number=number, code=pb.RESULT_CODE_GAP)
         elif number == next_number:
             results.append(_send(state, actor.account, device, send, limit))
         else:
             results.append(_first_result(state, device, send))
-    code = pb.RESULT_CODE_GAP if gap else pb.RESULT_CODE_OK
-    sent = pb.SendMessagesResult(last_send_number=device.last_send_number, sends=results)
-    return pb.CommandResult(code=code, send_messages=sent)
+    if gap:
+        outcome.code = pb.RESULT_CODE_GAP
+    outcome.send_messages.last_send_number = device.last_send_number
+    return outcome
 
 
 def _send(state: State, sender: AccountRow, device: DeviceRow, send: model_pb2.Send, limit: int) -> pb.StoredSendResult:
@@ -227,12 +229,15 @@ def _first_result(state: State, device: DeviceRow, send: model_pb2.Send) -> pb.S
 
 
 def digest_of(send: model_pb2.Send) -> int:
-    """63 bits of a hash over what a number was used for: its target, as the client gave it, and its body."""
+    """Length and checksum of what a number was used for: its target, as the client gave it, and its body.
+
+    A device that finds two contents with one digest deceives only itself, so this need not be hard to find, but cheap.
+    """
     target = send.WhichOneof("target")
     value = "" if target is None else str(getattr(send, target))
     # The length keeps the parts apart: a name may have blanks here, for what nobody is called is hashed too.
     content = f"{target} {len(value)} {value}{send.body}".encode()
-    return int.from_bytes(blake2b(content, digest_size=8).digest(), "little") >> 1
+    return len(content) << 32 | crc32(content)
 
 
 FEATURE = Feature(

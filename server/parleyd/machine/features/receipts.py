@@ -103,7 +103,7 @@ class Receipts:
         marks.read_up_to = read_up_to
         self._rows.changed((marks.conversation_id, marks.account_id), marks)
         conversation = self._state.conversations.find(marks.conversation_id)
-        pair = () if conversation is None else conversation.pair()
+        pair = () if conversation is None else conversation.pair
         moved = ReceiptMoved(marks.conversation_id, marks.account_id, delivered_up_to, read_up_to, pair)
         self._state.effects.append(moved)
 

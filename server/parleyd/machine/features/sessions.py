@@ -6,7 +6,7 @@ A retry finds its first outcome: an opened session by its token digest, a closed
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.feature import Command, Feature, result
@@ -60,8 +60,7 @@ class SessionRow:
     closed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Actor:
+class Actor(NamedTuple):
     """Who a signed-in command speaks for."""
 
     account: AccountRow
