@@ -127,6 +127,7 @@ class GroupRunner:
         self._inbox: list[Input] = []
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due_s = 0.0
         self._is_stopping = False
         self._role_changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
@@ -315,9 +316,11 @@ class GroupRunner:
         loop = asyncio.get_running_loop()
         due = loop.time() + (self._group.next_deadline_ms - now_ms()) / 1000
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._timer_due_s <= due:
                 return
             self._timer.cancel()
+        # Kept here: for a time that has come already, uvloop gives a handle that has no `when`.
+        self._timer_due_s = due
         self._timer = loop.call_at(due, self._timer_fired)
 
     def _timer_fired(self) -> None:
