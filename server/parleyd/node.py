@@ -8,7 +8,6 @@ clients move on at once, finish what is in flight, close the files. A storage fa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import secrets
 import signal
@@ -19,17 +18,13 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from parley_proto.v1 import (
-    accounts_pb2,
     accounts_pb2_grpc,
-    admin_pb2,
     admin_pb2_grpc,
-    conversations_pb2,
     conversations_pb2_grpc,
-    messaging_pb2,
     peer_pb2,
     peer_pb2_grpc,
 )
@@ -46,7 +41,7 @@ from parleyd.delivery.device_stream import CloseReason
 from parleyd.exits import ExitCode
 from parleyd.group.command_router import CommandRouter
 from parleyd.group.files import GroupFiles
-from parleyd.group.group import OWN_LOG, Group
+from parleyd.group.group import Group
 from parleyd.group.hosted import HostedGroups
 from parleyd.group.opening import create_files, recover
 from parleyd.group.peer_handler import PeerHandler
@@ -56,11 +51,11 @@ from parleyd.group.retention import LogBounds
 from parleyd.group.runner import GroupObserver, GroupParts, GroupRunner, now_ms
 from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_store import SnapshotStore
+from parleyd.group_news import GroupNews
 from parleyd.listening import listen
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import GROUP
-from parleyd.machine.machine import ApplyOutcome, StateMachine
-from parleyd.machine.records import MemberRow
+from parleyd.machine.machine import StateMachine
 from parleyd.membership.addresses import AddressPublisher
 from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.members import ClusterMembers
@@ -68,7 +63,6 @@ from parleyd.membership.router import MembershipChangeRouter
 from parleyd.observability.logs import bind_process_fields
 from parleyd.raft.config import RaftConfig
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import NodeId
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tls import (
     client_server_credentials,
@@ -78,6 +72,7 @@ from parleyd.security.tls import (
     peer_server_credentials,
 )
 from parleyd.settings.table import Settings
+from parleyd.status_publisher import SERVICE_NAMES, StatusPublisher
 from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import IdentityError
@@ -90,8 +85,6 @@ from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.peers import CallMetadata, GroupLinks, LinkSetup, PeerLink, PeerLinks
 from parleyd.transport.service import PeerService
 from parleyd.trust import StateTrust
-
-STATUS_INTERVAL_S = 0.5
 
 CLIENT_SERVER_OPTIONS: channels.Options = [
     ("grpc.keepalive_permit_without_calls", 1),
@@ -264,7 +257,7 @@ class Node:
             "group": parts.runner.run(),
             "links": parts.links.run(),
             "damage": parts.runner.readers.watch_damage(),
-            "status": self._publish_status(parts.view, parts.health),
+            "status": StatusPublisher(parts.view, parts.health, self._status_due).run(),
             "addresses": parts.addresses.run(),
             "become voter": self._become_voter(parts.runner),
             **parts.trust.work(),
@@ -285,7 +278,7 @@ class Node:
         settings, identity = self._settings, self._identity
         hub, links, groups = DeviceHub(), PeerLinks(), HostedGroups()
         registry = PeerRegistry(identity.node_id, links, LinkMaker(settings, self._link_setup(groups)).make)
-        observer = _GroupNews(identity.node_id, registry, hub, self._status_due)
+        observer = GroupNews(identity.node_id, registry, hub, self._status_due)
         group_links = GroupLinks(links, GROUP)
         snapshot_store = SnapshotStore(self._data, settings.snapshot_chunk_bytes)
         runner = self._open_group(snapshot_store, group_links, observer)
@@ -406,26 +399,6 @@ class Node:
         listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
         return server
 
-    async def _publish_status(self, view: ClusterView, health_service: health.aio.HealthServicer) -> None:
-        """Keep health and the connected clients told, whenever something changed."""
-        announced: messaging_pb2.ClusterStatusUpdate | None = None
-        watched: asyncio.Future[None] | None = None
-        while True:
-            if watched is not view.replica.next_role_change():
-                watched = view.replica.next_role_change()
-                watched.add_done_callback(lambda _: self._status_due.set())
-            self._status_due.clear()
-            status = view.status_update()
-            if announced is None or not _same_status(announced, status):
-                announced = status
-                view.hub.announce(status)
-                serving = health_pb2.HealthCheckResponse.SERVING if status.has_majority else NOT_SERVING
-                for name in ("", *SERVICE_NAMES):
-                    await health_service.set(name, serving)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STATUS_INTERVAL_S):
-                    await self._status_due.wait()
-
     # ---- membership
 
     async def _handshake(self, name: str, address: str) -> peer_pb2.HandshakeInfo | None:
@@ -461,85 +434,3 @@ class LinkMaker:
     def make(self, peer: PeerInfo) -> PeerLink:
         """The link to `peer`, at the address that this node's own settings give it, or else its own."""
         return PeerLink(peer.node_id, peer.name, self._addresses.get(peer.name) or peer.peer_address, self._setup)
-
-
-class _GroupNews:
-    """Passes on to the node what a group tells: new messages, other members, the end of the membership."""
-
-    def __init__(self, node: NodeId, registry: PeerRegistry, hub: DeviceHub, status_due: asyncio.Event) -> None:
-        self._node = node
-        self._registry = registry
-        self._hub = hub
-        self._status_due = status_due
-        self._addresses: AddressPublisher | None = None
-        self._trust: StateTrust | None = None
-        self._logger = structlog.get_logger("node")
-
-    def follow(self, runner: GroupRunner, addresses: AddressPublisher, trust: StateTrust) -> None:
-        """Begin with what `runner` has applied before this start."""
-        self._addresses, self._trust = addresses, trust
-        self.members_changed(runner.members)
-        trust.state_replaced()  # whoever has made the copy that this node may have been rebuilt from has the same
-        self.trust_changed()
-        if runner.retired:
-            self.retired(OWN_LOG)
-
-    def applied(self, outcome: ApplyOutcome) -> None:
-        """Hand out what is new to the devices that listen."""
-        self._hub.publish(outcome.effects)
-        if self._trust is not None:
-            self._trust.applied(outcome)
-
-    def members_changed(self, members: ClusterMembers) -> None:
-        """Talk to whoever is a member now."""
-        self._registry.update((_peer_info(row) for row in members.rows.values()), members.removed)
-        if self._trust is not None:
-            self._trust.members_changed(members)
-        if self._addresses is not None:
-            self._addresses.members_changed()
-        self._status_due.set()
-
-    def state_replaced(self) -> None:
-        """A device's stream may lack what the snapshot brought: it has to begin anew."""
-        self._hub.close_all(CloseReason.REPLACED)
-        if self._trust is not None:
-            self._trust.state_replaced()
-
-    def trust_changed(self) -> None:
-        """A fenced node lets its clients go on elsewhere."""
-        if self._trust is not None and self._trust.guard.fence is not None:
-            self._hub.shut(CloseReason.STOPPING)
-        self._status_due.set()
-
-    def retired(self, told_by: str) -> None:
-        """This node was removed: serve nobody, disturb nobody, say so; a person ends the process."""
-        self._logger.error(
-            "node_removed",
-            effect="this node serves nobody any more",
-            advice="Stop it; to bring the machine back, move its data directory away and start it with --join",
-            told_by=told_by,
-        )
-        self._registry.update((), [self._node])
-        self._hub.shut(CloseReason.STOPPING)
-        self._status_due.set()
-
-
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-SERVICE_NAMES = tuple(
-    descriptor.full_name
-    for module in (accounts_pb2, messaging_pb2, conversations_pb2, admin_pb2)
-    for descriptor in module.DESCRIPTOR.services_by_name.values()
-)
-
-
-def _peer_info(row: MemberRow) -> PeerInfo:
-    return PeerInfo(NodeId(row.node_id), row.name, row.peer_address, row.client_address)
-
-
-def _same_status(one: messaging_pb2.ClusterStatusUpdate, other: messaging_pb2.ClusterStatusUpdate) -> bool:
-    return (one.leader, one.term, one.has_majority, list(one.nodes)) == (
-        other.leader,
-        other.term,
-        other.has_majority,
-        list(other.nodes),
-    )

@@ -299,7 +299,7 @@ def test_a_waiting_message_can_be_cancelled_from_its_menu(desktop: Desktop) -> N
     desktop.signed_in().open()
     desktop.type("oops https://example.org/x")
     desktop.until(lambda: len(desktop.rows) == 1)
-    menu = desktop.window.row_menu(desktop.window.chat.rows.row(0))
+    menu = desktop.window.row_actions.menu(desktop.window.chat.rows.row(0))
     texts = [action.text().split("\t")[0] for action in menu.actions()]
     assert texts == ["Copy", "Open https://example.org/x", "Edit", "Do not send"]
     menu.actions()[0].trigger()

@@ -15,13 +15,13 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
+from parley import FINAL, ConnectionState, MessageStatus
 from parley.gui.app_state import VisiblePage
 from parley.gui.app_window import connector
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress
 from parley.gui.main_window import MainWindow
 from parley.gui.theme import LIGHT
-from parley.model import FINAL, ConnectionState, MessageStatus
 from scripts.cluster_local import LocalCluster
 
 BUILD = Path(__file__).resolve().parents[2] / "build"

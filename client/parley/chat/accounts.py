@@ -24,6 +24,7 @@ class AccountBook:
         self.own_name = own_name
         self._by_id: dict[int, Account] = {}
         self._ids: dict[str, int] = {}
+        self._labels: dict[int, str] = {}
 
     def add(self, accounts: Iterable[Account]) -> set[int]:
         """Stores accounts in their newest state; returns the ids of those that are new or differ."""
@@ -32,6 +33,7 @@ class AccountBook:
             if self._by_id.get(account.id) == account:
                 continue
             self._by_id[account.id] = account
+            self._labels[account.id] = account_label(account)
             changed.add(account.id)
             name = account.name.casefold()
             if not account.deleted:
@@ -60,8 +62,7 @@ class AccountBook:
 
     def label(self, account_id: int) -> str:
         """The account as people see it."""
-        account = self._by_id.get(account_id)
-        return account_label(account) if account is not None else f"account {account_id}"
+        return self._labels.get(account_id) or f"account {account_id}"
 
     def label_of_name(self, name: str) -> str:
         """The same for an account of which perhaps only the name is known."""

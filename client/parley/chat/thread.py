@@ -24,6 +24,7 @@ RUN_MS = 5 * 60 * 1000
 MAX_ROWS = 50_000
 KEEP_ROWS = 400
 AHEAD_ROWS = 60
+NOBODY = Progress()
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +273,7 @@ class Thread:
         channel = self._conversation is not None and self._conversation.kind is ConversationKind.CHANNEL
         status, counts = self._known(entry)
         if not channel:
-            counts = Progress()
+            counts = NOBODY
         return Row(
             entry.message_id,
             entry.local_id,
@@ -298,11 +299,11 @@ class Thread:
     def _known(self, entry: _Entry) -> tuple[MessageStatus | None, Progress]:
         """What is known of an own message; no status for other rows."""
         if not entry.mine or entry.event:
-            return None, Progress()
+            return None, NOBODY
         if not entry.message_id:
-            return entry.own.status if entry.own is not None else MessageStatus.SENDING, Progress()
+            return entry.own.status if entry.own is not None else MessageStatus.SENDING, NOBODY
         if self._conversation is None:
-            return MessageStatus.ACCEPTED, Progress()
+            return MessageStatus.ACCEPTED, NOBODY
         counts = progress(entry.message_id, self._conversation, self._book.own_id)
         return counts.status, counts
 

@@ -33,6 +33,8 @@ def partner_title(account_id: int, book: AccountBook) -> str:
 
 def row_text(message: Message, book: AccountBook) -> str:
     """The text of a row: what a person wrote, as it is; or a sentence for what happened in the conversation."""
+    if message.kind is MessageKind.TEXT:
+        return message.body
     actor = "You" if message.mine else book.label(message.sender_id)
     match message.kind:
         case MessageKind.CHANNEL_CREATED:
@@ -47,8 +49,6 @@ def row_text(message: Message, book: AccountBook) -> str:
             if message.subjects == (message.sender_id,):
                 return f"{actor} left."
             return f"{actor} removed {named(message.subjects, book)}."
-        case MessageKind.TEXT:
-            return message.body
         case MessageKind.UNKNOWN:
             pass
     return "Something happened here that this release of Parley cannot show."

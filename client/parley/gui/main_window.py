@@ -6,14 +6,13 @@ events costs one; rows of the open conversation are applied one by one, because 
 
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 
-from PySide6.QtCore import QByteArray, QEvent, QModelIndex, QPoint, Qt, QTimer, QUrl
-from PySide6.QtGui import QAction, QCloseEvent, QDesktopServices, QGuiApplication, QKeySequence, QShortcut
-from PySide6.QtWidgets import QApplication, QMainWindow, QMenu, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import QByteArray, QEvent, QModelIndex, QPoint, QTimer
+from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from parley import Account, Message, Target
-from parley.chat import ConversationKey, Edit, Row, account_label, links, status_line
+from parley.chat import ConversationKey, Edit, account_label, status_line
 from parley.gui import events
 from parley.gui.app_state import ChatAppState, VisiblePage
 from parley.gui.chat import ChatPage
@@ -22,15 +21,13 @@ from parley.gui.events import Action
 from parley.gui.finder import Choice, Finder
 from parley.gui.icons import app_icon
 from parley.gui.notifier import Notifier
+from parley.gui.row_actions import RowActions, new_menu, offer
 from parley.gui.sign_in import SignInPage
 from parley.gui.status_bar import StatusBar
 from parley.gui.theme import GRID, Theme, apply_theme, system_theme
 
 DRAFT_AFTER_MS = 400
 CLOCK_MS = 1000
-TOO_LATE = (
-    "The message was handed to the cluster before your change. Your text is kept here; Enter sends it as a new message."
-)
 
 
 class MainWindow(QMainWindow):
@@ -63,6 +60,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self.pages, 1)
         column.addWidget(self.status)
         self.setCentralWidget(whole)
+        self.row_actions = RowActions(self.chat, self.app_state, lambda: self.commands)
         self.notifier = Notifier(self, app_icon())
         self._items_timer = self._timer(0, self._draw_items)
         self._look_timer = self._timer(0, self._look)
@@ -103,13 +101,8 @@ class MainWindow(QMainWindow):
         chat.me.clicked.connect(self._account_menu)
         chat.latest.clicked.connect(chat.view.to_bottom)
         chat.view.moved.connect(self._look_timer.start)
-        chat.view.link_clicked.connect(self._open_link)
-        chat.view.activated.connect(self._row_activated)
-        chat.view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        chat.view.customContextMenuRequested.connect(self._row_menu)
         chat.composer.send_asked.connect(self._send)
         chat.composer.edit_asked.connect(self._keep_edit)
-        chat.composer.edit_last_asked.connect(self._edit_last)
         chat.composer.typed.connect(self._typed)
         chat.composer.paged.connect(self._page)
         self.notifier.opened.connect(self.open_conversation)
@@ -122,20 +115,10 @@ class MainWindow(QMainWindow):
             ("Ctrl+L", self.chat.list.setFocus),
             ("Alt+Up", lambda: self._step(-1)),
             ("Alt+Down", lambda: self._step(1)),
-            ("Ctrl+R", self._retry),
+            ("Ctrl+R", self.row_actions.retry),
             ("Ctrl+Q", self.close),
         ):
             QShortcut(QKeySequence(keys), self).activated.connect(action)
-        view = self.chat.view
-        for keys, action in (
-            ("Ctrl+C", lambda: self._with_row(self._copy)),
-            ("F2", lambda: self._with_row(self._edit)),
-            ("Delete", lambda: self._with_row(self._cancel)),
-            ("Escape", self.chat.composer.editor.setFocus),
-        ):
-            shortcut = QShortcut(QKeySequence(keys), view)
-            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
-            shortcut.activated.connect(action)
 
     # ---- Listener
 
@@ -172,7 +155,7 @@ class MainWindow(QMainWindow):
             if thread.divider_row is not None:
                 self.chat.view.show_from(thread.divider_row)
             self._settling = thread.verified_from is None
-        self._check_edited()
+        self.row_actions.check_edited()
         self._look_timer.start()
 
     def thread_replaced(self, key: ConversationKey) -> None:
@@ -332,90 +315,17 @@ class MainWindow(QMainWindow):
         if key is not None:
             self.commands.edit(local_id, body, self.app_state.chats.target(key))
 
-    def _edit_last(self) -> None:
-        thread = self.app_state.open_thread()
-        row = thread.last_waiting() if thread is not None else None
-        if row is not None:
-            self._edit(row)
-
-    def _retry(self) -> None:
-        row = self.chat.view.current_row() if self.chat.view.hasFocus() else None
-        thread = self.app_state.open_thread()
-        if (row is None or not row.retriable) and thread is not None:
-            row = next((row for row in reversed(thread.rows) if row.retriable), None)
-        if row is not None and row.retriable:
-            self.commands.retry(row.local_id)
-
-    def _edit(self, row: Row) -> None:
-        if row.editable:
-            self.chat.composer.edit(row.local_id, row.body)
-
-    def _cancel(self, row: Row) -> None:
-        if row.cancellable:
-            self.commands.cancel(row.local_id)
-
-    def _copy(self, row: Row) -> None:
-        QGuiApplication.clipboard().setText(row.body)
-
-    def _with_row(self, doing: Callable[[Row], None]) -> None:
-        row = self.chat.view.current_row()
-        if row is not None:
-            doing(row)
-
     def _page(self, pages: int) -> None:
         bar = self.chat.view.verticalScrollBar()
         bar.setValue(bar.value() + pages * bar.pageStep())
 
-    # ---- rows
-
-    def _row_activated(self, index: QModelIndex) -> None:
-        if index.isValid():
-            found = links(self.chat.rows.row(index.row()).body)
-            if found:
-                self._open_link(found[0].url)
-
-    def _open_link(self, url: str) -> None:
-        QDesktopServices.openUrl(QUrl(url))
-
-    def _row_menu(self, position: QPoint) -> None:
-        view = self.chat.view
-        index = view.indexAt(position)
-        if view.hasFocus() and view.currentIndex().isValid() and not view.underMouse():
-            index = view.currentIndex()  # asked for by key
-            position = view.visualRect(index).center()
-        if index.isValid():
-            self.row_menu(self.chat.rows.row(index.row())).popup(view.viewport().mapToGlobal(position))
-
-    def row_menu(self, row: Row) -> QMenu:
-        """What can be done with a message."""
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._offer(menu, "Copy\tCtrl+C", lambda: self._copy(row))
-        for link in links(row.body)[:5]:
-            self._offer(menu, f"Open {link.url[:60].replace('&', '&&')}", partial(self._open_link, link.url))
-        if row.editable:
-            self._offer(menu, "Edit\tF2", lambda: self._edit(row))
-        if row.retriable:
-            self._offer(menu, "Try again\tCtrl+R", lambda: self.commands.retry(row.local_id))
-        if row.cancellable:
-            words = "Do not send\tDel" if row.editable else "Remove\tDel"
-            self._offer(menu, words, lambda: self._cancel(row))
-        return menu
-
     def _account_menu(self) -> None:
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._offer(menu, "New conversation\tCtrl+N", self.begin_conversation)
-        self._offer(menu, "Go to a conversation\tCtrl+K", self.switch_conversation)
+        menu = new_menu(self)
+        offer(menu, "New conversation\tCtrl+N", self.begin_conversation)
+        offer(menu, "Go to a conversation\tCtrl+K", self.switch_conversation)
         menu.addSeparator()
-        self._offer(menu, "Sign out", self.commands.sign_out)
+        offer(menu, "Sign out", self.commands.sign_out)
         menu.popup(self.chat.me.mapToGlobal(QPoint(0, self.chat.me.height())))
-
-    @staticmethod
-    def _offer(menu: QMenu, text: str, doing: Callable[[], None]) -> None:
-        action = QAction(text, menu)
-        action.triggered.connect(lambda _checked=False: doing())
-        menu.addAction(action)
 
     # ---- drawing
 
@@ -458,19 +368,6 @@ class MainWindow(QMainWindow):
                 return row.message_id
             last -= 1
         return 0
-
-    def _check_edited(self) -> None:
-        """A message that goes out while it is edited cannot be changed any more; the text is not lost."""
-        composer, thread = self.chat.composer, self.app_state.open_thread()
-        if composer.editing is None or thread is None:
-            return
-        row = next((row for row in thread.rows if row.local_id == composer.editing), None)
-        if row is not None and row.editable:
-            return
-        typed = composer.editor.toPlainText()
-        composer.stop_editing()
-        if row is None or typed != row.body:
-            composer.give_back(typed, TOO_LATE)
 
     def _give_back(self, refusal: events.Refused) -> None:
         chats, key = self.app_state.chats, self.app_state.open_key

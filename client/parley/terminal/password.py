@@ -4,7 +4,7 @@ import getpass
 import os
 import sys
 
-from parley.errors import BadInputError
+from parley import BadInputError
 
 VARIABLE = "PARLEY_PASSWORD"
 

@@ -50,6 +50,7 @@ async def test_the_status_needs_no_session_and_tells_levels_and_members(
         ("PromoteMember", pb.PromoteMemberRequest(name="n2")),
         ("RemoveMember", pb.RemoveMemberRequest(name="n2")),
         ("TransferLeadership", pb.TransferLeadershipRequest()),
+        ("RebuildMember", pb.RebuildMemberRequest(name="n1")),
         ("SetAdministrator", pb.SetAdministratorRequest(account="ben", administrator=True)),
         ("ChangeSetting", pb.ChangeSettingRequest(name="max_message_bytes", value=1)),
     ],

@@ -94,12 +94,15 @@ async def test_results_are_lost_and_asked_for_again(
     cluster: InProcessCluster, node: InProcessNode, raw: Raw, ann: Person
 ) -> None:
     node.faults.lose_results = True
+    applied = asyncio.Event()
+    cluster.listeners.append(lambda effects: applied.set() if effects else None)
     async with raw.session(ann) as stream:
         await stream.send((1, "ben", "x"))
+        await applied.wait()
+        assert cluster.bodies_for("ben") == ["x"]
+        # What is lost is written before the answer to a later ping.
         await stream.write(pb.ClientFrame(ping=pb.Ping(nonce=1)))
         await stream.next("pong")
-        while not cluster.bodies_for("ben"):  # noqa: ASYNC110 - no event tells when it is applied
-            await asyncio.sleep(0.001)
         node.faults.lose_results = False
         cluster.broadcast(
             pb.ServerFrame(results=pb.SendResultBatch(results=[cluster.devices[1, ann.device_id].result(1)]))

@@ -102,7 +102,7 @@ async def test_a_message_that_cannot_go_out_is_announced_as_waiting_and_shown_ag
 async def test_a_refused_message_says_why_and_can_be_sent_again(tmp_path: Path) -> None:
     async with view(tmp_path, "dora") as shown:
         await shown.view.take("are you there?")
-        await shown.expect("✗", "There is no account dora")
+        await shown.expect("✗", "There is no such account")
         await shown.expect("/retry 1")
         shown.cluster.add_account("dora", PASSWORD)
         await shown.view.take("/retry 1")
@@ -326,8 +326,9 @@ async def test_leaving_with_something_waiting_says_that_it_is_kept(tmp_path: Pat
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         cluster.add_account("anna", PASSWORD)
-        cluster.nodes[0].faults.no_majority = True
         async with terminal(tmp_path, cluster) as (keys, task, shown):
+            cluster.nodes[0].faults.no_majority = True
+            cluster.announce()
             keys.send_text("kept\r")
             await until(lambda: any("no majority" in line for line in shown), "it was told")
             keys.send_text("\x04")

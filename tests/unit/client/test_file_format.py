@@ -14,6 +14,7 @@ from parley.device import file_format, outbox, schema
 from parley.device.file_format import FIRST_FORMAT, Migration, own_release
 from parley.device.profile import Hosts, StateDirectory
 from parley.errors import StoreError
+from tests.unit.client.records import BOB
 
 STATEMENTS = 4
 
@@ -32,7 +33,7 @@ def path(tmp_path: Path) -> Path:
     """A client's file with one message that waits."""
     path = tmp_path / "client.sqlite"
     with closing(schema.open_database(path)) as connection:
-        outbox.add(connection, [("bob", "waiting")], 1)
+        outbox.add(connection, [(BOB, "waiting")], 1)
     return path
 
 

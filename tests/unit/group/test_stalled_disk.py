@@ -31,7 +31,7 @@ from parleyd.membership.members import ClusterMembers
 from parleyd.raft.config import InitialState, RaftConfig
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import ConfState, NodeId
+from parleyd.raft.types import ConfState, NodeId, Term
 from parleyd.raft.update import Persist
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.raft_storage import RaftStorage
@@ -106,8 +106,8 @@ class Observer:
 
 
 async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 100.0  # by a clock of the test's own, or a slow disk of the test machine would count
-    clock = SimpleNamespace(monotonic=lambda: now_s, time_ns=time.time_ns)
+    now_s = 0.0  # from the stall on by a clock of the test's own, or a slow test machine would count
+    clock = SimpleNamespace(monotonic=lambda: now_s or time.monotonic(), time_ns=time.time_ns)
     monkeypatch.setattr(runner_module, "time", clock)
     data = DataDirectory.open(tmp_path / "data")
     log = StallingLog.open(data.raft_db)
@@ -120,18 +120,21 @@ async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch:
         tick_ms=5, retry_ms=1_000, log_bounds=LogBounds(retain_entries=100, retain_bytes=1 << 20), disk_stall_ms=2_000
     )
     members = ClusterMembers.of(machine.members())
-    raft = Raft(RaftConfig(node_id=ME, election_timeout_ticks=10), InitialState(conf_state=THREE))
-    group = Group(raft, settings, GroupStart(members, 1, (), now_s * 1000, random.Random(1)))
+    raft = Raft(RaftConfig(node_id=ME, election_timeout_ticks=1_000), InitialState(conf_state=THREE))
+    group = Group(raft, settings, GroupStart(members, 1, (), runner_module.now_ms(), random.Random(1)))
     files = GroupFiles(log, machine, StateReaders(data.state_db), snapshot_store)
     replica = GroupRunner(GroupParts(group, files, followers, Observer()))
     followers.receive = replica.receive
     running = asyncio.ensure_future(replica.run())
     try:
         async with asyncio.timeout(10):
+            replica.receive(Message(M.HEARTBEAT, OTHER, ME, Term(1)))
+            await replica.role_change()
+            replica.peer_lost(OTHER)  # so this node campaigns at once
             while not replica.is_leader:
-                now_s += 0.005
-                await asyncio.sleep(0.001)
+                await replica.role_change()
             await replica.wait_applied(1)
+            now_s = time.monotonic()
             served = [replica.serving]
             assert not followers.told_to_campaign.is_set()
             log.stall()

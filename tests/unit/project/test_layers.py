@@ -9,6 +9,33 @@ import pytest
 
 from tests.unit.project.source import ROOT, Import, imports_of, imports_under, is_within
 
+PURE_MODULES = (
+    "campaign_delay",
+    "clock",
+    "disk_watch",
+    "driver",
+    "effects",
+    "errors",
+    "group",
+    "inputs",
+    "proposals",
+    "read_barriers",
+    "retention",
+    "settings",
+    "snapshot_plan",
+    "waits",
+)
+PURE_GROUP = (
+    "parley_proto.v1.state_pb2",
+    "parleyd.invariants",
+    "parleyd.raft",
+    *(f"parleyd.group.{module}" for module in PURE_MODULES),
+    "parleyd.membership.members",
+    "parleyd.membership.rules",
+)
+PURE_MEMBERSHIP = ("parley_proto.v1.peer_pb2", "parleyd.raft", "parleyd.machine.records", "parleyd.membership.members")
+IMPURE_STDLIB = ("asyncio", "concurrent", "logging", "multiprocessing", "os", "pathlib", "socket", "threading", "time")
+
 # What a layer may import besides the standard library and itself.
 LAYERS: dict[str, tuple[str, ...]] = {
     "server/parleyd/raft": ("parleyd.invariants",),
@@ -36,6 +63,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley_proto",
         "structlog",
         "parleyd.raft",
+        "parleyd.retry",
         # Bootstrapping a cluster is agreeing on identities, which storage keeps.
         "parleyd.storage.identity",
         "parleyd.storage.errors",
@@ -52,15 +80,22 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.transport",
         "parleyd.machine",
         "parleyd.membership",
+        "parleyd.retry",
     ),
+    # What a group decides is pure: no shell, no thread, no clock, no files, no wire but the commands' own records.
+    **{f"server/parleyd/group/{module}.py": PURE_GROUP for module in PURE_MODULES},
+    "server/parleyd/membership/rules.py": PURE_MEMBERSHIP,
+    "server/parleyd/membership/members.py": PURE_MEMBERSHIP,
     "server/parleyd/membership": (
         "google.protobuf",
         "parley_proto",
         "structlog",
         "parleyd.raft",
         "parleyd.machine",
+        "parleyd.storage.identity",
         "parleyd.transport",
         "parleyd.group",
+        "parleyd.retry",
     ),
     "server/parleyd/delivery": ("parley_proto", "structlog", "parleyd.machine", "parleyd.group"),
     "server/parleyd/security": (
@@ -82,6 +117,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.wire.endpoints",
         "parley.wire.position",
     ),
+    "client/parley/chat": ("parley.model", "parley.receipts", "parley.state_publisher"),
     "client/parley/net": ("apsw", "google.protobuf", "grpc", "parley_proto", "parley"),
 }
 
@@ -107,6 +143,27 @@ def test_layer_imports_only_what_its_row_names(folder: str) -> None:
     imports = imports_under(folder)
     assert imports, f"{folder} has no modules: the row is stale"
     assert not forbidden_imports(imports, module_of(folder), LAYERS[folder]), "a layer imports outward"
+
+
+@pytest.mark.parametrize("module", PURE_MODULES)
+def test_what_a_group_decides_reads_no_clock_and_starts_nothing(module: str) -> None:
+    imports = imports_under(f"server/parleyd/group/{module}.py")
+    assert not [str(found) for found in imports if found.module.split(".")[0] in IMPURE_STDLIB]
+
+
+def test_every_module_a_group_decides_with_is_among_the_pure_ones() -> None:
+    needed = {"group"}
+    while (
+        new := {
+            found.module.split(".")[2]
+            for module in needed
+            for found in imports_under(f"server/parleyd/group/{module}.py")
+            if is_within(found.module, "parleyd.group")
+        }
+        - needed
+    ):
+        needed |= new
+    assert needed == {*PURE_MODULES}
 
 
 @pytest.mark.parametrize(("folder", "forbidden"), [("client", "parleyd"), ("server", "parley")])

@@ -1,37 +1,46 @@
-"""`import parley` is the SDK: what front ends, scripts and programs of others need is exported there."""
+"""`parley` and `parley.chat` are the SDK: what front ends, scripts and programs of others need is exported there."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
+import pytest
+
 import parley
-from tests.unit.project.source import ROOT, is_within, python_files
+import parley.chat
+from tests.unit.project.source import ROOT, imports_under, is_within, python_files
 
 FRONT_ENDS = ("parley.terminal", "parley.gui", "parley.gateway", "parley.cli")
-MAX_PRIVATE_NAMES = 6
-"""How many names front ends and scripts still take from inside the SDK. It only falls; at 0 this becomes a rule."""
+PUBLIC = {"parley": parley, "parley.chat": parley.chat}
+IMPURE = ("asyncio", "grpc", "os", "pathlib", "prompt_toolkit", "socket", "threading", "PySide6", "parley_proto")
 
 
-def exported_by_the_root() -> set[str]:
-    """The names that `parley/__init__.py` imports."""
-    tree = ast.parse((ROOT / "client/parley/__init__.py").read_text())
+def imported_by_the_root_of(package: str) -> set[str]:
+    """The names that the `__init__.py` of a package imports."""
+    tree = ast.parse((ROOT / "client" / package.replace(".", "/") / "__init__.py").read_text())
     return {
         alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
 
 
 def names_from_inside() -> set[str]:
-    """The names that front ends and scripts import from submodules of the SDK."""
-    users = [file for file in python_files("client", "scripts") if _is_outside(file)]
-    return {
-        alias.name
-        for file in users
-        for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("parley.")
-        if not any(is_within(node.module, end) for end in FRONT_ENDS)
-        for alias in node.names
-    }
+    """What front ends and scripts import from the SDK and its wire that is not public."""
+    found = set()
+    for file in python_files("client", "scripts"):
+        if not _is_outside(file):
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names if is_within(alias.name, "parley")} - set(PUBLIC)
+            elif isinstance(node, ast.ImportFrom) and node.module and is_within(node.module, "parley"):
+                found |= {f"{node.module}.{alias.name}" for alias in node.names if not _is_public(node.module, alias)}
+    return found
+
+
+def _is_public(module: str, alias: ast.alias) -> bool:
+    ours = any(is_within(f"{module}.{alias.name}", end) for end in FRONT_ENDS)
+    return ours or (module in PUBLIC and alias.name in PUBLIC[module].__all__)
 
 
 def _is_outside(file: Path) -> bool:
@@ -39,12 +48,27 @@ def _is_outside(file: Path) -> bool:
     return top == "scripts" or any(is_within(".".join(parts), end) for end in FRONT_ENDS)
 
 
-def test_all_that_the_root_imports_is_public_and_in_order() -> None:
-    assert parley.__all__ == sorted(parley.__all__)
-    assert set(parley.__all__) == exported_by_the_root()
-    assert all(hasattr(parley, name) for name in parley.__all__)
+@pytest.mark.parametrize("package", PUBLIC)
+def test_all_that_the_root_imports_is_public(package: str) -> None:
+    module = PUBLIC[package]
+    assert len(module.__all__) == len(set(module.__all__))
+    assert set(module.__all__) == imported_by_the_root_of(package)
+    assert all(hasattr(module, name) for name in module.__all__)
 
 
-def test_front_ends_take_no_more_from_inside_the_sdk_than_before() -> None:
-    private = names_from_inside() - exported_by_the_root()
-    assert len(private) <= MAX_PRIVATE_NAMES, f"export them in parley/__init__.py: {sorted(private)}"
+def test_front_ends_and_scripts_use_only_public_names_of_the_sdk() -> None:
+    assert names_from_inside() == set(), "export them in parley/__init__.py or parley/chat/__init__.py"
+
+
+def test_front_ends_do_not_know_the_wire() -> None:
+    ends = [f"client/{end.replace('.', '/')}" for end in FRONT_ENDS]
+    found = [one for end in ends if (ROOT / end).exists() for one in imports_under(end)] + imports_under(
+        "client/parley/cli.py"
+    )
+    assert not [one for one in found if is_within(one.module, "parley_proto") or is_within(one.module, "grpc")]
+
+
+def test_what_folds_conversations_is_pure() -> None:
+    found = imports_under("client/parley/chat")
+    assert found
+    assert not [one for one in found for name in IMPURE if is_within(one.module, name)]

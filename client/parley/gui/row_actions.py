@@ -1,0 +1,134 @@
+"""What a person can do with one message: by its menu, by key, or by opening its links."""
+
+from collections.abc import Callable
+from functools import partial
+
+from PySide6.QtCore import QModelIndex, QObject, QPoint, Qt, QUrl
+from PySide6.QtGui import QAction, QDesktopServices, QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtWidgets import QMenu, QWidget
+
+from parley.chat import Row, links
+from parley.gui.app_state import ChatAppState
+from parley.gui.chat import ChatPage
+from parley.gui.commands import Commands
+
+TOO_LATE = (
+    "The message was handed to the cluster before your change. Your text is kept here; Enter sends it as a new message."
+)
+
+
+def new_menu(parent: QWidget) -> QMenu:
+    """An empty menu that is deleted when it closes."""
+    menu = QMenu(parent)
+    menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+    return menu
+
+
+def offer(menu: QMenu, text: str, doing: Callable[[], None]) -> None:
+    """Adds a line to a menu."""
+    action = QAction(text, menu)
+    action.triggered.connect(lambda _checked=False: doing())
+    menu.addAction(action)
+
+
+class RowActions(QObject):
+    """Copies, edits, cancels and retries messages of the open conversation."""
+
+    def __init__(self, chat: ChatPage, app_state: ChatAppState, commands: Callable[[], Commands]) -> None:
+        """`commands` says who carries out what is asked for, once somebody does."""
+        super().__init__(chat)
+        self._chat = chat
+        self._app_state = app_state
+        self._commands = commands
+        view = chat.view
+        view.link_clicked.connect(self._open_link)
+        view.activated.connect(self._activate)
+        view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        view.customContextMenuRequested.connect(self._show_menu)
+        chat.composer.edit_last_asked.connect(self._edit_last)
+        for keys, action in (
+            ("Ctrl+C", lambda: self._with_row(self._copy)),
+            ("F2", lambda: self._with_row(self._edit)),
+            ("Delete", lambda: self._with_row(self._cancel)),
+            ("Escape", chat.composer.editor.setFocus),
+        ):
+            shortcut = QShortcut(QKeySequence(keys), view)
+            shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
+            shortcut.activated.connect(action)
+
+    def menu(self, row: Row) -> QMenu:
+        """What can be done with a message."""
+        menu = new_menu(self._chat)
+        offer(menu, "Copy\tCtrl+C", lambda: self._copy(row))
+        for link in links(row.body)[:5]:
+            offer(menu, f"Open {link.url[:60].replace('&', '&&')}", partial(self._open_link, link.url))
+        if row.editable:
+            offer(menu, "Edit\tF2", lambda: self._edit(row))
+        if row.retriable:
+            offer(menu, "Try again\tCtrl+R", lambda: self._commands().retry(row.local_id))
+        if row.cancellable:
+            words = "Do not send\tDel" if row.editable else "Remove\tDel"
+            offer(menu, words, lambda: self._cancel(row))
+        return menu
+
+    def retry(self) -> None:
+        """Sends the chosen message again, or the last one that failed."""
+        row = self._chat.view.current_row() if self._chat.view.hasFocus() else None
+        thread = self._app_state.open_thread()
+        if (row is None or not row.retriable) and thread is not None:
+            row = next((row for row in reversed(thread.rows) if row.retriable), None)
+        if row is not None and row.retriable:
+            self._commands().retry(row.local_id)
+
+    def check_edited(self) -> None:
+        """A message that goes out while it is edited cannot be changed any more; the text is not lost."""
+        composer, thread = self._chat.composer, self._app_state.open_thread()
+        if composer.editing is None or thread is None:
+            return
+        row = next((row for row in thread.rows if row.local_id == composer.editing), None)
+        if row is not None and row.editable:
+            return
+        typed = composer.editor.toPlainText()
+        composer.stop_editing()
+        if row is None or typed != row.body:
+            composer.give_back(typed, TOO_LATE)
+
+    def _edit_last(self) -> None:
+        thread = self._app_state.open_thread()
+        row = thread.last_waiting() if thread is not None else None
+        if row is not None:
+            self._edit(row)
+
+    def _edit(self, row: Row) -> None:
+        if row.editable:
+            self._chat.composer.edit(row.local_id, row.body)
+
+    def _cancel(self, row: Row) -> None:
+        if row.cancellable:
+            self._commands().cancel(row.local_id)
+
+    def _copy(self, row: Row) -> None:
+        QGuiApplication.clipboard().setText(row.body)
+
+    def _with_row(self, doing: Callable[[Row], None]) -> None:
+        row = self._chat.view.current_row()
+        if row is not None:
+            doing(row)
+
+    def _activate(self, index: QModelIndex) -> None:
+        if index.isValid():
+            found = links(self._chat.rows.row(index.row()).body)
+            if found:
+                self._open_link(found[0].url)
+
+    def _open_link(self, url: str) -> None:
+        QDesktopServices.openUrl(QUrl(url))
+
+    def _show_menu(self, position: QPoint) -> None:
+        view = self._chat.view
+        index = view.indexAt(position)
+        if view.hasFocus() and view.currentIndex().isValid() and not view.underMouse():
+            index = view.currentIndex()  # asked for by key
+            position = view.visualRect(index).center()
+        if index.isValid():
+            self.menu(self._chat.rows.row(index.row())).popup(view.viewport().mapToGlobal(position))

@@ -1,0 +1,85 @@
+"""What a node does when its group has news: new messages, other members, the end of its own membership."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from parleyd.delivery.device_hub import DeviceHub
+from parleyd.delivery.device_stream import CloseReason
+from parleyd.group.group import OWN_LOG
+from parleyd.group.runner import GroupRunner
+from parleyd.machine.machine import ApplyOutcome
+from parleyd.machine.records import MemberRow
+from parleyd.membership.addresses import AddressPublisher
+from parleyd.membership.members import ClusterMembers
+from parleyd.raft.types import NodeId
+from parleyd.storage.identity import PeerInfo
+from parleyd.transport.peer_registry import PeerRegistry
+from parleyd.trust import StateTrust
+
+
+class GroupNews:
+    """Passes on to the node what a group tells: new messages, other members, the end of the membership."""
+
+    def __init__(self, node: NodeId, registry: PeerRegistry, hub: DeviceHub, status_due: asyncio.Event) -> None:
+        self._node = node
+        self._registry = registry
+        self._hub = hub
+        self._status_due = status_due
+        self._addresses: AddressPublisher | None = None
+        self._trust: StateTrust | None = None
+        self._logger = structlog.get_logger("node")
+
+    def follow(self, runner: GroupRunner, addresses: AddressPublisher, trust: StateTrust) -> None:
+        """Begin with what `runner` has applied before this start."""
+        self._addresses, self._trust = addresses, trust
+        self.members_changed(runner.members)
+        trust.state_replaced()  # whoever has made the copy that this node may have been rebuilt from has the same
+        self.trust_changed()
+        if runner.retired:
+            self.retired(OWN_LOG)
+
+    def applied(self, outcome: ApplyOutcome) -> None:
+        """Hand out what is new to the devices that listen."""
+        self._hub.publish(outcome.effects)
+        if self._trust is not None:
+            self._trust.applied(outcome)
+
+    def members_changed(self, members: ClusterMembers) -> None:
+        """Talk to whoever is a member now."""
+        self._registry.update((_peer_info(row) for row in members.rows.values()), members.removed)
+        if self._trust is not None:
+            self._trust.members_changed(members)
+        if self._addresses is not None:
+            self._addresses.members_changed()
+        self._status_due.set()
+
+    def state_replaced(self) -> None:
+        """A device's stream may lack what the snapshot brought: it has to begin anew."""
+        self._hub.close_all(CloseReason.REPLACED)
+        if self._trust is not None:
+            self._trust.state_replaced()
+
+    def trust_changed(self) -> None:
+        """A fenced node lets its clients go on elsewhere."""
+        if self._trust is not None and self._trust.guard.fence is not None:
+            self._hub.shut(CloseReason.STOPPING)
+        self._status_due.set()
+
+    def retired(self, told_by: str) -> None:
+        """This node was removed: serve nobody, disturb nobody, say so; a person ends the process."""
+        self._logger.error(
+            "node_removed",
+            effect="this node serves nobody any more",
+            advice="Stop it; to bring the machine back, move its data directory away and start it with --join",
+            told_by=told_by,
+        )
+        self._registry.update((), [self._node])
+        self._hub.shut(CloseReason.STOPPING)
+        self._status_due.set()
+
+
+def _peer_info(row: MemberRow) -> PeerInfo:
+    return PeerInfo(NodeId(row.node_id), row.name, row.peer_address, row.client_address)

@@ -1,0 +1,59 @@
+"""Tells health checks and connected clients how the cluster is, whenever something changed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from grpc_health.v1 import health, health_pb2
+
+from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2
+from parleyd.api.cluster_view import ClusterView
+
+STATUS_INTERVAL_S = 0.5
+SERVICE_NAMES = tuple(
+    descriptor.full_name
+    for module in (accounts_pb2, messaging_pb2, conversations_pb2, admin_pb2)
+    for descriptor in module.DESCRIPTOR.services_by_name.values()
+)
+
+
+class StatusPublisher:
+    """Looks when `due` is set, and at intervals, for the links say nothing of a majority."""
+
+    def __init__(self, view: ClusterView, health_service: health.aio.HealthServicer, due: asyncio.Event) -> None:
+        self._view = view
+        self._health = health_service
+        self._due = due
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        announced: messaging_pb2.ClusterStatusUpdate | None = None
+        watched: asyncio.Future[None] | None = None
+        while True:
+            if watched is not self._view.replica.next_role_change():
+                watched = self._view.replica.next_role_change()
+                watched.add_done_callback(lambda _: self._due.set())
+            self._due.clear()
+            status = self._view.status_update()
+            if announced is None or not _is_same(announced, status):
+                announced = status
+                await self._announce(status)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATUS_INTERVAL_S):
+                    await self._due.wait()
+
+    async def _announce(self, status: messaging_pb2.ClusterStatusUpdate) -> None:
+        self._view.hub.announce(status)
+        answer = health_pb2.HealthCheckResponse
+        for name in ("", *SERVICE_NAMES):
+            await self._health.set(name, answer.SERVING if status.has_majority else answer.NOT_SERVING)
+
+
+def _is_same(one: messaging_pb2.ClusterStatusUpdate, other: messaging_pb2.ClusterStatusUpdate) -> bool:
+    return (one.leader, one.term, one.has_majority, list(one.nodes)) == (
+        other.leader,
+        other.term,
+        other.has_majority,
+        list(other.nodes),
+    )

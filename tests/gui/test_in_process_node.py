@@ -1,0 +1,129 @@
+"""The window over the real SDK and an in-process node over the real state machine: channels, names and marks."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from pytestqt.qtbot import QtBot
+
+from parley import ConnectionState, MessageStatus, ParleyClient, Target
+from parley.chat import known_of
+from parley.gui.app_window import connector
+from parley.gui.bridge import Bridge
+from parley.gui.commands import ClusterAddress
+from parley.gui.main_window import MainWindow
+from parley.gui.theme import LIGHT
+from tests.support.node import PASSWORD, InProcessCluster, running_cluster
+
+T = TypeVar("T")
+BUILD = Path(__file__).resolve().parents[2] / "build"
+
+
+class NodeInThread:
+    """One node, and the clients of other people, on a loop of their own."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._stack = AsyncExitStack()
+        self.cluster: InProcessCluster = self.run(self._stack.enter_async_context(running_cluster()))
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def do(self, doing: Callable[[], T]) -> T:
+        """Does something on the node's loop."""
+
+        async def do() -> T:
+            return doing()
+
+        return self.run(do())
+
+    def person(self, name: str) -> ParleyClient:
+        """Somebody else signs in and stays."""
+        return self.run(self._person(name))
+
+    async def _person(self, name: str) -> ParleyClient:
+        hosts = [node.address for node in self.cluster.nodes]
+        client = ParleyClient(hosts, insecure=True, state_dir=self._root / name)
+        await self._stack.enter_async_context(client)
+        await client.login(name, PASSWORD)
+        await client.wait_until(ConnectionState.CONNECTED, timeout=10)
+        return client
+
+    def stop(self) -> None:
+        self.run(self._stack.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+
+def test_a_channel_a_direct_conversation_and_notes_on_a_real_node(
+    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    node: NodeInThread = closing(NodeInThread(tmp_path))
+    cluster = node.cluster
+    ann, ben, dana = node.do(lambda: [cluster.add_account(name) for name in ("ann", "ben", "dana")])
+    channel = node.do(lambda: cluster.create_channel(ben, "Ward 4", [ann, dana]))
+    node.do(lambda: cluster.store(ben, channel, "who is on duty?"))
+    window = MainWindow(LIGHT)
+    bridge: Bridge = closing(Bridge(connector(tmp_path / "ann"), window.app_state.apply))
+    window.attach(bridge)
+    qtbot.addWidget(window)
+    bridge.start()
+    window.show()
+    window.sign_in.fill(ClusterAddress(cluster.nodes[0].address, insecure=True), "ann")
+    window.sign_in.password.setText(PASSWORD)
+    QTest.keyClick(window.sign_in.password, Qt.Key.Key_Return)
+
+    def until(condition: Callable[[], object]) -> None:
+        qtbot.waitUntil(lambda: bool(condition()), timeout=20_000)
+
+    def items() -> list[tuple[str, str, int]]:
+        model = window.chat.items
+        found = [model.item(at) for at in range(model.rowCount())]
+        return [(item.title, item.preview, item.unread) for item in found]
+
+    def rows() -> list[tuple[str, MessageStatus | None]]:
+        model = window.chat.rows
+        return [(model.row(at).body, model.row(at).status) for at in range(model.rowCount())]
+
+    until(lambda: items() == [("Ward 4", "ben: who is on duty?", 1)])
+    window.open_conversation(Target(conversation_id=channel))
+    until(lambda: rows() == [("ben created the channel “Ward 4”.", None), ("who is on duty?", None)])
+    QTest.keyClicks(window.chat.composer.editor, "I am")
+    QTest.keyClick(window.chat.composer.editor, Qt.Key.Key_Return)
+    until(lambda: rows()[2:] == [("I am", MessageStatus.ACCEPTED)])
+    assert known_of(window.chat.rows.row(2)) == "delivered to 0 of 2"
+    with_ben = node.person("ben")
+    until(lambda: known_of(window.chat.rows.row(2)) == "delivered to 1 of 2")
+    node.run(with_ben.mark_read(channel, window.chat.rows.row(2).message_id))
+    until(lambda: known_of(window.chat.rows.row(2)) == "delivered to 1 of 2, read by 1")
+    assert rows()[2:] == [("I am", MessageStatus.ACCEPTED)]
+    with_dana = node.person("dana")
+    until(lambda: rows()[2:] == [("I am", MessageStatus.DELIVERED)])
+    node.run(with_dana.mark_read(channel, window.chat.rows.row(2).message_id))
+    until(lambda: rows()[2:] == [("I am", MessageStatus.READ)])
+    BUILD.mkdir(exist_ok=True)
+    window.grab().save(str(BUILD / "gui-channel-real.png"))
+
+    window.open_conversation("ben")
+    QTest.keyClicks(window.chat.composer.editor, "in private")
+    QTest.keyClick(window.chat.composer.editor, Qt.Key.Key_Return)
+    until(lambda: rows() == [("in private", MessageStatus.DELIVERED)])
+    node.run(with_ben.send("ann", "and back"))
+    until(lambda: rows() == [("in private", MessageStatus.DELIVERED), ("and back", None)])
+    window.open_conversation("ann")
+    QTest.keyClicks(window.chat.composer.editor, "milk")
+    QTest.keyClick(window.chat.composer.editor, Qt.Key.Key_Return)
+    until(lambda: rows() == [("milk", MessageStatus.ACCEPTED)])
+    until(lambda: [title for title, _, _ in items()] == ["Notes to yourself", "ben", "Ward 4"])
+    assert window.chat.title.text() == "Notes to yourself"
