@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import closing
 from pathlib import Path
 
@@ -49,14 +48,15 @@ async def wait_for_agreement(cluster: LocalCluster) -> None:
 
 async def rebuild(cluster: LocalCluster, administrator: Person, name: str, through: str) -> None:
     request = admin_pb2.RebuildMemberRequest(name=name)
-    async with raw_client(cluster, through) as raw, asyncio.timeout(60):
-        while True:
+    async with raw_client(cluster, through) as raw:
+
+        async def check() -> None:
             answer = await eventually(
                 lambda: raw.admin.RebuildMember(request, metadata=administrator.metadata, timeout=ANSWER_S)
             )
-            if answer.done:
-                return
-            await asyncio.sleep(0.05)
+            assert answer.done
+
+        await until_true(check, timeout_s=60)
 
 
 async def people(cluster: LocalCluster) -> tuple[Person, Person]:

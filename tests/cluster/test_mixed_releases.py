@@ -22,6 +22,7 @@ from tests.cluster.releases import NEXT, NEXT_LEVEL, NEXT_RELEASE, OLD, OLD_LEVE
 pytestmark = pytest.mark.asyncio
 
 ANSWER_S = 15.0
+START_S = 60.0  # a process that starts on a busy machine
 
 
 async def level_of(cluster: LocalCluster, name: str) -> int:
@@ -101,7 +102,7 @@ async def test_nodes_are_upgraded_one_by_one_under_load_and_the_level_rises_afte
             before = digests(own, late)
             own.run_with(OLD, late)
             own.start(late)
-            assert await own.wait_for_exit(late) == ExitCode.RELEASE
+            assert await own.wait_for_exit(late, START_S) == ExitCode.RELEASE
             assert digests(own, late) == before
             assert f"Start this node with Parley {NEXT_RELEASE} or newer" in own.tail(late)
             own.run_with(NEXT, late)
@@ -141,7 +142,7 @@ async def test_a_level_that_is_held_back_rises_when_it_is_let_go_and_stops_a_nod
         await wait_for_level(own, NEXT_LEVEL, *own.names[:2])
         own.run_with(OLD, back)
         own.start(back)
-        assert await own.wait_for_exit(back) == ExitCode.RELEASE
+        assert await own.wait_for_exit(back, START_S) == ExitCode.RELEASE
         assert "of the log has level" in own.tail(back)
         assert f"Start this node with Parley {NEXT_RELEASE} or newer" in own.tail(back)
         own.run_with(NEXT, back)

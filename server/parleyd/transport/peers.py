@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
@@ -192,21 +192,16 @@ class PeerLink:
         stub = self._stub
         if stub is None or not self.connected:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
-        try:
+        with _call_faults():
             return await stub.ChangeCluster(change, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
-            refused = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
-            raise ForwardFailedError(_one_line(error), sent=not refused) from error
 
     async def rebuild(self, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
         """Have this peer replace its state by the leader's; raises ForwardFailedError."""
         stub = self._stub
         if stub is None or not self.connected:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
-        try:
+        with _call_faults():
             return await stub.Rebuild(request, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
-            raise ForwardFailedError(_one_line(error), sent=True) from error
 
     async def fetch_state(self, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of this peer's state, which is thought to lead; raises ForwardFailedError."""
@@ -215,10 +210,9 @@ class PeerLink:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
         call = stub.FetchState(request, metadata=self._call_metadata.to(self.node))
         try:
-            async for chunk in call:
-                yield chunk
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
-            raise ForwardFailedError(_one_line(error), sent=True) from error
+            with _call_faults():
+                async for chunk in call:
+                    yield chunk
         finally:
             call.cancel()
 
@@ -489,6 +483,25 @@ class PeerLinks:
 def says_removed(error: grpc.aio.AioRpcError) -> bool:
     """Whether a peer refused this node because it was removed from the cluster."""
     return any(key == METADATA_REMOVED for key, _ in error.trailing_metadata() or ())
+
+
+@contextlib.contextmanager
+def _call_faults() -> Iterator[None]:
+    """Raise ForwardFailedError for whatever ends a call but our own cancelling.
+
+    If a call's channel is closed under it, grpc ends it with a CancelledError of its own making. Passed on, that would
+    end the task of whoever waits, and a client of this node would wait for an answer until its deadline.
+    """
+    try:
+        yield
+    except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+        refused = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
+        raise ForwardFailedError(_one_line(error), sent=not refused) from error
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise ForwardFailedError("the connection was closed", sent=True) from None
 
 
 async def _to_its_end(part: Coroutine[object, object, None]) -> NoReturn:

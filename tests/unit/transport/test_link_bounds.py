@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
+import asyncio
+from typing import Any, cast
 
 import grpc.aio
 import pytest
@@ -139,3 +140,18 @@ async def test_what_speaks_for_a_log_names_its_group() -> None:
     link.forward([state_pb2.Command()], 3)
     assert [message.group for message in link._next_batch().messages] == [1, 2]
     assert [request.group for request in link._forward_queue] == [3]
+
+
+async def test_a_call_that_dies_with_its_channel_fails_and_ends_nobody_who_waits() -> None:
+    class Stub:
+        async def ChangeCluster(self, *_: object, **__: object) -> None:
+            raise asyncio.CancelledError
+
+        Rebuild = ChangeCluster
+
+    link, _ = make_link(connected=True)
+    link._stub = cast(Any, Stub())
+    for call in (link.change(pb.ClusterChange(), 1), link.rebuild(pb.RebuildRequest(), 1)):
+        with pytest.raises(ForwardFailedError, match="connection was closed") as failed:
+            await call
+        assert failed.value.sent
