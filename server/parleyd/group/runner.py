@@ -125,7 +125,8 @@ class GroupRunner:
         self._answers = PendingAnswers(lambda token: self._post(Withdraw(token)))
         self._inbox: list[Input] = []
         self._wake = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._armed_for_ms = 0.0
         self._is_stopping = False
         self._role_changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
@@ -292,14 +293,15 @@ class GroupRunner:
         self._answers.cancel_all()
 
     def _arm_timer(self) -> None:
-        """Wake when the group has a deadline; it may come earlier than the one armed for, never later."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + (self._group.next_deadline_ms - now_ms()) / 1000
+        """Wake when the group has a deadline; another one is armed only where it comes earlier."""
+        due_ms = self._group.next_deadline_ms
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._armed_for_ms <= due_ms:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(due, self._timer_fired)
+        self._armed_for_ms = due_ms
+        # uvloop answers a delay of nothing with a plain Handle, which does not tell its time.
+        self._timer = asyncio.get_running_loop().call_later(max(due_ms - now_ms(), 0) / 1000, self._timer_fired)
 
     def _timer_fired(self) -> None:
         self._timer = None
