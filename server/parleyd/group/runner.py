@@ -127,7 +127,7 @@ class GroupRunner:
         self._inbox: list[Input] = []
         self._wake = asyncio.Event()
         self._timer: asyncio.Handle | None = None
-        self._timer_due_s = 0.0
+        self._armed_for_ms = 0.0
         self._is_stopping = False
         self._role_changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
@@ -312,15 +312,15 @@ class GroupRunner:
         self._answers.cancel_all()
 
     def _arm_timer(self) -> None:
-        """Wake when the group has a deadline; it may come earlier than the one armed for, never later."""
-        loop = asyncio.get_running_loop()
-        due = loop.time() + (self._group.next_deadline_ms - now_ms()) / 1000
+        """Wake when the group has a deadline; another one is armed only where it comes earlier."""
+        due_ms = self._group.next_deadline_ms
         if self._timer is not None:
-            if self._timer_due_s <= due:
+            if self._armed_for_ms <= due_ms:
                 return
             self._timer.cancel()
-        # For a time that has come uvloop gives a handle that cannot tell when it is due.
-        self._timer, self._timer_due_s = loop.call_at(due, self._timer_fired), due
+        self._armed_for_ms = due_ms
+        # uvloop answers a delay of nothing with a plain Handle, which does not tell its time.
+        self._timer = asyncio.get_running_loop().call_later(max(due_ms - now_ms(), 0) / 1000, self._timer_fired)
 
     def _timer_fired(self) -> None:
         self._timer = None

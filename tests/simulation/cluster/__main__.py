@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.simulation.cluster.campaign import Campaign, run_campaign
 from tests.simulation.cluster.plan import draw_plan
+from tests.simulation.cluster.planted import PLANTED
 from tests.simulation.cluster.shrink import shrink, write_timeline
 from tests.simulation.cluster.simulation import RunResult, run_plan
 
@@ -41,6 +42,18 @@ def _explain(seed: int) -> None:
     for fault in plan.faults:
         print(f"    {fault}")
     print(f"timeline in {target.relative_to(ROOT)}")
+
+
+def _find_planted(name: str, seeds: range) -> int:
+    """Plant a bug and look for the first seed that finds it."""
+    names = sorted(PLANTED) if name == "all" else [name]
+    missed = 0
+    for bug in names:
+        with PLANTED[bug]():
+            found = next((seed for seed in seeds if run_plan(draw_plan(seed)).violation), None)
+        missed += found is None
+        print(f"{bug}: {'not found' if found is None else f'seed {found}'}", flush=True)
+    return 1 if missed else 0
 
 
 class _Narrator:
@@ -88,10 +101,13 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one for each core)")
     parser.add_argument("--seed", type=int, help="run this seed only, and make it small if it fails")
     parser.add_argument("-v", "--verbose", action="store_true", help="with --seed: print the timeline")
+    parser.add_argument("--planted", choices=["all", *sorted(PLANTED)], help="plant this bug; print who finds it first")
     arguments = parser.parse_args()
     if arguments.seed is not None:
         return _run_one(arguments.seed, verbose=arguments.verbose)
     seeds = range(arguments.start, arguments.start + arguments.seeds)
+    if arguments.planted is not None:
+        return _find_planted(arguments.planted, seeds)
     return _show(run_campaign(seeds, processes=max(arguments.jobs, 1), on_result=_Narrator()))
 
 

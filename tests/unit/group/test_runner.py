@@ -1,0 +1,68 @@
+"""The shell keeps its timer whatever loop it runs on, and tells the group when a caller goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+import uvloop
+
+from parleyd.group import runner as runner_module
+from parleyd.group.answers import PendingAnswers
+from parleyd.group.effects import Effect
+from parleyd.group.files import GroupFiles
+from parleyd.group.group import Group
+from parleyd.group.inputs import Input, TimePassed
+from parleyd.group.runner import GroupObserver, GroupParts, GroupRunner, Outbound
+
+
+class LateGroup:
+    """A group whose deadline has passed whenever it is asked, as after a pause of the process."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self.late = asyncio.Event()
+
+    @property
+    def next_deadline_ms(self) -> float:
+        return runner_module.now_ms() - 50 + self.turns
+
+    def handle(self, inputs: list[Input], now_ms: float, wall_ms: int) -> tuple[Effect, ...]:
+        self.turns += sum(isinstance(one, TimePassed) for one in inputs)
+        if self.turns >= 3:
+            self.late.set()
+        return ()
+
+
+class NoFiles:
+    async def watch(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+async def run_late_group() -> None:
+    group = LateGroup()
+    parts = GroupParts(cast(Group, group), cast(GroupFiles, NoFiles()), cast(Outbound, None), cast(GroupObserver, None))
+    running = asyncio.ensure_future(GroupRunner(parts).run())
+    async with asyncio.timeout(10):
+        await group.late.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_deadline_that_has_passed_already_is_told_at_once_on_any_loop(new_loop: object) -> None:
+    with asyncio.Runner(loop_factory=new_loop) as loop:  # type: ignore[arg-type]
+        loop.run(run_late_group())
+
+
+async def test_a_caller_that_goes_away_withdraws_and_one_that_was_answered_does_not() -> None:
+    withdrawn: list[int] = []
+    answers = PendingAnswers(withdrawn.append)
+    gone, answered = answers.expect(), answers.expect()
+    gone.cancel()
+    answers.succeed(answered.token, 7)
+    answered.cancel()
+    answers.succeed(gone.token, 8)
+    assert withdrawn == [gone.token]
+    assert await answered == 7
