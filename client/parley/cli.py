@@ -277,6 +277,16 @@ async def conversations(
     await commands.conversations(options, unread_only=unread, as_json=as_json)
 
 
+@app.command(name="display-name", epilog=EPILOG)
+@_with_connection_options
+async def display_name(
+    options: ConnectionOptions,
+    name: Annotated[str, typer.Argument(help="The name to show; '' takes it away.", show_default=False)],
+) -> None:
+    """Set the name that others see beside your account name."""
+    await commands.set_display_name(options, name)
+
+
 @channel_app.command(epilog=EPILOG)
 @_with_connection_options
 async def create(

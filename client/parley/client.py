@@ -320,6 +320,14 @@ class ParleyClient:
         _, who = await self._signed_in()
         return await self._cluster.create_channel(who.token, title, members)
 
+    async def set_display_name(self, display_name: str) -> None:
+        """Set the name that others see beside the account name; an empty one takes it away.
+
+        Raises BadInputError for one of more than 64 characters or with invisible ones.
+        """
+        _, who = await self._signed_in()
+        await self._cluster.set_display_name(who.token, display_name)
+
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
         """Note that the person has read a conversation up to this message; the cluster is told when it can be."""
         await self._in_use().mark_read(conversation_id, up_to)

@@ -202,6 +202,12 @@ class ClusterClient:
         self._saw(answer.position)
         return answer.conversation_id
 
+    async def set_display_name(self, token: str, display_name: str) -> None:
+        """Set the name that is shown beside the caller's account name; an empty one takes it away."""
+        request = accounts_pb2.SetDisplayNameRequest(display_name=display_name)
+        answer = await self._call(lambda channel: AccountsStub(channel).SetDisplayName(request, metadata=bearer(token)))
+        self._saw(answer.position)
+
     # ---- the cluster
 
     async def status(self) -> ClusterStatus:

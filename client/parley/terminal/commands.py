@@ -207,6 +207,14 @@ def _fold(client: ParleyClient, conversations: Sequence[Conversation], messages:
     return chats
 
 
+async def set_display_name(options: ConnectionOptions, name: str) -> None:
+    """Sets the name shown beside the account name."""
+    options.must_name_account()
+    async with options.client() as client:
+        await client.set_display_name(name)
+    note("The display name is set." if name.strip() else "The display name is gone.")
+
+
 async def create_channel(options: ConnectionOptions, title: str, members: Sequence[str]) -> None:
     """Creates a channel; its number is the result."""
     options.must_name_account()

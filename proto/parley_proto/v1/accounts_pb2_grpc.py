@@ -55,6 +55,11 @@ class AccountsStub:
                 request_serializer=parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountResponse.FromString,
                 _registered_method=True)
+        self.SetDisplayName = channel.unary_unary(
+                '/parley.v1.Accounts/SetDisplayName',
+                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.SetDisplayNameRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.SetDisplayNameResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/parley.v1.Accounts/ListAccounts',
                 request_serializer=parley__proto_dot_v1_dot_accounts__pb2.ListAccountsRequest.SerializeToString,
@@ -94,6 +99,13 @@ class AccountsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetDisplayName(self, request, context):
+        """Sets the name that is shown beside the caller's account name. FAILED_PRECONDITION below level 2.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAccounts(self, request, context):
         """Lists active accounts in order of their names.
         """
@@ -123,6 +135,11 @@ def add_AccountsServicer_to_server(servicer, server):
                     servicer.DeleteAccount,
                     request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountResponse.SerializeToString,
+            ),
+            'SetDisplayName': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDisplayName,
+                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.SetDisplayNameRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.SetDisplayNameResponse.SerializeToString,
             ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
@@ -239,6 +256,33 @@ class Accounts:
             '/parley.v1.Accounts/DeleteAccount',
             parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountRequest.SerializeToString,
             parley__proto_dot_v1_dot_accounts__pb2.DeleteAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetDisplayName(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Accounts/SetDisplayName',
+            parley__proto_dot_v1_dot_accounts__pb2.SetDisplayNameRequest.SerializeToString,
+            parley__proto_dot_v1_dot_accounts__pb2.SetDisplayNameResponse.FromString,
             options,
             channel_credentials,
             insecure,

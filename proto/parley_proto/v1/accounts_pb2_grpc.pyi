@@ -41,6 +41,8 @@ class AccountsStub:
     """Closes the caller's session. Closing a closed session is OK."""
     DeleteAccount: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.DeleteAccountRequest, _accounts_pb2.DeleteAccountResponse]
     """Deletes the caller's own account and what is queued for it. Asks for the password again."""
+    SetDisplayName: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SetDisplayNameRequest, _accounts_pb2.SetDisplayNameResponse]
+    """Sets the name that is shown beside the caller's account name. FAILED_PRECONDITION below level 2."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]
     """Lists active accounts in order of their names."""
 
@@ -57,6 +59,8 @@ class AccountsAsyncStub(AccountsStub):
     """Closes the caller's session. Closing a closed session is OK."""
     DeleteAccount: _aio.UnaryUnaryMultiCallable[_accounts_pb2.DeleteAccountRequest, _accounts_pb2.DeleteAccountResponse]  # type: ignore[assignment]
     """Deletes the caller's own account and what is queued for it. Asks for the password again."""
+    SetDisplayName: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SetDisplayNameRequest, _accounts_pb2.SetDisplayNameResponse]  # type: ignore[assignment]
+    """Sets the name that is shown beside the caller's account name. FAILED_PRECONDITION below level 2."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Lists active accounts in order of their names."""
 
@@ -94,6 +98,14 @@ class AccountsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.DeleteAccountResponse, _abc.Awaitable[_accounts_pb2.DeleteAccountResponse]]:
         """Deletes the caller's own account and what is queued for it. Asks for the password again."""
+
+    @_abc_1.abstractmethod
+    def SetDisplayName(
+        self,
+        request: _accounts_pb2.SetDisplayNameRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.SetDisplayNameResponse, _abc.Awaitable[_accounts_pb2.SetDisplayNameResponse]]:
+        """Sets the name that is shown beside the caller's account name. FAILED_PRECONDITION below level 2."""
 
     @_abc_1.abstractmethod
     def ListAccounts(

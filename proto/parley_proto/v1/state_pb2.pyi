@@ -84,6 +84,7 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     """the setting level_limit holds it back"""
     RESULT_CODE_LEVEL_NOT_NEXT: _ResultCode.ValueType  # 30
     """levels rise one by one"""
+    RESULT_CODE_INVALID_DISPLAY_NAME: _ResultCode.ValueType  # 31
 
 class ResultCode(_ResultCode, metaclass=_ResultCodeEnumTypeWrapper):
     """One code for each thing that can be said about a command; the api makes the texts."""
@@ -144,6 +145,7 @@ RESULT_CODE_LEVEL_HELD: ResultCode.ValueType  # 29
 """the setting level_limit holds it back"""
 RESULT_CODE_LEVEL_NOT_NEXT: ResultCode.ValueType  # 30
 """levels rise one by one"""
+RESULT_CODE_INVALID_DISPLAY_NAME: ResultCode.ValueType  # 31
 
 @typing.final
 class CommandBatch(message.Message):
@@ -189,6 +191,7 @@ class Command(message.Message):
     CREATE_CHANNEL_FIELD_NUMBER: builtins.int
     CHANGE_SETTING_FIELD_NUMBER: builtins.int
     RAISE_LEVEL_FIELD_NUMBER: builtins.int
+    SET_DISPLAY_NAME_FIELD_NUMBER: builtins.int
     @builtins.property
     def register_account(self) -> RegisterAccount: ...
     @builtins.property
@@ -213,6 +216,8 @@ class Command(message.Message):
     def change_setting(self) -> ChangeSetting: ...
     @builtins.property
     def raise_level(self) -> RaiseLevel: ...
+    @builtins.property
+    def set_display_name(self) -> SetDisplayName: ...
     def __init__(
         self,
         *,
@@ -228,12 +233,13 @@ class Command(message.Message):
         create_channel: CreateChannel | None = ...,
         change_setting: ChangeSetting | None = ...,
         raise_level: RaiseLevel | None = ...,
+        set_display_name: SetDisplayName | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["change_setting", b"change_setting", "close_session", b"close_session", "command", b"command", "create_channel", b"create_channel", "delete_account", b"delete_account", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "send_messages", b"send_messages", "set_role", b"set_role"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["change_setting", b"change_setting", "close_session", b"close_session", "command", b"command", "create_channel", b"create_channel", "delete_account", b"delete_account", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["change_setting", b"change_setting", "close_session", b"close_session", "command", b"command", "create_channel", b"create_channel", "delete_account", b"delete_account", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "send_messages", b"send_messages", "set_role", b"set_role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change_setting", b"change_setting", "close_session", b"close_session", "command", b"command", "create_channel", b"create_channel", "delete_account", b"delete_account", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -423,6 +429,28 @@ class SetRole(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "administrator", b"administrator", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetDisplayName(message.Message):
+    """The name shown beside the account's own; empty takes it away. Level 2."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    display_name: builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        display_name: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["display_name", b"display_name", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -133,6 +133,16 @@ class AccountsService(AccountsServicer):
         return pb.DeleteAccountResponse(position=self._authenticator.position(index))
 
     @unary
+    async def SetDisplayName(  # noqa: N802
+        self, request: pb.SetDisplayNameRequest, context: Context
+    ) -> pb.SetDisplayNameResponse:
+        """Set the name that is shown beside the caller's account name."""
+        session = await self._authenticator.session_that_may(context, Action.SET_OWN_DISPLAY_NAME)
+        command = state_pb2.SetDisplayName(session_id=session.session_id, display_name=request.display_name.strip())
+        index, _ = await self._commands.apply(state_pb2.Command(set_display_name=command))
+        return pb.SetDisplayNameResponse(position=self._authenticator.position(index))
+
+    @unary
     async def ListAccounts(  # noqa: N802
         self, request: pb.ListAccountsRequest, context: Context
     ) -> pb.ListAccountsResponse:

@@ -66,6 +66,11 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         "The session would expire before it begins. Nothing was changed. Check the clocks of the nodes and the setting "
         "session_ttl_s.",
     ),
+    pb.RESULT_CODE_INVALID_DISPLAY_NAME: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The display name breaks the rules for display names. Nothing was changed. Use at most 64 characters, none of "
+        "them invisible.",
+    ),
     pb.RESULT_CODE_INVALID_TITLE: Explanation(
         Code.INVALID_ARGUMENT,
         "The title breaks the rules for titles. Nothing was changed. Use 1 to 100 printable characters.",

@@ -20,6 +20,7 @@ class Action(IntEnum):
     MARK_MESSAGES = auto()
     CREATE_CHANNEL = auto()
     DELETE_OWN_ACCOUNT = auto()
+    SET_OWN_DISPLAY_NAME = auto()
     SET_ROLE = auto()
     CHANGE_SETTINGS = auto()
     CHANGE_CLUSTER = auto()
@@ -33,6 +34,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.MARK_MESSAGES: _EVERYBODY,
     Action.CREATE_CHANNEL: _EVERYBODY,
     Action.DELETE_OWN_ACCOUNT: _EVERYBODY,
+    Action.SET_OWN_DISPLAY_NAME: _EVERYBODY,
     Action.SET_ROLE: _ADMINISTRATORS,
     Action.CHANGE_SETTINGS: _ADMINISTRATORS,
     Action.CHANGE_CLUSTER: _ADMINISTRATORS,

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role, is_allowed
-from parleyd.machine.feature import Command, Feature, result
+from parleyd.machine.feature import Command, Feature, SignedInCommand, result
 from parleyd.machine.features import administration, devices, sessions
 from parleyd.machine.limits import MAX_HASH_BYTES, MAX_ID, MAX_NAME_CHARS, REQUEST_ID_BYTES
 from parleyd.machine.rows import Rows, trim
+from parleyd.machine.texts import is_shown_as_written
 
 if TYPE_CHECKING:
+    from parleyd.machine.features.sessions import Actor
     from parleyd.machine.reader import StateReader
     from parleyd.machine.state import State
 
 ACTIVE, DELETED = 1, 2
+DISPLAY_NAME_LEVEL = 2
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}", re.ASCII)
 _PATTERN_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-*?")
 
@@ -39,6 +42,7 @@ CREATE UNIQUE INDEX accounts_active ON accounts(name_key) WHERE status = 1;
 CREATE INDEX accounts_deleted ON accounts(name_key) WHERE status = 2;
 CREATE INDEX accounts_request ON accounts(request_id) WHERE request_id <> x'';
 """
+DISPLAY_NAMES = "ALTER TABLE accounts ADD COLUMN display_name TEXT NOT NULL DEFAULT '';"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,17 @@ def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
     return result(pb.RESULT_CODE_OK)
 
 
+def set_display_name(state: State, actor: Actor, command: pb.SetDisplayName) -> pb.CommandResult:
+    """Set the name shown beside the caller's account name; the same name again changes nothing."""
+    if len(command.display_name) > MAX_NAME_CHARS or not is_shown_as_written(command.display_name):
+        return result(pb.RESULT_CODE_INVALID_DISPLAY_NAME)
+    query = "UPDATE accounts SET display_name = ?1 WHERE id = ?2 AND display_name <> ?1"
+    state.connection.execute(query, (command.display_name, actor.account.id))
+    if state.connection.changes():
+        state.effects.append(AccountChanged(actor.account.id))
+    return result(pb.RESULT_CODE_OK)
+
+
 def _registered(account_id: int) -> pb.CommandResult:
     registered = pb.RegisterAccountResult(account_id=account_id)
     return pb.CommandResult(code=pb.RESULT_CODE_OK, register_account=registered)
@@ -195,10 +210,11 @@ def _somebody_else_is_there(state: State, account: AccountRow) -> bool:
 
 FEATURE = Feature(
     "accounts",
-    tables={1: TABLES},
+    tables={1: TABLES, DISPLAY_NAME_LEVEL: DISPLAY_NAMES},
     commands={
         "register_account": Command(register),
         "delete_account": Command(delete),
+        "set_display_name": SignedInCommand(set_display_name, Action.SET_OWN_DISPLAY_NAME, DISPLAY_NAME_LEVEL),
     },
 )
 
@@ -229,8 +245,9 @@ def by_id(reader: StateReader, account_id: int) -> AccountRow | None:
 def cards(reader: StateReader, account_ids: set[int]) -> tuple[AccountCard, ...]:
     """What others see of these accounts, by id; unknown ids are left out."""
     found = []
+    shown = _display_name_column(reader)
     for account_id in sorted(account_id for account_id in account_ids if account_id <= MAX_ID):
-        rows = reader.rows("SELECT id, name, '', status <> 1 FROM accounts WHERE id = ?", (account_id,))
+        rows = reader.rows(f"SELECT id, name, {shown}, status <> 1 FROM accounts WHERE id = ?", (account_id,))
         found += [AccountCard(i, name, display_name, bool(deleted)) for i, name, display_name, deleted in rows]
     return tuple(found)
 
@@ -242,11 +259,15 @@ def matching(reader: StateReader, pattern: str, after_name: str, limit: int) -> 
         return ()
     prefix = wanted[: next((place for place, char in enumerate(wanted) if char in "*?"), len(wanted))]
     rows = reader.rows(
-        "SELECT id, name, '' FROM accounts WHERE status = 1 AND name_key > ? AND name_key >= ? "
+        f"SELECT id, name, {_display_name_column(reader)} FROM accounts WHERE status = 1 AND name_key > ? AND name_key >= ? "
         "AND name_key < ? AND name_key GLOB ? ORDER BY name_key LIMIT ?",
         (name_key(after_name), prefix, prefix + "\x7f", wanted, limit),
     )
     return tuple(AccountCard(account_id, name, display, deleted=False) for account_id, name, display in rows)
+
+
+def _display_name_column(reader: StateReader) -> str:
+    return "display_name" if reader.level() >= DISPLAY_NAME_LEVEL else "''"
 
 
 def name_key(name: str) -> str:
