@@ -16,7 +16,6 @@ from unittest.mock import patch
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.driver import Driver
 from parleyd.group.proposals import AppliedCommands, ProposalTable
-from parleyd.group.read_barriers import ReadBarriers
 from parleyd.group.retention import LogRetention
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import SignedInCommand
@@ -423,18 +422,6 @@ def reads_are_answered_from_what_is_here() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def questions_are_named_as_in_an_earlier_life() -> Iterator[None]:
-    """A restarted server names its read questions as it did before: a late answer to an old one fits a new one."""
-    original = ReadBarriers.__init__
-
-    def init(self: ReadBarriers, node: NodeId, life: int, retry_ms: float) -> None:
-        original(self, node, 0, retry_ms)
-
-    with patch.object(ReadBarriers, "__init__", init):
-        yield
-
-
 PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
     bug.__name__: bug
     for bug in (
@@ -466,6 +453,5 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
         a_snapshot_brings_an_old_membership,
         a_wiped_server_keeps_its_id,
         reads_are_answered_from_what_is_here,
-        questions_are_named_as_in_an_earlier_life,
     )
 }
