@@ -323,7 +323,7 @@ class ParleyClient:
     async def set_display_name(self, display_name: str) -> None:
         """Set the name that others see beside the account name; an empty one takes it away.
 
-        Raises BadInputError for one of more than 64 characters or with invisible ones.
+        Raises RefusedError for one of more than 64 characters or with invisible ones.
         """
         _, who = await self._signed_in()
         await self._cluster.set_display_name(who.token, display_name)

@@ -209,6 +209,7 @@ class InProcessNode:
             max_level=MAX_LEVEL,
         )
         self.cluster.apply_one(state_pb2.Command(publish_member=own))
+        self.cluster.rise()
 
     async def die(self) -> None:
         """Every connection breaks at once; another node leads if this one did."""

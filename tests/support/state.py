@@ -26,6 +26,7 @@ from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.effects import Effect
 from parleyd.machine.features import accounts, conversations, messages
+from parleyd.machine.levels import MAX_LEVEL
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.reader import StateReader
 from parleyd.machine.records import CommittedEntry, MemberRow
@@ -136,6 +137,13 @@ class InProcessState:
         [result] = self.apply([command]).results
         assert result.code == state_pb2.RESULT_CODE_OK, state_pb2.ResultCode.Name(result.code)
         return result
+
+    def rise(self) -> None:
+        """Raise the level as far as all members support it, as a leader does."""
+        while (level := self.machine.level) < MAX_LEVEL:
+            raised = state_pb2.RaiseLevel(level=level + 1)
+            if self.apply([state_pb2.Command(raise_level=raised)]).results[0].code != state_pb2.RESULT_CODE_OK:
+                return
 
     def add_account(self, name: str, password: str = PASSWORD, request_id: bytes = b"") -> Account:
         """Register an account. The first one is an administrator, as in any cluster."""

@@ -35,7 +35,7 @@ async def test_the_status_needs_no_session_and_tells_levels_and_members(
     one, two = cluster.add_account("ann"), cluster.add_account("ben")
     cluster.store(one, two, "hello")
     status = await raw.admin.GetStatus(pb.GetStatusRequest())
-    assert (status.level, status.min_level, status.max_level) == (1, MIN_LEVEL, MAX_LEVEL)
+    assert (status.level, status.min_level, status.max_level) == (MAX_LEVEL, MIN_LEVEL, MAX_LEVEL)
     assert (status.applied_index, status.messages_total) == (cluster.index, 1)
     assert (status.leader, status.serving, status.state_hash) == ("n1", True, cluster.machine.state_hash)
     [member] = status.members

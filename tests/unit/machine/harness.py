@@ -15,7 +15,7 @@ from parleyd.machine.effects import Effect
 from parleyd.machine.features import accounts, conversations, messages
 from parleyd.machine.features.messages import MessageRecord
 from parleyd.machine.features.receipts import Marks
-from parleyd.machine.levels import MIN_LEVEL
+from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.machine import ApplyOutcome, StateMachine
 from parleyd.machine.reader import StateReader
 from parleyd.machine.records import CommittedEntry, MemberRow
@@ -202,8 +202,14 @@ class Node:
         self.last = self.machine.apply([entry])
         return list(self.last.results[0])
 
-    def one(self, command: pb.Command, at_ms: int | None = None) -> pb.CommandResult:
-        return self.apply(command, at_ms=at_ms)[0]
+    def one(self, command: pb.Command, at_ms: int | None = None, level: int = MIN_LEVEL) -> pb.CommandResult:
+        return self.apply(command, at_ms=at_ms, level=level)[0]
+
+    def rise(self, level: int = MAX_LEVEL) -> None:
+        """Raise the cluster to a level that all members support."""
+        self.apply(*(publish(row.node_id, row.name, levels=(MIN_LEVEL, level)) for row in BOOTSTRAP_MEMBERS))
+        for one in range(self.machine.level + 1, level + 1):
+            assert self.one(raise_level(one), level=self.machine.level).code == pb.RESULT_CODE_OK
 
     def effects(self) -> tuple[Effect, ...]:
         """What the entry applied last changed."""

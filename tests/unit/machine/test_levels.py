@@ -25,7 +25,7 @@ from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.reader import StateReader, verify_state_file
 from parleyd.machine.records import CommittedEntry, MemberRow, MembershipChange
-from parleyd.machine.registry import COMMANDS
+from parleyd.machine.registry import COMMANDS, FEATURES
 from parleyd.machine.state import State
 from tests.unit.machine.harness import (
     BOOTSTRAP_MEMBERS,
@@ -47,6 +47,23 @@ UNKNOWN = pb.RESULT_CODE_UNKNOWN_COMMAND
 NOT_NEXT = pb.RESULT_CODE_LEVEL_NOT_NEXT
 NOT_SUPPORTED = pb.RESULT_CODE_LEVEL_NOT_SUPPORTED
 COLUMN = "ALTER TABLE accounts ADD COLUMN shown TEXT NOT NULL DEFAULT 'nothing';"
+
+
+@pytest.fixture(autouse=True)
+def first_release() -> Iterator[None]:
+    """A release that supports level 1 alone, whatever levels the product has by now."""
+    with pytest.MonkeyPatch.context() as patch:
+        for level in [level for level in levels.RELEASES if level > 1]:
+            patch.delitem(levels.RELEASES, level)
+        for module in (levels, files, machine_module, levels_feature):
+            patch.setattr(module, "MAX_LEVEL", 1)
+        for name in [name for name, command in COMMANDS.items() if command.level > 1]:
+            patch.delitem(COMMANDS, name)
+        for feature in FEATURES:
+            for level in [level for level in feature.tables if level > 1]:
+                patch.delitem(feature.tables, level)
+        patch.setattr(accounts, "DISPLAY_NAME_LEVEL", 1_000)
+        yield
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from parleyd.machine.features.devices import DeviceRow
 from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.features.settings import Settings
 from parleyd.machine.files import APPLICATION_ID
+from parleyd.machine.levels import MAX_LEVEL
 from parleyd.machine.machine import ApplyOutcome, StateMachine
 from parleyd.machine.reader import StateReader, verify_state_file
 from parleyd.machine.records import CommittedEntry, MembershipChange
@@ -376,7 +377,7 @@ def test_state_of_a_higher_level_is_refused_and_not_called_damaged(
 ) -> None:
     path = tampered(node, "PRAGMA user_version = 99", "UPDATE meta SET level = 99")
     before = path.read_bytes()
-    with pytest.raises(MachineReleaseError, match=r"has level 99.*supports levels 1 to 1.*[Nn]othing is wrong"):
+    with pytest.raises(MachineReleaseError, match=f"has level 99.*supports levels 1 to {MAX_LEVEL}.*[Nn]othing is"):
         opened(path)
     assert path.read_bytes() == before
 

@@ -62,10 +62,11 @@ def test_command_of_a_session_is_refused_to_everybody_whose_role_does_not_allow_
     monkeypatch.setitem(ALLOWED, command.action, frozenset())
     asked = pb.Command()
     getattr(asked, name).session_id = session
-    before = node.one(asked)
+    node.rise()
+    before = node.one(asked, level=MAX_LEVEL)
     assert before == pb.CommandResult(code=pb.RESULT_CODE_NOT_ALLOWED)
     getattr(asked, name).session_id = session + 1
-    assert node.one(asked) == pb.CommandResult(code=pb.RESULT_CODE_SIGNED_OUT)
+    assert node.one(asked, level=MAX_LEVEL) == pb.CommandResult(code=pb.RESULT_CODE_SIGNED_OUT)
     assert node.effects() == ()
 
 

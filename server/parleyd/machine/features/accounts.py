@@ -245,9 +245,9 @@ def by_id(reader: StateReader, account_id: int) -> AccountRow | None:
 def cards(reader: StateReader, account_ids: set[int]) -> tuple[AccountCard, ...]:
     """What others see of these accounts, by id; unknown ids are left out."""
     found = []
-    shown = _display_name_column(reader)
+    select = f"{_card_select(reader)} WHERE id = ?"
     for account_id in sorted(account_id for account_id in account_ids if account_id <= MAX_ID):
-        rows = reader.rows(f"SELECT id, name, {shown}, status <> 1 FROM accounts WHERE id = ?", (account_id,))
+        rows = reader.rows(select, (account_id,))
         found += [AccountCard(i, name, display_name, bool(deleted)) for i, name, display_name, deleted in rows]
     return tuple(found)
 
@@ -259,15 +259,16 @@ def matching(reader: StateReader, pattern: str, after_name: str, limit: int) -> 
         return ()
     prefix = wanted[: next((place for place, char in enumerate(wanted) if char in "*?"), len(wanted))]
     rows = reader.rows(
-        f"SELECT id, name, {_display_name_column(reader)} FROM accounts WHERE status = 1 AND name_key > ? AND name_key >= ? "
+        f"{_card_select(reader)} WHERE status = 1 AND name_key > ? AND name_key >= ? "
         "AND name_key < ? AND name_key GLOB ? ORDER BY name_key LIMIT ?",
         (name_key(after_name), prefix, prefix + "\x7f", wanted, limit),
     )
-    return tuple(AccountCard(account_id, name, display, deleted=False) for account_id, name, display in rows)
+    return tuple(AccountCard(i, name, display_name, bool(deleted)) for i, name, display_name, deleted in rows)
 
 
-def _display_name_column(reader: StateReader) -> str:
-    return "display_name" if reader.level() >= DISPLAY_NAME_LEVEL else "''"
+def _card_select(reader: StateReader) -> str:
+    display_name = "display_name" if reader.level() >= DISPLAY_NAME_LEVEL else "''"
+    return f"SELECT id, name, {display_name}, status <> 1 FROM accounts"  # noqa: S608 - constants only
 
 
 def name_key(name: str) -> str:
