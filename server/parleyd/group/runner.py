@@ -69,8 +69,8 @@ from parleyd.group.inputs import (
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.machine import ApplyOutcome, StateMachine
-from parleyd.membership.entries import to_committed
-from parleyd.membership.members import ClusterMembers, members_in
+from parleyd.membership.entries import members_in, to_committed
+from parleyd.membership.members import ClusterMembers
 from parleyd.membership.rules import MembershipRequest
 from parleyd.raft.messages import Message
 from parleyd.raft.raft import Raft

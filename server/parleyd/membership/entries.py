@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from google.protobuf.message import DecodeError
 
 from parley_proto.v1 import peer_pb2 as pb
+from parleyd.machine.effects import Effect
+from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.records import CommittedEntry, MemberRow, MembershipChange
-from parleyd.membership.members import to_row
+from parleyd.membership.members import ClusterMembers, to_row
 from parleyd.raft.membership import decode_conf_change, members_of
 from parleyd.raft.types import ConfState, Entry
 from parleyd.transport.codec import encode_membership
@@ -21,6 +23,14 @@ from parleyd.transport.codec import encode_membership
 def describe_change(data: bytes, conf_state: ConfState) -> MembershipChange:
     """What the state machine is told of the membership entry `data`, after which `conf_state` is in force."""
     return MembershipChange(encode_membership(conf_state), members_of(conf_state), _newcomers(data))
+
+
+def members_in(effects: Sequence[Effect]) -> ClusterMembers | None:
+    """The newest members that applied entries have brought; None where they brought none."""
+    for effect in reversed(effects):
+        if isinstance(effect, MembersChanged):
+            return ClusterMembers.of(effect.members)
+    return None
 
 
 def to_committed(entries: Sequence[Entry], conf_state: ConfState | None) -> list[CommittedEntry]:

@@ -5,13 +5,11 @@ What a membership entry makes of them is in entries.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.machine.effects import Effect
-from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.records import MemberRow, Members
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange
 from parleyd.raft.types import NodeId
@@ -39,14 +37,6 @@ class ClusterMembers:
     def was_named(self, name: str) -> bool:
         """Whether a member of that name was removed."""
         return any(row.name == name for row in self.removed.values())
-
-
-def members_in(effects: Sequence[Effect]) -> ClusterMembers | None:
-    """The newest members that applied entries have brought; None where they brought none."""
-    for effect in reversed(effects):
-        if isinstance(effect, MembersChanged):
-            return ClusterMembers.of(effect.members)
-    return None
 
 
 def to_peer_info(row: MemberRow) -> pb.PeerInfo:

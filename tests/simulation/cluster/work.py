@@ -17,8 +17,7 @@ from parleyd.machine.errors import MachineStorageError
 from parleyd.machine.features.conversations import ConversationCreated
 from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.machine import ApplyOutcome
-from parleyd.membership.entries import to_committed
-from parleyd.membership.members import members_in
+from parleyd.membership.entries import members_in, to_committed
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, SnapshotMeta
 from parleyd.raft.update import Persist
 from parleyd.storage.errors import StorageError

@@ -35,7 +35,9 @@ DISTRIBUTION_OF = {
     "grpc_reflection": "grpcio-reflection",
     "prompt_toolkit": "prompt-toolkit",
     "pytest_asyncio": "pytest-asyncio",
+    "pytest_timeout": "pytest-timeout",
     "pytestqt": "pytest-qt",
+    "xdist": "pytest-xdist",
 }
 """Import names that are not the names of their distributions."""
 OURS = frozenset(("parley", "parleyd", "parley_proto"))
