@@ -131,7 +131,7 @@ def poison(node: Node, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception],
     def install(error: Exception) -> tuple[int, int]:
         def stumble(
             state: State, sender: AccountRow, device: DeviceRow, send: model_pb2.Send, limit: int
-        ) -> pb.StoredSendResult:
+        ) -> tuple[pb.ResultCode.ValueType, int, int]:
             result = real(state, sender, device, send, limit)
             if send.body == "poison":
                 raise error
@@ -466,8 +466,8 @@ def test_state_hash_changes_with_every_entry_and_with_what_it_does(tmp_path: Pat
 def test_node_that_computes_another_result_from_the_same_entry_is_found_by_its_hash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> pb.StoredSendResult:
-        return pb.StoredSendResult(number=1, code=pb.RESULT_CODE_INVALID_BODY)
+    def refuse(*_: object) -> tuple[pb.ResultCode.ValueType, int, int]:
+        return pb.RESULT_CODE_INVALID_BODY, 0, 0
 
     hashes = []
     for number in range(2):

@@ -12,7 +12,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 from parley_proto.v1 import model_pb2
@@ -52,8 +52,7 @@ CREATE TABLE messages(
 """
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRecord:
+class MessageRecord(NamedTuple):
     """One row of a conversation's sequence. `device_id` is the sending device's external id, empty where none sent."""
 
     conversation_id: int
@@ -150,7 +149,14 @@ def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.Co
             gap = True
             results.add(number=number, code=pb.RESULT_CODE_GAP)
         elif number == next_number:
-            results.append(_send(state, actor.account, device, send, limit))
+            code, message_id, conversation_id = _send(state, actor.account, device, send, limit)
+            results.add(
+                number=number,
+                code=code,
+                message_id=message_id,
+                conversation_id=conversation_id,
+                sent_at_ms=state.meta.now_ms,
+            )
         else:
             results.append(_first_result(state, device, send))
     if gap:
@@ -159,7 +165,10 @@ def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.Co
     return outcome
 
 
-def _send(state: State, sender: AccountRow, device: DeviceRow, send: model_pb2.Send, limit: int) -> pb.StoredSendResult:
+def _send(
+    state: State, sender: AccountRow, device: DeviceRow, send: model_pb2.Send, limit: int
+) -> tuple[pb.ResultCode.ValueType, int, int]:
+    """Store the device's next send; gives its code, message id and conversation id."""
     number, body = send.number, send.body
     digest = digest_of(send)
     # A character has 1 to 4 bytes, so most bodies need no encoding to know that they fit.
@@ -169,17 +178,11 @@ def _send(state: State, sender: AccountRow, device: DeviceRow, send: model_pb2.S
         target = _resolve(state, sender, send)
     if isinstance(target, int):
         state.devices.use_number(device, number, digest, target, 0, 0)
-        return pb.StoredSendResult(number=number, code=target, sent_at_ms=state.meta.now_ms)
+        return target, 0, 0
     message_id = state.messages.add(target, TEXT, sender.id, body, device_id=device.external, send_number=number)
     state.meta.message_count += 1
     state.devices.use_number(device, number, digest, pb.RESULT_CODE_OK, message_id, target.id)
-    return pb.StoredSendResult(
-        number=number,
-        code=pb.RESULT_CODE_OK,
-        message_id=message_id,
-        conversation_id=target.id,
-        sent_at_ms=state.meta.now_ms,
-    )
+    return pb.RESULT_CODE_OK, message_id, target.id
 
 
 def _resolve(state: State, sender: AccountRow, send: model_pb2.Send) -> ConversationRow | pb.ResultCode.ValueType:
