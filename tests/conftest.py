@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.leftovers import MARK, end_processes
@@ -21,6 +22,10 @@ CLUSTER_TESTS = ROOT / "tests" / "cluster"
 
 # What tests start runs the code of this checkout, wherever the environment's own installation comes from.
 os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in (".", "client", "server", "proto"))
+
+# Hypothesis measures each example on the clock of the wall, and fails above 200 ms.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

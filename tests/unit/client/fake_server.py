@@ -6,9 +6,12 @@ die.
 """
 
 import asyncio
+import contextlib
 import fnmatch
 import hashlib
+import os
 import secrets
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -194,12 +197,26 @@ class Faults:
     max_in_flight: int = 1024
 
 
+def _own_loopback() -> str:
+    """A loopback address of this process alone, where the system has more than one.
+
+    A node that starts again needs its port again. On 127.0.0.1 another process may have it by then, or a connection
+    that tries to reach the node may come from that very port.
+    """
+    host = f"127.{64 + (os.getpid() >> 16) % 64}.{(os.getpid() >> 8) % 256}.{os.getpid() % 256}"
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind((host, 0))
+        return host
+    return "127.0.0.1"
+
+
 class FakeNode:
     """One address of the cluster."""
 
     def __init__(self, cluster: FakeCluster, name: str) -> None:
         self.cluster = cluster
         self.name = name
+        self.host = _own_loopback()
         self.port = 0
         self.advertised = ""
         self.up = False
@@ -215,7 +232,7 @@ class FakeNode:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     async def start(self, credentials: grpc.ServerCredentials | None = None, port: int = 0) -> None:
         server = grpc.aio.server(
@@ -225,7 +242,8 @@ class FakeNode:
         messaging_pb2_grpc.add_MessagingServicer_to_server(_Messaging(self), server)
         admin: Any = _Admin  # without the methods clients have no use for
         admin_pb2_grpc.add_AdminServicer_to_server(admin(self), server)
-        target = f"127.0.0.1:{port or self.port}"
+        self.host = self.host if credentials is None else "127.0.0.1"  # which certificates name
+        target = f"{self.host}:{port or self.port}"
         self.port = (
             server.add_insecure_port(target) if credentials is None else server.add_secure_port(target, credentials)
         )
