@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -206,20 +205,20 @@ class LocalCluster:
         self, condition: Callable[[Sequence[NodeView]], bool], what: str, timeout_s: float = START_TIMEOUT_S
     ) -> list[NodeView]:
         """Ask all nodes again and again until `condition` holds; AssertionError with their logs at the deadline."""
-        deadline = time.monotonic() + timeout_s
+        deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             views = await self.views()
             if condition(views):
                 return views
-            if time.monotonic() > deadline:
+            if asyncio.get_running_loop().time() > deadline:
                 raise AssertionError(self._report(what, timeout_s, views))
             await asyncio.sleep(POLL_S)
 
     async def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
         """The same for a condition that asks no node."""
-        deadline = time.monotonic() + timeout_s
+        deadline = asyncio.get_running_loop().time() + timeout_s
         while not condition():
-            if time.monotonic() > deadline:
+            if asyncio.get_running_loop().time() > deadline:
                 raise AssertionError(self._report(what, timeout_s, await self.views()))
             await asyncio.sleep(POLL_S)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.leftovers import MARK, end_processes
@@ -21,6 +22,15 @@ CLUSTER_TESTS = ROOT / "tests" / "cluster"
 
 # What tests start runs the code of this checkout, wherever the environment's own installation comes from.
 os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in (".", "client", "server", "proto"))
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and what they start would inherit this:
+# commands that tests end by SIGINT would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis measures each example on the clock of the wall, and fails above 200 ms.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

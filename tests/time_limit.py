@@ -4,17 +4,18 @@ pytest-timeout raises wherever the main thread happens to be. Inside an event lo
 innocent task, and between two tests it ends the whole worker. So only the markers and options of pytest-timeout are
 used, and this plugin keeps the limit:
 
-- It counts the time in which the process could run (`RunningTime`). Time in which the machine or the run stood still,
-  and time in which the main thread waited for a processor, does not count.
+- It counts the time in which the test and what it started could run (`RunningTime`). Time in which the machine or the
+  run stood still, or in which they waited for a processor, does not count.
 - It acts only inside setup, call or teardown. A test that awaits is cancelled; one that blocks gets an exception; one
   that ignores both, again and again, ends its process after `STRIKES`, with all stacks on stderr.
-- Event loops of the test process run on the same clock, so `asyncio.timeout(5)` means five seconds in which the process
-  could run: a run that was stopped for a minute goes on as if nothing had happened.
+- Event loops of the test process run on the same clock, so `asyncio.timeout(5)` means five such seconds, however busy
+  the machine is, and a run that was stopped for a minute goes on as if nothing had happened.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ import traceback
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -32,7 +34,7 @@ import psutil
 import pytest
 import pytest_timeout  # type: ignore[import-untyped]
 
-TICK_S = 0.5
+TICK_S = 0.2
 LONGEST_TICK_S = 2.0
 """What a tick counts for at most: a later one means that the process stood still."""
 STRIKE_EVERY_S = 5.0
@@ -49,38 +51,52 @@ class TimeLimitError(BaseException):
 
 
 class RunningTime:
-    """A monotonic clock that goes only while a thread of this process gets to tick."""
+    """A monotonic clock that goes only while this process, and what it started, can run.
+
+    A tick that comes late counts for LONGEST_TICK_S: the process stood still. The time in which this process, or one it
+    started, waited for a processor is taken off again: a busy machine has a slower clock.
+    """
 
     def __init__(self) -> None:
         self._longest_s = LONGEST_TICK_S
-        self._mark = (time.monotonic(), time.monotonic())  # what was counted, and when: one tuple, read by any thread
-        self._queued_s = _queued_for_a_processor_s()
+        now = time.monotonic()
+        self._mark = (now, now, now)  # counted, when, and what was told before: one tuple, because any thread reads it
+        self._queued_s = _queued_by_process_s()
 
     def now(self) -> float:
-        counted, at = self._mark
-        return counted + min(time.monotonic() - at, self._longest_s)
+        counted, at, told = self._mark
+        return max(told, counted + min(time.monotonic() - at, self._longest_s))
 
     def tick(self) -> tuple[float, float, float]:
-        """Seconds since the last tick: counted, stood still, and (part of the counted) queued for a processor."""
-        counted, at = self._mark
+        """Seconds since the last tick: counted, stood still, and waited for a processor."""
+        counted, at, told = self._mark
         now = time.monotonic()
         passed = min(now - at, self._longest_s)
-        self._mark = (counted + passed, now)
-        before, self._queued_s = self._queued_s, _queued_for_a_processor_s()
-        return passed, now - at - passed, min(passed, self._queued_s - before)
+        before, self._queued_s = self._queued_s, _queued_by_process_s()
+        waited = [now_s - before[process] for process, now_s in self._queued_s.items() if process in before]
+        queued = min(max(waited, default=0.0), passed)
+        self._mark = (counted + passed - queued, now, max(told, counted + passed))
+        return passed - queued, now - at - passed, queued
 
     def go_on_without_ticks(self) -> None:
         """For a forked child, which has no thread that ticks."""
         self._longest_s = float("inf")
 
 
-def _queued_for_a_processor_s() -> float:
-    """How long the main thread was ready to run and had no processor; 0 where the system does not tell."""
-    try:
-        with open(f"/proc/self/task/{threading.main_thread().native_id}/schedstat") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, IndexError, ValueError):
-        return 0.0
+def _queued_by_process_s() -> dict[int, float]:
+    """How long the main threads of this process and its descendants were ready to run and had no processor.
+
+    Empty where the system does not tell.
+    """
+    queued: dict[int, float] = {}
+    open_ = [os.getpid()]
+    while open_:
+        process = open_.pop()
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            queued[process] = int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+            for thread in os.listdir(f"/proc/{process}/task"):
+                open_ += map(int, Path(f"/proc/{process}/task/{thread}/children").read_text().split())
+    return queued
 
 
 @dataclass(slots=True)
@@ -209,7 +225,7 @@ class TimeLimit:
             running = self._running
             if running is None:
                 continue
-            running.used_s += passed_s - queued_s
+            running.used_s += passed_s
             running.stood_still_s += stood_still_s
             running.queued_s += queued_s
             if running.is_due() and not (pytest_timeout.is_debugging() and not running.disable_debugger_detection):

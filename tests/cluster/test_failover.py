@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
@@ -112,9 +111,9 @@ async def test_sigterm_of_the_leader_hands_over_and_exits_0_with_hardly_a_pause(
         longest_pause_s, number, stopping = 0.0, 0, None
         while stopping is None or not stopping.done() or number < 100:
             number += 1
-            asked = time.monotonic()
+            asked = asyncio.get_running_loop().time()
             assert (await sending.send_surely(number, ben.name, f"{number}")).status == SEND_STATUS_ACCEPTED
-            longest_pause_s = max(longest_pause_s, time.monotonic() - asked)
+            longest_pause_s = max(longest_pause_s, asyncio.get_running_loop().time() - asked)
             if number == 20:
                 stopping = asyncio.create_task(cluster.stop(leader))
         assert stopping.result() == 0

@@ -46,7 +46,7 @@ def test_without_a_display_the_line_names_the_terminal() -> None:
     env.pop("QT_QPA_PLATFORM", None)
     done = subprocess.run(
         [sys.executable, "-m", "parley.gui", "--host", "localhost:1"],
-        cwd=ROOT, env=env, capture_output=True, text=True, timeout=30, check=False,
+        cwd=ROOT, env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == "There is no display here. The window needs a desktop; in a terminal use: parley chat\n"

@@ -54,7 +54,7 @@ class Desktop:
         self.window.activateWindow()
         self.until(self.window.isActiveWindow)
 
-    def until(self, condition: Callable[[], object], timeout_ms: int = 5000) -> None:
+    def until(self, condition: Callable[[], object], timeout_ms: int = 60_000) -> None:
         """Waits while Qt's loop runs."""
         self.qtbot.waitUntil(lambda: bool(condition()), timeout=timeout_ms)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -196,14 +195,14 @@ class Stream:
 
     async def send_surely(self, number: int, name: str, body: str) -> messaging_pb2.SendResult:
         """Say one send, with the same number again as long as the node answers RETRY; its result."""
-        deadline = time.monotonic() + 30
+        deadline = asyncio.get_running_loop().time() + 30
         while True:
             await self.send((number, name, body))
             result = (await self.results(1))[0]
             assert result.number == number
             if result.status != messaging_pb2.SEND_STATUS_RETRY:
                 return result
-            assert time.monotonic() < deadline, f"still {result.detail}"
+            assert asyncio.get_running_loop().time() < deadline, f"still {result.detail}"
 
     async def messages(self, count: int) -> list[model_pb2.Message]:
         """The next `count` messages."""
@@ -235,24 +234,24 @@ class Stream:
 
 async def eventually(call: Callable[[], Awaitable[Answer]], timeout_s: float = 20.0) -> Answer:
     """Repeat a call that is safe to repeat while the cluster says UNAVAILABLE."""
-    deadline = time.monotonic() + timeout_s
+    deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         try:
             return await call()
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.02)
 
 
 async def until_true(check: Callable[[], Awaitable[None]], timeout_s: float = 20.0) -> None:
     """Repeat a check until it raises no AssertionError; the last one is raised at the deadline."""
-    deadline = time.monotonic() + timeout_s
+    deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         try:
             return await check()
         except AssertionError:
-            if time.monotonic() > deadline:
+            if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.02)
 

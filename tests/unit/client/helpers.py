@@ -18,7 +18,7 @@ QUICK = ConnectionManagerSettings(
 )
 
 
-async def until(condition: Callable[[], bool], what: str, timeout: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], what: str, timeout: float = 60.0) -> None:
     """Waits for something that no event tells; fails with `what`."""
     try:
         async with asyncio.timeout(timeout):
@@ -35,7 +35,7 @@ def make_client(
     *,
     nodes: Sequence[int] | None = None,
     connect: bool = True,
-    deadline_s: float = 5.0,
+    deadline_s: float = 30.0,
     seed: int = 1,
 ) -> ParleyClient:
     """A client of the cluster, not yet entered."""

@@ -376,22 +376,17 @@ async def test_two_piped_chats_talk_to_each_other(piped: tuple[InProcessCluster,
     cluster, anna = piped
     bob = Parley(tmp_path / "bob", cluster)
     (tmp_path / "bob").mkdir()
-    listening = await bob.start("chat", "anna", "--account", "bob", PARLEY_PASSWORD=PASSWORD)
-    try:
+    async with bob.running("chat", "anna", "--account", "bob", PARLEY_PASSWORD=PASSWORD) as listening:
         assert listening.stdout is not None
         assert listening.stdin is not None
         sent = await anna(
             "chat", "bob", "--account", "anna", "--register", stdin="hello bob\n", PARLEY_PASSWORD=PASSWORD
         )
         assert sent.code == 0
-        line = await asyncio.wait_for(listening.stdout.readline(), 10)
+        line = await asyncio.wait_for(listening.stdout.readline(), 40)
         assert line.decode().endswith("anna: hello bob\n")
         listening.stdin.write(b"hello anna\n")
-        line = await asyncio.wait_for(listening.stdout.readline(), 10)
+        line = await asyncio.wait_for(listening.stdout.readline(), 40)
         assert "you → anna: hello anna" in line.decode()
         listening.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(listening.wait(), 10) == ExitCode.INTERRUPTED
-    finally:
-        if listening.returncode is None:
-            listening.kill()
-            await listening.wait()
+        assert await asyncio.wait_for(listening.wait(), 40) == ExitCode.INTERRUPTED

@@ -1,6 +1,7 @@
 """The command `parley` as a script meets it: results on stdout, remarks on stderr, exit codes."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -58,6 +59,23 @@ class Parley:
             stderr=pipe,
             env={**self.environment, **environment},
         )
+
+    @asynccontextmanager
+    async def running(self, *arguments: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A command that the test talks with; it is ended with the test, and what it says on stderr is read."""
+        process = await self.start(*arguments, **environment)
+        assert process.stderr is not None
+        said = asyncio.ensure_future(process.stderr.read())
+        try:
+            yield process
+        except BaseException as error:
+            error.add_note(f"parley {' '.join(arguments)} (exit code {process.returncode}, None while it runs)")
+            raise
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            sys.stderr.write((await said).decode())  # pytest shows it where the test fails
 
     async def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> Done:
         process = await self.start(*arguments, **environment)
@@ -146,15 +164,14 @@ async def test_a_session_that_ended_keeps_the_message_and_says_what_to_do(tmp_pa
 
 async def test_sending_beside_a_listening_process_works_and_keeps_one_order(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
-        listening = await parley.start("listen")
-        try:
+        async with parley.running("listen") as listening:
             await until(lambda: cluster.nodes[0].sessions == 1, "the listener has the session")
             for i in range(3):
                 assert (await parley("send", "bob", f"m{i}")).code == 0
             assert cluster.nodes[0].sessions == 1
-        finally:
             listening.send_signal(signal.SIGINT)
-            assert await listening.wait() == ExitCode.INTERRUPTED
+            async with asyncio.timeout(40):
+                assert await listening.wait() == ExitCode.INTERRUPTED
         assert cluster.bodies_for("bob") == ["m0", "m1", "m2"]
 
 

@@ -38,12 +38,12 @@ async def test_a_dead_node_is_left_for_another_at_once_and_nothing_is_lost(tmp_p
             for round_ in range(3):
                 node = connected_node(cluster, anna)
                 sent += await anna.send_many([("bob", f"{round_}-{i}") for i in range(50)])
-                began = time.monotonic()
+                began = asyncio.get_running_loop().time()
                 await node.die()
                 last = await anna.send("bob", f"{round_}-after")
                 sent.append(last)
                 await last.accepted(5)
-                assert time.monotonic() - began < 1.0
+                assert asyncio.get_running_loop().time() - began < 1.0
                 assert anna.state.node != node.name
                 await node.start()
             assert all([(await message.accepted(5)).status is MessageStatus.ACCEPTED for message in sent])

@@ -146,3 +146,16 @@ def test_a_worker_that_had_to_end_is_replaced_and_its_test_not_repeated(output: 
 
 def test_processes_of_a_dead_worker_are_ended_and_named(output: str) -> None:
     assert re.search(r"Tests left processes behind, which were killed: \['\d+: sleep 601'\]", output)
+
+
+def test_what_tests_start_hears_ctrl_c_also_when_the_tests_run_in_the_background() -> None:
+    child = "import signal; signal.raise_signal(signal.SIGINT)"
+    program = f"import subprocess, sys, tests.conftest; subprocess.run([sys.executable, '-c', {child!r}])"
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "KeyboardInterrupt" in done.stderr
