@@ -32,6 +32,7 @@ def frames() -> Iterator[tuple[str, str]]:
     """Every frame of Messaging.Connect: its field and its message."""
     for direction in (messaging_pb2.ClientFrame, messaging_pb2.ServerFrame):
         for field in direction.DESCRIPTOR.oneofs_by_name["frame"].fields:
+            assert field.message_type is not None
             yield field.name, field.message_type.name
 
 
