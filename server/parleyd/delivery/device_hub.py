@@ -127,9 +127,12 @@ class DeviceHub:
             self._count(stored)
 
     def _message(self, effect: MessageStored) -> None:
-        streams = list(self._of(self._members(effect.message.conversation_id, effect.pair)))
+        record = effect.message
+        members = self._members(record.conversation_id, effect.pair)
+        # The device that sent it has it: where no other one is connected, nothing is encoded.
+        streams = [stream for stream in self._of(members) if stream.device_id != record.device_id]
         if streams:
-            message = encode_message(effect.message)
+            message = encode_message(record)
             for stream in streams:
                 stream.offer_message(message)
 

@@ -7,7 +7,7 @@ is its entries joined. The frame that comes out is what `ServerFrame(messages=Me
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.delivery.records import message
@@ -34,8 +34,7 @@ _CURSOR = _tag(pb.MessageBatch.CURSOR_FIELD_NUMBER)
 _BATCH = _tag(pb.ServerFrame.MESSAGES_FIELD_NUMBER)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedMessage:
+class EncodedMessage(NamedTuple):
     """A message as an entry of MessageBatch, with what a stream must know of it."""
 
     id: int

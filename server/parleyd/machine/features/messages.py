@@ -66,8 +66,7 @@ class MessageRecord(NamedTuple):
     subjects: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class MessageStored:
+class MessageStored(NamedTuple):
     """A new row in a conversation. `pair` are the members of a direct one; a channel's members are not named here."""
 
     message: MessageRecord
