@@ -1,13 +1,14 @@
 """The Raft log on disk: entries, term and vote in one SQLite file, many writes under one fsync.
 
 Invariants:
-- `append` returns only when everything in it is durable, in order, all of it or nothing.
-- Term, vote and commit index never go backwards; entries at or below the commit index are never replaced.
-- Live entries are contiguous, from the one after `snapshot` on. Each carries a checksum over its place and its data.
-- After the first failure the object is dead: a write that failed may have been kept or lost, and is never retried.
+- `append` returns only when all its writes are durable, in order. It stores all of them or none.
+- Term, vote and commit index never go backwards. Entries at or below the commit index are never replaced.
+- Live entries are contiguous, from the one after `snapshot` on. Each has a checksum over its index and its data.
+- After the first failure the object refuses all work. The data of a failed write may be stored or lost, so it is never
+  written again.
 
-The commit index alone is not worth an fsync (Raft can find it again): where only it moved it waits for the next write.
-Compaction moves the start of the log at once and removes the rows behind it a few at a time, with later writes.
+The commit index alone needs no fsync, because Raft finds it again. If only the commit index changed, it is written with
+the next write. Compaction moves the start of the log at once. Later writes remove the rows before it, a few at a time.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ CREATE TABLE state(
 
 @dataclass(frozen=True, slots=True)
 class LogContents:
-    """All that a log holds; `snapshot` names the entry before the first one, and the membership there."""
+    """The content of a log. `snapshot` identifies the entry before the first one, and the membership there."""
 
     hard_state: HardState
     entries: tuple[Entry, ...]
@@ -82,7 +83,7 @@ class LogContents:
         return self.entries[-1].index if self.entries else self.snapshot.index
 
     def term_at(self, index: Index) -> Term | None:
-        """The term of the entry at `index`, also of the one before the first; None outside the log."""
+        """Return the term of the entry at `index`, or of the entry before the first one; None outside the log."""
         if index == self.snapshot.index:
             return self.snapshot.term
         position = index - self.snapshot.index - 1
@@ -107,7 +108,7 @@ class RaftStorage:
 
     @classmethod
     def open(cls, path: Path, vfs: str | None = None, level: int = NO_LEVEL) -> RaftStorage:
-        """Open the log, or make an empty one; `initialize` or a first `append` gives it content.
+        """Open the log, or make an empty one. `initialize` or a first `append` gives it content.
 
         An older format is changed as far as the cluster's `level` allows. Raises FormatRefusedError for another
         release's file.
@@ -123,11 +124,11 @@ class RaftStorage:
                 _open_format(connection, path, level)
                 log = cls(path, connection)
                 log._read_summary()
-                # A fresh WAL: leftovers of a torn write must not be taken for damage at the next start.
+                # Begin a new WAL: what a torn write left must not be reported as damage at the next start.
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                 fsync_path(path.parent)
             except BaseException:
-                # Closing would checkpoint, and sync again what could not be synced.
+                # Closing would checkpoint and sync again what a failed sync may have lost.
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 connection.close(True)
                 raise
@@ -135,12 +136,12 @@ class RaftStorage:
 
     @property
     def initialized(self) -> bool:
-        """Whether term and vote were ever written here; False in the directory of a member: they are lost."""
+        """Return whether term and vote were ever written here; False for a member: they are lost."""
         return self._initialized
 
     @property
     def first_index(self) -> Index:
-        """The lowest live entry, or the next one to come."""
+        """Return the index of the lowest live entry, or of the next one if there is none."""
         return Index(self._snapshot.index + 1)
 
     @property
@@ -148,15 +149,18 @@ class RaftStorage:
         return self._last_index
 
     def bytes_used(self) -> int:
-        """Size of the live entries; what waits to be removed does not count, its pages are used again."""
+        """Return the size of the live entries.
+
+        Rows that wait for removal do not count, because their pages are used again.
+        """
         return self._live_bytes
 
     def initialize(self, conf_state: ConfState) -> None:
-        """Begin the log of a bootstrap member: nothing before it but the first membership."""
+        """Begin the log of a bootstrap member, with only the first membership before it."""
         with self._fatal("bootstrapping the log"):
             check_invariant(
                 not self._initialized,
-                f"{self._path} already holds a log; bootstrapping over it would forget a vote",
+                f"{self._path} already has a log. Bootstrapping over it would lose a vote. Nothing was written.",
                 StorageInvariantError,
             )
             self._snapshot = SnapshotMeta(index=NO_INDEX, term=NO_TERM, conf_state=conf_state)
@@ -164,9 +168,9 @@ class RaftStorage:
                 self._write_state()
 
     def load(self) -> LogContents:
-        """Read and verify everything; the size is bounded by how often the caller compacts.
+        """Read and verify the whole log; its size depends on how often the caller compacts.
 
-        A log that was never initialized is damage here: it would have forgotten its vote.
+        A log that was never initialized is damage here, because its vote is missing.
         """
         with self._fatal("reading the log"):
             if not self._initialized:
@@ -205,7 +209,7 @@ class RaftStorage:
                     self._write_state()
 
     def compact(self, meta: SnapshotMeta) -> None:
-        """Forget the entries up to `meta.index`, which a durable state machine covers."""
+        """Remove the entries up to `meta.index`, which a durable state machine covers."""
         with self._fatal("compacting the log"):
             if meta.index <= self._snapshot.index:
                 return
@@ -222,11 +226,11 @@ class RaftStorage:
                 self._write_state()
 
     def close(self) -> None:
-        """Write what waits and close; after a failure nothing more is written. Safe to call again."""
+        """Write the pending commit index and close the file; after a failure write nothing more. Safe to call again."""
         if self._closed:
             return
         if self._failure is not None:
-            # A checkpoint now would fsync again and could take for durable what the failed fsync lost.
+            # After a failed fsync, a checkpoint could report lost data as durable.
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close(True)
             self._closed = True
@@ -331,7 +335,7 @@ class RaftStorage:
         self._state_waits = False
 
     def _drop_garbage(self) -> None:
-        """Remove some rows behind the log's start; a bounded number, since appends wait for it."""
+        """Remove a bounded number of rows before the log's start, because appends wait for it."""
         if not self._lowest_row or self._lowest_row > self._snapshot.index:
             return
         up_to = Index(min(self._snapshot.index, self._lowest_row + GARBAGE_ROWS_PER_WRITE - 1))
@@ -359,7 +363,7 @@ class RaftStorage:
         if state_checksum(self._hard_state, snapshot, conf_state) != checksum:
             raise damaged(self._path, "term and vote do not match their checksum")
         self._snapshot = SnapshotMeta(snapshot.index, snapshot.term, decode_conf_state(conf_state))
-        # The commit index is written lazily; what a snapshot covers is committed for certain.
+        # The commit index is written late. What a snapshot covers is committed.
         self._hard_state = HardState(Term(term), NodeId(vote), Index(max(commit, index)))
         self._initialized = True
         self._lowest_row = Index(lowest or NO_INDEX)
@@ -380,9 +384,9 @@ class RaftStorage:
 
     @contextmanager
     def _fatal(self, what: str) -> Iterator[None]:
-        """Whatever goes wrong inside ends this object."""
+        """Make this object refuse all work after any error inside."""
         if self._failure is not None:
-            raise StorageError(f"{what}: the log already failed and takes nothing more") from self._failure
+            raise StorageError(f"{what}: the log failed before and accepts nothing more") from self._failure
         try:
             with _translated(self._path, what):
                 yield
@@ -395,7 +399,7 @@ class RaftStorage:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """No rollback on the way out: the connection is not used again after a failure, and closing it rolls back."""
+        """Open a transaction without a rollback at an error: closing the connection rolls back."""
         self._connection.execute("BEGIN IMMEDIATE")
         yield
         self._connection.execute("COMMIT")
@@ -425,7 +429,7 @@ def _open_format(connection: apsw.Connection, path: Path, level: int) -> None:
 
 
 def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -> int:
-    """What SQLite's own automatic checkpoint does, but for this: a failure is not kept from the commit that met it."""
+    """Checkpoint a long WAL, as SQLite does by itself, but report a failure to the commit that met it."""
     if pages >= _AUTOCHECKPOINT_PAGES:
         connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
     return apsw.SQLITE_OK
@@ -441,8 +445,8 @@ def _translated(path: Path, what: str) -> Iterator[None]:
         raise damaged(path, f"{what}: {error}") from error
     except (apsw.Error, MemoryError) as error:
         raise StorageError(
-            f"{path}: {what} failed: {error}. The node stops, since a failed write must not be tried again; what "
-            "was acknowledged before is safe. Mend the disk (space, permissions, health) and start the node."
+            f"{path}: {what} failed: {error}. The node stops, because a failed write must not be repeated. All "
+            "acknowledged data is safe. Repair the disk (space, permissions, health) and start the node."
         ) from error
 
 

@@ -117,7 +117,7 @@ async def test_a_wiped_directory_is_refused_by_a_cluster_that_exists() -> None:
     async with listening(*members):
         await asyncio.gather(*(member.bootstrap() for member in members))
         wiped = FirstMember("n2", new_identity("n2"), members[1].address, members[1].members)
-        with pytest.raises(IdentityError, match=r"does not know this data directory.*no message is lost"):
+        with pytest.raises(IdentityError, match=r"does not have this data directory.*No message is lost"):
             await wiped.bootstrap()
 
 
