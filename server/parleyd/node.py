@@ -81,8 +81,10 @@ from parleyd.storage.raft_storage import RaftStorage
 from parleyd.transport import channels
 from parleyd.transport.bootstrap import bootstrap_cluster, handshake, handshake_info_of
 from parleyd.transport.joining import JoinClient, RemovedError
+from parleyd.transport.peer_calls import CallMetadata
+from parleyd.transport.peer_links import GroupLinks, PeerLinks
 from parleyd.transport.peer_registry import PeerRegistry
-from parleyd.transport.peers import CallMetadata, GroupLinks, LinkSetup, PeerLink, PeerLinks
+from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import PeerService
 from parleyd.trust import StateTrust
 

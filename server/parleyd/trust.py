@@ -24,7 +24,7 @@ from parleyd.membership.levels import LevelRaiser, LevelState
 from parleyd.membership.members import ClusterMembers
 from parleyd.raft.types import NodeId
 from parleyd.storage.data_directory import DataDirectory
-from parleyd.transport.peers import PeerLinks
+from parleyd.transport.peer_links import PeerLinks
 
 REBUILD_TIMEOUT_S = 5.0
 

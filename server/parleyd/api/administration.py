@@ -26,7 +26,7 @@ from parleyd.machine.records import MemberRow
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NodeId, Role
 from parleyd.security.names import validate_account_name, validate_node_name
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 CHANGE_TIMEOUT_S = 10.0
 

@@ -26,7 +26,7 @@ from parleyd.group.proposals import AppliedCommands
 from parleyd.raft.types import NO_NODE, Index, NodeId
 from parleyd.raft.update import RoleChange
 from parleyd.retry import ask_until_answered, wait_at_most
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 T = TypeVar("T")
 

@@ -35,7 +35,7 @@ from parleyd.storage.raft_storage import RaftStorage
 from parleyd.storage.recovery import reconcile
 from parleyd.storage.snapshots import install
 from parleyd.transport.codec import decode_membership
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 RETRY_INTERVAL_S = 0.5
 

@@ -15,7 +15,7 @@ from parleyd.group.runner import GroupRunner
 from parleyd.membership.changes import CHANGE_TIMEOUT_S, UNKNOWN_TEXT, MembershipChangeExecutor
 from parleyd.raft.types import NO_NODE, NodeId
 from parleyd.retry import ask_until_answered, wait_at_most
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 LEADER_RETRY_INTERVAL_S = 0.05
 NO_LEADER_TEXT = (

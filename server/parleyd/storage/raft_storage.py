@@ -20,7 +20,7 @@ from pathlib import Path
 
 import apsw
 
-from parleyd.formats import NO_LEVEL, Format
+from parleyd.formats import NO_LEVEL
 from parleyd.invariants import check_invariant
 from parleyd.raft.types import (
     NO_INDEX,
@@ -37,37 +37,12 @@ from parleyd.raft.types import (
 from parleyd.raft.update import Persist
 from parleyd.storage.encoding import decode_conf_state, encode_conf_state, entry_checksum, state_checksum
 from parleyd.storage.errors import StorageDamagedError, StorageError, StorageInvariantError, damaged
-from parleyd.storage.files import fsync_path, io_errors
-from parleyd.storage.format_table import create_format, open_format
+from parleyd.storage.files import fsync_path
+from parleyd.storage.log_file import PAGE_BYTES, configure, open_log_format, translated_errors
 from parleyd.storage.wal_check import find_wal_damage
 
 ENTRY_OVERHEAD_BYTES = 32
 GARBAGE_ROWS_PER_WRITE = 512
-_PAGE_BYTES = 4096
-_AUTOCHECKPOINT_PAGES = 1000
-_JOURNAL_SIZE_LIMIT_BYTES = 32 << 20
-_CACHE_KIB = 8 << 10
-_FORMAT: Format[apsw.Connection] = Format()
-
-_SCHEMA = """
-CREATE TABLE entries(
-    idx INTEGER PRIMARY KEY,
-    term INTEGER NOT NULL,
-    type INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    checksum INTEGER NOT NULL
-) STRICT;
-CREATE TABLE state(
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    current_term INTEGER NOT NULL,
-    voted_for INTEGER NOT NULL,
-    commit_index INTEGER NOT NULL,
-    snapshot_index INTEGER NOT NULL,
-    snapshot_term INTEGER NOT NULL,
-    conf_state BLOB NOT NULL,
-    checksum INTEGER NOT NULL
-) STRICT;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +88,15 @@ class RaftStorage:
         An older format is changed as far as the cluster's `level` allows. Raises FormatRefusedError for another
         release's file.
         """
-        damage = find_wal_damage(path.with_name(path.name + "-wal"), _PAGE_BYTES)
+        damage = find_wal_damage(path.with_name(path.name + "-wal"), PAGE_BYTES)
         if damage:
             raise damaged(path, damage)
         log: RaftStorage | None = None
-        with _translated(path, "opening the log"):
+        with translated_errors(path, "opening the log"):
             connection = apsw.Connection(str(path), vfs=vfs)
             try:
-                _configure(connection)
-                _open_format(connection, path, level)
+                configure(connection)
+                open_log_format(connection, path, level)
                 log = cls(path, connection)
                 log._read_summary()
                 # Begin a new WAL: what a torn write left must not be reported as damage at the next start.
@@ -388,7 +363,7 @@ class RaftStorage:
         if self._failure is not None:
             raise StorageError(f"{what}: the log failed before and accepts nothing more") from self._failure
         try:
-            with _translated(self._path, what):
+            with translated_errors(self._path, what):
                 yield
         except StorageError as error:
             self._failure = error
@@ -403,51 +378,6 @@ class RaftStorage:
         self._connection.execute("BEGIN IMMEDIATE")
         yield
         self._connection.execute("COMMIT")
-
-
-def _configure(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(0)
-    connection.pragma("page_size", _PAGE_BYTES)
-    connection.pragma("locking_mode", "exclusive")  # no shared-memory file, and no second process
-    connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "full")
-    connection.set_wal_hook(_checkpoint_when_long)
-    connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
-    connection.pragma("cache_size", -_CACHE_KIB)
-    connection.pragma("temp_store", "memory")
-    connection.pragma("trusted_schema", False)
-
-
-def _open_format(connection: apsw.Connection, path: Path, level: int) -> None:
-    if connection.pragma("user_version") == 0 and not connection.table_exists(None, "state"):
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_SCHEMA)
-        create_format(connection, _FORMAT.current)
-        connection.execute("COMMIT")
-    else:
-        open_format(connection, path, _FORMAT, level)
-
-
-def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -> int:
-    """Checkpoint a long WAL, as SQLite does by itself, but report a failure to the commit that met it."""
-    if pages >= _AUTOCHECKPOINT_PAGES:
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-    return apsw.SQLITE_OK
-
-
-@contextmanager
-def _translated(path: Path, what: str) -> Iterator[None]:
-    """Map SQLite's errors to ours."""
-    try:
-        with io_errors(f"{path}: {what}"):
-            yield
-    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, ValueError) as error:
-        raise damaged(path, f"{what}: {error}") from error
-    except (apsw.Error, MemoryError) as error:
-        raise StorageError(
-            f"{path}: {what} failed: {error}. The node stops, because a failed write must not be repeated. All "
-            "acknowledged data is safe. Repair the disk (space, permissions, health) and start the node."
-        ) from error
 
 
 __all__ = ["LogContents", "RaftStorage", "StorageDamagedError", "StorageError"]

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from parleyd.raft.types import NodeId
 from parleyd.storage.identity import PeerInfo
-from parleyd.transport.peers import PeerLink, PeerLinks
+from parleyd.transport.peer_links import PeerLinks
+from parleyd.transport.peers import PeerLink
 
 MAX_NON_MEMBER_PEERS = 16
 

@@ -13,9 +13,9 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import grpc
 import grpc.aio
@@ -29,6 +29,16 @@ from parleyd.raft.types import NodeId
 from parleyd.storage.errors import StorageError
 from parleyd.transport.bootstrap import HANDSHAKE_TIMEOUT_S
 from parleyd.transport.codec import encode_message
+from parleyd.transport.peer_calls import (
+    LINK_FAULTS,
+    CallMetadata,
+    ForwardFailedError,
+    call_faults,
+    causes_of,
+    one_line,
+    run_to_its_end,
+    says_removed,
+)
 
 if TYPE_CHECKING:
     from parley_proto.v1.peer_pb2_grpc import PeerAsyncStub
@@ -39,39 +49,6 @@ MAX_BATCH_BYTES = 2 * 1024 * 1024
 MAX_FORWARDS_IN_FLIGHT = 4096
 MAX_QUEUED_HASHES = 256
 RECONNECT_MS = (100, 500)
-
-LINK_FAULTS = (
-    grpc.aio.AioRpcError,
-    grpc.aio.UsageError,
-    asyncio.InvalidStateError,  # raised by grpc for a write to a call that has just ended
-    asyncio.CancelledError,
-    ConnectionError,
-    TimeoutError,
-)
-
-METADATA_CLUSTER = "x-parley-cluster"
-METADATA_FROM = "x-parley-from"
-METADATA_TO = "x-parley-to"
-METADATA_SELF = "x-parley-self-bin"
-METADATA_REMOVED = "x-parley-removed"
-
-
-@dataclass(frozen=True, slots=True)
-class CallMetadata:
-    """Identity of this node on the wire, sent with every call to a peer."""
-
-    cluster_id: str
-    node_id: NodeId
-    info: pb.HandshakeInfo
-
-    def to(self, receiver: NodeId) -> tuple[tuple[str, str | bytes], ...]:
-        """Return metadata with sender, receiver and cluster, and the address for answers."""
-        return (
-            (METADATA_CLUSTER, self.cluster_id),
-            (METADATA_FROM, str(self.node_id)),
-            (METADATA_TO, str(receiver)),
-            (METADATA_SELF, self.info.self.SerializeToString()),
-        )
 
 
 class PeerEvents(Protocol):
@@ -104,14 +81,6 @@ class SnapshotSource(Protocol):
 
 
 ChannelFactory = Callable[[str, str], grpc.aio.Channel]  # (node name, address)
-
-
-class ForwardFailedError(Exception):
-    """The link is down or broke. If `sent` is true, the leader may have received the commands."""
-
-    def __init__(self, reason: str, *, sent: bool) -> None:
-        super().__init__(reason)
-        self.sent = sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +163,7 @@ class PeerLink:
         stub = self._stub
         if stub is None or not self.connected:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
-        with _call_faults():
+        with call_faults():
             return await stub.ChangeCluster(change, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
 
     async def rebuild(self, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
@@ -202,7 +171,7 @@ class PeerLink:
         stub = self._stub
         if stub is None or not self.connected:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
-        with _call_faults():
+        with call_faults():
             return await stub.Rebuild(request, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
 
     async def fetch_state(self, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
@@ -212,7 +181,7 @@ class PeerLink:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
         call = stub.FetchState(request, metadata=self._call_metadata.to(self.node))
         try:
-            with _call_faults():
+            with call_faults():
                 async for chunk in call:
                     yield chunk
         finally:
@@ -245,10 +214,10 @@ class PeerLink:
         error = asyncio.CancelledError() if conversation.cancelled() else conversation.exception()
         if error is None:
             return
-        if not all(isinstance(cause, LINK_FAULTS) for cause in _causes(error)):
+        if not all(isinstance(cause, LINK_FAULTS) for cause in causes_of(error)):
             raise error
-        self._disconnected(_one_line(_causes(error)[0]))
-        if any(isinstance(cause, grpc.aio.AioRpcError) and says_removed(cause) for cause in _causes(error)):
+        self._disconnected(one_line(causes_of(error)[0]))
+        if any(isinstance(cause, grpc.aio.AioRpcError) and says_removed(cause) for cause in causes_of(error)):
             self._setup.events.removed_from_cluster(self.name)
 
     async def _converse(self, channel: grpc.aio.Channel) -> None:
@@ -258,9 +227,9 @@ class PeerLink:
         self._check_handshake(info)
         self._stub = stub
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_to_its_end(self._deliver(stub)), name=f"deliver to {self.name}")
-            tasks.create_task(_to_its_end(self._forward(stub)), name=f"forward to {self.name}")
-            tasks.create_task(_to_its_end(self._send_snapshots(stub)), name=f"snapshots to {self.name}")
+            tasks.create_task(run_to_its_end(self._deliver(stub)), name=f"deliver to {self.name}")
+            tasks.create_task(run_to_its_end(self._forward(stub)), name=f"forward to {self.name}")
+            tasks.create_task(run_to_its_end(self._send_snapshots(stub)), name=f"snapshots to {self.name}")
 
     def _check_handshake(self, info: pb.HandshakeInfo) -> None:
         """Check that the peer is the expected member: same cluster, same incarnation."""
@@ -337,7 +306,7 @@ class PeerLink:
             try:
                 ok = await self._send_snapshot(stub, message, group)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError, StorageError) as error:
-                self._logger.warning("snapshot_transfer_failed", error=_one_line(error))
+                self._logger.warning("snapshot_transfer_failed", error=one_line(error))
             finally:
                 self._setup.events.snapshot_sent(self.node, group, ok=ok)
 
@@ -375,161 +344,5 @@ class PeerLink:
             self._setup.on_change()
 
 
-class GroupLinks:
-    """The links of a node, as one of its Raft groups uses them."""
-
-    def __init__(self, links: PeerLinks, group: int) -> None:
-        self._links = links
-        self._group = group
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Queue each message for its receiver, or drop it."""
-        self._links.send(messages, self._group)
-
-    def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
-        """Forward commands to `node`, the presumed leader; None if it is no peer."""
-        return self._links.forward(node, commands, self._group)
-
-    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
-        """Request a change of the group from `node`, the presumed leader; raises ForwardFailedError."""
-        request = pb.ClusterChange(group=self._group)
-        request.MergeFrom(change)
-        return await self._links.change(node, request, timeout_s)
-
-
-class PeerLinks:
-    """All links of a node, by the receiver's id. Links are added and removed while it runs."""
-
-    def __init__(self) -> None:
-        self._links: dict[NodeId, PeerLink] = {}
-        self._running: dict[NodeId, asyncio.Task[None]] = {}
-        self._tasks: asyncio.TaskGroup | None = None
-
-    def send(self, messages: Sequence[Message], group: int) -> None:
-        """Queue each message of `group` on its receiver's link; drop a message to a node without a link."""
-        for message in messages:
-            link = self._links.get(message.to)
-            if link is not None:
-                link.send(message, group)
-
-    def put(self, link: PeerLink) -> None:
-        """Add a link; it replaces an older one to the same peer."""
-        self.drop(link.node)
-        self._links[link.node] = link
-        if self._tasks is not None:
-            self._start(self._tasks, link)
-
-    def drop(self, node: NodeId) -> None:
-        """End the link to `node`, if there is one."""
-        link, task = self._links.pop(node, None), self._running.pop(node, None)
-        if task is not None:
-            task.cancel()
-        if link is not None:
-            link.abandon()
-
-    def forward(
-        self, node: NodeId, commands: Sequence[state_pb2.Command], group: int
-    ) -> asyncio.Future[pb.ForwardReply] | None:
-        """Forward commands to `node`, the presumed leader of `group`; None if it is no peer."""
-        link = self._links.get(node)
-        return None if link is None else link.forward(commands, group)
-
-    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
-        """Request a change of the cluster from `node`, the presumed leader; raises ForwardFailedError."""
-        link = self._links.get(node)
-        if link is None:
-            raise ForwardFailedError("the leader is not known here yet", sent=False)
-        return await link.change(change, timeout_s)
-
-    def send_hashes(self, hashes: Iterable[pb.StateHash], to: NodeId | None = None) -> None:
-        """Queue this node's state hashes for one peer, or for all."""
-        reports = tuple(hashes)
-        for node, link in self._links.items():
-            if to is None or node == to:
-                link.send_hashes(reports)
-
-    async def rebuild(self, node: NodeId, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
-        """Make `node` replace its state by the leader's; raises ForwardFailedError."""
-        return await self._known(node).rebuild(request, timeout_s)
-
-    def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
-        """Stream a copy of the state of `node`, the presumed leader; raises ForwardFailedError."""
-        return self._known(node).fetch_state(request)
-
-    def _known(self, node: NodeId) -> PeerLink:
-        link = self._links.get(node)
-        if link is None:
-            raise ForwardFailedError("the node is not known here yet", sent=False)
-        return link
-
-    def connected(self, node: NodeId) -> bool:
-        """Return whether this node's own link to `node` is up."""
-        link = self._links.get(node)
-        return link is not None and link.connected
-
-    async def run(self) -> None:
-        """Keep all links up until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                for link in self._links.values():
-                    self._start(tasks, link)
-                await asyncio.get_running_loop().create_future()  # links may be added as long as the node runs
-        finally:
-            self._tasks = None
-
-    def _start(self, tasks: asyncio.TaskGroup, link: PeerLink) -> None:
-        self._running[link.node] = tasks.create_task(link.run(), name=f"link to {link.name}")
-
-
-def says_removed(error: grpc.aio.AioRpcError) -> bool:
-    """Return whether a peer refused this node because it was removed from the cluster."""
-    return any(key == METADATA_REMOVED for key, _ in error.trailing_metadata() or ())
-
-
-@contextlib.contextmanager
-def _call_faults() -> Iterator[None]:
-    """Raise ForwardFailedError for anything that ends a call, except a cancellation by this node.
-
-    If the channel of a call is closed, grpc ends the call with a CancelledError. That error would end the caller's
-    task, and a client of this node would wait for an answer until its deadline.
-    """
-    try:
-        yield
-    except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
-        refused = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
-        raise ForwardFailedError(_one_line(error), sent=not refused) from error
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise ForwardFailedError("the connection was closed", sent=True) from None
-
-
-async def _to_its_end(part: Coroutine[object, object, None]) -> NoReturn:
-    """Run one part of a conversation; raise ConnectionError at its end, unless this node cancelled it."""
-    try:
-        await part
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise ConnectionError("the call was cancelled") from None
-    raise ConnectionError("the call ended")
-
-
 def _approximate_bytes(message: Message) -> int:
     return 64 + sum(len(entry.data) + 24 for entry in message.entries)
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """Flatten nested exception groups."""
-    if isinstance(error, BaseExceptionGroup):
-        return [cause for inner in error.exceptions for cause in _causes(inner)]
-    return [error]
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
-    return str(error) or type(error).__name__

@@ -27,14 +27,14 @@ from parleyd.raft.types import NodeId
 from parleyd.storage.identity import PeerInfo
 from parleyd.transport.bootstrap import decode_peer_info
 from parleyd.transport.codec import decode_message
-from parleyd.transport.peer_registry import PeerRegistry
-from parleyd.transport.peers import (
+from parleyd.transport.peer_calls import (
     METADATA_CLUSTER,
     METADATA_FROM,
     METADATA_REMOVED,
     METADATA_SELF,
     METADATA_TO,
 )
+from parleyd.transport.peer_registry import PeerRegistry
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PeerNameOf = Callable[[Mapping[str, Iterable[bytes]]], str | None]

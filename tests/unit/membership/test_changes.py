@@ -25,7 +25,7 @@ from parleyd.membership.rules import MembershipRequest, decide
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, encode_conf_change
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Term
 from parleyd.transport.codec import encode_membership
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 ME = NodeId(1)
 

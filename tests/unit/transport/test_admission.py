@@ -25,17 +25,16 @@ from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
 from parleyd.transport.codec import encode_message
 from parleyd.transport.joining import JoinClient, RemovedError
-from parleyd.transport.peer_registry import MAX_NON_MEMBER_PEERS, PeerRegistry
-from parleyd.transport.peers import (
+from parleyd.transport.peer_calls import (
     METADATA_CLUSTER,
     METADATA_FROM,
     METADATA_REMOVED,
     METADATA_SELF,
     METADATA_TO,
-    LinkSetup,
-    PeerLink,
-    PeerLinks,
 )
+from parleyd.transport.peer_links import PeerLinks
+from parleyd.transport.peer_registry import MAX_NON_MEMBER_PEERS, PeerRegistry
+from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import JoinRefusedError, PeerService, StateUnavailableError
 
 ME = NodeId(1)
