@@ -44,11 +44,12 @@ from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.hosted import HostedGroups
 from parleyd.group.opening import create_files, recover
+from parleyd.group.parts import GroupObserver, GroupParts
 from parleyd.group.peer_handler import PeerHandler
 from parleyd.group.readers import StateReaders
 from parleyd.group.rebuild import replace_state
 from parleyd.group.retention import LogBounds
-from parleyd.group.runner import GroupObserver, GroupParts, GroupRunner, now_ms
+from parleyd.group.runner import GroupRunner, now_ms
 from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.group_news import GroupNews

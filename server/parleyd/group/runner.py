@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, assert_never
+from typing import Any, assert_never
 
 import structlog
 
@@ -40,8 +39,6 @@ from parleyd.group.effects import (
     TransferEnded,
 )
 from parleyd.group.errors import NotLeaderError, ProposalFailure, error_of
-from parleyd.group.files import GroupFiles
-from parleyd.group.group import Group
 from parleyd.group.inputs import (
     AskReadBarrier,
     AwaitApplied,
@@ -66,6 +63,7 @@ from parleyd.group.inputs import (
     Withdraw,
     Written,
 )
+from parleyd.group.parts import GroupParts
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.machine import ApplyOutcome, StateMachine
@@ -76,39 +74,6 @@ from parleyd.raft.messages import Message
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import Index, NodeId, Role, SnapshotMeta
 from parleyd.raft.update import Persist, RoleChange
-
-
-class Outbound(Protocol):
-    """Sends messages to other nodes; queues are bounded and may drop messages."""
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Queue each message for its receiver."""
-
-
-class GroupObserver(Protocol):
-    """What a group reports to its node, on the event loop."""
-
-    def applied(self, outcome: ApplyOutcome) -> None:
-        """Report that applied entries have changed the state."""
-
-    def members_changed(self, members: ClusterMembers) -> None:
-        """Report the new members."""
-
-    def state_replaced(self) -> None:
-        """Report that a snapshot replaced the state."""
-
-    def retired(self, told_by: str) -> None:
-        """Report that this node was removed from the cluster."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupParts:
-    """The pure group, and the parts that carry out its effects."""
-
-    group: Group
-    files: GroupFiles
-    outbound: Outbound
-    observer: GroupObserver
 
 
 def now_ms() -> float:
