@@ -17,7 +17,7 @@ def missing_modules() -> list[str]:
 
 
 def explain(missing: list[str]) -> str:
-    """Return the line that says how to install the extra. Package indexes hold strangers' packages of our name."""
+    """Return the line that installs the extra. A package of our name on a public index may be foreign."""
     return (
         f"parleyd: the extra `server` is not installed (missing: {', '.join(missing)}). "
         "Run in a checkout: pip install '.[server]', or with the path of Parley's wheel: pip install 'WHEEL[server]'"

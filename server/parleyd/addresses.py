@@ -1,7 +1,7 @@
-"""`host:port` as people write it, checked and in one spelling.
+"""`host:port` as people write it, checked and in one normal form.
 
-A host is an IPv4 address, an IPv6 address in brackets or a DNS name. Nothing here asks a resolver: a check must give
-the same answer on a machine that is offline.
+A host is an IPv4 address, an IPv6 address in brackets or a DNS name. Nothing here asks a resolver: a check must have
+the same result on a machine that is offline.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _MAX_DNS_NAME = 253
 
 
 class AddressError(ValueError):
-    """A text that is no address; the message says what is wrong with it and how to write it."""
+    """A text that is no address. The message contains the fault and the correct form."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """Where something listens or is dialled; `host` is lower case and without brackets."""
+    """An address to listen on or to connect to; `host` is lower case and without brackets."""
 
     host: str
     port: int
@@ -32,12 +32,12 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the address can only be reached from this machine; false for names but `localhost`."""
+        """Return whether the address can only be reached from this machine; false for names but `localhost`."""
         return is_loopback_host(self.host)
 
     @property
     def is_unspecified(self) -> bool:
-        """Whether it means every address of the machine (0.0.0.0, ::), so that nobody can dial it."""
+        """Return whether it means every address of the machine (0.0.0.0, ::), to which nobody can connect."""
         ip = _ip(self.host)
         return ip is not None and ip.is_unspecified
 
@@ -58,7 +58,7 @@ def parse_address(text: str) -> Address:
 
 
 def parse_host(text: str) -> str:
-    """Read a host without port or brackets and give back its one spelling; raise `AddressError` if it is none."""
+    """Read a host without port or brackets and return its normal form; raise `AddressError` if it is none."""
     if not text:
         raise AddressError("the host is missing; write host:port")
     if ":" in text:
@@ -77,7 +77,7 @@ def parse_host(text: str) -> str:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether a host as `parse_host` gives it back can only mean this machine."""
+    """Return whether a host from `parse_host` can only mean this machine."""
     ip = _ip(host)
     return ip.is_loopback if ip is not None else host == "localhost"
 
@@ -102,7 +102,7 @@ def _ipv6(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    # int() alone would take "+80", " 80", "8_0" and the digits of other scripts.
+    # int() alone would accept "+80", " 80", "8_0" and the digits of other scripts.
     if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or not 1 <= int(text) <= MAX_PORT:
         raise AddressError(f"the port is {text!r}; it must be a number from 1 to {MAX_PORT}")
     return int(text)

@@ -1,7 +1,7 @@
 """The command `parleyd`: runs a node, shows its settings, makes certificates.
 
-Every command ends with one of the codes of exits.py. What goes wrong is one block of text on stderr, never a
-traceback: those go to the log, and only for what nobody foresaw.
+Every command ends with one of the codes of exits.py. An error is one block of text on stderr, never a traceback.
+Tracebacks go to the log, and only for unexpected errors.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _EXIT_CODES = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text i
 
 INSECURE_BANNER = """\
 **********************************************************************
-*  INSECURE: this node runs without TLS. Whoever reaches its ports   *
-*  can read messages and passwords and can act as a node.            *
-*  Never run a cluster that matters like this.                       *
+*  INSECURE: this node runs without TLS. Anybody who can reach its   *
+*  ports can read messages and passwords and can act as a node.      *
+*  Never use this for a cluster with real data.                      *
 **********************************************************************"""
 
 app = typer.Typer(
     name="parleyd",
-    help="Run and look after one node of a Parley cluster.",
+    help="Run and maintain one node of a Parley cluster.",
     epilog=_EXIT_CODES,
     no_args_is_help=True,
     add_completion=False,
@@ -57,7 +57,7 @@ _ConfigFile = Annotated[
 
 
 def _takes_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command a flag for every setting; it receives them as one mapping, `flags`."""
+    """Give a command a flag for every setting; the command receives them as one mapping, `flags`."""
 
     def with_flags(**given: Any) -> None:
         command(flags={name: given.pop(name) for name in SETTINGS}, **given)
@@ -97,7 +97,7 @@ def _default_text(setting: Setting) -> str:
 @app.command(epilog=_EXIT_CODES)
 @_takes_settings
 def start(flags: dict[str, object], config: _ConfigFile = None) -> None:
-    """Run this node until SIGTERM or Ctrl-C. Flags win over environment variables, those over the settings file."""
+    """Run this node until SIGTERM or Ctrl-C. Flags override environment variables, which override the settings file."""
     loaded = _load(flags, config)
     settings = loaded.settings
     configure_logging(settings.log_level, settings.log_format, node=settings.name)
@@ -123,7 +123,7 @@ def show_config(
     config: _ConfigFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: settings, origins, warnings.")] = False,
 ) -> None:
-    """Print the settings `start` would use and where each comes from. The text is itself a settings file."""
+    """Print the settings that `start` would use and their sources. The text is itself a settings file."""
     loaded = _load(flags, config)
     if as_json:
         typer.echo(json.dumps(_as_json(loaded), indent=2, ensure_ascii=False))
@@ -169,14 +169,14 @@ def _as_toml(loaded: LoadedSettings) -> Iterator[str]:
             yield f"{chr(10) if group else ''}# {setting.group}"
             group = setting.group
         value = show(setting.name, loaded.settings)
-        # A path may hold anything; a comment must stay on its line.
+        # A path may have any characters. A comment must stay on its line.
         origin = loaded.origins[setting.name].encode("unicode_escape").decode()
         yield f"{setting.name} = {value}  # {origin}" if value else f"# {setting.name} is not set"
 
 
 def _check_certificates(settings: Settings, log: structlog.stdlib.BoundLogger) -> None:
     if settings.insecure or settings.ca_file is None or settings.cert_file is None or settings.key_file is None:
-        return  # that all three are given without `insecure` is already checked with the settings
+        return  # the settings check ensures all three without `insecure`
     report = check_node_certificate(
         settings.ca_file,
         settings.cert_file,
@@ -189,8 +189,8 @@ def _check_certificates(settings: Settings, log: structlog.stdlib.BoundLogger) -
 
 
 def _run(settings: Settings) -> int:
-    # gRPC's C++ core writes lines of its own form to stderr, one for every failed handshake of a port scan. What
-    # matters of it comes back as errors. It reads this once, when it is first imported.
+    # gRPC's C++ core writes its own lines to stderr, one for every failed handshake of a port scan. The important ones
+    # come back as errors. It reads this variable once, when it is first imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from parleyd.node import run_node
 
@@ -211,7 +211,7 @@ def _end(error: Exception, log: structlog.stdlib.BoundLogger) -> None:
     if foreseen is None:
         log.error("unhandled_error", exc_info=error)
         typer.echo(
-            f"parleyd: stopped by an error nobody foresaw: {type(error).__name__}: {error}\n"
+            f"parleyd: stopped by an unexpected error: {type(error).__name__}: {error}\n"
             "Acknowledged messages are safe on a majority of disks. The log has the details; please report them.",
             err=True,
         )

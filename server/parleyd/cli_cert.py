@@ -37,14 +37,16 @@ def _certificate_errors() -> Iterator[None]:
 @cert_app.command()
 def ca(
     out: _Out,
-    days: Annotated[int, typer.Option(help="How long it is valid.")] = CA_DAYS,
+    days: Annotated[int, typer.Option(help="Number of days for which it is valid.")] = CA_DAYS,
     force: _Force = False,
 ) -> None:
     """Make the CA of a new cluster: ca.pem and ca.key."""
     with _certificate_errors():
         made = write_ca(out, days=days, force=force)
     typer.echo(f"{made.certificate}  give it to every node and every client")
-    typer.echo(f"{made.key}  whoever has it can add nodes: keep it off the nodes, with a copy in a safe place")
+    typer.echo(
+        f"{made.key}  anybody who has it can add nodes: do not store it on a node, and keep a copy in a safe place"
+    )
     typer.echo(f"valid until {day(made.issued.expires_at)}")
 
 
@@ -53,22 +55,26 @@ def node(
     *,
     name: Annotated[str, typer.Argument(help="Name of the node, as in its settings.")],
     out: _Out,
-    host: Annotated[list[str], typer.Option(help="DNS name or IP address clients reach the node at; repeat for each.")],
+    host: Annotated[
+        list[str], typer.Option(help="DNS name or IP address at which clients reach the node; repeat for each.")
+    ],
     ca_dir: Annotated[Path | None, typer.Option("--ca", help="Folder with ca.pem and ca.key; default: --out.")] = None,
-    days: Annotated[int, typer.Option(help="How long it is valid; never longer than the CA.")] = NODE_DAYS,
+    days: Annotated[
+        int, typer.Option(help="Number of days for which it is valid; never longer than the CA.")
+    ] = NODE_DAYS,
     force: _Force = False,
 ) -> None:
     """Make the certificate of one node: NAME.pem and NAME.key, signed by the CA."""
     with _certificate_errors():
         made = write_node(out, ca_dir or out, name, host, days=days, force=force)
     typer.echo(f"{made.certificate}  for {node_dns_name(name)}, {', '.join(host)}")
-    typer.echo(f"{made.key}  only for node {name}: copy it there over a safe way, mode 600")
+    typer.echo(f"{made.key}  only for node {name}: copy it there over a safe connection, mode 600")
     typer.echo(f"valid until {day(made.issued.expires_at)}")
 
 
 @cert_app.command()
 def show(file: Annotated[Path, typer.Argument(help="A certificate, PEM.")]) -> None:
-    """Print whose certificate it is, for which names, and how long it is valid."""
+    """Print the owner of a certificate, its names, and its validity."""
     with _certificate_errors():
         certificates = load_certificates(file)
     for certificate in certificates:

@@ -1,6 +1,6 @@
-"""How `parleyd` ends: the exit codes, and the error that stops a node with one clear text.
+"""The exit codes of `parleyd`, and the error that stops a node with one clear text.
 
-Scripts and service managers act on these numbers, so they never change their meaning.
+Scripts and service managers depend on these numbers, so they never change their meaning.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ExitCode(enum.IntEnum):
 
 EXIT_CODE_MEANINGS = {
     ExitCode.OK: "stopped as asked, or the command did its work",
-    ExitCode.FAILED: "anything else went wrong; the log says what",
+    ExitCode.FAILED: "any other error; the log contains it",
     ExitCode.USAGE: "a flag, an environment variable or the settings file is wrong; nothing was started",
     ExitCode.STORAGE: "the data directory is damaged, foreign, in use or cannot be written",
     ExitCode.ADDRESS: "an address cannot be listened on: in use, not of this machine, or a reserved port",
@@ -34,7 +34,7 @@ EXIT_CODE_MEANINGS = {
 class FatalError(Exception):
     """Ends the process with `exit_code` and this text on stderr, without a traceback.
 
-    The text says what happened, what it means for the data and what to do next.
+    The text contains what happened, the effect on the data, and what to do next.
     """
 
     def __init__(self, exit_code: ExitCode, text: str) -> None:

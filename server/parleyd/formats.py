@@ -1,10 +1,10 @@
-"""Versions of what is on disk: the text for data of another release, and the order in which old files are changed.
+"""Versions of files on disk: the text for data of another release, and the order in which old files are changed.
 
-Formats that only this node reads (log, identity) are changed when they are opened, but only once the cluster's level
-forbids going back to a release that does not know the new format. Until then a release opens the older format and
-leaves it as it is. The state machine's format belongs to the replicated level and is changed in the log, never here.
+Formats that only this node reads (log, identity) are changed when they are opened, but only if the cluster's level
+forbids going back to a release without the new format. Until then a release opens the older format and leaves it
+unchanged. The state machine's format belongs to the replicated level and is changed in the log, never here.
 
-What every release keeps, so that an older one can name a newer one: the `format` table and the page size of
+Every release keeps the following, so that an older one can name a newer one: the `format` table and the page size of
 raft.sqlite, the outer form of identity.json, and the checksummed header of state.sqlite.
 """
 
@@ -27,7 +27,7 @@ class FormatRefusedError(Exception):
 
 
 def own_release() -> str:
-    """Return this release's number, as files carry it."""
+    """Return this release's number, as files contain it."""
     try:
         return metadata.version("parley")
     except metadata.PackageNotFoundError:  # run from a source tree
@@ -53,7 +53,7 @@ def unreleased_format(where: object) -> FormatRefusedError:
 
 @dataclass(frozen=True, slots=True)
 class Migration(Generic[T]):
-    """One change of a file's content; `level` is the cluster level from which no member goes back behind it."""
+    """One change of a file's content; `level` is the cluster level from which no member may go back behind it."""
 
     version: int  # the format afterwards
     level: int
@@ -76,9 +76,9 @@ class Format(Generic[T]):
 
     @property
     def current(self) -> int:
-        """The newest format that this release knows; new files have it."""
+        """Return the newest format that this release has; new files use it."""
         return self.first + len(self.migrations)
 
     def due(self, found: int, level: int) -> tuple[Migration[T], ...]:
-        """The changes to make, in order, to a file of format `found` at this cluster level."""
+        """Return the changes to make, in order, to a file of format `found` at this cluster level."""
         return tuple(m for m in self.migrations if found < m.version and m.level <= level)

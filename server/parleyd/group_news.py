@@ -1,4 +1,4 @@
-"""What a node does when its group has news: new messages, other members, the end of its own membership."""
+"""Passes a group's news to the node: new messages, other members, the end of the membership."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from parleyd.trust import StateTrust
 
 
 class GroupNews:
-    """Passes on to the node what a group tells: new messages, other members, the end of the membership."""
+    """Passes a group's news to the parts of a node."""
 
     def __init__(self, node: NodeId, registry: PeerRegistry, hub: DeviceHub, status_due: asyncio.Event) -> None:
         self._node = node
@@ -36,19 +36,19 @@ class GroupNews:
         """Begin with what `runner` has applied before this start."""
         self._addresses, self._trust = addresses, trust
         self.members_changed(runner.members)
-        trust.state_replaced()  # whoever has made the copy that this node may have been rebuilt from has the same
+        trust.state_replaced()  # the node whose copy this state may come from has the same state
         self.trust_changed()
         if runner.retired:
             self.retired(OWN_LOG)
 
     def applied(self, outcome: ApplyOutcome) -> None:
-        """Hand out what is new to the devices that listen."""
+        """Give what is new to the connected devices."""
         self._hub.publish(outcome.effects)
         if self._trust is not None:
             self._trust.applied(outcome)
 
     def members_changed(self, members: ClusterMembers) -> None:
-        """Talk to whoever is a member now."""
+        """Connect to the present members."""
         self._registry.update((_peer_info(row) for row in members.rows.values()), members.removed)
         if self._trust is not None:
             self._trust.members_changed(members)
@@ -57,22 +57,22 @@ class GroupNews:
         self._status_due.set()
 
     def state_replaced(self) -> None:
-        """A device's stream may lack what the snapshot brought: it has to begin anew."""
+        """Restart the devices' streams, because they may lack what the snapshot brought."""
         self._hub.close_all(CloseReason.REPLACED)
         if self._trust is not None:
             self._trust.state_replaced()
 
     def trust_changed(self) -> None:
-        """A fenced node lets its clients go on elsewhere."""
+        """Make the clients of a fenced node move to another node."""
         if self._trust is not None and self._trust.guard.fence is not None:
             self._hub.shut(CloseReason.STOPPING)
         self._status_due.set()
 
     def retired(self, told_by: str) -> None:
-        """This node was removed: serve nobody, disturb nobody, say so; a person ends the process."""
+        """Stop serving and standing for elections, because this node was removed; an operator ends the process."""
         self._logger.error(
             "node_removed",
-            effect="this node serves nobody any more",
+            effect="this node serves no clients any more",
             advice="Stop it; to bring the machine back, move its data directory away and start it with --join",
             told_by=told_by,
         )

@@ -1,4 +1,4 @@
-"""The check that survives `python -O`; every layer raises an error of its own with it."""
+"""The check that `python -O` keeps; every layer raises its own error with it."""
 
 from __future__ import annotations
 

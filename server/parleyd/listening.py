@@ -1,4 +1,4 @@
-"""Listening on an address, and what is said when that fails."""
+"""Listens on an address, and reports when that fails."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parleyd.exits import ExitCode, FatalError
 
 
 def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None, setting: str) -> None:
-    """Have `server` listen on `address`, the value of `setting`. Raises FatalError."""
+    """Make `server` listen on `address`, the value of `setting`. Raises FatalError."""
     try:
         if credentials is None:
             port = server.add_insecure_port(address)
@@ -24,5 +24,5 @@ def listen(server: grpc.aio.Server, address: str, credentials: grpc.ServerCreden
 def _address_in_use_text(address: str, setting: str) -> str:
     return (
         f"{setting}: {address} cannot be listened on; another process has it, or it is not an address of this machine. "
-        "Nothing was started and no data was touched. See who has it with `ss -ltnp`, or choose another."
+        "Nothing was started and no data was changed. Find the process with `ss -ltnp`, or choose another address."
     )

@@ -1,8 +1,8 @@
 """The composition root: the only place that wires a node together, and its life from start to stop.
 
-Start: lock the data directory, learn or make the node's identity, bootstrap the cluster or rejoin it, bring log and
-state together, then serve. Stop (SIGTERM, SIGINT): say NOT_SERVING, hand leadership over, end the streams so that
-clients move on at once, finish what is in flight, close the files. A storage failure stops the node at once.
+Start: lock the data directory, read or make the node's identity, bootstrap or join the cluster, bring log and state
+together, then serve. Stop (SIGTERM, SIGINT): report NOT_SERVING, transfer leadership, end the streams so that clients
+move on at once, finish the calls in progress, close the files. A storage failure stops the node at once.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.hosted import HostedGroups
 from parleyd.group.opening import create_files, recover
+from parleyd.group.parts import GroupObserver, GroupParts
 from parleyd.group.peer_handler import PeerHandler
 from parleyd.group.readers import StateReaders
 from parleyd.group.rebuild import replace_state
 from parleyd.group.retention import LogBounds
-from parleyd.group.runner import GroupObserver, GroupParts, GroupRunner, now_ms
+from parleyd.group.runner import GroupRunner, now_ms
 from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.group_news import GroupNews
@@ -81,8 +82,10 @@ from parleyd.storage.raft_storage import RaftStorage
 from parleyd.transport import channels
 from parleyd.transport.bootstrap import bootstrap_cluster, handshake, handshake_info_of
 from parleyd.transport.joining import JoinClient, RemovedError
+from parleyd.transport.peer_calls import CallMetadata
+from parleyd.transport.peer_links import GroupLinks, PeerLinks
 from parleyd.transport.peer_registry import PeerRegistry
-from parleyd.transport.peers import CallMetadata, GroupLinks, LinkSetup, PeerLink, PeerLinks
+from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import PeerService
 from parleyd.trust import StateTrust
 
@@ -91,9 +94,9 @@ CLIENT_SERVER_OPTIONS: channels.Options = [
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.so_reuseport", 0),
-    # A frame of sends: 1024 bodies of the largest size would be too much; the SDK keeps frames far smaller.
+    # 1024 bodies of the largest size would be too much for a frame of sends. The SDK keeps frames far smaller.
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    # A client that vanished without a word is noticed and its stream ended.
+    # A client that disconnected without a message is detected and its stream ended.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
@@ -101,7 +104,7 @@ CLIENT_SERVER_OPTIONS: channels.Options = [
 
 
 async def run_node(settings: Settings) -> int:
-    """Run one node until it is told to stop; returns the exit code. Raises FatalError, StorageError, IdentityError."""
+    """Run one node until it is stopped; return the exit code. Raises FatalError, StorageError, IdentityError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -153,7 +156,7 @@ class Node:
         bind_process_fields(cluster=self._identity.cluster_id)
 
     async def run(self) -> None:
-        """Run until `stop` is set and everything is wound down."""
+        """Run until `stop` is set and everything has ended."""
         service = PeerService(
             lambda: handshake_info_of(self._identity, self._own, self._settings.peers),
             None if self._settings.insecure else peer_name_from_auth_context,
@@ -185,7 +188,7 @@ class Node:
         return known
 
     async def _join(self) -> bool:
-        """Bootstrap or join the cluster on the first start; False when told to stop before that was done."""
+        """Bootstrap or join the cluster on the first start; return False if stopped before that was done."""
         if self._identity.has_cluster:
             return True
         self._data.discard_incomplete_bootstrap()
@@ -205,7 +208,7 @@ class Node:
             stopping.cancel()
             await asyncio.gather(entering, stopping, return_exceptions=True)
         create_files(self._data, entered)
-        # The identity is written last: whatever was made before a crash is made anew on the next start.
+        # The identity is written last: whatever was made before a crash is made again at the next start.
         identities.save(self._data.identity, entered)
         self._identity = entered
         bind_process_fields(cluster=entered.cluster_id)
@@ -219,7 +222,7 @@ class Node:
     # ---- serving
 
     async def _serve(self, service: PeerService) -> bool:
-        """Serve until told to stop; True where this node's state was rebuilt and it has to be started again."""
+        """Serve until stopped; return True if this node's state was rebuilt and it has to start again."""
         parts = self._build()
         service.start_serving({GROUP: parts.handler}, self._identity.cluster_id, self._identity.node_id, parts.registry)
         try:
@@ -252,7 +255,7 @@ class Node:
             stopping.cancel()
 
     def _work(self, parts: Components) -> dict[str, Coroutine[object, object, None]]:
-        """What goes on for as long as the node serves, by the name of its task."""
+        """Return the tasks of a serving node, by name."""
         return {
             "group": parts.runner.run(),
             "links": parts.links.run(),
@@ -406,7 +409,7 @@ class Node:
         return await handshake(own, name, address, self._make_channel)
 
     async def _become_voter(self, runner: GroupRunner) -> None:
-        """A node that was started to join asks on until it is a voter."""
+        """Ask repeatedly, on a node that was started to join, until it is a voter."""
         if not self._settings.join or runner.retired:
             return
 
@@ -432,5 +435,5 @@ class LinkMaker:
         self._setup = setup
 
     def make(self, peer: PeerInfo) -> PeerLink:
-        """The link to `peer`, at the address that this node's own settings give it, or else its own."""
+        """Make the link to `peer`, at the address in this node's settings, or else at the peer's own."""
         return PeerLink(peer.node_id, peer.name, self._addresses.get(peer.name) or peer.peer_address, self._setup)

@@ -50,23 +50,23 @@ def checksum_vfs() -> str:
 
 
 def reserve_checksums(connection: apsw.Connection) -> None:
-    """Make room for checksums in a database that is still empty, and begin to write them."""
+    """Make space for checksums in a database that is still empty, and begin to write them."""
     connection.reserve_bytes("main", CHECKSUM_BYTES)
     # The VFS computes checksums from the first page on that it sees written. That must be page 1.
     connection.pragma("user_version", 0)
 
 
 def verifies_pages(connection: apsw.Connection) -> bool:
-    """Whether each page that this connection reads from the database file is compared with its checksum."""
+    """Return whether each page that this connection reads from the database file is compared with its checksum."""
     return connection.pragma("checksum_verification") in (1, "1")
 
 
 def is_page_damage(error: BaseException) -> bool:
-    """Whether SQLite reports a page that does not match its checksum."""
+    """Return whether SQLite reports a page that does not match its checksum."""
     # An error raised by a VFS written in Python has no result code.
     return isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA
 
 
 def page_damage_text(path: Path | str) -> str:
-    """Say which file has the damaged page."""
+    """Return the text for a file with a damaged page."""
     return f"a page of {path} does not match its checksum: the disk altered it"

@@ -1,4 +1,4 @@
-"""Tells health checks and connected clients how the cluster is, whenever something changed."""
+"""Reports the cluster's condition to health checks and connected clients, after every change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVICE_NAMES = tuple(
 
 
 class StatusPublisher:
-    """Looks when `due` is set, and at intervals, for the links say nothing of a majority."""
+    """Checks when `due` is set, and at intervals, because the links do not report a lost majority."""
 
     def __init__(self, view: ClusterView, health_service: health.aio.HealthServicer, due: asyncio.Event) -> None:
         self._view = view

@@ -1,6 +1,6 @@
-"""What a serving node needs to trust states: comparison, fence, rebuild, and the level that depends on them.
+"""Trust in states on a serving node: comparison, fence, rebuild, and the level that depends on them.
 
-Wired here, beside node.py, because it joins the layers: group (guard, rebuild, copies) and membership (levels).
+It is wired here, beside node.py, because it joins the layers: group (guard, rebuild, copies) and membership (levels).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from parleyd.membership.levels import LevelRaiser, LevelState
 from parleyd.membership.members import ClusterMembers
 from parleyd.raft.types import NodeId
 from parleyd.storage.data_directory import DataDirectory
-from parleyd.transport.peers import PeerLinks
+from parleyd.transport.peer_links import PeerLinks
 
 REBUILD_TIMEOUT_S = 5.0
 
@@ -41,7 +41,7 @@ class StateTrust:
         chunk_bytes: int,
         on_change: Callable[[], None],
     ) -> None:
-        """`on_change` is called when the fence, or what is known of a divergence, has changed."""
+        """Wire the parts; `on_change` is called when the fence, or what is known of a divergence, has changed."""
         self._own = own
         self._replica = replica
         self._links = links
@@ -54,7 +54,7 @@ class StateTrust:
         )
 
     def work(self) -> dict[str, Coroutine[object, object, None]]:
-        """What goes on for as long as the node serves, by the name of its task."""
+        """Return the tasks of a serving node, by name."""
         return {
             "fence": self.guard.run(),
             "rebuild": self.rebuild.run(),
@@ -65,26 +65,26 @@ class StateTrust:
     # ---- what happens
 
     def divergence_changed(self) -> None:
-        """The guard's view changed."""
+        """Record that the guard's view changed."""
         self._replica.set_untrusted(self.guard.untrusted)
         self._raiser.changed()
         self._on_change()
 
     def members_changed(self, members: ClusterMembers) -> None:
-        """These are the members now."""
+        """Take over the present members."""
         names = {node: row.name for node, row in members.rows.items()}
         self.guard.set_members(self._replica.raft.conf_state, names)
         self._raiser.changed()
 
     def applied(self, outcome: ApplyOutcome) -> None:
-        """Applied entries have changed the state."""
+        """Record that applied entries have changed the state."""
         if any(isinstance(effect, SettingChanged | LevelRaised) for effect in outcome.effects):
             self._raiser.changed()
         if outcome.hashes:
             self.guard.applied(outcome.hashes)
 
     def state_replaced(self) -> None:
-        """A snapshot replaced the state."""
+        """Record that a snapshot replaced the state."""
         machine = self._replica.machine
         self.guard.state_replaced(StateHash(machine.applied_index, machine.state_hash))
         self._raiser.changed()
@@ -92,7 +92,7 @@ class StateTrust:
     # ---- what administrators ask for
 
     async def rebuild_member(self, node: NodeId) -> pb.RebuildReply:
-        """Have `node`, this one or another, replace its state by the leader's; raises ForwardFailedError."""
+        """Make `node`, this one or another, replace its state by the leader's; raises ForwardFailedError."""
         if node == self._own:
             return self.rebuild.request()
         return await self._links.rebuild(node, pb.RebuildRequest(group=GROUP), REBUILD_TIMEOUT_S)

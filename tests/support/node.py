@@ -42,7 +42,7 @@ from parleyd.raft.types import NO_NODE, ConfState, Index, NodeId, Role, Term
 from parleyd.raft.update import RoleChange
 from parleyd.security.passwords import PasswordHasher
 from parleyd.storage.identity import NodeIdentity
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 from tests.support.state import BCRYPT_COST, PASSWORD, WEEK_MS, Account, Device, InProcessState
 
 __all__ = ["PASSWORD", "Account", "Device", "Faults", "InProcessCluster", "InProcessNode", "running_cluster"]

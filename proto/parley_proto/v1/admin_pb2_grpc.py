@@ -85,7 +85,7 @@ class AdminServicer:
     """Missing associated documentation comment in .proto file."""
 
     def GetStatus(self, request, context):
-        """This node's view. Needs no session: it says nothing about accounts or messages.
+        """This node's view. Needs no session: it contains nothing about accounts or messages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,10 +93,10 @@ class AdminServicer:
 
     def AddMember(self, request, context):
         """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
-        already is done again without effect. FAILED_PRECONDITION: refused, the text says why and what to do.
+        already is done again without effect. FAILED_PRECONDITION: refused, the text contains the reason and what to do.
         ABORTED: the outcome is not known; look at the status and repeat.
 
-        Adds a fresh node that waits at `peer_address`, started with --join, as a learner.
+        Adds a new node that waits at `peer_address`, started with --join, as a learner.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -110,7 +110,7 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveMember(self, request, context):
-        """Removes a member for good: its data directory is never let in again.
+        """Removes a member for good: its data directory is never admitted again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,7 +130,7 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetAdministrator(self, request, context):
-        """Makes an account an administrator, or takes that from it.
+        """Makes an account an administrator, or revokes that.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

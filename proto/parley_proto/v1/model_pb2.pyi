@@ -62,13 +62,13 @@ class _MessageKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_MessageKin
     MESSAGE_KIND_UNSPECIFIED: _MessageKind.ValueType  # 0
     MESSAGE_KIND_TEXT: _MessageKind.ValueType  # 1
     MESSAGE_KIND_CHANNEL_CREATED: _MessageKind.ValueType  # 2
-    """What happens in a conversation is a row of its sequence like a message, so a device that was away sees it too.
+    """What happens in a conversation is a row of its sequence like a message, so an offline device receives it later.
     body: the title
     """
     MESSAGE_KIND_MEMBERS_JOINED: _MessageKind.ValueType  # 3
-    """subjects joined; the sender let them in"""
+    """subjects joined; the sender added them"""
     MESSAGE_KIND_MEMBERS_LEFT: _MessageKind.ValueType  # 4
-    """subjects left; the sender let them go"""
+    """subjects left; the sender removed them"""
     MESSAGE_KIND_TITLE_CHANGED: _MessageKind.ValueType  # 5
     """body: the new title"""
 
@@ -77,19 +77,19 @@ class MessageKind(_MessageKind, metaclass=_MessageKindEnumTypeWrapper): ...
 MESSAGE_KIND_UNSPECIFIED: MessageKind.ValueType  # 0
 MESSAGE_KIND_TEXT: MessageKind.ValueType  # 1
 MESSAGE_KIND_CHANNEL_CREATED: MessageKind.ValueType  # 2
-"""What happens in a conversation is a row of its sequence like a message, so a device that was away sees it too.
+"""What happens in a conversation is a row of its sequence like a message, so an offline device receives it later.
 body: the title
 """
 MESSAGE_KIND_MEMBERS_JOINED: MessageKind.ValueType  # 3
-"""subjects joined; the sender let them in"""
+"""subjects joined; the sender added them"""
 MESSAGE_KIND_MEMBERS_LEFT: MessageKind.ValueType  # 4
-"""subjects left; the sender let them go"""
+"""subjects left; the sender removed them"""
 MESSAGE_KIND_TITLE_CHANGED: MessageKind.ValueType  # 5
 """body: the new title"""
 
 @typing.final
 class Position(message.Message):
-    """How much of the log somebody has seen. A client keeps the merged maximum of all answers and sends it with each
+    """How much of the log a client has seen. A client keeps the merged maximum of all answers and sends it with each
     request. A node answers only from state at least that new, so what a session saw never disappears after a failover.
     """
 
@@ -165,7 +165,7 @@ class AccountInfo(message.Message):
 
 @typing.final
 class MemberInfo(message.Message):
-    """A member of a conversation and how far that account has come in it."""
+    """A member of a conversation and its marks."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -176,7 +176,7 @@ class MemberInfo(message.Message):
     account_id: builtins.int
     role: MemberRole.ValueType
     delivered_up_to: builtins.int
-    """message id: a device of the account has everything up to it"""
+    """message id up to which a device of the account has everything"""
     read_up_to: builtins.int
     """message id"""
     def __init__(
@@ -205,7 +205,7 @@ class ConversationInfo(message.Message):
     id: builtins.int
     kind: ConversationKind.ValueType
     title: builtins.str
-    """of a channel; a direct conversation is called after its members"""
+    """of a channel; a direct conversation has the names of its members"""
     member_count: builtins.int
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberInfo]:
@@ -250,7 +250,7 @@ class Message(message.Message):
     body: builtins.str
     """UTF-8 text"""
     sent_at_ms: builtins.int
-    """Unix time of the leader that took it, set before it entered the log"""
+    """Unix time of the leader that accepted it, set before it entered the log"""
     device_id: builtins.bytes
     """which of the sender's devices; empty for what no device sent"""
     send_number: builtins.int
@@ -280,7 +280,7 @@ class Message(message.Message):
 
 @typing.final
 class Send(message.Message):
-    """A message on its way to the log. The target is fixed when the number is assigned and is never rewritten by a retry."""
+    """A message to be sent to the log. The target is fixed when the number is assigned. A retry never changes it."""
 
     DESCRIPTOR: descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PeerStub:
-    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    """Every call that concerns a log names its Raft group. A group that the receiver does not host is refused with
     FAILED_PRECONDITION, and nothing is done.
     """
 
@@ -79,63 +79,63 @@ class PeerStub:
 
 
 class PeerServicer:
-    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    """Every call that concerns a log names its Raft group. A group that the receiver does not host is refused with
     FAILED_PRECONDITION, and nothing is done.
     """
 
     def Handshake(self, request, context):
-        """Who are you, and to which cluster do you belong? Asked on every new connection, and to bootstrap a cluster.
+        """Exchanges identity and cluster. Sent on every new connection, and to bootstrap a cluster.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Deliver(self, request_iterator, context):
-        """Raft messages, one way, in order. The other direction has a stream of its own, opened by the other node.
-        Ends with FAILED_PRECONDITION where cluster, sender or receiver is not who it should be.
+        """Raft messages, in one direction and in order. The other node opens a stream for the other direction.
+        Ends with FAILED_PRECONDITION if cluster, sender or receiver is not the expected one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def InstallSnapshot(self, request_iterator, context):
-        """A snapshot of the state machine; the answer comes after it is durable and installed.
+        """A snapshot of the state machine. The reply comes after it is durable and installed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Forward(self, request_iterator, context):
-        """Commands from a follower to the leader, results back. Order of results is order of completion.
+        """Commands from a follower to the leader, and their results, in the order of completion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Join(self, request, context):
-        """Asked by a fresh node of any member, again and again: make me a learner, and a voter once I have caught up.
+        """A new node sends it to any member repeatedly. It becomes a learner, and a voter when it has caught up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChangeCluster(self, request, context):
-        """Asked of the leader by another member: change the membership, or hand over leadership.
+        """A member sends it to the leader: change the membership, or transfer leadership.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FetchState(self, request, context):
-        """Asked of the leader by a member whose state is not trusted: a copy of the state, the log untouched.
-        UNAVAILABLE: this node does not lead, or has not applied enough yet; ask again.
+        """A member whose state is not trusted requests a copy of the leader's state. The log does not change.
+        UNAVAILABLE: this node does not lead, or has not applied enough yet. Ask again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Rebuild(self, request, context):
-        """Asked of a member by another: replace your state by the leader's. Asked again until it is done.
+        """A member makes another one replace its state by the leader's. Repeated until it is done.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,7 +193,7 @@ def add_PeerServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Peer:
-    """Whatever speaks for a log names its Raft group. A group that the receiver does not host is refused with
+    """Every call that concerns a log names its Raft group. A group that the receiver does not host is refused with
     FAILED_PRECONDITION, and nothing is done.
     """
 

@@ -26,7 +26,7 @@ from parleyd.machine.records import MemberRow
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NodeId, Role
 from parleyd.security.names import validate_account_name, validate_node_name
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 CHANGE_TIMEOUT_S = 10.0
 
@@ -35,14 +35,14 @@ HandshakeCall = Callable[[str, str], Awaitable[peer_pb2.HandshakeInfo | None]]  
 
 
 class ChangeRouter(Protocol):
-    """The way of membership changes to the leader."""
+    """Forwards membership changes to the leader."""
 
     async def submit(self, change: peer_pb2.ClusterChange, *, timeout_s: float) -> peer_pb2.ClusterChangeReply:
-        """Have `change` made; never raises."""
+        """Make `change`; never raises."""
 
 
 class AdminService(AdminServicer):
-    """Answers about this node, and changes of the cluster on behalf of administrators."""
+    """Reports about this node, and changes the cluster for administrators."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class AdminService(AdminServicer):
 
     @unary
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:  # noqa: N802
-        """This node's view of itself and of the others."""
+        """Return this node's view of itself and of the others."""
         view = self._view
         status = view.replica.raft.status()
         members = view.members()
@@ -98,7 +98,7 @@ class AdminService(AdminServicer):
 
     @unary
     async def AddMember(self, request: pb.AddMemberRequest, context: Context) -> pb.ClusterChangeResponse:  # noqa: N802
-        """Add the fresh node that waits at an address, as a learner."""
+        """Add the new node that waits at an address, as a learner."""
         await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
         validate_node_name(request.name)
         info = await self._handshake(request.name, request.peer_address)
@@ -113,7 +113,7 @@ class AdminService(AdminServicer):
             belongs = f", and it belongs to cluster {info.cluster_id}" if info.cluster_id else ""
             raise ApiError(
                 grpc.StatusCode.FAILED_PRECONDITION,
-                f"The node at {request.peer_address} calls itself {info.self.name}{belongs}. Nothing was changed. "
+                f"The node at {request.peer_address} is {info.self.name}{belongs}. Nothing was changed. "
                 f"Give {request.name} an empty data directory and start it with --join.",
             )
         return await self._change(peer_pb2.ClusterChange(add=info.self))
@@ -139,7 +139,7 @@ class AdminService(AdminServicer):
     async def TransferLeadership(  # noqa: N802
         self, request: pb.TransferLeadershipRequest, context: Context
     ) -> pb.ClusterChangeResponse:
-        """Hand leadership to another voter."""
+        """Transfer leadership to another voter."""
         await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
         return await self._change(peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name)))
 
@@ -147,7 +147,7 @@ class AdminService(AdminServicer):
     async def RebuildMember(  # noqa: N802
         self, request: pb.RebuildMemberRequest, context: Context
     ) -> pb.RebuildMemberResponse:
-        """Have a member whose state is not trusted replace it by the leader's."""
+        """Replace an untrusted state of a member by the leader's."""
         await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
         row = self._view.replica.members.named(request.name)
         if row is None:
@@ -160,7 +160,8 @@ class AdminService(AdminServicer):
             reply = await self._rebuild(NodeId(row.node_id))
         except ForwardFailedError as error:
             raise ApiError(
-                grpc.StatusCode.UNAVAILABLE, f"{request.name} does not answer ({error}). Try again, it is safe."
+                grpc.StatusCode.UNAVAILABLE,
+                f"{request.name} does not answer ({error}). The rebuild may have begun. Try again. This is safe.",
             ) from error
         if reply.status == peer_pb2.REBUILD_STATUS_REFUSED:
             raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, reply.detail)
@@ -170,7 +171,7 @@ class AdminService(AdminServicer):
     async def SetAdministrator(  # noqa: N802
         self, request: pb.SetAdministratorRequest, context: Context
     ) -> pb.SetAdministratorResponse:
-        """Make an account an administrator, or take that from it."""
+        """Make an account an administrator, or revoke that."""
         validate_account_name(request.account, "account")
         session = await self._authenticator.session_that_may(context, Action.SET_ROLE)
         command = state_pb2.SetRole(
@@ -193,7 +194,7 @@ class AdminService(AdminServicer):
     async def ListSettings(  # noqa: N802
         self, request: pb.ListSettingsRequest, context: Context
     ) -> pb.ListSettingsResponse:
-        """Every setting that the cluster's level knows, by name."""
+        """Return every setting of the cluster's level, by name."""
         await self._authenticator.wait_for(request.seen)
         await self._authenticator.session(context)
         return await self._view.replica.readers.run(_settings)

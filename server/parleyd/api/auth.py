@@ -1,4 +1,4 @@
-"""Who is calling and whether they may: from the bearer token in the metadata to a live session in the applied state."""
+"""Authenticates and authorises a caller, from the bearer token to a live session in the applied state."""
 
 from __future__ import annotations
 
@@ -22,60 +22,60 @@ STATE_WAIT_S = 5.0
 
 
 class MachineView(Protocol):
-    """Where the state machine of this node stands."""
+    """The position of this node's state machine."""
 
     @property
     def applied_index(self) -> int:
-        """The last applied entry."""
+        """Return the last applied entry."""
 
     @property
     def level(self) -> int:
-        """The cluster's level."""
+        """Return the cluster's level."""
 
     @property
     def generation(self) -> int:
-        """The cluster's generation."""
+        """Return the cluster's generation."""
 
 
 class AppliedState(Protocol):
-    """The state that this node has applied, and ways to wait for more of it."""
+    """The state that this node has applied, and methods to wait for newer state."""
 
     @property
     def readers(self) -> StateReaders:
-        """Queries on the state."""
+        """Return the readers of the state."""
 
     @property
     def machine(self) -> MachineView:
-        """Where the state machine stands."""
+        """Return the position of the state machine."""
 
     async def wait_applied(self, index: int) -> None:
         """Wait until this node has applied everything up to `index`."""
 
     async def read_barrier(self) -> int:
-        """The index that a linearizable read has to wait for; asks a majority."""
+        """Return the index that a linearizable read has to wait for; asks a majority."""
 
 
 class Authenticator:
-    """Checks tokens against the state this node has applied, and waits for newer state where the client saw it."""
+    """Checks tokens against the applied state, and waits for the state that the client has seen."""
 
     def __init__(self, state: AppliedState) -> None:
         self._state = state
 
     def position(self, index: int) -> model_pb2.Position:
-        """The position of an answer that knows everything up to this entry."""
+        """Return the position of an answer that includes everything up to this entry."""
         return position(self._state.machine.generation, index)
 
     async def wait_for(self, seen: model_pb2.Position) -> None:
-        """Wait until this node has applied what the client has already seen an answer from.
+        """Wait until this node has applied everything in answers that the client has seen.
 
-        Raises InvalidPositionError, and NewerGenerationError or UnavailableError where this node lags.
+        Raises InvalidPositionError, and NewerGenerationError or UnavailableError if this node lags.
         """
         index = wanted_index(seen, self._state.machine.generation)
         try:
             async with asyncio.timeout(STATE_WAIT_S):
                 await self._state.wait_applied(index)
         except TimeoutError:
-            raise UnavailableError("this node lags behind what you have already seen") from None
+            raise UnavailableError("this node has not applied everything that you have seen") from None
 
     async def read_barrier(self) -> None:
         """Wait until this node has applied everything acknowledged anywhere before this call."""
@@ -86,14 +86,14 @@ class Authenticator:
             raise UnavailableError("no majority confirmed in time that this node is up to date") from None
 
     async def session(self, context: Context, *, allow_closed: bool = False) -> SessionRecord:
-        """The caller's session; raises ApiError UNAUTHENTICATED.
+        """Return the caller's session; raises ApiError UNAUTHENTICATED.
 
-        `allow_closed` lets a closed session through, so that a retried DeleteAccount finds its first outcome.
+        `allow_closed` accepts a closed session, so that a retried DeleteAccount finds its first outcome.
         """
         token_digest = digest_of(context)
         session = await self._find(token_digest)
         if session is None or (session.closed and not allow_closed):
-            # The log-in may be newer than this node's state: look again where it is known to be current.
+            # The log-in may be newer than this node's state. Look again in state that is known to be current.
             await self.read_barrier()
             session = await self._find(token_digest)
         if session is None or (session.closed and not allow_closed) or session.expires_at_ms <= now_ms():
@@ -101,10 +101,10 @@ class Authenticator:
         return session
 
     async def session_that_may(self, context: Context, action: Action, *, allow_closed: bool = False) -> SessionRecord:
-        """The caller's session, whose role allows the action; raises ApiError PERMISSION_DENIED where it does not."""
+        """Return the caller's session if its role allows the action; raises ApiError PERMISSION_DENIED."""
         session = await self.session(context, allow_closed=allow_closed)
         if not is_allowed(session.role, action):
-            # The role may be newer than this node's state: look again where it is known to be current.
+            # The role may be newer than this node's state. Look again in state that is known to be current.
             await self.read_barrier()
             session = await self.session(context, allow_closed=allow_closed)
         if not is_allowed(session.role, action):
@@ -117,12 +117,12 @@ class Authenticator:
 
 
 def now_ms() -> int:
-    """Unix time in milliseconds."""
+    """Return Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 def digest_of(context: Context) -> bytes:
-    """The digest of the bearer token in the call's metadata; raises ApiError UNAUTHENTICATED."""
+    """Return the digest of the bearer token in the call's metadata; raises ApiError UNAUTHENTICATED."""
     for key, value in context.invocation_metadata() or ():
         if key == "authorization" and isinstance(value, str) and value.startswith("Bearer "):
             try:
@@ -131,5 +131,5 @@ def digest_of(context: Context) -> bytes:
                 raise ApiError(grpc.StatusCode.UNAUTHENTICATED, str(error)) from None
     raise ApiError(
         grpc.StatusCode.UNAUTHENTICATED,
-        "This call needs a session, and it carries no token. Nothing was changed. Log in, and send the token along.",
+        "This call needs a session, but it has no token. Nothing was changed. Log in and send the token.",
     )

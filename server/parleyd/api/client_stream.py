@@ -1,12 +1,12 @@
-"""One device's Connect stream: what comes up becomes commands, what changed goes down.
+"""One device's Connect stream: the client's frames become commands, and changes become frames to the client.
 
-Three tasks share one lifetime. The reader turns frames into work and never waits for the cluster, except where the
-device already has as many unanswered sends as it may have: then it stops reading, and flow control stops the client.
-The writer sends what the device stream holds. The acknowledger puts at most one delivery mark at a time into the log;
-marks that come meanwhile are merged, since the highest says all.
+Three tasks share one lifetime. The reader converts frames into work. It waits for the cluster only if the device has as
+many unanswered sends as it may have. Then it stops reading, and flow control stops the client. The writer sends what
+the device stream holds. The acknowledger puts at most one delivery mark at a time into the log. Marks that arrive
+meanwhile are merged, because the highest includes the others.
 
-Ends: the client half-closes or goes away; the session is closed, expires or is taken over by another stream of the
-device; the node stops. Sends that were submitted go on to their end in every case, and the retried number finds it.
+The stream ends if the client closes or disconnects, if the session is closed or expires, if the device opens another
+stream, or if the node stops. Submitted sends are completed in every case, and a retry of their number finds the result.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ RETRY_TEXT = (
     "stored once."
 )
 
-HELLO_AGAIN = "A stream says hello once, in its first frame. The stream ends. Update the client."
+HELLO_AGAIN = "A stream has one hello, in its first frame. The stream ends. Update the client."
 EMPTY_FRAME = (
     "The frame has no content that this node's release has. The stream ends. The client may be newer than the node."
 )
@@ -50,11 +50,11 @@ CLOSE_STATUSES = {
     CloseReason.SIGNED_OUT: (SIGNED_OUT.status, SIGNED_OUT.text),
     CloseReason.TAKEN_OVER: (
         grpc.StatusCode.ABORTED,
-        "The same device opened another stream, which goes on in place of this one. Nothing is lost.",
+        "The same device opened another stream, which replaces this one. Nothing is lost.",
     ),
     CloseReason.REPLACED: (
         grpc.StatusCode.UNAVAILABLE,
-        "This node caught up by a snapshot. Nothing is lost. The client connects again by itself.",
+        "This node installed a snapshot. Nothing is lost. The client connects again by itself.",
     ),
     CloseReason.STOPPING: (
         grpc.StatusCode.UNAVAILABLE,
@@ -66,7 +66,7 @@ SEND_STATUSES = {
     state_pb2.RESULT_CODE_FORGOTTEN: pb.SEND_STATUS_ACCEPTED,
     state_pb2.RESULT_CODE_GAP: pb.SEND_STATUS_GAP,
 }
-"""What a send's result code is to its sender; every other code refuses the send for good."""
+"""The meaning of a send's result code for its sender. Every other code refuses the send for good."""
 
 
 class ClientStream:
@@ -93,7 +93,7 @@ class ClientStream:
         self._read_marks_changed = asyncio.Event()
 
     async def run(self) -> None:
-        """Serve the stream; returns when the client has ended it, raises ApiError when this node ends it."""
+        """Serve the stream; return when the client has ended it, raise ApiError when this node ends it."""
         async with asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(self._read(tasks), name="read")
             others = [
@@ -143,7 +143,7 @@ class ClientStream:
         tasks.create_task(self._submit(list(sends)), name="submit")
 
     async def _submit(self, sends: list[model_pb2.Send]) -> None:
-        """Apply one frame's sends, as they came. One that breaks the rules uses its number up and is refused there."""
+        """Apply one frame's sends in order. A send that breaks a rule uses its number and is refused."""
         command = state_pb2.SendMessages(session_id=self._session.session_id, sends=sends)
         try:
             applied = await self._commands.submit([state_pb2.Command(send_messages=command)])
@@ -159,7 +159,7 @@ class ClientStream:
             results = [_to_client(stored) for stored in result.send_messages.sends]
             self._stream.offer_results(results, self._authenticator.position(applied.index))
         else:
-            # No number was used up, so there is nothing to say of single sends.
+            # No number was used, so no send has a result.
             raise refusal(result.code)
 
     def _note_delivered(self, encoded: bytes) -> None:
@@ -177,7 +177,7 @@ class ClientStream:
             try:
                 await self._commands.submit([state_pb2.Command(mark_delivered=mark)])
             except (OverloadedError, UnavailableError):
-                self._delivered_changed.set()  # the mark is not lost: it is tried again with what came meanwhile
+                self._delivered_changed.set()  # the mark is tried again, with the marks that arrived meanwhile
             await asyncio.sleep(ACK_INTERVAL_S)
 
     async def _note_read(self, mark: pb.Read) -> None:
@@ -190,7 +190,7 @@ class ClientStream:
         self._read_marks_changed.set()
 
     async def _mark_read(self) -> None:
-        """Put what is marked into the log, one batch at a time; the highest mark of a conversation says all."""
+        """Put the read marks into the log, one batch at a time; only the highest mark of a conversation counts."""
         while True:
             await self._read_marks_changed.wait()
             self._read_marks_changed.clear()
@@ -223,7 +223,7 @@ class ClientStream:
             for frame in await self._stream.next_frames():
                 await self._context.write(frame)
                 if isinstance(frame, pb.ServerFrame) and frame.HasField("results"):
-                    # Only now: a client that does not read its results may not pile them up here.
+                    # After the write: a client that does not read its results must not make them accumulate here.
                     self._unanswered -= len(frame.results.results)
                     self._answered.set()
 

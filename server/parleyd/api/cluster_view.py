@@ -1,4 +1,4 @@
-"""The cluster's condition as this node sees it: what clients and administrators are told."""
+"""The cluster's condition as this node sees it, for clients and administrators."""
 
 from __future__ import annotations
 
@@ -20,70 +20,71 @@ from parleyd.storage.identity import NodeIdentity
 
 
 class RaftView(Protocol):
-    """Where the consensus core stands."""
+    """The position of the consensus core."""
 
     @property
     def conf_state(self) -> ConfState:
-        """The membership in force."""
+        """Return the membership in force."""
 
     def status(self) -> RaftStatus:
-        """One moment of it."""
+        """Return the state at this moment."""
 
 
 class ReplicaView(AppliedState, Protocol):
-    """What the api asks of a replica."""
+    """What the api needs of a replica."""
 
     @property
     def raft(self) -> RaftView:
-        """The consensus core."""
+        """Return the consensus core."""
 
     @property
     def role(self) -> RoleChange:
-        """Role, term and leader."""
+        """Return role, term and leader."""
 
     @property
     def is_leader(self) -> bool:
-        """Whether this node leads."""
+        """Return whether this node leads."""
 
     @property
     def serving(self) -> bool:
-        """Whether a leader is known."""
+        """Return whether a leader is known."""
 
     @property
     def members(self) -> ClusterMembers:
-        """The cluster's members, as applied here."""
+        """Return the cluster's members, as applied here."""
 
     @property
     def retired(self) -> bool:
-        """Whether this node was removed."""
+        """Return whether this node was removed."""
 
     def next_role_change(self) -> asyncio.Future[None]:
-        """Done at the next change of role, term or leader; shared, never to be cancelled."""
+        """Return a future of the next change of role, term or leader; it is shared, never cancel it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
-    """Where a node's answers about the cluster come from."""
+    """The source of a node's reports about the cluster."""
 
     identity: NodeIdentity
     replica: ReplicaView
     hub: DeviceHub
     connected: Callable[[NodeId], bool]
-    divergence: Callable[[], str] = lambda: ""  # what an operator is told of states that differ
+    divergence: Callable[[], str] = lambda: ""  # the text for operators about states that differ
 
     def members(self) -> list[MemberRow]:
-        """All members with their addresses, by name."""
+        """Return all members with their addresses, by name."""
         return sorted(self.replica.members.rows.values(), key=lambda member: member.name)
 
     def is_up(self, node: NodeId) -> bool:
-        """Whether this node can reach `node`; it always reaches itself."""
+        """Return whether this node can reach `node`; it always reaches itself."""
         return node == self.identity.node_id or self.connected(node)
 
     def has_majority(self) -> bool:
-        """Whether commits flow as far as this node knows.
+        """Return whether commands can be committed, as far as this node knows.
 
-        A leader that hears no majority steps down within an election timeout (check-quorum), and a follower that hears
-        no leader forgets it, so a known leader is the sign; this node's own links guard against the moments between.
+        A leader without messages from a majority steps down within an election timeout (check-quorum). A follower
+        without a leader's messages forgets the leader. So a known leader is the sign of a majority. This node's own
+        links cover the time in between.
         """
         conf_state = self.replica.raft.conf_state
         halves = [conf_state.voters, *([conf_state.voters_outgoing] if conf_state.voters_outgoing else [])]
@@ -91,7 +92,7 @@ class ClusterView:
         return self.replica.serving and (not self.replica.is_leader or reached)
 
     def status_update(self) -> messaging_pb2.ClusterStatusUpdate:
-        """What connected clients are told."""
+        """Return the report for connected clients."""
         members = self.members()
         role = self.replica.role
         machine = self.replica.machine

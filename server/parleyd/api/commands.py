@@ -1,4 +1,4 @@
-"""The way of the api's commands into the log: checked against the cluster's level, submitted, their results checked."""
+"""Submits the api's commands to the log: checks them against the cluster's level, and checks their results."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Submitter(Protocol):
 
 
 class Commands:
-    """Submits what the cluster's level knows, and refuses the rest before it reaches the log."""
+    """Submits commands of the cluster's level, and refuses others before they reach the log."""
 
     def __init__(self, submitter: Submitter, level: Callable[[], int]) -> None:
         self._submitter = submitter
         self._level = level
 
     async def submit(self, commands: Sequence[state_pb2.Command]) -> AppliedCommands:
-        """Have `commands` applied, all in one log entry.
+        """Get `commands` applied, all in one log entry.
 
-        Raises ApiError for a command above the cluster's level, OverloadedError, and UnavailableError where the outcome
-        may not be known; repeating the commands is safe.
+        Raises ApiError for a command above the cluster's level, OverloadedError, and UnavailableError if the outcome
+        may be unknown. Repeating the commands is safe.
         """
         level = self._level()
         for command in commands:
@@ -42,7 +42,7 @@ class Commands:
         return await self._submitter.submit(commands, timeout_s=SUBMIT_TIMEOUT_S)
 
     async def apply(self, command: state_pb2.Command) -> tuple[int, state_pb2.CommandResult]:
-        """Have one command applied; its index and result. Raises as `submit`, and ApiError for a refusal."""
+        """Get one command applied; return its index and result. Raises as `submit`, and ApiError for a refusal."""
         applied = await self.submit([command])
         return applied.index, check_result(applied.results[0])
 

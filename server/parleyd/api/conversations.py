@@ -25,7 +25,7 @@ from parleyd.security.names import InvalidInputError, validate_account_name
 
 
 class ConversationsService(ConversationsServicer):
-    """Turns requests about conversations into commands and queries."""
+    """Converts requests about conversations into commands and queries."""
 
     def __init__(self, commands: Commands, readers: StateReaders, authenticator: Authenticator) -> None:
         self._commands = commands
@@ -36,7 +36,7 @@ class ConversationsService(ConversationsServicer):
     async def ListConversations(  # noqa: N802
         self, request: pb.ListConversationsRequest, context: Context
     ) -> pb.ListConversationsResponse:
-        """The caller's conversations, the latest first."""
+        """Return the caller's conversations, the latest first."""
         limit = page_size("page_size", request.page_size)
         before_id = before_message_id(request.page_token)
         await self._authenticator.wait_for(request.seen)
@@ -45,7 +45,7 @@ class ConversationsService(ConversationsServicer):
 
     @unary
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:  # noqa: N802
-        """One page of one conversation the caller is in."""
+        """Return one page of a conversation of the caller."""
         limit = page_size("limit", request.limit)
         check_number("before_id", request.before_id)
         match request.WhichOneof("which"):
@@ -65,7 +65,7 @@ class ConversationsService(ConversationsServicer):
     async def ListMembers(  # noqa: N802
         self, request: pb.ListMembersRequest, context: Context
     ) -> pb.ListMembersResponse:
-        """One page of the members of a conversation the caller is in."""
+        """Return one page of the members of a conversation of the caller."""
         limit = page_size("page_size", request.page_size)
         check_number("conversation_id", request.conversation_id)
         check_number("after_account_id", request.after_account_id)
@@ -77,7 +77,7 @@ class ConversationsService(ConversationsServicer):
     async def CreateChannel(  # noqa: N802
         self, request: pb.CreateChannelRequest, context: Context
     ) -> pb.CreateChannelResponse:
-        """Make a channel with the caller as its owner."""
+        """Create a channel with the caller as its owner."""
         check_id("request_id", request.request_id)
         if len(request.members) >= MAX_MEMBERS_AT_CREATION:
             raise refusal(state_pb2.RESULT_CODE_TOO_MANY_MEMBERS)
@@ -96,10 +96,10 @@ class ConversationsService(ConversationsServicer):
         )
 
     async def _account_ids(self, names: Sequence[str]) -> list[int]:
-        """The ids of these accounts; raises ApiError NOT_FOUND that names the missing ones."""
+        """Return the ids of these accounts; raises ApiError NOT_FOUND that names the missing ones."""
         found = await self._readers.run(lambda reader: _ids_of(reader, names))
         if None in found.values():
-            # An account may be newer than this node's state: look again where it is known to be current.
+            # An account may be newer than this node's state. Look again in state that is known to be current.
             await self._authenticator.read_barrier()
             found = await self._readers.run(lambda reader: _ids_of(reader, names))
         missing = [name for name, account_id in found.items() if account_id is None]
@@ -175,7 +175,7 @@ def _history(reader: StateReader, account_id: int, request: pb.GetHistoryRequest
 
 
 def _direct(reader: StateReader, account_id: int, request: pb.GetHistoryRequest, asked_about: set[int]) -> int:
-    """The direct conversation with the account that is asked about, or 0 where the two have never spoken."""
+    """Return the direct conversation with the account of the request, or 0 if the two have none."""
     if request.WhichOneof("which") == "account_id":
         asked_about.add(request.account_id)
         return conversations.direct_with(reader, account_id, request.account_id) or 0

@@ -1,4 +1,4 @@
-"""The one place where what went wrong becomes a gRPC status and a text for people."""
+"""Converts every error into a gRPC status and a text: the only place that does so."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 UNAVAILABLE_TEXT = (
-    "This node cannot reach a majority of the cluster just now ({reason}). What was not confirmed may or may not have "
-    "happened. Repeating it is safe. The client tries the other nodes by itself."
+    "This node cannot reach a majority of the cluster now ({reason}). Unconfirmed requests may or may not have "
+    "happened. Repeating them is safe. The client tries the other nodes by itself."
 )
-OVERLOADED_TEXT = "The cluster takes no more just now ({reason}). Nothing was changed. Try again in a moment."
+OVERLOADED_TEXT = "The cluster accepts no more requests now ({reason}). Nothing was changed. Try again in a moment."
 OLD_GENERATION_TEXT = (
     "This node has the state from before the cluster was restored, which is older than what you have seen. Nothing was "
     "changed. The client tries the other nodes by itself."
 )
 INTERNAL_TEXT = (
-    "This node failed to answer. What was not confirmed may or may not have happened. Repeating it is safe. The node's "
-    "log names the cause."
+    "This node failed to answer. Unconfirmed requests may or may not have happened. Repeating them is safe. The node's "
+    "log contains the cause."
 )
 
 
 class ApiError(Exception):
-    """A request that ends with `status` and a text saying what happened and what to do next."""
+    """A request that ends with `status` and a text: what happened and what to do next."""
 
     def __init__(self, status: grpc.StatusCode, text: str) -> None:
         super().__init__(text)
@@ -46,20 +46,20 @@ class ApiError(Exception):
 
 
 def refusal(code: int) -> ApiError:
-    """What a client is told of a result that is not OK."""
+    """Build the error for a result that is not OK."""
     explanation = explain(code)
     return ApiError(explanation.status, explanation.text)
 
 
 def check_result(result: state_pb2.CommandResult) -> state_pb2.CommandResult:
-    """Give back an OK result; raise ApiError for any other."""
+    """Return an OK result; raise ApiError for any other."""
     if result.code == state_pb2.RESULT_CODE_OK:
         return result
     raise refusal(result.code)
 
 
 def translate(error: Exception) -> ApiError:
-    """What a client is told of `error`. Unknown errors are logged here and told without their details."""
+    """Build the client's error from `error`. Unknown errors are logged here and sent without their details."""
     match error:
         case ApiError():
             return error
@@ -81,7 +81,7 @@ def translate(error: Exception) -> ApiError:
 
 
 async def abort(context: Context, error: ApiError) -> NoReturn:
-    """End the call with what `error` says."""
+    """End the call with the status of `error`."""
     await context.abort(error.status, str(error))
 
 
@@ -89,7 +89,7 @@ Method = Callable[[Any, Request, Context], Awaitable[Response]]
 
 
 def unary(method: Method[Request, Response]) -> Method[Request, Response]:
-    """Make every failure of a unary method a status with a text."""
+    """Convert every failure of a unary method into a status with a text."""
 
     @functools.wraps(method)
     async def wrapped(self: Any, request: Request, context: Context) -> Response:

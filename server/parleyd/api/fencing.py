@@ -1,4 +1,4 @@
-"""A fenced node answers nobody but those who ask how it fares: its state must reach no client."""
+"""Refuses the calls of clients while a node is fenced, except status and health: its state must not reach a client."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import grpc
 import grpc.aio
 
 FENCED_TEXT = (
-    "This node's state is not trusted, so it serves nobody until an administrator has it rebuilt. Nothing was changed. "
-    "The client tries the other nodes by itself."
+    "This node's state is not trusted, so it serves no clients until an administrator rebuilds it. Nothing was "
+    "changed. The client tries the other nodes by itself."
 )
 
 _ANSWERED = ("/parley.v1.Admin/GetStatus", "/grpc.health.", "/grpc.reflection.")
@@ -25,7 +25,7 @@ class FenceInterceptor(grpc.aio.ServerInterceptor):
         self._is_fenced = is_fenced
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
-        """Let a call through, or answer it UNAVAILABLE, which makes a client try another node."""
+        """Continue a call, or refuse it with UNAVAILABLE, so that the client tries another node."""
         handler = await continuation(details)
         if handler is None or not self._is_fenced() or details.method.startswith(_ANSWERED):
             return handler

@@ -31,16 +31,16 @@ from parleyd.machine.reader import StateReader
 
 HELLO_TIMEOUT_S = 10.0
 MISSED_RECEIPTS = 200
-"""Marks that a device is told when it connects; older ones come with ListConversations."""
+"""Marks that a device receives when it connects; older ones come with ListConversations."""
 
-TOO_MANY_CLIENTS = "This node serves as many clients as it may. Nothing was changed. Try another node."
-NO_HELLO = "The stream said no hello within ten seconds, so it ends. Nothing was changed. Connect again."
-FIRST_FRAME = "The first frame of a stream says hello. The stream ends. Update the client."
+TOO_MANY_CLIENTS = "This node serves its maximum of clients. Nothing was changed. Try another node."
+NO_HELLO = "The stream had no hello within ten seconds, so it ends. Nothing was changed. Connect again."
+FIRST_FRAME = "The first frame of a stream must be a hello. The stream ends. Update the client."
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectLimits:
-    """What this node holds for clients: `max_live_bytes` of waiting messages each, and so many clients."""
+    """Limits for clients: `max_live_bytes` of waiting messages for each, and the number of clients."""
 
     max_live_bytes: int
     max_clients: int
@@ -48,7 +48,7 @@ class ConnectLimits:
 
 @dataclass(frozen=True, slots=True)
 class _Admitted:
-    """What the state holds of a device when its stream begins."""
+    """What the state has about a device when its stream begins."""
 
     account: AccountCard
     device: DeviceRow
@@ -56,7 +56,7 @@ class _Admitted:
 
 
 class MessagingService:
-    """Sending and receiving over one stream per device."""
+    """Serves sending and receiving over one stream per device."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class MessagingService:
         self._authenticator = authenticator
         self._hub = hub
         self._limits = limits
-        self._sessions = 0  # also those that have not said hello yet
+        self._sessions = 0  # including streams without a hello yet
 
     async def Connect(self, _: object, context: Context) -> None:  # noqa: N802
         """Serve one device until either side ends."""
@@ -118,7 +118,7 @@ class MessagingService:
         start = self._start_after(admitted.device, cursor.message_id(generation))
         stream = self._open(session, start, generation)
         try:
-            # Once more: a session closed while this stream was on its way in was not there to be told.
+            # Checked again: a session that was closed during the admission did not end this stream.
             await self._authenticator.session(context)
             await context.write(pb.ServerFrame(welcome=self._welcome(admitted, generation)))
             channels, marks = await self._readers.run(lambda reader: _missed(reader, session.account_id))
@@ -132,7 +132,10 @@ class MessagingService:
             self._hub.leave(session.session_id, stream)
 
     def _start_after(self, device: DeviceRow, stored_up_to: int) -> int:
-        """The message id after which the stream begins: the cluster may be ahead of the device's file, or behind it."""
+        """Return the message id after which the stream begins;
+
+        the device's cursor may be lower or higher than its file.
+        """
         return max(device.delivered_up_to, stored_up_to)
 
     def _open(self, session: SessionRecord, start: int, generation: int) -> DeviceStream:
@@ -160,9 +163,9 @@ class MessagingService:
 
 
 def add_messaging_to_server(service: MessagingService, server: grpc.aio.Server) -> None:
-    """Register the service; unlike the generated function this lets frames that are encoded already pass through."""
+    """Register the service; unlike the generated function it sends frames that are encoded already unchanged."""
     descriptor = pb.DESCRIPTOR.services_by_name["Messaging"]
-    connect: Any = service.Connect  # the type stubs know the generator form of handlers alone
+    connect: Any = service.Connect  # the type stubs have only the generator form of handlers
     handler: Any = grpc.stream_stream_rpc_method_handler(
         connect, request_deserializer=pb.ClientFrame.FromString, response_serializer=serialize_frame
     )
@@ -180,7 +183,7 @@ def _admit(reader: StateReader, session: SessionRecord) -> _Admitted | None:
 
 
 def _missed(reader: StateReader, account_id: int) -> tuple[tuple[int, ...], tuple[receipts.Marks, ...]]:
-    """The account's channels, and the marks of others that the device may have missed."""
+    """Return the account's channels, and the marks of others that the device may have missed."""
     with reader.consistent():
         return (
             conversations.channels_of(reader, account_id),
@@ -189,6 +192,6 @@ def _missed(reader: StateReader, account_id: int) -> tuple[tuple[int, ...], tupl
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error that ended the stream; what its other tasks raised came after it."""
+    """Return the error that ended the stream; the other tasks' errors came after it."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,4 +1,4 @@
-"""Checks of what requests hold, and opaque page tokens."""
+"""Checks of requests, and opaque page tokens."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ def check_id(field: str, value: bytes) -> None:
 
 
 def check_number(field: str, value: int) -> None:
-    """Raise InvalidInputError for an id that no cluster can have given out."""
+    """Raise InvalidInputError for an id that no cluster can have assigned."""
     if value > MAX_ID:
-        raise InvalidInputError(field, f"is {value}, which no cluster gave out; at most {MAX_ID} is possible")
+        raise InvalidInputError(field, f"is {value}, which no cluster has assigned; at most {MAX_ID} is possible")
 
 
 def page_size(field: str, value: int) -> int:
-    """The page size meant by `value`, where 0 means the default; raises InvalidInputError above the bound."""
+    """Return the page size of a request, in which 0 means the default; raises InvalidInputError above the bound."""
     if value > MAX_PAGE_SIZE:
         raise InvalidInputError(field, f"is {value}; at most {MAX_PAGE_SIZE} are allowed")
     return value or DEFAULT_PAGE_SIZE
 
 
 def page_token(before_message_id: int) -> bytes:
-    """The token of the page of conversations whose last messages are older than this one."""
+    """Return the token of the page of conversations whose last messages are older than this one."""
     return _PAGE_TOKEN.pack(_PAGE_TOKEN_VERSION, before_message_id)
 
 
 def before_message_id(token: bytes) -> int:
-    """The id in a page token; 0 for none. Raises InvalidInputError."""
+    """Return the id in a page token; 0 for none. Raises InvalidInputError."""
     if not token:
         return 0
     if len(token) == _PAGE_TOKEN.size:
         version, message_id = _PAGE_TOKEN.unpack(token)
         if version == _PAGE_TOKEN_VERSION and 0 < message_id <= MAX_ID:
             return int(message_id)
-    raise InvalidInputError("page_token", "is none that this release gave out; begin again with the first page")
+    raise InvalidInputError("page_token", "is not a token of this release; begin again with the first page")

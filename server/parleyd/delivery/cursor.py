@@ -1,7 +1,7 @@
-"""The stream cursor: where a device's stream stands, opaque to the client.
+"""The stream cursor: a position in a device's stream, opaque to the client.
 
 Form: one byte of version, the generation, the count of pairs, and a (group, message id) pair for each Raft group, all
-little-endian. A client stores these bytes and gives them back; only this module looks inside. Message ids carry their
+little-endian. A client stores these bytes and sends them back. Only this module decodes them. Message ids have their
 group above GROUP_SHIFT bits, so a pair that a cluster could not have made is refused.
 """
 
@@ -20,7 +20,7 @@ _PAIR = struct.Struct("<IQ")
 
 
 class InvalidCursorError(ValueError):
-    """Bytes that no node gave out as a cursor."""
+    """Bytes that no node sent as a cursor."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
@@ -30,28 +30,28 @@ class InvalidCursorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class StreamCursor:
-    """Up to which message id of each group a device has everything. `pairs` are sorted by group."""
+    """The message id of each group up to which a device has everything. `pairs` are sorted by group."""
 
     generation: int
     pairs: tuple[tuple[int, int], ...]
 
     @classmethod
     def at(cls, generation: int, message_id: int) -> StreamCursor:
-        """The cursor after this message of the one group there is."""
+        """Return the cursor after this message of the only group."""
         return cls(generation, ((GROUP, message_id),) if message_id else ())
 
     def encode(self) -> bytes:
-        """The bytes that a client stores."""
+        """Return the bytes that a client stores."""
         head = _HEAD.pack(VERSION, self.generation, len(self.pairs))
         return head + b"".join(_PAIR.pack(group, message_id) for group, message_id in self.pairs)
 
     def message_id(self, generation: int) -> int:
-        """The id in the one group there is; 0 for a cursor of another generation, whose ids mean nothing here."""
+        """Return the id in the only group; 0 for a cursor of another generation, whose ids have no meaning here."""
         return dict(self.pairs).get(GROUP, 0) if generation == self.generation else 0
 
 
 def decode_cursor(encoded: bytes) -> StreamCursor:
-    """The cursor in these bytes; empty bytes are the beginning. Raises InvalidCursorError."""
+    """Decode a cursor; empty bytes are the beginning. Raises InvalidCursorError."""
     if not encoded:
         return StreamCursor(0, ())
     if encoded[0] != VERSION:

@@ -1,7 +1,7 @@
-"""Live fan-out: from what the applier changed to the streams of the devices connected to this node.
+"""Live fan-out: from applied changes to the streams of the devices connected to this node.
 
-A message says who is in a direct conversation. Who is in a channel the hub keeps itself, for the accounts connected
-here: loaded after a stream is registered and kept current by effects, so nothing falls between the two.
+A message contains the members of a direct conversation. The hub keeps the members of channels itself, for the accounts
+connected here. They are loaded after a stream is registered and kept current by effects, so no change is missed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ RATE_WINDOW_S = 5
 
 
 class DeviceHub:
-    """Who is connected here, and what reaches them. Used from the event loop only."""
+    """The connected devices, and what is sent to them. Used from the event loop only."""
 
     def __init__(self) -> None:
         self._streams: dict[int, dict[int, DeviceStream]] = {}  # account id -> session id -> stream
@@ -41,22 +41,22 @@ class DeviceHub:
 
     @property
     def connected(self) -> int:
-        """How many devices are connected to this node."""
+        """Return how many devices are connected to this node."""
         return sum(len(streams) for streams in self._streams.values())
 
     @property
     def status(self) -> pb.ClusterStatusUpdate:
-        """The cluster's condition as last announced."""
+        """Return the last announced condition of the cluster."""
         return self._status
 
     def messages_per_second(self) -> float:
-        """Messages stored here, the mean of the last five whole seconds."""
+        """Return the messages stored here per second, the mean of the last five whole seconds."""
         now = int(time.monotonic())
         counted = sum(count for second, count in self._stored_per_second if now - RATE_WINDOW_S <= second < now)
         return counted / RATE_WINDOW_S
 
     def join(self, session_id: int, stream: DeviceStream) -> None:
-        """A device connected. An older stream of the same device ends: two would each be told half."""
+        """Add a connected device. An older stream of the same device ends, because each would receive only a part."""
         if self._shut is not None:
             stream.close(self._shut)
         streams = self._streams.setdefault(stream.account_id, {})
@@ -66,7 +66,7 @@ class DeviceHub:
         streams[session_id] = stream
 
     def add_channels(self, account_id: int, channel_ids: Iterable[int]) -> None:
-        """The account, whose device has joined, is in these channels; called before the stream reads its first page."""
+        """Add the account's channels, after its device has joined and before the stream reads its first page."""
         if account_id not in self._streams:
             return
         known = self._channels.setdefault(account_id, set())
@@ -75,7 +75,7 @@ class DeviceHub:
             self._channel_members.setdefault(channel_id, set()).add(account_id)
 
     def leave(self, session_id: int, stream: DeviceStream) -> None:
-        """A device disconnected."""
+        """Remove a device that disconnected."""
         streams = self._streams.get(stream.account_id, {})
         if streams.get(session_id) is stream:
             del streams[session_id]
@@ -84,23 +84,23 @@ class DeviceHub:
             self._forget_channels(stream.account_id)
 
     def announce(self, status: pb.ClusterStatusUpdate) -> None:
-        """Tell every connected device how the cluster fares."""
+        """Send the cluster's condition to every connected device."""
         self._status = status
         for stream in self._all():
             stream.offer_status(status)
 
     def shut(self, reason: CloseReason) -> None:
-        """End all streams, and every one that comes later: this node serves nobody any more."""
+        """End all streams, and every later one: this node serves no clients any more."""
         self._shut = reason
         self.close_all(reason)
 
     def close_all(self, reason: CloseReason) -> None:
-        """End the streams there are; their devices may come back."""
+        """End the present streams; their devices may connect again."""
         for stream in list(self._all()):
             stream.close(reason)
 
     def publish(self, effects: Sequence[Effect]) -> None:
-        """Pass on what one apply changed."""
+        """Pass on the changes of one apply."""
         stored = 0
         for effect in effects:
             match effect:
@@ -158,7 +158,7 @@ class DeviceHub:
                 streams[session_id].close(CloseReason.SIGNED_OUT)
 
     def _members(self, conversation_id: int, pair: Sequence[int]) -> Iterable[int]:
-        """The members of a conversation, of a channel those connected here."""
+        """Return the members of a conversation; of a channel, only those connected here."""
         return pair or self._channel_members.get(conversation_id, ())
 
     def _of(self, account_ids: Iterable[int]) -> Iterator[DeviceStream]:

@@ -1,10 +1,10 @@
-"""What one connected device has yet to be told, in order and within bounds.
+"""What one connected device has yet to receive, in order and within bounds.
 
 Messages come live from the applier while the device keeps up. A device that falls behind (a long offline queue, a slow
-link, more waiting than its bound in bytes) is served from the stored state instead, page by page from its own cursor,
-until it has caught up. What is stored is never dropped, so nothing is lost by being slow. Receipts are marks that only
-grow, so the newest per member replaces older ones. A new status replaces an older one. A frame that names accounts or
-conversations for the first time comes after a Directory frame that tells them.
+link, more waiting bytes than its bound) gets the stored state instead, page by page from its own cursor, until it has
+caught up. Stored messages are never dropped, so a slow device loses nothing. Receipts are marks that only grow, so the
+newest per member replaces older ones. A new status replaces an older one. Before a frame that names an account or
+conversation for the first time, the stream sends a Directory frame with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from parleyd.delivery.encoding import EncodedMessage, messages_frame
 from parleyd.delivery.position import merged
 from parleyd.delivery.told import ToldDirectory
 
-MESSAGE_OVERHEAD_BYTES = 64  # what a waiting message costs in memory besides its bytes
+MESSAGE_OVERHEAD_BYTES = 64  # the memory of a waiting message besides its bytes
 PAGE_MESSAGES = 256
 FRAME_BYTES = 1024 * 1024
 RECEIPTS_PER_FRAME = 256
@@ -37,7 +37,7 @@ class CloseReason(enum.Enum):
     SIGNED_OUT = "the session is closed or expired, or the account was deleted"
     TAKEN_OVER = "another stream of the same device took its place"
     STOPPING = "the node is stopping"
-    REPLACED = "a snapshot replaced the state, and what it brought was never told to the streams"
+    REPLACED = "a snapshot replaced the state, and the streams never received its changes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Page:
 
 
 class StreamSource(Protocol):
-    """Where a stream reads what is stored."""
+    """The source of what is stored."""
 
     async def page(self, after_id: int, limit: int) -> Page:
-        """The next messages for the device."""
+        """Return the next messages for the device."""
 
     async def directory(self, account_ids: set[int], conversation_ids: set[int]) -> pb.Directory:
-        """These accounts and conversations."""
+        """Return these accounts and conversations."""
 
 
 class DeviceStream:
@@ -72,7 +72,7 @@ class DeviceStream:
         generation: int,
         max_live_bytes: int,
     ) -> None:
-        """`cursor`: the device has everything up to this message id."""
+        """Begin after `cursor`: the device has everything up to this message id."""
         self.account_id = account_id
         self.device_id = device_id
         self._cursor = cursor
@@ -97,7 +97,7 @@ class DeviceStream:
     # ---- filled by the hub and by the upward side
 
     def offer_message(self, message: EncodedMessage) -> None:
-        """A message for this account was stored."""
+        """Queue a stored message for this account."""
         if message.device_id == self.device_id or self.closed.done():
             return
         if self._behind:
@@ -112,33 +112,33 @@ class DeviceStream:
         self._wake.set()
 
     def offer_results(self, results: Sequence[pb.SendResult], position: model_pb2.Position) -> None:
-        """Outcomes of this device's sends; bounded by the sends it may have in flight."""
+        """Queue results of this device's sends; their number is bounded by the unanswered sends."""
         self._results.extend(results)
         self._results_position = merged(self._results_position, position)
         self._wake.set()
 
     def offer_receipt(self, receipt: pb.Receipt) -> None:
-        """Another member's marks moved."""
+        """Queue another member's marks."""
         self._receipts[(receipt.conversation_id, receipt.account_id)] = receipt
         self._wake.set()
 
     def offer_status(self, status: pb.ClusterStatusUpdate) -> None:
-        """The cluster's condition changed."""
+        """Queue a new condition of the cluster."""
         self._status = status
         self._wake.set()
 
     def offer_pong(self, nonce: int) -> None:
-        """The client asked whether this node is alive; the answer to its latest question says it for all."""
+        """Queue the answer to a ping; the latest answer replaces earlier ones."""
         self._pong = nonce
         self._wake.set()
 
     def account_changed(self, account_id: int) -> None:
-        """What others see of an account changed."""
+        """Record that the public data of an account changed."""
         self._told.account_changed(account_id)
         self._wake.set()
 
     def conversation_changed(self, conversation_id: int) -> None:
-        """A conversation of this account began or changed."""
+        """Record that a conversation of this account began or changed."""
         self._told.conversation_changed(conversation_id)
         self._wake.set()
 
@@ -150,7 +150,7 @@ class DeviceStream:
     # ---- drained by the writer
 
     async def next_frames(self) -> list[Frame]:
-        """Wait until there is something to say and return it, at most one page of messages at a time."""
+        """Wait for the next frames and return them, at most one page of messages at a time."""
         while True:
             await self._wake.wait()
             small = self._take_small_frames()
@@ -193,7 +193,7 @@ class DeviceStream:
         while self._live and len(taken) < PAGE_MESSAGES and size < FRAME_BYTES:
             message = self._live.popleft()
             self._live_bytes -= _cost(message)
-            if message.id > self._cursor:  # a page may have had it already
+            if message.id > self._cursor:  # a page may have included it already
                 taken.append(message)
                 size += len(message.entry)
                 self._cursor = message.id
@@ -204,12 +204,12 @@ class DeviceStream:
         page = await self._source.page(self._cursor, PAGE_MESSAGES)
         self._cursor = max(self._cursor, page.up_to)
         if not page.more and not self._stored_meanwhile:
-            # Nothing was stored while the page was read, so what comes next comes live.
+            # Nothing was stored while the page was read, so the next messages come live.
             self._behind = False
         return _split(page.messages, self._cursor)
 
     async def _directory_for(self, frames: Sequence[pb.ServerFrame], batches: Sequence[_Batch]) -> list[pb.ServerFrame]:
-        """The Directory frame that must come before these, if any."""
+        """Return the Directory frame that must come before these, if any."""
         accounts: set[int] = set()
         conversations: set[int] = set()
         for frame in frames:
@@ -232,11 +232,11 @@ class DeviceStream:
         return StreamCursor.at(self._generation, message_id).encode()
 
 
-_Batch = tuple[Sequence[EncodedMessage], int]  # messages of one frame, and the id that the cursor after it stands at
+_Batch = tuple[Sequence[EncodedMessage], int]  # messages of one frame, and the id of the cursor after it
 
 
 def _split(messages: Sequence[EncodedMessage], up_to: int) -> list[_Batch]:
-    """A page as frames of about FRAME_BYTES; the last one's cursor stands at the end of the page."""
+    """Split a page into frames of about FRAME_BYTES; the last one's cursor is at the end of the page."""
     batches: list[list[EncodedMessage]] = []
     size = FRAME_BYTES
     for message in messages:

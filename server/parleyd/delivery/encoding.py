@@ -35,7 +35,7 @@ _BATCH = _tag(pb.ServerFrame.MESSAGES_FIELD_NUMBER)
 
 
 class EncodedMessage(NamedTuple):
-    """A message as an entry of MessageBatch, with what a stream must know of it."""
+    """A message encoded as an entry of MessageBatch, with the fields that a stream needs."""
 
     id: int
     conversation_id: int
@@ -45,7 +45,7 @@ class EncodedMessage(NamedTuple):
 
 
 def encode_message(record: MessageRecord) -> EncodedMessage:
-    """Encode a message. The bytes are the same for every device that is sent it."""
+    """Encode a message. The bytes are the same for every receiving device."""
     encoded = message(record).SerializeToString()
     return EncodedMessage(
         id=record.id,
@@ -57,7 +57,7 @@ def encode_message(record: MessageRecord) -> EncodedMessage:
 
 
 def messages_frame(messages: Sequence[EncodedMessage], cursor: bytes) -> bytes:
-    """A ServerFrame with these messages, and the cursor after them."""
+    """Build a ServerFrame with these messages, and the cursor after them."""
     parts = [encoded.entry for encoded in messages]
     parts += (_CURSOR, _varint(len(cursor)), cursor)
     batch = b"".join(parts)
@@ -65,5 +65,5 @@ def messages_frame(messages: Sequence[EncodedMessage], cursor: bytes) -> bytes:
 
 
 def serialize_frame(frame: pb.ServerFrame | bytes) -> bytes:
-    """The serializer of the stream's answers: what is encoded passes through."""
+    """Serialize a frame; one that is encoded already stays unchanged."""
     return frame if isinstance(frame, bytes) else frame.SerializeToString()

@@ -1,4 +1,4 @@
-"""Positions: how much of the log an answer knows, and how much a client has seen."""
+"""Positions: how much of the log an answer includes, and how much a client has seen."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ MAX_GROUPS = 256
 
 
 class InvalidPositionError(ValueError):
-    """A position that no node gave out."""
+    """A position that no node sent."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
-            f"seen {problem}. Nothing was changed. Send what the answers of nodes said, merged, or nothing"
+            f"seen {problem}. Nothing was changed. Send the merged positions of the nodes' answers, or nothing"
         )
 
 
 class NewerGenerationError(Exception):
-    """The client saw a newer life of the cluster than this node has: its answers would be of the past."""
+    """The client has seen a newer generation of the cluster than this node has."""
 
 
 def position(generation: int, index: int) -> pb.Position:
-    """The position of everything up to this entry of the one group there is."""
+    """Return the position of everything up to this entry of the only group."""
     return pb.Position(generation=generation, groups=[pb.GroupIndex(group=GROUP, index=index)])
 
 
 def position_of(reader: StateReader) -> pb.Position:
-    """The position of the state that the reader sees."""
+    """Return the position of the state that the reader sees."""
     summary = reader.summary()
     return position(summary.generation, summary.applied_index)
 
 
 def index_of(answer: pb.Position) -> int:
-    """The index of the one group there is; 0 where the position names none."""
+    """Return the index of the only group; 0 if the position has none."""
     return max((pair.index for pair in answer.groups if pair.group == GROUP), default=0)
 
 
 def merged(one: pb.Position, other: pb.Position) -> pb.Position:
-    """The newer of two positions of this node."""
+    """Return the newer of two positions of this node."""
     return one if (one.generation, index_of(one)) >= (other.generation, index_of(other)) else other
 
 
 def wanted_index(seen: pb.Position, generation: int) -> int:
-    """The entry that must be applied here before the client is answered.
+    """Return the entry that must be applied here before the client is answered.
 
-    Raises InvalidPositionError, and NewerGenerationError where no entry of this node's generation would do.
+    Raises InvalidPositionError, and NewerGenerationError if no entry of this node's generation is enough.
     """
     if len(seen.groups) > MAX_GROUPS or seen.generation > MAX_ID:
-        raise InvalidPositionError("is not a position that any cluster gave out")
+        raise InvalidPositionError("is not a position of any cluster")
     for pair in seen.groups:
         if pair.group != GROUP:
             raise InvalidPositionError(f"names group {pair.group}, which this cluster does not have")

@@ -1,4 +1,4 @@
-"""From the state machine's records to what clients are told."""
+"""Converts the state machine's records for clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parleyd.machine.reader import StateReader
 
 
 def message(record: MessageRecord) -> model_pb2.Message:
-    """One row of a conversation."""
+    """Convert one row of a conversation."""
     return model_pb2.Message(
         conversation_id=record.conversation_id,
         id=record.id,
@@ -28,19 +28,19 @@ def message(record: MessageRecord) -> model_pb2.Message:
 
 
 def receipt(conversation_id: int, account_id: int, delivered_up_to: int, read_up_to: int) -> messaging_pb2.Receipt:
-    """How far one member has come."""
+    """Convert one member's marks."""
     return messaging_pb2.Receipt(
         conversation_id=conversation_id, account_id=account_id, delivered_up_to=delivered_up_to, read_up_to=read_up_to
     )
 
 
 def account_info(card: AccountCard) -> model_pb2.AccountInfo:
-    """What others see of an account."""
+    """Convert an account's public data."""
     return model_pb2.AccountInfo(id=card.id, name=card.name, display_name=card.display_name, deleted=card.deleted)
 
 
 def member_info(record: MemberRecord) -> model_pb2.MemberInfo:
-    """A member and its marks."""
+    """Convert a member and its marks."""
     return model_pb2.MemberInfo(
         account_id=record.account_id,
         role=record.role,  # type: ignore[arg-type] # the state holds the enum's numbers
@@ -50,7 +50,7 @@ def member_info(record: MemberRecord) -> model_pb2.MemberInfo:
 
 
 def conversation_info(record: ConversationRecord) -> model_pb2.ConversationInfo:
-    """A conversation with its first members."""
+    """Convert a conversation with its first members."""
     return model_pb2.ConversationInfo(
         id=record.id,
         kind=record.kind,  # type: ignore[arg-type] # the state holds the enum's numbers
@@ -66,7 +66,7 @@ def accounts_named(
     shown: Iterable[ConversationRecord] = (),
     account_ids: Iterable[int] = (),
 ) -> list[model_pb2.AccountInfo]:
-    """Everybody whom these messages and conversations name, and these accounts, by id."""
+    """Return all accounts that these messages and conversations name, and these accounts, by id."""
     ids = set(account_ids)
     for record in messages:
         ids.update((record.sender_id, *record.subjects))
@@ -78,7 +78,7 @@ def accounts_named(
 def directory(
     reader: StateReader, account_ids: Iterable[int], conversation_ids: Iterable[int]
 ) -> messaging_pb2.Directory:
-    """These accounts and conversations, and the members that the conversations show, as of one moment."""
+    """Return these accounts and conversations, and the members that the conversations show, as of one moment."""
     with reader.consistent():
         found = [conversations.by_id(reader, conversation_id) for conversation_id in sorted(conversation_ids)]
         shown = [record for record in found if record is not None]

@@ -1,4 +1,4 @@
-"""Where a stream reads what is stored: the pages of a device's queue, and accounts and conversations by id."""
+"""The source of stored data for a stream: pages of a device's queue, and accounts and conversations by id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from parleyd.machine.reader import StateReader
 
 
 class StoredSource:
-    """What one device reads; messages are encoded on the reader's thread."""
+    """The stored data for one device; messages are encoded on the reader's thread."""
 
     def __init__(self, readers: StateReaders, account_id: int, device_id: bytes) -> None:
         self._readers = readers
@@ -20,7 +20,7 @@ class StoredSource:
         self._device_id = device_id
 
     async def page(self, after_id: int, limit: int) -> Page:
-        """The next messages for the device, without its own."""
+        """Return the next messages for the device, without its own."""
 
         def read(reader: StateReader) -> Page:
             page = messages.queued_page(reader, self._account_id, after_id, limit, self._device_id)
@@ -29,5 +29,5 @@ class StoredSource:
         return await self._readers.run(read)
 
     async def directory(self, account_ids: set[int], conversation_ids: set[int]) -> pb.Directory:
-        """These accounts and conversations."""
+        """Return these accounts and conversations."""
         return await self._readers.run(lambda reader: directory(reader, account_ids, conversation_ids))

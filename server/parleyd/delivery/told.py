@@ -1,7 +1,7 @@
-"""Which accounts and conversations one stream has told its device, and which it must tell again.
+"""The accounts and conversations that one stream has sent to its device, and those that it must send again.
 
-A frame names accounts and conversations by id, so the stream tells them before. What is told twice does no harm: beyond
-its bound this memory starts again from nothing.
+A frame names accounts and conversations by id, so the stream sends them before. Sending one twice does no harm: beyond
+its bound this memory is cleared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CHANGES_PER_FRAME = 256
 
 
 class ToldDirectory:
-    """Bounded in both directions: MAX_TOLD accounts and as many conversations, told or changed."""
+    """Sent and changed entries: at most MAX_TOLD accounts and as many conversations."""
 
     def __init__(self) -> None:
         self._accounts: set[int] = set()
@@ -26,23 +26,23 @@ class ToldDirectory:
         self._is_asking = False
 
     def account_changed(self, account_id: int) -> None:
-        """Tell the account again, if it was told or may be among what is being read now."""
+        """Record a change of the account: it is sent again, if it was sent or may be among what is being read now."""
         if self._is_asking or account_id in self._accounts:
             _add(self._changed_accounts, (account_id,))
 
     def conversation_changed(self, conversation_id: int) -> None:
-        """Tell the conversation, for the first time or again."""
+        """Record that the conversation must be sent, for the first time or again."""
         _add(self._changed_conversations, (conversation_id,))
 
     @property
     def has_changes(self) -> bool:
-        """Whether there is something to tell that no frame names."""
+        """Return whether something must be sent that no frame names."""
         return bool(self._changed_accounts or self._changed_conversations)
 
     def take(self, accounts: set[int], conversations: set[int]) -> tuple[set[int], set[int]]:
-        """What to tell before a frame that names these: the untold ones, and some of what changed.
+        """Return what to send before a frame with these names: the unsent ones, and some of what changed.
 
-        They count as told from now on, so that a change while they are read makes the stream tell them again.
+        They count as sent from now on, so that a change during their read makes the stream send them again.
         """
         accounts = (accounts - self._accounts) | _some(self._changed_accounts)
         conversations = (conversations - self._conversations) | _some(self._changed_conversations)
@@ -52,7 +52,7 @@ class ToldDirectory:
         return accounts, conversations
 
     def told(self, directory: pb.Directory) -> None:
-        """What was taken has been read; members of conversations came with it."""
+        """Record that what was taken has been read, with the members of conversations."""
         _add(self._accounts, (account.id for account in directory.accounts))
         self._is_asking = False
 

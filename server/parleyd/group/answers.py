@@ -1,4 +1,4 @@
-"""The futures on which callers of a group wait, by the tokens under which the pure group knows them."""
+"""The futures of a group's callers, by the tokens that the pure group uses for them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class PendingAnswer(asyncio.Future[T]):
-    """A future that says so when its caller goes away: cancelling it withdraws what was asked."""
+    """A future that reports its cancellation, which withdraws the request."""
 
     def __init__(self, token: int, withdraw: Callable[[int], None]) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class PendingAnswer(asyncio.Future[T]):
         self._withdraw = withdraw
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel, and withdraw; False if there is an answer already."""
+        """Cancel and withdraw; False if there is an answer already."""
         cancelled = super().cancel(msg)
         if cancelled:
             self._withdraw(self.token)
@@ -26,35 +26,35 @@ class PendingAnswer(asyncio.Future[T]):
 
 
 class PendingAnswers:
-    """All who wait for one group."""
+    """The futures of all callers of one group."""
 
     def __init__(self, on_withdrawn: Callable[[int], None]) -> None:
-        """`on_withdrawn` is given the token of a caller that has gone."""
+        """Start without callers; `on_withdrawn` receives the token of a cancelled caller."""
         self._on_withdrawn = on_withdrawn
         self._last_token = 0
         self._waiting: dict[int, PendingAnswer[Any]] = {}
 
     def expect(self) -> PendingAnswer[Any]:
-        """A new caller waits, under a token that was never used before."""
+        """Add a caller, under a token that was never used before."""
         self._last_token += 1
         answer: PendingAnswer[Any] = PendingAnswer(self._last_token, self._withdraw)
         self._waiting[answer.token] = answer
         return answer
 
     def succeed(self, token: int, result: object) -> None:
-        """Give a caller its answer, unless it has gone."""
+        """Give a caller its answer, unless it has left."""
         answer = self._waiting.pop(token, None)
         if answer is not None:
             answer.set_result(result)
 
     def fail(self, token: int, error: Exception) -> None:
-        """Tell a caller that there is no answer, unless it has gone."""
+        """Give a caller an error, unless it has left."""
         answer = self._waiting.pop(token, None)
         if answer is not None:
             answer.set_exception(error)
 
     def cancel_all(self) -> None:
-        """Nobody is answered any more."""
+        """Cancel all callers."""
         waiting, self._waiting = self._waiting, {}
         for answer in waiting.values():
             answer.cancel()

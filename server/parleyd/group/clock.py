@@ -1,7 +1,7 @@
-"""When something is due: the ticks of the core, and one campaign after the connection to the leader broke.
+"""Times at which something is due: the core's ticks, and one campaign after the connection to the leader broke.
 
-After a pause of the whole process only a few ticks are made up for: what the others said meanwhile waits in the
-sockets and must be heard before an election is due.
+After a pause of the whole process only a few ticks are made up for. Messages that arrived meanwhile are still in the
+sockets, and the node must read them before an election is due.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Clock:
 
     @property
     def next_deadline_ms(self) -> float:
-        """When it is worth looking at the clock again."""
+        """Return the time of the next tick or campaign."""
         campaign = self._campaign_due_ms
         return self._tick_due_ms if campaign is None else min(self._tick_due_ms, campaign)
 
     def take_ticks(self, now_ms: float) -> int:
-        """How many ticks the core is given now."""
+        """Return how many ticks the core gets now."""
         if now_ms < self._tick_due_ms:
             return 0
         missed = int((now_ms - self._tick_due_ms) / self._tick_ms) + 1
@@ -42,11 +42,11 @@ class Clock:
         return missed
 
     def plan_campaign(self, voters: Collection[NodeId], me: NodeId, lost_leader: NodeId, now_ms: float) -> None:
-        """Campaign when it is this node's turn after the loss of a leader, in the place of an earlier plan."""
+        """Plan a campaign for the time that is this node's turn; it replaces an earlier plan."""
         self._campaign_due_ms = now_ms + campaign_delay_ms(voters, me, lost_leader, self._rng)
 
     def take_campaign(self, now_ms: float) -> bool:
-        """Whether the planned campaign is due now."""
+        """Return whether the planned campaign is due now."""
         if self._campaign_due_ms is None or now_ms < self._campaign_due_ms:
             return False
         self._campaign_due_ms = None

@@ -1,8 +1,8 @@
-"""Gets commands applied from whichever node the client happens to talk to.
+"""Submits commands to the leader from any node.
 
-On the leader they are proposed here; elsewhere they are passed to the leader. Every command is idempotent by
-construction (send numbers, request ids, token digests), so the router tries again after a lost answer too, and a
-change of leader looks to the client like a short delay. What it cannot settle before the deadline it says.
+On the leader they are proposed here. Another node forwards them to the leader. Every command is idempotent (send
+numbers, request ids, token digests), so the router also repeats a command after a lost answer. To the client, a change
+of leader is a short delay. At the deadline the router reports that the outcome is unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from parleyd.group.proposals import AppliedCommands
 from parleyd.raft.types import NO_NODE, Index, NodeId
 from parleyd.raft.update import RoleChange
 from parleyd.retry import ask_until_answered, wait_at_most
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 T = TypeVar("T")
 
@@ -34,45 +34,45 @@ RETRY_DELAY_S = 0.01
 
 
 class Forwarder(Protocol):
-    """The way to another node; None where there is no link to it."""
+    """Forwards commands to another node; None if there is no link to it."""
 
     def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
-        """Pass commands to `node`."""
+        """Forward commands to `node`."""
 
 
 class Proposer(Protocol):
-    """This node's own replica: who leads, and the way into the log while it does."""
+    """This node's own replica: the current leader, and the access to the log while it leads."""
 
     @property
     def role(self) -> RoleChange:
-        """Role, term and leader."""
+        """Return role, term and leader."""
 
     @property
     def is_leader(self) -> bool:
-        """Whether this node leads."""
+        """Return whether this node leads."""
 
     def propose(self, commands: Sequence[state_pb2.Command]) -> asyncio.Future[AppliedCommands]:
         """Put commands in the log."""
 
     def next_role_change(self) -> asyncio.Future[None]:
-        """Done at the next change of role, term or leader; shared, never to be cancelled."""
+        """Return a future of the next change of role, term or leader; it is shared, never cancel it."""
 
     async def role_change(self) -> None:
         """Wait for that change."""
 
 
 class CommandRouter:
-    """Submits commands for the API."""
+    """Submits commands of the API."""
 
     def __init__(self, replica: Proposer, forwarder: Forwarder) -> None:
         self._replica = replica
         self._forwarder = forwarder
 
     async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
-        """Have `commands` applied, all in one log entry, and return their results.
+        """Get `commands` applied, all in one log entry, and return their results.
 
-        Raises OverloadedError (not applied), or UnavailableError when the deadline passes first: then the commands
-        may or may not be applied later, and repeating them is safe.
+        Raises OverloadedError (not applied), or UnavailableError at the deadline. In the second case the commands may
+        be applied later or not at all, and repeating them is safe.
         """
         attempt = _Attempt(self._replica)
         try:
@@ -100,7 +100,7 @@ class CommandRouter:
         return self._unwrap_reply(await self._while_leading(leader, forwarded))
 
     async def _while_leading(self, leader: NodeId, answer: asyncio.Future[T]) -> T:
-        """Wait for `answer`, but not longer than `leader` leads: one that was deposed or paused may never answer."""
+        """Wait for `answer` while `leader` leads: a deposed or paused leader may never answer."""
         try:
             while not answer.done():
                 change = self._replica.next_role_change()
@@ -118,28 +118,28 @@ class CommandRouter:
             case pb.FORWARD_STATUS_OVERLOADED:
                 raise OverloadedError("too many entries wait for a majority")
             case pb.FORWARD_STATUS_OUTCOME_UNKNOWN:
-                raise OutcomeUnknownError("the leader lost its office before the outcome was known")
+                raise OutcomeUnknownError("the leader stepped down before it reported the result")
             case pb.FORWARD_STATUS_LOST:
-                raise LostError("another leader's entry took the place")
+                raise LostError("another leader's entry replaced the proposed one")
             case _:
                 raise NotLeaderError("the node asked does not lead")
 
 
 class _Attempt:
-    """Whom the last attempt has asked, and so when the next one is worth making."""
+    """The leader of the last attempt. It decides when the next attempt is useful."""
 
     def __init__(self, replica: Proposer) -> None:
         self._replica = replica
         self.leader = replica.role.leader
 
     async def wait_for_change(self) -> None:
-        """Wait for another leader; a short delay where the same one may answer next time."""
+        """Wait for another leader; wait a short time if the same leader may answer next time."""
         if self._replica.role.leader == self.leader:
             await wait_at_most(self._replica.role_change(), None if self.leader == NO_NODE else RETRY_DELAY_S)
 
 
 def reply_to(request_id: int, outcome: asyncio.Future[AppliedCommands]) -> pb.ForwardReply:
-    """The answer to a follower once its commands' outcome is settled."""
+    """Build the reply to a follower from the outcome of its commands."""
     reply = pb.ForwardReply(request_id=request_id)
     if outcome.cancelled():
         reply.status = pb.FORWARD_STATUS_OUTCOME_UNKNOWN

@@ -1,10 +1,10 @@
-"""Whether this node's disk hangs: a write that takes too long costs the leader its office, once for each write."""
+"""Detects a stalled disk: a leader whose write takes too long tries to transfer leadership, once for each write."""
 
 from __future__ import annotations
 
 
 class DiskWatch:
-    """The write under way, on the monotonic clock in milliseconds."""
+    """The write in progress, on the monotonic clock in milliseconds."""
 
     def __init__(self, stall_ms: float) -> None:
         self._stall_ms = stall_ms
@@ -12,22 +12,22 @@ class DiskWatch:
         self._gave_up = False
 
     def write_started(self, now_ms: float) -> None:
-        """A write is under way from now on; nothing changes if it was already."""
+        """Record the start of a write; without effect if one is in progress."""
         if self._started_ms is None:
             self._started_ms = now_ms
 
     def write_ended(self) -> None:
-        """The write under way is durable."""
+        """Record that the write in progress is durable."""
         self._started_ms, self._gave_up = None, False
 
     def is_stalled(self, now_ms: float) -> bool:
-        """Whether the write under way takes too long."""
+        """Return whether the write in progress takes too long."""
         return self._started_ms is not None and now_ms - self._started_ms > self._stall_ms
 
     def should_give_up(self, now_ms: float) -> bool:
-        """Whether a leader should give up its office because of this write; it has not tried yet."""
+        """Return whether a leader should transfer leadership because of this write; False after the first attempt."""
         return self.is_stalled(now_ms) and not self._gave_up
 
     def gave_up(self) -> None:
-        """The leader has tried to give up its office because of the write under way."""
+        """Record that the leader tried to transfer leadership because of the write in progress."""
         self._gave_up = True

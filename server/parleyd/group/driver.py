@@ -1,13 +1,13 @@
-"""Carries out what the consensus core decides, in the order its rules ask for (server/parleyd/raft/update.py).
+"""Carries out what the consensus core decides, in the order of its rules (server/parleyd/raft/update.py).
 
-The driver is pure: what it starts are effects that it appends to the output of its group, and it is told when work is
-done. It keeps:
+The driver is pure. It appends effects to the output of its group, and it receives an input when work is done. It
+ensures:
 
-- one durable write at a time; everything that arrives meanwhile goes into the next one (group commit);
-- a message that promises something leaves only after the write that makes it true;
-- one apply at a time, in log order; a membership entry is applied alone, and the new membership starts with it;
-- a received snapshot is installed only when no write, no apply and no compaction is under way, because it replaces
-  both files.
+- One durable write at a time. Everything that arrives meanwhile goes into the next one (group commit).
+- A message that promises something is sent only after the write that makes it true.
+- One apply at a time, in log order. A membership entry is applied alone, and the new membership starts with it.
+- A received snapshot is installed only when no write, apply or compaction is in progress, because it replaces both
+  files.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ class _PendingWrite:
 class Driver:
     """Owns one Raft core.
 
-    `role` is what was last told of it. `reads`, `dropped_reads` and `need_snapshot_for` fill up until the group takes
-    them. `is_compacting` is the group's: the log's file is being worked on, and no snapshot may be installed.
+    `role` is the last one that the core reported. `reads`, `dropped_reads` and `need_snapshot_for` collect values until
+    the group takes them. The group sets `is_compacting` while the log's file is compacted. No snapshot may be installed
+    then.
     """
 
     def __init__(self, raft: Raft, output: list[Effect], *, max_apply_entries: int = 512) -> None:
@@ -56,25 +57,25 @@ class Driver:
 
     @property
     def is_writing(self) -> bool:
-        """A durable write is under way; proposals made now would wait for the next one anyway."""
+        """Return whether a durable write is in progress: proposals made now would have to wait for the next one."""
         return bool(self._writing)
 
     @property
     def is_installing(self) -> bool:
-        """A snapshot is taking the place of state and log."""
+        """Return whether a snapshot is replacing state and log."""
         return self._installing is not None
 
     @property
     def applied_index(self) -> Index:
-        """Highest index the state machine has applied, as the core knows it."""
+        """Return the highest index that the state machine has applied and reported to the core."""
         return self.raft.applied_index
 
     def step(self, event: Event) -> None:
-        """Feed one event to the core and take over what follows from it. Call `pump` after a run of steps."""
+        """Give one event to the core and take over what follows from it. Call `pump` after a run of steps."""
         self._absorb(self.raft.step(event))
 
     def propose(self, payloads: Sequence[bytes]) -> Proposed:
-        """Offer log entries to the core and say what it did with them."""
+        """Offer log entries to the core and return what it did with them."""
         update = self.raft.step(Propose(tuple(payloads)))
         self._absorb(update)
         if update.proposed is None:
@@ -82,7 +83,7 @@ class Driver:
         return update.proposed
 
     def propose_change(self, data: bytes) -> Proposed:
-        """Offer one encoded membership change to the core and say what it did with it."""
+        """Offer one encoded membership change to the core and return what it did with it."""
         update = self.raft.step(ProposeConfChange(data))
         self._absorb(update)
         if update.proposed is None:
@@ -95,25 +96,25 @@ class Driver:
         self._start_next_apply()
 
     def written(self) -> None:
-        """The write under way is durable: its promises may leave."""
+        """Record that the write in progress is durable: its messages may be sent."""
         done, self._writing = self._writing, ()
         for write in done:
             self._send(write.after)
             self.step(write.persist.done)
 
     def applied(self) -> tuple[Entry, ...]:
-        """The entries under way are applied; returns them."""
+        """Record that the entries in progress are applied, and return them."""
         done, self._applying = self._applying, ()
         self.step(Applied(done[-1].index))
         return done
 
     def installed(self) -> SnapshotMeta:
-        """The snapshot under way has replaced state and log; returns it."""
+        """Record that the snapshot in progress has replaced state and log, and return it."""
         write, self._installing = self._installing, None
         if write is None or write.persist.snapshot is None:
             raise InvariantError("installed() ends StartInstall")
         snapshot = write.persist.snapshot
-        # Entries handed out before the snapshot came are part of it.
+        # Entries given out before the snapshot came are part of it.
         while self._to_apply and self._to_apply[0].index <= snapshot.index:
             self._to_apply.popleft()
         self._send(write.after)
@@ -125,7 +126,7 @@ class Driver:
             self._output.append(Send(messages))
 
     def _absorb(self, update: Update) -> None:
-        # The write is queued before anything else can go wrong: `send` never depends on it, `after_persist` always.
+        # The write is queued before anything else can fail. `send` never depends on it, `after_persist` always does.
         if update.persist is not None:
             self._pending.append(_PendingWrite(update.persist, update.after_persist))
         else:

@@ -1,7 +1,7 @@
 """What a shell must do for a group: the closed set of effects that `Group.handle` returns, to be done in their order.
 
-An effect named `Start...`, MakeSnapshot and CompactLog takes a while; its end is an input (inputs.py). If one of them
-fails, the node stops at once and never tries it again: after a failed fsync nobody can tell what the disk holds.
+An effect named `Start...`, MakeSnapshot and CompactLog takes some time. Its end is an input (inputs.py). If one of them
+fails, the node stops at once and never repeats it: after a failed fsync the content of the disk is unknown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class StartWrite:
-    """Make `writes` durable, in order and in one go; ends with Written."""
+    """Make `writes` durable, in order and in one transaction; ends with Written."""
 
     writes: Sequence[Persist]
 
@@ -38,7 +38,7 @@ class StartWrite:
 class StartApply:
     """Apply entries to the state machine; ends with EntriesApplied.
 
-    `conf_state`: the membership that starts with the only entry.
+    `conf_state` is the membership that starts with the only entry.
     """
 
     entries: Sequence[Entry]
@@ -67,7 +67,7 @@ class CompactLog:
 
 @dataclass(frozen=True, slots=True)
 class MakeSnapshot:
-    """Copy the state for followers that need entries the log has no more; ends with SnapshotMade."""
+    """Copy the state for followers that need entries that are not in the log any more; ends with SnapshotMade."""
 
     nodes: Sequence[NodeId]
 
@@ -77,7 +77,7 @@ class MakeSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class CommandsAnswered:
-    """What became of commands or of a membership change."""
+    """The outcome of commands or of a membership change."""
 
     token: int
     outcome: AppliedCommands | ProposalFailure
@@ -85,7 +85,7 @@ class CommandsAnswered:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRefused:
-    """A membership change is not in order; nothing was proposed."""
+    """A membership change is not allowed now; nothing was proposed."""
 
     token: int
     error: ChangeRefusedError | NoSuchMemberError
@@ -108,7 +108,7 @@ class AppliedReached:
 
 @dataclass(frozen=True, slots=True)
 class TransferEnded:
-    """`transferred`: this node does not lead any more."""
+    """The end of a transfer. `transferred`: this node does not lead any more."""
 
     token: int
     transferred: bool
@@ -119,42 +119,42 @@ class TransferEnded:
 
 @dataclass(frozen=True, slots=True)
 class RoleChanged:
-    """Role, term or leader is another now."""
+    """Role, term or leader has changed."""
 
     change: RoleChange
 
 
 @dataclass(frozen=True, slots=True)
 class MembersChanged:
-    """These are the members now."""
+    """The new members."""
 
     members: ClusterMembers
 
 
 @dataclass(frozen=True, slots=True)
 class StateReplaced:
-    """A snapshot replaced the state: what was read from the old one may be missing steps."""
+    """A snapshot replaced the state. Streams that were read from the old one may have gaps."""
 
     snapshot: SnapshotMeta
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRetired:
-    """This node was removed from the cluster: it stands for no election and serves nobody any more."""
+    """This node was removed from the cluster. It stands for no election and serves no clients any more."""
 
     told_by: str
 
 
 @dataclass(frozen=True, slots=True)
 class DiskStalled:
-    """A write takes too long; leadership goes to `target`."""
+    """A write takes too long. Leadership is transferred to `target`."""
 
     target: NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class MessageDropped:
-    """A message breaks the protocol; nothing was changed."""
+    """A message violates the protocol; nothing was changed."""
 
     sender: NodeId
     why: str

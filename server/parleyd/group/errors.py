@@ -1,4 +1,4 @@
-"""What can become of a proposal besides being applied; each says whether trying again is safe."""
+"""Outcomes of a proposal that is not applied, or not known to be; each contains whether a retry is safe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from parleyd.raft.update import Refusal
 
 
 class ProposalFailure(enum.Enum):
-    """Why a proposal has no result: the decision of the pure group, which a shell turns into an error."""
+    """Why a proposal has no result. The pure group decides it and a shell raises it as an error."""
 
     NOT_LEADER = "not-leader"
     TRANSFERRING = "transferring"
@@ -30,7 +30,7 @@ class NotLeaderError(ProposalError):
 
 
 class OverloadedError(ProposalError):
-    """The bound on entries waiting for a majority is reached, so nothing was proposed: safe to try later."""
+    """The limit of entries that wait for a majority is reached, so nothing was proposed: safe to try later."""
 
 
 class ChangePendingError(ProposalError):
@@ -38,19 +38,19 @@ class ChangePendingError(ProposalError):
 
 
 class LostError(ProposalError):
-    """Another leader's entry took the place of the proposed one: certainly not applied, safe to try again."""
+    """Another leader's entry replaced the proposed one. It is not applied: safe to try again."""
 
 
 class OutcomeUnknownError(ProposalError):
-    """Proposed, and nobody here can say whether it will be applied; only an idempotent command may be tried again."""
+    """Proposed, and the outcome is unknown. Only an idempotent command may be tried again."""
 
 
 class UnavailableError(Exception):
-    """No leader, no majority, or the node is stopping: nothing can be promised before the deadline."""
+    """No leader, no majority, or the node is stopping: the outcome is unknown at the deadline."""
 
 
 def failure_of(refusal: Refusal) -> ProposalFailure:
-    """What a refusal of the core is to who proposed."""
+    """Return the failure that follows from a refusal of the core."""
     match refusal:
         case Refusal.NOT_LEADER:
             return ProposalFailure.NOT_LEADER
@@ -65,7 +65,7 @@ def failure_of(refusal: Refusal) -> ProposalFailure:
 
 
 def error_of(failure: ProposalFailure) -> ProposalError:
-    """The error that tells a caller of `failure`."""
+    """Build the error for a caller from `failure`."""
     match failure:
         case ProposalFailure.NOT_LEADER:
             return NotLeaderError("this node does not lead")

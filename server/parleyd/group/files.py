@@ -1,7 +1,7 @@
-"""The files of one group and the threads that wait for them: log, state, readers, snapshots.
+"""The files of one group and the threads that work on them: log, state, readers, snapshots.
 
-One thread works on the log, one on the state; each does one piece of work after the other, in the order given. A
-failure is final and ends the node, because after a failed fsync nobody can tell what the disk holds.
+One thread works on the log and one on the state. Each does its work in the order given. A failure is final and ends the
+node, because after a failed fsync the content of the disk is unknown.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ T = TypeVar("T")
 
 
 class GroupFiles:
-    """Made and used on the event loop. Methods named `start_...` call `done` on the loop."""
+    """Files and threads of one group, used on the event loop. Methods named `start_...` call `done` on the loop."""
 
     def __init__(
         self, log: RaftStorage, machine: StateMachine, readers: StateReaders, snapshot_store: SnapshotStore
     ) -> None:
-        self.machine = machine  # a snapshot that is installed brings another one
+        self.machine = machine  # an installed snapshot brings another one
         self.readers = readers
         self.snapshot_store = snapshot_store
         self._log = log
@@ -56,14 +56,14 @@ class GroupFiles:
         self._start(self._state_thread, partial(self.machine.apply, committed), done)
 
     def start_checkpoint(self, done: Callable[[int], None]) -> None:
-        """Make the state durable; `done` is given the index up to which it is."""
+        """Make the state durable; `done` receives the index up to which it is."""
         self._start(self._state_thread, self.machine.checkpoint, done)
 
     async def install(self, snapshot: SnapshotMeta, write: Persist) -> ClusterMembers:
         """Replace state and log by the received snapshot; returns the members of the new state.
 
-        A caller that is cancelled leaves at once; the installation goes on, since its files are half-way between two
-        states. `close` waits for it.
+        A cancelled caller returns at once. The installation continues, because its files are between two states.
+        `close` waits for it.
         """
         self._installing = asyncio.ensure_future(self._install(snapshot, write))
         return await asyncio.shield(self._installing)
@@ -71,7 +71,8 @@ class GroupFiles:
     async def _install(self, snapshot: SnapshotMeta, write: Persist) -> ClusterMembers:
         async with self.readers.paused():
             await self._call(self._state_thread, self.machine.close)
-            # State first, log second: on a restart in between, state ahead of the log is recognised and completed.
+            # State first, log second: after a crash in between, the start recognises a state ahead of the log and
+            # repairs it.
             self.machine = await self._call(self._state_thread, partial(self.snapshot_store.install_received, snapshot))
             await self._call(self._log_thread, partial(self._log.append, [write]))
             return ClusterMembers.of(await self._call(self._state_thread, self.machine.members))
@@ -87,7 +88,7 @@ class GroupFiles:
         await self._failure
 
     async def close(self) -> None:
-        """Finish what the threads have begun and close all files."""
+        """Finish the work in progress and close all files."""
         if self._installing is not None:
             await asyncio.wait([self._installing])
         await self.readers.close()
@@ -118,7 +119,7 @@ class GroupFiles:
                 result = work()
             except BaseException as caught:
                 error = caught
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
+            with contextlib.suppress(RuntimeError):  # the loop has ended: no caller is left
                 self._loop.call_soon_threadsafe(finish, result, error)
 
         thread.submit(run)

@@ -1,13 +1,13 @@
 """One Raft group of this node, as a pure object: inputs in, effects out.
 
-A `Group` decides everything that a node decides about one replicated log: when the core ticks, what goes into the next
-entry, who waits for what, when to compact, who leads on when the disk hangs, what is refused. It does no I/O, reads no
-clock and knows no threads: the asyncio shell (runner.py) and the simulation (tests/simulation/cluster) carry out its
+A `Group` makes every decision of a node about one replicated log: when the core ticks, what goes into the next entry,
+which callers wait for what, when to compact, when to transfer leadership, and what is refused. It does no I/O, reads no
+clock and uses no threads. The asyncio shell (runner.py) and the simulation (tests/simulation/cluster) carry out its
 effects. A node with a second log has a second Group.
 
-One call of `handle` is one turn. All inputs that have gathered are taken in first; then, once, what was gathered is
-proposed and asked, and what can start is started. So under load one fsync, one message and one transaction serve many
-callers. While a write is under way, a proposal could only wait for the next one: it is gathered until the write ends.
+One call of `handle` is one turn. It takes in all waiting inputs first. Then it proposes and asks once, and starts what
+can start. So under load one fsync, one message and one transaction serve many callers. A proposal made during a write
+would have to wait for the next write, so it is gathered until the write ends.
 """
 
 from __future__ import annotations
@@ -116,68 +116,71 @@ class Group:
 
     @property
     def raft(self) -> Raft:
-        """The core, for reading its status."""
+        """Return the core, for reading its status."""
         return self._driver.raft
 
     @property
     def node_id(self) -> NodeId:
-        """This node's Raft id."""
+        """Return this node's Raft id."""
         return self._driver.raft.node_id
 
     @property
     def role(self) -> RoleChange:
-        """Role, term and leader as of the last step."""
+        """Return role, term and leader as of the last step."""
         return self._driver.role
 
     @property
     def is_leader(self) -> bool:
-        """Whether this node leads, as far as it can tell."""
+        """Return whether this node leads, as far as it can tell."""
         return self._driver.role.role is Role.LEADER
 
     @property
     def members(self) -> ClusterMembers:
-        """Who the members are, as of the last applied entry."""
+        """Return the members, as of the last applied entry."""
         return self._members
 
     @property
     def level(self) -> int:
-        """The cluster's level, as of the last applied entry."""
+        """Return the cluster's level, as of the last applied entry."""
         return self._level
 
     @property
     def fenced(self) -> bool:
-        """Whether this node's state is not trusted."""
+        """Return whether this node's state is not trusted."""
         return self._is_fenced
 
     @property
     def retired(self) -> bool:
-        """Whether this node is known to be no member any more."""
+        """Return whether this node has learned that it was removed from the cluster."""
         return self._is_retired
 
     @property
     def applied_index(self) -> Index:
-        """Highest index that the state machine has applied."""
+        """Return the highest index that the state machine has applied."""
         return self._driver.applied_index
 
     @property
     def next_deadline_ms(self) -> float:
-        """When the shell has to hand in TimePassed, on the monotonic clock."""
+        """Return the time on the monotonic clock at which the shell has to send TimePassed."""
         return self._clock.next_deadline_ms
 
     def is_serving(self, now_ms: float) -> bool:
-        """A leader is known, and this node's own disk keeps up. A leader without a majority steps down by itself."""
+        """Return whether a leader is known and this node's disk is not stalled.
+
+        A leader without a majority steps down by itself.
+        """
         has_leader = self._driver.role.leader != NO_NODE
         is_out = self._is_stopping or self._is_retired or self._is_fenced
         return has_leader and not self._disk.is_stalled(now_ms) and not is_out
 
     def oldest_read_ms(self, now_ms: float) -> float:
-        """How long the oldest question for a read index has been without an answer."""
+        """Return how long the oldest read-index question has been without an answer."""
         return self._reads.oldest_ms(now_ms)
 
     # ---- one turn
 
     def handle(self, inputs: Iterable[Input], now_ms: float, wall_ms: int) -> Sequence[Effect]:
-        """Take in what has gathered and return what follows, to be done in order.
+        """Take in the waiting inputs and return the effects, to be done in order.
 
         `now_ms`: the monotonic clock. `wall_ms`: Unix time, which becomes the time of the proposed commands.
         """
@@ -250,7 +253,7 @@ class Group:
                 assert_never(one)
 
     def _settle(self, now_ms: float, wall_ms: int) -> None:
-        """The end of a turn: propose and ask what has gathered, start what can start, answer who can be answered."""
+        """End a turn: propose and ask what was gathered, start what can start, answer the callers that are due."""
         if self._proposals.waiting and not self._driver.is_writing:
             self._propose_gathered(wall_ms)
         if self._reads.have_gathered and self._driver.role.leader != NO_NODE:
@@ -269,7 +272,7 @@ class Group:
             self._output.append(TransferEnded(token, not self.is_leader))
 
     def _refuse(self, one: Input) -> None:
-        """A group that stops takes nothing any more, and says so to those who would wait."""
+        """Refuse the input of a caller, because this group is stopping."""
         if isinstance(one, ProposeCommands | ChangeMembers):
             self._output.append(CommandsAnswered(one.token, ProposalFailure.NOT_LEADER))
 
@@ -289,11 +292,11 @@ class Group:
             self._driver.step(Campaign())
 
     def _would_disturb(self) -> bool:
-        """Removed, as others say, but not by its own log: its core would stand for one election after the other."""
+        """Return whether peers removed this node but its own log does not show it; it would campaign forever."""
         return self._is_retired and self.node_id in self._members.rows
 
     def _give_up_office(self) -> None:
-        """A leader whose disk hangs keeps everyone waiting: let a follower with a working disk take over."""
+        """Transfer leadership to a follower with a working disk, because a stalled leader delays every caller."""
         target = self._transfer_to_best()
         if target is not None:
             self._disk.gave_up()
@@ -306,8 +309,9 @@ class Group:
         return target
 
     def _peer_lost(self, node: NodeId, now_ms: float) -> None:
-        """If the leader is lost, forget it and ask for pre-votes soon instead of waiting a whole election timeout; a
-        live majority that still hears the leader refuses, so a mere network blip changes nothing.
+        """If the leader is lost, forget it and ask for pre-votes soon, without waiting for an election timeout.
+
+        A live majority with contact to the leader refuses, so a short network failure changes nothing.
         """
         if node == self._driver.role.leader and node != self.node_id:
             self._driver.step(ForgetLeader())
@@ -394,7 +398,7 @@ class Group:
         if target is None:
             self._driver.is_compacting = False
         else:
-            # The membership kept with the log is only for a reader of the file; a start takes the state machine's.
+            # Only readers of the file use the membership in the log. A start takes it from the state machine.
             self._output.append(CompactLog(SnapshotMeta(*target, self.raft.conf_state)))
 
     # ---- snapshots and members

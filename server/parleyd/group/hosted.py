@@ -1,4 +1,4 @@
-"""The Raft groups that this node hosts, by number: what links report is given to the group it concerns."""
+"""The Raft groups that this node hosts, by number. It passes each report of a link to its group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from parleyd.raft.types import NodeId
 
 
 class HostedGroups:
-    """Groups are added before the links run."""
+    """All groups of a node; they are added before the links run."""
 
     def __init__(self) -> None:
         self._runners: dict[int, GroupRunner] = {}
@@ -27,28 +27,28 @@ class HostedGroups:
         self._guards.append(guard)
 
     def peer_connected(self, node: NodeId) -> None:
-        """A connection was established."""
+        """Report that a connection was established."""
         for guard in self._guards:
             guard.peer_connected(node)
 
     def peer_lost(self, node: NodeId) -> None:
-        """An established connection broke."""
+        """Report that an established connection broke."""
         for runner in self._runners.values():
             runner.peer_lost(node)
 
     def peer_unreachable(self, node: NodeId, group: int) -> None:
-        """Messages of `group` to `node` were dropped."""
+        """Report that messages of `group` to `node` were dropped."""
         self._runners[group].peer_unreachable(node)
 
     def snapshot_sent(self, node: NodeId, group: int, *, ok: bool) -> None:
-        """A snapshot transfer of `group` ended."""
+        """Report that a snapshot transfer of `group` ended."""
         self._runners[group].snapshot_sent(node, ok=ok)
 
     def removed_from_cluster(self, by: str) -> None:
-        """The peer named `by` refuses this node because it was removed from the cluster."""
+        """Report that the peer named `by` refuses this node because it was removed from the cluster."""
         for runner in self._runners.values():
             runner.retire(by)
 
     def chunks(self, message: Message, group: int) -> AsyncIterator[pb.SnapshotChunk]:
-        """The header and the data of the snapshot that `message` announces; raises OSError when it is gone."""
+        """Return the header and the data of the snapshot that `message` announces; raises OSError if it is gone."""
         return self._snapshot_stores[group].chunks(message, group)

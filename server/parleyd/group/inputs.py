@@ -1,6 +1,6 @@
 """Everything that can happen to a group: the closed set of inputs of `Group.handle`.
 
-A caller that waits for an answer is known by a token: a number that the shell draws and never uses again.
+A caller that waits for an answer has a token: a number that the shell draws and never uses again.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ProposeCommands:
 
 @dataclass(frozen=True, slots=True)
 class ChangeMembers:
-    """Propose a membership change, if it is in order now; answered by CommandsAnswered or ChangeRefused."""
+    """Propose a membership change, if it is allowed now; answered by CommandsAnswered or ChangeRefused."""
 
     token: int
     request: MembershipRequest
@@ -79,7 +79,7 @@ class AskReadBarrier:
 
 @dataclass(frozen=True, slots=True)
 class AwaitApplied:
-    """Tell when this node has applied `index`; answered by AppliedReached."""
+    """Report when this node has applied `index`; answered by AppliedReached."""
 
     token: int
     index: Index
@@ -87,7 +87,7 @@ class AwaitApplied:
 
 @dataclass(frozen=True, slots=True)
 class TransferLeadership:
-    """Transfer leadership to `target`, None: to the follower that is furthest; answered by TransferEnded."""
+    """Transfer leadership to `target`, or to the most advanced follower if None; answered by TransferEnded."""
 
     token: int
     target: NodeId | None = None
@@ -95,7 +95,7 @@ class TransferLeadership:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """The caller has gone. What is in the log already stays there."""
+    """The caller has left. What is in the log already stays there."""
 
     token: int
 
@@ -109,7 +109,7 @@ class Retire:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The node stops: whoever waits for the log is told, and nothing is proposed any more."""
+    """The node stops. Callers that wait for the log get an error, and nothing is proposed any more."""
 
 
 # ---- completions of effects
@@ -142,12 +142,12 @@ class SnapshotInstalled:
 
 @dataclass(frozen=True, slots=True)
 class FenceState:
-    """This node's state is not trusted: lead no more, and serve nobody until another state is here."""
+    """This node's state is not trusted. It stops leading and serving until its state is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class DistrustNodes:
-    """Leadership is transferred to none of these: their states are not trusted."""
+    """No leadership is transferred to these nodes, because their states are not trusted."""
 
     nodes: frozenset[NodeId]
 

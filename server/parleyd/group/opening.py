@@ -1,4 +1,4 @@
-"""How a group's files are made, once, and opened at every start."""
+"""Makes a group's files once, and opens them at every start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from parleyd.transport.codec import decode_membership, encode_membership
 
 
 def create_files(data: DataDirectory, bootstrapped: NodeIdentity) -> None:
-    """Make the log and the state that a cluster of these bootstrap members begins with."""
+    """Make the log and the state of a new cluster with these bootstrap members."""
     voters = ConfState(voters=tuple(sorted(NodeId(first.node_id) for first in bootstrapped.bootstrap_members)))
     log = RaftStorage.open(data.raft_db)
     log.initialize(voters)
@@ -27,7 +27,7 @@ def create_files(data: DataDirectory, bootstrapped: NodeIdentity) -> None:
 
 
 def recover(log: RaftStorage, machine: StateMachine) -> Recovered:
-    """Bring log and state together after whatever ended the last life."""
+    """Bring log and state together after a stop or a crash."""
     recovered = reconcile(
         log.load(), Index(machine.applied_index), Term(machine.applied_term), decode_membership(machine.membership)
     )

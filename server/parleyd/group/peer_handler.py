@@ -1,4 +1,4 @@
-"""What a running node does with what its peers say."""
+"""Handles the calls of peers on a running node."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COPY_WAIT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class TrustParts:
-    """What compares this node's state with the others', and what makes it good again."""
+    """The parts that compare this node's state with the others' and rebuild it."""
 
     guard: StateGuard
     rebuild: StateRebuild
@@ -37,7 +37,7 @@ class TrustParts:
 
 
 class PeerHandler:
-    """Gives what peers say to the replica."""
+    """Passes the calls of peers to the replica."""
 
     def __init__(
         self,
@@ -60,24 +60,24 @@ class PeerHandler:
         self._replica.receive(message)
 
     def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
-        """Take what a member reports of its own state."""
+        """Take a member's report about its own state."""
         self._trust.guard.reported(node, [report])
 
     async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
-        """Stream a copy of the state, where this node leads and its state is trusted."""
+        """Stream a copy of the state, if this node leads and its state is trusted."""
         if not self._replica.is_leader or self._trust.guard.fence is not None:
-            raise StateUnavailableError("this node does not lead; ask the leader")
+            raise StateUnavailableError("this node does not lead. Ask the leader.")
         try:
             async with asyncio.timeout(COPY_WAIT_S):
                 await self._replica.wait_applied(request.min_index)
         except TimeoutError:
-            raise StateUnavailableError(f"entry {request.min_index} is not applied here yet; ask again") from None
+            raise StateUnavailableError(f"entry {request.min_index} is not applied here yet. Ask again.") from None
         async with aclosing(self._trust.copies.stream(receiver)) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
-        """Have this node's state replaced by the leader's."""
+        """Replace this node's state by the leader's."""
         return self._trust.rebuild.request()
 
     def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
@@ -88,7 +88,7 @@ class PeerHandler:
         return reply
 
     async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
-        """Store the snapshot, tell the core, and wait until it counts."""
+        """Store the snapshot, report it to the core, and wait until the core has installed or discarded it."""
         assert message.snapshot is not None
         await self._snapshot_store.receive(header, message.snapshot, data)
         self._replica.receive(message)
@@ -105,7 +105,7 @@ class PeerHandler:
         return await self._changes.carry_out(change)
 
     async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
-        """Add the caller as a learner, or promote it if it is one that has caught up."""
+        """Add the caller as a learner, or promote a learner that has caught up."""
         newcomer = request.self
         known = self._replica.members.rows.get(NodeId(newcomer.node_id))
         if known is None:
@@ -113,7 +113,7 @@ class PeerHandler:
         elif known.node_id in self._replica.raft.conf_state.voters:
             return self._welcome(voter=True)
         elif not request.cluster_id:
-            return self._welcome(voter=False)  # asked again because the first answer was lost
+            return self._welcome(voter=False)  # a repeated request, because the first answer was lost
         else:
             change = pb.ClusterChange(promote=pb.PromoteMember(name=known.name))
         reply = await self._change_router.submit(change, timeout_s=JOIN_TIMEOUT_S)

@@ -1,9 +1,9 @@
-"""Which callers wait for which log entry.
+"""The callers of each log entry.
 
-A caller's commands enter the log in one entry together with those of others who came at the same time. The entry is
-known by (term, index). When the applier reaches that index, the entry there either has that term, and every caller
-gets its share of the results, or it has another, and the proposal is certainly lost (Raft §5.4: at most one leader
-per term, and a committed entry never changes).
+A caller's commands enter the log in one entry together with those of other callers. The entry has a term and an index.
+When this node applies that index, the entry there either has that term or another one. With that term, every caller
+gets its share of the results. With another term, the proposal is lost (Raft §5.4: at most one leader per term, and a
+committed entry never changes).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from parleyd.raft.types import Index, Term
 
 @dataclass(frozen=True, slots=True)
 class AppliedCommands:
-    """What became of one caller's commands."""
+    """The results of one caller's commands."""
 
     index: Index
     results: tuple[state_pb2.CommandResult, ...]
@@ -26,7 +26,7 @@ class AppliedCommands:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """One caller's commands on their way; `size_bytes` counts against the size of a log entry."""
+    """One caller's commands; `size_bytes` counts towards the size of a log entry."""
 
     token: int
     commands: Sequence[state_pb2.Command]
@@ -53,12 +53,12 @@ class ProposalTable:
 
     @property
     def waiting(self) -> int:
-        """Callers whose commands wait for the next entry."""
+        """Return how many callers wait for the next entry."""
         return len(self._gathered)
 
     @property
     def in_flight(self) -> int:
-        """Entries proposed by this node and not yet applied here."""
+        """Return how many entries of this node are proposed and not yet applied here."""
         return len(self._in_flight)
 
     def gather(self, token: int, commands: Sequence[state_pb2.Command]) -> None:
@@ -66,13 +66,13 @@ class ProposalTable:
         self._gathered[token] = Proposal(token, commands, sum(command.ByteSize() for command in commands))
 
     def withdraw(self, token: int) -> None:
-        """The caller has gone: what is not in the log yet stays out of it."""
+        """Remove a caller; commands that are not in the log yet are not proposed."""
         self._gathered.pop(token, None)
 
     def take_entries(self, proposed_at_ms: int, level: int) -> list[tuple[bytes, list[Proposal]]]:
-        """Turn what was gathered into entry payloads of the cluster's `level`.
+        """Turn the gathered commands into entry payloads of the cluster's `level`.
 
-        Each has at most `max_entry_bytes`, unless one caller's commands alone are more.
+        Each has at most `max_entry_bytes`, unless one caller's commands alone are larger.
         """
         entries: list[tuple[bytes, list[Proposal]]] = []
         for proposals in self._split():
@@ -95,13 +95,13 @@ class ProposalTable:
         return groups
 
     def proposed(self, index: Index, term: Term, proposals: Sequence[Proposal]) -> Iterator[Outcome]:
-        """Remember who waits for the entry at `index`; an entry this node once had there is certainly lost."""
+        """Record the callers of the entry at `index`; an earlier entry of this node at that index is lost."""
         lost = self._in_flight.get(index)
         self._in_flight[index] = _EntryInFlight(term, proposals)
         return _all_of(lost, ProposalFailure.LOST)
 
     def applied(self, index: Index, term: Term, results: Sequence[state_pb2.CommandResult]) -> Iterator[Outcome]:
-        """Each caller's results, in the order the commands stand in the entry."""
+        """Return each caller's results, in the order of the commands in the entry."""
         entry = self._in_flight.pop(index, None)
         if entry is None:
             return iter(())
@@ -110,12 +110,12 @@ class ProposalTable:
         return _shares(index, entry, results)
 
     def skipped_to(self, index: Index) -> Iterator[Outcome]:
-        """A snapshot replaced the state up to `index`: what stood in those entries was never seen here."""
+        """Fail the callers of entries up to `index`: a snapshot replaced the state, so the results are unknown."""
         for skipped in [known for known in self._in_flight if known <= index]:
             yield from _all_of(self._in_flight.pop(skipped), ProposalFailure.SKIPPED)
 
     def fail_all(self, failure: ProposalFailure) -> Iterator[Outcome]:
-        """Everyone who waits, gathered or in flight, fails."""
+        """Fail every caller, gathered or in flight."""
         gathered, in_flight = self._gathered, self._in_flight
         self._gathered, self._in_flight = {}, {}
         for token in gathered:

@@ -1,8 +1,8 @@
-"""Linearizable reads of this node: one question for a read index serves all readers that have gathered (thesis §6.4).
+"""Linearizable reads of this node: one read-index question serves all readers that have gathered (thesis §6.4).
 
-A question that the core drops (another leader, no room) and one without an answer for too long is asked again, for as
-long as somebody waits; the shell bounds the wait and withdraws. Every question has a name that was never used before,
-not even by an earlier life of this node: a late answer to an old question must not answer a new one.
+A question is repeated if the core drops it (another leader, no space) or if its answer takes too long, while a reader
+waits. The shell limits the wait and withdraws. Every question has a name that was never used before, not even by an
+earlier process of this node. A late answer to an old question can therefore not answer a new one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class _Question:
 
 
 class ReadBarriers:
-    """Who waits for a read index."""
+    """The readers that wait for a read index."""
 
     def __init__(self, node: NodeId, life: int, retry_ms: float) -> None:
-        """`life`: a number below 2**64 that no other life of this node has."""
+        """Start without readers; `life` is a number below 2**64 that no other process of this node uses."""
         self._prefix = node.to_bytes(8, "big") + life.to_bytes(8, "big")
         self._retry_ms = retry_ms
         self._number = 0
@@ -34,19 +34,19 @@ class ReadBarriers:
 
     @property
     def have_gathered(self) -> bool:
-        """Whether somebody waits for a question to be asked."""
+        """Return whether a reader waits for a question to be asked."""
         return bool(self._gathered)
 
     def oldest_ms(self, now_ms: float) -> float:
-        """How long the oldest question has been without an answer."""
+        """Return how long the oldest question has been without an answer."""
         return now_ms - min((question.asked_ms for question in self._asked.values()), default=now_ms)
 
     def add(self, token: int) -> None:
-        """Somebody wants to read."""
+        """Add a reader."""
         self._gathered[token] = None
 
     def withdraw(self, token: int) -> None:
-        """Somebody does not wait any more; a question that nobody waits for is forgotten."""
+        """Remove a reader; a question without readers is forgotten."""
         self._gathered.pop(token, None)
         self._dropped.pop(token, None)
         context = self._question_of.pop(token, None)
@@ -57,7 +57,7 @@ class ReadBarriers:
                 del self._asked[context]
 
     def next_question(self, now_ms: float) -> bytes:
-        """The name of a new question, for all that have gathered."""
+        """Return the name of a new question, for all readers that have gathered."""
         self._number += 1
         context = self._prefix + self._number.to_bytes(8, "big")
         self._asked[context] = _Question(now_ms, self._gathered)
@@ -66,7 +66,7 @@ class ReadBarriers:
         return context
 
     def answered(self, context: bytes) -> Collection[int]:
-        """Those who waited for this question."""
+        """Return the readers of this question."""
         question = self._asked.pop(context, None)
         if question is None:
             return ()
@@ -75,11 +75,11 @@ class ReadBarriers:
         return question.tokens
 
     def dropped(self, context: bytes) -> None:
-        """The core does not answer this question: it is to be asked again, but not at once."""
+        """Keep the readers of a question that the core dropped; they ask again, but not at once."""
         self._dropped.update(dict.fromkeys(self.answered(context)))
 
     def ask_again(self, now_ms: float) -> None:
-        """Gather anew what was dropped or has waited too long."""
+        """Gather the readers of questions that were dropped or have waited too long."""
         overdue = [context for context, asked in self._asked.items() if now_ms - asked.asked_ms > self._retry_ms]
         for context in overdue:
             self.dropped(context)

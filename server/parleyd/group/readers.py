@@ -29,7 +29,7 @@ class StateReaders:
             self._free.put_nowait(StateReader.open(path))
 
     async def run(self, query: Callable[[StateReader], T]) -> T:
-        """Run `query` on a free reader. A cancelled caller leaves at once; the reader is free when its thread is."""
+        """Run `query` on a free reader. A cancelled caller returns at once; the reader is free when its thread ends."""
         reader = await self._free.get()
         loop = asyncio.get_running_loop()
         try:
@@ -49,7 +49,7 @@ class StateReaders:
         return await asyncio.wrap_future(running)
 
     async def watch_damage(self) -> None:
-        """Wait until a query meets damage in the state file, and raise it: the node must stop."""
+        """Wait until a query finds damage in the state file, and raise it: the node must stop."""
         await self._damaged.wait()
         if self._damage is not None:
             raise self._damage
@@ -60,7 +60,7 @@ class StateReaders:
 
     @asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
-        """No reader is open inside: the file may be replaced. Queries queue up meanwhile."""
+        """Close all readers inside this block, so that the file may be replaced. Queries wait meanwhile."""
         taken: list[StateReader] = []
         try:
             while len(taken) < self._count:
@@ -78,7 +78,7 @@ class StateReaders:
                 self._free.put_nowait(StateReader.open(self._path))
 
     async def close(self) -> None:
-        """Close all readers, after the queries under way."""
+        """Close all readers, after the queries in progress."""
         for _ in range(self._count):
             (await self._free.get()).close()
         self._threads.shutdown()

@@ -1,14 +1,14 @@
-"""How a node whose state is not trusted gets the leader's state, at an administrator's request.
+"""Replaces a node's untrusted state by the leader's, at an administrator's request.
 
-1. The node is fenced durably, if it is not yet: from here on it serves nobody until this is done.
-2. It fetches a copy of the leader's state while its own replica goes on, so its vote and its log keep counting. The
-   copy covers at least what is committed here when it is asked for.
-3. The replica stops, its files are closed, and `replace_state` puts the copy in the place of the state in the steps of
+1. The node is fenced durably, if it is not yet. It serves no clients until step 4.
+2. It fetches a copy of the leader's state. Its own replica continues, so its vote and its log still count. The copy
+   covers at least what is committed here at the time of the request.
+3. The replica stops and its files are closed. `replace_state` replaces the state by the copy in the steps of
    storage/snapshots.py: the old state counts until the new one is durable under its own name.
-4. The fence is removed. The node starts its replica again, with the log and the vote it had.
+4. The fence is removed. The node starts its replica again, with its log and its vote.
 
-A crash before 3 leaves a fenced node with its old state, a crash in 3 or before 4 a fenced node with one of the two
-states, whole. Asking again is safe at any time. If the log has meanwhile moved on so far that the copy does not fit it,
+A crash before 3 leaves a fenced node with its old state. A crash in 3 or before 4 leaves a fenced node with one of the
+two states, complete. A repeated request is always safe. If the log has moved on so far that the copy does not fit it,
 nothing is replaced.
 """
 
@@ -35,20 +35,20 @@ from parleyd.storage.raft_storage import RaftStorage
 from parleyd.storage.recovery import reconcile
 from parleyd.storage.snapshots import install
 from parleyd.transport.codec import decode_membership
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 RETRY_INTERVAL_S = 0.5
 
 
 class RebuildGuard(Protocol):
-    """What is known of this node's state."""
+    """The trust in this node's state."""
 
     @property
     def needs_rebuild(self) -> bool:
-        """Whether this node's state is not trusted."""
+        """Return whether this node's state is not trusted."""
 
     async def fence_for_rebuild(self) -> None:
-        """Fence this node; returns when that is durable."""
+        """Fence this node; returns when the fence is durable."""
 
 
 class RebuildRaft(Protocol):
@@ -56,41 +56,41 @@ class RebuildRaft(Protocol):
 
     @property
     def commit_index(self) -> Index:
-        """What is committed here."""
+        """Return the commit index of this node."""
 
     @property
     def conf_state(self) -> ConfState:
-        """The membership in force."""
+        """Return the membership in force."""
 
 
 class RebuildReplica(Protocol):
-    """This node's replica, which goes on until the copy is here."""
+    """This node's replica, which continues until the copy is here."""
 
     @property
     def node_id(self) -> NodeId:
-        """This node's Raft id."""
+        """Return this node's Raft id."""
 
     @property
     def role(self) -> RoleChange:
-        """Role, term and leader."""
+        """Return role, term and leader."""
 
     @property
     def raft(self) -> RebuildRaft:
-        """The consensus core."""
+        """Return the consensus core."""
 
     async def role_change(self) -> None:
         """Wait for the next change of role, term or leader."""
 
 
 class StateSource(Protocol):
-    """The way to the leader."""
+    """Fetches state from the leader."""
 
     def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state of `node`; raises ForwardFailedError."""
 
 
 class StateRebuild:
-    """One node's rebuild: `request` begins it, `fetched` is done when the copy is here."""
+    """One node's rebuild. `request` begins it, and `fetched` is done when the copy is here."""
 
     def __init__(self, replica: RebuildReplica, guard: RebuildGuard, source: StateSource, folder: Path) -> None:
         self._replica = replica
@@ -102,7 +102,7 @@ class StateRebuild:
         self._logger = structlog.get_logger("rebuild")
 
     def request(self) -> pb.RebuildReply:
-        """Begin, unless there is nothing to rebuild; asked again, it says how far it is."""
+        """Begin, unless there is nothing to rebuild; a repeated request returns the progress."""
         if self._requested.is_set():
             return pb.RebuildReply(status=pb.REBUILD_STATUS_RUNNING)
         if not self._guard.needs_rebuild:
@@ -111,14 +111,14 @@ class StateRebuild:
         if not [voter for voter in self._replica.raft.conf_state.voters if voter != own]:
             return pb.RebuildReply(
                 status=pb.REBUILD_STATUS_REFUSED,
-                detail="this node is the only voter, so nobody has another state; nothing was changed. Add a node "
+                detail="this node is the only voter, so no other node has a state. Nothing was changed. Add a node "
                 "and let it become a voter first",
             )
         self._requested.set()
         return pb.RebuildReply(status=pb.REBUILD_STATUS_RUNNING)
 
     async def run(self) -> None:
-        """Once requested, fence this node and fetch until a copy is here."""
+        """After a request, fence this node and repeat the fetch until a copy is here."""
         await self._requested.wait()
         self._logger.info("rebuild_started")
         await self._guard.fence_for_rebuild()
@@ -145,7 +145,7 @@ class StateRebuild:
 
 
 def replace_state(data: DataDirectory, received: Path) -> bool:
-    """Replace the state by a verified copy and remove the fence; False, with nothing replaced, where it does not fit.
+    """Replace the state by a verified copy and remove the fence; return False and change nothing if it does not fit.
 
     Every file of the replica must be closed. Raises StorageError.
     """

@@ -1,8 +1,7 @@
-"""How much of the applied log stays on a node, and where it may be compacted.
+"""Decides how much of the applied log stays on a node, and up to where it is compacted.
 
-The log is compacted by count and by bytes: when it holds more than what is to be retained for lagging nodes, everything
-older is dropped, but never beyond what a checkpoint has made durable in the state machine's own file, because the log
-is what replays the rest.
+The log is compacted by count and by bytes: when it has more than is retained for lagging nodes, the older entries are
+dropped. Entries that no checkpoint has made durable in the state machine's own file stay, because a start replays them.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from parleyd.raft.types import Entry, Index, Term
 
 @dataclass(frozen=True, slots=True)
 class LogBounds:
-    """How much of the applied log is kept for nodes that lag."""
+    """How much of the applied log is kept for lagging nodes."""
 
     retain_entries: int
     retain_bytes: int
@@ -33,7 +32,7 @@ class LogRetention:
     """The entries that are applied and still in the log, by size; it does no I/O."""
 
     def __init__(self, bounds: LogBounds, kept: Sequence[Entry]) -> None:
-        """`kept`: the entries already applied and still in the log at the start."""
+        """Start with `kept`, the entries that are applied and still in the log."""
         self._bounds = bounds
         self._kept: deque[_Kept] = deque()
         self._kept_bytes = 0
@@ -41,7 +40,7 @@ class LogRetention:
 
     @property
     def should_compact(self) -> bool:
-        """More is kept than needed, by enough that compaction is worth a checkpoint."""
+        """Return whether enough can be compacted to justify a checkpoint."""
         return (
             len(self._kept) > self._bounds.retain_entries * 3 // 2
             or self._kept_bytes > self._bounds.retain_bytes * 3 // 2
@@ -54,7 +53,7 @@ class LogRetention:
             self._kept_bytes += len(entry.data)
 
     def plan_compaction(self, durable_index: int) -> tuple[Index, Term] | None:
-        """The last entry that may go: older than what is retained, and durable in the state; None for none."""
+        """Return the last entry that may be compacted: not retained, and durable in the state; None for none."""
         count, size = len(self._kept), self._kept_bytes
         target: _Kept | None = None
         for kept in self._kept:
@@ -68,11 +67,11 @@ class LogRetention:
         return None if target is None else (target.index, target.term)
 
     def compact(self, index: Index) -> None:
-        """Entries up to `index` are gone from disk."""
+        """Record that entries up to `index` are removed from disk."""
         while self._kept and self._kept[0].index <= index:
             self._kept_bytes -= self._kept.popleft().size_bytes
 
     def start_over(self) -> None:
-        """A snapshot replaced state and log: nothing older is kept any more."""
+        """Forget all entries, because a snapshot replaced state and log."""
         self._kept.clear()
         self._kept_bytes = 0

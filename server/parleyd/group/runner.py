@@ -1,8 +1,8 @@
 """The asyncio shell around one Raft group: its inbox, its threads, its timer and its callers.
 
-It decides nothing. Whatever happens becomes an input in the inbox; `run` hands all that has gathered to the pure
-`Group` (group.py) in one turn and carries out the effects in their order. A storage failure ends `run` with that
-error: the node stops at once and never tries the write again.
+It decides nothing. Whatever happens becomes an input in the inbox. `run` gives all waiting inputs to the pure `Group`
+(group.py) in one turn and carries out the effects in their order. A storage failure ends `run` with that error. The
+node then stops at once and never repeats the write.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, assert_never
+from typing import Any, assert_never
 
 import structlog
 
@@ -40,8 +39,6 @@ from parleyd.group.effects import (
     TransferEnded,
 )
 from parleyd.group.errors import NotLeaderError, ProposalFailure, error_of
-from parleyd.group.files import GroupFiles
-from parleyd.group.group import Group
 from parleyd.group.inputs import (
     AskReadBarrier,
     AwaitApplied,
@@ -66,6 +63,7 @@ from parleyd.group.inputs import (
     Withdraw,
     Written,
 )
+from parleyd.group.parts import GroupParts
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.machine import ApplyOutcome, StateMachine
@@ -78,46 +76,13 @@ from parleyd.raft.types import Index, NodeId, Role, SnapshotMeta
 from parleyd.raft.update import Persist, RoleChange
 
 
-class Outbound(Protocol):
-    """Where messages for other nodes go; queues are bounded and may drop."""
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Queue each message for its receiver."""
-
-
-class GroupObserver(Protocol):
-    """What a node is told of a group; called on the event loop."""
-
-    def applied(self, outcome: ApplyOutcome) -> None:
-        """Applied entries have changed the state."""
-
-    def members_changed(self, members: ClusterMembers) -> None:
-        """These are the members now."""
-
-    def state_replaced(self) -> None:
-        """A snapshot replaced the state."""
-
-    def retired(self, told_by: str) -> None:
-        """This node was removed from the cluster."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupParts:
-    """The pure group, and what carries out its effects."""
-
-    group: Group
-    files: GroupFiles
-    outbound: Outbound
-    observer: GroupObserver
-
-
 def now_ms() -> float:
-    """The monotonic clock by which a group lives."""
+    """Return the monotonic clock of all groups, in milliseconds."""
     return time.monotonic() * 1000
 
 
 class GroupRunner:
-    """One group of this node, running."""
+    """One running group of this node."""
 
     def __init__(self, parts: GroupParts) -> None:
         self._parts = parts
@@ -137,61 +102,61 @@ class GroupRunner:
 
     @property
     def raft(self) -> Raft:
-        """The core, for reading its status."""
+        """Return the core, for reading its status."""
         return self._group.raft
 
     @property
     def node_id(self) -> NodeId:
-        """This node's Raft id."""
+        """Return this node's Raft id."""
         return self._group.node_id
 
     @property
     def role(self) -> RoleChange:
-        """Role, term and leader as of the last step."""
+        """Return role, term and leader as of the last step."""
         return self._group.role
 
     @property
     def is_leader(self) -> bool:
-        """Whether this node leads, as far as it can tell."""
+        """Return whether this node leads, as far as it can tell."""
         return self._group.role.role is Role.LEADER
 
     @property
     def machine(self) -> StateMachine:
-        """The applied state; only its cheap properties may be read here."""
+        """Return the applied state; only its cheap properties may be read here."""
         return self._files.machine
 
     @property
     def readers(self) -> StateReaders:
-        """Queries on the applied state."""
+        """Return the readers of the applied state."""
         return self._files.readers
 
     @property
     def serving(self) -> bool:
-        """Whether a leader is known and this node's own disk keeps up."""
+        """Return whether a leader is known and this node's own disk is not stalled."""
         return self._group.is_serving(now_ms())
 
     @property
     def members(self) -> ClusterMembers:
-        """Who the members are, as of the last applied entry."""
+        """Return the members, as of the last applied entry."""
         return self._group.members
 
     @property
     def level(self) -> int:
-        """The cluster's level, as of the last applied entry."""
+        """Return the cluster's level, as of the last applied entry."""
         return self._group.level
 
     @property
     def fenced(self) -> bool:
-        """Whether this node's state is not trusted."""
+        """Return whether this node's state is not trusted."""
         return self._group.fenced
 
     @property
     def retired(self) -> bool:
-        """Whether this node is known to be no member any more."""
+        """Return whether this node has learned that it was removed from the cluster."""
         return self._group.retired
 
     def next_role_change(self) -> asyncio.Future[None]:
-        """Done at the next change of role, term or leader; shared by all who wait, so never to be cancelled."""
+        """Return a future of the next change of role, term or leader; all callers share it, so never cancel it."""
         return self._role_changed
 
     async def role_change(self) -> None:
@@ -201,31 +166,31 @@ class GroupRunner:
     # ---- what peers say
 
     def receive(self, message: Message) -> None:
-        """A message came from another node."""
+        """Take a message from another node."""
         self._post(MessageReceived(message))
 
     def peer_lost(self, node: NodeId) -> None:
-        """The connection to `node` broke."""
+        """Record that the connection to `node` broke."""
         self._post(PeerLost(node))
 
     def peer_unreachable(self, node: NodeId) -> None:
-        """Messages to `node` were dropped."""
+        """Record that messages to `node` were dropped."""
         self._post(PeerUnreachable(node))
 
     def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
-        """A snapshot transfer to `node` ended."""
+        """Record that a snapshot transfer to `node` ended."""
         self._post(SnapshotSent(node, ok))
 
     def retire(self, told_by: str) -> None:
-        """This node was removed from the cluster, as `told_by` says: stand for no election, serve nobody any more."""
+        """Stop serving and standing for elections: the peer `told_by` reports that this node was removed."""
         self._post(Retire(told_by))
 
     def fence(self) -> None:
-        """This node's state is not trusted: lead no more, and serve nobody until another state is here."""
+        """Stop leading and serving until the state is replaced, because it is not trusted."""
         self._post(FenceState())
 
     def set_untrusted(self, nodes: frozenset[NodeId]) -> None:
-        """Leadership is transferred to none of these: their states are not trusted."""
+        """Transfer leadership to none of these nodes, because their states are not trusted."""
         self._post(DistrustNodes(nodes))
 
     # ---- what callers ask for
@@ -233,32 +198,32 @@ class GroupRunner:
     def propose(self, commands: Sequence[state_pb2.Command]) -> asyncio.Future[AppliedCommands]:
         """Put `commands` in the log, all in one entry.
 
-        The future fails with a ProposalError. Cancelling it does not take back what is in the log already.
+        The future fails with a ProposalError. Cancelling it does not remove what is in the log already.
         """
         return self._ask(partial(ProposeCommands, commands=commands))
 
     def change_membership(self, request: MembershipRequest) -> asyncio.Future[AppliedCommands]:
-        """Propose a change, if it is in order in the same step; index 0: it is done already.
+        """Propose a change, if it is allowed in the same step; index 0 means that it is done already.
 
         The future fails with ChangeRefusedError, NoSuchMemberError or a ProposalError.
         """
         return self._ask(partial(ChangeMembers, request=request))
 
     async def read_barrier(self) -> Index:
-        """An index such that state applied up to it has every write acknowledged before this call (thesis §6.4).
+        """Return an index that covers every write acknowledged before this call (thesis §6.4).
 
-        The question is asked again until it is answered: bound it with a timeout.
+        The question is repeated until it is answered: use a timeout.
         """
         answer: asyncio.Future[Index] = self._ask(AskReadBarrier)
         return await answer
 
     async def wait_applied(self, index: int) -> None:
-        """Wait until this node has applied `index`: bound it with a timeout."""
+        """Wait until this node has applied `index`: use a timeout."""
         if index > self._group.applied_index:
             await self._ask(partial(AwaitApplied, index=Index(index)))
 
     async def transfer_leadership(self, target: NodeId | None = None) -> bool:
-        """Transfer leadership to `target`, or to the follower that is furthest; False if nobody took over in time."""
+        """Transfer leadership to `target`, or to the most advanced follower; False if it fails in time."""
         answer: asyncio.Future[bool] = self._ask(partial(TransferLeadership, target=target))
         return await answer
 
@@ -287,7 +252,7 @@ class GroupRunner:
                 self._stop()
 
     async def close(self) -> None:
-        """After `run`: finish what the threads have begun and close log and state."""
+        """After `run`: finish the work in progress and close log and state."""
         await self._files.close()
 
     def _post(self, one: Input) -> None:
@@ -295,7 +260,7 @@ class GroupRunner:
         self._wake.set()
 
     def _turn(self) -> None:
-        # What the effects bring about at once is taken in the next turn.
+        # The next turn takes in the inputs that these effects cause at once.
         inputs, self._inbox = self._inbox, []
         for effect in self._group.handle(inputs, now_ms(), time.time_ns() // 1_000_000):
             self._carry_out(effect)
@@ -312,14 +277,14 @@ class GroupRunner:
         self._answers.cancel_all()
 
     def _arm_timer(self) -> None:
-        """Wake when the group has a deadline; another one is armed only where it comes earlier."""
+        """Wake when the group has a deadline; a new timer is set only for an earlier one."""
         due_ms = self._group.next_deadline_ms
         if self._timer is not None:
             if self._armed_for_ms <= due_ms:
                 return
             self._timer.cancel()
         self._armed_for_ms = due_ms
-        # uvloop answers a delay of nothing with a plain Handle, which does not tell its time.
+        # For a delay of 0 uvloop returns a plain Handle, which has no time.
         self._timer = asyncio.get_running_loop().call_later(max(due_ms - now_ms(), 0) / 1000, self._timer_fired)
 
     def _timer_fired(self) -> None:
@@ -400,7 +365,7 @@ class GroupRunner:
         self._parts.observer.applied(outcome)
 
     async def _install(self, snapshot: SnapshotMeta, write: Persist) -> None:
-        """Its failure ends the node."""
+        """Install a snapshot; its failure ends the node."""
         members = await self._files.install(snapshot, write)
         self._post(SnapshotInstalled(members, self._files.machine.level))
 

@@ -1,4 +1,4 @@
-"""What a group is made from, besides its core."""
+"""Settings and start values of a group."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GroupSettings:
 
 @dataclass(frozen=True, slots=True)
 class GroupStart:
-    """What a group starts with: members and level as applied, applied entries still in the log, time, randomness."""
+    """Start values of a group: members and level as applied, applied entries still in the log, time, randomness."""
 
     members: ClusterMembers
     level: int

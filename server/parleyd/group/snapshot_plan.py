@@ -1,8 +1,8 @@
-"""Which snapshots are made and offered, and which received ones are kept until they are installed.
+"""Decides which snapshots are made and offered, and which received ones are kept until they are installed.
 
-A follower that needs older entries than the log still has gets a snapshot, made only then. The last one made serves
-others too, as long as it reaches to the log's first entry and has them for members: to a node that is no member in
-its state a snapshot is of no use. One is made at a time.
+A follower that needs entries that are not in the log any more gets a snapshot. It is made only then. Other followers
+get the last one made, if it reaches the log's first entry and has them as members. A node cannot use a snapshot in
+whose state it is no member. One snapshot is made at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class SnapshotOffers:
-    """The last snapshot made, and who came while one is being made."""
+    """The last snapshot made, and the nodes that wait while one is being made."""
 
     def __init__(self) -> None:
         self._made: SnapshotMeta | None = None
@@ -27,14 +27,14 @@ class SnapshotOffers:
         self._came_late: set[NodeId] = set()
 
     def offer(self, nodes: Collection[NodeId], first_index: Index) -> SnapshotMeta | None:
-        """The snapshot for `nodes`, if the last one made will do."""
+        """Return the snapshot for `nodes`, if the last one made is usable for them."""
         made = self._made
         if made is None or made.index < first_index - 1 or not {*nodes} <= {*members_of(made.conf_state)}:
             return None
         return made
 
     def begin(self, nodes: Iterable[NodeId]) -> bool:
-        """Whether to make one now; if one is being made, `nodes` have to wait for it."""
+        """Return whether to make a snapshot now; while one is being made, `nodes` wait for it."""
         if self._is_making:
             self._came_late.update(nodes)
             return False
@@ -42,7 +42,7 @@ class SnapshotOffers:
         return True
 
     def made(self, snapshot: SnapshotMeta) -> tuple[NodeId, ...]:
-        """One was made; returns who came meanwhile."""
+        """Record a new snapshot; return the nodes that waited for it."""
         self._made, self._is_making = snapshot, False
         late, self._came_late = tuple(sorted(self._came_late)), set()
         return late
@@ -59,20 +59,20 @@ class ReceivedSnapshots(Generic[T]):
 
     @property
     def is_full(self) -> bool:
-        """Whether no further one is taken."""
+        """Return whether no further snapshot is taken."""
         return len(self._waiting) >= MAX_RECEIVED
 
     def keep(self, meta: SnapshotMeta, body: T) -> T | None:
-        """Keep a snapshot; returns the one whose place it takes."""
+        """Keep a snapshot; return the one that it replaces."""
         key = (meta.index, meta.term)
         replaced = self._waiting.pop(key, None)
         self._waiting[key] = body
         return replaced
 
     def take(self, meta: SnapshotMeta) -> T:
-        """The snapshot that is installed now."""
+        """Return the snapshot that is installed now."""
         return self._waiting.pop((meta.index, meta.term))
 
     def discard(self, applied_index: Index) -> list[T]:
-        """Those that the state has reached without them, or with a newer one; they do not wait any more."""
+        """Return and forget the snapshots that the state has reached in another way."""
         return [self._waiting.pop(key) for key in [key for key in self._waiting if key[0] <= applied_index]]

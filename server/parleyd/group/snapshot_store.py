@@ -1,7 +1,7 @@
-"""Makes snapshots for those who need one, and keeps those received until they are installed.
+"""Makes snapshots for followers, and stores received ones until they are installed.
 
-A follower that needs older entries than the log still has gets a snapshot, made only then: the state file is itself
-the latest snapshot, so none has to be kept ready. The last one made stays on disk until the next replaces it.
+A follower that needs entries that are not in the log any more gets a snapshot. It is made only then, because the state
+file itself is the latest snapshot. The last one made stays on disk until the next one replaces it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_SNAPSHOT_BYTES = 1 << 40
 
 
 class SnapshotStore:
-    """The snapshots of one node. Methods that touch files say on which thread."""
+    """The snapshots of one node. The docstring of a method that touches files names its thread."""
 
     def __init__(self, data: DataDirectory, snapshot_chunk_bytes: int) -> None:
         self._data = data
@@ -47,12 +47,12 @@ class SnapshotStore:
     # ---- snapshots to send
 
     async def make_snapshot(self) -> SnapshotMeta:
-        """Copy the state as it is now, and forget the last copy."""
+        """Copy the current state, and delete the last copy."""
         previous, made = self._made, await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
         self._logger.info("snapshot_created", index=made.meta.index, bytes=made.total_bytes)
         self._made = made
         if previous is not None and previous.path != made.path:
-            previous.remove()  # a transfer that still reads it keeps its open file
+            previous.remove()  # a transfer that still reads it has the file open
         return made.meta
 
     def _make(self) -> SnapshotFile:
@@ -63,7 +63,7 @@ class SnapshotStore:
         return write_snapshot(self._data.state_db, temporary_name, _describe)
 
     async def chunks(self, message: Message, group: int) -> AsyncIterator[pb.SnapshotChunk]:
-        """The transfer that `message` announces; raises OSError when that snapshot is gone."""
+        """Return the transfer that `message` announces; raises OSError if that snapshot is gone."""
         made = self._made
         if made is None or message.snapshot is None or made.meta.index != message.snapshot.index:
             raise FileNotFoundError("the snapshot was replaced before it was sent; the next attempt sends the new one")
@@ -82,10 +82,10 @@ class SnapshotStore:
     async def receive(self, header: pb.SnapshotHeader, meta: SnapshotMeta, data: AsyncIterator[bytes]) -> None:
         """Store an incoming snapshot, verified and durable, for `install_received`.
 
-        Raises PeerProtocolError when it is damaged, too large or does not fit.
+        Raises PeerProtocolError if it is damaged, too large or does not fit.
         """
         if len(header.sha256) != hashlib.sha256().digest_size or header.total_bytes > MAX_SNAPSHOT_BYTES:
-            raise PeerProtocolError("the snapshot header makes no sense")
+            raise PeerProtocolError("the snapshot header is invalid")
         if self._received.is_full:
             raise PeerProtocolError(f"{MAX_RECEIVED} snapshots already wait to be installed")
         loop = asyncio.get_running_loop()
@@ -108,22 +108,22 @@ class SnapshotStore:
             replaced.unlink(missing_ok=True)
 
     def discard_received(self, applied_index: Index) -> None:
-        """Remove snapshots that the state has reached without them, or with a newer one."""
+        """Remove snapshots that the state has reached in another way."""
         for path in self._received.discard(applied_index):
             path.unlink(missing_ok=True)
 
     def install_received(self, meta: SnapshotMeta) -> StateMachine:
-        """Put the received snapshot in the place of the state and open it; the old one must be closed. Any thread."""
+        """Replace the state by the received snapshot and open it; the old one must be closed. Any thread."""
         install(self._received.take(meta), self._data.state_db)
         return StateMachine.open(self._data.state_db)
 
     def close(self) -> None:
-        """Wait for file work under way."""
+        """Wait for the file work in progress."""
         self._thread.shutdown()
 
 
 def _check_received(path: Path, meta: SnapshotMeta) -> None:
-    """A file that is not the state it claims to be must not replace a good one."""
+    """Check that a file is the state that was announced, before it replaces a good one."""
     try:
         index, term, _ = verify_state_file(path)
         if (index, term) != (meta.index, meta.term):

@@ -1,13 +1,13 @@
-"""Which members' states agree, judged from the state hashes that they report at equal indices: pure decisions.
+"""Compares the members' states by the state hashes that they report at equal indices: pure decisions.
 
 The hash is a chain: nodes that differ once differ at every later index, until one of them gets the other's state. So
-the latest index at which a member can be judged decides about it. At one index:
+the latest index at which a member can be judged decides. At one index:
 
-- The hash that a majority of the voters reports is right (of both majorities, in a joint membership). Members with
-  that hash agree, members with another are outvoted.
-- Where the reports differ and no hash has a majority, nobody can say who is right: those members are undecided.
-  A member that was outvoted before stays so; the others are undecided only if they differ without it, too.
-- Where all reports are equal but are not a majority yet, nothing is learned.
+- The hash that a majority of the voters reports is right (of both majorities, in a joint membership). Members with that
+  hash agree. Members with another are outvoted.
+- If the reports differ and no hash has a majority, the right one is unknown: those members are undecided. A member that
+  was outvoted before stays outvoted. The others are undecided only if they differ without it, too.
+- If all reports are equal but are not a majority yet, nothing follows.
 
 Bounds: the latest `MAX_REPORTS` indices of each member, and members only.
 """
@@ -25,7 +25,7 @@ MAX_REPORTS = 256
 
 
 class Verdict(enum.Enum):
-    """What is known of one member's state."""
+    """The result of the comparison for one member."""
 
     AGREES = "agrees"
     OUTVOTED = "outvoted"
@@ -34,16 +34,16 @@ class Verdict(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What is known of one member, and from which index on."""
+    """The result for one member, and the index from which it is valid."""
 
     verdict: Verdict
     index: int
     value: bytes  # the member's own hash there
-    majority: bytes = b""  # what a majority of voters has there; empty where there is none
+    majority: bytes = b""  # that of a majority of voters there; empty if there is none
 
 
 class StateComparison:
-    """One node's knowledge of all members' state hashes, its own among them."""
+    """All members' state hashes that one node has received, and its own."""
 
     def __init__(self, own: NodeId) -> None:
         self._own = own
@@ -55,7 +55,7 @@ class StateComparison:
     # ---- what happens
 
     def set_members(self, conf_state: ConfState, members: Collection[NodeId]) -> None:
-        """Take over a membership; what former members reported is forgotten, what others did is judged again."""
+        """Take over a membership: forget the reports of former members and judge the others again."""
         outgoing = [frozenset(conf_state.voters_outgoing)] if conf_state.voters_outgoing else []
         self._voters = (frozenset(conf_state.voters), *outgoing)
         self._members = frozenset(members)
@@ -66,7 +66,7 @@ class StateComparison:
             self._judge(index)
 
     def report(self, node: NodeId, hashes: Iterable[StateHash]) -> None:
-        """Take what a member, this node or another, has at some indices. Repeated reports change nothing."""
+        """Take a member's hashes at some indices; this node is a member, too. Repeated reports change nothing."""
         if node not in self._members:
             return
         reports = self._reports.setdefault(node, {})
@@ -77,7 +77,7 @@ class StateComparison:
             self._judge(one.index)
 
     def state_replaced(self, current: StateHash) -> None:
-        """Forget what this node reported: its state is another's now, as of `current`."""
+        """Forget this node's reports: its state was replaced, as of `current`."""
         self._reports.pop(self._own, None)
         self._judged.pop(self._own, None)
         self.report(self._own, (current,))
@@ -86,27 +86,27 @@ class StateComparison:
 
     @property
     def own_history(self) -> tuple[StateHash, ...]:
-        """What this node has to report to a member that has just connected, in order."""
+        """Return this node's reports for a member that has just connected, in order."""
         return tuple(StateHash(index, value) for index, value in sorted(self._reports.get(self._own, {}).items()))
 
     @property
     def is_outvoted(self) -> bool:
-        """Whether a majority of the voters has another state than this node."""
+        """Return whether a majority of the voters has another state than this node."""
         own = self._judged.get(self._own)
         return own is not None and own.verdict is Verdict.OUTVOTED
 
     @property
     def judgements(self) -> Mapping[NodeId, Judgement]:
-        """What is known of each member; those of which nothing is known are missing."""
+        """Return the judgement of each member that has one."""
         return self._judged
 
     def divergent(self, verdict: Verdict) -> dict[NodeId, Judgement]:
-        """The members with that verdict, in the order of their ids."""
+        """Return the members with that verdict, in the order of their ids."""
         return {node: found for node, found in sorted(self._judged.items()) if found.verdict is verdict}
 
     @property
     def is_clean(self) -> bool:
-        """Whether no divergence is known."""
+        """Return whether no divergence is known."""
         return all(found.verdict is Verdict.AGREES for found in self._judged.values())
 
     # ---- one index
@@ -124,7 +124,7 @@ class StateComparison:
                 self._conclude(node, Verdict.UNDECIDED, index, value, b"")
 
     def _majority(self, values: Mapping[NodeId, bytes]) -> bytes:
-        """The hash that a majority of every set of voters has, or nothing."""
+        """Return the hash that a majority of every set of voters has, or nothing."""
         for value in {*values.values()}:
             holders = {node for node, held in values.items() if held == value}
             if self._voters and all(2 * len(voters & holders) > len(voters) for voters in self._voters):

@@ -1,7 +1,7 @@
-"""Copies of the state for members whose own is not trusted, and how such a copy is received.
+"""Copies of the state for members whose own state is not trusted, and the receiver of such a copy.
 
-A copy has nothing to do with the snapshots that the core asks for (snapshot_store.py): the receiver's log is left as it
-is, and the core is told nothing. Each copy is a file of its own that goes with its transfer.
+A copy is independent of the snapshots that the core asks for (snapshot_store.py): the receiver's log does not change,
+and the core gets no event. Each copy is a file of its own that is deleted after its transfer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class StateCopies:
     def __init__(
         self, own: NodeId, data: DataDirectory, chunk_bytes: int, on_copied: Callable[[StateHash], None]
     ) -> None:
-        """`on_copied` is told what the copy covers, so that it can be compared with what the receiver then has."""
+        """Start without copies.
+
+        `on_copied` receives what a copy covers, to compare it with the receiver's later report.
+        """
         self._own = own
         self._data = data
         self._chunk_bytes = chunk_bytes
@@ -42,7 +45,7 @@ class StateCopies:
         self._busy = asyncio.Lock()
 
     async def stream(self, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
-        """Copy the state as it is now and stream the copy."""
+        """Copy the current state and stream the copy."""
         async with self._busy:
             copy, state_hash = await self._copied()
             try:
@@ -80,7 +83,7 @@ class StateCopies:
 
 
 async def receive_copy(folder: Path, chunks: AsyncIterator[pb.SnapshotChunk], min_index: int) -> Path:
-    """Receive a copy, verify it and make it durable. Raises SnapshotTransferError for one that is no good.
+    """Receive a copy, verify it and make it durable. Raises SnapshotTransferError for an unusable one.
 
     The copy must be the state that its header announces, and cover the log up to `min_index` at least.
     """
@@ -90,7 +93,7 @@ async def receive_copy(folder: Path, chunks: AsyncIterator[pb.SnapshotChunk], mi
     try:
         meta = decode_message(first.header.message).snapshot
     except PeerProtocolError as error:
-        raise SnapshotTransferError(f"the header of the copy makes no sense: {error}") from error
+        raise SnapshotTransferError(f"the header of the copy is invalid: {error}") from error
     if meta is None or meta.index < min_index:
         raise SnapshotTransferError(f"the copy does not cover entry {min_index}")
     receiver = await asyncio.to_thread(SnapshotReceiver, folder, first.header.total_bytes, first.header.sha256)

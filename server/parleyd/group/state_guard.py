@@ -1,9 +1,9 @@
-"""Keeps a node whose state differs from the others' from doing harm, and says so.
+"""Fences a node whose state differs from the others', and reports divergences.
 
-It gives `StateComparison` what this node and its peers report, and acts on what follows. A node that a majority of the
-voters outvotes is fenced: it leads no more, serves no clients and no reads, and keeps its log, its vote and its data
-directory. The fence is in force at once and is made durable then; it stays until the state is replaced (rebuild.py).
-Where others differ, or nobody can say who is right, this node raises an alarm in log and status.
+It passes the reports of this node and its peers to `StateComparison`, and acts on the result. A node that a majority of
+the voters outvotes is fenced: it stops leading and serves no clients and no reads. It keeps its log, its vote and its
+data directory. The fence is in force at once and is then made durable. It stays until the state is replaced
+(rebuild.py). If others differ, or the right state is unknown, this node raises an alarm in log and status.
 
 All methods are called from the loop's thread.
 """
@@ -27,33 +27,33 @@ from parleyd.storage.fence import Fence
 
 
 class FencedReplica(Protocol):
-    """What the guard does to this node's replica."""
+    """What the guard needs of this node's replica."""
 
     def fence(self) -> None:
-        """Lead no more and serve nobody, from now on."""
+        """Stop leading and serving, from now on."""
 
 
 class HashLinks(Protocol):
-    """The way to the other members; reports may be lost."""
+    """Links to the other members; reports may be lost."""
 
     def send_hashes(self, hashes: Iterable[pb.StateHash], to: NodeId | None = None) -> None:
         """Send to one member, or to all."""
 
 
 class DivergenceListener(Protocol):
-    """Who has to know when something changed here."""
+    """A receiver of changes of the trust in states."""
 
     def divergence_changed(self) -> None:
-        """The fence, or what is known of the members, is another now."""
+        """Report that the fence, or what is known of the members, has changed."""
 
 
 class StateGuard:
-    """One node's watch over its own state and the others'."""
+    """Guards one node's state and compares it with the others'."""
 
     def __init__(
         self, own: NodeId, path: Path, replica: FencedReplica, links: HashLinks, listener: DivergenceListener
     ) -> None:
-        """`path`: where the fence is kept. A fence found there is in force at once."""
+        """Read the fence at `path`. A fence found there is in force at once."""
         self._own = own
         self._path = path
         self._replica = replica
@@ -75,33 +75,33 @@ class StateGuard:
 
     @property
     def fence(self) -> Fence | None:
-        """Why this node is fenced; None where it is not."""
+        """Return why this node is fenced; None if it is not."""
         return self._fence
 
     @property
     def has_divergence(self) -> bool:
-        """Whether any member's state is known to differ, this node's included."""
+        """Return whether any member's state is known to differ, this node's included."""
         return self._fence is not None or not self._comparison.is_clean
 
     @property
     def needs_rebuild(self) -> bool:
-        """Whether this node's own state is not trusted: outvoted, or different with nobody to say who is right."""
+        """Return whether this node's own state is not trusted: outvoted, or different without a known right one."""
         own = self._comparison.judgements.get(self._own)
         return self._fence is not None or (own is not None and own.verdict is not Verdict.AGREES)
 
     @property
     def untrusted(self) -> frozenset[NodeId]:
-        """Members that must not lead: those whose state a majority outvotes."""
+        """Return the members that must not lead, because a majority outvotes their state."""
         return frozenset(self._comparison.divergent(Verdict.OUTVOTED))
 
     @property
     def text(self) -> str:
-        """What an operator is told; empty while all agree."""
+        """Return the text for operators; empty while all agree."""
         if self._fence is not None:
             return self._fence_text(self._fence)
         texts = [
             f"the state of {self._name(node)} differs from that of a majority of the voters at entry {found.index}; "
-            f"it serves nobody. Run: parley cluster rebuild {self._name(node)}"
+            f"it serves no clients. Run: parley cluster rebuild {self._name(node)}"
             for node, found in self._comparison.divergent(Verdict.OUTVOTED).items()
         ]
         undecided = self._comparison.divergent(Verdict.UNDECIDED)
@@ -110,7 +110,7 @@ class StateGuard:
             index = max(found.index for found in undecided.values())
             texts.append(
                 f"the states of {names} differ at entry {index}, and none has a majority of the voters, so no node "
-                "can say which is right. Find out which one is wrong, and run: parley cluster rebuild NAME"
+                "can decide which is right. Find out which one is wrong, and run: parley cluster rebuild NAME"
             )
         return "; ".join(texts)
 
@@ -129,33 +129,33 @@ class StateGuard:
             self._report(self._own, hashes)
 
     def reported(self, node: NodeId, hashes: Iterable[pb.StateHash]) -> None:
-        """Take what another member reports of itself."""
+        """Take another member's report."""
         self._report(node, [StateHash(one.index, one.hash) for one in hashes if one.group == GROUP])
 
     def copied(self, state_hash: StateHash) -> None:
-        """A copy of this node's state was made for another: its receiver will report the same."""
+        """Record that a copy of this node's state was made: its receiver will report the same hash."""
         self.applied((state_hash,))
 
     def peer_connected(self, node: NodeId) -> None:
-        """Report what a member may have missed while it was not connected."""
+        """Report again what a member may have missed while it was not connected."""
         history = self._comparison.own_history
         if history:
             self._links.send_hashes([_encode(one) for one in history], node)
 
     def state_replaced(self, current: StateHash) -> None:
-        """A snapshot replaced this node's state; a fence stays."""
+        """Record that a snapshot replaced this node's state; a fence stays."""
         self._comparison.state_replaced(current)
         self._links.send_hashes([_encode(current)])
         self._look()
 
     async def fence_for_rebuild(self) -> None:
-        """Fence this node because an administrator has its state replaced; returns when that is durable."""
+        """Fence this node for an administrator's rebuild; returns when the fence is durable."""
         if self._fence is None:
-            self._start_fence(Fence("an administrator has this node's state replaced"))
+            self._start_fence(Fence("an administrator requested a rebuild of this node's state"))
         await self._saved.wait()
 
     async def run(self) -> None:
-        """Make a fence durable, whenever there is a new one. Raises StorageError, which has to stop the node."""
+        """Make each new fence durable. Raises StorageError, which has to stop the node."""
         loop = asyncio.get_running_loop()
         while True:
             await self._save_due.wait()
@@ -208,14 +208,14 @@ class StateGuard:
             index=fence.index,
             own_hash=fence.own_hash,
             majority_hash=fence.majority_hash,
-            effect="this node leads no more and serves nobody; its log and its vote count as before",
+            effect="this node stopped leading and serving; its log and its vote count as before",
             advice="parley cluster rebuild, with this node's name",
         )
 
     def _fence_text(self, fence: Fence) -> str:
         since = f" at entry {fence.index}" if fence.index else ""
         return (
-            f"this node is fenced: {fence.reason}{since}. It leads no more and serves nobody; its log and its vote "
+            f"this node is fenced: {fence.reason}{since}. It does not lead or serve. Its log and its vote "
             f"count as before. Run on another node: parley cluster rebuild {self._name(self._own)}"
         )
 

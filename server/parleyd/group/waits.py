@@ -1,4 +1,4 @@
-"""Callers that wait for something the group sees by itself: an index to be applied, leadership to go elsewhere."""
+"""Callers that wait for an event inside the group: an applied index, or the end of leadership."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from parleyd.raft.types import Index, NodeId, Role
 
 
 class AppliedWaits:
-    """Who waits until this node has applied an index."""
+    """Callers that wait until this node has applied an index."""
 
     def __init__(self) -> None:
         self._waits: dict[int, Index] = {}
 
     def add(self, token: int, index: Index) -> None:
-        """Somebody waits for `index`."""
+        """Add a caller that waits for `index`."""
         self._waits[token] = index
 
     def withdraw(self, token: int) -> None:
-        """Somebody does not wait any more."""
+        """Remove a caller."""
         self._waits.pop(token, None)
 
     def take_reached(self, applied_index: Index) -> list[int]:
-        """Those whose index is applied; they do not wait any more."""
+        """Return and forget the callers whose index is applied."""
         reached = [token for token, index in self._waits.items() if index <= applied_index]
         for token in reached:
             del self._waits[token]
@@ -29,22 +29,22 @@ class AppliedWaits:
 
 
 class TransferWaits:
-    """Who waits until this node does not lead any more, and until when."""
+    """Callers that wait until this node does not lead any more, each with a deadline."""
 
     def __init__(self, patience_ms: float) -> None:
         self._patience_ms = patience_ms
         self._deadlines: dict[int, float] = {}
 
     def add(self, token: int, now_ms: float) -> None:
-        """Somebody has asked for a transfer."""
+        """Add a caller that asked for a transfer."""
         self._deadlines[token] = now_ms + self._patience_ms
 
     def withdraw(self, token: int) -> None:
-        """Somebody does not wait any more; the transfer goes on."""
+        """Remove a caller; the transfer continues."""
         self._deadlines.pop(token, None)
 
     def take_ended(self, now_ms: float, *, is_leader: bool) -> list[int]:
-        """Those who are to be told now."""
+        """Return and forget the callers whose wait has ended."""
         if not self._deadlines:
             return []
         ended = [token for token, deadline in self._deadlines.items() if not is_leader or now_ms > deadline]
@@ -54,7 +54,7 @@ class TransferWaits:
 
 
 def best_follower(status: RaftStatus, untrusted: frozenset[NodeId] = frozenset()) -> NodeId | None:
-    """The voter to transfer leadership to: heard of lately, furthest, and trusted; None where there is none."""
+    """Return the best voter to lead next: heard from recently, most advanced, and trusted; None if there is none."""
     if status.role is not Role.LEADER:
         return None
     voters = set(status.conf_state.voters)

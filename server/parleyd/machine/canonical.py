@@ -1,10 +1,10 @@
-"""Protobuf messages as bytes for the state hash: one form, generated from the descriptor.
+"""Encodes protobuf messages for the state hash: one form, generated from the descriptor.
 
-Protobuf's own bytes may differ between releases of the library, so they are never hashed. Here a message is its
-scalar numbers in the order of their field numbers, eight bytes each, without the zeros at the end and behind their
-length; then each string, submessage, repeated field and number with presence that is set, in the same order, behind its
-field number; then a 0. Fields without a value leave no trace, so a field that a later release adds changes nothing
-before it is used, and its use belongs to a level.
+Protobuf's own bytes may differ between releases of the library, so they are never hashed. A message is encoded as its
+length, then its scalar numbers in the order of their field numbers, eight bytes each, without the zeros at the end.
+Then follows each string, submessage, repeated field and number with presence that is set, in the same order, after its
+field number. A 0 is the end. Unset fields have no encoding, so a field that a later release adds changes nothing before
+it is used, and its use belongs to a level.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _END = _U32.pack(0)
 
 
 def canonical(messages: Sequence[Message]) -> bytes:
-    """Encode messages one after the other, behind their count."""
+    """Encode messages one after the other, after their count."""
     parts = [_U32.pack(len(messages))]
     for message in messages:
         writer(message.DESCRIPTOR)(message, parts)
@@ -38,12 +38,12 @@ def canonical(messages: Sequence[Message]) -> bytes:
 
 @cache
 def writer(descriptor: Descriptor) -> Write:
-    """Make the function that writes a message type. Raises TypeError for floats and maps: they have no one form."""
+    """Make the function that writes a message type. Raises TypeError for floats and maps, which have no unique form."""
     fields = sorted(descriptor.fields, key=lambda field: field.number)
     numbers = [field for field in fields if _is_number(field)]
     numbers_of = _numbers_of(numbers)
     others = _writers_of_fields([field for field in fields if field not in numbers])
-    # Nothing is hashed as often as one of these lengths.
+    # These lengths are hashed very often.
     lengths = [_U32.pack(length) for length in range(8 * len(numbers) + 1)]
 
     def write(message: Any, parts: list[bytes]) -> None:
@@ -66,7 +66,7 @@ def _is_number(field: FieldDescriptor) -> bool:
         raise TypeError(f"{field.full_name} is a float: nodes could round it differently")
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         raise TypeError(f"{field.full_name} is a map: its entries have no order")
-    # One with presence (in a oneof, say) differs from an unset one even where it is 0.
+    # A field with presence (in a oneof, for example) that is set differs from an unset one even if its value is 0.
     return not (field.is_repeated or field.has_presence or kind in _NOT_NUMBERS)
 
 
@@ -81,7 +81,7 @@ def _numbers_of(fields: Sequence[FieldDescriptor]) -> Callable[[Any], bytes]:
 
 
 def _writers_of_fields(fields: Sequence[FieldDescriptor]) -> list[Write]:
-    """One writer for each field; one for a whole oneof whose fields stand together, for at most one of them is set."""
+    """Make one writer for each field; adjacent fields of a oneof share one, because at most one is set."""
     writers: list[Write] = []
     place = 0
     while place < len(fields):
@@ -139,10 +139,10 @@ def _field(field: FieldDescriptor) -> Write:
 
 
 def _item(field: FieldDescriptor) -> Callable[[], Write]:
-    """Where to find how one value is written, so that its end is known from what is before it."""
+    """Make the writer of one value. Its encoding contains where it ends."""
     message_type = field.message_type
     if message_type is not None:
-        # Looked up when used: a message type may contain itself.
+        # Looked up at the time of use, because a message type may contain itself.
         return lambda: writer(message_type)
     if field.type == FieldDescriptor.TYPE_BYTES:
         return lambda: _write_bytes
@@ -164,4 +164,4 @@ def _write_signed(item: int, parts: list[bytes]) -> None:
 
 
 def _write_unsigned(item: int, parts: list[bytes]) -> None:
-    parts.append(int(item).to_bytes(8, "little"))  # a bool too
+    parts.append(int(item).to_bytes(8, "little"))  # bool is included

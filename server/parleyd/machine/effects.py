@@ -1,4 +1,4 @@
-"""What applying commands changed, for those who are connected: the union of the features' effects."""
+"""Changes made by applied commands, for connected devices: the union of the features' effects."""
 
 from __future__ import annotations
 

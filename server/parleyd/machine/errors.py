@@ -1,4 +1,4 @@
-"""What stops a node's state machine. A command that is merely refused is a result, never one of these."""
+"""Errors that stop a node's state machine. A refused command is a result, never one of these."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ class MachineError(Exception):
 
 
 class MachineDamagedError(MachineError):
-    """state.sqlite is not what was written, or not ours: do not start from it."""
+    """state.sqlite is not what was written, or not a state of this program: do not start from it."""
 
 
 class MachineReleaseError(MachineError, FormatRefusedError):
-    """The state or an entry is of a level that this release does not support; nothing is wrong with the data."""
+    """The state or an entry is of a level that this release does not support. The data is intact."""
 
 
 class MachineStorageError(MachineError):
-    """The disk failed under an apply; nothing is retried, the log has everything."""
+    """The disk failed during an apply. Nothing is retried, because the log has everything."""
 
 
 class MachineInvariantError(MachineError):
-    """The caller broke the contract of apply: a bug, nothing was applied."""
+    """The caller violated the contract of apply. This is a bug; nothing was applied."""

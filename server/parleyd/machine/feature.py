@@ -1,4 +1,4 @@
-"""How a feature registers what it brings: the tables of each level, and its commands."""
+"""Registration of a feature: the tables of each level, and its commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that nobody signed in asks for: it carries its own proof, or a node proposes it."""
+    """A command without a session: it contains its own proof, or a node proposes it."""
 
     apply: Callable[[State, Any], pb.CommandResult]
     level: int = 1
@@ -24,7 +24,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class SignedInCommand:
-    """A command of a session (field `session_id`); it is applied only if the session lives and its role allows it."""
+    """A command of a session (field `session_id`); it is applied only if the session is live and its role allows it."""
 
     apply: Callable[[State, Actor, Any], pb.CommandResult]
     action: Action
@@ -41,5 +41,5 @@ class Feature:
 
 
 def result(code: pb.ResultCode.ValueType) -> pb.CommandResult:
-    """A result that is its code alone."""
+    """Build a result that has only a code."""
     return pb.CommandResult(code=code)

@@ -1,8 +1,8 @@
-"""The file of the replicated state: how it is created and opened, and what its faults mean.
+"""The file of the replicated state: how it is created and opened, and the meaning of its faults.
 
-The tables are the features' and belong to a level, which stands in `user_version` too, so that a release that is too
-old refuses the file before it reads it. `checkpoints` alone is this node's own and no part of the replicated state.
-Each page has a checksum (page_checksums.py), compared at every read.
+The tables belong to the features and to a level. The level is also in `user_version`, so that a release that is too old
+refuses the file before it reads it. Only `checkpoints` belongs to this node and not to the replicated state. Each page
+has a checksum (page_checksums.py), which is compared at every read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from parleyd.page_checksums import (
 )
 
 STATE_HASH_BYTES = 16
-APPLICATION_ID = 0x5041524C  # "PARL"; its absence is how a file of the unreleased 0.1 is known
+APPLICATION_ID = 0x5041524C  # "PARL"; a file of the unreleased 0.1 does not have it
 
 _AUTOCHECKPOINT_PAGES = 2000
 _JOURNAL_SIZE_LIMIT_BYTES = 64 << 20
@@ -44,7 +44,7 @@ INSERT INTO checkpoints VALUES(1, 0);
 
 
 def create_state(path: Path, fill: Callable[[apsw.Connection], None], level: int) -> None:
-    """Make the state of a new cluster by `fill`, which makes the tables of `level`: whole, or not there at all."""
+    """Make the state of a new cluster by `fill`, which makes the tables of `level`. A crash leaves no state."""
     if path.exists():
         raise MachineStorageError(f"{path} exists already; a new state is never written over an old one")
     temporary = path.with_name(path.name + ".tmp")
@@ -65,19 +65,19 @@ def create_state(path: Path, fill: Callable[[apsw.Connection], None], level: int
 
 
 def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
-    """Open the one connection that writes and checkpoints; a `vfs` of the caller's stands on the checksum VFS."""
+    """Open the only connection that writes and checkpoints; the checksum VFS uses `vfs`, if given."""
     with storage_faults(f"opening {path}"):
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs or checksum_vfs())
         try:
             connection.set_busy_timeout(5_000)
-            check_release(connection, path)  # first: a file of another release is not touched
+            check_release(connection, path)  # first, because a file of another release is not changed
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "normal")
             connection.set_wal_hook(_checkpoint_when_long)
             connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
             _configure(connection, WRITER_CACHE_KIB)
             if not verifies_pages(connection):
-                # The first page tells the VFS that there are checksums. If a crash tore it, it is in the log.
+                # The first page shows the VFS that there are checksums. If a crash tore it, it is in the log.
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             check_pages(connection, path)
         except BaseException:
@@ -102,7 +102,7 @@ def open_reader(path: Path) -> apsw.Connection:
 
 @contextmanager
 def storage_faults(what: str) -> Iterator[None]:
-    """Map what SQLite and the system report about the disk."""
+    """Convert faults of the disk that SQLite and the system report."""
     try:
         yield
     except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError) as error:
@@ -115,13 +115,13 @@ def storage_faults(what: str) -> Iterator[None]:
         if is_page_damage(error):
             raise MachineDamagedError(damage_text(what, page_damage_text("state.sqlite"))) from error
         raise MachineStorageError(
-            f"{what}: {error}. The node stops; everything acknowledged is in the log and is applied again from there. "
-            "Mend the disk (space, permissions, health) and start the node."
+            f"{what}: {error}. The node stops. Everything acknowledged is in the log and will be applied again. "
+            "Repair the disk (space, permissions, health) and start the node."
         ) from error
 
 
 def damage_text(where: object, what: str) -> str:
-    """Say what is wrong with the state file, what it means, and how to rejoin."""
+    """Return the text for a damaged state file: the fault, its effect, and how to rejoin."""
     return (
         f"{where}: {what}. This node's state cannot be trusted; the other members still hold the data. Remove this "
         "member from the cluster (parley cluster remove NAME), move its data directory away, and start it with --join: "
@@ -136,19 +136,19 @@ def _configure(connection: apsw.Connection, cache_kib: int) -> None:
 
 
 def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -> int:
-    """What SQLite's own automatic checkpoint does, but for this: a failure is not kept from the commit that met it.
+    """Checkpoint a long WAL, as SQLite does by itself, but report a failure to the commit that met it.
 
-    A checkpoint syncs what many commits wrote. Were a failed one passed over, the next would sync again, be told that
-    all is well, and overwrite the database by what may be on no disk.
+    A checkpoint syncs what many commits wrote. If a failed one were ignored, the next one could sync again without an
+    error and overwrite the database by data that is on no disk.
     """
     if pages >= _AUTOCHECKPOINT_PAGES:
-        with suppress(apsw.BusyError):  # a reader that is just closing may hold the lock; the next commit tries again
+        with suppress(apsw.BusyError):  # a reader that is just closing may have the lock; the next commit tries again
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
     return apsw.SQLITE_OK
 
 
 def check_version(connection: apsw.Connection, path: Path) -> None:
-    """Refuse a state that this release cannot read, a file that is none, and pages that would be read unchecked."""
+    """Refuse a state that this release cannot read, a file that is no state, and pages without checksums."""
     check_release(connection, path)
     check_pages(connection, path)
 
@@ -160,7 +160,7 @@ def check_release(connection: apsw.Connection, path: Path) -> None:
     if application_id == 0 and connection.execute(has_position).get is not None:
         raise unreleased_format(path)
     if application_id != APPLICATION_ID:
-        raise MachineDamagedError(damage_text(path, "this is no state of Parley"))
+        raise MachineDamagedError(damage_text(path, "this file is not a state of Parley"))
     level = connection.pragma("user_version")
     if not MIN_LEVEL <= level <= MAX_LEVEL:
         raise MachineReleaseError(release_text(path, level, _release_of(connection, level)))
@@ -172,13 +172,13 @@ def check_release(connection: apsw.Connection, path: Path) -> None:
 
 
 def check_pages(connection: apsw.Connection, path: Path) -> None:
-    """Refuse a state whose pages would be read without comparing their checksums."""
+    """Refuse a state whose pages would be read without a check of their checksums."""
     if not verifies_pages(connection):
         raise MachineDamagedError(damage_text(path, "its first page does not say that pages have checksums"))
 
 
 def _release_of(connection: apsw.Connection, level: int) -> str:
-    """The release that the state names for its level; every release keeps the table `raised_levels`."""
+    """Return the release that the state has for its level; every release keeps the table `raised_levels`."""
     try:
         return str(connection.execute("SELECT release FROM raised_levels WHERE level = ?", (level,)).get or "")
     except apsw.Error:
@@ -186,7 +186,7 @@ def _release_of(connection: apsw.Connection, level: int) -> str:
 
 
 def release_text(where: object, level: int, release: str = "") -> str:
-    """Say that the data is of a level that this release does not support; `release`: the first one that does."""
+    """Return the text for data of a level that this release does not support; `release` is the first one that does."""
     newest = RELEASES[MAX_LEVEL]
     needed = f"Parley {release} or newer" if release else f"the release of the other members, which supports {level}"
     return (

@@ -1,4 +1,4 @@
-"""Bounds that every node applies alike: changing one changes the replicated state, so it needs a new level."""
+"""Bounds that are equal on every node: a change of one changes the replicated state, so it needs a new level."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ EXPIRED_SESSIONS_PER_STEP = 64
 TOKEN_DIGEST_BYTES = 32
 DEVICE_ID_BYTES = 16
 REQUEST_ID_BYTES = 16
-# Largest number SQLite stores; ids beyond it were never given out.
+# Largest number that SQLite stores. No id is larger.
 MAX_ID = (1 << 63) - 1
-# A message id carries its Raft group above this many bits of counter; there is one group so far.
+# A message id has its Raft group above this many bits of counter. There is one group so far.
 GROUP = 0
 GROUP_SHIFT = 48
 FIRST_MESSAGE_ID = (GROUP << GROUP_SHIFT) + 1

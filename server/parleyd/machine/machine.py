@@ -1,12 +1,12 @@
 """The replicated state machine: committed entries in, results and effects out, a pure function of state and entry.
 
-One apply is one SQLite transaction, and the position in the log is written in it: after any crash the file is the
-state as of exactly the entry it names. Nothing here reads a clock or draws a number; the time is what the proposer
-wrote, and never runs backwards. Each entry is applied by the rules of the level it was proposed at.
+One apply is one SQLite transaction, and it writes the position in the log too. After a crash the file is the state as
+of exactly that entry. Nothing here reads a clock or draws a number. The proposer writes the time, and it never goes
+backwards. Each entry is applied by the rules of the level at which it was proposed.
 
-A command that fails in an unforeseen way must not stop every node in turn. The transaction is rolled back and applied
-again carefully, each command under a savepoint, so that only the failing one changes nothing, on every node alike. What
-the disk does is another matter: it differs between nodes, so it stops this one.
+A command that fails unexpectedly must not stop every node. The transaction is rolled back and applied again, each
+command under a savepoint. Then only the failing command changes nothing, equally on all nodes. A disk fault differs
+between nodes, so it stops this one.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ from parleyd.machine.records import CommittedEntry, MemberRow, Members, Membersh
 from parleyd.machine.registry import COMMANDS, tables_of_level
 from parleyd.machine.state import META_TABLE, State
 
-HASH_INTERVAL = 256  # nodes compare the state hash at the indices that this divides
+HASH_INTERVAL = 256  # nodes compare the state hash at multiples of this index
 
 # Faults of the statement, not of the disk: the same on every node.
 _DETERMINISTIC_SQLITE_ERRORS = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
-# What was written was valid text: text that is none comes from this node's disk.
+# All text was valid when it was written. Invalid text is damage on this node's disk.
 _LOCAL_ERRORS = (apsw.Error, OSError, MemoryError, RecursionError, MachineError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True)
 class CommandFailure:
-    """A command that failed in an unforeseen way, for this node's log; `where` has no content of messages."""
+    """A command that failed unexpectedly, for this node's log; `where` contains no message content."""
 
     index: int
     position: int
@@ -61,26 +61,26 @@ class CommandFailure:
 
 @dataclass(frozen=True, slots=True)
 class ApplyOutcome:
-    """What came of some entries; `results` are aligned with entries and their commands."""
+    """The outcome of some entries; `results` are aligned with entries and their commands."""
 
     applied_index: int
     results: tuple[tuple[pb.CommandResult, ...], ...]
     effects: tuple[Effect, ...]
-    level: int  # the cluster's, after them
+    level: int  # the cluster's level after them
     failures: tuple[CommandFailure, ...] = ()
-    hashes: tuple[StateHash, ...] = ()  # at the indices divisible by HASH_INTERVAL among them
+    hashes: tuple[StateHash, ...] = ()  # those at multiples of HASH_INTERVAL
 
 
 @dataclass(frozen=True, slots=True)
 class _Decoded:
-    """A slot of the log with what its payload says; `batch` is None for none, and for bytes that are none."""
+    """A slot of the log with its decoded payload; `batch` is None for an empty or undecodable payload."""
 
     entry: CommittedEntry
     batch: pb.CommandBatch | None
 
     @classmethod
     def of(cls, entry: CommittedEntry) -> _Decoded:
-        """Decode the payload. Raises MachineReleaseError for one that only a newer release may touch."""
+        """Decode the payload. Raises MachineReleaseError for one that needs a newer release."""
         if not entry.payload:
             return cls(entry, None)
         try:
@@ -96,11 +96,11 @@ _Run = Callable[[int, int, pb.Command], pb.CommandResult]
 
 
 class _UnforeseenError(Exception):
-    """A command failed; everything since the last commit has to be applied again carefully."""
+    """A command failed; everything since the last commit has to be applied again under savepoints."""
 
 
 class StateMachine:
-    """The one writer of state.sqlite, used by one thread at a time; its properties may be read by any."""
+    """The only writer of state.sqlite, used by one thread at a time; any thread may read its properties."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._connection = connection
@@ -120,7 +120,7 @@ class StateMachine:
 
     @classmethod
     def open(cls, path: Path, vfs: str | None = None) -> StateMachine:
-        """Open existing state. Raises MachineDamagedError for anything else."""
+        """Open existing state. Raises MachineDamagedError for any other file."""
         connection = open_writer(path, vfs)
         try:
             with storage_faults(f"reading {path}"):
@@ -131,36 +131,36 @@ class StateMachine:
 
     @property
     def applied_index(self) -> int:
-        """The last entry whose changes are committed here; not yet safe from power loss (see `checkpoint`)."""
+        """Return the last entry whose changes are committed here; a power loss may undo it (see `checkpoint`)."""
         return self._position[0]
 
     @property
     def applied_term(self) -> int:
-        """The term of that entry."""
+        """Return the term of that entry."""
         return self._position[1]
 
     @property
     def membership(self) -> bytes:
-        """What the driver last had stored about the membership."""
+        """Return the membership that the driver stored last."""
         return self._position[2]
 
     @property
     def state_hash(self) -> bytes:
-        """Rolling hash of all that was applied: equal on all nodes at an equal applied index."""
+        """Return the rolling hash of everything applied: equal on all nodes at an equal applied index."""
         return self._position[3]
 
     @property
     def level(self) -> int:
-        """The cluster's level as of that entry: new entries are proposed at it."""
+        """Return the cluster's level as of that entry: new entries are proposed at it."""
         return self._position[4]
 
     @property
     def generation(self) -> int:
-        """Which life of the cluster the state belongs to: it grows when the cluster is restored from a backup."""
+        """Return the generation of the cluster; it grows when the cluster is restored from a backup."""
         return self._position[5]
 
     def members(self) -> Members:
-        """The cluster's members and those that were; for the thread that applies."""
+        """Return the cluster's members and former members; for the thread that applies."""
         self._check_usable()
         return members.read(self._connection)
 
@@ -194,12 +194,12 @@ class StateMachine:
             )
 
     def checkpoint(self) -> int:
-        """Make everything applied so far survive power loss; the log may be cut only below the returned index."""
+        """Make all applied entries survive a power loss; the log may be compacted only below the returned index."""
         self._check_usable()
         with self._fatal("checkpointing"):
-            # A commit under synchronous=FULL fsyncs the whole WAL, all earlier commits included, however many
-            # readers keep the checkpoint that follows from going all the way. It has to change something, or SQLite
-            # would have nothing to commit.
+            # A commit under synchronous=FULL fsyncs the whole WAL, all earlier commits included, even if readers keep
+            # the checkpoint that follows from completing. It has to change something, or SQLite would have nothing to
+            # commit.
             self._connection.pragma("synchronous", "full")
             self._connection.execute("UPDATE checkpoints SET count = count + 1")
             self._connection.pragma("synchronous", "normal")
@@ -208,7 +208,7 @@ class StateMachine:
             return applied_index
 
     def close(self) -> None:
-        """Close the file; after a failure nothing more is written. Safe to call again."""
+        """Close the file; after a failure write nothing more. Safe to call again."""
         if self._closed:
             return
         if self._failure is not None:
@@ -246,7 +246,7 @@ class StateMachine:
             results = tuple(run(entry.index, place, command) for place, command in enumerate(batch.commands))
         elif entry.payload:
             results = (result(pb.RESULT_CODE_UNKNOWN_COMMAND),)
-        meta = state.meta  # a rollback may have put another one in its place
+        meta = state.meta  # a rollback may have replaced it
         meta.applied_index, meta.applied_term = entry.index, entry.term
         if entry.membership is not None:
             meta.membership = entry.membership.encoded
@@ -286,7 +286,7 @@ class StateMachine:
 
     def _publish_position(self) -> None:
         meta = self._state.meta
-        # One assignment, so that another thread never sees half of it.
+        # One assignment, so that another thread never sees a part of it.
         self._position = (
             meta.applied_index,
             meta.applied_term,
@@ -304,7 +304,7 @@ class StateMachine:
 
     @contextmanager
     def _fatal(self, what: str) -> Iterator[None]:
-        """Whatever goes wrong inside ends this object; the next start begins from the last commit."""
+        """Make this object refuse all work after any error inside; the next start begins from the last commit."""
         try:
             with storage_faults(what):
                 yield
@@ -314,10 +314,10 @@ class StateMachine:
 
 
 def _apply_command(state: State, command: pb.Command) -> pb.CommandResult:
-    """Apply one command by the rules of the entry's level, if its session lives and may ask for it."""
+    """Apply one command by the rules of the entry's level, if its session is live and allowed to."""
     name = command.WhichOneof("command")
     known = None if name is None else COMMANDS.get(name)
-    # An older release finds no command there at all: what is not of the entry's level has one result everywhere.
+    # An older release finds no command there. What is not of the entry's level has one result on all nodes.
     if name is None or known is None or not known.level <= state.level <= state.meta.level:
         return result(pb.RESULT_CODE_UNKNOWN_COMMAND)
     content: Any = getattr(command, name)
@@ -334,7 +334,7 @@ def _apply_command(state: State, command: pb.Command) -> pb.CommandResult:
 def first_level(bootstrap_members: Sequence[MemberRow]) -> int:
     """Return the level that a new cluster begins with: the lowest that all its first members support.
 
-    It follows from what they published, not from the release that asks. Raises MachineReleaseError where there is none.
+    It follows from what they published, not from the release that asks. Raises MachineReleaseError if there is none.
     """
     level = max((row.min_level for row in bootstrap_members), default=MIN_LEVEL)
     for row in bootstrap_members:
@@ -352,7 +352,7 @@ def first_level(bootstrap_members: Sequence[MemberRow]) -> int:
 def _fill(
     connection: apsw.Connection, bootstrap_members: Sequence[MemberRow], membership: bytes, first_level: int
 ) -> None:
-    """The empty state of a new cluster."""
+    """Fill the empty state of a new cluster."""
     connection.execute(META_TABLE)
     for level in range(1, first_level + 1):
         connection.execute(tables_of_level(level))
@@ -368,7 +368,7 @@ def _fill(
 
 
 def _next_hash(previous: bytes, entry: CommittedEntry, results: tuple[pb.CommandResult, ...]) -> bytes:
-    """The hash of everything up to an entry. Its form belongs to the level."""
+    """Return the hash of everything up to an entry. Its form belongs to the level."""
     digest = blake2b(previous, digest_size=STATE_HASH_BYTES)
     digest.update(struct.pack("<QQQ", entry.index, entry.term, len(entry.payload)))
     digest.update(entry.payload)
@@ -387,7 +387,7 @@ def _membership_bytes(change: MembershipChange) -> bytes:
 
 
 def _is_local(error: Exception) -> bool:
-    """Whether other nodes may fare better: then it must not become a result."""
+    """Return whether other nodes may not have the error: then it must not become a result."""
     return isinstance(error, _LOCAL_ERRORS) and not isinstance(error, _DETERMINISTIC_SQLITE_ERRORS)
 
 

@@ -1,7 +1,7 @@
-"""Reads from the applied state, beside the writer: what one node knows at the index it has applied.
+"""Reads from the applied state, beside the writer, as of the index that this node has applied.
 
-The questions are the features' (features/*.py, "queries"). Each sees one consistent state and holds no transaction
-afterwards, so the writer's WAL can always be reused. Every answer is bounded by a limit that the caller gives.
+The queries belong to the features (features/*.py, "queries"). Each sees one consistent state and keeps no transaction
+afterwards, so the writer's WAL can always be reused. The caller limits the size of every answer.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.files import check_version, damage_text, open_reader, storage_faults
 from parleyd.page_checksums import checksum_vfs
 
-Row = tuple[Any, ...]  # the edge to SQLite; every column's type is fixed by its STRICT table
+Row = tuple[Any, ...]  # values from SQLite; every column's type is fixed by its STRICT table
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The state as a whole at one moment. `message_count` counts over the cluster's life."""
+    """The state at one moment. `message_count` counts over the cluster's whole life."""
 
     applied_index: int
     generation: int
@@ -34,16 +34,19 @@ class Summary:
 
 
 def position(connection: apsw.Connection) -> tuple[int, int, bytes]:
-    """Applied index, its term, and the membership stored there, read within the caller's transaction."""
+    """Return applied index, its term, and the stored membership, read within the caller's transaction."""
     row = connection.execute("SELECT applied_index, applied_term, membership FROM meta").fetchone()
     if row is None:
-        raise MachineDamagedError(damage_text("state", "it does not say which entries it covers"))
+        raise MachineDamagedError(damage_text("state", "it does not contain which entries it covers"))
     applied_index, applied_term, membership = row
     return applied_index, applied_term, membership
 
 
 def verify_state_file(path: Path) -> tuple[int, int, bytes]:
-    """Check that a received file is a sound state of this release before it replaces the old one; reads all of it."""
+    """Check that a received file is a sound state of this release, before it replaces the old one;
+
+    reads the whole file.
+    """
     with storage_faults(f"verifying {path}"):
         uri = f"file:{quote(str(path))}?mode=ro&immutable=1"
         flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
@@ -51,7 +54,7 @@ def verify_state_file(path: Path) -> tuple[int, int, bytes]:
             check_version(connection, path)
             verdict = connection.execute("PRAGMA quick_check(1)").get
             if verdict != "ok":
-                raise MachineDamagedError(damage_text(path, f"SQLite's check says: {verdict}"))
+                raise MachineDamagedError(damage_text(path, f"SQLite's check reports: {verdict}"))
             return position(connection)
 
 
@@ -68,17 +71,17 @@ class StateReader:
         return cls(open_reader(path))
 
     def close(self) -> None:
-        """Let go of the file; safe to call twice."""
+        """Close the file; safe to call twice."""
         self._connection.close()
 
     def rows(self, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[Row]:
-        """All rows of one statement, which is one consistent state by itself."""
+        """Return all rows of one statement, which sees one consistent state."""
         with storage_faults("reading the state"):
             return self._connection.execute(query, bindings).fetchall()
 
     @contextmanager
     def consistent(self) -> Iterator[None]:
-        """All statements inside see one state. Inside another such block it adds nothing."""
+        """Let all statements inside see one state. Inside another such block it has no effect."""
         if self._inside:
             yield
             return
@@ -89,18 +92,18 @@ class StateReader:
                 yield
             finally:
                 self._inside = False
-                if self._connection.in_transaction:  # SQLite ends it by itself when it cannot read a page
+                if self._connection.in_transaction:  # SQLite ends it by itself if it cannot read a page
                     self._connection.execute("COMMIT")
 
     def applied_index(self) -> int:
-        """The entry that this state covers."""
+        """Return the entry that this state covers."""
         return int(self.rows("SELECT applied_index FROM meta")[0][0])
 
     def level(self) -> int:
-        """The level of the state."""
+        """Return the level of the state."""
         return int(self.rows("SELECT level FROM meta")[0][0])
 
     def summary(self) -> Summary:
-        """The state as a whole."""
+        """Return the counters of the state."""
         query = "SELECT applied_index, generation, level, message_count, state_hash FROM meta"
         return Summary(*self.rows(query)[0])

@@ -1,4 +1,4 @@
-"""What goes into the state machine beside commands: who the cluster's members are, and one slot of the log."""
+"""Input of the state machine beside commands: the cluster's members, and one slot of the log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class MemberRow:
-    """A cluster member's name, addresses and the levels its release supports, as it published them."""
+    """A cluster member's name, addresses and supported levels, as it published them."""
 
     node_id: int
     name: str
@@ -19,10 +19,10 @@ class MemberRow:
 
 @dataclass(frozen=True, slots=True)
 class MembershipChange:
-    """What a membership entry makes of the members.
+    """The change of the members by a membership entry.
 
-    `encoded` is kept for the driver, unread. `node_ids` are all members from now on, half-removed ones of a joint
-    membership included: whoever is not among them is removed for good. `added` says who a newcomer is.
+    `encoded` is kept for the driver, unread. `node_ids` are all members from now on, including those that a joint
+    membership is removing. Any other member is removed for good. `added` is the record of a new member.
     """
 
     encoded: bytes
@@ -50,7 +50,7 @@ class StateHash:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """All members' rows by node id, and the ids that were members once and never may be again."""
+    """All members' rows by node id, and the ids of former members, which may never join again."""
 
     rows: tuple[MemberRow, ...]
     removed: tuple[MemberRow, ...]

@@ -37,5 +37,5 @@ COMMANDS: Final[dict[str, Command | SignedInCommand]] = {
 
 
 def tables_of_level(level: int) -> str:
-    """The SQL that brings a state of the level below to `level`."""
+    """Return the SQL that changes a state of the level below to `level`."""
     return "".join(feature.tables.get(level, "") for feature in FEATURES)

@@ -1,7 +1,7 @@
 """Rows of one table that a transaction works on: read once, changed in memory, written once at its end.
 
-A batch of sends touches the same few rows again and again, and SQLite is asked for each only once. A cache may be empty
-or full: what apply computes is the same. A changed row stays cached until `flush` has written it.
+A batch of sends touches the same few rows again and again, and SQLite reads each only once. The result of apply does
+not depend on the content of the cache. A changed row stays cached until `flush` has written it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ class Rows(Generic[Key, Row]):
         update: str = "",
         values: Callable[[Row], tuple[Any, ...]] = lambda _: (),
     ) -> None:
-        """`select` reads the columns of `make` for a key; `update` takes the `values` of a changed row."""
+        """Prepare the statements.
+
+        `select` reads the columns of `make` for a key; `update` takes `values` of a changed row.
+        """
         self._connection = connection
         self._select = select
         self._make = make
@@ -39,7 +42,7 @@ class Rows(Generic[Key, Row]):
         self._changed: dict[Key, Row] = {}
 
     def find(self, key: Key) -> Row | None:
-        """The row of that key, or None where there is none."""
+        """Return the row with that key, or None if there is none."""
         found = self._known.get(key)
         if found is None:
             bindings = key if isinstance(key, tuple) else (key,)
@@ -49,7 +52,7 @@ class Rows(Generic[Key, Row]):
         return found
 
     def added(self, key: Key, row: Row) -> None:
-        """Remember a row that SQL has just inserted."""
+        """Cache a row that SQL has just inserted."""
         self._known[key] = row
 
     def changed(self, key: Key, row: Row) -> None:
@@ -58,18 +61,18 @@ class Rows(Generic[Key, Row]):
         self._changed[key] = row
 
     def flush(self) -> None:
-        """Write the changed rows, so that SQL sees what the cache knows."""
+        """Write the changed rows, so that SQL sees them."""
         if self._changed:
             self._connection.executemany(self._update, [self._values(row) for row in self._changed.values()])
             self._changed = {}
 
     def forget(self, keys: Iterable[Key]) -> None:
-        """Drop rows that SQL changed; they are flushed."""
+        """Remove rows that SQL changed from the cache; they are flushed."""
         for key in keys:
             self._known.pop(key, None)
 
     def forget_all(self) -> None:
-        """Start from the file again, after a rollback."""
+        """Read everything from the file again, after a rollback."""
         self._known.clear()
         self._changed.clear()
 
@@ -79,6 +82,6 @@ class Rows(Generic[Key, Row]):
 
 
 def trim(cache: dict[Any, Any]) -> None:
-    """Drop the oldest keys of a cache beyond its bound."""
+    """Remove the oldest keys of a cache beyond its bound."""
     for _ in range(len(cache) - MAX_CACHED_ROWS):
         del cache[next(iter(cache))]

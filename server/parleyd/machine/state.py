@@ -1,7 +1,8 @@
 """The state that one transaction works on: its position and counters, and each feature's rows.
 
-Invariants: whoever changes a cached table by SQL calls `flush` before and drops the rows concerned; after a rollback
-`forget_all` must be called. Ids are never given out twice, so nothing leads to a cached row that SQL removed.
+Invariants: before SQL changes a cached table, the caller calls `flush` and removes the rows concerned from the cache.
+After a rollback, the caller calls `forget_all`. Ids are never used twice, so no id leads to a cached row that SQL
+removed.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ from parleyd.machine.registry import tables_of_level
 
 
 class FeatureRows(Protocol):
-    """What a feature keeps in memory during a transaction."""
+    """The rows that a feature caches during a transaction."""
 
     def flush(self) -> None:
         """Write what was changed."""
 
     def forget_all(self) -> None:
-        """Start from the file again."""
+        """Read everything from the file again."""
 
     def trim(self) -> None:
-        """Bound what is kept between transactions."""
+        """Bound what is cached between transactions."""
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ _UPDATE = f"UPDATE meta SET {', '.join(f'{name} = ?' for name in _COLUMNS)}"  # 
 
 
 class State:
-    """One open transaction's view: rows by feature, and the effects of what was applied."""
+    """The view of one open transaction: rows by feature, and the effects of what was applied."""
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
@@ -98,11 +99,11 @@ class State:
         self.settings = Settings(self)
 
     def ids(self, query: str, bindings: tuple[int, ...]) -> list[int]:
-        """The ids that a query selects in its first column."""
+        """Return the ids that a query selects in its first column."""
         return [cast("int", row[0]) for row in self.connection.execute(query, bindings).fetchall()]
 
     def flush(self) -> None:
-        """Write the changed rows, so that SQL sees what the caches know."""
+        """Write the changed rows, so that SQL sees them."""
         for rows in self._rows():
             rows.flush()
 
@@ -111,7 +112,7 @@ class State:
         self.connection.execute(_UPDATE, [getattr(self.meta, name) for name in _COLUMNS])
 
     def begin_level(self, level: int) -> None:
-        """Bring the tables to the next level, within the transaction of the entry that raises it."""
+        """Change the tables to those of the next level, within the transaction of the entry that raises it."""
         self.flush()
         self.connection.execute(tables_of_level(level))
         self.connection.pragma("user_version", level)
@@ -125,7 +126,7 @@ class State:
             rows.trim()
 
     def forget_all(self) -> None:
-        """Start from the file again, after a rollback; the effects are the caller's to cut."""
+        """Read everything from the file again, after a rollback; the caller removes the effects."""
         self.meta = self._load_meta()
         for rows in self._rows():
             rows.forget_all()
@@ -141,7 +142,7 @@ class State:
 
     def _load_meta(self) -> Meta:
         rows: list[tuple[Any, ...]] = self.connection.execute(_SELECT).fetchall()
-        # SQLite does not check what it reads: a page of another table in this one's place gives any rows.
+        # SQLite does not check types when it reads: a misplaced page of another table gives any rows.
         if len(rows) != 1 or [type(value) for value in rows[0]] != _TYPES:
-            raise MachineDamagedError(damage_text("state", "it does not say which entries it covers"))
+            raise MachineDamagedError(damage_text("state", "it does not contain which entries it covers"))
         return Meta(*rows[0])

@@ -1,4 +1,4 @@
-"""Tells the cluster this node's addresses and levels where they differ from what it knows."""
+"""Publishes this node's addresses and levels to the cluster, if they differ from what it has."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class AddressPublisher:
         self._members_changed = asyncio.Event()
 
     def members_changed(self) -> None:
-        """Look at the members again."""
+        """Compare with the members again."""
         self._members_changed.set()
 
     async def run(self) -> None:
@@ -45,7 +45,7 @@ class AddressPublisher:
         return known is not None and known == MemberRow(*dataclasses.astuple(self._own))
 
     async def _differs_once_known(self) -> bool:
-        """Wait until this node is a member; whether its addresses are others than it has."""
+        """Wait until this node is a member; return whether its published addresses or levels differ."""
         while self._own.node_id not in self._runner.members.rows:
             self._members_changed.clear()
             await self._members_changed.wait()
@@ -67,5 +67,5 @@ class AddressPublisher:
 
 
 async def _pause() -> None:
-    # Without it a full queue would never drain: the refusal comes at once.
+    # Otherwise a full queue would never empty: the refusal comes at once.
     await asyncio.sleep(PUBLISH_RETRY_INTERVAL_S)

@@ -1,9 +1,9 @@
-"""Membership changes and hand-overs, as the leader decides them (Raft §6, thesis §4.2).
+"""Membership changes and transfers of leadership, carried out by the leader (Raft §6, thesis §4.2).
 
-A fresh node is a learner first: it receives everything and counts for nothing, so a node that is not there raises no
-quorum. It becomes a voter when it has received, within one election timeout, all that the log held when the round
-began (thesis §4.2.1). Whether a change is in order (rules.py) is decided by the group in the same step that proposes
-it, and the core takes only one at a time, so nothing can change in between.
+A new node is a learner first. It receives everything and does not count, so a missing node raises no quorum. It becomes
+a voter when it has received, within one election timeout, all that the log contained when the round began (thesis
+§4.2.1). The group decides whether a change is allowed (rules.py) in the same step that proposes it. The core accepts
+only one change at a time, so nothing can change in between.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from parleyd.raft.types import NO_NODE, NodeId
 CHANGE_TIMEOUT_S = 5.0
 PROGRESS_CHECK_INTERVAL_S = 0.01
 
-PENDING_TEXT = "another change of the members is under way; nothing was changed. Try again in a moment"
+PENDING_TEXT = "another change of the members is in progress. Nothing was changed. Try again in a moment"
 UNKNOWN_TEXT = (
-    "the change was proposed, but the leader could not see it done; it may still happen. Look at parley cluster "
-    "status and repeat the command: what is done already is not done twice"
+    "the change was proposed, but it was not applied in time. It may still happen. Look at parley cluster "
+    "status and repeat the command. Repeating it is safe"
 )
 
 
@@ -41,13 +41,13 @@ class MembershipChangeExecutor:
     """Carries out changes while this node leads."""
 
     def __init__(self, replica: GroupRunner, connected: Callable[[NodeId], bool], round_ms: float) -> None:
-        """`round_ms`: the time in which a learner must receive what the log held at its beginning."""
+        """Prepare for the changes; a learner must receive within `round_ms` what the log has at its beginning."""
         self._replica = replica
         self._connected = connected
         self._round_s = round_ms / 1000
 
     async def carry_out(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
-        """Make one change; never raises, says in the reply what happened."""
+        """Make one change; never raises, the reply contains the outcome."""
         try:
             async with asyncio.timeout(CHANGE_TIMEOUT_S):
                 return await self._carry_out(change)
@@ -76,12 +76,14 @@ class MembershipChangeExecutor:
             case "transfer":
                 return await self._transfer(change.transfer.name)
             case _:
-                raise ChangeRefusedError("this node's release does not know the change asked for; update it")
+                raise ChangeRefusedError(
+                    "this node's release does not have the requested change. Nothing was changed. Update the node"
+                )
 
     async def _propose(self, request: MembershipRequest) -> pb.ClusterChangeReply:
         applied = await self._replica.change_membership(request)
-        # A removed node may be destroyed as soon as this is answered, and its vote with it: before that, a majority of
-        # those who stay has to know, over a restart too, that the change is committed (docs/adr/0006).
+        # A removed node may be destroyed after this answer, and its vote with it. Before that, a majority of the
+        # remaining voters must have stored that the change is committed (docs/adr/0006).
         await self._replica.propose(())
         return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, index=applied.index)
 
@@ -91,7 +93,7 @@ class MembershipChangeExecutor:
     # ---- what takes a while
 
     async def _wait_until_caught_up(self, name: str) -> None:
-        """Return when the learner has received, in time, all that the log holds now; at once for a voter."""
+        """Return when the learner has received in time all that the log has now; at once for a voter."""
         self._check_leading()
         node = NodeId(self._known(name).node_id)
         if node in self._replica.raft.conf_state.voters:
@@ -108,9 +110,11 @@ class MembershipChangeExecutor:
             await asyncio.sleep(PROGRESS_CHECK_INTERVAL_S)
 
     async def _who_answers(self) -> frozenset[NodeId]:
-        """The nodes heard of within a round and still connected, this one included; early when no voter is missing.
+        """Return the nodes heard from within a round and still connected, this one included;
 
-        The core forgets at every check of the quorum whom it has heard, so one look alone would find too few.
+        early if no voter is missing.
+
+        The core forgets these nodes at every check of the quorum, so one look alone would find too few.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._round_s
@@ -129,7 +133,7 @@ class MembershipChangeExecutor:
         return 0 if progress is None else progress.match_index
 
     async def _step_aside_if_removed(self, name: str) -> None:
-        """A leader that is to be removed hands over first, so that nobody has to wait for an election."""
+        """Transfer leadership before this leader is removed, so that no election is needed."""
         self._check_leading()
         row = self._replica.members.named(name)
         others = len(self._replica.raft.conf_state.voters) > 1
@@ -137,7 +141,7 @@ class MembershipChangeExecutor:
         if row is not None and row.node_id == self._replica.node_id and others:
             handed_over = await self._replica.transfer_leadership()
         if handed_over:
-            raise NotLeaderError("the leader handed over, because it is to be removed")
+            raise NotLeaderError("the leader transferred leadership, because it is being removed")
 
     async def _transfer(self, name: str) -> pb.ClusterChangeReply:
         self._check_leading()
@@ -148,11 +152,11 @@ class MembershipChangeExecutor:
             if target == replica.node_id:
                 return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, leader=name)
             if target not in replica.raft.conf_state.voters:
-                raise ChangeRefusedError(f"{name} is a learner and cannot lead; promote it first. Nothing was changed")
+                raise ChangeRefusedError(f"{name} is a learner and cannot lead. Nothing was changed. Promote it first")
         if not await replica.transfer_leadership(target):
             raise ChangeRefusedError(
-                f"{name or 'no other voter'} did not take over in time; it may be down or far behind. The leader is "
-                "as before"
+                f"{name or 'no other voter'} did not become leader in time. It may be down or far behind. The leader "
+                "is as before"
             )
         while replica.role.leader == NO_NODE:
             await replica.role_change()

@@ -1,7 +1,7 @@
-"""What a membership entry is to the state machine: who is a member from it on, and who a newcomer is.
+"""Converts a membership entry for the state machine: the members from it on, and the record of a new member.
 
-A membership entry says in its context who a newcomer is. When it is applied, the state machine writes membership and
-the member's row in one transaction, and everything else in the node follows that row.
+The context of a membership entry contains the new member's record. When it is applied, the state machine writes
+membership and the member's row in one transaction. All other parts of the node follow that row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from parleyd.transport.codec import encode_membership
 
 
 def describe_change(data: bytes, conf_state: ConfState) -> MembershipChange:
-    """What the state machine is told of the membership entry `data`, after which `conf_state` is in force."""
+    """Return the state machine's form of the membership entry `data`, after which `conf_state` is in force."""
     return MembershipChange(encode_membership(conf_state), members_of(conf_state), _newcomers(data))
 
 
@@ -34,7 +34,7 @@ def members_in(effects: Sequence[Effect]) -> ClusterMembers | None:
 
 
 def to_committed(entries: Sequence[Entry], conf_state: ConfState | None) -> list[CommittedEntry]:
-    """What the state machine is given; `conf_state`: the membership that starts with the only entry."""
+    """Return the state machine's form of entries; `conf_state` is the membership that starts with the only entry."""
     if conf_state is None:
         return [CommittedEntry(entry.index, entry.term, entry.data) for entry in entries]
     [entry] = entries
@@ -48,4 +48,4 @@ def _newcomers(data: bytes) -> tuple[MemberRow, ...]:
     try:
         return (to_row(pb.PeerInfo.FromString(context)),)
     except DecodeError:
-        return ()  # the same bytes on every node: all of them know no more of the newcomer than its id
+        return ()  # the same bytes on every node, because all of them have only the new member's id

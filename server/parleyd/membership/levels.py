@@ -1,8 +1,8 @@
-"""When the cluster's level rises: the leader proposes the next level once every member supports it.
+"""Raises the cluster's level: the leader proposes the next level when every member supports it.
 
-The decision is pure (`next_level`), and apply repeats it for the members of that moment. `LevelRaiser` looks again only
-when something it depends on has changed: the members, the role, the settings, the level, or what is known of a
-divergence. A proposal whose outcome is not known is made again: raising a level that is reached changes nothing.
+The decision is pure (`next_level`), and apply repeats it for the members of that moment. `LevelRaiser` decides again
+only after a change of what it depends on: the members, the role, the settings, the level, or a known divergence. A
+proposal with an unknown outcome is made again, because raising a level that is reached changes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RETRY_INTERVAL_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class LevelState:
-    """What the decision depends on, as of the last applied entry; `limit` 0 stands for none."""
+    """What the decision depends on, as of the last applied entry; `limit` 0 means no limit."""
 
     level: int
     limit: int
@@ -35,7 +35,7 @@ class LevelState:
 
 
 def next_level(state: LevelState, own_maximum: int = MAX_LEVEL) -> int | None:
-    """Return the level to propose, or None where the present one has to stay."""
+    """Return the level to propose, or None if the level has to stay."""
     level = state.level + 1
     is_held = bool(state.limit) and level > state.limit
     if is_held or state.has_divergence or level > own_maximum or not supported_by_all(level, state.members):
@@ -44,17 +44,17 @@ def next_level(state: LevelState, own_maximum: int = MAX_LEVEL) -> int | None:
 
 
 def supported_by_all(level: int, members: Iterable[MemberRow]) -> bool:
-    """Whether every member supports `level`, learners and absent members included."""
+    """Return whether every member supports `level`, learners and absent members included."""
     ranges = [(row.min_level, row.max_level) for row in members]
     return bool(ranges) and all(low <= level <= high for low, high in ranges)
 
 
 class Proposer(Protocol):
-    """This node's way into the log while it leads."""
+    """The access to the log, while this node leads."""
 
     @property
     def is_leader(self) -> bool:
-        """Whether this node leads."""
+        """Return whether this node leads."""
 
     def propose(self, commands: Sequence[pb.Command]) -> asyncio.Future[AppliedCommands]:
         """Put commands in the log."""
@@ -71,7 +71,7 @@ class LevelRaiser:
         self._logger = structlog.get_logger("levels")
 
     def changed(self) -> None:
-        """Note that something the decision depends on may have changed."""
+        """Record that something that the decision depends on may have changed."""
         self._changed.set()
 
     async def run(self) -> None:
@@ -83,7 +83,7 @@ class LevelRaiser:
                 asyncio.get_running_loop().call_later(RETRY_INTERVAL_S, self._changed.set)
 
     async def _raise_if_due(self) -> bool:
-        """Propose the next level if it is due; False where the outcome is not known and this is to be done again."""
+        """Propose the next level if it is due; return False if the outcome is unknown and this must be repeated."""
         level = next_level(await self._read_state())
         if level is None:
             return True

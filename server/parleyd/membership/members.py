@@ -1,6 +1,6 @@
-"""Who the members of the cluster are, as this node has applied it: the one source for links, admission and names.
+"""The members of the cluster, as this node has applied them: the only source for links, admission and names.
 
-What a membership entry makes of them is in entries.py.
+entries.py converts membership entries.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from parleyd.raft.types import NodeId
 
 @dataclass(frozen=True, slots=True)
 class ClusterMembers:
-    """The members by id, and those that were members once."""
+    """The members by id, and the former members."""
 
     rows: Mapping[NodeId, MemberRow]
     removed: Mapping[NodeId, MemberRow]
 
     @classmethod
     def of(cls, members: Members) -> ClusterMembers:
-        """The same, by id."""
+        """Convert the state machine's members."""
         return cls(
             MappingProxyType({NodeId(row.node_id): row for row in members.rows}),
             MappingProxyType({NodeId(row.node_id): row for row in members.removed}),
         )
 
     def named(self, name: str) -> MemberRow | None:
-        """The member of that name."""
+        """Return the member with that name."""
         return next((row for row in self.rows.values() if row.name == name), None)
 
     def was_named(self, name: str) -> bool:
-        """Whether a member of that name was removed."""
+        """Return whether a member with that name was removed."""
         return any(row.name == name for row in self.removed.values())
 
 
 def to_peer_info(row: MemberRow) -> pb.PeerInfo:
-    """The wire form of a member's record."""
+    """Encode a member's record for the wire."""
     return pb.PeerInfo(
         node_id=row.node_id,
         name=row.name,
@@ -52,7 +52,7 @@ def to_peer_info(row: MemberRow) -> pb.PeerInfo:
 
 
 def to_row(member: pb.PeerInfo) -> MemberRow:
-    """The reverse of `to_peer_info`."""
+    """Decode a member's record from the wire."""
     return MemberRow(
         member.node_id,
         member.name,
@@ -64,6 +64,6 @@ def to_row(member: pb.PeerInfo) -> MemberRow:
 
 
 def addition(row: MemberRow) -> ConfChange:
-    """The change that adds `row` as a learner; its record travels in the entry."""
+    """Build the change that adds `row` as a learner; the entry contains its record."""
     learner = SingleChange(ConfChangeType.ADD_LEARNER, NodeId(row.node_id))
     return ConfChange((learner,), context=to_peer_info(row).SerializeToString(deterministic=True))

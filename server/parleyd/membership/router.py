@@ -1,7 +1,7 @@
-"""Takes changes of the cluster from whichever node was asked to whichever node leads.
+"""Forwards changes of the cluster from any node to the leader.
 
-What was certainly not proposed is tried again until the deadline; what may have been is not, because the members it
-was meant for may be others by then. The answer says so.
+A change that was certainly not proposed is tried again until the deadline. One that may have been proposed is not,
+because the members may have changed by then. The answer contains that.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from parleyd.group.runner import GroupRunner
 from parleyd.membership.changes import CHANGE_TIMEOUT_S, UNKNOWN_TEXT, MembershipChangeExecutor
 from parleyd.raft.types import NO_NODE, NodeId
 from parleyd.retry import ask_until_answered, wait_at_most
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 LEADER_RETRY_INTERVAL_S = 0.05
 NO_LEADER_TEXT = (
-    "no leader took the change in time; nothing was changed. It needs a majority of the voters: look at "
+    "no leader accepted the change in time. Nothing was changed. It needs a majority of the voters: look at "
     "parley cluster status and try again"
 )
 
 
 class ChangeForwarder(Protocol):
-    """The way to the leader."""
+    """Forwards a change to the leader."""
 
     async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
-        """Ask `node`; raises ForwardFailedError."""
+        """Request the change from `node`; raises ForwardFailedError."""
 
 
 class MembershipChangeRouter:
-    """Has changes made, on any node."""
+    """Makes changes from any node."""
 
     def __init__(self, replica: GroupRunner, changes: MembershipChangeExecutor, forwarder: ChangeForwarder) -> None:
         self._replica = replica
@@ -40,11 +40,11 @@ class MembershipChangeRouter:
         self._forwarder = forwarder
 
     async def submit(self, change: pb.ClusterChange, *, timeout_s: float) -> pb.ClusterChangeReply:
-        """Have `change` made; never raises. NOT_LEADER means that nobody took it in `timeout_s`."""
+        """Make `change`; never raises. NOT_LEADER means that no leader accepted it within `timeout_s`."""
         deadline = asyncio.get_running_loop().time() + timeout_s
 
         async def pause() -> None:
-            # Only between two attempts: one that is under way may have been proposed.
+            # Only between two attempts: an attempt in progress may have been proposed.
             if asyncio.get_running_loop().time() > deadline:
                 raise TimeoutError
             await wait_at_most(self._replica.role_change(), LEADER_RETRY_INTERVAL_S)
@@ -55,7 +55,7 @@ class MembershipChangeRouter:
             return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, detail=NO_LEADER_TEXT)
 
     async def _ask_leader(self, change: pb.ClusterChange) -> pb.ClusterChangeReply | None:
-        """The leader's answer, which comes within its own bound; None where it is certain that nothing was proposed."""
+        """Return the leader's answer, which comes within its own bound; None if nothing was proposed."""
         leader = self._replica.role.leader
         if leader == NO_NODE:
             return None

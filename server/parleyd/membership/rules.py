@@ -1,7 +1,7 @@
-"""Which membership changes are in order: pure decisions from what the leader knows (Raft §6, thesis §4.2).
+"""Rules for membership changes: pure decisions from what the leader knows (Raft §6, thesis §4.2).
 
-Each rule answers with the change to propose, None where it is done already, or raises: the group proposes in the same
-step in which it asks, so nothing can change in between.
+Each rule returns the change to propose, or None if it is done already, or raises. The group proposes in the same step
+in which it asks, so nothing can change in between.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ MAX_MEMBERS = 9
 
 
 class ChangeRefusedError(Exception):
-    """The change is not in order; nothing was changed, the text says what to do."""
+    """The change is not allowed now. Nothing was changed. The text contains what to do."""
 
 
 class NoSuchMemberError(Exception):
-    """No member has that name; nothing was changed."""
+    """No member has that name. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddMember:
-    """Make a fresh node a learner."""
+    """Make a new node a learner."""
 
     row: MemberRow
 
@@ -43,7 +43,7 @@ class PromoteMember:
 
 @dataclass(frozen=True, slots=True)
 class RemoveMember:
-    """Remove a member for good; `answering` are the nodes heard of just now, the leader included."""
+    """Remove a member for good; `answering` are the nodes heard from just now, the leader included."""
 
     name: str
     answering: frozenset[NodeId]
@@ -52,7 +52,7 @@ class RemoveMember:
 
 @dataclass(frozen=True, slots=True)
 class RawChange:
-    """Any change that the core takes: only simulations and tests ask for one."""
+    """Any change that the core accepts, for simulations and tests only."""
 
     change: ConfChange
 
@@ -61,7 +61,7 @@ MembershipRequest = AddMember | PromoteMember | RemoveMember | RawChange
 
 
 def decide(request: MembershipRequest, members: ClusterMembers, conf_state: ConfState, level: int) -> ConfChange | None:
-    """The change to propose to a cluster of that level, None where it is done already.
+    """Return the change to propose to a cluster of that level, None if it is done already.
 
     Raises ChangeRefusedError or NoSuchMemberError.
     """
@@ -79,41 +79,42 @@ def decide(request: MembershipRequest, members: ClusterMembers, conf_state: Conf
 
 
 def known(members: ClusterMembers, name: str) -> MemberRow:
-    """The member of that name; raises NoSuchMemberError."""
+    """Return the member with that name; raises NoSuchMemberError."""
     row = members.named(name)
     if row is None:
         names = ", ".join(sorted(row.name for row in members.rows.values()))
-        raise NoSuchMemberError(f"there is no member {name}; nothing was changed. The members are {names}")
+        raise NoSuchMemberError(f"there is no member {name}. Nothing was changed. The members are {names}")
     return row
 
 
 def add(members: ClusterMembers, row: MemberRow, level: int) -> ConfChange | None:
-    """Add `row` as a learner: it receives everything and counts for nothing. `level` is the cluster's."""
+    """Add `row` as a learner: it receives everything and does not count. `level` is the cluster's."""
     if row.node_id in members.rows:
         return None
     if row.node_id in members.removed:
         raise ChangeRefusedError(
-            f"this data directory was a member and was removed, for good; {row.name} was not added. Move the "
+            f"this data directory was a member and was removed for good. {row.name} was not added. Move the "
             "directory away and start the node with --join and an empty one"
         )
     if not row.node_id or not row.name or not row.peer_address or not row.client_address:
-        raise ChangeRefusedError("a member needs an id, a name and two addresses; nothing was added")
+        raise ChangeRefusedError("a member needs an id, a name and two addresses. Nothing was added")
     if not row.min_level <= level <= row.max_level:
         low = max((known.min_level for known in members.rows.values()), default=level)
         high = min((known.max_level for known in members.rows.values()), default=level)
         raise ChangeRefusedError(
             f"the release of {row.name} supports levels {row.min_level} to {row.max_level}, but the cluster has level "
-            f"{level} and all its members support {low} to {high}; nothing was added. Start {row.name} with a "
+            f"{level} and all its members support {low} to {high}. Nothing was added. Start {row.name} with a "
             f"release that supports level {level}"
         )
     if members.named(row.name) is not None:
         raise ChangeRefusedError(
             f"{row.name} is a member already, with another data directory than this new one. If that one is lost, "
-            f"remove the old member first: parley cluster remove {row.name}; then start the node again with --join"
+            f"remove the old member first: parley cluster remove {row.name}. Then start the node again with --join"
         )
     if len(members.rows) >= MAX_MEMBERS:
         raise ChangeRefusedError(
-            f"the cluster has {len(members.rows)} members, which is the most; remove one before {row.name} is added"
+            f"the cluster has {len(members.rows)} members, which is the maximum. Nothing was added. Remove one before "
+            f"you add {row.name}"
         )
     return addition(row)
 
@@ -125,7 +126,7 @@ def promote(members: ClusterMembers, conf_state: ConfState, name: str) -> ConfCh
         return None
     if len(conf_state.voters) >= MAX_VOTERS:
         raise ChangeRefusedError(
-            f"the cluster has {len(conf_state.voters)} voters, which is the most; {name} stays a learner. Remove "
+            f"the cluster has {len(conf_state.voters)} voters, which is the maximum. {name} stays a learner. Remove "
             "a voter first"
         )
     return ConfChange((SingleChange(ConfChangeType.ADD_VOTER, node),))
@@ -134,14 +135,14 @@ def promote(members: ClusterMembers, conf_state: ConfState, name: str) -> ConfCh
 def remove(
     members: ClusterMembers, conf_state: ConfState, name: str, answering: Collection[NodeId], *, force: bool
 ) -> ConfChange | None:
-    """Remove a member for good; `answering` are the nodes heard of just now, the leader included."""
+    """Remove a member for good; `answering` are the nodes heard from just now, the leader included."""
     if members.named(name) is None and members.was_named(name):
         return None
     node = NodeId(known(members, name).node_id)
     left = [voter for voter in conf_state.voters if voter != node]
     if not left:
         raise ChangeRefusedError(
-            f"{name} is the only voter; without it there is no cluster. Nothing was changed. Add another node "
+            f"{name} is the only voter, and without it there is no cluster. Nothing was changed. Add another node "
             "and let it become a voter first"
         )
     silent = [voter for voter in left if voter not in answering]
@@ -149,7 +150,7 @@ def remove(
         names = sorted(members.rows[voter].name for voter in silent)
         raise ChangeRefusedError(
             f"without {name} the cluster would have {len(left)} voters, of which {len(silent)} did not answer just "
-            f"now ({', '.join(names)}): it would stand still. Nothing was changed. Start them first, or remove "
-            "them instead; --force removes it all the same"
+            f"now ({', '.join(names)}), so it could accept no messages. Nothing was changed. Start them first, or "
+            f"remove them instead. --force removes {name} without this check"
         )
     return ConfChange((SingleChange(ConfChangeType.REMOVE_NODE, node),))

@@ -1,8 +1,8 @@
-"""Logs: one event a line on stderr, JSON for machines or coloured text on a terminal.
+"""Logs: one event per line on stderr, JSON for machines or coloured text on a terminal.
 
-structlog and the standard library (grpc, asyncio) go through the same processors, so everything carries the node's
-name and passes the redaction. Redaction is a net, not the rule: code does not log bodies, passwords or tokens in the
-first place; if some ever does, the value is masked by the name of its key, at any depth.
+structlog and the standard library (grpc, asyncio) use the same processors, so every event has the node's name and is
+redacted. Redaction is a second defence: code must not log bodies, passwords or tokens. If it does, the value is masked
+by the name of its key, at any depth.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _process_fields: dict[str, str] = {}
 def configure_logging(
     level: str = "info", log_format: str = "auto", *, node: str = "", cluster: str = "", stream: TextIO | None = None
 ) -> None:
-    """Send all logs of the process to `stream` (stderr); calling it again replaces what was set up before."""
+    """Send all logs of the process to `stream` (stderr); a second call replaces the earlier configuration."""
     out = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and out.isatty())
     _process_fields.clear()
@@ -72,26 +72,26 @@ def configure_logging(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    # At debug it tells of every poll of the event loop.
+    # At debug level it logs every poll of the event loop.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
 
 
 def bind_process_fields(**values: str) -> None:
-    """Put these fields on every event of the process from now on; empty ones are left out.
+    """Put these fields on every event of the process from now on; omit empty ones.
 
-    The cluster's id is known only once the node has been bootstrapped or has read its data directory. Context variables
-    would not do: the storage and state machine threads log too.
+    The cluster's id is known only after the bootstrap or after reading the data directory. Context variables do not
+    work, because the storage and state machine threads log too.
     """
     _process_fields.update({name: value for name, value in values.items() if value})
 
 
 def redact(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Mask secrets by the name of their key, wherever they stand, and cut endless texts."""
+    """Mask secrets by the name of their key, at any depth, and shorten very long texts."""
     return {key: _clean(key, value, 0) for key, value in event.items()}
 
 
 def _when_and_what_first(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Put the keys people look for at the front of the line."""
+    """Put the most important keys at the beginning of the line."""
     return {key: event[key] for key in ("timestamp", "level", "event") if key in event} | dict(event)
 
 
@@ -118,7 +118,7 @@ def _is_secret(key: object, value: object) -> bool:
     name = str(key).lower()
     if name in _SECRET_KEYS:
         return True
-    # body_bytes=120 or token_count=3 are figures, not secrets.
+    # body_bytes=120 or token_count=3 are numbers, not secrets.
     is_figure = value is None or isinstance(value, bool | int | float)
     return not is_figure and any(part in name for part in _SECRET_PARTS)
 
@@ -135,7 +135,7 @@ def _add_process_fields(_: WrappedLogger, __: str, event: EventDict) -> MutableM
 
 
 def _console_renderer(out: TextIO) -> structlog.dev.ConsoleRenderer:
-    # The default renderer prints local variables with a traceback: passwords and bodies among them.
+    # The default renderer prints local variables with a traceback, among them passwords and bodies.
     return structlog.dev.ConsoleRenderer(
         colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=36
     )

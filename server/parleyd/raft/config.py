@@ -1,4 +1,4 @@
-"""What a Raft is made from: its settings, and the durable state it starts with."""
+"""Settings of a Raft server, and the durable state it starts with."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from parleyd.raft.types import NO_INDEX, NO_NODE, NO_TERM, ConfState, Entry, Har
 
 @dataclass(frozen=True, slots=True)
 class RaftConfig:
-    """Settings of one server; all of them bound something, none is unlimited.
+    """Settings of one server. Every quantity is bounded.
 
-    A server draws its election timeout from `election_timeout_ticks` on, over `election_timeout_spread_ticks` values; 0
-    stands for as many as the timeout has, so that it ends up between one and two timeouts (§9.3).
-    `seed` feeds the generator of election timeouts; the node id is mixed in, so servers with one seed still differ.
-    `apply_unstable` hands out committed entries that a majority has but this server's own disk does not have yet: a
-    crash may then leave a state machine ahead of its log, which the storage has to be able to repair. Off, an entry is
-    handed out only when it is durable here as well.
-    `lease_reads` answers reads from the leader's clock instead of a round of heartbeats: faster, and wrong when clocks
-    run at different speeds; it needs `check_quorum`.
+    A server draws its election timeout from `election_timeout_ticks` on, over `election_timeout_spread_ticks` values. A
+    spread of 0 means as many values as the timeout has ticks, so the result is between one and two timeouts (§9.3).
+    `seed` feeds the generator of election timeouts. The node id is mixed in, so servers with one seed still differ.
+    `apply_unstable` also gives out committed entries that a majority has but this server's own disk does not. A crash
+    may then leave a state machine ahead of its log, and the storage must repair that. Without it, an entry is given out
+    only when it is durable here as well. `lease_reads` answers reads from the leader's clock without a round of
+    heartbeats. It is faster, and wrong if clocks run at different speeds. It needs `check_quorum`.
     """
 
     node_id: NodeId
@@ -46,9 +45,9 @@ class RaftConfig:
         if self.heartbeat_ticks < 1:
             raise ValueError("heartbeat_ticks must be at least 1")
         if self.election_timeout_ticks <= self.heartbeat_ticks:
-            raise ValueError("election_timeout_ticks must be greater than heartbeat_ticks, or leaders never last")
+            raise ValueError("election_timeout_ticks must be greater than heartbeat_ticks, or leaders do not last")
         if self.lease_reads and not self.check_quorum:
-            raise ValueError("lease_reads needs check_quorum: without it a cut-off leader never gives up its lease")
+            raise ValueError("lease_reads needs check_quorum: without it an isolated leader keeps its lease")
         if self.election_timeout_spread_ticks < 0:
             raise ValueError("election_timeout_spread_ticks must not be negative")
         for name in (
@@ -65,12 +64,12 @@ class RaftConfig:
 
 @dataclass(frozen=True, slots=True)
 class InitialState:
-    """What the disk holds at start.
+    """What the disk has at start.
 
-    `snapshot_index` and `snapshot_term` name the entry just before `entries`: the last one cut from the log, 0 if the
-    log is whole. `conf_state` is the membership as of `applied_index` (the one the state machine knows); membership
-    entries above it are handed out again as committed. `applied_index` may lag behind what was applied before a
-    crash, and may be above `hard_state.commit_index`, which is not synced when it alone moves.
+    `snapshot_index` and `snapshot_term` identify the entry just before `entries`: the last one compacted, 0 if the log
+    is complete. `conf_state` is the membership as of `applied_index`, which the state machine has. Membership entries
+    above it are given out again as committed. `applied_index` may be lower than what was applied before a crash. It may
+    be above `hard_state.commit_index`, which is not synced when it alone changes.
     """
 
     hard_state: HardState = field(default_factory=HardState)

@@ -1,7 +1,7 @@
 """The mutable state that the parts of the protocol share, and the output they fill.
 
-Each part (election, replication, reads, reconfiguration, snapshots, transfer) is a module of functions over one Core.
-Nothing outside this package sees a Core: `Raft` owns it and turns the output into an Update after every step.
+Each part (election, replication, reads, reconfiguration, snapshots, transfer) is a module of functions over one Core. A
+Core is private to this package: `Raft` owns it and converts the output into an Update after every step.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from parleyd.raft.types import (
 from parleyd.raft.update import ReadReady
 
 PROMISES = frozenset({MessageType.APPEND_RESPONSE, MessageType.VOTE_RESPONSE, MessageType.PRE_VOTE_RESPONSE})
-"""Answers that speak of the durable state of this server, and so wait until it is durable."""
+"""Answers about the durable state of this server, which therefore wait until it is durable."""
 
 
 class StepOutput:
-    """What the current step has produced so far."""
+    """The output of the current step so far."""
 
     __slots__ = ("dropped_reads", "need_snapshot_for", "promises", "reads", "send", "to_self")
 
@@ -49,19 +49,19 @@ class StepOutput:
         self.need_snapshot_for: list[NodeId] = []
 
     def is_empty(self) -> bool:
-        """Whether the step had nothing to say."""
+        """Return whether the step has no output."""
         return not (
             self.send or self.promises or self.to_self or self.reads or self.dropped_reads or self.need_snapshot_for
         )
 
 
 class Core:
-    """All state of one server; the names are those of the paper.
+    """All state of one server, with the names of the paper.
 
-    `progress` is kept sorted by node id, so that iterating over it is the same on every run. `transferee` is the node
-    that leadership is being handed to. `pending_conf_index` is the last membership entry this leader appended: no
-    further one is taken until that is applied. `uncommitted_bytes` is the tail this leader has taken in but not
-    applied. `may_lead` is False for good once this server was told to stop campaigning.
+    `progress` is sorted by node id, so that its order is the same on every run. `transferee` is the node to which
+    leadership is being transferred. `pending_conf_index` is the last membership entry that this leader appended. The
+    leader takes no further one until that is applied. `uncommitted_bytes` is the size of the entries that this leader
+    has accepted but not applied. `may_lead` stays False once this server was told to stop campaigning.
     """
 
     __slots__ = (
@@ -126,7 +126,7 @@ class Core:
     # Membership
 
     def set_membership(self, conf_state: ConfState, fresh: tuple[NodeId, ...]) -> None:
-        """Adopt a membership; progress of nodes in it is kept, except for those in `fresh`."""
+        """Adopt a membership; keep the progress of nodes in it, except of those in `fresh`."""
         self.conf_state = conf_state
         self.members = members_of(conf_state)
         learners = frozenset(conf_state.learners)
@@ -136,13 +136,13 @@ class Core:
         for node in self.members:
             progress = kept.get(node)
             if progress is None or node in fresh:
-                # Recently active, or the first check of the quorum would count a new node as lost.
+                # Set as recently active: otherwise the first check of the quorum would count a new node as lost.
                 progress = self.new_progress(NO_INDEX, next_index, is_learner=False, recent_active=True)
             progress.is_learner = node in learners
             self.progress[node] = progress
 
     def new_progress(self, match: Index, next_index: Index, *, is_learner: bool, recent_active: bool) -> Progress:
-        """A record about a follower of which nothing else is known."""
+        """Build the record of a follower of which nothing else is known."""
         window = Inflights(self.config.max_inflight_messages, self.config.max_inflight_bytes)
         return Progress(
             match_index=match,
@@ -153,20 +153,23 @@ class Core:
         )
 
     def is_only_voter(self) -> bool:
-        """Whether this server alone is a majority."""
+        """Return whether this server alone is a majority."""
         return self.conf_state.voters == (self.id,) and not self.conf_state.voters_outgoing
 
     def vote_result(self, votes: dict[NodeId, bool]) -> VoteResult:
-        """What `votes` amount to in the current membership."""
+        """Return the result of `votes` in the current membership."""
         return joint_vote_result(self.conf_state.voters, self.conf_state.voters_outgoing, votes)
 
     def quorum_match_index(self) -> Index:
-        """The highest index on a majority's disks."""
+        """Return the highest index on a majority's disks."""
         matches = {node: progress.match_index for node, progress in self.progress.items()}
         return joint_committed_index(self.conf_state.voters, self.conf_state.voters_outgoing, matches)
 
     def committed_in_current_term(self) -> bool:
-        """Whether this leader has committed an entry of its own: only then does it know what is committed (§8)."""
+        """Return whether this leader has committed an entry of its own term:
+
+        only then its commit index is complete (§8).
+        """
         return self.log.term(self.log.commit_index) == self.current_term
 
     # Output
@@ -209,5 +212,5 @@ class Core:
             self.output.promises.append(message)
 
     def hard_state(self) -> HardState:
-        """What must be on disk before anything that depends on it leaves."""
+        """Return what must be on disk before any message that depends on it is sent."""
         return HardState(self.current_term, self.voted_for, self.log.commit_index)

@@ -1,8 +1,8 @@
-"""Elections: roles, terms, votes and the clock that drives them (Raft §5.2, §5.4.1, thesis §9.6, §6.2).
+"""Elections: roles, terms, votes and the clock that starts them (Raft §5.2, §5.4.1, thesis §9.6, §6.2).
 
-Pre-vote: before raising its term a server asks whether it would win, so that one that was cut off does not depose a
-healthy leader on its return. Leader stickiness: with check-quorum, who has heard from a leader within an election
-timeout ignores candidates. Check-quorum: a leader that has not heard from a majority for that long steps down.
+Pre-vote: before it raises its term, a server asks whether it would win. So an isolated server does not depose a healthy
+leader on its return. Leader stickiness: with check-quorum, a server with a leader's message within an election timeout
+ignores candidates. Check-quorum: a leader without messages from a majority for that long steps down.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from parleyd.raft.quorum import VoteResult
 from parleyd.raft.types import NO_INDEX, NO_NODE, NO_TERM, EntryType, Index, NodeId, Role, Term
 
 TRANSFER_CONTEXT = b"transfer"
-"""Marks a vote request of a candidate its leader has chosen: it overrides leader stickiness (thesis §4.2.3)."""
+"""Marks a vote request of a candidate that its leader has chosen; it overrides leader stickiness (thesis §4.2.3)."""
 
 
 class CampaignKind(enum.Enum):
@@ -58,14 +58,14 @@ def _reset(core: Core, term: Term) -> None:
 
 
 def draw_election_timeout(core: Core) -> None:
-    """At random, so that servers rarely start at once (§5.2)."""
+    """Draw a random timeout, so that servers rarely campaign at the same time (§5.2)."""
     timeout = core.config.election_timeout_ticks
     spread = core.config.election_timeout_spread_ticks or timeout
     core.randomized_timeout_ticks = timeout + core.random.randrange(spread)
 
 
 def become_follower(core: Core, term: Term, leader: NodeId) -> None:
-    """Follow `leader` (perhaps not known yet) in `term`."""
+    """Follow `leader` in `term`; the leader may be unknown yet."""
     _reset(core, term)
     core.role = Role.FOLLOWER
     core.leader = leader
@@ -80,7 +80,7 @@ def become_pre_candidate(core: Core) -> None:
 
 
 def become_candidate(core: Core) -> None:
-    """Enter the next term and vote for oneself there (§5.2)."""
+    """Enter the next term and vote for this server there (§5.2)."""
     check_invariant(core.role is not Role.LEADER, "a leader cannot become a candidate", InvariantError)
     _reset(core, Term(core.current_term + 1))
     core.role = Role.CANDIDATE
@@ -88,7 +88,7 @@ def become_candidate(core: Core) -> None:
 
 
 def become_leader(core: Core) -> None:
-    """Lead the current term, beginning with a no-op: committing it commits all that came before (§5.4.2, §8)."""
+    """Lead the current term. Its first entry is a no-op: committing it commits all earlier entries (§5.4.2, §8)."""
     check_invariant(
         core.role is Role.CANDIDATE, f"a {core.role.value} cannot become leader without an election", InvariantError
     )
@@ -98,7 +98,7 @@ def become_leader(core: Core) -> None:
     own = core.progress[core.id]
     own.become_replicate()
     own.recent_active = True
-    # A membership entry may be among those not yet applied: take no further one before all of them are.
+    # A membership entry may be among the unapplied ones. No further one is taken before all are applied.
     core.pending_conf_index = core.log.last_index
     appended = replication.append_entries(core, [(EntryType.NORMAL, b"")])
     check_invariant(appended, "a new leader could not append its no-op", InvariantError)
@@ -108,16 +108,16 @@ def become_leader(core: Core) -> None:
 
 
 def is_promotable(core: Core) -> bool:
-    """Whether this server may lead: a voter whose log is not about to be replaced, and whose state is trusted."""
+    """Return whether this server may lead: a voter with a trusted state whose log is not about to be replaced."""
     progress = core.progress.get(core.id)
     is_voter = progress is not None and not progress.is_learner
     return core.may_lead and is_voter and core.log.pending_snapshot is None
 
 
 def stop_campaigning(core: Core) -> None:
-    """Start no election any more and give up one under way; votes and the log are kept as before.
+    """Start no election any more and end one in progress; votes and the log stay valid.
 
-    A leader goes on until it has transferred leadership, or has lost contact with a majority.
+    A leader continues until it has transferred leadership, or has lost contact with a majority.
     """
     core.may_lead = False
     if core.role in (Role.CANDIDATE, Role.PRE_CANDIDATE):
@@ -125,12 +125,12 @@ def stop_campaigning(core: Core) -> None:
 
 
 def start_election(core: Core, kind: CampaignKind | None = None) -> None:
-    """Begin an election, if one is in order; `kind` None: the way the settings say."""
+    """Begin an election, if one is allowed; `kind` None means the kind in the settings."""
     if kind is None:
         kind = CampaignKind.PRE_ELECTION if core.config.pre_vote else CampaignKind.ELECTION
     if core.role is Role.LEADER or not is_promotable(core):
         return
-    # With a membership entry committed but not applied this server would count the wrong majority (etcd 12133, 7280).
+    # With a membership entry committed but not applied, this server would count the wrong majority (etcd 12133, 7280).
     if core.log.has_conf_change_between(core.log.applied_index, core.log.commit_index):
         return
     campaign(core, kind)
@@ -156,7 +156,7 @@ def campaign(core: Core, kind: CampaignKind) -> None:
 
 
 def ignores_candidates(core: Core) -> bool:
-    """Leader stickiness: a leader was heard from within an election timeout (thesis §4.2.3)."""
+    """Return whether a leader was heard from within an election timeout: leader stickiness (thesis §4.2.3)."""
     heard_recently = core.election_elapsed < core.config.election_timeout_ticks
     return core.config.check_quorum and core.leader != NO_NODE and heard_recently
 
@@ -164,7 +164,7 @@ def ignores_candidates(core: Core) -> bool:
 def handle_vote_request(core: Core, message: Message) -> None:
     """Grant at most one vote per term, and only to a log at least as complete (§5.2, §5.4.1).
 
-    Learners vote too when asked: the asking candidate may know of a promotion that this server does not.
+    Learners vote too when asked, because the candidate may have applied a promotion that this server has not.
     """
     is_pre_vote = message.type is MessageType.PRE_VOTE
     response = MessageType.PRE_VOTE_RESPONSE if is_pre_vote else MessageType.VOTE_RESPONSE
@@ -176,7 +176,7 @@ def handle_vote_request(core: Core, message: Message) -> None:
     if not (may_vote and core.log.is_up_to_date(message.index, message.log_term)):
         refuse_vote(core, message.sender, response)
         return
-    # A pre-vote is answered in the term it asks about; this server's own may be lower.
+    # A pre-vote is answered in the term of the request. This server's own term may be lower.
     core.send(response, message.sender, term=message.term)
     if not is_pre_vote:
         core.election_elapsed = 0
@@ -184,10 +184,10 @@ def handle_vote_request(core: Core, message: Message) -> None:
 
 
 def refuse_vote(core: Core, candidate: NodeId, response: MessageType) -> None:
-    """Say no. A server that is no voter any more adds how far it knows the log to be committed.
+    """Refuse a vote. A server that is no voter any more adds its commit index.
 
-    It stands for no election, yet its log may be longer than those of all who stay and do not know that its removal is
-    committed: told so, they go on without it. Without that nobody could be elected.
+    It stands for no election, but its log may be longer than those of all other servers. These may not have learned
+    that its removal is committed. With the commit index they apply the removal and elect a leader without it.
     """
     log = core.log
     if core.id in voters_of(core.conf_state):
@@ -198,7 +198,7 @@ def refuse_vote(core: Core, candidate: NodeId, response: MessageType) -> None:
 
 
 def learn_commit(core: Core, message: Message) -> None:
-    """Take over the commit index of one who refuses a vote, where the logs agree so far (log matching, §5.3)."""
+    """Take over the commit index of a server that refuses a vote, up to where the logs match (§5.3)."""
     if core.role is Role.LEADER or not core.log.matches(message.commit, message.log_term):
         return
     core.log.commit_to(message.commit)
@@ -208,7 +208,7 @@ def learn_commit(core: Core, message: Message) -> None:
 
 
 def handle_vote_response(core: Core, message: Message) -> None:
-    """Count a vote of the kind being asked for; win, lose or wait."""
+    """Count a vote of the kind that was requested; win, lose or wait."""
     expected = MessageType.PRE_VOTE_RESPONSE if core.role is Role.PRE_CANDIDATE else MessageType.VOTE_RESPONSE
     if core.role not in (Role.CANDIDATE, Role.PRE_CANDIDATE) or message.type is not expected:
         return
@@ -220,8 +220,8 @@ def handle_vote_response(core: Core, message: Message) -> None:
         elif core.id in core.votes:
             become_leader(core)
             replication.broadcast_append(core)
-        # Else the others suffice, but this server's disk does not have the term yet. Were it to lead now and crash, it
-        # could be elected in the same term again, by the same votes, and write other entries under the same numbers.
+        # Otherwise the votes suffice, but this server's disk does not have the term yet. If it led now and crashed, the
+        # same votes could elect it in the same term again, and it would write other entries at the same indexes.
     elif result is VoteResult.LOST:
         become_follower(core, core.current_term, NO_NODE)
 
@@ -230,7 +230,7 @@ def handle_vote_response(core: Core, message: Message) -> None:
 
 
 def tick(core: Core) -> None:
-    """One unit of time has passed."""
+    """Advance the logical clock by one tick."""
     if core.role is Role.LEADER:
         _tick_leader(core)
         return
@@ -247,7 +247,7 @@ def _tick_leader(core: Core) -> None:
         core.election_elapsed = 0
         if core.config.check_quorum:
             _check_quorum(core)
-        core.transferee = NO_NODE  # a transfer that takes longer has failed: serve again (thesis §3.10)
+        core.transferee = NO_NODE  # a transfer that takes longer has failed: accept proposals again (thesis §3.10)
     if core.role is Role.LEADER and core.heartbeat_elapsed >= core.config.heartbeat_ticks:
         core.heartbeat_elapsed = 0
         reads.broadcast_heartbeat(core, core.reads.last_token())
@@ -268,9 +268,9 @@ def _check_quorum(core: Core) -> None:
 
 
 def forget_leader(core: Core) -> None:
-    """Take no leader as known but stay in the term; the election clock goes on.
+    """Set the leader to unknown but stay in the term; the election clock continues.
 
-    Without effect under lease reads: the leader relies on its followers' loyalty there.
+    It has no effect with lease reads, because the leader relies on its followers then.
     """
     if core.role is Role.FOLLOWER and not core.config.lease_reads:
         core.leader = NO_NODE

@@ -1,15 +1,15 @@
 """Errors of the consensus core.
 
-Two families: a broken invariant means this server can no longer be trusted and must stop; a protocol violation
-means one peer sent something no correct server sends, and that peer is to be disconnected.
+There are two families. A broken invariant means that this server must stop. A protocol violation means that a peer sent
+what no correct server sends, and its connection is closed.
 """
 
 from __future__ import annotations
 
 
 class InvariantError(RuntimeError):
-    """Something that must always hold does not: stop this server, keep its data directory for examination."""
+    """An invariant is broken: stop this server and keep its data directory for examination."""
 
 
 class PeerProtocolError(ValueError):
-    """A peer sent a message that contradicts itself; nothing was changed, drop the connection to that peer."""
+    """A peer sent a message that contradicts itself. Nothing was changed; close the connection to that peer."""

@@ -15,14 +15,14 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """A message arrived from the network; it may be late, doubled, reordered or from a past membership."""
+    """A message arrived from the network. It may be late, duplicated, reordered or from a past membership."""
 
     message: Message
 
 
 @dataclass(frozen=True, slots=True)
 class Propose:
-    """Append these payloads to the log. Only a leader takes them; `Update.proposed` says what became of them."""
+    """Append these payloads to the log. Only a leader accepts them; `Update.proposed` contains the outcome."""
 
     payloads: tuple[bytes, ...]
 
@@ -37,11 +37,11 @@ class ProposeConfChange:
 
 @dataclass(frozen=True, slots=True)
 class Persisted:
-    """Storage has made durable what an `Update.persist` asked for; the core made this event itself (`Persist.done`).
+    """Storage has made durable what an `Update.persist` asked for. The core made this event itself (`Persist.done`).
 
-    It names the term it was made in and the last entry of the log at that time, so that an acknowledgement of
-    entries since overwritten is told from one that still holds (ABA across terms). `messages` are promises this
-    server makes to itself (its own vote, its own match index), kept back until now.
+    It contains the term at that time and the last entry of the log at that time. So an acknowledgement of entries that
+    were overwritten since differs from a valid one (ABA across terms). `messages` are promises to this server itself
+    (its own vote, its own match index), which were held back until now.
     """
 
     term: Term
@@ -60,9 +60,9 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class ConfChangeApplied:
-    """The state machine came upon a committed membership entry: the new membership starts now.
+    """The state machine reached a committed membership entry: the new membership starts now.
 
-    `data` empty means an entry that applies as no change.
+    Empty `data` means an entry that applies as no change.
     """
 
     data: bytes
@@ -75,31 +75,31 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class StopCampaigning:
-    """Never stand for an election again: this server's state is not trusted. Its votes and its log still count."""
+    """Never stand for an election again, because this server's state is not trusted. Its votes and log still count."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadIndex:
-    """Ask for an index at which a read is linearizable (thesis §6.4); `context` names the request, unique."""
+    """Ask for an index at which a read is linearizable (thesis §6.4); `context` is a unique name of the request."""
 
     context: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TransferLeader:
-    """Hand leadership to `target` (thesis §3.10)."""
+    """Transfer leadership to `target` (thesis §3.10)."""
 
     target: NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetLeader:
-    """The connection to the leader broke: take no leader as known, so that pre-votes may be granted at once."""
+    """The connection to the leader broke. The leader is unknown then, so that pre-votes may be granted at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """The transport could not hand over a message to `node`: stop optimistic replication, probe."""
+    """The transport could not deliver a message to `node`: stop optimistic replication and probe."""
 
     node: NodeId
 
@@ -121,7 +121,7 @@ class Compact:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotAvailable:
-    """State as of `snapshot` can be shipped from now on; it answers `Update.need_snapshot_for`."""
+    """State as of `snapshot` can be sent from now on; the answer to `Update.need_snapshot_for`."""
 
     snapshot: SnapshotMeta
 

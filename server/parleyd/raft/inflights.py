@@ -1,7 +1,7 @@
-"""The window of append messages on their way to one follower, bounded by count and by bytes.
+"""The window of append messages to one follower that are not acknowledged, bounded by count and by bytes.
 
-The window is full when either bound is reached; the last message taken may overshoot the byte bound, so that a
-single large message can always be sent.
+The window is full when either bound is reached. The last message may exceed the byte bound, so that a single large
+message can always be sent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from parleyd.raft.types import Index
 
 
 class Inflights:
-    """Messages sent and not acknowledged, oldest first, each known by the index of its last entry."""
+    """Messages sent and not acknowledged, oldest first, each identified by the index of its last entry."""
 
     __slots__ = ("_max_bytes", "_max_messages", "_window", "bytes")
 
@@ -28,11 +28,11 @@ class Inflights:
         return len(self._window)
 
     def full(self) -> bool:
-        """Whether no further message may be sent."""
+        """Return whether no further message may be sent."""
         return len(self._window) >= self._max_messages or self.bytes >= self._max_bytes
 
     def add(self, last_index: Index, size_bytes: int) -> None:
-        """Note a message ending at `last_index`; messages are added in the order of their indexes."""
+        """Record a message that ends at `last_index`; messages are added in the order of their indexes."""
         check_invariant(not self.full(), "a message was sent beyond a full in-flight window", InvariantError)
         self._window.append((last_index, size_bytes))
         self.bytes += size_bytes
@@ -44,6 +44,5 @@ class Inflights:
             self.bytes -= window.popleft()[1]
 
     def clear(self) -> None:
-        """Forget all messages."""
         self._window.clear()
         self.bytes = 0

@@ -1,10 +1,10 @@
 """The log of one server, in memory since its last compaction (Raft §5.3).
 
-Invariants: entries are contiguous, terms never fall along the log; applied <= handed <= commit <= last;
-what is committed is never overwritten. Three marks say how far storage and state machine are: everything up to
-`stable_index` is durable here, everything up to the persist mark has been asked to be made durable, everything up to
-the handed mark has been given to the state machine. A snapshot that is not durable yet replaces the whole log and
-holds back everything else.
+Invariants: entries are contiguous. Terms never fall along the log. applied <= handed <= commit <= last. Committed
+entries are never overwritten. Three marks describe the position of storage and state machine. Entries up to
+`stable_index` are durable here. Entries up to the persist mark were requested to be made durable. Entries up to the
+handed mark were given to the state machine. A snapshot that is not durable yet replaces the whole log, and all other
+output waits for it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _TERM = attrgetter("term")
 
 
 def size_of(entries: tuple[Entry, ...] | list[Entry]) -> int:
-    """The bytes of data in `entries`; a leader's no-op weighs nothing."""
+    """Return the bytes of data in `entries`; a leader's no-op has none."""
     return sum(len(entry.data) for entry in entries)
 
 
 class RaftLog:
-    """A list of entries with an offset; every operation costs what it touches, never the whole log."""
+    """A list of entries with an offset. The cost of an operation depends on what it touches, never on the whole log."""
 
     __slots__ = (
         "_applying_bytes",
@@ -65,7 +65,7 @@ class RaftLog:
             )
         check_invariant(
             all(first.term <= second.term for first, second in pairwise(entries)),
-            "terms in the log on disk go down",
+            "terms in the log on disk fall",
             InvariantError,
         )
         self.applied_index = max(applied_index, start)
@@ -90,32 +90,32 @@ class RaftLog:
 
     @property
     def first_index(self) -> Index:
-        """The first index that still has an entry (or will have)."""
+        """Return the first index that has an entry, or will have."""
         return Index(self._start + 1)
 
     @property
     def last_index(self) -> Index:
-        """The last index; the snapshot's if there are no entries."""
+        """Return the last index; the snapshot's if there are no entries."""
         return Index(self._start + len(self._entries))
 
     @property
     def last_term(self) -> Term:
-        """The term of the last entry."""
+        """Return the term of the last entry."""
         return self._entries[-1].term if self._entries else self._start_term
 
     def term(self, index: Index) -> Term | None:
-        """The term of the entry at `index`; None where it is compacted or not there yet."""
+        """Return the term of the entry at `index`; None if it is compacted or not there yet."""
         position = index - self._start - 1
         if 0 <= position < len(self._entries):
             return self._entries[position].term
         return self._start_term if position == -1 else None
 
     def matches(self, index: Index, term: Term) -> bool:
-        """Whether the entry at `index` is of `term`: then the logs agree up to it (log matching)."""
+        """Return whether the entry at `index` is of `term`: the logs agree up to it then (log matching)."""
         return self.term(index) == term
 
     def slice(self, low: Index, high: Index, max_bytes: int) -> tuple[Entry, ...]:
-        """Entries from `low` to `high` inclusive, cut to `max_bytes` of data but never below one entry."""
+        """Return entries from `low` to `high` inclusive, at most `max_bytes` of data but at least one entry."""
         entries = self._entries[low - self._start - 1 : high - self._start]
         total = 0
         for count, entry in enumerate(entries):
@@ -125,15 +125,15 @@ class RaftLog:
         return tuple(entries)
 
     def is_up_to_date(self, last_index: Index, last_term: Term) -> bool:
-        """Whether a log ending so is at least as complete as this one (§5.4.1)."""
+        """Return whether a log with this end is at least as complete as this one (§5.4.1)."""
         own_term = self.last_term
         return last_term > own_term or (last_term == own_term and last_index >= self.last_index)
 
     def last_index_at_or_below_term(self, index: Index, term: Term) -> tuple[Index, Term]:
-        """The highest entry not after `index` whose term is not above `term`: all between cannot match.
+        """Return the highest entry not after `index` whose term is not above `term`: entries between cannot match.
 
-        This skips a whole term per message instead of one entry (§5.3, end). Where the log is compacted the term is
-        unknown, given as 0.
+        This skips a whole term per message instead of one entry (§5.3, end). For a compacted index the term is unknown,
+        and the result has term 0.
         """
         if index < self._start or index > self.last_index:
             return index, Term(0)
@@ -145,7 +145,7 @@ class RaftLog:
         return Index(max(self._start - 1, 0)), Term(0)
 
     def has_conf_change_between(self, after: Index, up_to: Index) -> bool:
-        """Whether a membership entry lies above `after` and not above `up_to`."""
+        """Return whether a membership entry is above `after` and not above `up_to`."""
         entries = self._entries[max(after - self._start, 0) : up_to - self._start]
         return any(entry.type is not EntryType.NORMAL for entry in entries)
 
@@ -158,8 +158,8 @@ class RaftLog:
     def accept(self, prev_index: Index, prev_term: Term, entries: tuple[Entry, ...]) -> Index | None:
         """Take a leader's entries after `prev`, replacing those that conflict (§5.3); None if `prev` does not match.
 
-        Returns the last index that now equals the leader's. Entries already here are left alone: a late, shorter
-        message must not cut off what a later one brought.
+        Returns the last index that now equals the leader's. Existing entries stay: a late, shorter message must not
+        remove what a later one brought.
         """
         if not self.matches(prev_index, prev_term):
             return None
@@ -224,7 +224,7 @@ class RaftLog:
     # Storage and state machine
 
     def take_unpersisted(self) -> tuple[Entry, ...]:
-        """The entries not yet asked to be made durable, once."""
+        """Return the entries that were not yet requested to be made durable, once."""
         if self._persisting_index == self.last_index:
             return ()
         entries = tuple(self._entries[self._persisting_index - self._start :])
@@ -232,24 +232,24 @@ class RaftLog:
         return entries
 
     def take_snapshot(self) -> SnapshotMeta | None:
-        """The snapshot to be made durable, once."""
+        """Return the snapshot to be made durable, once."""
         if self.pending_snapshot is None or self._snapshot_handed:
             return None
         self._snapshot_handed = True
         return self.pending_snapshot
 
     def stable_to(self, index: Index, term: Term) -> None:
-        """Storage has the entry at `index` of `term`; ignored if that one has been replaced meanwhile."""
+        """Record that storage has the entry at `index` of `term`; ignore one that was replaced meanwhile."""
         if index > self.stable_index and self.matches(index, term):
             self.stable_index = index
 
     def snapshot_stable(self, index: Index) -> None:
-        """The pending snapshot at `index` is installed, log and state machine alike."""
+        """Record that the pending snapshot at `index` is installed, in log and state machine."""
         if self.pending_snapshot is not None and self.pending_snapshot.index == index:
             self.pending_snapshot = None
 
     def take_committed(self) -> tuple[Entry, ...]:
-        """Committed entries for the state machine, once, as many as fit into what it has not yet applied."""
+        """Return committed entries for the state machine, once, within the limit of unapplied bytes."""
         if self._paused or self.pending_snapshot is not None:
             return ()
         high = self.commit_index if self.apply_unstable else min(self.commit_index, self.stable_index)
@@ -263,7 +263,7 @@ class RaftLog:
         return entries
 
     def applied_to(self, index: Index) -> int:
-        """The state machine is at `index`; returns the bytes of data applied since the last call."""
+        """Record that the state machine is at `index`; return the bytes of data applied since the last call."""
         if index <= self.applied_index:
             return 0
         check_invariant(
@@ -275,7 +275,7 @@ class RaftLog:
         applied_bytes = size_of(self._entries[low : max(index - self._start, 0)])
         self.applied_index = index
         self._handed_index = max(self._handed_index, index)
-        # Entries that a snapshot overtook while they were being applied have no size any more: all is applied then.
+        # The sizes of entries that a snapshot replaced during their apply are gone: all is applied then.
         caught_up = index >= self._handed_index
         self._applying_bytes = 0 if caught_up else max(self._applying_bytes - applied_bytes, 0)
         self._paused = self._applying_bytes >= self._max_applying_bytes

@@ -1,8 +1,8 @@
 """Membership arithmetic and its encoding: from one ConfState and some changes to the next (Raft §6, thesis §4.3).
 
-Pure: no server state, no log. A simple change touches at most one voter, so that the old and the new majority
-overlap; anything more goes through a joint configuration, in which both majorities must agree. A voter that becomes
-a learner on entering a joint configuration keeps its old vote there: it waits in `learners_next`.
+Pure: no server state, no log. A simple change concerns at most one voter, so that the old and the new majority overlap.
+Any other change goes through a joint configuration, in which both majorities must agree. A voter that becomes a learner
+in a joint configuration keeps its old vote there. It waits in `learners_next`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CHANGE = struct.Struct(">BQ")
 
 
 class Fault(enum.Enum):
-    """Why a change does not fit the membership it was to be applied to."""
+    """Why a change does not fit the membership that it applies to."""
 
     ALREADY_JOINT = "the membership is joint already; leave it first"
     NO_VOTERS_TO_JOIN = "a membership without voters cannot become joint"
@@ -39,7 +39,7 @@ class MembershipError(ValueError):
 
 
 class ConfChangeType(enum.IntEnum):
-    """What happens to one node; the numbers are on disk. UPDATE_NODE changes no membership, it carries `context`."""
+    """The change of one node; the numbers are on disk. UPDATE_NODE changes no membership, it has a `context`."""
 
     ADD_VOTER = 0
     REMOVE_NODE = 1
@@ -48,7 +48,7 @@ class ConfChangeType(enum.IntEnum):
 
 
 class Transition(enum.IntEnum):
-    """How a change is made; the numbers are on disk. AUTO goes through a joint membership only when it must."""
+    """How a change is made; the numbers are on disk. AUTO uses a joint membership only if it must."""
 
     AUTO = 0
     JOINT_IMPLICIT = 1
@@ -65,35 +65,35 @@ class SingleChange:
 
 @dataclass(frozen=True, slots=True)
 class ConfChange:
-    """Changes made together; `context` is the application's (addresses of nodes), carried along unread."""
+    """Changes made together. `context` belongs to the application (addresses of nodes); the core does not read it."""
 
     changes: tuple[SingleChange, ...] = ()
     transition: Transition = Transition.AUTO
     context: bytes = b""
 
     def leaves_joint(self) -> bool:
-        """An empty change is the request to leave a joint membership."""
+        """Return whether the change is empty, which is the request to leave a joint membership."""
         return not self.changes and self.transition is Transition.AUTO
 
     def enters_joint(self) -> bool:
-        """Whether it must, or was asked to, go through a joint membership."""
+        """Return whether the change needs a joint membership, or requests one."""
         return self.transition is not Transition.AUTO or len(self.changes) > 1
 
     def auto_leave(self) -> bool:
-        """Whether the leader leaves the joint membership by itself."""
+        """Return whether the leader leaves the joint membership by itself."""
         return self.transition is not Transition.JOINT_EXPLICIT
 
 
 @dataclass(frozen=True, slots=True)
 class NextMembership:
-    """The next membership, and the nodes in it about which nothing is known yet."""
+    """The next membership, and its nodes about which nothing is known yet."""
 
     conf_state: ConfState
     fresh: tuple[NodeId, ...]
 
 
 def encode_conf_change(change: ConfChange) -> bytes:
-    """The bytes of `change`, the same on every node; never empty."""
+    """Return the bytes of `change`, the same on every node; never empty."""
     parts = [_HEADER.pack(_VERSION, change.transition, len(change.changes))]
     parts.extend(_CHANGE.pack(single.type, single.node) for single in change.changes)
     parts.append(change.context)
@@ -101,7 +101,7 @@ def encode_conf_change(change: ConfChange) -> bytes:
 
 
 def decode_conf_change(data: bytes) -> ConfChange:
-    """The change that `data` encodes; ValueError if it is none."""
+    """Return the change that `data` encodes; raises ValueError if it is none."""
     try:
         version, transition, count = _HEADER.unpack_from(data)
         if version != _VERSION:
@@ -118,7 +118,7 @@ def decode_conf_change(data: bytes) -> ConfChange:
 
 
 def change_membership(current: ConfState, change: ConfChange) -> NextMembership:
-    """Apply a committed change the way it asks to be applied; MembershipError if it does not fit."""
+    """Apply a committed change in the way that it requests; raises MembershipError if it does not fit."""
     if change.leaves_joint():
         return leave_joint(current)
     if change.enters_joint():
@@ -164,7 +164,7 @@ def leave_joint(current: ConfState) -> NextMembership:
 
 
 class _Draft:
-    """A membership being changed; `known` are the nodes whose progress carries over."""
+    """A membership being changed; `known` are the nodes that keep their progress."""
 
     def __init__(self, current: ConfState) -> None:
         self.voters = set(current.voters)
@@ -178,7 +178,7 @@ class _Draft:
         for change in changes:
             node = change.node
             if node == NO_NODE:
-                continue  # an entry whose change was withdrawn by the application
+                continue  # an entry whose change the application withdrew
             if change.type is ConfChangeType.ADD_VOTER:
                 self.learners.discard(node)
                 self.learners_next.discard(node)
@@ -218,7 +218,7 @@ class _Draft:
 
 
 def check_conf_state(conf_state: ConfState) -> None:
-    """Refuse a membership that contradicts itself (ValueError), wherever it comes from."""
+    """Refuse a membership that contradicts itself (ValueError), from any source."""
     voters, learners = set(conf_state.voters), set(conf_state.learners)
     outgoing, learners_next = set(conf_state.voters_outgoing), set(conf_state.learners_next)
     if learners & (voters | outgoing):
@@ -230,12 +230,12 @@ def check_conf_state(conf_state: ConfState) -> None:
 
 
 def members_of(conf_state: ConfState) -> tuple[NodeId, ...]:
-    """All nodes of a membership, sorted."""
+    """Return all nodes of a membership, sorted."""
     return tuple(sorted({*conf_state.voters, *conf_state.voters_outgoing, *conf_state.learners}))
 
 
 def voters_of(conf_state: ConfState) -> tuple[NodeId, ...]:
-    """All nodes with a vote in either half, sorted."""
+    """Return all nodes with a vote in either half, sorted."""
     if not conf_state.voters_outgoing:
         return conf_state.voters
     return tuple(sorted({*conf_state.voters, *conf_state.voters_outgoing}))

@@ -1,9 +1,9 @@
-"""Messages between servers: one record for all kinds, since most fields are shared.
+"""Messages between servers: one record for all kinds, because most fields are shared.
 
 | type                  | fields besides from, to, term                                                    |
 |-----------------------|----------------------------------------------------------------------------------|
 | VOTE, PRE_VOTE        | index, log_term: the candidate's last entry; context: b"transfer" for a transfer |
-| *_VOTE_RESPONSE       | reject; of one who is no voter any more: commit, log_term (of the entry there)   |
+| *_VOTE_RESPONSE       | reject; if no voter any more: commit, log_term (of the entry there)              |
 | APPEND                | index, log_term: the entry before `entries`; commit                              |
 | APPEND_RESPONSE       | index: last appended, or the rejected one; reject, reject_hint, log_term (hint)  |
 | SNAPSHOT              | snapshot                                                                         |
@@ -11,7 +11,7 @@
 | HEARTBEAT_RESPONSE    | context                                                                          |
 | TIMEOUT_NOW           |                                                                                  |
 | READ_INDEX(_RESPONSE) | context: the reader's token; response: index                                     |
-| TRANSFER_LEADER       | sender wants to be leader                                                        |
+| TRANSFER_LEADER       | the sender requests leadership                                                   |
 | PROPOSE               | entries forwarded to the leader                                                  |
 """
 
@@ -24,7 +24,7 @@ from parleyd.raft.types import NO_INDEX, NO_NODE, NO_TERM, Entry, Index, NodeId,
 
 
 class MessageType(enum.IntEnum):
-    """The numbers are those of the wire (proto/parley_proto/v1/peer.proto)."""
+    """Kinds of messages; the numbers are those of the wire (proto/parley_proto/v1/peer.proto)."""
 
     VOTE = 1
     VOTE_RESPONSE = 2
@@ -44,7 +44,7 @@ class MessageType(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message from one server to another; the table above says which fields matter for which type."""
+    """One message from one server to another. The table above lists the fields of each type."""
 
     type: MessageType
     sender: NodeId

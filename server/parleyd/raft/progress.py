@@ -1,8 +1,8 @@
-"""What a leader knows about one follower's log, and how fast it may send (Raft §5.3, thesis §10.2.1).
+"""A leader's record of one follower's log, and its limits for sending (Raft §5.3, thesis §10.2.1).
 
-Probe: the follower's last matching entry is unknown; one message is sent, then its answer awaited. Replicate: it is
-known; messages are pipelined within a window. Snapshot: the follower needs entries no longer in the log; nothing is
-sent until the snapshot is in. Always match_index < next_index.
+Probe: the follower's last matching entry is unknown. The leader sends one message and waits for the answer. Replicate:
+it is known, and messages are pipelined within a window. Snapshot: the follower needs entries that are not in the log
+any more. The leader sends nothing until the snapshot is installed. Always match_index < next_index.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class ProgressState(enum.Enum):
 class Progress:
     """A leader's record of one follower.
 
-    `commit_sent` is the highest commit index sent, lowered when messages are presumed lost. `paused_by_flow` stops
-    messages until an answer or a heartbeat answer comes. `recent_active` is whether anything was heard since the last
-    check of the quorum. `pending_snapshot` is the index of the snapshot on its way.
+    `commit_sent` is the highest commit index sent. It is lowered when messages are presumed lost. `paused_by_flow`
+    stops messages until an append or heartbeat response arrives. `recent_active` is whether any message came since the
+    last check of the quorum. `pending_snapshot` is the index of the snapshot that is being sent.
     """
 
     __slots__ = (
@@ -61,7 +61,7 @@ class Progress:
         self.inflights.clear()
 
     def become_probe(self) -> None:
-        """Search again, from after the last known match or, after a snapshot, from after it."""
+        """Probe again, from after the last known match or the snapshot."""
         next_index = self.match_index + 1
         if self.state is ProgressState.SNAPSHOT:
             next_index = max(next_index, self.pending_snapshot + 1)
@@ -70,39 +70,39 @@ class Progress:
         self.commit_sent = min(self.commit_sent, Index(next_index - 1))
 
     def become_replicate(self) -> None:
-        """Pipeline from after the known match."""
+        """Pipeline messages from after the known match."""
         self._enter(ProgressState.REPLICATE)
         self.next_index = Index(self.match_index + 1)
 
     def become_snapshot(self, snapshot_index: Index) -> None:
-        """Wait for a snapshot to arrive; it commits what it holds."""
+        """Wait for a snapshot to arrive; its content is committed."""
         self._enter(ProgressState.SNAPSHOT)
         self.pending_snapshot = snapshot_index
         self.next_index = Index(snapshot_index + 1)
         self.commit_sent = snapshot_index
 
     def is_paused(self) -> bool:
-        """Whether no append message may be sent now."""
+        """Return whether no append message may be sent now."""
         return self.state is ProgressState.SNAPSHOT or self.paused_by_flow
 
     def note_sent(self, count: int, size_bytes: int, commit_index: Index) -> None:
-        """An append message with `count` entries and this commit index has left."""
+        """Record that an append message with `count` entries and this commit index was sent."""
         if self.state is ProgressState.REPLICATE:
             if count:
                 self.next_index = Index(self.next_index + count)
                 self.inflights.add(Index(self.next_index - 1), size_bytes)
-            # A full window, or an empty message past a full one, is itself a probe: wait for what comes back.
+            # A full window, or an empty message past a full one, works as a probe: wait for the answer.
             self.paused_by_flow = self.inflights.full()
         elif count:
             self.paused_by_flow = True
         self.commit_sent = commit_index
 
     def commit_is_news(self, commit_index: Index) -> bool:
-        """Whether sending `commit_index` can move the follower's commit index: once all it will have is sent, no."""
+        """Return whether sending `commit_index` can raise the follower's commit index."""
         return commit_index > self.commit_sent and self.commit_sent < self.next_index - 1
 
     def acknowledge(self, index: Index) -> bool:
-        """The follower has everything up to `index`; False if that is old news."""
+        """Record that the follower has everything up to `index`; return False if that is not new."""
         if index <= self.match_index:
             return False
         self.match_index = index
@@ -111,13 +111,16 @@ class Progress:
         return True
 
     def step_back(self, rejected: Index, match_hint: Index) -> bool:
-        """The follower refused entries after `rejected` and may match at `match_hint`; False if that is old news."""
+        """Record that the follower refused entries after `rejected` and may match at `match_hint`;
+
+        False if it is stale.
+        """
         if self.state is ProgressState.REPLICATE:
             if rejected <= self.match_index:
                 return False
             self.next_index = Index(self.match_index + 1)
         else:
-            # A probe awaits one answer, to the message before next_index: any other is stale.
+            # A probe waits for one answer, to the message before next_index. Any other is stale.
             if self.next_index - 1 != rejected:
                 return False
             self.next_index = Index(max(min(rejected, match_hint + 1), self.match_index + 1))

@@ -1,7 +1,7 @@
-"""Proposals: what a leader takes into its log, and why it refuses (Raft §5.3, thesis §3.10).
+"""Proposals: what a leader appends to its log, and why it refuses (Raft §5.3, thesis §3.10).
 
-Only a leader that is still a member takes any, and none while it hands over leadership. The tail of what is taken in
-and not applied is bounded.
+Only a leader that is still a member accepts any, and none while it transfers leadership. The size of the accepted
+entries that are not applied is bounded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def propose(core: Core, payloads: tuple[bytes, ...]) -> Proposed:
 
 
 def propose_conf_change(core: Core, data: bytes, kind: EntryType) -> Proposed:
-    """Append a membership change; one that does not fit leaves an empty entry behind. ValueError: unreadable."""
+    """Append a membership change; one that does not fit becomes an empty entry. ValueError: unreadable."""
     decode_conf_change(data)
     refusal = _refusal(core)
     if refusal is None:
@@ -41,7 +41,7 @@ def propose_conf_change(core: Core, data: bytes, kind: EntryType) -> Proposed:
 
 
 def take_forwarded(core: Core, message: Message) -> None:
-    """Append what another server forwards. A refusal is silent: the sender's own timeout tells it."""
+    """Append what another server forwards. A refusal sends no answer; the sender's timeout handles it."""
     if _refusal(core) is not None:
         return
     first = message.entries[0]

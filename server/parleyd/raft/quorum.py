@@ -1,7 +1,7 @@
-"""Majorities, alone and joint: which index is committed, who won a vote (Raft §5.2, §5.4.2, §6).
+"""Majorities, alone and joint: which index is committed, and which vote is won (Raft §5.2, §5.4.2, §6).
 
-A joint configuration decides only what both of its halves decide. An empty half decides everything: that is what
-makes an ordinary configuration a joint one with an empty second half.
+A joint configuration decides only what both of its halves decide. An empty half agrees to everything, so an ordinary
+configuration is a joint one with an empty second half.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from parleyd.raft.types import NO_INDEX, Index, NodeId
 
 EVERYTHING = Index(2**64 - 1)
-"""What an empty majority has committed: it restrains nobody."""
+"""The commit index of an empty majority: it never lowers the result."""
 
 
 class VoteResult(enum.Enum):
@@ -24,7 +24,7 @@ class VoteResult(enum.Enum):
 
 
 def majority_committed_index(voters: Sequence[NodeId], acked: Mapping[NodeId, Index]) -> Index:
-    """The highest index that more than half of `voters` have acknowledged; a voter not in `acked` has nothing."""
+    """Return the highest index that more than half of `voters` have acknowledged; a voter not in `acked` has 0."""
     if not voters:
         return EVERYTHING
     indexes = sorted(acked.get(voter, NO_INDEX) for voter in voters)
@@ -34,7 +34,7 @@ def majority_committed_index(voters: Sequence[NodeId], acked: Mapping[NodeId, In
 def joint_committed_index(
     incoming: Sequence[NodeId], outgoing: Sequence[NodeId], acked: Mapping[NodeId, Index]
 ) -> Index:
-    """The highest index both halves have committed."""
+    """Return the highest index that both halves have committed."""
     index = majority_committed_index(incoming, acked)
     return min(index, majority_committed_index(outgoing, acked)) if outgoing else index
 
@@ -55,7 +55,7 @@ def majority_vote_result(voters: Sequence[NodeId], votes: Mapping[NodeId, bool])
 def joint_vote_result(
     incoming: Sequence[NodeId], outgoing: Sequence[NodeId], votes: Mapping[NodeId, bool]
 ) -> VoteResult:
-    """Won when both halves are won, lost when either is lost."""
+    """Return won if both halves are won, lost if either is lost."""
     first = majority_vote_result(incoming, votes)
     second = majority_vote_result(outgoing, votes)
     if first is second:

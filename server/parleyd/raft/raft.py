@@ -1,23 +1,22 @@
 """The consensus core: one server's part in Raft, as a pure state machine.
 
-The protocol, once. Time is cut into *terms*; each has at most one leader (§5.2). A server is a follower until it
-hears from no leader for a randomised time; it then first asks whether it could win (pre-vote, thesis §9.6), and
-if a majority says yes, raises its term, votes for itself and asks for votes. A server votes once per term, and only
-for a candidate whose log is at least as complete as its own (§5.4.1): so whoever wins has every committed entry.
-The leader appends a no-op and replicates its log: each message names the entry before the ones it brings, and a
-follower that has that entry takes them, overwriting what conflicts; one that has not answers with a hint that skips
-whole terms (§5.3). What a majority has on disk *and* belongs to the leader's term is committed, with all
-before it (§5.4.2). Committed entries are applied by every server in the same order. A leader that loses contact
-with a majority steps down (check-quorum, thesis §6.2), and who has a working leader ignores candidates (thesis
-§4.2.3). Logs are cut below what the durable state covers; a follower too far behind gets a snapshot (§7). Members
-change through entries of their own, one change at a time, two majorities agreeing in between where needed (§6).
-Reads are answered after a round of heartbeats that proves leadership (§8, thesis §6.4). Leadership can be handed
-over (thesis §3.10).
+The protocol. Time is divided into *terms*. Each has at most one leader (§5.2). A server is a follower until no leader
+has sent a message for a random time. It then asks whether it could win an election (pre-vote, thesis §9.6). If a
+majority agrees, it raises its term, votes for itself and asks for votes. A server votes once per term, and only for a
+candidate whose log is at least as complete as its own (§5.4.1). So the winner has every committed entry. The leader
+appends a no-op and replicates its log. Each message names the entry before its own entries. A follower with that entry
+takes them and overwrites what conflicts. A follower without it answers with a hint that skips whole terms (§5.3). An
+entry is committed, with all before it, when a majority has it on disk *and* it is of the leader's term (§5.4.2). Every
+server applies committed entries in the same order. A leader that loses contact with a majority steps down
+(check-quorum, thesis §6.2). A server with a working leader ignores candidates (thesis §4.2.3). Logs are compacted below
+what the durable state covers. A follower that needs older entries gets a snapshot (§7). Members change through entries
+of their own, one change at a time, with two majorities in between if needed (§6). Reads are answered after a round of
+heartbeats that proves leadership (§8, thesis §6.4). Leadership can be transferred (thesis §3.10).
 
-Shape. `step(event) -> Update` is the only way in and the only way out: no clock, no randomness but a seeded one, no
-I/O, iteration sorted by node. What an Update asks for, and in which order, is written in update.py; the parts of
-the protocol are modules of functions over one shared Core: receive (what a message means for the term, and whose
-it is), election, proposals, replication, reads, reconfigure, snapshots, transfer.
+The structure. `step(event) -> Update` is the only input and the only output. The core has no clock, no randomness
+except a seeded generator, and no I/O. It iterates in the order of node ids. update.py contains the rules for carrying
+out an Update. The parts of the protocol are modules of functions over one shared Core: receive (the term and the
+destination of a message), election, proposals, replication, reads, reconfigure, snapshots, transfer.
 """
 
 from __future__ import annotations
@@ -69,46 +68,46 @@ class Raft:
 
     @property
     def node_id(self) -> NodeId:
-        """This server's id."""
+        """Return this server's id."""
         return self._core.id
 
     @property
     def role(self) -> Role:
-        """What this server is now."""
+        """Return this server's role."""
         return self._core.role
 
     @property
     def leader(self) -> NodeId:
-        """Whom this server takes for the leader, NO_NODE if nobody."""
+        """Return the leader that this server follows, NO_NODE if none."""
         return self._core.leader
 
     @property
     def term(self) -> Term:
-        """The current term."""
+        """Return the current term."""
         return self._core.current_term
 
     @property
     def commit_index(self) -> Index:
-        """The highest index known to be committed."""
+        """Return the highest index known to be committed."""
         return self._core.log.commit_index
 
     @property
     def applied_index(self) -> Index:
-        """The highest index reported as applied."""
+        """Return the highest index reported as applied."""
         return self._core.log.applied_index
 
     @property
     def first_index(self) -> Index:
-        """The first index that the log still has."""
+        """Return the first index that the log still has."""
         return self._core.log.first_index
 
     @property
     def conf_state(self) -> ConfState:
-        """The membership in force."""
+        """Return the membership in force."""
         return self._core.conf_state
 
     def status(self) -> RaftStatus:
-        """This moment, as one immutable record."""
+        """Return the present state, as one immutable record."""
         core = self._core
         progress = {}
         if core.role is Role.LEADER:
@@ -144,7 +143,7 @@ class Raft:
     # Stepping
 
     def step(self, event: Event) -> Update:  # noqa: PLR0912 (one case for each event)
-        """Take in one event; carry out the returned Update by the rules in update.py before it is forgotten.
+        """Take in one event. The caller must carry out the returned Update by the rules in update.py.
 
         InvariantError: stop this server. PeerProtocolError: nothing was changed, disconnect that peer. ValueError:
         nothing was changed, the caller proposed an unreadable membership change.
@@ -232,7 +231,7 @@ class Raft:
         promises_wait = bool(output.promises or output.to_self)
         if hard_state is None and not entries and snapshot is None and not promises_wait:
             return None
-        # Whatever is not known to be durable yet is durable once this write is: writes are carried out in order.
+        # Everything that is not known to be durable yet is durable after this write, because writes keep their order.
         has_unstable = log.last_index > log.stable_index
         pending = log.pending_snapshot
         done = Persisted(

@@ -1,8 +1,8 @@
-"""Reads on their way to becoming linearizable: pure bookkeeping (thesis §6.4).
+"""Reads that wait to be linearizable: pure bookkeeping (thesis §6.4).
 
-A round is one read waiting for a majority to confirm that its leader still leads. Its token is made by the leader from
-its term and a counter: whoever answers an old token, or one of an earlier leader, confirms nothing. Rounds are
-confirmed in order: a confirmation of one confirms all that began before it.
+A round is one read that waits for a majority to confirm its leader. The leader makes the token from its term and a
+counter, so an answer to an old token or an earlier leader confirms nothing. Rounds are confirmed in order: a
+confirmation of one confirms all that began before it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _TOKEN = struct.Struct(">QQ")
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """A read `context` asked for by `requester`, who may be another server."""
+    """A read `context` requested by `requester`, which may be another server."""
 
     requester: NodeId
     context: bytes
@@ -33,7 +33,7 @@ class ReadRound:
 
 
 class ReadQueue:
-    """All reads this server knows of, bounded by `capacity` in each of its three kinds.
+    """All reads of this server, bounded by `capacity` in each of the three kinds.
 
     `rounds`: begun by this leader. `postponed`: held back until this leader commits in its term. `forwarded`: sent to
     the leader by this follower.
@@ -49,11 +49,11 @@ class ReadQueue:
         self.forwarded: dict[bytes, None] = {}
 
     def has_room(self) -> bool:
-        """Whether this leader may take in another read."""
+        """Return whether this leader may accept another read."""
         return len(self.rounds) < self._capacity and len(self.postponed) < self._capacity
 
     def forget_oldest_forwarded(self) -> list[bytes]:
-        """Make room for one more forwarded read; returns what had to go."""
+        """Make space for one more forwarded read; return what was removed."""
         forgotten = []
         while len(self.forwarded) >= self._capacity:
             oldest = next(iter(self.forwarded))
@@ -70,11 +70,11 @@ class ReadQueue:
         return token, started
 
     def last_token(self) -> bytes:
-        """The token of the latest round, empty if there is none: a heartbeat carries it until it is confirmed."""
+        """Return the token of the latest round, empty if there is none; heartbeats repeat it until it is confirmed."""
         return next(reversed(self.rounds), b"")
 
     def confirm(self, token: bytes) -> list[ReadRound]:
-        """Take out the round of `token` and all before it."""
+        """Remove and return the round of `token` and all before it."""
         confirmed = []
         for known in list(self.rounds):
             confirmed.append(self.rounds.pop(known))
@@ -83,14 +83,14 @@ class ReadQueue:
         return confirmed
 
     def abandon(self, own: NodeId) -> list[bytes]:
-        """Leadership changed: forget rounds and postponed reads, returning the contexts of this server's own."""
+        """Forget rounds and postponed reads after a change of leadership; return the contexts of this server's own."""
         requests = [started.request for started in self.rounds.values()] + self.postponed
         self.rounds.clear()
         self.postponed.clear()
         return [request.context for request in requests if request.requester == own]
 
     def abandon_forwarded(self) -> list[bytes]:
-        """The leader these were sent to is no longer the leader."""
+        """Forget the forwarded reads, because their leader does not lead any more."""
         contexts = list(self.forwarded)
         self.forwarded.clear()
         return contexts

@@ -1,8 +1,8 @@
 """Linearizable reads without writing to the log: ReadIndex (thesis §6.4, Raft §8).
 
-A leader notes its commit index, has a majority confirm by a round of heartbeats that it still leads, and answers with
-that index. It answers none before an entry of its own term is committed, since until then it does not know the
-commit index of its predecessors. Followers forward the request and get the index back.
+A leader records its commit index, lets a majority confirm its leadership by a round of heartbeats, and answers with
+that index. It answers only after an entry of its own term is committed, because its commit index is incomplete before.
+Followers forward the request and get the index back.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from parleyd.raft.update import ReadReady
 
 
 def request_read(core: Core, context: bytes) -> None:
-    """A client of this server wants to read."""
+    """Take a read request of this server's own client."""
     if core.role is Role.LEADER:
         if core.reads.has_room():
             _lead_read(core, ReadRequest(core.id, context))
         else:
             core.output.dropped_reads.append(context)
     elif core.leader != NO_NODE:
-        # The oldest makes room: its request or its answer was lost, and nothing else would ever take it out.
+        # The oldest is removed: its request or its answer was lost, and nothing else would remove it.
         core.output.dropped_reads.extend(core.reads.forget_oldest_forwarded())
         core.reads.forwarded[context] = None
         core.send(MessageType.READ_INDEX, core.leader, context=context)
@@ -32,13 +32,16 @@ def request_read(core: Core, context: bytes) -> None:
 
 
 def handle_read_request(core: Core, message: Message) -> None:
-    """Another server forwards a read. Who does not lead is silent: the sender drops it on hearing of a new leader."""
+    """Take a read that another server forwards. A server that does not lead sends no answer.
+
+    The sender drops the read when it learns of a new leader.
+    """
     if core.role is Role.LEADER and core.reads.has_room():
         _lead_read(core, ReadRequest(message.sender, message.context))
 
 
 def handle_read_response(core: Core, message: Message) -> None:
-    """The leader answers a forwarded read; a second answer, or a late one, finds nothing waiting."""
+    """Take the leader's answer to a forwarded read; ignore a second or late answer."""
     if message.context in core.reads.forwarded:
         del core.reads.forwarded[message.context]
         core.output.reads.append(ReadReady(message.context, message.index))
@@ -46,7 +49,7 @@ def handle_read_response(core: Core, message: Message) -> None:
 
 def _lead_read(core: Core, request: ReadRequest) -> None:
     if not core.committed_in_current_term():
-        # Also when alone: after a restart the commit index on disk may be behind what was acknowledged.
+        # Also needed alone: after a restart the commit index on disk may be lower than what was acknowledged.
         core.reads.postponed.append(request)
     elif core.config.lease_reads or core.is_only_voter():
         _answer(core, request, core.log.commit_index)
@@ -61,7 +64,7 @@ def _begin_round(core: Core, request: ReadRequest) -> bytes:
 
 
 def release_postponed(core: Core) -> None:
-    """The first entry of this term is committed: reads may begin, all of them with one round of heartbeats."""
+    """Begin the postponed reads, all with one round of heartbeats: the first entry of this term is committed."""
     if not core.reads.postponed or not core.committed_in_current_term():
         return
     requests = core.reads.postponed
@@ -77,7 +80,7 @@ def release_postponed(core: Core) -> None:
 
 
 def handle_heartbeat_ack(core: Core, message: Message) -> None:
-    """A follower confirms that it follows; a majority makes the round, and all before it, linearizable."""
+    """Count a follower's confirmation; a majority completes the round and all before it."""
     started = core.reads.rounds.get(message.context)
     if started is None:
         return
@@ -87,7 +90,7 @@ def handle_heartbeat_ack(core: Core, message: Message) -> None:
 
 
 def recount(core: Core) -> None:
-    """The membership has changed: what was too few may be a majority now, and nobody would say so again."""
+    """Count the rounds again after a change of membership, because no follower confirms them again."""
     for token in reversed(core.reads.rounds):
         if core.vote_result(core.reads.rounds[token].acks) is VoteResult.WON:
             _confirm(core, token)
@@ -107,7 +110,7 @@ def _answer(core: Core, request: ReadRequest, index: Index) -> None:
 
 
 def broadcast_heartbeat(core: Core, token: bytes) -> None:
-    """Send everyone a heartbeat carrying `token`."""
+    """Send all nodes a heartbeat with `token`."""
     for node in core.progress:
         if node != core.id:
             _send_heartbeat(core, node, token)
@@ -115,7 +118,7 @@ def broadcast_heartbeat(core: Core, token: bytes) -> None:
 
 def _send_heartbeat(core: Core, node: NodeId, token: bytes) -> None:
     progress = core.progress[node]
-    # A follower may lack entries up to the commit index: never tell it more than it is known to have.
+    # A follower may lack entries up to the commit index. It gets no higher index than what it is known to have.
     commit = min(progress.match_index, core.log.commit_index)
     core.send(MessageType.HEARTBEAT, node, commit=commit, context=token)
     progress.commit_sent = commit

@@ -1,7 +1,7 @@
-"""What a message means: for the term first, then for the part of the protocol it belongs to (Raft §5.1).
+"""Handles a message: first its term, then the part of the protocol that it belongs to (Raft §5.1).
 
-A higher term makes a server a follower in it, a lower one is out of date; pre-votes speak of terms that may never
-begin. Messages from other servers and the promises a server makes to itself go the same way.
+A higher term makes a server a follower in it. A lower one is out of date. Pre-votes contain terms that may never begin.
+Messages from other servers and a server's promises to itself are handled in the same way.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WITHOUT_TERM = frozenset({MessageType.PROPOSE, MessageType.READ_INDEX})
 
 
 def receive(core: Core, message: Message) -> None:
-    """A message came from the network."""
+    """Take a message from the network."""
     _check(message, core.id)
     if message.type in _RESPONSES and message.sender not in core.progress:
         return  # of a past membership
@@ -42,13 +42,13 @@ def receive(core: Core, message: Message) -> None:
 
 
 def persisted(core: Core, event: Persisted) -> None:
-    """Storage has carried out a write, and all before it."""
+    """Record that storage has carried out a write, and all before it."""
     check_invariant(
         event.term <= core.current_term, "storage acknowledged a write of a term not yet reached", InvariantError
     )
     for message in event.messages:
         _handle(core, message)
-    # Entries acknowledged in an earlier term may have been overwritten since by a write still on its way (ABA).
+    # A write that is still in progress may have overwritten entries acknowledged in an earlier term (ABA).
     if event.last_index != NO_INDEX and event.term == core.current_term:
         core.log.stable_to(event.last_index, event.last_term)
     if event.snapshot_index != NO_INDEX:
@@ -78,7 +78,7 @@ def _handle(core: Core, message: Message) -> None:
 
 
 def _enter_higher_term(core: Core, message: Message) -> bool:
-    """Enter the message's term where the message says that it has begun; False: ignore the message."""
+    """Enter the message's term if the message shows that it has begun; return False if the message is ignored."""
     kind = message.type
     if kind in _VOTE_REQUESTS:
         chosen_by_leader = message.context == election.TRANSFER_CONTEXT
@@ -93,16 +93,16 @@ def _enter_higher_term(core: Core, message: Message) -> bool:
 def _answer_lower_term(core: Core, message: Message) -> None:
     kind = message.type
     if kind in (MessageType.APPEND, MessageType.HEARTBEAT) and (core.config.check_quorum or core.config.pre_vote):
-        # A leader of an earlier term might otherwise never hear of this one, since this server, under pre-vote or
-        # stickiness, may be unable to make anyone vote: the term of the answer makes it step down.
+        # With pre-vote or stickiness this server may be unable to win an election. A leader of an earlier term could
+        # then keep leading. The term of the answer makes it step down.
         core.send(MessageType.APPEND_RESPONSE, message.sender)
     elif kind is MessageType.PRE_VOTE:
-        # Silence could leave a candidate with a long log and a low term asking forever.
+        # Without an answer, a candidate with a long log and a low term could keep asking forever.
         election.refuse_vote(core, message.sender, MessageType.PRE_VOTE_RESPONSE)
 
 
 def _follow(core: Core, message: Message) -> None:
-    """A leader of this term speaks: there is no other (§5.2)."""
+    """Follow the sender: it leads this term, which has no other leader (§5.2)."""
     if core.role is Role.LEADER:
         raise PeerProtocolError(f"node {message.sender} claims to lead term {message.term}, which this node leads")
     if core.role is Role.FOLLOWER:

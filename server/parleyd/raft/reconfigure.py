@@ -1,7 +1,7 @@
 """Membership changes in a running server: proposing, applying, leaving a joint membership (Raft §6, thesis §4).
 
-A membership entry takes effect when it is applied. A leader takes a new one only when every earlier one is applied,
-so at most one is ever pending.
+A membership entry takes effect when it is applied. A leader accepts a new one only when every earlier one is applied,
+so at most one is pending.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEAVE_JOINT = encode_conf_change(ConfChange())
 
 
 def may_propose(core: Core, data: bytes) -> bool:
-    """Whether a membership entry fits what this leader knows now."""
+    """Return whether a membership entry fits the leader's present state."""
     if core.config.disable_conf_change_validation:
         return True
     if core.pending_conf_index > core.log.applied_index:
@@ -31,14 +31,14 @@ def may_propose(core: Core, data: bytes) -> bool:
     try:
         change_membership(core.conf_state, decode_conf_change(data))
     except MembershipError:
-        return False  # committed, it would stop every server alike
+        return False  # once committed, it would stop every server
     return True
 
 
 def append_conf_change(core: Core, data: bytes, kind: EntryType) -> tuple[bool, bool]:
-    """Append a membership entry; returns whether the log had room and whether the change was taken.
+    """Append a membership entry; return whether the log had space and whether the change was accepted.
 
-    One that does not fit becomes an empty entry: the log still moves, and nothing changes.
+    A change that does not fit becomes an empty entry: the log advances, and nothing changes.
     """
     taken = may_propose(core, data)
     if not taken:
@@ -51,7 +51,7 @@ def append_conf_change(core: Core, data: bytes, kind: EntryType) -> tuple[bool, 
 
 
 def apply_conf_change(core: Core, data: bytes) -> None:
-    """A membership entry has reached the state machine."""
+    """Apply a membership entry that has reached the state machine."""
     if not data:
         return
     try:
@@ -62,13 +62,13 @@ def apply_conf_change(core: Core, data: bytes) -> None:
 
 
 def switch_to(core: Core, changed: NextMembership) -> None:
-    """Live by a new membership from now on."""
+    """Use a new membership from now on."""
     core.set_membership(changed.conf_state, changed.fresh)
     own = core.progress.get(core.id)
     if core.role is not Role.LEADER:
         return
     if own is None or own.is_learner:
-        # Removed or demoted: without stepping down it goes on without a vote of its own (§6).
+        # Removed or demoted: without stepping down it would lead without a vote (§6).
         if core.config.step_down_on_removal:
             election.become_follower(core, core.current_term, NO_NODE)
         return
@@ -85,7 +85,7 @@ def switch_to(core: Core, changed: NextMembership) -> None:
 
 
 def applied_to(core: Core, index: Index) -> None:
-    """The state machine is at `index`; if that ends a change that leaves by itself, propose to leave."""
+    """Record that the state machine is at `index`; if that ends a change that leaves by itself, propose to leave."""
     applied_bytes = core.log.applied_to(index)
     core.uncommitted_bytes = max(core.uncommitted_bytes - applied_bytes, 0)
     may_leave = core.conf_state.auto_leave and core.log.applied_index >= core.pending_conf_index

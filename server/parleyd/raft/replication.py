@@ -1,7 +1,7 @@
-"""Log replication: what a leader sends and counts, what a follower takes (Raft §5.3, §5.4.2, thesis §10.2).
+"""Log replication: what a leader sends and counts, and what a follower accepts (Raft §5.3, §5.4.2, thesis §10.2).
 
-A leader sends entries before its own disk has them and counts itself only when it hears so from storage. It commits
-by counting only entries of its own term (§5.4.2). A follower's answer waits for its disk.
+A leader sends entries before its own disk has them. It counts itself only when its storage confirms them. It counts
+only entries of its own term to commit (§5.4.2). A follower's answer waits for its disk.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from parleyd.raft.types import Entry, EntryType, Index, NodeId, SnapshotMeta
 
 
 def append_entries(core: Core, items: list[tuple[EntryType, bytes]]) -> bool:
-    """Append to this leader's log; False if the tail of what is not yet applied is full.
+    """Append to this leader's log; return False if the unapplied entries are at their bound.
 
-    An empty tail takes anything, and entries without data always fit: an election or the way out of a joint
-    membership never waits for room.
+    With no unapplied entries any size is accepted, and entries without data are always accepted. So an election or the
+    end of a joint membership never waits for space.
     """
     size = sum(len(data) for _, data in items)
     full = core.uncommitted_bytes + size > core.config.max_uncommitted_bytes
@@ -38,7 +38,7 @@ def append_entries(core: Core, items: list[tuple[EntryType, bytes]]) -> bool:
 
 
 def maybe_commit(core: Core) -> bool:
-    """Commit what a majority has, if it reaches into this term (§5.4.2: never by counting an earlier term's)."""
+    """Commit what a majority has, if it includes an entry of this term (§5.4.2: never by counting earlier terms)."""
     index = core.quorum_match_index()
     if index <= core.log.commit_index or core.log.term(index) != core.current_term:
         return False
@@ -49,7 +49,7 @@ def maybe_commit(core: Core) -> bool:
 
 
 def broadcast_append(core: Core) -> None:
-    """Send everyone what is new; a follower that has everything gets the commit index."""
+    """Send all followers what is new; a follower that has everything gets the commit index."""
     for node in core.progress:
         if node != core.id:
             send_append(core, node)
@@ -61,7 +61,7 @@ def send_append(core: Core, node: NodeId) -> None:
 
 
 def maybe_send_append(core: Core, node: NodeId, *, even_if_empty: bool) -> bool:
-    """Send `node` its next entries, or a snapshot if they are gone; False if nothing was sent."""
+    """Send `node` its next entries, or a snapshot if they are gone; return False if nothing was sent."""
     progress = core.progress[node]
     if progress.is_paused():
         return False
@@ -71,7 +71,7 @@ def maybe_send_append(core: Core, node: NodeId, *, even_if_empty: bool) -> bool:
     if prev_term is None:
         return _maybe_send_snapshot(core, node, progress)
     entries: tuple[Entry, ...] = ()
-    # Past a full window only empty messages go: if all in flight were lost, the answer to one of them tells.
+    # Past a full window only empty messages are sent. If all in flight were lost, the answer to one of them shows it.
     throttled = progress.state is ProgressState.REPLICATE and progress.inflights.full()
     if not throttled and progress.next_index <= log.last_index:
         entries = log.slice(progress.next_index, log.last_index, core.config.max_entries_bytes)
@@ -84,7 +84,7 @@ def maybe_send_append(core: Core, node: NodeId, *, even_if_empty: bool) -> bool:
 
 def _maybe_send_snapshot(core: Core, node: NodeId, progress: Progress) -> bool:
     if not progress.recent_active:
-        return False  # it is down: a snapshot would only be lost, and no second one starts while one is pending
+        return False  # it is down: a snapshot would be lost, and no second one starts while one is pending
     snapshot = core.snapshot_available
     if snapshot is None or not _is_of_use(core, snapshot, node):
         if node not in core.output.need_snapshot_for:
@@ -96,12 +96,12 @@ def _maybe_send_snapshot(core: Core, node: NodeId, progress: Progress) -> bool:
 
 
 def _is_of_use(core: Core, snapshot: SnapshotMeta, node: NodeId) -> bool:
-    """Whether the log can take over from `snapshot`, and `node` is a member there: it refuses one where it is not."""
+    """Return whether the log continues from `snapshot`, and `node` is a member there; otherwise `node` refuses it."""
     return snapshot.index >= core.log.first_index - 1 and node in members_of(snapshot.conf_state)
 
 
 def send_what_waits_for_a_snapshot(core: Core) -> None:
-    """A snapshot has become available: followers that need one get it."""
+    """Send the new snapshot to the followers that need one."""
     for node, progress in core.progress.items():
         if node != core.id and core.log.term(Index(progress.next_index - 1)) is None:
             maybe_send_append(core, node, even_if_empty=False)
@@ -111,7 +111,7 @@ def send_what_waits_for_a_snapshot(core: Core) -> None:
 
 
 def handle_append_response(core: Core, message: Message) -> None:
-    """A follower (or this server's own storage) has appended, or has refused to."""
+    """Record that a follower, or this server's own storage, has appended entries or refused them."""
     progress = core.progress[message.sender]
     progress.recent_active = True
     if message.reject:
@@ -129,7 +129,7 @@ def handle_append_response(core: Core, message: Message) -> None:
         send_append(core, message.sender)
     if is_self:
         return
-    # The window has room again: fill it.
+    # The window has space again: fill it.
     while maybe_send_append(core, message.sender, even_if_empty=False):
         pass
     if message.sender == core.transferee and progress.match_index == core.log.last_index:
@@ -139,7 +139,7 @@ def handle_append_response(core: Core, message: Message) -> None:
 def _handle_rejection(core: Core, message: Message, progress: Progress) -> None:
     hint = message.reject_hint
     if message.log_term > 0:
-        # The follower has nothing above its hint's term there, so nothing of ours above that term can match.
+        # The follower has no entry of its hint's term above its hint, so no entry of a higher term can match here.
         hint, _ = core.log.last_index_at_or_below_term(hint, message.log_term)
     if progress.step_back(message.index, hint):
         if progress.state is ProgressState.REPLICATE:
@@ -153,13 +153,13 @@ def _advance_state(core: Core, acknowledged: Index, progress: Progress) -> None:
     elif progress.state is ProgressState.REPLICATE:
         progress.inflights.free_up_to(acknowledged)
     elif progress.match_index + 1 >= core.log.first_index:
-        # Wherever the snapshot ended, from here the log can take over.
+        # Wherever the snapshot ended, the log continues from here.
         progress.become_probe()
         progress.become_replicate()
 
 
 def handle_heartbeat_response(core: Core, message: Message) -> None:
-    """A follower is alive: if it may have missed something, send it, and count its confirmation of reads."""
+    """Record that a follower is alive: send what it may have missed, and count its confirmation of reads."""
     progress = core.progress[message.sender]
     progress.recent_active = True
     progress.paused_by_flow = False
@@ -170,7 +170,7 @@ def handle_heartbeat_response(core: Core, message: Message) -> None:
 
 
 def handle_unreachable(core: Core, node: NodeId) -> None:
-    """A message to `node` was lost for certain: find out where it stands before pipelining again."""
+    """Probe `node` before pipelining again, because a message to it was lost."""
     progress = core.progress.get(node)
     if progress is not None and progress.state is ProgressState.REPLICATE:
         progress.become_probe()
@@ -180,7 +180,7 @@ def handle_unreachable(core: Core, node: NodeId) -> None:
 
 
 def check_append(message: Message) -> None:
-    """Refuse an append whose entries do not follow one another, before anything is changed."""
+    """Refuse an append whose entries are not contiguous, before anything is changed."""
     prev = message.index
     last_term = message.log_term
     for entry in message.entries:
@@ -196,7 +196,7 @@ def check_append(message: Message) -> None:
 
 
 def handle_append(core: Core, message: Message) -> None:
-    """Take the leader's entries, or say where this log may still agree with the leader's."""
+    """Take the leader's entries, or answer where this log may still match the leader's."""
     log = core.log
     if message.index < log.commit_index:
         core.send(MessageType.APPEND_RESPONSE, message.sender, index=log.commit_index)
@@ -218,6 +218,6 @@ def handle_append(core: Core, message: Message) -> None:
 
 
 def handle_heartbeat(core: Core, message: Message) -> None:
-    """The leader lives; it never tells a commit index beyond what it knows this server to have."""
+    """Take a heartbeat. Its commit index is never beyond what the leader has confirmed of this server's log."""
     core.log.commit_to(message.commit)
     core.send(MessageType.HEARTBEAT_RESPONSE, message.sender, context=message.context)

@@ -1,7 +1,7 @@
-"""Snapshots: taking one in from a leader, and what becomes of those sent (Raft §7).
+"""Snapshots: installing one from a leader, and the outcome of those sent (Raft §7).
 
-A snapshot replaces log, state and membership at once. Until it is durable this server neither applies nor
-campaigns. Snapshots themselves are not seen here, only their metadata.
+A snapshot replaces log, state and membership at once. Until it is durable this server neither applies nor campaigns.
+This package handles only the metadata of snapshots.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_snapshot(message: Message) -> None:
 
 
 def handle_snapshot(core: Core, message: Message) -> None:
-    """Install the leader's snapshot if it is ahead; answer with where this log now ends."""
+    """Install the leader's snapshot if it is ahead; answer with the end of this log."""
     snapshot = message.snapshot
     if snapshot is not None and _restore(core, snapshot):
         core.send(MessageType.APPEND_RESPONSE, message.sender, index=core.log.last_index)
@@ -40,7 +40,7 @@ def _restore(core: Core, snapshot: SnapshotMeta) -> bool:
     if core.id not in members_of(snapshot.conf_state):
         return False  # it would make this server a non-member of its own cluster
     if core.log.matches(snapshot.index, snapshot.term):
-        core.log.commit_to(snapshot.index)  # all it holds is in the log already
+        core.log.commit_to(snapshot.index)  # all its entries are in the log already
         return False
     core.log.restore(snapshot)
     core.progress = {}
@@ -50,13 +50,13 @@ def _restore(core: Core, snapshot: SnapshotMeta) -> bool:
 
 
 def snapshot_installed(core: Core, index: Index) -> None:
-    """Storage has installed the snapshot at `index`: log and state machine are there."""
+    """Record that storage has installed the snapshot at `index`, in log and state machine."""
     core.log.snapshot_stable(index)
     reconfigure.applied_to(core, index)
 
 
 def snapshot_available(core: Core, snapshot: SnapshotMeta) -> None:
-    """State as of `snapshot` can be shipped from now on; older ones are forgotten."""
+    """Record that state as of `snapshot` can be sent from now on; forget older ones."""
     known = core.snapshot_available
     if known is None or snapshot.index >= known.index:
         core.snapshot_available = snapshot
@@ -65,7 +65,7 @@ def snapshot_available(core: Core, snapshot: SnapshotMeta) -> None:
 
 
 def snapshot_status(core: Core, node: NodeId, *, ok: bool) -> None:
-    """A transfer ended; the follower's next answer, or heartbeat answer, tells where to go on."""
+    """Record the end of a transfer; the follower's next response decides where to continue."""
     progress = core.progress.get(node)
     if core.role is not Role.LEADER or progress is None or progress.state is not ProgressState.SNAPSHOT:
         return

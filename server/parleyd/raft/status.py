@@ -1,4 +1,4 @@
-"""What a Raft tells about itself, for operators, metrics and tests."""
+"""The state of a Raft, for operators, metrics and tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ProgressStatus:
 
 @dataclass(frozen=True, slots=True)
 class RaftStatus:
-    """One moment of one server; `progress` is empty except on a leader, and sorted by node."""
+    """The state of one server at one moment; `progress` is empty except on a leader, and sorted by node."""
 
     id: NodeId
     role: Role

@@ -1,7 +1,7 @@
-"""Handing leadership to a chosen follower (thesis §3.10).
+"""Transfer of leadership to a chosen follower (thesis §3.10).
 
-The leader stops taking proposals, brings the follower up to date, and tells it to campaign at once. If the follower
-does not lead within an election timeout, the leader serves again.
+The leader stops accepting proposals, brings the follower up to date, and makes it campaign at once. If the follower
+does not lead within an election timeout, the leader accepts proposals again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from parleyd.raft.types import NO_NODE, NodeId, Role
 
 
 def transfer_leader(core: Core, target: NodeId) -> None:
-    """Hand over to `target`, or, not being leader but the target, ask the leader for it."""
+    """Transfer leadership to `target`; if this server is the target and no leader, request it from the leader."""
     if core.role is not Role.LEADER:
         if target == core.id and core.leader != NO_NODE:
             core.send(MessageType.TRANSFER_LEADER, core.leader)

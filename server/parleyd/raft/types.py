@@ -1,6 +1,6 @@
-"""The nouns of the consensus core: ids, entries, hard state, configuration, snapshot metadata.
+"""The types of the consensus core: ids, entries, hard state, configuration, snapshot metadata.
 
-All values are immutable. Nothing here does I/O, reads a clock or knows the wire format.
+All values are immutable. Nothing here does I/O, reads a clock or depends on the wire format.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NO_INDEX = Index(0)
 
 
 class EntryType(enum.IntEnum):
-    """What an entry's data means; the numbers are on the wire and on disk."""
+    """The meaning of an entry's data; the numbers are on the wire and on disk."""
 
     NORMAL = 0
     CONF_CHANGE = 1
@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class HardState:
-    """What a server must have on disk before it answers (Raft figure 2), and the commit index to restart fast."""
+    """What a server must have on disk before it answers (Raft figure 2), and the commit index for a fast restart."""
 
     current_term: Term = NO_TERM
     voted_for: NodeId = NO_NODE

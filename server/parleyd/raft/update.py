@@ -1,13 +1,13 @@
 """What a server must do after a step: the only output of the consensus core.
 
-The rules, written once:
-1. `send` may leave at once: nothing in it promises what is not yet durable. A leader's entries are here too;
-   they may reach followers before its own disk.
-2. `after_persist` leaves only when `persist` (and every earlier one) is durable; then `persist.done` is stepped
-   back in. `after_persist` is never given without a `persist`, which may be an empty write that only keeps order.
-3. `persist` writes are carried out in the order they were given, each atomic: hard state and entries together.
-   Entries replace whatever the log has from their first index on. `snapshot` replaces state machine and log.
-4. `committed` entries are applied in order, each handed out once. Unless `RaftConfig.apply_unstable` is set, they are
+The rules:
+1. `send` may be sent at once: nothing in it promises what is not yet durable. A leader's entries are here too; they may
+   reach followers before its own disk.
+2. `after_persist` is sent only when `persist` (and every earlier one) is durable; then `persist.done` is stepped back
+   in. `after_persist` is never given without a `persist`, which may be an empty write that only keeps order.
+3. `persist` writes are carried out in the order they were given, each atomic: hard state and entries together. Entries
+   replace whatever the log has from their first index on. `snapshot` replaces state machine and log.
+4. `committed` entries are applied in order, each given out once. Unless `RaftConfig.apply_unstable` is set, they are
    durable here as well, so that a state machine is never ahead of its own log. Hard state never goes backwards.
 5. Several persists may be carried out in one transaction, in order, under one fsync; each `done` is stepped after it.
 """
@@ -43,7 +43,7 @@ class ReadReady:
 
 @dataclass(frozen=True, slots=True)
 class RoleChange:
-    """Who this server is and whom it follows, told whenever any of it changed."""
+    """The server's role and leader, reported whenever any of it changed."""
 
     role: Role
     term: Term
@@ -51,17 +51,17 @@ class RoleChange:
 
 
 class Refusal(enum.Enum):
-    """Why a leader, or a server that does not lead, took nothing into its log."""
+    """Why a leader, or a server that does not lead, accepted nothing into its log."""
 
     NOT_LEADER = "not-leader"  # also where no leader is known
     TRANSFERRING = "transferring"  # leadership is being transferred
-    OVERLOADED = "overloaded"  # the uncommitted tail is full
+    OVERLOADED = "overloaded"  # the unapplied entries are at their bound
     CONF_CHANGE_PENDING = "conf-change-pending"
 
 
 @dataclass(frozen=True, slots=True)
 class Proposed:
-    """Answer to one Propose: `first_index` of its entries, or 0 and the `refusal` when it was not taken."""
+    """Answer to one Propose: `first_index` of its entries, or 0 and the `refusal` if it was not accepted."""
 
     first_index: Index
     term: Term
@@ -71,7 +71,7 @@ class Proposed:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One record for all that follows from a step; empty fields mean nothing to do."""
+    """All output of a step; empty fields mean nothing to do."""
 
     persist: Persist | None = None
     send: tuple[Message, ...] = ()

@@ -1,7 +1,7 @@
-"""Whether the certificates a node was given will work, asked before anything is started.
+"""Checks the certificates of a node before anything is started.
 
-TLS itself would refuse the same files, but with a handshake failure in somebody else's log. Here each reason has a
-sentence of its own.
+TLS itself refuses the same files, but only with a handshake failure in another node's log. Here each reason has its own
+sentence.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WARN_BEFORE_EXPIRY = datetime.timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class CertificateReport:
-    """A certificate that works now, and what will or may not."""
+    """A certificate that works now, and warnings about it."""
 
     expires_at: datetime.datetime
     names: tuple[str, ...]
@@ -40,9 +40,9 @@ def check_node_certificate(
     advertised: Iterable[str] = (),
     now: datetime.datetime | None = None,
 ) -> CertificateReport:
-    """Check that the files let node `name` serve and dial; raise `CertificateError` with the first reason if not.
+    """Check that node `name` can serve and connect with the files; raise `CertificateError` with the first fault.
 
-    `advertised` are addresses that clients will dial: one the certificate does not name gets a warning.
+    `advertised` are addresses that clients use. An address that the certificate does not name causes a warning.
     """
     now = now or datetime.datetime.now(datetime.UTC)
     certificate, ca = load_certificates(cert_file)[0], load_certificates(ca_file)
@@ -137,6 +137,6 @@ def _expiry_warnings(
 
 
 def _covers(names: Iterable[str], host: str) -> bool:
-    # One wildcard label, as TLS clients understand it; the certificates made here have none.
+    # One wildcard label, as TLS clients handle it. The certificates made here have none.
     wildcard = "*." + host.partition(".")[2]
     return any(name.lower() in (host, wildcard) for name in names)

@@ -1,8 +1,8 @@
-"""Certificates and keys as files: written whole or not at all, never over an older one unless asked.
+"""Certificates and keys as files: written completely or not at all, and never over an older one unless requested.
 
 Crash rules: each file appears complete under its name (temporary file, fsync, link or rename, fsync of the folder). A
-key is written before its certificate, so a cut-off run leaves at most a key without a certificate, which the next run
-reports instead of building on it.
+key is written before its certificate. So an interrupted run leaves at most a key without a certificate, which the next
+run reports.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class WrittenPair:
 
 
 def write_ca(directory: Path, *, days: int = CA_DAYS, force: bool = False) -> WrittenPair:
-    """Make a CA in `directory`: ca.pem for every node and client, ca.key for nobody but who adds nodes."""
+    """Make a CA in `directory`: ca.pem for every node and client, and ca.key only for whoever adds nodes."""
     return _write_pair(directory, CA_NAME, make_ca(days=days), force)
 
 
@@ -49,13 +49,13 @@ def write_node(
 ) -> WrittenPair:
     """Make NAME.pem and NAME.key in `directory`, signed by the CA in `ca_directory`."""
     if name == CA_NAME:
-        raise CertificateError(f"a node cannot be named {CA_NAME}: its files would be taken for the CA's")
+        raise CertificateError(f"a node cannot be named {CA_NAME}: its files would have the names of the CA's")
     certificate, key = load_ca(ca_directory)
     return _write_pair(directory, name, issue_node_certificate(certificate, key, name, hosts, days=days), force)
 
 
 def load_ca(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """Load the CA that `write_ca` made; raise `CertificateError` if it is missing, damaged or mixed up."""
+    """Load the CA that `write_ca` made; raise `CertificateError` if it is missing, damaged or inconsistent."""
     certificate_file, key_file = _paths(directory, CA_NAME)
     if not certificate_file.exists() and not key_file.exists():
         raise CertificateError(f"there is no CA in {directory}: make one with `parleyd cert ca --out {directory}`")
@@ -80,7 +80,9 @@ def load_key(path: Path) -> object:
     try:
         return serialization.load_pem_private_key(data, password=None)
     except TypeError:
-        raise CertificateError(f"{path} is encrypted: a node starts without anybody to type the passphrase") from None
+        raise CertificateError(
+            f"{path} is encrypted, and a node starts without a passphrase: give an unencrypted key"
+        ) from None
     except ValueError:
         raise CertificateError(f"{path} is not a private key in PEM form") from None
 
@@ -106,7 +108,7 @@ def _write_pair(directory: Path, stem: str, issued: Issued, force: bool) -> Writ
         _write(key, issued.key_pem, 0o600, force)
         _write(certificate, issued.certificate_pem, 0o644, force)
     except FileExistsError as error:
-        raise CertificateError(f"{error.filename2 or error.filename} exists; nothing was replaced") from None
+        raise CertificateError(f"{error.filename2 or error.filename} exists. Nothing was replaced") from None
     except OSError as error:
         raise CertificateError(f"cannot write to {directory}: {error.strerror}") from None
     return WrittenPair(certificate, key, issued)
@@ -129,7 +131,7 @@ def _write(path: Path, data: bytes, mode: int, force: bool) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)  # the umask may have taken bits off a certificate all should read
+            os.fchmod(descriptor, mode)  # the umask may have removed permissions
             file.write(data)
             file.flush()
             os.fsync(descriptor)
@@ -149,7 +151,8 @@ def _publish_new(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # No hard links here (a memory stick, some network folders): a rename is whole too, but would replace.
+        # There are no hard links here (a memory stick, some network folders). A rename is atomic too, but would
+        # replace.
         if path.exists():
             raise FileExistsError(None, "exists", str(path)) from None
         temporary.replace(path)

@@ -1,10 +1,10 @@
 """The cluster's own CA and the certificates of its nodes.
 
-A node's certificate says which node it is by the DNS name `<node>.node.parley`, which no resolver knows: the dialler
-asks for that name whatever the address (server/parleyd/security/tls.py), and a caller is a peer only if its certificate
-carries one. Only `issue_node_certificate` writes such a name, and it refuses it among the ordinary hosts.
+A node's certificate names its node by the DNS name `<node>.node.parley`, which no resolver has. A connecting node
+requires that name at any address (server/parleyd/security/tls.py). A caller is a peer only if its certificate has one.
+Only `issue_node_certificate` writes such a name, and it refuses it among the ordinary hosts.
 
-Making certificates is here; judging those found on disk is in certificate_checks.py, files in certificate_files.py.
+This module makes certificates. certificate_checks.py checks those on disk, certificate_files.py handles files.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CA_DAYS = 3650
 NODE_DAYS = 825
 MAX_DAYS = 36_500
 
-# Machines without a time server disagree by minutes; a certificate made on one must be valid on the others at once.
+# Clocks of machines without a time server differ by minutes. A new certificate must be valid on all of them at once.
 _CLOCK_SKEW = datetime.timedelta(hours=1)
 
 
 class CertificateError(Exception):
-    """A certificate or key that cannot be used or made; the text says which file, why and what to do."""
+    """A certificate or key that cannot be used or made. The text contains which file, why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def node_dns_name(name: str) -> str:
 
 
 def node_of_dns_name(dns_name: str) -> str | None:
-    """Return the node that a name in a certificate stands for; None for any other name and for wildcards."""
+    """Return the node that a name in a certificate identifies; None for any other name and for wildcards."""
     name, domain, rest = dns_name.partition(NODE_DOMAIN)
     if not domain or rest:
         return None
@@ -62,7 +62,7 @@ def node_of_dns_name(dns_name: str) -> str | None:
 
 
 def make_ca(*, days: int = CA_DAYS, now: datetime.datetime | None = None) -> Issued:
-    """Make the CA of a new cluster; its random name keeps the CAs of two clusters apart."""
+    """Make the CA of a new cluster; its random name distinguishes the CAs of two clusters."""
     now = now or datetime.datetime.now(datetime.UTC)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Parley cluster CA {secrets.token_hex(4)}")])
@@ -126,12 +126,12 @@ def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def nodes_in(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Return the nodes a certificate speaks for; a good one has exactly one."""
+    """Return the nodes that a certificate names; a valid one has exactly one."""
     return tuple(node for node in map(node_of_dns_name, names_in(certificate)) if node is not None)
 
 
 def day(when: datetime.datetime) -> str:
-    """Write a day for people."""
+    """Format a day for people."""
     return f"{when.astimezone(datetime.UTC):%Y-%m-%d}"
 
 
@@ -145,7 +145,7 @@ def _host_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
         except AddressError as error:
             raise CertificateError(f"{error}; give a host without a port") from None
         if host.endswith(NODE_DOMAIN):
-            raise CertificateError(f"{host} cannot be a host: names ending in {NODE_DOMAIN} tell nodes apart")
+            raise CertificateError(f"{host} cannot be a host: names ending in {NODE_DOMAIN} identify nodes")
         try:
             names[host] = x509.IPAddress(ipaddress.ip_address(host))
         except ValueError:

@@ -1,7 +1,7 @@
-"""What a name, a password or a search pattern may be, with the reason in words when it is refused.
+"""Rules for names, passwords and search patterns, with a text for each refusal.
 
-Account names are ASCII only, so that no two names look alike on a screen (homographs). That names differ in more than
-case is for the state machine to keep: it alone sees all of them.
+Account names are ASCII only, so that no two names look alike on a screen (homographs). The state machine checks that
+names differ in more than case, because only it has all of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PATTERN = re.compile(r"[A-Za-z0-9._*?-]*", re.ASCII)
 
 
 class InvalidInputError(ValueError):
-    """Input a person can put right: which field, and what is wrong with it; it never quotes a secret."""
+    """Input that a person can correct: the field and the fault; it never quotes a secret."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
@@ -28,7 +28,7 @@ class InvalidInputError(ValueError):
 
 
 def validate_account_name(name: str, field: str = "name") -> str:
-    """Give `name` back if it may be the name of an account; raise `InvalidInputError` if not."""
+    """Return `name` if it may be the name of an account; raise `InvalidInputError` if not."""
     if not name:
         raise InvalidInputError(field, f"is empty; give 1 to {MAX_ACCOUNT_NAME} characters")
     if len(name) > MAX_ACCOUNT_NAME:
@@ -42,9 +42,9 @@ def validate_account_name(name: str, field: str = "name") -> str:
 
 
 def validate_node_name(name: str, field: str = "name") -> str:
-    """Give `name` back if it may be the name of a node; raise `InvalidInputError` if not.
+    """Return `name` if it may be the name of a node; raise `InvalidInputError` if not.
 
-    Node names are DNS labels because a node's certificate carries its name as one (certificates.py).
+    Node names are DNS labels because a node's certificate contains its name as one (certificates.py).
     """
     if len(name) > MAX_NODE_NAME or not _NODE_NAME.fullmatch(name):
         raise InvalidInputError(
@@ -56,8 +56,8 @@ def validate_node_name(name: str, field: str = "name") -> str:
 
 
 def validate_password(password: str, field: str = "password") -> str:
-    """Give `password` back if an account may have it from now on; raise `InvalidInputError` if not."""
-    # Bytes first: counting the characters of an endless text is work an attacker would get for nothing.
+    """Return `password` if an account may have it from now on; raise `InvalidInputError` if not."""
+    # Bytes first: counting the characters of a very long text is work that an attacker could cause.
     if not password_is_readable(password):
         raise InvalidInputError(
             field, f"must be text of at most {MAX_PASSWORD_BYTES} bytes; non-ASCII letters take 2 to 4 bytes each"
@@ -70,7 +70,7 @@ def validate_password(password: str, field: str = "password") -> str:
 
 
 def password_is_readable(password: str) -> bool:
-    """Whether `password` is within what can be hashed at all, whatever the rules for new passwords say."""
+    """Return whether `password` can be hashed at all, whatever the rules for new passwords are."""
     try:
         return len(password.encode()) <= MAX_PASSWORD_BYTES
     except UnicodeEncodeError:
@@ -78,7 +78,7 @@ def password_is_readable(password: str) -> bool:
 
 
 def validate_pattern(pattern: str, field: str = "pattern") -> str:
-    """Give `pattern` back if it can be matched against account names; '*' is any run, '?' one character."""
+    """Return `pattern` if it can be matched against account names; '*' is any run, '?' one character."""
     if len(pattern) > MAX_ACCOUNT_NAME:
         raise InvalidInputError(field, f"has {len(pattern)} characters; at most {MAX_ACCOUNT_NAME} are allowed")
     if not _PATTERN.fullmatch(pattern):

@@ -1,13 +1,13 @@
 """Passwords: hashed with bcrypt, off the event loop, in a bounded pool.
 
-What can go wrong and what holds here:
+Risks and rules:
 
-- bcrypt looks at 72 bytes and stops at a NUL: it gets base64(SHA-256(password)), 44 bytes without a NUL.
-- the same letters arrive composed or decomposed from different keyboards: both are hashed in the composed form (NFC).
-- a flood of log-ins must not starve the node: `workers` threads, `max_waiting` callers, then `PasswordsBusyError`.
-- a caller goes away: while it waits it leaves the queue; while its hash runs the worker stays counted as busy until
-  the thread is done, so a flood of cancelled calls cannot pile work up behind the bound.
-- an unknown account must cost what a known one costs: `verify(password, None)` checks against a hash nobody has.
+- bcrypt uses 72 bytes and stops at a NUL. Its input is base64(SHA-256(password)), 44 bytes without a NUL.
+- Different keyboards send the same letters composed or decomposed. Both are hashed in the composed form (NFC).
+- A flood of log-ins must not use up the node: `workers` threads, `max_waiting` callers, then `PasswordsBusyError`.
+- A cancelled caller leaves the queue. If its hash runs, the worker counts as busy until the thread is done, so
+  cancelled calls cannot exceed the bound.
+- An unknown account must take the time of a known one: `verify(password, None)` checks against an unused hash.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _log = structlog.get_logger(__name__)
 
 
 class PasswordsBusyError(Exception):
-    """Too many passwords are being checked at once; nothing was done, so a retry after a moment is safe."""
+    """Too many passwords are being checked at once. Nothing was done. A retry after a moment is safe."""
 
     def __init__(self) -> None:
-        super().__init__("this node is checking too many passwords at once; nothing was changed, try again in a moment")
+        super().__init__("this node is checking too many passwords at once. Nothing was changed. Try again in a moment")
 
 
 class PasswordHasher:
@@ -51,7 +51,7 @@ class PasswordHasher:
         self._waiting = 0
         self._slots = asyncio.Semaphore(workers)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
-        # Made here, once, so that the first unknown account does not take twice as long as the others.
+        # Made here once, so that the first unknown account does not take twice as long as the others.
         self._nobodys_hash = bcrypt.hashpw(_prepare(secrets.token_urlsafe()), bcrypt.gensalt(cost))
 
     async def hash(self, password: str) -> bytes:
@@ -60,15 +60,15 @@ class PasswordHasher:
         return await self._run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._cost)))
 
     async def verify(self, password: str, hashed: bytes | None) -> bool:
-        """Tell whether `password` is the one behind `hashed`; None stands for an account that does not exist."""
+        """Return whether `password` matches `hashed`; None stands for an account that does not exist."""
         if not password_is_readable(password):
-            return False  # no account can have it, so the quick answer tells nothing about this one
+            return False  # no account can have it, so the quick answer reveals nothing about this one
         prepared = _prepare(password)
         matches = await self._run(lambda: _check(prepared, self._nobodys_hash if hashed is None else hashed))
         return matches and hashed is not None
 
     def close(self) -> None:
-        """Take no more work; a hash that is running ends by itself within a second."""
+        """Accept no more work; a hash in progress ends by itself within a second."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _run(self, work: Callable[[], _T]) -> _T:
@@ -90,7 +90,7 @@ class PasswordHasher:
     def _finished(self, running: asyncio.Future[_T]) -> None:
         self._slots.release()
         if not running.cancelled():
-            running.exception()  # the caller may be gone; asyncio would report it as never retrieved
+            running.exception()  # the caller may have left; asyncio would report it as never retrieved
 
 
 def _prepare(password: str) -> bytes:

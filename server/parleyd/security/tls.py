@@ -1,9 +1,9 @@
-"""Who may talk to whom: gRPC credentials for the client port, the peer port and the channels between nodes.
+"""TLS credentials for the client port, the peer port and the channels between nodes.
 
-- Clients check the node by its host name or address; they show no certificate, they log in.
-- Nodes check each other by the cluster's CA and by name: the dialler demands the certificate of the very node it
-  means, whatever the address, and the node that is called reads the caller's name from its certificate.
-- A certificate of the CA without a node's name is refused as a peer by `peer_name_from_auth_context`.
+- Clients check the node by its host name or address. They have no certificate and log in.
+- Nodes check each other by the cluster's CA and by name. The connecting node requires the certificate of the node that
+  it calls, at any address. The called node reads the caller's name from its certificate.
+- `peer_name_from_auth_context` refuses a certificate of the CA without a node's name.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from parleyd.settings.table import Settings
 
 
 def client_server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """Return what the client port presents; None with `insecure`: use add_insecure_port."""
+    """Return the credentials of the client port; None with `insecure`: use add_insecure_port."""
     if settings.insecure:
         return None
     return grpc.ssl_server_credentials([_own_pair(settings)])
 
 
 def peer_server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """Return what the peer port presents and demands: a certificate of the cluster's CA. None with `insecure`."""
+    """Return the credentials of the peer port, which requires the cluster's certificates; None with `insecure`."""
     if settings.insecure:
         return None
     ca = _read(settings.ca_file, "ca_file")
@@ -33,7 +33,7 @@ def peer_server_credentials(settings: Settings) -> grpc.ServerCredentials | None
 
 
 def peer_channel_credentials(settings: Settings) -> grpc.ChannelCredentials | None:
-    """Return what this node shows when it dials another; None with `insecure`: use insecure_channel."""
+    """Return the credentials for a call to another node; None with `insecure`: use insecure_channel."""
     if settings.insecure:
         return None
     key, certificate = _own_pair(settings)
@@ -42,22 +42,22 @@ def peer_channel_credentials(settings: Settings) -> grpc.ChannelCredentials | No
 
 
 def peer_channel_options(name: str) -> list[tuple[str, str]]:
-    """Return the channel options that make the dialler accept nobody but node `name`."""
-    # The override is the name the certificate is checked against; the authority follows it by itself.
+    """Return the channel options that accept only the certificate of node `name`."""
+    # The certificate is checked against the override. The authority follows it by itself.
     return [("grpc.ssl_target_name_override", node_dns_name(name))]
 
 
 def peer_name_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> str | None:
-    """Return which node calls, by its certificate; None for a caller that is no node (then: UNAUTHENTICATED).
+    """Return the calling node's name from its certificate; None for a caller that is no node (then: UNAUTHENTICATED).
 
-    With `insecure` there is no certificate and so no name: every caller is None.
+    With `insecure` there is no certificate and so no name: the result is None for every caller.
     """
     if b"ssl" not in auth_context.get("transport_security_type", ()):
         return None
-    # Only DNS names count: x509_subject_alternative_name would mix in URIs and mail addresses.
+    # Only DNS names count. x509_subject_alternative_name would include URIs and mail addresses.
     names = [name.decode("ascii", "replace") for name in auth_context.get("peer_dns", ())]
     nodes = [node for node in map(node_of_dns_name, names) if node is not None]
-    # A certificate for two nodes would let one speak for the other.
+    # A certificate for two nodes would let one node act as the other.
     return nodes[0] if len(nodes) == 1 else None
 
 

@@ -1,7 +1,7 @@
-"""Session tokens: random, shown to their owner once, kept by the cluster only as a digest.
+"""Session tokens: random, sent to their owner once, and stored in the cluster only as a digest.
 
-A token has 256 bits of entropy, so a plain SHA-256 is enough: there is nothing to guess, and looking a digest up
-in an index leaks nothing useful through timing.
+A token has 256 bits of entropy, so a plain SHA-256 is enough. It cannot be guessed, and the timing of an index look-up
+reveals nothing useful.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
 class MalformedTokenError(ValueError):
-    """A text that no cluster ever gave out as a token; the text itself is not quoted."""
+    """A text that is not a token of any cluster; the text itself is not quoted."""
 
     def __init__(self) -> None:
         super().__init__("this is not a session token; log in again to get one")
@@ -31,7 +31,7 @@ def new_token() -> tuple[str, bytes]:
 
 
 def digest(token: str) -> bytes:
-    """Return what the cluster knows a token by; raise `MalformedTokenError` before any look-up for other texts."""
+    """Return the digest under which the cluster stores a token; raise `MalformedTokenError` for other texts."""
     if not _TOKEN.fullmatch(token):
         raise MalformedTokenError
     return hashlib.sha256(token.encode()).digest()

@@ -1,7 +1,7 @@
-"""Checks that need more than one setting, or the file system, to be made.
+"""Checks that need more than one setting, or the file system.
 
-Each check names the settings it looks at: where one of those could not be read, the check is left out, so that one
-mistake is reported once. A finding is an error (the node does not start) or a warning (it starts and says so).
+Each check lists its settings. If one of them could not be read, the check is skipped, so that one mistake is reported
+once. A finding is an error (the node does not start) or a warning (it starts and reports it).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_FIRST_MEMBERS = 7
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check has to say, and on which setting it is to be reported."""
+    """The result of a check, and the setting for which it is reported."""
 
     setting: str
     text: str
@@ -64,7 +64,7 @@ def _heartbeats_outpace_elections(settings: Settings, _: Mapping[str, str]) -> I
     elif least < 3 * heartbeat:
         yield Finding(
             "election_timeout_min_ms",
-            f"is less than three times heartbeat_ms ({heartbeat}): one late heartbeat may depose a good leader",
+            f"is less than three times heartbeat_ms ({heartbeat}): one late heartbeat may depose a working leader",
             is_error=False,
         )
 
@@ -78,7 +78,7 @@ def _elections_are_spread(settings: Settings, _: Mapping[str, str]) -> Iterator[
         yield Finding(
             "election_timeout_max_ms",
             f"must be at least two ticks ({2 * tick} ms) above election_timeout_min_ms ({least}), "
-            "or nodes keep standing for election at the same moment",
+            "or nodes campaign repeatedly at the same time",
         )
 
 
@@ -95,7 +95,7 @@ def _ports_do_not_collide(settings: Settings, _: Mapping[str, str]) -> Iterator[
     if same_host and client.port == peer.port:
         yield Finding(
             "peer_listen",
-            f"must differ from client_listen, which is {client}: clients and nodes have ports of their own",
+            f"must differ from client_listen, which is {client}: clients and nodes need different ports",
         )
 
 
@@ -112,7 +112,9 @@ def _peers_can_dial(settings: Settings, origins: Mapping[str, str]) -> Iterator[
         return
     own = settings.peers.get(settings.name)
     if own is not None and own != settings.peer_advertise:
-        yield Finding("peer_advertise", f"is not what peers says of {settings.name}: {own}; the two must agree")
+        yield Finding(
+            "peer_advertise", f"differs from the entry of {settings.name} in peers: {own}; the two must be equal"
+        )
     others_are_remote = any(
         not parse_address(address).is_loopback
         for name, address in (*settings.peers.items(), *settings.join.items())
@@ -129,7 +131,7 @@ def _peers_can_dial(settings: Settings, origins: Mapping[str, str]) -> Iterator[
 def _cannot_be_dialled(name: str, address: str, origins: Mapping[str, str]) -> Finding:
     listen = name.replace("advertise", "listen")
     given = "" if origins[name] != "default" else f"is needed because {listen} is {address}: "
-    return Finding(name, f"{given}nobody can dial {address}; give the address others reach this node at")
+    return Finding(name, f"{given}nobody can connect to {address}; give the address at which others reach this node")
 
 
 @_looks_at("name", "peers")
@@ -149,9 +151,9 @@ def _members_make_sense(settings: Settings, _: Mapping[str, str]) -> Iterator[Fi
         if one_address == two_address:
             yield Finding("peers", f"gives {one} and {two} the same address, {one_address}")
     for name, address in settings.peers.items():
-        # Of this node itself it is said once, at peer_advertise.
+        # For this node itself it is reported once, at peer_advertise.
         if name != settings.name and parse_address(address).is_unspecified:
-            yield Finding("peers", f"gives {name} the address {address}, which nobody can dial")
+            yield Finding("peers", f"gives {name} the address {address}, to which nobody can connect")
 
 
 @_looks_at("name", "peers", "join")
@@ -159,7 +161,7 @@ def _joining_is_not_founding(settings: Settings, _: Mapping[str, str]) -> Iterat
     if not settings.join:
         return
     if len(settings.peers) > 1:
-        yield Finding("join", "and peers exclude each other: peers bootstrap a new cluster, join enters one that runs")
+        yield Finding("join", "and peers exclude each other: peers bootstraps a new cluster, join joins a running one")
     if settings.name in settings.join:
         yield Finding("join", f"names this node itself, {settings.name}; name members that run already")
 
@@ -187,7 +189,7 @@ def _key_is_private(settings: Settings, _: Mapping[str, str]) -> Iterator[Findin
     try:
         mode = settings.key_file.stat().st_mode
     except OSError:
-        return  # said above
+        return  # reported above
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Finding(
             "key_file",

@@ -1,7 +1,7 @@
 """The kinds of values a setting can have: how each is read from text, read from TOML, and written back as TOML.
 
-A flag and an environment variable give text; a file gives typed values. Both paths end in the same check, and what
-one accepts the other accepts too.
+A flag and an environment variable give text. A file gives typed values. Both pass the same check at the end and accept
+the same values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Kind(Protocol):
 
     @property
     def allowed(self) -> str:
-        """What is allowed, for people: completes 'give ...'."""
+        """Return what is allowed, for people: completes 'give ...'."""
 
     def from_text(self, text: str) -> object:
         """Read a flag or an environment variable; raise `BadValueError`."""
@@ -41,13 +41,13 @@ class Kind(Protocol):
 
 
 def quote(text: str) -> str:
-    """Write a TOML basic string; JSON's escapes are TOML's, but for DEL, which TOML wants escaped too."""
+    """Write a TOML basic string; JSON's escapes are TOML's, except DEL, which TOML escapes too."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Text that `check` may refuse with a ValueError and gives back in its one spelling."""
+    """Text that `check` may refuse with a ValueError, and returns in its normal form."""
 
     @property
     def allowed(self) -> str:
@@ -140,7 +140,7 @@ class Integer:
         return f"a whole number from {self.least} to {self.most}"
 
     def from_text(self, text: str) -> object:
-        # int() would also take "1_000", " 5 " and endless digits.
+        # int() would also accept "1_000", " 5 " and endless digits.
         digits = text.removeprefix("-")
         if not (digits.isascii() and digits.isdigit() and len(digits) <= 18):
             raise BadValueError("is not a whole number")

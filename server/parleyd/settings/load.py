@@ -1,6 +1,6 @@
-"""Reads the settings of a node: flags over environment over a TOML file.
+"""Reads the settings of a node: flags before environment before a TOML file.
 
-Reading never stops at the first mistake: every wrong value is reported with where it came from and what is allowed.
+Reading does not stop at the first mistake. Every wrong value is reported with its source and with what is allowed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from parleyd.settings.table import ENVIRONMENT_PREFIX, SETTINGS, Setting, Settin
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 MAX_FILE_BYTES = 1 << 20
 
-# What stands in for a required setting that is missing or wrong, so that the checks of the others can still run.
+# These values replace a required setting that is missing or wrong, so that the other checks can run.
 _PLACEHOLDERS: Mapping[str, object] = {"name": "unnamed", "data_dir": Path("unset")}
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: which setting, where its value came from, the value, and what to do about it."""
+    """One fault: the setting, the source of its value, the value, and what to do."""
 
     setting: str
     origin: str
@@ -39,7 +39,7 @@ class Problem:
 
 
 class SettingsError(Exception):
-    """The settings cannot be used; holds every problem that was found, not just the first."""
+    """The settings cannot be used; contains every problem that was found, not just the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -49,7 +49,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoadedSettings:
-    """Valid settings, where each came from, and what deserves a second look."""
+    """Valid settings, the source of each, and warnings."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -58,7 +58,7 @@ class LoadedSettings:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A value as somebody gave it, not yet read."""
+    """A value as it was given, not yet read."""
 
     raw: object
     origin: str
@@ -132,7 +132,7 @@ def _read(setting: Setting, given: _Given, values: dict[str, Any], problems: lis
         problems.append(Problem(setting.name, given.origin, _shorten(raw), text))
         return
     if isinstance(value, Path):
-        # Absolute, so that it means the same whatever folder a later command is run in.
+        # Absolute, so that its meaning does not depend on the current folder of a later command.
         value = (value if given.folder is None else given.folder / value).absolute()
     values[setting.name] = value
 
@@ -149,7 +149,7 @@ def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
-    # An empty variable counts as not given: that is how compose files and shells spell "unset".
+    # An empty variable counts as not given: compose files and shells write "unset" in this way.
     return {
         setting.name: _Given(environ[setting.variable], f"environment variable {setting.variable}", None)
         for setting in SETTINGS.values()

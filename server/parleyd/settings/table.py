@@ -1,8 +1,8 @@
 """The settings of a node, as one table.
 
-The fields of `Settings` are the table: each field carries its kind, its bounds and its help, and from it come the
-flag, the environment variable, the key in a file, the validation and the documentation. A setting cannot exist in one
-and be missing in another. server/parleyd/settings/load.py reads them.
+The fields of `Settings` are the table. Each field has its kind, its bounds and its help. The flag, the environment
+variable, the key in a file, the validation and the documentation are made from it, so they cannot differ.
+server/parleyd/settings/load.py reads them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class SettingSpec:
-    """What the table says of a setting besides its name, its type and its default."""
+    """What the table contains for a setting besides its name, its type and its default."""
 
     kind: Kind
     group: str
@@ -34,29 +34,35 @@ class SettingSpec:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a node is told when it starts.
+    """All settings of a node.
 
-    Made directly it is not validated; `load_settings` does that. `client_advertise`, `peer_advertise` and `peers`
-    are always filled in: what is left empty follows from the other addresses.
+    Made directly it is not validated; `load_settings` does that. `client_advertise`, `peer_advertise` and `peers` are
+    always filled in: empty ones follow from the other addresses.
     """
 
     name: Annotated[str, SettingSpec(NodeName(), "Node", "Name of this node, unique in the cluster.")]
-    data_dir: Annotated[Path, SettingSpec(FilePath(), "Node", "Folder for everything this node must remember.")]
+    data_dir: Annotated[Path, SettingSpec(FilePath(), "Node", "Folder for all data of this node.")]
 
-    client_listen: Annotated[str, SettingSpec(HostPort(), "Addresses", "Where clients are served.")] = "127.0.0.1:7600"
-    peer_listen: Annotated[str, SettingSpec(HostPort(), "Addresses", "Where other nodes are served.")] = (
-        "127.0.0.1:7700"
-    )
+    client_listen: Annotated[
+        str, SettingSpec(HostPort(), "Addresses", "Address and port on which clients are served.")
+    ] = "127.0.0.1:7600"
+    peer_listen: Annotated[
+        str, SettingSpec(HostPort(), "Addresses", "Address and port on which other nodes are served.")
+    ] = "127.0.0.1:7700"
     client_advertise: Annotated[
         str,
         SettingSpec(
-            HostPort(), "Addresses", "Address clients dial; default: client_listen. Needed where that is 0.0.0.0 or ::."
+            HostPort(),
+            "Addresses",
+            "Address that clients connect to; default: client_listen. Needed if that is 0.0.0.0 or ::.",
         ),
     ] = ""
     peer_advertise: Annotated[
         str,
         SettingSpec(
-            HostPort(), "Addresses", "Address nodes dial; default: this node's entry in peers, else peer_listen."
+            HostPort(),
+            "Addresses",
+            "Address that other nodes connect to; default: this node's entry in peers, else peer_listen.",
         ),
     ] = ""
     peers: Annotated[
@@ -64,7 +70,7 @@ class Settings:
         SettingSpec(
             AddressMap(),
             "Addresses",
-            "Name and peer address of each first member, this node included; the same on every one of them. "
+            "Name and peer address of each first member, this node included; equal on all of them. "
             "Empty: this node alone.",
             "--peer",
         ),
@@ -74,7 +80,7 @@ class Settings:
         SettingSpec(
             AddressMap("join"),
             "Addresses",
-            "Name and peer address of members of a running cluster: a fresh node joins it and bootstraps none.",
+            "Name and peer address of members of a running cluster, which a new node joins.",
             "--join",
         ),
     ] = field(default_factory=dict)
@@ -89,92 +95,130 @@ class Settings:
     insecure: Annotated[
         bool,
         SettingSpec(
-            BoolSetting(), "Security", "No TLS at all: anybody who reaches a port can read messages and act as a node."
+            BoolSetting(), "Security", "Use no TLS: anybody who reaches a port can read messages and act as a node."
         ),
     ] = False
     insecure_network: Annotated[
-        bool, SettingSpec(BoolSetting(), "Security", "Let --insecure use addresses that other machines can reach.")
+        bool, SettingSpec(BoolSetting(), "Security", "Allow --insecure with addresses that other machines can reach.")
     ] = False
     bcrypt_cost: Annotated[
         int,
         SettingSpec(
-            Integer(4, 16), "Security", "Work per password: each step doubles it. Below 10 only with --insecure."
+            Integer(4, 16),
+            "Security",
+            "Cost of a password hash; each step doubles it. Less than 10 only with --insecure.",
         ),
     ] = 12
     session_ttl_s: Annotated[
-        int, SettingSpec(Integer(1, 3650 * 86_400), "Security", "Seconds after which a log-in expires.")
+        int, SettingSpec(Integer(1, 3650 * 86_400), "Security", "Time after which a log-in expires, in seconds.")
     ] = 30 * 86_400
 
     tick_ms: Annotated[
-        int, SettingSpec(Integer(1, 1_000), "Timing", "Granularity of the timers below, in milliseconds.")
+        int,
+        SettingSpec(Integer(1, 1_000), "Timing", "Length of a tick, the unit of the timers below, in milliseconds."),
     ] = 10
     heartbeat_ms: Annotated[
-        int, SettingSpec(Integer(5, 10_000), "Timing", "How often a leader says that it is there.")
+        int, SettingSpec(Integer(5, 10_000), "Timing", "Interval between leader heartbeats, in milliseconds.")
     ] = 50
     election_timeout_min_ms: Annotated[
         int,
         SettingSpec(
-            Integer(20, 60_000), "Timing", "Silence after which a node looks for a new leader, at the earliest."
+            Integer(20, 60_000),
+            "Timing",
+            "Shortest time without a leader's message before a node starts an election, in milliseconds.",
         ),
     ] = 250
     election_timeout_max_ms: Annotated[
         int,
-        SettingSpec(Integer(30, 120_000), "Timing", "The same at the latest; each node draws a time between the two."),
+        SettingSpec(
+            Integer(30, 120_000),
+            "Timing",
+            "Longest such time, in milliseconds. Each node draws a random time between the two.",
+        ),
     ] = 500
     shutdown_grace_s: Annotated[
         int,
-        SettingSpec(Integer(1, 300), "Timing", "Seconds that a stop waits for a hand-over and for calls in flight."),
+        SettingSpec(
+            Integer(1, 300),
+            "Timing",
+            "Time that a stop waits for a transfer of leadership and for calls in progress, in seconds.",
+        ),
     ] = 10
 
     max_clients: Annotated[
-        int, SettingSpec(Integer(1, 1_000_000), "Limits", "Sessions served at once by this node.")
+        int, SettingSpec(Integer(1, 1_000_000), "Limits", "Number of sessions that this node serves at once.")
     ] = 10_000
     max_queued_commands: Annotated[
         int,
         SettingSpec(
-            Integer(16, 1_000_000), "Limits", "Commands waiting to enter the log; more get RESOURCE_EXHAUSTED."
+            Integer(16, 1_000_000),
+            "Limits",
+            "Number of commands that wait to enter the log; more get RESOURCE_EXHAUSTED.",
         ),
     ] = 16_384
     # At least two of the longest messages that the cluster's setting max_message_bytes can allow.
     max_entry_bytes: Annotated[
-        int, SettingSpec(Integer(2 * MIB, 8 * MIB), "Limits", "Commands gathered into one log entry, in bytes.")
+        int,
+        SettingSpec(Integer(2 * MIB, 8 * MIB), "Limits", "Size of the commands gathered into one log entry, in bytes."),
     ] = 2 * MIB
     max_uncommitted_bytes: Annotated[
         int,
         SettingSpec(
-            Integer(MIB, GIB), "Limits", "A leader's log tail without a majority; more gets RESOURCE_EXHAUSTED."
+            Integer(MIB, GIB),
+            "Limits",
+            "Size of a leader's entries without a majority, in bytes; more get RESOURCE_EXHAUSTED.",
         ),
     ] = 32 * MIB
     max_inflight_messages: Annotated[
-        int, SettingSpec(Integer(1, 65_536), "Limits", "Log messages sent to a node and not yet answered.")
+        int, SettingSpec(Integer(1, 65_536), "Limits", "Number of log messages sent to a node and not yet answered.")
     ] = 256
     max_inflight_bytes: Annotated[
-        int, SettingSpec(Integer(64 * KIB, GIB), "Limits", "The same in bytes; at least one message always goes out.")
+        int,
+        SettingSpec(Integer(64 * KIB, GIB), "Limits", "Size of these messages, in bytes; at least one is always sent."),
     ] = 8 * MIB
     max_apply_bytes: Annotated[
         int,
-        SettingSpec(Integer(64 * KIB, 256 * MIB), "Limits", "Committed entries handed to the state machine at once."),
+        SettingSpec(
+            Integer(64 * KIB, 256 * MIB),
+            "Limits",
+            "Size of the committed entries given to the state machine at once, in bytes.",
+        ),
     ] = 4 * MIB
     max_session_queue_bytes: Annotated[
         int,
         SettingSpec(
-            Integer(64 * KIB, 256 * MIB), "Limits", "Live messages waiting for one slow client; more are read later."
+            Integer(64 * KIB, 256 * MIB),
+            "Limits",
+            "Size of the live messages that wait for one slow client, in bytes; more are read later.",
         ),
     ] = MIB
     max_password_checks: Annotated[
         int,
-        SettingSpec(Integer(1, 4_096), "Limits", "Log-ins waiting for a password check; more get RESOURCE_EXHAUSTED."),
+        SettingSpec(
+            Integer(1, 4_096),
+            "Limits",
+            "Number of log-ins that wait for a password check; more get RESOURCE_EXHAUSTED.",
+        ),
     ] = 64
 
     log_retain_entries: Annotated[
-        int, SettingSpec(Integer(100, 10_000_000), "Storage", "Applied log entries kept for nodes that lag.")
+        int, SettingSpec(Integer(100, 10_000_000), "Storage", "Number of applied log entries kept for nodes that lag.")
     ] = 20_000
     log_retain_bytes: Annotated[
         int,
-        SettingSpec(Integer(MIB, 64 * GIB), "Storage", "The same in bytes; whichever is reached first cuts the log."),
+        SettingSpec(
+            Integer(MIB, 64 * GIB),
+            "Storage",
+            "Size of these entries, in bytes. The log is compacted at the first of the two bounds.",
+        ),
     ] = 64 * MIB
     snapshot_chunk_bytes: Annotated[
-        int, SettingSpec(Integer(4 * KIB, 2 * MIB), "Storage", "Piece size when a copy of the state is sent to a node.")
+        int,
+        SettingSpec(
+            Integer(4 * KIB, 2 * MIB),
+            "Storage",
+            "Size of a chunk when a copy of the state is sent to a node, in bytes.",
+        ),
     ] = 256 * KIB
 
     log_level: Annotated[
@@ -207,17 +251,17 @@ class Setting:
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it."""
+        """Return the environment variable that sets it."""
         return ENVIRONMENT_PREFIX + self.name.upper()
 
     @property
     def is_switch(self) -> bool:
-        """Whether its flag takes no value."""
+        """Return whether its flag takes no value."""
         return isinstance(self.kind, BoolSetting)
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether its flag may be given several times."""
+        """Return whether its flag may be given several times."""
         return isinstance(self.kind, AddressMap)
 
 
@@ -244,6 +288,6 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(_table())
 
 
 def show(name: str, settings: Settings) -> str:
-    """Write the value of a setting as TOML; empty where it is not set."""
+    """Write the value of a setting as TOML; empty if it is not set."""
     value = getattr(settings, name)
     return "" if value is None else SETTINGS[name].kind.to_toml(value)

@@ -1,12 +1,12 @@
-"""The folder a node lives in: one process at a time, no half-done work left lying about.
+"""The folder of a node: locked for one process, and cleared of unfinished work when it is opened.
 
 data/
   lock             flock of the running process
-  identity.json    who this node is
+  identity.json    the node's identity
   raft.sqlite      log, term and vote
   state.sqlite     the state machine
-  fenced.json      only while this node's state is not trusted: why
-  snapshots/       copies of state.sqlite on their way out or in
+  fenced.json      the reason, while this node's state is not trusted
+  snapshots/       copies of state.sqlite that are being sent or received
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from parleyd.storage.snapshots import TEMPORARY_SUFFIX, finish_install
 
 
 class DataDirectory:
-    """A locked data directory. Opening finishes what a crash cut short: a snapshot half installed, files half made."""
+    """A locked data directory. Opening it completes what a crash interrupted: an installation, or files half made."""
 
     def __init__(self, path: Path, lock_descriptor: int) -> None:
         self.path = path
@@ -33,13 +33,13 @@ class DataDirectory:
 
     @classmethod
     def open(cls, path: Path) -> DataDirectory:
-        """Create the folder if there is none, take it for this process, and tidy it.
+        """Create the folder if it is missing, lock it for this process, and remove unfinished work.
 
-        Raises FormatRefusedError, before anything in it is changed, for the directory of another release.
+        Raises FormatRefusedError for the directory of another release, before anything in it is changed.
         """
         with io_errors(f"opening the data directory {path}"):
             make_folder_durably(path, 0o700)
-            path.chmod(0o700)  # it holds password hashes and everybody's messages
+            path.chmod(0o700)  # it contains password hashes and all messages
             descriptor = _lock(path / "lock")
         directory = cls(path, descriptor)
         try:
@@ -71,12 +71,12 @@ class DataDirectory:
         return self.path / "snapshots"
 
     def free_bytes(self) -> int:
-        """Room left on this disk for us; a leader refuses sends before it runs out and has to stop."""
+        """Return the free bytes on this disk; a leader refuses sends before the disk is full."""
         with io_errors(f"asking for free space in {self.path}"):
             return shutil.disk_usage(self.path).free
 
     def discard_incomplete_bootstrap(self) -> None:
-        """Remove log and state of a bootstrap that was cut short: the identity, written last, says there was none."""
+        """Remove log and state of an interrupted bootstrap: the identity is written last and is missing then."""
         with io_errors(f"clearing {self.path}"):
             for database in (self.raft_db, self.state_db):
                 for suffix in ("", "-wal", "-shm", "-journal"):
@@ -84,7 +84,7 @@ class DataDirectory:
             fsync_path(self.path)
 
     def close(self) -> None:
-        """Let go of the folder; safe to call twice."""
+        """Unlock the folder; safe to call twice."""
         if self._lock_descriptor is not None:
             os.close(self._lock_descriptor)
             self._lock_descriptor = None
@@ -101,7 +101,7 @@ class DataDirectory:
         finish_install(self.state_db)
         with io_errors(f"tidying {self.path}"):
             self.snapshots.mkdir(mode=0o700, exist_ok=True)
-            # A snapshot is made or received anew whenever one is needed: none outlives its process.
+            # Snapshots are made or received again whenever one is needed. None is used by a later process.
             for leftover in self.snapshots.iterdir():
                 leftover.unlink()
             for leftover in self.path.glob(f"*{TEMPORARY_SUFFIX}*"):

@@ -1,4 +1,4 @@
-"""How memberships and entries look on disk: readable JSON for the one, a checksum for the other."""
+"""Encodes memberships and entries for the disk: memberships as readable JSON, entries with a checksum."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def encode_conf_state(conf_state: ConfState) -> bytes:
 
 
 def decode_conf_state(data: bytes) -> ConfState:
-    """Decode a membership; raises ValueError for anything that `encode_conf_state` did not make."""
+    """Decode a membership; raises ValueError for bytes that `encode_conf_state` did not make."""
     try:
         fields = json.loads(data)
         return ConfState(
@@ -44,13 +44,13 @@ def decode_conf_state(data: bytes) -> ConfState:
 
 
 def entry_checksum(term: int, index: int, type_: int, data: bytes) -> int:
-    """Checksum of one log entry, its place in the log included: a misplaced entry is damage too."""
+    """Return the checksum of one log entry. It covers the entry's index, so a misplaced entry is damage too."""
     with _numbers_and_bytes("an entry"):
         return zlib.crc32(data, zlib.crc32(_ENTRY_HEADER.pack(term, index, type_)))
 
 
 def state_checksum(hard_state: HardState, snapshot: SnapshotMeta, conf_state: bytes) -> int:
-    """Checksum of what a server must never forget, and of where its log starts."""
+    """Return the checksum of what a server must never forget, and of where its log starts."""
     with _numbers_and_bytes("term and vote"):
         packed = _STATE.pack(
             hard_state.current_term, hard_state.voted_for, hard_state.commit_index, snapshot.index, snapshot.term
@@ -60,7 +60,7 @@ def state_checksum(hard_state: HardState, snapshot: SnapshotMeta, conf_state: by
 
 @contextmanager
 def _numbers_and_bytes(what: str) -> Iterator[None]:
-    """SQLite does not check types when it reads: a page of another table in this one's place gives any."""
+    """Check types, which SQLite does not do when it reads: a misplaced page of another table gives any values."""
     try:
         yield
     except (struct.error, TypeError) as error:

@@ -1,19 +1,18 @@
-"""What can go wrong with a node's disk. All of these stop the node; none of them is retried.
+"""Faults of a node's disk. All of them stop the node. None of them is retried.
 
-A write or fsync that failed may have been kept or lost, and asking again can report success for data that is gone
-(the kernel forgets the error once it has told it). So the only honest reaction is to stop and to start over from
-what is really on disk.
+The data of a failed write or fsync may be stored or lost. A second fsync can report success for data that is lost,
+because the kernel clears the error after it has reported it. So the node stops and starts again from what is on disk.
 """
 
 from __future__ import annotations
 
 
 class StorageError(Exception):
-    """The disk did not do what it was asked to: stop the node, start it again when the disk is well."""
+    """A disk operation failed: stop the node, and start it again when the disk works."""
 
 
 class StorageDamagedError(StorageError):
-    """What is on disk is not what was written: the node must not start from it."""
+    """The data on disk is not what was written: the node must not start from it."""
 
 
 class DirectoryBusyError(StorageError):
@@ -25,11 +24,11 @@ class IdentityError(StorageError):
 
 
 class StorageInvariantError(StorageError):
-    """A caller asked for something that would break a promise already on disk: a bug, nothing was written."""
+    """A caller asked for something that contradicts what is durable. This is a bug; nothing was written."""
 
 
 class SnapshotTransferError(Exception):
-    """One incoming snapshot is unusable (short, long, altered, no room for it): drop it; the node is well."""
+    """One incoming snapshot is unusable (short, long, altered, or too large). Discard it; the node works."""
 
 
 REJOIN = (
@@ -40,5 +39,5 @@ REJOIN = (
 
 
 def damaged(where: object, what: str) -> StorageDamagedError:
-    """Build the error that refuses a start: where, what, what it means for the data, how to rejoin."""
+    """Build the error that refuses a start: the file, the fault, the effect on the data, and how to rejoin."""
     return StorageDamagedError(f"{where}: {what}. {REJOIN}")

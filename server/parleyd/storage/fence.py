@@ -1,6 +1,6 @@
-"""The mark of a node whose state is not trusted: a file that outlives restarts until the state is replaced.
+"""The mark of a node whose state is not trusted: a file that stays over restarts until the state is replaced.
 
-A mark that cannot be read still counts: a node that may be fenced is.
+An unreadable mark counts as a mark: the node may be fenced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ UNREADABLE = "the mark of this node's data directory cannot be read"
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Why a node is fenced; `index` is the entry from which on its state is known to differ, 0 if none is known."""
+    """The reason of a fence. `index` is the first entry at which the state is known to differ, 0 if unknown."""
 
     reason: str
     index: int = 0
@@ -30,7 +30,7 @@ def save(path: Path, fence: Fence) -> None:
 
 
 def load(path: Path) -> Fence | None:
-    """Read the mark; None where the node is not fenced."""
+    """Read the mark; None if the node is not fenced."""
     with io_errors(f"reading {path}"):
         try:
             content = path.read_bytes()

@@ -1,7 +1,7 @@
-"""Durable file operations: what is renamed or removed here is on disk when the call returns.
+"""Durable file operations: a rename or removal made here is on disk when the call returns.
 
-A rename without an fsync of the file before and of the folder after may survive a power loss as an empty file, or not
-at all.
+A rename without an fsync of the file before and of the folder after may be lost in a power loss, or leave an empty
+file.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from parleyd.storage.errors import StorageError
 
 @contextmanager
 def io_errors(what: str) -> Iterator[None]:
-    """Turn an operating-system error into the StorageError that stops the node."""
+    """Convert an operating-system error into the StorageError that stops the node."""
     try:
         yield
     except OSError as error:
         raise StorageError(
-            f"{what} failed: {error}. The node stops, since a failed write must not be tried again; "
-            "what was acknowledged before is safe. Mend the disk (space, permissions, health) and start the node."
+            f"{what} failed: {error}. The node stops, because a failed write must not be repeated. "
+            "All acknowledged data is safe. Repair the disk (space, permissions, health) and start the node."
         ) from error
 
 
@@ -36,15 +36,15 @@ def fsync_path(path: Path) -> None:
 
 
 def make_folder_durably(path: Path, mode: int) -> None:
-    """Make a folder and those missing above it, each named durably in the one above before anything is put into it.
+    """Make a folder and its missing parents, each one durable before anything is put into it.
 
-    Where the folder is there already, a process may have been killed between making and syncing it: it is synced again.
+    An existing folder is synced again, because a process may have been killed between making and syncing it.
     """
     existing = path
     while not existing.exists():
         existing = existing.parent
     if not existing.is_mount():
-        with suppress(PermissionError):  # a folder above that is not ours to read is not one that we made
+        with suppress(PermissionError):  # a parent that is not readable was not made here
             fsync_path(existing.parent)
     for name in path.relative_to(existing).parts:
         existing /= name
@@ -59,7 +59,7 @@ def rename_durably(source: Path, target: Path) -> None:
 
 
 def write_durably(target: Path, content: bytes) -> None:
-    """Replace a small file so that a crash leaves the old content or the new, whole."""
+    """Replace a small file. After a crash it has the old content or the new, complete."""
     temporary = target.with_name(target.name + ".tmp")
     with io_errors(f"writing {target}"):
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -1,7 +1,7 @@
-"""Which format a SQLite file has, and which release gave it that: one row with a checksum, in a table of its own.
+"""The format of a SQLite file and the release that wrote it: one row with a checksum, in its own table.
 
-A file is changed to a newer format in one transaction together with this row: a crash leaves the old file or the new
-one.
+A file is changed to a newer format in one transaction with this row. After a crash the file is in the old format or in
+the new one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import apsw
 from parleyd.formats import UNRELEASED_FORMAT, Format, newer_format, own_release, unreleased_format
 from parleyd.storage.errors import damaged
 
-HAS_FORMAT_TABLE = 2  # user_version; no single flipped bit makes it that of Parley 0.1
+HAS_FORMAT_TABLE = 2  # user_version; one flipped bit does not make it that of Parley 0.1
 
 _SCHEMA = """
 CREATE TABLE format(
@@ -36,16 +36,16 @@ class FileFormat:
 
 
 def create_format(connection: apsw.Connection, version: int) -> None:
-    """Mark a file that is being made, within the caller's transaction."""
+    """Mark a new file, within the caller's transaction."""
     connection.execute(_SCHEMA)
     connection.pragma("user_version", HAS_FORMAT_TABLE)
     _write(connection, version)
 
 
 def open_format(connection: apsw.Connection, path: Path, known: Format[apsw.Connection], level: int) -> int:
-    """Make the changes that are due at this cluster level; returns the format that the file then has.
+    """Make the changes that are due at this cluster level; return the format that the file then has.
 
-    Raises FormatRefusedError for another release's file, StorageDamagedError for one without an intact mark.
+    Raises FormatRefusedError for another release's file, and StorageDamagedError for a file without an intact mark.
     """
     found = read_format(connection, path)
     if found.version > known.current:

@@ -1,9 +1,9 @@
-"""Who this node is: drawn once with its data directory, never changed.
+"""The identity of a node: drawn once with its data directory, never changed.
 
-The Raft id *is* the incarnation. A wiped directory draws a new id and is therefore a different node: it holds
-nobody's vote and nobody's log, and cannot be mistaken for the member whose disk was lost.
+The Raft id *is* the incarnation. A wiped directory draws a new id and is therefore a different node. It has no vote and
+no log, and it cannot be confused with the member whose disk was lost.
 
-The file has a checksum over all it says, its format and the release that wrote it included.
+The file has a checksum over its whole content, including its format and the release that wrote it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _FORMAT: Format[dict[str, Any]] = Format()
 
 @dataclass(frozen=True, slots=True)
 class PeerInfo:
-    """A node's record: what its peers have to know of it."""
+    """The record of a node, as its peers need it."""
 
     node_id: NodeId
     name: str
     peer_address: str
     client_address: str
-    min_level: int = 1  # of the replicated state, as its release supports it
+    min_level: int = 1  # of the replicated state, as its release supports them
     max_level: int = 1
 
 
@@ -55,7 +55,7 @@ class NodeIdentity:
 
     @property
     def has_cluster(self) -> bool:
-        """Whether the node is part of a cluster yet."""
+        """Return whether the node is part of a cluster yet."""
         return self.cluster_id != ""
 
 
@@ -65,16 +65,16 @@ def new_identity(name: str) -> NodeIdentity:
 
 
 def cluster_id_of(bootstrap_members: Iterable[PeerInfo]) -> str:
-    """Name a cluster after its bootstrap members: the same on each of them, without anyone deciding it.
+    """Compute the cluster id from the bootstrap members; it is the same on each of them.
 
-    Their levels count, because the cluster's first level and so its first state follow from them.
+    The levels are part of it, because the cluster's first level and first state follow from them.
     """
     parts = sorted((m.node_id, m.name, m.min_level, m.max_level) for m in bootstrap_members)
     return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()[:32]
 
 
 def save(path: Path, identity: NodeIdentity) -> None:
-    """Write the identity so that a crash leaves the old one or the new one."""
+    """Write the identity. After a crash the file has the old identity or the new one."""
     body = {
         "format": _FORMAT.current,
         "release": own_release(),
@@ -90,7 +90,7 @@ def save(path: Path, identity: NodeIdentity) -> None:
 
 
 def load(path: Path, level: int = NO_LEVEL) -> NodeIdentity | None:
-    """Read the identity back; None where none was ever written.
+    """Read the identity; None if none was ever written.
 
     An older format is changed as far as the cluster's `level` allows. Raises FormatRefusedError for another release's
     file.
@@ -119,7 +119,7 @@ def load(path: Path, level: int = NO_LEVEL) -> NodeIdentity | None:
 
 
 def refuse_other_formats(path: Path) -> None:
-    """Raise FormatRefusedError if another release wrote this identity; damage is left for `load` to report."""
+    """Raise FormatRefusedError if another release wrote this identity; `load` reports damage."""
     try:
         _read(path)
     except FormatRefusedError:

@@ -1,13 +1,14 @@
 """The Raft log on disk: entries, term and vote in one SQLite file, many writes under one fsync.
 
 Invariants:
-- `append` returns only when everything in it is durable, in order, all of it or nothing.
-- Term, vote and commit index never go backwards; entries at or below the commit index are never replaced.
-- Live entries are contiguous, from the one after `snapshot` on. Each carries a checksum over its place and its data.
-- After the first failure the object is dead: a write that failed may have been kept or lost, and is never retried.
+- `append` returns only when all its writes are durable, in order. It stores all of them or none.
+- Term, vote and commit index never go backwards. Entries at or below the commit index are never replaced.
+- Live entries are contiguous, from the one after `snapshot` on. Each has a checksum over its index and its data.
+- After the first failure the object refuses all work. The data of a failed write may be stored or lost, so it is never
+  written again.
 
-The commit index alone is not worth an fsync (Raft can find it again): where only it moved it waits for the next write.
-Compaction moves the start of the log at once and removes the rows behind it a few at a time, with later writes.
+The commit index alone needs no fsync, because Raft finds it again. If only the commit index changed, it is written with
+the next write. Compaction moves the start of the log at once. Later writes remove the rows before it, a few at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import apsw
 
-from parleyd.formats import NO_LEVEL, Format
+from parleyd.formats import NO_LEVEL
 from parleyd.invariants import check_invariant
 from parleyd.raft.types import (
     NO_INDEX,
@@ -36,42 +37,17 @@ from parleyd.raft.types import (
 from parleyd.raft.update import Persist
 from parleyd.storage.encoding import decode_conf_state, encode_conf_state, entry_checksum, state_checksum
 from parleyd.storage.errors import StorageDamagedError, StorageError, StorageInvariantError, damaged
-from parleyd.storage.files import fsync_path, io_errors
-from parleyd.storage.format_table import create_format, open_format
+from parleyd.storage.files import fsync_path
+from parleyd.storage.log_file import PAGE_BYTES, configure, open_log_format, translated_errors
 from parleyd.storage.wal_check import find_wal_damage
 
 ENTRY_OVERHEAD_BYTES = 32
 GARBAGE_ROWS_PER_WRITE = 512
-_PAGE_BYTES = 4096
-_AUTOCHECKPOINT_PAGES = 1000
-_JOURNAL_SIZE_LIMIT_BYTES = 32 << 20
-_CACHE_KIB = 8 << 10
-_FORMAT: Format[apsw.Connection] = Format()
-
-_SCHEMA = """
-CREATE TABLE entries(
-    idx INTEGER PRIMARY KEY,
-    term INTEGER NOT NULL,
-    type INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    checksum INTEGER NOT NULL
-) STRICT;
-CREATE TABLE state(
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    current_term INTEGER NOT NULL,
-    voted_for INTEGER NOT NULL,
-    commit_index INTEGER NOT NULL,
-    snapshot_index INTEGER NOT NULL,
-    snapshot_term INTEGER NOT NULL,
-    conf_state BLOB NOT NULL,
-    checksum INTEGER NOT NULL
-) STRICT;
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class LogContents:
-    """All that a log holds; `snapshot` names the entry before the first one, and the membership there."""
+    """The content of a log. `snapshot` identifies the entry before the first one, and the membership there."""
 
     hard_state: HardState
     entries: tuple[Entry, ...]
@@ -82,7 +58,7 @@ class LogContents:
         return self.entries[-1].index if self.entries else self.snapshot.index
 
     def term_at(self, index: Index) -> Term | None:
-        """The term of the entry at `index`, also of the one before the first; None outside the log."""
+        """Return the term of the entry at `index`, or of the entry before the first one; None outside the log."""
         if index == self.snapshot.index:
             return self.snapshot.term
         position = index - self.snapshot.index - 1
@@ -107,27 +83,27 @@ class RaftStorage:
 
     @classmethod
     def open(cls, path: Path, vfs: str | None = None, level: int = NO_LEVEL) -> RaftStorage:
-        """Open the log, or make an empty one; `initialize` or a first `append` gives it content.
+        """Open the log, or make an empty one. `initialize` or a first `append` gives it content.
 
         An older format is changed as far as the cluster's `level` allows. Raises FormatRefusedError for another
         release's file.
         """
-        damage = find_wal_damage(path.with_name(path.name + "-wal"), _PAGE_BYTES)
+        damage = find_wal_damage(path.with_name(path.name + "-wal"), PAGE_BYTES)
         if damage:
             raise damaged(path, damage)
         log: RaftStorage | None = None
-        with _translated(path, "opening the log"):
+        with translated_errors(path, "opening the log"):
             connection = apsw.Connection(str(path), vfs=vfs)
             try:
-                _configure(connection)
-                _open_format(connection, path, level)
+                configure(connection)
+                open_log_format(connection, path, level)
                 log = cls(path, connection)
                 log._read_summary()
-                # A fresh WAL: leftovers of a torn write must not be taken for damage at the next start.
+                # Begin a new WAL: what a torn write left must not be reported as damage at the next start.
                 connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
                 fsync_path(path.parent)
             except BaseException:
-                # Closing would checkpoint, and sync again what could not be synced.
+                # Closing would checkpoint and sync again what a failed sync may have lost.
                 connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 connection.close(True)
                 raise
@@ -135,12 +111,12 @@ class RaftStorage:
 
     @property
     def initialized(self) -> bool:
-        """Whether term and vote were ever written here; False in the directory of a member: they are lost."""
+        """Return whether term and vote were ever written here; False for a member: they are lost."""
         return self._initialized
 
     @property
     def first_index(self) -> Index:
-        """The lowest live entry, or the next one to come."""
+        """Return the index of the lowest live entry, or of the next one if there is none."""
         return Index(self._snapshot.index + 1)
 
     @property
@@ -148,15 +124,18 @@ class RaftStorage:
         return self._last_index
 
     def bytes_used(self) -> int:
-        """Size of the live entries; what waits to be removed does not count, its pages are used again."""
+        """Return the size of the live entries.
+
+        Rows that wait for removal do not count, because their pages are used again.
+        """
         return self._live_bytes
 
     def initialize(self, conf_state: ConfState) -> None:
-        """Begin the log of a bootstrap member: nothing before it but the first membership."""
+        """Begin the log of a bootstrap member, with only the first membership before it."""
         with self._fatal("bootstrapping the log"):
             check_invariant(
                 not self._initialized,
-                f"{self._path} already holds a log; bootstrapping over it would forget a vote",
+                f"{self._path} already has a log. Bootstrapping over it would lose a vote. Nothing was written.",
                 StorageInvariantError,
             )
             self._snapshot = SnapshotMeta(index=NO_INDEX, term=NO_TERM, conf_state=conf_state)
@@ -164,9 +143,9 @@ class RaftStorage:
                 self._write_state()
 
     def load(self) -> LogContents:
-        """Read and verify everything; the size is bounded by how often the caller compacts.
+        """Read and verify the whole log; its size depends on how often the caller compacts.
 
-        A log that was never initialized is damage here: it would have forgotten its vote.
+        A log that was never initialized is damage here, because its vote is missing.
         """
         with self._fatal("reading the log"):
             if not self._initialized:
@@ -205,7 +184,7 @@ class RaftStorage:
                     self._write_state()
 
     def compact(self, meta: SnapshotMeta) -> None:
-        """Forget the entries up to `meta.index`, which a durable state machine covers."""
+        """Remove the entries up to `meta.index`, which a durable state machine covers."""
         with self._fatal("compacting the log"):
             if meta.index <= self._snapshot.index:
                 return
@@ -222,11 +201,11 @@ class RaftStorage:
                 self._write_state()
 
     def close(self) -> None:
-        """Write what waits and close; after a failure nothing more is written. Safe to call again."""
+        """Write the pending commit index and close the file; after a failure write nothing more. Safe to call again."""
         if self._closed:
             return
         if self._failure is not None:
-            # A checkpoint now would fsync again and could take for durable what the failed fsync lost.
+            # After a failed fsync, a checkpoint could report lost data as durable.
             self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close(True)
             self._closed = True
@@ -331,7 +310,7 @@ class RaftStorage:
         self._state_waits = False
 
     def _drop_garbage(self) -> None:
-        """Remove some rows behind the log's start; a bounded number, since appends wait for it."""
+        """Remove a bounded number of rows before the log's start, because appends wait for it."""
         if not self._lowest_row or self._lowest_row > self._snapshot.index:
             return
         up_to = Index(min(self._snapshot.index, self._lowest_row + GARBAGE_ROWS_PER_WRITE - 1))
@@ -359,7 +338,7 @@ class RaftStorage:
         if state_checksum(self._hard_state, snapshot, conf_state) != checksum:
             raise damaged(self._path, "term and vote do not match their checksum")
         self._snapshot = SnapshotMeta(snapshot.index, snapshot.term, decode_conf_state(conf_state))
-        # The commit index is written lazily; what a snapshot covers is committed for certain.
+        # The commit index is written late. What a snapshot covers is committed.
         self._hard_state = HardState(Term(term), NodeId(vote), Index(max(commit, index)))
         self._initialized = True
         self._lowest_row = Index(lowest or NO_INDEX)
@@ -380,11 +359,11 @@ class RaftStorage:
 
     @contextmanager
     def _fatal(self, what: str) -> Iterator[None]:
-        """Whatever goes wrong inside ends this object."""
+        """Make this object refuse all work after any error inside."""
         if self._failure is not None:
-            raise StorageError(f"{what}: the log already failed and takes nothing more") from self._failure
+            raise StorageError(f"{what}: the log failed before and accepts nothing more") from self._failure
         try:
-            with _translated(self._path, what):
+            with translated_errors(self._path, what):
                 yield
         except StorageError as error:
             self._failure = error
@@ -395,55 +374,10 @@ class RaftStorage:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """No rollback on the way out: the connection is not used again after a failure, and closing it rolls back."""
+        """Open a transaction without a rollback at an error: closing the connection rolls back."""
         self._connection.execute("BEGIN IMMEDIATE")
         yield
         self._connection.execute("COMMIT")
-
-
-def _configure(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(0)
-    connection.pragma("page_size", _PAGE_BYTES)
-    connection.pragma("locking_mode", "exclusive")  # no shared-memory file, and no second process
-    connection.pragma("journal_mode", "wal")
-    connection.pragma("synchronous", "full")
-    connection.set_wal_hook(_checkpoint_when_long)
-    connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
-    connection.pragma("cache_size", -_CACHE_KIB)
-    connection.pragma("temp_store", "memory")
-    connection.pragma("trusted_schema", False)
-
-
-def _open_format(connection: apsw.Connection, path: Path, level: int) -> None:
-    if connection.pragma("user_version") == 0 and not connection.table_exists(None, "state"):
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_SCHEMA)
-        create_format(connection, _FORMAT.current)
-        connection.execute("COMMIT")
-    else:
-        open_format(connection, path, _FORMAT, level)
-
-
-def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -> int:
-    """What SQLite's own automatic checkpoint does, but for this: a failure is not kept from the commit that met it."""
-    if pages >= _AUTOCHECKPOINT_PAGES:
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-    return apsw.SQLITE_OK
-
-
-@contextmanager
-def _translated(path: Path, what: str) -> Iterator[None]:
-    """Map SQLite's errors to ours."""
-    try:
-        with io_errors(f"{path}: {what}"):
-            yield
-    except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, ValueError) as error:
-        raise damaged(path, f"{what}: {error}") from error
-    except (apsw.Error, MemoryError) as error:
-        raise StorageError(
-            f"{path}: {what} failed: {error}. The node stops, since a failed write must not be tried again; what "
-            "was acknowledged before is safe. Mend the disk (space, permissions, health) and start the node."
-        ) from error
 
 
 __all__ = ["LogContents", "RaftStorage", "StorageDamagedError", "StorageError"]

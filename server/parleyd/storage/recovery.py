@@ -1,14 +1,15 @@
-"""What a start has to mend, given that log and state are two files and a crash can fall between their writes.
+"""Repairs the log at a start: log and state are two files, and a crash can happen between their writes.
 
-- The state's position is in the log, with the same term: normal. What lies behind it is replayed.
-- The state is past the end of the log: a snapshot was installed and the log not yet reset, or entries were applied
-  that a majority had before the own disk did. The log starts over at the state's position.
-- The state's position is in the log, with a lower term there: a snapshot was installed over a stale tail. The same.
-- The state is before the start of the log: it was lost or replaced by an old copy, and the entries that would bring
-  it forward are gone. Refuse.
-- The log has a higher term at the state's position: they are not of the same history. Refuse.
+- The state's position is in the log, with the same term: normal. The entries after it are replayed.
+- The state is past the end of the log. A snapshot was installed and the log not yet reset, or entries were applied that
+  a majority had before this disk did. The log starts again at the state's position.
+- The log has a lower term at the state's position: a snapshot was installed over a stale tail. The log starts again
+  there.
+- The state is before the start of the log. It was lost or replaced by an old copy, and the entries that follow it are
+  missing. The start is refused.
+- The log has a higher term at the state's position: they have different histories. The start is refused.
 
-Starting over is safe: what the state covers is committed, so every vote and acknowledgement for it stays true.
+Starting again there is safe: what the state covers is committed, so every vote and acknowledgement for it stays true.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from parleyd.storage.raft_storage import LogContents
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What to start Raft from. `repair`, when there is one, must be appended to the log before anything else."""
+    """What Raft starts from. If `repair` is set, it must be appended to the log before anything else."""
 
     hard_state: HardState
     entries: tuple[Entry, ...]
@@ -34,7 +35,7 @@ class Recovered:
     repair: Persist | None = None
 
     def initial_state(self) -> InitialState:
-        """The same, as the core wants it."""
+        """Return the same for the core."""
         return InitialState(
             hard_state=self.hard_state,
             conf_state=self.conf_state,
@@ -45,24 +46,24 @@ class Recovered:
         )
 
     def applied_entries(self) -> list[Entry]:
-        """Entries that the state covers already and that are still in the log."""
+        """Return the entries that the state covers and that are still in the log."""
         return [entry for entry in self.entries if entry.index <= self.applied_index]
 
 
 def reconcile(log: LogContents, applied_index: Index, applied_term: Term, conf_state: ConfState) -> Recovered:
-    """Bring log and state machine together; pure. Raises StorageDamagedError where that would invent or forget data."""
+    """Compare log and state machine and decide the repair; pure. Raises StorageDamagedError if that would lose data."""
     if applied_index < log.snapshot.index:
         raise damaged(
             "state.sqlite",
             f"the state covers the log up to entry {applied_index}, but the log begins after "
-            f"{log.snapshot.index}: the entries between are nowhere on this node",
+            f"{log.snapshot.index}: the entries between are missing on this node",
         )
     log_term = log.term_at(applied_index)
     if log_term is not None and log_term > applied_term:
         raise damaged(
             "state.sqlite",
             f"entry {applied_index} was applied in term {applied_term}, but the log has it in term {log_term}: "
-            "state and log are not of the same history",
+            "state and log have different histories",
         )
     if log_term == applied_term:
         commit_index = Index(max(log.hard_state.commit_index, applied_index))
@@ -74,7 +75,7 @@ def reconcile(log: LogContents, applied_index: Index, applied_term: Term, conf_s
 def _start_over(log: LogContents, position: SnapshotMeta) -> Recovered:
     hard_state = replace(log.hard_state, commit_index=Index(max(log.hard_state.commit_index, position.index)))
     if position.term > hard_state.current_term:
-        # The snapshot came from a newer term than this disk had heard of; no vote can have been cast there.
+        # The snapshot came from a newer term than any on this disk, so this node cast no vote there.
         hard_state = replace(hard_state, current_term=position.term, voted_for=NO_NODE)
     if hard_state.commit_index > position.index:
         raise damaged(

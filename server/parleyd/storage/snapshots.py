@@ -1,14 +1,14 @@
-"""Whole copies of the state machine: made beside the running writer, received in chunks, installed atomically.
+"""Complete copies of the state machine: made beside the running writer, received in chunks, installed atomically.
 
-Installing replaces state.sqlite together with its write-ahead log, which no single system call can do: an old WAL
-beside a new file would be replayed over it and mix the two. The order, each step durable before the next:
+Installing replaces state.sqlite together with its write-ahead log. No single system call can do that. SQLite would
+replay an old WAL over a new file and mix the two. The steps, each durable before the next:
 
-1. the received file is complete, verified and fsynced, under a temporary name
-2. it is renamed to `state.sqlite.installing`: from here on the new state counts, whatever happens
-3. the old `-wal` and `-shm` are removed: the old file may now be useless, but it no longer counts
-4. `state.sqlite.installing` is renamed to `state.sqlite`
+1. The received file is complete, verified and fsynced, under a temporary name.
+2. It is renamed to `state.sqlite.installing`. From here on the new state counts.
+3. The old `-wal` and `-shm` are removed. The old file may be useless then, but it does not count any more.
+4. `state.sqlite.installing` is renamed to `state.sqlite`.
 
-A crash before 2 leaves the old state untouched. After 2, `finish_install` repeats 3 and 4 at the next start, before
+A crash before 2 leaves the old state unchanged. After 2, `finish_install` repeats 3 and 4 at the next start, before
 anything opens the database. The Raft log is reset afterwards; recovery.py handles a crash in between.
 """
 
@@ -54,16 +54,16 @@ class SnapshotFile:
     sha256: bytes
 
     def remove(self) -> None:
-        """Delete the file; nothing is lost, a new one can be made at any time."""
+        """Delete the file; a new one can be made at any time."""
         with io_errors(f"removing {self.path}"):
             self.path.unlink(missing_ok=True)
 
 
 def write_snapshot(source_db: Path, target: Path, describe: Callable[[apsw.Connection], SnapshotMeta]) -> SnapshotFile:
-    """Copy the state as of one moment to `target` while its writer goes on.
+    """Copy the state as of one moment to `target` while its writer continues.
 
-    One read transaction spans the copy, so it is consistent; its price is that the writer's WAL cannot be reused
-    until the copy is done. `describe` reads index, term and membership inside the same transaction.
+    One read transaction spans the copy, so the copy is consistent. The writer's WAL cannot be reused until the copy is
+    done. `describe` reads index, term and membership inside the same transaction.
     """
     temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
     with _cleaned_up(temporary), io_errors(f"making the snapshot {target}"):
@@ -85,17 +85,17 @@ def write_snapshot(source_db: Path, target: Path, describe: Callable[[apsw.Conne
 
 
 def read_chunks(path: Path, chunk_bytes: int) -> Iterator[bytes]:
-    """The content of a snapshot in order; at most one chunk is in memory."""
+    """Return the content of a snapshot in order; at most one chunk is in memory."""
     with io_errors(f"reading {path}"), path.open("rb") as file:
         while chunk := file.read(chunk_bytes):
             yield chunk
 
 
 class SnapshotReceiver:
-    """Gathers one incoming snapshot; `finish` gives a verified file, `abort` leaves nothing behind.
+    """Collects one incoming snapshot. `finish` returns a verified file, `abort` leaves no file.
 
-    SnapshotTransferError means this transfer is no good (its bytes, or no room for them) and the node is well;
-    StorageError means the disk is not.
+    SnapshotTransferError means that this transfer is unusable (its bytes, or no space for them) and the node works.
+    StorageError means a disk fault.
     """
 
     def __init__(self, folder: Path, total_bytes: int, sha256: bytes) -> None:
@@ -127,7 +127,7 @@ class SnapshotReceiver:
                 view = view[self._file.write(view) :]
 
     def finish(self) -> Path:
-        """Verify, make durable, and return the file for `install`."""
+        """Verify the file, make it durable, and return it for `install`."""
         if self._received_bytes != self._total_bytes:
             self.abort()
             raise SnapshotTransferError(f"the snapshot ended after {self._received_bytes} of {self._total_bytes} bytes")
@@ -142,7 +142,7 @@ class SnapshotReceiver:
         return received
 
     def abort(self) -> None:
-        """Forget the transfer; safe to call at any time, also after `finish`, whose file stays."""
+        """Discard the transfer; safe to call at any time, also after `finish`, whose file stays."""
         self._file.close()
         with io_errors(f"removing {self._path}"):
             self._path.unlink(missing_ok=True)
@@ -156,13 +156,13 @@ class SnapshotReceiver:
             self.abort()
             if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise SnapshotTransferError(
-                    "the disk filled up while receiving a snapshot; it was removed again"
+                    "the disk is full. The incomplete snapshot was removed. Free some space."
                 ) from error
             raise
 
 
 def install(received: Path, state_db: Path) -> None:
-    """Put a received snapshot in the place of the state; every connection to `state_db` must be closed.
+    """Replace the state by a received snapshot; every connection to `state_db` must be closed.
 
     `received` must be complete and durable (`SnapshotReceiver.finish`) and on the same file system.
     """
@@ -174,14 +174,14 @@ def install(received: Path, state_db: Path) -> None:
 
 
 def finish_install(state_db: Path) -> bool:
-    """Complete an installation that a crash interrupted; tells whether there was one."""
+    """Complete an installation that a crash interrupted; return whether there was one."""
     installing = state_db.with_name(state_db.name + INSTALLING_SUFFIX)
     with io_errors(f"installing a snapshot as {state_db}"):
         if not installing.exists():
             return False
         for suffix in ("-wal", "-shm", "-journal"):
             state_db.with_name(state_db.name + suffix).unlink(missing_ok=True)
-        # Were the rename on disk before these removals, the old WAL would be replayed over the new file.
+        # If the rename were on disk before these removals, SQLite would replay the old WAL over the new file.
         fsync_path(state_db.parent)
         rename_durably(installing, state_db)
     return True
@@ -193,7 +193,7 @@ def _copy(source_db: Path, temporary: Path, describe: Callable[[apsw.Connection]
         source.set_busy_timeout(5_000)
         target = apsw.Connection(str(temporary), vfs=checksum_vfs())
         try:
-            # The copy is worth nothing until it is whole: no journal, and one fsync at the end instead.
+            # The copy is useless until it is complete: no journal, and one fsync at the end instead.
             target.pragma("journal_mode", "off")
             target.pragma("synchronous", "off")
             reserve_checksums(target)
@@ -219,7 +219,7 @@ def _sha256(path: Path) -> tuple[bytes, int]:
 
 @contextmanager
 def _cleaned_up(temporary: Path) -> Iterator[None]:
-    """Nothing half-made stays, whatever ended the work."""
+    """Remove every unfinished file, however the work ended."""
     try:
         for suffix in ("", "-wal", "-shm", "-journal"):
             temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)

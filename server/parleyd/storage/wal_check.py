@@ -1,16 +1,16 @@
-"""Tells damage in a write-ahead log from its torn end, which SQLite by itself does not.
+"""Distinguishes damage in a write-ahead log from its torn end. SQLite by itself does not.
 
-At start SQLite reads a WAL up to the first frame whose checksum is wrong and silently drops the rest. That is right
-for the end of a write that power cut short, and a lost promise where a bit flipped in the middle: acknowledged entries
-would vanish without a word.
+At start SQLite reads a WAL up to the first frame whose checksum is wrong, and drops the rest without an error. That is
+right for a write that a power loss interrupted. It is wrong for a flipped bit in the middle: acknowledged entries would
+be lost without a report.
 
-The difference can be seen, given that every commit is fsynced before the next begins (synchronous=FULL) and that
-each start begins a fresh WAL (new salts): behind a torn transaction there is at most the rest of that transaction,
-up to its one commit frame. Whatever was written behind that commit proves it was once whole and synced.
+Every commit is fsynced before the next begins (synchronous=FULL), and each start begins a new WAL (new salts). So only
+the rest of the same transaction can follow a torn frame, up to one commit frame. A frame after that commit proves that
+the transaction was once complete and synced.
 
-A damaged header is another matter: power may have cut its rewriting short, when SQLite began the file anew. It does so
-only once all of it is in the database, and writes no frame before the header is synced; so the frames behind are
-compared with the database.
+A damaged header needs another check: a power loss may have interrupted its rewriting, when SQLite began the file again.
+SQLite does so only when the whole WAL is in the database, and writes no frame before the header is synced. So the
+frames after a damaged header are compared with the database.
 
 Format: https://sqlite.org/fileformat2.html#the_write_ahead_log
 """
@@ -29,7 +29,7 @@ from parleyd.storage.files import io_errors
 _HEADER = struct.Struct(">8I")
 _FRAME_HEADER = struct.Struct(">6I")
 _HEADER_LOST = (
-    "the header of the write-ahead log is damaged, and behind it are writes that are nowhere else: "
+    "the header of the write-ahead log is damaged, and the writes after it are in no other file: "
     "acknowledged entries are lost here"
 )
 _MAGIC_LITTLE_ENDIAN, _MAGIC_BIG_ENDIAN = 0x377F0682, 0x377F0683
@@ -46,7 +46,7 @@ class _Frame:
 
 
 def find_wal_damage(path: Path, page_bytes: int) -> str | None:
-    """Say what is wrong with the WAL at `path`; None where SQLite's own recovery loses nothing that was synced."""
+    """Return what is wrong with the WAL at `path`; None if SQLite's own recovery loses nothing that was synced."""
     with io_errors(f"reading {path}"):
         if not path.exists() or path.stat().st_size < _HEADER.size:
             return None
@@ -57,7 +57,7 @@ def find_wal_damage(path: Path, page_bytes: int) -> str | None:
 
 
 def _all_in_database(path: Path, page_bytes: int, frames: Sequence[_Frame]) -> bool:
-    """Whether the database has each page as the last commit in the WAL left it: then the WAL is not needed."""
+    """Return whether the database has each page as the last commit in the WAL left it; the WAL is not needed then."""
     last_commit = max((frame.number for frame in frames if frame.ours and frame.commits), default=0)
     newest = {frame.page: frame.number for frame in frames[:last_commit] if frame.ours}
     database_path = path.with_name(path.name.removesuffix("-wal"))
@@ -78,8 +78,8 @@ def _damage(frames: Iterable[_Frame]) -> str | None:
     for frame in frames:
         if commit_behind is not None and frame.ours:
             return (
-                f"frame {first_invalid} of the write-ahead log is damaged, and later ones prove "
-                "that it had been written and synced whole: acknowledged entries are lost here"
+                f"frame {first_invalid} of the write-ahead log is damaged, and later frames prove "
+                "that it was complete and synced: acknowledged entries are lost here"
             )
         if not frame.valid and first_invalid is None:
             first_invalid = frame.number
@@ -89,7 +89,7 @@ def _damage(frames: Iterable[_Frame]) -> str | None:
 
 
 def _frames(path: Path, page_bytes: int) -> Iterator[_Frame]:
-    """All frames of the file, valid or not; those left over from earlier generations carry other salts."""
+    """Return all frames of the file, valid or not; those of earlier generations have other salts."""
     with path.open("rb") as file:
         header = file.read(_HEADER.size)
         magic, _, _, _, salt1, salt2, sum1, sum2 = _HEADER.unpack(header)
@@ -120,7 +120,7 @@ def _frames(path: Path, page_bytes: int) -> Iterator[_Frame]:
 
 
 def _salts_of_frames(file: BinaryIO, page_bytes: int) -> tuple[int, int] | None:
-    """The salts of the first two frames in a row that agree: what took the header may have taken a frame too."""
+    """Return the salts of the first two adjacent frames that agree: one frame may be damaged with the header."""
     before: tuple[int, int] | None = None
     while len(head := file.read(_FRAME_HEADER.size)) == _FRAME_HEADER.size:
         file.seek(page_bytes, os.SEEK_CUR)

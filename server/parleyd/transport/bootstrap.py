@@ -1,15 +1,15 @@
-"""How a cluster comes to be, exactly once.
+"""Bootstraps a cluster exactly once.
 
-Each node draws a random incarnation when it makes its data directory, and that number is its Raft id. The first
-members tell each other theirs (`Handshake`); when a node has heard all of them it computes the cluster id, a digest of
-the incarnations and names, and writes both to its identity file. Only then does its Raft start.
+Each node draws a random incarnation when it makes its data directory. That number is its Raft id. The first members
+exchange their numbers (`Handshake`). When a node has all of them, it computes the cluster id, a digest of the
+incarnations and names. It writes both to its identity file. Its Raft starts only then.
 
-What this buys: no node votes before it knows all bootstrap members, so a directory that was wiped afterwards carries a
-number nobody counts. It finds a cluster it does not belong to and stops, instead of electing itself in an empty one.
-The price: the very first start needs every first member up once. Later starts need only a majority.
+No node votes before it has the records of all bootstrap members. A directory that was wiped afterwards has a number
+that is not among them. Its node finds a cluster that it does not belong to and stops, so it cannot elect itself in an
+empty one. The first start of a cluster therefore needs all first members up. Later starts need only a majority.
 
-A crash between two members' writes is harmless: the one that did not write asks again, is told the bootstrap members,
-finds its own number among them and adopts the cluster.
+A crash between two members' writes does no harm. The member that did not write asks again and receives the bootstrap
+members. It finds its own number among them and adopts the cluster.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BOOTSTRAP_LOG_INTERVAL_S = 5.0
 
 
 def handshake_info_of(identity: NodeIdentity, own: PeerInfo, first_members: Mapping[str, str]) -> pb.HandshakeInfo:
-    """What this node says of itself."""
+    """Build what this node sends about itself."""
     return pb.HandshakeInfo(
         self=encode_peer_info(own),
         cluster_id=identity.cluster_id,
@@ -50,9 +50,10 @@ async def bootstrap_cluster(
     first_members: Mapping[str, str],
     make_channel: Callable[[str, str], grpc.aio.Channel],
 ) -> NodeIdentity:
-    """Wait until all first members are known, or one of them says the cluster is bootstrapped already.
+    """Wait until all first members are known, or until one of them reports a cluster that exists.
 
-    Raises IdentityError when the others mean another cluster, another set of members, or do not know this directory.
+    Raises IdentityError if another first member has another cluster or another set of members, or does not have this
+    directory among its bootstrap members.
     """
     own_info = handshake_info_of(identity, own, first_members)
     others = {name: address for name, address in first_members.items() if name != own.name}
@@ -92,7 +93,7 @@ async def _handshake_all(
 async def handshake(
     own: pb.HandshakeInfo, name: str, address: str, make_channel: Callable[[str, str], grpc.aio.Channel]
 ) -> pb.HandshakeInfo | None:
-    """Ask the node at `address` who it is; None where it does not answer. Raises IdentityError where it refuses."""
+    """Request the record of the node at `address`; None if it does not reply. Raises IdentityError if it refuses."""
     channel = make_channel(name, address)
     try:
         stub = PeerStub(channel)
@@ -117,7 +118,7 @@ def _check(name: str, info: pb.HandshakeInfo, own: pb.HandshakeInfo) -> None:
         )
     if not info.cluster_id and list(info.first_members) != list(own.first_members):
         raise IdentityError(
-            f"{name} was told to bootstrap a cluster of {', '.join(info.first_members)}, this node one of "
+            f"{name} is configured to bootstrap a cluster of {', '.join(info.first_members)}, this node one of "
             f"{', '.join(own.first_members)}. Nothing was started. Give every first member the same peers setting."
         )
 
@@ -125,11 +126,11 @@ def _check(name: str, info: pb.HandshakeInfo, own: pb.HandshakeInfo) -> None:
 def _adopt(identity: NodeIdentity, own: PeerInfo, name: str, info: pb.HandshakeInfo) -> NodeIdentity:
     bootstrap_members = tuple(decode_peer_info(member) for member in info.bootstrap_members)
     if cluster_id_of(bootstrap_members) != info.cluster_id:
-        raise IdentityError(f"{name} names bootstrap members that do not make up its cluster id. Nothing was started.")
+        raise IdentityError(f"{name} names bootstrap members that do not match its cluster id. Nothing was started.")
     if own.node_id not in {member.node_id for member in bootstrap_members}:
         raise IdentityError(
-            f"the cluster of {name} exists already and does not know this data directory, which is new or was wiped. "
-            "It was not started, so that it cannot vote a second time in place of the directory that was lost; no "
+            f"the cluster of {name} exists already and does not have this data directory, which is new or was wiped. "
+            "It was not started, because it could vote a second time in place of the directory that was lost. No "
             "message is lost while a majority of the other nodes has its data. Restore the old data directory, or "
             f"remove the old member (parley cluster remove {own.name}) and start this node with --join in the place "
             "of --peer."
@@ -138,7 +139,7 @@ def _adopt(identity: NodeIdentity, own: PeerInfo, name: str, info: pb.HandshakeI
 
 
 def encode_peer_info(member: PeerInfo) -> pb.PeerInfo:
-    """The wire form of a node's record."""
+    """Encode a node's record for the wire."""
     return pb.PeerInfo(
         node_id=member.node_id,
         name=member.name,
@@ -150,7 +151,7 @@ def encode_peer_info(member: PeerInfo) -> pb.PeerInfo:
 
 
 def decode_peer_info(encoded: pb.PeerInfo) -> PeerInfo:
-    """The reverse of `encode_peer_info`."""
+    """Decode a node's record from the wire."""
     return PeerInfo(
         node_id=NodeId(encoded.node_id),
         name=encoded.name,

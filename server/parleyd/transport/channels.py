@@ -1,6 +1,6 @@
 """gRPC options shared by the two ends of a peer connection, and the factory of channels to peers.
 
-Keepalive finds a silent peer in about two seconds; a peer whose process dies is noticed at once by its closed socket.
+Keepalive finds a silent peer in about two seconds. The closed socket of a dead process is noticed at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SERVER_OPTIONS: Options = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ("grpc.http2.max_ping_strikes", 0),
-    # Two servers on one port would each get half of the connections; a taken port must be an error.
+    # Two servers on one port would each get half of the connections. A port that is in use must be an error.
     ("grpc.so_reuseport", 0),
 ]
 
@@ -27,11 +27,11 @@ CHANNEL_OPTIONS: Options = [
     ("grpc.max_send_message_length", MAX_PEER_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 1_000),
     ("grpc.keepalive_timeout_ms", 1_000),
-    # Current gRPC goes by this one, which is a minute unless it is set.
+    # Current gRPC uses this option. Its default is one minute.
     ("grpc.http2.ping_timeout_ms", 1_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # Channels with equal options share a connection and its backoff unless told otherwise (grpc issue 20985).
+    # By default, channels with equal options share a connection and its backoff (grpc issue 20985).
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -43,7 +43,7 @@ CHANNEL_OPTIONS: Options = [
 def peer_channel(
     address: str, credentials: grpc.ChannelCredentials | None, extra_options: Options | None = None
 ) -> grpc.aio.Channel:
-    """A fresh connection to a peer; `credentials` None speaks plain text."""
+    """Open a new connection to a peer, without TLS if `credentials` is None."""
     options = CHANNEL_OPTIONS + (extra_options or [])
     if credentials is None:
         return grpc.aio.insecure_channel(address, options=options)

@@ -1,6 +1,6 @@
-"""Between the core's messages and the wire's: a field-by-field mapping, and the checks untrusted bytes need.
+"""Maps the core's messages to the wire's, field by field, and checks what comes from the wire.
 
-Decoding raises `PeerProtocolError`; whoever sent such a message is dropped, the node goes on.
+Decoding raises `PeerProtocolError`. The sender of such a message is disconnected and the node continues.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Snaps
 
 
 def encode_message(message: Message, group: int) -> pb.RaftMessage:
-    """The wire form of `message`, which speaks of the log of `group`."""
+    """Encode `message`, which concerns the log of `group`."""
     encoded = pb.RaftMessage(
         type=message.type.value,  # type: ignore[arg-type]  # the numbers are the same by definition
         to=message.to,
@@ -36,9 +36,9 @@ def encode_message(message: Message, group: int) -> pb.RaftMessage:
 
 
 def decode_message(encoded: pb.RaftMessage) -> Message:
-    """The core's form; raises PeerProtocolError for an unknown type or entries out of sequence.
+    """Decode a message; raises PeerProtocolError for an unknown type or entries out of sequence.
 
-    The group is the receiver's to look at: the core is told only of messages of its own log.
+    The receiver checks the group: the core receives only messages of its own log.
     """
     try:
         kind = MessageType(encoded.type)
@@ -64,12 +64,12 @@ def decode_message(encoded: pb.RaftMessage) -> Message:
 
 
 def encode_entry(entry: Entry) -> pb.Entry:
-    """The wire form of one log entry."""
+    """Encode one log entry."""
     return pb.Entry(term=entry.term, index=entry.index, type=entry.type.value, data=entry.data)  # type: ignore[arg-type]
 
 
 def decode_entry(encoded: pb.Entry) -> Entry:
-    """The core's form of one log entry; raises PeerProtocolError for an unknown entry type."""
+    """Decode one log entry; raises PeerProtocolError for an unknown entry type."""
     try:
         kind = EntryType(encoded.type)
     except ValueError:
@@ -84,24 +84,24 @@ def _check_sequence(entries: tuple[Entry, ...]) -> None:
 
 
 def encode_snapshot(meta: SnapshotMeta) -> pb.SnapshotMetadata:
-    """The wire form of a snapshot's identity."""
+    """Encode a snapshot's identity."""
     return pb.SnapshotMetadata(index=meta.index, term=meta.term, conf_state=_conf_state(meta.conf_state))
 
 
 def decode_snapshot(encoded: pb.SnapshotMetadata) -> SnapshotMeta:
-    """The core's form of a snapshot's identity."""
+    """Decode a snapshot's identity."""
     return SnapshotMeta(
         index=Index(encoded.index), term=Term(encoded.term), conf_state=_from_conf_state(encoded.conf_state)
     )
 
 
 def encode_membership(conf_state: ConfState) -> bytes:
-    """A membership as the opaque bytes the state machine keeps beside its applied index."""
+    """Encode a membership as the opaque bytes that the state machine stores beside its applied index."""
     return _conf_state(conf_state).SerializeToString(deterministic=True)
 
 
 def decode_membership(data: bytes) -> ConfState:
-    """The reverse of `encode_membership`."""
+    """Decode what `encode_membership` made."""
     return _from_conf_state(pb.ConfState.FromString(data))
 
 

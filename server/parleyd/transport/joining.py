@@ -1,9 +1,9 @@
-"""How a fresh node comes into a cluster that exists, and how it becomes a voter.
+"""Makes a new node a member of a cluster that exists, and then a voter.
 
-The node asks any member (`Join`), over mutual TLS with a certificate in its own name. The leader adds it as a learner
-and its answer says what the cluster's empty state begins with; the node makes its files from that, writes its identity
-last, and from then on receives everything as any member does. It asks on until it is a voter; the leader decides when
-it has caught up. Every step may be repeated, so a crash anywhere in between is mended by starting again.
+The node sends `Join` to any member, over mutual TLS with a certificate in its own name. The leader adds it as a
+learner. The reply contains what the cluster's empty state begins with. The node makes its files from that and writes
+its identity last. From then on it receives everything that a member receives. It repeats `Join` until it is a voter.
+The leader decides when it has caught up. Every step may be repeated: after a crash, the node starts again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from parleyd.retry import ask_until_answered
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo, cluster_id_of
 from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
-from parleyd.transport.peers import ChannelFactory, says_removed
+from parleyd.transport.peer_calls import says_removed
+from parleyd.transport.peers import ChannelFactory
 
 JOIN_RETRY_INTERVAL_S = 0.2
 JOIN_TIMEOUT_S = 15.0
@@ -35,7 +36,7 @@ class RemovedError(IdentityError):
 
 
 class JoinClient:
-    """A node on its way into a cluster."""
+    """A node that is joining a cluster."""
 
     def __init__(self, own: PeerInfo, make_channel: ChannelFactory, group: int) -> None:
         self._own = own
@@ -46,21 +47,21 @@ class JoinClient:
         self._log_again_at = 0.0
 
     async def join(self, identity: NodeIdentity, contacts: Mapping[str, str]) -> NodeIdentity:
-        """Ask until a cluster takes this node in; raises IdentityError where it refuses for good."""
+        """Repeat the request until a cluster admits this node; raises IdentityError for a final refusal."""
         reply = await ask_until_answered(lambda: self._ask(identity, contacts), _pause)
         bootstrap_members = tuple(decode_peer_info(member) for member in reply.bootstrap_members)
         if cluster_id_of(bootstrap_members) != reply.cluster_id:
             raise IdentityError(
-                "a member names bootstrap members that do not make up its cluster id. Nothing was started."
+                "a member names bootstrap members that do not match its cluster id. Nothing was started."
             )
         return replace(identity, cluster_id=reply.cluster_id, bootstrap_members=bootstrap_members)
 
     async def become_voter(
         self, identity: NodeIdentity, contacts: Callable[[], Mapping[str, str]], is_voter: Callable[[], bool]
     ) -> None:
-        """Ask until the cluster has made this node a voter; raises RemovedError or IdentityError.
+        """Repeat the request until this node is a voter; raises RemovedError or IdentityError.
 
-        It asks at least once: a voter of another cluster than the one at these addresses must not go on.
+        It sends at least one request: a voter of another cluster than the one at these addresses must not continue.
         """
 
         async def ask() -> bool | None:
@@ -74,7 +75,7 @@ class JoinClient:
         await ask_until_answered(ask, _pause)
 
     async def _ask(self, identity: NodeIdentity, contacts: Mapping[str, str]) -> pb.JoinReply | None:
-        """The first answer of any contact; None where nobody can say just now."""
+        """Return the first useful reply of a contact; None if no contact can give one now."""
         request = pb.JoinRequest(self=encode_peer_info(self._own), cluster_id=identity.cluster_id, group=self._group)
         reasons = []
         for name, address in contacts.items():

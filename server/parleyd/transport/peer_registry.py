@@ -1,8 +1,8 @@
-"""With whom this node talks: the members of the applied state, and non-members it has not heard of yet.
+"""The nodes that this node communicates with: members of the applied state, and callers that are no members here.
 
-Links and admission both follow it. A non-member is a node that calls and is in no membership applied here: this node
-lags behind, or is new. It gets a link for as long as it calls, because it must be answered; a node that was removed
-gets none, ever.
+Links and admission both follow it. A non-member is a node that calls and is in no membership applied here. This node
+lags behind then, or is new. A non-member has a link while it calls, because it must be answered. A removed node has no
+link.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from contextlib import contextmanager
 
 from parleyd.raft.types import NodeId
 from parleyd.storage.identity import PeerInfo
-from parleyd.transport.peers import PeerLink, PeerLinks
+from parleyd.transport.peer_links import PeerLinks
+from parleyd.transport.peers import PeerLink
 
 MAX_NON_MEMBER_PEERS = 16
 
@@ -32,30 +33,30 @@ class PeerRegistry:
 
     @property
     def is_full(self) -> bool:
-        """Whether no further non-member is let in."""
+        """Return whether no further non-member is admitted."""
         return len(self._callers.keys() - self._members.keys()) >= MAX_NON_MEMBER_PEERS
 
     def update(self, members: Iterable[PeerInfo], removed: Iterable[NodeId]) -> None:
-        """These are the members from now on, and those that were."""
+        """Take over the members, and the former members."""
         self._members = {member.node_id: member for member in members}
         self._removed = frozenset(removed)
         self._relink()
 
     def member(self, node: NodeId) -> PeerInfo | None:
-        """The record of a member."""
+        """Return the record of a member."""
         return self._members.get(node)
 
     def is_member(self, node: NodeId) -> bool:
-        """Whether the applied membership has `node`."""
+        """Return whether `node` is in the applied membership."""
         return node in self._members
 
     def is_removed(self, node: NodeId) -> bool:
-        """Whether `node` was a member and never may be again."""
+        """Return whether `node` was a member and may never be one again."""
         return node in self._removed
 
     @contextmanager
     def track_caller(self, caller: PeerInfo) -> Iterator[None]:
-        """While `caller` calls, it can be answered, member or not."""
+        """Keep a link to `caller` while it calls, so that it can be answered, member or not."""
         node = caller.node_id
         self._calls[node] = self._calls.get(node, 0) + 1
         self._callers[node] = caller
@@ -69,7 +70,7 @@ class PeerRegistry:
                 self._relink()
 
     def _relink(self) -> None:
-        # A node that was removed itself calls nobody, but answers who still takes it for a member (docs/adr/0006).
+        # A removed node calls nobody, but it answers nodes that still have it as a member (docs/adr/0006).
         members = {} if self._own_id in self._removed else self._members
         wanted = {node: peer for node, peer in {**self._callers, **members}.items() if self._is_wanted(node)}
         for node in [linked for linked in self._linked if linked not in wanted]:

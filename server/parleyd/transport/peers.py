@@ -1,11 +1,10 @@
-"""The streams to the other nodes: one link per peer, each with its own channel, queue and reconnection.
+"""Links to the other nodes: one link per peer, each with its own channel, queue and reconnection.
 
-A link carries three things on one HTTP/2 connection: Raft messages one way (`Deliver`), commands for a leader with
-their results (`Forward`), and snapshots (`InstallSnapshot`). The other direction has its own link, opened by the peer.
+A link has three streams on one HTTP/2 connection: Raft messages in one direction (`Deliver`), commands for a leader
+with their results (`Forward`), and snapshots (`InstallSnapshot`). The peer opens its own link in the other direction.
 
-Bounds: the queue of Raft messages holds at most `MAX_QUEUED_MESSAGES` or `MAX_QUEUED_BYTES`; more are dropped and the
-core is told, since Raft repairs what is lost but nothing repairs a queue that only grows. A broken link is tried
-again every 100 to 500 ms at random.
+Bounds: the queue of Raft messages holds at most `MAX_QUEUED_MESSAGES` or `MAX_QUEUED_BYTES`. More messages are dropped
+and reported to the core, which sends again what is missing. A broken link is opened again after a random 100 to 500 ms.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import grpc
 import grpc.aio
@@ -30,6 +29,16 @@ from parleyd.raft.types import NodeId
 from parleyd.storage.errors import StorageError
 from parleyd.transport.bootstrap import HANDSHAKE_TIMEOUT_S
 from parleyd.transport.codec import encode_message
+from parleyd.transport.peer_calls import (
+    LINK_FAULTS,
+    CallMetadata,
+    ForwardFailedError,
+    call_faults,
+    causes_of,
+    one_line,
+    run_to_its_end,
+    says_removed,
+)
 
 if TYPE_CHECKING:
     from parley_proto.v1.peer_pb2_grpc import PeerAsyncStub
@@ -41,75 +50,37 @@ MAX_FORWARDS_IN_FLIGHT = 4096
 MAX_QUEUED_HASHES = 256
 RECONNECT_MS = (100, 500)
 
-LINK_FAULTS = (
-    grpc.aio.AioRpcError,
-    grpc.aio.UsageError,
-    asyncio.InvalidStateError,  # grpc's word for a write to a call that has just died
-    asyncio.CancelledError,
-    ConnectionError,
-    TimeoutError,
-)
-
-METADATA_CLUSTER = "x-parley-cluster"
-METADATA_FROM = "x-parley-from"
-METADATA_TO = "x-parley-to"
-METADATA_SELF = "x-parley-self-bin"
-METADATA_REMOVED = "x-parley-removed"
-
-
-@dataclass(frozen=True, slots=True)
-class CallMetadata:
-    """Who this node is on the wire; said with every call to a peer."""
-
-    cluster_id: str
-    node_id: NodeId
-    info: pb.HandshakeInfo
-
-    def to(self, receiver: NodeId) -> tuple[tuple[str, str | bytes], ...]:
-        """Call metadata by which the receiver knows sender, receiver and cluster, and where to send its answers."""
-        return (
-            (METADATA_CLUSTER, self.cluster_id),
-            (METADATA_FROM, str(self.node_id)),
-            (METADATA_TO, str(receiver)),
-            (METADATA_SELF, self.info.self.SerializeToString()),
-        )
-
 
 class PeerEvents(Protocol):
     """What a link reports."""
 
     def peer_connected(self, node: NodeId) -> None:
-        """A connection was established."""
+        """Report that a connection was established."""
 
     def peer_lost(self, node: NodeId) -> None:
-        """An established connection broke."""
+        """Report that an established connection broke."""
 
     def peer_unreachable(self, node: NodeId, group: int) -> None:
-        """Messages of `group` to `node` were dropped."""
+        """Report that messages of `group` to `node` were dropped."""
 
     def snapshot_sent(self, node: NodeId, group: int, *, ok: bool) -> None:
-        """A snapshot transfer of `group` ended."""
+        """Report that a snapshot transfer of `group` ended."""
 
     def removed_from_cluster(self, by: str) -> None:
-        """The peer named `by` refuses this node because it was removed from the cluster."""
+        """Report that the peer named `by` refuses this node because it was removed from the cluster."""
 
 
 class SnapshotSource(Protocol):
-    """Where snapshots to be sent come from."""
+    """Source of the snapshots to be sent."""
 
     def chunks(self, message: Message, group: int) -> AsyncIterator[pb.SnapshotChunk]:
-        """The header and the data of the snapshot that `message` announces; raises when it is gone."""
+        """Return the header and the data of the snapshot that `message` announces;
+
+        raises if it does not exist any more.
+        """
 
 
 ChannelFactory = Callable[[str, str], grpc.aio.Channel]  # (node name, address)
-
-
-class ForwardFailedError(Exception):
-    """The link broke or never was; `sent` says whether the leader may have got the commands."""
-
-    def __init__(self, reason: str, *, sent: bool) -> None:
-        super().__init__(reason)
-        self.sent = sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +95,7 @@ class LinkSetup:
 
 
 class PeerLink:
-    """Everything this node has to say to one peer, for all its Raft groups."""
+    """The link to one peer, for all Raft groups of this node."""
 
     def __init__(self, node: NodeId, name: str, address: str, setup: LinkSetup) -> None:
         self.node = node
@@ -146,7 +117,7 @@ class PeerLink:
         self._logger = structlog.get_logger("peer").bind(peer=name)
 
     def send(self, message: Message, group: int) -> None:
-        """Queue one Raft message of `group`, or drop it where the link is down or its queue full."""
+        """Queue one Raft message of `group`; drop it if the link is down or its queue full."""
         if message.type is MessageType.SNAPSHOT:
             self._request_snapshot(message, group)
             return
@@ -161,7 +132,7 @@ class PeerLink:
         self._queue_filled.set()
 
     def send_hashes(self, hashes: Iterable[pb.StateHash]) -> None:
-        """Queue this node's state hashes; the oldest are dropped where too many wait, all where the link is down."""
+        """Queue this node's state hashes; drop the oldest of too many, and all if the link is down."""
         if self.connected:
             self._hashes.extend(hashes)
             self._queue_filled.set()
@@ -173,7 +144,7 @@ class PeerLink:
         self._snapshot_requests.put_nowait((message, group))
 
     def forward(self, commands: Sequence[state_pb2.Command], group: int) -> asyncio.Future[pb.ForwardReply]:
-        """Send commands to this peer, which is thought to lead; fails with ForwardFailedError when the link breaks."""
+        """Send commands to this peer, the presumed leader; fails with ForwardFailedError if the link breaks."""
         reply: asyncio.Future[pb.ForwardReply] = asyncio.get_running_loop().create_future()
         if not self.connected:
             reply.set_exception(ForwardFailedError(f"no connection to {self.name}", sent=False))
@@ -188,44 +159,44 @@ class PeerLink:
         return reply
 
     async def change(self, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
-        """Ask this peer, which is thought to lead, for a change of the cluster; raises ForwardFailedError."""
+        """Request a change of the cluster from this peer, the presumed leader; raises ForwardFailedError."""
         stub = self._stub
         if stub is None or not self.connected:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
-        with _call_faults():
+        with call_faults():
             return await stub.ChangeCluster(change, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
 
     async def rebuild(self, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
-        """Have this peer replace its state by the leader's; raises ForwardFailedError."""
+        """Make this peer replace its state by the leader's; raises ForwardFailedError."""
         stub = self._stub
         if stub is None or not self.connected:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
-        with _call_faults():
+        with call_faults():
             return await stub.Rebuild(request, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
 
     async def fetch_state(self, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
-        """Stream a copy of this peer's state, which is thought to lead; raises ForwardFailedError."""
+        """Stream a copy of the state of this peer, the presumed leader; raises ForwardFailedError."""
         stub = self._stub
         if stub is None or not self.connected:
             raise ForwardFailedError(f"no connection to {self.name}", sent=False)
         call = stub.FetchState(request, metadata=self._call_metadata.to(self.node))
         try:
-            with _call_faults():
+            with call_faults():
                 async for chunk in call:
                     yield chunk
         finally:
             call.cancel()
 
     def abandon(self) -> None:
-        """The link is not wanted any more: whoever waits for it is told. Its `run` must be cancelled, too."""
-        self._disconnected("it is no member any more, or has another address")
+        """Fail all requests that wait for this link. The caller must also cancel `run`."""
+        self._disconnected("the node is no member any more, or has another address")
 
     async def run(self) -> None:
-        """Keep the link up until cancelled. However a conversation ends, only the conversation ends."""
+        """Keep the link up until cancelled. An error ends the conversation but not the link."""
         while True:
             channel = self._setup.make_channel(self.name, self._address)
-            # A task of its own: grpc ends a call that dies under a write with a CancelledError or InvalidStateError of
-            # its own making, and neither may be taken for a wish to stop this link.
+            # The conversation has its own task: grpc may end a call with a CancelledError or InvalidStateError. Neither
+            # of these may end this link.
             conversation = asyncio.create_task(self._converse(channel), name=f"conversation with {self.name}")
             try:
                 await asyncio.wait([conversation])
@@ -239,14 +210,14 @@ class PeerLink:
             await asyncio.sleep(random.uniform(*RECONNECT_MS) / 1000)  # noqa: S311 - jitter, no secret
 
     def _conversation_ended(self, conversation: asyncio.Task[None]) -> None:
-        """Take note of a broken connection; raises what is none."""
+        """Record a broken connection; raises any other error."""
         error = asyncio.CancelledError() if conversation.cancelled() else conversation.exception()
         if error is None:
             return
-        if not all(isinstance(cause, LINK_FAULTS) for cause in _causes(error)):
+        if not all(isinstance(cause, LINK_FAULTS) for cause in causes_of(error)):
             raise error
-        self._disconnected(_one_line(_causes(error)[0]))
-        if any(isinstance(cause, grpc.aio.AioRpcError) and says_removed(cause) for cause in _causes(error)):
+        self._disconnected(one_line(causes_of(error)[0]))
+        if any(isinstance(cause, grpc.aio.AioRpcError) and says_removed(cause) for cause in causes_of(error)):
             self._setup.events.removed_from_cluster(self.name)
 
     async def _converse(self, channel: grpc.aio.Channel) -> None:
@@ -256,18 +227,18 @@ class PeerLink:
         self._check_handshake(info)
         self._stub = stub
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_to_its_end(self._deliver(stub)), name=f"deliver to {self.name}")
-            tasks.create_task(_to_its_end(self._forward(stub)), name=f"forward to {self.name}")
-            tasks.create_task(_to_its_end(self._send_snapshots(stub)), name=f"snapshots to {self.name}")
+            tasks.create_task(run_to_its_end(self._deliver(stub)), name=f"deliver to {self.name}")
+            tasks.create_task(run_to_its_end(self._forward(stub)), name=f"forward to {self.name}")
+            tasks.create_task(run_to_its_end(self._send_snapshots(stub)), name=f"snapshots to {self.name}")
 
     def _check_handshake(self, info: pb.HandshakeInfo) -> None:
-        """The peer must be the very member we mean: same cluster, same incarnation."""
+        """Check that the peer is the expected member: same cluster, same incarnation."""
         if info.self.node_id == self.node and not info.cluster_id:
             raise ConnectionError("the node has not joined yet")
         if info.cluster_id != self._call_metadata.cluster_id or info.self.node_id != self.node:
             self._logger.error(
                 "peer_identity_mismatched",
-                effect="nothing is sent to the node at this address",
+                effect="this node sends nothing to the node at this address",
                 advice="if its data directory was replaced, remove the old member and add the new one",
                 address=self._address,
                 expected_cluster=self._call_metadata.cluster_id,
@@ -289,7 +260,7 @@ class PeerLink:
             call.cancel()
 
     async def _watch(self, call: grpc.aio.StreamUnaryCall[pb.RaftBatch, pb.DeliverSummary]) -> None:
-        """The peer never ends this call by itself: if it ends, the connection or the peer is gone."""
+        """Raise when the call ends: the peer never ends it, so the connection or the peer is gone."""
         await call
         raise ConnectionError("the peer ended the stream")
 
@@ -335,7 +306,7 @@ class PeerLink:
             try:
                 ok = await self._send_snapshot(stub, message, group)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError, StorageError) as error:
-                self._logger.warning("snapshot_transfer_failed", error=_one_line(error))
+                self._logger.warning("snapshot_transfer_failed", error=one_line(error))
             finally:
                 self._setup.events.snapshot_sent(self.node, group, ok=ok)
 
@@ -373,161 +344,5 @@ class PeerLink:
             self._setup.on_change()
 
 
-class GroupLinks:
-    """The links of a node as one of its Raft groups uses them."""
-
-    def __init__(self, links: PeerLinks, group: int) -> None:
-        self._links = links
-        self._group = group
-
-    def send(self, messages: Sequence[Message]) -> None:
-        """Queue each message for its receiver, or drop it."""
-        self._links.send(messages, self._group)
-
-    def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
-        """Pass commands to `node`, which is thought to lead; None where it is no peer."""
-        return self._links.forward(node, commands, self._group)
-
-    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
-        """Ask `node`, which is thought to lead, for a change of the group; raises ForwardFailedError."""
-        request = pb.ClusterChange(group=self._group)
-        request.MergeFrom(change)
-        return await self._links.change(node, request, timeout_s)
-
-
-class PeerLinks:
-    """All links of a node; messages are routed by the receiver's id. Links come and go while it runs."""
-
-    def __init__(self) -> None:
-        self._links: dict[NodeId, PeerLink] = {}
-        self._running: dict[NodeId, asyncio.Task[None]] = {}
-        self._tasks: asyncio.TaskGroup | None = None
-
-    def send(self, messages: Sequence[Message], group: int) -> None:
-        """Queue each message of `group` on its receiver's link; one for a non-member is dropped."""
-        for message in messages:
-            link = self._links.get(message.to)
-            if link is not None:
-                link.send(message, group)
-
-    def put(self, link: PeerLink) -> None:
-        """Add a peer, in the place of an older link to it."""
-        self.drop(link.node)
-        self._links[link.node] = link
-        if self._tasks is not None:
-            self._start(self._tasks, link)
-
-    def drop(self, node: NodeId) -> None:
-        """End the link to `node`, if there is one."""
-        link, task = self._links.pop(node, None), self._running.pop(node, None)
-        if task is not None:
-            task.cancel()
-        if link is not None:
-            link.abandon()
-
-    def forward(
-        self, node: NodeId, commands: Sequence[state_pb2.Command], group: int
-    ) -> asyncio.Future[pb.ForwardReply] | None:
-        """Pass commands to `node`, which is thought to lead `group`; None where it is no peer."""
-        link = self._links.get(node)
-        return None if link is None else link.forward(commands, group)
-
-    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
-        """Ask `node`, which is thought to lead, for a change of the cluster; raises ForwardFailedError."""
-        link = self._links.get(node)
-        if link is None:
-            raise ForwardFailedError("the leader is not known here yet", sent=False)
-        return await link.change(change, timeout_s)
-
-    def send_hashes(self, hashes: Iterable[pb.StateHash], to: NodeId | None = None) -> None:
-        """Queue this node's state hashes for one peer, or for all."""
-        reports = tuple(hashes)
-        for node, link in self._links.items():
-            if to is None or node == to:
-                link.send_hashes(reports)
-
-    async def rebuild(self, node: NodeId, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
-        """Have `node` replace its state by the leader's; raises ForwardFailedError."""
-        return await self._known(node).rebuild(request, timeout_s)
-
-    def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
-        """Stream a copy of the state of `node`, which is thought to lead; raises ForwardFailedError."""
-        return self._known(node).fetch_state(request)
-
-    def _known(self, node: NodeId) -> PeerLink:
-        link = self._links.get(node)
-        if link is None:
-            raise ForwardFailedError("the node is not known here yet", sent=False)
-        return link
-
-    def connected(self, node: NodeId) -> bool:
-        """Whether this node's own link to `node` is up."""
-        link = self._links.get(node)
-        return link is not None and link.connected
-
-    async def run(self) -> None:
-        """Keep all links up until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
-                for link in self._links.values():
-                    self._start(tasks, link)
-                await asyncio.get_running_loop().create_future()  # links may come as long as the node runs
-        finally:
-            self._tasks = None
-
-    def _start(self, tasks: asyncio.TaskGroup, link: PeerLink) -> None:
-        self._running[link.node] = tasks.create_task(link.run(), name=f"link to {link.name}")
-
-
-def says_removed(error: grpc.aio.AioRpcError) -> bool:
-    """Whether a peer refused this node because it was removed from the cluster."""
-    return any(key == METADATA_REMOVED for key, _ in error.trailing_metadata() or ())
-
-
-@contextlib.contextmanager
-def _call_faults() -> Iterator[None]:
-    """Raise ForwardFailedError for whatever ends a call but our own cancelling.
-
-    If a call's channel is closed under it, grpc ends it with a CancelledError of its own making. Passed on, that would
-    end the task of whoever waits, and a client of this node would wait for an answer until its deadline.
-    """
-    try:
-        yield
-    except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
-        refused = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.FAILED_PRECONDITION
-        raise ForwardFailedError(_one_line(error), sent=not refused) from error
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise ForwardFailedError("the connection was closed", sent=True) from None
-
-
-async def _to_its_end(part: Coroutine[object, object, None]) -> NoReturn:
-    """Run one part of a conversation; when it ends in any way but by our cancelling it, the conversation is over."""
-    try:
-        await part
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise ConnectionError("the call was cancelled") from None
-    raise ConnectionError("the call ended")
-
-
 def _approximate_bytes(message: Message) -> int:
     return 64 + sum(len(entry.data) + 24 for entry in message.entries)
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """What a group of groups comes down to."""
-    if isinstance(error, BaseExceptionGroup):
-        return [cause for inner in error.exceptions for cause in _causes(inner)]
-    return [error]
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
-    return str(error) or type(error).__name__

@@ -1,10 +1,10 @@
-"""What this node answers to its peers: identity first, then Raft messages, snapshots and forwarded commands.
+"""Answers the calls of peers: it checks the identity first, then takes messages, snapshots and forwarded commands.
 
-Every call says which cluster it belongs to, who calls and whom it means; anything else than this cluster, this very
-incarnation and the node named in the caller's certificate is refused before a byte of it is used. So is a node that
-was removed. One this node has not heard of is let in where its certificate is in order: a node that lags, or is new,
-has to listen to a leader, and vote for a candidate, that joined after what it has applied (thesis §4.1). Its
-requests are handled like a member's. Its answers count for nothing, and it may not change the members.
+Every call names its cluster, its caller and its receiver. The node refuses a call for another cluster or another
+incarnation, before it uses any content. It also refuses a caller that its certificate does not name, and a removed
+node. It admits an unknown node whose certificate is valid. A node that lags or is new must accept messages of a leader,
+and vote for a candidate, that joined after what it has applied (thesis §4.1). Requests of an unknown node are handled
+like a member's. Its answers are ignored, and it may not change the members.
 """
 
 from __future__ import annotations
@@ -27,60 +27,60 @@ from parleyd.raft.types import NodeId
 from parleyd.storage.identity import PeerInfo
 from parleyd.transport.bootstrap import decode_peer_info
 from parleyd.transport.codec import decode_message
-from parleyd.transport.peer_registry import PeerRegistry
-from parleyd.transport.peers import (
+from parleyd.transport.peer_calls import (
     METADATA_CLUSTER,
     METADATA_FROM,
     METADATA_REMOVED,
     METADATA_SELF,
     METADATA_TO,
 )
+from parleyd.transport.peer_registry import PeerRegistry
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PeerNameOf = Callable[[Mapping[str, Iterable[bytes]]], str | None]
 
 
 class PeerRequestHandler(Protocol):
-    """What a running node does with what its peers say."""
+    """What a running node does with the calls of its peers."""
 
     def receive(self, message: Message) -> None:
         """Take one Raft message."""
 
     def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
-        """Take what a member reports of its own state."""
+        """Take a member's report about its own state."""
 
     def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
-        """Stream a copy of the state; raises StateUnavailableError where this node cannot give one now."""
+        """Stream a copy of the state; raises StateUnavailableError if this node cannot make one now."""
 
     async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
-        """Replace this node's state by the leader's; never fails, says in the reply what happened."""
+        """Replace this node's state by the leader's; never raises, the reply contains the outcome."""
 
     def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
-        """Propose a follower's commands, in the order of the calls; never fails, says what happened in the reply."""
+        """Propose a follower's commands in the order of the calls; never raises, the reply contains the outcome."""
 
     async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
         """Store and install a snapshot; False if it was not wanted. Raises PeerProtocolError for damaged data."""
 
     async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
-        """Change the cluster as its leader; never fails, says what happened in the reply."""
+        """Change the cluster as its leader; never raises, the reply contains the outcome."""
 
     async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
         """Make the caller a learner, or a voter once it has caught up; raises JoinRefusedError or TimeoutError."""
 
 
 class JoinRefusedError(Exception):
-    """The node is not let in; nothing was changed, the text says what to do."""
+    """The node is not admitted. Nothing was changed. The text contains what to do."""
 
 
 class StateUnavailableError(Exception):
-    """This node can give no copy of its state now; another may, or this one later."""
+    """This node cannot make a copy of its state now. Another node may, or this one later."""
 
 
 class PeerService(PeerServicer):
-    """The peer port; until the node runs (`start_serving`) it answers only Handshake, which the bootstrap uses."""
+    """The peer port. Until `start_serving` it answers only Handshake, which bootstrapping uses."""
 
     def __init__(self, handshake_info: Callable[[], pb.HandshakeInfo], peer_name_of: PeerNameOf | None) -> None:
-        """`peer_name_of` reads the node name from the caller's authentication context; None where peers use no TLS."""
+        """Keep what Handshake needs. `peer_name_of` reads the node name from the TLS context; None without TLS."""
         self._handshake_info = handshake_info
         self._peer_name_of = peer_name_of
         self._handlers: Mapping[int, PeerRequestHandler] = {}
@@ -92,20 +92,20 @@ class PeerService(PeerServicer):
     def start_serving(
         self, handlers: Mapping[int, PeerRequestHandler], cluster_id: str, node_id: NodeId, registry: PeerRegistry
     ) -> None:
-        """Take what members and others in `registry` say from now on, for the Raft groups in `handlers`."""
+        """Serve members and other callers in `registry`, for the Raft groups in `handlers`."""
         self._cluster_id = cluster_id
         self._node_id = node_id
         self._registry = registry
         self._handlers = handlers
 
     def stop_serving(self) -> None:
-        """Answer only Handshake again: the node's state is being replaced."""
+        """Answer only Handshake again, while the node's state is replaced."""
         self._handlers, self._registry = {}, None
 
     async def Handshake(  # noqa: N802 - the name is gRPC's
         self, request: pb.HandshakeInfo, context: Context
     ) -> pb.HandshakeInfo:
-        """Say who this node is; nothing is changed."""
+        """Return this node's identity; nothing is changed."""
         await self._check_certificate(request.self.name, context)
         return self._handshake_info()
 
@@ -114,12 +114,12 @@ class PeerService(PeerServicer):
         request_iterator: AsyncIterator[pb.RaftBatch],
         context: Context,
     ) -> pb.DeliverSummary:
-        """Take Raft messages until the peer goes away."""
+        """Take Raft messages until the peer disconnects."""
         registry, sender = await self._admit(context)
         with registry.track_caller(sender):
             async for batch in request_iterator:
                 if self._registry is not registry:
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "this node's state was replaced; connect again")
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "this node's state was replaced. Connect again.")
                 for encoded in batch.messages:
                     message = await self._decode(encoded, registry, sender, context)
                     if message.type is MessageType.SNAPSHOT:
@@ -135,7 +135,7 @@ class PeerService(PeerServicer):
         request_iterator: AsyncIterator[pb.SnapshotChunk],
         context: Context,
     ) -> pb.SnapshotReceipt:
-        """Take a snapshot; answered when it is durable here or was not wanted."""
+        """Take a snapshot; reply when it is durable here or was not wanted."""
         registry, sender = await self._admit(context)
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.HasField("header"):
@@ -148,7 +148,7 @@ class PeerService(PeerServicer):
             with registry.track_caller(sender):
                 installed = await handler.receive_snapshot(first.header, message, _data(request_iterator))
         except PeerProtocolError as error:
-            await context.abort(grpc.StatusCode.DATA_LOSS, f"{error}; nothing was installed, send it again")
+            await context.abort(grpc.StatusCode.DATA_LOSS, f"{error}. Nothing was installed. Send the snapshot again.")
         return pb.SnapshotReceipt(installed=installed)
 
     async def Forward(  # noqa: N802
@@ -156,7 +156,7 @@ class PeerService(PeerServicer):
         request_iterator: AsyncIterator[pb.ForwardRequest],
         context: Context,
     ) -> AsyncIterator[pb.ForwardReply]:
-        """Propose what a follower passes on, in its order; reply as each is done."""
+        """Propose a follower's commands in their order; reply to each when it is done."""
         await self._admit(context)
         replies: asyncio.Queue[pb.ForwardReply | None] = asyncio.Queue()
 
@@ -175,7 +175,7 @@ class PeerService(PeerServicer):
                 reading.cancel()
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinReply:  # noqa: N802
-        """Let a fresh node in."""
+        """Admit a new node."""
         await self._check_certificate(request.self.name, context)
         registry = self._registry
         if registry is None:
@@ -184,8 +184,8 @@ class PeerService(PeerServicer):
             await _refuse(
                 context,
                 f"the data directory of {request.self.name} belongs to cluster {request.cluster_id}, this node to "
-                f"{self._cluster_id}. It is not let in; give the node an empty data directory, or the right addresses "
-                "to join",
+                f"{self._cluster_id}. It is not admitted. Give the node an empty data directory, or "
+                "the right addresses to join",
             )
         if registry.is_removed(NodeId(request.self.node_id)):
             await _refuse_removed(context, request.self.name)
@@ -195,10 +195,12 @@ class PeerService(PeerServicer):
         except JoinRefusedError as error:
             await _refuse(context, str(error))
         except TimeoutError:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "no leader answered in time; ask again")
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "no leader answered in time. Nothing is known to have changed. Ask again."
+            )
 
     async def ChangeCluster(self, request: pb.ClusterChange, context: Context) -> pb.ClusterChangeReply:  # noqa: N802
-        """Change the cluster, where this node leads it."""
+        """Change the cluster, if this node leads it."""
         registry, sender = await self._admit(context)
         if not registry.is_member(sender.node_id):
             await _refuse(context, "only members may ask for a change of the cluster")
@@ -207,7 +209,7 @@ class PeerService(PeerServicer):
     async def FetchState(  # noqa: N802
         self, request: pb.FetchStateRequest, context: Context
     ) -> AsyncIterator[pb.SnapshotChunk]:
-        """Send a member a copy of the state, where this node leads."""
+        """Send a member a copy of the state, if this node leads."""
         registry, sender = await self._admit(context)
         if not registry.is_member(sender.node_id):
             await _refuse(context, "only members may have a copy of the state")
@@ -220,7 +222,7 @@ class PeerService(PeerServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
 
     async def Rebuild(self, request: pb.RebuildRequest, context: Context) -> pb.RebuildReply:  # noqa: N802
-        """Replace this node's state, on behalf of an administrator whom the calling member has checked."""
+        """Replace this node's state for an administrator, whose rights the calling member has checked."""
         registry, sender = await self._admit(context)
         if not registry.is_member(sender.node_id):
             await _refuse(context, "only members may have this node's state replaced")
@@ -229,7 +231,7 @@ class PeerService(PeerServicer):
     async def _handler(self, group: int, context: Context) -> PeerRequestHandler:
         handler = self._handlers.get(group)
         if handler is None:
-            await _refuse(context, f"this node hosts no Raft group {group}; nothing was done")
+            await _refuse(context, f"this node hosts no Raft group {group}. Nothing was done.")
         return handler
 
     async def _admit(self, context: Context) -> tuple[PeerRegistry, PeerInfo]:
@@ -240,15 +242,19 @@ class PeerService(PeerServicer):
         if metadata.get(METADATA_CLUSTER) != self._cluster_id:
             await _refuse(context, f"this node belongs to cluster {self._cluster_id}, the caller to another")
         if metadata.get(METADATA_TO) != str(self._node_id):
-            await _refuse(context, "the caller means another incarnation of this node; its data directory was replaced")
+            await _refuse(
+                context, "the call is for another incarnation of this node, whose data directory was replaced"
+            )
         caller = _caller(metadata)
         if caller is None:
-            await _refuse(context, "the caller does not say who it is; a node of this release does")
+            await _refuse(context, "the caller sends no identity. A node of this release sends one.")
         if registry.is_removed(caller.node_id):
             await _refuse_removed(context, caller.name)
         known = registry.member(caller.node_id)
         if known is None and registry.is_full:
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many nodes call that are no members here yet")
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many nodes call that are no members here. Try again later."
+            )
         await self._check_certificate(caller.name if known is None else known.name, context)
         return registry, known or caller
 
@@ -260,7 +266,7 @@ class PeerService(PeerServicer):
             self._logger.warning("peer_certificate_refused", claims=name, certified=certified)
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED,
-                f"the caller says it is {name!r}, its certificate says {certified!r}; issue it one with parleyd cert",
+                f"the caller is {name!r}, but its certificate is for {certified!r}. Issue one with parleyd cert.",
             )
 
     async def _decode(
@@ -279,7 +285,7 @@ class PeerService(PeerServicer):
 
 
 def _caller(metadata: Mapping[str, str | bytes]) -> PeerInfo | None:
-    """Who calls, as it says itself; None where it does not, or contradicts itself."""
+    """Return the caller's own record; None if it sends none or contradicts itself."""
     record, claimed = metadata.get(METADATA_SELF), metadata.get(METADATA_FROM)
     if not isinstance(record, bytes):
         return None
@@ -303,6 +309,6 @@ async def _refuse_removed(context: Context, name: str) -> NoReturn:
     context.set_trailing_metadata(((METADATA_REMOVED, "1"),))
     await _refuse(
         context,
-        f"{name} was removed from this cluster, with the data directory it has now. It is not let in again; to bring "
+        f"{name} was removed from this cluster, with the data directory it has now. It is not admitted again. To bring "
         "the machine back, move its data directory away and start the node with --join",
     )

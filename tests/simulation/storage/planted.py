@@ -19,33 +19,33 @@ from parleyd.machine.machine import StateMachine
 from parleyd.membership.members import ClusterMembers
 from parleyd.raft.types import SnapshotMeta
 from parleyd.raft.update import Persist
-from parleyd.storage import data_directory, files, identity, raft_storage, snapshots
+from parleyd.storage import data_directory, files, identity, log_file, raft_storage, snapshots
 from parleyd.storage.raft_storage import RaftStorage
 
 
 @contextmanager
 def log_is_not_synced() -> Iterator[None]:
     """The log's commits are left to the operating system."""
-    original = raft_storage._configure
+    original = log_file.configure
 
     def configure(connection: apsw.Connection) -> None:
         original(connection)
         connection.pragma("synchronous", "off")
 
-    with patch.object(raft_storage, "_configure", configure):
+    with patch.object(raft_storage, "configure", configure):
         yield
 
 
 @contextmanager
 def log_syncs_only_at_checkpoints() -> Iterator[None]:
     """A commit is durable when the next checkpoint is."""
-    original = raft_storage._configure
+    original = log_file.configure
 
     def configure(connection: apsw.Connection) -> None:
         original(connection)
         connection.pragma("synchronous", "normal")
 
-    with patch.object(raft_storage, "_configure", configure):
+    with patch.object(raft_storage, "configure", configure):
         yield
 
 

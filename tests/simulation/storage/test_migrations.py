@@ -15,7 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from parleyd.formats import FIRST_FORMAT
-from parleyd.storage import identity, raft_storage
+from parleyd.storage import identity, log_file
 from parleyd.storage.errors import StorageError
 from parleyd.storage.raft_storage import RaftStorage
 from tests.simulation.storage.campaign import crash_states
@@ -75,7 +75,7 @@ CASES = pytest.mark.parametrize("case", [LOG, IDENTITY], ids=lambda case: case.n
 def later_release() -> Iterator[None]:
     """A release that knows newer formats."""
     with (
-        patch.object(raft_storage, "_FORMAT", LATER_LOG),
+        patch.object(log_file, "_FORMAT", LATER_LOG),
         patch.object(identity, "_FORMAT", LATER_IDENTITY),
     ):
         yield

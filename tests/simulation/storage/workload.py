@@ -28,7 +28,7 @@ from parleyd.machine.machine import StateMachine
 from parleyd.raft.types import Entry, HardState, Index, NodeId, SnapshotMeta, Term
 from parleyd.raft.update import Persist
 from parleyd.storage import identity as identities
-from parleyd.storage import raft_storage, snapshots
+from parleyd.storage import log_file, raft_storage, snapshots
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.raft_storage import RaftStorage
 from tests.simulation.storage.history import (
@@ -54,7 +54,7 @@ SILENT = SimpleNamespace(info=lambda *_, **__: None)
 def tuned_down() -> Iterator[None]:
     """Checkpoints, garbage and copies come in steps small enough to happen in a short life."""
     with ExitStack() as patches:
-        patches.enter_context(patch.object(raft_storage, "_AUTOCHECKPOINT_PAGES", 12))
+        patches.enter_context(patch.object(log_file, "_AUTOCHECKPOINT_PAGES", 12))
         patches.enter_context(patch.object(raft_storage, "GARBAGE_ROWS_PER_WRITE", 3))
         patches.enter_context(patch.object(state_files, "_AUTOCHECKPOINT_PAGES", 30))
         patches.enter_context(patch.object(snapshots, "PAGES_PER_STEP", 16))

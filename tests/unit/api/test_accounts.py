@@ -138,7 +138,7 @@ async def test_without_a_majority_nothing_is_promised_and_reads_go_on(
     request = pb.RegisterRequest(name="ben", password=PASSWORD, request_id=bytes(16))
     code, text = await refused(raw.accounts.Register(request))
     assert code is Code.UNAVAILABLE
-    assert "Repeating it is safe" in text
+    assert "Repeating them is safe" in text
     assert await raw.accounts.ListAccounts(pb.ListAccountsRequest(), metadata=ann.metadata)
     node.faults.no_majority = False
     node.faults.overloaded = 1
@@ -165,6 +165,6 @@ async def test_a_position_that_no_node_gave_out_is_refused_and_one_not_reached_y
         assert code is Code.INVALID_ARGUMENT, wrong
         assert text.startswith("seen ")
     code, text = await refusal_of(0, 0, cluster.index + 1)
-    assert (code, "lags behind" in text) == (Code.UNAVAILABLE, True)
+    assert (code, "has not applied" in text) == (Code.UNAVAILABLE, True)
     code, text = await refusal_of(1, 0, 1)
     assert (code, "before the cluster was restored" in text) == (Code.UNAVAILABLE, True)

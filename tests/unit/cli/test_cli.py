@@ -201,7 +201,7 @@ def test_insecure_beyond_this_machine_starts_nothing(node: Callable[[int], list[
             ExitCode.STORAGE,
             "torn.",
         ),
-        (ValueError("surprise"), ExitCode.FAILED, "an error nobody foresaw: ValueError: surprise"),
+        (ValueError("surprise"), ExitCode.FAILED, "an unexpected error: ValueError: surprise"),
     ],
 )
 def test_what_stops_a_node_has_a_code_and_one_text(
@@ -287,7 +287,7 @@ def test_certificates_are_replaced_only_with_force(tmp_path: Path) -> None:
     [
         (["n1", "--host", "a"], "parleyd cert ca --out"),
         (["N1", "--host", "a"], "the node name must be"),
-        (["n1", "--host", "n2.node.parley"], "tell nodes apart"),
+        (["n1", "--host", "n2.node.parley"], "identify nodes"),
         (["n1", "--host", "a", "--days", "0"], "cannot be valid for 0 days"),
     ],
 )

@@ -19,7 +19,7 @@ from parleyd.group.errors import LostError, NotLeaderError, OutcomeUnknownError,
 from parleyd.group.proposals import AppliedCommands
 from parleyd.raft.types import NO_NODE, Index, NodeId, Role, Term
 from parleyd.raft.update import RoleChange
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 ME, OTHER, THIRD = NodeId(1), NodeId(2), NodeId(3)
 COMMANDS = [state_pb2.Command(mark_delivered=state_pb2.MarkDelivered(session_id=1, up_to=7))]

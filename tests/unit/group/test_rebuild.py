@@ -30,7 +30,7 @@ from parleyd.storage.errors import SnapshotTransferError
 from parleyd.storage.fence import Fence
 from parleyd.storage.raft_storage import RaftStorage
 from parleyd.transport.codec import encode_membership
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 ME, LEADER = NodeId(1), NodeId(2)
 VOTERS = ConfState(voters=(ME, LEADER))

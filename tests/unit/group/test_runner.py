@@ -14,7 +14,8 @@ from parleyd.group.effects import Effect
 from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.inputs import Input, TimePassed
-from parleyd.group.runner import GroupObserver, GroupParts, GroupRunner, Outbound
+from parleyd.group.parts import GroupObserver, GroupParts, Outbound
+from parleyd.group.runner import GroupRunner
 
 
 class LateGroup:

@@ -21,9 +21,10 @@ from parley_proto.v1 import state_pb2
 from parleyd.group import runner as runner_module
 from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
+from parleyd.group.parts import GroupParts
 from parleyd.group.readers import StateReaders
 from parleyd.group.retention import LogBounds
-from parleyd.group.runner import GroupParts, GroupRunner
+from parleyd.group.runner import GroupRunner
 from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine.machine import ApplyOutcome, StateMachine

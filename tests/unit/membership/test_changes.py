@@ -25,7 +25,7 @@ from parleyd.membership.rules import MembershipRequest, decide
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, encode_conf_change
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Term
 from parleyd.transport.codec import encode_membership
-from parleyd.transport.peers import ForwardFailedError
+from parleyd.transport.peer_calls import ForwardFailedError
 
 ME = NodeId(1)
 
@@ -170,15 +170,15 @@ def test_the_state_is_given_the_membership_in_force_and_no_data_of_its_entry() -
     ("replica", "change", "status", "says"),
     [
         (leader(), add(9, "n2"), pb.CHANGE_STATUS_REFUSED, "parley cluster remove n2"),
-        (leader(removed=(4,)), add(4), pb.CHANGE_STATUS_REFUSED, "was removed, for good"),
+        (leader(removed=(4,)), add(4), pb.CHANGE_STATUS_REFUSED, "was removed for good"),
         (leader(), pb.ClusterChange(add=pb.PeerInfo(node_id=4)), pb.CHANGE_STATUS_REFUSED, "needs an id"),
-        (leader((1, 2, 3, 4, 5, 6, 7), (8, 9)), add(10), pb.CHANGE_STATUS_REFUSED, "is the most"),
+        (leader((1, 2, 3, 4, 5, 6, 7), (8, 9)), add(10), pb.CHANGE_STATUS_REFUSED, "is the maximum"),
         (leader((1, 2, 3, 4, 5, 6, 7), (8,)), promote("n8"), pb.CHANGE_STATUS_REFUSED, "7 voters"),
         (leader(), promote("n9"), pb.CHANGE_STATUS_NOT_FOUND, "n1, n2, n3"),
         (leader(), remove("n9"), pb.CHANGE_STATUS_NOT_FOUND, "no member n9"),
         (leader((1,), (2,)), remove("n1"), pb.CHANGE_STATUS_REFUSED, "only voter"),
-        (leader((1, 2), (3,)), transfer("n3"), pb.CHANGE_STATUS_REFUSED, "promote it first"),
-        (leader(), pb.ClusterChange(), pb.CHANGE_STATUS_REFUSED, "does not know"),
+        (leader((1, 2), (3,)), transfer("n3"), pb.CHANGE_STATUS_REFUSED, "Promote it first"),
+        (leader(), pb.ClusterChange(), pb.CHANGE_STATUS_REFUSED, "does not have"),
     ],
 )
 async def test_what_is_not_in_order_is_refused_with_what_to_do(
@@ -327,4 +327,4 @@ async def test_the_leader_itself_asks_nobody_and_without_a_leader_the_answer_say
     assert (await change_router(FakeForwarder(), led_by=1).submit(add(4), timeout_s=5)).status == pb.CHANGE_STATUS_DONE
     reply = await change_router(FakeForwarder(), led_by=0).submit(add(4), timeout_s=0)
     assert reply.status == pb.CHANGE_STATUS_NOT_LEADER
-    assert "nothing was changed" in reply.detail
+    assert "Nothing was changed" in reply.detail

@@ -13,7 +13,7 @@ import apsw
 import pytest
 
 from parleyd.formats import FIRST_FORMAT, NO_LEVEL, Format, FormatRefusedError, Migration, own_release
-from parleyd.storage import format_table, identity, raft_storage
+from parleyd.storage import format_table, identity, log_file
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import StorageDamagedError
 from parleyd.storage.format_table import FileFormat, read_format
@@ -177,7 +177,7 @@ def test_a_damaged_identity_leaves_the_directory_openable(tmp_path: Path) -> Non
 def test_a_log_changes_as_far_as_the_level_allows_and_keeps_its_entries(
     log_path: Path, level: int, version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raft_storage, "_FORMAT", LATER_LOG)
+    monkeypatch.setattr(log_file, "_FORMAT", LATER_LOG)
     for _ in range(2):  # the second start finds nothing to do
         log = RaftStorage.open(log_path, level=level)
         assert log.load().last_index == 3
@@ -186,7 +186,7 @@ def test_a_log_changes_as_far_as_the_level_allows_and_keeps_its_entries(
 
 
 def test_a_new_log_has_the_newest_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raft_storage, "_FORMAT", LATER_LOG)
+    monkeypatch.setattr(log_file, "_FORMAT", LATER_LOG)
     RaftStorage.open(tmp_path / "new.sqlite").close()
     assert format_of(tmp_path / "new.sqlite").version == LATER_LOG.current
 
@@ -200,7 +200,7 @@ def test_a_change_that_fails_leaves_the_old_log(log_path: Path, monkeypatch: pyt
         migrations=(*LATER_LOG.migrations[:1], Migration(FIRST_FORMAT + 2, LEVEL, fail))
     )
     with monkeypatch.context() as patched:
-        patched.setattr(raft_storage, "_FORMAT", later)
+        patched.setattr(log_file, "_FORMAT", later)
         with pytest.raises(Exception, match="no room"):
             RaftStorage.open(log_path, level=LEVEL)
     assert format_of(log_path).version == FIRST_FORMAT

@@ -67,13 +67,13 @@ def test_state_at_the_start_of_an_empty_log_is_normal() -> None:
 
 @pytest.mark.parametrize(("index", "term"), [(0, 0), (9, 2)])
 def test_state_older_than_the_log_refuses_to_start(index: int, term: int) -> None:
-    with pytest.raises(StorageDamagedError, match="nowhere on this node"):
+    with pytest.raises(StorageDamagedError, match="are missing on this node"):
         recover(index, term)
 
 
 @pytest.mark.parametrize(("index", "term"), [(16, 2), (10, 1)])
 def test_log_of_a_newer_term_than_the_state_there_is_another_history(index: int, term: int) -> None:
-    with pytest.raises(StorageDamagedError, match="same history"):
+    with pytest.raises(StorageDamagedError, match="different histories"):
         recover(index, term)
 
 

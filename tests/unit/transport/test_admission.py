@@ -25,17 +25,16 @@ from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
 from parleyd.transport.codec import encode_message
 from parleyd.transport.joining import JoinClient, RemovedError
-from parleyd.transport.peer_registry import MAX_NON_MEMBER_PEERS, PeerRegistry
-from parleyd.transport.peers import (
+from parleyd.transport.peer_calls import (
     METADATA_CLUSTER,
     METADATA_FROM,
     METADATA_REMOVED,
     METADATA_SELF,
     METADATA_TO,
-    LinkSetup,
-    PeerLink,
-    PeerLinks,
 )
+from parleyd.transport.peer_links import PeerLinks
+from parleyd.transport.peer_registry import MAX_NON_MEMBER_PEERS, PeerRegistry
+from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import JoinRefusedError, PeerService, StateUnavailableError
 
 ME = NodeId(1)
@@ -237,10 +236,10 @@ async def refusal(address: str, metadata: tuple[tuple[str, str | bytes], ...]) -
     [
         (says(peer(2), cluster="other"), "belongs to cluster"),
         (says(peer(2), to=7), "another incarnation"),
-        (says(peer(2), claims="3"), "does not say who"),
-        (says(peer(2), claims="x"), "does not say who"),
-        (says(peer(2), record=b""), "does not say who"),
-        (says(peer(2), record=b"\xff\xff"), "does not say who"),
+        (says(peer(2), claims="3"), "sends no identity"),
+        (says(peer(2), claims="x"), "sends no identity"),
+        (says(peer(2), record=b""), "sends no identity"),
+        (says(peer(2), record=b"\xff\xff"), "sends no identity"),
         ((), "belongs to cluster"),
     ],
     ids=["foreign cluster", "wiped receiver", "two ids", "no number", "no record", "broken record", "says nothing"],
@@ -419,7 +418,7 @@ async def test_a_fresh_node_asks_until_it_is_let_in_and_learns_the_bootstrap_mem
 async def test_founders_that_do_not_make_up_the_cluster_id_are_not_believed() -> None:
     lie = pb.JoinReply(cluster_id="f" * 32, bootstrap_members=WELCOME.bootstrap_members)
     async with serving(Handler([lie]), make_registry()[0]) as address:
-        with pytest.raises(IdentityError, match="do not make up"):
+        with pytest.raises(IdentityError, match="do not match its cluster id"):
             await join_client().join(new_identity("n4"), {"n1": address})
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.raft.types import NodeId
-from parleyd.transport import peers
-from parleyd.transport.peers import CallMetadata, LinkSetup, PeerEvents, PeerLink, SnapshotSource
+from parleyd.transport import peer_calls, peers
+from parleyd.transport.peer_calls import CallMetadata
+from parleyd.transport.peers import LinkSetup, PeerEvents, PeerLink, SnapshotSource
 
 DEADLINE_S = 5.0
 
@@ -146,7 +147,7 @@ async def test_a_part_that_ends_by_itself_ends_the_conversation(end: str) -> Non
             raise asyncio.CancelledError
 
     with pytest.raises(ConnectionError):
-        await peers._to_its_end(part())
+        await peer_calls.run_to_its_end(part())
 
 
 async def test_a_part_that_is_cancelled_by_us_is_cancelled() -> None:
@@ -156,7 +157,7 @@ async def test_a_part_that_is_cancelled_by_us_is_cancelled() -> None:
         started.set()
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(peers._to_its_end(part()))
+    task = asyncio.create_task(peer_calls.run_to_its_end(part()))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -13,7 +13,8 @@ from parley_proto.v1 import state_pb2
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
 from parleyd.transport import peers
-from parleyd.transport.peers import CallMetadata, ForwardFailedError, LinkSetup, PeerLink, SnapshotSource
+from parleyd.transport.peer_calls import CallMetadata, ForwardFailedError
+from parleyd.transport.peers import LinkSetup, PeerLink, SnapshotSource
 
 ME, PEER = NodeId(1), NodeId(2)
 GROUP = 5

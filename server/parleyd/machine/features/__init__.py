@@ -1,1 +1,1 @@
-"""What the replicated state can do, a file per feature: its tables, rows, commands, effects and queries."""
+"""The replicated state, a file per feature: its tables, rows, commands, effects and queries."""

@@ -1,4 +1,4 @@
-"""Administration: who may look after the cluster. There is always somebody who can."""
+"""Administration: the accounts that may administer the cluster. At least one always remains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def set_role(state: State, _: Actor, command: pb.SetRole) -> pb.CommandResult:
-    """Make an account an administrator, or take that from it; there is always one left."""
+    """Make an account an administrator, or revoke that; the last one is never revoked."""
     account = state.accounts.named(command.account)
     if account is None:
         return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
@@ -28,7 +28,7 @@ def set_role(state: State, _: Actor, command: pb.SetRole) -> pb.CommandResult:
 
 
 def is_last_administrator(state: State, account: AccountRow) -> bool:
-    """Whether nobody could look after the cluster without this account."""
+    """Return whether this account is the only administrator."""
     if not account.active or account.role != Role.ADMINISTRATOR:
         return False
     query = "SELECT 1 FROM accounts WHERE id <> ? AND role = ? AND status = 1 LIMIT 1"

@@ -1,7 +1,7 @@
 """Conversations and their members: direct ones, begun by the first message of a pair, and channels.
 
-A conversation is an id everywhere. What happens in it is a row of its own sequence (messages.py), so a device that was
-away sees it by the same cursor as messages.
+A conversation is always identified by its id. Each event in it is a row of its own sequence (messages.py), so a device
+that was offline receives it by the same cursor as messages.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ CREATE INDEX members_account ON members(account_id);
 
 @dataclass(frozen=True, slots=True)
 class ConversationCreated:
-    """A conversation came to be, with these members."""
+    """A conversation was created, with these members."""
 
     conversation_id: int
     kind: int
@@ -72,7 +72,7 @@ class ConversationCreated:
 class ConversationRow:
     """A conversation. `low` and `high` are the two sides of a direct one, 0 for a channel.
 
-    `pair` are the members of a direct one; nobody for a channel, whose members are looked up.
+    `pair` has the members of a direct one. It is empty for a channel, whose members are read from the table.
     """
 
     id: int
@@ -107,11 +107,11 @@ class Conversations:
         self._direct_ids: dict[tuple[int, int], int] = {}
 
     def find(self, conversation_id: int) -> ConversationRow | None:
-        """The conversation of that id."""
+        """Return the conversation with that id."""
         return self._rows.find(conversation_id) if 0 < conversation_id <= MAX_ID else None
 
     def direct(self, one: int, other: int) -> ConversationRow:
-        """The conversation of a pair of accounts, begun now if they never spoke."""
+        """Return the conversation of a pair of accounts; create it if they have none."""
         pair = (one, other) if one <= other else (other, one)
         conversation_id = self._direct_ids.get(pair)
         if conversation_id is None:
@@ -124,14 +124,14 @@ class Conversations:
         return found if found is not None else self._begin_direct(pair)
 
     def advance(self, conversation: ConversationRow, message_id: int) -> None:
-        """A row was added at the end of its sequence."""
+        """Record that a row was added at the end of its sequence."""
         conversation.last_message_id = message_id
         self._rows.changed(conversation.id, conversation)
 
     def add(
         self, kind: int, pair: tuple[int, int], title: str, members: dict[int, int], created_by: int, request_id: bytes
     ) -> ConversationRow:
-        """Begin a conversation with these members and their roles."""
+        """Create a conversation with these members and their roles."""
         meta = self._state.meta
         meta.last_conversation_id += 1
         conversation_id, now_ms = meta.last_conversation_id, meta.now_ms
@@ -160,7 +160,7 @@ class Conversations:
         self._rows.flush()
 
     def forget_all(self) -> None:
-        """Start from the file again."""
+        """Read everything from the file again."""
         self._rows.forget_all()
         self._direct_ids.clear()
 
@@ -174,7 +174,7 @@ class Conversations:
 
 
 def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.CommandResult:
-    """Make a channel. A retry by the same account with the same request id finds the first one."""
+    """Create a channel. A retry by the same account with the same request id returns the first one."""
     if not 0 < len(command.title) <= MAX_TITLE_CHARS or not is_shown_as_written(command.title):
         return result(pb.RESULT_CODE_INVALID_TITLE)
     if len(command.request_id) != REQUEST_ID_BYTES:
@@ -215,7 +215,7 @@ FEATURE = Feature(
 
 @dataclass(frozen=True, slots=True)
 class MemberRecord:
-    """A member of a conversation, and how far that account has come in it."""
+    """A member of a conversation, and its marks."""
 
     account_id: int
     role: int
@@ -237,7 +237,7 @@ class ConversationRecord:
 
 @dataclass(frozen=True, slots=True)
 class ConversationSummary:
-    """A conversation as one member sees it. `unread` is exact up to UNREAD_SCAN_LIMIT messages behind the mark."""
+    """A conversation as one member sees it. `unread` is exact up to UNREAD_SCAN_LIMIT messages after the mark."""
 
     conversation: ConversationRecord
     unread: int
@@ -248,13 +248,13 @@ _MEMBERS = "SELECT account_id, role, delivered_up_to, read_up_to FROM members WH
 
 
 def is_member(reader: StateReader, conversation_id: int, account_id: int) -> bool:
-    """Whether the account may read the conversation."""
+    """Return whether the account may read the conversation."""
     query = "SELECT 1 FROM members WHERE conversation_id = ? AND account_id = ?"
     return 0 < conversation_id <= MAX_ID and bool(reader.rows(query, (conversation_id, account_id)))
 
 
 def by_id(reader: StateReader, conversation_id: int) -> ConversationRecord | None:
-    """The conversation of that id; who may see it is for the caller to judge."""
+    """Return the conversation with that id; the caller checks who may see it."""
     if not 0 < conversation_id <= MAX_ID:
         return None
     query = "SELECT id, kind, title, member_count, last_message_id FROM conversations WHERE id = ?"
@@ -265,14 +265,14 @@ def by_id(reader: StateReader, conversation_id: int) -> ConversationRecord | Non
 
 
 def members(reader: StateReader, conversation_id: int, after_account_id: int, limit: int) -> tuple[MemberRecord, ...]:
-    """Members by account id."""
+    """Return members by account id."""
     query = f"{_MEMBERS} AND account_id > ? ORDER BY account_id LIMIT ?"
     rows = reader.rows(query, (min(conversation_id, MAX_ID), min(after_account_id, MAX_ID), limit))
     return tuple(MemberRecord(*row) for row in rows)
 
 
 def direct_with_name(reader: StateReader, account_id: int, name: str) -> int | None:
-    """The direct conversation with the account of that name; with a deleted one where no active one has it."""
+    """Return the direct conversation with the account of that name; with a deleted one if no active one has it."""
     rows = reader.rows(
         "SELECT c.id FROM accounts a JOIN conversations c "
         "ON c.kind = 1 AND c.low = min(a.id, ?1) AND c.high = max(a.id, ?1) "
@@ -285,7 +285,7 @@ def direct_with_name(reader: StateReader, account_id: int, name: str) -> int | N
 
 
 def direct_with(reader: StateReader, account_id: int, other_id: int) -> int | None:
-    """The direct conversation with the account of that id."""
+    """Return the direct conversation with the account of that id."""
     if not 0 < other_id <= MAX_ID:
         return None
     query = "SELECT id FROM conversations WHERE kind = 1 AND low = ? AND high = ?"
@@ -294,7 +294,7 @@ def direct_with(reader: StateReader, account_id: int, other_id: int) -> int | No
 
 
 def channels_of(reader: StateReader, account_id: int) -> tuple[int, ...]:
-    """The ids of the channels that the account is in."""
+    """Return the ids of the account's channels."""
     rows = reader.rows(
         "SELECT c.id FROM members m JOIN conversations c ON c.id = m.conversation_id "
         "WHERE m.account_id = ? AND c.kind = ?",
@@ -304,7 +304,7 @@ def channels_of(reader: StateReader, account_id: int) -> tuple[int, ...]:
 
 
 def page(reader: StateReader, account_id: int, before_message_id: int, limit: int) -> tuple[ConversationSummary, ...]:
-    """The account's conversations, the latest first; `before_message_id` 0 means from the latest on."""
+    """Return the account's conversations, the latest first; `before_message_id` 0 means from the latest on."""
     with reader.consistent():
         rows = reader.rows(
             "SELECT c.id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "

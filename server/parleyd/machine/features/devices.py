@@ -1,6 +1,6 @@
 """Devices: numbered streams of sends, each with a cursor of what it has received.
 
-A device's results are kept for its retries, the last MAX_SENDS_IN_FLIGHT of them, with a digest of what was sent.
+The last MAX_SENDS_IN_FLIGHT results of a device are kept for its retries, each with a digest of the send.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ CREATE TABLE device_results(
 
 @dataclass(slots=True)
 class DeviceRow:
-    """Where a device stands in what it receives and in what it sends. `external` is the id that the client made."""
+    """The receive cursor and the send number of a device. `external` is the id that the client made."""
 
     id: int
     external: bytes
@@ -55,7 +55,7 @@ class DeviceRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """The first result of a send, and the digest of what was sent."""
+    """The first result of a send, and the digest of the send."""
 
     digest: int
     code: int
@@ -83,29 +83,29 @@ class Devices:
         self._new_results: list[tuple[int, int, int, int, int, int, int, int]] = []
 
     def get(self, device_id: int) -> DeviceRow:
-        """The device of a live session: it exists as long as the session may act."""
+        """Return the device of a live session: it exists as long as the session may act."""
         found = self._rows.find(device_id)
         if found is None:
-            # The same on every node, so a failed command and not the end of each node in turn.
+            # The same on every node, so this fails the command and does not stop the nodes.
             raise LookupError("a live session has no device")
         return found
 
     def use_number(
         self, device: DeviceRow, number: int, digest: int, code: int, message_id: int, conversation_id: int
     ) -> None:
-        """The device's send `number` is applied, with this result for its retries."""
+        """Record that the device's send `number` is applied, with this result for its retries."""
         device.last_send_number = number
         self._rows.changed(device.id, device)
         slot, now_ms = number % MAX_SENDS_IN_FLIGHT, self._meta_of.meta.now_ms
         self._new_results.append((device.id, slot, number, digest, code, message_id, conversation_id, now_ms))
 
     def move_cursor(self, device: DeviceRow, up_to: int) -> None:
-        """Everything up to this message id has been handed to the device."""
+        """Record that the device has received everything up to this message id."""
         device.delivered_up_to = up_to
         self._rows.changed(device.id, device)
 
     def result(self, device_id: int, number: int) -> KeptResult | None:
-        """The first result of an earlier send; None when it is forgotten."""
+        """Return the first result of an earlier send; None if it is not kept any more."""
         self.flush()
         row = self._connection.execute(
             "SELECT number, digest, code, message_id, conversation_id, sent_at_ms FROM device_results "
@@ -123,7 +123,7 @@ class Devices:
         self._rows.flush()
 
     def forget_all(self) -> None:
-        """Start from the file again."""
+        """Read everything from the file again."""
         self._rows.forget_all()
         self._new_results.clear()
 
@@ -136,14 +136,14 @@ class Devices:
 
 
 def find_or_add(state: State, account_id: int, external: bytes, label: str) -> int | pb.CommandResult:
-    """The id of the account's device, added now if it is new, or why it cannot be. The caller has flushed."""
+    """Return the id of the account's device, adding a new one, or why it cannot be added. The caller has flushed."""
     query = "SELECT id, account_id FROM devices WHERE external = ?"
     row = state.connection.execute(query, (external,)).get
     if row is not None:
         if row[1] != account_id:
             return pb.CommandResult(code=pb.RESULT_CODE_DEVICE_OF_ANOTHER)
         return int(row[0])
-    # What any device of the account has received is not new to another one; what none has is.
+    # What any device of the account has received is not new to another one. What none has received is.
     cursor, count = state.connection.execute(
         "SELECT coalesce(max(delivered_up_to), 0), count(*) FROM devices WHERE account_id = ?", (account_id,)
     ).get
@@ -157,19 +157,19 @@ def find_or_add(state: State, account_id: int, external: bytes, label: str) -> i
 
 
 def of_account(state: State, account_id: int) -> list[int]:
-    """The ids of the account's devices."""
+    """Return the ids of the account's devices."""
     return state.ids("SELECT id FROM devices WHERE account_id = ? ORDER BY id", (account_id,))
 
 
 def remove(state: State, device_ids: Sequence[int]) -> None:
-    """Forget devices and what was kept for their retries."""
+    """Remove devices and the results kept for their retries."""
     keys = [(device_id,) for device_id in device_ids]
     state.connection.executemany("DELETE FROM device_results WHERE device_id = ?", keys)
     state.connection.executemany("DELETE FROM devices WHERE id = ?", keys)
 
 
 def _remove_idle(state: State, account_id: int) -> bool:
-    """Make room by forgetting the logged-out device that was used longest ago."""
+    """Remove the logged-out device with the oldest use, to make space."""
     idle = state.ids(
         "SELECT d.id FROM devices d LEFT JOIN sessions s ON s.device_id = d.id "
         "WHERE d.account_id = ? GROUP BY d.id "
@@ -178,7 +178,7 @@ def _remove_idle(state: State, account_id: int) -> bool:
         (account_id, state.meta.now_ms),
     )
     for device_id in idle:
-        # Its sessions are over; rows left behind would point to nothing.
+        # Its sessions have ended. Rows left behind would have no device.
         state.connection.execute("DELETE FROM sessions WHERE device_id = ?", (device_id,))
     remove(state, idle)
     return bool(idle)
@@ -191,6 +191,6 @@ FEATURE = Feature("devices", tables={1: TABLES})
 
 
 def by_id(reader: StateReader, device_id: int) -> DeviceRow | None:
-    """The device of that row id (`SessionRecord.device_id`)."""
+    """Return the device with that row id (`SessionRecord.device_id`)."""
     rows = reader.rows(_SELECT, (device_id,))
     return DeviceRow(*rows[0]) if rows else None

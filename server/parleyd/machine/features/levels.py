@@ -1,7 +1,7 @@
-"""Raising the cluster's level: once every member supports the next one, and never back.
+"""Raises the cluster's level when every member supports the next one. The level never falls.
 
-The tables of a level come inside the transaction of the entry that raises it, so that a file of a level is the same
-whoever made it, and a snapshot fits every member that may be sent one.
+The tables of a level are made inside the transaction of the entry that raises it. So a file of a level is the same on
+every node, and a snapshot fits every member that may receive it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CREATE TABLE raised_levels(
 
 
 def raise_level(state: State, command: pb.RaiseLevel) -> pb.CommandResult:
-    """Raise the level by one. Raises MachineReleaseError where this release has no such level; nothing is written."""
+    """Raise the level by one. Raises MachineReleaseError, and writes nothing, if this release has no such level."""
     level = state.meta.level
     if command.level == level:
         return result(pb.RESULT_CODE_OK)
@@ -49,7 +49,7 @@ def raise_level(state: State, command: pb.RaiseLevel) -> pb.CommandResult:
         return result(pb.RESULT_CODE_LEVEL_HELD)
     if not all(row.min_level <= command.level <= row.max_level for row in members.read(state.connection).rows):
         return result(pb.RESULT_CODE_LEVEL_NOT_SUPPORTED)
-    # Only now: a raise that is refused, say for a member that has just joined, must not stop that member.
+    # Checked last: a refused raise, for example because of a member that has just joined, must not stop that member.
     if command.level > MAX_LEVEL:
         entry = f"entry {state.meta.applied_index + 1} of the log"
         raise MachineReleaseError(release_text(entry, command.level, command.release))

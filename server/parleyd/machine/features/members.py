@@ -1,7 +1,7 @@
-"""Members: who the cluster's nodes are, where they are reached, and which levels they support.
+"""Members: the cluster's nodes, their addresses, and the levels that they support.
 
-A member is added and removed by a membership entry alone, in the same transaction as the membership itself, so the two
-can never tell different stories. A removed member is remembered: its data directory has a history that ended.
+Only a membership entry adds and removes a member, in the same transaction as the membership itself, so the two always
+agree. A removed member stays recorded: its data directory must never join again.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ CREATE TABLE removed_members(
 
 @dataclass(frozen=True, slots=True)
 class MembersChanged:
-    """Members came, went, or published something new; these are all of them now."""
+    """Members were added, removed, or published something new; these are all members now."""
 
     members: Members
 
 
 def read(connection: apsw.Connection) -> Members:
-    """All members and all that were, by node id."""
+    """Return all members and all former members, by node id."""
     return Members(*(tuple(MemberRow(*row) for row in connection.execute(query)) for query in _SELECTS))
 
 
@@ -68,7 +68,7 @@ def insert(connection: apsw.Connection, rows: list[MemberRow], *, table: str = "
 
 
 def change(state: State, change: MembershipChange) -> None:
-    """Make the members those of the new membership. Applied again, it changes nothing."""
+    """Change the members to those of the new membership. Applied again, it changes nothing."""
     insert(state.connection, [row for row in change.added if row.node_id in change.node_ids])
     gone = [row for row in read(state.connection).rows if row.node_id not in change.node_ids]
     insert(state.connection, gone, table="removed_members")
@@ -77,7 +77,7 @@ def change(state: State, change: MembershipChange) -> None:
 
 
 def publish(state: State, command: pb.PublishMember) -> pb.CommandResult:
-    """Keep a member's current addresses and levels. Its name is fixed when it is added."""
+    """Store a member's current addresses and levels. Its name is fixed when it is added."""
     if not 0 < command.node_id <= MAX_ID or not 0 < len(command.name) <= MAX_NAME_CHARS:
         return result(pb.RESULT_CODE_INVALID_NAME)
     addresses = (command.peer_address, command.client_address)
@@ -103,6 +103,6 @@ FEATURE = Feature("members", tables={1: TABLES}, commands={"publish_member": Com
 
 
 def current(reader: StateReader) -> Members:
-    """All members and all that were, by node id."""
+    """Return all members and all former members, by node id."""
     with reader.consistent():
         return Members(*(tuple(MemberRow(*row) for row in reader.rows(query)) for query in _SELECTS))

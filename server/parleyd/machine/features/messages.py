@@ -1,8 +1,8 @@
 """Messages: sends in order and once, and the queue of what a device has not received.
 
-A device is a numbered stream. Only its next number is applied; a lower one is a retry and gets its first result; a
-higher one is refused, with everything behind it, so that order holds. A send that breaks a rule uses its number up too,
-or the device could never go on. A message is one row, however many members its conversation has.
+A device is a numbered stream. Only its next number is applied. A lower number is a retry and gets its first result. A
+higher number is refused, with everything after it, so that the order holds. A send that breaks a rule uses its number
+too, because the device could not continue otherwise. A message is one row for any number of members.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ CREATE TABLE messages(
 
 
 class MessageRecord(NamedTuple):
-    """One row of a conversation's sequence. `device_id` is the sending device's external id, empty where none sent."""
+    """One row of a conversation's sequence. `device_id` is the sending device's external id, empty for an event."""
 
     conversation_id: int
     id: int
@@ -67,7 +67,7 @@ class MessageRecord(NamedTuple):
 
 
 class MessageStored(NamedTuple):
-    """A new row in a conversation. `pair` are the members of a direct one; a channel's members are not named here."""
+    """A new row in a conversation. `pair` has the members of a direct one and is empty for a channel."""
 
     message: MessageRecord
     pair: tuple[int, ...]
@@ -110,7 +110,7 @@ class Messages:
     def add_event(
         self, conversation: ConversationRow, kind: int, sender_id: int, body: str, subjects: Sequence[int]
     ) -> None:
-        """Store what happened in a conversation as a row of its sequence."""
+        """Store an event of a conversation as a row of its sequence."""
         self.add(conversation, kind, sender_id, body, subjects=subjects)
 
     def flush(self) -> None:
@@ -124,7 +124,7 @@ class Messages:
             self._new = []
 
     def forget_all(self) -> None:
-        """Start from the file again."""
+        """Read everything from the file again."""
         self._new.clear()
 
     def trim(self) -> None:
@@ -170,7 +170,7 @@ def _send(
     """Store the device's next send; gives its code, message id and conversation id."""
     number, body = send.number, send.body
     digest = digest_of(send)
-    # A character has 1 to 4 bytes, so most bodies need no encoding to know that they fit.
+    # A character has 1 to 4 bytes, so most bodies need no encoding to check that they fit.
     if not body or (len(body) > limit // 4 and len(body.encode()) > limit):
         target: ConversationRow | pb.ResultCode.ValueType = pb.RESULT_CODE_INVALID_BODY
     else:
@@ -185,7 +185,7 @@ def _send(
 
 
 def _resolve(state: State, sender: AccountRow, send: model_pb2.Send) -> ConversationRow | pb.ResultCode.ValueType:
-    """The conversation that a send goes to, begun now if a pair never spoke, or the code that refuses it."""
+    """Return the conversation of a send, created now if the pair has none, or the code that refuses it."""
     match send.WhichOneof("target"):
         case "account_name":
             account = state.accounts.named(send.account_name)
@@ -231,13 +231,13 @@ def _first_result(state: State, device: DeviceRow, send: model_pb2.Send) -> pb.S
 
 
 def digest_of(send: model_pb2.Send) -> int:
-    """Length and checksum of what a number was used for: its target, as the client gave it, and its body.
+    """Return length and checksum of a send: its target, as the client gave it, and its body.
 
-    A device that finds two contents with one digest deceives only itself, so this need not be hard to find, but cheap.
+    A device that finds two contents with one digest harms only itself, so the checksum may be weak but must be cheap.
     """
     target = send.WhichOneof("target")
     value = "" if target is None else str(getattr(send, target))
-    # The length keeps the parts apart: a name may have blanks here, for what nobody is called is hashed too.
+    # The length separates the parts: a name may have spaces here, because a name of no account is hashed too.
     content = f"{target} {len(value)} {value}{send.body}".encode()
     return len(content) << 32 | crc32(content)
 
@@ -251,7 +251,7 @@ FEATURE = Feature(
 
 # ---- queries
 
-Row = tuple[Any, ...]  # the edge to SQLite; every column's type is fixed by its STRICT table
+Row = tuple[Any, ...]  # values from SQLite; every column's type is fixed by its STRICT table
 
 _SELECT = (
     "SELECT conversation_id, id, kind, sender_id, body, sent_at_ms, device, send_number, subjects FROM messages "
@@ -261,7 +261,7 @@ _SELECT = (
 
 @dataclass(frozen=True, slots=True)
 class QueuedPage:
-    """Some queued messages in order; up to `up_to` there are no others for the device, its own sends passed over."""
+    """Queued messages in order. Up to `up_to` there are no others for the device, apart from its own sends."""
 
     messages: tuple[MessageRecord, ...]
     up_to: int
@@ -271,7 +271,10 @@ class QueuedPage:
 def history(
     reader: StateReader, account_id: int, conversation_id: int, before_id: int, limit: int
 ) -> tuple[MessageRecord, ...]:
-    """The newest messages below `before_id` (0: the newest), oldest first; none for one who is no member."""
+    """Return the newest messages below `before_id` (0:
+
+    the newest), oldest first; none for an account that is no member.
+    """
     with reader.consistent():
         if not is_member(reader, conversation_id, account_id):
             return ()
@@ -281,7 +284,7 @@ def history(
 
 
 def by_id(reader: StateReader, conversation_id: int, message_id: int) -> MessageRecord | None:
-    """One row of a conversation."""
+    """Return one row of a conversation."""
     rows = reader.rows(f"{_SELECT} AND id = ?", (min(conversation_id, MAX_ID), min(message_id, MAX_ID)))
     return _record(rows[0]) if rows else None
 
@@ -289,9 +292,9 @@ def by_id(reader: StateReader, conversation_id: int, message_id: int) -> Message
 def queued_page(
     reader: StateReader, account_id: int, after_id: int, limit: int, exclude_device_id: bytes
 ) -> QueuedPage:
-    """The next messages of all the account's conversations in order of id, without the device's own sends.
+    """Return the next messages of all the account's conversations in order of id, without the device's own sends.
 
-    Bounded in bytes and in own sends passed over too: a page may be short or empty with more to come.
+    Bytes and skipped own sends are bounded too: a page may be short or empty although more messages follow.
     """
     with reader.consistent():
         newest = reader.rows("SELECT last_message_id FROM meta")[0][0]
@@ -307,7 +310,7 @@ def queued_page(
 
 
 def _merge(reader: StateReader, account_id: int, after_id: int) -> Iterator[MessageRecord]:
-    """Messages of many conversations in order of id; each is read in short runs, and only as far as needed."""
+    """Return messages of many conversations in order of id; each is read in short runs, as far as needed."""
     heads = reader.rows(
         "SELECT (SELECT g.id FROM messages g WHERE g.conversation_id = c.id AND g.id > ?1 ORDER BY g.id "
         "LIMIT 1), c.id FROM members m JOIN conversations c ON c.id = m.conversation_id "

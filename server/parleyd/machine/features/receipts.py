@@ -1,7 +1,7 @@
-"""Receipts: how far each member of a conversation has come, as two marks that only grow.
+"""Receipts: two marks for each member of a conversation, which only grow.
 
-A device's cursor moves the delivery marks of its account; reading moves the read mark and, since what is read has been
-delivered, the delivery mark too.
+A device's cursor moves the delivery marks of its account. Reading moves the read mark. It also moves the delivery mark,
+because a read message has been delivered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptMoved:
-    """A member's marks grew. `pair` are the members of a direct conversation; a channel's are not named here."""
+    """A member's marks grew. `pair` has the members of a direct conversation and is empty for a channel."""
 
     conversation_id: int
     account_id: int
@@ -36,7 +36,7 @@ class ReceiptMoved:
 
 @dataclass(slots=True)
 class Marks:
-    """How far a member has come."""
+    """The marks of a member."""
 
     conversation_id: int
     account_id: int
@@ -45,10 +45,10 @@ class Marks:
 
 
 class Receipts:
-    """The marks that a transaction touches, and where messages wait for an account.
+    """The marks that a transaction touches, and the conversations with undelivered messages for an account.
 
-    `_undelivered` knows of direct conversations alone: two accounts have to be told of a message there. How many would
-    have to be told of one in a channel is not bounded, so an account's channels are looked at when it acknowledges.
+    `_undelivered` has direct conversations only, in which a message concerns two accounts. In a channel their number
+    has no bound, so an account's channels are checked when it acknowledges.
     """
 
     def __init__(self, state: State) -> None:
@@ -66,18 +66,18 @@ class Receipts:
         self._channels: dict[int, set[int]] = {}
 
     def joined(self, conversation_id: int, account_ids: Sequence[int]) -> None:
-        """Accounts became members of a channel."""
+        """Record that accounts became members of a channel."""
         for account_id in account_ids:
             channels = self._channels.get(account_id)
             if channels is not None:
                 channels.add(conversation_id)
 
     def marks(self, conversation_id: int, account_id: int) -> Marks | None:
-        """A member's marks; None for an account that is no member."""
+        """Return a member's marks; None for an account that is no member."""
         return self._rows.find((conversation_id, account_id)) if 0 < conversation_id <= MAX_ID else None
 
     def message_added(self, conversation_id: int, pair: Sequence[int]) -> None:
-        """A message waits for both sides of a direct conversation."""
+        """Record that a message waits for both sides of a direct conversation."""
         for account_id in pair:
             waiting = self._undelivered.get(account_id)
             if waiting is not None:
@@ -98,7 +98,7 @@ class Receipts:
                 waiting.discard(conversation_id)
 
     def move(self, marks: Marks, delivered_up_to: int, read_up_to: int) -> None:
-        """Note that a member has come this far."""
+        """Raise a member's marks to these values."""
         marks.delivered_up_to = delivered_up_to
         marks.read_up_to = read_up_to
         self._rows.changed((marks.conversation_id, marks.account_id), marks)
@@ -108,7 +108,10 @@ class Receipts:
         self._state.effects.append(moved)
 
     def _waiting(self, account_id: int) -> set[int]:
-        """Conversations of the account with a message above its delivery mark; the caller drops what it has moved."""
+        """Return the account's conversations with a message above its delivery mark;
+
+        the caller removes those it has moved.
+        """
         waiting = self._undelivered.get(account_id)
         if waiting is None:
             self._state.flush()
@@ -140,7 +143,7 @@ class Receipts:
         self._rows.flush()
 
     def forget_all(self) -> None:
-        """Start from the file again."""
+        """Read everything from the file again."""
         self._rows.forget_all()
         self._undelivered.clear()
         self._channels.clear()
@@ -156,7 +159,7 @@ class Receipts:
 
 
 def mark_delivered(state: State, actor: Actor, command: pb.MarkDelivered) -> pb.CommandResult:
-    """Move the device's cursor, and with it the account's delivery marks where messages were waiting."""
+    """Move the device's cursor, and the account's delivery marks in conversations with waiting messages."""
     device = state.devices.get(actor.device_id)
     cursor = min(command.up_to, state.meta.last_message_id)
     if cursor > device.delivered_up_to:
@@ -167,7 +170,7 @@ def mark_delivered(state: State, actor: Actor, command: pb.MarkDelivered) -> pb.
 
 
 def mark_read(state: State, actor: Actor, command: pb.MarkRead) -> pb.CommandResult:
-    """Move the account's read mark of a conversation; what is read has been delivered."""
+    """Move the account's read mark of a conversation; a read message has been delivered."""
     conversation = state.conversations.find(command.conversation_id)
     marks = state.receipts.marks(command.conversation_id, actor.account.id)
     if conversation is None or marks is None:
@@ -191,7 +194,7 @@ FEATURE = Feature(
 
 
 def of_others(reader: StateReader, account_id: int, limit: int) -> tuple[Marks, ...]:
-    """The marks of others in the account's latest conversations, `limit` marks at most: what a device has missed."""
+    """Return others' marks in the account's latest conversations, `limit` at most, for a device that missed them."""
     rows = reader.rows(
         "SELECT o.conversation_id, o.account_id, o.delivered_up_to, o.read_up_to FROM members me "
         "JOIN conversations c ON c.id = me.conversation_id "

@@ -1,6 +1,6 @@
-"""Sessions: log-ins of devices, known by the digest of their token.
+"""Sessions: log-ins of devices, found by the digest of their token.
 
-A retry finds its first outcome: an opened session by its token digest, a closed one by being closed already.
+A retry finds its first outcome: an opened session by its token digest, and a closed one because it is closed already.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CREATE INDEX sessions_expiry ON sessions(expires_at_ms);
 
 @dataclass(frozen=True, slots=True)
 class SessionsClosed:
-    """Sessions of an account that ended other than by running out of time."""
+    """Sessions of an account that ended before their expiry."""
 
     account_id: int
     session_ids: tuple[int, ...]
@@ -61,7 +61,7 @@ class SessionRow:
 
 
 class Actor(NamedTuple):
-    """Who a signed-in command speaks for."""
+    """The account and device of a signed-in command."""
 
     account: AccountRow
     device_id: int
@@ -82,12 +82,12 @@ class Sessions:
         self._rows: Rows[int, SessionRow] = Rows(state.connection, select=f"{_SELECT} id = ?", make=_row)
 
     def live(self, session_id: int) -> SessionRow | None:
-        """The session, if it may act now."""
+        """Return the session, if it may act now."""
         found = self._rows.find(session_id) if 0 < session_id <= MAX_ID else None
         return None if found is None or found.closed or found.expires_at_ms <= self._state.meta.now_ms else found
 
     def actor(self, session_id: int) -> Actor | None:
-        """Who speaks through the session; None where nobody may."""
+        """Return the account and device of the session; None if the session may not act."""
         session = self.live(session_id)
         account = None if session is None else self._state.accounts.find(session.account_id)
         if session is None or account is None or not account.active:
@@ -95,14 +95,14 @@ class Sessions:
         return Actor(account, session.device_id)
 
     def forget(self, session_ids: list[int]) -> None:
-        """Drop sessions that SQL changed."""
+        """Remove sessions that SQL changed from the cache."""
         self._rows.forget(session_ids)
 
     def flush(self) -> None:
         """Write nothing: sessions are changed by SQL alone."""
 
     def forget_all(self) -> None:
-        """Start from the file again."""
+        """Read everything from the file again."""
         self._rows.forget_all()
 
     def trim(self) -> None:
@@ -114,7 +114,7 @@ class Sessions:
 
 
 def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
-    """Open a session for one device, which is known from then on; the device's older sessions end."""
+    """Open a session for one device, which is added if it is new; the device's older sessions end."""
     if (
         len(command.token_digest) != TOKEN_DIGEST_BYTES
         or len(command.device_id) != DEVICE_ID_BYTES
@@ -152,7 +152,7 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
 
 
 def close_session(state: State, command: pb.CloseSession) -> pb.CommandResult:
-    """Close a session; closing one that is closed or unknown is fine, so a retry is."""
+    """Close a session; a closed or unknown one is accepted, so a retry is safe."""
     session = by_digest(state, command.token_digest)
     if session is not None and not session.closed:
         state.connection.execute("UPDATE sessions SET closed = 1 WHERE id = ?", (session.id,))
@@ -176,7 +176,7 @@ def _opened(state: State, session_id: int) -> pb.CommandResult:
 
 
 def _end_older_sessions(state: State, account_id: int, device_id: int) -> None:
-    """At most two sessions of a device are kept: the live one and the one it replaced, closed."""
+    """End older sessions. At most two of a device are kept: the live one and the one that it replaced, closed."""
     ended = state.ids("SELECT id FROM sessions WHERE device_id = ? AND closed = 0 ORDER BY id", (device_id,))
     state.connection.execute("DELETE FROM sessions WHERE device_id = ? AND closed = 1", (device_id,))
     state.connection.execute("UPDATE sessions SET closed = 1 WHERE device_id = ?", (device_id,))
@@ -198,13 +198,13 @@ def _purge_expired(state: State) -> None:
 
 
 def by_digest(state: State, token_digest: bytes) -> SessionRow | None:
-    """The session with that token digest, open or closed."""
+    """Return the session with that token digest, open or closed."""
     row = state.connection.execute(f"{_SELECT} token_digest = ?", (token_digest,)).get
     return None if row is None else _row(*row)
 
 
 def remove_of_account(state: State, account_id: int, *, keep_session_id: int) -> None:
-    """End all sessions of an account. The one that deletes it is kept, closed, so that a retry finds what it did."""
+    """End all sessions of an account. The one that deletes it is kept, closed, so that a retry finds its outcome."""
     ended = state.ids("SELECT id FROM sessions WHERE account_id = ? AND closed = 0 ORDER BY id", (account_id,))
     state.connection.execute("DELETE FROM sessions WHERE account_id = ? AND id <> ?", (account_id, keep_session_id))
     state.connection.execute("UPDATE sessions SET closed = 1 WHERE id = ?", (keep_session_id,))
@@ -224,7 +224,7 @@ FEATURE = Feature(
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session with whom it speaks for; expiry is for the caller to judge, with its own clock."""
+    """A session and its account; the caller checks the expiry with its own clock."""
 
     session_id: int
     account_id: int
@@ -238,7 +238,7 @@ class SessionRecord:
 
 
 def with_account(reader: StateReader, token_digest: bytes) -> SessionRecord | None:
-    """The session whose token has this digest. A deleted account's last one is still found, closed."""
+    """Return the session whose token has this digest. A deleted account's last one is found too, closed."""
     rows = reader.rows(
         "SELECT s.id, s.account_id, a.name, a.status = 1, a.role, s.device_id, coalesce(d.external, x''), "
         "s.expires_at_ms, s.closed FROM sessions s JOIN accounts a ON a.id = s.account_id "

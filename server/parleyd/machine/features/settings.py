@@ -25,7 +25,7 @@ CREATE TABLE settings(
 
 @dataclass(frozen=True, slots=True)
 class ClusterSetting:
-    """One setting: a whole number within bounds, and what it does. `level` is the first that knows it."""
+    """One setting: a whole number within bounds, and its help. `level` is the first level that has it."""
 
     name: str
     default: int
@@ -68,7 +68,7 @@ class Settings:
         self._values: dict[str, int] = {}
 
     def value(self, name: str) -> int:
-        """The value of a setting, or its default where it was never set."""
+        """Return the value of a setting, or its default if it was never set."""
         found = self._values.get(name)
         if found is None:
             found = self._connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).get
@@ -84,15 +84,15 @@ class Settings:
         """Write nothing: settings are changed by SQL alone."""
 
     def forget_all(self) -> None:
-        """Start from the file again."""
+        """Read everything from the file again."""
         self._values.clear()
 
     def trim(self) -> None:
-        """Keep the few values there are."""
+        """Do nothing: the number of values is small."""
 
 
 def change_setting(state: State, _: Actor, command: pb.ChangeSetting) -> pb.CommandResult:
-    """Change a setting. Doing it again changes nothing."""
+    """Change a setting. Applied again, it changes nothing."""
     setting = SETTINGS.get(command.name)
     if setting is None or setting.level > state.level or not setting.minimum <= command.value <= setting.maximum:
         return result(pb.RESULT_CODE_INVALID_SETTING)
@@ -112,7 +112,7 @@ FEATURE = Feature(
 
 
 def all_values(reader: StateReader) -> dict[str, int]:
-    """Every setting that the cluster's level knows, with its value."""
+    """Return every setting of the cluster's level, with its value."""
     stored: dict[str, int] = dict(reader.rows("SELECT name, value FROM settings"))
     level = reader.level()
     return {name: stored.get(name, one.default) for name, one in SETTINGS.items() if one.level <= level}

@@ -1,0 +1,123 @@
+"""All links of a node, by the receiver's id, and the part of them that one Raft group uses.
+
+Links are added and removed while the node runs. `PeerLinks.run` owns their tasks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parleyd.raft.messages import Message
+from parleyd.raft.types import NodeId
+from parleyd.transport.peer_calls import ForwardFailedError
+from parleyd.transport.peers import PeerLink
+
+
+class GroupLinks:
+    """The links of a node, as one of its Raft groups uses them."""
+
+    def __init__(self, links: PeerLinks, group: int) -> None:
+        self._links = links
+        self._group = group
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Queue each message for its receiver, or drop it."""
+        self._links.send(messages, self._group)
+
+    def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
+        """Forward commands to `node`, the presumed leader; None if it is no peer."""
+        return self._links.forward(node, commands, self._group)
+
+    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+        """Request a change of the group from `node`, the presumed leader; raises ForwardFailedError."""
+        request = pb.ClusterChange(group=self._group)
+        request.MergeFrom(change)
+        return await self._links.change(node, request, timeout_s)
+
+
+class PeerLinks:
+    """All links of a node, by the receiver's id. Links are added and removed while it runs."""
+
+    def __init__(self) -> None:
+        self._links: dict[NodeId, PeerLink] = {}
+        self._running: dict[NodeId, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def send(self, messages: Sequence[Message], group: int) -> None:
+        """Queue each message of `group` on its receiver's link; drop a message to a node without a link."""
+        for message in messages:
+            link = self._links.get(message.to)
+            if link is not None:
+                link.send(message, group)
+
+    def put(self, link: PeerLink) -> None:
+        """Add a link; it replaces an older one to the same peer."""
+        self.drop(link.node)
+        self._links[link.node] = link
+        if self._tasks is not None:
+            self._start(self._tasks, link)
+
+    def drop(self, node: NodeId) -> None:
+        """End the link to `node`, if there is one."""
+        link, task = self._links.pop(node, None), self._running.pop(node, None)
+        if task is not None:
+            task.cancel()
+        if link is not None:
+            link.abandon()
+
+    def forward(
+        self, node: NodeId, commands: Sequence[state_pb2.Command], group: int
+    ) -> asyncio.Future[pb.ForwardReply] | None:
+        """Forward commands to `node`, the presumed leader of `group`; None if it is no peer."""
+        link = self._links.get(node)
+        return None if link is None else link.forward(commands, group)
+
+    async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+        """Request a change of the cluster from `node`, the presumed leader; raises ForwardFailedError."""
+        link = self._links.get(node)
+        if link is None:
+            raise ForwardFailedError("the leader is not known here yet", sent=False)
+        return await link.change(change, timeout_s)
+
+    def send_hashes(self, hashes: Iterable[pb.StateHash], to: NodeId | None = None) -> None:
+        """Queue this node's state hashes for one peer, or for all."""
+        reports = tuple(hashes)
+        for node, link in self._links.items():
+            if to is None or node == to:
+                link.send_hashes(reports)
+
+    async def rebuild(self, node: NodeId, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
+        """Make `node` replace its state by the leader's; raises ForwardFailedError."""
+        return await self._known(node).rebuild(request, timeout_s)
+
+    def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
+        """Stream a copy of the state of `node`, the presumed leader; raises ForwardFailedError."""
+        return self._known(node).fetch_state(request)
+
+    def _known(self, node: NodeId) -> PeerLink:
+        link = self._links.get(node)
+        if link is None:
+            raise ForwardFailedError("the node is not known here yet", sent=False)
+        return link
+
+    def connected(self, node: NodeId) -> bool:
+        """Return whether this node's own link to `node` is up."""
+        link = self._links.get(node)
+        return link is not None and link.connected
+
+    async def run(self) -> None:
+        """Keep all links up until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                for link in self._links.values():
+                    self._start(tasks, link)
+                await asyncio.get_running_loop().create_future()  # links may be added as long as the node runs
+        finally:
+            self._tasks = None
+
+    def _start(self, tasks: asyncio.TaskGroup, link: PeerLink) -> None:
+        self._running[link.node] = tasks.create_task(link.run(), name=f"link to {link.name}")
