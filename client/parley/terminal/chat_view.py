@@ -24,6 +24,7 @@ from parley import (
 )
 from parley.chat import Chats, conversation_key, safe_name, status_line
 from parley.terminal import text
+from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.targets import find_target
 
@@ -161,7 +162,7 @@ class ChatView:
         self._show("  ".join(self.chats.book.label(account.id) for account in found) or "Nobody.")
 
     async def _status(self, _: str) -> None:
-        for line in text.cluster_lines(await self._client.cluster_status()):
+        for line in cluster_lines(await self._client.cluster_status()):
             self._show(line)
 
     async def _edit(self, rest: str) -> None:

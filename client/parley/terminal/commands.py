@@ -21,6 +21,7 @@ from parley import (
 )
 from parley.chat import Chats, account_label
 from parley.terminal import text
+from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import read_password
@@ -246,7 +247,7 @@ async def cluster_status(options: ConnectionOptions, *, as_json: bool) -> int:
         nodes = [text.node_json(node) for node in status.nodes]
         say(text.as_json({"serving": status.serving, "leader": status.leader, "nodes": nodes}))
     else:
-        for line in text.cluster_lines(status):
+        for line in cluster_lines(status):
             say(line)
     return ExitCode.OK if status.serving else ExitCode.UNREACHABLE
 

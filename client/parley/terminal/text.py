@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from parley import ClusterStatus, Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
+from parley import Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
 from parley.chat import (
     Chats,
     ConversationItem,
@@ -83,44 +83,6 @@ def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
         bounds = f"{setting.minimum} to {setting.maximum}{default}"
         lines.append(f"{setting.name} = {setting.value}  ({bounds})  {setting.help}")
     return lines
-
-
-def cluster_lines(status: ClusterStatus) -> list[str]:
-    """A table of the nodes, and one sentence about the whole."""
-    rows: list[tuple[str, ...]] = [
-        ("NODE", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "CLIENTS", "MSG/S", "SERVING")
-    ]
-    for node in status.nodes:
-        if node.error:
-            rows.append(("?", node.address, "down", "", "", "", "", "", f"no: {node.error}"))
-        else:
-            numbers = (node.term, node.commit_index, node.applied_index, node.connected_clients)
-            serving = "yes" if node.serving else "no"
-            rows.append(
-                (node.name, node.address, _role(node), *map(str, numbers), f"{node.messages_per_second:.0f}", serving)
-            )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
-    return [*lines, "", verdict(status)]
-
-
-def _role(node: NodeStatus) -> str:
-    """A learner follows, but has no vote, and who was removed is nothing; that is what people want to know."""
-    own = next((member for member in node.members if member.name == node.name), None)
-    if own is None:
-        return "no member" if node.members else node.role
-    return node.role if own.voter else "learner"
-
-
-def verdict(status: ClusterStatus) -> str:
-    """How the cluster fares, in one sentence."""
-    up = sum(1 for node in status.nodes if not node.error)
-    known = len(status.nodes)
-    if status.serving:
-        return f"The cluster serves: {up} of {known} known nodes answer, {status.leader or 'nobody'} leads."
-    if up:
-        return f"No majority: {up} of {known} known nodes answer. Nothing can be sent until more of them are up."
-    return "No node answers. Check the addresses, and whether the nodes run."
 
 
 def message_record(message: Message, chats: Chats) -> dict[str, Any]:
