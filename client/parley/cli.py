@@ -1,7 +1,7 @@
-"""The command `parley`: everything a person does with a cluster.
+"""The command `parley`: its subcommands and flags.
 
-Here are only names and flags; what a command does is in terminal/commands.py. What goes wrong is one block of
-text on stderr and one of the exit codes of terminal/exits.py, never a traceback.
+terminal/commands.py implements the commands. An error is one block of text on stderr and one of the exit codes of
+terminal/exits.py, never a traceback.
 """
 
 import asyncio
@@ -111,7 +111,7 @@ Work = Coroutine[Any, Any, int | None]
 
 
 def _with_connection_options(command: Callable[..., Work]) -> Callable[..., None]:
-    """Gives a command the connection flags; it receives them as ConnectionOptions and is run to its end."""
+    """Add the connection flags to a command. The command receives them as ConnectionOptions and is run to its end."""
 
     def run(ctx: typer.Context, **given: Any) -> None:
         flags = _flags({name: given.pop(name) for name in _CONNECTION_OPTIONS})
@@ -138,7 +138,7 @@ def _flags(given: dict[str, Any]) -> Flags:
 
 
 def _finish(work: Callable[[], Work]) -> None:
-    """Runs a command and ends the process as exits.py says."""
+    """Run a command and end the process with an exit code of exits.py."""
     try:
         code = asyncio.run(_run(work))
     except KeyboardInterrupt:
@@ -247,8 +247,8 @@ async def send(
 ) -> None:
     """Send a message and wait until it is on a majority's disks.
 
-    If that takes too long, the message stays in the outbox on this machine (exit code 75) and goes out, once, with the
-    next command that connects.
+    If that takes too long, the message stays in the outbox on this machine (exit code 75). The next command that
+    connects sends it, once.
     """
     await commands.send(options, to, body, timeout=timeout, as_json=as_json)
 
@@ -262,7 +262,7 @@ async def listen(
     own: Annotated[bool, typer.Option("--own", help="Also what you send from other devices.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> int:
-    """Print messages as they come, each once, also those that came while nobody listened."""
+    """Print messages as they come, each once. Includes messages that came while nobody listened."""
     return await commands.listen(options, count=count, timeout=timeout, as_json=as_json, own=own)
 
 
@@ -273,7 +273,7 @@ async def conversations(
     unread: Annotated[bool, typer.Option("--unread", help="Only conversations with something new.")] = False,
     as_json: _Json = False,
 ) -> None:
-    """List your conversations, the latest first, with what is new."""
+    """List your conversations, the latest first, with their unread messages."""
     await commands.conversations(options, unread_only=unread, as_json=as_json)
 
 
@@ -320,14 +320,14 @@ async def chat(
         bool, typer.Option("--register", help="Create the account if there is none of this name.")
     ] = False,
 ) -> int:
-    """Chat: what you type is sent, what comes is shown. /help in it lists what else you can do."""
+    """Chat: send what you type and show what comes. The command /help lists more."""
     return await run_chat(options, to or where or "", create=create)
 
 
 @app.command(epilog=EPILOG)
 @_with_connection_options
 async def gui(options: ConnectionOptions) -> int:
-    """Open the window. It stays where this was called until it is closed."""
+    """Open the window. The command ends when the window is closed."""
     from parley.gui.app import run  # the window's libraries are an extra
 
     # Qt's loop takes the place of asyncio's, which has nothing else to do here; the SDK gets a loop in a thread.
@@ -354,7 +354,7 @@ async def add(
     name: _MemberName,
     peer_address: Annotated[str, typer.Argument(metavar="HOST:PORT", help="Its peer address.", show_default=False)],
 ) -> None:
-    """Add a fresh node that was started with --join and waits. Nodes that reach the cluster ask by themselves."""
+    """Add a node that was started with --join and waits. Nodes that reach the cluster ask for it by themselves."""
     await cluster_admin.add(options, name, peer_address)
 
 
@@ -386,7 +386,7 @@ async def transfer(
         str, typer.Argument(metavar="NAME", help="Who is to lead; any if left out.", show_default=False)
     ] = "",
 ) -> None:
-    """Hand leadership to another node."""
+    """Transfer leadership to another node."""
     await cluster_admin.transfer(options, name)
 
 
@@ -407,7 +407,7 @@ async def grant(options: ConnectionOptions, who: _AccountName) -> None:
 @cluster_app.command(epilog=EPILOG)
 @_with_connection_options
 async def revoke(options: ConnectionOptions, who: _AccountName) -> None:
-    """Make an account no administrator any more."""
+    """Revoke the rights of an administrator from an account."""
     await cluster_admin.set_administrator(options, who, administrator=False)
 
 
@@ -429,7 +429,7 @@ def version() -> None:
 
 
 def main() -> None:
-    """The entry point of `parley`."""
+    """Run the command line."""
     app()
 
 

@@ -1,4 +1,4 @@
-"""What happens in a chat, free of any screen: lines go in, lines come out.
+"""The behaviour of a chat without a screen: lines go in, lines come out.
 
 Own messages are shown by `own_messages`. When a node dies, the chat prints one remark after another node has taken
 over.
@@ -48,7 +48,7 @@ A line that begins with // is sent with one / less.
 
 
 class ChatView:
-    """One chat."""
+    """The state of one chat."""
 
     def __init__(
         self,
@@ -60,8 +60,10 @@ class ChatView:
         mark_read: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`show` prints a line, `quiet` a remark. With `mark_read` what is shown of the open conversation counts as
-        read."""
+        """`show` prints a line, `quiet` a remark.
+
+        With `mark_read`, shown messages of the open conversation count as read.
+        """
         self._client = client
         self._show = show
         self._quiet = quiet
@@ -91,35 +93,35 @@ class ChatView:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What begins with a slash, for completion."""
+        """Return the commands, for completion."""
         return (*self._commands, "/quit")
 
     @property
     def title(self) -> str:
-        """What the open conversation is called; nothing if none is open."""
+        """Return the title of the open conversation, empty if none is open."""
         return "" if self.target is None else self.chats.title(self.chats.key_of(self.target))
 
     @property
     def prompt(self) -> str:
-        """What stands before the line being typed."""
+        """Return the text before the line that is being typed."""
         return f"{self._client.signed_in_as} → {self.title}> " if self.target else f"{self._client.signed_in_as}> "
 
     @property
     def status_line(self) -> str:
-        """The status line: node, leader and what waits."""
+        """Return the status line: node, leader and the number of waiting messages."""
         last = f" · last message {text.MARKS[self._own.last_status]}" if self._own.last_status is not None else ""
         state = self._client.state
         return safe_name(status_line(state, state.last_heard, self._clock(), ALWAYS_NEWS_S).text) + last
 
     @property
     def unsettled(self) -> int:
-        """Own messages of this chat without a final result."""
+        """Return the number of own messages of this chat without a final result."""
         return self._own.unsettled
 
     # ---- what the person types
 
     async def take(self, line: str) -> bool:
-        """Handles one line; false when the person wants to leave. What goes wrong is said, and the chat goes on."""
+        """Handle one line. Return false if the person wants to leave. An error is printed and the chat continues."""
         line = line.strip()
         if not line:
             return True
@@ -232,7 +234,7 @@ class ChatView:
         self._quiet(f"Withdrawn, nobody gets it: {text.indented(view.body)}")
 
     async def learn_names(self) -> None:
-        """Fetches account names and channels for completion; without a connection the known ones stay."""
+        """Fetch account names and channels for completion. Without a connection the known ones stay."""
         try:
             accounts = await self._client.list_accounts(limit=1000)
             await self._list()
@@ -245,7 +247,7 @@ class ChatView:
     # ---- what comes
 
     async def receive(self, *, with_history: bool) -> None:
-        """Shows messages as they come, after the last ones of the conversation named first."""
+        """Print messages as they come, after the last ones of the first conversation if `with_history` is set."""
         if with_history and self.target is not None:
             await self.take("/history")
         async with await self._client.messages(include_own=True) as reader:
@@ -271,7 +273,7 @@ class ChatView:
         return f"{line}   (answer: /to {answer})"
 
     async def follow(self) -> None:
-        """Follows the state of the client; ends when it is closed."""
+        """Print changes of the client's state. Returns when the client is closed."""
         async with aclosing(self._client.watch()) as changes:
             async for change in changes:
                 self._follow_session(change)
@@ -286,7 +288,7 @@ class ChatView:
                 self.changed()
 
     async def keep_time(self) -> NoReturn:
-        """Shows own messages when their moment has come."""
+        """Print own messages when their time has come."""
         while True:
             await self._work.wait()
             self._own.flush()
@@ -311,7 +313,7 @@ class ChatView:
             self._quiet("The session has ended. What waits is kept. Leave with /quit and sign in again.")
 
     def finish(self) -> None:
-        """Shows what is settled now, for a chat that ends."""
+        """Print all settled messages, for a chat that ends."""
         self._own.flush(everything=True)
 
 

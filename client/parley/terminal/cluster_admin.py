@@ -1,4 +1,4 @@
-"""What `parley cluster add, promote, remove, rebuild, transfer, grant, settings` ... do. Scripts have the exit code."""
+"""Implement `parley cluster add, promote, remove, rebuild, transfer, grant, revoke, settings`. Remarks go to stderr."""
 
 from dataclasses import asdict
 
@@ -9,7 +9,7 @@ from parley.terminal.options import ConnectionOptions
 
 
 async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
-    """Adds a waiting node."""
+    """Add the node that waits at `peer_address` as a learner."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).add_member(name, peer_address)
@@ -17,7 +17,6 @@ async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
 
 
 async def promote(options: ConnectionOptions, name: str) -> None:
-    """Makes a learner a voter."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).promote_member(name)
@@ -25,7 +24,6 @@ async def promote(options: ConnectionOptions, name: str) -> None:
 
 
 async def remove(options: ConnectionOptions, name: str, *, force: bool) -> None:
-    """Removes a member."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).remove_member(name, force=force)
@@ -33,7 +31,7 @@ async def remove(options: ConnectionOptions, name: str, *, force: bool) -> None:
 
 
 async def transfer(options: ConnectionOptions, name: str) -> None:
-    """Hands leadership over."""
+    """Transfer leadership to the node `name`, or to any voter if `name` is empty."""
     options.must_name_account()
     async with options.client() as client:
         leader = await (await client.administration()).transfer_leadership(name)
@@ -41,7 +39,7 @@ async def transfer(options: ConnectionOptions, name: str) -> None:
 
 
 async def rebuild(options: ConnectionOptions, name: str) -> None:
-    """Have a member's state replaced by the leader's."""
+    """Replace the state of a member by the leader's state and wait until it agrees with the others."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).rebuild_member(name)
@@ -49,7 +47,7 @@ async def rebuild(options: ConnectionOptions, name: str) -> None:
 
 
 async def set_administrator(options: ConnectionOptions, account: str, *, administrator: bool) -> None:
-    """Grants or revokes."""
+    """Grant or revoke the rights of an administrator."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).set_administrator(account, administrator=administrator)
@@ -57,7 +55,7 @@ async def set_administrator(options: ConnectionOptions, account: str, *, adminis
 
 
 async def settings(options: ConnectionOptions, change: str, *, as_json: bool) -> None:
-    """Lists the settings of the cluster, or changes one."""
+    """Print the settings of the cluster, or change one. `change` is empty or has the form "name=value"."""
     options.must_name_account()
     name, value = _parse_change(change) if change else ("", 0)
     async with options.client() as client:

@@ -1,4 +1,4 @@
-"""What each command of `parley` does; cli.py only names flags. Results go to stdout, everything else to stderr."""
+"""The commands of `parley`. cli.py declares their flags. Results go to stdout, everything else to stderr."""
 
 import asyncio
 import shlex
@@ -31,18 +31,18 @@ READS_TIMEOUT_S = 3.0
 
 
 def say(line: str) -> None:
-    """A result."""
+    """Print a result to stdout."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def note(line: str) -> None:
-    """A remark for people; never part of a result."""
+    """Print a remark for people to stderr."""
     sys.stderr.write(line + "\n")
 
 
 async def register(options: ConnectionOptions, name: str, *, password_stdin: bool) -> None:
-    """Creates an account; signing in is a second step."""
+    """Create an account. The person signs in with a second command."""
     password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
     async with options.client(resume=False) as client:
         await client.register(name, password)
@@ -50,7 +50,7 @@ async def register(options: ConnectionOptions, name: str, *, password_stdin: boo
 
 
 async def login(options: ConnectionOptions, name: str, *, password_stdin: bool) -> None:
-    """Signs in and remembers it."""
+    """Sign in and store the session for later commands."""
     password = read_password(f"Password of {name}: ", from_stdin=password_stdin)
     async with options.client(resume=False) as client:
         await client.login(name, password)
@@ -59,7 +59,7 @@ async def login(options: ConnectionOptions, name: str, *, password_stdin: bool) 
 
 
 async def logout(options: ConnectionOptions) -> None:
-    """Ends the session; what waits is kept."""
+    """End the session. Waiting messages stay in the outbox."""
     name = options.must_name_account()
     async with options.client() as client:
         waiting = await client.logout()
@@ -69,7 +69,7 @@ async def logout(options: ConnectionOptions) -> None:
 
 
 async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: bool) -> None:
-    """Deletes the account."""
+    """Delete the account, after a question unless `yes` is set."""
     name = options.must_name_account()
     if not yes:
         if not sys.stdin.isatty():
@@ -82,7 +82,6 @@ async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: b
 
 
 async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -> None:
-    """Lists accounts."""
     options.must_name_account()
     async with options.client() as client:
         found = await client.list_accounts(pattern)
@@ -94,7 +93,7 @@ async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -
 
 
 async def send(options: ConnectionOptions, to: str, body: str | None, *, timeout: float, as_json: bool) -> None:
-    """Sends one message and waits until it is on a majority's disks."""
+    """Send one message and wait until it is on a majority's disks."""
     options.must_name_account()
     if body is None or body == "-":
         body = sys.stdin.read().removesuffix("\n")
@@ -108,7 +107,7 @@ async def send(options: ConnectionOptions, to: str, body: str | None, *, timeout
 
 
 async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: float) -> Outgoing:
-    """Waits for the result, but no longer than there is hope."""
+    """Wait for the result. Stop early if the session ends or the client cannot connect."""
     async with asyncio.TaskGroup() as group:
         signed_out = group.create_task(client.wait_until(ConnectionState.SIGNED_OUT, ConnectionState.CLOSED))
         accepted = group.create_task(_result(message, timeout))
@@ -136,7 +135,7 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
 
 
 async def _result(message: OutgoingMessage, timeout: float) -> Outgoing | Exception:
-    """The outcome as a value, so that a failure does not end the group around it."""
+    """Return the outcome as a value, so that a failure does not end the task group."""
     try:
         return await message.accepted(timeout)
     except Exception as error:
@@ -144,7 +143,7 @@ async def _result(message: OutgoingMessage, timeout: float) -> Outgoing | Except
 
 
 async def listen(options: ConnectionOptions, *, count: int, timeout: float | None, as_json: bool, own: bool) -> int:
-    """Prints messages as they come, each once, until enough came or time is up."""
+    """Print messages as they come, each once, until `count` messages came or `timeout` seconds passed."""
     options.must_name_account()
     shown = 0
     async with options.client(connect=True) as client, asyncio.TaskGroup() as group:
@@ -170,7 +169,7 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
 
 
 async def _watch_session(client: ParleyClient) -> None:
-    """Ends listening when the session has ended, and says when nodes change, once each time."""
+    """Return when the session has ended. Print a remark whenever the connected node changes."""
     lost = ""
     async with aclosing(client.watch()) as changes:
         async for change in changes:
@@ -185,7 +184,7 @@ async def _watch_session(client: ParleyClient) -> None:
 
 
 async def conversations(options: ConnectionOptions, *, unread_only: bool, as_json: bool) -> None:
-    """Lists conversations, the latest first."""
+    """Print the conversations, the latest first."""
     options.must_name_account()
     async with options.client() as client:
         found = _fold(client, await client.conversations()).items()
@@ -209,7 +208,7 @@ def _fold(client: ParleyClient, conversations: Sequence[Conversation], messages:
 
 
 async def create_channel(options: ConnectionOptions, title: str, members: Sequence[str]) -> None:
-    """Creates a channel; its number is the result."""
+    """Create a channel and print its number."""
     options.must_name_account()
     async with options.client() as client:
         conversation_id = await client.create_channel(title, members)
@@ -220,7 +219,7 @@ async def create_channel(options: ConnectionOptions, title: str, members: Sequen
 async def history(
     options: ConnectionOptions, where: str, *, before_id: int, limit: int, read: bool, as_json: bool
 ) -> None:
-    """Prints a page of a conversation, oldest first."""
+    """Print a page of a conversation, oldest first."""
     options.must_name_account()
     async with options.client(connect=read) as client:
         page = await client.history(await find_target(client, where), before_id=before_id, limit=limit)
@@ -240,7 +239,7 @@ async def history(
 
 
 async def cluster_status(options: ConnectionOptions, *, as_json: bool) -> int:
-    """Prints how the nodes are; ends with 4 where none serves."""
+    """Print the status of all nodes. Return UNREACHABLE (4) if no node serves."""
     async with options.client(resume=False) as client:
         status = await client.cluster_status()
     if as_json:

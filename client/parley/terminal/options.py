@@ -1,7 +1,8 @@
-"""Which cluster, as whom, with which files: from flags, the environment, a settings file, and what was used last.
+"""Resolves cluster, account and files from flags, the environment, a settings file and the last log-in.
 
-A flag wins over the environment, that over the settings file, that over what the last log-in remembered. Hosts, CA and
-"insecure" are remembered together and only used together, so that no address meets another cluster's CA by accident.
+A flag takes precedence over the environment, the environment over the settings file, and the settings file over the
+last log-in. Hosts, CA and "insecure" of the last log-in are only used together. So no address is used with the CA of
+another cluster by accident.
 """
 
 import os
@@ -20,7 +21,7 @@ TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("", "0", "false", "no", "
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What was said on the command line; None and empty mean: nothing."""
+    """The flags of the command line. None and empty mean that a flag was not given."""
 
     hosts: tuple[str, ...] = ()
     ca: Path | None = None
@@ -30,7 +31,10 @@ class Flags:
     config: Path | None = None
 
     def over(self, outer: "Flags") -> "Flags":
-        """These, and where they are silent, those said before the command's name."""
+        """Return these flags.
+
+        Where one is not given, use the one in `outer`, which was given before the command's name.
+        """
         return Flags(
             self.hosts or outer.hosts,
             self.ca or outer.ca,
@@ -43,7 +47,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """Everything a command needs to make a client."""
+    """Everything that a command needs to make a client."""
 
     hosts: tuple[str, ...]
     ca: Path | None
@@ -52,7 +56,10 @@ class ConnectionOptions:
     state_dir: Path | None
 
     def client(self, *, resume: bool = True, connect: bool = False) -> ParleyClient:
-        """A client, not entered yet. `resume` takes up the remembered session, `connect` also opens a stream."""
+        """Return a client that is not entered yet.
+
+        `resume` resumes the stored session, `connect` also opens a stream.
+        """
         if not self.hosts:
             raise BadInputError(
                 "No host is known. Say where a node listens: --host localhost:7600, PARLEY_HOSTS, or a list named "
@@ -64,7 +71,10 @@ class ConnectionOptions:
         )
 
     def must_name_account(self) -> str:
-        """The account to use; an error that says how to name one."""
+        """Return the account to use.
+
+        Raise NotSignedInError, with a text that says how to name one, if there is none.
+        """
         if not self.account:
             raise NotSignedInError(
                 "Nobody is signed in on this machine. Sign in with: parley login NAME (new here? parley register NAME)."
@@ -73,7 +83,7 @@ class ConnectionOptions:
 
 
 def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) -> ConnectionOptions:
-    """Puts everything together; raises BadInputError naming what is wrong and where it was said."""
+    """Merge all sources. Raise BadInputError that names the wrong value and its source."""
     env = os.environ if environment is None else environment
     file = _read_file(flags.config or _path(env.get("PARLEY_CONFIG")))
     state_dir = flags.state_dir or _path(env.get("PARLEY_STATE_DIR")) or file.state_dir
