@@ -1,7 +1,7 @@
-"""The window: listens to ChatAppState, draws what changed, and turns what a person does into commands.
+"""The window: draws the changes of ChatAppState and turns actions of the person into commands.
 
-It keeps no truth of its own. Redraws of list and status are gathered into the next turn of Qt's loop, so a burst of
-events costs one; rows of the open conversation are applied one by one, because their places matter.
+The window holds no state of its own. Redraws of list and status are collected into the next turn of Qt's loop, so many
+events cost one redraw. Rows of the open conversation are applied one by one, because their positions matter.
 """
 
 import time
@@ -31,10 +31,10 @@ CLOCK_MS = 1000
 
 
 class MainWindow(QMainWindow):
-    """Implements app_state.Listener."""
+    """The main window. It implements app_state.Listener."""
 
     def __init__(self, theme: Theme | None = None) -> None:
-        """Follows the system's colours unless a theme is given. Call attach() before showing it."""
+        """Follow the system's colours unless a theme is given. Call attach() before showing the window."""
         super().__init__()
         self._commands: Commands | None = None
         self._fixed = theme is not None
@@ -74,12 +74,12 @@ class MainWindow(QMainWindow):
         self.page_changed()
 
     def attach(self, commands: Commands) -> None:
-        """Who carries out what people ask for."""
+        """Set the object that carries out the commands."""
         self._commands = commands
 
     @property
     def commands(self) -> Commands:
-        """Set by attach()."""
+        """Return the object set by attach()."""
         if self._commands is None:
             raise RuntimeError("The window was not attached to anything that carries out commands.")
         return self._commands
@@ -123,7 +123,7 @@ class MainWindow(QMainWindow):
     # ---- Listener
 
     def page_changed(self) -> None:
-        """Sign-in or chat."""
+        """Show the sign-in page or the chat page."""
         chatting = self.app_state.page is VisiblePage.CHAT
         self.pages.setCurrentWidget(self.chat if chatting else self.sign_in)
         self.status.setVisible(chatting)
@@ -142,11 +142,11 @@ class MainWindow(QMainWindow):
         self.conversations_changed()
 
     def conversations_changed(self) -> None:
-        """The conversation list, at the next turn."""
+        """Redraw the conversation list at the next turn."""
         self._items_timer.start()
 
     def thread_edited(self, key: ConversationKey, edits: Iterable[Edit]) -> None:
-        """Rows of the open conversation; others are looked up when they are opened."""
+        """Apply edits to the open conversation. Other conversations are read when they are opened."""
         if key != self.app_state.open_key:
             return
         self.chat.rows.apply(edits)
@@ -159,32 +159,32 @@ class MainWindow(QMainWindow):
         self._look_timer.start()
 
     def thread_replaced(self, key: ConversationKey) -> None:
-        """The open conversation has got an id, so the list knows it by another key."""
+        """Show the rows again, because the open conversation now has an id and another key."""
         thread = self.app_state.open_thread()
         if key == self.app_state.open_key and thread is not None and thread.rows != self.chat.rows.rows:
             self.chat.rows.show(thread.rows)
 
     def status_changed(self) -> None:
-        """The status bar."""
+        """Redraw the status bar."""
         state, now = self.app_state.client_state, time.monotonic()
         if not state.waiting:
             self._waiting_since = now
         self.status.show_line(status_line(state, state.last_heard, now, now - self._waiting_since))
 
     def reconnected(self) -> None:
-        """What could not be fetched is asked for again."""
+        """Request again what could not be fetched."""
         key, thread = self.app_state.open_key, self.app_state.open_thread()
         if key is not None and thread is not None and thread.verified_from is None:
             self.commands.load_history(self.app_state.chats.target(key), 0)
         self._look_timer.start()
 
     def draft_arrived(self, key: ConversationKey, body: str) -> None:
-        """What was half typed; only where nothing was typed since."""
+        """Show a loaded draft unless something was typed since."""
         if key == self.app_state.open_key and not self.chat.composer.text:
             self._begin_writing(key)
 
     def accounts_found(self, prefix: str, accounts: tuple[Account, ...]) -> None:
-        """Completions: people without a conversation; the others are in the list already."""
+        """Show the accounts found that have no conversation. The others are in the list already."""
         if self.finder is None:
             return
         listed = {item.key for item in self.app_state.items()}
@@ -199,7 +199,7 @@ class MainWindow(QMainWindow):
         )
 
     def refused(self, refusal: events.Refused) -> None:
-        """What was not done is said where it was asked for; typed text is given back."""
+        """Show why something was not done, where it was requested. Return the typed text."""
         match refusal.action:
             case Action.SIGN_IN | Action.REGISTER:
                 self.sign_in.show_problem(refusal.text)
@@ -209,21 +209,21 @@ class MainWindow(QMainWindow):
                 self.chat.tell(refusal.text)
 
     def noticed(self, key: ConversationKey, messages: tuple[Message, ...]) -> None:
-        """Messages nobody looked at."""
+        """Notify the person of messages that arrived unseen."""
         chats = self.app_state.chats
         self.notifier.notice(key, chats.title(key), [chats.notice(message) for message in messages])
 
     # ---- what people do
 
     def resume(self, address: ClusterAddress, account: str) -> None:
-        """Fills the first page with what is remembered and goes on with the session, if there is one."""
+        """Fill in the last sign-in and resume its session, if there is one."""
         self.sign_in.fill(address, account)
         if address.hosts and account:
             self.sign_in.set_busy(True)
             self.commands.resume(address, account)
 
     def open_conversation(self, target: str | Target | ConversationKey) -> None:
-        """Shows a conversation."""
+        """Show a conversation."""
         self.save_draft()
         key, fetch = self.app_state.open(target)
         thread = self.app_state.open_thread()
@@ -246,15 +246,15 @@ class MainWindow(QMainWindow):
         self.chat.composer.begin(chats.title(key), chats.draft(key), self.app_state.client_state.max_message_bytes)
 
     def begin_conversation(self) -> None:
-        """Asks with whom."""
+        """Ask for an account or a conversation to open."""
         self._find("New conversation", anybody=True)
 
     def switch_conversation(self) -> None:
-        """Asks which."""
+        """Ask for a conversation to open."""
         self._find("Go to a conversation", anybody=False)
 
     def save_draft(self) -> None:
-        """Keeps what is half typed."""
+        """Store the draft of the open conversation, if it changed."""
         self._draft_timer.stop()
         key = self.app_state.open_key
         chats = self.app_state.chats
@@ -344,7 +344,7 @@ class MainWindow(QMainWindow):
         self.setWindowTitle(f"({unread}) {title}" if unread else title)
 
     def _look(self) -> None:
-        """What is in sight counts as read, while the window is in front; what comes next is fetched."""
+        """Mark visible messages as read while the window is in front. Request the next page of history."""
         key, view = self.app_state.open_key, self.chat.view
         if key is None:
             return
@@ -386,7 +386,6 @@ class MainWindow(QMainWindow):
             self._look_timer.start()
 
     def restyle(self, theme: Theme) -> None:
-        """Other colours."""
         self._theme = theme
         app = QApplication.instance()
         if isinstance(app, QApplication):
@@ -401,22 +400,22 @@ class MainWindow(QMainWindow):
     # ---- Qt
 
     def geometry_bytes(self) -> bytes:
-        """Where the window stands."""
+        """Return the position and size of the window."""
         return bytes(self.saveGeometry().data())
 
     def restore(self, geometry: bytes) -> None:
-        """Where the window stood."""
+        """Restore the position and size of the window."""
         if geometry:
             self.restoreGeometry(QByteArray(geometry))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """In front or not."""
+        """Redraw when the window comes to the front, and when the colours change."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ActivationChange:
             self._pay_attention()
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
-        """What is half typed is kept."""
+        """Store the draft."""
         if self._commands is not None:
             self.save_draft()
         super().closeEvent(event)

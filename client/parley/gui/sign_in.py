@@ -1,4 +1,4 @@
-"""The first page: where the cluster is, who one is, and in words what went wrong."""
+"""The sign-in page: cluster, account, and what went wrong."""
 
 from pathlib import Path
 
@@ -25,12 +25,11 @@ MIN_PASSWORD = 8
 
 
 class SignInPage(QWidget):
-    """Hosts, account, password."""
+    """The fields for hosts, certificate, account and password."""
 
     asked = Signal(object, str, str, bool)
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        """Empty fields."""
         super().__init__(parent)
         self._theme = theme
         self._busy = False
@@ -63,7 +62,7 @@ class SignInPage(QWidget):
     # ---- from outside
 
     def fill(self, address: ClusterAddress, account: str) -> None:
-        """What is remembered; the keyboard stands where something is missing."""
+        """Fill in the last sign-in and focus the first empty field."""
         self.hosts.setText(address.hosts)
         self.ca.setText(str(address.ca) if address.ca is not None else "")
         self.insecure.setChecked(address.insecure)
@@ -72,12 +71,12 @@ class SignInPage(QWidget):
         self.focus_first()
 
     def focus_first(self) -> None:
-        """Puts the keyboard where something is missing."""
+        """Focus the first empty field."""
         fields = (self.hosts, self.account, self.password)
         next((field for field in fields if not field.text()), self.password).setFocus()
 
     def show_problem(self, text: str) -> None:
-        """What went wrong, in words; empty takes it away."""
+        """Show what went wrong. An empty text hides it."""
         self.set_busy(False)
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
@@ -86,14 +85,13 @@ class SignInPage(QWidget):
             self.password.setFocus()
 
     def set_busy(self, busy: bool) -> None:
-        """While the cluster is asked."""
+        """Disable the page while the cluster is asked."""
         self._busy = busy
         self.submit.setText("Signing in…" if busy else "Sign in")
         for widget in (self.submit, self.create_button):
             widget.setEnabled(not busy)
 
     def restyle(self, theme: Theme) -> None:
-        """Other colours."""
         self._theme = theme
         self.card.setStyleSheet(
             f"#card {{ background: {theme.raised}; border: 1px solid {theme.border}; border-radius: 16px; }}"
@@ -190,7 +188,7 @@ class SignInPage(QWidget):
         self.asked.emit(address, account, password, register)
 
     def _checked(self, *, register: bool) -> tuple[ClusterAddress, str, str]:
-        """What was typed, or BadInputError with what is wrong about it."""
+        """Return the input, or raise BadInputError that names what is wrong."""
         hosts, ca = self.hosts.text().strip(), self.ca.text().strip()
         if not parse_endpoints([hosts]):
             raise BadInputError("Say where a node listens, for example localhost:7600.")

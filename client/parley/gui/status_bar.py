@@ -1,4 +1,4 @@
-"""The status bar: a shape and a sentence, of one height whatever they say, so that nothing jumps."""
+"""The status bar: a shape and a sentence. Its height is the same for all texts, so nothing jumps."""
 
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QPainter
@@ -24,10 +24,9 @@ class _Shape(QWidget):
 
 
 class StatusBar(QWidget):
-    """At the foot of the window."""
+    """The bar at the bottom of the window."""
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        """Says nothing."""
         super().__init__(parent)
         self.setObjectName("status")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
@@ -47,11 +46,11 @@ class StatusBar(QWidget):
 
     @property
     def text(self) -> str:
-        """What it says."""
+        """Return the text that is shown."""
         return self._line.text
 
     def show_line(self, line: StatusLine) -> None:
-        """Says something else."""
+        """Show another status."""
         if line == self._line:
             return
         level_changed = line.level is not self._line.level
@@ -63,7 +62,6 @@ class StatusBar(QWidget):
             self.restyle(self._theme)
 
     def restyle(self, theme: Theme) -> None:
-        """Other colours."""
         self._theme = theme
         self.shape.theme, self.shape.level = theme, self._line.level
         self.shape.update()

@@ -1,4 +1,4 @@
-"""The one place where a gRPC status becomes one of our errors."""
+"""Maps gRPC status codes to the errors of the SDK. No other module does this."""
 
 import grpc
 
@@ -22,7 +22,7 @@ _NEEDS_TLS_SIGNS = ("Trying to connect an http1.x server", "Missing server prefa
 
 
 def tls_trouble(details: str, where: str, *, insecure: bool) -> TlsError | None:
-    """Recognise a failed handshake in gRPC's text, the only place where gRPC tells it."""
+    """Return a TlsError if the text of gRPC tells of a failed handshake. gRPC reports it nowhere else."""
     if any(sign in details for sign in _NAME_SIGNS):
         return TlsError(
             f"The certificate of {where} is for another name or address. Nothing was sent. Connect by a name that is "
@@ -47,10 +47,10 @@ def tls_trouble(details: str, where: str, *, insecure: bool) -> TlsError | None:
 
 
 def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False) -> ParleyError:
-    """Return our error for a gRPC status.
+    """Return the SDK's error for a gRPC status.
 
-    `where` names the node for people. UNAUTHENTICATED becomes NotSignedInError; callers that sent a password turn it
-    into WrongPasswordError.
+    `where` is the name of the node. UNAUTHENTICATED becomes NotSignedInError. Callers that sent a password turn it into
+    WrongPasswordError.
     """
     details = error.details() or ""
     match error.code():
@@ -101,6 +101,6 @@ def _unavailable(details: str, where: str) -> UnreachableError:
 
 
 def brief(details: str) -> str:
-    """Return gRPC's own text, short enough for one line."""
+    """Return the text of gRPC, short enough for one line."""
     tail = details.rsplit("last error: ", 1)[-1].strip()
     return tail if len(tail) <= 160 else tail[:157] + "..."
