@@ -376,7 +376,7 @@ class LocalAccount:
                     told = text
                     self._share(text)
                     await asyncio.sleep(PUBLISH_INTERVAL_S)
-        raise RuntimeError("the publisher ended a watch, which it never does")
+        raise RuntimeError("the publisher ended a watch, which never happens")
 
     def _share(self, text: str) -> None:
         self.store.post(lambda c: schema.set_meta(c, shared_state.KEY, text))
@@ -401,10 +401,12 @@ def _parse(text: str, known: Sequence[Endpoint]) -> Endpoint | None:
 
 def _check_body(body: str, limit: int) -> None:
     if not body:
-        raise BadInputError("The message is empty. Nothing was sent.")
+        raise BadInputError("The message is empty. Nothing was sent. Write a text.")
     try:
         size = len(body.encode())
     except UnicodeEncodeError:
-        raise BadInputError("The message holds characters that are no text. Nothing was sent.") from None
+        raise BadInputError("The message holds invalid characters. Nothing was sent. Remove them.") from None
     if size > limit:
-        raise BadInputError(f"The message has {size} bytes; at most {limit} are allowed. Nothing was sent. Shorten it.")
+        raise BadInputError(
+            f"The message has {size} bytes, but at most {limit} are allowed. Nothing was sent. Shorten it."
+        )

@@ -79,7 +79,7 @@ class ParleyClient:
         """
         endpoints = parse_endpoints([hosts] if isinstance(hosts, str) else hosts)
         if not endpoints:
-            raise BadInputError("No host was given. Say where a node listens, for example --host localhost:7600.")
+            raise BadInputError("No host was given. Name a node, for example --host localhost:7600.")
         self._account_name = None if account is None else check_account_name(account)
         self._ca = ca
         self._security = load_security(ca, insecure=insecure)

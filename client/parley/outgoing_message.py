@@ -30,11 +30,11 @@ class OutgoingMessage:
                 await self._settled.wait()
         except TimeoutError:
             raise StillWaitingError(
-                "The message is not on a majority's disks yet. It is kept in the outbox on this machine and goes out "
-                "by itself, once, as soon as the cluster can take it."
+                "The message is not on a majority's disks yet. It is kept in the outbox on this machine. "
+                "Parley sends it, once, as soon as the cluster can accept it."
             ) from None
         if self._cancelled:
-            raise MessageCancelledError("The message was withdrawn before it was sent. Nobody will get it.")
+            raise MessageCancelledError("The message was withdrawn before it was sent. Nobody receives it.")
         if self.view.status is MessageStatus.FAILED:
             raise MessageFailedError(self.view.detail or "The cluster refused this message. It was not sent.")
         return self.view

@@ -119,7 +119,7 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
                 text = ", ".join(part for part in (f"{state.node} knows no leader right now ({up})", waiting) if part)
                 return StatusLine(StatusLevel.BUSY, _joined([text, heard(heard_at, now)]), _detail(state))
             text = f"No majority of nodes ({up})" if up else "No majority of nodes"
-            kept = waiting or "what you write is kept here"
+            kept = waiting or "your messages are kept here"
             parts = [f"{text}: nothing can be sent now, {kept}", f"connected to {state.node}" if state.node else ""]
             return StatusLine(StatusLevel.BAD, _joined([*parts, heard(heard_at, now)]), _detail(state))
         case ConnectionState.CONNECTING | ConnectionState.SEARCHING:

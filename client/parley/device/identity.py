@@ -122,8 +122,8 @@ def _forget_account(connection: apsw.Connection) -> None:
         "UPDATE outbox SET status = ?, detail = ?, revision = ? WHERE status = ?",
         (
             int(MessageStatus.FAILED),
-            "The account was deleted and made again while this message had no answer; whether the old account sent it "
-            "is not known. Send it again if it still matters.",
+            "The account was deleted and created again while this message had no answer. It is not known "
+            "whether the old account sent it. Send it again if it is still needed.",
             next_revision(connection),
             int(MessageStatus.SENDING),
         ),

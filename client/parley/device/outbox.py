@@ -47,8 +47,9 @@ def add(connection: apsw.Connection, items: Sequence[tuple[Target, str]], create
     """Add (target, body) pairs at the end. Raises OutboxFullError before anything is stored."""
     if open_span(connection) + len(items) > MAX_OPEN:
         raise OutboxFullError(
-            f"The outbox is full ({MAX_OPEN} messages wait). This message was not taken; those in the outbox are "
-            "kept and go out as soon as the cluster can be reached. Wait for that, then send again."
+            f"The outbox is full ({MAX_OPEN} messages wait). This message was not stored. The messages in "
+            "the outbox are kept and sent as soon as the cluster can be reached. Wait for that, then send "
+            "again."
         )
     revision = next_revision(connection)
     added = []
@@ -178,8 +179,8 @@ def _must_wait(connection: apsw.Connection, local_id: int) -> Outgoing:
         raise BadInputError("There is no such message in the outbox. Nothing was changed.")
     if message.status is not MessageStatus.WAITING:
         raise TooLateError(
-            "This message has been handed to the cluster already and cannot be changed or withdrawn. Nothing was "
-            "changed. Send another one to correct it."
+            "This message was already sent to the cluster and cannot be changed or withdrawn. Nothing was "
+            "changed. To correct it, send another one."
         )
     return message
 

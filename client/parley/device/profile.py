@@ -44,8 +44,8 @@ def check_account_name(name: str) -> str:
     """Return the name if an account may have it. Raise BadInputError otherwise."""
     if not _ACCOUNT.fullmatch(name):
         raise BadInputError(
-            f"{name!r} cannot be an account name. Use 1 to 64 of a to z, A to Z, digits, '.', '_' and '-', beginning "
-            "with a letter or digit."
+            f"{name!r} cannot be an account name. Use 1 to 64 of a to z, A to Z, digits, '.', '_' and '-'. "
+            "Begin with a letter or digit."
         )
     return name
 

@@ -279,6 +279,6 @@ def _store_error(path: Path, error: BaseException) -> StoreError:
     if isinstance(error, ParleyError):
         return StoreError(error.text)
     return StoreError(
-        f"The file {path} cannot be used ({error}). What was not confirmed is not stored. Free some disk space or "
-        "check the folder's permissions, then start again."
+        f"The file {path} cannot be used ({error}). Unconfirmed changes are not stored. Free some disk "
+        "space, or check the permissions of the folder. Then start again."
     )

@@ -152,7 +152,9 @@ class ClientWorker:
                     group.create_task(self._list(client))
                 listed = connected
                 if lived and change.state.connection is ConnectionState.SIGNED_OUT and not self._signing_out:
-                    self._put(events.SignedOut("Your session has ended. Messages that wait are kept here. Sign in."))
+                    self._put(
+                        events.SignedOut("Your session has ended. Waiting messages are kept here. Sign in again.")
+                    )
                     return
                 lived = lived or change.state.connection is not ConnectionState.SIGNED_OUT
 

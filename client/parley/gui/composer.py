@@ -143,7 +143,7 @@ class Composer(QFrame):
         if self._editing is None:
             self._aside = self.editor.toPlainText()
         self._editing = local_id
-        self.tell("Editing a message that waits here. Enter keeps the change, Esc leaves it as it was.")
+        self.tell("You are editing a waiting message. Enter keeps the change, Esc discards it.")
         self._put(body)
         self._name_button()
         self.editor.setFocus()

@@ -91,11 +91,11 @@ class Finder(QDialog):
         if self._shown:
             self.list.setCurrentIndex(self.names.index(0))
         nothing = bool(typed) and not self._shown
-        unknown = "Nobody found by this name. Enter begins a conversation with it anyway."
+        unknown = "There is no account of this name. Enter begins a conversation with it anyway."
         self.hint.setText(
-            (unknown if self._anybody else "No conversation with this name.")
+            (unknown if self._anybody else "There is no conversation of this name.")
             if nothing
-            else "Arrow keys choose, Enter opens"
+            else "Arrow keys select, Enter opens"
         )
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802

@@ -378,7 +378,7 @@ class MainWindow(QMainWindow):
         kept = self.app_state.return_to_draft(target, refusal.body)
         self.commands.save_draft(target, kept)
         to = chats.title(chats.key_of(target))
-        self.chat.composer.tell(f"A message to {to} was not taken and is kept as a draft. {refusal.text}")
+        self.chat.composer.tell(f"A message to {to} was not sent and is kept as a draft. {refusal.text}")
 
     def _pay_attention(self) -> None:
         self.app_state.attentive = self.isActiveWindow() and self.app_state.page is VisiblePage.CHAT

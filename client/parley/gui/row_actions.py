@@ -12,9 +12,7 @@ from parley.gui.app_state import ChatAppState
 from parley.gui.chat import ChatPage
 from parley.gui.commands import Commands
 
-TOO_LATE = (
-    "The message was handed to the cluster before your change. Your text is kept here; Enter sends it as a new message."
-)
+TOO_LATE = "The message was sent before your change. Your text is kept here. Enter sends it as a new message."
 
 
 def new_menu(parent: QWidget) -> QMenu:

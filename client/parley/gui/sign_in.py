@@ -34,7 +34,7 @@ class SignInPage(QWidget):
         self._theme = theme
         self._busy = False
         self.hosts = self._field("Hosts", "localhost:7600, or 10.0.0.5:7601-7603")
-        self.ca = self._field("Certificate of the cluster", "ca.pem, from whoever runs the cluster")
+        self.ca = self._field("Certificate of the cluster", "ca.pem, from the operator of the cluster")
         self.account = self._field("Account", "your name, for example ann")
         self.password = self._field("Password", "")
         self.password.setEchoMode(QLineEdit.EchoMode.Password)
@@ -118,7 +118,7 @@ class SignInPage(QWidget):
         icon.setPixmap(app_icon().pixmap(48, 48))
         title = QLabel("Parley")
         title.setFont(scaled_font(self.font(), 1.7, bold=True))
-        self.subtitle = QLabel("Sign in to your cluster. Any one of its hosts is enough; the others are learned.")
+        self.subtitle = QLabel("Sign in to your cluster. One of its hosts is enough. Parley learns the others.")
         self.subtitle.setWordWrap(True)
         heading = QHBoxLayout()
         heading.setSpacing(2 * GRID)
@@ -191,7 +191,7 @@ class SignInPage(QWidget):
         """Return the input, or raise BadInputError that names what is wrong."""
         hosts, ca = self.hosts.text().strip(), self.ca.text().strip()
         if not parse_endpoints([hosts]):
-            raise BadInputError("Say where a node listens, for example localhost:7600.")
+            raise BadInputError("Name a node, for example localhost:7600.")
         if ca and not Path(ca).expanduser().is_file():
             raise BadInputError(f"There is no file {ca}. Choose the ca.pem of the cluster.")
         account = check_account_name(self.account.text().strip())
@@ -199,7 +199,7 @@ class SignInPage(QWidget):
         if not password:
             raise BadInputError("The password is missing.")
         if register and len(password) < MIN_PASSWORD:
-            raise BadInputError(f"A password has at least {MIN_PASSWORD} characters.")
+            raise BadInputError(f"A password needs at least {MIN_PASSWORD} characters.")
         return (
             ClusterAddress(hosts, Path(ca).expanduser() if ca else None, self.insecure.isChecked()),
             account,

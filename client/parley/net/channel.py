@@ -44,7 +44,7 @@ class Security:
 def load_security(ca: Path | None, *, insecure: bool) -> Security:
     """Read the CA file. Raise BadInputError, with the name of the file, if it cannot be used."""
     if insecure and ca is not None:
-        raise BadInputError("Give either a CA or --insecure, not both.")
+        raise BadInputError("Both a CA and --insecure were given. Nothing was sent. Give only one of them.")
     if ca is None:
         return Security(None, insecure)
     try:

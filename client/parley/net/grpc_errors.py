@@ -25,23 +25,24 @@ def tls_trouble(details: str, where: str, *, insecure: bool) -> TlsError | None:
     """Return a TlsError if the text of gRPC tells of a failed handshake. gRPC reports it nowhere else."""
     if any(sign in details for sign in _NAME_SIGNS):
         return TlsError(
-            f"The certificate of {where} is for another name or address. Nothing was sent. Connect by a name that is "
-            "in its certificate, or make a new one with this name (parleyd cert)."
+            f"The certificate of {where} is for another name or address. Nothing was sent. Connect by a "
+            "name that is in its certificate, or make a new one with this name (parleyd cert)."
         )
     if any(sign in details for sign in _CERTIFICATE_SIGNS):
         return TlsError(
-            f"{where} showed a certificate that the given CA did not sign. Nothing was sent. Give the CA of this "
-            "cluster with --ca FILE (or PARLEY_CA), and check that the address is the one you mean."
+            f"The certificate of {where} is not signed by the given CA. Nothing was sent. Give the CA of "
+            "this cluster with --ca FILE (or PARLEY_CA), and check the address."
         )
     if any(sign in details for sign in _NOT_TLS_SIGNS):
         return TlsError(
-            f"{where} does not speak TLS, or not with us. Nothing was sent. If this is a test cluster that runs with "
-            "--insecure, say --insecure here too; otherwise check the address."
+            f"{where} does not speak TLS, or no version that this client supports. Nothing was sent. If "
+            "this is a test cluster that runs with --insecure, give --insecure here, too. Otherwise check "
+            "the address."
         )
     if insecure and any(sign in details for sign in _NEEDS_TLS_SIGNS):
         return TlsError(
-            f"{where} did not understand an unencrypted connection. Nothing was sent. Leave out --insecure and give "
-            "the CA of the cluster with --ca FILE."
+            f"{where} did not understand an unencrypted connection. Nothing was sent. Leave out "
+            "--insecure. Give the CA of the cluster with --ca FILE."
         )
     return None
 
@@ -69,15 +70,15 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
         ):
             return RefusedError(details or f"{where} refused the request. Nothing was changed.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return OverloadedError(details or f"{where} has too much to do and took nothing. Try again in a moment.")
+            return OverloadedError(details or f"{where} is overloaded and accepted nothing. Try again in a moment.")
         case grpc.StatusCode.UNIMPLEMENTED:
-            return WrongServiceError(f"What answers at {where} is not a Parley node. Check the address.")
+            return WrongServiceError(f"The server at {where} is not a Parley node. Check the address.")
         case grpc.StatusCode.UNAVAILABLE:
             return tls_trouble(details, where, insecure=insecure) or _unavailable(details, where)
         case _:
             return OutcomeUnknownError(
-                f"{where} gave no clear answer ({error.code().name}: {brief(details)}). It may or may not have done "
-                "what was asked."
+                f"{where} gave no clear answer ({error.code().name}: {brief(details)}). The request may or may "
+                "not have been carried out."
             )
 
 

@@ -187,7 +187,8 @@ class MessageStream:
             case grpc.StatusCode.ABORTED:
                 return StreamClosedError(
                     StreamCloseReason.REPLACED,
-                    "Another copy of this device took over the session. Is its folder used twice?",
+                    "Another process with a copy of this device took over the session. Check whether a copy of "
+                    "the state folder is in use.",
                 )
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 reason = StreamCloseReason.BUSY

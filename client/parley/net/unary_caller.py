@@ -136,8 +136,8 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: 
             return errors[0]
     if insecure and errors and all("Socket closed" in error.text for error in errors):
         return TlsError(
-            "Every node closed the unencrypted connection at once; the cluster probably wants TLS. Nothing was sent. "
-            "Leave out --insecure and give the CA of the cluster with --ca FILE."
+            "Every node closed the unencrypted connection at once. The cluster probably requires TLS. "
+            "Nothing was sent. Leave out --insecure. Give the CA of the cluster with --ca FILE."
         )
     for error in errors:
         if isinstance(error, OverloadedError):
@@ -145,13 +145,16 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: 
     for error in errors:
         if isinstance(error, NoMajorityError):
             return NoMajorityError(
-                f"Nodes answer, but none can take anything in now ({error.text}). Nothing is lost; try again when a "
-                "majority of the nodes is up."
+                f"Nodes answer, but none can accept anything now ({error.text}). Nothing is lost. Try again "
+                "when a majority of the nodes is up."
             )
     if unknown:
-        return OutcomeUnknownError("No node gave a clear answer in time. Check what happened before you do it again.")
+        return OutcomeUnknownError(
+            "No node gave a clear answer in time. The request may or may not have been carried out. Check "
+            "the result before you try again."
+        )
     reasons = "; ".join(error.text for error in errors[:3]) or "time ran out"
     return UnreachableError(
-        f"No node of the cluster could be reached: {reasons} Nothing is lost. Check the addresses and whether nodes "
-        "run, then try again."
+        f"No node of the cluster could be reached: {reasons} Nothing is lost. Check the addresses, and "
+        "that the nodes run. Then try again."
     )

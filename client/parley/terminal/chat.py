@@ -27,7 +27,7 @@ async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: Ter
         view = ChatView(client, screen.show, screen.quiet, target, mark_read=screen.interactive)
         await _run(view, screen)
         if await client.waiting(limit=1):
-            screen.quiet("What still waits is kept here and sent, once, when you come back.")
+            screen.quiet("Messages still wait. They are kept here and sent, once, when you come back.")
         return ExitCode.KEPT if view.unsettled else ExitCode.OK
 
 
@@ -75,20 +75,20 @@ async def sign_in(options: ConnectionOptions, client: ParleyClient, *, create: b
         except NameTakenError:
             raise wrong from None
         await client.login(name, password)
-        print_note(f"The account {name} is new. Welcome.")
+        print_note(f"The account {name} was created.")
 
 
 def _wants_account(name: str) -> bool:
     """Ask the person whether to create the account. A script uses --register instead."""
     if VARIABLE in os.environ or not sys.stdin.isatty():
         return False
-    print_note(f"The cluster does not know {name} with this password.")
-    return _ask(f"Register {name} as a new account with it? [y/N] ").lower() in ("y", "yes")
+    print_note(f"The name {name} or the password is wrong, or there is no such account.")
+    return _ask(f"Register {name} as a new account with this password? [y/N] ").lower() in ("y", "yes")
 
 
 def _ask(question: str) -> str:
     if not sys.stdin.isatty():
-        raise BadInputError("No account was named. Say --account NAME or PARLEY_ACCOUNT.")
+        raise BadInputError("No account was named. Name one with --account NAME or PARLEY_ACCOUNT.")
     sys.stderr.write(question)
     sys.stderr.flush()
     return sys.stdin.readline().strip()

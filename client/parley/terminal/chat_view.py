@@ -139,7 +139,10 @@ class ChatView:
             return False
         action = self._commands.get(command)
         if action is None:
-            self._quiet(f"{command} is no command. /help lists them; // begins a line with a slash.")
+            self._quiet(
+                f"{command} is not a command. /help lists the commands. To send a line that begins with a "
+                "slash, begin it with //."
+            )
         else:
             await action(rest.strip())
         return True
@@ -177,19 +180,19 @@ class ChatView:
 
     async def _send(self, body: str) -> None:
         if self.target is None:
-            self._quiet("To whom? /to NAME says it; /accounts lists who is there.")
+            self._quiet("No recipient was named. Name one with /to NAME. /accounts lists the accounts.")
             return
         self._own.track((await self._client.send(self.target, body)).view)
         self._work.set()
 
     async def _talk_to(self, typed: str) -> None:
         if not typed:
-            raise BadInputError("/to needs a name; /accounts lists who is there, /conversations your channels.")
+            raise BadInputError("/to needs a name. /accounts lists the accounts, /conversations your channels.")
         target = await find_target(self._client, typed)
         if target.account and self.names and not self._is_known(target.account):
             await self.learn_names()
             if not self._is_known(target.account):
-                self._quiet(f"There is no account {safe_name(target.account)} so far.")
+                self._quiet(f"There is no account {safe_name(target.account)} yet.")
                 return
         self.target = target
         if target.conversation_id:
@@ -202,7 +205,7 @@ class ChatView:
     async def _history(self, rest: str) -> None:
         count = _number(rest, HISTORY_LINES)
         if self.target is None:
-            raise BadInputError("With whom? /to NAME says it.")
+            raise BadInputError("No conversation was named. Name one with /to NAME.")
         page = await self._client.history(self.target, limit=count)
         conversations = () if page.conversation is None else (page.conversation,)
         self.chats.look_up(self._client, page.messages, conversations)
@@ -210,7 +213,7 @@ class ChatView:
         for message in page.messages:
             self._show(text.message_line(message, self.chats))
         if not page.messages:
-            self._quiet(f"Nothing was said {'in' if self.target.conversation_id else 'with'} {self.title} yet.")
+            self._quiet(f"There are no messages {'in' if self.target.conversation_id else 'with'} {self.title} yet.")
         if page.cached:
             self._quiet("(from this device: no node could be reached)")
         if page.messages:
@@ -231,7 +234,7 @@ class ChatView:
         local_id = _number(number)
         view = await self._client.cancel(local_id)
         self._own.forget(local_id)
-        self._quiet(f"Withdrawn, nobody gets it: {text.indented(view.body)}")
+        self._quiet(f"Withdrawn. Nobody receives it: {text.indented(view.body)}")
 
     async def learn_names(self) -> None:
         """Fetch account names and channels for completion. Without a connection the known ones stay."""
@@ -308,9 +311,9 @@ class ChatView:
             self._lost, self._told_no_majority = "", False
         elif state.connection is ConnectionState.NO_MAJORITY and not self._told_no_majority and self._own:
             self._told_no_majority = True
-            self._quiet("(no majority: what you write is kept here and sent by itself)")
+            self._quiet("(no majority: your messages are kept here and sent as soon as possible)")
         elif state.connection is ConnectionState.SIGNED_OUT:
-            self._quiet("The session has ended. What waits is kept. Leave with /quit and sign in again.")
+            self._quiet("The session has ended. Waiting messages are kept. Leave with /quit and sign in again.")
 
     def finish(self) -> None:
         """Print all settled messages, for a chat that ends."""
@@ -325,5 +328,5 @@ def _number(word: str, default: int | None = None) -> int:
     if not word and default is not None:
         return default
     if not word.isdigit() or not 0 < int(word) < 2**31:
-        raise BadInputError(f"{word!r} is not a number; /waiting shows them.")
+        raise BadInputError(f"{word!r} is not a number. /waiting lists the numbers.")
     return int(word)

@@ -13,7 +13,7 @@ async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).add_member(name, peer_address)
-    note(f"{name} is a learner now: it receives everything, and votes once it has caught up.")
+    note(f"{name} is a learner now. It receives all entries, and becomes a voter once it has caught up.")
 
 
 async def promote(options: ConnectionOptions, name: str) -> None:
@@ -27,7 +27,10 @@ async def remove(options: ConnectionOptions, name: str, *, force: bool) -> None:
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).remove_member(name, force=force)
-    note(f"{name} is no member any more. Its data directory is never let in again; to bring it back, start it empty.")
+    note(
+        f"{name} is no member any more. Its data directory is never accepted again. To bring the node "
+        "back, start it with an empty one."
+    )
 
 
 async def transfer(options: ConnectionOptions, name: str) -> None:
@@ -79,5 +82,6 @@ def _parse_change(change: str) -> tuple[str, int]:
         return name, int(value if name and equals else "")
     except ValueError:
         raise BadInputError(
-            f"{change!r} changes no setting. Nothing was changed. Write a name and a number: max_message_bytes=65536."
+            f"{change!r} is not a change of a setting. Nothing was changed. Write a name and a number: "
+            "max_message_bytes=65536."
         ) from None

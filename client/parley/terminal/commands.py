@@ -46,7 +46,7 @@ async def register(options: ConnectionOptions, name: str, *, password_stdin: boo
     password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
     async with options.client(resume=False) as client:
         await client.register(name, password)
-    note(f"The account {name} is there. Sign in with: parley login {name}")
+    note(f"The account {name} was created. Sign in with: parley login {name}")
 
 
 async def login(options: ConnectionOptions, name: str, *, password_stdin: bool) -> None:
@@ -55,7 +55,14 @@ async def login(options: ConnectionOptions, name: str, *, password_stdin: bool) 
     async with options.client(resume=False) as client:
         await client.login(name, password)
         waiting = client.state.waiting
-    note(f"Signed in as {name}." + (f" {_waiting(waiting)} from before, sent when you connect." if waiting else ""))
+    note(
+        f"Signed in as {name}."
+        + (
+            f" {_waiting(waiting)} from an earlier session. The next command that connects sends what waits."
+            if waiting
+            else ""
+        )
+    )
 
 
 async def logout(options: ConnectionOptions) -> None:
@@ -63,9 +70,7 @@ async def logout(options: ConnectionOptions) -> None:
     name = options.must_name_account()
     async with options.client() as client:
         waiting = await client.logout()
-    note(
-        f"{name} is signed out." + (f" {_waiting(waiting)} and stays here until you sign in again." if waiting else "")
-    )
+    note(f"{name} is signed out." + (f" {_waiting(waiting)} in the outbox until you sign in again." if waiting else ""))
 
 
 async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: bool) -> None:
@@ -73,7 +78,10 @@ async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: b
     name = options.must_name_account()
     if not yes:
         if not sys.stdin.isatty():
-            raise BadInputError(f"This deletes the account {name} for good. Add --yes to do it without being asked.")
+            raise BadInputError(
+                f"This deletes the account {name} for good. Nothing was deleted yet. To delete it without a "
+                "question, add --yes."
+            )
         note(f"This deletes the account {name} and everything queued for it, for good.")
     password = read_password(f"Password of {name}, to delete it: ", from_stdin=password_stdin)
     async with options.client() as client:
@@ -117,8 +125,8 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
             accepted.cancel()
     if accepted.cancelled():
         raise NotSignedInError(
-            "The session has ended, so the message was not sent. It is kept in the outbox. Sign in (parley login), and "
-            "the next command that connects sends it."
+            "The session has ended, so the message was not sent. It is kept in the outbox. Sign in "
+            "(parley login). The next command that connects then sends it."
         )
     outcome = accepted.result()
     if isinstance(outcome, StillWaitingError):
@@ -126,8 +134,8 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
             raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
         why = client.state.problem or "the cluster has not confirmed it"
         raise StillWaitingError(
-            f"Not sent within {timeout:g} s: {why} The message is kept in the outbox and goes out, once, with the next "
-            "command that connects."
+            f"Not sent within {timeout:g} s: {why} The message is kept in the outbox. The next command "
+            "that connects sends it, once."
         )
     if isinstance(outcome, Exception):
         raise outcome
@@ -152,7 +160,7 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
         try:
             async with asyncio.timeout(timeout), await client.messages(include_own=own) as reader:
                 if not reader.durable:
-                    note("Another parley listens already: this one shows what comes from now on.")
+                    note("Another parley process listens already. This one shows messages that arrive from now on.")
                 async for message in reader:
                     chats.look_up(client, (message,))
                     say(text.message_json(message, chats) if as_json else text.message_line(message, chats))
@@ -196,7 +204,7 @@ async def conversations(options: ConnectionOptions, *, unread_only: bool, as_jso
     for item in found:
         say(text.conversation_line(item))
     if not found:
-        note("Nothing new." if unread_only else "No conversations yet. Begin one: parley send NAME TEXT")
+        note("Nothing new." if unread_only else "There are no conversations yet. Begin one: parley send NAME TEXT")
 
 
 def _fold(client: ParleyClient, conversations: Sequence[Conversation], messages: Sequence[Message] = ()) -> Chats:
@@ -213,7 +221,7 @@ async def create_channel(options: ConnectionOptions, title: str, members: Sequen
     async with options.client() as client:
         conversation_id = await client.create_channel(title, members)
     say(f"#{conversation_id}")
-    note(f"The channel is there. Write in it with: parley chat '#{conversation_id}'")
+    note(f"The channel was created. Write in it with: parley chat '#{conversation_id}'")
 
 
 async def history(
@@ -230,7 +238,7 @@ async def history(
             for message in page.messages:
                 say(text.message_line(message, chats))
         if page.more:
-            note(f"Older ones: parley history {shlex.quote(where)} --before {page.messages[0].id}")
+            note(f"Print older messages: parley history {shlex.quote(where)} --before {page.messages[0].id}")
         if page.cached:
             note("(from this device: no node could be reached)")
         if read and page.messages:

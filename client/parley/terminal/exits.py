@@ -33,9 +33,9 @@ MEANINGS = {
     ExitCode.FAILED: "something else failed",
     ExitCode.USAGE: "wrong usage or input",
     ExitCode.NOT_SIGNED_IN: "not signed in, or wrong password",
-    ExitCode.UNREACHABLE: "no node reachable or no majority: nothing is lost, try again",
-    ExitCode.REFUSED: "the cluster said no",
-    ExitCode.TLS: "no private connection possible",
+    ExitCode.UNREACHABLE: "no node reachable or no majority (nothing is lost, try again)",
+    ExitCode.REFUSED: "the cluster refused the request",
+    ExitCode.TLS: "the TLS connection failed",
     ExitCode.KEPT: "the message waits in the outbox and is sent by the next command that connects",
     ExitCode.INTERRUPTED: "interrupted",
 }

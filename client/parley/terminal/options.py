@@ -62,8 +62,8 @@ class ConnectionOptions:
         """
         if not self.hosts:
             raise BadInputError(
-                "No host is known. Say where a node listens: --host localhost:7600, PARLEY_HOSTS, or a list named "
-                "hosts in the settings file."
+                "No host is known. Name a node: --host localhost:7600, PARLEY_HOSTS, or a list named hosts in "
+                "the settings file."
             )
         account = self.account if resume and self.account else None
         return ParleyClient(
@@ -77,7 +77,8 @@ class ConnectionOptions:
         """
         if not self.account:
             raise NotSignedInError(
-                "Nobody is signed in on this machine. Sign in with: parley login NAME (new here? parley register NAME)."
+                "Nobody is signed in on this machine. Sign in: parley login NAME. To create an account: "
+                "parley register NAME."
             )
         return self.account
 
@@ -122,7 +123,7 @@ def _flag(text: str, default: bool) -> bool:
         return True
     if word in FALSE_WORDS:
         return default if not word else False
-    raise BadInputError(f"PARLEY_INSECURE is {text!r}; write yes or no.")
+    raise BadInputError(f"PARLEY_INSECURE is {text!r}. Write yes or no.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,14 +147,14 @@ def _read_file(named: Path | None) -> _File:
         raise BadInputError(f"The settings file {path} cannot be read: {error}.") from error
     unknown = sorted(set(document) - set(KEYS))
     if unknown:
-        raise BadInputError(f"{path} has {', '.join(unknown)}, which is no setting. Known are {', '.join(KEYS)}.")
+        raise BadInputError(f"{path} has unknown settings: {', '.join(unknown)}. Known are {', '.join(KEYS)}.")
     hosts = document.get("hosts", [])
     hosts = _split(hosts) if isinstance(hosts, str) else hosts
     if not isinstance(hosts, list | tuple) or not all(isinstance(host, str) for host in hosts):
-        raise BadInputError(f'hosts in {path} must be a list of texts, such as ["localhost:7600"].')
+        raise BadInputError(f'hosts in {path} must be a list of strings, such as ["localhost:7600"].')
     for key in ("ca", "account", "state_dir"):
         if not isinstance(document.get(key, ""), str):
-            raise BadInputError(f"{key} in {path} must be a text.")
+            raise BadInputError(f"{key} in {path} must be a string.")
     if not isinstance(document.get("insecure", False), bool):
         raise BadInputError(f"insecure in {path} must be true or false.")
 

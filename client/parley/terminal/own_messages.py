@@ -94,7 +94,7 @@ class OwnMessages:
             key = self._chats.conversations.key_of_own(late)
             item = self._chats.item(key)
             who = f"all members of {item.title} have" if item.channel else f"{item.title} has"
-            self._quiet(f"✓✓ {who} now got “{preview(late.body, 40)}”")
+            self._quiet(f"✓✓ {who} now received “{preview(late.body, 40)}”")
 
     def flush(self, *, everything: bool = False) -> None:
         """Print settled messages in the order in which they were typed.
@@ -113,6 +113,6 @@ class OwnMessages:
             del self._sent[local_id]
             self._show(text.own_line(sent.view, self._chats))
             if sent.view.status is MessageStatus.FAILED:
-                self._quiet(f"It was not sent. /retry {local_id} sends it again, /cancel {local_id} puts it away.")
+                self._quiet(f"It was not sent. /retry {local_id} sends it again, /cancel {local_id} removes it.")
             elif sent.view.status is MessageStatus.ACCEPTED and len(self._undelivered) < MAX_TRACKED:
                 self._undelivered[local_id] = sent.view

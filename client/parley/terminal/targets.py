@@ -26,10 +26,10 @@ async def find_target(client: ParleyClient, typed: str) -> Target:
         found = _called(await conversations(), name)
         if len(found) > 1:
             ids = ", ".join(f"#{conversation.id}" for conversation in found)
-            raise BadInputError(f"{len(found)} channels are called {name!r}: {ids}. Name one by its number.")
+            raise BadInputError(f"{len(found)} channels have the title {name!r}: {ids}. Name one by its number.")
         if found:
             return Target(conversation_id=found[0].id)
-    raise BadInputError(f"{name!r} is no account name, and no channel of yours is called so. {HOW}")
+    raise BadInputError(f"{name!r} is not an account name, and no channel of yours has this title. {HOW}")
 
 
 def _called(conversations: tuple[Conversation, ...], title: str) -> list[Conversation]:

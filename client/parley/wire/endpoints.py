@@ -58,9 +58,9 @@ def _parse_one(part: str) -> list[Endpoint]:
         raise BadInputError(f"{ports!r} in {part!r} is not a port or a range of ports such as 7600-7602.")
     first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= 65535 or not 1 <= last <= 65535:
-        raise BadInputError(f"Ports go from 1 to 65535; {part!r} does not.")
+        raise BadInputError(f"{part!r} is not a valid port. Ports go from 1 to 65535.")
     if last < first:
-        raise BadInputError(f"The range in {part!r} runs backwards. Write the smaller port first.")
+        raise BadInputError(f"The range in {part!r} is in reverse order. Write the smaller port first.")
     if last - first >= MAX_ENDPOINTS:
         raise BadInputError(f"The range in {part!r} has more than {MAX_ENDPOINTS} ports. Give a shorter range.")
     return [Endpoint(host.lower(), port) for port in range(first, last + 1)]

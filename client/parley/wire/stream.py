@@ -181,7 +181,7 @@ class StreamProtocol:
         if self._closed or not self._health.probed(now, found=better is not None):
             return []
         return self._close(
-            StreamCloseReason.NOT_SERVING, f"{self._where} has no majority; another node has.", better=better
+            StreamCloseReason.NOT_SERVING, f"{self._where} has no majority. Another node has one.", better=better
         )
 
     def advance(self, now: float) -> list[Action]:
@@ -213,7 +213,7 @@ class StreamProtocol:
     def _take_welcome(self, frame: pb.ServerFrame) -> list[Action]:
         if frame.WhichOneof("frame") != "welcome":
             return self._close(
-                StreamCloseReason.REFUSED, f"{self._where} does not speak our protocol. Check the address."
+                StreamCloseReason.REFUSED, f"{self._where} does not speak Parley's protocol. Check the address."
             )
         self._welcome = frame.welcome
         self._frames.acknowledged(frame.welcome.cursor)
@@ -255,8 +255,9 @@ class StreamProtocol:
             elif not self._push_back(result.number, now, gap=result.status == pb.SEND_STATUS_GAP):
                 return self._close(
                     StreamCloseReason.OUT_OF_STEP,
-                    "The cluster has forgotten messages it had taken from this device; was it restored from a backup? "
-                    "What waits here is kept. Sign in again (parley login) to send it.",
+                    "The cluster no longer has messages that it had accepted from this device. It may have been "
+                    "restored from a backup. Waiting messages are kept. Sign in again (parley login) to send "
+                    "them.",
                 )
         if settled:
             actions.append(SettleSends(tuple(settled), Position.from_wire(batch.position)))
