@@ -224,7 +224,11 @@ async def test_a_name_never_leads_to_a_channel_that_is_called_like_an_account(tm
         assert cluster.bodies_for("bob") == ["secret"]
         cluster.create_channel(carl, "twice", [cluster.accounts["anna"]])
         cluster.create_channel(carl, "Twice", [cluster.accounts["anna"]])
-        for target, hint in (("#twice", "2 channels have the title"), ("#nowhere", "no channel"), ("a b", "no channel")):
+        for target, hint in (
+            ("#twice", "2 channels have the title"),
+            ("#nowhere", "no channel"),
+            ("a b", "no channel"),
+        ):
             refused = await parley("send", target, "x")
             assert (refused.code, hint in refused.err) == (ExitCode.USAGE, True), refused.err
 
