@@ -273,7 +273,7 @@ def test_a_waiting_message_can_be_edited_by_keyboard_alone_while_the_draft_stand
     editor = desktop.window.chat.composer.editor
     QTest.keyClick(editor, Qt.Key.Key_Up)
     assert desktop.field == "frist"
-    assert "Editing" in desktop.note
+    assert "You are editing" in desktop.note
     QTest.keyClick(editor, Qt.Key.Key_Escape)
     assert (desktop.field, desktop.note) == ("", "")
     QTest.keyClick(editor, Qt.Key.Key_Up)

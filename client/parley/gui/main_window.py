@@ -4,7 +4,6 @@ The window holds no state of its own. Redraws of list and status are collected i
 events cost one redraw. Rows of the open conversation are applied one by one, because their positions matter.
 """
 
-import time
 from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import QByteArray, QEvent, QModelIndex, QPoint, QTimer
@@ -12,7 +11,7 @@ from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from parley import Account, Message, Target
-from parley.chat import ConversationKey, Edit, account_label, status_line
+from parley.chat import ConversationKey, Edit, account_label
 from parley.gui import events
 from parley.gui.app_state import ChatAppState, VisiblePage
 from parley.gui.chat import ChatPage
@@ -21,13 +20,13 @@ from parley.gui.events import Action
 from parley.gui.finder import Choice, Finder
 from parley.gui.icons import app_icon
 from parley.gui.notifier import Notifier
+from parley.gui.reading import Reading
 from parley.gui.row_actions import RowActions, new_menu, offer
 from parley.gui.sign_in import SignInPage
 from parley.gui.status_bar import StatusBar
 from parley.gui.theme import GRID, Theme, apply_theme, system_theme
 
 DRAFT_AFTER_MS = 400
-CLOCK_MS = 1000
 
 
 class MainWindow(QMainWindow):
@@ -41,7 +40,6 @@ class MainWindow(QMainWindow):
         self._theme = theme or system_theme()
         self.app_state = ChatAppState(self)
         self._settling = False
-        self._waiting_since = 0.0
         self.finder: Finder | None = None
         self.setWindowTitle("Parley")
         self.setWindowIcon(app_icon())
@@ -61,14 +59,11 @@ class MainWindow(QMainWindow):
         column.addWidget(self.status)
         self.setCentralWidget(whole)
         self.row_actions = RowActions(self.chat, self.app_state, lambda: self.commands)
+        self._reading = Reading(self.chat, self.app_state, lambda: self.commands)
         self.notifier = Notifier(self, app_icon())
         self._items_timer = self._timer(0, self._draw_items)
-        self._look_timer = self._timer(0, self._look)
         self._draft_timer = self._timer(DRAFT_AFTER_MS, self.save_draft)
-        self._clock = QTimer(self)
-        self._clock.setInterval(CLOCK_MS)
-        self._clock.timeout.connect(self.status_changed)
-        self._clock.start()
+        self.status.follow(lambda: self.app_state.client_state)
         self._wire()
         self._make_shortcuts()
         self.page_changed()
@@ -100,7 +95,6 @@ class MainWindow(QMainWindow):
         chat.new_button.clicked.connect(self.begin_conversation)
         chat.me.clicked.connect(self._account_menu)
         chat.latest.clicked.connect(chat.view.to_bottom)
-        chat.view.moved.connect(self._look_timer.start)
         chat.composer.send_asked.connect(self._send)
         chat.composer.edit_asked.connect(self._keep_edit)
         chat.composer.typed.connect(self._typed)
@@ -156,7 +150,7 @@ class MainWindow(QMainWindow):
                 self.chat.view.show_from(thread.divider_row)
             self._settling = thread.verified_from is None
         self.row_actions.check_edited()
-        self._look_timer.start()
+        self._reading.look_soon()
 
     def thread_replaced(self, key: ConversationKey) -> None:
         """Show the rows again, because the open conversation now has an id and another key."""
@@ -166,17 +160,14 @@ class MainWindow(QMainWindow):
 
     def status_changed(self) -> None:
         """Redraw the status bar."""
-        state, now = self.app_state.client_state, time.monotonic()
-        if not state.waiting:
-            self._waiting_since = now
-        self.status.show_line(status_line(state, state.last_heard, now, now - self._waiting_since))
+        self.status.draw()
 
     def reconnected(self) -> None:
         """Request again what could not be fetched."""
         key, thread = self.app_state.open_key, self.app_state.open_thread()
         if key is not None and thread is not None and thread.verified_from is None:
             self.commands.load_history(self.app_state.chats.target(key), 0)
-        self._look_timer.start()
+        self._reading.look_soon()
 
     def draft_arrived(self, key: ConversationKey, body: str) -> None:
         """Show a loaded draft unless something was typed since."""
@@ -343,32 +334,6 @@ class MainWindow(QMainWindow):
             title = f"{item.title} – Parley"
         self.setWindowTitle(f"({unread}) {title}" if unread else title)
 
-    def _look(self) -> None:
-        """Mark visible messages as read while the window is in front. Request the next page of history."""
-        key, view = self.app_state.open_key, self.chat.view
-        if key is None:
-            return
-        last = view.last_visible()
-        if self.app_state.attentive:
-            seen = self._highest_id(last)
-            conversation_id = self.app_state.saw(key, seen) if seen else 0
-            if conversation_id:
-                self.commands.mark_read(conversation_id, seen)
-        chats = self.app_state.chats
-        before_id = chats.wants_history(key, view.first_visible())
-        if before_id is not None:
-            self.commands.load_history(chats.target(key), before_id)
-        self.chat.show_loading(chats.paging.is_pending(key))
-        self.chat.show_latest_button(chats.unread_in(key))
-
-    def _highest_id(self, last: int) -> int:
-        while last >= 0:
-            row = self.chat.rows.row(last)
-            if row.message_id:
-                return row.message_id
-            last -= 1
-        return 0
-
     def _give_back(self, refusal: events.Refused) -> None:
         chats, key = self.app_state.chats, self.app_state.open_key
         target = refusal.target
@@ -383,7 +348,7 @@ class MainWindow(QMainWindow):
     def _pay_attention(self) -> None:
         self.app_state.attentive = self.isActiveWindow() and self.app_state.page is VisiblePage.CHAT
         if self.app_state.attentive:
-            self._look_timer.start()
+            self._reading.look_soon()
 
     def restyle(self, theme: Theme) -> None:
         self._theme = theme
@@ -409,7 +374,7 @@ class MainWindow(QMainWindow):
             self.restoreGeometry(QByteArray(geometry))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """Redraw when the window comes to the front, and when the colours change."""
+        """Record whether the window is in front."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ActivationChange:
             self._pay_attention()

@@ -322,7 +322,6 @@ class ThreadView(QAbstractItemView):
         return 0
 
     def verticalOffset(self) -> int:  # noqa: N802
-        """Return the scroll position."""
         return self.verticalScrollBar().value()
 
     def isIndexHidden(self, index: QModelIndex | QPersistentModelIndex) -> bool:  # noqa: N802
@@ -339,7 +338,6 @@ class ThreadView(QAbstractItemView):
     # ---- events
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draw the visible rows."""
         painter = QPainter(self.viewport())
         current = self.currentIndex().row()
         for row, y in self._rows_in_sight():
