@@ -1,7 +1,8 @@
-"""`make bench`: raw sends over one stream against a real cluster: throughput, latency, CPU of all nodes.
+"""`make bench`: raw sends over one stream to a real cluster: throughput, latency, CPU of all nodes.
 
 A raw client speaks the protocol and does nothing else, so the figures are the cluster's. With `--base FOLDER`, another
-checkout runs a cluster of its own beside this one, and both are measured in turn: pairs that share the machine's mood.
+checkout runs a cluster beside this one, and both are measured in turn. So both runs of a pair meet the same load of the
+machine.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class RawSender:
         return cls(call)
 
     async def send(self, count: int, in_flight: int) -> list[float]:
-        """Send `count` messages, `in_flight` at a time; returns the milliseconds until each was acknowledged."""
+        """Send `count` messages, `in_flight` at a time. Return the milliseconds until each was acknowledged."""
         sent_at: dict[int, float] = {}
         took_ms: list[float] = []
         last = self._next_number + count
@@ -95,7 +96,7 @@ class RawSender:
 
 
 async def serve() -> None:
-    """Run a cluster and measure it as often as a line of standard input asks: `IN_FLIGHT COUNT`."""
+    """Run a cluster. Measure it once per line of standard input: `IN_FLIGHT COUNT`."""
     with tempfile.TemporaryDirectory() as folder:
         async with LocalCluster(Path(folder)) as cluster:
             leader = await cluster.wait_for_leader()
@@ -110,7 +111,7 @@ async def serve() -> None:
 
 
 async def measure(sender: RawSender, nodes: Sequence[psutil.Process], in_flight: int, count: int) -> Figures:
-    """One burst: sends a second, latency, and seconds of CPU for 1,000 sends, of all nodes and of the client."""
+    """Measure one run: sends per second, latency, and CPU seconds per 1,000 sends, of all nodes and of the client."""
     server_s, client_s, began = _cpu_s(nodes), time.process_time(), time.perf_counter()
     took_ms = sorted(await sender.send(count, in_flight))
     wall_s = time.perf_counter() - began
@@ -135,7 +136,7 @@ def _say(figures: Figures) -> None:
 
 
 class Served:
-    """A checkout's cluster in a process of its own."""
+    """The cluster of a checkout, in a process of its own."""
 
     def __init__(self, checkout: Path) -> None:
         paths = [str(checkout / part) for part in ("server", "client", "proto", ".")]
@@ -150,7 +151,7 @@ class Served:
         self._answer()
 
     def measure(self, in_flight: int, count: int) -> Figures:
-        """One burst."""
+        """Measure one run."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{in_flight} {count}\n")
         self._process.stdin.flush()
@@ -174,7 +175,7 @@ class Served:
 
 
 def compare(runs: list[tuple[Figures, Figures]]) -> dict[str, Figures]:
-    """For each figure the ratio new to base: geometric mean of the pairs, with its 95% interval."""
+    """Return for each figure the ratio of new to base: the geometric mean of the pairs and its 95% interval."""
     compared: dict[str, Figures] = {}
     for name in runs[0][0]:
         logs = [math.log(new[name] / base[name]) for new, base in runs]
@@ -187,7 +188,7 @@ def compare(runs: list[tuple[Figures, Figures]]) -> dict[str, Figures]:
 
 
 def run(base: Path | None, pairs: int, count: int) -> dict[str, Any]:
-    """Measure `pairs` times at each number in flight; the order within a pair alternates."""
+    """Measure `pairs` times at each number in flight. The order within a pair alternates."""
     report: dict[str, Any] = {"pairs": pairs, "sends": count, "body_bytes": len(BODY), "in_flight": {}}
     with ExitStack() as stack:
         here = stack.enter_context(Served(ROOT))
@@ -206,12 +207,12 @@ def run(base: Path | None, pairs: int, count: int) -> dict[str, Any]:
 
 
 def medians(runs: Sequence[Figures]) -> Figures:
-    """The median of each figure."""
+    """Return the median of each figure."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def readable(report: dict[str, Any]) -> str:
-    """The figures as text."""
+    """Return the figures as text."""
     lines = [f"{report['pairs']} runs of {report['sends']} sends of {report['body_bytes']} bytes; medians"]
     for in_flight, part in report["in_flight"].items():
         for name, value in part["this"].items():

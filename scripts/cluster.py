@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Runs a Parley cluster on this machine: `scripts/cluster.py --help`. The work is done in cluster_cli.py.
+"""Runs a Parley cluster on this machine: `scripts/cluster.py --help`. cluster_cli.py does the work.
 
-May be started with any Python: it goes on with the environment that `make setup` made.
+Any Python can start this file. It continues in the environment that `make setup` made.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    """Find an environment that has the packages, then hand over."""
+    """Find an environment with the packages and run the command in it."""
     sys.path.insert(0, str(ROOT))
     try:
         from scripts.cluster_cli import main as run_command

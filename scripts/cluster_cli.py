@@ -1,4 +1,4 @@
-"""The commands of scripts/cluster.py: run a cluster in the foreground, and look after it from other terminals."""
+"""The commands of scripts/cluster.py: run a cluster in the foreground, and control it from other terminals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STEADY_AFTER_S = 30.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carry out one command; the exit code is 0, 1 for an error a person can act on, 2 for wrong usage."""
+    """Carry out one command. Return 0, 1 for an error with a text, or 2 for wrong usage."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -148,7 +148,7 @@ async def _supervise(layout: Layout, processes: Processes, *, restart: bool) -> 
 
 
 def _kill_all(layout: Layout, processes: Processes) -> Callable[[], None]:
-    """What a second Ctrl-C does."""
+    """Return the handler of a second Ctrl-C, which kills all nodes."""
 
     def kill() -> None:
         for name in layout.names:
@@ -159,7 +159,7 @@ def _kill_all(layout: Layout, processes: Processes) -> Callable[[], None]:
 
 
 class _Restarter:
-    """Starts nodes again that died: after a second, and ever more slowly while they keep dying at once."""
+    """Starts dead nodes again: after a second, and later if they keep dying soon after the start."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
@@ -167,7 +167,7 @@ class _Restarter:
         self._wait_s: dict[str, float] = {}
 
     def look_after(self, views: Sequence[NodeView], note: Callable[[str], None]) -> None:
-        """Take one round of views; a node that a person stopped is left alone."""
+        """Handle one round of views. A node that a person stopped is not started."""
         now_s = time.monotonic()
         for view in views:
             if view.state is not ProcessState.DOWN:
@@ -220,7 +220,7 @@ def _on_nodes(options: argparse.Namespace) -> int:
 
 
 def _chat(options: argparse.Namespace) -> int:
-    """Become `parley chat`, with all that has to be said on this cluster said."""
+    """Replace this process by `parley chat` with the flags for this cluster."""
     layout = load_layout(options.var.absolute())
     if not options.account:
         raise ClusterError("Say as whom: make chat ACCOUNT=ann TO=ben")
@@ -242,7 +242,7 @@ def _chat(options: argparse.Namespace) -> int:
 
 
 def _development_password(file: Path) -> str:
-    """Made once per account of a local cluster, so that nobody has to think of one to try things out."""
+    """Return the password of an account of a local cluster. Make it on first use, so that nobody has to choose one."""
     try:
         return file.read_text().strip()
     except FileNotFoundError:

@@ -1,15 +1,15 @@
-"""What lies in a local cluster's folder, and how it gets there.
+"""The folder of a local cluster.
 
     var/cluster.json        the nodes and their addresses
     var/ca/                 development certificate authority: ca.pem, ca.key
     var/n1/node.toml        settings of one node, as `parleyd start --config` takes them
     var/n1/node.pem, .key   its certificate
     var/n1/data/            its data directory
-    var/n1/log              what it wrote
-    var/n1/process.json     which process runs it (cluster_process.py)
-    var/clients/ACCOUNT/    what `make chat ACCOUNT=...` keeps: session, outbox, development password
+    var/n1/log              its output
+    var/n1/process.json     the process that runs it (cluster_process.py)
+    var/clients/ACCOUNT/    files of `make chat ACCOUNT=...`: session, outbox, development password
 
-The layout is made once and then only read: addresses are part of what a cluster is.
+The layout is made once and then only read, because the addresses of a cluster do not change.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAX_NODES = 7
 
 
 class ClusterError(Exception):
-    """Something a person must put right; the text says what and how."""
+    """An error that a person can correct. The text states how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,45 +60,45 @@ class Layout:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Node names in order."""
+        """Return the names of the nodes in order."""
         return tuple(node.name for node in self.nodes)
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Every client address, as a client's host list."""
+        """Return all client addresses, as the host list of a client."""
         return tuple(node.client_address for node in self.nodes)
 
     @property
     def ca_file(self) -> Path:
-        """The certificate clients and nodes check each other against."""
+        """Return the certificate against which clients and nodes check each other."""
         return self.root / "ca" / "ca.pem"
 
     def node(self, name: str) -> NodePlan:
-        """The plan of one node; ClusterError for a name that is not in this cluster."""
+        """Return the plan of one node. Raise ClusterError for an unknown name."""
         for node in self.nodes:
             if node.name == name:
                 return node
         raise ClusterError(f"There is no node {name!r} in {self.root}; it has {', '.join(self.names)}.")
 
     def folder(self, name: str) -> Path:
-        """Where one node keeps everything of its own."""
+        """Return the folder of one node."""
         return self.root / self.node(name).name
 
     def config_file(self, name: str) -> Path:
-        """One node's settings."""
+        """Return the settings file of one node."""
         return self.folder(name) / "node.toml"
 
     def log_file(self, name: str) -> Path:
-        """What one node wrote to its standard output and error, over all its runs."""
+        """Return the file with the output of one node, over all its runs."""
         return self.folder(name) / "log"
 
     def data_dir(self, name: str) -> Path:
-        """One node's data directory."""
+        """Return the data directory of one node."""
         return self.folder(name) / "data"
 
 
 def load_layout(root: Path) -> Layout:
-    """Read a folder made by `create_layout`; ClusterError where there is none."""
+    """Read a folder made by `create_layout`. Raise ClusterError if there is none."""
     file = root / "cluster.json"
     try:
         stored = json.loads(file.read_text())
@@ -113,7 +113,10 @@ def load_layout(root: Path) -> Layout:
 
 
 def create_layout(root: Path, nodes: Sequence[NodePlan], settings: Settings | None = None) -> Layout:
-    """Make certificates and settings for a new cluster; `cluster.json` comes last, so a half-made folder is not one."""
+    """Make certificates and settings for a new cluster.
+
+    `cluster.json` is written last, so an incomplete folder is no cluster.
+    """
     layout = Layout(root.absolute(), tuple(nodes))
     layout.root.mkdir(parents=True, exist_ok=True)
     _make_certificates(layout)
@@ -124,7 +127,7 @@ def create_layout(root: Path, nodes: Sequence[NodePlan], settings: Settings | No
 
 
 def write_config(layout: Layout, name: str, settings: Settings) -> None:
-    """Write one node's settings file; `settings` adds to and replaces the defaults."""
+    """Write one node's settings file. `settings` adds to and replaces the defaults."""
     node, folder = layout.node(name), layout.folder(name)
     merged: dict[str, SettingValue] = {
         "name": node.name,
@@ -143,9 +146,10 @@ def write_config(layout: Layout, name: str, settings: Settings) -> None:
 
 
 def plan_default_nodes(count: int) -> tuple[NodePlan, ...]:
-    """Well-known addresses: one loopback address per node, or one address with many ports where there are no others.
+    """Return the default addresses: one loopback address per node, or one address with many ports if there are no
+    others.
 
-    Where something else has taken a port, the next block of ports is tried, for all nodes alike.
+    If a port is taken, the next block of ports is tried, for all nodes alike.
     """
     for block in range(10):
         nodes = _plan_block(count, BASE_CLIENT_PORT + 10 * block, BASE_PEER_PORT + 10 * block, "127.0.0")
@@ -158,7 +162,7 @@ def plan_default_nodes(count: int) -> tuple[NodePlan, ...]:
 
 
 def plan_private_nodes(count: int) -> tuple[NodePlan, ...]:
-    """Addresses nobody else uses, for tests: a random block of 127/8, where the system routes all of it."""
+    """Return addresses that nobody else uses, for tests: a random block of 127/8 if the system routes all of it."""
     generator = random.SystemRandom()
     for _ in range(100):
         network = f"127.{generator.randrange(1, 255)}.{generator.randrange(1, 255)}"
@@ -170,19 +174,19 @@ def plan_private_nodes(count: int) -> tuple[NodePlan, ...]:
 
 
 def taken_addresses(nodes: Sequence[NodePlan]) -> list[str]:
-    """Those addresses on which somebody listens already."""
+    """Return those addresses on which another program listens."""
     wanted = [address for node in nodes for address in (node.client_address, node.peer_address)]
     return [address for address in wanted if not _can_bind(*split_address(address))]
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """`host:port` in its two parts."""
+    """Return host and port of `host:port`."""
     host, _, port = address.rpartition(":")
     return host, int(port)
 
 
 def destroy_layout(layout: Layout) -> None:
-    """Remove everything a cluster ever stored, and nothing else that may lie in its folder."""
+    """Remove everything that a cluster stored, and no other file in its folder."""
     (layout.root / "cluster.json").unlink()  # first: from here on it is no cluster, however this ends
     for folder in (*map(layout.folder, layout.names), layout.root / "ca", layout.root / "clients"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -209,7 +213,7 @@ def _plan_block(count: int, client_port: int, peer_port: int, network: str) -> t
 
 
 def _make_certificates(layout: Layout) -> None:
-    """A CA of this cluster's own and a certificate for each node, valid for its loopback address."""
+    """Make a CA for this cluster and a certificate for each node, valid for its loopback address."""
     authority = make_ca()
     _write_pair(layout.root / "ca", "ca", authority)
     certificate = x509.load_pem_x509_certificate(authority.certificate_pem)

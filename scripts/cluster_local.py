@@ -1,6 +1,6 @@
-"""`LocalCluster`: a real cluster on loopback for tests and demos, to be started, hurt and asked.
+"""`LocalCluster`: a real cluster on loopback for tests and demos, which start, kill and query it.
 
-Every node is a process of its own over TLS, on addresses nobody else uses, and dies with the process that made it.
+Every node is a process over TLS, on addresses that nobody else uses. It ends with the process that made it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ START_TIMEOUT_S = 30.0
 
 
 class LocalCluster:
-    """Use as `async with LocalCluster(tmp_path) as cluster:`; entering starts all nodes and waits for a leader."""
+    """A cluster for `async with LocalCluster(tmp_path) as cluster:`.
+
+    Entering starts all nodes and waits for a leader.
+    """
 
     def __init__(self, root: Path, *, nodes: int = 3, settings: Settings | None = None, start: bool = True) -> None:
-        """A folder that holds a cluster already is used as it stands; `settings` are added to every node's file."""
+        """Use the cluster in the folder if there is one. `settings` are added to every node's file."""
         if (root / "cluster.json").exists():
             self.layout: Layout = load_layout(root)
         else:
@@ -57,44 +60,44 @@ class LocalCluster:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Node names in order."""
+        """Return the names of the nodes in order."""
         return self.layout.names
 
     @property
     def hosts(self) -> list[str]:
-        """Client addresses of all nodes."""
+        """Return the client addresses of all nodes."""
         return list(self.layout.hosts)
 
     @property
     def ca_file(self) -> Path:
-        """What clients check the nodes against."""
+        """Return the certificate against which clients check the nodes."""
         return self.layout.ca_file
 
     def address(self, name: str) -> str:
-        """A node's client address."""
+        """Return the client address of a node."""
         return self.layout.node(name).client_address
 
     def others(self, name: str) -> list[str]:
-        """Every node but this one."""
+        """Return the names of the other nodes."""
         return [other for other in self.names if other != name]
 
     def pid(self, name: str) -> int:
-        """The process of a running node."""
+        """Return the process id of a running node."""
         process = self._processes.find(name)
         if process is None:
             raise RuntimeError(f"{name} does not run: {self.tail(name)}")
         return process.pid
 
     def is_up(self, name: str) -> bool:
-        """Whether the process runs, paused or not."""
+        """Return true if the process runs, paused or not."""
         return self._processes.find(name) is not None
 
     def log_text(self, name: str) -> str:
-        """All a node has written."""
+        """Return the whole output of a node."""
         return self.layout.log_file(name).read_text(errors="replace")
 
     def tail(self, name: str, lines: int = 15) -> str:
-        """The end of a node's log, for error texts."""
+        """Return the end of a node's log, for error texts."""
         with contextlib.suppress(FileNotFoundError):
             return "\n".join(self.log_text(name).splitlines()[-lines:])
         return "(no log)"
@@ -102,45 +105,45 @@ class LocalCluster:
     # ---- what is done to nodes
 
     def run_with(self, program: Sequence[str], *names: str) -> None:
-        """What Python runs as these nodes from their next start on, in the place of `-m parleyd`."""
+        """Set what Python runs as these nodes from their next start on, instead of `-m parleyd`."""
         self._processes.programs |= dict.fromkeys(names, program)
 
     def start(self, *names: str) -> None:
-        """Start processes; they are usable only later (`wait_for_leader`, `wait_until_answering`)."""
+        """Start processes. They serve only later (`wait_for_leader`, `wait_until_answering`)."""
         for name in names:
             self._processes.start(name)
 
     def kill(self, *names: str) -> None:
-        """`kill -9`, and gone when this returns."""
+        """Kill nodes with SIGKILL. Return when the processes are gone."""
         for name in names:
             self._processes.kill(name)
 
     def pause(self, name: str) -> None:
-        """SIGSTOP."""
+        """Send SIGSTOP."""
         self._processes.pause(name)
 
     def resume(self, name: str) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._processes.resume(name)
 
     def terminate(self, name: str) -> None:
-        """SIGTERM, without waiting."""
+        """Send SIGTERM without waiting."""
         self._processes.terminate(name)
 
     async def stop(self, name: str, timeout_s: float = 15.0) -> int:
-        """SIGTERM, and the exit code once the process has ended by itself."""
+        """Send SIGTERM. Return the exit code once the process has ended."""
         self._processes.terminate(name)
         return await self.wait_for_exit(name, timeout_s)
 
     async def wait_for_exit(self, name: str, timeout_s: float = 15.0) -> int:
-        """The exit code of a node that ends by itself; negative for a signal."""
+        """Return the exit code of a node that ends by itself, negative for a signal."""
         await self.wait_until(lambda: self._processes.exit_code(name) is not None, f"{name} to end", timeout_s)
         code = self._processes.exit_code(name)
         assert code is not None
         return code
 
     async def restart(self, name: str) -> None:
-        """Planned stop, start, and wait until it answers."""
+        """Stop a node as planned, start it, and wait until it answers."""
         await self.stop(name)
         self.start(name)
         await self.wait_until_answering(name)
@@ -148,15 +151,15 @@ class LocalCluster:
     # ---- what nodes say
 
     async def status(self, name: str) -> admin_pb2.GetStatusResponse | None:
-        """A node's own status, or None when it does not answer."""
+        """Return the status of a node, or None if it does not answer."""
         return await self._reader.ask(name) if self._processes.state(name) is ProcessState.UP else None
 
     async def views(self) -> list[NodeView]:
-        """All nodes at once."""
+        """Return the views of all nodes, read at once."""
         return await self._reader.read_all()
 
     async def wait_for_leader(self, timeout_s: float = START_TIMEOUT_S, *, other_than: str = "") -> str:
-        """The leader that a majority of all nodes names and that says itself that it serves."""
+        """Return the leader that a majority of all nodes names and that reports that it serves."""
         leader = ""
 
         def agreed(views: Sequence[NodeView]) -> bool:
@@ -173,7 +176,7 @@ class LocalCluster:
         return leader
 
     async def wait_until_answering(self, *names: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Until these nodes answer and know a leader through which commits flow."""
+        """Wait until these nodes answer and have a leader through which commits succeed."""
         await self.wait_for_views(
             lambda views: all(view.serving for view in views if view.name in names),
             f"{', '.join(names)} to serve",
@@ -181,9 +184,9 @@ class LocalCluster:
         )
 
     async def wait_until_equal(self, *names: str, timeout_s: float = START_TIMEOUT_S) -> tuple[int, str]:
-        """Until these nodes (all, if none is named) have applied the same index; returns it with the state hash.
+        """Wait until these nodes (default: all) have applied the same index. Return it with the state hash.
 
-        AssertionError at once if two of them disagree about the state at one index.
+        Raises AssertionError at once if two of them have different states at one index.
         """
         chosen = names or self.names
         found: tuple[int, str] = (0, "")
@@ -204,7 +207,10 @@ class LocalCluster:
     async def wait_for_views(
         self, condition: Callable[[Sequence[NodeView]], bool], what: str, timeout_s: float = START_TIMEOUT_S
     ) -> list[NodeView]:
-        """Ask all nodes again and again until `condition` holds; AssertionError with their logs at the deadline."""
+        """Ask all nodes again and again until `condition` holds.
+
+        Raise AssertionError with their logs at the deadline.
+        """
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             views = await self.views()
@@ -215,7 +221,7 @@ class LocalCluster:
             await asyncio.sleep(POLL_S)
 
     async def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S) -> None:
-        """The same for a condition that asks no node."""
+        """Wait for a condition that asks no node. Raise AssertionError with the logs at the deadline."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while not condition():
             if asyncio.get_running_loop().time() > deadline:

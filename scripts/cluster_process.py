@@ -1,8 +1,8 @@
 """Node processes on this machine: start, find again from another terminal, signal, end.
 
-A process is known by its id and its start time, so that a number the system has given to somebody else is never
-signalled. `wanted` says whether a person stopped the node (then `--restart` leaves it alone). All changes to a
-node's record happen under a lock on the folder, because two terminals may act at once.
+A process is identified by its id and its start time, so no other process with a reused id is ever signalled. `wanted`
+is false if a person stopped the node. `--restart` does not start such a node. All changes to a node's record happen
+under a lock on the folder, because two terminals may act at once.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _DIE_WITH_PARENT = (
 
 
 class ProcessState(enum.Enum):
-    """What can be said of a node's process without asking the node."""
+    """The state of a node's process, found without asking the node."""
 
     UP = "up"
     PAUSED = "paused"
@@ -48,7 +48,7 @@ class ProcessState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
-    """Which process runs a node, as written to `process.json`."""
+    """The process that runs a node, as written to `process.json`."""
 
     pid: int
     create_time: float
@@ -56,17 +56,17 @@ class ProcessRecord:
 
 
 class Processes:
-    """The processes of one cluster folder; any number of these objects, in any terminal, may look after one folder."""
+    """The processes of one cluster folder. Several of these objects, in several terminals, may manage one folder."""
 
     def __init__(self, layout: Layout, *, die_with_parent: bool = False) -> None:
-        """`die_with_parent` is for tests and demos: nodes end when this process ends, however it ends."""
+        """With `die_with_parent`, nodes end when this process ends in any way. Tests and demos use it."""
         self._layout = layout
         self._die_with_parent = die_with_parent and sys.platform == "linux"
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self.programs: dict[str, Sequence[str]] = {}  # what Python runs as a node, where it is not `parleyd`
 
     def start(self, name: str) -> int:
-        """Start a node and return its process id; one that runs already is left alone."""
+        """Start a node and return its process id. If it runs already, do nothing."""
         with self._locked():
             if (running := self.find(name)) is not None:
                 self._write(name, ProcessRecord(running.pid, running.create_time(), wanted=True))
@@ -82,14 +82,17 @@ class Processes:
             return child.pid
 
     def _still_taken(self, name: str) -> list[str]:
-        """The node's addresses that stay taken; a process killed a moment ago may still be letting go of its own."""
+        """Return the node's addresses that stay taken.
+
+        A process killed a moment ago may still hold its own for a while.
+        """
         deadline = time.monotonic() + PORT_RELEASE_S
         while (taken := taken_addresses([self._layout.node(name)])) and time.monotonic() < deadline:
             time.sleep(0.02)
         return taken
 
     def find(self, name: str) -> psutil.Process | None:
-        """The live process of a node, or None."""
+        """Return the live process of a node, or None."""
         self.reap()
         record = self._read(name)
         if record is None:
@@ -106,7 +109,7 @@ class Processes:
             return None
 
     def state(self, name: str) -> ProcessState:
-        """Up, paused, down or stopped."""
+        """Return whether the node is up, paused, down or stopped."""
         process = self.find(name)
         if process is None:
             record = self._read(name)
@@ -117,12 +120,12 @@ class Processes:
         return ProcessState.UP
 
     def exit_code(self, name: str) -> int | None:
-        """How a node started by this object ended: negative for a signal; None while it runs or if another began it."""
+        """Return the exit code of a node started by this object, negative for a signal. None while it runs."""
         child = self._children.get(name)
         return None if child is None else child.poll()
 
     def last_words(self, name: str) -> str:
-        """Why a node ended, in its own words; empty where it had no time to say anything, as after kill -9."""
+        """Return the last lines of a node's log. Empty if it could write none, for example after kill -9."""
         with contextlib.suppress(FileNotFoundError), self._layout.log_file(name).open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
             said = [line for line in log.read().decode(errors="replace").splitlines() if line.startswith("parleyd: ")]
@@ -131,29 +134,32 @@ class Processes:
         return ""
 
     def reap(self) -> None:
-        """Take note of children that ended, so that they do not stay in the process table."""
+        """Collect the exit codes of children that ended, so that they leave the process table."""
         for child in self._children.values():
             child.poll()
 
     def kill(self, name: str) -> int:
-        """`kill -9`, as a crash would; returns once the process is gone. The node counts as down, not as stopped."""
+        """Kill a node with SIGKILL, as a crash would.
+
+        Return once it is gone. The node counts as down, not as stopped.
+        """
         self._running(name)
         return self._end([name], signal.SIGKILL, wanted=True).get(name, 0)
 
     def pause(self, name: str) -> int:
-        """SIGSTOP: alive, but silent, as a machine that hangs."""
+        """Send SIGSTOP. The node lives but is silent, like a machine that hangs."""
         return self._signal(name, signal.SIGSTOP)
 
     def resume(self, name: str) -> int:
-        """SIGCONT, after `pause`."""
+        """Send SIGCONT, after `pause`."""
         return self._signal(name, signal.SIGCONT)
 
     def terminate(self, name: str) -> int:
-        """SIGTERM without waiting, to watch a planned stop from outside."""
+        """Send SIGTERM without waiting, to observe a planned stop from outside."""
         return self._signal(name, signal.SIGTERM)
 
     def stop(self, names: Iterable[str], *, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Stop running nodes as planned (SIGTERM); those that take longer than `timeout_s` are killed."""
+        """Stop running nodes as planned (SIGTERM). Kill those that take longer than `timeout_s`."""
         running = []
         for name in names:
             if (process := self.find(name)) is not None:
@@ -236,7 +242,10 @@ class Processes:
 
 @contextlib.contextmanager
 def supervising(layout: Layout) -> Iterator[None]:
-    """Hold the folder's supervisor lock: one `up` at a time. The system lets go of it even when we are killed."""
+    """Hold the folder's supervisor lock, so that only one `up` runs.
+
+    The system frees it even if this process is killed.
+    """
     with (layout.root / "supervisor.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -256,7 +265,7 @@ def _create_time(pid: int) -> float:
 
 
 def _holder(addresses: Sequence[str]) -> str:
-    """Who listens there, where the system tells."""
+    """Return the process that listens there, if the system reports it."""
     with contextlib.suppress(psutil.AccessDenied):
         for connection in psutil.net_connections("tcp4"):
             if connection.status != psutil.CONN_LISTEN or not connection.laddr or not connection.pid:

@@ -1,4 +1,4 @@
-"""What the nodes of a local cluster say of themselves (`Admin.GetStatus`), next to what the system says of them."""
+"""The status of the nodes of a local cluster (`Admin.GetStatus`), and of their processes."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class NodeView:
 
     @property
     def condition(self) -> str:
-        """One word for people: the role of a node that answers, else what is known instead."""
+        """Return one word: the role of a node that answers, otherwise the state of its process."""
         if self.state is not ProcessState.UP:
             return str(self.state.value)
         return self.role if self.answers else "no answer"
 
 
 def secure_channel(address: str, ca_pem: bytes) -> grpc.aio.Channel:
-    """A TLS channel of its own to one node, which is given up and tried again quickly."""
+    """Return a TLS channel to one node with a short timeout for reconnects."""
     return grpc.aio.secure_channel(
         address, grpc.ssl_channel_credentials(root_certificates=ca_pem), options=_CHANNEL_OPTIONS
     )
@@ -80,11 +80,11 @@ class StatusReader:
             await channel.close()
 
     async def read_all(self) -> list[NodeView]:
-        """One view per node, in order; never raises for a node that is away."""
+        """Return one view per node, in order. Never raises for a node that does not answer."""
         return list(await asyncio.gather(*(self.read(name) for name in self._layout.names)))
 
     async def read(self, name: str) -> NodeView:
-        """One node's view."""
+        """Return the view of one node."""
         node, state = self._layout.node(name), self._processes.state(name)
         process = self._processes.find(name)
         pid = process.pid if process is not None else 0
@@ -114,7 +114,7 @@ class StatusReader:
         )
 
     async def ask(self, name: str, timeout_s: float = ANSWER_TIMEOUT_S) -> admin_pb2.GetStatusResponse | None:
-        """The node's own answer, or None within `timeout_s`."""
+        """Return the status of the node, or None if it does not answer within `timeout_s`."""
         stub = admin_pb2_grpc.AdminStub(self._channels[name])
         try:
             return await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=timeout_s)

@@ -1,6 +1,6 @@
-"""How a running cluster looks to a person: a live table on a terminal, plain lines anywhere else.
+"""Shows a running cluster: a live table on a terminal, plain lines elsewhere.
 
-Both are made from the same views; what changed between two rounds is told as events in words.
+Both are made from the same views. Changes between two rounds are printed as events.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _STYLES = {"leader": "bold green", "follower": "green", "down": "bold red", "sto
 
 
 class Screen:
-    """Shows round after round; use as a context manager, so that the terminal is left as it was found."""
+    """Shows one round after the other. Use it as a context manager, so that the terminal is restored."""
 
     def __init__(self, console: Console, guide: Sequence[str], last_words: Callable[[str], str]) -> None:
-        """`guide` is what a person is told to do next; it stands above the table, or before the first plain line.
+        """`guide` is text that stands above the table, or before the first plain line.
 
-        `last_words` tells why a node ended, for those that could say so.
+        `last_words` returns the last lines of a node that ended.
         """
         self._console = console
         self._guide = guide
@@ -55,7 +55,6 @@ class Screen:
             self._live.stop()
 
     def show(self, views: Sequence[NodeView]) -> None:
-        """Show one round."""
         changes = self._changes(views)
         if self._live is not None:
             for change in changes:
@@ -69,7 +68,7 @@ class Screen:
             self._console.print(f"{_clock()} {plain_line(views)}", highlight=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
-        """Tell one thing outside the rounds."""
+        """Print one line outside the rounds."""
         if self._live is not None:
             self._events.append(f"{_clock()}  {text}")
         else:
@@ -106,7 +105,7 @@ class Screen:
 
 
 def table(views: Sequence[NodeView]) -> Table:
-    """The nodes, one row each."""
+    """Return the table of the nodes."""
     made = Table(title="Parley", title_justify="left", title_style="bold")
     for column in _COLUMNS:
         made.add_column(column, justify="right" if column in _NUMERIC else "left", no_wrap=True)
@@ -123,7 +122,7 @@ def table(views: Sequence[NodeView]) -> Table:
 
 
 def summary(views: Sequence[NodeView]) -> Text:
-    """Whether people can chat, in one line."""
+    """Return one line that states whether people can chat."""
     up = sum(view.answers for view in views)
     stored = max((view.messages_total for view in views), default=0)
     if any(view.serving for view in views):
@@ -137,7 +136,7 @@ def summary(views: Sequence[NodeView]) -> Text:
 
 
 def plain_line(views: Sequence[NodeView]) -> str:
-    """The same as one line of text."""
+    """Return the state of the nodes as one line of text."""
     return " | ".join(_plain_node(view) for view in views)
 
 

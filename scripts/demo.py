@@ -1,9 +1,9 @@
-"""`make demo`: a numbered stream of messages while the leader is killed five times, and every message accounted for.
+"""`make demo`: a numbered stream of messages while the leader is killed five times, with every message counted.
 
-One account sends at an even pace over the SDK, another receives and is away for part of it. The leader is killed with
-kill -9 again and again and started anew. At the end the receiver's messages and the conversation as each node stores it
-(read by plain gRPC, page by page) are compared with what the sender was told. Exit code 1 unless every message was
-acknowledged and arrived, nothing is there twice, and nothing is out of order.
+One account sends at an even pace over the SDK. Another receives and is offline for part of the time. The leader is
+killed with kill -9 again and again and started again. At the end the receiver's messages, and the conversation as each
+node stores it (read by plain gRPC, page by page), are compared with the acknowledgements that the sender received. The
+exit code is 0 only if every message was acknowledged, arrived once, and in order.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SETTLE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the demo is to do, and when; times in seconds of sending."""
+    """The steps of the demo. Times are in seconds since sending began."""
 
     nodes: int
     rate_per_s: float
@@ -45,13 +45,13 @@ class Plan:
 
     @property
     def kill_times_s(self) -> list[float]:
-        """Evenly spread, with room at both ends for calm."""
+        """Return evenly spread times, with time at both ends without a kill."""
         step = (self.seconds - WARM_UP_S) / self.kills
         return [WARM_UP_S + step * (number + 0.3) for number in range(self.kills)]
 
     @property
     def away_s(self) -> tuple[float, float]:
-        """When the receiver leaves and comes back: one kill falls between."""
+        """Return when the receiver leaves and comes back. One kill is in between."""
         return self.seconds * 0.4, self.seconds * 0.65
 
 
@@ -68,7 +68,7 @@ class Demo:
         self._sending_ended_s = 0.0
 
     async def run(self) -> dict[str, object]:
-        """Everything, to the figures."""
+        """Run the demo and return its figures."""
         async with self._client(SENDER) as sender:
             await sender.register(SENDER, PASSWORD)
             await sender.register(RECEIVER, PASSWORD)
@@ -96,7 +96,7 @@ class Demo:
         )
 
     async def _send(self, sender: ParleyClient) -> None:
-        """Send at an even pace; pauses of the cluster do not slow the sender, they make the outbox longer."""
+        """Send at an even pace. A pause of the cluster does not slow the sender but makes the outbox longer."""
         count = int(self._plan.rate_per_s * self._plan.seconds)
         async with asyncio.TaskGroup() as watching:
             for number in range(1, count + 1):
@@ -119,7 +119,7 @@ class Demo:
         self._ledger.acknowledge(number, now_s, 1000 * (now_s - asked_s))
 
     async def _receive(self) -> None:
-        """Be there, be away, be there again until all is in."""
+        """Receive, go offline, and receive again until all messages arrived."""
         leaves_s, returns_s = self._plan.away_s
         async with self._client(RECEIVER) as receiver:
             await self._note_messages(receiver, until_s=leaves_s)
@@ -131,7 +131,7 @@ class Demo:
             await self._note_messages(receiver, until_s=None)
 
     async def _note_messages(self, receiver: ParleyClient, until_s: float | None) -> None:
-        """Write down what is shown, until a time, or until as much came as was sent and nothing follows for a while."""
+        """Record received messages until a time, or until as many came as were sent and no more follow."""
         reader = await receiver.messages()
         all_shown = asyncio.Event()
 
@@ -171,7 +171,7 @@ class Demo:
             self._say(f"{leader} is up again")
 
     async def _read_back(self, name: str) -> list[str]:
-        """The conversation as one node stores it: plain gRPC, a device of its own, none of the SDK."""
+        """Return the conversation as one node stores it, read by plain gRPC from another device, without the SDK."""
         bodies: list[str] = []
         async with secure_channel(self._cluster.address(name), self._cluster.ca_file.read_bytes()) as channel:
             login = await accounts_pb2_grpc.AccountsStub(channel).LogIn(
@@ -200,7 +200,7 @@ class Demo:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the demo, print and write the figures."""
+    """Run the demo. Print and write the figures."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--rate", type=float, default=200.0, help="messages per second")

@@ -1,7 +1,7 @@
-"""The books of the demo: what was said, acknowledged, shown and stored, and what that adds up to.
+"""The ledger of the demo: which messages were sent, acknowledged, shown and stored, and the resulting figures.
 
-Every message carries its number in its body, and the numbers are counted here, from bodies alone: nothing that the SDK
-or the cluster believe about duplicates or order enters the account.
+Every message carries its number in its body. The numbers are counted from bodies alone, so the account does not depend
+on how the SDK or the cluster detect duplicates or order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """One kill of the leader; times are seconds since the demo began."""
+    """One kill of the leader. Times are seconds since the demo began."""
 
     node: str
     at_s: float
@@ -24,7 +24,7 @@ class Kill:
 
 @dataclass(slots=True)
 class Ledger:
-    """Written to while the demo runs, in the order in which things happened."""
+    """The record of a run, written in the order of its events."""
 
     run: str
     sent: int = 0
@@ -35,18 +35,18 @@ class Ledger:
     stored: dict[str, list[str]] = field(default_factory=dict)
 
     def body(self, number: int) -> str:
-        """What message `number` says."""
+        """Return the body of message `number`."""
         return f"{self.run} {number} " + "." * (256 - len(self.run) - len(str(number)) - 2)
 
     def acknowledge(self, number: int, at_s: float, latency_ms: float) -> None:
-        """Message `number` was said to be on a majority's disks."""
+        """Record that message `number` was reported to be on a majority's disks."""
         self.acknowledged_at_s[number] = at_s
         self.latencies_ms.append(latency_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """How one list of bodies compares with what was acknowledged."""
+    """The comparison of one list of bodies with the acknowledged messages."""
 
     lost: int
     duplicated: int
@@ -55,7 +55,10 @@ class Account:
 
 
 def account_of(run: str, bodies: Sequence[str], acknowledged: Sequence[int]) -> Account:
-    """Count in one list of bodies; a body that is not one of ours is strange."""
+    """Compare one list of bodies with the acknowledged messages.
+
+    A body that this run did not send counts as strange.
+    """
     numbers, strange = [], 0
     for body in bodies:
         parts = body.split(" ")
@@ -74,10 +77,10 @@ def account_of(run: str, bodies: Sequence[str], acknowledged: Sequence[int]) -> 
 
 
 def longest_pauses_ms(kills: Sequence[float], acknowledged_at_s: Sequence[float], end_s: float) -> list[float]:
-    """For each kill, the longest time without an acknowledgement between it and the next (or the end of sending).
+    """Return for each kill the longest time without an acknowledgement between it and the next (or the end of sending).
 
-    A pause is counted whole, from the last acknowledgement before it; one that never ended lasts to the end. A pause
-    that the next kill falls into counts there, and here only if it began with this kill.
+    A pause is counted whole, from the last acknowledgement before it. One that never ended lasts to the end. A pause
+    that includes the next kill counts there, and here only if it began with this kill.
     """
     marks = [*sorted(acknowledged_at_s), end_s]
     gaps = list(pairwise(marks))
@@ -93,14 +96,17 @@ def longest_pauses_ms(kills: Sequence[float], acknowledged_at_s: Sequence[float]
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The value below which `percent` of 100 lie."""
+    """Return the value below which `percent` of 100 are."""
     if len(values) < 2:
         return round(values[0], 3) if values else 0.0
     return round(statistics.quantiles(values, n=100, method="inclusive")[percent - 1], 3)
 
 
 def results(ledger: Ledger, sending_ended_s: float, *, planned_kills: int) -> dict[str, object]:
-    """The figures of one run; `ok` is what decides about the exit code: complete, and nothing lost, double or amiss."""
+    """Return the figures of one run.
+
+    `ok` decides the exit code: complete, and nothing lost, duplicated or out of order.
+    """
     acknowledged = sorted(ledger.acknowledged_at_s)
     shown = account_of(ledger.run, ledger.shown, acknowledged)
     stored = {node: account_of(ledger.run, bodies, acknowledged) for node, bodies in ledger.stored.items()}

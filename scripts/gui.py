@@ -1,4 +1,4 @@
-"""`make gui`: opens the window on the local cluster, with all that has to be said about it said."""
+"""`make gui`: opens the window with the flags for the local cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> NoReturn:
-    """Become `parley gui`."""
+    """Replace this process by `parley gui`."""
     parser = argparse.ArgumentParser(description="Opens the window on the cluster of `make run`.")
     parser.add_argument("--var", type=Path, default=Path("var"), help="where the cluster lives (default: var)")
     parser.add_argument("--account", default="", help="who to be; shares everything with: make chat ACCOUNT=...")

@@ -1,7 +1,7 @@
-"""Draws the pictures of the window in docs/images from the real widgets over a scripted state, without a display.
+"""Draws the screenshots of the window in docs/images from the real widgets over a scripted state, without a display.
 
-Needs a good font and one with emoji; `make screenshots` installs them where it can. The scenes are told to the desk
-as the events a cluster would cause, so a picture cannot show what the window could not.
+Needs a good font and one with emoji. `make screenshots` installs them if it can. The scenes are events that a cluster
+would cause, so a screenshot cannot show what the window could not.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Nobody:
     """Commands that nobody carries out."""
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        """Every command there is."""
+        """Return a command that does nothing."""
         return lambda *_arguments, **_named: None
 
 
@@ -123,7 +123,7 @@ LAST = {
 
 
 def direct(name: str, conversation_id: int) -> Conversation:
-    """The direct conversation with somebody."""
+    """Return the direct conversation with an account."""
     members = tuple(Member(account_id) for account_id in sorted({1, IDS[name]}))
     return Conversation(conversation_id, ConversationKind.DIRECT, "", members, len(members))
 
@@ -132,7 +132,7 @@ class Stage:
     """A window and the events that fill it."""
 
     def __init__(self, theme: Theme, now: datetime) -> None:
-        """Signed in as Ann, connected, everything read."""
+        """Begin signed in as Ann, connected, with everything read."""
         self.now = now
         self.window = MainWindow(theme)
         self.window.attach(Nobody())
@@ -151,23 +151,23 @@ class Stage:
         self.next_id = 1000
 
     def ms(self, minutes_ago: float) -> int:
-        """A moment."""
+        """Return a time in milliseconds."""
         return int((self.now - timedelta(minutes=minutes_ago)).timestamp() * 1000)
 
     def apply(self, *told: events.Event) -> None:
-        """Tells the desk."""
+        """Apply events to the window's state."""
         for event in told:
             self.window.app_state.apply(event)
 
     def message(self, conversation_id: int, said: Said) -> Message:
-        """A message the cluster has."""
+        """Return a message as the cluster stores it."""
         self.next_id += 1
         sender = 1 if said.mine else IDS[said.sender]
         at_ms = self.ms(said.minutes_ago)
         return Message(conversation_id, self.next_id, MessageKind.TEXT, sender, said.body, at_ms, said.mine)
 
     def sign_in(self, talk: Sequence[Said] = BEN, *, ward_unread: int = 2) -> dict[int, tuple[Message, ...]]:
-        """The list; returns what was said with Ben and in the ward."""
+        """Fill the conversation list. Return the messages with Ben and in the ward."""
         self.apply(events.SignedIn("ann"), events.StateChanged(self.state), events.Learned(PEOPLE, ()))
         listed = []
         for place, (name, (mine, ago, body, unread)) in enumerate(LAST.items()):
@@ -189,7 +189,7 @@ class Stage:
         return {WITH_BEN: with_ben, WARD: shown}
 
     def chat(self, talk: Sequence[Said] = BEN) -> None:
-        """The list, and the conversation with Ben."""
+        """Show the list, and the conversation with Ben."""
         thread = self.sign_in(talk)[WITH_BEN]
         self.window.open_conversation(TO_BEN)
         own = [message.id for message in thread if message.mine]
@@ -200,14 +200,14 @@ class Stage:
         )
 
     def channel(self) -> None:
-        """The list, and what is said in the ward."""
+        """Show the list, and the channel of the ward."""
         thread = self.sign_in(ward_unread=0)[WARD]
         joined = Message(WARD, 1, MessageKind.MEMBERS_JOINED, 4, "", self.ms(80), False, subjects=(7,))
         self.window.open_conversation(TO_WARD)
         self.apply(events.HistoryLoaded(TO_WARD, 0, HistoryPage((joined, *thread), False)))
 
     def outgoing(self, *bodies: tuple[str, float, MessageStatus, str]) -> None:
-        """Own messages that are not settled."""
+        """Add own messages without a final result."""
         self.apply(
             events.OwnListed(
                 tuple(
@@ -218,29 +218,29 @@ class Stage:
         )
 
     def status(self, **changes: Any) -> None:
-        """How things stand with the cluster."""
+        """Change the state of the connection."""
         self.state = replace(self.state, **changes)
         self.apply(events.StateChanged(self.state))
 
 
 def sign_in(stage: Stage) -> None:
-    """The first page."""
+    """Show the sign-in page."""
     stage.window.sign_in.fill(ClusterAddress("10.0.4.11:7600, 10.0.4.12:7601-7603", Path("ca.pem")), "ann")
 
 
 def chat(stage: Stage) -> None:
-    """A calm day."""
+    """Show an ordinary day."""
     stage.chat()
     stage.apply(events.DraftLoaded(TO_BEN, "I will bring the"))
 
 
 def channel(stage: Stage) -> None:
-    """A channel, where some have read and some have not."""
+    """Show a channel whose messages some members have read."""
     stage.channel()
 
 
 def failover(stage: Stage) -> None:
-    """The connected node has just died."""
+    """Show the window just after the connected node has died."""
     stage.chat(BEN[3:])
     stage.outgoing(
         ("By the way, did you see who is on the rota for Sunday?", 1, MessageStatus.SENDING, ""),
@@ -259,7 +259,7 @@ def failover(stage: Stage) -> None:
 
 
 def no_majority(stage: Stage) -> None:
-    """Two of three nodes are gone."""
+    """Show the window while two of three nodes are down."""
     stage.chat(BEN[3:])
     stage.outgoing(
         ("Two nodes are down here, this will reach you as soon as one is back.", 0, MessageStatus.WAITING, "")
@@ -271,7 +271,7 @@ def no_majority(stage: Stage) -> None:
 
 
 def waiting(stage: Stage) -> None:
-    """Messages that wait, one that failed, one that is being changed."""
+    """Show messages that wait, one that failed, and one that is being edited."""
     stage.chat(BEN[3:8])
     refused = "The message has 70312 bytes; a node takes at most 65536. It was not sent; shorten or split it."
     stage.outgoing(
@@ -303,7 +303,7 @@ SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
 
 
 def main() -> int:
-    """Writes all pictures, or those that are named."""
+    """Write all screenshots, or those that are named."""
     parser = argparse.ArgumentParser(description="Draws the pictures of the window.")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="where to (default: docs/images)")
     parser.add_argument("--missing-fonts", action="store_true", help="only print the Debian packages of missing fonts")

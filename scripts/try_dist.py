@@ -1,7 +1,7 @@
-"""Try the wheel and the sdist that `make dist` built: what is in them, and how they install.
+"""Tests the wheel and the sdist that `make dist` built: their content, and their installation.
 
 Everything runs in new virtual environments in a temporary folder, away from the checkout, with the packages that the
-lock files name. The first thing that is wrong ends the run with a text and exit code 1.
+lock files name. The first error ends the run with a text and exit code 1.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ sys.exit(f"import parley loads {sorted(loaded)}" if loaded else 0)
 
 
 class TrialError(Exception):
-    """Something about the distribution is wrong; the text says what."""
+    """The distribution is wrong. The text states what is wrong."""
 
 
 class Environment:
-    """A new virtual environment and the commands in it. They run in an empty folder without PYTHONPATH."""
+    """A new virtual environment and its commands. They run in an empty folder without PYTHONPATH."""
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder / "venv", with_pip=True)
@@ -61,7 +61,7 @@ class Environment:
         self.succeed("python", "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments)
 
     def succeed(self, command: str, *arguments: str) -> str:
-        """Run a command that has to end with 0; returns what it printed."""
+        """Run a command that has to end with 0. Return its output."""
         ended = self.run(command, *arguments)
         if ended.returncode != 0:
             shown = " ".join((command, *arguments)).splitlines()[0]
@@ -69,7 +69,7 @@ class Environment:
         return ended.stdout
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of this environment, or say that it is not there."""
+        """Run a command of this environment. Raise TrialError if it does not exist."""
         program = self._bin / command
         if not program.with_suffix(".exe" if os.name == "nt" else "").exists():
             raise TrialError(f"the command {command} was not installed")
@@ -77,7 +77,7 @@ class Environment:
 
 
 def run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in a folder, with nothing of this checkout on its import path."""
+    """Run a program in a folder, without this checkout on its import path."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     return subprocess.run(
         command, cwd=folder, env=environ, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False
@@ -91,7 +91,7 @@ def members_of(wheel: Path) -> dict[str, bytes]:
 
 
 def expected_files() -> dict[str, bytes]:
-    """Return what the wheel has to hold of this checkout, by the name in the wheel."""
+    """Return the files of this checkout that the wheel has to hold, by their name in the wheel."""
     return {
         str(file.relative_to(folder).as_posix()): file.read_bytes()
         for package, folder in SOURCES.items()
@@ -101,7 +101,7 @@ def expected_files() -> dict[str, bytes]:
 
 
 def check_contents(wheel: Path) -> int:
-    """Check that the wheel holds our three packages, whole, and nothing else; returns the number of their files."""
+    """Check that the wheel holds our three packages, whole, and nothing else. Return the number of their files."""
     found = members_of(wheel)
     name, version = wheel.name.split("-")[:2]
     ours = {path: content for path, content in found.items() if not path.startswith(f"{name}-{version}.dist-info/")}
@@ -133,7 +133,7 @@ def check_sdist(sdist: Path, wheel: Path, folder: Path) -> None:
 
 
 def check_client(environment: Environment, wheel: Path) -> None:
-    """Install the wheel with the client's packages alone, and check both commands and the hints for the extras."""
+    """Install the wheel with the client's packages alone. Check both commands and the hints for the extras."""
     environment.pip("install", "--require-hashes", "-r", str(ROOT / "requirements-client.lock"))
     environment.pip("install", "--no-index", "--no-deps", str(wheel))
     environment.pip("check")
@@ -147,7 +147,7 @@ def check_client(environment: Environment, wheel: Path) -> None:
 
 
 def check_hint(environment: Environment, extra: str, command: str, *arguments: str) -> None:
-    """Check that a command that lacks its extra says so in one line, with something to install that is ours."""
+    """Check that a command without its extra reports it in one line, with an installable name that is ours."""
     ended = environment.run(command, *arguments)
     lines = ended.stderr.splitlines()
     shown = " ".join((command, *arguments))
@@ -159,7 +159,7 @@ def check_hint(environment: Environment, extra: str, command: str, *arguments: s
 
 
 def check_server(environment: Environment, wheel: Path) -> None:
-    """Add the server's packages, then do what the hint says, without an index: nothing may be missing."""
+    """Add the server's packages, then follow the hint without an index. Nothing may be missing."""
     environment.pip("install", "--require-hashes", "-r", str(ROOT / "requirements.lock"))
     environment.pip("install", "--no-index", f"{wheel}[server]")
     environment.pip("check")
@@ -178,7 +178,7 @@ def only(folder: Path, pattern: str) -> Path:
 
 
 def try_all(folder: Path) -> None:
-    """Try the distribution in `folder`; raises TrialError at the first thing that is wrong."""
+    """Try the distribution in `folder`. Raises TrialError at the first error."""
     wheel, sdist = only(folder, "*.whl"), only(folder, "*.tar.gz")
     print(f"{wheel.name}: {check_contents(wheel)} files, those of {', '.join(SOURCES)}")
     with tempfile.TemporaryDirectory(prefix="parley-dist-") as name:
@@ -195,7 +195,7 @@ def try_all(folder: Path) -> None:
 
 
 def main() -> int:
-    """Try what is in a folder."""
+    """Try the distribution in a folder."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "dist", help="what to try (default: dist)")
     try:

@@ -1,10 +1,10 @@
-"""The SDK: what front ends, bots and gateways use to talk to a Parley cluster.
+"""The SDK: the library with which front ends, bots and gateways use a Parley cluster.
 
     async with ParleyClient(["localhost:7600"], ca=Path("ca.pem")) as client:
         await client.login("anna", password)
         await (await client.send("bob", "hello")).accepted()
 
-Everything a program needs is imported from here. The modules below this package may change between releases.
+Import everything from this package. The modules below it may change between releases.
 """
 
 from parley.administration import Administration

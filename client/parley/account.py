@@ -1,7 +1,7 @@
-"""One account on this machine: its file, its connection, and what others may see of it.
+"""One account on this machine: its file, its connection, and its observable state.
 
-The stream tells it what happens (MessageStreamEvents); it resolves the handles and publishes the new state. What
-another process did to the same file is picked up from the file, by revision.
+The stream reports events (MessageStreamEvents). The account resolves the handles and publishes the new state. It finds
+the changes of other processes in the file, by revision.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ PRUNE_EVERY = 5000
 
 
 class LocalAccount:
-    """An account in use; run() keeps it going."""
+    """An account in use. run() sends and receives its messages."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class LocalAccount:
         *,
         connect: bool,
     ) -> None:
-        """With `connect` false no session is opened: for programs that only ask."""
+        """With `connect` false, no session is opened."""
         self.profile = profile
         self.store = Store(profile.database, on_foreign_change=self._foreign)
         self._directory = directory
@@ -125,7 +125,7 @@ class LocalAccount:
             await asyncio.shield(self.close())
 
     async def close(self) -> None:
-        """End the reader and close the file; what is queued for it is written first."""
+        """End the reader and close the file, after all queued writes."""
         self.end_reading(done=False)
         position = self.position
         self.store.post(lambda c: identity.raise_position(c, position))
@@ -133,7 +133,7 @@ class LocalAccount:
         self._reader_lock.release()
 
     def signed_in(self, account: Account, position: Position, *, anew: bool) -> None:
-        """Take in a log-in. With `anew` the device begins anew: what was known before may be of another time."""
+        """Record a log-in. With `anew` the device begins anew, because its data may be newer than the cluster's."""
         if anew or self.account_id not in (0, account.id):
             self.known, self.position = Known(), Position()
         self.account_id = account.id
@@ -143,7 +143,7 @@ class LocalAccount:
     # ---- the outbox
 
     async def send(self, items: Sequence[tuple[Target, str]]) -> list[OutgoingMessage]:
-        """Store messages durably, in order; they go out from there."""
+        """Store messages durably, in order. The connection then sends them."""
         limit = self._publisher.state.max_message_bytes
         for _, body in items:
             _check_body(body, limit)
@@ -160,7 +160,7 @@ class LocalAccount:
         return view
 
     async def cancel(self, local_id: int) -> Outgoing:
-        """Withdraw a waiting message, or put a failed one out of sight."""
+        """Withdraw a waiting message or remove a failed one."""
         view = await self.store.write(lambda c: outbox.cancel(c, local_id))
         self._removed([local_id])
         return view
@@ -173,7 +173,7 @@ class LocalAccount:
         return self._track(view)
 
     def handle(self, view: Outgoing) -> OutgoingMessage:
-        """Return a handle for a message of the outbox, also of one that was typed before a restart."""
+        """Return a handle for a message of the outbox, even if it was typed before a restart."""
         known = self._handles.get(view.local_id)
         if known is None:
             known = OutgoingMessage(view)
@@ -183,7 +183,7 @@ class LocalAccount:
         return known
 
     def with_progress(self, view: Outgoing) -> Outgoing:
-        """Return an accepted message as delivered or read, where all other members have come that far."""
+        """Return an accepted message as delivered or read if all other members have received or read it."""
         return with_progress(view, self.known.conversation(view.conversation_id), self.account_id)
 
     def _track(self, view: Outgoing) -> OutgoingMessage:
@@ -195,7 +195,7 @@ class LocalAccount:
     # ---- the inbox
 
     async def reader(self, *, own: bool) -> MessageReader:
-        """Return a reader of new messages; an earlier one of this client ends."""
+        """Return a reader of new messages. The earlier reader of this client ends."""
         if self._reader is not None:
             self._reader.close()
         durable = self._reader_lock.try_acquire()
@@ -205,7 +205,7 @@ class LocalAccount:
         return reader
 
     def end_reading(self, *, done: bool) -> None:
-        """Close the reader; with `done` the message it handed out last counts as shown."""
+        """Close the reader. With `done` the message that it returned last counts as shown."""
         if self._reader is not None:
             self._reader.close(done=done)
 
@@ -213,7 +213,7 @@ class LocalAccount:
         self._reader = None
 
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
-        """Note durably how far the person has read; the cluster is told when it can be."""
+        """Store durably how far the person has read. The stream tells the cluster when it can."""
         await self.store.write(lambda c: inbox.set_read(c, conversation_id, up_to))
         if self.connection.stream is not None:
             await self.connection.stream.push_reads()
@@ -221,7 +221,7 @@ class LocalAccount:
     # ---- MessageStreamEvents
 
     def welcomed(self, welcome: TellWelcome) -> None:
-        """Take in that the session began."""
+        """Record that the session began."""
         self.connection.welcomed()
         endpoint = self.connection.endpoint
         if endpoint is not None:
@@ -240,32 +240,32 @@ class LocalAccount:
         )
 
     def status_told(self, status: TellStatus) -> None:
-        """Take in that members may have new addresses."""
+        """Record the addresses of the members."""
         if self._known_endpoints.learn({node.name: node.address for node in status.nodes}):
             self._remember(str(self.connection.endpoint or ""))
 
     def settled(self, messages: Sequence[Outgoing]) -> None:
-        """Take in final results."""
+        """Record final results."""
         self._tell(messages)
         self._grown(len(messages))
 
     def sending(self, messages: Sequence[Outgoing]) -> None:
-        """Take in what was handed to the cluster."""
+        """Record which messages were sent to the cluster."""
         self._tell(messages)
 
     def seen(self, position: Position) -> None:
-        """Take in that answers came from this position."""
+        """Record that an answer came from this position."""
         self.position = merge(self.position, position)
 
     def learned(self, accounts: Iterable[Account], conversations: Iterable[Conversation]) -> None:
-        """Take in accounts and conversations that are stored; tell watchers what is new of them."""
+        """Record stored accounts and conversations. Notify watchers of new ones."""
         self._publisher.changed(
             accounts=self.known.learn_accounts(accounts),
             conversations=self.known.learn_conversations(conversations),
         )
 
     def learn(self, *, accounts: Iterable[Account] = (), conversations: Iterable[Conversation] = ()) -> None:
-        """Take in what an answer named beside its subject; store what is new of it, and tell watchers."""
+        """Record the accounts and conversations that an answer named. Store new ones and notify watchers."""
         fresh = self.known.learn_accounts(accounts)
         changed = self.known.learn_conversations(conversations)
         if fresh or changed:
@@ -273,7 +273,7 @@ class LocalAccount:
             self._publisher.changed(accounts=fresh, conversations=changed)
 
     def _grown(self, count: int) -> None:
-        """Forget now and then what is old and settled: a program that runs for months must not fill the disk."""
+        """Prune old settled data now and then, so that a program that runs for months does not fill the disk."""
         self._since_prune += count
         if self._since_prune >= PRUNE_EVERY:
             self._since_prune = 0
@@ -282,19 +282,19 @@ class LocalAccount:
             self.store.post(directory.prune)
 
     def received(self, count: int) -> None:
-        """Take in that the inbox grew."""
+        """Record that the inbox grew."""
         self._grown(count)
         if self._reader is not None:
             self._reader.grew()
         self._publisher.changed(inbox=True)
 
     def shared(self) -> None:
-        """Take in that another process is connected; what it does shows in the file."""
+        """Record that another process is connected. Its state is read from the file."""
         self._foreign_seen = True
         self._dirty.set()
 
     def receipts_moved(self, receipts: Sequence[Receipt]) -> None:
-        """Take in that other members have come further."""
+        """Record that the marks of other members moved."""
         self._publisher.changed(receipts=self.known.move(receipts))
 
     # ---- keeping up
@@ -320,13 +320,13 @@ class LocalAccount:
         self._dirty.set()
 
     def _foreign(self) -> None:
-        """Take in that another process wrote to the file."""
+        """Record that another process wrote to the file."""
         self._foreign_seen = True
         self._dirty.set()
         self.connection.wake()
 
     async def _refresh(self) -> NoReturn:
-        """Follow the file: the number of waiting messages, and everything other processes changed."""
+        """Follow the file: the number of waiting messages, and all changes by other processes."""
         while True:
             await self._dirty.wait()
             self._dirty.clear()
@@ -365,7 +365,7 @@ class LocalAccount:
             self._publisher.update(**shared)
 
     async def _publish(self) -> NoReturn:
-        """Tell the other processes of this account, through the file, how the connection they share fares."""
+        """Write the state of the shared connection to the file, for the other processes of this account."""
         told = ""
         async with aclosing(self._publisher.watch(details=False)) as changes:
             async for change in changes:
@@ -376,7 +376,7 @@ class LocalAccount:
                     told = text
                     self._share(text)
                     await asyncio.sleep(PUBLISH_INTERVAL_S)
-        raise RuntimeError("the publisher ended a watch, which it never does")
+        raise RuntimeError("the publisher ended a watch, which never happens")
 
     def _share(self, text: str) -> None:
         self.store.post(lambda c: schema.set_meta(c, shared_state.KEY, text))
@@ -401,10 +401,12 @@ def _parse(text: str, known: Sequence[Endpoint]) -> Endpoint | None:
 
 def _check_body(body: str, limit: int) -> None:
     if not body:
-        raise BadInputError("The message is empty. Nothing was sent.")
+        raise BadInputError("The message is empty. Nothing was sent. Write a text.")
     try:
         size = len(body.encode())
     except UnicodeEncodeError:
-        raise BadInputError("The message holds characters that are no text. Nothing was sent.") from None
+        raise BadInputError("The message holds invalid characters. Nothing was sent. Remove them.") from None
     if size > limit:
-        raise BadInputError(f"The message has {size} bytes; at most {limit} are allowed. Nothing was sent. Shorten it.")
+        raise BadInputError(
+            f"The message has {size} bytes, but at most {limit} are allowed. Nothing was sent. Shorten it."
+        )

@@ -1,6 +1,7 @@
-"""What an administrator asks of the cluster: change members and settings, transfer leadership, say who else may.
+"""The requests of an administrator: change members and settings, transfer leadership, grant and revoke.
 
-Every request may be repeated: what is done already is done again without effect. So a lost answer is asked for again.
+Every request may be repeated. If it was carried out already, it has no second effect. So the client retries it after a
+lost answer.
 """
 
 import asyncio
@@ -22,14 +23,14 @@ REBUILD_POLL_S = 0.5
 
 
 class Administration:
-    """Requests in the name of one signed-in account; RefusedError says why the cluster does not do it."""
+    """The requests of one signed-in account. RefusedError states why the cluster refuses one."""
 
     def __init__(self, caller: UnaryCaller, token: str) -> None:
         self._caller = caller
         self._metadata = (("authorization", f"Bearer {token}"),)
 
     async def add_member(self, name: str, peer_address: str) -> None:
-        """Add the fresh node that waits at that address, as a learner."""
+        """Add the node that waits at `peer_address`, as a learner."""
         request = pb.AddMemberRequest(name=name, peer_address=peer_address)
         await self._ask(lambda channel: AdminStub(channel).AddMember(request, metadata=self._metadata))
 
@@ -39,12 +40,12 @@ class Administration:
         await self._ask(lambda channel: AdminStub(channel).PromoteMember(request, metadata=self._metadata))
 
     async def remove_member(self, name: str, *, force: bool) -> None:
-        """Remove a member for good; `force` even where the voters left that answer are no majority."""
+        """Remove a member for good. `force` removes it even if the voters that answer are no majority of the rest."""
         request = pb.RemoveMemberRequest(name=name, force=force)
         await self._ask(lambda channel: AdminStub(channel).RemoveMember(request, metadata=self._metadata))
 
     async def transfer_leadership(self, name: str) -> str:
-        """Transfer leadership to a voter, to any if `name` is empty; return who leads then."""
+        """Transfer leadership to a voter, or to any voter if `name` is empty. Return the new leader."""
         request = pb.TransferLeadershipRequest(name=name)
         answer = await self._ask(
             lambda channel: AdminStub(channel).TransferLeadership(request, metadata=self._metadata)
@@ -52,9 +53,9 @@ class Administration:
         return answer.leader
 
     async def rebuild_member(self, name: str) -> None:
-        """Replace the state of a member that is not trusted by the leader's; return when it agrees with the others.
+        """Replace the state of a member that is not trusted by the leader's. Return when it agrees with the others.
 
-        It takes as long as the copy of the state does. Cancelling it stops nothing.
+        It takes as long as the copy of the state. Cancelling this call does not stop the copy.
         """
         request = pb.RebuildMemberRequest(name=name)
         while True:
@@ -64,19 +65,18 @@ class Administration:
             await asyncio.sleep(REBUILD_POLL_S)
 
     async def set_administrator(self, account: str, *, administrator: bool) -> None:
-        """Make an account an administrator, or takes that from it."""
+        """Grant or revoke the rights of an administrator."""
         request = pb.SetAdministratorRequest(account=account, administrator=administrator)
         await self._ask(lambda channel: AdminStub(channel).SetAdministrator(request, metadata=self._metadata))
 
     async def settings(self) -> tuple[Setting, ...]:
-        """Return every setting of the cluster. Any account that is signed in may ask."""
+        """Return all settings of the cluster. Every signed-in account may ask."""
         answer = await self._ask(
             lambda channel: AdminStub(channel).ListSettings(pb.ListSettingsRequest(), metadata=self._metadata)
         )
         return tuple(map(convert.setting, answer.settings))
 
     async def change_setting(self, name: str, value: int) -> None:
-        """Change a setting of the whole cluster."""
         request = pb.ChangeSettingRequest(name=name, value=value)
         await self._ask(lambda channel: AdminStub(channel).ChangeSetting(request, metadata=self._metadata))
 

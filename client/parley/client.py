@@ -1,15 +1,14 @@
-"""ParleyClient: everything a program does with Parley.
+"""ParleyClient, the main class of the SDK.
 
     async with ParleyClient(["localhost:7600"], ca=Path("ca.pem")) as client:
         await client.login("anna", password)
-        message = await client.send("bob", "hello")      # durable on this machine from here on
+        message = await client.send("bob", "hello")      # durable on this machine
         await message.accepted()                         # on a majority's disks
         async for incoming in await client.messages():   # each once, across restarts and failovers
             ...
 
-The client belongs to one event loop and must be entered and left in the same task. Leaving it ends the session;
-messages that were not accepted yet stay in the outbox and go out when the account is used next, by any program on
-this machine.
+The client belongs to one event loop. Enter and leave it in the same task. Leaving it ends the session. Messages that
+were not accepted stay in the outbox. Any program on this machine that uses the account sends them.
 """
 
 import asyncio
@@ -73,14 +72,14 @@ class ParleyClient:
         rng: Random | None = None,
         token_store: TokenStore | None = None,
     ) -> None:
-        """`account` resumes the remembered session of that account, also while no node can be reached.
+        """`account` resumes the stored session of that account, even if no node can be reached.
 
-        With `connect=False` no stream is opened, so nothing is sent or received: for programs that only ask.
-        `token_store` says where tokens lie; without one they are in the file.
+        With `connect=False` the client opens no stream, so it sends and receives no messages.
+        `token_store` stores the session tokens. Default: the client's file.
         """
         endpoints = parse_endpoints([hosts] if isinstance(hosts, str) else hosts)
         if not endpoints:
-            raise BadInputError("No host was given. Say where a node listens, for example --host localhost:7600.")
+            raise BadInputError("No host was given. Name a node, for example --host localhost:7600.")
         self._account_name = None if account is None else check_account_name(account)
         self._ca = ca
         self._security = load_security(ca, insecure=insecure)
@@ -124,11 +123,11 @@ class ParleyClient:
     # ---- accounts
 
     async def register(self, name: str, password: str) -> None:
-        """Create an account, once however often the answer is lost. Raises NameTakenError or RefusedError."""
+        """Create an account, once even if an answer is lost. Raises NameTakenError or RefusedError."""
         await self._cluster.register(check_account_name(name), password)
 
     async def login(self, name: str, password: str) -> None:
-        """Open a session and keep it for the next start. Raises WrongPasswordError for a wrong name or password."""
+        """Open a session and store it for the next start. Raises WrongPasswordError for a wrong name or password."""
         check_account_name(name)
         cluster_id = await self._cluster.cluster_id()
         current = self._account
@@ -164,7 +163,7 @@ class ParleyClient:
         return signed_in
 
     async def logout(self) -> int:
-        """Close the session; return how many messages stay waiting in the outbox until the next log-in."""
+        """Close the session. Return the number of messages that wait in the outbox until the next log-in."""
         account, who = await self._signed_in()
         await self._cluster.log_out(who.token)
         await account.store.write(lambda c: identity.signed_out(c, who.stored_token))
@@ -176,7 +175,7 @@ class ParleyClient:
         return waiting
 
     async def delete_account(self, password: str) -> None:
-        """Delete the account in use and everything kept of it on this machine."""
+        """Delete the account in use and all its data on this machine."""
         account, who = await self._signed_in()
         await self._cluster.delete_account(who.token, password)
         await account.store.write(identity.forget)
@@ -190,54 +189,54 @@ class ParleyClient:
 
     @property
     def me(self) -> Account | None:
-        """The account in use; None where nobody is signed in, or the cluster was never reached."""
+        """Return the account in use, or None if nobody is signed in or the cluster was never reached."""
         return None if self._account is None else self._account.known.account(self._account.account_id)
 
     @property
     def signed_in_as(self) -> str:
-        """The name of the account in use, or nothing."""
+        """Return the name of the account in use, or an empty string."""
         return "" if self._account is None else self._account.profile.account
 
     async def has_session(self) -> bool:
-        """Return true while a session is remembered; whether the cluster still takes it shows when it is used."""
+        """Return true if a session is stored. The cluster may have ended it already."""
         if self._account is None:
             return False
         who = await self._account.store.write(identity.load)
         return bool(await self._token_store.load(who.stored_token))
 
     async def list_accounts(self, pattern: str = "", *, limit: int = MAX_LISTED) -> tuple[Account, ...]:
-        """Return active accounts in order of their names; '*' and '?' in `pattern` as in file names."""
+        """Return active accounts in the order of their names. `pattern` may hold '*' and '?' as in file names."""
         account, who = await self._signed_in()
         found = await self._cluster.accounts(who.token, pattern, self._seen(who), limit)
         account.learn(accounts=found)
         return found
 
     def account(self, account_id: int) -> Account | None:
-        """Return what is known here of an account, without asking anybody."""
+        """Return an account as this device knows it, or None. This sends no request."""
         return None if self._account is None else self._account.known.account(account_id)
 
     # ---- messages
 
     async def send(self, target: str | Target, body: str) -> OutgoingMessage:
-        """Put a message into the outbox and return once it is durable on this machine; it goes out by itself.
+        """Put a message into the outbox. Return once it is durable on this machine. The client then sends it.
 
-        A text as `target` is the name of an account. The target is stored as it is given and never rewritten.
-        Works without any connection. Cancelled, the message is in the outbox whole or not at all.
+        A string as `target` is the name of an account. The target is stored as it is given and never rewritten. This
+        needs no connection. If the call is cancelled, the outbox holds the whole message or nothing.
         """
         return (await self.send_many([(target, body)]))[0]
 
     async def send_many(self, items: Sequence[tuple[str | Target, str]]) -> list[OutgoingMessage]:
-        """Do what send() does for (target, body) pairs at once: all are taken, in order, or none."""
+        """Send (target, body) pairs like send(). All of them are stored, in order, or none."""
         return await self._in_use().send([(Target.of(target), body) for target, body in items])
 
     async def messages(self, *, include_own: bool = False) -> MessageReader:
-        """Return a reader of new messages, each once. `include_own` adds those the account sent from other devices."""
+        """Return a reader of new messages, each once. `include_own` adds those of the account's other devices."""
         return await self._in_use().reader(own=include_own)
 
     async def outgoing(self, *, target: str | Target | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
-        """Return the newest own messages of this device and what is known about each, oldest first.
+        """Return the newest own messages of this device with their status, oldest first.
 
-        With `target`, those of its conversation, however each of them named it.
+        With `target`, return those of its conversation, whichever name each message was sent to.
         """
         account = self._in_use()
         wanted = None if target is None else Target.of(target)
@@ -245,17 +244,17 @@ class ParleyClient:
         return tuple(account.with_progress(view) for view in views)
 
     async def waiting(self, *, limit: int = 1000) -> tuple[OutgoingMessage, ...]:
-        """Return the messages without a final result, oldest first, to be awaited, edited or cancelled."""
+        """Return the messages without a final result, oldest first."""
         account = self._in_use()
         views = await account.store.read(lambda c: outbox.open_messages(c, limit))
         return tuple(account.handle(view) for view in views)
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
-        """Change a message that still waits here; raises TooLateError once it was handed over."""
+        """Change a waiting message. Raises TooLateError if it was already sent to the cluster."""
         return await self._in_use().edit(local_id, body)
 
     async def cancel(self, local_id: int) -> Outgoing:
-        """Withdraw a message that still waits here, or remove a failed one; raises TooLateError otherwise."""
+        """Withdraw a waiting message or remove a failed one. Raises TooLateError otherwise."""
         return await self._in_use().cancel(local_id)
 
     async def retry(self, local_id: int) -> OutgoingMessage:
@@ -265,7 +264,7 @@ class ParleyClient:
     # ---- conversations
 
     async def conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
-        """Return the account's conversations, the latest first. Without a connection: what this device knows."""
+        """Return the account's conversations, the latest first. Without a connection, return what this device knows."""
         account, who = await self._signed_in()
         try:
             found, accounts = await self._cluster.conversations(who.token, who, self._seen(who), limit)
@@ -275,18 +274,21 @@ class ParleyClient:
         return found
 
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
-        """Return what this device knows of its conversations, without asking anybody."""
+        """Return the conversations that this device knows. This sends no request."""
         return tuple(await self._in_use().store.read(lambda c: inbox.conversations(c, limit)))
 
     def conversation(self, conversation_id: int) -> Conversation | None:
-        """Return kind, title and members of a conversation as known here, without asking anybody.
+        """Return kind, title and members of a conversation as this device knows them, without a request.
 
         `last` and `unread` are not filled in.
         """
         return None if self._account is None else self._account.known.conversation(conversation_id)
 
     async def history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
-        """Return one page of a conversation, oldest first. Without a connection: what this device knows of it."""
+        """Return one page of a conversation, oldest first.
+
+        Without a connection, return what this device knows of it.
+        """
         account, who = await self._signed_in()
         wanted = Target.of(target)
         try:
@@ -297,12 +299,12 @@ class ParleyClient:
         return page
 
     async def cached_history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
-        """Return what this device knows of a conversation, without asking anybody."""
+        """Return one page of a conversation as this device knows it. This sends no request."""
         wanted = Target.of(target)
         return await self._in_use().store.read(lambda c: inbox.page(c, wanted, before_id, limit))
 
     async def members(self, conversation_id: int) -> tuple[Member, ...]:
-        """Return all members of a conversation by account id. Without a connection: those this device knows."""
+        """Return all members of a conversation by account id. Without a connection, return those this device knows."""
         account, who = await self._signed_in()
         try:
             found, accounts = await self._cluster.members(who.token, self._seen(who), conversation_id)
@@ -313,9 +315,9 @@ class ParleyClient:
         return found
 
     async def create_channel(self, title: str, members: Sequence[str] = ()) -> int:
-        """Make a channel with the caller as its owner and return its conversation id.
+        """Create a channel with the caller as its owner. Return its conversation id.
 
-        `members` are names of accounts besides the caller. Raises RefusedError where one of them does not exist.
+        `members` are names of accounts besides the caller. Raises RefusedError if one of them does not exist.
         """
         _, who = await self._signed_in()
         return await self._cluster.create_channel(who.token, title, members)
@@ -329,11 +331,14 @@ class ParleyClient:
         await self._cluster.set_display_name(who.token, display_name)
 
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
-        """Note that the person has read a conversation up to this message; the cluster is told when it can be."""
+        """Record that the person has read a conversation up to this message.
+
+        The client tells the cluster when it can.
+        """
         await self._in_use().mark_read(conversation_id, up_to)
 
     async def wait_until_reads_are_sent(self, timeout: float) -> bool:
-        """Wait until the cluster knows everything read here, for programs that end at once; false after `timeout`."""
+        """Wait until the cluster has all read positions of this device. Return false after `timeout` seconds."""
         store = self._in_use().store
         try:
             async with asyncio.timeout(timeout):
@@ -344,12 +349,12 @@ class ParleyClient:
         return True
 
     async def save_draft(self, target: str | Target, body: str) -> None:
-        """Keep what is half typed; empty text removes it."""
+        """Store the draft of a conversation. An empty text removes it."""
         wanted = Target.of(target)
         await self._in_use().store.write(lambda c: drafts.save(c, wanted, body))
 
     async def draft(self, target: str | Target) -> str:
-        """Return what was half typed to this target, or nothing."""
+        """Return the draft of a conversation, or an empty string."""
         wanted = Target.of(target)
         return await self._in_use().store.read(lambda c: drafts.load(c, wanted))
 
@@ -357,15 +362,15 @@ class ParleyClient:
 
     @property
     def state(self) -> ClientState:
-        """Everything a status line needs, at this moment."""
+        """Return the present state, for a status line."""
         return self._publisher.state
 
     def watch(self) -> AsyncGenerator[Changes, None]:
-        """Yield at once and then whenever something changed; steps in between may be skipped, the outcome never."""
+        """Yield at once and then after changes. A slow reader may miss intermediate states but never the last one."""
         return self._publisher.watch()
 
     async def wait_until(self, *states: ConnectionState, timeout: float | None = None) -> ClientState:
-        """Wait for one of the connection states; raises TimeoutError."""
+        """Wait for one of the connection states. Raises TimeoutError."""
         async with asyncio.timeout(timeout), aclosing(self.watch()) as changes:
             async for change in changes:
                 if change.state.connection in states:
@@ -373,11 +378,11 @@ class ParleyClient:
         return self.state
 
     async def cluster_status(self) -> ClusterStatus:
-        """Ask every known node about itself, all at once; needs no session."""
+        """Ask every known node for its status, all at once. This needs no session."""
         return await self._cluster.status()
 
     async def administration(self) -> Administration:
-        """Return what an administrator may ask; raises NotSignedInError without a session."""
+        """Return the requests of an administrator. Raises NotSignedInError without a session."""
         _, who = await self._signed_in()
         return Administration(self._caller, who.token)
 
@@ -403,9 +408,9 @@ class ParleyClient:
         )
 
     async def _use(self, account: LocalAccount | None, who: DeviceIdentity | None) -> None:
-        """Put an opened account in the place of the present one; there is never none in between.
+        """Replace the present account by an opened one. There is never a moment without an account.
 
-        Cancelled, the change has been made: the former account's task has been told to end and needs nobody to wait.
+        If this is cancelled, the change is complete and the task of the former account has been told to end.
         """
         former, self._running, self._account = self._running, None, account
         if account is not None and who is not None:
@@ -439,7 +444,7 @@ class ParleyClient:
 
 
 async def _open(account: LocalAccount) -> DeviceIdentity:
-    """Open an account's file; cancelled, it is closed again."""
+    """Open an account's file. If this is cancelled, close the file again."""
     try:
         return await account.open()
     except BaseException:

@@ -1,7 +1,7 @@
 """Keeps one MessageStream open: takes the device lock, connects, fails over, and publishes the state.
 
-One task owns this. It waits only where waiting is right: for the lock while another process holds it, for a token
-while signed out, for the policy's delay while no node works. The first two end at once on wake().
+One task owns this object. It waits for the lock while another process holds it, for a token while signed out, and for
+the delay of the policy while no node works. wake() ends the first two waits at once.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ SIGNED_OUT_CONFIRMATIONS = 2
 
 @dataclass(frozen=True, slots=True)
 class ConnectionManagerSettings:
-    """Times of the connection: stream, failover and the pauses between attempts."""
+    """The times of the connection: stream, failover and the delays between attempts."""
 
     stream: MessageStreamSettings = field(default_factory=MessageStreamSettings)
     policy: PolicySettings = field(default_factory=PolicySettings)
@@ -44,7 +44,7 @@ class ConnectionManagerSettings:
 
 
 class ConnectionManager:
-    """Keeps the connection of one account on this machine."""
+    """The manager of the connection of one account on this machine."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class ConnectionManager:
         last_good: Endpoint | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Does nothing before run()."""
+        """Make the manager. It does nothing before run()."""
         self._store = store
         self._lock = lock
         self._known_endpoints = known_endpoints
@@ -85,25 +85,25 @@ class ConnectionManager:
 
     @property
     def endpoint(self) -> Endpoint | None:
-        """The address of the stream, while there is one."""
+        """Return the address of the open stream, or None."""
         return self._endpoint
 
     @property
     def holds_lock(self) -> bool:
-        """True if this process holds the device lock."""
+        """Return true if this process holds the device lock."""
         return self._lock.held
 
     @property
     def stream(self) -> MessageStream | None:
-        """The open stream, if any."""
+        """Return the open stream, or None."""
         return self._stream
 
     def wake(self) -> None:
-        """Look at once at what changed: a token, an address, another process."""
+        """End a wait, because a token, an address or another process changed."""
         self._woken.set()
 
     def welcomed(self) -> None:
-        """Take in that the stream began: from now on its node counts as working."""
+        """Record that the session began. From now on its node counts as working."""
         self._welcomed_at = self._clock()
         self._refusals = 0
         if self._endpoint is not None:
@@ -111,7 +111,7 @@ class ConnectionManager:
             self._caller.preferred = self._endpoint
 
     async def run(self) -> NoReturn:
-        """Go on until cancelled."""
+        """Connect and reconnect until cancelled."""
         try:
             while True:
                 await self._take_lock()

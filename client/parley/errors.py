@@ -1,27 +1,27 @@
-"""What can go wrong for a person using Parley, in words they can act on.
+"""The errors of the SDK.
 
-Every error says what happened, what it means for their messages, and what to do next. `retry_safe` is true where doing
-the same thing again cannot do it twice.
+The text of every error states what happened, the effect on the messages, and what to do next. If `retry_safe` is true,
+a retry cannot have a second effect.
 """
 
 from typing import ClassVar
 
 
 class ParleyError(Exception):
-    """The root of everything the SDK raises on purpose."""
+    """The base class of the SDK's errors."""
 
     retry_safe: ClassVar[bool] = False
     after_unknown: bool = False
-    """True where an earlier attempt of the same request had no known outcome."""
+    """True if an earlier attempt of the same request had an unknown outcome."""
 
     @property
     def text(self) -> str:
-        """The message for people."""
+        """Return the message for people."""
         return str(self)
 
 
 class BadInputError(ParleyError, ValueError):
-    """What was asked for cannot be meant: a malformed address, an empty message."""
+    """The input is invalid, for example a malformed address or an empty message."""
 
 
 class NotSignedInError(ParleyError):
@@ -29,68 +29,68 @@ class NotSignedInError(ParleyError):
 
 
 class WrongPasswordError(NotSignedInError):
-    """The cluster does not know this name with this password; it never says which of the two is wrong."""
+    """The name or the password is wrong. The cluster does not tell which of the two."""
 
 
 class RefusedError(ParleyError):
-    """The cluster understood and said no, for good."""
+    """The cluster refused the request. A retry is refused, too."""
 
 
 class NameTakenError(RefusedError):
-    """The account name belongs to somebody already."""
+    """The account name is taken."""
 
 
 class MessageFailedError(RefusedError):
-    """One message was refused for good; later ones are not held up by it."""
+    """The cluster refused one message for good. Later messages are sent as usual."""
 
 
 class MessageCancelledError(ParleyError):
-    """The message was withdrawn before it was handed to the cluster."""
+    """The message was withdrawn before it was sent to the cluster."""
 
 
 class UnreachableError(ParleyError):
-    """No node could be reached, or none has a majority. Nothing was done."""
+    """No node could be reached, or no node has a majority. Nothing was done."""
 
     retry_safe = True
 
 
 class NoMajorityError(UnreachableError):
-    """Nodes answer, but too few of them are up to take anything in."""
+    """Nodes answer, but too few are up to accept a request."""
 
 
 class OverloadedError(UnreachableError):
-    """The cluster took nothing because it has too much to do."""
+    """The cluster is overloaded. It did not accept the request."""
 
 
 class OutcomeUnknownError(ParleyError):
-    """The request may or may not have been carried out: its answer was lost."""
+    """The answer was lost. The request may or may not have been carried out."""
 
     retry_safe = True
 
 
 class StillWaitingError(ParleyError, TimeoutError):
-    """The message was not on a majority's disks in time. It is kept here and goes out by itself."""
+    """The message is not on a majority's disks yet. It stays in the outbox and is sent as soon as possible."""
 
     retry_safe = False
 
 
 class TlsError(ParleyError):
-    """The connection cannot be made private: wrong CA, wrong name, or not TLS at all."""
+    """The TLS connection failed: the CA or the name is wrong, or the server does not use TLS."""
 
 
 class WrongServiceError(ParleyError):
-    """Something answers at the address, but it is not a Parley node."""
+    """The server at the address is not a Parley node."""
 
 
 class TooLateError(ParleyError):
-    """The message has been handed to the cluster already: it cannot be changed or withdrawn any more."""
+    """The message was already sent to the cluster. It cannot be changed or withdrawn any more."""
 
 
 class StoreError(ParleyError):
-    """The small file that keeps outbox and inbox cannot be read or written."""
+    """The file with outbox and inbox cannot be read or written."""
 
 
 class OutboxFullError(ParleyError):
-    """The outbox holds as much as it may."""
+    """The outbox is full."""
 
     retry_safe = True

@@ -1,7 +1,7 @@
-"""What this process knows of accounts and conversations, for questions that must be answered at once.
+"""The accounts and conversations that this process knows, for questions that must be answered at once.
 
-The file holds the same (device/directory.py); this is its copy in memory, within the same bounds. What was told
-longest ago is forgotten first.
+This is a copy of the file (device/directory.py) in memory, with the same bounds. The entries that were recorded longest
+ago are removed first.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,15 +19,15 @@ class Known:
         self._conversations: dict[int, Conversation] = {}
 
     def account(self, account_id: int) -> Account | None:
-        """Return an account, or None where it was never told."""
+        """Return an account, or None if it is not known."""
         return self._accounts.get(account_id)
 
     def conversation(self, conversation_id: int) -> Conversation | None:
-        """Return kind, title and members of a conversation, or None where it was never told."""
+        """Return kind, title and members of a conversation, or None if it is not known."""
         return self._conversations.get(conversation_id)
 
     def learn_accounts(self, accounts: Iterable[Account]) -> tuple[Account, ...]:
-        """Take in accounts; return those that are new or changed."""
+        """Record accounts. Return those that are new or changed."""
         changed = tuple(account for account in accounts if self._accounts.get(account.id) != account)
         for account in changed:
             self._accounts.pop(account.id, None)
@@ -36,7 +36,7 @@ class Known:
         return changed
 
     def learn_conversations(self, conversations: Iterable[Conversation]) -> tuple[Conversation, ...]:
-        """Take in conversations; return those that are new or changed, with all that is known of their members."""
+        """Record conversations. Return those that are new or changed, with all known members."""
         changed = []
         for told in conversations:
             before = self._conversations.get(told.id)
@@ -49,7 +49,7 @@ class Known:
         return tuple(changed)
 
     def move(self, receipts: Sequence[Receipt]) -> tuple[Receipt, ...]:
-        """Take in how far members have come; return the marks as they stand now."""
+        """Record the marks of members. Return the marks as they stand now."""
         return tuple(map(self._move_one, receipts))
 
     def _move_one(self, receipt: Receipt) -> Receipt:
@@ -65,9 +65,9 @@ class Known:
 
 
 def _merge(before: Conversation | None, told: Conversation) -> Conversation:
-    """Return what was told, with marks that only move forward.
+    """Return `told`, with marks that only move forward.
 
-    Where not all members were told, those known before stay: nobody said that they left.
+    If `told` does not hold all members, the members known before stay.
     """
     known = {} if before is None else {member.account_id: member for member in before.members}
     members = dict(known) if len(told.members) < told.member_count else {}

@@ -1,7 +1,6 @@
-"""The SDK's logger: structlog in front of the standard library's, so that a program that uses the SDK decides where
-it goes.
+"""The SDK's logger: structlog over the standard library's logging. The program that uses the SDK configures the output.
 
-Never given message bodies, passwords or tokens.
+Message bodies, passwords and tokens are never logged.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""What the SDK tells its callers: frozen records, free of gRPC and SQLite, safe to hand to another thread."""
+"""The records that the SDK returns: frozen, free of gRPC and SQLite, and safe to pass to other threads."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -7,7 +7,7 @@ from parley.errors import BadInputError
 
 
 class ConnectionState(StrEnum):
-    """How the client stands towards the cluster."""
+    """The state of the connection to the cluster."""
 
     SIGNED_OUT = "signed out"
     CONNECTING = "connecting"
@@ -19,11 +19,10 @@ class ConnectionState(StrEnum):
 
 
 class MessageStatus(IntEnum):
-    """What is known about one own message; only ever what is known, never more.
+    """The status of one own message. It never states more than the client knows.
 
-    WAITING: here, in the outbox; can be edited and cancelled. SENDING: handed to the cluster, outcome not known yet.
-    ACCEPTED: on a majority's disks. DELIVERED, READ: all other members have it, all other members have seen it. FAILED:
-    refused for good, with the reason.
+    WAITING: in the outbox, can be edited and cancelled. SENDING: sent to the cluster, outcome not known yet. ACCEPTED:
+    on a majority's disks. DELIVERED, READ: all other members have received it, have read it. FAILED: refused for good.
     """
 
     WAITING = 1
@@ -38,7 +37,7 @@ FINAL = frozenset({MessageStatus.ACCEPTED, MessageStatus.FAILED, MessageStatus.D
 
 
 class ConversationKind(IntEnum):
-    """Kinds of conversations, with the numbers of the wire. UNKNOWN: of a later release, or not told yet."""
+    """The kinds of conversations, with the numbers of the wire. UNKNOWN: of a later release, or not known yet."""
 
     UNKNOWN = 0
     DIRECT = 1
@@ -46,7 +45,7 @@ class ConversationKind(IntEnum):
 
 
 class MemberRole(IntEnum):
-    """What a member of a conversation may do, with the numbers of the wire."""
+    """The roles of a member of a conversation, with the numbers of the wire."""
 
     UNKNOWN = 0
     MEMBER = 1
@@ -54,10 +53,10 @@ class MemberRole(IntEnum):
 
 
 class MessageKind(IntEnum):
-    """Kinds of rows of a conversation, with the numbers of the wire. UNKNOWN: of a later release.
+    """The kinds of rows of a conversation, with the numbers of the wire. UNKNOWN: of a later release.
 
-    TEXT is what a person wrote. The others tell what happened in the conversation: `body` holds the title of
-    CHANNEL_CREATED and TITLE_CHANGED, `subjects` the accounts that MEMBERS_JOINED and MEMBERS_LEFT are about.
+    TEXT is a message of a person. The others are events of the conversation. `body` holds the title of CHANNEL_CREATED
+    and TITLE_CHANGED. `subjects` holds the accounts of MEMBERS_JOINED and MEMBERS_LEFT.
     """
 
     UNKNOWN = 0
@@ -70,7 +69,7 @@ class MessageKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """To whom a message goes: exactly one of an account by name, an account by id, or a conversation."""
+    """The recipient of a message: exactly one of an account by name, an account by id, or a conversation."""
 
     account: str = ""
     account_id: int = 0
@@ -85,7 +84,7 @@ class Target:
 
     @classmethod
     def of(cls, target: "str | Target") -> "Target":
-        """Return the target that is meant; a text is the name of an account. Raise BadInputError for no name."""
+        """Return `target`, or the target for an account name. Raise BadInputError for an empty name."""
         return cls(account=target) if isinstance(target, str) else target
 
     def __str__(self) -> str:
@@ -106,7 +105,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a conversation and how far that account has come in it, as message ids."""
+    """A member of a conversation, and up to which message id it has received and read."""
 
     account_id: int
     role: MemberRole = MemberRole.MEMBER
@@ -116,7 +115,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One own message of this device as it stands. `conversation_id` is known once the cluster has taken it."""
+    """The state of one own message of this device.
+
+    `conversation_id` is known once the cluster has accepted the message.
+    """
 
     local_id: int
     target: Target
@@ -132,11 +134,11 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One row of a conversation as stored by the cluster. Ids are comparable within one conversation only.
+    """One row of a conversation as the cluster stores it. Ids are comparable within one conversation only.
 
-    `mine` is true for those of the own account, from whichever device. `number` is this device's send number where
-    this device sent it, otherwise 0. It tells which message of the outbox this is, before the outbox itself has
-    learned that it was accepted.
+    `mine` is true for messages of the own account, from any device. `number` is the send number of this device, or 0 if
+    another device sent the message. It identifies the message of the outbox even before its acceptance is recorded
+    there.
     """
 
     conversation_id: int
@@ -154,9 +156,9 @@ class Message:
 class Conversation:
     """A conversation as this account sees it.
 
-    `members` are ordered by account id and are the first 64 where there are more; `member_count` is the number of all.
-    `title` is empty for a direct conversation. `last` is None where no message is known. `read_up_to` is the mark
-    of the own account, `unread` the number of messages of others above it.
+    `members` holds the first 64 members in the order of their account ids. `member_count` counts all of them. `title`
+    is empty for a direct conversation. `last` is None if no message is known. `read_up_to` is the mark of the own
+    account. `unread` counts the messages of others above it.
     """
 
     id: int
@@ -171,9 +173,9 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """A page of a conversation, oldest first. `cached` means it came from this device, not from the cluster.
+    """A page of a conversation, oldest first. If `cached` is true, it comes from this device, not from the cluster.
 
-    `conversation` is None where the two have never spoken, or where this device does not know it.
+    `conversation` is None if the two accounts have no conversation yet, or if this device does not know it.
     """
 
     messages: tuple[Message, ...]
@@ -203,10 +205,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """Everything a front end needs for its status line.
+    """The data of a status line.
 
-    `problem` says in words why there is no session; `tls_trouble` that it is one which waiting does not mend.
-    `last_heard` is on the clock of time.monotonic().
+    `problem` states why there is no session. If `tls_trouble` is true, waiting does not solve that problem.
+    `last_heard` is a time of time.monotonic().
     """
 
     account: str = ""
@@ -227,12 +229,12 @@ class ClientState:
 
     @property
     def nodes_up(self) -> int:
-        """Nodes that were up when a node last told us."""
+        """Return the number of nodes that were up at the last report."""
         return sum(node.up for node in self.nodes)
 
     @property
     def nodes_total(self) -> int:
-        """Nodes of the cluster as last told."""
+        """Return the number of nodes of the cluster at the last report."""
         return len(self.nodes)
 
 
@@ -254,9 +256,9 @@ class ClusterMember:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """The answer of one node about itself, or `error` where it gave none.
+    """The status of one node, or `error` if it did not answer.
 
-    `level` is that of the replicated state; `divergence` says why this node's state, or another's, is not trusted.
+    `level` is the level of its replicated state. `divergence` states which node's state is not trusted, and why.
     """
 
     address: str
@@ -300,17 +302,17 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """What all known nodes say, one entry per node that answered and one per address that did not."""
+    """The status of all known nodes: one entry per node that answered and one per address that did not."""
 
     nodes: tuple[NodeStatus, ...]
 
     @property
     def serving(self) -> bool:
-        """True when some node says that commits flow."""
+        """Return true if at least one node reports that it serves."""
         return any(node.serving for node in self.nodes)
 
     @property
     def leader(self) -> str:
-        """The leader of the highest term anybody reports."""
+        """Return the leader of the highest reported term, or an empty string."""
         named = [node for node in self.nodes if node.leader]
         return max(named, key=lambda node: node.term).leader if named else ""

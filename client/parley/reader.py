@@ -1,8 +1,8 @@
-"""Reading new messages one after the other, each once.
+"""An iterator over new messages, each once.
 
-A message counts as shown when the reader asks for the next one, or is closed without an error. A program that dies
-while it handles a message is given that one again: better twice than never. Reading goes through the file, so a
-reader as slow as it likes holds nothing up and loses nothing.
+A message counts as shown when the reader asks for the next one, or is closed without an error. If a program dies
+while it handles a message, it receives this message again. The reader reads from the file, so a slow reader delays
+nothing and loses nothing.
 """
 
 import asyncio
@@ -21,10 +21,10 @@ PAGE = 256
 
 
 class MessageReader:
-    """An asynchronous iterator over messages; use `async with` where an error must bring the last one again."""
+    """An asynchronous iterator over messages. With `async with`, an error makes the last message come again."""
 
     def __init__(self, store: Store, start: int, *, own: bool, durable: bool, on_close: Callable[[], None]) -> None:
-        """Begins above place `start` of the inbox. Only a `durable` reader moves the mark that survives a restart."""
+        """Begin above `start`, a place of the inbox. Only a `durable` reader moves the mark that survives a restart."""
         self._store = store
         self._cursor = start
         self._own = own
@@ -39,11 +39,11 @@ class MessageReader:
 
     @property
     def durable(self) -> bool:
-        """False where another process is reading already, so that this one only shows what is new."""
+        """Return false if another process is the durable reader. This reader then only returns new messages."""
         return self._durable
 
     def grew(self) -> None:
-        """Take in that new messages are in the inbox."""
+        """Record that new messages are in the inbox."""
         self._grew.set()
 
     def __aiter__(self) -> Self:
@@ -63,7 +63,7 @@ class MessageReader:
         return message
 
     def close(self, *, done: bool = True) -> None:
-        """End the iteration. With `done` the message handed out last counts as shown."""
+        """End the iteration. With `done` the message returned last counts as shown."""
         if self._closed:
             return
         if done:
@@ -85,10 +85,7 @@ class MessageReader:
         return inbox.after(connection, self._cursor, PAGE, own=self._own)
 
     def _done(self) -> None:
-        """Note that the message handed out last has been dealt with.
-
-        However fast one reads, at most one note is queued.
-        """
+        """Record that the message returned last was handled. At most one such write is queued."""
         if self._handed is not None and self._durable:
             self._shown = self._handed
             if not self._noting:

@@ -1,7 +1,7 @@
-"""What is known about an own message from the marks of the members: the one place where DELIVERED and READ are decided.
+"""Computes DELIVERED and READ of own messages from the marks of the members. No other module does this.
 
-A message counts as delivered or read only if all other members have come that far. Members whose marks are not known
-here count as not having it, so the answer never says more than is known.
+A message counts as delivered or read only if all other members have received or read it. Members whose marks are not
+known count as not having it.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,10 @@ from parley.model import Conversation, MessageStatus, Outgoing
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How many of the `others` in a conversation have received and read one message. Nobody else: all are 0."""
+    """How many of the `others` in a conversation have received and read one message.
+
+    All are 0 if there are no others.
+    """
 
     delivered: int = 0
     read: int = 0
@@ -19,7 +22,7 @@ class Progress:
 
     @property
     def status(self) -> MessageStatus:
-        """The status of an accepted message that has come this far. A note to oneself stays ACCEPTED."""
+        """Return the status of an accepted message. A message to oneself stays ACCEPTED."""
         if self.others and self.read >= self.others:
             return MessageStatus.READ
         if self.others and self.delivered >= self.others:
@@ -28,7 +31,7 @@ class Progress:
 
 
 def progress(message_id: int, conversation: Conversation, own_id: int) -> Progress:
-    """Count how many of the other members have come as far as an own message. A member who read it has received it."""
+    """Count how many of the other members have received and read an own message. Reading it includes receiving it."""
     others = [member for member in conversation.members if member.account_id != own_id]
     read = sum(member.read_up_to >= message_id for member in others)
     delivered = sum(max(member.delivered_up_to, member.read_up_to) >= message_id for member in others)
@@ -36,7 +39,7 @@ def progress(message_id: int, conversation: Conversation, own_id: int) -> Progre
 
 
 def with_progress(message: Outgoing, conversation: Conversation | None, own_id: int) -> Outgoing:
-    """Return an accepted message as DELIVERED or READ where all other members have come that far."""
+    """Return an accepted message as DELIVERED or READ if all other members have received or read it."""
     if message.status is not MessageStatus.ACCEPTED or conversation is None or not message.message_id:
         return message
     return replace(message, status=progress(message.message_id, conversation, own_id).status)

@@ -1,8 +1,8 @@
-"""The one observable state of a client, and how others watch it without slowing it down.
+"""The observable state of a client, and how watchers follow it.
 
-Everything a front end shows derives from here. Watchers are told that something changed and read the latest: states
-coalesce, so a slow watcher misses steps but never the outcome, and nothing piles up. Changes of own messages
-coalesce per message; when more than MAX_PENDING of them gather, the watcher is told to read its list again instead.
+Watchers are notified of a change and read the latest state. A slow watcher misses intermediate states but never the
+last one, so no queue grows. Changes of own messages coalesce per message. If more than MAX_PENDING of them gather, the
+watcher is told to read its list again instead.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ MAX_PENDING = 4096
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What happened since the watcher last looked.
+    """What changed since the watcher last looked.
 
-    `outgoing`: own messages in their newest state. `removed`: local ids of withdrawn ones. `receipts`: how far other
-    members have come. `accounts`, `conversations`: new or changed ones; of a conversation, the kind, title and
-    members with their marks: `last` and `unread` are not filled in. `inbox`: messages arrived or were sent from
-    elsewhere. `reload`: too much happened; read the lists again.
+    `outgoing`: own messages in their newest state. `removed`: local ids of withdrawn messages. `receipts`: moved marks
+    of other members. `accounts`, `conversations`: new or changed ones. Conversations hold kind, title, members and
+    marks, but not `last` and `unread`. `inbox`: messages arrived, or another device sent some. `reload`: too many
+    changes, read the lists again.
     """
 
     state: ClientState
@@ -37,7 +37,7 @@ class Changes:
 
 
 class _Watcher:
-    """What one watcher has not seen yet."""
+    """The changes that one watcher has not seen yet."""
 
     def __init__(self, *, details: bool) -> None:
         self.details = details
@@ -89,10 +89,10 @@ class _Watcher:
 
 
 class StatePublisher:
-    """Holds the state; lives on the event loop."""
+    """Holds the state. It lives on the event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` stamps `last_heard`."""
+        """`clock` returns the time for `last_heard`."""
         self._state = ClientState()
         self._clock = clock
         self._last_heard: float | None = None
@@ -100,20 +100,20 @@ class StatePublisher:
 
     @property
     def state(self) -> ClientState:
-        """The state at this moment."""
+        """Return the present state."""
         return replace(self._state, last_heard=self._last_heard)
 
     @property
     def watched(self) -> bool:
-        """True while anybody watches, so that details nobody reads need not be fetched."""
+        """Return true if somebody watches. Details that nobody reads need not be fetched."""
         return any(watcher.details for watcher in self._watchers)
 
     def heard(self) -> None:
-        """A node said something. Does not wake watchers: this happens all the time."""
+        """Record that a node sent something. This does not wake watchers, because it happens all the time."""
         self._last_heard = self._clock()
 
     def update(self, **changes: Any) -> None:
-        """Replace fields of the state and wakes watchers if anything differs."""
+        """Replace fields of the state. Wake watchers if anything differs."""
         fresh = replace(self._state, **changes)
         if fresh != self._state:
             self._state = fresh
@@ -129,12 +129,12 @@ class StatePublisher:
         conversations: tuple[Conversation, ...] = (),
         inbox: bool = False,
     ) -> None:
-        """Tell watchers what changed beside the state."""
+        """Notify watchers of changes beside the state."""
         if self.watched and (outgoing or removed or receipts or accounts or conversations or inbox):
             self._note(Changes(self._state, outgoing, removed, receipts, accounts, conversations, inbox))
 
     async def watch(self, *, details: bool = True) -> AsyncGenerator[Changes, None]:
-        """Yield at once, and then whenever something changed. Without `details` only the state is watched."""
+        """Yield at once, and then whenever something changed. Without `details`, only the state is watched."""
         watcher = _Watcher(details=details)
         self._watchers.add(watcher)
         try:

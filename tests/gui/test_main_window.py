@@ -150,9 +150,9 @@ def test_sign_in_says_in_words_what_is_wrong_and_then_lets_in(desktop: Desktop) 
 @pytest.mark.parametrize(
     ("hosts", "account", "password", "said"),
     [
-        ("", "ann", "x", "Say where a node listens"),
+        ("", "ann", "x", "Name a node"),
         ("localhost", "ann", "x", "has no port"),
-        ("localhost:9-1", "ann", "x", "runs backwards"),
+        ("localhost:9-1", "ann", "x", "reverse order"),
         ("localhost:7600-7602", "a b", "x", "cannot be an account name"),
         ("localhost:7600-7602", "ann", "", "password is missing"),
     ],
@@ -273,7 +273,7 @@ def test_a_waiting_message_can_be_edited_by_keyboard_alone_while_the_draft_stand
     editor = desktop.window.chat.composer.editor
     QTest.keyClick(editor, Qt.Key.Key_Up)
     assert desktop.field == "frist"
-    assert "Editing" in desktop.note
+    assert "You are editing" in desktop.note
     QTest.keyClick(editor, Qt.Key.Key_Escape)
     assert (desktop.field, desktop.note) == ("", "")
     QTest.keyClick(editor, Qt.Key.Key_Up)
@@ -290,7 +290,7 @@ def test_a_message_that_goes_out_while_it_is_edited_loses_no_text(desktop: Deskt
     QTest.keyClick(desktop.window.chat.composer.editor, Qt.Key.Key_Up)
     desktop.type(" and after", enter=False)
     desktop.sdk.settle(1, MessageStatus.SENDING)
-    desktop.until(lambda: "handed to the cluster" in desktop.note)
+    desktop.until(lambda: "sent before your change" in desktop.note)
     assert desktop.field == "before and after"
     assert desktop.window.chat.composer.editing is None
 

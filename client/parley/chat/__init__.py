@@ -1,6 +1,7 @@
-"""Conversations, threads and status texts as people see them. Window and terminal show what is computed here.
+"""Conversations, threads and status texts. Window and terminal show what is computed here.
 
-Pure: no Qt, no asyncio, no input or output. `Chats` folds what the SDK tells; the other names say it in words.
+This package is pure: no Qt, no asyncio, no input or output. `Chats` folds the events of the SDK. The other names turn
+them into text.
 """
 
 from parley.chat.accounts import AccountBook, account_label

@@ -1,7 +1,7 @@
-"""The accounts that are known here, and how they are called.
+"""The accounts that are known here, and their labels.
 
-An account name is always shown. A display name stands beside it, never instead of it: "Ben Ortiz (ben)". So nobody can
-pass for somebody else by choosing a display name.
+An account name is always shown. A display name stands beside it, never instead of it: "Ben Ortiz (ben)". So a display
+name cannot imitate another account.
 """
 
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from parley.model import Account
 
 
 def account_label(account: Account) -> str:
-    """Return the account as people see it: its display name, if there is one, and its account name."""
+    """Return the label of an account: its display name, if there is one, and its account name."""
     name, display_name = safe_name(account.name), safe_name(account.display_name)
     return f"{display_name} ({name})" if display_name else name
 
 
 class AccountBook:
-    """Accounts by id and by name. Account names do not distinguish upper and lower case."""
+    """Accounts by id and by name. Account names are case-insensitive."""
 
     def __init__(self, own_name: str = "") -> None:
         """`own_name` is the account that is signed in."""
@@ -27,7 +27,7 @@ class AccountBook:
         self._labels: dict[int, str] = {}
 
     def add(self, accounts: Iterable[Account]) -> set[int]:
-        """Store accounts in their newest state; return the ids of those that are new or differ."""
+        """Store accounts in their newest state. Return the ids of those that are new or differ."""
         changed = set()
         for account in accounts:
             if self._by_id.get(account.id) == account:
@@ -44,27 +44,27 @@ class AccountBook:
 
     @property
     def own_id(self) -> int:
-        """The id of the account that is signed in, or 0 while it is not known."""
+        """Return the id of the account that is signed in, or 0 while it is not known."""
         return self._ids.get(self.own_name.casefold(), 0)
 
     def get(self, account_id: int) -> Account | None:
-        """Return an account, if it is known here."""
+        """Return an account, or None if it is not known here."""
         return self._by_id.get(account_id)
 
     def find(self, name: str) -> Account | None:
-        """Return the account that has this name now, if it is known here."""
+        """Return the account that has this name now, or None if it is not known here."""
         return self._by_id.get(self._ids.get(name.casefold(), 0))
 
     def name(self, account_id: int) -> str:
-        """Return the account name alone."""
+        """Return the account name without the display name."""
         account = self._by_id.get(account_id)
         return safe_name(account.name) if account is not None else f"account {account_id}"
 
     def label(self, account_id: int) -> str:
-        """Return the account as people see it."""
+        """Return the label of an account."""
         return self._labels.get(account_id) or f"account {account_id}"
 
     def label_of_name(self, name: str) -> str:
-        """Return the same for an account of which perhaps only the name is known."""
+        """Return the label of an account. Works for an account of which only the name is known."""
         account = self.find(name)
         return account_label(account) if account is not None else safe_name(name)

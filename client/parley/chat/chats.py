@@ -1,6 +1,6 @@
-"""Folds what the SDK tells into conversations, threads and unread counts. The one place where that is computed.
+"""Folds the events of the SDK into conversations, threads and unread counts. No other module computes these.
 
-Pure and single-threaded: every method takes what happened and returns what a front end has to draw anew.
+Pure and single-threaded. Every method records an event and returns what a front end has to draw again.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,10 +24,10 @@ MAX_THREADS = 8
 
 
 class Chats:
-    """The conversations of one account as people see them."""
+    """The conversations of one account."""
 
     def __init__(self, own_name: str = "") -> None:
-        """Nothing is known yet. `own_name` is the account that is signed in."""
+        """Begin empty. `own_name` is the account that is signed in."""
         self.book = AccountBook(own_name)
         self.conversations = Conversations(self.book)
         self.paging = Paging()
@@ -42,23 +42,22 @@ class Chats:
         return self.conversations.items(self.open_key)
 
     def item(self, key: ConversationKey) -> ConversationItem:
-        """Return one line of the list, also of a conversation that is not in it yet."""
+        """Return one line of the list. The conversation need not be in it yet."""
         return self.conversations.item(key)
 
     def thread(self, key: ConversationKey) -> Thread | None:
-        """Return the rows of a conversation that was opened."""
+        """Return the thread of a conversation that was opened, or None."""
         return self._threads.get(self.conversations.resolve(key))
 
     def key_of(self, target: str | Target) -> ConversationKey:
-        """Return the key of the conversation that a target leads to."""
+        """Return the key of the conversation of a target."""
         return self.conversations.key_of(target)
 
     def target(self, key: ConversationKey) -> Target:
-        """Return to whom messages of a conversation go."""
+        """Return the target for messages of a conversation."""
         return self.conversations.look(key).target(self.book)
 
     def title(self, key: ConversationKey) -> str:
-        """Return what a conversation is called."""
         return self.conversations.look(key).title(self.book)
 
     def conversation_id(self, key: ConversationKey) -> int:
@@ -66,7 +65,6 @@ class Chats:
         return self.conversations.look(key).conversation_id
 
     def draft(self, key: ConversationKey) -> str:
-        """Return what is half typed."""
         return self.conversations.look(key).draft
 
     def unread_in(self, key: ConversationKey) -> int:
@@ -74,18 +72,18 @@ class Chats:
         return self.conversations.look(key).unread
 
     def notice(self, message: Message) -> str:
-        """Return a new message in one line; in a channel with the name of its sender."""
+        """Return a new message in one line. In a channel it includes the name of the sender."""
         line = self.conversations.look(conversation_key(message.conversation_id))
         text = row_text(message, self.book)
         return preview(f"{self.book.name(message.sender_id)}: {text}" if line.channel else text)
 
     def progress(self, one: Outgoing) -> Outgoing:
-        """Return an own message with what the marks of the other members say of it."""
+        """Return an own message with the status that the marks of the other members give it."""
         line = self.conversations.look(self.conversations.key_of_own(one))
         return with_progress(one, line.conversation, self.book.own_id)
 
     def counts(self, one: Outgoing) -> Progress:
-        """Count how many other members of a channel have an own message; nothing for direct conversations."""
+        """Count how many other members of a channel have an own message. All are 0 for direct conversations."""
         line = self.conversations.look(self.conversations.key_of_own(one))
         if not line.channel or line.conversation is None or not one.message_id:
             return Progress()
@@ -93,13 +91,13 @@ class Chats:
 
     @property
     def unread(self) -> int:
-        """Unread messages in all conversations."""
+        """Return the number of unread messages in all conversations."""
         return sum(line.unread for _, line in self.conversations)
 
     # ---- what the person does
 
     def open(self, target: str | Target | ConversationKey) -> tuple[ConversationKey, bool, list[Output]]:
-        """Show a conversation; return its key and whether its history has to be fetched."""
+        """Show a conversation. Return its key and whether its history has to be fetched."""
         key = self.conversations.resolve(target) if isinstance(target, ConversationKey) else self.key_of(target)
         line = self.conversations.line(key)
         self.leave()
@@ -115,14 +113,14 @@ class Chats:
         return key, thread.verified_from is None, [ListChanged()]
 
     def leave(self) -> None:
-        """Leave: nobody looks at the open conversation any more."""
+        """Record that nobody looks at the open conversation any more."""
         if self.open_key is not None and (thread := self._threads.get(self.open_key)) is not None:
             thread.set_divider(None)
             thread.trim()
         self.open_key = None
 
     def saw(self, key: ConversationKey, up_to: int) -> tuple[int, list[Output]]:
-        """Note what the person has seen; return the conversation id if the cluster should be told, otherwise 0."""
+        """Record the read position. Return the conversation id if the cluster should be told, otherwise 0."""
         line = self.conversations.get(key)
         if line is None or up_to <= line.read_up_to or not line.conversation_id:
             return 0, []
@@ -130,7 +128,7 @@ class Chats:
         return line.conversation_id, [ListChanged()]
 
     def keep_draft(self, key: ConversationKey, body: str) -> bool:
-        """Note what is half typed; return false if that is no news."""
+        """Record the draft. Return false if it is unchanged."""
         line = self.conversations.get(key)
         if line is None or line.draft == body:
             return False
@@ -138,7 +136,7 @@ class Chats:
         return True
 
     def take_unsaved_draft(self, key: ConversationKey) -> bool:
-        """Return true if the draft changed since this was asked last."""
+        """Return true if the draft changed since the last call."""
         line = self.conversations.get(key)
         if line is None or not line.draft_unsaved:
             return False
@@ -146,20 +144,20 @@ class Chats:
         return True
 
     def draft_sent(self, key: ConversationKey) -> list[Output]:
-        """Forget the draft, which became a message; what it said is forgotten durably once the message is durable."""
+        """Remove the draft, which became a message. The stored draft is removed once the message is durable."""
         line, thread = self.conversations.get(key), self.thread(key)
         if line is not None:
             line.draft, line.draft_unsaved = "", False
         return self._edited(key, thread.set_divider(None) if thread is not None else [])
 
     def return_to_draft(self, target: Target, body: str) -> tuple[str, list[Output]]:
-        """Put a text that was not taken before what is half typed; return all of it."""
+        """Put a text that was not sent before the draft. Return the new draft."""
         line = self.conversations.line(self.key_of(target))
         line.draft = f"{body}\n{line.draft}" if line.draft else body
         return line.draft, [ListChanged()]
 
     def load_draft(self, target: Target, body: str) -> list[Output]:
-        """Take in what was half typed when the front end was last open; what was typed since wins."""
+        """Record a stored draft, unless something was typed since."""
         line = self.conversations.get(self.key_of(target))
         if line is None or not body or line.draft:
             return []
@@ -167,7 +165,10 @@ class Chats:
         return [ListChanged()]
 
     def wants_history(self, key: ConversationKey, first_visible_row: int) -> int | None:
-        """Return the page to ask for, at most once at a time; None while there is nothing to fetch or no way to."""
+        """Return the page to request, at most once at a time.
+
+        Return None if there is nothing to fetch or no connection.
+        """
         key, thread = self.conversations.resolve(key), self.thread(key)
         before_id = thread.wants_before(first_visible_row) if thread is not None else None
         return before_id if before_id is not None and self.paging.begin(key, before_id) else None
@@ -175,7 +176,7 @@ class Chats:
     # ---- what the SDK tells
 
     def changed(self, changes: Changes) -> list[Output]:
-        """Take in what a watcher of the client was told."""
+        """Record the changes that a watcher of the client received."""
         out = self.take_accounts(changes.accounts)
         out += self.take_conversations(changes.conversations)
         out += self.take_outgoing(changes.outgoing)
@@ -183,7 +184,7 @@ class Chats:
         return out + self.take_receipts(changes.receipts)
 
     def take_accounts(self, accounts: Iterable[Account]) -> list[Output]:
-        """Take in new accounts, or new names of known ones."""
+        """Record new accounts, or new names of known ones."""
         own_id = self.book.own_id
         if not self.book.add(accounts):
             return []
@@ -195,7 +196,7 @@ class Chats:
         return [*out, ListChanged()]
 
     def take_conversations(self, conversations: Sequence[Conversation]) -> list[Output]:
-        """Take in kinds, titles and members; `last` and `unread` are not looked at."""
+        """Record kinds, titles and members. `last` and `unread` are ignored."""
         if not conversations:
             return []
         for conversation in conversations:
@@ -206,14 +207,14 @@ class Chats:
         return [*out, ListChanged()]
 
     def take_list(self, conversations: Sequence[Conversation]) -> list[Output]:
-        """Take in the whole list, as the cluster or this device has it."""
+        """Record the whole list, as the cluster or this device has it."""
         out = self.take_conversations(conversations)
         for listed in conversations:
             self.conversations.line(conversation_key(listed.id)).take_listed(listed)
         return [*out, ListChanged()]
 
     def take_outgoing(self, messages: Iterable[Outgoing]) -> list[Output]:
-        """Take in own messages of this device in newer states."""
+        """Record newer states of own messages of this device."""
         out: list[Output] = []
         by_key: dict[ConversationKey, list[Outgoing]] = {}
         for one in messages:
@@ -230,7 +231,7 @@ class Chats:
         return [*out, ListChanged()] if by_key else []
 
     def take_removed(self, local_ids: Sequence[int]) -> list[Output]:
-        """Drop own messages that were withdrawn."""
+        """Remove own messages that were withdrawn."""
         if not local_ids:
             return []
         out: list[Output] = []
@@ -241,7 +242,7 @@ class Chats:
         return [*out, ListChanged()]
 
     def take_receipts(self, receipts: Iterable[Receipt]) -> list[Output]:
-        """Take in that members have received or read more."""
+        """Record new marks of other members."""
         moved = set()
         for receipt in receipts:
             line = self.conversations.get(conversation_key(receipt.conversation_id))
@@ -253,7 +254,7 @@ class Chats:
         return out
 
     def take_arrived(self, messages: Iterable[Message]) -> list[Output]:
-        """Take in messages that are new on this device, own ones from other devices among them."""
+        """Record messages that are new on this device, including own ones of other devices."""
         out: list[Output] = []
         ordered = sorted(messages, key=lambda message: (message.conversation_id, message.id))
         for conversation_id, group in groupby(ordered, key=lambda message: message.conversation_id):
@@ -276,7 +277,7 @@ class Chats:
         return out
 
     def load(self, target: Target, before_id: int, page: HistoryPage) -> list[Output]:
-        """Take in a page of history; `before_id` is what was asked for, 0 for the end."""
+        """Record a page of history. `before_id` is the requested place, 0 for the end."""
         asked = self.key_of(target)
         self.paging.came(asked, before_id)
         out: list[Output] = []
@@ -296,7 +297,7 @@ class Chats:
         return out
 
     def load_failed(self, target: Target, before_id: int) -> list[Output]:
-        """Note that a page could not be had."""
+        """Record that a page could not be loaded."""
         key = self.key_of(target)
         self.paging.failed(key, before_id)
         return [ThreadEdited(key, ())]
@@ -308,7 +309,7 @@ class Chats:
         conversations: Sequence[Conversation] = (),
         conversation_ids: Iterable[int] = (),
     ) -> list[Output]:
-        """Take in what is known on this device of everybody and everything that is named."""
+        """Record all accounts and conversations that are named and known on this device."""
         accounts, found = named_in(
             known, messages=messages, conversations=conversations, conversation_ids=conversation_ids
         )

@@ -1,7 +1,7 @@
-"""All conversations that are known here, by key; and how the key of an account becomes that of a conversation.
+"""All known conversations by key. The key of an account becomes the key of the conversation.
 
-Invariant: a conversation stands here once. Once the account behind a direct conversation and its id are known, the
-two keys are merged, and the key of the account leads to the conversation.
+Invariant: a conversation has one line. When the account of a direct conversation and its id are both known, the two
+keys are merged. The key of the account then leads to the conversation.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from parley.model import Account, Conversation, ConversationKind, MessageStatus,
 class ConversationItem:
     """One line of the conversation list. `member_count` is 0 for direct conversations.
 
-    `initials_of` is the name a picture of the conversation is made from.
+    `initials_of` is the name from which the picture of the conversation is made.
     """
 
     key: ConversationKey
@@ -39,7 +39,6 @@ class Conversations:
     """The lines of the list by key."""
 
     def __init__(self, book: AccountBook) -> None:
-        """Empty."""
         self.book = book
         self._lines: dict[ConversationKey, ConversationLine] = {}
         self._direct: dict[int, ConversationKey] = {}
@@ -51,7 +50,7 @@ class Conversations:
     # ---- keys
 
     def key_of(self, target: str | Target) -> ConversationKey:
-        """Return the key of the conversation that a target leads to."""
+        """Return the key of the conversation of a target."""
         target = Target.of(target)
         if target.conversation_id:
             return conversation_key(target.conversation_id)
@@ -60,11 +59,11 @@ class Conversations:
         return self.resolve(ConversationKey(account_id=target.account_id))
 
     def key_of_own(self, one: Outgoing) -> ConversationKey:
-        """Return the key of the conversation that an own message belongs to."""
+        """Return the key of the conversation of an own message."""
         return conversation_key(one.conversation_id) if one.conversation_id else self.key_of(one.target)
 
     def resolve(self, key: ConversationKey) -> ConversationKey:
-        """Return the present key of a conversation: its id, as soon as that is known."""
+        """Return the present key of a conversation: its id, as soon as the id is known."""
         if key.conversation_id:
             return key
         account = self.book.get(key.account_id) if key.account_id else self.book.find(key.account)
@@ -75,11 +74,11 @@ class Conversations:
         return self._aliases.get(key, key)
 
     def alias(self, former: ConversationKey, key: ConversationKey) -> None:
-        """Note the conversation into which the cluster has put a message for an account."""
+        """Record the conversation into which the cluster has put a message for an account."""
         self._aliases[former] = key
 
     def index_direct(self) -> None:
-        """Find out again who the partners are, once the own account has become known."""
+        """Compute all partners again, once the own account is known."""
         self._direct = {}
         for line in self._lines.values():
             self._index(line)
@@ -92,12 +91,12 @@ class Conversations:
                 self._direct[partner_id] = conversation_key(conversation.id)
 
     def superseded(self) -> list[tuple[ConversationKey, ConversationKey]]:
-        """Return keys of accounts whose conversation has an id now, each with the key it has become."""
+        """Return the keys of accounts whose conversation has an id now, each with its new key."""
         pairs = ((key, self.resolve(key)) for key in self._lines if not key.conversation_id)
         return [(former, key) for former, key in pairs if former != key]
 
     def merge(self, former: ConversationKey, key: ConversationKey) -> None:
-        """Make two keys one."""
+        """Merge the lines of two keys."""
         line = self._lines.pop(former, None)
         if line is not None:
             self.line(key).absorb(line)
@@ -105,29 +104,29 @@ class Conversations:
     # ---- lines
 
     def get(self, key: ConversationKey) -> ConversationLine | None:
-        """Return what is known of a conversation, or None."""
+        """Return the line of a conversation, or None."""
         return self._lines.get(self.resolve(key))
 
     def look(self, key: ConversationKey) -> ConversationLine:
-        """Return what is known of a conversation, perhaps nothing; nothing is stored."""
+        """Return the line of a conversation, or an empty one. Stores nothing."""
         return self._lines.get(self.resolve(key)) or _new_line(key)
 
     def line(self, key: ConversationKey) -> ConversationLine:
-        """Return what is known of a conversation; nothing, for a new one."""
+        """Return the line of a conversation. Add an empty one if there is none."""
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = _new_line(key)
         return line
 
     def learn(self, conversation: Conversation) -> ConversationLine:
-        """Store kind, title and members of a conversation as told now."""
+        """Record kind, title and members of a conversation."""
         line = self.line(conversation_key(conversation.id))
         line.learn(conversation)
         self._index(line)
         return line
 
     def channel_named(self, title: str) -> list[ConversationKey]:
-        """Return the channels that have a title; upper and lower case are not distinguished."""
+        """Return the channels that have this title. Titles are case-insensitive."""
         wanted = title.strip().casefold()
         return [
             key
@@ -138,11 +137,11 @@ class Conversations:
     # ---- what can be seen
 
     def item(self, key: ConversationKey) -> ConversationItem:
-        """Return one line, also of a conversation of which nothing is known yet."""
+        """Return one line of the list. The conversation need not be known."""
         return self._item(self.resolve(key), self.look(key), None)
 
     def items(self, open_key: ConversationKey | None) -> list[ConversationItem]:
-        """Return the conversation list, the latest first. The draft of the open conversation is not shown as one."""
+        """Return the conversation list, the latest first. The draft of the open conversation is not shown."""
         items = [self._item(key, line, open_key) for key, line in self._lines.items()]
         return sorted(items, key=lambda item: (-item.at_ms, item.title.casefold(), item.key.conversation_id))
 

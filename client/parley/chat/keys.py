@@ -1,13 +1,13 @@
-"""What a front end calls a conversation by."""
+"""The keys by which a front end identifies conversations."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationKey:
-    """A conversation id; or an account, for a direct conversation whose id is not known yet.
+    """A conversation id, or an account for a direct conversation whose id is not known yet.
 
-    Exactly one field is set. `Conversations.resolve` turns the key of an account into that of the conversation once
+    Exactly one field is set. `Conversations.resolve` turns the key of an account into the key of the conversation once
     its id is known.
     """
 
@@ -22,5 +22,5 @@ def conversation_key(conversation_id: int) -> ConversationKey:
 
 
 def account_key(name: str) -> ConversationKey:
-    """Return the key of the direct conversation with an account; names do not distinguish upper and lower case."""
+    """Return the key of the direct conversation with an account. Names are case-insensitive."""
     return ConversationKey(account=name.casefold())

@@ -1,7 +1,7 @@
-"""Who and what messages and conversations name, as far as it is known on this device.
+"""Looks up the accounts and conversations that messages and conversations name.
 
-The SDK tells accounts and conversations when they change. A front end that begins later, or shows one page only, looks
-up the names here before it folds what names them.
+The SDK reports accounts and conversations when they change. A front end that begins later, or shows one page only,
+looks them up here before it folds what names them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,17 +11,14 @@ from parley.model import Account, Conversation, Message
 
 
 class Known(Protocol):
-    """The part of ParleyClient that says what is known without asking anybody."""
+    """The part of ParleyClient that answers from memory."""
 
     @property
-    def me(self) -> Account | None:
-        """The account in use."""
+    def me(self) -> Account | None: ...
 
-    def account(self, account_id: int) -> Account | None:
-        """An account."""
+    def account(self, account_id: int) -> Account | None: ...
 
-    def conversation(self, conversation_id: int) -> Conversation | None:
-        """A conversation."""
+    def conversation(self, conversation_id: int) -> Conversation | None: ...
 
 
 def named_in(

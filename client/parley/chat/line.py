@@ -1,7 +1,7 @@
-"""What is known of one conversation, apart from the rows of its thread: the state behind one line of the list.
+"""The state behind one line of the conversation list.
 
-Unread counts come from the cluster's list plus what arrived since. The person's own read position on this device is
-newer than the cluster's and wins over both.
+Unread counts are those of the cluster's list plus the messages that arrived since. The read position of the person on
+this device is newer than the cluster's and takes precedence over both.
 """
 
 from collections.abc import Iterable
@@ -29,7 +29,7 @@ from parley.receipts import progress
 
 @dataclass(slots=True)
 class ConversationLine:
-    """One conversation. `account` is the name it was opened by, where it is direct and its id is not known yet."""
+    """One conversation. `account` is the name by which a direct conversation was opened while its id is not known."""
 
     account: str = ""
     account_id: int = 0
@@ -47,17 +47,16 @@ class ConversationLine:
 
     @property
     def unread(self) -> int:
-        """What the cluster listed and what came since."""
+        """Return the number of unread messages: those the cluster listed and those that came since."""
         listed = self.unread_listed if self.read_up_to < self.listed_up_to else 0
         return listed + len(self.arrived)
 
     @property
     def channel(self) -> bool:
-        """True for a channel."""
         return self.conversation is not None and self.conversation.kind is ConversationKind.CHANNEL
 
     def partner(self, book: AccountBook) -> Account | None:
-        """Return the other account of a direct conversation, if it is known here."""
+        """Return the other account of a direct conversation, or None if it is not known here."""
         if self.conversation is not None and self.conversation.kind is ConversationKind.DIRECT:
             found = book.get(direct_partner(self.conversation.members, book.own_id))
             if found is not None:
@@ -65,7 +64,6 @@ class ConversationLine:
         return book.get(self.account_id) if self.account_id else book.find(self.account) if self.account else None
 
     def title(self, book: AccountBook) -> str:
-        """Return what the conversation is called."""
         if self.channel and self.conversation is not None:
             return conversation_title(self.conversation, book)
         partner = self.partner(book)
@@ -78,7 +76,7 @@ class ConversationLine:
         return book.label(self.account_id) if self.account_id else f"Conversation #{self.conversation_id}"
 
     def target(self, book: AccountBook) -> Target:
-        """Return to whom messages and drafts go: an account by name while it exists, otherwise the conversation."""
+        """Return the target of messages and drafts: the account by name while it exists, otherwise the conversation."""
         partner = self.partner(book)
         if partner is not None and not partner.deleted:
             return Target(account=partner.name)
@@ -87,7 +85,7 @@ class ConversationLine:
         return Target(account=self.account) if self.account else Target(account_id=self.account_id)
 
     def latest(self, book: AccountBook) -> tuple[str, int, MessageStatus | None]:
-        """Return what was said last: its text, when, and what is known of it where it is an own one."""
+        """Return text, time and status of the latest message. The status is None unless it is an own message."""
         last, own = self.last, self.own
         if own is not None and not own.message_id and (last is None or own.created_at_ms >= last.sent_at_ms):
             return preview(own.body), own.created_at_ms, own.status
@@ -108,12 +106,12 @@ class ConversationLine:
     # ---- what happens
 
     def read(self, up_to: int) -> None:
-        """Note that the person has seen everything up to here."""
+        """Record that the person has read everything up to here."""
         self.read_up_to = max(self.read_up_to, up_to)
         self.arrived = [message_id for message_id in self.arrived if message_id > self.read_up_to]
 
     def learn(self, conversation: Conversation) -> Conversation:
-        """Take in kind, title and members as told now. Marks only move forward. Return what is known after it."""
+        """Record kind, title and members. Marks only move forward. Return the resulting conversation."""
         known = self.conversation.members if self.conversation is not None else ()
         before = {member.account_id: member for member in known}
         members = tuple(_forward(before.get(member.account_id), member) for member in conversation.members)
@@ -122,7 +120,7 @@ class ConversationLine:
         return self.conversation
 
     def move_mark(self, receipt: Receipt) -> Conversation | None:
-        """Take in that a member has come further. Return the conversation, or None where nothing of it is known yet."""
+        """Record the mark of a member. Return the conversation, or None if it is not known yet."""
         if self.conversation is None:
             return None
         members = {member.account_id: member for member in self.conversation.members}
@@ -136,7 +134,7 @@ class ConversationLine:
         return self.conversation
 
     def take_listed(self, listed: Conversation) -> None:
-        """Take in the cluster's count of unread messages, unless what is known here is newer."""
+        """Record the cluster's count of unread messages, unless this device has a newer one."""
         self.take_last(listed.last)
         up_to = listed.last.id if listed.last is not None else 0
         if up_to >= self.listed_up_to:
@@ -145,7 +143,7 @@ class ConversationLine:
         self.read(listed.read_up_to)
 
     def take_last(self, message: Message | None) -> bool:
-        """Take in the newest message of a page or a list; return false where a newer one is known."""
+        """Record the newest message of a page or a list. Return false if a newer one is known."""
         if message is None or (self.last is not None and message.id < self.last.id):
             return False
         changed = self.last != message
@@ -153,7 +151,7 @@ class ConversationLine:
         return changed
 
     def take_arrived(self, messages: Iterable[Message]) -> list[Message]:
-        """Take in messages that are new on this device, in order; return those that count as unread."""
+        """Record messages that are new on this device, in order. Return those that count as unread."""
         fresh = []
         for message in messages:
             self.conversation_id = message.conversation_id
@@ -164,7 +162,7 @@ class ConversationLine:
         return fresh
 
     def take_own(self, one: Outgoing) -> None:
-        """Take in an own message of this device in a newer state."""
+        """Record a newer state of an own message of this device."""
         if one.status in FINAL and one.status is not MessageStatus.FAILED:
             self.open.pop(one.local_id, None)
         else:
@@ -173,14 +171,14 @@ class ConversationLine:
             self.own = one
 
     def withdraw(self, local_ids: set[int]) -> None:
-        """Drop own messages that were cancelled."""
+        """Remove own messages that were cancelled."""
         for local_id in local_ids & self.open.keys():
             del self.open[local_id]
         if self.own is not None and self.own.local_id in local_ids:
             self.own = max(self.open.values(), key=lambda one: one.local_id, default=None)
 
     def absorb(self, other: "ConversationLine") -> None:
-        """Take in what is known under another key of the same conversation."""
+        """Merge the line of another key of the same conversation."""
         self.account, self.account_id = self.account or other.account, self.account_id or other.account_id
         self.take_last(other.last)
         self.open |= other.open

@@ -1,4 +1,4 @@
-"""What the folding tells a front end: what has to be drawn anew."""
+"""The outputs of `Chats`: what a front end has to draw again."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from parley.model import Message
 
 @dataclass(frozen=True, slots=True)
 class ListChanged:
-    """The list of conversations looks different now."""
+    """The conversation list changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadEdited:
-    """Rows of an opened conversation have changed."""
+    """Rows of an opened conversation changed."""
 
     key: ConversationKey
     edits: tuple[Edit, ...]
@@ -22,7 +22,7 @@ class ThreadEdited:
 
 @dataclass(frozen=True, slots=True)
 class ThreadReplaced:
-    """Two keys turned out to be one conversation. Its rows are to be drawn anew, under the key `key`."""
+    """Two keys belong to one conversation. Its rows are to be drawn again, under `key`."""
 
     former: ConversationKey
     key: ConversationKey
@@ -30,7 +30,7 @@ class ThreadReplaced:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """Messages of others came while nobody looked at the conversation."""
+    """Messages of others arrived while nobody looked at the conversation."""
 
     key: ConversationKey
     messages: tuple[Message, ...]

@@ -1,4 +1,4 @@
-"""A message in one line, and what in a text is a link or only pictures."""
+"""One-line previews of messages, the links in a text, and texts of emoji only."""
 
 import re
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _ONLY_EMOJI = re.compile(rf"(?:[{_PICTOGRAPH}](?:[\ufe0f\U0001f3fb-\U0001f3ff]|\
 
 
 def preview(body: str, length: int = PREVIEW_LENGTH) -> str:
-    """Return a message in one line of at most `length` characters; a mark tells that something is left out."""
+    """Return a message in one line of at most `length` characters. A mark shows that the text was shortened."""
     line = " ".join(safe_body(body[: 4 * length]).split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An address in a text, from `start` up to `end`."""
+    """A link in a text, from `start` up to `end`."""
 
     start: int
     end: int
@@ -30,7 +30,10 @@ class Link:
 
 
 def links(body: str) -> tuple[Link, ...]:
-    """Return the web addresses in a text; only http and https, without the punctuation that ends a sentence."""
+    """Return the web addresses in a text.
+
+    Only http and https count. Punctuation at the end of a sentence is left out.
+    """
     found = []
     for match in _LINK.finditer(body):
         url = match.group().rstrip(_LINK_TAIL)
@@ -42,5 +45,5 @@ def links(body: str) -> tuple[Link, ...]:
 
 
 def is_big_emoji(body: str) -> bool:
-    """Return true for a text that is nothing but one to three pictures."""
+    """Return true for a text of one to three emoji and nothing else."""
     return len(body) <= 32 and _ONLY_EMOJI.fullmatch(body) is not None

@@ -1,4 +1,4 @@
-"""A row of a thread as it is shown, and the edits that tell how rows change."""
+"""A row of a thread, and the edits that describe how rows change."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from parley.model import MessageStatus
 class Row:
     """One row of a conversation.
 
-    `sender` is its label. `status` is None for what others wrote and for rows that are no message of a person, which
-    have `event` set and a sentence as their body. `first` and `last` are of a run of rows by one sender; `shows_sender`
-    asks for the sender's name above the row. `delivered`, `read` and `others` count other members of a channel:
-    how many have this own row, how many have read it, and how many there are; 0 in direct conversations.
+    `sender` is a label. `status` is None for messages of others and for events. Events have `event` set and a sentence
+    as their body. `first` and `last` are positions in a run of rows by one sender. `shows_sender` requests the sender's
+    name above the row. `delivered`, `read` and `others` count the other members of a channel: how many have this own
+    row, how many have read it, and how many there are. They are 0 in direct conversations.
     """
 
     message_id: int
@@ -34,28 +34,28 @@ class Row:
 
     @property
     def mine(self) -> bool:
-        """True for a message that the own account sent."""
+        """Return true for a message of the own account."""
         return self.status is not None
 
     @property
     def editable(self) -> bool:
-        """True while it waits here."""
+        """Return true while the message waits here."""
         return self.status is MessageStatus.WAITING
 
     @property
     def cancellable(self) -> bool:
-        """True where it can be withdrawn or put out of sight."""
+        """Return true if the message can be withdrawn or removed."""
         return self.status in (MessageStatus.WAITING, MessageStatus.FAILED)
 
     @property
     def retriable(self) -> bool:
-        """True where it can be sent again."""
+        """Return true if the message can be sent again."""
         return self.status is MessageStatus.FAILED
 
 
 @dataclass(frozen=True, slots=True)
 class RowsInserted:
-    """New rows; the first of them stands at `at`."""
+    """New rows. The first of them is at `at`."""
 
     at: int
     rows: tuple[Row, ...]
@@ -63,7 +63,7 @@ class RowsInserted:
 
 @dataclass(frozen=True, slots=True)
 class RowsRemoved:
-    """Rows that are gone."""
+    """Rows that were removed."""
 
     at: int
     count: int
@@ -71,7 +71,7 @@ class RowsRemoved:
 
 @dataclass(frozen=True, slots=True)
 class RowsChanged:
-    """Rows that look different now."""
+    """Rows whose content changed."""
 
     at: int
     rows: tuple[Row, ...]

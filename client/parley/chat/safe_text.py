@@ -1,6 +1,6 @@
 """Makes text of other people safe to show. Every front end shows names, titles and bodies through this module.
 
-Two kinds of characters are replaced by the replacement character. Control characters could command a terminal.
+Two kinds of characters become the replacement character. Control characters could send commands to a terminal.
 Characters that change the direction of writing could make one name look like another.
 """
 
@@ -13,10 +13,10 @@ _IN_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u206
 
 
 def safe_body(text: str) -> str:
-    """Return a message body without characters that do harm; newlines and tabs stay."""
+    """Return a message body without unsafe characters. Newlines and tabs stay."""
     return _IN_BODIES.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def safe_name(text: str) -> str:
-    """Return a name or a title, on one line, without characters that do harm."""
+    """Return a name or a title in one line, without unsafe characters."""
     return _IN_NAMES.sub("\N{REPLACEMENT CHARACTER}", text).strip()

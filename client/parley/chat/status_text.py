@@ -1,4 +1,4 @@
-"""What is known of a message and of the cluster, in words. Window and terminal show the same texts."""
+"""The status of a message and of the cluster as text. Window and terminal show the same texts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,12 +30,12 @@ _MEANING = {
 
 
 def meaning(status: MessageStatus) -> str:
-    """Say what a mark means, in words."""
+    """Return the meaning of a mark."""
     return _MEANING[status]
 
 
 def counts_text(delivered: int, read: int, others: int) -> str:
-    """Say how many of the other members of a channel have a message: "delivered to 1 of 2"; nothing without others."""
+    """Return how many other members of a channel have a message: "delivered to 1 of 2". Empty without other members."""
     if not others:
         return ""
     if read >= others:
@@ -48,14 +48,14 @@ def counts_text(delivered: int, read: int, others: int) -> str:
 
 
 def known_of(row: Row) -> str:
-    """Say what is known of an own message, in words; nothing for other rows."""
+    """Return the status of an own message as text, empty for other rows."""
     if row.status is None:
         return ""
     return counts_text(row.delivered, row.read, row.others) if row.others else meaning(row.status)
 
 
 def failure_lines(row: Row) -> tuple[str, ...]:
-    """Say why a message was not sent, and what can be done."""
+    """Return why a message was not sent, and what the person can do."""
     if row.status is not MessageStatus.FAILED:
         return ()
     return (
@@ -65,7 +65,7 @@ def failure_lines(row: Row) -> tuple[str, ...]:
 
 
 def spoken(row: Row) -> str:
-    """Say a row for people who listen: who, when, what, and what is known of it."""
+    """Return a row for screen readers: sender, time, text and status."""
     if row.event:
         return f"{clock_time(row.at_ms)}: {row.body}"
     who = "You" if row.mine else row.sender
@@ -75,7 +75,7 @@ def spoken(row: Row) -> str:
 
 
 def tip(row: Row) -> str:
-    """Say when exactly, and what the mark means."""
+    """Return the exact time and the meaning of the mark."""
     moment = f"{datetime.fromtimestamp(row.at_ms / 1000).astimezone():%A, %d %B %Y, %H:%M:%S}"
     known = known_of(row)
     return f"{moment}\n{known[:1].upper()}{known[1:]}" if known else moment
@@ -85,7 +85,7 @@ def tip(row: Row) -> str:
 
 
 class StatusLevel(StrEnum):
-    """How the status bar looks."""
+    """The state of the status bar."""
 
     GOOD = "good"
     BUSY = "busy"
@@ -94,7 +94,7 @@ class StatusLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusLine:
-    """What the status bar says; `detail` is for whoever wants to know more."""
+    """The text of the status bar. `detail` holds more information."""
 
     level: StatusLevel
     text: str
@@ -102,9 +102,9 @@ class StatusLine:
 
 
 def status_line(state: ClientState, heard_at: float | None, now: float, waiting_s: float = 0.0) -> StatusLine:
-    """Make the status line, from the state alone, so that it clears by itself.
+    """Return the status line. It depends on the arguments only, so it clears by itself.
 
-    While connected, a message that waits is no news before it has done so for WAITING_IS_NEWS_S.
+    While connected, a waiting message is shown only after WAITING_IS_NEWS_S seconds.
     """
     waiting = f"{plural(state.waiting, 'message')} waiting" if state.waiting else ""
     up = f"{state.nodes_up} of {plural(state.nodes_total, 'node')} up" if state.nodes else ""
@@ -119,7 +119,7 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
                 text = ", ".join(part for part in (f"{state.node} knows no leader right now ({up})", waiting) if part)
                 return StatusLine(StatusLevel.BUSY, _joined([text, heard(heard_at, now)]), _detail(state))
             text = f"No majority of nodes ({up})" if up else "No majority of nodes"
-            kept = waiting or "what you write is kept here"
+            kept = waiting or "your messages are kept here"
             parts = [f"{text}: nothing can be sent now, {kept}", f"connected to {state.node}" if state.node else ""]
             return StatusLine(StatusLevel.BAD, _joined([*parts, heard(heard_at, now)]), _detail(state))
         case ConnectionState.CONNECTING | ConnectionState.SEARCHING:
@@ -139,7 +139,7 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
 
 
 def heard(heard_at: float | None, now: float) -> str:
-    """Say when a node last said something."""
+    """Return when a node last sent something."""
     if heard_at is None:
         return ""
     ago_s = max(0.0, now - heard_at)

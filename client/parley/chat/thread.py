@@ -1,12 +1,11 @@
-"""The rows of one conversation, and how they change: history, arrivals and own sends, as one list.
+"""The rows of one conversation: history, arrived messages and own messages as one list.
 
-Rows of the cluster stand in the order of their ids, each once. Own messages without an id (waiting, being sent,
-failed) follow in the order they were typed. Each change is told as a few edits, so a model of ten thousand rows
-changes one row when one mark moves. An own message that has settled stays settled, also if an older state of it
-arrives later.
+Rows of the cluster are in the order of their ids, each once. Own messages without an id (waiting, sending, failed)
+follow in the order in which they were typed. Each change is a few edits, so a model of ten thousand rows changes one
+row when one mark moves. An own message with a final result keeps it, even if an older state of it arrives later.
 
-`verified_from` is the oldest id that the cluster itself has listed without a gap up to now. Rows above it come from
-this device's cache; they are checked as soon as somebody scrolls there.
+`verified_from` is the oldest id that the cluster itself has listed without a gap. Rows above it come from this device's
+cache. They are checked as soon as somebody scrolls there.
 """
 
 import time
@@ -29,9 +28,9 @@ NOBODY = Progress()
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What a row is made from: a row of the cluster (`message`), or an own message that has no id yet (`own`).
+    """The source of a row: a row of the cluster (`message`), or an own message without an id (`own`).
 
-    `local_id` is that of the outbox, where this device sent it.
+    `local_id` is that of the outbox if this device sent the message.
     """
 
     message_id: int
@@ -48,10 +47,10 @@ class _Entry:
 
 
 class Thread:
-    """One conversation."""
+    """The rows of one conversation."""
 
     def __init__(self, book: AccountBook, conversation: Conversation | None = None) -> None:
-        """Empty. `conversation` tells the kind and the members' marks, once they are known."""
+        """Begin empty. `conversation` holds the kind and the marks of the members, once they are known."""
         self.rows: list[Row] = []
         self.verified_from: int | None = None
         self.more = True
@@ -69,29 +68,29 @@ class Thread:
 
     @property
     def last_message_id(self) -> int:
-        """The newest row of the cluster shown here."""
+        """Return the id of the newest row of the cluster."""
         return self._ids[-1] if self._ids else 0
 
     @property
     def divider_row(self) -> int | None:
-        """The row the unread divider stands above."""
+        """Return the row below the unread divider, or None."""
         return self._index_of(self._divider_id) if self._divider_id else None
 
     def wants_before(self, first_visible_row: int) -> int | None:
-        """Return the page to ask for now that this row is the topmost one in sight, or None."""
+        """Return the page to request now that this row is the topmost visible one, or None."""
         if self.verified_from is None or not self.more or len(self.rows) >= MAX_ROWS:
             return None
         verified_row = bisect_left(self._ids, self.verified_from)
         return self.verified_from if first_visible_row - AHEAD_ROWS < verified_row else None
 
     def last_waiting(self) -> Row | None:
-        """Return the newest message that can still be edited."""
+        """Return the newest message that can still be edited, or None."""
         return next((row for row in reversed(self.rows[len(self._ids) :]) if row.editable), None)
 
     # ---- what happens
 
     def load(self, page: HistoryPage, before_id: int) -> list[Edit]:
-        """Take in a page of history. Only the cluster's own pages tell what is complete."""
+        """Add a page of history. Only a page of the cluster proves that nothing is missing."""
         edits = self._merge(map(self._entry, page.messages))
         if not page.cached:
             oldest = page.messages[0].id if page.messages else before_id or None
@@ -103,16 +102,16 @@ class Thread:
         return edits
 
     def arrive(self, messages: Iterable[Message]) -> list[Edit]:
-        """Take in messages that are new on this device."""
+        """Add messages that are new on this device."""
         return self._merge(map(self._entry, messages)) + self._bound()
 
     def absorb(self, other: "Thread") -> list[Edit]:
-        """Take in the rows of another thread that has turned out to be the same conversation."""
+        """Add the rows of another thread that belongs to the same conversation."""
         edits = self._merge(other._entries[: len(other._ids)])
         return edits + self.update(entry.own for entry in other._entries if entry.own is not None)
 
     def update(self, outgoing: Iterable[Outgoing]) -> list[Edit]:
-        """Take in own messages of this device in newer states."""
+        """Record newer states of own messages of this device."""
         edits: list[Edit] = []
         for one in outgoing:
             if one.local_id in self._settled or one.local_id in self._gone:
@@ -125,7 +124,7 @@ class Thread:
         return edits
 
     def withdraw(self, local_ids: Iterable[int]) -> list[Edit]:
-        """Drop own messages that were cancelled."""
+        """Remove own messages that were cancelled."""
         edits: list[Edit] = []
         for local_id in local_ids:
             self._gone.add(local_id)
@@ -133,7 +132,7 @@ class Thread:
         return edits
 
     def set_conversation(self, conversation: Conversation) -> list[Edit]:
-        """Take in that members have received or read more, there are other members, or the kind has become known."""
+        """Record new marks, other members, or the kind of the conversation."""
         former, self._conversation = self._conversation, conversation
         if former is None or not _same_members(former, conversation):
             return self.redraw()
@@ -145,16 +144,16 @@ class Thread:
         return self._redraw(first, last)
 
     def redraw(self) -> list[Edit]:
-        """Make all rows anew, where names have changed."""
+        """Make all rows again after names have changed."""
         return self._redraw(0, len(self._entries))
 
     def set_divider(self, after: int | None) -> list[Edit]:
-        """Mark where unread messages begin: above the first of others with a higher id than `after`."""
+        """Put the unread divider above the first message of others with a higher id than `after`."""
         self._divider_after = after
         return self._place_divider()
 
     def trim(self) -> None:
-        """Forget all but the end, when nobody looks."""
+        """Remove all rows but the last ones, while nobody looks."""
         surplus = len(self._ids) - KEEP_ROWS
         if surplus > 0:
             self._drop_oldest(surplus)
@@ -180,7 +179,7 @@ class Thread:
         return edits + self._place_divider() if fresh else edits
 
     def _settle_numbered(self, run: Sequence[_Entry]) -> list[Edit]:
-        """Drop open messages that history lists already, before the outbox knows that they were accepted."""
+        """Remove open messages that history lists already, before the outbox records that they were accepted."""
         numbers = {e.message.number: e.message_id for e in run if e.message is not None and e.message.number}
         self._numbers.update(numbers)
         edits: list[Edit] = []
@@ -195,7 +194,7 @@ class Thread:
         return _Entry(message.id, 0, message.sent_at_ms, message.sender_id, message.mine, message)
 
     def _settle(self, one: Outgoing) -> list[Edit]:
-        """Give an own message its place in the order: where that is its row already, only the row changes."""
+        """Put an own message at its place in the order. If its row is there already, only the row changes."""
         self._settled[one.local_id] = one.message_id
         entry = _Entry(one.message_id, one.local_id, one.sent_at_ms, self._book.own_id, True, own=one)
         place = bisect_left(self._ids, one.message_id)
@@ -249,7 +248,7 @@ class Thread:
         return [RowsRemoved(at, 1), *self._redraw(at - 1, at + 1)]
 
     def _redraw(self, first: int, last: int) -> list[Edit]:
-        """Make rows anew and tell those that differ, as runs."""
+        """Make rows again. Return those that differ, as runs."""
         edits: list[Edit] = []
         for at in range(max(0, first), min(last, len(self._entries))):
             row = self._row(at)
@@ -297,7 +296,7 @@ class Thread:
         )
 
     def _known(self, entry: _Entry) -> tuple[MessageStatus | None, Progress]:
-        """Return what is known of an own message; no status for other rows."""
+        """Return the status of an own message, or no status for other rows."""
         if not entry.mine or entry.event:
             return None, NOBODY
         if not entry.message_id:
@@ -332,7 +331,7 @@ class Thread:
 
 
 def _same_members(one: Conversation, other: Conversation) -> bool:
-    """Return true where at most marks and titles differ."""
+    """Return true if at most marks and titles differ."""
     return (one.kind, one.member_count, [m.account_id for m in one.members]) == (
         other.kind,
         other.member_count,

@@ -1,11 +1,11 @@
-"""Times and days as people read them, where they are."""
+"""Texts for times and days, in the local time zone."""
 
 from datetime import date, datetime
 from functools import lru_cache
 
 
 def local_date(at_ms: int) -> date:
-    """Return the day of a moment, where the person is."""
+    """Return the local date of a time."""
     return datetime.fromtimestamp(at_ms / 1000).astimezone().date()
 
 
@@ -20,7 +20,7 @@ def _clock_time(at_ms: int) -> str:
 
 
 def day_label(at_ms: int, today: date) -> str:
-    """Return a day as people call it."""
+    """Return a day as text: "Today", "Yesterday", a weekday or a date."""
     day = local_date(at_ms)
     match (today - day).days:
         case 0:
@@ -34,7 +34,7 @@ def day_label(at_ms: int, today: date) -> str:
 
 
 def list_time(at_ms: int, today: date) -> str:
-    """Return the time beside a conversation: short, and never wrong about the day."""
+    """Return the time beside a conversation: the time of day, or a day if it is not today."""
     day = local_date(at_ms)
     match (today - day).days:
         case 0:
@@ -47,6 +47,6 @@ def list_time(at_ms: int, today: date) -> str:
 
 
 def line_time(at_ms: int, today: date) -> str:
-    """Return the time at the beginning of a line: hours and minutes, with the date where it was another day."""
+    """Return the time at the beginning of a line: hours and minutes, with the date unless it is today."""
     at = datetime.fromtimestamp(at_ms / 1000).astimezone()
     return f"{at:%H:%M}" if at.date() == today else f"{at:%Y-%m-%d %H:%M}"

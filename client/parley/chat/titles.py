@@ -1,4 +1,4 @@
-"""What a conversation is called, and the sentences for what happens in it beside messages."""
+"""The titles of conversations, and the sentences for their events."""
 
 from parley.chat.accounts import AccountBook
 from parley.chat.safe_text import safe_name
@@ -9,7 +9,7 @@ MAX_NAMED = 5
 
 
 def direct_partner(members: tuple[Member, ...], own_id: int) -> int:
-    """Return the account id of the other member; the own one for notes to oneself; 0 while that cannot be told."""
+    """Return the account id of the other member, the own id for notes to oneself, or 0 if it is not known."""
     others = [member.account_id for member in members if member.account_id != own_id]
     if not own_id or len(others) > 1:
         return 0
@@ -17,7 +17,7 @@ def direct_partner(members: tuple[Member, ...], own_id: int) -> int:
 
 
 def conversation_title(conversation: Conversation, book: AccountBook) -> str:
-    """Return what stands in the list and above the messages."""
+    """Return the title for the list and the header."""
     if conversation.kind is ConversationKind.CHANNEL:
         return safe_name(conversation.title) or f"Channel #{conversation.id}"
     partner_id = direct_partner(conversation.members, book.own_id)
@@ -27,12 +27,12 @@ def conversation_title(conversation: Conversation, book: AccountBook) -> str:
 
 
 def partner_title(account_id: int, book: AccountBook) -> str:
-    """Return what the direct conversation with an account is called."""
+    """Return the title of the direct conversation with an account."""
     return NOTES if account_id == book.own_id else book.label(account_id)
 
 
 def row_text(message: Message, book: AccountBook) -> str:
-    """Return the text of a row: what a person wrote, as it is; or a sentence for what happened in the conversation."""
+    """Return the text of a row: the message itself, or a sentence for an event."""
     if message.kind is MessageKind.TEXT:
         return message.body
     actor = "You" if message.mine else book.label(message.sender_id)
@@ -55,7 +55,7 @@ def row_text(message: Message, book: AccountBook) -> str:
 
 
 def named(account_ids: tuple[int, ...], book: AccountBook) -> str:
-    """Name some accounts in one phrase: "you, ben and 3 more"."""
+    """Return some accounts in one phrase: "you, ben and 3 more"."""
     names = ["you" if one == book.own_id else book.label(one) for one in account_ids[:MAX_NAMED]]
     more = len(account_ids) - len(names)
     if more:

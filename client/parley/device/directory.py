@@ -1,4 +1,4 @@
-"""What the cluster told about accounts, conversations and their members. Names and titles stand here once.
+"""The accounts, conversations and members that the cluster reported. Each name and title is stored once.
 
 Marks of members only move forward. All functions run on the store's thread inside its transaction.
 """
@@ -19,14 +19,14 @@ KEEP_CONVERSATIONS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """All names of one conversation as far as they are known here; 0 and nothing where they are not."""
+    """All known names of one conversation. Unknown ones are 0 or empty."""
 
     conversation_id: int = 0
     account: str = ""
     account_id: int = 0
 
     def targets(self) -> list[Target]:
-        """Return the targets that mean this conversation, the most definite first."""
+        """Return the targets of this conversation, the most definite first."""
         found = []
         if self.conversation_id:
             found.append(Target(conversation_id=self.conversation_id))
@@ -38,7 +38,7 @@ class Names:
 
 
 def own_id(connection: apsw.Connection) -> int:
-    """Return the id of the own account; 0 before the first log-in."""
+    """Return the id of the own account, 0 before the first log-in."""
     return int(get_meta(connection, "account_id") or 0)
 
 
@@ -70,7 +70,7 @@ def _name_of(connection: apsw.Connection, account_id: int) -> str:
 
 
 def learn(connection: apsw.Connection, accounts: Iterable[Account], conversations: Sequence[Conversation]) -> None:
-    """Store what was told; the members of a conversation replace the former ones, their marks only move forward."""
+    """Store accounts and conversations. Members replace the former ones, and their marks only move forward."""
     revision = next_revision(connection)
     connection.executemany(
         "INSERT OR REPLACE INTO accounts (id, name, display_name, deleted, revision) VALUES (?, ?, ?, ?, ?)",
@@ -104,7 +104,7 @@ def peer_of(conversation: Conversation, own: int) -> int:
 
 
 def set_receipts(connection: apsw.Connection, receipts: Sequence[Receipt]) -> None:
-    """Take in how far members have come; marks only move forward."""
+    """Store marks of members. Marks only move forward."""
     _move(
         connection,
         [(r.conversation_id, r.account_id, 0, r.delivered_up_to, r.read_up_to) for r in receipts],
@@ -170,7 +170,7 @@ def receipts(connection: apsw.Connection, since_revision: int) -> list[Receipt]:
 
 
 def prune(connection: apsw.Connection) -> None:
-    """Forget what was told longest ago beyond KEEP_ACCOUNTS and KEEP_CONVERSATIONS; the cluster tells it again."""
+    """Remove the oldest entries beyond KEEP_ACCOUNTS and KEEP_CONVERSATIONS. The cluster reports them again."""
     for table, keep in (("accounts", KEEP_ACCOUNTS), ("conversations", KEEP_CONVERSATIONS)):
         connection.execute(
             f"""DELETE FROM {table} WHERE id <> ? AND revision <

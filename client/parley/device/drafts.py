@@ -1,4 +1,4 @@
-"""What is half typed, one text for each conversation, by whichever name it is known. Runs on the store's thread."""
+"""The drafts: one text per conversation, found by every name of the conversation. Runs on the store's thread."""
 
 import apsw
 
@@ -8,7 +8,7 @@ from parley.model import Target
 
 
 def save(connection: apsw.Connection, target: Target, body: str) -> None:
-    """Keep what is half typed; empty text removes it."""
+    """Store a draft. An empty text removes it."""
     for same in directory.names_of(connection, target).targets():
         connection.execute("DELETE FROM drafts WHERE target_kind = ? AND target = ?", target_columns(same))
     if body:
@@ -18,7 +18,7 @@ def save(connection: apsw.Connection, target: Target, body: str) -> None:
 
 
 def load(connection: apsw.Connection, target: Target) -> str:
-    """Return what is half typed to a target, or nothing."""
+    """Return the draft for a target, or an empty string."""
     for same in directory.names_of(connection, target).targets():
         rows = connection.execute(
             "SELECT body FROM drafts WHERE target_kind = ? AND target = ?", target_columns(same)

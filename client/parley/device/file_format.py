@@ -1,8 +1,8 @@
-"""Which format the client's files have and which release wrote them; older files are changed when they are opened.
+"""The format and the release of the client's files. Older files are migrated when they are opened.
 
-A change and the new mark are one transaction: a process killed in between leaves the old file or the new one. Only this
-device reads its files, so no cluster has to agree. A file of a newer release is refused and left as it is: it may hold
-messages that wait to be sent.
+A migration and the new format number are one transaction. So a killed process leaves the old file or the new one. Only
+this device reads its files, so the cluster need not agree. A file of a newer release is refused and left unchanged,
+because it may hold waiting messages.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _MARK = "CREATE TABLE format (version INTEGER NOT NULL, release TEXT NOT NULL)"
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One change of the tables; `version` is the format afterwards."""
+    """One change of the tables. `version` is the format after it."""
 
     version: int
     change: Callable[[apsw.Connection], None]
@@ -38,7 +38,7 @@ def current_format() -> int:
 
 
 def own_release() -> str:
-    """Return this release's number, as files carry it."""
+    """Return the number of this release, as files hold it."""
     try:
         return metadata.version("parley")
     except metadata.PackageNotFoundError:  # run from a source tree
@@ -46,7 +46,7 @@ def own_release() -> str:
 
 
 def bring_up_to_date(connection: apsw.Connection, path: Path, schema: tuple[str, ...]) -> None:
-    """Make the tables in an empty file, and the changes that an older one lacks, in the caller's transaction.
+    """Make the tables in an empty file or migrate an older one, in the caller's transaction.
 
     Raises StoreError for the file of another release, before anything in it is changed.
     """
@@ -83,7 +83,7 @@ def marked(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_newer(document: dict[str, Any]) -> bool:
-    """Return True for notes of a newer release: they are not read, and never written over."""
+    """Return true for notes of a newer release. They are not read and never overwritten."""
     version = document.get("format", NOTES_FORMAT)
     return not isinstance(version, int) or version > NOTES_FORMAT
 

@@ -1,8 +1,8 @@
-"""Who this device is for one account: device id, session token, cursors that belong to them. Kept in the meta table.
+"""The identity of this device for one account: device id, session token, and the cursors that belong to them.
 
-A device is a numbered stream of sends, so its id and its numbers live and die together. They are begun anew only
-where the old stream cannot go on: the account was made again under the same name, or the cluster was restored from
-an older backup. All functions run on the store's thread.
+A device is a numbered stream of sends, so its id and its numbers are created and removed together. They begin anew only
+if the old stream cannot continue: the account was created again under the same name, or the cluster was restored from
+an older backup. The identity is in the meta table. All functions run on the store's thread.
 """
 
 import secrets
@@ -17,9 +17,9 @@ from parley.wire.position import Position, merge
 
 @dataclass(frozen=True, slots=True)
 class DeviceIdentity:
-    """What a session needs to begin. `token` is a secret; empty means signed out.
+    """What a session needs to begin. `token` is a secret and empty while signed out.
 
-    `stored_token` is what the file holds in its place, the same or a reference to the keyring (token_store.py).
+    `stored_token` is what the file holds instead: the same, or a reference to the keyring (token_store.py).
     """
 
     device_id: bytes
@@ -36,7 +36,7 @@ class DeviceIdentity:
 
 
 def load(connection: apsw.Connection) -> DeviceIdentity:
-    """Read the identity; make the device id on first use."""
+    """Return the identity. Make the device id on first use."""
     device_id = get_meta(connection, "device_id")
     if device_id is None:
         device_id = secrets.token_bytes(16)
@@ -56,7 +56,7 @@ def load(connection: apsw.Connection) -> DeviceIdentity:
 def signed_in(
     connection: apsw.Connection, device_id: bytes, token: str, account_id: int, position: Position
 ) -> DeviceIdentity:
-    """Store the session a log-in gave for `device_id`; begin the device anew where account or device changed."""
+    """Store the session that a log-in returned for `device_id`. Begin the device anew if account or device changed."""
     before = load(connection)
     if before.account_id not in (0, account_id):
         _forget_account(connection)
@@ -69,7 +69,7 @@ def signed_in(
 
 
 def signed_out(connection: apsw.Connection, token: str) -> None:
-    """Drop a token that is no longer good, unless another process has put a newer one in its place."""
+    """Remove a token that is no longer valid, unless another process has stored a newer one."""
     if get_meta(connection, "token") == token:
         set_meta(connection, "token", None)
 
@@ -81,12 +81,12 @@ def forget(connection: apsw.Connection) -> None:
 
 
 def load_position(connection: apsw.Connection) -> Position:
-    """Return how much of the log this device has seen."""
+    """Return the position in the log that this device has seen."""
     return Position.from_bytes(bytes(get_meta(connection, "position") or b""))
 
 
 def raise_position(connection: apsw.Connection, told: Position) -> None:
-    """Take in the position of an answer; it never goes back."""
+    """Merge the position of an answer. It never goes back."""
     known = load_position(connection)
     merged = merge(known, told)
     if merged != known:
@@ -94,16 +94,16 @@ def raise_position(connection: apsw.Connection, told: Position) -> None:
 
 
 def set_out_of_step(connection: apsw.Connection) -> None:
-    """Note that the cluster has forgotten sends it had accepted: this device's numbers cannot go on."""
+    """Record that the cluster has forgotten accepted sends, so the numbers of this device cannot continue."""
     set_meta(connection, "out_of_step", 1)
     set_meta(connection, "token", None)
 
 
 def _begin_device(connection: apsw.Connection, device_id: bytes) -> None:
-    """Begin a fresh stream of numbers.
+    """Begin a new stream of numbers.
 
-    What had no outcome under the old one was refused as a gap there: it waits again. The cluster went back in time, so
-    message ids may come again: what was received is forgotten and fetched anew.
+    Messages without an outcome were refused as a gap under the old one. They wait again. The cluster went back in time,
+    so message ids may come again. Received messages are removed and fetched again.
     """
     connection.execute(
         "UPDATE outbox SET status = ?, number = 0, revision = ? WHERE status = ?",
@@ -117,13 +117,13 @@ def _begin_device(connection: apsw.Connection, device_id: bytes) -> None:
 
 
 def _forget_account(connection: apsw.Connection) -> None:
-    """The account of this name is a new one: the old one's messages and unknown outcomes are not its own."""
+    """Remove what belongs to an older account of the same name: its messages and unknown outcomes."""
     connection.execute(
         "UPDATE outbox SET status = ?, detail = ?, revision = ? WHERE status = ?",
         (
             int(MessageStatus.FAILED),
-            "The account was deleted and made again while this message had no answer; whether the old account sent it "
-            "is not known. Send it again if it still matters.",
+            "The account was deleted and created again while this message had no answer. It is not known "
+            "whether the old account sent it. Send it again if it is still needed.",
             next_revision(connection),
             int(MessageStatus.SENDING),
         ),

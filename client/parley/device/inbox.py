@@ -1,10 +1,9 @@
-"""The durable inbox: every message is stored here before the cluster is told so, and is shown once.
+"""The durable inbox: every message is stored here before it is acknowledged, and is shown once.
 
-The stream cursor is stored in the transaction of the messages before it, and a batch is taken only on top of the
-cursor that it follows. So the cursor never passes a message that is not stored. A message that comes again, by
-conversation and id, is dropped. `shown_place` is the place of the last message that a reader has finished with. A
-reader that dies between showing a message and saying so is shown that one again: better twice than never. All
-functions run on the store's thread.
+The stream cursor is stored in one transaction with the messages before it. A batch is stored only on top of the cursor
+that it follows. So the cursor never passes a message that is not stored. A message that comes again, by conversation
+and id, is dropped. `shown_place` is the place of the last message that a reader has finished. If a reader dies between
+showing a message and recording it, it shows that message again. All functions run on the store's thread.
 """
 
 import json
@@ -47,15 +46,15 @@ def _message(row: Sequence[Any], own_id: int) -> Message:
 
 
 def load_cursor(connection: apsw.Connection) -> bytes:
-    """Return where the stream stands on this device; empty before the first message."""
+    """Return the stream cursor of this device, empty before the first message."""
     return bytes(get_meta(connection, "cursor") or b"")
 
 
 def insert(connection: apsw.Connection, messages: Sequence[Message], *, before: bytes, after: bytes) -> int:
-    """Store what is new of one batch and the cursor after it; return how many messages were new.
+    """Store the new messages of one batch and the cursor after it. Return how many messages were new.
 
-    Raises StoreError where the file does not stand at the cursor `before`: an earlier batch was not stored. A message
-    that this device sent itself is in the outbox already and is not stored a second time.
+    Raises StoreError if the file is not at the cursor `before`, because an earlier batch was not stored. A message that
+    this device sent itself is in the outbox already and is not stored a second time.
     """
     if load_cursor(connection) != before:
         raise StoreError(
@@ -92,7 +91,7 @@ def _in_outbox(connection: apsw.Connection, number: int) -> bool:
 
 
 def shown_place(connection: apsw.Connection) -> int:
-    """Return the place of the last message a reader has finished with."""
+    """Return the place of the last message that a reader has finished."""
     return int(get_meta(connection, "shown_place") or 0)
 
 
@@ -111,7 +110,7 @@ def after(connection: apsw.Connection, place: int, limit: int, *, own: bool) -> 
 
 
 def last_place(connection: apsw.Connection) -> int:
-    """Return the place of the newest message, where a second reader begins."""
+    """Return the place of the newest message, at which a second reader begins."""
     rows = connection.execute("SELECT coalesce(max(place), 0) FROM inbox").fetchall()
     return int(cast(int, rows[0][0]))
 
@@ -135,10 +134,10 @@ def _known(connection: apsw.Connection, conversation_id: int) -> Conversation | 
 
 
 def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> list[Conversation]:
-    """Return what this device knows of its conversations, the latest first; with `only`, of that one.
+    """Return the conversations that this device knows, the latest first. With `only`, return that one.
 
-    Unread counts stored messages of others above what the person has read here or, as far as the cluster told, on
-    another device.
+    Unread counts the stored messages of others above the read position, which is the higher one of this device's and
+    the cluster's.
     """
     own_id = directory.own_id(connection)
     last = f"""(SELECT json_array({_COLUMNS}) FROM {_KNOWN} AS k
@@ -169,7 +168,7 @@ def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> 
 
 
 def set_read(connection: apsw.Connection, conversation_id: int, up_to: int) -> None:
-    """Note how far the person here has read; the next free moment of a session tells the cluster."""
+    """Store the read position of a conversation. The stream tells the cluster when it can."""
     connection.execute(
         """INSERT INTO reads (conversation_id, up_to, sent_up_to) VALUES (?, ?, 0)
            ON CONFLICT (conversation_id) DO UPDATE SET up_to = max(up_to, excluded.up_to)""",
@@ -178,13 +177,13 @@ def set_read(connection: apsw.Connection, conversation_id: int, up_to: int) -> N
 
 
 def unsent_reads(connection: apsw.Connection, limit: int = 256) -> list[tuple[int, int]]:
-    """Return (conversation, message id) of read positions the cluster has not been told."""
+    """Return (conversation, message id) of read positions that the cluster does not have yet."""
     rows = connection.execute("SELECT conversation_id, up_to FROM reads WHERE up_to > sent_up_to LIMIT ?", (limit,))
     return [cast(tuple[int, int], row) for row in rows]
 
 
 def reads_sent(connection: apsw.Connection, told: Sequence[tuple[int, int]]) -> None:
-    """Note that these read positions were written to a stream."""
+    """Record that these read positions were written to a stream."""
     connection.executemany(
         "UPDATE reads SET sent_up_to = max(sent_up_to, ?2) WHERE conversation_id = ?1",
         list(told),
@@ -192,12 +191,12 @@ def reads_sent(connection: apsw.Connection, told: Sequence[tuple[int, int]]) -> 
 
 
 def reads_lost(connection: apsw.Connection, told: Sequence[int]) -> None:
-    """Take back reads_sent(): the stream broke and they may not have arrived, so they are told again."""
+    """Undo reads_sent() after the stream broke, because the positions may be lost. They are sent again."""
     connection.executemany("UPDATE reads SET sent_up_to = 0 WHERE conversation_id = ?", [(c,) for c in told])
 
 
 def prune(connection: apsw.Connection) -> None:
-    """Forget the oldest messages beyond KEEP_MESSAGES, read or not; the cluster's history has them."""
+    """Remove the oldest messages beyond KEEP_MESSAGES, read or not. The cluster's history holds them."""
     connection.execute(
         "DELETE FROM inbox WHERE place <= (SELECT place FROM inbox ORDER BY place DESC LIMIT 1 OFFSET ?)",
         (KEEP_MESSAGES,),

@@ -1,11 +1,10 @@
-"""The durable outbox: what was typed survives a restart, goes out in order, and is never sent twice under two numbers.
+"""The durable outbox: messages survive a restart, are sent in order, and never get two numbers.
 
-A message is WAITING until a session claims it; then it gets the device's next send number in the same commit and is
-SENDING. The target is fixed when the message enters, number and body from then on. They are resent until the cluster
-says ACCEPTED or refuses them for good. Editing and cancelling are possible only while WAITING, so they never leave a
-hole in the numbers.
-Numbers are claimed only after a Welcome told the highest one the cluster has applied, so a file restored from an old
-backup skips ahead instead of using a number again. All functions run on the store's thread inside its transaction.
+A message is WAITING until a session claims it. The claim gives it the device's next send number in the same commit and
+makes it SENDING. The target is fixed when the message enters, number and body when it is claimed. It is sent again
+until the cluster accepts it or refuses it for good. Only WAITING messages can be edited and cancelled, so the numbers
+have no gap. Numbers are claimed only after a Welcome with the highest number that the cluster has applied. So a file
+that was restored from an old backup skips used numbers. All functions run on the store's thread inside its transaction.
 """
 
 import json
@@ -45,11 +44,12 @@ def _outgoing(row: Sequence[Any]) -> Outgoing:
 
 
 def add(connection: apsw.Connection, items: Sequence[tuple[Target, str]], created_at_ms: int) -> list[Outgoing]:
-    """Put (target, body) pairs at the end. Raises OutboxFullError before anything is stored."""
+    """Add (target, body) pairs at the end. Raises OutboxFullError before anything is stored."""
     if open_span(connection) + len(items) > MAX_OPEN:
         raise OutboxFullError(
-            f"The outbox is full ({MAX_OPEN} messages wait). This message was not taken; those in the outbox are "
-            "kept and go out as soon as the cluster can be reached. Wait for that, then send again."
+            f"The outbox is full ({MAX_OPEN} messages wait). This message was not stored. The messages in "
+            "the outbox are kept and sent as soon as the cluster can be reached. Wait for that, then send "
+            "again."
         )
     revision = next_revision(connection)
     added = []
@@ -63,7 +63,7 @@ def add(connection: apsw.Connection, items: Sequence[tuple[Target, str]], create
 
 
 def open_span(connection: apsw.Connection) -> int:
-    """Return an upper bound of the unsettled messages, found without counting them."""
+    """Return an upper bound of the number of unsettled messages, without counting them."""
     first, last = connection.execute(
         """SELECT min(coalesce((SELECT min(local_id) FROM outbox WHERE status = 1), 9223372036854775807),
                       coalesce((SELECT min(local_id) FROM outbox WHERE status = 2), 9223372036854775807)),
@@ -81,24 +81,27 @@ def count_open(connection: apsw.Connection) -> int:
 
 
 def begin_session(connection: apsw.Connection, last_send_number: int) -> list[Outgoing]:
-    """Take in the highest number the cluster applied; return what must be resent, in the order of the numbers."""
+    """Record the highest number that the cluster applied.
+
+    Return what must be sent again, in the order of the numbers.
+    """
     if last_send_number >= next_number(connection):
         set_meta(connection, "next_number", last_send_number + 1)
     return unanswered(connection)
 
 
 def unanswered(connection: apsw.Connection) -> list[Outgoing]:
-    """Return everything that was handed to the cluster and has no known outcome, in the order of the numbers."""
+    """Return all SENDING messages, in the order of the numbers."""
     return [_outgoing(row) for row in fetch(connection, _COLUMNS, "FROM outbox WHERE status = 2 ORDER BY number")]
 
 
 def next_number(connection: apsw.Connection) -> int:
-    """Return the number the next claimed message gets."""
+    """Return the number of the next claimed message."""
     return int(get_meta(connection, "next_number") or 1)
 
 
 def claim(connection: apsw.Connection, limit: int) -> list[Outgoing]:
-    """Number up to `limit` waiting messages in the order they were typed."""
+    """Number up to `limit` waiting messages in the order in which they were typed."""
     if not connection.execute("SELECT 1 FROM outbox WHERE status = 1 LIMIT 1").fetchall():
         return []
     first = next_number(connection)
@@ -115,7 +118,7 @@ def claim(connection: apsw.Connection, limit: int) -> list[Outgoing]:
 
 
 def settle(connection: apsw.Connection, settled: Sequence[Outgoing]) -> None:
-    """Write down final results by send number; one for a number that is settled already changes nothing."""
+    """Store final results by send number. A number that is settled already stays as it is."""
     results = [[m.number, int(m.status), m.message_id, m.conversation_id, m.sent_at_ms, m.detail] for m in settled]
     connection.execute(
         """UPDATE outbox SET status = r.value ->> 1, message_id = r.value ->> 2, conversation_id = r.value ->> 3,
@@ -127,7 +130,7 @@ def settle(connection: apsw.Connection, settled: Sequence[Outgoing]) -> None:
 
 
 def get(connection: apsw.Connection, local_id: int) -> Outgoing | None:
-    """Return one message, or None where it was cancelled or has been pruned."""
+    """Return one message, or None if it was cancelled or pruned."""
     return get_many(connection, [local_id]).get(local_id)
 
 
@@ -143,7 +146,7 @@ def get_many(connection: apsw.Connection, local_ids: Sequence[int]) -> dict[int,
 
 
 def edit(connection: apsw.Connection, local_id: int, body: str) -> Outgoing:
-    """Replace the text of a waiting message; raise TooLateError once it was handed over."""
+    """Replace the text of a waiting message. Raise TooLateError if it was already sent to the cluster."""
     message = _must_wait(connection, local_id)
     connection.execute(
         "UPDATE outbox SET body = ?, revision = ? WHERE local_id = ?",
@@ -153,7 +156,7 @@ def edit(connection: apsw.Connection, local_id: int, body: str) -> Outgoing:
 
 
 def cancel(connection: apsw.Connection, local_id: int) -> Outgoing:
-    """Withdraw a waiting or failed message for good; raise TooLateError once it was handed over."""
+    """Remove a waiting or failed message. Raise TooLateError if it was already sent to the cluster."""
     message = get(connection, local_id)
     if message is None or message.status is not MessageStatus.FAILED:
         message = _must_wait(connection, local_id)
@@ -162,7 +165,7 @@ def cancel(connection: apsw.Connection, local_id: int) -> Outgoing:
 
 
 def retry(connection: apsw.Connection, local_id: int, created_at_ms: int) -> Outgoing:
-    """Put a failed message at the end of the outbox again, as a new message with a new number."""
+    """Add a failed message at the end of the outbox again, as a new message with a new number."""
     message = get(connection, local_id)
     if message is None or message.status is not MessageStatus.FAILED:
         raise TooLateError("Only a message that failed can be sent again. Nothing was changed.")
@@ -176,8 +179,8 @@ def _must_wait(connection: apsw.Connection, local_id: int) -> Outgoing:
         raise BadInputError("There is no such message in the outbox. Nothing was changed.")
     if message.status is not MessageStatus.WAITING:
         raise TooLateError(
-            "This message has been handed to the cluster already and cannot be changed or withdrawn. Nothing was "
-            "changed. Send another one to correct it."
+            "This message was already sent to the cluster and cannot be changed or withdrawn. Nothing was "
+            "changed. To correct it, send another one."
         )
     return message
 
@@ -185,7 +188,7 @@ def _must_wait(connection: apsw.Connection, local_id: int) -> Outgoing:
 def listing(connection: apsw.Connection, limit: int, *, target: Target | None = None) -> list[Outgoing]:
     """Return the newest messages of the outbox, oldest first, settled ones included.
 
-    With `target`, those of its conversation, however each of them named it.
+    With `target`, return those of its conversation, whichever name each message was sent to.
     """
     where, bindings = "", ()  # type: tuple[str, tuple[int | str, ...]]
     if target is not None:
@@ -208,7 +211,7 @@ def open_messages(connection: apsw.Connection, limit: int) -> list[Outgoing]:
 
 
 def changed_since(connection: apsw.Connection, revision: int, limit: int) -> tuple[list[Outgoing], int]:
-    """Return about `limit` messages changed after `revision`, and the revision to ask from next time."""
+    """Return about `limit` messages changed after `revision`, and the revision to pass next time."""
     latest = connection.execute(
         "SELECT max(revision) FROM (SELECT revision FROM outbox WHERE revision > ? ORDER BY revision LIMIT ?)",
         (revision, limit),
@@ -225,7 +228,7 @@ def changed_since(connection: apsw.Connection, revision: int, limit: int) -> tup
 
 
 def prune(connection: apsw.Connection) -> None:
-    """Forget the oldest settled messages beyond KEEP_SETTLED; the cluster's history has them."""
+    """Remove the oldest settled messages beyond KEEP_SETTLED. The cluster's history holds them."""
     connection.execute(
         """DELETE FROM outbox WHERE status IN (3, 4) AND local_id <=
            (SELECT local_id FROM outbox ORDER BY local_id DESC LIMIT 1 OFFSET ?)""",

@@ -1,19 +1,18 @@
-"""Where the client keeps its files, which profile belongs to which cluster, and which process connects.
+"""The client's files, the profile of each account on each cluster, and the choice of the process that connects.
 
     STATE_DIR/                       700
-      last.json                      who signed in last, at which hosts, with which CA
+      last.json                      the last sign-in: account, hosts, CA
       CLUSTER_ID/
-        hosts.json                   addresses of this cluster: given, learned, the last good one
+        hosts.json                   addresses of this cluster: given, learned, the last one that worked
         ACCOUNT/
           client.sqlite              outbox, inbox, identity, session token (600)
           device.lock                held by the one process that connects for this account here
           reader.lock                held by the one process that owns the durable "shown" mark
 
-Several processes of one account on one machine are one device with one numbered stream of sends. They share the
-file: the holder of device.lock runs the Connect stream, sends what any of them puts into the outbox and fills the
-inbox for all. When it ends, however it ends, the kernel frees the lock and another takes over. So a script that
-sends every minute beside a running chat needs neither a second device nor a second password, and all sends keep one
-order.
+Several processes of one account on one machine are one device with one numbered stream of sends. They share the file.
+The holder of device.lock runs the Connect stream, sends the messages of all processes, and fills the inbox for all.
+When it ends, in any way, the kernel frees the lock and another process takes it. So a script that sends every minute
+beside a running chat needs no second device and no second password, and all sends keep one order.
 """
 
 import hashlib
@@ -42,32 +41,32 @@ _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def check_account_name(name: str) -> str:
-    """Returns the name if it can be an account's; raises BadInputError otherwise."""
+    """Return the name if an account may have it. Raise BadInputError otherwise."""
     if not _ACCOUNT.fullmatch(name):
         raise BadInputError(
-            f"{name!r} cannot be an account name. Use 1 to 64 of a to z, A to Z, digits, '.', '_' and '-', beginning "
-            "with a letter or digit."
+            f"{name!r} cannot be an account name. Use 1 to 64 of a to z, A to Z, digits, '.', '_' and '-'. "
+            "Begin with a letter or digit."
         )
     return name
 
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """What is remembered about the addresses of one cluster."""
+    """The stored addresses of one cluster."""
 
     given: tuple[str, ...] = ()
     learned: tuple[tuple[str, str], ...] = ()
     last_good: str = ""
 
     def covers(self, endpoints: Iterable[Endpoint]) -> bool:
-        """True if one of the endpoints is known to belong to the cluster."""
+        """Return true if one of the endpoints is known to belong to the cluster."""
         known = {*self.given, *(address for _, address in self.learned)}
         return any(str(endpoint) in known for endpoint in endpoints)
 
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """How somebody signed in last. An empty account means that they signed out again."""
+    """The last sign-in. An empty account means that the person signed out again."""
 
     account: str = ""
     hosts: tuple[str, ...] = ()
@@ -85,7 +84,7 @@ class Profile:
 
     @property
     def database(self) -> Path:
-        """The file with outbox, inbox and identity."""
+        """Return the path of the file with outbox, inbox and identity."""
         return self.directory / "client.sqlite"
 
 
@@ -93,11 +92,11 @@ class StateDirectory:
     """Finds and makes profiles below one root."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """Without `root` it is the user's state folder of the platform."""
+        """Default of `root`: the user's state folder of the platform."""
         self.root = root if root is not None else platformdirs.user_state_path("parley", appauthor=False)
 
     def profile(self, cluster_id: str, account: str) -> Profile:
-        """The profile, its folders made if need be. Raises StoreError where they cannot be."""
+        """Return the profile. Make its folders if they are missing. Raises StoreError if they cannot be made."""
         directory = self.root / _folder_name(cluster_id or "unnamed") / _folder_name(check_account_name(account))
         try:
             for folder in (self.root, directory.parent, directory):
@@ -110,9 +109,10 @@ class StateDirectory:
         return Profile(directory, cluster_id, account)
 
     def find(self, account: str, endpoints: Iterable[Endpoint]) -> Profile | None:
-        """The profile last used for this account at one of these addresses, without asking any node.
+        """Return the profile last used for this account at one of these addresses, without asking a node.
 
-        Addresses that are all new may be the known cluster under other names, where the account is known on only one.
+        If all addresses are new, they may be other names of the known cluster. So return the profile if the account is
+        known on exactly one cluster.
         """
         endpoints = tuple(endpoints)
         known = list(self.root.glob(f"*/{_folder_name(check_account_name(account))}/client.sqlite"))
@@ -125,11 +125,11 @@ class StateDirectory:
         return Profile(newest.parent, self._cluster_id(newest.parent.parent), account)
 
     def hosts(self, cluster_id: str) -> Hosts:
-        """What is remembered of the cluster's addresses."""
+        """Return the stored addresses of the cluster."""
         return self._hosts_at(self.root / _folder_name(cluster_id or "unnamed"))
 
     def remember_hosts(self, cluster_id: str, hosts: Hosts) -> None:
-        """Writes the addresses down; last used wins where two clusters had the same ones."""
+        """Store the addresses. If two clusters had the same ones, the last used cluster is found by them."""
         document = {
             "cluster_id": cluster_id,
             "given": list(hosts.given),
@@ -139,7 +139,7 @@ class StateDirectory:
         _write_json(self.root / _folder_name(cluster_id or "unnamed") / "hosts.json", document)
 
     def last(self) -> Last:
-        """Who signed in last on this machine, and how; what programs use when nothing is named."""
+        """Return the last sign-in on this machine, which programs use if nothing is named."""
         document = _read_json(self.root / "last.json")
         hosts = document.get("hosts", ())
         return Last(
@@ -150,7 +150,6 @@ class StateDirectory:
         )
 
     def remember_last(self, last: Last) -> None:
-        """Writes it down."""
         document = {"account": last.account, "hosts": list(last.hosts), "ca": last.ca, "insecure": last.insecure}
         _write_json(self.root / "last.json", document)
 
@@ -169,20 +168,20 @@ class StateDirectory:
 
 
 class FileLock:
-    """An exclusive lock the kernel frees when its holder ends, even by kill -9."""
+    """An exclusive lock that the kernel frees when its holder ends, even by kill -9."""
 
     def __init__(self, path: Path) -> None:
-        """Does not lock yet."""
+        """Make the lock without taking it."""
         self._path = path
         self._descriptor: int | None = None
 
     @property
     def held(self) -> bool:
-        """True while this object holds the lock."""
+        """Return true while this object holds the lock."""
         return self._descriptor is not None
 
     def try_acquire(self) -> bool:
-        """Takes the lock if it is free; never waits."""
+        """Take the lock if it is free. Return at once in any case."""
         if self._descriptor is not None:
             return True
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
@@ -198,7 +197,7 @@ class FileLock:
         return True
 
     def release(self) -> None:
-        """Frees the lock; harmless where it is not held."""
+        """Free the lock, if it is held."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -213,7 +212,7 @@ class FileLock:
 
 
 def _folder_name(name: str) -> str:
-    """A name for the file system, also one that does not tell upper from lower case."""
+    """Return a name for the file system, which may be case-insensitive."""
     if name == name.lower() and re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) and not name.endswith("."):
         return name
     safe = re.sub(r"[^a-z0-9_-]", "_", name.lower())
@@ -244,9 +243,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
-    """Replaces the file as a whole. These notes only save time: a full disk must not stop anybody from sending.
+    """Replace the whole file. Errors are ignored, because a full disk must not stop a send.
 
-    Those of a newer release stay as they are.
+    Notes of a newer release stay as they are.
     """
     if _is_of_newer_release(path):
         return

@@ -1,8 +1,8 @@
 """The tables of the client's file, and how it is opened.
 
 `outbox` holds what this device sends, `inbox` what it received. `accounts`, `conversations` and `members` (with their
-marks) hold what the cluster told about them. `reads` is how far the person here has read, `drafts` what is half typed,
-`meta` single values (device id, token, stream cursor, position). `user_version` numbers the format (file_format.py).
+marks) hold what the cluster reported about them. `reads` holds the read positions, `drafts` the drafts, `meta` single
+values (device id, token, stream cursor, position). `user_version` is the number of the format (file_format.py).
 """
 
 import json
@@ -60,7 +60,7 @@ RECEIVED_TABLES = ("inbox", "accounts", "conversations", "members", "reads")
 
 
 def open_database(path: Path) -> apsw.Connection:
-    """Open the file with the pragmas the promises rest on and make the tables on first use.
+    """Open the file with the pragmas that durability needs, and make the tables on first use.
 
     Raises StoreError for a file of another format.
     """
@@ -80,10 +80,10 @@ def open_database(path: Path) -> apsw.Connection:
 
 
 def fetch(connection: apsw.Connection, columns: str, rest: str, bindings: tuple[Any, ...] = ()) -> list[list[Any]]:
-    """Return the rows of `SELECT columns rest`, in the order `rest` asks for, fetched in a single step.
+    """Return the rows of `SELECT columns rest` in the order of `rest`, fetched in a single step.
 
-    SQLite's steps each give up and take back the interpreter's lock, which a busy event loop hands over slowly: a page
-    of rows taken one by one would wait that long for every row.
+    Each step of SQLite releases the interpreter's lock and takes it back. A busy event loop delays that. A page of rows
+    fetched one by one would wait that long for every row.
     """
     sql = f"SELECT json_group_array(json(r)) FROM (SELECT json_array({columns}) AS r {rest})"  # noqa: S608 - our own text
     rows: list[list[Any]] = json.loads(cast(str, connection.execute(sql, bindings).fetchall()[0][0]))
@@ -91,7 +91,7 @@ def fetch(connection: apsw.Connection, columns: str, rest: str, bindings: tuple[
 
 
 def next_revision(connection: apsw.Connection) -> int:
-    """Return a number above all revisions so far; the transaction excludes other writers."""
+    """Return a number above all revisions so far. The transaction excludes other writers."""
     highest = connection.execute(
         """SELECT max(coalesce((SELECT max(revision) FROM outbox), 0),
                       coalesce((SELECT max(revision) FROM accounts), 0),
@@ -102,7 +102,7 @@ def next_revision(connection: apsw.Connection) -> int:
 
 
 def forget_received(connection: apsw.Connection) -> None:
-    """Remove everything the cluster told this device; the stream begins anew without a cursor."""
+    """Remove everything that the cluster reported to this device. The stream then begins without a cursor."""
     for table in RECEIVED_TABLES:
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
     for key in ("cursor", "shown_place"):
@@ -116,7 +116,7 @@ def get_meta(connection: apsw.Connection, key: str) -> Any:
 
 
 def set_meta(connection: apsw.Connection, key: str, value: Any) -> None:
-    """Store one value; None removes it."""
+    """Store one value. None removes it."""
     if value is None:
         connection.execute("DELETE FROM meta WHERE key = ?", (key,))
     else:

@@ -1,4 +1,4 @@
-"""What the process that holds the device lock lets the others of the same account know about its connection."""
+"""The state of the connection as the process that holds the device lock shares it with others of the same account."""
 
 import json
 from dataclasses import asdict
@@ -11,14 +11,14 @@ _FIELDS = ("node", "address", "leader", "has_majority", "lost", "trying", "probl
 
 
 def dump(state: ClientState) -> str:
-    """As a text for the file."""
+    """Return the state as text for the file."""
     document: dict[str, Any] = {name: getattr(state, name) for name in _FIELDS}
     document["nodes"] = [asdict(node) for node in state.nodes]
     return json.dumps(document)
 
 
 def parse(text: str | None) -> dict[str, Any]:
-    """As fields of a ClientState; nothing where the text is missing or from another version."""
+    """Return the fields of a ClientState. Empty if the text is missing or of another version."""
     try:
         document = json.loads(text or "{}")
         fields = {name: document[name] for name in _FIELDS}

@@ -1,15 +1,15 @@
-"""The client's small file: one SQLite database per cluster and account, driven by one thread of its own.
+"""The client's file: one SQLite database per cluster and account, used by one thread of its own.
 
-Invariants. The event loop never touches SQLite. What arrives while a transaction runs is gathered into the next, so
-that one fsync (WAL, synchronous=FULL) covers it all. A result is handed back only after the commit that holds it. An
-operation refuses (ParleyError) before its first write and then fails alone; any other failure fails all of its
-transaction, of which nothing is kept. Operations use few SQL steps, however many rows they touch (see schema.fetch),
-and the interpreter is told to hand its lock over faster, since every step gives it up and must get it back from a loop
-that may be busy.
+Invariants. The event loop never touches SQLite. Operations that arrive during a transaction are collected into the
+next, so one fsync (WAL, synchronous=FULL) covers them all. A result is returned only after the commit that holds it. An
+operation that refuses (ParleyError) does so before its first write and fails alone. Any other failure fails the whole
+transaction, of which nothing is kept. Operations use few SQL steps, however many rows they touch (see schema.fetch).
+The switch interval of the interpreter is lowered, because every step releases the interpreter's lock and has to get it
+back from a loop that may be busy.
 
-Several processes may have the file open (`parley listen` here, `parley send` there). One of them holds the
-device lock (see profile.FileLock) and connects; the others write into the outbox and read the inbox. Every process
-notices what the others committed through SQLite's data_version, looked at every `foreign_poll_s`.
+Several processes may have the file open (`parley listen` here, `parley send` there). One of them holds the device lock
+(profile.FileLock) and connects. The others write into the outbox and read the inbox. Every process detects the commits
+of the others by SQLite's data_version, read every `foreign_poll_s`.
 """
 
 import asyncio
@@ -48,14 +48,14 @@ class _Operation:
 
 @dataclass(slots=True)
 class _Claim:
-    """A standing wish for sends: fulfilled by the first transaction that finds waiting ones."""
+    """A waiting request for sends. The first transaction that finds waiting messages answers it."""
 
     limit: int
     future: asyncio.Future[list[Outgoing]]
 
 
 class _Stop:
-    """Tells the thread to end."""
+    """The request to end the thread."""
 
 
 @dataclass(slots=True)
@@ -66,12 +66,12 @@ class _Batch:
 
 
 class Store:
-    """Runs functions on the database's own thread, many to a transaction."""
+    """Runs functions on the database's own thread, many per transaction."""
 
     def __init__(
         self, path: Path, *, foreign_poll_s: float = 0.03, on_foreign_change: Callable[[], None] | None = None
     ) -> None:
-        """`on_foreign_change` is called on the event loop after another process committed something."""
+        """`on_foreign_change` is called on the event loop after another process committed."""
         self._path = path
         self._poll_s = foreign_poll_s
         self._on_foreign_change = on_foreign_change
@@ -82,7 +82,7 @@ class Store:
         self._closed = False
 
     async def open(self) -> None:
-        """Opens or makes the file. Raises StoreError where it cannot be used."""
+        """Open or make the file. Raises StoreError if it cannot be used."""
         self._loop = asyncio.get_running_loop()
         if sys.getswitchinterval() > SWITCH_INTERVAL_S:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -96,31 +96,31 @@ class Store:
             raise
 
     async def write(self, operation: Callable[[apsw.Connection], T], *, adds: bool = False) -> T:
-        """Runs `operation` in a transaction; returns after its commit. Cancelled before it began, it does not run.
+        """Run `operation` in a transaction and return after its commit. If cancelled before it began, it does not run.
 
-        `adds` says that it may put messages into the outbox, which a standing claim is waiting for.
+        `adds` states that it may put messages into the outbox, for which a claim waits.
         """
         return await self._submit(operation, write=True, adds=adds)
 
     async def read(self, operation: Callable[[apsw.Connection], T]) -> T:
-        """Runs `operation` on what is committed so far."""
+        """Run `operation` on the committed state."""
         return await self._submit(operation, write=False, adds=False)
 
     def start_write(self, operation: Callable[[apsw.Connection], T]) -> asyncio.Future[T]:
-        """Like write(), but does not wait: the future resolves after the commit."""
+        """Start a write like write(), without waiting. The future resolves after the commit."""
         future: asyncio.Future[T] = self._running_loop().create_future()
         self._put(_Operation(operation, True, future))
         return future
 
     def post(self, operation: Callable[[apsw.Connection], Any]) -> None:
-        """Queues a write nobody waits for, in order with all others. What fails is tried again by its meaning only."""
+        """Queue a write without waiting for it, in order with all others. A failed write is not repeated."""
         if not self._closed:
             self._queue.put(_Operation(operation, True, None))
 
     async def claim(self, limit: int) -> list[Outgoing]:
-        """Waits until messages wait, gives up to `limit` of them their numbers durably, and returns them.
+        """Wait for waiting messages, number up to `limit` of them durably, and return them.
 
-        Cancelled in between, claimed rows stay in flight in the file and are found by the next session.
+        If this is cancelled in between, claimed rows stay SENDING in the file and the next session finds them.
         """
         claim = _Claim(limit, self._running_loop().create_future())
         self._put(claim)
@@ -130,7 +130,7 @@ class Store:
             claim.future.cancel()
 
     async def close(self) -> None:
-        """Finishes what is queued and ends the thread."""
+        """Finish what is queued and end the thread."""
         if self._thread is None or self._closed:
             return
         self._closed = True
@@ -245,7 +245,10 @@ def _run_one(connection: apsw.Connection, operation: _Operation) -> None:
 
 
 def _settle(batch: list[_Operation], claim: _Claim | None, claimed: list[Outgoing], failure: Exception | None) -> None:
-    """On the loop, after the commit. Senders are told before the claim: they know their message before it moves."""
+    """Resolve the futures on the loop, after the commit.
+
+    Senders come before the claim, so they know their message first.
+    """
     for operation in batch:
         if operation.future is None:
             continue
@@ -276,6 +279,6 @@ def _store_error(path: Path, error: BaseException) -> StoreError:
     if isinstance(error, ParleyError):
         return StoreError(error.text)
     return StoreError(
-        f"The file {path} cannot be used ({error}). What was not confirmed is not stored. Free some disk space or "
-        "check the folder's permissions, then start again."
+        f"The file {path} cannot be used ({error}). Unconfirmed changes are not stored. Free some disk "
+        "space, or check the permissions of the folder. Then start again."
     )

@@ -1,4 +1,4 @@
-"""How a target is kept in a table: a number for what it names, and the name or id as text."""
+"""The columns of a target in a table: a number for its kind, and its name or id as text."""
 
 from enum import IntEnum
 from typing import assert_never
@@ -7,7 +7,7 @@ from parley.model import Target
 
 
 class TargetKind(IntEnum):
-    """What the column `target` holds; part of the file's format."""
+    """The values of the column `target_kind`. They are part of the file's format."""
 
     ACCOUNT = 1
     ACCOUNT_ID = 2
@@ -15,7 +15,7 @@ class TargetKind(IntEnum):
 
 
 def target_columns(target: Target) -> tuple[int, str]:
-    """Return a target as the columns target_kind and target."""
+    """Return the columns target_kind and target of a target."""
     if target.account:
         return int(TargetKind.ACCOUNT), target.account
     if target.account_id:

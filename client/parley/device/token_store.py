@@ -1,9 +1,9 @@
-"""Where a session's token lies: in the system's keyring, or in the client's own file, which only its owner can read.
+"""Stores session tokens in the system's keyring, or in the client's own file, which only its owner can read.
 
-The file holds either the token or a reference to the keyring, never both. Whoever opens the file can follow a reference
-if the keyring is open to them; somebody for whom it is not (another login, a cron job) is signed out there, and signing
-in again simply puts a new session in its place. The keyring is another program and may ask the person, so it is
-asked on a thread and never inside a transaction; what it said is remembered while the program runs.
+The file holds either the token or a reference to the keyring, never both. Another program on this machine can use the
+reference if the keyring is open to it. Otherwise (another login, a cron job) it counts as signed out, and a new log-in
+replaces the session. The keyring is another program and may ask the person. So it is called on a thread, never inside
+a transaction, and its answer is cached.
 """
 
 import asyncio
@@ -19,15 +19,18 @@ REAL_KEYRING = 1.0
 
 
 class TokenStore:
-    """Keeps tokens. Without `use_keyring` new ones stay in the file; references of others are followed all the same."""
+    """Stores tokens.
+
+    Without `use_keyring` new tokens go to the file. References to the keyring are read in any case.
+    """
 
     def __init__(self, *, use_keyring: bool = False) -> None:
-        """Asks nobody yet."""
+        """Make the store. It does not access the keyring yet."""
         self._use_keyring = use_keyring
         self._known: dict[str, str] = {}
 
     async def save(self, token: str) -> str:
-        """Returns what to write into the file: a reference where the keyring took the token, else the token."""
+        """Return what to write into the file: a reference if the keyring stored the token, otherwise the token."""
         if not self._use_keyring:
             return token
         reference = REFERENCE + secrets.token_hex(16)
@@ -42,7 +45,7 @@ class TokenStore:
         return reference if taken else token
 
     async def load(self, stored_token: str) -> str:
-        """The token behind what the file holds; nothing where the keyring does not give it out."""
+        """Return the token behind what the file holds, or an empty string if the keyring does not return it."""
         if not stored_token.startswith(REFERENCE):
             return stored_token
         if stored_token not in self._known:
@@ -58,7 +61,7 @@ class TokenStore:
         return self._known[stored_token]
 
     async def delete(self, stored_token: str) -> None:
-        """Removes a token that is no longer good; one that is gone already is fine."""
+        """Remove a token that is no longer valid, if it is still there."""
         if stored_token.startswith(REFERENCE):
             self._known.pop(stored_token, None)
             with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""`python -m parley.gui`: the window without the rest of the command."""
+"""`python -m parley.gui`: opens the window without the command `parley`."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from parley.gui.app import run
 
 
 def main() -> int:
-    """Reads the command line."""
+    """Read the command line and open the window."""
     parser = argparse.ArgumentParser(prog="parley gui", description="Opens the window.")
     parser.add_argument("--host", action="append", default=[], help="host:port or host:first-last; may be repeated")
     parser.add_argument("--ca", type=Path, help="certificate of the cluster")

@@ -1,4 +1,7 @@
-"""The entry point: `run()` is what `parley gui` calls. Looks for Qt first: what is missing is said in one line."""
+"""The entry point: `parley gui` calls `run()`.
+
+It checks first that Qt can be loaded, and states in one line what is missing.
+"""
 
 import os
 import sys
@@ -18,7 +21,10 @@ def run(
     insecure: bool = False,
     state_dir: Path | None = None,
 ) -> int:
-    """Opens the window and returns its exit code when it is closed; what is not given is remembered."""
+    """Open the window.
+
+    Return its exit code when it is closed. Values that are not given are those of the last sign-in.
+    """
     try:
         libraries.check()
     except libraries.MissingError as missing:

@@ -1,7 +1,7 @@
-"""Everything the window shows: the conversations of the account in use, who that is, and how the cluster fares.
+"""The state of the window: the conversations of the account in use, the account, and the state of the cluster.
 
-The one observable state; views only draw it. `apply` takes one event and tells the listener what changed. What
-conversations and threads consist of is computed by `parley.chat`.
+Views only draw this state. `apply` applies one event and notifies the listener of the changes. `parley.chat` computes
+conversations and threads.
 """
 
 from collections.abc import Iterable
@@ -25,51 +25,51 @@ from parley.gui import events
 
 
 class VisiblePage(Enum):
-    """What fills the window."""
+    """The page that fills the window."""
 
     SIGN_IN = auto()
     CHAT = auto()
 
 
 class Listener(Protocol):
-    """Told what to draw anew."""
+    """The object that redraws after changes."""
 
     def page_changed(self) -> None:
-        """Sign-in or chat."""
+        """Show the sign-in page or the chat page."""
 
     def conversations_changed(self) -> None:
-        """The conversation list."""
+        """Redraw the conversation list."""
 
     def thread_edited(self, key: ConversationKey, edits: Iterable[Edit]) -> None:
-        """Rows of a conversation."""
+        """Apply edits to the rows of a conversation."""
 
     def thread_replaced(self, key: ConversationKey) -> None:
-        """All rows of a conversation, which has got another key."""
+        """Show all rows of a conversation again, because it has another key."""
 
     def status_changed(self) -> None:
-        """The status bar."""
+        """Redraw the status bar."""
 
     def reconnected(self) -> None:
-        """A session began: what could not be fetched before may be asked for again."""
+        """Request again what could not be fetched, because a session began."""
 
     def draft_arrived(self, key: ConversationKey, body: str) -> None:
-        """What was half typed."""
+        """Show a loaded draft."""
 
     def accounts_found(self, prefix: str, accounts: tuple[Account, ...]) -> None:
-        """Completions of a name."""
+        """Show accounts whose names begin with `prefix`."""
 
     def refused(self, refusal: events.Refused) -> None:
-        """Something was not done."""
+        """Show why something was not done."""
 
     def noticed(self, key: ConversationKey, messages: tuple[Message, ...]) -> None:
-        """Messages of others came while nobody looked."""
+        """Notify the person of messages of others that arrived unseen."""
 
 
 class ChatAppState:
     """The observable state."""
 
     def __init__(self, listener: Listener) -> None:
-        """Nobody is signed in."""
+        """Begin signed out."""
         self._listener = listener
         self.page = VisiblePage.SIGN_IN
         self.client_state = ClientState()
@@ -80,17 +80,17 @@ class ChatAppState:
 
     @property
     def account(self) -> str:
-        """The name of the account in use, or nothing."""
+        """Return the name of the account in use, or an empty string."""
         return self.chats.book.own_name
 
     @property
     def open_key(self) -> ConversationKey | None:
-        """The conversation that is shown."""
+        """Return the key of the conversation that is shown, or None."""
         return self.chats.open_key
 
     @property
     def attentive(self) -> bool:
-        """True while the person can be looking at the open conversation."""
+        """Return true while the person can be looking at the open conversation."""
         return self.chats.attentive
 
     @attentive.setter
@@ -98,33 +98,36 @@ class ChatAppState:
         self.chats.attentive = attentive
 
     def items(self) -> list[ConversationItem]:
-        """The conversation list, the latest first."""
+        """Return the conversation list, the latest first."""
         return self.chats.items()
 
     def open_thread(self) -> Thread | None:
-        """The rows of the conversation that is shown."""
+        """Return the thread of the conversation that is shown, or None."""
         return self.chats.thread(self.open_key) if self.open_key is not None else None
 
     # ---- what the person does
 
     def open(self, target: str | Target | ConversationKey) -> tuple[ConversationKey, bool]:
-        """Shows a conversation; returns its key and whether its history has to be fetched."""
+        """Show a conversation. Return its key and whether its history has to be fetched."""
         key, fetch, out = self.chats.open(target)
         self._tell(out)
         return key, fetch
 
     def saw(self, key: ConversationKey, up_to: int) -> int:
-        """The person has seen a conversation up to a message; returns its id where the cluster should be told, or 0."""
+        """Record that the person has read a conversation up to a message.
+
+        Return its id if the cluster should be told, otherwise 0.
+        """
         conversation_id, out = self.chats.saw(key, up_to)
         self._tell(out)
         return conversation_id
 
     def draft_sent(self, key: ConversationKey) -> None:
-        """The draft became a message."""
+        """Remove the draft, which became a message."""
         self._tell(self.chats.draft_sent(key))
 
     def return_to_draft(self, target: Target, body: str) -> str:
-        """A text that was not taken, put before what is half typed; returns all of it."""
+        """Put a text that was not sent before the draft. Return the new draft."""
         draft, out = self.chats.return_to_draft(target, body)
         self._tell(out)
         return draft
@@ -132,7 +135,7 @@ class ChatAppState:
     # ---- what the SDK tells
 
     def apply(self, event: events.Event) -> None:
-        """Takes in one event."""
+        """Apply one event."""
         match event:
             case events.SignedIn(account):
                 self._enter(VisiblePage.CHAT, account, "")
@@ -171,7 +174,7 @@ class ChatAppState:
                 assert_never(event)
 
     def _enter(self, page: VisiblePage, account: str, reason: str) -> None:
-        """Another account sees nothing of the one before."""
+        """Change the page. Another account sees no data of the account before."""
         self.chats = Chats(account)
         self.page, self.reason = page, reason
         self._listener.page_changed()

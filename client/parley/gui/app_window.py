@@ -1,4 +1,4 @@
-"""Wires the window: settings, bridge, application. Imported only once Qt is known to load."""
+"""Connects settings, bridge and application. Imported only when Qt can be loaded."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ SIGNAL_CHECK_MS = 200
 
 
 def connector(state_dir: Path | None) -> Connect:
-    """Makes real clients, whose tokens lie in the system's keyring where there is one."""
+    """Return a function that makes real clients. They store their tokens in the system's keyring, if there is one."""
     token_store = TokenStore(use_keyring=True)
 
     def connect(address: ClusterAddress, account: str | None) -> AbstractAsyncContextManager[Client]:
@@ -38,7 +38,7 @@ def connector(state_dir: Path | None) -> Connect:
 
 
 def main(address: ClusterAddress, account: str, state_dir: Path | None) -> int:
-    """Runs until the window is closed."""
+    """Run until the window is closed."""
     QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
     app = QApplication(["parley"])
     app.setStyle("Fusion")
@@ -66,7 +66,10 @@ def main(address: ClusterAddress, account: str, state_dir: Path | None) -> int:
 
 
 def _end_on_signals(app: QApplication) -> None:
-    """Ctrl-C and SIGTERM close the window. Python sees signals only while it runs, so it runs now and then."""
+    """Close the window on Ctrl-C and SIGTERM.
+
+    A timer runs, because Python handles signals only between its own steps.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: app.quit())
     timer = QTimer(app)

@@ -1,7 +1,7 @@
-"""The SDK in a thread of its own: commands go in by call_soon_threadsafe, events come out by one queued signal.
+"""Runs the SDK in its own thread. Commands enter by call_soon_threadsafe, events return by one queued signal.
 
-The window's thread never waits for the SDK's, except in stop(), which is bounded. Requests of one kind keep their
-order, because each is queued in the SDK before its first await.
+The window's thread never waits for the SDK's thread, except in stop(), which is bounded. Requests of one kind keep
+their order, because each is queued in the SDK before its first await.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ START_WITHIN_S = 10.0
 
 
 class Bridge(QObject):
-    """Implements Commands; `apply` gets every event on the window's thread."""
+    """Implements Commands. `apply` receives every event on the window's thread."""
 
     _woken = Signal()
 
@@ -50,12 +50,12 @@ class Bridge(QObject):
     # ---- lifetime
 
     def start(self) -> None:
-        """Starts the thread and waits for its loop."""
+        """Start the thread and wait for its loop."""
         self._thread.start()
         self._started.wait(START_WITHIN_S)
 
     def stop(self) -> None:
-        """Ends the session and the thread; what was typed is in the outbox already."""
+        """End the session and the thread, within a bounded time. Typed messages are in the outbox already."""
         loop, stopping = self._loop, self._stopping
         if loop is not None and stopping is not None and self._thread.is_alive():
             with contextlib.suppress(RuntimeError):
@@ -89,71 +89,54 @@ class Bridge(QObject):
     # ---- commands
 
     def resume(self, address: ClusterAddress, account: str) -> None:
-        """Goes on with the remembered session of an account."""
         self._do(lambda: self._resume(address, account))
 
     def sign_in(self, address: ClusterAddress, account: str, password: str, *, register: bool) -> None:
-        """Opens a session, after creating the account where that is asked for."""
         self._do(lambda: self._sign_in(address, account, password, register=register))
 
     def sign_out(self) -> None:
-        """Closes the session; waiting messages are kept."""
         self._ask(Action.SIGN_OUT, lambda worker: worker.sign_out())
 
     def open_conversation(self, target: Target) -> None:
-        """Brings the end of a conversation, its own messages and its draft."""
         self._ask(Action.OTHER, lambda worker: worker.open_conversation(target))
 
     def load_history(self, target: Target, before_id: int) -> None:
-        """Brings the page before a message id; 0 is the end."""
         self._ask(Action.OTHER, lambda worker: worker.load_history(target, before_id))
 
     def send(self, target: Target, body: str) -> None:
-        """Puts a message into the outbox."""
         self._ask(Action.SEND, lambda worker: worker.send(target, body), target, body)
 
     def edit(self, local_id: int, body: str, target: Target) -> None:
-        """Changes a waiting message."""
-
         async def edit(worker: ClientWorker) -> None:
             await (await worker.client()).edit(local_id, body)
 
         self._ask(Action.EDIT, edit, target, body)
 
     def cancel(self, local_id: int) -> None:
-        """Withdraws a waiting message or puts a failed one out of sight."""
-
         async def cancel(worker: ClientWorker) -> None:
             await (await worker.client()).cancel(local_id)
 
         self._ask(Action.CANCEL, cancel)
 
     def retry(self, local_id: int) -> None:
-        """Sends a failed message again."""
-
         async def retry(worker: ClientWorker) -> None:
             await (await worker.client()).retry(local_id)
 
         self._ask(Action.RETRY, retry)
 
     def save_draft(self, target: Target, body: str) -> None:
-        """Keeps what is half typed."""
-
         async def save(worker: ClientWorker) -> None:
             await (await worker.client()).save_draft(target, body)
 
         self._ask(Action.OTHER, save)
 
     def mark_read(self, conversation_id: int, up_to: int) -> None:
-        """The person has seen everything up to a message."""
-
         async def mark(worker: ClientWorker) -> None:
             await (await worker.client()).mark_read(conversation_id, up_to)
 
         self._ask(Action.OTHER, mark)
 
     def find_accounts(self, prefix: str) -> None:
-        """Looks for account names."""
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
 
     # ---- on the SDK's loop
@@ -208,7 +191,7 @@ class Bridge(QObject):
         return True
 
     async def _worker_for(self, address: ClusterAddress, account: str | None) -> ClientWorker:
-        """The worker of this address; another one only where the address changed."""
+        """Return the worker of this address. Make another one only if the address changed."""
         if self._changing is None:
             raise RuntimeError("The bridge was not started.")
         async with self._changing:
@@ -220,7 +203,7 @@ class Bridge(QObject):
             return self._worker
 
     async def _wait_for_capacity(self) -> None:
-        """Waits while the window is far behind."""
+        """Wait while the window is far behind."""
         while self._taken is not None and not self._mailbox.has_capacity():
             self._taken.clear()
             if not self._mailbox.has_capacity():

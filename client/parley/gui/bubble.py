@@ -1,7 +1,7 @@
-"""Draws one message: its bubble, the text with its links, the time, and the mark that says what is known.
+"""Draws one message: its bubble, the text with its links, the time, and the mark of its status.
 
-Message text is laid out as plain text and never as markup. Layouts are kept for the rows drawn last, so scrolling
-only draws; rows never seen are only estimated.
+The delegate lays out message text as plain text, never as markup. It caches the layouts of the rows drawn last, so
+scrolling only draws. The height of rows that were never drawn is estimated.
 """
 
 from collections import OrderedDict
@@ -46,7 +46,7 @@ LINE_SEPARATOR = "\u2028"
 
 @dataclass(slots=True)
 class _Layout:
-    """A laid out message; all places are relative to the bubble's top left corner."""
+    """The layout of a message. All positions are relative to the top left corner of the bubble."""
 
     text: QTextLayout
     links: tuple[Link, ...]
@@ -65,7 +65,7 @@ class _Fonts:
 
 
 def utf16_length(text: str) -> int:
-    """Qt counts in UTF-16."""
+    """Return the length of a text in UTF-16 units, as Qt counts."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
@@ -73,13 +73,12 @@ class BubbleDelegate(QStyledItemDelegate):
     """Measures and draws rows of a thread."""
 
     def __init__(self, theme: Theme, font: QFont, parent: QObject | None = None) -> None:
-        """`font` is the desktop's."""
+        """`font` is the desktop's font."""
         super().__init__(parent)
         self._kept: OrderedDict[tuple[object, ...], _Layout] = OrderedDict()
         self.restyle(theme, font)
 
     def restyle(self, theme: Theme, font: QFont) -> None:
-        """Other colours or another font."""
         self._theme = theme
         body = scaled_font(font, 1.05)
         self._fonts = _Fonts(body, scaled_font(font, 2.6), scaled_font(font, 0.82), scaled_font(font, 0.86, bold=True))
@@ -90,11 +89,11 @@ class BubbleDelegate(QStyledItemDelegate):
     # ---- measuring
 
     def height(self, row: Row, width: int) -> int:
-        """The exact height of a row."""
+        """Return the exact height of a row."""
         return round(self._top(row) + self._layout(row, width).size[1])
 
     def estimate(self, row: Row, width: int) -> int:
-        """About the height of a row, without laying out its text."""
+        """Return the approximate height of a row, without laying out its text."""
         per_line = max(1.0, self._text_width(width) / self._body_metrics.averageCharWidth())
         lines = row.body.count("\n") + max(1, -(-len(row.body) // int(per_line)))
         return round(self._top(row) + lines * self._body_metrics.lineSpacing() + 2 * PAD_Y)
@@ -102,13 +101,13 @@ class BubbleDelegate(QStyledItemDelegate):
     def sizeHint(  # noqa: N802
         self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> QSize:
-        """What Qt asks."""
+        """Return the size of a row."""
         row: Row = index.data(ROW_ROLE)
         width = option.rect.width()
         return QSize(width, self.height(row, width))
 
     def link_at(self, row: Row, rect: QRect, position: QPoint) -> str | None:
-        """The address below a point, if any."""
+        """Return the link address at a point, or None."""
         layout = self._layout(row, rect.width())
         if not layout.links:
             return None
@@ -126,11 +125,11 @@ class BubbleDelegate(QStyledItemDelegate):
         return None
 
     def laid_out_text(self, row: Row, width: int) -> str:
-        """The text as it is drawn, character by character."""
+        """Return the text as it is drawn, with line breaks."""
         return self._layout(row, width).text.text().replace(LINE_SEPARATOR, "\n")
 
     def bubble_rect(self, row: Row, rect: QRect) -> QRectF:
-        """Where the bubble of a row lies."""
+        """Return the rectangle of the bubble of a row."""
         width, height = self._layout(row, rect.width()).size
         column = min(rect.width(), COLUMN_WIDTH)
         left = rect.left() + (rect.width() - column) / 2 + MARGIN
@@ -225,7 +224,7 @@ class BubbleDelegate(QStyledItemDelegate):
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
-        """Draws a row into option.rect."""
+        """Draw a row into option.rect."""
         row: Row = index.data(ROW_ROLE)
         rect: QRect = option.rect
         painter.save()
@@ -266,7 +265,7 @@ class BubbleDelegate(QStyledItemDelegate):
         painter.drawText(band, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, name)
 
     def _paint_bubble(self, painter: QPainter, row: Row, bubble: QRectF) -> str:
-        """Returns the name of the colour below the text."""
+        """Draw the bubble. Return the name of the colour below the text."""
         ground = "bad_soft" if row.status is MessageStatus.FAILED else "own" if row.mine else "other"
         edge = ground
         if ground == "other" and not self._theme.dark:
@@ -311,7 +310,7 @@ class BubbleDelegate(QStyledItemDelegate):
 
 
 def _counts(row: Row) -> str:
-    """How many members of a channel have the row; said once for a run of own messages."""
+    """Return how many members of a channel have the row, for the last of a run of own messages."""
     return counts_text(row.delivered, row.read, row.others) if row.last else ""
 
 
@@ -321,7 +320,7 @@ def _footer_text(row: Row) -> str:
 
 
 def today() -> date:
-    """The day it is, where the person is."""
+    """Return the present date in the local time zone."""
     return date.today()  # noqa: DTZ011 - the person's own calendar is meant
 
 
@@ -331,7 +330,7 @@ def _extent(layout: QTextLayout) -> tuple[float, float]:
 
 
 def _bubble_path(row: Row, rect: QRectF) -> QPainterPath:
-    """Round corners; those towards the next and the previous bubble of a run are tight."""
+    """Return the outline of a bubble. Corners towards the neighbours of a run have a smaller radius."""
     near_top = RADIUS if row.first else TIGHT_RADIUS
     near_bottom = RADIUS if row.last else TIGHT_RADIUS
     radius = min(RADIUS, rect.height() / 2)

@@ -1,4 +1,7 @@
-"""The page with conversations at the left and the open one at the right. Arranges and styles; decides nothing."""
+"""The chat page: the conversations at the left and the open one at the right.
+
+It arranges and styles, and decides nothing.
+"""
 
 from itertools import pairwise
 
@@ -28,10 +31,9 @@ LIST_WIDTH = 38 * GRID
 
 
 class ChatPage(QWidget):
-    """The widgets, by name."""
+    """The widgets of the page, by name."""
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        """Without anything to show."""
         super().__init__(parent)
         self.items = ConversationModel(self)
         self.item_delegate = LineDelegate(theme, self.font(), self)
@@ -66,12 +68,12 @@ class ChatPage(QWidget):
         self.restyle(theme)
 
     def show_nothing(self) -> None:
-        """No conversation is open."""
+        """Show that no conversation is open."""
         self.right.setCurrentIndex(0)
         self.empty.setText("Choose a conversation, or begin one with Ctrl+N.")
 
     def show_title(self, item: ConversationItem) -> None:
-        """Which conversation is open."""
+        """Show which conversation is open."""
         self.title.setText(item.title + (" (deleted)" if item.deleted else ""))
         self.members.setText(plural(item.member_count, "member") if item.channel else "")
         self.avatar.show_name(item.initials_of, channel=item.channel)
@@ -79,25 +81,24 @@ class ChatPage(QWidget):
         self.right.setCurrentIndex(1)
 
     def tell(self, text: str) -> None:
-        """Says something where people look: above the field, or in the middle while no conversation is open."""
+        """Show a text above the field, or in the middle while no conversation is open."""
         if self.right.currentIndex():
             self.composer.tell(text)
         else:
             self.empty.setText(text)
 
     def show_latest_button(self, unread: int) -> None:
-        """A way down while one reads further up."""
+        """Show the button that leads to the latest message while the person reads further up."""
         self.latest.setText(f"↓  {plural(unread, 'new message')}" if unread else "↓  Latest")
         self.latest.setVisible(not self.view.is_at_bottom())
         self._place_overlays()
 
     def show_loading(self, loading: bool) -> None:
-        """While older messages are fetched and nothing else is there to see."""
+        """Show that older messages are loading, if there is nothing else to show."""
         self.loading.setVisible(loading and self.view.first_visible() == 0)
         self._place_overlays()
 
     def restyle(self, theme: Theme) -> None:
-        """Other colours."""
         self.item_delegate.restyle(theme, self.font())
         self.bubbles.restyle(theme, self.font())
         self.composer.restyle(theme)
@@ -120,7 +121,7 @@ class ChatPage(QWidget):
         self.view.remeasure()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """What floats above the messages stays in its place."""
+        """Move the widgets above the messages to their places."""
         super().resizeEvent(event)
         self._place_overlays()
 

@@ -1,7 +1,7 @@
-"""The SDK's side of the window: one client at a time, watched, read and asked, on the SDK's own event loop.
+"""Runs one client for the window on the SDK's event loop: watches it, reads its messages, and carries out requests.
 
-No Qt. Everything a person asks for is a coroutine here; what comes of it goes out through `put`. A request that
-fails becomes a Refused with the words of the SDK, and the text that was typed goes back with it.
+This module does not use Qt. Every request of a person is a coroutine here. Results leave through `put`. A request that
+fails becomes a Refused event with the SDK's text and the text that the person typed.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class ClientWorker:
         put: Callable[[Event], None],
         wait_for_capacity: Callable[[], Awaitable[None]],
     ) -> None:
-        """Does nothing before run()."""
+        """Make the worker. It does nothing before run()."""
         self._connect = connect
         self._address = address
         self._account = account
@@ -59,7 +59,7 @@ class ClientWorker:
         self._told_conversations: set[int] = set()
 
     async def run(self) -> None:
-        """Enters the client, serves until leave(), leaves it."""
+        """Enter the client, serve until leave(), and leave it."""
         try:
             async with self._connect(self._address, self._account) as client:
                 self._ready.set_result(client)
@@ -74,17 +74,17 @@ class ClientWorker:
                 self._ready.set_exception(error)
 
     def leave(self) -> None:
-        """Ends run()."""
+        """End run()."""
         self._leaving.set()
 
     async def client(self) -> Client:
-        """The client, once it has been entered. Raises ParleyError where it cannot be."""
+        """Return the client once it has been entered. Raises ParleyError if it cannot be entered."""
         return await asyncio.shield(self._ready)
 
     # ---- who speaks
 
     async def resume(self) -> bool:
-        """Goes on with the remembered session; false if there is none."""
+        """Resume the stored session. Return false if there is none."""
         client = await self.client()
         if not client.signed_in_as or not await client.has_session():
             return False
@@ -92,7 +92,7 @@ class ClientWorker:
         return True
 
     async def sign_in(self, account: str, password: str, *, register: bool) -> None:
-        """Raises what went wrong."""
+        """Sign in, after creating the account if `register` is set. Raises ParleyError."""
         client = await self.client()
         if register:
             await client.register(account, password)
@@ -100,7 +100,6 @@ class ClientWorker:
         await self._follow(client)
 
     async def sign_out(self) -> None:
-        """Closes the session."""
         client = await self.client()
         self._signing_out = True
         try:
@@ -137,7 +136,7 @@ class ClientWorker:
             self._put(events.SignedOut(" ".join(told)))
 
     async def _watch(self, client: Client) -> None:
-        """What changes, as it does; the lists whenever a session begins anew."""
+        """Send all changes as events. Send the lists whenever a session begins."""
         listed = False
         lived = False
         async with asyncio.TaskGroup() as group, aclosing(client.watch()) as changes:
@@ -153,7 +152,9 @@ class ClientWorker:
                     group.create_task(self._list(client))
                 listed = connected
                 if lived and change.state.connection is ConnectionState.SIGNED_OUT and not self._signing_out:
-                    self._put(events.SignedOut("Your session has ended. Messages that wait are kept here. Sign in."))
+                    self._put(
+                        events.SignedOut("Your session has ended. Waiting messages are kept here. Sign in again.")
+                    )
                     return
                 lived = lived or change.state.connection is not ConnectionState.SIGNED_OUT
 
@@ -187,7 +188,7 @@ class ClientWorker:
         conversations: Sequence[Conversation] = (),
         named: Iterable[int] = (),
     ) -> None:
-        """Tells who and what the next event names, as far as it is known here and was not told before."""
+        """Send the accounts and conversations that the next event names, unless they were sent before."""
         unknown = {*named, *(message.conversation_id for message in messages)} - self._told_conversations
         accounts, found = named_in(
             client, messages=messages, conversations=conversations, conversation_ids=sorted(unknown)
@@ -200,7 +201,7 @@ class ClientWorker:
             self._put(events.Learned(tuple(fresh.values()), tuple(found)))
 
     async def _read(self, client: Client, reader: AsyncIterator[Message]) -> None:
-        """New messages, gathered while they come faster than they are drawn."""
+        """Send new messages. Collect them while they arrive faster than the window draws."""
         gathered: list[Message] = []
         async for message in reader:
             gathered.append(message)
@@ -218,7 +219,7 @@ class ClientWorker:
             gathered.clear()
 
     async def _tick(self, client: Client) -> None:
-        """When a node was last heard changes all the time and wakes nobody; it is looked at now and then."""
+        """Send `last_heard` now and then. It changes all the time and does not wake watchers."""
         before: ClientState | None = None
         while True:
             state = client.state
@@ -230,7 +231,7 @@ class ClientWorker:
     # ---- one conversation
 
     async def open_conversation(self, target: Target) -> None:
-        """What this device knows at once, then what the cluster knows."""
+        """Send what this device knows of a conversation, then what the cluster knows."""
         client = await self.client()
         draft, cached, own = await asyncio.gather(
             client.draft(target),
@@ -243,7 +244,6 @@ class ClientWorker:
         await self.load_history(target, 0)
 
     async def load_history(self, target: Target, before_id: int) -> None:
-        """One page."""
         client = await self.client()
         try:
             page = await client.history(target, before_id=before_id, limit=PAGE)
@@ -259,13 +259,13 @@ class ClientWorker:
         self._put(events.HistoryLoaded(target, before_id, page))
 
     async def send(self, target: Target, body: str) -> None:
-        """Into the outbox; only then is the draft forgotten."""
+        """Put a message into the outbox, then remove the draft."""
         client = await self.client()
         await client.send(target, body)
         await client.save_draft(target, "")
 
     async def find_accounts(self, prefix: str) -> None:
-        """Completions; where nobody can be asked there are none."""
+        """Send accounts whose names begin with `prefix`, or none if no node can be reached."""
         client = await self.client()
         try:
             accounts = await client.list_accounts(f"{prefix}*", limit=COMPLETIONS)
@@ -278,7 +278,7 @@ class ClientWorker:
     async def attempt(
         self, action: Action, doing: Awaitable[object], target: Target | None = None, body: str = ""
     ) -> bool:
-        """Awaits a request; what goes wrong is told in words."""
+        """Await a request. Send a Refused event and return false if it fails."""
         try:
             await doing
         except ParleyError as error:

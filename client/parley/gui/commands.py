@@ -1,4 +1,4 @@
-"""What a person can ask for. The window knows only this; the bridge carries it out, tests and pictures script it."""
+"""The commands that a person can give. The bridge carries them out. Tests and screenshots script them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from parley import Target
 
 @dataclass(frozen=True, slots=True)
 class ClusterAddress:
-    """Where a cluster is, and how to talk to it."""
+    """The address of a cluster, and how to connect to it."""
 
     hosts: str = ""
     ca: Path | None = None
@@ -17,40 +17,40 @@ class ClusterAddress:
 
 
 class Commands(Protocol):
-    """Every method returns at once; what comes of it arrives as events."""
+    """The commands of the window. Every method returns at once. Results arrive as events."""
 
     def resume(self, address: ClusterAddress, account: str) -> None:
-        """Goes on with the remembered session of an account."""
+        """Resume the stored session of an account."""
 
     def sign_in(self, address: ClusterAddress, account: str, password: str, *, register: bool) -> None:
-        """Opens a session, after creating the account where that is asked for."""
+        """Open a session, after creating the account if `register` is set."""
 
     def sign_out(self) -> None:
-        """Closes the session; waiting messages are kept."""
+        """Close the session. Waiting messages are kept."""
 
     def open_conversation(self, target: Target) -> None:
-        """Brings the end of a conversation, its own messages and its draft."""
+        """Load the end of a conversation, its own messages and its draft."""
 
     def load_history(self, target: Target, before_id: int) -> None:
-        """Brings the page before a message id; 0 is the end."""
+        """Load the page before a message id. 0 means the end."""
 
     def send(self, target: Target, body: str) -> None:
-        """Puts a message into the outbox."""
+        """Put a message into the outbox."""
 
     def edit(self, local_id: int, body: str, target: Target) -> None:
-        """Changes a waiting message."""
+        """Change a waiting message."""
 
     def cancel(self, local_id: int) -> None:
-        """Withdraws a waiting message or puts a failed one out of sight."""
+        """Withdraw a waiting message or remove a failed one."""
 
     def retry(self, local_id: int) -> None:
-        """Sends a failed message again."""
+        """Send a failed message again."""
 
     def save_draft(self, target: Target, body: str) -> None:
-        """Keeps what is half typed."""
+        """Store a draft."""
 
     def mark_read(self, conversation_id: int, up_to: int) -> None:
-        """The person has seen everything up to a message."""
+        """Record that the person has read everything up to a message."""
 
     def find_accounts(self, prefix: str) -> None:
-        """Looks for account names."""
+        """Search for account names."""

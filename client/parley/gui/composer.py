@@ -1,6 +1,6 @@
-"""Where messages are written. Enter sends, Shift+Enter begins a line; nothing here waits for anybody.
+"""The field in which messages are written. Enter sends, Shift+Enter begins a line. No method blocks.
 
-While a waiting message is edited, the draft stands aside and comes back afterwards.
+While a waiting message is edited, the draft is kept aside. It returns afterwards.
 """
 
 from PySide6.QtCore import QSize, Qt, Signal
@@ -16,7 +16,7 @@ WARN_BELOW_BYTES = 500
 
 
 class _Editor(QPlainTextEdit):
-    """Grows with its text up to MAX_LINES."""
+    """A text field that grows with its text up to MAX_LINES."""
 
     entered = Signal()
     escaped = Signal()
@@ -36,7 +36,7 @@ class _Editor(QPlainTextEdit):
         self.textChanged.connect(self.fit)
 
     def fit(self) -> None:
-        """Takes the height its text needs."""
+        """Set the height that the text needs."""
         lines = max(1, min(MAX_LINES, int(self.document().size().height())))
         self.setFixedHeight(lines * self.fontMetrics().lineSpacing() + 4)
 
@@ -70,7 +70,7 @@ class _Editor(QPlainTextEdit):
 
 
 class Composer(QFrame):
-    """The field, its button, and a line above that says when something is edited or wrong."""
+    """The field, its button, and a line above it for editing and errors."""
 
     send_asked = Signal(str)
     edit_asked = Signal(int, str)
@@ -79,7 +79,6 @@ class Composer(QFrame):
     paged = Signal(int)
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        """Empty."""
         super().__init__(parent)
         self._theme = theme
         self._editing: int | None = None
@@ -122,16 +121,16 @@ class Composer(QFrame):
 
     @property
     def text(self) -> str:
-        """What is half typed, without what is being edited."""
+        """Return the draft, without the text of a message that is being edited."""
         return self._aside if self._editing is not None else self.editor.toPlainText()
 
     @property
     def editing(self) -> int | None:
-        """The waiting message that is being edited."""
+        """Return the local id of the message that is being edited, or None."""
         return self._editing
 
     def begin(self, title: str, draft: str, limit_bytes: int) -> None:
-        """Another conversation."""
+        """Show the draft of another conversation."""
         self._editing = None
         self._limit_bytes = limit_bytes
         self.tell("")
@@ -140,17 +139,17 @@ class Composer(QFrame):
         self._name_button()
 
     def edit(self, local_id: int, body: str) -> None:
-        """Changes a waiting message instead of writing a new one."""
+        """Begin to edit a waiting message."""
         if self._editing is None:
             self._aside = self.editor.toPlainText()
         self._editing = local_id
-        self.tell("Editing a message that waits here. Enter keeps the change, Esc leaves it as it was.")
+        self.tell("You are editing a waiting message. Enter keeps the change, Esc discards it.")
         self._put(body)
         self._name_button()
         self.editor.setFocus()
 
     def stop_editing(self) -> None:
-        """Back to the draft."""
+        """Return to the draft."""
         if self._editing is not None:
             self._editing = None
             self.tell("")
@@ -158,19 +157,18 @@ class Composer(QFrame):
             self._name_button()
 
     def give_back(self, body: str, why: str) -> None:
-        """A text that was not taken: it returns to the field, before whatever was typed since."""
+        """Put a text that was not sent before the present text, and show the reason."""
         self.stop_editing()
         typed = self.editor.toPlainText()
         self._put(f"{body}\n{typed}" if typed else body)
         self.tell(why)
 
     def tell(self, text: str) -> None:
-        """Says something above the field; empty takes it away."""
+        """Show a text above the field. An empty text hides the line."""
         self.note.setText(text)
         self.note.setVisible(bool(text))
 
     def restyle(self, theme: Theme) -> None:
-        """Other colours."""
         self._theme = theme
         self.editor.setFont(scaled_font(self.font(), 1.05))
         self.editor.fit()

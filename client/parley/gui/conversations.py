@@ -1,4 +1,4 @@
-"""The conversation list: a model over the items of ChatAppState, and how one item is drawn."""
+"""The conversation list: a model over the items of ChatAppState, and a delegate that draws one item."""
 
 import hashlib
 
@@ -33,12 +33,11 @@ class ConversationModel(QAbstractListModel):
     """The items, the latest first."""
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Empty."""
         super().__init__(parent)
         self._items: list[ConversationItem] = []
 
     def show(self, items: list[ConversationItem]) -> None:
-        """Shows other items. Those that stay keep their selection; the list does not jump."""
+        """Replace the items. Items that stay keep their selection, and the list does not jump."""
         before = {item.key for item in self._items}
         now = {item.key for item in items}
         if before - now:
@@ -67,22 +66,20 @@ class ConversationModel(QAbstractListModel):
         self.layoutChanged.emit()
 
     def item(self, at: int) -> ConversationItem:
-        """One item."""
         return self._items[at]
 
     def index_of(self, key: ConversationKey | None) -> QModelIndex:
-        """Where a conversation stands, or an invalid index."""
+        """Return the index of a conversation, or an invalid index."""
         for at, item in enumerate(self._items):
             if item.key == key:
                 return self.index(at)
         return QModelIndex()
 
     def rowCount(self, parent: QModelIndex | QPersistentModelIndex = _ROOT) -> int:  # noqa: N802
-        """How many there are."""
         return 0 if parent.isValid() else len(self._items)
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """The item itself for the delegate, and words for people who listen."""
+        """Return the item itself for the delegate, and its text for screen readers."""
         if not index.isValid() or index.row() >= len(self._items):
             return None
         item = self._items[index.row()]
@@ -97,7 +94,7 @@ class ConversationModel(QAbstractListModel):
 
 
 def spoken_item(item: ConversationItem) -> str:
-    """An item for people who listen."""
+    """Return the text of an item for screen readers."""
     unread = f", {plural(item.unread, 'unread message')}" if item.unread else ""
     known = f", {meaning(item.status)}" if item.status is not None else ""
     said = f"{'Draft: ' if item.draft else ''}{item.preview}"
@@ -106,13 +103,13 @@ def spoken_item(item: ConversationItem) -> str:
 
 
 def initials(name: str) -> str:
-    """One or two letters for a name."""
+    """Return one or two letters for a name."""
     parts = [part for part in name.replace(".", " ").replace("_", " ").replace("-", " ").split() if part]
     return "".join(part[0] for part in (parts[:1] + parts[-1:] if len(parts) > 1 else parts[:1])).upper()
 
 
 def draw_avatar(painter: QPainter, name: str, at: QRectF, theme: Theme, font: QFont, *, channel: bool = False) -> None:
-    """A calm disc with initials, for a channel a square; the hue belongs to the name, so people find it again."""
+    """Draw a disc with initials, or a square for a channel. The hue depends on the name only."""
     hue = HUES[hashlib.sha256(name.casefold().encode()).digest()[1] % len(HUES)]
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor.fromHsl(hue, 60, 70) if theme.dark else QColor.fromHsl(hue, 75, 215))
@@ -123,15 +120,14 @@ def draw_avatar(painter: QPainter, name: str, at: QRectF, theme: Theme, font: QF
 
 
 class LineDelegate(QStyledItemDelegate):
-    """Draws a line: disc, name, time, last words, unread badge."""
+    """Draws an item: disc, name, time, preview and unread badge."""
 
     def __init__(self, theme: Theme, font: QFont, parent: QObject | None = None) -> None:
-        """`font` is the desktop's."""
+        """`font` is the desktop's font."""
         super().__init__(parent)
         self.restyle(theme, font)
 
     def restyle(self, theme: Theme, font: QFont) -> None:
-        """Other colours or another font."""
         self._theme = theme
         self._name_font = scaled_font(font, 1.02, bold=True)
         self._font = scaled_font(font, 0.92)
@@ -141,13 +137,13 @@ class LineDelegate(QStyledItemDelegate):
     def sizeHint(  # noqa: N802
         self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> QSize:
-        """All lines are alike."""
+        """Return the size of an item. All items have the same height."""
         return QSize(24 * GRID, HEIGHT)
 
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> None:
-        """Draws a line into option.rect."""
+        """Draw an item into option.rect."""
         item: ConversationItem = index.data(ITEM_ROLE)
         rect: QRect = option.rect
         state: QStyle.StateFlag = option.state
@@ -215,7 +211,7 @@ class LineDelegate(QStyledItemDelegate):
         painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, said)
 
     def _paint_badge(self, painter: QPainter, unread: int, rect: QRectF) -> float:
-        """Returns where the badge begins."""
+        """Draw the badge. Return the position of its left edge."""
         text = str(unread) if unread < 1000 else "999+"
         metrics = QFontMetricsF(self._badge)
         width = max(20.0, metrics.horizontalAdvance(text) + 12)
@@ -233,7 +229,6 @@ class ConversationList(QListView):
     """The list at the left."""
 
     def __init__(self, model: ConversationModel, delegate: LineDelegate, parent: QWidget | None = None) -> None:
-        """Shows the model."""
         super().__init__(parent)
         self.setModel(model)
         self.setItemDelegate(delegate)
@@ -247,10 +242,9 @@ class ConversationList(QListView):
 
 
 class Avatar(QWidget):
-    """A disc of its own, beside a name."""
+    """A disc beside a name."""
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        """Nobody's."""
         super().__init__(parent)
         self._theme = theme
         self._name = ""
@@ -258,17 +252,15 @@ class Avatar(QWidget):
         self.setFixedSize(AVATAR, AVATAR)
 
     def show_name(self, name: str, *, channel: bool = False) -> None:
-        """Whose it is."""
+        """Show the disc of this name."""
         self._name, self._channel = name, channel
         self.update()
 
     def restyle(self, theme: Theme) -> None:
-        """Other colours."""
         self._theme = theme
         self.update()
 
     def paintEvent(self, event: object) -> None:  # noqa: N802
-        """Draws it."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         if self._name:

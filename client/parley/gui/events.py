@@ -1,4 +1,4 @@
-"""What the SDK's thread tells the window: frozen records, handed over by a queued signal, applied by ChatAppState."""
+"""The events that the SDK's thread sends to the window by a queued signal. ChatAppState applies these records."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,35 +8,35 @@ from parley import Account, Changes, ClientState, Conversation, HistoryPage, Mes
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """From here on `account` speaks; everything shown before belongs to somebody else."""
+    """`account` is signed in. Everything shown before belongs to another account."""
 
     account: str
 
 
 @dataclass(frozen=True, slots=True)
 class SignedOut:
-    """Nobody speaks; `reason` is for people and empty where they asked for it."""
+    """Nobody is signed in. `reason` is a text for people, empty if the person signed out."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """How the client stands towards the cluster."""
+    """The state of the client changed."""
 
     state: ClientState
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What a watcher of the client was told: the state, own messages, marks, accounts and conversations."""
+    """A watcher of the client received changes: the state, own messages, marks, accounts and conversations."""
 
     changes: Changes
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Accounts and conversations that the following events name."""
+    """The accounts and conversations that the following events name."""
 
     accounts: tuple[Account, ...]
     conversations: tuple[Conversation, ...]
@@ -44,14 +44,14 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class OwnListed:
-    """Own messages of this device as they stand."""
+    """Own messages of this device and their status."""
 
     messages: tuple[Outgoing, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """Messages that are new on this device, own ones from other devices among them."""
+    """Messages that are new on this device, including own messages of other devices."""
 
     messages: tuple[Message, ...]
 
@@ -65,7 +65,7 @@ class ConversationsListed:
 
 @dataclass(frozen=True, slots=True)
 class HistoryLoaded:
-    """A page of a conversation; `before_id` is what was asked for, 0 for the end."""
+    """A page of a conversation. `before_id` is the requested place, 0 for the end."""
 
     target: Target
     before_id: int
@@ -74,7 +74,7 @@ class HistoryLoaded:
 
 @dataclass(frozen=True, slots=True)
 class HistoryFailed:
-    """A page could not be had."""
+    """A page could not be loaded."""
 
     target: Target
     before_id: int
@@ -82,7 +82,7 @@ class HistoryFailed:
 
 @dataclass(frozen=True, slots=True)
 class DraftLoaded:
-    """What was half typed in a conversation when the window was last open."""
+    """The stored draft of a conversation."""
 
     target: Target
     body: str
@@ -90,14 +90,14 @@ class DraftLoaded:
 
 @dataclass(frozen=True, slots=True)
 class AccountsFound:
-    """Accounts whose names begin with what was typed."""
+    """The accounts whose names begin with the typed text."""
 
     prefix: str
     accounts: tuple[Account, ...]
 
 
 class Action(StrEnum):
-    """What a person asked for."""
+    """What a person requested."""
 
     SIGN_IN = "sign in"
     REGISTER = "register"
@@ -111,7 +111,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """What a person asked for was not done; `text` says why. `body` is the text they typed, to be given back."""
+    """A request was not carried out. `text` states why. `body` is the text that the person typed, to be returned."""
 
     action: Action
     text: str

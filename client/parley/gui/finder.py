@@ -1,4 +1,4 @@
-"""Finds somebody: conversations by name, and account names the cluster knows, completed while one types."""
+"""A dialog that finds conversations by name, and accounts of the cluster by the beginning of their name."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ ASK_AFTER_MS = 120
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Something that can be opened, and what it is called."""
+    """An entry that can be opened, and its title."""
 
     label: str
     opens: ConversationKey | Target
 
 
 class Finder(QDialog):
-    """One field and a list; arrows choose, Enter opens, Esc leaves."""
+    """A field and a list. Arrow keys select, Enter opens, Esc closes."""
 
     asked = Signal(str)
     chosen = Signal(object)
 
     def __init__(self, title: str, known: Iterable[Choice], *, anybody: bool, parent: QWidget | None = None) -> None:
-        """`known` are conversations; with `anybody` the cluster is asked for other people, too."""
+        """`known` are conversations. With `anybody` the dialog also searches the accounts of the cluster."""
         super().__init__(parent)
         self._known = tuple(known)
         self._others: tuple[Choice, ...] = ()
@@ -69,7 +69,7 @@ class Finder(QDialog):
         self._narrow("")
 
     def found(self, prefix: str, others: Iterable[Choice]) -> None:
-        """The cluster's answer; one that came too late for what is typed now is dropped."""
+        """Show the accounts found. An answer for an older text is ignored."""
         if prefix == self.field.text().strip():
             self._others = tuple(others)
             self._show()
@@ -91,15 +91,15 @@ class Finder(QDialog):
         if self._shown:
             self.list.setCurrentIndex(self.names.index(0))
         nothing = bool(typed) and not self._shown
-        unknown = "Nobody found by this name. Enter begins a conversation with it anyway."
+        unknown = "There is no account of this name. Enter begins a conversation with it anyway."
         self.hint.setText(
-            (unknown if self._anybody else "No conversation with this name.")
+            (unknown if self._anybody else "There is no conversation of this name.")
             if nothing
-            else "Arrow keys choose, Enter opens"
+            else "Arrow keys select, Enter opens"
         )
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Arrows move through the list while one types."""
+        """Move through the list with the arrow keys while the person types."""
         if isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             step = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1}.get(Qt.Key(event.key()))
             if step is not None and self.names.rowCount():

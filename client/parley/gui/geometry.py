@@ -1,4 +1,4 @@
-"""Where the window stood. Hosts, account and session are the SDK's to remember; this only saves dragging."""
+"""Stores the position of the window. The SDK stores hosts, account and session."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ MAX_BYTES = 4096
 
 
 def load(root: Path) -> bytes:
-    """What was kept, or nothing."""
+    """Return the stored geometry, or empty bytes."""
     try:
         kept = (root / FILE_NAME).read_bytes()
     except OSError:
@@ -16,7 +16,7 @@ def load(root: Path) -> bytes:
 
 
 def save(root: Path, geometry: bytes) -> None:
-    """Keeps it; a disk that is full must not stop anybody."""
+    """Store the geometry. Errors are ignored, because a full disk must not stop the window."""
     part = root / f"{FILE_NAME}.part"
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)

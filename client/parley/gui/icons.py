@@ -1,7 +1,7 @@
-"""What is known of a message, and of the cluster, as shapes: nothing here is told by colour alone.
+"""The marks of messages and of the cluster, as shapes. No mark differs from another by colour alone.
 
-Clock: waits here. Hollow circle: handed over, outcome not known. One check: on a majority's disks. Two checks:
-delivered. Two checks cut out of a filled pill: read. Triangle: not sent. All are drawn, so they are sharp at any scale.
+Clock: waits here. Hollow circle: sent, outcome not known. One check: on a majority's disks. Two checks: delivered.
+Two checks cut out of a filled pill: read. Triangle: not sent. All are drawn as paths, so they are sharp at any scale.
 """
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
@@ -24,12 +24,12 @@ _LEFT = {
 
 
 def mark_left(status: MessageStatus) -> float:
-    """How much of a mark's width is empty before it; marks are flush right."""
+    """Return the empty width before a mark. Marks are aligned to the right."""
     return _LEFT.get(status, 0.0)
 
 
 def draw_mark(painter: QPainter, status: MessageStatus, at: QRectF, color: QColor, ground: QColor) -> None:
-    """Draws a mark into a rectangle of MARK_WIDTH by MARK_HEIGHT; `ground` is what lies below it."""
+    """Draw a mark into a rectangle of MARK_WIDTH by MARK_HEIGHT. `ground` is the colour below it."""
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.translate(at.topLeft())
@@ -77,7 +77,7 @@ def _draw_triangle(painter: QPainter, color: QColor, ground: QColor) -> None:
 
 
 def draw_status_level(painter: QPainter, level: StatusLevel, at: QRectF, color: QColor) -> None:
-    """The cluster: a full disc is good, a half one is looking for a node, a barred one cannot send."""
+    """Draw the state of the cluster: a full disc is good, a half disc is searching, a barred disc cannot send."""
     painter.save()
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(QPen(color, 1.5))
@@ -98,7 +98,7 @@ def draw_status_level(painter: QPainter, level: StatusLevel, at: QRectF, color: 
 
 
 def app_icon() -> QIcon:
-    """Two bubbles, one answering the other."""
+    """Return the icon of the application: two bubbles."""
     icon = QIcon()
     for size in (16, 24, 32, 48, 64, 128, 256):
         pixmap = QPixmap(QSize(size, size))

@@ -1,7 +1,7 @@
-"""Says in one line what is missing on this machine before Qt fails with pages.
+"""Checks that Qt can be loaded, and states in one line what is missing.
 
-`python -m parley.gui.libraries` prints the Debian packages to install, one a line; with --window those for a display
-too. scripts/gui_libraries.sh installs them.
+`python -m parley.gui.libraries` prints the Debian packages to install, one per line. With --window it includes those
+for a display. scripts/gui_libraries.sh installs them.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ ANYWHERE = {
     "libgthread-2.0.so.0": "libglib2.0-0",
     "libzstd.so.1": "libzstd1",
 }
-"""Shared libraries Qt needs to be loaded at all, and the Debian packages that hold them."""
+"""The shared libraries that Qt needs to be loaded, and the Debian packages that hold them."""
 
 FOR_X11 = {
     "libX11-xcb.so.1": "libx11-xcb1",
@@ -40,18 +40,18 @@ FOR_X11 = {
     "libxcb-xkb.so.1": "libxcb-xkb1",
     "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
 }
-"""What it needs besides to open a window on X11."""
+"""The libraries that Qt also needs to open a window on X11."""
 
 FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
 FONT_PACKAGE = "fonts-dejavu-core"
 
 
 class MissingError(Exception):
-    """Something must be installed; the text is one line and says what."""
+    """Something must be installed. The text is one line and names it."""
 
 
 def check() -> None:
-    """Raises MissingError where the window cannot open for want of a package, a library or a display."""
+    """Raise MissingError if the window cannot open because a package, a library or a display is missing."""
     try:
         importlib.import_module("PySide6.QtWidgets")
     except ImportError as error:
@@ -65,7 +65,7 @@ def check() -> None:
 
 
 def explain(reason: str, loads: Callable[[str], bool] | None = None) -> str:
-    """What an import error means, in one line."""
+    """Return the meaning of an import error in one line."""
     if any(name in reason for name in ANYWHERE):
         # The loader names only the first one that is missing; say all that are, so that one command is enough.
         named = [name for name in ANYWHERE if name in reason]
@@ -79,18 +79,18 @@ def explain(reason: str, loads: Callable[[str], bool] | None = None) -> str:
 
 
 def missing(names: Iterable[str], loads: Callable[[str], bool] | None = None) -> list[str]:
-    """Those libraries that cannot be loaded here."""
+    """Return the names of the libraries that cannot be loaded."""
     return [name for name in names if not (loads or _loads)(name)]
 
 
 def packages_of(names: Iterable[str]) -> list[str]:
-    """The Debian packages that hold libraries."""
+    """Return the Debian packages that hold the libraries."""
     every = ANYWHERE | FOR_X11
     return sorted({every[name] for name in names})
 
 
 def install_line(packages: list[str]) -> str:
-    """The one line for missing packages."""
+    """Return the line that tells how to install the missing packages."""
     if shutil.which("apt-get") is None:
         return f"The window needs libraries this system does not have, in Debian called {', '.join(packages)}."
     sudo = "" if os.geteuid() == 0 else "sudo "
@@ -110,7 +110,7 @@ def _has_font() -> bool:
 
 
 def main() -> int:
-    """Prints what to install."""
+    """Print the packages to install."""
     if sys.platform == "linux":
         absent = missing(ANYWHERE | FOR_X11 if "--window" in sys.argv[1:] else ANYWHERE)
         for package in [*packages_of(absent), *([] if _has_font() else [FONT_PACKAGE])]:

@@ -1,7 +1,7 @@
-"""Events on their way from the SDK's thread to the window's: in order, coalesced, and bounded.
+"""Events on their way from the SDK's thread to the window's thread: in order, coalesced, and bounded.
 
-States replace each other, so a busy window never works through old ones. Messages do not: `has_capacity()` tells the
-sender to wait while too many lie here. The wake-up is given once per filling, not once per event.
+A newer state replaces an older one. Messages are never replaced: `has_capacity()` tells the sender to wait while too
+many are queued. The window is woken once when the mailbox fills, not once per event.
 """
 
 import threading
@@ -13,21 +13,21 @@ MAX_MESSAGES = 5000
 
 
 class Mailbox:
-    """One writer thread, one reader thread."""
+    """A queue with one writer thread and one reader thread."""
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        """`wake` is called on the writer's thread when something lies here after nothing did."""
+        """`wake` is called on the writer's thread when the mailbox stops being empty."""
         self._wake = wake
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._messages = 0
 
     def has_capacity(self) -> bool:
-        """False while the reader is far behind."""
+        """Return false while the reader is far behind."""
         return self._messages < MAX_MESSAGES
 
     def put(self, event: Event) -> None:
-        """Adds one; never blocks."""
+        """Add an event. Never blocks."""
         with self._lock:
             was_empty = not self._events
             if isinstance(event, StateChanged) and self._events and isinstance(self._events[-1], StateChanged):
@@ -42,7 +42,7 @@ class Mailbox:
             self._wake()
 
     def take(self) -> list[Event]:
-        """Everything that lies here."""
+        """Remove and return all events."""
         with self._lock:
             taken, self._events, self._messages = self._events, [], 0
         return taken

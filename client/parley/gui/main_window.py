@@ -1,10 +1,9 @@
-"""The window: listens to ChatAppState, draws what changed, and turns what a person does into commands.
+"""The window: draws the changes of ChatAppState and turns actions of the person into commands.
 
-It keeps no truth of its own. Redraws of list and status are gathered into the next turn of Qt's loop, so a burst of
-events costs one; rows of the open conversation are applied one by one, because their places matter.
+The window holds no state of its own. Redraws of list and status are collected into the next turn of Qt's loop, so many
+events cost one redraw. Rows of the open conversation are applied one by one, because their positions matter.
 """
 
-import time
 from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import QByteArray, QEvent, QModelIndex, QPoint, QTimer
@@ -12,7 +11,7 @@ from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from parley import Account, Message, Target
-from parley.chat import ConversationKey, Edit, account_label, status_line
+from parley.chat import ConversationKey, Edit, account_label
 from parley.gui import events
 from parley.gui.app_state import ChatAppState, VisiblePage
 from parley.gui.chat import ChatPage
@@ -21,27 +20,26 @@ from parley.gui.events import Action
 from parley.gui.finder import Choice, Finder
 from parley.gui.icons import app_icon
 from parley.gui.notifier import Notifier
+from parley.gui.reading import Reading
 from parley.gui.row_actions import RowActions, new_menu, offer
 from parley.gui.sign_in import SignInPage
 from parley.gui.status_bar import StatusBar
 from parley.gui.theme import GRID, Theme, apply_theme, system_theme
 
 DRAFT_AFTER_MS = 400
-CLOCK_MS = 1000
 
 
 class MainWindow(QMainWindow):
-    """Implements app_state.Listener."""
+    """The main window. It implements app_state.Listener."""
 
     def __init__(self, theme: Theme | None = None) -> None:
-        """Follows the system's colours unless a theme is given. Call attach() before showing it."""
+        """Follow the system's colours unless a theme is given. Call attach() before showing the window."""
         super().__init__()
         self._commands: Commands | None = None
         self._fixed = theme is not None
         self._theme = theme or system_theme()
         self.app_state = ChatAppState(self)
         self._settling = False
-        self._waiting_since = 0.0
         self.finder: Finder | None = None
         self.setWindowTitle("Parley")
         self.setWindowIcon(app_icon())
@@ -61,25 +59,22 @@ class MainWindow(QMainWindow):
         column.addWidget(self.status)
         self.setCentralWidget(whole)
         self.row_actions = RowActions(self.chat, self.app_state, lambda: self.commands)
+        self._reading = Reading(self.chat, self.app_state, lambda: self.commands)
         self.notifier = Notifier(self, app_icon())
         self._items_timer = self._timer(0, self._draw_items)
-        self._look_timer = self._timer(0, self._look)
         self._draft_timer = self._timer(DRAFT_AFTER_MS, self.save_draft)
-        self._clock = QTimer(self)
-        self._clock.setInterval(CLOCK_MS)
-        self._clock.timeout.connect(self.status_changed)
-        self._clock.start()
+        self.status.follow(lambda: self.app_state.client_state)
         self._wire()
         self._make_shortcuts()
         self.page_changed()
 
     def attach(self, commands: Commands) -> None:
-        """Who carries out what people ask for."""
+        """Set the object that carries out the commands."""
         self._commands = commands
 
     @property
     def commands(self) -> Commands:
-        """Set by attach()."""
+        """Return the object set by attach()."""
         if self._commands is None:
             raise RuntimeError("The window was not attached to anything that carries out commands.")
         return self._commands
@@ -100,7 +95,6 @@ class MainWindow(QMainWindow):
         chat.new_button.clicked.connect(self.begin_conversation)
         chat.me.clicked.connect(self._account_menu)
         chat.latest.clicked.connect(chat.view.to_bottom)
-        chat.view.moved.connect(self._look_timer.start)
         chat.composer.send_asked.connect(self._send)
         chat.composer.edit_asked.connect(self._keep_edit)
         chat.composer.typed.connect(self._typed)
@@ -123,7 +117,7 @@ class MainWindow(QMainWindow):
     # ---- Listener
 
     def page_changed(self) -> None:
-        """Sign-in or chat."""
+        """Show the sign-in page or the chat page."""
         chatting = self.app_state.page is VisiblePage.CHAT
         self.pages.setCurrentWidget(self.chat if chatting else self.sign_in)
         self.status.setVisible(chatting)
@@ -142,11 +136,11 @@ class MainWindow(QMainWindow):
         self.conversations_changed()
 
     def conversations_changed(self) -> None:
-        """The conversation list, at the next turn."""
+        """Redraw the conversation list at the next turn."""
         self._items_timer.start()
 
     def thread_edited(self, key: ConversationKey, edits: Iterable[Edit]) -> None:
-        """Rows of the open conversation; others are looked up when they are opened."""
+        """Apply edits to the open conversation. Other conversations are read when they are opened."""
         if key != self.app_state.open_key:
             return
         self.chat.rows.apply(edits)
@@ -156,35 +150,32 @@ class MainWindow(QMainWindow):
                 self.chat.view.show_from(thread.divider_row)
             self._settling = thread.verified_from is None
         self.row_actions.check_edited()
-        self._look_timer.start()
+        self._reading.look_soon()
 
     def thread_replaced(self, key: ConversationKey) -> None:
-        """The open conversation has got an id, so the list knows it by another key."""
+        """Show the rows again, because the open conversation now has an id and another key."""
         thread = self.app_state.open_thread()
         if key == self.app_state.open_key and thread is not None and thread.rows != self.chat.rows.rows:
             self.chat.rows.show(thread.rows)
 
     def status_changed(self) -> None:
-        """The status bar."""
-        state, now = self.app_state.client_state, time.monotonic()
-        if not state.waiting:
-            self._waiting_since = now
-        self.status.show_line(status_line(state, state.last_heard, now, now - self._waiting_since))
+        """Redraw the status bar."""
+        self.status.draw()
 
     def reconnected(self) -> None:
-        """What could not be fetched is asked for again."""
+        """Request again what could not be fetched."""
         key, thread = self.app_state.open_key, self.app_state.open_thread()
         if key is not None and thread is not None and thread.verified_from is None:
             self.commands.load_history(self.app_state.chats.target(key), 0)
-        self._look_timer.start()
+        self._reading.look_soon()
 
     def draft_arrived(self, key: ConversationKey, body: str) -> None:
-        """What was half typed; only where nothing was typed since."""
+        """Show a loaded draft unless something was typed since."""
         if key == self.app_state.open_key and not self.chat.composer.text:
             self._begin_writing(key)
 
     def accounts_found(self, prefix: str, accounts: tuple[Account, ...]) -> None:
-        """Completions: people without a conversation; the others are in the list already."""
+        """Show the accounts found that have no conversation. The others are in the list already."""
         if self.finder is None:
             return
         listed = {item.key for item in self.app_state.items()}
@@ -199,7 +190,7 @@ class MainWindow(QMainWindow):
         )
 
     def refused(self, refusal: events.Refused) -> None:
-        """What was not done is said where it was asked for; typed text is given back."""
+        """Show why something was not done, where it was requested. Return the typed text."""
         match refusal.action:
             case Action.SIGN_IN | Action.REGISTER:
                 self.sign_in.show_problem(refusal.text)
@@ -209,21 +200,21 @@ class MainWindow(QMainWindow):
                 self.chat.tell(refusal.text)
 
     def noticed(self, key: ConversationKey, messages: tuple[Message, ...]) -> None:
-        """Messages nobody looked at."""
+        """Notify the person of messages that arrived unseen."""
         chats = self.app_state.chats
         self.notifier.notice(key, chats.title(key), [chats.notice(message) for message in messages])
 
     # ---- what people do
 
     def resume(self, address: ClusterAddress, account: str) -> None:
-        """Fills the first page with what is remembered and goes on with the session, if there is one."""
+        """Fill in the last sign-in and resume its session, if there is one."""
         self.sign_in.fill(address, account)
         if address.hosts and account:
             self.sign_in.set_busy(True)
             self.commands.resume(address, account)
 
     def open_conversation(self, target: str | Target | ConversationKey) -> None:
-        """Shows a conversation."""
+        """Show a conversation."""
         self.save_draft()
         key, fetch = self.app_state.open(target)
         thread = self.app_state.open_thread()
@@ -246,15 +237,15 @@ class MainWindow(QMainWindow):
         self.chat.composer.begin(chats.title(key), chats.draft(key), self.app_state.client_state.max_message_bytes)
 
     def begin_conversation(self) -> None:
-        """Asks with whom."""
+        """Ask for an account or a conversation to open."""
         self._find("New conversation", anybody=True)
 
     def switch_conversation(self) -> None:
-        """Asks which."""
+        """Ask for a conversation to open."""
         self._find("Go to a conversation", anybody=False)
 
     def save_draft(self) -> None:
-        """Keeps what is half typed."""
+        """Store the draft of the open conversation, if it changed."""
         self._draft_timer.stop()
         key = self.app_state.open_key
         chats = self.app_state.chats
@@ -343,32 +334,6 @@ class MainWindow(QMainWindow):
             title = f"{item.title} – Parley"
         self.setWindowTitle(f"({unread}) {title}" if unread else title)
 
-    def _look(self) -> None:
-        """What is in sight counts as read, while the window is in front; what comes next is fetched."""
-        key, view = self.app_state.open_key, self.chat.view
-        if key is None:
-            return
-        last = view.last_visible()
-        if self.app_state.attentive:
-            seen = self._highest_id(last)
-            conversation_id = self.app_state.saw(key, seen) if seen else 0
-            if conversation_id:
-                self.commands.mark_read(conversation_id, seen)
-        chats = self.app_state.chats
-        before_id = chats.wants_history(key, view.first_visible())
-        if before_id is not None:
-            self.commands.load_history(chats.target(key), before_id)
-        self.chat.show_loading(chats.paging.is_pending(key))
-        self.chat.show_latest_button(chats.unread_in(key))
-
-    def _highest_id(self, last: int) -> int:
-        while last >= 0:
-            row = self.chat.rows.row(last)
-            if row.message_id:
-                return row.message_id
-            last -= 1
-        return 0
-
     def _give_back(self, refusal: events.Refused) -> None:
         chats, key = self.app_state.chats, self.app_state.open_key
         target = refusal.target
@@ -378,15 +343,14 @@ class MainWindow(QMainWindow):
         kept = self.app_state.return_to_draft(target, refusal.body)
         self.commands.save_draft(target, kept)
         to = chats.title(chats.key_of(target))
-        self.chat.composer.tell(f"A message to {to} was not taken and is kept as a draft. {refusal.text}")
+        self.chat.composer.tell(f"A message to {to} was not sent and is kept as a draft. {refusal.text}")
 
     def _pay_attention(self) -> None:
         self.app_state.attentive = self.isActiveWindow() and self.app_state.page is VisiblePage.CHAT
         if self.app_state.attentive:
-            self._look_timer.start()
+            self._reading.look_soon()
 
     def restyle(self, theme: Theme) -> None:
-        """Other colours."""
         self._theme = theme
         app = QApplication.instance()
         if isinstance(app, QApplication):
@@ -401,22 +365,22 @@ class MainWindow(QMainWindow):
     # ---- Qt
 
     def geometry_bytes(self) -> bytes:
-        """Where the window stands."""
+        """Return the position and size of the window."""
         return bytes(self.saveGeometry().data())
 
     def restore(self, geometry: bytes) -> None:
-        """Where the window stood."""
+        """Restore the position and size of the window."""
         if geometry:
             self.restoreGeometry(QByteArray(geometry))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
-        """In front or not."""
+        """Record whether the window is in front."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.ActivationChange:
             self._pay_attention()
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802
-        """What is half typed is kept."""
+        """Store the draft."""
         if self._commands is not None:
             self.save_draft()
         super().closeEvent(event)

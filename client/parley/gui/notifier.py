@@ -1,4 +1,4 @@
-"""Tells people of messages while the window is in the background, a few at a time and never in a flood."""
+"""Notifies people of messages while the window is in the background. It bounds the number of notifications."""
 
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QIcon
@@ -11,13 +11,12 @@ SHOW_MS = 8000
 
 
 class Notifier(QObject):
-    """Uses the system tray where there is one, otherwise the task bar's own way of asking for attention."""
+    """A notifier that uses the system tray. Without a tray, it marks the window in the task bar."""
 
     opened = Signal(object)
     shown = Signal(str, str)
 
     def __init__(self, window: QWidget, icon: QIcon) -> None:
-        """Silent until something comes."""
         super().__init__(window)
         self._window = window
         self._waiting: dict[ConversationKey, tuple[str, list[str]]] = {}
@@ -35,7 +34,7 @@ class Notifier(QObject):
             self._tray.show()
 
     def notice(self, key: ConversationKey, title: str, previews: list[str]) -> None:
-        """Messages of a conversation that nobody looked at; shown once they have stopped pouring in."""
+        """Add new messages of a conversation. The notification follows once no more arrive."""
         if self._window.isActiveWindow():
             return
         _, gathered = self._waiting.get(key, (title, []))
@@ -65,7 +64,7 @@ class Notifier(QObject):
 
 
 def summaries(waiting: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
-    """Title and text of each notification: one for each conversation, one for all where there are many."""
+    """Return title and text of each notification: one per conversation, or one for all if there are many."""
     if len(waiting) > 3:
         count = sum(len(previews) for _, previews in waiting)
         return [("Parley", f"{plural(count, 'new message')} in {plural(len(waiting), 'conversation')}")]

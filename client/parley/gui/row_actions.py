@@ -1,4 +1,4 @@
-"""What a person can do with one message: by its menu, by key, or by opening its links."""
+"""The actions on one message: from its menu, by key, or by opening its links."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,20 +12,18 @@ from parley.gui.app_state import ChatAppState
 from parley.gui.chat import ChatPage
 from parley.gui.commands import Commands
 
-TOO_LATE = (
-    "The message was handed to the cluster before your change. Your text is kept here; Enter sends it as a new message."
-)
+TOO_LATE = "The message was sent before your change. Your text is kept here. Enter sends it as a new message."
 
 
 def new_menu(parent: QWidget) -> QMenu:
-    """An empty menu that is deleted when it closes."""
+    """Return an empty menu that is deleted when it closes."""
     menu = QMenu(parent)
     menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     return menu
 
 
 def offer(menu: QMenu, text: str, doing: Callable[[], None]) -> None:
-    """Adds a line to a menu."""
+    """Add an action to a menu."""
     action = QAction(text, menu)
     action.triggered.connect(lambda _checked=False: doing())
     menu.addAction(action)
@@ -35,7 +33,7 @@ class RowActions(QObject):
     """Copies, edits, cancels and retries messages of the open conversation."""
 
     def __init__(self, chat: ChatPage, app_state: ChatAppState, commands: Callable[[], Commands]) -> None:
-        """`commands` says who carries out what is asked for, once somebody does."""
+        """`commands` returns the object that carries out the commands."""
         super().__init__(chat)
         self._chat = chat
         self._app_state = app_state
@@ -57,7 +55,7 @@ class RowActions(QObject):
             shortcut.activated.connect(action)
 
     def menu(self, row: Row) -> QMenu:
-        """What can be done with a message."""
+        """Return the menu of a message."""
         menu = new_menu(self._chat)
         offer(menu, "Copy\tCtrl+C", lambda: self._copy(row))
         for link in links(row.body)[:5]:
@@ -72,7 +70,7 @@ class RowActions(QObject):
         return menu
 
     def retry(self) -> None:
-        """Sends the chosen message again, or the last one that failed."""
+        """Send the selected message again, or the last one that failed."""
         row = self._chat.view.current_row() if self._chat.view.hasFocus() else None
         thread = self._app_state.open_thread()
         if (row is None or not row.retriable) and thread is not None:
@@ -81,7 +79,7 @@ class RowActions(QObject):
             self._commands().retry(row.local_id)
 
     def check_edited(self) -> None:
-        """A message that goes out while it is edited cannot be changed any more; the text is not lost."""
+        """End the editing of a message that was sent meanwhile. Its text returns to the field."""
         composer, thread = self._chat.composer, self._app_state.open_thread()
         if composer.editing is None or thread is None:
             return

@@ -1,4 +1,4 @@
-"""The first page: where the cluster is, who one is, and in words what went wrong."""
+"""The sign-in page: cluster, account, and what went wrong."""
 
 from pathlib import Path
 
@@ -25,17 +25,16 @@ MIN_PASSWORD = 8
 
 
 class SignInPage(QWidget):
-    """Hosts, account, password."""
+    """The fields for hosts, certificate, account and password."""
 
     asked = Signal(object, str, str, bool)
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        """Empty fields."""
         super().__init__(parent)
         self._theme = theme
         self._busy = False
         self.hosts = self._field("Hosts", "localhost:7600, or 10.0.0.5:7601-7603")
-        self.ca = self._field("Certificate of the cluster", "ca.pem, from whoever runs the cluster")
+        self.ca = self._field("Certificate of the cluster", "ca.pem, from the operator of the cluster")
         self.account = self._field("Account", "your name, for example ann")
         self.password = self._field("Password", "")
         self.password.setEchoMode(QLineEdit.EchoMode.Password)
@@ -63,7 +62,7 @@ class SignInPage(QWidget):
     # ---- from outside
 
     def fill(self, address: ClusterAddress, account: str) -> None:
-        """What is remembered; the keyboard stands where something is missing."""
+        """Fill in the last sign-in and focus the first empty field."""
         self.hosts.setText(address.hosts)
         self.ca.setText(str(address.ca) if address.ca is not None else "")
         self.insecure.setChecked(address.insecure)
@@ -72,12 +71,12 @@ class SignInPage(QWidget):
         self.focus_first()
 
     def focus_first(self) -> None:
-        """Puts the keyboard where something is missing."""
+        """Focus the first empty field."""
         fields = (self.hosts, self.account, self.password)
         next((field for field in fields if not field.text()), self.password).setFocus()
 
     def show_problem(self, text: str) -> None:
-        """What went wrong, in words; empty takes it away."""
+        """Show what went wrong. An empty text hides it."""
         self.set_busy(False)
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
@@ -86,14 +85,13 @@ class SignInPage(QWidget):
             self.password.setFocus()
 
     def set_busy(self, busy: bool) -> None:
-        """While the cluster is asked."""
+        """Disable the page while the cluster is asked."""
         self._busy = busy
         self.submit.setText("Signing in…" if busy else "Sign in")
         for widget in (self.submit, self.create_button):
             widget.setEnabled(not busy)
 
     def restyle(self, theme: Theme) -> None:
-        """Other colours."""
         self._theme = theme
         self.card.setStyleSheet(
             f"#card {{ background: {theme.raised}; border: 1px solid {theme.border}; border-radius: 16px; }}"
@@ -120,7 +118,7 @@ class SignInPage(QWidget):
         icon.setPixmap(app_icon().pixmap(48, 48))
         title = QLabel("Parley")
         title.setFont(scaled_font(self.font(), 1.7, bold=True))
-        self.subtitle = QLabel("Sign in to your cluster. Any one of its hosts is enough; the others are learned.")
+        self.subtitle = QLabel("Sign in to your cluster. One of its hosts is enough. Parley learns the others.")
         self.subtitle.setWordWrap(True)
         heading = QHBoxLayout()
         heading.setSpacing(2 * GRID)
@@ -190,10 +188,10 @@ class SignInPage(QWidget):
         self.asked.emit(address, account, password, register)
 
     def _checked(self, *, register: bool) -> tuple[ClusterAddress, str, str]:
-        """What was typed, or BadInputError with what is wrong about it."""
+        """Return the input, or raise BadInputError that names what is wrong."""
         hosts, ca = self.hosts.text().strip(), self.ca.text().strip()
         if not parse_endpoints([hosts]):
-            raise BadInputError("Say where a node listens, for example localhost:7600.")
+            raise BadInputError("Name a node, for example localhost:7600.")
         if ca and not Path(ca).expanduser().is_file():
             raise BadInputError(f"There is no file {ca}. Choose the ca.pem of the cluster.")
         account = check_account_name(self.account.text().strip())
@@ -201,7 +199,7 @@ class SignInPage(QWidget):
         if not password:
             raise BadInputError("The password is missing.")
         if register and len(password) < MIN_PASSWORD:
-            raise BadInputError(f"A password has at least {MIN_PASSWORD} characters.")
+            raise BadInputError(f"A password needs at least {MIN_PASSWORD} characters.")
         return (
             ClusterAddress(hosts, Path(ca).expanduser() if ca else None, self.insecure.isChecked()),
             account,

@@ -1,12 +1,18 @@
-"""The status bar: a shape and a sentence, of one height whatever they say, so that nothing jumps."""
+"""The status bar: a shape and a sentence. Its height is the same for all texts, so nothing jumps."""
 
-from PySide6.QtCore import QRectF, Qt
+import time
+from collections.abc import Callable
+
+from PySide6.QtCore import QRectF, Qt, QTimer
 from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
 
-from parley.chat import StatusLevel, StatusLine
+from parley import ClientState
+from parley.chat import StatusLevel, StatusLine, status_line
 from parley.gui.icons import draw_status_level
 from parley.gui.theme import GRID, Theme, scaled_font
+
+REDRAW_INTERVAL_MS = 1000
 
 
 class _Shape(QWidget):
@@ -24,16 +30,17 @@ class _Shape(QWidget):
 
 
 class StatusBar(QWidget):
-    """At the foot of the window."""
+    """The bar at the bottom of the window."""
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
-        """Says nothing."""
         super().__init__(parent)
         self.setObjectName("status")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.setFixedHeight(4 * GRID)
         self._theme = theme
         self._line = StatusLine(StatusLevel.BUSY, "")
+        self._read_state: Callable[[], ClientState] = ClientState
+        self._waiting_since = 0.0
         self.shape = _Shape(theme)
         self.label = QLabel()
         self.label.setTextFormat(Qt.TextFormat.PlainText)
@@ -47,11 +54,25 @@ class StatusBar(QWidget):
 
     @property
     def text(self) -> str:
-        """What it says."""
+        """Return the text that is shown."""
         return self._line.text
 
-    def show_line(self, line: StatusLine) -> None:
-        """Says something else."""
+    def follow(self, read_state: Callable[[], ClientState]) -> None:
+        """Draw the state that `read_state` returns, from now on once a second."""
+        self._read_state = read_state
+        clock = QTimer(self)
+        clock.setInterval(REDRAW_INTERVAL_MS)
+        clock.timeout.connect(self.draw)
+        clock.start()
+
+    def draw(self) -> None:
+        """Draw the present state."""
+        state, now = self._read_state(), time.monotonic()
+        if not state.waiting:
+            self._waiting_since = now
+        self._show_line(status_line(state, state.last_heard, now, now - self._waiting_since))
+
+    def _show_line(self, line: StatusLine) -> None:
         if line == self._line:
             return
         level_changed = line.level is not self._line.level
@@ -63,7 +84,6 @@ class StatusBar(QWidget):
             self.restyle(self._theme)
 
     def restyle(self, theme: Theme) -> None:
-        """Other colours."""
         self._theme = theme
         self.shape.theme, self.shape.level = theme, self._line.level
         self.shape.update()

@@ -1,4 +1,4 @@
-"""Colours, sizes and the grid. Two palettes, chosen after the system; contrast of text is at least 4.5 to 1."""
+"""Colours, sizes and the grid. The two palettes follow the system. The contrast of text is at least 4.5 to 1."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class Theme:
     bad_text: str
 
     def color(self, name: str) -> QColor:
-        """One colour by its name here."""
+        """Return the colour of this name."""
         return QColor(str(getattr(self, name)))
 
 
@@ -102,13 +102,13 @@ DARK = Theme(
 
 
 def system_theme() -> Theme:
-    """The palette the system asks for."""
+    """Return the palette that matches the system's colour scheme."""
     scheme = QGuiApplication.styleHints().colorScheme()
     return DARK if scheme == Qt.ColorScheme.Dark else LIGHT
 
 
 def scaled_font(font: QFont, factor: float, *, bold: bool = False) -> QFont:
-    """A font relative to the one people chose for their desktop."""
+    """Return a font whose size is relative to the desktop's font."""
     made = QFont(font)
     if font.pointSizeF() > 0:
         made.setPointSizeF(font.pointSizeF() * factor)
@@ -120,7 +120,7 @@ def scaled_font(font: QFont, factor: float, *, bold: bool = False) -> QFont:
 
 
 def apply_theme(app: QApplication, theme: Theme) -> None:
-    """Gives every widget the palette and the few rules of spacing that widgets do not have by themselves."""
+    """Apply the palette, and the spacing that widgets do not have by default, to every widget."""
     palette = QPalette()
     roles = {
         QPalette.ColorRole.Window: "window",

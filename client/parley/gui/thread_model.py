@@ -1,4 +1,4 @@
-"""The rows of the open conversation as a Qt model: applies the edits of ChatAppState, one signal for each."""
+"""A Qt model of the rows of the open conversation. It applies the edits of ChatAppState with one signal each."""
 
 from collections.abc import Iterable
 
@@ -12,21 +12,20 @@ _ROOT = QModelIndex()
 
 
 class ThreadModel(QAbstractListModel):
-    """A mirror of the rows of a thread."""
+    """A copy of the rows of a thread."""
 
     def __init__(self, parent: QObject | None = None) -> None:
-        """Empty."""
         super().__init__(parent)
         self._rows: list[Row] = []
 
     def show(self, rows: list[Row]) -> None:
-        """Another conversation."""
+        """Replace all rows, for another conversation."""
         self.beginResetModel()
         self._rows = list(rows)
         self.endResetModel()
 
     def apply(self, edits: Iterable[Edit]) -> None:
-        """What changed in this one."""
+        """Apply edits of the present conversation."""
         for edit in edits:
             match edit:
                 case RowsInserted(at, rows):
@@ -43,19 +42,17 @@ class ThreadModel(QAbstractListModel):
 
     @property
     def rows(self) -> list[Row]:
-        """All rows."""
+        """Return all rows."""
         return self._rows
 
     def row(self, at: int) -> Row:
-        """One row."""
         return self._rows[at]
 
     def rowCount(self, parent: QModelIndex | QPersistentModelIndex = _ROOT) -> int:  # noqa: N802
-        """How many there are."""
         return 0 if parent.isValid() else len(self._rows)
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
-        """The row itself for the delegate, and words for people who listen."""
+        """Return the row itself for the delegate, and its text for screen readers."""
         if not index.isValid():
             return None
         row = self._rows[index.row()]

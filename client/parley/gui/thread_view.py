@@ -1,8 +1,8 @@
-"""Shows a thread, ten thousand rows as easily as ten: only what is in sight is measured and drawn, and nothing jumps.
+"""A view of a thread of any length. It measures and draws only visible rows, and visible rows do not jump.
 
-The truth is an anchor, a row and where its top stands in the viewport; the scroll bar follows from it. Rows that come,
-go or change their height above the anchor leave everything in sight where it is. At the bottom the view stays at
-the bottom.
+The state is an anchor: a row, and the position of its top in the viewport. The scroll bar follows the anchor. If rows
+above the anchor are added, removed or resized, the visible rows do not move. At the bottom, the view stays at the
+bottom.
 """
 
 from bisect import bisect_right
@@ -29,7 +29,6 @@ class ThreadView(QAbstractItemView):
     link_clicked = Signal(str)
 
     def __init__(self, model: ThreadModel, bubbles: BubbleDelegate, parent: QWidget | None = None) -> None:
-        """Empty until the model has rows."""
         super().__init__(parent)
         self._thread = model
         self._bubbles = bubbles
@@ -58,43 +57,43 @@ class ThreadView(QAbstractItemView):
     # ---- what others ask
 
     def is_at_bottom(self) -> bool:
-        """Whether the newest message is in sight."""
+        """Return true if the newest message is visible."""
         return self._at_bottom
 
     def first_visible(self) -> int:
-        """The topmost row in sight."""
+        """Return the topmost visible row."""
         return self._anchor
 
     def last_visible(self) -> int:
-        """The lowest row in sight, or -1."""
+        """Return the lowest visible row, or -1."""
         rows = self._rows_in_sight()
         return rows[-1][0] if rows else -1
 
     def current_row(self) -> Row | None:
-        """The row the keyboard stands on."""
+        """Return the row with the keyboard cursor, or None."""
         index = self.currentIndex()
         return self._thread.row(index.row()) if index.isValid() else None
 
     def to_bottom(self) -> None:
-        """Shows the newest message."""
+        """Scroll to the newest message."""
         self._at_bottom = True
         self._arrange()
 
     def show_from(self, row: int) -> None:
-        """Puts a row in the upper part of the view."""
+        """Scroll a row into the upper part of the view."""
         self._at_bottom = False
         self._anchor, self._anchor_y = row, self.viewport().height() // 5
         self._arrange()
 
     def remeasure(self) -> None:
-        """Everything has another height: a new font or width."""
+        """Measure all rows again after a change of font or width."""
         self._forget_heights()
         self._arrange()
 
     # ---- the model changes
 
     def reset(self) -> None:
-        """Another conversation, from its end."""
+        """Show another conversation, from its end."""
         super().reset()
         self._anchor = self._anchor_y = 0
         self._at_bottom = True
@@ -104,7 +103,7 @@ class ThreadView(QAbstractItemView):
     def rowsInserted(  # noqa: N802
         self, parent: QModelIndex | QPersistentModelIndex, start: int, end: int
     ) -> None:
-        """Rows above the anchor push nothing."""
+        """Keep visible rows in place if the new rows are above the anchor."""
         super().rowsInserted(parent, start, end)
         count = end - start + 1
         if len(self._heights) + count != self._thread.rowCount():
@@ -120,7 +119,7 @@ class ThreadView(QAbstractItemView):
     def rowsAboutToBeRemoved(  # noqa: N802
         self, parent: QModelIndex | QPersistentModelIndex, start: int, end: int
     ) -> None:
-        """Rows above the anchor pull nothing."""
+        """Keep visible rows in place if the removed rows are above the anchor."""
         super().rowsAboutToBeRemoved(parent, start, end)
         del self._heights[start : end + 1], self._exact[start : end + 1]
         self._offsets = None
@@ -135,7 +134,7 @@ class ThreadView(QAbstractItemView):
         bottom_right: QModelIndex | QPersistentModelIndex,
         roles: Sequence[int] = (),
     ) -> None:
-        """A row that grows above what is in sight moves nothing in sight."""
+        """Keep visible rows in place if a row above them changes its height."""
         super().dataChanged(top_left, bottom_right, list(roles))
         for row in range(top_left.row(), min(bottom_right.row() + 1, len(self._heights))):
             before, was_exact = self._heights[row], self._exact[row]
@@ -171,7 +170,7 @@ class ThreadView(QAbstractItemView):
         return self._offsets
 
     def _arrange(self) -> None:
-        """Measures what is in sight, keeps the anchor within the content, and lets the scroll bar follow."""
+        """Measure the visible rows, keep the anchor within the content, and update the scroll bar."""
         if self._width != self.viewport().width():
             self._forget_heights()
         count, available_height = len(self._heights), self.viewport().height() - BOTTOM_PAD
@@ -196,13 +195,13 @@ class ThreadView(QAbstractItemView):
         self.moved.emit()
 
     def _climb(self) -> None:
-        """Takes rows above the anchor into sight."""
+        """Move the anchor up until the top of the viewport is covered."""
         while self._anchor > 0 and self._anchor_y > 0:
             self._anchor -= 1
             self._anchor_y -= self._measure(self._anchor)
 
     def _descend(self, available_height: int) -> int:
-        """Lets the anchor be the first row in sight; returns where the last one ends."""
+        """Make the first visible row the anchor. Return where the last visible row ends."""
         last = len(self._heights) - 1
         while self._anchor < last and self._anchor_y + self._measure(self._anchor) <= 0:
             self._anchor_y += self._heights[self._anchor]
@@ -220,7 +219,7 @@ class ThreadView(QAbstractItemView):
         return rows[-1][1] + self._heights[-1] <= available_height + 1
 
     def _rows_in_sight(self) -> list[tuple[int, int]]:
-        """Row and top of each."""
+        """Return each visible row and the position of its top."""
         found = []
         y = self._anchor_y
         for row in range(self._anchor, len(self._heights)):
@@ -243,7 +242,7 @@ class ThreadView(QAbstractItemView):
         self._following_bar = True
 
     def scrollContentsBy(self, dx: int, dy: int) -> None:  # noqa: N802
-        """The bar was moved: by a little, everything moves with it; by a lot, another place is shown."""
+        """Scroll: a short move shifts all rows, a long move shows another place."""
         if not self._following_bar or not self._heights:
             return
         bar = self.verticalScrollBar()
@@ -258,7 +257,7 @@ class ThreadView(QAbstractItemView):
     # ---- what QAbstractItemView asks of its kind
 
     def visualRect(self, index: QModelIndex | QPersistentModelIndex) -> QRect:  # noqa: N802
-        """Where a row stands."""
+        """Return the rectangle of a row."""
         if not index.isValid() or index.row() >= len(self._heights):
             return QRect()
         for row, y in self._rows_in_sight():
@@ -269,7 +268,7 @@ class ThreadView(QAbstractItemView):
         return QRect(0, y, self._width, self._heights[index.row()])
 
     def indexAt(self, point: QPoint) -> QModelIndex:  # noqa: N802
-        """The row below a point."""
+        """Return the row at a point."""
         for row, y in self._rows_in_sight():
             if y <= point.y() < y + self._heights[row]:
                 return self._thread.index(row)
@@ -280,7 +279,7 @@ class ThreadView(QAbstractItemView):
         index: QModelIndex | QPersistentModelIndex,
         hint: QAbstractItemView.ScrollHint = QAbstractItemView.ScrollHint.EnsureVisible,
     ) -> None:
-        """Brings a row into sight, moving as little as possible."""
+        """Scroll a row into view with the shortest move."""
         row, available_height = index.row(), self.viewport().height() - BOTTOM_PAD
         if not index.isValid() or row >= len(self._heights):
             return
@@ -296,7 +295,7 @@ class ThreadView(QAbstractItemView):
     def moveCursor(  # noqa: N802
         self, action: QAbstractItemView.CursorAction, modifiers: Qt.KeyboardModifier
     ) -> QModelIndex:
-        """Where a key leads."""
+        """Return the row to which a key moves the cursor."""
         count = len(self._heights)
         if not count:
             return QModelIndex()
@@ -319,28 +318,26 @@ class ThreadView(QAbstractItemView):
         return self._thread.index(min(max(0, row), count - 1))
 
     def horizontalOffset(self) -> int:  # noqa: N802
-        """Nothing scrolls sideways."""
+        """Return 0, because the view does not scroll sideways."""
         return 0
 
     def verticalOffset(self) -> int:  # noqa: N802
-        """How far down the view is."""
         return self.verticalScrollBar().value()
 
     def isIndexHidden(self, index: QModelIndex | QPersistentModelIndex) -> bool:  # noqa: N802
-        """None is."""
+        """Return false, because no row is hidden."""
         return False
 
     def setSelection(self, rect: QRect, command: object) -> None:  # noqa: N802
-        """The row the keyboard stands on is all there is to select."""
+        """Do nothing. Only the row with the keyboard cursor is selected."""
 
     def visualRegionForSelection(self, selection: object) -> QRegion:  # noqa: N802
-        """All of it, for simplicity."""
+        """Return the whole viewport."""
         return QRegion(self.viewport().rect())
 
     # ---- events
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
-        """Draws what is in sight."""
         painter = QPainter(self.viewport())
         current = self.currentIndex().row()
         for row, y in self._rows_in_sight():
@@ -356,15 +353,15 @@ class ThreadView(QAbstractItemView):
         painter.end()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """What was in sight stays in sight."""
+        """Keep the visible rows visible."""
         super().resizeEvent(event)
         self._arrange()
 
     def updateGeometries(self) -> None:  # noqa: N802
-        """Qt asks after layouts of its own; the bar follows the anchor here."""
+        """Do nothing. Qt calls it after its own layouts, but here the scroll bar follows the anchor."""
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
-        """Enter opens the first link of the row the keyboard stands on."""
+        """Open the first link of the current row on Enter."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.activated.emit(self.currentIndex())
             return
@@ -372,20 +369,20 @@ class ThreadView(QAbstractItemView):
         self.viewport().update()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """A hand over links."""
+        """Show a hand over links."""
         link = self._link_at(event.position().toPoint())
         shape = Qt.CursorShape.PointingHandCursor if link else Qt.CursorShape.ArrowCursor
         self.viewport().setCursor(QCursor(shape))
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802
-        """A click on a link opens it."""
+        """Open a link on a click."""
         super().mouseReleaseEvent(event)
         link = self._link_at(event.position().toPoint())
         if link and event.button() == Qt.MouseButton.LeftButton:
             self.link_clicked.emit(link)
 
     def viewportEvent(self, event: QEvent) -> bool:  # noqa: N802
-        """A tip says when exactly, and what the mark means."""
+        """Show a tip with the exact time and the meaning of the mark."""
         if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
             index = self.indexAt(event.pos())
             inside = index.isValid() and self._bubbles.bubble_rect(

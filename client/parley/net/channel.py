@@ -1,9 +1,9 @@
-"""gRPC channels to nodes: one per address, each with a connection pool of its own, tuned to notice death early.
+"""gRPC channels to nodes: one per address, each with its own connection pool.
 
-Options and why: without local subchannel pools, channels to one address share a connection and its backoff (grpc
-20985); the reconnect backoff of up to two minutes is cut to one second (grpc 29996); keepalive finds a node that
-vanished without a word while a call runs (nodes permit a ping per second); proxies of the environment are for the
-web, not for a cluster.
+The options detect a dead node early. Without local subchannel pools, channels to one address share a connection and its
+backoff (grpc 20985). The reconnect backoff of up to two minutes is limited to one second (grpc 29996). Keepalive
+detects a node that disappeared during a call (nodes permit a ping per second). HTTP proxies of the environment are not
+used.
 """
 
 import contextlib
@@ -35,16 +35,16 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """How connections are made private. Without `ca_pem` the system's authorities are trusted."""
+    """The TLS settings of the connections. Without `ca_pem` the certificate authorities of the system are trusted."""
 
     ca_pem: bytes | None = None
     insecure: bool = False
 
 
 def load_security(ca: Path | None, *, insecure: bool) -> Security:
-    """Reads the CA file; errors name the file and what to do."""
+    """Read the CA file. Raise BadInputError, with the name of the file, if it cannot be used."""
     if insecure and ca is not None:
-        raise BadInputError("Give either a CA or --insecure, not both.")
+        raise BadInputError("Both a CA and --insecure were given. Nothing was sent. Give only one of them.")
     if ca is None:
         return Security(None, insecure)
     try:
@@ -59,15 +59,15 @@ def load_security(ca: Path | None, *, insecure: bool) -> Security:
 
 
 class ChannelPool:
-    """Channels by address; as many as there are addresses, which are bounded."""
+    """The channels by address. The number of addresses is bounded."""
 
     def __init__(self, security: Security) -> None:
-        """Opens nothing yet."""
+        """Make an empty pool."""
         self.security = security
         self._channels: dict[Endpoint, grpc.aio.Channel] = {}
 
     def get(self, endpoint: Endpoint) -> grpc.aio.Channel:
-        """The channel to an address; connects when first used."""
+        """Return the channel to an address. It connects when it is first used."""
         channel = self._channels.get(endpoint)
         if channel is None:
             channel = self._open(endpoint)
@@ -75,13 +75,13 @@ class ChannelPool:
         return channel
 
     async def discard(self, endpoint: Endpoint) -> None:
-        """Drops a channel that failed, so that the next try connects at once instead of waiting out its backoff."""
+        """Drop a channel that failed. The next attempt then connects at once, without the backoff of this channel."""
         channel = self._channels.pop(endpoint, None)
         if channel is not None:
             await channel.close()
 
     async def close(self) -> None:
-        """Closes all channels and with them every call that still runs."""
+        """Close all channels, and with them every running call."""
         while self._channels:
             _, channel = self._channels.popitem()
             with contextlib.suppress(grpc.aio.UsageError):

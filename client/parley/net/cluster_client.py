@@ -34,7 +34,7 @@ Invoke = Callable[[grpc.aio.Channel], Awaitable[T]]
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """What a log-in brought. `token` is a secret."""
+    """The answer to a log-in. `token` is a secret."""
 
     token: str
     account: Account

@@ -1,4 +1,4 @@
-"""The one place where a gRPC status becomes one of our errors."""
+"""Maps gRPC status codes to the errors of the SDK. No other module does this."""
 
 import grpc
 
@@ -22,35 +22,36 @@ _NEEDS_TLS_SIGNS = ("Trying to connect an http1.x server", "Missing server prefa
 
 
 def tls_trouble(details: str, where: str, *, insecure: bool) -> TlsError | None:
-    """Recognise a failed handshake in gRPC's text, the only place where gRPC tells it."""
+    """Return a TlsError if the text of gRPC tells of a failed handshake. gRPC reports it nowhere else."""
     if any(sign in details for sign in _NAME_SIGNS):
         return TlsError(
-            f"The certificate of {where} is for another name or address. Nothing was sent. Connect by a name that is "
-            "in its certificate, or make a new one with this name (parleyd cert)."
+            f"The certificate of {where} is for another name or address. Nothing was sent. Connect by a "
+            "name that is in its certificate, or make a new one with this name (parleyd cert)."
         )
     if any(sign in details for sign in _CERTIFICATE_SIGNS):
         return TlsError(
-            f"{where} showed a certificate that the given CA did not sign. Nothing was sent. Give the CA of this "
-            "cluster with --ca FILE (or PARLEY_CA), and check that the address is the one you mean."
+            f"The certificate of {where} is not signed by the given CA. Nothing was sent. Give the CA of "
+            "this cluster with --ca FILE (or PARLEY_CA), and check the address."
         )
     if any(sign in details for sign in _NOT_TLS_SIGNS):
         return TlsError(
-            f"{where} does not speak TLS, or not with us. Nothing was sent. If this is a test cluster that runs with "
-            "--insecure, say --insecure here too; otherwise check the address."
+            f"{where} does not speak TLS, or no version that this client supports. Nothing was sent. If "
+            "this is a test cluster that runs with --insecure, give --insecure here, too. Otherwise check "
+            "the address."
         )
     if insecure and any(sign in details for sign in _NEEDS_TLS_SIGNS):
         return TlsError(
-            f"{where} did not understand an unencrypted connection. Nothing was sent. Leave out --insecure and give "
-            "the CA of the cluster with --ca FILE."
+            f"{where} did not understand an unencrypted connection. Nothing was sent. Leave out "
+            "--insecure. Give the CA of the cluster with --ca FILE."
         )
     return None
 
 
 def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False) -> ParleyError:
-    """Return our error for a gRPC status.
+    """Return the SDK's error for a gRPC status.
 
-    `where` names the node for people. UNAUTHENTICATED becomes NotSignedInError; callers that sent a password turn it
-    into WrongPasswordError.
+    `where` is the name of the node. UNAUTHENTICATED becomes NotSignedInError. Callers that sent a password turn it into
+    WrongPasswordError.
     """
     details = error.details() or ""
     match error.code():
@@ -69,15 +70,15 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
         ):
             return RefusedError(details or f"{where} refused the request. Nothing was changed.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
-            return OverloadedError(details or f"{where} has too much to do and took nothing. Try again in a moment.")
+            return OverloadedError(details or f"{where} is overloaded and accepted nothing. Try again in a moment.")
         case grpc.StatusCode.UNIMPLEMENTED:
-            return WrongServiceError(f"What answers at {where} is not a Parley node. Check the address.")
+            return WrongServiceError(f"The server at {where} is not a Parley node. Check the address.")
         case grpc.StatusCode.UNAVAILABLE:
             return tls_trouble(details, where, insecure=insecure) or _unavailable(details, where)
         case _:
             return OutcomeUnknownError(
-                f"{where} gave no clear answer ({error.code().name}: {brief(details)}). It may or may not have done "
-                "what was asked."
+                f"{where} gave no clear answer ({error.code().name}: {brief(details)}). The request may or may "
+                "not have been carried out."
             )
 
 
@@ -101,6 +102,6 @@ def _unavailable(details: str, where: str) -> UnreachableError:
 
 
 def brief(details: str) -> str:
-    """Return gRPC's own text, short enough for one line."""
+    """Return the text of gRPC, short enough for one line."""
     tail = details.rsplit("last error: ", 1)[-1].strip()
     return tail if len(tail) <= 160 else tail[:157] + "..."

@@ -1,9 +1,9 @@
-"""The I/O of one stream: carries out what the protocol (wire/stream.py) decides.
+"""The I/O of one stream. It carries out the actions of the protocol (wire/stream.py).
 
-Four tasks share the stream: the reader takes frames, the writer alone writes, the clock calls the protocol at its
-deadlines, the guard waits for the reason to end. Answers of the store come back as events of the protocol. The first
-task that fails ends all; run() always ends with StreamClosedError saying why, with a failure of the store, or with
-cancellation.
+Four tasks share the stream. The reader receives frames, the writer sends frames, the clock calls the protocol at its
+deadlines, and the guard waits for the reason to end. Answers of the store return to the protocol as events. The first
+task that fails ends all of them. run() always ends with StreamClosedError and the reason, with a failure of the store,
+or with cancellation.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 class StreamClosedError(ParleyError):
-    """The stream ended. `better` is a node that says it serves, where one was found."""
+    """The stream ended. `better` is a node that reports that it serves, if one was found."""
 
     def __init__(
         self, reason: StreamCloseReason, text: str, better: Endpoint | None = None, *, tls: bool = False
@@ -59,38 +59,38 @@ class StreamClosedError(ParleyError):
 
 
 class MessageStreamEvents(Protocol):
-    """Whom a stream tells what it learns. What arrives is told after it is stored."""
+    """The listener of a stream. Received data is reported after it is stored."""
 
     def welcomed(self, welcome: TellWelcome) -> None:
-        """Take in that the node took us in."""
+        """Record that the session began."""
 
     def status_told(self, status: TellStatus) -> None:
-        """Take in how the node sees the cluster."""
+        """Record how the node sees the cluster."""
 
     def settled(self, messages: Sequence[Outgoing]) -> None:
-        """Take in final results, in the order they came."""
+        """Record final results, in the order in which they came."""
 
     def sending(self, messages: Sequence[Outgoing]) -> None:
-        """Take in that these got their numbers."""
+        """Record that these messages got their numbers."""
 
     def seen(self, position: Position) -> None:
-        """Take in that an answer came from this position."""
+        """Record that an answer came from this position."""
 
     def received(self, count: int) -> None:
-        """Take in that so many new messages are in the inbox."""
+        """Record that `count` new messages are in the inbox."""
 
     def learned(self, accounts: Iterable[Account], conversations: Iterable[Conversation]) -> None:
-        """Take in accounts and conversations."""
+        """Record stored accounts and conversations."""
 
     def receipts_moved(self, receipts: Sequence[Receipt]) -> None:
-        """Take in that other members have come further."""
+        """Record that the marks of other members moved."""
 
     def shared(self) -> None:
-        """Take in that another process of this account holds the device lock."""
+        """Record that another process of this account holds the device lock."""
 
 
 class MessageStream:
-    """One stream; made anew for every connection."""
+    """One stream. Every connection makes a new one."""
 
     def __init__(
         self,
@@ -122,11 +122,11 @@ class MessageStream:
 
     @property
     def reads_told(self) -> tuple[int, ...]:
-        """Conversations whose read position went up on this stream; it may be lost with the stream."""
+        """Return the conversations whose read position was sent on this stream. The stream may have lost it."""
         return self._protocol.reads_told
 
     async def run(self, welcome_timeout_s: float) -> NoReturn:
-        """Send and receive until the stream ends; cancelling it ends the stream."""
+        """Send and receive until the stream ends. Cancelling this call ends the stream."""
         call = self._stub.Connect(metadata=(("authorization", f"Bearer {self._token}"),))
         try:
             async with asyncio.TaskGroup() as group:
@@ -144,14 +144,14 @@ class MessageStream:
         raise StreamClosedError(StreamCloseReason.LOST, f"{self._where} ended the session.")
 
     async def push_reads(self) -> None:
-        """Fetch read positions the cluster has not been told; they go up with the next frames."""
+        """Fetch read positions that the cluster does not have yet. They are sent with the next frames."""
         self._protocol.reads_found(await self._store.read(inbox.unsent_reads))
         self._wake_writer.set()
 
     # ---- beginning and end
 
     async def _greet(self, call: Call, timeout_s: float) -> None:
-        """Exchange the first frames, begin the outbox, and tell that the session began."""
+        """Exchange the first frames, begin the outbox, and report that the session began."""
         try:
             async with asyncio.timeout(timeout_s):
                 await call.write(self._protocol.next_frame(self._now()))
@@ -187,7 +187,8 @@ class MessageStream:
             case grpc.StatusCode.ABORTED:
                 return StreamClosedError(
                     StreamCloseReason.REPLACED,
-                    "Another copy of this device took over the session. Is its folder used twice?",
+                    "Another process with a copy of this device took over the session. Check whether a copy of "
+                    "the state folder is in use.",
                 )
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 reason = StreamCloseReason.BUSY
@@ -199,7 +200,10 @@ class MessageStream:
         return StreamClosedError(reason, known.text, tls=isinstance(known, TlsError))
 
     def _why(self, group: BaseExceptionGroup[BaseException]) -> BaseException:
-        """Return the most telling of the errors that ended the tasks; a bug or a broken file goes through as it is."""
+        """Return the error that tells most about why the tasks ended.
+
+        A defect or a broken file is returned unchanged.
+        """
         leaves = list(_leaves(group))
         for leaf in leaves:
             if isinstance(leaf, StreamClosedError):
@@ -299,7 +303,10 @@ class MessageStream:
                 assert_never(other)
 
     def _when_stored(self, action: Storing) -> None:
-        """Queue a write. Only after its commit it is told and may be acknowledged; a failed one comes again."""
+        """Queue a write.
+
+        Report and acknowledge it only after its commit. If it fails, the cluster sends the data again.
+        """
 
         def done(stored: asyncio.Future[int]) -> None:
             if stored.cancelled() or self._ending.done():
@@ -334,7 +341,7 @@ class MessageStream:
         self._perform(self._protocol.serving_found(better, self._now()))
 
     def _run(self, work: Awaitable[T], then: Callable[[T], None]) -> None:
-        """Do something that takes time beside the tasks; it ends with the stream at the latest."""
+        """Await `work` beside the tasks. It ends with the stream at the latest."""
 
         async def run() -> None:
             then(await work)
@@ -354,7 +361,7 @@ def _settle(connection: apsw.Connection, action: SettleSends) -> None:
 
 
 def _store(connection: apsw.Connection, action: Storing) -> int:
-    """Store what came; return how many messages are new."""
+    """Store received data. Return the number of new messages."""
     match action:
         case StoreMessages():
             return inbox.insert(connection, action.messages, before=action.before, after=action.after)

@@ -1,6 +1,6 @@
-"""Single calls with failover: one question, asked of one node after the other until one answers or time is up.
+"""Single calls with failover: the caller asks one node after the other until one answers or the time is up.
 
-Only calls that may be repeated go through here: reads, and writes that carry a request id or are the same done twice.
+Only calls that may be repeated use this module: reads, writes with a request id, and idempotent writes.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ STATUS_TIMEOUT_S = 1.5
 
 
 class UnaryCaller:
-    """Asks nodes."""
+    """Calls nodes with failover."""
 
     def __init__(self, known_endpoints: KnownEndpoints, pool: ChannelPool, rng: Random) -> None:
-        """`pool` is this caller's own: the session's channel is never closed under it."""
+        """`pool` belongs to this caller alone, so a discarded channel never belongs to the session."""
         self._known_endpoints = known_endpoints
         self._pool = pool
         self._rng = rng
@@ -48,10 +48,10 @@ class UnaryCaller:
     async def call(
         self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], *, deadline_s: float, confirm_signed_out: bool = True
     ) -> T:
-        """Returns the first answer. Raises what the cluster said, or why none could be had.
+        """Return the first answer. Raise the cluster's refusal, or the reason why no node answered.
 
-        With `confirm_signed_out`, one node's word that the session is over is checked with another one: a node that
-        lags may not know a session yet.
+        With `confirm_signed_out`, a second node has to confirm that the session has ended. A node that lags may not
+        have the session yet.
         """
         policy = FailoverPolicy(self._known_endpoints.all(), self._rng, _CALL_POLICY)
         if self.preferred is not None:
@@ -86,7 +86,7 @@ class UnaryCaller:
         raise _summary(failures, unknown=unknown, insecure=self._pool.security.insecure)
 
     async def status_of(self, endpoint: Endpoint, timeout_s: float = STATUS_TIMEOUT_S) -> NodeStatus:
-        """One node's word about itself; never raises for a node that does not answer."""
+        """Return the status of one node. If the node does not answer, the error is in the result."""
         try:
             answer = await self._once(
                 lambda channel: admin_pb2_grpc.AdminStub(channel).GetStatus(admin_pb2.GetStatusRequest()),
@@ -99,7 +99,7 @@ class UnaryCaller:
         return convert.node_status(str(endpoint), answer)
 
     async def find_serving(self, besides: Endpoint) -> Endpoint | None:
-        """A node that says commits flow, other than `besides`."""
+        """Return the endpoint of a node that reports that it serves, other than `besides`."""
         name = self._known_endpoints.names.get(besides)
         others = [
             e
@@ -124,20 +124,20 @@ class UnaryCaller:
 
 
 def _hopeless(failures: dict[Endpoint, ParleyError]) -> bool:
-    """Trying again cannot help: every address fails for a reason that stays."""
+    """Return true if every address failed for a permanent reason."""
     return all(isinstance(error, TlsError | WrongServiceError) for error in failures.values())
 
 
 def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: bool) -> ParleyError:
-    """One error that tells most about why no node gave an answer."""
+    """Return the error that tells most about why no node answered."""
     errors = list(failures.values())
     for kind in (TlsError, WrongServiceError):
         if errors and all(isinstance(error, kind) for error in errors):
             return errors[0]
     if insecure and errors and all("Socket closed" in error.text for error in errors):
         return TlsError(
-            "Every node closed the unencrypted connection at once; the cluster probably wants TLS. Nothing was sent. "
-            "Leave out --insecure and give the CA of the cluster with --ca FILE."
+            "Every node closed the unencrypted connection at once. The cluster probably requires TLS. "
+            "Nothing was sent. Leave out --insecure. Give the CA of the cluster with --ca FILE."
         )
     for error in errors:
         if isinstance(error, OverloadedError):
@@ -145,13 +145,16 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: 
     for error in errors:
         if isinstance(error, NoMajorityError):
             return NoMajorityError(
-                f"Nodes answer, but none can take anything in now ({error.text}). Nothing is lost; try again when a "
-                "majority of the nodes is up."
+                f"Nodes answer, but none can accept anything now ({error.text}). Nothing is lost. Try again "
+                "when a majority of the nodes is up."
             )
     if unknown:
-        return OutcomeUnknownError("No node gave a clear answer in time. Check what happened before you do it again.")
+        return OutcomeUnknownError(
+            "No node gave a clear answer in time. The request may or may not have been carried out. Check "
+            "the result before you try again."
+        )
     reasons = "; ".join(error.text for error in errors[:3]) or "time ran out"
     return UnreachableError(
-        f"No node of the cluster could be reached: {reasons} Nothing is lost. Check the addresses and whether nodes "
-        "run, then try again."
+        f"No node of the cluster could be reached: {reasons} Nothing is lost. Check the addresses, and "
+        "that the nodes run. Then try again."
     )

@@ -1,4 +1,4 @@
-"""`parley chat`: signs in, then joins a chat view and a screen until the person leaves."""
+"""Implements `parley chat`: signs in, then connects a chat view to a screen until the person leaves."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ EARLIER_LINES = 100
 
 
 async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: TerminalScreen | None = None) -> int:
-    """Runs a chat; ends with KEPT where messages of it wait still."""
+    """Run a chat. Return KEPT if messages of this chat still wait."""
     async with options.client(connect=True) as client:
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         await sign_in(options, client, create=create)
@@ -27,7 +27,7 @@ async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: Ter
         view = ChatView(client, screen.show, screen.quiet, target, mark_read=screen.interactive)
         await _run(view, screen)
         if await client.waiting(limit=1):
-            screen.quiet("What still waits is kept here and sent, once, when you come back.")
+            screen.quiet("Messages still wait. They are kept here and sent, once, when you come back.")
         return ExitCode.KEPT if view.unsettled else ExitCode.OK
 
 
@@ -50,7 +50,7 @@ async def _run(view: ChatView, screen: TerminalScreen) -> None:
 
 
 async def _settled(view: ChatView) -> None:
-    """A script's last lines are given time to arrive."""
+    """Wait a bounded time for the results of a script's last lines."""
     try:
         async with asyncio.timeout(LAST_MESSAGES_S):
             while view.unsettled:  # noqa: ASYNC110 - the view shows what happens; only the end is waited for here
@@ -60,7 +60,7 @@ async def _settled(view: ChatView) -> None:
 
 
 async def sign_in(options: ConnectionOptions, client: ParleyClient, *, create: bool) -> None:
-    """Takes up the remembered session or opens one, asking for what is missing; offers to register."""
+    """Resume the stored session or open a new one. Ask for what is missing, and offer to register."""
     if await client.has_session():
         return
     name = options.account or _ask("Account: ")
@@ -75,32 +75,35 @@ async def sign_in(options: ConnectionOptions, client: ParleyClient, *, create: b
         except NameTakenError:
             raise wrong from None
         await client.login(name, password)
-        print_note(f"The account {name} is new. Welcome.")
+        print_note(f"The account {name} was created.")
 
 
 def _wants_account(name: str) -> bool:
-    """Asks a person; a script says it with --register."""
+    """Ask the person whether to create the account. A script uses --register instead."""
     if VARIABLE in os.environ or not sys.stdin.isatty():
         return False
-    print_note(f"The cluster does not know {name} with this password.")
-    return _ask(f"Register {name} as a new account with it? [y/N] ").lower() in ("y", "yes")
+    print_note(f"The name {name} or the password is wrong, or there is no such account.")
+    return _ask(f"Register {name} as a new account with this password? [y/N] ").lower() in ("y", "yes")
 
 
 def _ask(question: str) -> str:
     if not sys.stdin.isatty():
-        raise BadInputError("No account was named. Say --account NAME or PARLEY_ACCOUNT.")
+        raise BadInputError("No account was named. Name one with --account NAME or PARLEY_ACCOUNT.")
     sys.stderr.write(question)
     sys.stderr.flush()
     return sys.stdin.readline().strip()
 
 
 def print_note(line: str) -> None:
-    """A remark before the screen is there."""
+    """Print a remark before the screen exists."""
     sys.stderr.write(line + "\n")
 
 
 async def _earlier(client: ParleyClient) -> list[str]:
-    """What was typed before, for the arrow keys; the outbox has it, so no other file needs to."""
+    """Return the texts of the latest own messages, for the arrow keys.
+
+    They come from the outbox, so no other file exists.
+    """
     try:
         return [view.body for view in await client.outgoing(limit=EARLIER_LINES) if "\n" not in view.body]
     except UnreachableError:

@@ -1,4 +1,4 @@
-"""What happens in a chat, free of any screen: lines go in, lines come out.
+"""The behaviour of a chat without a screen: lines go in, lines come out.
 
 Own messages are shown by `own_messages`. When a node dies, the chat prints one remark after another node has taken
 over.
@@ -24,6 +24,7 @@ from parley import (
 )
 from parley.chat import Chats, conversation_key, safe_name, status_line
 from parley.terminal import text
+from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.targets import find_target
 
@@ -47,7 +48,7 @@ A line that begins with // is sent with one / less.
 
 
 class ChatView:
-    """One chat."""
+    """The state of one chat."""
 
     def __init__(
         self,
@@ -59,8 +60,10 @@ class ChatView:
         mark_read: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`show` prints a line, `quiet` a remark. With `mark_read` what is shown of the open conversation counts as
-        read."""
+        """`show` prints a line, `quiet` a remark.
+
+        With `mark_read`, shown messages of the open conversation count as read.
+        """
         self._client = client
         self._show = show
         self._quiet = quiet
@@ -90,35 +93,35 @@ class ChatView:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """What begins with a slash, for completion."""
+        """Return the commands, for completion."""
         return (*self._commands, "/quit")
 
     @property
     def title(self) -> str:
-        """What the open conversation is called; nothing if none is open."""
+        """Return the title of the open conversation, empty if none is open."""
         return "" if self.target is None else self.chats.title(self.chats.key_of(self.target))
 
     @property
     def prompt(self) -> str:
-        """What stands before the line being typed."""
+        """Return the text before the line that is being typed."""
         return f"{self._client.signed_in_as} → {self.title}> " if self.target else f"{self._client.signed_in_as}> "
 
     @property
     def status_line(self) -> str:
-        """The status line: node, leader and what waits."""
+        """Return the status line: node, leader and the number of waiting messages."""
         last = f" · last message {text.MARKS[self._own.last_status]}" if self._own.last_status is not None else ""
         state = self._client.state
         return safe_name(status_line(state, state.last_heard, self._clock(), ALWAYS_NEWS_S).text) + last
 
     @property
     def unsettled(self) -> int:
-        """Own messages of this chat without a final result."""
+        """Return the number of own messages of this chat without a final result."""
         return self._own.unsettled
 
     # ---- what the person types
 
     async def take(self, line: str) -> bool:
-        """Handles one line; false when the person wants to leave. What goes wrong is said, and the chat goes on."""
+        """Handle one line. Return false if the person wants to leave. An error is printed and the chat continues."""
         line = line.strip()
         if not line:
             return True
@@ -136,7 +139,10 @@ class ChatView:
             return False
         action = self._commands.get(command)
         if action is None:
-            self._quiet(f"{command} is no command. /help lists them; // begins a line with a slash.")
+            self._quiet(
+                f"{command} is not a command. /help lists the commands. To send a line that begins with a "
+                "slash, begin it with //."
+            )
         else:
             await action(rest.strip())
         return True
@@ -161,7 +167,7 @@ class ChatView:
         self._show("  ".join(self.chats.book.label(account.id) for account in found) or "Nobody.")
 
     async def _status(self, _: str) -> None:
-        for line in text.cluster_lines(await self._client.cluster_status()):
+        for line in cluster_lines(await self._client.cluster_status()):
             self._show(line)
 
     async def _edit(self, rest: str) -> None:
@@ -174,19 +180,19 @@ class ChatView:
 
     async def _send(self, body: str) -> None:
         if self.target is None:
-            self._quiet("To whom? /to NAME says it; /accounts lists who is there.")
+            self._quiet("No recipient was named. Name one with /to NAME. /accounts lists the accounts.")
             return
         self._own.track((await self._client.send(self.target, body)).view)
         self._work.set()
 
     async def _talk_to(self, typed: str) -> None:
         if not typed:
-            raise BadInputError("/to needs a name; /accounts lists who is there, /conversations your channels.")
+            raise BadInputError("/to needs a name. /accounts lists the accounts, /conversations your channels.")
         target = await find_target(self._client, typed)
         if target.account and self.names and not self._is_known(target.account):
             await self.learn_names()
             if not self._is_known(target.account):
-                self._quiet(f"There is no account {safe_name(target.account)} so far.")
+                self._quiet(f"There is no account {safe_name(target.account)} yet.")
                 return
         self.target = target
         if target.conversation_id:
@@ -199,7 +205,7 @@ class ChatView:
     async def _history(self, rest: str) -> None:
         count = _number(rest, HISTORY_LINES)
         if self.target is None:
-            raise BadInputError("With whom? /to NAME says it.")
+            raise BadInputError("No conversation was named. Name one with /to NAME.")
         page = await self._client.history(self.target, limit=count)
         conversations = () if page.conversation is None else (page.conversation,)
         self.chats.look_up(self._client, page.messages, conversations)
@@ -207,7 +213,7 @@ class ChatView:
         for message in page.messages:
             self._show(text.message_line(message, self.chats))
         if not page.messages:
-            self._quiet(f"Nothing was said {'in' if self.target.conversation_id else 'with'} {self.title} yet.")
+            self._quiet(f"There are no messages {'in' if self.target.conversation_id else 'with'} {self.title} yet.")
         if page.cached:
             self._quiet("(from this device: no node could be reached)")
         if page.messages:
@@ -228,10 +234,10 @@ class ChatView:
         local_id = _number(number)
         view = await self._client.cancel(local_id)
         self._own.forget(local_id)
-        self._quiet(f"Withdrawn, nobody gets it: {text.indented(view.body)}")
+        self._quiet(f"Withdrawn. Nobody receives it: {text.indented(view.body)}")
 
     async def learn_names(self) -> None:
-        """Fetches account names and channels for completion; without a connection the known ones stay."""
+        """Fetch account names and channels for completion. Without a connection the known ones stay."""
         try:
             accounts = await self._client.list_accounts(limit=1000)
             await self._list()
@@ -244,7 +250,7 @@ class ChatView:
     # ---- what comes
 
     async def receive(self, *, with_history: bool) -> None:
-        """Shows messages as they come, after the last ones of the conversation named first."""
+        """Print messages as they come, after the last ones of the first conversation if `with_history` is set."""
         if with_history and self.target is not None:
             await self.take("/history")
         async with await self._client.messages(include_own=True) as reader:
@@ -270,7 +276,7 @@ class ChatView:
         return f"{line}   (answer: /to {answer})"
 
     async def follow(self) -> None:
-        """Follows the state of the client; ends when it is closed."""
+        """Print changes of the client's state. Returns when the client is closed."""
         async with aclosing(self._client.watch()) as changes:
             async for change in changes:
                 self._follow_session(change)
@@ -285,7 +291,7 @@ class ChatView:
                 self.changed()
 
     async def keep_time(self) -> NoReturn:
-        """Shows own messages when their moment has come."""
+        """Print own messages when their time has come."""
         while True:
             await self._work.wait()
             self._own.flush()
@@ -305,12 +311,12 @@ class ChatView:
             self._lost, self._told_no_majority = "", False
         elif state.connection is ConnectionState.NO_MAJORITY and not self._told_no_majority and self._own:
             self._told_no_majority = True
-            self._quiet("(no majority: what you write is kept here and sent by itself)")
+            self._quiet("(no majority: your messages are kept here and sent as soon as possible)")
         elif state.connection is ConnectionState.SIGNED_OUT:
-            self._quiet("The session has ended. What waits is kept. Leave with /quit and sign in again.")
+            self._quiet("The session has ended. Waiting messages are kept. Leave with /quit and sign in again.")
 
     def finish(self) -> None:
-        """Shows what is settled now, for a chat that ends."""
+        """Print all settled messages, for a chat that ends."""
         self._own.flush(everything=True)
 
 
@@ -322,5 +328,5 @@ def _number(word: str, default: int | None = None) -> int:
     if not word and default is not None:
         return default
     if not word.isdigit() or not 0 < int(word) < 2**31:
-        raise BadInputError(f"{word!r} is not a number; /waiting shows them.")
+        raise BadInputError(f"{word!r} is not a number. /waiting lists the numbers.")
     return int(word)

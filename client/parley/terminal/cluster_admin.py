@@ -1,4 +1,4 @@
-"""What `parley cluster add, promote, remove, rebuild, transfer, grant, settings` ... do. Scripts have the exit code."""
+"""Implement `parley cluster add, promote, remove, rebuild, transfer, grant, revoke, settings`. Remarks go to stderr."""
 
 from dataclasses import asdict
 
@@ -9,15 +9,14 @@ from parley.terminal.options import ConnectionOptions
 
 
 async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
-    """Adds a waiting node."""
+    """Add the node that waits at `peer_address` as a learner."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).add_member(name, peer_address)
-    note(f"{name} is a learner now: it receives everything, and votes once it has caught up.")
+    note(f"{name} is a learner now. It receives all entries, and becomes a voter once it has caught up.")
 
 
 async def promote(options: ConnectionOptions, name: str) -> None:
-    """Makes a learner a voter."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).promote_member(name)
@@ -25,15 +24,17 @@ async def promote(options: ConnectionOptions, name: str) -> None:
 
 
 async def remove(options: ConnectionOptions, name: str, *, force: bool) -> None:
-    """Removes a member."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).remove_member(name, force=force)
-    note(f"{name} is no member any more. Its data directory is never let in again; to bring it back, start it empty.")
+    note(
+        f"{name} is no member any more. Its data directory is never accepted again. To bring the node "
+        "back, start it with an empty one."
+    )
 
 
 async def transfer(options: ConnectionOptions, name: str) -> None:
-    """Hands leadership over."""
+    """Transfer leadership to the node `name`, or to any voter if `name` is empty."""
     options.must_name_account()
     async with options.client() as client:
         leader = await (await client.administration()).transfer_leadership(name)
@@ -41,7 +42,7 @@ async def transfer(options: ConnectionOptions, name: str) -> None:
 
 
 async def rebuild(options: ConnectionOptions, name: str) -> None:
-    """Have a member's state replaced by the leader's."""
+    """Replace the state of a member by the leader's state and wait until it agrees with the others."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).rebuild_member(name)
@@ -49,7 +50,7 @@ async def rebuild(options: ConnectionOptions, name: str) -> None:
 
 
 async def set_administrator(options: ConnectionOptions, account: str, *, administrator: bool) -> None:
-    """Grants or revokes."""
+    """Grant or revoke the rights of an administrator."""
     options.must_name_account()
     async with options.client() as client:
         await (await client.administration()).set_administrator(account, administrator=administrator)
@@ -57,7 +58,7 @@ async def set_administrator(options: ConnectionOptions, account: str, *, adminis
 
 
 async def settings(options: ConnectionOptions, change: str, *, as_json: bool) -> None:
-    """Lists the settings of the cluster, or changes one."""
+    """Print the settings of the cluster, or change one. `change` is empty or has the form "name=value"."""
     options.must_name_account()
     name, value = _parse_change(change) if change else ("", 0)
     async with options.client() as client:
@@ -81,5 +82,6 @@ def _parse_change(change: str) -> tuple[str, int]:
         return name, int(value if name and equals else "")
     except ValueError:
         raise BadInputError(
-            f"{change!r} changes no setting. Nothing was changed. Write a name and a number: max_message_bytes=65536."
+            f"{change!r} is not a change of a setting. Nothing was changed. Write a name and a number: "
+            "max_message_bytes=65536."
         ) from None

@@ -1,4 +1,4 @@
-"""What each command of `parley` does; cli.py only names flags. Results go to stdout, everything else to stderr."""
+"""The commands of `parley`. cli.py declares their flags. Results go to stdout, everything else to stderr."""
 
 import asyncio
 import shlex
@@ -21,6 +21,7 @@ from parley import (
 )
 from parley.chat import Chats, account_label
 from parley.terminal import text
+from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import read_password
@@ -30,49 +31,57 @@ READS_TIMEOUT_S = 3.0
 
 
 def say(line: str) -> None:
-    """A result."""
+    """Print a result to stdout."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def note(line: str) -> None:
-    """A remark for people; never part of a result."""
+    """Print a remark for people to stderr."""
     sys.stderr.write(line + "\n")
 
 
 async def register(options: ConnectionOptions, name: str, *, password_stdin: bool) -> None:
-    """Creates an account; signing in is a second step."""
+    """Create an account. The person signs in with a second command."""
     password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
     async with options.client(resume=False) as client:
         await client.register(name, password)
-    note(f"The account {name} is there. Sign in with: parley login {name}")
+    note(f"The account {name} was created. Sign in with: parley login {name}")
 
 
 async def login(options: ConnectionOptions, name: str, *, password_stdin: bool) -> None:
-    """Signs in and remembers it."""
+    """Sign in and store the session for later commands."""
     password = read_password(f"Password of {name}: ", from_stdin=password_stdin)
     async with options.client(resume=False) as client:
         await client.login(name, password)
         waiting = client.state.waiting
-    note(f"Signed in as {name}." + (f" {_waiting(waiting)} from before, sent when you connect." if waiting else ""))
-
-
-async def logout(options: ConnectionOptions) -> None:
-    """Ends the session; what waits is kept."""
-    name = options.must_name_account()
-    async with options.client() as client:
-        waiting = await client.logout()
     note(
-        f"{name} is signed out." + (f" {_waiting(waiting)} and stays here until you sign in again." if waiting else "")
+        f"Signed in as {name}."
+        + (
+            f" {_waiting(waiting)} from an earlier session. The next command that connects sends what waits."
+            if waiting
+            else ""
+        )
     )
 
 
+async def logout(options: ConnectionOptions) -> None:
+    """End the session. Waiting messages stay in the outbox."""
+    name = options.must_name_account()
+    async with options.client() as client:
+        waiting = await client.logout()
+    note(f"{name} is signed out." + (f" {_waiting(waiting)} in the outbox until you sign in again." if waiting else ""))
+
+
 async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: bool) -> None:
-    """Deletes the account."""
+    """Delete the account, after a question unless `yes` is set."""
     name = options.must_name_account()
     if not yes:
         if not sys.stdin.isatty():
-            raise BadInputError(f"This deletes the account {name} for good. Add --yes to do it without being asked.")
+            raise BadInputError(
+                f"This deletes the account {name} for good. Nothing was deleted yet. To delete it without a "
+                "question, add --yes."
+            )
         note(f"This deletes the account {name} and everything queued for it, for good.")
     password = read_password(f"Password of {name}, to delete it: ", from_stdin=password_stdin)
     async with options.client() as client:
@@ -81,7 +90,6 @@ async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: b
 
 
 async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -> None:
-    """Lists accounts."""
     options.must_name_account()
     async with options.client() as client:
         found = await client.list_accounts(pattern)
@@ -93,7 +101,7 @@ async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -
 
 
 async def send(options: ConnectionOptions, to: str, body: str | None, *, timeout: float, as_json: bool) -> None:
-    """Sends one message and waits until it is on a majority's disks."""
+    """Send one message and wait until it is on a majority's disks."""
     options.must_name_account()
     if body is None or body == "-":
         body = sys.stdin.read().removesuffix("\n")
@@ -107,7 +115,7 @@ async def send(options: ConnectionOptions, to: str, body: str | None, *, timeout
 
 
 async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: float) -> Outgoing:
-    """Waits for the result, but no longer than there is hope."""
+    """Wait for the result. Stop early if the session ends or the client cannot connect."""
     async with asyncio.TaskGroup() as group:
         signed_out = group.create_task(client.wait_until(ConnectionState.SIGNED_OUT, ConnectionState.CLOSED))
         accepted = group.create_task(_result(message, timeout))
@@ -117,8 +125,8 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
             accepted.cancel()
     if accepted.cancelled():
         raise NotSignedInError(
-            "The session has ended, so the message was not sent. It is kept in the outbox. Sign in (parley login), and "
-            "the next command that connects sends it."
+            "The session has ended, so the message was not sent. It is kept in the outbox. Sign in "
+            "(parley login). The next command that connects then sends it."
         )
     outcome = accepted.result()
     if isinstance(outcome, StillWaitingError):
@@ -126,8 +134,8 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
             raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
         why = client.state.problem or "the cluster has not confirmed it"
         raise StillWaitingError(
-            f"Not sent within {timeout:g} s: {why} The message is kept in the outbox and goes out, once, with the next "
-            "command that connects."
+            f"Not sent within {timeout:g} s: {why} The message is kept in the outbox. The next command "
+            "that connects sends it, once."
         )
     if isinstance(outcome, Exception):
         raise outcome
@@ -135,7 +143,7 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
 
 
 async def _result(message: OutgoingMessage, timeout: float) -> Outgoing | Exception:
-    """The outcome as a value, so that a failure does not end the group around it."""
+    """Return the outcome as a value, so that a failure does not end the task group."""
     try:
         return await message.accepted(timeout)
     except Exception as error:
@@ -143,7 +151,7 @@ async def _result(message: OutgoingMessage, timeout: float) -> Outgoing | Except
 
 
 async def listen(options: ConnectionOptions, *, count: int, timeout: float | None, as_json: bool, own: bool) -> int:
-    """Prints messages as they come, each once, until enough came or time is up."""
+    """Print messages as they come, each once, until `count` messages came or `timeout` seconds passed."""
     options.must_name_account()
     shown = 0
     async with options.client(connect=True) as client, asyncio.TaskGroup() as group:
@@ -152,7 +160,7 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
         try:
             async with asyncio.timeout(timeout), await client.messages(include_own=own) as reader:
                 if not reader.durable:
-                    note("Another parley listens already: this one shows what comes from now on.")
+                    note("Another parley process listens already. This one shows messages that arrive from now on.")
                 async for message in reader:
                     chats.look_up(client, (message,))
                     say(text.message_json(message, chats) if as_json else text.message_line(message, chats))
@@ -169,7 +177,7 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
 
 
 async def _watch_session(client: ParleyClient) -> None:
-    """Ends listening when the session has ended, and says when nodes change, once each time."""
+    """Return when the session has ended. Print a remark whenever the connected node changes."""
     lost = ""
     async with aclosing(client.watch()) as changes:
         async for change in changes:
@@ -184,7 +192,7 @@ async def _watch_session(client: ParleyClient) -> None:
 
 
 async def conversations(options: ConnectionOptions, *, unread_only: bool, as_json: bool) -> None:
-    """Lists conversations, the latest first."""
+    """Print the conversations, the latest first."""
     options.must_name_account()
     async with options.client() as client:
         found = _fold(client, await client.conversations()).items()
@@ -196,7 +204,7 @@ async def conversations(options: ConnectionOptions, *, unread_only: bool, as_jso
     for item in found:
         say(text.conversation_line(item))
     if not found:
-        note("Nothing new." if unread_only else "No conversations yet. Begin one: parley send NAME TEXT")
+        note("Nothing new." if unread_only else "There are no conversations yet. Begin one: parley send NAME TEXT")
 
 
 def _fold(client: ParleyClient, conversations: Sequence[Conversation], messages: Sequence[Message] = ()) -> Chats:
@@ -216,18 +224,18 @@ async def set_display_name(options: ConnectionOptions, name: str) -> None:
 
 
 async def create_channel(options: ConnectionOptions, title: str, members: Sequence[str]) -> None:
-    """Creates a channel; its number is the result."""
+    """Create a channel and print its number."""
     options.must_name_account()
     async with options.client() as client:
         conversation_id = await client.create_channel(title, members)
     say(f"#{conversation_id}")
-    note(f"The channel is there. Write in it with: parley chat '#{conversation_id}'")
+    note(f"The channel was created. Write in it with: parley chat '#{conversation_id}'")
 
 
 async def history(
     options: ConnectionOptions, where: str, *, before_id: int, limit: int, read: bool, as_json: bool
 ) -> None:
-    """Prints a page of a conversation, oldest first."""
+    """Print a page of a conversation, oldest first."""
     options.must_name_account()
     async with options.client(connect=read) as client:
         page = await client.history(await find_target(client, where), before_id=before_id, limit=limit)
@@ -238,7 +246,7 @@ async def history(
             for message in page.messages:
                 say(text.message_line(message, chats))
         if page.more:
-            note(f"Older ones: parley history {shlex.quote(where)} --before {page.messages[0].id}")
+            note(f"Print older messages: parley history {shlex.quote(where)} --before {page.messages[0].id}")
         if page.cached:
             note("(from this device: no node could be reached)")
         if read and page.messages:
@@ -247,14 +255,14 @@ async def history(
 
 
 async def cluster_status(options: ConnectionOptions, *, as_json: bool) -> int:
-    """Prints how the nodes are; ends with 4 where none serves."""
+    """Print the status of all nodes. Return UNREACHABLE (4) if no node serves."""
     async with options.client(resume=False) as client:
         status = await client.cluster_status()
     if as_json:
         nodes = [text.node_json(node) for node in status.nodes]
         say(text.as_json({"serving": status.serving, "leader": status.leader, "nodes": nodes}))
     else:
-        for line in text.cluster_lines(status):
+        for line in cluster_lines(status):
             say(line)
     return ExitCode.OK if status.serving else ExitCode.UNREACHABLE
 

@@ -1,4 +1,4 @@
-"""How `parley` ends: one code for each kind of end, and one text for people."""
+"""The exit codes of `parley`, and their text for people."""
 
 from enum import IntEnum
 
@@ -15,7 +15,7 @@ from parley import (
 
 
 class ExitCode(IntEnum):
-    """What a script can act on."""
+    """The exit codes that a script can test."""
 
     OK = 0
     FAILED = 1
@@ -33,9 +33,9 @@ MEANINGS = {
     ExitCode.FAILED: "something else failed",
     ExitCode.USAGE: "wrong usage or input",
     ExitCode.NOT_SIGNED_IN: "not signed in, or wrong password",
-    ExitCode.UNREACHABLE: "no node reachable or no majority: nothing is lost, try again",
-    ExitCode.REFUSED: "the cluster said no",
-    ExitCode.TLS: "no private connection possible",
+    ExitCode.UNREACHABLE: "no node reachable or no majority (nothing is lost, try again)",
+    ExitCode.REFUSED: "the cluster refused the request",
+    ExitCode.TLS: "the TLS connection failed",
     ExitCode.KEPT: "the message waits in the outbox and is sent by the next command that connects",
     ExitCode.INTERRUPTED: "interrupted",
 }
@@ -54,5 +54,5 @@ _CODES: tuple[tuple[type[ParleyError], ExitCode], ...] = (
 
 
 def code_of(error: ParleyError) -> ExitCode:
-    """The code a command ends with after this error."""
+    """Return the exit code for this error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)

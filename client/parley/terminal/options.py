@@ -1,7 +1,8 @@
-"""Which cluster, as whom, with which files: from flags, the environment, a settings file, and what was used last.
+"""Resolves cluster, account and files from flags, the environment, a settings file and the last log-in.
 
-A flag wins over the environment, that over the settings file, that over what the last log-in remembered. Hosts, CA and
-"insecure" are remembered together and only used together, so that no address meets another cluster's CA by accident.
+A flag takes precedence over the environment, the environment over the settings file, and the settings file over the
+last log-in. Hosts, CA and "insecure" of the last log-in are only used together. So no address is used with the CA of
+another cluster by accident.
 """
 
 import os
@@ -20,7 +21,7 @@ TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("", "0", "false", "no", "
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What was said on the command line; None and empty mean: nothing."""
+    """The flags of the command line. None and empty mean that a flag was not given."""
 
     hosts: tuple[str, ...] = ()
     ca: Path | None = None
@@ -30,7 +31,10 @@ class Flags:
     config: Path | None = None
 
     def over(self, outer: "Flags") -> "Flags":
-        """These, and where they are silent, those said before the command's name."""
+        """Return these flags.
+
+        Where one is not given, use the one in `outer`, which was given before the command's name.
+        """
         return Flags(
             self.hosts or outer.hosts,
             self.ca or outer.ca,
@@ -43,7 +47,7 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionOptions:
-    """Everything a command needs to make a client."""
+    """Everything that a command needs to make a client."""
 
     hosts: tuple[str, ...]
     ca: Path | None
@@ -52,11 +56,14 @@ class ConnectionOptions:
     state_dir: Path | None
 
     def client(self, *, resume: bool = True, connect: bool = False) -> ParleyClient:
-        """A client, not entered yet. `resume` takes up the remembered session, `connect` also opens a stream."""
+        """Return a client that is not entered yet.
+
+        `resume` resumes the stored session, `connect` also opens a stream.
+        """
         if not self.hosts:
             raise BadInputError(
-                "No host is known. Say where a node listens: --host localhost:7600, PARLEY_HOSTS, or a list named "
-                "hosts in the settings file."
+                "No host is known. Name a node: --host localhost:7600, PARLEY_HOSTS, or a list named hosts in "
+                "the settings file."
             )
         account = self.account if resume and self.account else None
         return ParleyClient(
@@ -64,16 +71,20 @@ class ConnectionOptions:
         )
 
     def must_name_account(self) -> str:
-        """The account to use; an error that says how to name one."""
+        """Return the account to use.
+
+        Raise NotSignedInError, with a text that says how to name one, if there is none.
+        """
         if not self.account:
             raise NotSignedInError(
-                "Nobody is signed in on this machine. Sign in with: parley login NAME (new here? parley register NAME)."
+                "Nobody is signed in on this machine. Sign in: parley login NAME. To create an account: "
+                "parley register NAME."
             )
         return self.account
 
 
 def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) -> ConnectionOptions:
-    """Puts everything together; raises BadInputError naming what is wrong and where it was said."""
+    """Merge all sources. Raise BadInputError that names the wrong value and its source."""
     env = os.environ if environment is None else environment
     file = _read_file(flags.config or _path(env.get("PARLEY_CONFIG")))
     state_dir = flags.state_dir or _path(env.get("PARLEY_STATE_DIR")) or file.state_dir
@@ -112,7 +123,7 @@ def _flag(text: str, default: bool) -> bool:
         return True
     if word in FALSE_WORDS:
         return default if not word else False
-    raise BadInputError(f"PARLEY_INSECURE is {text!r}; write yes or no.")
+    raise BadInputError(f"PARLEY_INSECURE is {text!r}. Write yes or no.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +147,14 @@ def _read_file(named: Path | None) -> _File:
         raise BadInputError(f"The settings file {path} cannot be read: {error}.") from error
     unknown = sorted(set(document) - set(KEYS))
     if unknown:
-        raise BadInputError(f"{path} has {', '.join(unknown)}, which is no setting. Known are {', '.join(KEYS)}.")
+        raise BadInputError(f"{path} has unknown settings: {', '.join(unknown)}. Known are {', '.join(KEYS)}.")
     hosts = document.get("hosts", [])
     hosts = _split(hosts) if isinstance(hosts, str) else hosts
     if not isinstance(hosts, list | tuple) or not all(isinstance(host, str) for host in hosts):
-        raise BadInputError(f'hosts in {path} must be a list of texts, such as ["localhost:7600"].')
+        raise BadInputError(f'hosts in {path} must be a list of strings, such as ["localhost:7600"].')
     for key in ("ca", "account", "state_dir"):
         if not isinstance(document.get(key, ""), str):
-            raise BadInputError(f"{key} in {path} must be a text.")
+            raise BadInputError(f"{key} in {path} must be a string.")
     if not isinstance(document.get("insecure", False), bool):
         raise BadInputError(f"insecure in {path} must be true or false.")
 

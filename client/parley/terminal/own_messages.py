@@ -1,7 +1,7 @@
 """The own messages of one chat until they are shown for good.
 
-An own message is shown once, when it is known what became of it: with ✓ when it is on a majority's disks, with ✓✓ if
-it was delivered within a moment. One that takes longer is announced as waiting first, so that nobody types it twice.
+An own message is shown once, when its result is known: with ✓ when it is on a majority's disks, with ✓✓ if it was
+delivered shortly afterwards. A message that takes longer is first announced as waiting, so that nobody types it twice.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class _Sent:
 
 
 class OwnMessages:
-    """What this chat has sent, in the order it was typed."""
+    """The messages that this chat has sent, in the order in which they were typed."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class OwnMessages:
         quiet: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
-        """`show` prints a line, `quiet` a remark; `chats` knows the marks of other members."""
+        """`show` prints a line, `quiet` a remark. `chats` holds the marks of other members."""
         self._chats = chats
         self._show = show
         self._quiet = quiet
@@ -51,7 +51,7 @@ class OwnMessages:
 
     @property
     def unsettled(self) -> int:
-        """Own messages without a final result."""
+        """Return the number of own messages without a final result."""
         return sum(1 for sent in self._sent.values() if sent.accepted_at is None)
 
     def track(self, view: Outgoing) -> None:
@@ -65,7 +65,7 @@ class OwnMessages:
         self._sent.pop(local_id, None)
 
     def update(self, view: Outgoing) -> None:
-        """Take in a message in a newer state."""
+        """Record a newer state of a message."""
         sent = self._sent.get(view.local_id)
         if sent is None:
             return
@@ -79,7 +79,7 @@ class OwnMessages:
             self.flush()
 
     def marks_moved(self) -> None:
-        """Take in that other members have received or read more; a remark tells of what was shown before that."""
+        """Record that the marks of other members moved. Print a remark for messages that were shown before."""
         for sent in list(self._sent.values()):
             if sent.view.status is MessageStatus.ACCEPTED:
                 self.update(sent.view)
@@ -94,10 +94,13 @@ class OwnMessages:
             key = self._chats.conversations.key_of_own(late)
             item = self._chats.item(key)
             who = f"all members of {item.title} have" if item.channel else f"{item.title} has"
-            self._quiet(f"✓✓ {who} now got “{preview(late.body, 40)}”")
+            self._quiet(f"✓✓ {who} now received “{preview(late.body, 40)}”")
 
     def flush(self, *, everything: bool = False) -> None:
-        """Show what is settled, in the order it was typed, once a moment has passed or its delivery is known."""
+        """Print settled messages in the order in which they were typed.
+
+        Wait SHOW_AFTER_S for a delivery, unless `everything`.
+        """
         now = self._clock()
         for local_id, sent in list(self._sent.items()):
             if sent.accepted_at is None:
@@ -110,6 +113,6 @@ class OwnMessages:
             del self._sent[local_id]
             self._show(text.own_line(sent.view, self._chats))
             if sent.view.status is MessageStatus.FAILED:
-                self._quiet(f"It was not sent. /retry {local_id} sends it again, /cancel {local_id} puts it away.")
+                self._quiet(f"It was not sent. /retry {local_id} sends it again, /cancel {local_id} removes it.")
             elif sent.view.status is MessageStatus.ACCEPTED and len(self._undelivered) < MAX_TRACKED:
                 self._undelivered[local_id] = sent.view

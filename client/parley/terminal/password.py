@@ -1,4 +1,4 @@
-"""Where passwords come from: standard input when asked for, the environment, or a prompt that does not show them."""
+"""Reads passwords from standard input, from the environment, or from a prompt that does not show them."""
 
 import getpass
 import os
@@ -10,7 +10,7 @@ VARIABLE = "PARLEY_PASSWORD"
 
 
 def read_password(prompt: str, *, from_stdin: bool, twice: bool = False) -> str:
-    """The password. Raises BadInputError where there is nobody to ask."""
+    """Return the password. Raise BadInputError if there is no terminal to ask on."""
     if from_stdin:
         line = sys.stdin.readline()
         if not line:

@@ -1,4 +1,4 @@
-"""The two ways a chat meets the world: a terminal with prompt, completion and toolbar, or plain lines in and out."""
+"""The two screens of a chat: a terminal with prompt, completion and toolbar, or plain lines in and out."""
 
 import asyncio
 import sys
@@ -24,40 +24,43 @@ STYLE = Style.from_dict({"bottom-toolbar": "noreverse #888888", "quiet": "#88888
 
 
 class TerminalScreen(Protocol):
-    """Shows lines and yields what the person types."""
+    """The output and the input of a chat."""
 
     interactive: bool
 
     def show(self, line: str) -> None:
-        """Prints a line."""
+        """Print a result."""
 
     def quiet(self, line: str) -> None:
-        """Prints a remark."""
+        """Print a remark."""
 
     def lines(self, view: ChatView) -> AsyncIterator[str]:
-        """What is typed, line by line, until the end of input."""
+        """Yield the lines that the person types, until the end of input."""
 
 
 class PlainScreen:
-    """Lines in, lines out: for scripts, pipes and tests. Remarks go to stderr."""
+    """A screen for scripts, pipes and tests. Results go to stdout, remarks to stderr."""
 
     interactive = False
 
     def __init__(self, source: TextIO | None = None) -> None:
-        """Reads `source`, normally standard input."""
+        """Read from `source`. Default: standard input."""
         self._source = source or sys.stdin
 
     def show(self, line: str) -> None:
-        """Prints a line at once, so that a reader at the other end of a pipe sees it."""
+        """Print a line and flush it, so that a program at the other end of a pipe receives it at once."""
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
     def quiet(self, line: str) -> None:
-        """Prints a remark."""
+        """Print a remark to stderr."""
         sys.stderr.write(line + "\n")
 
     async def lines(self, view: ChatView) -> AsyncIterator[str]:
-        """A thread reads, one line ahead at most: files and pipes cannot be waited for in a portable way otherwise."""
+        """Yield the lines of the source.
+
+        A thread reads at most one line ahead, because files cannot be awaited portably.
+        """
         queue: asyncio.Queue[str | None] = asyncio.Queue(1)
         loop = asyncio.get_running_loop()
 
@@ -95,26 +98,26 @@ class _Words(Completer):
 
 
 class PromptScreen:
-    """A terminal: what comes is printed above the line being typed, which stays whole."""
+    """A terminal screen. It prints new lines above the prompt and keeps the line that is being typed whole."""
 
     interactive = True
 
     def __init__(self, earlier: Iterable[str] = (), *, keys: Input | None = None, output: Output | None = None) -> None:
-        """`earlier` lines can be reached with the arrow keys."""
+        """`earlier` lines can be recalled with the arrow keys."""
         self._history = InMemoryHistory(list(earlier))
         self._keys = keys
         self._output = output
 
     def show(self, line: str) -> None:
-        """Prints a line above the prompt."""
+        """Print a line above the prompt."""
         print_formatted_text(FormattedText([("", line)]), output=self._output, style=STYLE)
 
     def quiet(self, line: str) -> None:
-        """Prints a remark above the prompt, in grey."""
+        """Print a remark above the prompt, in grey."""
         print_formatted_text(FormattedText([("class:quiet", line)]), output=self._output, style=STYLE)
 
     async def lines(self, view: ChatView) -> AsyncIterator[str]:
-        """Prompts until Ctrl-D; Ctrl-C empties the line."""
+        """Yield the typed lines until Ctrl-D. Ctrl-C empties the line."""
         session: PromptSession[str] = PromptSession(
             history=self._history,
             completer=_Words(view),

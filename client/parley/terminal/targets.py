@@ -1,7 +1,7 @@
-"""What people type for a conversation: the name of an account, `#` and the id or title of a channel, or a title.
+"""How a person names a conversation: an account name, `#` and the id or title of a channel, or a title.
 
-A text that can be an account name always means that account, whatever channels are called. So nobody receives the
-messages meant for somebody else by choosing a title.
+A text that can be an account name always means that account, even if a channel has this title. So nobody can choose a
+title to receive the messages for somebody else.
 """
 
 from parley import BadInputError, Conversation, ConversationKind, ParleyClient, Target, check_account_name
@@ -10,7 +10,7 @@ HOW = "Name an account, or a channel: #ID or #TITLE. `parley conversations` list
 
 
 async def find_target(client: ParleyClient, typed: str) -> Target:
-    """Return the target that is meant; a title is looked up on this device, then in the cluster."""
+    """Return the conversation that `typed` names. Look a title up on this device first, then in the cluster."""
     typed = typed.strip()
     name = typed.removeprefix("#").strip()
     if not name:
@@ -26,10 +26,10 @@ async def find_target(client: ParleyClient, typed: str) -> Target:
         found = _called(await conversations(), name)
         if len(found) > 1:
             ids = ", ".join(f"#{conversation.id}" for conversation in found)
-            raise BadInputError(f"{len(found)} channels are called {name!r}: {ids}. Name one by its number.")
+            raise BadInputError(f"{len(found)} channels have the title {name!r}: {ids}. Name one by its number.")
         if found:
             return Target(conversation_id=found[0].id)
-    raise BadInputError(f"{name!r} is no account name, and no channel of yours is called so. {HOW}")
+    raise BadInputError(f"{name!r} is not an account name, and no channel of yours has this title. {HOW}")
 
 
 def _called(conversations: tuple[Conversation, ...], title: str) -> list[Conversation]:

@@ -1,11 +1,11 @@
-"""Lines for a terminal. What others wrote is made harmless first: no escape sequence of a message reaches it."""
+"""Formats messages, conversations and settings as lines or JSON, without the escape sequences of other people."""
 
 import json
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from parley import ClusterStatus, Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
+from parley import Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
 from parley.chat import (
     Chats,
     ConversationItem,
@@ -30,12 +30,12 @@ MARKS = {
 
 
 def clock(at_ms: int) -> str:
-    """Time of day, or the date and time where it was another day."""
+    """Return the time of day, with the date unless it is today."""
     return line_time(at_ms, datetime.now().astimezone().date())
 
 
 def message_line(message: Message, chats: Chats) -> str:
-    """One message for people; further lines of it are indented. In a channel the channel is named too."""
+    """Return a message as text. Later lines are indented. In a channel the title is named, too."""
     at, title = clock(message.sent_at_ms), chats.title(conversation_key(message.conversation_id))
     if message.kind is not MessageKind.TEXT:
         return f"{at} {title}: {safe_body(row_text(message, chats.book))}"
@@ -47,12 +47,12 @@ def message_line(message: Message, chats: Chats) -> str:
 
 
 def indented(body: str) -> str:
-    """A body on one or more lines, the later ones set in."""
+    """Return a body with its later lines indented."""
     return safe_body(body).replace("\n", "\n    ")
 
 
 def own_line(view: Outgoing, chats: Chats) -> str:
-    """An own message with what is known of it; in a channel also how many members have it."""
+    """Return an own message with its status. In a channel, add how many members have it."""
     at = clock(view.sent_at_ms or view.created_at_ms)
     known = f" ({safe_body(view.detail)})" if view.status is MessageStatus.FAILED and view.detail else ""
     counts = chats.counts(view)
@@ -64,7 +64,7 @@ def own_line(view: Outgoing, chats: Chats) -> str:
 
 
 def conversation_line(item: ConversationItem) -> str:
-    """One line of the conversation list: what is new, with whom or in which channel, when, the last words."""
+    """Return one line of the conversation list: unread messages, title, time and a preview."""
     new = f"{item.unread} new" if item.unread else ""
     title = item.title + (" (account deleted)" if item.deleted else "")
     if item.channel:
@@ -76,7 +76,7 @@ def conversation_line(item: ConversationItem) -> str:
 
 
 def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
-    """The settings of the cluster, one a line: name, value, bounds and what it is for."""
+    """Return one line per setting: name, value, bounds and help."""
     lines = []
     for setting in settings:
         default = "" if setting.value == setting.default else f", default {setting.default}"
@@ -85,46 +85,8 @@ def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
     return lines
 
 
-def cluster_lines(status: ClusterStatus) -> list[str]:
-    """A table of the nodes, and one sentence about the whole."""
-    rows: list[tuple[str, ...]] = [
-        ("NODE", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "CLIENTS", "MSG/S", "SERVING")
-    ]
-    for node in status.nodes:
-        if node.error:
-            rows.append(("?", node.address, "down", "", "", "", "", "", f"no: {node.error}"))
-        else:
-            numbers = (node.term, node.commit_index, node.applied_index, node.connected_clients)
-            serving = "yes" if node.serving else "no"
-            rows.append(
-                (node.name, node.address, _role(node), *map(str, numbers), f"{node.messages_per_second:.0f}", serving)
-            )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
-    return [*lines, "", verdict(status)]
-
-
-def _role(node: NodeStatus) -> str:
-    """A learner follows, but has no vote, and who was removed is nothing; that is what people want to know."""
-    own = next((member for member in node.members if member.name == node.name), None)
-    if own is None:
-        return "no member" if node.members else node.role
-    return node.role if own.voter else "learner"
-
-
-def verdict(status: ClusterStatus) -> str:
-    """How the cluster fares, in one sentence."""
-    up = sum(1 for node in status.nodes if not node.error)
-    known = len(status.nodes)
-    if status.serving:
-        return f"The cluster serves: {up} of {known} known nodes answer, {status.leader or 'nobody'} leads."
-    if up:
-        return f"No majority: {up} of {known} known nodes answer. Nothing can be sent until more of them are up."
-    return "No node answers. Check the addresses, and whether the nodes run."
-
-
 def message_record(message: Message, chats: Chats) -> dict[str, Any]:
-    """One message for programs: its ids, and beside them the names of its sender and its conversation.
+    """Return a message as a record for programs, with the names of its sender and its conversation.
 
     `peer` is the account name of the other member of a direct conversation, `title` the title of a channel.
     """
@@ -142,17 +104,17 @@ def message_record(message: Message, chats: Chats) -> dict[str, Any]:
 
 
 def message_json(message: Message, chats: Chats) -> str:
-    """One message as one line of JSON."""
+    """Return a message as one line of JSON."""
     return json.dumps(message_record(message, chats), ensure_ascii=False)
 
 
 def own_record(view: Outgoing) -> dict[str, Any]:
-    """One own message for programs."""
+    """Return an own message as a record for programs."""
     return {**asdict(view), "status": view.status.name.lower()}
 
 
 def conversation_record(item: ConversationItem) -> dict[str, Any]:
-    """One line of the conversation list for programs."""
+    """Return one line of the conversation list as a record for programs."""
     return {
         "id": item.key.conversation_id,
         "kind": "channel" if item.channel else "direct",
@@ -167,10 +129,10 @@ def conversation_record(item: ConversationItem) -> dict[str, Any]:
 
 
 def as_json(value: Any) -> str:
-    """Records as indented JSON."""
+    """Return records as indented JSON."""
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def node_json(node: NodeStatus) -> dict[str, Any]:
-    """One node's status for programs."""
+    """Return the status of one node as a record for programs."""
     return asdict(node)

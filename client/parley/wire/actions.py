@@ -1,4 +1,4 @@
-"""What a stream wants done. The protocol (wire/stream.py) decides it and net/message_stream.py carries it out."""
+"""The actions of a stream. The protocol (wire/stream.py) returns them and net/message_stream.py carries them out."""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -9,7 +9,7 @@ from parley.wire.position import Position
 
 
 class StreamCloseReason(Enum):
-    """Why a stream ended."""
+    """The reason why a stream ended."""
 
     LOST = auto()
     SILENT = auto()
@@ -23,7 +23,7 @@ class StreamCloseReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class BeginOutbox:
-    """Take in what the cluster applied, and answer with everything unanswered (outbox_begun)."""
+    """Record which sends the cluster applied. Answer with all unanswered ones (outbox_begun)."""
 
     last_send_number: int
     max_message_bytes: int
@@ -31,7 +31,7 @@ class BeginOutbox:
 
 @dataclass(frozen=True, slots=True)
 class TellWelcome:
-    """The session began."""
+    """Report that the session began."""
 
     node_name: str
     account: Account
@@ -40,14 +40,17 @@ class TellWelcome:
 
 @dataclass(frozen=True, slots=True)
 class ClaimSends:
-    """Number up to `limit` waiting messages durably as soon as there are any, and answer with them (claimed)."""
+    """Number up to `limit` waiting messages durably as soon as there are any. Answer with them (claimed)."""
 
     limit: int
 
 
 @dataclass(frozen=True, slots=True)
 class SettleSends:
-    """Write down final results and tell people. Telling need not wait: a lost note means asking the cluster again."""
+    """Store final results and report them.
+
+    The report need not wait: if the write is lost, the cluster is asked again.
+    """
 
     messages: tuple[Outgoing, ...]
     position: Position
@@ -55,7 +58,10 @@ class SettleSends:
 
 @dataclass(frozen=True, slots=True)
 class StoreMessages:
-    """Store a batch and the cursor after it in one transaction on top of the cursor before it; answer with stored()."""
+    """Store a batch and the cursor after it in one transaction, if the cursor before it is stored.
+
+    Answer with stored().
+    """
 
     messages: tuple[Message, ...]
     before: bytes
@@ -65,7 +71,7 @@ class StoreMessages:
 
 @dataclass(frozen=True, slots=True)
 class StoreDirectory:
-    """Store accounts and conversations; answer with stored()."""
+    """Store accounts and conversations. Answer with stored()."""
 
     accounts: tuple[Account, ...]
     conversations: tuple[Conversation, ...]
@@ -73,14 +79,14 @@ class StoreDirectory:
 
 @dataclass(frozen=True, slots=True)
 class StoreReceipts:
-    """Store how far other members have come; answer with stored()."""
+    """Store marks of other members. Answer with stored()."""
 
     receipts: tuple[Receipt, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class NoteReadSent:
-    """Note that a read position was written to the stream."""
+    """Record that a read position was written to the stream."""
 
     conversation_id: int
     up_to: int
@@ -88,7 +94,7 @@ class NoteReadSent:
 
 @dataclass(frozen=True, slots=True)
 class TellStatus:
-    """How the connected node sees the cluster."""
+    """Report how the connected node sees the cluster."""
 
     leader: str
     has_majority: bool
@@ -98,24 +104,24 @@ class TellStatus:
 
 @dataclass(frozen=True, slots=True)
 class TellHealth:
-    """Whether commits flow as far as this stream knows."""
+    """Report whether commits succeed, as far as this stream knows."""
 
     healthy: bool
 
 
 @dataclass(frozen=True, slots=True)
 class TellCaughtUp:
-    """All that was queued when the stream began is stored here."""
+    """Report that everything queued at the begin of the stream is stored here."""
 
 
 @dataclass(frozen=True, slots=True)
 class FindServing:
-    """Ask the other nodes whether one of them serves, and answer with it (serving_found)."""
+    """Ask the other nodes whether one of them serves. Answer with it (serving_found)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End the stream. `better` is a node that says it serves, where one was found."""
+    """End the stream. `better` is a node that reports that it serves, if one was found."""
 
     reason: StreamCloseReason
     text: str

@@ -1,4 +1,4 @@
-"""Protobuf in, records out: the one place where wire types become ours, and targets become sends."""
+"""Converts protobuf messages to records, and targets to sends. No other module does this."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -35,22 +35,19 @@ def _known(kind: type[E], number: int) -> E:
 
 
 def account(wire: model_pb2.AccountInfo) -> Account:
-    """Read an account."""
     return Account(wire.id, wire.name, wire.display_name, wire.deleted)
 
 
 def accounts(wires: Iterable[model_pb2.AccountInfo]) -> tuple[Account, ...]:
-    """Read the accounts that an answer names."""
     return tuple(map(account, wires))
 
 
 def member(wire: model_pb2.MemberInfo) -> Member:
-    """Read a member of a conversation."""
     return Member(wire.account_id, _known(MemberRole, wire.role), wire.delivered_up_to, wire.read_up_to)
 
 
 def message(wire: model_pb2.Message, own_id: int, device_id: bytes) -> Message:
-    """Read a message. `own_id` is the own account and decides `mine`; `device_id`, this device's, decides `number`."""
+    """Return a message. `own_id`, the own account, decides `mine`. `device_id`, this device, decides `number`."""
     mine = wire.sender_id == own_id
     return Message(
         conversation_id=wire.conversation_id,
@@ -66,13 +63,13 @@ def message(wire: model_pb2.Message, own_id: int, device_id: bytes) -> Message:
 
 
 def conversation(wire: model_pb2.ConversationInfo) -> Conversation:
-    """Read kind, title and members of a conversation."""
+    """Return kind, title and members of a conversation."""
     members = tuple(map(member, wire.members))
     return Conversation(wire.id, _known(ConversationKind, wire.kind), wire.title, members, wire.member_count)
 
 
 def summary(wire: conversations_pb2.ConversationSummary, own_id: int, device_id: bytes) -> Conversation:
-    """Read one line of the conversation list."""
+    """Return one line of the conversation list."""
     return replace(
         conversation(wire.info),
         last=message(wire.last_message, own_id, device_id) if wire.HasField("last_message") else None,
@@ -82,12 +79,11 @@ def summary(wire: conversations_pb2.ConversationSummary, own_id: int, device_id:
 
 
 def receipt(wire: messaging_pb2.Receipt) -> Receipt:
-    """Read how far another member has come."""
     return Receipt(wire.conversation_id, wire.account_id, wire.delivered_up_to, wire.read_up_to)
 
 
 def send(message: Outgoing) -> model_pb2.Send:
-    """Return a numbered message as it goes up, its target as it was stored."""
+    """Return a numbered message for the wire, with its target as it was stored."""
     wire = model_pb2.Send(number=message.number, body=message.body)
     if message.target.account:
         wire.account_name = message.target.account
@@ -99,7 +95,7 @@ def send(message: Outgoing) -> model_pb2.Send:
 
 
 def history_request(target: Target, before_id: int, limit: int) -> conversations_pb2.GetHistoryRequest:
-    """Return the request for one page of a conversation; the caller adds what it has seen."""
+    """Return the request for one page of a conversation. The caller adds the position it has seen."""
     wire = conversations_pb2.GetHistoryRequest(before_id=before_id, limit=limit)
     if target.account:
         wire.account_name = target.account
@@ -111,17 +107,16 @@ def history_request(target: Target, before_id: int, limit: int) -> conversations
 
 
 def setting(wire: admin_pb2.Setting) -> Setting:
-    """Read a setting of the cluster."""
     return Setting(wire.name, wire.value, wire.default, wire.minimum, wire.maximum, wire.help)
 
 
 def nodes(news: messaging_pb2.ClusterStatusUpdate) -> tuple[Node, ...]:
-    """Read the members of the cluster as the connected node sees them, by name."""
+    """Return the members of the cluster as the connected node sees them, by name."""
     return tuple(sorted((Node(n.name, n.client_address, n.up) for n in news.nodes), key=lambda node: node.name))
 
 
 def node_status(address: str, wire: admin_pb2.GetStatusResponse) -> NodeStatus:
-    """Read the answer of one node about itself."""
+    """Return the status of one node."""
     return NodeStatus(
         address=address,
         cluster_id=wire.cluster_id,

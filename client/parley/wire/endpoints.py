@@ -1,6 +1,7 @@
-"""Where nodes listen: reading what a person typed, and the book of all addresses known.
+"""Addresses of nodes: the parser of host lists, and the set of all known addresses.
 
-Addresses a person gave come first and are never dropped; those the cluster told us about follow. The book is bounded.
+Addresses that a person gave come first and are never dropped. Addresses learned from the cluster follow. The set is
+bounded.
 """
 
 import ipaddress
@@ -28,9 +29,9 @@ class Endpoint:
 
 
 def parse_endpoints(specs: Iterable[str]) -> tuple[Endpoint, ...]:
-    """Reads `host:port`, `host:first-last` and `[v6]:port`, also several in one text separated by commas.
+    """Parse `host:port`, `host:first-last` and `[v6]:port`, or several of them separated by commas.
 
-    Doubles are dropped, order is kept. Raises BadInputError with the offending part quoted.
+    Duplicates are dropped, the order is kept. Raises BadInputError that quotes the wrong part.
     """
     found: dict[Endpoint, None] = {}
     for spec in specs:
@@ -57,9 +58,9 @@ def _parse_one(part: str) -> list[Endpoint]:
         raise BadInputError(f"{ports!r} in {part!r} is not a port or a range of ports such as 7600-7602.")
     first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= 65535 or not 1 <= last <= 65535:
-        raise BadInputError(f"Ports go from 1 to 65535; {part!r} does not.")
+        raise BadInputError(f"{part!r} is not a valid port. Ports go from 1 to 65535.")
     if last < first:
-        raise BadInputError(f"The range in {part!r} runs backwards. Write the smaller port first.")
+        raise BadInputError(f"The range in {part!r} is in reverse order. Write the smaller port first.")
     if last - first >= MAX_ENDPOINTS:
         raise BadInputError(f"The range in {part!r} has more than {MAX_ENDPOINTS} ports. Give a shorter range.")
     return [Endpoint(host.lower(), port) for port in range(first, last + 1)]
@@ -74,7 +75,7 @@ def _ipv6(text: str, part: str) -> str:
 
 
 def usable_learned(address: str) -> Endpoint | None:
-    """An address a node published, or None where nobody could connect to it (empty, wildcard, malformed)."""
+    """Return an address that a node published, or None if nobody could connect to it (empty, wildcard, malformed)."""
     try:
         endpoints = parse_endpoints([address])
     except BadInputError:
@@ -86,29 +87,29 @@ def usable_learned(address: str) -> Endpoint | None:
 
 @dataclass(slots=True)
 class KnownEndpoints:
-    """All addresses known, and which node was found behind them."""
+    """All known addresses, and the names of the nodes found there."""
 
     configured: tuple[Endpoint, ...]
     learned: dict[str, Endpoint] = field(default_factory=dict)
     names: dict[Endpoint, str] = field(default_factory=dict)
 
     def all(self) -> tuple[Endpoint, ...]:
-        """Configured ones first, then learned ones; each once."""
+        """Return the given addresses, then the learned ones, each once."""
         return tuple(dict.fromkeys((*self.configured, *self.learned.values())))[:MAX_ENDPOINTS]
 
     def name_of(self, endpoint: Endpoint) -> str:
-        """The node's name where it is known, otherwise its address."""
+        """Return the name of the node if it is known, otherwise its address."""
         return self.names.get(endpoint) or str(endpoint)
 
     def met(self, endpoint: Endpoint, name: str) -> None:
-        """A node answered at this address and said its name."""
+        """Record the name of the node that answered at this address."""
         if name:
             self.names[endpoint] = name
 
     def learn(self, addresses: Mapping[str, str]) -> bool:
-        """Takes in what the cluster says about its members; true if something is new.
+        """Record the addresses of the members. Return true if one is new.
 
-        Members that the cluster no longer names are forgotten, unless a person gave their address.
+        Addresses of nodes that are no members any more are removed, unless a person gave them.
         """
         fresh = {
             name: endpoint

@@ -1,13 +1,13 @@
-"""What goes up a stream beside sends, and when: greeting, pings, acknowledgements, read positions."""
+"""The frames from the client except sends: greeting, pings, acknowledgements, read positions."""
 
 from parley_proto.v1 import messaging_pb2 as pb
 
 
 class FramesUp:
-    """The frames of one stream. `reads` are told next, `reads_told` went up already; both by conversation."""
+    """The frames of one stream. `reads` are sent next, `reads_told` were sent already, both by conversation."""
 
     def __init__(self, hello: pb.Hello, acknowledge_interval_s: float) -> None:
-        """Acknowledgements go up at most once in `acknowledge_interval_s`."""
+        """At most one acknowledgement is sent per `acknowledge_interval_s`."""
         self.reads: dict[int, int] = {}
         self.reads_told: dict[int, int] = {}
         self._hello: pb.Hello | None = hello
@@ -19,23 +19,23 @@ class FramesUp:
         self._nonce = 0
 
     def ping(self) -> None:
-        """Let the next frame be a ping."""
+        """Make the next frame a ping."""
         self._ping_due = True
 
     def acknowledged(self, cursor: bytes) -> None:
-        """Take in that the cluster knows this cursor: it needs no acknowledgement."""
+        """Record that the cluster has this cursor, so it needs no acknowledgement."""
         self._acknowledged = cursor
 
     def acknowledge(self, cursor: bytes) -> None:
-        """Let the cluster know that everything up to this cursor is stored."""
+        """Acknowledge that everything up to this cursor is stored."""
         self._stored = None if cursor == self._acknowledged else cursor
 
     def acknowledge_due(self) -> float | None:
-        """Return when the next acknowledgement may go up; None where there is none to send."""
+        """Return when the next acknowledgement may be sent, or None if there is none to send."""
         return None if self._stored is None else self._next_at
 
     def next(self, now: float) -> pb.ClientFrame | None:
-        """Return the next frame, or None while there is nothing to say."""
+        """Return the next frame, or None if there is none."""
         if self._hello is not None:
             hello, self._hello = self._hello, None
             return pb.ClientFrame(hello=hello)

@@ -1,4 +1,7 @@
-"""Whether the node of a stream is alive (heartbeats), and whether it serves (health). Decided purely, time is given."""
+"""Decides whether the node of a stream is alive (heartbeats) and whether it serves (health).
+
+The caller passes the time.
+"""
 
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -7,7 +10,7 @@ from random import Random
 
 @dataclass(frozen=True, slots=True)
 class MessageStreamSettings:
-    """Times of a stream. A node is silent after `silent_ticks` pings without a word."""
+    """The times of a stream. A node is silent after `silent_ticks` pings without a frame from it."""
 
     ping_interval_s: float = 0.25
     silent_ticks: int = 4
@@ -17,7 +20,7 @@ class MessageStreamSettings:
 
 
 class Beat(Enum):
-    """What a moment asks for."""
+    """What is due at a given time."""
 
     NOTHING = auto()
     PING = auto()
@@ -25,7 +28,7 @@ class Beat(Enum):
 
 
 class Heart:
-    """Pings, and counts the ticks in which nothing was heard."""
+    """Sends pings, and counts the ticks in which nothing was received."""
 
     def __init__(self, settings: MessageStreamSettings) -> None:
         self._settings = settings
@@ -33,15 +36,18 @@ class Heart:
         self.beat_at: float | None = None
 
     def start(self, now: float) -> None:
-        """Begin to ping."""
+        """Begin to send pings."""
         self.beat_at = now + self._settings.ping_interval_s
 
     def heard(self) -> None:
-        """Take in that the node said something."""
+        """Record that the node sent something."""
         self._silent_ticks = 0
 
     def beat(self, now: float, *, listening: bool) -> Beat:
-        """Return what is due. Without `listening` the tick does not count: a slow disk of ours is not silence."""
+        """Return what is due.
+
+        Without `listening` the tick does not count, because a slow local disk is not silence of the node.
+        """
         if self.beat_at is None or now < self.beat_at:
             return Beat.NOTHING
         self.beat_at = now + self._settings.ping_interval_s
@@ -50,7 +56,10 @@ class Heart:
 
 
 class Health:
-    """Whether commits flow, and when to look for another node: alive but without a majority is left for a better."""
+    """Whether commits succeed, and when to look for another node.
+
+    The client leaves a node without a majority if another node serves.
+    """
 
     def __init__(self, settings: MessageStreamSettings, rng: Random) -> None:
         self._settings = settings
@@ -61,7 +70,7 @@ class Health:
         self.probe_at: float | None = None
 
     def judge(self, now: float, *, stuck: bool) -> bool | None:
-        """Return the new health, or None where it is as before."""
+        """Return the new health, or None if it is unchanged."""
         healthy = self.has_majority and not stuck
         if healthy is self._healthy:
             return None
@@ -70,14 +79,14 @@ class Health:
         return healthy
 
     def probe_is_due(self, now: float) -> bool:
-        """Return true once when another node should be looked for."""
+        """Return true once when it is time to look for another node."""
         if self.probe_at is None or now < self.probe_at:
             return False
         self.probe_at, self._probing = None, True
         return True
 
     def probed(self, now: float, *, found: bool) -> bool:
-        """Return whether to leave for the node found; otherwise look again later while commits do not flow."""
+        """Return whether to move to the node found. If not, another search follows while commits do not succeed."""
         self._probing = False
         if self._healthy:
             return False

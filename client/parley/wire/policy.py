@@ -1,9 +1,9 @@
-"""Which node next, after which delay: decided purely, from outcomes and a seeded generator.
+"""Decides which node to try next, and after which delay, from outcomes and a seeded generator.
 
-Rules. Stay with a node that works. When it fails, try every other known node once without any delay; only when the
-whole list has failed wait, with full jitter, 50 ms at first and 2 s at most. A session that ended soon after it
-began does not count as a recovery, so a node that accepts and drops cannot make us spin. Addresses of the same node
-are one node.
+Rules. Stay with a node that works. When it fails, try every other known node once without a delay. When all have
+failed, wait with full jitter, 50 ms at first and 2 s at most. A session that ended soon after it began does not count
+as a recovery, so a node that accepts and drops connections does not cause a busy loop. Addresses of one node count as
+one node.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from parley.wire.endpoints import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """Times of the failover policy."""
+    """The times of the failover policy."""
 
     first_backoff_s: float = 0.05
     max_backoff_s: float = 2.0
@@ -25,7 +25,7 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What to do next: wait, then try this endpoint for so long."""
+    """The next step: wait for a delay, then try this endpoint for a bounded time."""
 
     endpoint: Endpoint
     delay_s: float
@@ -36,7 +36,7 @@ class FailoverPolicy:
     """The state of one search for a working node."""
 
     def __init__(self, endpoints: Sequence[Endpoint], rng: Random, settings: PolicySettings | None = None) -> None:
-        """`endpoints` are tried in an order shuffled by `rng`, so that many clients spread over the nodes."""
+        """`rng` shuffles the order of `endpoints`, so that many clients spread over the nodes."""
         self._rng = rng
         self._settings = settings or PolicySettings()
         self._order: list[Endpoint] = list(endpoints)
@@ -48,16 +48,19 @@ class FailoverPolicy:
 
     @property
     def round(self) -> int:
-        """How many times the whole list has failed since something last worked."""
+        """Return how many times the whole list has failed since a node last worked."""
         return self._round
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """The order of trying."""
+        """Return the endpoints in the order in which they are tried."""
         return tuple(self._order)
 
     def update(self, endpoints: Sequence[Endpoint], names: Mapping[Endpoint, str]) -> None:
-        """Takes in learned addresses: known ones keep their place, new ones join at the end, vanished ones leave."""
+        """Record learned addresses.
+
+        Known ones keep their place, new ones follow at the end, missing ones are removed.
+        """
         wanted = dict.fromkeys(endpoints)
         self._order = [e for e in self._order if e in wanted]
         self._order += [e for e in wanted if e not in self._order]
@@ -67,14 +70,14 @@ class FailoverPolicy:
             self._current = None
 
     def prefer(self, endpoint: Endpoint) -> None:
-        """Puts an endpoint first: it is known to serve, or worked last time."""
+        """Try this endpoint first, because it serves or worked last time."""
         if endpoint in self._order:
             self._order.remove(endpoint)
             self._order.insert(0, endpoint)
             self._tried.discard(endpoint)
 
     def next_attempt(self) -> Attempt | None:
-        """The next thing to try, or None when no endpoint is known at all."""
+        """Return the next attempt, or None if no endpoint is known."""
         if not self._order:
             return None
         if self._current is not None:
@@ -88,18 +91,18 @@ class FailoverPolicy:
         return Attempt(choice, delay_s, self._timeout_s())
 
     def backoff_cap_s(self) -> float:
-        """The longest wait the present round may draw."""
+        """Return the longest delay of the present round."""
         if self._round == 0:
             return 0.0
         doublings = min(self._round - 1, 16)
         return min(self._settings.max_backoff_s, self._settings.first_backoff_s * float(2**doublings))
 
     def succeeded(self, endpoint: Endpoint) -> None:
-        """The node answered: stay with it."""
+        """Record that the node answered, and stay with it."""
         self._current = endpoint
 
     def failed(self, endpoint: Endpoint, lived_s: float = 0.0) -> None:
-        """The node was lost, silent, or does not serve; `lived_s` is how long it had worked."""
+        """Record that the node was lost, silent, or does not serve. `lived_s` is how long it worked, in seconds."""
         if lived_s >= self._settings.stable_after_s:
             self._round = 0
             self._tried.clear()

@@ -1,4 +1,4 @@
-"""How much of the log this client has seen. The client keeps the merged maximum of all answers and never goes back."""
+"""The position in the log that this client has seen. The client keeps the merged maximum of all answers."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Position:
 
     @classmethod
     def from_wire(cls, wire: pb.Position) -> "Position":
-        """Read a position of the wire; of a group that is named twice the higher index counts."""
+        """Return the position of a protobuf message. If it names a group twice, the higher index counts."""
         indices: dict[int, int] = {}
         for group in wire.groups:
             indices[group.group] = max(indices.get(group.group, 0), group.index)
@@ -22,21 +22,21 @@ class Position:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> "Position":
-        """Read what to_bytes() made; nothing means that nothing was seen."""
+        """Return the position that to_bytes() encoded. Empty bytes mean that nothing was seen."""
         return cls.from_wire(pb.Position.FromString(stored))
 
     def to_wire(self) -> pb.Position:
-        """Return the position for a request."""
+        """Return the position as a protobuf message."""
         groups = [pb.GroupIndex(group=group, index=index) for group, index in self.indices]
         return pb.Position(generation=self.generation, groups=groups)
 
     def to_bytes(self) -> bytes:
-        """Return the position for the client's file."""
+        """Return the position as bytes for the client's file."""
         return self.to_wire().SerializeToString()
 
 
 def merge(known: Position, told: Position) -> Position:
-    """Return what is seen after an answer: of two generations the higher one, within one the maximum of each group."""
+    """Return the position after an answer: the higher generation, or within one the maximum of each group."""
     if told.generation != known.generation:
         return max(known, told, key=lambda position: position.generation)
     indices = dict(known.indices)

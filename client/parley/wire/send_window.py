@@ -1,9 +1,9 @@
-"""Which sends go up next: the bookkeeping of one stream's unanswered sends, decided purely.
+"""The unanswered sends of one stream: decides, without I/O, which are sent next.
 
-Numbers go up in order. Every unanswered number is kept until its final result. RETRY and GAP say that something was
-not taken: then nothing new goes up until, after a delay, everything unanswered is sent again from the lowest number
-on. Resending a number that was applied only brings back its first result, so resending too much is safe and
-resending too little is not.
+Numbers are sent in order. Every unanswered number is kept until its final result. RETRY and GAP report that a send was
+not accepted. Then no new send follows. After a delay, everything unanswered is sent again from the lowest number.
+If a number was applied already, the cluster returns its first result. So sending too much again is safe, and sending
+too little is not.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ class SendWindow:
     """The unanswered sends of one stream, at most `limit` of them."""
 
     def __init__(self, limit: int, unanswered: Iterable[Outgoing], rng: Random) -> None:
-        """`unanswered` comes from the outbox, in the order of the numbers, and goes up first."""
+        """`unanswered` comes from the outbox, in the order of the numbers, and is sent first."""
         self._limit = max(1, limit)
         self._open: dict[int, Outgoing] = {message.number: message for message in unanswered}
         self._unsent: deque[Outgoing] = deque(self._open.values())
@@ -34,32 +34,32 @@ class SendWindow:
 
     @property
     def capacity(self) -> int:
-        """How many new sends may be claimed now."""
+        """Return how many new sends may be claimed now."""
         return 0 if self._held_back else max(0, self._limit - len(self._open))
 
     @property
     def unanswered(self) -> int:
-        """How many sends have no final result."""
+        """Return how many sends have no final result."""
         return len(self._open)
 
     @property
     def gap_rounds(self) -> int:
-        """How many times in a row the lowest unanswered number was called a gap."""
+        """Return how many times in a row the lowest unanswered number was called a gap."""
         return self._gap_rounds
 
     @property
     def rounds(self) -> int:
-        """How many times in a row resending was asked for without any final result in between."""
+        """Return how many times in a row resending was requested without a final result in between."""
         return self._rounds
 
     def add(self, claimed: Iterable[Outgoing]) -> None:
-        """Takes in newly numbered sends."""
+        """Add newly numbered sends."""
         for message in claimed:
             self._open[message.number] = message
             self._unsent.append(message)
 
     def next_frame(self) -> list[Outgoing]:
-        """The sends of the next frame, or nothing."""
+        """Return the sends of the next frame, or an empty list."""
         frame: list[Outgoing] = []
         size_bytes = 0
         while not self._held_back and self._unsent and len(frame) < MAX_SENDS_PER_FRAME:
@@ -73,16 +73,16 @@ class SendWindow:
         return frame
 
     def settle(self, number: int) -> Outgoing | None:
-        """A final result came; returns the message, or None if it had been settled before."""
+        """Record a final result. Return the message, or None if it had a result before."""
         message = self._open.pop(number, None)
         if message is not None:
             self._rounds = self._gap_rounds = 0
         return message
 
     def push_back(self, number: int, *, gap: bool) -> float | None:
-        """A send was not taken. Returns the delay after which to call resume(), or None if that is under way already.
+        """Record that a send was not accepted. Return the delay before resume(), or None if one is running already.
 
-        The delay doubles with every round in which nothing was settled, with jitter, up to a second.
+        The delay doubles with every round without a final result, with jitter, up to a second.
         """
         if number not in self._open:
             return None
@@ -96,6 +96,6 @@ class SendWindow:
         return self._rng.uniform(cap / 2, cap)
 
     def resume(self) -> None:
-        """Sends everything unanswered again, from the lowest number on."""
+        """Send everything unanswered again, from the lowest number."""
         self._held_back = False
         self._unsent = deque(self._open.values())

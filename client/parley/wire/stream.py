@@ -1,12 +1,12 @@
-"""One stream with one node, decided without I/O: frames and answers go in, actions and frames come out.
+"""One stream with one node, without I/O. Frames and answers are inputs, actions and frames are outputs.
 
-The caller (net/message_stream.py) gives the time with each event, carries out the returned actions in their order,
-answers those that ask for an answer, writes what next_frame() returns whenever the connection can take a frame, reads
-while can_receive is true, and calls advance() at deadline().
+The caller (net/message_stream.py) passes the time with each event. It carries out the returned actions in order and
+answers those that ask for an answer. It writes the result of next_frame() whenever the connection accepts a frame,
+reads while can_receive is true, and calls advance() at deadline().
 
-Order of effects. A send goes up only after its number is durable (claimed). A batch is acknowledged and shown only
-after it is stored, and each batch is stored on top of the one before it. The result of a send is told at once. Silence
-is counted in ticks of advance(), not in seconds, so that a machine too busy to read does not accuse its node.
+Order of effects. A send is sent only after its number is durable (claimed). A batch is acknowledged and shown only
+after it is stored. Each batch is stored on top of the one before it. The result of a send is reported at once. Silence
+is counted in calls of advance(), not in seconds, so a busy client does not take its own delay for silence of the node.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,7 +48,7 @@ MAX_BATCHES_BEING_STORED = 32
 
 
 class StreamProtocol:
-    """The state of one stream; made anew for every connection."""
+    """The state of one stream. Every connection makes a new one."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class StreamProtocol:
         settings: MessageStreamSettings,
         rng: Random,
     ) -> None:
-        """`where` names the node for people. `cursor` and `seen` are what is stored on the device."""
+        """`where` is the name of the node. `cursor` and `seen` are those stored on the device."""
         self._where = where
         self._device_id = device_id
         self._cursor = cursor
@@ -79,26 +79,26 @@ class StreamProtocol:
 
     @property
     def can_receive(self) -> bool:
-        """False while the device's own work must be waited for before the next frame is read."""
+        """Return false while the device has to finish its own work before it reads the next frame."""
         return self._welcome is None or (self._begun and self._being_stored < MAX_BATCHES_BEING_STORED)
 
     @property
     def is_welcome(self) -> bool:
-        """True once the node has taken us in."""
+        """Return true once the node has sent its Welcome."""
         return self._welcome is not None
 
     @property
     def reads_told(self) -> tuple[int, ...]:
-        """Conversations whose read position went up on this stream; it may be lost with the stream."""
+        """Return the conversations whose read position was sent on this stream. The stream may have lost it."""
         return tuple(self._frames.reads_told)
 
     def deadline(self) -> float | None:
-        """Return when advance() has something to do, also if nothing else happens; None for never."""
+        """Return when advance() has to be called, even if nothing else happens. None means never."""
         times = (self._resume_at, self._heart.beat_at, self._health.probe_at, self._frames.acknowledge_due())
         return min((time for time in times if time is not None), default=None)
 
     def next_frame(self, now: float) -> pb.ClientFrame | None:
-        """Return the frame to write next, or None while there is nothing to say."""
+        """Return the frame to write next, or None if there is none."""
         if self._closed:
             return None
         frame = self._frames.next(now)
@@ -109,13 +109,13 @@ class StreamProtocol:
     # ---- events
 
     def frame_written(self, frame: pb.ClientFrame) -> list[Action]:
-        """Take in that the connection took a frame of next_frame()."""
+        """Record that the connection accepted a frame of next_frame()."""
         if frame.WhichOneof("frame") == "read":
             return [NoteReadSent(frame.read.conversation_id, frame.read.up_to)]
         return []
 
     def frame_received(self, frame: pb.ServerFrame, now: float) -> list[Action]:
-        """Take in a frame of the node."""
+        """Handle a frame of the node."""
         if self._closed:
             return []
         self._heart.heard()
@@ -139,7 +139,7 @@ class StreamProtocol:
                 return []  # pong: hearing it was its purpose; frames of a later version: not for us
 
     def outbox_begun(self, unanswered: Iterable[Outgoing], now: float) -> list[Action]:
-        """Take in the answer to BeginOutbox: from now on frames are read and sends go up."""
+        """Handle the answer to BeginOutbox. From now on frames are read and messages are sent."""
         welcome = self._welcome
         if welcome is None or self._closed:
             return []
@@ -155,13 +155,13 @@ class StreamProtocol:
         ]
 
     def claimed(self, messages: Sequence[Outgoing]) -> list[Action]:
-        """Take in newly numbered sends, durable since just now; they go up with the next frames."""
+        """Record newly numbered sends, which are durable now. They are sent with the next frames."""
         self._claiming = False
         self._window.add(messages)
         return self._claim()
 
     def stored(self, done: Storing) -> list[Action]:
-        """Take in that something is durable here."""
+        """Record that something is durable here."""
         self._being_stored -= 1
         match done:
             case StoreMessages():
@@ -173,19 +173,19 @@ class StreamProtocol:
                 assert_never(other)
 
     def reads_found(self, reads: Iterable[tuple[int, int]]) -> None:
-        """Take in (conversation, message id) of read positions that the cluster has not been told."""
+        """Record (conversation, message id) of read positions that the cluster does not have yet."""
         self._frames.reads.update(reads)
 
     def serving_found(self, better: Endpoint | None, now: float) -> list[Action]:
-        """Take in the answer to FindServing."""
+        """Handle the answer to FindServing."""
         if self._closed or not self._health.probed(now, found=better is not None):
             return []
         return self._close(
-            StreamCloseReason.NOT_SERVING, f"{self._where} has no majority; another node has.", better=better
+            StreamCloseReason.NOT_SERVING, f"{self._where} has no majority. Another node has one.", better=better
         )
 
     def advance(self, now: float) -> list[Action]:
-        """Do what is due."""
+        """Carry out everything that is due."""
         if self._closed:
             return []
         actions: list[Action] = []
@@ -213,14 +213,14 @@ class StreamProtocol:
     def _take_welcome(self, frame: pb.ServerFrame) -> list[Action]:
         if frame.WhichOneof("frame") != "welcome":
             return self._close(
-                StreamCloseReason.REFUSED, f"{self._where} does not speak our protocol. Check the address."
+                StreamCloseReason.REFUSED, f"{self._where} does not speak Parley's protocol. Check the address."
             )
         self._welcome = frame.welcome
         self._frames.acknowledged(frame.welcome.cursor)
         return [BeginOutbox(frame.welcome.last_send_number, frame.welcome.max_message_bytes)]
 
     def _claim(self) -> list[Action]:
-        """One claim stands at a time; it is made anew when there is room for more sends."""
+        """Return at most one claim at a time. A new one follows when there is room for more sends."""
         if self._claiming or not self._begun or self._window.capacity == 0:
             return []
         self._claiming = True
@@ -255,15 +255,19 @@ class StreamProtocol:
             elif not self._push_back(result.number, now, gap=result.status == pb.SEND_STATUS_GAP):
                 return self._close(
                     StreamCloseReason.OUT_OF_STEP,
-                    "The cluster has forgotten messages it had taken from this device; was it restored from a backup? "
-                    "What waits here is kept. Sign in again (parley login) to send it.",
+                    "The cluster no longer has messages that it had accepted from this device. It may have been "
+                    "restored from a backup. Waiting messages are kept. Sign in again (parley login) to send "
+                    "them.",
                 )
         if settled:
             actions.append(SettleSends(tuple(settled), Position.from_wire(batch.position)))
         return [*actions, *self._judge(now), *self._claim()]
 
     def _push_back(self, number: int, now: float, *, gap: bool) -> bool:
-        """A send was not taken: send again after a delay. False where the cluster's numbers are behind for good."""
+        """Send again after a delay, because a send was not accepted.
+
+        Return false if the cluster's numbers are permanently behind.
+        """
         delay_s = self._window.push_back(number, gap=gap)
         if delay_s is not None:
             self._resume_at = now + delay_s

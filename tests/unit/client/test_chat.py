@@ -78,7 +78,7 @@ async def test_a_delivered_message_gets_its_second_mark_at_once_or_in_a_later_re
         await shown.view.take("while away")
         await shown.expect("while away", "✓")
         async with signed_in(shown.cluster, tmp_path / "b", "bob") as bob:
-            await shown.expect("✓✓ bob has now got “while away”")
+            await shown.expect("✓✓ bob has now received “while away”")
             await bob.wait_until(ConnectionState.CONNECTED, timeout=5)
             await shown.view.take("while there")
             await shown.expect("while there", "✓✓")
@@ -117,7 +117,7 @@ async def test_waiting_messages_can_be_listed_changed_and_withdrawn(tmp_path: Pa
         for line in ("first", "second", "third", "/waiting", "/edit 1 FIRST", "/cancel 2", "/cancel 77", "/edit x y"):
             await shown.view.take(line)
         assert shown.has("    2  ", "second", "…")
-        assert shown.has("Withdrawn, nobody gets it: second")
+        assert shown.has("Withdrawn. Nobody receives it: second")
         assert shown.has("no such message")
         assert shown.has("'x' is not a number")
         await shown.cluster.nodes[0].start()
@@ -143,7 +143,7 @@ async def test_no_majority_is_told_once_when_something_waits_for_it(tmp_path: Pa
         shown.cluster.announce()
         await shown.client.wait_until(ConnectionState.NO_MAJORITY, timeout=5)
         await shown.view.take("patience")
-        await shown.expect("no majority: what you write is kept here")
+        await shown.expect("no majority: your messages are kept here")
         shown.node().faults.no_majority = False
         shown.cluster.announce()
         await shown.expect("a majority is back")
@@ -168,7 +168,7 @@ async def test_history_at_the_start_is_not_shown_twice(tmp_path: Path) -> None:
         cluster.store(bob, anna, "old")
     async with view(tmp_path, history=True) as shown:
         accounts = shown.cluster.accounts
-        await shown.expect("Nothing was said with bob yet")
+        await shown.expect("There are no messages with bob yet")
         shown.cluster.store(accounts["bob"], accounts["anna"], "one")
         await shown.expect("bob: one")
         await shown.view.take("/history")
@@ -206,7 +206,7 @@ async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> Non
             "/conversations",
         ):
             assert await shown.view.take(line)
-        assert shown.has("To whom?")
+        assert shown.has("No recipient was named")
         assert shown.has("There is no account ghost so far")
         assert shown.has("/nonsense is no command")
         assert HELP in shown.lines
@@ -249,9 +249,9 @@ async def test_a_channel_says_who_wrote_how_to_answer_and_how_many_have_it(tmp_p
                 await member.wait_until(ConnectionState.CONNECTED, timeout=5)
                 if not number:
                     await until(lambda: delivered_to(cluster, channel, "bob"), "bob has it")
-                    assert not shown.has("now got")
+                    assert not shown.has("now received")
                 else:
-                    await shown.expect("✓✓ all members of Ward 4 have now got “I am”")
+                    await shown.expect("✓✓ all members of Ward 4 have now received “I am”")
 
 
 def delivered_to(cluster: InProcessCluster, channel: int, name: str) -> bool:
@@ -333,7 +333,7 @@ async def test_leaving_with_something_waiting_says_that_it_is_kept(tmp_path: Pat
             await until(lambda: any("no majority" in line for line in shown), "it was told")
             keys.send_text("\x04")
             assert await asyncio.wait_for(task, 10) == ExitCode.KEPT
-            assert any("is kept here and sent, once" in line for line in shown)
+            assert any("are kept here and sent, once" in line for line in shown)
 
 
 # ---- pipes

@@ -241,7 +241,11 @@ async def test_a_name_never_leads_to_a_channel_that_is_called_like_an_account(tm
         assert cluster.bodies_for("bob") == ["secret"]
         cluster.create_channel(carl, "twice", [cluster.accounts["anna"]])
         cluster.create_channel(carl, "Twice", [cluster.accounts["anna"]])
-        for target, hint in (("#twice", "2 channels are called"), ("#nowhere", "no channel"), ("a b", "no channel")):
+        for target, hint in (
+            ("#twice", "2 channels have the title"),
+            ("#nowhere", "no channel"),
+            ("a b", "no channel"),
+        ):
             refused = await parley("send", target, "x")
             assert (refused.code, hint in refused.err) == (ExitCode.USAGE, True), refused.err
 
@@ -363,9 +367,9 @@ def test_what_was_remembered_for_one_cluster_is_not_used_for_another(tmp_path: P
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("hosts = 5", "list of texts"),
-        ("host = ['a:1']", "no setting"),
-        ("account = 5", "must be a text"),
+        ("hosts = 5", "list of strings"),
+        ("host = ['a:1']", "unknown settings"),
+        ("account = 5", "must be a string"),
         ("insecure = 'yes'", "true or false"),
         ("not toml", "cannot be read"),
     ],

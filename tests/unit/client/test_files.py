@@ -51,9 +51,9 @@ def test_numbers_are_given_in_the_order_of_typing_and_without_holes(file: apsw.C
 def test_what_was_handed_over_can_neither_be_changed_nor_withdrawn(file: apsw.Connection) -> None:
     (sent,) = outbox.add(file, [(BOB, "a")], 1)
     outbox.claim(file, 1)
-    with pytest.raises(TooLateError, match="handed to the cluster"):
+    with pytest.raises(TooLateError, match="already sent to the cluster"):
         outbox.edit(file, sent.local_id, "b")
-    with pytest.raises(TooLateError, match="handed to the cluster"):
+    with pytest.raises(TooLateError, match="already sent to the cluster"):
         outbox.cancel(file, sent.local_id)
     with pytest.raises(BadInputError, match="no such message"):
         outbox.edit(file, 999, "b")

@@ -393,7 +393,7 @@ def test_a_node_without_majority_is_left_as_soon_as_another_one_serves(found: En
         assert actions == []
         assert talk.waits(SETTINGS.probe_interval_s + SETTINGS.majority_grace_s) == [FindServing()]
     else:
-        assert actions == [Close(StreamCloseReason.NOT_SERVING, "n1 has no majority; another node has.", found)]
+        assert actions == [Close(StreamCloseReason.NOT_SERVING, "n1 has no majority. Another node has one.", found)]
 
 
 def test_a_node_that_serves_again_is_kept_whatever_was_found() -> None:

@@ -1,0 +1,109 @@
+"""The flags of `parley cluster`. cluster_admin.py implements its commands."""
+
+from typing import Annotated
+
+import typer
+
+from parley.terminal import cluster_admin, commands
+from parley.terminal.command_line import AsJson, with_connection_options
+from parley.terminal.exits import EPILOG
+from parley.terminal.options import ConnectionOptions
+
+cluster_app = typer.Typer(help="Show the state of the cluster, and administer it.", epilog=EPILOG, no_args_is_help=True)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def status(options: ConnectionOptions, as_json: AsJson = False) -> int:
+    """Ask every known node for its status. Needs no account."""
+    return await commands.cluster_status(options, as_json=as_json)
+
+
+_MemberName = Annotated[str, typer.Argument(metavar="NAME", help="Name the node.", show_default=False)]
+_AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name the account.", show_default=False)]
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def add(
+    options: ConnectionOptions,
+    name: _MemberName,
+    peer_address: Annotated[
+        str, typer.Argument(metavar="HOST:PORT", help="Give the peer address of the node.", show_default=False)
+    ],
+) -> None:
+    """Add a node that was started with --join and waits. Nodes that reach the cluster ask for it by themselves."""
+    await cluster_admin.add(options, name, peer_address)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def promote(options: ConnectionOptions, name: _MemberName) -> None:
+    """Make a learner that has caught up a voter. Nodes started with --join ask for it by themselves."""
+    await cluster_admin.promote(options, name)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def remove(
+    options: ConnectionOptions,
+    name: _MemberName,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Remove the node even if the voters that answer are no majority of the rest."),
+    ] = False,
+) -> None:
+    """Remove a node for good, dead or alive. To bring the machine back, start it with --join and an empty directory."""
+    await cluster_admin.remove(options, name, force=force)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def transfer(
+    options: ConnectionOptions,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="Transfer leadership to this node. Default: any voter.", show_default=False
+        ),
+    ] = "",
+) -> None:
+    """Transfer leadership to another node."""
+    await cluster_admin.transfer(options, name)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def rebuild(options: ConnectionOptions, name: _MemberName) -> None:
+    """Replace the state of a node that is not trusted by the leader's, and wait until that is done."""
+    await cluster_admin.rebuild(options, name)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def grant(options: ConnectionOptions, who: _AccountName) -> None:
+    """Make an account an administrator. The first account of a cluster is one."""
+    await cluster_admin.set_administrator(options, who, administrator=True)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def revoke(options: ConnectionOptions, who: _AccountName) -> None:
+    """Revoke the rights of an administrator from an account."""
+    await cluster_admin.set_administrator(options, who, administrator=False)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def settings(
+    options: ConnectionOptions,
+    change: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME=VALUE", help="Change this setting. Default: list all settings.", show_default=False
+        ),
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List the settings that are equal on all nodes, or change one. Only an administrator can change one."""
+    await cluster_admin.settings(options, change, as_json=as_json)

@@ -1,0 +1,85 @@
+"""The status of the cluster as lines for a terminal: a table of the nodes, the level, divergences, and a verdict."""
+
+from parley import ClusterMember, ClusterStatus, NodeStatus
+
+COLUMNS = ("NODE", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "CLIENTS", "MSG/S", "LEVELS", "SERVING")
+
+
+def cluster_lines(status: ClusterStatus) -> list[str]:
+    """Return the lines of `parley cluster status`. The column LEVELS holds the levels that a node's release supports.
+
+    For a node that does not answer, the levels are those it published last, as another node reports them.
+    """
+    rows = [COLUMNS, *(_row(node, status) for node in status.nodes)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
+    lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+    return [*lines, "", *level_lines(status), *divergence_lines(status), verdict(status)]
+
+
+def _row(node: NodeStatus, status: ClusterStatus) -> tuple[str, ...]:
+    if node.error:
+        levels = _published_levels(node.address, status)
+        return ("?", node.address, "down", "", "", "", "", "", levels, f"no: {node.error}")
+    numbers = (node.term, node.commit_index, node.applied_index, node.connected_clients)
+    return (
+        node.name,
+        node.address,
+        _role(node),
+        *map(str, numbers),
+        f"{node.messages_per_second:.0f}",
+        _range(node),
+        "yes" if node.serving else "no",
+    )
+
+
+def _role(node: NodeStatus) -> str:
+    """Return the Raft role, "learner" for a member without a vote, and "no member" for a removed node."""
+    own = next((member for member in node.members if member.name == node.name), None)
+    if own is None:
+        return "no member" if node.members else node.role
+    return node.role if own.voter else "learner"
+
+
+def _range(source: NodeStatus | ClusterMember) -> str:
+    """Return the supported levels as text, empty where they are not known."""
+    if not source.max_level:
+        return ""
+    return str(source.max_level) if source.min_level == source.max_level else f"{source.min_level}-{source.max_level}"
+
+
+def _published_levels(address: str, status: ClusterStatus) -> str:
+    members = (member for node in status.nodes for member in node.members)
+    return next((_range(member) for member in members if member.client_address == address), "")
+
+
+def level_lines(status: ClusterStatus) -> list[str]:
+    """Return a sentence about the level of the cluster and one for each node that has not reached it."""
+    answered = [node for node in status.nodes if node.level]
+    if not answered:
+        return []
+    level = max(node.level for node in answered)
+    behind = [node for node in answered if node.level < level]
+    return [
+        f"The level of the cluster is {level}.",
+        *(f"{node.name} is still at level {node.level}." for node in behind),
+    ]
+
+
+def divergence_lines(status: ClusterStatus) -> list[str]:
+    """Return each reported divergence once, with the names of the nodes that report it."""
+    reporters: dict[str, list[str]] = {}
+    for node in status.nodes:
+        if node.divergence:
+            reporters.setdefault(node.divergence, []).append(node.name)
+    return [f"Divergence, reported by {', '.join(names)}: {text}" for text, names in reporters.items()]
+
+
+def verdict(status: ClusterStatus) -> str:
+    """Return one sentence that says whether the cluster accepts messages."""
+    up = sum(1 for node in status.nodes if not node.error)
+    known = len(status.nodes)
+    if status.serving:
+        return f"The cluster serves: {up} of {known} known nodes answer, {status.leader or 'nobody'} leads."
+    if up:
+        return f"No majority: {up} of {known} known nodes answer. Nothing can be sent until more of them are up."
+    return "No node answers. Check the addresses, and whether the nodes run."

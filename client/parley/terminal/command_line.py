@@ -1,0 +1,160 @@
+"""What all commands of `parley` share: the connection flags, common arguments, and how a command is run.
+
+An error ends a command with one block of text on stderr and one of the exit codes of exits.py.
+"""
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from parley import ParleyError
+from parley.terminal.exits import ExitCode, code_of
+from parley.terminal.options import Flags, resolve_options
+
+_CONNECTION = "Connection"
+_CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "host": (
+        list[str] | None,
+        typer.Option(
+            "--host",
+            metavar="HOST:PORT",
+            help="Connect to this node: host:port, or host:first-last for a range of ports. Can be repeated. "
+            "Default: PARLEY_HOSTS (separated by commas), the settings file, or the last log-in.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "ca": (
+        Path | None,
+        typer.Option(
+            "--ca",
+            metavar="FILE",
+            help="Check the nodes against this CA. Default: PARLEY_CA, the settings file, or the last log-in.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "insecure": (
+        bool | None,
+        typer.Option(
+            "--insecure/--no-insecure",
+            help="Connect without TLS, for test clusters only. Others on the network can read everything. "
+            "Default: PARLEY_INSECURE, the settings file, or the last log-in.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "account": (
+        str | None,
+        typer.Option(
+            "--account",
+            "-a",
+            metavar="NAME",
+            help="Use this account. Default: PARLEY_ACCOUNT, the settings file, or the last log-in.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "state_dir": (
+        Path | None,
+        typer.Option(
+            "--state-dir",
+            metavar="FOLDER",
+            help="Store sessions and outboxes in this folder. Default: PARLEY_STATE_DIR, the settings file, or the "
+            "state folder of the user.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "config": (
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="Read this settings file (TOML: hosts, ca, insecure, account, state_dir). Default: PARLEY_CONFIG.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+}
+PasswordStdin = Annotated[
+    bool,
+    typer.Option(
+        "--password-stdin", help="Read the password from standard input. Default: PARLEY_PASSWORD, or a prompt."
+    ),
+]
+TargetArgument = Annotated[
+    str, typer.Argument(metavar="TARGET", help="Name an account, or a channel: #ID or #TITLE.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON. Default: text.")]
+
+Work = Coroutine[Any, Any, int | None]
+
+
+def with_connection_options(command: Callable[..., Work]) -> Callable[..., None]:
+    """Add the connection flags to a command. The command receives them as ConnectionOptions and is run to its end."""
+
+    def run(ctx: typer.Context, **given: Any) -> None:
+        flags = flags_of({name: given.pop(name) for name in _CONNECTION_OPTIONS})
+        run_to_end(lambda: command(resolve_options(flags.over(ctx.obj or Flags())), **given))
+
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    run.__signature__ = inspect.Signature([context, *own, *connection_parameters()])  # type: ignore[attr-defined]
+    run.__name__ = command.__name__
+    run.__doc__ = command.__doc__
+    return run
+
+
+def connection_parameters() -> list[inspect.Parameter]:
+    return [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+        for name, (kind, option) in _CONNECTION_OPTIONS.items()
+    ]
+
+
+def flags_of(given: dict[str, Any]) -> Flags:
+    return Flags(tuple(given.pop("host") or ()), **given)
+
+
+def run_to_end(work: Callable[[], Work]) -> None:
+    """Run a command and end the process with an exit code of exits.py."""
+    try:
+        code = asyncio.run(_run(work))
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the output any more
+        code = ExitCode.OK
+    except BaseExceptionGroup as group:
+        error = _first_parley_error(group)
+        if error is None:
+            raise
+        code = _tell(error)
+    except ParleyError as error:
+        code = _tell(error)
+    raise typer.Exit(code)
+
+
+async def _run(work: Callable[[], Work]) -> int:
+    return await work() or ExitCode.OK
+
+
+def _tell(error: ParleyError) -> int:
+    typer.echo(f"parley: {error.text}", err=True)
+    return code_of(error)
+
+
+def _first_parley_error(group: BaseExceptionGroup[BaseException]) -> ParleyError | None:
+    for error in group.exceptions:
+        found = _first_parley_error(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, ParleyError):
+            return found
+    return None

@@ -1,0 +1,69 @@
+"""What `parley cluster status` shows of levels and divergences."""
+
+from dataclasses import replace
+
+from parley import ClusterMember, ClusterStatus, NodeStatus
+from parley.terminal.cluster_text import cluster_lines
+
+MEMBERS = tuple(
+    ClusterMember(
+        f"n{i}", i, f"10.0.0.{i}:7600", f"10.0.0.{i}:7700", voter=True, connected=True, min_level=1, max_level=2
+    )
+    for i in (1, 2, 3)
+)
+N1, N2, N3 = (
+    NodeStatus(
+        member.client_address,
+        name=member.name,
+        role="leader" if member.name == "n1" else "follower",
+        leader="n1",
+        term=3,
+        serving=True,
+        members=MEMBERS,
+        level=2,
+        min_level=1,
+        max_level=2,
+    )
+    for member in MEMBERS
+)
+
+
+def levels_of(lines: list[str]) -> dict[str, str]:
+    """Return the cells of the column LEVELS by address."""
+    at = lines[0].index("LEVELS")
+    return {line.split()[1]: line[at:].split("  ")[0].strip() for line in lines[1 : lines.index("")]}
+
+
+def test_the_status_shows_the_level_of_the_cluster_and_what_each_node_supports() -> None:
+    lines = cluster_lines(ClusterStatus((N1, N2, replace(N3, max_level=3))))
+    assert levels_of(lines) == {"10.0.0.1:7600": "1-2", "10.0.0.2:7600": "1-2", "10.0.0.3:7600": "1-3"}
+    assert "The level of the cluster is 2." in lines
+    assert not any("Divergence" in line or "still at level" in line for line in lines)
+
+
+def test_the_status_shows_the_published_levels_of_a_node_that_does_not_answer() -> None:
+    members = (*MEMBERS[:2], replace(MEMBERS[2], max_level=1))
+    silent = NodeStatus(N3.address, error="no answer")
+    lines = cluster_lines(ClusterStatus((replace(N1, members=members), replace(N2, members=members), silent)))
+    assert levels_of(lines)["10.0.0.3:7600"] == "1"
+
+
+def test_the_status_names_a_node_that_has_not_reached_the_level() -> None:
+    lines = cluster_lines(ClusterStatus((N1, N2, replace(N3, level=1))))
+    assert lines.index("The level of the cluster is 2.") + 1 == lines.index("n3 is still at level 1.")
+
+
+def test_the_status_shows_each_divergence_once_with_the_nodes_that_report_it() -> None:
+    found = "the state of n3 differs at entry 256. Run: parley cluster rebuild n3"
+    fenced = replace(N3, divergence="this node is fenced", serving=False)
+    lines = cluster_lines(ClusterStatus((replace(N1, divergence=found), replace(N2, divergence=found), fenced)))
+    assert [line for line in lines if "Divergence" in line] == [
+        f"Divergence, reported by n1, n2: {found}",
+        "Divergence, reported by n3: this node is fenced",
+    ]
+
+
+def test_a_cluster_without_an_answer_has_no_level() -> None:
+    lines = cluster_lines(ClusterStatus((NodeStatus("10.0.0.1:7600", error="no answer"),)))
+    assert lines[-1].startswith("No node answers.")
+    assert not any("level of the cluster" in line for line in lines)
