@@ -137,6 +137,10 @@ class MessageStream:
                 group.create_task(self._keep_time())
                 group.create_task(self._guard())
         except BaseExceptionGroup as group_error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                # A task group with a failed task raises the failure and drops a cancellation that comes with it.
+                raise asyncio.CancelledError from group_error
             raise self._why(group_error) from group_error
         finally:
             self._ending.cancel()

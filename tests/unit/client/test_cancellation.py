@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from parley import ConnectionState, ParleyClient
+from parley.net.message_stream import MessageStream
 from tests.support.node import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
@@ -196,3 +197,31 @@ async def test_an_error_of_the_caller_leaves_the_client_as_it_is(tmp_path: Path)
         with pytest.raises(ZeroDivisionError):
             async with signed_in(cluster, tmp_path):
                 raise ZeroDivisionError
+
+
+async def test_a_stream_that_fails_while_it_is_cancelled_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task group with a failed task raises the failure and drops a cancellation that comes with it."""
+    real_read, real_run = MessageStream._read, MessageStream.run
+    ended: list[type[BaseException]] = []
+
+    async def read(self: MessageStream, call: object) -> NoReturn:
+        try:
+            await real_read(self, call)
+        except asyncio.CancelledError:
+            raise asyncio.InvalidStateError("the call is gone") from None
+
+    async def run(self: MessageStream, welcome_timeout_s: float) -> NoReturn:
+        try:
+            await real_run(self, welcome_timeout_s)
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    monkeypatch.setattr(MessageStream, "_read", read)
+    monkeypatch.setattr(MessageStream, "run", run)
+    async with asyncio.timeout(20), running_cluster() as cluster:
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("anna", "the stream is read")).accepted(10)
+        assert ended == [asyncio.CancelledError]
