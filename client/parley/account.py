@@ -16,12 +16,12 @@ from parley.device import directory, identity, inbox, outbox, schema, shared_sta
 from parley.device.profile import FileLock, Hosts, Profile, StateDirectory
 from parley.device.store import Store
 from parley.device.token_store import TokenStore
-from parley.errors import BadInputError, StoreError
+from parley.errors import StoreError
 from parley.known import Known
 from parley.model import FINAL, Account, ConnectionState, Conversation, Outgoing, Receipt, Target
 from parley.net.channel import ChannelPool
 from parley.net.unary_caller import UnaryCaller
-from parley.outgoing_message import OutgoingMessage
+from parley.outgoing_message import OutgoingMessage, check_body
 from parley.reader import MessageReader
 from parley.receipts import with_progress
 from parley.state_publisher import StatePublisher
@@ -146,7 +146,7 @@ class LocalAccount:
         """Store messages durably, in order. The connection then sends them."""
         limit = self._publisher.state.max_message_bytes
         for _, body in items:
-            _check_body(body, limit)
+            check_body(body, limit)
         now_ms = int(time.time() * 1000)
         views = await self.store.write(lambda c: outbox.add(c, items, now_ms), adds=True)
         return [self._track(view) for view in views]
@@ -154,7 +154,7 @@ class LocalAccount:
     async def edit(self, local_id: int, body: str) -> Outgoing:
         """Change a waiting message."""
         limit = self._publisher.state.max_message_bytes
-        _check_body(body, limit)
+        check_body(body, limit)
         view = await self.store.write(lambda c: outbox.edit(c, local_id, body))
         self._tell([view])
         return view
@@ -397,16 +397,3 @@ class LocalAccount:
 
 def _parse(text: str, known: Sequence[Endpoint]) -> Endpoint | None:
     return next((endpoint for endpoint in known if str(endpoint) == text), None)
-
-
-def _check_body(body: str, limit: int) -> None:
-    if not body:
-        raise BadInputError("The message is empty. Nothing was sent. Write a text.")
-    try:
-        size = len(body.encode())
-    except UnicodeEncodeError:
-        raise BadInputError("The message holds invalid characters. Nothing was sent. Remove them.") from None
-    if size > limit:
-        raise BadInputError(
-            f"The message has {size} bytes, but at most {limit} are allowed. Nothing was sent. Shorten it."
-        )

@@ -1,8 +1,8 @@
-"""A handle of one own message: its newest state, and a way to wait for its final result."""
+"""The text and the handle of one own message: its bounds, its newest state, and a way to wait for its final result."""
 
 import asyncio
 
-from parley.errors import MessageCancelledError, MessageFailedError, StillWaitingError
+from parley.errors import BadInputError, MessageCancelledError, MessageFailedError, StillWaitingError
 from parley.model import FINAL, MessageStatus, Outgoing
 
 
@@ -49,3 +49,17 @@ class OutgoingMessage:
         """Record that the message was cancelled. Called by the client."""
         self._cancelled = True
         self._settled.set()
+
+
+def check_body(body: str, limit: int) -> None:
+    """Raise BadInputError for a text that no node accepts. `limit` is the maximum in bytes."""
+    if not body:
+        raise BadInputError("The message is empty. Nothing was sent. Write a text.")
+    try:
+        size = len(body.encode())
+    except UnicodeEncodeError:
+        raise BadInputError("The message holds invalid characters. Nothing was sent. Remove them.") from None
+    if size > limit:
+        raise BadInputError(
+            f"The message has {size} bytes, but at most {limit} are allowed. Nothing was sent. Shorten it."
+        )

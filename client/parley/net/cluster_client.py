@@ -57,7 +57,7 @@ class ClusterClient:
     # ---- accounts
 
     async def cluster_id(self) -> str:
-        """Return which cluster the hosts belong to; needs no session."""
+        """Return the id of the cluster of the hosts. This needs no session."""
         answer = await self._call(lambda channel: AdminStub(channel).GetStatus(admin_pb2.GetStatusRequest()))
         return answer.cluster_id
 
@@ -87,7 +87,7 @@ class ClusterClient:
         return SignedIn(answer.token, convert.account(answer.account), Position.from_wire(answer.position))
 
     async def log_out(self, token: str) -> None:
-        """Close the session; one that is closed already is fine."""
+        """Close the session, if it is open."""
         request = accounts_pb2.LogOutRequest()
         try:
             await self._call(lambda channel: AccountsStub(channel).LogOut(request, metadata=bearer(token)))
@@ -194,7 +194,7 @@ class ClusterClient:
                 return tuple(found), tuple(accounts)
 
     async def create_channel(self, token: str, title: str, members: Sequence[str]) -> int:
-        """Make a channel, once however often the answer is lost; return its conversation id."""
+        """Create a channel, once even if an answer is lost. Return its conversation id."""
         request = conversations_pb2.CreateChannelRequest(title=title, members=members, request_id=_request_id())
         answer = await self._call(
             lambda channel: ConversationsStub(channel).CreateChannel(request, metadata=bearer(token))
@@ -263,7 +263,7 @@ def _request_id() -> bytes:
 
 
 def _one_per_node(answers: dict[Endpoint, NodeStatus], known_endpoints: KnownEndpoints) -> tuple[NodeStatus, ...]:
-    """A node may be known by several addresses; a silent address of a node that answered elsewhere is left out."""
+    """Return one status per node. Leave out silent addresses of nodes that answered at another address."""
     by_name: dict[str, NodeStatus] = {}
     for answer in answers.values():
         if answer.name:

@@ -63,7 +63,7 @@ def test_without_a_majority_the_line_says_so_and_that_writing_is_kept() -> None:
     state = ClientState("ann", ConnectionState.NO_MAJORITY, node="n3", nodes=nodes)
     line = status_line(state, None, 0)
     assert line.level is StatusLevel.BAD
-    assert line.text.startswith("No majority of nodes (1 of 3 nodes up): nothing can be sent now, what you write is")
+    assert line.text.startswith("No majority of nodes (1 of 3 nodes up): nothing can be sent now, your messages are")
     assert "2 messages waiting" in status_line(replace(state, waiting=2), None, 0).text
 
 

@@ -38,7 +38,7 @@ def test_addresses_are_read_as_people_write_them(specs: list[str], expected: lis
         (":7001", "no port"),
         ("localhost:0", "1 to 65535"),
         ("localhost:70000", "1 to 65535"),
-        ("localhost:7003-7001", "backwards"),
+        ("localhost:7003-7001", "reverse order"),
         ("localhost:1-65535", "shorter range"),
         ("::1:7001", "brackets"),
         ("[::zz]:7001", "IPv6"),
