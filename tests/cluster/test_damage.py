@@ -72,7 +72,7 @@ async def test_a_directory_of_a_newer_release_stops_the_start_and_stays_as_it_is
             connection.execute("UPDATE format SET version = 7, release = '9.1.0', checksum = ?", (checksum,))
         before = log.read_bytes()
         lone.start("n1")
-        assert await lone.wait_for_exit("n1") == ExitCode.STORAGE
+        assert await lone.wait_for_exit("n1") == ExitCode.RELEASE
         assert "written by release 9.1.0" in lone.tail("n1")
         assert "unexpected error" not in lone.tail("n1")
         assert log.read_bytes() == before

@@ -77,7 +77,7 @@ def test_a_checkpoint_that_fails_inside_an_append_ends_the_log(tmp_path: Path) -
         log.initialize(BOOTSTRAP_MEMBERS)
         with no_writes_into(path), pytest.raises(StorageError):
             append_many(log)
-        with pytest.raises(StorageError, match="already failed"):
+        with pytest.raises(StorageError, match="failed before"):
             log.append([write(1, 40, 40)])
         log.close()
 
