@@ -61,7 +61,8 @@ WITHOUT_A_SEED = {
 }
 """Bugs whose finder moved when the group became a pure object: seeds 0 to 299 and some hundreds more do not find them.
 
-Each is a mutant as well, named beside it, which a unit test kills. `python -m tests.simulation.cluster --planted NAME` looks for a seed.
+Each is a mutant as well, named beside it, which a unit test kills.
+`python -m tests.simulation.cluster --planted NAME` looks for a seed.
 """
 
 
