@@ -136,6 +136,8 @@ class MessageStream:
                 group.create_task(self._write(call))
                 group.create_task(self._keep_time())
                 group.create_task(self._guard())
+                # Wait in the body: only there does the group take back the cancellation by which it ends it.
+                await asyncio.get_running_loop().create_future()
         except BaseExceptionGroup as group_error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
