@@ -93,7 +93,7 @@ class ParleyClient:
         self._sessions = ChannelPool(self._security)
         self._calls = ChannelPool(self._security)
         self._caller = UnaryCaller(self._known_endpoints, self._calls, self._rng)
-        self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s)
+        self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s, self._answered)
         self._account: LocalAccount | None = None
         self._running: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
@@ -423,6 +423,11 @@ class ParleyClient:
     async def _leave(self) -> None:
         await self._use(None, None)
         self._publisher.update(connection=ConnectionState.CLOSED, node="", address="")
+
+    def _answered(self, position: Position) -> None:
+        """Keep with the account what an answer has shown, so that a restart does not show an older state."""
+        if self._account is not None:
+            self._account.seen(position)
 
     def _in_use(self) -> LocalAccount:
         if self._account is None:

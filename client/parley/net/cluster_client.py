@@ -47,8 +47,15 @@ class SignedIn:
 class ClusterClient:
     """Requests to whichever node answers. Remembers the position it got answers from."""
 
-    def __init__(self, caller: UnaryCaller, known_endpoints: KnownEndpoints, deadline_s: float) -> None:
-        """`deadline_s` bounds each request over all its attempts."""
+    def __init__(
+        self,
+        caller: UnaryCaller,
+        known_endpoints: KnownEndpoints,
+        deadline_s: float,
+        on_position: Callable[[Position], None],
+    ) -> None:
+        """`deadline_s` bounds each request over all its attempts. `on_position` gets the position of each answer."""
+        self._on_position = on_position
         self._caller = caller
         self._known_endpoints = known_endpoints
         self._deadline_s = deadline_s
@@ -229,7 +236,9 @@ class ClusterClient:
         return merge(seen, self._position).to_wire()
 
     def _saw(self, position: model_pb2.Position) -> None:
-        self._position = merge(self._position, Position.from_wire(position))
+        seen = Position.from_wire(position)
+        self._position = merge(self._position, seen)
+        self._on_position(seen)
 
 
 def _list_accounts(request: accounts_pb2.ListAccountsRequest, token: str) -> Invoke[accounts_pb2.ListAccountsResponse]:
