@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 # level -> the first release that supports it
-RELEASES: Final[dict[int, str]] = {1: "0.2.0", 2: "0.2.0"}
+RELEASES: Final[dict[int, str]] = {1: "0.2.0", 2: "0.2.0", 3: "0.2.0"}
 MIN_LEVEL: Final = min(RELEASES)
 MAX_LEVEL: Final = max(RELEASES)
 
