@@ -333,8 +333,13 @@ class ParleyClient:
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
         """Record that the person has read a conversation up to this message.
 
-        The client tells the cluster when it can.
+        The client tells the cluster when it can. Raises BadInputError for ids that no cluster assigns.
         """
+        if not (0 < conversation_id <= inbox.MAX_ID and 0 <= up_to <= inbox.MAX_ID):
+            raise BadInputError(
+                f"No conversation {conversation_id} can have a message {up_to}. Nothing was marked as read. Use the "
+                "ids of a message that the cluster sent."
+            )
         await self._in_use().mark_read(conversation_id, up_to)
 
     async def wait_until_reads_are_sent(self, timeout: float) -> bool:

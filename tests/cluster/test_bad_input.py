@@ -163,8 +163,6 @@ async def test_a_stream_that_does_not_begin_with_hello_is_invalid(
         messaging_pb2.ClientFrame(
             sends=messaging_pb2.SendBatch(sends=[model_pb2.Send(number=1 + one) for one in range(1025)])
         ),
-        messaging_pb2.ClientFrame(delivered=messaging_pb2.Delivered(cursor=b"nonsense")),
-        messaging_pb2.ClientFrame(read=messaging_pb2.Read(conversation_id=1 << 63, up_to=1)),
     ],
     ids=[
         "empty",
@@ -175,8 +173,6 @@ async def test_a_stream_that_does_not_begin_with_hello_is_invalid(
         "numbers fall",
         "number twice",
         "too many",
-        "no cursor",
-        "read too large",
     ],
 )
 async def test_a_frame_that_breaks_the_protocol_ends_the_stream_as_invalid(
@@ -187,6 +183,22 @@ async def test_a_frame_that_breaks_the_protocol_ends_the_stream_as_invalid(
         code, text = await stream.refusal()
     assert code is INVALID
     assert text
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        messaging_pb2.ClientFrame(delivered=messaging_pb2.Delivered(cursor=b"nonsense")),
+        messaging_pb2.ClientFrame(read=messaging_pb2.Read(conversation_id=1 << 63, up_to=1)),
+        messaging_pb2.ClientFrame(read=messaging_pb2.Read(conversation_id=1 << 40, up_to=1)),
+    ],
+    ids=["no cursor", "impossible conversation", "no conversation"],
+)
+async def test_a_wrong_mark_is_ignored(raw: Raw, ann: Person, mark: messaging_pb2.ClientFrame) -> None:
+    async with raw.session(ann) as stream:
+        await stream.write(mark)
+        number = stream.welcome.last_send_number + 1
+        assert (await stream.send_surely(number, ann.name, "still here")).status == SEND_STATUS_ACCEPTED
 
 
 @pytest.mark.parametrize(

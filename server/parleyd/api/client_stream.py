@@ -16,15 +16,15 @@ from collections.abc import Sequence
 
 import grpc
 import grpc.aio
+import structlog
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.auth import Authenticator, now_ms
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal
-from parleyd.api.requests import check_number
-from parleyd.api.results import explain
-from parleyd.delivery.cursor import decode_cursor
+from parleyd.api.results import code_name, explain
+from parleyd.delivery.cursor import InvalidCursorError, decode_cursor
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.machine.features.sessions import SessionRecord
@@ -79,7 +79,10 @@ class ClientStream:
         commands: Commands,
         authenticator: Authenticator,
         context: Context,
+        *,
+        delivered_up_to: int,
     ) -> None:
+        """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats."""
         self._session = session
         self._stream = stream
         self._commands = commands
@@ -87,10 +90,11 @@ class ClientStream:
         self._context = context
         self._unanswered = 0
         self._answered = asyncio.Event()
-        self._delivered_up_to = 0
+        self._delivered_up_to = delivered_up_to
         self._delivered_changed = asyncio.Event()
         self._read_marks: dict[int, int] = {}
         self._read_marks_changed = asyncio.Event()
+        self._has_ignored_mark = False
 
     async def run(self) -> None:
         """Serve the stream; return when the client has ended it, raise ApiError when this node ends it."""
@@ -164,7 +168,11 @@ class ClientStream:
 
     def _note_delivered(self, encoded: bytes) -> None:
         generation = self._authenticator.position(0).generation
-        up_to = decode_cursor(encoded).message_id(generation)
+        try:
+            up_to = decode_cursor(encoded).message_id(generation)
+        except InvalidCursorError:
+            self._ignore_mark("delivered", "INVALID_CURSOR")
+            return
         if up_to > self._delivered_up_to:
             self._delivered_up_to = up_to
             self._delivered_changed.set()
@@ -181,8 +189,9 @@ class ClientStream:
             await asyncio.sleep(ACK_INTERVAL_S)
 
     async def _note_read(self, mark: pb.Read) -> None:
-        check_number("up_to", mark.up_to)
-        check_number("conversation_id", mark.conversation_id)
+        if mark.up_to > MAX_ID or mark.conversation_id > MAX_ID:
+            self._ignore_mark("read", "IMPOSSIBLE_ID")
+            return
         while len(self._read_marks) >= MAX_READ_MARKS and mark.conversation_id not in self._read_marks:
             self._answered.clear()
             await self._answered.wait()
@@ -212,9 +221,17 @@ class ClientStream:
                 self._read_marks_changed.set()
             else:
                 for result in applied.results:
-                    if result.code == state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION:
-                        raise refusal(result.code)
+                    if result.code != state_pb2.RESULT_CODE_OK:
+                        self._ignore_mark("read", code_name(result.code))
             await asyncio.sleep(ACK_INTERVAL_S)
+
+    def _ignore_mark(self, kind: str, reason: str) -> None:
+        """Log a wrong mark, once per stream. A client repeats its marks after each stream, so none may end one."""
+        if not self._has_ignored_mark:
+            self._has_ignored_mark = True
+            structlog.get_logger("api").info(
+                "mark_ignored", kind=kind, reason=reason, account_id=self._session.account_id
+            )
 
     # ---- down
 

@@ -127,7 +127,14 @@ class MessagingService:
                 stream.offer_receipt(
                     receipt(mark.conversation_id, mark.account_id, mark.delivered_up_to, mark.read_up_to)
                 )
-            await ClientStream(session, stream, self._commands, self._authenticator, context).run()
+            await ClientStream(
+                session,
+                stream,
+                self._commands,
+                self._authenticator,
+                context,
+                delivered_up_to=admitted.device.delivered_up_to,
+            ).run()
         finally:
             self._hub.leave(session.session_id, stream)
 

@@ -172,3 +172,9 @@ UNKNOWN_CODE: Final = Explanation(
 def explain(code: int) -> Explanation:
     """The row of a code; a newer release may have left a code that this one does not have."""
     return EXPLANATIONS.get(code, UNKNOWN_CODE)
+
+
+def code_name(code: int) -> str:
+    """Return the name of a code for the log, or its number if this release does not have it."""
+    known = code in pb.ResultCode.values()
+    return pb.ResultCode.Name(code).removeprefix("RESULT_CODE_") if known else str(code)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 import pytest
+from structlog.testing import capture_logs
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2, state_pb2
@@ -22,6 +23,7 @@ from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, translate
 from parleyd.api.messages import ConnectLimits, MessagingService, _Admitted
+from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream, Page
 from parleyd.delivery.position import position
@@ -113,10 +115,15 @@ class Positions:
         return position(0, index)
 
 
-def serve(client: Client, log: Log) -> asyncio.Task[None]:
+def serve(client: Client, log: Log, *, delivered_up_to: int = 0) -> asyncio.Task[None]:
     device = DeviceStream(1, b"d" * 16, 0, Nothing(), generation=0, max_live_bytes=1 << 20)
     stream = ClientStream(
-        SESSION, device, Commands(log, lambda: 1), cast(Authenticator, Positions()), cast(Any, client)
+        SESSION,
+        device,
+        Commands(log, lambda: 1),
+        cast(Authenticator, Positions()),
+        cast(Any, client),
+        delivered_up_to=delivered_up_to,
     )
     return asyncio.ensure_future(stream.run())
 
@@ -214,6 +221,54 @@ async def test_a_command_refused_as_a_whole_ends_the_stream_since_it_used_no_num
     assert isinstance(error, ApiError)
     assert translate(error).status is grpc.StatusCode.INTERNAL
     assert not any(frame.HasField("results") for frame in client.got)
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        pb.ClientFrame(read=pb.Read(conversation_id=1 << 63, up_to=1)),
+        pb.ClientFrame(read=pb.Read(conversation_id=7, up_to=1 << 63)),
+        pb.ClientFrame(delivered=pb.Delivered(cursor=b"not a cursor")),
+        pb.ClientFrame(delivered=pb.Delivered(cursor=b"\xff")),
+    ],
+    ids=["conversation", "message", "cursor", "cursor of a later release"],
+)
+async def test_a_wrong_mark_is_ignored_and_what_follows_it_is_served(mark: pb.ClientFrame) -> None:
+    client, log = Client([mark, sends(1), pb.ClientFrame(read=pb.Read(conversation_id=8, up_to=3))]), Log()
+    client.reads.set()
+    log.open.set()
+    serving = serve(client, log)
+    await until(lambda: len(log.commands) >= 2 or serving.done())
+    assert not serving.done()
+    assert {command.WhichOneof("command") for command in log.commands} == {"send_messages", "mark_read"}
+    await end(serving)
+
+
+async def test_an_acknowledgement_that_the_cluster_has_already_makes_no_entry() -> None:
+    known, newer = (
+        pb.ClientFrame(delivered=pb.Delivered(cursor=StreamCursor.at(0, up_to).encode())) for up_to in (5, 6)
+    )
+    client, log = Client([known, sends(1), newer]), Log()
+    log.open.set()
+    serving = serve(client, log, delivered_up_to=5)
+    await until(lambda: any(command.HasField("mark_delivered") for command in log.commands))
+    marks = [command.mark_delivered.up_to for command in log.commands if command.HasField("mark_delivered")]
+    assert marks == [6]
+    await end(serving)
+
+
+async def test_marks_that_the_cluster_refuses_are_ignored_and_logged_once() -> None:
+    marks = [pb.ClientFrame(read=pb.Read(conversation_id=n, up_to=1)) for n in range(1, 4)]
+    client, log = Client(marks), Log(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
+    log.open.set()
+    with capture_logs() as logged:
+        serving = serve(client, log)
+        await until(lambda: len(log.commands) == 3 or serving.done())
+        for _ in range(20):
+            await asyncio.sleep(0)
+    assert not serving.done()
+    assert [(line["event"], line["reason"]) for line in logged] == [("mark_ignored", "NO_SUCH_CONVERSATION")]
+    await end(serving)
 
 
 @pytest.mark.parametrize("numbers", [(0,), (2, 1), (3, 3)], ids=["zero", "falling", "twice"])

@@ -135,8 +135,8 @@ async def test_a_cursor_that_no_node_gave_out_ends_the_stream_with_the_reason(ra
         await stream.write(pb.ClientFrame(hello=pb.Hello(cursor=b"nonsense")))
         code, text = await stream.refusal()
         assert (code, text.startswith("cursor has version 110")) == (Code.INVALID_ARGUMENT, True)
-    async with raw.session(ann) as stream:
-        await stream.delivered(b"\x01")
+    async with raw.stream(ann.metadata) as stream:
+        await stream.write(pb.ClientFrame(hello=pb.Hello(cursor=b"\x01")))
         code, text = await stream.refusal()
         assert (code, "too short" in text) == (Code.INVALID_ARGUMENT, True)
 

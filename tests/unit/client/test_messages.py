@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from parley import (
+    BadInputError,
     ConnectionState,
     MessageFailedError,
     MessageStatus,
     ParleyClient,
     StillWaitingError,
 )
+from parley.device import inbox
 from tests.support.node import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
@@ -165,6 +167,24 @@ async def test_delivered_and_read_marks_change_what_is_known_of_own_messages(tmp
                 await own_status(anna, MessageStatus.DELIVERED)
                 await bob.mark_read(message.conversation_id, message.id)
                 await own_status(anna, MessageStatus.READ)
+
+
+async def test_a_wrong_read_mark_does_not_end_the_stream(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path / "a") as anna:
+            await anna.mark_read(4711, 3)
+            await (await anna.send("bob", "hello")).accepted(5)
+            assert await anna.wait_until_reads_are_sent(5)
+            with pytest.raises(BadInputError):
+                await anna.mark_read(-1, 3)
+            # As an earlier release stored it: such a mark cannot even be put into a frame.
+            account = anna._account
+            assert account is not None
+            await account.store.write(lambda c: inbox.set_read(c, -1, 3))
+            cluster.nodes[0].close_streams()
+            await (await anna.send("bob", "again")).accepted(5)
+            assert cluster.nodes[0].sessions == 2
 
 
 async def test_history_tells_which_own_messages_this_device_sent_under_which_number(tmp_path: Path) -> None:

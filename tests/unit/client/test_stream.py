@@ -313,6 +313,22 @@ def test_a_cursor_the_cluster_knows_is_not_acknowledged() -> None:
     assert talk.says_all() == []
 
 
+def test_what_the_device_holds_is_acknowledged_after_the_welcome_where_the_cluster_has_another_cursor() -> None:
+    talk = Dialogue()
+    assert talk.says() is not None
+    greeting = welcome()
+    greeting.cursor = b"older"
+    talk.hears(welcome=greeting)
+    talk.protocol.outbox_begun((), talk.now)
+    assert talk.says_all() == [pb.ClientFrame(delivered=pb.Delivered(cursor=b"c0"))]
+
+
+def test_a_device_that_holds_nothing_acknowledges_nothing() -> None:
+    talk = Dialogue(StreamProtocol("n1", DEVICE, b"", SEEN, SETTINGS, Random(1)))
+    talk.began()
+    assert talk.says_all() == []
+
+
 def test_a_slow_disk_stops_the_reading_and_is_not_taken_for_silence() -> None:
     talk = Dialogue()
     talk.began()
