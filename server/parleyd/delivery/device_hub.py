@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import assert_never
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, assert_never
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
-from parleyd.delivery.encoding import encode_message
+from parleyd.delivery.encoding import EncodedMessage, encode_message
 from parleyd.delivery.records import receipt
 from parleyd.machine.effects import Effect
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
@@ -26,6 +27,7 @@ from parleyd.machine.features.sessions import SessionsClosed
 from parleyd.machine.features.settings import SettingChanged
 
 RATE_WINDOW_S = 5
+_NO_STREAMS: Final[Mapping[int, DeviceStream]] = MappingProxyType({})
 
 
 class DeviceHub:
@@ -127,14 +129,15 @@ class DeviceHub:
             self._count(stored)
 
     def _message(self, effect: MessageStored) -> None:
+        """Offer a message to the connected devices of its members. Runs for every message on every node."""
         record = effect.message
-        members = self._members(record.conversation_id, effect.pair)
-        # The device that sent it has it: where no other one is connected, nothing is encoded.
-        streams = [stream for stream in self._of(members) if stream.device_id != record.device_id]
-        if streams:
-            message = encode_message(record)
-            for stream in streams:
-                stream.offer_message(message)
+        message: EncodedMessage | None = None
+        for account_id in self._members(record.conversation_id, effect.pair):
+            for stream in self._streams.get(account_id, _NO_STREAMS).values():
+                # The device that sent it has it: where no other one is connected, nothing is encoded.
+                if stream.device_id != record.device_id:
+                    message = message or encode_message(record)
+                    stream.offer_message(message)
 
     def _receipt(self, effect: ReceiptMoved) -> None:
         others = [each for each in self._members(effect.conversation_id, effect.pair) if each != effect.account_id]
