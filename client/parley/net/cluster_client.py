@@ -15,7 +15,7 @@ import grpc
 
 from parley.device.identity import DeviceIdentity
 from parley.errors import NotSignedInError, RefusedError, WrongPasswordError
-from parley.model import Account, ClusterStatus, Conversation, HistoryPage, Member, NodeStatus, Target
+from parley.model import Account, ClusterStatus, Conversation, HistoryPage, Member, Message, NodeStatus, Target
 from parley.net.unary_caller import UnaryCaller
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
@@ -166,20 +166,27 @@ class ClusterClient:
     async def history(
         self, token: str, who: DeviceIdentity, seen: Position, target: Target, before_id: int, limit: int
     ) -> tuple[HistoryPage, tuple[Account, ...]]:
-        """Return one page of a conversation, oldest first, and the accounts it names.
+        """Return up to `limit` messages of a conversation, oldest first, and the accounts they name.
 
-        Raises RefusedError where there is no account of the name that is asked about.
+        A node bounds its pages in bytes, so long messages take several calls. Raises RefusedError where there is no
+        account of the name that is asked about.
         """
-        request = convert.history_request(target, before_id, limit)
-        request.seen.CopyFrom(self._seen(seen))
-        answer = await self._call(_get_history(request, token))
-        self._saw(answer.position)
-        messages = tuple(convert.message(wire, who.account_id, who.device_id) for wire in answer.messages)
+        messages: list[Message] = []
+        accounts: dict[int, Account] = {}
+        while True:
+            request = convert.history_request(target, messages[0].id if messages else before_id, limit - len(messages))
+            request.seen.CopyFrom(self._seen(seen))
+            answer = await self._call(_get_history(request, token))
+            self._saw(answer.position)
+            messages[:0] = (convert.message(wire, who.account_id, who.device_id) for wire in answer.messages)
+            accounts.update((account.id, account) for account in convert.accounts(answer.accounts))
+            if not answer.more or not answer.messages or len(messages) >= limit:
+                break
         conversation = convert.conversation(answer.conversation) if answer.conversation.id else None
-        accounts = convert.accounts(answer.accounts)
-        if target.account and conversation is None and not _names(accounts, target.account):
+        named = tuple(accounts.values())
+        if target.account and conversation is None and not _names(named, target.account):
             raise RefusedError(f"There is no account {target.account}. Nothing was changed. Check the name.")
-        return HistoryPage(messages, answer.more, conversation), accounts
+        return HistoryPage(tuple(messages), answer.more, conversation), named
 
     async def members(
         self, token: str, seen: Position, conversation_id: int

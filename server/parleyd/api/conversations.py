@@ -14,11 +14,19 @@ from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal, unary
 from parleyd.api.requests import before_message_id, check_id, check_number, page_size, page_token
 from parleyd.delivery.position import position_of
-from parleyd.delivery.records import accounts_named, conversation_info, member_info, message
+from parleyd.delivery.records import (
+    MAX_ACCOUNT_INFO_BYTES,
+    accounts_named,
+    accounts_of,
+    conversation_info,
+    member_info,
+    message,
+)
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
 from parleyd.machine.features import accounts, conversations, messages
 from parleyd.machine.features.conversations import ConversationSummary
+from parleyd.machine.features.messages import MessageRecord
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION
 from parleyd.machine.reader import StateReader
 from parleyd.security.names import InvalidInputError, validate_account_name
@@ -119,33 +127,32 @@ def _ids_of(reader: StateReader, names: Sequence[str]) -> dict[str, int | None]:
 def _list(reader: StateReader, account_id: int, before_id: int, limit: int) -> pb.ListConversationsResponse:
     with reader.consistent():
         found = conversations.page(reader, account_id, before_id, limit + 1)
-        shown = found[:limit]
-        last = {
-            one.conversation.id: messages.by_id(reader, one.conversation.id, one.conversation.last_message_id)
-            for one in shown
-        }
-        response = pb.ListConversationsResponse(
-            accounts=accounts_named(
-                reader,
-                messages=[record for record in last.values() if record is not None],
-                shown=[one.conversation for one in shown],
-            ),
-            next_page_token=page_token(shown[-1].conversation.last_message_id) if len(found) > limit else b"",
-            position=position_of(reader),
-        )
-        for one in shown:
-            summary = _summary(one)
-            record = last[one.conversation.id]
-            if record is not None:
-                summary.last_message.CopyFrom(message(record))
+        response = pb.ListConversationsResponse(position=position_of(reader))
+        named: set[int] = set()
+        size = 0
+        for one in found[:limit]:
+            last = messages.by_id(reader, one.conversation.id, one.conversation.last_message_id)
+            names = accounts_of(() if last is None else (last,), (one.conversation,))
+            summary = _summary(one, last)
+            size += summary.ByteSize() + MAX_ACCOUNT_INFO_BYTES * len(names - named)
+            if response.conversations and size > messages.PAGE_BYTES:
+                break
+            named |= names
             response.conversations.append(summary)
+        shown = len(response.conversations)
+        if shown < len(found):
+            response.next_page_token = page_token(found[shown - 1].conversation.last_message_id)
+        response.accounts.extend(accounts_named(reader, named))
         return response
 
 
-def _summary(record: ConversationSummary) -> pb.ConversationSummary:
-    return pb.ConversationSummary(
+def _summary(record: ConversationSummary, last: MessageRecord | None) -> pb.ConversationSummary:
+    summary = pb.ConversationSummary(
         info=conversation_info(record.conversation), unread=record.unread, read_up_to=record.read_up_to
     )
+    if last is not None:
+        summary.last_message.CopyFrom(message(last))
+    return summary
 
 
 def _history(reader: StateReader, account_id: int, request: pb.GetHistoryRequest, limit: int) -> pb.GetHistoryResponse:
@@ -157,18 +164,14 @@ def _history(reader: StateReader, account_id: int, request: pb.GetHistoryRequest
                 raise refusal(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
         else:
             conversation_id = _direct(reader, account_id, request, asked_about)
-        found = messages.history(reader, account_id, conversation_id, request.before_id, limit + 1)
-        shown = found[-limit:]
+        shown = messages.history(reader, account_id, conversation_id, request.before_id, limit)
         conversation = conversations.by_id(reader, conversation_id)
         return pb.GetHistoryResponse(
             messages=[message(record) for record in shown],
-            more=len(found) > limit,
+            more=bool(shown) and messages.has_older(reader, conversation_id, shown[0].id),
             conversation=None if conversation is None else conversation_info(conversation),
             accounts=accounts_named(
-                reader,
-                messages=shown,
-                shown=() if conversation is None else (conversation,),
-                account_ids=asked_about,
+                reader, asked_about | accounts_of(shown, () if conversation is None else (conversation,))
             ),
             position=position_of(reader),
         )
@@ -195,7 +198,7 @@ def _members(
         shown = found[:limit]
         return pb.ListMembersResponse(
             members=[member_info(record) for record in shown],
-            accounts=accounts_named(reader, account_ids=(record.account_id for record in shown)),
+            accounts=accounts_named(reader, (record.account_id for record in shown)),
             next_after_account_id=shown[-1].account_id if len(found) > limit else 0,
             position=position_of(reader),
         )

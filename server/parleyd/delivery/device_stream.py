@@ -25,7 +25,9 @@ from parleyd.delivery.told import ToldDirectory
 
 MESSAGE_OVERHEAD_BYTES = 64  # the memory of a waiting message besides its bytes
 PAGE_MESSAGES = 256
-FRAME_BYTES = 1024 * 1024
+# Bound of the messages of one frame, in encoded bytes; a frame has at least one message. It is small, because a client
+# that reads slowly makes this node keep a frame until it is read.
+FRAME_BYTES = 256 * 1024
 RECEIPTS_PER_FRAME = 256
 
 Frame = pb.ServerFrame | bytes  # bytes: a frame that is encoded already
@@ -190,12 +192,14 @@ class DeviceStream:
     def _take_live(self) -> list[_Batch]:
         taken: list[EncodedMessage] = []
         size = 0
-        while self._live and len(taken) < PAGE_MESSAGES and size < FRAME_BYTES:
+        while self._live and len(taken) < PAGE_MESSAGES:
+            size += len(self._live[0].entry)
+            if taken and size > FRAME_BYTES:
+                break
             message = self._live.popleft()
             self._live_bytes -= _cost(message)
             if message.id > self._cursor:  # a page may have included it already
                 taken.append(message)
-                size += len(message.entry)
                 self._cursor = message.id
         return [(taken, self._cursor)] if taken else []
 
@@ -206,7 +210,7 @@ class DeviceStream:
         if not page.more and not self._stored_meanwhile:
             # Nothing was stored while the page was read, so the next messages come live.
             self._behind = False
-        return _split(page.messages, self._cursor)
+        return [(page.messages, self._cursor)] if page.messages else []
 
     async def _directory_for(self, frames: Sequence[pb.ServerFrame], batches: Sequence[_Batch]) -> list[pb.ServerFrame]:
         """Return the Directory frame that must come before these, if any."""
@@ -233,20 +237,6 @@ class DeviceStream:
 
 
 _Batch = tuple[Sequence[EncodedMessage], int]  # messages of one frame, and the id of the cursor after it
-
-
-def _split(messages: Sequence[EncodedMessage], up_to: int) -> list[_Batch]:
-    """Split a page into frames of about FRAME_BYTES; the last one's cursor is at the end of the page."""
-    batches: list[list[EncodedMessage]] = []
-    size = FRAME_BYTES
-    for message in messages:
-        if size >= FRAME_BYTES:
-            batches.append([])
-            size = 0
-        batches[-1].append(message)
-        size += len(message.entry)
-    ends = [batch[-1].id for batch in batches[:-1]] + [up_to]
-    return list(zip(batches, ends, strict=False))
 
 
 def _cost(message: EncodedMessage) -> int:

@@ -11,6 +11,9 @@ from parleyd.machine.features.conversations import ConversationRecord, MemberRec
 from parleyd.machine.features.messages import MessageRecord
 from parleyd.machine.reader import StateReader
 
+# The most that an account takes in an answer: id, two names of 64 characters, of which one may have 4 bytes each.
+MAX_ACCOUNT_INFO_BYTES = 384
+
 
 def message(record: MessageRecord) -> model_pb2.Message:
     """Convert one row of a conversation."""
@@ -60,19 +63,19 @@ def conversation_info(record: ConversationRecord) -> model_pb2.ConversationInfo:
     )
 
 
-def accounts_named(
-    reader: StateReader,
-    messages: Iterable[MessageRecord] = (),
-    shown: Iterable[ConversationRecord] = (),
-    account_ids: Iterable[int] = (),
-) -> list[model_pb2.AccountInfo]:
-    """Return all accounts that these messages and conversations name, and these accounts, by id."""
-    ids = set(account_ids)
+def accounts_of(messages: Iterable[MessageRecord], shown: Iterable[ConversationRecord]) -> set[int]:
+    """Return the ids of all accounts that these messages and conversations name."""
+    ids: set[int] = set()
     for record in messages:
         ids.update((record.sender_id, *record.subjects))
     for conversation in shown:
         ids.update(member.account_id for member in conversation.members)
-    return [account_info(card) for card in accounts.cards(reader, ids)]
+    return ids
+
+
+def accounts_named(reader: StateReader, account_ids: Iterable[int]) -> list[model_pb2.AccountInfo]:
+    """Return these accounts, by id."""
+    return [account_info(card) for card in accounts.cards(reader, set(account_ids))]
 
 
 def directory(
@@ -83,6 +86,6 @@ def directory(
         found = [conversations.by_id(reader, conversation_id) for conversation_id in sorted(conversation_ids)]
         shown = [record for record in found if record is not None]
         return messaging_pb2.Directory(
-            accounts=accounts_named(reader, shown=shown, account_ids=account_ids),
+            accounts=accounts_named(reader, accounts_of((), shown).union(account_ids)),
             conversations=[conversation_info(record) for record in shown],
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parley_proto.v1 import messaging_pb2 as pb
-from parleyd.delivery.device_stream import Page
+from parleyd.delivery.device_stream import FRAME_BYTES, Page
 from parleyd.delivery.encoding import encode_message
 from parleyd.delivery.records import directory
 from parleyd.group.readers import StateReaders
@@ -23,7 +23,9 @@ class StoredSource:
         """Return the next messages for the device, without its own."""
 
         def read(reader: StateReader) -> Page:
-            page = messages.queued_page(reader, self._account_id, after_id, limit, self._device_id)
+            page = messages.queued_page(
+                reader, self._account_id, after_id, limit, self._device_id, max_bytes=FRAME_BYTES
+            )
             return Page([encode_message(record) for record in page.messages], page.up_to, page.more)
 
         return await self._readers.run(read)

@@ -6,7 +6,7 @@ afterwards, so the writer's WAL can always be reused. The caller limits the size
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,27 @@ class StateReader:
         """Return all rows of one statement, which sees one consistent state."""
         with storage_faults("reading the state"):
             return self._connection.execute(query, bindings).fetchall()
+
+    def rows_within(
+        self,
+        query: str,
+        bindings: tuple[int | str | bytes, ...],
+        max_bytes: int,
+        size: Callable[[Row], int],
+    ) -> list[Row]:
+        """Return the first rows of one statement, at most `max_bytes` of them by `size`, but at least one.
+
+        Rows beyond the bound are not read.
+        """
+        found: list[Row] = []
+        left = max_bytes
+        with storage_faults("reading the state"), closing(self._connection.cursor()) as cursor:
+            for row in cursor.execute(query, bindings):
+                left -= size(row)
+                if found and left < 0:
+                    break
+                found.append(row)
+        return found
 
     @contextmanager
     def consistent(self) -> Iterator[None]:

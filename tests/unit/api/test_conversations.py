@@ -71,6 +71,48 @@ async def test_a_long_list_comes_in_pages_by_an_opaque_token(cluster: InProcessC
         assert text.startswith("page_token ")
 
 
+async def test_pages_of_long_messages_are_bounded_in_bytes_and_together_have_everything(
+    cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
+) -> None:
+    # The defaults of the client's channel: a page above them would be refused by the client's gRPC.
+    one, two = cluster.accounts["ann"], cluster.accounts["ben"]
+    body = "😀" * 16_384
+    stored = [cluster.store(one, two, body) for _ in range(40)]
+    request = pb.GetHistoryRequest(account_name="ann", limit=1000)
+    found: list[int] = []
+    while True:
+        page = await raw.conversations.GetHistory(request, metadata=ben.metadata)
+        assert page.messages
+        assert page.ByteSize() <= 1 << 20
+        found = [message.id for message in page.messages] + found
+        if not page.more:
+            break
+        request.before_id = found[0]
+    assert found == [message.id for message in stored]
+
+
+async def test_a_list_of_conversations_with_long_messages_is_bounded_in_bytes(
+    cluster: InProcessCluster, raw: Raw, ann: Person
+) -> None:
+    one = cluster.accounts["ann"]
+    others = [cluster.add_account(f"other{number}") for number in range(40)]
+    for other in others:
+        cluster.store(one, other, "😀" * 16_384)
+    request = pb.ListConversationsRequest(page_size=1000)
+    found: list[int] = []
+    while True:
+        answer = await raw.conversations.ListConversations(request, metadata=ann.metadata)
+        assert answer.ByteSize() <= 1 << 20
+        assert {account.id for account in answer.accounts} >= {
+            member.account_id for summary in answer.conversations for member in summary.info.members
+        }
+        found += [summary.info.id for summary in answer.conversations]
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            break
+    assert len(found) == len(set(found)) == len(others)
+
+
 async def test_history_is_found_by_conversation_by_name_and_by_account(
     cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
 ) -> None:

@@ -110,6 +110,20 @@ async def test_a_refused_send_uses_its_number_up_and_says_why(
     assert cluster.bodies_for("ben") == ["next"]
 
 
+async def test_a_queue_of_long_messages_comes_in_frames_of_bounded_size(
+    cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
+) -> None:
+    one, two = cluster.accounts["ann"], cluster.accounts["ben"]
+    stored = [cluster.store(one, two, "😀" * 16_384).id for _ in range(20)]
+    async with raw.session(ben) as stream:
+        found: list[int] = []
+        while len(found) < len(stored):
+            frame = await stream.next("messages")
+            assert frame.ByteSize() <= 256 << 10
+            found += [message.id for message in frame.messages.messages]
+    assert found == stored
+
+
 async def test_a_stream_goes_on_from_its_cursor_and_from_one_of_another_generation_from_what_the_cluster_knows(
     cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
 ) -> None:

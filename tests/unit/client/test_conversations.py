@@ -54,6 +54,18 @@ async def test_one_conversation_is_reached_by_name_by_account_id_and_by_its_own_
                 assert (cached.cached, [m.body for m in cached.messages]) == (True, ["one", "two", "three"])
 
 
+async def test_a_history_of_long_messages_has_as_many_as_were_asked_for(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob = cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            for _ in range(40):
+                cluster.store(bob, cluster.accounts["anna"], "😀" * 16_384)
+            page = await anna.history("bob", limit=30)
+            assert ([m.id for m in page.messages], page.more) == (list(range(11, 41)), True)
+            page = await anna.history("bob", before_id=11, limit=30)
+            assert ([m.id for m in page.messages], page.more) == (list(range(1, 11)), False)
+
+
 @pytest.mark.parametrize("retry", [False, True])
 async def test_the_target_of_a_message_is_the_one_that_was_given_also_when_it_goes_up_again(
     tmp_path: Path, retry: bool

@@ -234,17 +234,16 @@ async def test_a_change_while_a_directory_is_read_is_told_after_it() -> None:
     assert [account.id for account in again.directory.accounts] == [2]
 
 
-async def test_large_messages_come_in_frames_a_client_can_take_each_with_its_cursor() -> None:
-    class Large(Stored):
-        async def page(self, after_id: int, limit: int) -> Page:
-            body = "y" * (400 * 1024)
-            return Page([message(each, body=body) for each in self.ids if each > after_id], 9, more=False)
-
-    stream = make(Large(1, 2, 3, 4, 5, 6, 7))
-    frames = [frame for frame in await catch_up(stream) if frame.HasField("messages")]
-    assert [[each.id for each in frame.messages.messages] for frame in frames] == [[1, 2, 3], [4, 5, 6], [7]]
-    assert [frame.messages.cursor for frame in frames] == [cursor_at(3), cursor_at(6), cursor_at(9)]
-    assert max(frame.ByteSize() for frame in frames) < 4 << 20
+async def test_live_messages_come_in_frames_of_bounded_size_each_with_its_cursor() -> None:
+    stream = make(Stored(), max_live_bytes=4 << 20)
+    await catch_up(stream)
+    for message_id in range(1, 6):
+        stream.offer_message(message(message_id, body="y" * (100 << 10)))
+    stream.offer_message(message(6, body="z" * (1 << 20)))
+    frames = await frames_until(stream, lambda f: sum(len(each.messages.messages) for each in f) == 6)
+    batches = [frame.messages for frame in frames if frame.HasField("messages")]
+    assert [[each.id for each in batch.messages] for batch in batches] == [[1, 2], [3, 4], [5], [6]]
+    assert [batch.cursor for batch in batches] == [cursor_at(2), cursor_at(4), cursor_at(5), cursor_at(6)]
 
 
 async def test_live_batches_carry_the_cursor_after_them() -> None:

@@ -7,8 +7,9 @@ import time
 import apsw
 import pytest
 
+from parleyd.delivery.encoding import encode_message
 from parleyd.machine.features import accounts, conversations, members, messages, receipts, sessions
-from parleyd.machine.features.conversations import MemberRecord
+from parleyd.machine.features.conversations import MemberRecord, direct_with
 from parleyd.machine.features.messages import MessageRecord, QueuedPage
 from parleyd.machine.reader import StateReader
 from tests.unit.machine.harness import (
@@ -154,15 +155,38 @@ def test_page_of_the_queue_is_bounded_in_own_sends_passed_over(node: Node, peopl
     assert 2 < len(pages) < 10
 
 
-def test_page_of_the_queue_is_bounded_in_bytes(
-    node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(messages, "QUEUED_PAGE_BYTES", 1000)
-    node.send(people["ada"], *[(number, "bob", "x" * 400) for number in range(1, 11)])
-    page = messages.queued_page(node.reader, BOB, 0, 100, BOBS_DEVICE)
+@pytest.mark.parametrize("letter", ["x", "é", "😀"])
+def test_page_of_the_queue_is_bounded_in_encoded_bytes(node: Node, people: dict[str, int], letter: str) -> None:
+    body = letter * (400 // len(letter.encode()))
+    node.send(people["ada"], *[(number, "bob", body) for number in range(1, 11)])
+    page = messages.queued_page(node.reader, BOB, 0, 100, BOBS_DEVICE, max_bytes=1500)
     assert len(page.messages) == 3
     assert page.more
+    assert sum(len(encode_message(message).entry) for message in page.messages) <= 1500
+    assert [m.id for m in messages.queued_page(node.reader, BOB, page.up_to, 1, BOBS_DEVICE).messages] == [4]
     assert len(queued(node.reader, BOB, 0, 100, BOBS_DEVICE)) == 10
+
+
+def test_page_has_one_message_even_if_that_is_larger_than_the_bound(node: Node, people: dict[str, int]) -> None:
+    node.send(people["ada"], (1, "bob", "x" * 400), (2, "bob", "y" * 400))
+    pages = [messages.queued_page(node.reader, BOB, 0, 100, BOBS_DEVICE, max_bytes=10)]
+    while pages[-1].more:
+        pages.append(messages.queued_page(node.reader, BOB, pages[-1].up_to, 100, BOBS_DEVICE, max_bytes=10))
+    assert [len(page.messages) for page in pages] == [1, 1]
+
+
+def test_history_page_is_bounded_in_encoded_bytes_and_every_message_is_on_one(
+    node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "PAGE_BYTES", 1500)
+    node.send(people["ada"], *[(number, "bob", "😀" * 100) for number in range(1, 11)])
+    conversation = direct_with(node.reader, ADA, BOB)
+    found: list[int] = []
+    while page := messages.history(node.reader, BOB, conversation or 0, found[0] if found else 0, 1000):
+        assert sum(len(encode_message(message).entry) for message in page) <= 1500
+        assert messages.has_older(node.reader, conversation or 0, page[0].id) == (page[0].id > 1)
+        found = [message.id for message in page] + found
+    assert found == list(range(1, 11))
 
 
 def test_last_page_of_the_queue_reaches_to_the_newest_message_of_all(node: Node, people: dict[str, int]) -> None:

@@ -31,8 +31,13 @@ if TYPE_CHECKING:
     from parleyd.machine.state import State
 
 TEXT = model_pb2.MESSAGE_KIND_TEXT
-QUEUED_PAGE_BYTES = 4 << 20
+# Bound of one page, in bytes of its encoded messages; a page has at least one message. The largest body is 1 MiB.
+PAGE_BYTES = 1 << 20
+# What a message takes in a frame besides its body and its subjects: ids, times, the device, tags and lengths.
+MESSAGE_OVERHEAD_BYTES = 96
+_SUBJECT_BYTES = 10
 _RUN_LENGTH = 64
+_RUN_BYTES = 64 << 10
 _SCANNED_PER_WANTED = 8
 
 TABLES = """
@@ -271,16 +276,23 @@ class QueuedPage:
 def history(
     reader: StateReader, account_id: int, conversation_id: int, before_id: int, limit: int
 ) -> tuple[MessageRecord, ...]:
-    """Return the newest messages below `before_id` (0:
+    """Return the newest messages below `before_id` (0: the newest), oldest first, at most PAGE_BYTES of them.
 
-    the newest), oldest first; none for an account that is no member.
+    None for an account that is no member.
     """
     with reader.consistent():
         if not is_member(reader, conversation_id, account_id):
             return ()
         query = f"{_SELECT} AND id < ? ORDER BY id DESC LIMIT ?"
-        rows = reader.rows(query, (conversation_id, min(before_id or MAX_ID, MAX_ID), limit))
+        bindings = (conversation_id, min(before_id or MAX_ID, MAX_ID), limit)
+        rows = reader.rows_within(query, bindings, PAGE_BYTES, _row_bytes)
         return tuple(_record(row) for row in reversed(rows))
+
+
+def has_older(reader: StateReader, conversation_id: int, message_id: int) -> bool:
+    """Return whether the conversation has a row before this one."""
+    query = "SELECT 1 FROM messages WHERE conversation_id = ? AND id < ? LIMIT 1"
+    return bool(reader.rows(query, (conversation_id, message_id)))
 
 
 def by_id(reader: StateReader, conversation_id: int, message_id: int) -> MessageRecord | None:
@@ -290,7 +302,12 @@ def by_id(reader: StateReader, conversation_id: int, message_id: int) -> Message
 
 
 def queued_page(
-    reader: StateReader, account_id: int, after_id: int, limit: int, exclude_device_id: bytes
+    reader: StateReader,
+    account_id: int,
+    after_id: int,
+    limit: int,
+    exclude_device_id: bytes,
+    max_bytes: int = PAGE_BYTES,
 ) -> QueuedPage:
     """Return the next messages of all the account's conversations in order of id, without the device's own sends.
 
@@ -300,12 +317,16 @@ def queued_page(
         newest = reader.rows("SELECT last_message_id FROM meta")[0][0]
         found: list[MessageRecord] = []
         size = 0
+        up_to = after_id
         for scanned, message in enumerate(_merge(reader, account_id, min(after_id, MAX_ID)), start=1):
             if message.device_id != exclude_device_id or not exclude_device_id:
+                size += encoded_bytes(message)
+                if found and size > max_bytes:
+                    return QueuedPage(tuple(found), up_to, more=True)
                 found.append(message)
-                size += len(message.body)
-            if len(found) >= limit or size >= QUEUED_PAGE_BYTES or scanned >= limit * _SCANNED_PER_WANTED:
-                return QueuedPage(tuple(found), message.id, more=True)
+            up_to = message.id
+            if len(found) >= limit or scanned >= limit * _SCANNED_PER_WANTED:
+                return QueuedPage(tuple(found), up_to, more=True)
         return QueuedPage(tuple(found), max(after_id, newest), more=False)
 
 
@@ -325,7 +346,8 @@ def _merge(reader: StateReader, account_id: int, after_id: int) -> Iterator[Mess
         run = runs.get(conversation_id)
         if not run:
             query = f"{_SELECT} AND id >= ? ORDER BY id LIMIT ?"
-            run = runs[conversation_id] = deque(reader.rows(query, (conversation_id, message_id, _RUN_LENGTH)))
+            bindings = (conversation_id, message_id, _RUN_LENGTH)
+            run = runs[conversation_id] = deque(reader.rows_within(query, bindings, _RUN_BYTES, _row_bytes))
         row = run.popleft()
         following = run[0][1] if run else _id_after(reader, conversation_id, message_id)
         if following is None:
@@ -340,6 +362,20 @@ def _id_after(reader: StateReader, conversation_id: int, message_id: int) -> int
     query = "SELECT id FROM messages WHERE conversation_id = ? AND id > ? ORDER BY id LIMIT 1"
     rows = reader.rows(query, (conversation_id, message_id))
     return rows[0][0] if rows else None
+
+
+def encoded_bytes(message: MessageRecord) -> int:
+    """Return an upper bound of the bytes that the message takes in a frame or in an answer."""
+    return _encoded_bytes(message.body, len(message.subjects))
+
+
+def _row_bytes(row: Row) -> int:
+    return _encoded_bytes(row[4], len(row[8]) // 8)
+
+
+def _encoded_bytes(body: str, subjects: int) -> int:
+    size = len(body) if body.isascii() else len(body.encode())
+    return MESSAGE_OVERHEAD_BYTES + size + _SUBJECT_BYTES * subjects
 
 
 def _record(row: Row) -> MessageRecord:
