@@ -88,13 +88,14 @@ class LocalAccount:
 
     # ---- lifetime
 
-    async def open(self) -> identity.DeviceIdentity:
-        """Open the file and read what is in it."""
+    async def open(self, device_id: bytes | None = None) -> identity.DeviceIdentity:
+        """Open the file and read what is in it. A file without a device gets `device_id`, or a new one."""
+        self.profile.make()
         await self.store.open()
         await self.store.write(outbox.prune)
         await self.store.write(inbox.prune)
         await self.store.write(directory.prune)
-        who = await self.store.write(identity.load)
+        who = await self.store.write(lambda c: identity.load(c, device_id))
         self.position, self.account_id = who.position, who.account_id
         self._revision = await self.store.read(schema.next_revision) - 1
         self.known.learn_accounts(await self.store.read(directory.accounts))

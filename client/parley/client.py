@@ -42,7 +42,7 @@ from parley.model import (
     Target,
 )
 from parley.net.channel import ChannelPool, load_security
-from parley.net.cluster_client import ClusterClient
+from parley.net.cluster_client import ClusterClient, SignedIn
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.reader import MessageReader
@@ -138,21 +138,39 @@ class ParleyClient:
                 self._publisher.update(connection=ConnectionState.CONNECTING, problem="")
         else:
             account = self._make_account(cluster_id, name)
-            fresh = not account.profile.database.exists()
-            try:
-                who = await self._log_in(account, await _open(account), password)
-            except BaseException:
-                await asyncio.shield(account.close())
-                if fresh:
-                    shutil.rmtree(account.profile.directory, ignore_errors=True)
-                raise
-            await self._use(account, who)
+            await self._use(account, await self._open_and_log_in(account, password))
         self._remember_last(name)
+
+    async def _open_and_log_in(self, account: LocalAccount, password: str) -> DeviceIdentity:
+        """Log in to an account that is not in use here.
+
+        Without a file, log in before there is one. So a log-in that fails has nothing to remove, and cannot remove the
+        file that another process or client has made meanwhile.
+        """
+        first: SignedIn | None = None
+        device_id = secrets.token_bytes(16)
+        if not account.profile.database.exists():
+            first = await self._cluster.log_in(account.profile.account, password, device_id, Position())
+        try:
+            who = await account.open(device_id)
+            if first is not None and who.device_id == device_id and not who.stored_token:
+                return await self._keep_session(account, who, device_id, first)
+            if first is not None:  # another process has made the file since
+                await self._cluster.log_out(first.token)
+            return await self._log_in(account, who, password)
+        except BaseException:
+            await asyncio.shield(account.close())
+            raise
 
     async def _log_in(self, account: LocalAccount, who: DeviceIdentity, password: str) -> DeviceIdentity:
         device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
         seen = Position() if who.out_of_step else account.position
         answer = await self._cluster.log_in(account.profile.account, password, device_id, seen)
+        return await self._keep_session(account, who, device_id, answer)
+
+    async def _keep_session(
+        self, account: LocalAccount, who: DeviceIdentity, device_id: bytes, answer: SignedIn
+    ) -> DeviceIdentity:
         stored_token = await self._token_store.save(answer.token)
         signed_in = await account.store.write(
             lambda c: identity.signed_in(c, device_id, stored_token, answer.account.id, answer.position)
@@ -178,11 +196,12 @@ class ParleyClient:
         """Delete the account in use and all its data on this machine."""
         account, who = await self._signed_in()
         await self._cluster.delete_account(who.token, password)
-        await account.store.write(identity.forget)
+        forgotten = await account.store.write(lambda c: identity.forget(c, who.account_id))
         await self._token_store.delete(who.stored_token)
         self._remember_last("")
         await self._use(None, None)
-        shutil.rmtree(account.profile.directory, ignore_errors=True)
+        if forgotten:
+            shutil.rmtree(account.profile.directory, ignore_errors=True)
         self._publisher.update(
             account="", connection=ConnectionState.SIGNED_OUT, waiting=0, node="", address="", problem=""
         )

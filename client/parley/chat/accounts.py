@@ -5,6 +5,7 @@ name cannot imitate another account.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from parley.chat.safe_text import safe_name
 from parley.model import Account
@@ -27,19 +28,33 @@ class AccountBook:
         self._labels: dict[int, str] = {}
 
     def add(self, accounts: Iterable[Account]) -> set[int]:
-        """Store accounts in their newest state. Return the ids of those that are new or differ."""
+        """Store accounts in their newest state. Return the ids of those that are new or differ.
+
+        Ids grow, and a name has one active account at a time. So of two accounts with one name the older is deleted,
+        even if the cluster has not reported that yet.
+        """
         changed = set()
         for account in accounts:
-            if self._by_id.get(account.id) == account:
-                continue
-            self._by_id[account.id] = account
-            self._labels[account.id] = account_label(account)
-            changed.add(account.id)
-            name = account.name.casefold()
-            if not account.deleted:
-                self._ids[name] = account.id
-            elif self._ids.get(name) == account.id:
-                del self._ids[name]  # the name may belong to a new account one day
+            changed |= self._add(account)
+        return changed
+
+    def _add(self, account: Account) -> set[int]:
+        name = account.name.casefold()
+        holder = self._ids.get(name, 0)
+        if not account.deleted and holder > account.id:
+            account = replace(account, deleted=True)
+        if self._by_id.get(account.id) == account:
+            return set()
+        self._by_id[account.id] = account
+        self._labels[account.id] = account_label(account)
+        changed = {account.id}
+        if not account.deleted:
+            self._ids[name] = account.id
+            if holder not in (0, account.id):
+                self._by_id[holder] = replace(self._by_id[holder], deleted=True)
+                changed.add(holder)
+        elif holder == account.id:
+            del self._ids[name]  # the name may belong to a new account one day
         return changed
 
     @property

@@ -220,9 +220,10 @@ class Chats:
         for one in messages:
             former, key = self.key_of(one.target), self.conversations.key_of_own(one)
             line = self.conversations.line(key)
-            if former != key and not former.conversation_id and line.partner(self.book) is None:
-                self.conversations.alias(former, key)
-                out += self._merge(former, key)
+            if former != key and line.partner(self.book) is None:
+                self.conversations.alias(self.conversations.unresolved_key_of(one.target), key)
+                if not former.conversation_id:
+                    out += self._merge(former, key)
             line.take_own(one)
             by_key.setdefault(key, []).append(one)
         for key, ones in by_key.items():

@@ -51,12 +51,13 @@ class Conversations:
 
     def key_of(self, target: str | Target) -> ConversationKey:
         """Return the key of the conversation of a target."""
-        target = Target.of(target)
+        return self.resolve(self.unresolved_key_of(Target.of(target)))
+
+    def unresolved_key_of(self, target: Target) -> ConversationKey:
+        """Return the key by which a target names its conversation."""
         if target.conversation_id:
             return conversation_key(target.conversation_id)
-        if target.account:
-            return self.resolve(account_key(target.account))
-        return self.resolve(ConversationKey(account_id=target.account_id))
+        return account_key(target.account) if target.account else ConversationKey(account_id=target.account_id)
 
     def key_of_own(self, one: Outgoing) -> ConversationKey:
         """Return the key of the conversation of an own message."""
@@ -71,11 +72,16 @@ class Conversations:
             return self._direct[account.id]
         if key.account_id and account is not None and not account.deleted:
             return self.resolve(account_key(account.name))
-        return self._aliases.get(key, key)
+        alias = self._aliases.get(key, key)
+        return key if account is not None and self._partner_of(alias) not in (0, account.id) else alias
 
     def alias(self, former: ConversationKey, key: ConversationKey) -> None:
-        """Record the conversation into which the cluster has put a message for an account."""
-        self._aliases[former] = key
+        """Record the conversation into which the cluster has put a message for an account.
+
+        A newer account of a name has a newer conversation, and ids grow.
+        """
+        if key.conversation_id >= self._aliases.get(former, key).conversation_id:
+            self._aliases[former] = key
 
     def index_direct(self) -> None:
         """Compute all partners again, once the own account is known."""
@@ -86,9 +92,15 @@ class Conversations:
     def _index(self, line: ConversationLine) -> None:
         conversation = line.conversation
         if conversation is not None and conversation.kind is ConversationKind.DIRECT:
-            partner_id = direct_partner(conversation.members, self.book.own_id)
+            partner_id = self._partner_of(conversation_key(conversation.id))
             if partner_id:
                 self._direct[partner_id] = conversation_key(conversation.id)
+
+    def _partner_of(self, key: ConversationKey) -> int:
+        """Return the account id of the partner, 0 if it is not known. A name may have had another account before."""
+        line = self._lines.get(key)
+        conversation = None if line is None else line.conversation
+        return 0 if conversation is None else direct_partner(conversation.members, self.book.own_id)
 
     def superseded(self) -> list[tuple[ConversationKey, ConversationKey]]:
         """Return the keys of accounts whose conversation has an id now, each with its new key."""

@@ -35,11 +35,11 @@ class DeviceIdentity:
         return f"DeviceIdentity(device {self.device_id.hex()[:8]}, account {self.account_id}, token hidden)"
 
 
-def load(connection: apsw.Connection) -> DeviceIdentity:
-    """Return the identity. Make the device id on first use."""
+def load(connection: apsw.Connection, proposed: bytes | None = None) -> DeviceIdentity:
+    """Return the identity. On first use, the device gets the proposed id, or a new one."""
     device_id = get_meta(connection, "device_id")
     if device_id is None:
-        device_id = secrets.token_bytes(16)
+        device_id = proposed or secrets.token_bytes(16)
         set_meta(connection, "device_id", device_id)
     return DeviceIdentity(
         device_id=bytes(device_id),
@@ -74,10 +74,16 @@ def signed_out(connection: apsw.Connection, token: str) -> None:
         set_meta(connection, "token", None)
 
 
-def forget(connection: apsw.Connection) -> None:
-    """Remove everything of a deleted account from this device."""
+def forget(connection: apsw.Connection, account_id: int) -> bool:
+    """Remove everything of a deleted account from this device.
+
+    Return false, and remove nothing, if another process has signed in to a newer account of the same name since.
+    """
+    if load(connection).account_id not in (0, account_id):
+        return False
     for table in (*RECEIVED_TABLES, "outbox", "drafts", "meta"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
+    return True
 
 
 def load_position(connection: apsw.Connection) -> Position:
@@ -117,7 +123,11 @@ def _begin_device(connection: apsw.Connection, device_id: bytes) -> None:
 
 
 def _forget_account(connection: apsw.Connection) -> None:
-    """Remove what belongs to an older account of the same name: its messages and unknown outcomes."""
+    """Remove what belongs to an older account of the same name: its messages, and the numbers of its device.
+
+    A message whose outcome is not known becomes a failed one, so that a person sees its text. What waits is sent by the
+    new account. What the old account sent is not shown among the new account's messages.
+    """
     connection.execute(
         "UPDATE outbox SET status = ?, detail = ?, revision = ? WHERE status = ?",
         (
@@ -128,5 +138,7 @@ def _forget_account(connection: apsw.Connection) -> None:
             int(MessageStatus.SENDING),
         ),
     )
+    connection.execute("DELETE FROM outbox WHERE status = ?", (int(MessageStatus.ACCEPTED),))
     forget_received(connection)
-    connection.execute("UPDATE outbox SET message_id = 0, conversation_id = 0")
+    connection.execute("UPDATE outbox SET number = 0, message_id = 0, conversation_id = 0")
+    set_meta(connection, "next_number", None)

@@ -87,6 +87,17 @@ class Profile:
         """Return the path of the file with outbox, inbox and identity."""
         return self.directory / "client.sqlite"
 
+    def make(self) -> None:
+        """Make the folders if they are missing. Raises StoreError if they cannot be made."""
+        try:
+            for folder in (self.directory.parent.parent, self.directory.parent, self.directory):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The folder {self.directory} cannot be made ({error}). Nothing was stored. Name another one with "
+                "--state-dir or PARLEY_STATE_DIR."
+            ) from error
+
 
 class StateDirectory:
     """Finds and makes profiles below one root."""
@@ -96,16 +107,8 @@ class StateDirectory:
         self.root = root if root is not None else platformdirs.user_state_path("parley", appauthor=False)
 
     def profile(self, cluster_id: str, account: str) -> Profile:
-        """Return the profile. Make its folders if they are missing. Raises StoreError if they cannot be made."""
+        """Return the profile. Its folders may be missing."""
         directory = self.root / _folder_name(cluster_id or "unnamed") / _folder_name(check_account_name(account))
-        try:
-            for folder in (self.root, directory.parent, directory):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"The folder {directory} cannot be made ({error}). Nothing was stored. Name another one with "
-                "--state-dir or PARLEY_STATE_DIR."
-            ) from error
         return Profile(directory, cluster_id, account)
 
     def find(self, account: str, endpoints: Iterable[Endpoint]) -> Profile | None:

@@ -261,6 +261,42 @@ def test_a_name_that_belongs_to_a_new_account_does_not_lead_to_the_old_conversat
     assert made.target(BEN_KEY) == Target(conversation_id=WITH_BEN)
 
 
+def test_the_old_conversation_of_a_name_does_not_hide_that_of_its_new_account() -> None:
+    made = Chats("ann")
+    made.take_accounts((ANN,))
+    made.take_outgoing((own(1, MessageStatus.ACCEPTED, message_id=3),))
+    assert made.key_of("ben") == BEN_KEY
+    made.take_conversations((direct(),))
+    made.take_accounts((Account(BEN.id, "ben", deleted=True), Account(12, "ben")))
+    assert made.open("ben")[0] == account_key("ben")
+    made.take_outgoing((own(2, MessageStatus.WAITING),))
+    assert bodies(made, account_key("ben")) == ["own2"]
+    made.take_outgoing((own(2, MessageStatus.ACCEPTED, message_id=9, conversation_id=99),))
+    made.take_conversations((direct(99, Account(12, "ben")),))
+    assert made.key_of("ben") == conversation_key(99)
+    assert bodies(made, conversation_key(99)) == ["own2"]
+
+
+def test_a_message_to_a_name_leads_to_the_conversation_of_its_newest_account_before_any_account_is_told() -> None:
+    made = Chats("ann")
+    made.take_outgoing((own(1, MessageStatus.ACCEPTED, message_id=3),))
+    made.take_outgoing((own(2, MessageStatus.ACCEPTED, message_id=9, conversation_id=99),))
+    assert made.key_of("ben") == conversation_key(99)
+
+
+def test_of_two_accounts_of_one_name_the_older_one_is_deleted_though_nobody_said_so() -> None:
+    older, newer = BEN, Account(12, "ben")
+    for order in ((older, newer), (newer, older)):
+        made = Chats("ann")
+        made.take_accounts((ANN,))
+        made.take_conversations((direct(),))
+        for account in order:
+            made.take_accounts((account,))
+        assert made.key_of("ben") == account_key("ben")
+        assert made.target(BEN_KEY) == Target(conversation_id=WITH_BEN), "what is written there never reaches 12"
+        assert line(made, BEN_KEY).deleted
+
+
 def test_whatever_is_told_first_the_outcome_is_the_same() -> None:
     steps: list[Callable[[Chats], object]] = [
         lambda made: made.take_accounts((ANN,)),

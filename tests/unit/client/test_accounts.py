@@ -21,7 +21,7 @@ from parley import (
 from parley.device.profile import Last, StateDirectory
 from tests.support.node import running_cluster
 from tests.unit.client.certificates import Authority
-from tests.unit.client.helpers import PASSWORD, QUICK, make_client, signed_in
+from tests.unit.client.helpers import PASSWORD, QUICK, make_client, signed_in, until
 
 
 def files(folder: Path) -> list[Path]:
@@ -65,6 +65,37 @@ async def test_a_wrong_password_changes_nothing_and_leaves_no_files(tmp_path: Pa
                 await client.send("bob", "hello")
         assert files(tmp_path) == []
         assert cluster.nodes[0].called.count("LogIn") == 1, "a wrong password is not tried on every node"
+
+
+async def test_a_wrong_password_beside_a_good_log_in_leaves_the_good_one_alone(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        async with make_client(cluster, tmp_path) as wrong, make_client(cluster, tmp_path) as good:
+            cluster.nodes[0].faults.hang = True
+            failing = asyncio.ensure_future(wrong.login("anna", "wrong password"))
+            await until(lambda: cluster.nodes[0].called.count("GetStatus") == 1, "the wrong one began")
+            succeeding = asyncio.ensure_future(good.login("anna", PASSWORD))
+            await until(lambda: cluster.nodes[0].called.count("GetStatus") == 2, "both began")
+            cluster.nodes[0].release()
+            await succeeding
+            await good.send("bob", "later")
+            with pytest.raises(WrongPasswordError):
+                await failing
+        async with make_client(cluster, tmp_path, "anna", connect=False) as client:
+            assert await client.has_session()
+            assert [one.body for one in await client.outgoing()] == ["later"]
+
+
+async def test_two_first_log_ins_at_once_are_one_device(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        cluster.add_account("bob", PASSWORD)
+        async with make_client(cluster, tmp_path) as one, make_client(cluster, tmp_path) as other:
+            await asyncio.gather(one.login("anna", PASSWORD), other.login("anna", PASSWORD))
+            for number, client in enumerate((one, other)):
+                await (await client.send("bob", f"m{number}")).accepted(5)
+        assert sorted(cluster.bodies_for("bob")) == ["m0", "m1"]
+        assert {message.sender_id for message in cluster.messages} == {cluster.accounts["anna"].id}
 
 
 async def test_a_wrong_password_leaves_the_session_in_use_alone(tmp_path: Path) -> None:
@@ -123,6 +154,24 @@ async def test_logging_out_keeps_what_waits(tmp_path: Path) -> None:
             await client.login("anna", PASSWORD)
             (waiting,) = await client.waiting()
             await waiting.accepted(5)
+
+
+async def test_an_account_made_again_under_its_name_signs_in_and_sends_at_once(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("admin1", PASSWORD)
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as client:
+            for number in range(3):
+                await (await client.send("bob", f"old {number}")).accepted(5)
+        cluster.delete_account(cluster.accounts["anna"])
+        cluster.add_account("anna", PASSWORD)
+        async with make_client(cluster, tmp_path) as client:
+            await client.login("anna", PASSWORD)
+            await client.wait_until(ConnectionState.CONNECTED, timeout=5)
+            await (await client.send("bob", "new")).accepted(5)
+            assert client.state.connection is ConnectionState.CONNECTED
+            assert [one.body for one in await client.outgoing(target="bob")] == ["new"]
+        assert [m.body for m in cluster.messages if m.sender_id == cluster.accounts["anna"].id] == ["new"]
 
 
 @pytest.mark.parametrize("lost", [0, 1])

@@ -421,6 +421,7 @@ def test_the_profile_is_found_by_any_known_address_and_the_newest_cluster_wins(t
     state = StateDirectory(tmp_path)
     for cluster in ("old", "new"):
         profile = state.profile(cluster, "anna")
+        profile.make()
         profile.database.touch()
         state.remember_hosts(cluster, Hosts(("localhost:7001",), (("n2", f"{cluster}:7002"),), ""))
     os.utime(tmp_path / "old" / "hosts.json", ns=(1, 1))
@@ -438,6 +439,7 @@ def test_damaged_notes_are_as_good_as_none(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path)
     (tmp_path / "last.json").write_text("{not json")
     assert state.last().account == ""
+    state.profile("c1", "anna").make()
     state.profile("c1", "anna").database.touch()
     (tmp_path / "c1" / "hosts.json").write_text('["a list"]')
     assert state.hosts("c1") == Hosts()
