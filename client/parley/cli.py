@@ -217,7 +217,12 @@ async def gui(options: ConnectionOptions) -> int:
 
     # Qt's loop blocks asyncio's loop, which has nothing else to do here. The SDK runs on a loop in another thread.
     return run(
-        ", ".join(options.hosts), options.ca, options.account, insecure=options.insecure, state_dir=options.state_dir
+        ", ".join(options.hosts),
+        options.ca,
+        options.account,
+        insecure=options.insecure,
+        insecure_network=options.insecure_given,
+        state_dir=options.state_dir,
     )
 
 

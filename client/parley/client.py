@@ -65,6 +65,7 @@ class ParleyClient:
         account: str | None = None,
         ca: Path | None = None,
         insecure: bool = False,
+        insecure_network: bool = False,
         state_dir: Path | None = None,
         connect: bool = True,
         deadline_s: float = DEFAULT_DEADLINE_S,
@@ -74,6 +75,8 @@ class ParleyClient:
     ) -> None:
         """`account` resumes the stored session of that account, even if no node can be reached.
 
+        `insecure` connects without TLS, and only to addresses of this machine unless `insecure_network` is given, too.
+
         With `connect=False` the client opens no stream, so it sends and receives no messages.
         `token_store` stores the session tokens. Default: the client's file.
         """
@@ -82,13 +85,14 @@ class ParleyClient:
             raise BadInputError("No host was given. Name a node, for example --host localhost:7600.")
         self._account_name = None if account is None else check_account_name(account)
         self._ca = ca
-        self._security = load_security(ca, insecure=insecure)
+        self._security = load_security(ca, insecure=insecure, insecure_network=insecure_network)
+        self._security.check(endpoints)
         self._connect = connect
         self._token_store = token_store or TokenStore()
         self._settings = settings or ConnectionManagerSettings()
         self._rng = rng or Random(secrets.randbits(64))  # noqa: S311 - spreads load, keeps no secret
         self._directory = StateDirectory(state_dir)
-        self._known_endpoints = KnownEndpoints(endpoints)
+        self._known_endpoints = KnownEndpoints(endpoints, self._security.loopback_only)
         self._publisher = StatePublisher()
         self._sessions = ChannelPool(self._security)
         self._calls = ChannelPool(self._security)

@@ -133,6 +133,24 @@ def desktop(qtbot: QtBot, closing: Keep) -> Desktop:
 # ---- signing in
 
 
+@pytest.mark.parametrize(
+    ("address", "checked"),
+    [
+        (ClusterAddress("localhost:7600", insecure=True), True),
+        (ClusterAddress("localhost:7600,10.0.0.2:7600", insecure=True), False),
+        (ClusterAddress("10.0.0.2:7600", insecure=True, insecure_network=True), True),
+        (ClusterAddress("no address", insecure=True), False),
+    ],
+)
+def test_a_remembered_log_in_without_encryption_is_offered_again_for_this_machine_only(
+    desktop: Desktop, address: ClusterAddress, checked: bool
+) -> None:
+    form = desktop.window.sign_in
+    form.fill(address, "ann")
+    assert not form.insecure.isHidden()
+    assert form.insecure.isChecked() is checked
+
+
 def test_sign_in_says_in_words_what_is_wrong_and_then_lets_in(desktop: Desktop) -> None:
     page = desktop.window.sign_in
     desktop.sdk.refuse_login = WrongPasswordError("The cluster does not know this name with this password.")

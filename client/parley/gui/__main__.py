@@ -16,7 +16,14 @@ def main() -> int:
     parser.add_argument("--insecure", action="store_true", help="for test clusters without encryption")
     parser.add_argument("--state-dir", type=Path, help="where outbox and inbox are kept")
     given = parser.parse_args()
-    return run(",".join(given.host), given.ca, given.account, insecure=given.insecure, state_dir=given.state_dir)
+    return run(
+        ",".join(given.host),
+        given.ca,
+        given.account,
+        insecure=given.insecure,
+        insecure_network=given.insecure,
+        state_dir=given.state_dir,
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ def run(
     account: str = "",
     *,
     insecure: bool = False,
+    insecure_network: bool = False,
     state_dir: Path | None = None,
 ) -> int:
     """Open the window.
@@ -32,4 +33,4 @@ def run(
         return 1
     from parley.gui.app_window import main
 
-    return main(ClusterAddress(hosts, ca, insecure), account, state_dir)
+    return main(ClusterAddress(hosts, ca, insecure, insecure_network), account, state_dir)

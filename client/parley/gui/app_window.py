@@ -30,6 +30,7 @@ def connector(state_dir: Path | None) -> Connect:
             account=account,
             ca=address.ca,
             insecure=address.insecure,
+            insecure_network=address.insecure_network,
             state_dir=state_dir,
             token_store=token_store,
         )

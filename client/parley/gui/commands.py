@@ -14,6 +14,7 @@ class ClusterAddress:
     hosts: str = ""
     ca: Path | None = None
     insecure: bool = False
+    insecure_network: bool = False  # asked for now, so it counts for other machines, too
 
 
 class Commands(Protocol):

@@ -65,7 +65,7 @@ class SignInPage(QWidget):
         """Fill in the last sign-in and focus the first empty field."""
         self.hosts.setText(address.hosts)
         self.ca.setText(str(address.ca) if address.ca is not None else "")
-        self.insecure.setChecked(address.insecure)
+        self.insecure.setChecked(address.insecure and (address.insecure_network or _is_this_machine(address.hosts)))
         self.insecure.setVisible(address.insecure)
         self.account.setText(account)
         self.focus_first()
@@ -200,8 +200,12 @@ class SignInPage(QWidget):
             raise BadInputError("The password is missing.")
         if register and len(password) < MIN_PASSWORD:
             raise BadInputError(f"A password needs at least {MIN_PASSWORD} characters.")
-        return (
-            ClusterAddress(hosts, Path(ca).expanduser() if ca else None, self.insecure.isChecked()),
-            account,
-            password,
-        )
+        insecure = self.insecure.isChecked()
+        return ClusterAddress(hosts, Path(ca).expanduser() if ca else None, insecure, insecure), account, password
+
+
+def _is_this_machine(hosts: str) -> bool:
+    try:
+        return all(endpoint.is_loopback for endpoint in parse_endpoints([hosts]))
+    except BadInputError:
+        return False

@@ -7,6 +7,7 @@ used.
 """
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,30 @@ class Security:
 
     ca_pem: bytes | None = None
     insecure: bool = False
+    insecure_network: bool = False
+
+    @property
+    def loopback_only(self) -> bool:
+        """Return true if nothing may leave this machine, because it would be readable on the network."""
+        return self.insecure and not self.insecure_network
+
+    def check(self, endpoints: Iterable[Endpoint]) -> None:
+        """Raise BadInputError if an address is of another machine, and nothing may leave this one."""
+        others = [str(endpoint) for endpoint in endpoints if not endpoint.is_loopback]
+        if self.loopback_only and others:
+            raise BadInputError(
+                f"{', '.join(others[:3])}: other machines are reached without encryption only if that is asked for "
+                "each time, because passwords and messages can be read on the network. Nothing was sent. Give the CA "
+                "of the cluster with --ca FILE, or --insecure if you mean it."
+            )
 
 
-def load_security(ca: Path | None, *, insecure: bool) -> Security:
+def load_security(ca: Path | None, *, insecure: bool, insecure_network: bool) -> Security:
     """Read the CA file. Raise BadInputError, with the name of the file, if it cannot be used."""
     if insecure and ca is not None:
         raise BadInputError("Both a CA and --insecure were given. Nothing was sent. Give only one of them.")
     if ca is None:
-        return Security(None, insecure)
+        return Security(None, insecure, insecure_network)
     try:
         pem = ca.read_bytes()
     except OSError as error:
@@ -55,7 +72,7 @@ def load_security(ca: Path | None, *, insecure: bool) -> Security:
         ) from error
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         raise TlsError(f"{ca} holds no certificate in PEM form. Nothing was sent. Give the ca.pem of the cluster.")
-    return Security(pem, False)
+    return Security(pem)
 
 
 class ChannelPool:

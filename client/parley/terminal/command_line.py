@@ -45,7 +45,7 @@ _CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
         typer.Option(
             "--insecure/--no-insecure",
             help="Connect without TLS, for test clusters only. Others on the network can read everything. "
-            "Default: PARLEY_INSECURE, the settings file, or the last log-in.",
+            "Default: PARLEY_INSECURE, the settings file, or the last log-in if it was to this machine.",
             rich_help_panel=_CONNECTION,
             show_default=False,
         ),

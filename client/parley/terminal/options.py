@@ -2,7 +2,7 @@
 
 A flag takes precedence over the environment, the environment over the settings file, and the settings file over the
 last log-in. Hosts, CA and "insecure" of the last log-in are only used together. So no address is used with the CA of
-another cluster by accident.
+another cluster by accident. "insecure" of the last log-in counts for addresses of this machine only.
 """
 
 import os
@@ -54,6 +54,7 @@ class ConnectionOptions:
     insecure: bool
     account: str
     state_dir: Path | None
+    insecure_given: bool = False  # for this command, not remembered from the last log-in
 
     def client(self, *, resume: bool = True, connect: bool = False) -> ParleyClient:
         """Return a client that is not entered yet.
@@ -67,7 +68,13 @@ class ConnectionOptions:
             )
         account = self.account if resume and self.account else None
         return ParleyClient(
-            self.hosts, account=account, ca=self.ca, insecure=self.insecure, state_dir=self.state_dir, connect=connect
+            self.hosts,
+            account=account,
+            ca=self.ca,
+            insecure=self.insecure,
+            insecure_network=self.insecure_given,
+            state_dir=self.state_dir,
+            connect=connect,
         )
 
     def must_name_account(self) -> str:
@@ -91,17 +98,19 @@ def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) 
     last = StateDirectory(state_dir).last()
     hosts = flags.hosts or _split(env.get("PARLEY_HOSTS", "")) or file.hosts
     ca = flags.ca or _path(env.get("PARLEY_CA")) or file.ca
-    insecure = flags.insecure if flags.insecure is not None else _flag(env.get("PARLEY_INSECURE", ""), file.insecure)
-    if insecure and flags.insecure and flags.ca is None:
+    given = flags.insecure if flags.insecure is not None else _flag(env.get("PARLEY_INSECURE", ""), file.insecure)
+    if flags.insecure and flags.ca is None:
         ca = None  # said for this command: it wins over a CA from elsewhere
+    insecure = bool(given)
     if ca is None and not insecure and _same_cluster(hosts, last):
-        ca, insecure = _path(last.ca), last.insecure
+        ca, insecure = _path(last.ca), last.insecure and given is None
     return ConnectionOptions(
         hosts=hosts or last.hosts,
         ca=ca,
-        insecure=bool(insecure),
+        insecure=insecure,
         account=flags.account or env.get("PARLEY_ACCOUNT", "") or file.account or last.account,
         state_dir=state_dir,
+        insecure_given=bool(given),
     )
 
 
@@ -117,7 +126,7 @@ def _path(text: str | None) -> Path | None:
     return Path(text).expanduser() if text else None
 
 
-def _flag(text: str, default: bool) -> bool:
+def _flag(text: str, default: bool | None) -> bool | None:
     word = text.strip().lower()
     if word in TRUE_WORDS:
         return True
@@ -130,7 +139,7 @@ def _flag(text: str, default: bool) -> bool:
 class _File:
     hosts: tuple[str, ...] = ()
     ca: Path | None = None
-    insecure: bool = False
+    insecure: bool | None = None
     account: str = ""
     state_dir: Path | None = None
 
@@ -162,6 +171,4 @@ def _read_file(named: Path | None) -> _File:
         text = document.get(key)
         return path.parent / Path(text).expanduser() if text else None
 
-    return _File(
-        tuple(hosts), beside("ca"), document.get("insecure", False), document.get("account", ""), beside("state_dir")
-    )
+    return _File(tuple(hosts), beside("ca"), document.get("insecure"), document.get("account", ""), beside("state_dir"))

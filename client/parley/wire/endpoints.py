@@ -27,6 +27,14 @@ class Endpoint:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Return true if the address can only mean this machine; false for names but `localhost`."""
+        try:
+            return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
 
 def parse_endpoints(specs: Iterable[str]) -> tuple[Endpoint, ...]:
     """Parse `host:port`, `host:first-last` and `[v6]:port`, or several of them separated by commas.
@@ -90,6 +98,7 @@ class KnownEndpoints:
     """All known addresses, and the names of the nodes found there."""
 
     configured: tuple[Endpoint, ...]
+    loopback_only: bool = False  # learn no address of another machine
     learned: dict[str, Endpoint] = field(default_factory=dict)
     names: dict[Endpoint, str] = field(default_factory=dict)
 
@@ -114,7 +123,9 @@ class KnownEndpoints:
         fresh = {
             name: endpoint
             for name, address in sorted(addresses.items())
-            if name and (endpoint := usable_learned(address)) is not None
+            if name
+            and (endpoint := usable_learned(address)) is not None
+            and (endpoint.is_loopback or not self.loopback_only)
         }
         if not fresh or fresh == self.learned:
             return False

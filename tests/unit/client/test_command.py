@@ -358,6 +358,32 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_what_is_remembered(
     assert (from_flags.hosts, from_flags.account, from_flags.ca) == (("flag:1",), "flag", Path("flag.pem"))
 
 
+@pytest.mark.parametrize("source", ["flag", "environment", "file"])
+def test_no_insecure_wins_over_what_was_remembered(tmp_path: Path, source: str) -> None:
+    StateDirectory(tmp_path / "state").remember_last(Last("anna", ("localhost:1",), "", True))
+    (tmp_path / "c.toml").write_text("insecure = false\n")
+    given = {
+        "flag": lambda: options(tmp_path, Flags(insecure=False)),
+        "environment": lambda: options(tmp_path, PARLEY_INSECURE="no"),
+        "file": lambda: options(tmp_path, PARLEY_CONFIG=str(tmp_path / "c.toml")),
+    }
+    assert options(tmp_path).insecure
+    assert not given[source]().insecure
+
+
+def test_what_was_remembered_as_insecure_counts_on_this_machine_only(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path / "state")
+    state.remember_last(Last("anna", ("localhost:1", "127.8.9.1:2", "[::1]:3"), "", True))
+    options(tmp_path).client()
+    for host in ("10.0.0.1:7600", "ward.example:7600", "[fe80::1]:7600", "0.0.0.0:7600"):
+        state.remember_last(Last("anna", ("localhost:1", host), "", True))
+        with pytest.raises(BadInputError, match="Nothing was sent") as refused:
+            options(tmp_path).client()
+        assert host in refused.value.text
+        for given in (options(tmp_path, Flags(insecure=True)), options(tmp_path, PARLEY_INSECURE="1")):
+            given.client()
+
+
 def test_what_was_remembered_for_one_cluster_is_not_used_for_another(tmp_path: Path) -> None:
     StateDirectory(tmp_path / "state").remember_last(Last("anna", ("old:1", "old:2"), "/old.pem", False))
     assert options(tmp_path, Flags(hosts=("old:2",))).ca == Path("/old.pem")

@@ -80,6 +80,12 @@ def test_learned_members_follow_the_configured_ones_and_are_replaced_by_newer_ne
     assert known_endpoints.name_of(Endpoint("d", 1)) == "n4"
 
 
+def test_without_encryption_no_address_of_another_machine_is_learned() -> None:
+    known_endpoints = KnownEndpoints(parse_endpoints(["localhost:1"]), loopback_only=True)
+    assert known_endpoints.learn({"n1": "127.0.0.1:1", "n2": "10.0.0.2:1", "n3": "ward.example:1", "n4": "[::1]:4"})
+    assert [str(e) for e in known_endpoints.all()] == ["localhost:1", "127.0.0.1:1", "[::1]:4"]
+
+
 # ---- policy
 
 ENDPOINTS = tuple(Endpoint(f"h{i}", 1) for i in range(5))
