@@ -64,10 +64,15 @@ CHANGE_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class StorageAnswer:
-    """A write is durable: travels to the node itself."""
+    """A write is durable: travels to the node itself, like each promise to itself that waited for it."""
 
     to: int
     done: Persisted
+
+    @property
+    def name(self) -> str:
+        """The reference's name for it."""
+        return MESSAGE_NAMES[self.done.messages[0].type] if self.done.messages else "MsgStorageAppendResp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,7 @@ class ApplyAnswer:
 
     to: int
     entries: tuple[Entry, ...]
+    name = "MsgStorageApplyResp"
 
 
 Letter = Message | StorageAnswer | ApplyAnswer
@@ -129,9 +135,17 @@ class Node:
         if update.proposed is not None and update.proposed.refusal is Refusal.NOT_LEADER:
             self._forward(event)
 
+    def transfer_leadership(self, target: NodeId) -> None:
+        """A follower passes the wish on to its leader, in the target's name."""
+        if self.raft.leader in (NO_NODE, self.raft.node_id):
+            self.step(TransferLeader(target))
+        else:
+            message = Message(MessageType.TRANSFER_LEADER, target, self.raft.leader, self.raft.term)
+            self.updates.append(Update(send=(message,)))
+
     def _forward(self, event: Event) -> None:
         """The core never forwards a proposal, its driver does; in the reference the core itself."""
-        own = self.raft.status().id
+        own = self.raft.node_id
         if self.raft.leader in (NO_NODE, own):
             return
         if isinstance(event, ProposeConfChange):
@@ -235,7 +249,7 @@ class World:
         self.nodes[node].step(Unreachable(NodeId(other)))
 
     def _do_transfer_leadership(self, directive: Directive) -> None:
-        self.nodes[directive.number("from", 0)].step(TransferLeader(NodeId(directive.number("to", 0))))
+        self.nodes[directive.number("from", 0)].transfer_leadership(NodeId(directive.number("to", 0)))
 
     def _do_send_snapshot(self, directive: Directive) -> None:
         sender, to = directive.nodes()
@@ -339,8 +353,10 @@ class World:
         work = node.append_work.popleft()
         node.disk.write(work.persists)
         self.wire.extend(work.promises)
-        if work.done.messages or work.done.last_index or work.done.snapshot_index:
-            self.wire.append(StorageAnswer(number, work.done))
+        for message in work.done.messages:
+            self.wire.append(StorageAnswer(number, Persisted(work.done.term, messages=(message,))))
+        if work.done.last_index or work.done.snapshot_index:
+            self.wire.append(StorageAnswer(number, replace(work.done, messages=())))
 
     def _process_apply(self, number: int) -> None:
         node = self.nodes[number]
@@ -359,7 +375,7 @@ class World:
             node.step(SnapshotAvailable(meta))
 
     def _deliver(self, number: int, kind: str, *, drop: bool) -> bool:
-        taken = [letter for letter in self.wire if letter.to == number and self._is_wanted(letter, kind, drop=drop)]
+        taken = [letter for letter in self.wire if letter.to == number and kind in ("", _name(letter))]
         self.wire = [letter for letter in self.wire if letter not in taken]
         if drop:
             return bool(taken)
@@ -373,7 +389,6 @@ class World:
                 node.step(Receive(letter))
         return bool(taken)
 
-    def _is_wanted(self, letter: Letter, kind: str, *, drop: bool) -> bool:
-        if isinstance(letter, Message):
-            return not kind or MESSAGE_NAMES[letter.type] == kind
-        return not drop and not kind
+
+def _name(letter: Letter) -> str:
+    return MESSAGE_NAMES[letter.type] if isinstance(letter, Message) else letter.name
