@@ -175,6 +175,33 @@ def test_a_click_on_a_link_opens_it_and_a_click_beside_does_not(qtbot: QtBot) ->
     assert clicked == ["https://example.org/a"]
 
 
+def test_each_of_many_links_is_found_where_it_is_drawn(qtbot: QtBot) -> None:
+    one = Shown(qtbot, range(1, 2))
+    one.model.apply(one.thread.arrive([message(2, "🎉 https://example.org/a and https://example.org/b")]))
+    row, rect = one.model.row(1), one.view.visualRect(one.model.index(1))
+    bubble = one.delegate.bubble_rect(row, rect)
+    y = round(bubble.top()) + 18
+    found = [one.delegate.link_at(row, rect, QPoint(x, y)) for x in range(int(bubble.left()), int(bubble.right()))]
+    assert list(dict.fromkeys(found)) == [None, "https://example.org/a", "https://example.org/b"]
+
+
+def test_a_body_full_of_links_or_brackets_is_laid_out_in_a_time_that_grows_with_its_length_only(qtbot: QtBot) -> None:
+    """Qt itself needs half of the time. What took the square of the length needed minutes."""
+    one = Shown(qtbot, range(1, 2))
+    bodies = ("https://a.b " * 20_000, "https://example.org/" + ")" * (1 << 20))
+    one.model.apply(one.thread.arrive([message(number, text) for number, text in enumerate(bodies, start=2)]))
+    began = time.process_time()
+    for number in (1, 2):
+        assert one.delegate.height(one.model.row(number), 800) > 400
+    assert time.process_time() - began < 15
+
+
+def test_what_could_mislead_a_reader_is_not_drawn(qtbot: QtBot) -> None:
+    one = Shown(qtbot, range(1, 2))
+    one.model.apply(one.thread.arrive([message(2, "pay\u202e eno\x07 now")]))
+    assert one.delegate.laid_out_text(one.model.row(1), 800) == "pay� eno� now"
+
+
 def test_markup_in_a_message_is_shown_as_it_was_typed(qtbot: QtBot) -> None:
     evil = "<b>bold</b> <img src=x> &amp; <a href='javascript:1'>x</a>"
     one = Shown(qtbot, range(1, 2))

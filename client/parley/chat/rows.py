@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from parley.chat.safe_text import safe_body
 from parley.model import MessageStatus
 
 
@@ -31,6 +32,11 @@ class Row:
     delivered: int = 0
     read: int = 0
     others: int = 0
+
+    @property
+    def shown(self) -> str:
+        """Return the body as a front end shows it, without characters that could mislead a reader."""
+        return safe_body(self.body)
 
     @property
     def mine(self) -> bool:

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from parley.chat.rows import Row
+from parley.chat.safe_text import safe_body
 from parley.chat.times import clock_time
 from parley.model import ClientState, ConnectionState, MessageStatus
 
@@ -59,7 +60,7 @@ def failure_lines(row: Row) -> tuple[str, ...]:
     if row.status is not MessageStatus.FAILED:
         return ()
     return (
-        row.detail[:1].upper() + row.detail[1:] or "The cluster refused this message.",
+        safe_body(row.detail[:1].upper() + row.detail[1:]) or "The cluster refused this message.",
         "Ctrl+R tries again. To remove it, select it and press Delete.",
     )
 
@@ -67,11 +68,11 @@ def failure_lines(row: Row) -> tuple[str, ...]:
 def spoken(row: Row) -> str:
     """Return a row for screen readers: sender, time, text and status."""
     if row.event:
-        return f"{clock_time(row.at_ms)}: {row.body}"
+        return f"{clock_time(row.at_ms)}: {row.shown}"
     who = "You" if row.mine else row.sender
     known = f", {known_of(row)}" if row.mine else ""
     reason = f". {' '.join(failure_lines(row))}" if row.status is MessageStatus.FAILED else ""
-    return f"{who}, {clock_time(row.at_ms)}{known}: {row.body}{reason}"
+    return f"{who}, {clock_time(row.at_ms)}{known}: {row.shown}{reason}"
 
 
 def tip(row: Row) -> str:

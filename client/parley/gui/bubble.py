@@ -4,9 +4,11 @@ The delegate lays out message text as plain text, never as markup. It caches the
 scrolling only draws. The height of rows that were never drawn is estimated.
 """
 
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
 from PySide6.QtCore import QModelIndex, QObject, QPersistentModelIndex, QPoint, QPointF, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import (
@@ -22,7 +24,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from parley import MessageStatus
-from parley.chat import Link, Row, clock_time, counts_text, day_label, failure_lines, is_big_emoji, links
+from parley.chat import Row, clock_time, counts_text, day_label, failure_lines, is_big_emoji, links
 from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark
 from parley.gui.theme import GRID, Theme, scaled_font
 from parley.gui.thread_model import ROW_ROLE
@@ -41,7 +43,16 @@ UNREAD_BAND = 5 * GRID
 SENDER_BAND = 20
 RUN_GAP = 12
 ROW_GAP = 3
+LONGEST_WORD = 4096
 LINE_SEPARATOR = "\u2028"
+
+
+class _LinkRange(NamedTuple):
+    """A link in a laid out text, from `start` up to `end` in UTF-16 units, as Qt counts."""
+
+    start: int
+    end: int
+    url: str
 
 
 @dataclass(slots=True)
@@ -49,7 +60,7 @@ class _Layout:
     """The layout of a message. All positions are relative to the top left corner of the bubble."""
 
     text: QTextLayout
-    links: tuple[Link, ...]
+    links: tuple[_LinkRange, ...]
     size: tuple[float, float]
     footer_at: QPointF
     failure: tuple[QTextLayout, float] | None
@@ -67,6 +78,25 @@ class _Fonts:
 def utf16_length(text: str) -> int:
     """Return the length of a text in UTF-16 units, as Qt counts."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _wrap_mode(body: str) -> QTextOption.WrapMode:
+    """Return how lines are broken. For each line of a word, Qt looks at all of the word that follows."""
+    longest = max(map(len, body.split()), default=0)
+    modes = QTextOption.WrapMode
+    return modes.WrapAnywhere if longest > LONGEST_WORD else modes.WrapAtWordBoundaryOrAnywhere
+
+
+def _link_ranges(body: str) -> tuple[_LinkRange, ...]:
+    """Return the links of a body. Each part of it is measured once, because a body may consist of links."""
+    ranges: list[_LinkRange] = []
+    measured = units = 0
+    for link in links(body):
+        start = units + utf16_length(body[measured : link.start])
+        units = start + utf16_length(link.url)
+        measured = link.end
+        ranges.append(_LinkRange(start, units, link.url))
+    return tuple(ranges)
 
 
 class BubbleDelegate(QStyledItemDelegate):
@@ -117,11 +147,9 @@ class BubbleDelegate(QStyledItemDelegate):
             line = layout.text.lineAt(number)
             if line.naturalTextRect().contains(inside):
                 cursor = int(line.xToCursor(inside.x()))
-                units = 0
-                for link in layout.links:
-                    units = utf16_length(row.body[: link.start])
-                    if units <= cursor <= units + utf16_length(link.url):
-                        return link.url
+                place = bisect_right(layout.links, cursor, key=lambda link: link.start) - 1
+                if place >= 0 and cursor <= layout.links[place].end:
+                    return layout.links[place].url
         return None
 
     def laid_out_text(self, row: Row, width: int) -> str:
@@ -163,12 +191,13 @@ class BubbleDelegate(QStyledItemDelegate):
 
     def _lay_out(self, row: Row, limit: float) -> _Layout:
         if row.event:
-            text = self._wrap(row.body, self._fonts.small, limit, (), mine=False)
+            text = self._wrap(row.shown, self._fonts.small, limit, (), mine=False)
             width, height = _extent(text)
             return _Layout(text, (), (width + 2 * PAD_X, height + PAD_Y), QPointF(), None, big=False)
         big = is_big_emoji(row.body)
-        found = () if big else links(row.body)
-        text = self._wrap(row.body, self._fonts.big if big else self._fonts.body, limit, found, mine=row.mine)
+        body = row.shown
+        found = () if big else _link_ranges(body)
+        text = self._wrap(body, self._fonts.big if big else self._fonts.body, limit, found, mine=row.mine)
         width, height = _extent(text)
         last = text.lineAt(text.lineCount() - 1)
         footer_width = self._footer_width(row)
@@ -189,13 +218,13 @@ class BubbleDelegate(QStyledItemDelegate):
         footer_at = QPointF(PAD_X + width - footer_width, PAD_Y + height - footer_height + 1)
         return _Layout(text, found, (width + 2 * PAD_X, height + 2 * PAD_Y), footer_at, failure, big)
 
-    def _wrap(self, body: str, font: QFont, limit: float, found: tuple[Link, ...], *, mine: bool) -> QTextLayout:
-        layout = QTextLayout(body.replace("\r\n", "\n").replace("\n", LINE_SEPARATOR), font)
+    def _wrap(self, body: str, font: QFont, limit: float, found: tuple[_LinkRange, ...], *, mine: bool) -> QTextLayout:
+        layout = QTextLayout(body.replace("\n", LINE_SEPARATOR), font)
         option = QTextOption()
-        option.setWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
+        option.setWrapMode(_wrap_mode(body))
         layout.setTextOption(option)
         layout.setCacheEnabled(True)
-        layout.setFormats([self._link_format(body, link, mine=mine) for link in found])
+        layout.setFormats([self._link_format(link, mine=mine) for link in found])
         layout.beginLayout()
         y = 0.0
         while (line := layout.createLine()).isValid():
@@ -205,13 +234,13 @@ class BubbleDelegate(QStyledItemDelegate):
         layout.endLayout()
         return layout
 
-    def _link_format(self, body: str, link: Link, *, mine: bool) -> QTextLayout.FormatRange:
+    def _link_format(self, link: _LinkRange, *, mine: bool) -> QTextLayout.FormatRange:
         style = QTextCharFormat()
         style.setForeground(self._theme.color("own_link" if mine else "link"))
         style.setFontUnderline(True)
         made = QTextLayout.FormatRange()
-        made.start = utf16_length(body[: link.start])
-        made.length = utf16_length(link.url)
+        made.start = link.start
+        made.length = link.end - link.start
         made.format = style
         return made
 

@@ -58,7 +58,7 @@ class RowActions(QObject):
         """Return the menu of a message."""
         menu = new_menu(self._chat)
         offer(menu, "Copy\tCtrl+C", lambda: self._copy(row))
-        for link in links(row.body)[:5]:
+        for link in links(row.shown)[:5]:
             offer(menu, f"Open {link.url[:60].replace('&', '&&')}", partial(self._open_link, link.url))
         if row.editable:
             offer(menu, "Edit\tF2", lambda: self._edit(row))
@@ -106,7 +106,7 @@ class RowActions(QObject):
             self._commands().cancel(row.local_id)
 
     def _copy(self, row: Row) -> None:
-        QGuiApplication.clipboard().setText(row.body)
+        QGuiApplication.clipboard().setText(row.shown)
 
     def _with_row(self, doing: Callable[[Row], None]) -> None:
         row = self._chat.view.current_row()
@@ -115,7 +115,7 @@ class RowActions(QObject):
 
     def _activate(self, index: QModelIndex) -> None:
         if index.isValid():
-            found = links(self._chat.rows.row(index.row()).body)
+            found = links(self._chat.rows.row(index.row()).shown)
             if found:
                 self._open_link(found[0].url)
 

@@ -60,7 +60,7 @@ class ThreadModel(QAbstractListModel):
             case _ if role == ROW_ROLE:
                 return row
             case Qt.ItemDataRole.DisplayRole:
-                return row.body
+                return row.shown
             case Qt.ItemDataRole.AccessibleTextRole:
                 return spoken(row)
         return None

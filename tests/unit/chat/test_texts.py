@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -96,6 +97,42 @@ def test_every_connection_state_has_words(connection: ConnectionState) -> None:
 def test_only_web_addresses_are_links(text: str, found: list[str]) -> None:
     assert [link.url for link in links(text)] == found
     assert all(text[link.start : link.end] == link.url for link in links(text))
+
+
+MEBIBYTE = 1 << 20
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "https://example.org/" + ")" * MEBIBYTE,
+        "https://example.org/" + ").]}" * (MEBIBYTE // 4),
+        "https://example.org/" + "(" * (MEBIBYTE // 2) + ")" * (MEBIBYTE // 2),
+        "https://a.b " * (MEBIBYTE // 12),
+        "\r\n" * (MEBIBYTE // 2),
+        "\u202e" * MEBIBYTE,
+        "👍🏽" * (MEBIBYTE // 2),
+    ],
+    ids=["brackets", "tails", "pairs", "links", "lines", "overrides", "pictures"],
+)
+def test_a_mebibyte_takes_a_time_that_grows_with_its_length_only(body: str) -> None:
+    """A function that takes the square of the length would need minutes of processor time."""
+    row = Row(1, 0, "ben", body, 0, MessageStatus.FAILED, detail=body)
+    began = time.process_time()
+    links(body)
+    assert len(row.shown) <= len(body)
+    assert failure_lines(row)
+    assert spoken(row)
+    assert len(preview(body)) <= 160
+    assert not is_big_emoji(body)
+    assert time.process_time() - began < 5
+
+
+def test_front_ends_show_a_row_without_what_could_mislead_its_reader() -> None:
+    row = Row(1, 0, "ben", "pay\u202e eno\x1b[2J", 0, MessageStatus.FAILED, detail="no\x9b")
+    assert row.shown == "pay� eno�[2J"
+    for text in (spoken(row), *failure_lines(row)):
+        assert not set(text) & {"\u202e", "\x1b", "\x9b"}
 
 
 def test_only_a_few_pictures_are_shown_large() -> None:
