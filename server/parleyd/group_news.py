@@ -19,6 +19,12 @@ from parleyd.storage.identity import PeerInfo
 from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.trust import StateTrust
 
+LOST_ENTRIES_EFFECT = "The disk lost confirmed entries, so this node serves no clients, and it neither votes nor leads"
+LOST_ENTRIES_ADVICE = (
+    "The other members have the entries. Remove this member (parley cluster remove NAME), move its data directory "
+    "away, and let it join as a new one"
+)
+
 
 class GroupNews:
     """Passes a group's news to the parts of a node."""
@@ -79,6 +85,13 @@ class GroupNews:
         self._registry.update((), [self._node])
         self._hub.shut(CloseReason.STOPPING)
         self._status_due.set()
+
+    def entries_lost(self, detail: str) -> None:
+        """Stop serving, because this node's disk lost entries that a majority may have counted."""
+        self._logger.error("log_entries_lost", detail=detail, effect=LOST_ENTRIES_EFFECT, advice=LOST_ENTRIES_ADVICE)
+        if self._trust is not None:
+            self._trust.entries_lost(f"{detail}. {LOST_ENTRIES_EFFECT}. {LOST_ENTRIES_ADVICE}")
+        self._hub.shut(CloseReason.STOPPING)
 
 
 def _peer_info(row: MemberRow) -> PeerInfo:

@@ -298,7 +298,7 @@ class Node:
         changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
         change_router = MembershipChangeRouter(runner, changes, group_links)
         addresses = AddressPublisher(self._own, runner, router)
-        view = ClusterView(identity, runner, hub, links.connected, lambda: trust.guard.text)
+        view = ClusterView(identity, runner, hub, links.connected, lambda: trust.text)
         passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
         health_service = health.aio.HealthServicer()
         observer.follow(runner, addresses, trust)
@@ -382,7 +382,7 @@ class Node:
         readers = view.replica.readers
         authenticator = Authenticator(view.replica)
         commands = Commands(router, lambda: view.replica.machine.level)
-        fence = FenceInterceptor(lambda: trust.guard.fence is not None)
+        fence = FenceInterceptor(lambda: trust.is_fenced)
         server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS, interceptors=[fence])
         accounts_pb2_grpc.add_AccountsServicer_to_server(
             AccountsService(commands, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server

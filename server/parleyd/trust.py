@@ -47,6 +47,7 @@ class StateTrust:
         self._links = links
         self._on_change = on_change
         self._raiser = LevelRaiser(replica, self._level_state)
+        self._lost_entries = ""
         self.guard = StateGuard(own, data.fence, replica, links, self)
         self.rebuild = StateRebuild(replica, self.guard, links, data.snapshots)
         self.parts = TrustParts(
@@ -62,7 +63,22 @@ class StateTrust:
             "role": self._follow_role(),
         }
 
+    @property
+    def is_fenced(self) -> bool:
+        """Return whether no client may see this node's state."""
+        return self.guard.fence is not None or bool(self._lost_entries)
+
+    @property
+    def text(self) -> str:
+        """Return the text for operators; empty while nothing is wrong."""
+        return self._lost_entries or self.guard.text
+
     # ---- what happens
+
+    def entries_lost(self, text: str) -> None:
+        """Record that this node's log lacks entries that it had confirmed; `text` is for operators."""
+        self._lost_entries = text
+        self._on_change()
 
     def divergence_changed(self) -> None:
         """Record that the guard's view changed."""

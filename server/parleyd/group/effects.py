@@ -153,6 +153,13 @@ class DiskStalled:
 
 
 @dataclass(frozen=True, slots=True)
+class EntriesLost:
+    """This node's disk lost entries that it had confirmed; `detail` has the indexes. It takes part in nothing more."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class MessageDropped:
     """A message violates the protocol; nothing was changed."""
 
@@ -178,5 +185,6 @@ Effect = (
     | StateReplaced
     | NodeRetired
     | DiskStalled
+    | EntriesLost
     | MessageDropped
 )

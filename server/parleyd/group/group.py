@@ -25,6 +25,7 @@ from parleyd.group.effects import (
     CompactLog,
     DiskStalled,
     Effect,
+    EntriesLost,
     MakeSnapshot,
     MembersChanged,
     MessageDropped,
@@ -61,6 +62,7 @@ from parleyd.group.inputs import (
 )
 from parleyd.group.proposals import AppliedCommands, Outcome, Proposal, ProposalTable
 from parleyd.group.read_barriers import ReadBarriers
+from parleyd.group.received import EntriesLostError, check_received
 from parleyd.group.retention import LogRetention
 from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_plan import SnapshotOffers
@@ -83,6 +85,7 @@ from parleyd.raft.events import (
     Unreachable,
 )
 from parleyd.raft.membership import encode_conf_change
+from parleyd.raft.messages import Message
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import NO_INDEX, NO_NODE, Index, NodeId, Role, SnapshotMeta
 from parleyd.raft.update import RoleChange
@@ -110,6 +113,7 @@ class Group:
         self._is_fenced = False
         self._untrusted: frozenset[NodeId] = frozenset()
         self._is_retired = self.node_id in start.members.removed
+        self._has_lost_entries = False
         self._is_stopping = False
 
     # ---- what others see
@@ -170,7 +174,7 @@ class Group:
         A leader without a majority steps down by itself.
         """
         has_leader = self._driver.role.leader != NO_NODE
-        is_out = self._is_stopping or self._is_retired or self._is_fenced
+        is_out = self._is_stopping or self._is_retired or self._is_fenced or self._has_lost_entries
         return has_leader and not self._disk.is_stalled(now_ms) and not is_out
 
     def oldest_read_ms(self, now_ms: float) -> float:
@@ -198,10 +202,7 @@ class Group:
     def _take(self, one: Input, now_ms: float) -> None:  # noqa: PLR0912, PLR0915 (one case for each input)
         match one:
             case MessageReceived(message):
-                try:
-                    self._driver.step(Receive(message))
-                except PeerProtocolError as error:
-                    self._output.append(MessageDropped(message.sender, str(error)))
+                self._receive(message)
             case ProposeCommands():
                 self._gather(one)
             case Written():
@@ -276,6 +277,20 @@ class Group:
         if isinstance(one, ProposeCommands | ChangeMembers):
             self._output.append(CommandsAnswered(one.token, ProposalFailure.NOT_LEADER))
 
+    # ---- what peers say
+
+    def _receive(self, message: Message) -> None:
+        if self._has_lost_entries:
+            return  # a vote of this node could elect a leader without the entries that it lost
+        try:
+            self._driver.step(Receive(check_received(message, self.raft)))
+        except PeerProtocolError as error:
+            self._output.append(MessageDropped(message.sender, str(error)))
+        except EntriesLostError as error:
+            self._has_lost_entries = True
+            self._driver.step(StopCampaigning())
+            self._output.append(EntriesLost(str(error)))
+
     # ---- time, and who leads
 
     def _time_passed(self, now_ms: float) -> None:
@@ -292,8 +307,8 @@ class Group:
             self._driver.step(Campaign())
 
     def _would_disturb(self) -> bool:
-        """Return whether peers removed this node but its own log does not show it; it would campaign forever."""
-        return self._is_retired and self.node_id in self._members.rows
+        """Return whether this node must not campaign: peers removed it unknown to its own log, or entries are lost."""
+        return self._has_lost_entries or (self._is_retired and self.node_id in self._members.rows)
 
     def _give_up_office(self) -> None:
         """Transfer leadership to a follower with a working disk, because a stalled leader delays every caller."""

@@ -35,6 +35,9 @@ class GroupObserver(Protocol):
     def retired(self, told_by: str) -> None:
         """Report that this node was removed from the cluster."""
 
+    def entries_lost(self, detail: str) -> None:
+        """Report that this node's disk lost entries that it had confirmed."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupParts:

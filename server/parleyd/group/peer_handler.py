@@ -55,6 +55,11 @@ class PeerHandler:
         self._change_router = change_router
         self._trust = trust
 
+    @property
+    def current_term(self) -> int:
+        """Return the term of this node."""
+        return self._replica.raft.term
+
     def receive(self, message: Message) -> None:
         """Take one Raft message."""
         self._replica.receive(message)

@@ -24,6 +24,7 @@ from parleyd.group.effects import (
     CompactLog,
     DiskStalled,
     Effect,
+    EntriesLost,
     MakeSnapshot,
     MembersChanged,
     MessageDropped,
@@ -335,6 +336,8 @@ class GroupRunner:
                 parts.observer.retired(told_by)
             case DiskStalled(target):
                 self._logger.warning("disk_stalled", target=target)
+            case EntriesLost(detail):
+                parts.observer.entries_lost(detail)
             case MessageDropped(sender, why):
                 self._logger.error("message_dropped", peer=sender, error=why)
             case _:

@@ -25,7 +25,7 @@ from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import SnapshotTransferError
 from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, read_chunks, write_snapshot
-from parleyd.transport.codec import decode_membership, decode_message, encode_message
+from parleyd.transport.codec import MAX_NUMBER, decode_membership, decode_message, encode_message
 
 
 class StateCopies:
@@ -91,7 +91,7 @@ async def receive_copy(folder: Path, chunks: AsyncIterator[pb.SnapshotChunk], mi
     if first is None or not first.HasField("header"):
         raise SnapshotTransferError("the copy does not begin with its header")
     try:
-        meta = decode_message(first.header.message).snapshot
+        meta = decode_message(first.header.message, MAX_NUMBER).snapshot
     except PeerProtocolError as error:
         raise SnapshotTransferError(f"the header of the copy is invalid: {error}") from error
     if meta is None or meta.index < min_index:

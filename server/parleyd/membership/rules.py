@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import assert_never
 
+from parleyd.machine.limits import MAX_ADDRESS_CHARS, MAX_ID, MAX_NAME_CHARS
 from parleyd.machine.records import MemberRow
 from parleyd.membership.members import ClusterMembers, addition
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange
@@ -96,8 +97,11 @@ def add(members: ClusterMembers, row: MemberRow, level: int) -> ConfChange | Non
             f"this data directory was a member and was removed for good. {row.name} was not added. Move the "
             "directory away and start the node with --join and an empty one"
         )
-    if not row.node_id or not row.name or not row.peer_address or not row.client_address:
-        raise ChangeRefusedError("a member needs an id, a name and two addresses. Nothing was added")
+    if not _is_storable(row):
+        raise ChangeRefusedError(
+            f"a member needs an id up to {MAX_ID}, a name up to {MAX_NAME_CHARS} characters and two addresses up to "
+            f"{MAX_ADDRESS_CHARS}. Nothing was added"
+        )
     if not row.min_level <= level <= row.max_level:
         low = max((known.min_level for known in members.rows.values()), default=level)
         high = min((known.max_level for known in members.rows.values()), default=level)
@@ -117,6 +121,12 @@ def add(members: ClusterMembers, row: MemberRow, level: int) -> ConfChange | Non
             f"you add {row.name}"
         )
     return addition(row)
+
+
+def _is_storable(row: MemberRow) -> bool:
+    """Return whether every node can store the record. One that cannot be stored would stop all nodes at apply."""
+    texts = ((row.name, MAX_NAME_CHARS), (row.peer_address, MAX_ADDRESS_CHARS), (row.client_address, MAX_ADDRESS_CHARS))
+    return 0 < row.node_id <= MAX_ID and all(0 < len(text) <= most for text, most in texts)
 
 
 def promote(members: ClusterMembers, conf_state: ConfState, name: str) -> ConfChange | None:

@@ -102,6 +102,11 @@ class Raft:
         return self._core.log.first_index
 
     @property
+    def last_index(self) -> Index:
+        """Return the last index of the log, durable or not."""
+        return self._core.log.last_index
+
+    @property
     def conf_state(self) -> ConfState:
         """Return the membership in force."""
         return self._core.conf_state

@@ -10,8 +10,15 @@ from collections.abc import Iterable
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.raft.errors import PeerProtocolError
+from parleyd.raft.membership import decode_conf_change
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, SnapshotMeta, Term
+
+# Numbers are stored in signed columns of 64 bits and counted up. Below this bound they never run out.
+MAX_NUMBER = 1 << 62
+# Terms grow by elections. 2**32 elections take more than a century, so a term that far ahead was invented.
+MAX_TERM_LEAD = 1 << 32
+MAX_CONTEXT_BYTES = 1 << 10
 
 
 def encode_message(message: Message, group: int) -> pb.RaftMessage:
@@ -35,15 +42,20 @@ def encode_message(message: Message, group: int) -> pb.RaftMessage:
     return encoded
 
 
-def decode_message(encoded: pb.RaftMessage) -> Message:
-    """Decode a message; raises PeerProtocolError for an unknown type or entries out of sequence.
+def decode_message(encoded: pb.RaftMessage, own_term: int) -> Message:
+    """Decode a message for a node in term `own_term`.
 
-    The receiver checks the group: the core receives only messages of its own log.
+    Raises PeerProtocolError for what no correct node sends: an unknown type, a proposal, a number out of its range, a
+    term far beyond this node's, or entries out of sequence. The receiver checks the group: the core receives only
+    messages of its own log.
     """
     try:
         kind = MessageType(encoded.type)
     except ValueError:
         raise PeerProtocolError(f"unknown message type {encoded.type}") from None
+    if kind is MessageType.PROPOSE:
+        raise PeerProtocolError("a proposal comes through Forward, not as a Raft message")
+    _check_ranges(encoded, own_term)
     entries = tuple(decode_entry(entry) for entry in encoded.entries)
     _check_sequence(entries)
     return Message(
@@ -69,12 +81,28 @@ def encode_entry(entry: Entry) -> pb.Entry:
 
 
 def decode_entry(encoded: pb.Entry) -> Entry:
-    """Decode one log entry; raises PeerProtocolError for an unknown entry type."""
+    """Decode one log entry; raises PeerProtocolError for an unknown type, or a membership change that is none."""
     try:
         kind = EntryType(encoded.type)
     except ValueError:
         raise PeerProtocolError(f"unknown entry type {encoded.type} at index {encoded.index}") from None
+    if kind is not EntryType.NORMAL and encoded.data:
+        try:
+            decode_conf_change(encoded.data)
+        except ValueError as error:
+            raise PeerProtocolError(f"entry {encoded.index} is no membership change: {error}") from error
     return Entry(term=Term(encoded.term), index=Index(encoded.index), type=kind, data=encoded.data)
+
+
+def _check_ranges(encoded: pb.RaftMessage, own_term: int) -> None:
+    terms = [encoded.term, encoded.log_term, encoded.snapshot.term, *(entry.term for entry in encoded.entries)]
+    if max(terms) > min(MAX_NUMBER, own_term + MAX_TERM_LEAD):
+        raise PeerProtocolError(f"term {max(terms)} is out of range for a node in term {own_term}")
+    numbers = (encoded.index, encoded.commit, encoded.reject_hint, encoded.vote, encoded.snapshot.index)
+    if max(numbers) > MAX_NUMBER or max((entry.index for entry in encoded.entries), default=0) > MAX_NUMBER:
+        raise PeerProtocolError("a number is out of range")
+    if len(encoded.context) > MAX_CONTEXT_BYTES:
+        raise PeerProtocolError(f"a context of {len(encoded.context)} bytes is out of range")
 
 
 def _check_sequence(entries: tuple[Entry, ...]) -> None:

@@ -23,6 +23,7 @@ from parleyd.group.effects import (
     CompactLog,
     DiskStalled,
     Effect,
+    EntriesLost,
     MakeSnapshot,
     MembersChanged,
     MessageDropped,
@@ -410,6 +411,8 @@ class SimulatedServer:
                 self.world.counters["node-retired"] += 1
             case MembersChanged():
                 pass
+            case EntriesLost(detail):
+                require(False, f"{self.node} takes its sound disk for one that lost entries: {detail}")
             case MessageDropped(sender, why):
                 require(False, f"{self.node} takes a message of {sender} for a breach of the protocol: {why}")
             case _:

@@ -22,6 +22,7 @@ from parleyd.group.effects import (
     CompactLog,
     DiskStalled,
     Effect,
+    EntriesLost,
     MakeSnapshot,
     MembersChanged,
     MessageDropped,
@@ -569,6 +570,33 @@ def test_a_message_that_breaks_the_protocol_changes_nothing_and_is_told() -> Non
     assert isinstance(dropped, MessageDropped)
     assert dropped.sender == TWO
     assert one.group.raft.term == 0
+
+
+def test_a_commit_index_beyond_the_log_is_not_believed_of_a_node_that_is_no_leader_here() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    one.receive(M.HEARTBEAT, term=Term(5), commit=Index(1 << 40))
+    assert (one.group.raft.term, one.group.raft.commit_index) == (5, 0)
+    one.receive(M.HEARTBEAT, THREE, term=Term(6), commit=Index(1 << 40))
+    assert (one.group.raft.leader, one.group.raft.commit_index) == (THREE, 0)
+
+
+def test_a_node_whose_leader_counts_entries_that_its_log_lacks_takes_part_in_nothing_more() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    one.receive(M.HEARTBEAT, term=Term(5))
+    [lost] = only(EntriesLost, one.receive(M.HEARTBEAT, term=Term(5), commit=Index(3)))
+    assert "up to 3" in lost.detail
+    assert not one.group.is_serving(one.now_ms)
+    assert not one.receive(M.VOTE, THREE, term=Term(9), index=Index(9), log_term=Term(9))
+    one.tell(PeerLost(TWO))
+    assert not only(Send, one.after(10_000))
+    assert one.group.raft.term == 5
+
+
+def test_a_follower_that_confirms_more_than_was_sent_is_not_believed() -> None:
+    one = leading()
+    [dropped] = one.receive(M.APPEND_RESPONSE, index=Index(1 << 40))
+    assert isinstance(dropped, MessageDropped)
+    one.do_all()
 
 
 def test_a_new_role_is_told() -> None:

@@ -105,6 +105,9 @@ class Observer:
     def retired(self, told_by: str) -> None:
         pass
 
+    def entries_lost(self, detail: str) -> None:
+        pass
+
 
 async def test_a_leader_whose_disk_hangs_hands_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0  # by a clock of the test's own, or a slow disk of the test machine would count

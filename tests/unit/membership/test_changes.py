@@ -172,6 +172,8 @@ def test_the_state_is_given_the_membership_in_force_and_no_data_of_its_entry() -
         (leader(), add(9, "n2"), pb.CHANGE_STATUS_REFUSED, "parley cluster remove n2"),
         (leader(removed=(4,)), add(4), pb.CHANGE_STATUS_REFUSED, "was removed for good"),
         (leader(), pb.ClusterChange(add=pb.PeerInfo(node_id=4)), pb.CHANGE_STATUS_REFUSED, "needs an id"),
+        (leader(), add(1 << 63), pb.CHANGE_STATUS_REFUSED, "needs an id"),  # it would stop every node at apply
+        (leader(), add(4, "n" * 65), pb.CHANGE_STATUS_REFUSED, "a name up to"),
         (leader((1, 2, 3, 4, 5, 6, 7), (8, 9)), add(10), pb.CHANGE_STATUS_REFUSED, "is the maximum"),
         (leader((1, 2, 3, 4, 5, 6, 7), (8,)), promote("n8"), pb.CHANGE_STATUS_REFUSED, "7 voters"),
         (leader(), promote("n9"), pb.CHANGE_STATUS_NOT_FOUND, "n1, n2, n3"),

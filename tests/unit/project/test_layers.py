@@ -20,6 +20,7 @@ PURE_MODULES = (
     "inputs",
     "proposals",
     "read_barriers",
+    "received",
     "retention",
     "settings",
     "snapshot_plan",
@@ -33,7 +34,13 @@ PURE_GROUP = (
     "parleyd.membership.members",
     "parleyd.membership.rules",
 )
-PURE_MEMBERSHIP = ("parley_proto.v1.peer_pb2", "parleyd.raft", "parleyd.machine.records", "parleyd.membership.members")
+PURE_MEMBERSHIP = (
+    "parley_proto.v1.peer_pb2",
+    "parleyd.raft",
+    "parleyd.machine.limits",
+    "parleyd.machine.records",
+    "parleyd.membership.members",
+)
 IMPURE_STDLIB = ("asyncio", "concurrent", "logging", "multiprocessing", "os", "pathlib", "socket", "threading", "time")
 
 # What a layer may import besides the standard library and itself.

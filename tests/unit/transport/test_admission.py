@@ -164,6 +164,8 @@ class Handler:
         self.received: asyncio.Queue[Message] = asyncio.Queue()
         self.answers = list(answers)
         self.hashes: list[tuple[NodeId, int]] = []
+        self.current_term = 3
+        self.proposed = 0
 
     def receive(self, message: Message) -> None:
         self.received.put_nowait(message)
@@ -180,7 +182,10 @@ class Handler:
         return pb.RebuildReply(status=pb.REBUILD_STATUS_RUNNING)
 
     def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
-        raise AssertionError
+        self.proposed += 1
+        reply: asyncio.Future[pb.ForwardReply] = asyncio.get_running_loop().create_future()
+        reply.set_result(pb.ForwardReply(request_id=request.request_id, status=pb.FORWARD_STATUS_APPLIED))
+        return reply
 
     async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
         raise AssertionError
@@ -321,6 +326,52 @@ async def test_a_change_of_the_cluster_is_taken_from_members_only() -> None:
         assert done.status == pb.CHANGE_STATUS_DONE
         with pytest.raises(grpc.aio.AioRpcError, match="only members"):
             await stub.ChangeCluster(pb.ClusterChange(), metadata=says(peer(9)))
+
+
+async def test_commands_are_taken_from_members_only() -> None:
+    handler = Handler()
+    async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
+        for caller, is_taken in ((peer(2), True), (peer(9), False)):
+            call = PeerStub(channel).Forward(iter([pb.ForwardRequest(request_id=1)]), metadata=says(caller))
+            async with asyncio.timeout(5):
+                if is_taken:
+                    assert [reply.request_id async for reply in call] == [1]
+                else:
+                    with pytest.raises(grpc.aio.AioRpcError, match="only members"):
+                        await call.read()
+    assert handler.proposed == 1
+
+
+async def test_a_member_removed_while_it_forwards_is_heard_no_longer() -> None:
+    handler = Handler()
+    registry, _ = make_registry()
+    async with serving(handler, registry) as address, peer_channel(address, None) as channel, asyncio.timeout(5):
+        call = PeerStub(channel).Forward(metadata=says(peer(2)))
+        await call.write(pb.ForwardRequest(request_id=1))
+        await call.read()
+        registry.update(map(peer, (1, 3)), [NodeId(2)])
+        await call.write(pb.ForwardRequest(request_id=2))
+        with pytest.raises(grpc.aio.AioRpcError, match="was removed"):
+            await call.read()
+    assert handler.proposed == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"term": 2**63 - 1}, {"term": 2**40}, {"term": 4, "commit": 2**63 - 1}, {"type": pb.MESSAGE_TYPE_PROPOSE}],
+    ids=str,
+)
+async def test_a_message_out_of_range_ends_the_connection_and_is_not_handled(fields: dict[str, int]) -> None:
+    handler = Handler()
+    message = encode_message(Message(MessageType.HEARTBEAT, sender=NodeId(2), to=ME, term=Term(4)), 0)
+    message.MergeFrom(pb.RaftMessage(**fields))  # type: ignore[arg-type]
+    async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
+        call = PeerStub(channel).Deliver(iter([pb.RaftBatch(messages=[message])]), metadata=says(peer(2)))
+        async with asyncio.timeout(5):
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await call
+    assert ended.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert handler.received.empty()
 
 
 async def test_a_copy_of_the_state_and_a_rebuild_are_for_members_only() -> None:

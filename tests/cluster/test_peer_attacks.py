@@ -1,0 +1,81 @@
+"""What somebody with a certificate, or a member gone wrong, can do to a real cluster over its peer ports: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import grpc
+import pytest
+
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.types import Index, NodeId, Term
+from parleyd.transport.codec import encode_message
+from scripts.cluster_local import LocalCluster
+from tests.cluster.peer_caller import Caller, issue, node_ids, pair_of, peer_stub
+from tests.cluster.raw import raw_client
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Fresh = Callable[[str], str]
+
+
+async def deliver(cluster: LocalCluster, node: str, caller: Caller, message: pb.RaftMessage) -> grpc.StatusCode:
+    """Give one node a message as `caller`, and return how the call ended."""
+    async with peer_stub(cluster, node, caller) as (stub, metadata), asyncio.timeout(10):
+        call = cast("Any", stub).Deliver(iter([pb.RaftBatch(messages=[message])]), metadata=metadata)
+        return cast("grpc.StatusCode", await call.code())
+
+
+async def send_one(cluster: LocalCluster, node: str, name: str) -> None:
+    """The cluster takes a message at `node`."""
+    async with raw_client(cluster, node) as raw:
+        await raw.register(name)
+        ann = await raw.log_in(name)
+        async with raw.session(ann) as stream:
+            assert (await stream.send_surely(1, name, "to myself")).status == SEND_STATUS_ACCEPTED
+
+
+async def test_who_was_never_admitted_forwards_no_commands(cluster: LocalCluster, fresh: Fresh) -> None:
+    leader = await cluster.wait_for_leader()
+    await send_one(cluster, leader, name := fresh("ann"))
+    # Session ids are small: one of these is ann's.
+    commands = [
+        state_pb2.Command(set_role=state_pb2.SetRole(session_id=number, account=name, administrator=True))
+        for number in range(1, 20)
+    ]
+    stranger = Caller(77, "n9", issue(cluster.layout, "n9"))
+    async with peer_stub(cluster, leader, stranger) as (stub, metadata), asyncio.timeout(10):
+        call = cast("Any", stub).Forward(iter([pb.ForwardRequest(request_id=1, commands=commands)]), metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call.read()
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"term": (1 << 63) - 1}, {"term": (1 << 62) + 1}, {"commit": 1 << 40}, {"type": pb.MESSAGE_TYPE_PROPOSE}],
+    ids=str,
+)
+async def test_no_message_of_a_member_ends_a_node(cluster: LocalCluster, fresh: Fresh, fields: dict[str, int]) -> None:
+    leader = await cluster.wait_for_leader()
+    node, other = cluster.others(leader)
+    ids = await node_ids(cluster, node)
+    before = await cluster.status(node)
+    assert before is not None
+    heartbeat = Message(
+        MessageType.HEARTBEAT, NodeId(ids[other]), NodeId(ids[node]), Term(before.term), commit=Index(0)
+    )
+    message = encode_message(heartbeat, 0)
+    message.MergeFrom(pb.RaftMessage(**fields))  # type: ignore[arg-type]
+    await deliver(cluster, node, Caller(ids[other], other, pair_of(cluster.layout, other)), message)
+    await send_one(cluster, node, fresh("ann"))
+    assert all(cluster.is_up(name) for name in cluster.names)
+    await cluster.wait_until_equal()
+    after = await cluster.status(node)
+    assert after is not None
+    assert after.term < before.term + 100
