@@ -57,6 +57,7 @@ class Ledger:
 
     def channel_made(self, owner: int, conversation_id: int, members: set[int]) -> None:
         """A client was told of its channel: always of the same one, with the members that it named."""
+        self.counters["channel-made"] += 1
         known = self.channels.setdefault(owner, conversation_id)
         require(known == conversation_id, f"one channel of {owner} is made as {known} and as {conversation_id}")
         made = self.created.get(conversation_id)
@@ -105,6 +106,7 @@ class Ledger:
         require(message.sender_id == sender, f"{_name(send)} is stored as one of {message.sender_id}")
         require(sender in conversation.members, f"{_name(send)} is stored in {conversation}, where its sender is not")
         if content.WhichOneof("target") == "conversation_id":
+            self.counters["stored-in-channel"] += 1
             require(
                 conversation.conversation_id == content.conversation_id,
                 f"{_name(send)} is stored in {conversation.conversation_id}, not in {content.conversation_id}",
@@ -145,6 +147,7 @@ class Ledger:
 
     def was_marked_read(self, conversation_id: int, account_id: int, up_to: int) -> None:
         """A client was told that its read mark is stored."""
+        self.counters["marked-read"] += 1
         key = (conversation_id, account_id)
         self.read_marks[key] = max(self.read_marks.get(key, 0), up_to)
 

@@ -20,7 +20,10 @@ from parleyd.group.retention import LogRetention
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import SignedInCommand
 from parleyd.machine.features import messages
+from parleyd.machine.features.accounts import AccountRow
+from parleyd.machine.features.conversations import Conversations
 from parleyd.machine.features.messages import Messages
+from parleyd.machine.features.receipts import Receipts
 from parleyd.machine.features.sessions import Actor
 from parleyd.machine.registry import COMMANDS
 from parleyd.machine.state import State
@@ -381,6 +384,47 @@ def apply_draws_a_number() -> Iterator[None]:
 
 
 @contextmanager
+def a_repeated_channel_is_made_again() -> Iterator[None]:
+    """A retry of CreateChannel is taken for a new one, because its request id is not kept."""
+    original = Conversations.add
+
+    def add(self: Conversations, kind: int, pair: Any, title: str, members: Any, by: int, _: bytes) -> Any:
+        return original(self, kind, pair, title, members, by, b"")
+
+    with patch.object(Conversations, "add", add):
+        yield
+
+
+@contextmanager
+def a_channel_message_goes_to_a_pair() -> Iterator[None]:
+    """A send to a channel is stored in the sender's conversation with itself."""
+
+    def resolve(state: State, sender: AccountRow, conversation_id: int) -> Any:
+        return state.conversations.direct(sender.id, sender.id)
+
+    with patch.object(messages, "_resolve_conversation", resolve):
+        yield
+
+
+@contextmanager
+def channels_have_no_delivery_marks() -> Iterator[None]:
+    """What a device acknowledges moves the marks of direct conversations alone."""
+    with patch.object(Receipts, "_channels_of", lambda self, account_id: set()):
+        yield
+
+
+@contextmanager
+def a_read_mark_is_told_and_not_stored() -> Iterator[None]:
+    """The answer to MarkRead comes from memory; the row is never written."""
+
+    def mark_read(state: State, actor: Actor, command: pb.MarkRead) -> pb.CommandResult:
+        return pb.CommandResult(code=pb.RESULT_CODE_OK)
+
+    with patch.dict(COMMANDS, mark_read=SignedInCommand(mark_read, Action.MARK_MESSAGES)):
+        yield
+
+
+@contextmanager
 def a_snapshot_brings_an_old_membership() -> Iterator[None]:
     """A snapshot is announced with the bootstrap members for its members."""
     original = SnapshotAvailable.__init__
@@ -450,6 +494,10 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
         a_retry_is_a_new_message,
         sends_are_taken_out_of_order,
         apply_draws_a_number,
+        a_repeated_channel_is_made_again,
+        a_channel_message_goes_to_a_pair,
+        channels_have_no_delivery_marks,
+        a_read_mark_is_told_and_not_stored,
         a_snapshot_brings_an_old_membership,
         a_wiped_server_keeps_its_id,
         reads_are_answered_from_what_is_here,
