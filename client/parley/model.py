@@ -259,6 +259,7 @@ class NodeStatus:
     """The status of one node, or `error` if it did not answer.
 
     `level` is the level of its replicated state. `divergence` states which node's state is not trusted, and why.
+    `disk` states what the node does not do because its disk is nearly full.
     """
 
     address: str
@@ -286,6 +287,7 @@ class NodeStatus:
     min_level: int = 0
     max_level: int = 0
     divergence: str = ""
+    disk: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.exits import ExitCode
 from parleyd.group.command_router import CommandRouter
+from parleyd.group.disk_monitor import DiskMonitor
 from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.hosted import HostedGroups
@@ -57,6 +58,7 @@ from parleyd.listening import listen
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import GROUP
 from parleyd.machine.machine import StateMachine
+from parleyd.machine.registry import GROWING
 from parleyd.membership.addresses import AddressPublisher
 from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.members import ClusterMembers
@@ -109,7 +111,7 @@ async def run_node(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    with DataDirectory.open(settings.data_dir) as data:
+    with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
         node = Node(settings, data, stop)
         await node.run()
     return ExitCode.OK
@@ -125,6 +127,7 @@ class Components:
     snapshot_store: SnapshotStore
     runner: GroupRunner
     trust: StateTrust
+    disk: DiskMonitor
     addresses: AddressPublisher
     handler: PeerHandler
     view: ClusterView
@@ -262,6 +265,7 @@ class Node:
             "damage": parts.runner.readers.watch_damage(),
             "status": StatusPublisher(parts.view, parts.health, self._status_due).run(),
             "addresses": parts.addresses.run(),
+            "disk": parts.disk.run(),
             "become voter": self._become_voter(parts.runner),
             **parts.trust.work(),
         }
@@ -298,7 +302,8 @@ class Node:
         changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
         change_router = MembershipChangeRouter(runner, changes, group_links)
         addresses = AddressPublisher(self._own, runner, router)
-        view = ClusterView(identity, runner, hub, links.connected, lambda: trust.text)
+        disk = DiskMonitor(identity.node_id, self._data.space, runner, links, self._status_due.set)
+        view = ClusterView(identity, runner, hub, links.connected, lambda: trust.text, lambda: disk.text)
         passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
         health_service = health.aio.HealthServicer()
         observer.follow(runner, addresses, trust)
@@ -309,6 +314,7 @@ class Node:
             snapshot_store=snapshot_store,
             runner=runner,
             trust=trust,
+            disk=disk,
             addresses=addresses,
             handler=PeerHandler(identity, runner, snapshot_store, changes, change_router, trust.parts),
             view=view,
@@ -336,6 +342,7 @@ class Node:
                 log_bounds=LogBounds(settings.log_retain_entries, settings.log_retain_bytes),
                 max_entry_bytes=settings.max_entry_bytes,
                 max_waiting_proposals=settings.max_queued_commands,
+                growing_commands=GROWING,
             ),
             GroupStart(
                 members=ClusterMembers.of(machine.members()),

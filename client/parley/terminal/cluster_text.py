@@ -1,4 +1,4 @@
-"""The status of the cluster as lines for a terminal: a table of the nodes, the level, divergences, and a verdict."""
+"""The status of the cluster for a terminal: a table of the nodes, level, divergences, full disks, a verdict."""
 
 from parley import ClusterMember, ClusterStatus, NodeStatus
 
@@ -13,7 +13,7 @@ def cluster_lines(status: ClusterStatus) -> list[str]:
     rows = [COLUMNS, *(_row(node, status) for node in status.nodes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
-    return [*lines, "", *level_lines(status), *divergence_lines(status), verdict(status)]
+    return [*lines, "", *level_lines(status), *divergence_lines(status), *disk_lines(status), verdict(status)]
 
 
 def _row(node: NodeStatus, status: ClusterStatus) -> tuple[str, ...]:
@@ -72,6 +72,11 @@ def divergence_lines(status: ClusterStatus) -> list[str]:
         if node.divergence:
             reporters.setdefault(node.divergence, []).append(node.name)
     return [f"Divergence, reported by {', '.join(names)}: {text}" for text, names in reporters.items()]
+
+
+def disk_lines(status: ClusterStatus) -> list[str]:
+    """Return a sentence for each node whose disk is nearly full."""
+    return [f"The disk of {node.name} is nearly full: {node.disk}." for node in status.nodes if node.disk]
 
 
 def verdict(status: ClusterStatus) -> str:

@@ -142,6 +142,7 @@ def node_status(address: str, wire: admin_pb2.GetStatusResponse) -> NodeStatus:
         min_level=wire.min_level,
         max_level=wire.max_level,
         divergence=wire.divergence,
+        disk=wire.disk,
     )
 
 

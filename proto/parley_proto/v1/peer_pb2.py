@@ -25,23 +25,25 @@ _sym_db = _symbol_database.Default()
 from parley_proto.v1 import state_pb2 as parley__proto_dot_v1_dot_state__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aparley_proto/v1/peer.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/state.proto\"}\n\x08PeerInfo\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x11\n\tmin_level\x18\x05 \x01(\r\x12\x11\n\tmax_level\x18\x06 \x01(\r\"\x8d\x01\n\rHandshakeInfo\x12!\n\x04self\x18\x01 \x01(\x0b\x32\x13.parley.v1.PeerInfo\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12.\n\x11\x62ootstrap_members\x18\x03 \x03(\x0b\x32\x13.parley.v1.PeerInfo\x12\x15\n\rfirst_members\x18\x04 \x03(\t\"S\n\x0bJoinRequest\x12!\n\x04self\x18\x01 \x01(\x0b\x32\x13.parley.v1.PeerInfo\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\r\"\x80\x01\n\tJoinReply\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12.\n\x11\x62ootstrap_members\x18\x02 \x03(\x0b\x32\x13.parley.v1.PeerInfo\x12\r\n\x05voter\x18\x03 \x01(\x08\x12\x11\n\twaits_for\x18\x04 \x01(\t\x12\r\n\x05level\x18\x05 \x01(\r\"\xd7\x01\n\rClusterChange\x12\"\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32\x13.parley.v1.PeerInfoH\x00\x12+\n\x07promote\x18\x02 \x01(\x0b\x32\x18.parley.v1.PromoteMemberH\x00\x12)\n\x06remove\x18\x03 \x01(\x0b\x32\x17.parley.v1.RemoveMemberH\x00\x12\x31\n\x08transfer\x18\x04 \x01(\x0b\x32\x1d.parley.v1.TransferLeadershipH\x00\x12\r\n\x05group\x18\x05 \x01(\rB\x08\n\x06\x63hange\"\x1d\n\rPromoteMember\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x0cRemoveMember\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\"\n\x12TransferLeadership\x12\x0c\n\x04name\x18\x01 \x01(\t\"l\n\x12\x43lusterChangeReply\x12\'\n\x06status\x18\x01 \x01(\x0e\x32\x17.parley.v1.ChangeStatus\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0e\n\x06leader\x18\x04 \x01(\t\"a\n\tRaftBatch\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.parley.v1.RaftMessage\x12*\n\x0cstate_hashes\x18\x02 \x03(\x0b\x32\x14.parley.v1.StateHash\"7\n\tStateHash\x12\r\n\x05group\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\"\x10\n\x0e\x44\x65liverSummary\"V\n\x05\x45ntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\"\n\x04type\x18\x03 \x01(\x0e\x32\x14.parley.v1.EntryType\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"q\n\tConfState\x12\x0e\n\x06voters\x18\x01 \x03(\x04\x12\x10\n\x08learners\x18\x02 \x03(\x04\x12\x17\n\x0fvoters_outgoing\x18\x03 \x03(\x04\x12\x15\n\rlearners_next\x18\x04 \x03(\x04\x12\x12\n\nauto_leave\x18\x05 \x01(\x08\"Y\n\x10SnapshotMetadata\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12(\n\nconf_state\x18\x03 \x01(\x0b\x32\x14.parley.v1.ConfState\"\xb1\x02\n\x0bRaftMessage\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.parley.v1.MessageType\x12\x0c\n\x04\x66rom\x18\x02 \x01(\x04\x12\n\n\x02to\x18\x03 \x01(\x04\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08log_term\x18\x05 \x01(\x04\x12\r\n\x05index\x18\x06 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x07 \x01(\x04\x12\x0c\n\x04vote\x18\x08 \x01(\x04\x12\x0e\n\x06reject\x18\t \x01(\x08\x12\x13\n\x0breject_hint\x18\n \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x0b \x01(\x0c\x12!\n\x07\x65ntries\x18\x0c \x03(\x0b\x32\x10.parley.v1.Entry\x12-\n\x08snapshot\x18\r \x01(\x0b\x32\x1b.parley.v1.SnapshotMetadata\x12\r\n\x05group\x18\x0e \x01(\r\"T\n\rSnapshotChunk\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.parley.v1.SnapshotHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"^\n\x0eSnapshotHeader\x12\'\n\x07message\x18\x01 \x01(\x0b\x32\x16.parley.v1.RaftMessage\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"$\n\x0fSnapshotReceipt\x12\x11\n\tinstalled\x18\x01 \x01(\x08\"5\n\x11\x46\x65tchStateRequest\x12\r\n\x05group\x18\x01 \x01(\r\x12\x11\n\tmin_index\x18\x02 \x01(\x04\"\x1f\n\x0eRebuildRequest\x12\r\n\x05group\x18\x01 \x01(\r\"H\n\x0cRebuildReply\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.parley.v1.RebuildStatus\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"Y\n\x0e\x46orwardRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12$\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\x12.parley.v1.Command\x12\r\n\x05group\x18\x03 \x01(\r\"\x94\x01\n\x0c\x46orwardReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12(\n\x06status\x18\x02 \x01(\x0e\x32\x18.parley.v1.ForwardStatus\x12\r\n\x05index\x18\x03 \x01(\x04\x12)\n\x07results\x18\x04 \x03(\x0b\x32\x18.parley.v1.CommandResultJ\x04\x08\x05\x10\x06R\x06leader*\xd6\x01\n\x0c\x43hangeStatus\x12\x1d\n\x19\x43HANGE_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HANGE_STATUS_DONE\x10\x01\x12\x19\n\x15\x43HANGE_STATUS_REFUSED\x10\x02\x12\x1b\n\x17\x43HANGE_STATUS_NOT_FOUND\x10\x03\x12\x1c\n\x18\x43HANGE_STATUS_NOT_LEADER\x10\x04\x12\x16\n\x12\x43HANGE_STATUS_BUSY\x10\x05\x12!\n\x1d\x43HANGE_STATUS_OUTCOME_UNKNOWN\x10\x06*\xd5\x03\n\x0bMessageType\x12\x1c\n\x18MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_TYPE_VOTE\x10\x01\x12\x1e\n\x1aMESSAGE_TYPE_VOTE_RESPONSE\x10\x02\x12\x19\n\x15MESSAGE_TYPE_PRE_VOTE\x10\x03\x12\"\n\x1eMESSAGE_TYPE_PRE_VOTE_RESPONSE\x10\x04\x12\x17\n\x13MESSAGE_TYPE_APPEND\x10\x05\x12 \n\x1cMESSAGE_TYPE_APPEND_RESPONSE\x10\x06\x12\x19\n\x15MESSAGE_TYPE_SNAPSHOT\x10\x07\x12\x1a\n\x16MESSAGE_TYPE_HEARTBEAT\x10\x08\x12#\n\x1fMESSAGE_TYPE_HEARTBEAT_RESPONSE\x10\t\x12\x1c\n\x18MESSAGE_TYPE_TIMEOUT_NOW\x10\n\x12\x1b\n\x17MESSAGE_TYPE_READ_INDEX\x10\x0b\x12$\n MESSAGE_TYPE_READ_INDEX_RESPONSE\x10\x0c\x12 \n\x1cMESSAGE_TYPE_TRANSFER_LEADER\x10\r\x12\x18\n\x14MESSAGE_TYPE_PROPOSE\x10\x0e*]\n\tEntryType\x12\x15\n\x11\x45NTRY_TYPE_NORMAL\x10\x00\x12\x1a\n\x16\x45NTRY_TYPE_CONF_CHANGE\x10\x01\x12\x1d\n\x19\x45NTRY_TYPE_CONF_CHANGE_V2\x10\x02*\x80\x01\n\rRebuildStatus\x12\x1e\n\x1aREBUILD_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13REBUILD_STATUS_DONE\x10\x01\x12\x1a\n\x16REBUILD_STATUS_RUNNING\x10\x02\x12\x1a\n\x16REBUILD_STATUS_REFUSED\x10\x03*\xc6\x01\n\rForwardStatus\x12\x1e\n\x1a\x46ORWARD_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46ORWARD_STATUS_APPLIED\x10\x01\x12\x1d\n\x19\x46ORWARD_STATUS_NOT_LEADER\x10\x02\x12\x1d\n\x19\x46ORWARD_STATUS_OVERLOADED\x10\x03\x12\"\n\x1e\x46ORWARD_STATUS_OUTCOME_UNKNOWN\x10\x04\x12\x17\n\x13\x46ORWARD_STATUS_LOST\x10\x05\x32\x9a\x04\n\x04Peer\x12?\n\tHandshake\x12\x18.parley.v1.HandshakeInfo\x1a\x18.parley.v1.HandshakeInfo\x12<\n\x07\x44\x65liver\x12\x14.parley.v1.RaftBatch\x1a\x19.parley.v1.DeliverSummary(\x01\x12I\n\x0fInstallSnapshot\x12\x18.parley.v1.SnapshotChunk\x1a\x1a.parley.v1.SnapshotReceipt(\x01\x12\x41\n\x07\x46orward\x12\x19.parley.v1.ForwardRequest\x1a\x17.parley.v1.ForwardReply(\x01\x30\x01\x12\x34\n\x04Join\x12\x16.parley.v1.JoinRequest\x1a\x14.parley.v1.JoinReply\x12H\n\rChangeCluster\x12\x18.parley.v1.ClusterChange\x1a\x1d.parley.v1.ClusterChangeReply\x12\x46\n\nFetchState\x12\x1c.parley.v1.FetchStateRequest\x1a\x18.parley.v1.SnapshotChunk0\x01\x12=\n\x07Rebuild\x12\x19.parley.v1.RebuildRequest\x1a\x17.parley.v1.RebuildReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aparley_proto/v1/peer.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/state.proto\"}\n\x08PeerInfo\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x11\n\tmin_level\x18\x05 \x01(\r\x12\x11\n\tmax_level\x18\x06 \x01(\r\"\x8d\x01\n\rHandshakeInfo\x12!\n\x04self\x18\x01 \x01(\x0b\x32\x13.parley.v1.PeerInfo\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12.\n\x11\x62ootstrap_members\x18\x03 \x03(\x0b\x32\x13.parley.v1.PeerInfo\x12\x15\n\rfirst_members\x18\x04 \x03(\t\"S\n\x0bJoinRequest\x12!\n\x04self\x18\x01 \x01(\x0b\x32\x13.parley.v1.PeerInfo\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\r\"\x80\x01\n\tJoinReply\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12.\n\x11\x62ootstrap_members\x18\x02 \x03(\x0b\x32\x13.parley.v1.PeerInfo\x12\r\n\x05voter\x18\x03 \x01(\x08\x12\x11\n\twaits_for\x18\x04 \x01(\t\x12\r\n\x05level\x18\x05 \x01(\r\"\xd7\x01\n\rClusterChange\x12\"\n\x03\x61\x64\x64\x18\x01 \x01(\x0b\x32\x13.parley.v1.PeerInfoH\x00\x12+\n\x07promote\x18\x02 \x01(\x0b\x32\x18.parley.v1.PromoteMemberH\x00\x12)\n\x06remove\x18\x03 \x01(\x0b\x32\x17.parley.v1.RemoveMemberH\x00\x12\x31\n\x08transfer\x18\x04 \x01(\x0b\x32\x1d.parley.v1.TransferLeadershipH\x00\x12\r\n\x05group\x18\x05 \x01(\rB\x08\n\x06\x63hange\"\x1d\n\rPromoteMember\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x0cRemoveMember\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\"\n\x12TransferLeadership\x12\x0c\n\x04name\x18\x01 \x01(\t\"l\n\x12\x43lusterChangeReply\x12\'\n\x06status\x18\x01 \x01(\x0e\x32\x17.parley.v1.ChangeStatus\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x0e\n\x06leader\x18\x04 \x01(\t\"\x86\x01\n\tRaftBatch\x12(\n\x08messages\x18\x01 \x03(\x0b\x32\x16.parley.v1.RaftMessage\x12*\n\x0cstate_hashes\x18\x02 \x03(\x0b\x32\x14.parley.v1.StateHash\x12#\n\x04\x64isk\x18\x32 \x01(\x0b\x32\x15.parley.v1.DiskReport\"Z\n\nDiskReport\x12!\n\x04room\x18\x01 \x01(\x0e\x32\x13.parley.v1.DiskRoom\x12\x12\n\nfree_bytes\x18\x02 \x01(\x04\x12\x15\n\rreserve_bytes\x18\x03 \x01(\x04\"7\n\tStateHash\x12\r\n\x05group\x18\x01 \x01(\r\x12\r\n\x05index\x18\x02 \x01(\x04\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\"\x10\n\x0e\x44\x65liverSummary\"V\n\x05\x45ntry\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05index\x18\x02 \x01(\x04\x12\"\n\x04type\x18\x03 \x01(\x0e\x32\x14.parley.v1.EntryType\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"q\n\tConfState\x12\x0e\n\x06voters\x18\x01 \x03(\x04\x12\x10\n\x08learners\x18\x02 \x03(\x04\x12\x17\n\x0fvoters_outgoing\x18\x03 \x03(\x04\x12\x15\n\rlearners_next\x18\x04 \x03(\x04\x12\x12\n\nauto_leave\x18\x05 \x01(\x08\"Y\n\x10SnapshotMetadata\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12(\n\nconf_state\x18\x03 \x01(\x0b\x32\x14.parley.v1.ConfState\"\xb1\x02\n\x0bRaftMessage\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.parley.v1.MessageType\x12\x0c\n\x04\x66rom\x18\x02 \x01(\x04\x12\n\n\x02to\x18\x03 \x01(\x04\x12\x0c\n\x04term\x18\x04 \x01(\x04\x12\x10\n\x08log_term\x18\x05 \x01(\x04\x12\r\n\x05index\x18\x06 \x01(\x04\x12\x0e\n\x06\x63ommit\x18\x07 \x01(\x04\x12\x0c\n\x04vote\x18\x08 \x01(\x04\x12\x0e\n\x06reject\x18\t \x01(\x08\x12\x13\n\x0breject_hint\x18\n \x01(\x04\x12\x0f\n\x07\x63ontext\x18\x0b \x01(\x0c\x12!\n\x07\x65ntries\x18\x0c \x03(\x0b\x32\x10.parley.v1.Entry\x12-\n\x08snapshot\x18\r \x01(\x0b\x32\x1b.parley.v1.SnapshotMetadata\x12\r\n\x05group\x18\x0e \x01(\r\"T\n\rSnapshotChunk\x12+\n\x06header\x18\x01 \x01(\x0b\x32\x19.parley.v1.SnapshotHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"^\n\x0eSnapshotHeader\x12\'\n\x07message\x18\x01 \x01(\x0b\x32\x16.parley.v1.RaftMessage\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"$\n\x0fSnapshotReceipt\x12\x11\n\tinstalled\x18\x01 \x01(\x08\"5\n\x11\x46\x65tchStateRequest\x12\r\n\x05group\x18\x01 \x01(\r\x12\x11\n\tmin_index\x18\x02 \x01(\x04\"\x1f\n\x0eRebuildRequest\x12\r\n\x05group\x18\x01 \x01(\r\"H\n\x0cRebuildReply\x12(\n\x06status\x18\x01 \x01(\x0e\x32\x18.parley.v1.RebuildStatus\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\"Y\n\x0e\x46orwardRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12$\n\x08\x63ommands\x18\x02 \x03(\x0b\x32\x12.parley.v1.Command\x12\r\n\x05group\x18\x03 \x01(\r\"\x94\x01\n\x0c\x46orwardReply\x12\x12\n\nrequest_id\x18\x01 \x01(\x04\x12(\n\x06status\x18\x02 \x01(\x0e\x32\x18.parley.v1.ForwardStatus\x12\r\n\x05index\x18\x03 \x01(\x04\x12)\n\x07results\x18\x04 \x03(\x0b\x32\x18.parley.v1.CommandResultJ\x04\x08\x05\x10\x06R\x06leader*\xd6\x01\n\x0c\x43hangeStatus\x12\x1d\n\x19\x43HANGE_STATUS_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43HANGE_STATUS_DONE\x10\x01\x12\x19\n\x15\x43HANGE_STATUS_REFUSED\x10\x02\x12\x1b\n\x17\x43HANGE_STATUS_NOT_FOUND\x10\x03\x12\x1c\n\x18\x43HANGE_STATUS_NOT_LEADER\x10\x04\x12\x16\n\x12\x43HANGE_STATUS_BUSY\x10\x05\x12!\n\x1d\x43HANGE_STATUS_OUTCOME_UNKNOWN\x10\x06*b\n\x08\x44iskRoom\x12\x19\n\x15\x44ISK_ROOM_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44ISK_ROOM_ENOUGH\x10\x01\x12\x11\n\rDISK_ROOM_LOW\x10\x02\x12\x12\n\x0e\x44ISK_ROOM_FULL\x10\x03*\xd5\x03\n\x0bMessageType\x12\x1c\n\x18MESSAGE_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11MESSAGE_TYPE_VOTE\x10\x01\x12\x1e\n\x1aMESSAGE_TYPE_VOTE_RESPONSE\x10\x02\x12\x19\n\x15MESSAGE_TYPE_PRE_VOTE\x10\x03\x12\"\n\x1eMESSAGE_TYPE_PRE_VOTE_RESPONSE\x10\x04\x12\x17\n\x13MESSAGE_TYPE_APPEND\x10\x05\x12 \n\x1cMESSAGE_TYPE_APPEND_RESPONSE\x10\x06\x12\x19\n\x15MESSAGE_TYPE_SNAPSHOT\x10\x07\x12\x1a\n\x16MESSAGE_TYPE_HEARTBEAT\x10\x08\x12#\n\x1fMESSAGE_TYPE_HEARTBEAT_RESPONSE\x10\t\x12\x1c\n\x18MESSAGE_TYPE_TIMEOUT_NOW\x10\n\x12\x1b\n\x17MESSAGE_TYPE_READ_INDEX\x10\x0b\x12$\n MESSAGE_TYPE_READ_INDEX_RESPONSE\x10\x0c\x12 \n\x1cMESSAGE_TYPE_TRANSFER_LEADER\x10\r\x12\x18\n\x14MESSAGE_TYPE_PROPOSE\x10\x0e*]\n\tEntryType\x12\x15\n\x11\x45NTRY_TYPE_NORMAL\x10\x00\x12\x1a\n\x16\x45NTRY_TYPE_CONF_CHANGE\x10\x01\x12\x1d\n\x19\x45NTRY_TYPE_CONF_CHANGE_V2\x10\x02*\x80\x01\n\rRebuildStatus\x12\x1e\n\x1aREBUILD_STATUS_UNSPECIFIED\x10\x00\x12\x17\n\x13REBUILD_STATUS_DONE\x10\x01\x12\x1a\n\x16REBUILD_STATUS_RUNNING\x10\x02\x12\x1a\n\x16REBUILD_STATUS_REFUSED\x10\x03*\xe2\x01\n\rForwardStatus\x12\x1e\n\x1a\x46ORWARD_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46ORWARD_STATUS_APPLIED\x10\x01\x12\x1d\n\x19\x46ORWARD_STATUS_NOT_LEADER\x10\x02\x12\x1d\n\x19\x46ORWARD_STATUS_OVERLOADED\x10\x03\x12\"\n\x1e\x46ORWARD_STATUS_OUTCOME_UNKNOWN\x10\x04\x12\x17\n\x13\x46ORWARD_STATUS_LOST\x10\x05\x12\x1a\n\x16\x46ORWARD_STATUS_NO_ROOM\x10\x32\x32\x9a\x04\n\x04Peer\x12?\n\tHandshake\x12\x18.parley.v1.HandshakeInfo\x1a\x18.parley.v1.HandshakeInfo\x12<\n\x07\x44\x65liver\x12\x14.parley.v1.RaftBatch\x1a\x19.parley.v1.DeliverSummary(\x01\x12I\n\x0fInstallSnapshot\x12\x18.parley.v1.SnapshotChunk\x1a\x1a.parley.v1.SnapshotReceipt(\x01\x12\x41\n\x07\x46orward\x12\x19.parley.v1.ForwardRequest\x1a\x17.parley.v1.ForwardReply(\x01\x30\x01\x12\x34\n\x04Join\x12\x16.parley.v1.JoinRequest\x1a\x14.parley.v1.JoinReply\x12H\n\rChangeCluster\x12\x18.parley.v1.ClusterChange\x1a\x1d.parley.v1.ClusterChangeReply\x12\x46\n\nFetchState\x12\x1c.parley.v1.FetchStateRequest\x1a\x18.parley.v1.SnapshotChunk0\x01\x12=\n\x07Rebuild\x12\x19.parley.v1.RebuildRequest\x1a\x17.parley.v1.RebuildReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley_proto.v1.peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CHANGESTATUS']._serialized_start=2398
-  _globals['_CHANGESTATUS']._serialized_end=2612
-  _globals['_MESSAGETYPE']._serialized_start=2615
-  _globals['_MESSAGETYPE']._serialized_end=3084
-  _globals['_ENTRYTYPE']._serialized_start=3086
-  _globals['_ENTRYTYPE']._serialized_end=3179
-  _globals['_REBUILDSTATUS']._serialized_start=3182
-  _globals['_REBUILDSTATUS']._serialized_end=3310
-  _globals['_FORWARDSTATUS']._serialized_start=3313
-  _globals['_FORWARDSTATUS']._serialized_end=3511
+  _globals['_CHANGESTATUS']._serialized_start=2528
+  _globals['_CHANGESTATUS']._serialized_end=2742
+  _globals['_DISKROOM']._serialized_start=2744
+  _globals['_DISKROOM']._serialized_end=2842
+  _globals['_MESSAGETYPE']._serialized_start=2845
+  _globals['_MESSAGETYPE']._serialized_end=3314
+  _globals['_ENTRYTYPE']._serialized_start=3316
+  _globals['_ENTRYTYPE']._serialized_end=3409
+  _globals['_REBUILDSTATUS']._serialized_start=3412
+  _globals['_REBUILDSTATUS']._serialized_end=3540
+  _globals['_FORWARDSTATUS']._serialized_start=3543
+  _globals['_FORWARDSTATUS']._serialized_end=3769
   _globals['_PEERINFO']._serialized_start=70
   _globals['_PEERINFO']._serialized_end=195
   _globals['_HANDSHAKEINFO']._serialized_start=198
@@ -60,36 +62,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRANSFERLEADERSHIP']._serialized_end=885
   _globals['_CLUSTERCHANGEREPLY']._serialized_start=887
   _globals['_CLUSTERCHANGEREPLY']._serialized_end=995
-  _globals['_RAFTBATCH']._serialized_start=997
-  _globals['_RAFTBATCH']._serialized_end=1094
-  _globals['_STATEHASH']._serialized_start=1096
-  _globals['_STATEHASH']._serialized_end=1151
-  _globals['_DELIVERSUMMARY']._serialized_start=1153
-  _globals['_DELIVERSUMMARY']._serialized_end=1169
-  _globals['_ENTRY']._serialized_start=1171
-  _globals['_ENTRY']._serialized_end=1257
-  _globals['_CONFSTATE']._serialized_start=1259
-  _globals['_CONFSTATE']._serialized_end=1372
-  _globals['_SNAPSHOTMETADATA']._serialized_start=1374
-  _globals['_SNAPSHOTMETADATA']._serialized_end=1463
-  _globals['_RAFTMESSAGE']._serialized_start=1466
-  _globals['_RAFTMESSAGE']._serialized_end=1771
-  _globals['_SNAPSHOTCHUNK']._serialized_start=1773
-  _globals['_SNAPSHOTCHUNK']._serialized_end=1857
-  _globals['_SNAPSHOTHEADER']._serialized_start=1859
-  _globals['_SNAPSHOTHEADER']._serialized_end=1953
-  _globals['_SNAPSHOTRECEIPT']._serialized_start=1955
-  _globals['_SNAPSHOTRECEIPT']._serialized_end=1991
-  _globals['_FETCHSTATEREQUEST']._serialized_start=1993
-  _globals['_FETCHSTATEREQUEST']._serialized_end=2046
-  _globals['_REBUILDREQUEST']._serialized_start=2048
-  _globals['_REBUILDREQUEST']._serialized_end=2079
-  _globals['_REBUILDREPLY']._serialized_start=2081
-  _globals['_REBUILDREPLY']._serialized_end=2153
-  _globals['_FORWARDREQUEST']._serialized_start=2155
-  _globals['_FORWARDREQUEST']._serialized_end=2244
-  _globals['_FORWARDREPLY']._serialized_start=2247
-  _globals['_FORWARDREPLY']._serialized_end=2395
-  _globals['_PEER']._serialized_start=3514
-  _globals['_PEER']._serialized_end=4052
+  _globals['_RAFTBATCH']._serialized_start=998
+  _globals['_RAFTBATCH']._serialized_end=1132
+  _globals['_DISKREPORT']._serialized_start=1134
+  _globals['_DISKREPORT']._serialized_end=1224
+  _globals['_STATEHASH']._serialized_start=1226
+  _globals['_STATEHASH']._serialized_end=1281
+  _globals['_DELIVERSUMMARY']._serialized_start=1283
+  _globals['_DELIVERSUMMARY']._serialized_end=1299
+  _globals['_ENTRY']._serialized_start=1301
+  _globals['_ENTRY']._serialized_end=1387
+  _globals['_CONFSTATE']._serialized_start=1389
+  _globals['_CONFSTATE']._serialized_end=1502
+  _globals['_SNAPSHOTMETADATA']._serialized_start=1504
+  _globals['_SNAPSHOTMETADATA']._serialized_end=1593
+  _globals['_RAFTMESSAGE']._serialized_start=1596
+  _globals['_RAFTMESSAGE']._serialized_end=1901
+  _globals['_SNAPSHOTCHUNK']._serialized_start=1903
+  _globals['_SNAPSHOTCHUNK']._serialized_end=1987
+  _globals['_SNAPSHOTHEADER']._serialized_start=1989
+  _globals['_SNAPSHOTHEADER']._serialized_end=2083
+  _globals['_SNAPSHOTRECEIPT']._serialized_start=2085
+  _globals['_SNAPSHOTRECEIPT']._serialized_end=2121
+  _globals['_FETCHSTATEREQUEST']._serialized_start=2123
+  _globals['_FETCHSTATEREQUEST']._serialized_end=2176
+  _globals['_REBUILDREQUEST']._serialized_start=2178
+  _globals['_REBUILDREQUEST']._serialized_end=2209
+  _globals['_REBUILDREPLY']._serialized_start=2211
+  _globals['_REBUILDREPLY']._serialized_end=2283
+  _globals['_FORWARDREQUEST']._serialized_start=2285
+  _globals['_FORWARDREQUEST']._serialized_end=2374
+  _globals['_FORWARDREPLY']._serialized_start=2377
+  _globals['_FORWARDREPLY']._serialized_end=2525
+  _globals['_PEER']._serialized_start=3772
+  _globals['_PEER']._serialized_end=4310
 # @@protoc_insertion_point(module_scope)

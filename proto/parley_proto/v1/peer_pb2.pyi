@@ -54,6 +54,32 @@ CHANGE_STATUS_BUSY: ChangeStatus.ValueType  # 5
 CHANGE_STATUS_OUTCOME_UNKNOWN: ChangeStatus.ValueType  # 6
 """proposed; it may still happen"""
 
+class _DiskRoom:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DiskRoomEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_DiskRoom.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    DISK_ROOM_UNSPECIFIED: _DiskRoom.ValueType  # 0
+    """a value of a later release: taken for enough"""
+    DISK_ROOM_ENOUGH: _DiskRoom.ValueType  # 1
+    """the reserve is free"""
+    DISK_ROOM_LOW: _DiskRoom.ValueType  # 2
+    """the reserve is in use"""
+    DISK_ROOM_FULL: _DiskRoom.ValueType  # 3
+    """less than half of the reserve is free: this node appends nothing"""
+
+class DiskRoom(_DiskRoom, metaclass=_DiskRoomEnumTypeWrapper): ...
+
+DISK_ROOM_UNSPECIFIED: DiskRoom.ValueType  # 0
+"""a value of a later release: taken for enough"""
+DISK_ROOM_ENOUGH: DiskRoom.ValueType  # 1
+"""the reserve is free"""
+DISK_ROOM_LOW: DiskRoom.ValueType  # 2
+"""the reserve is in use"""
+DISK_ROOM_FULL: DiskRoom.ValueType  # 3
+"""less than half of the reserve is free: this node appends nothing"""
+
 class _MessageType:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -150,6 +176,8 @@ class _ForwardStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ForwardS
     """proposed; the entry may or may not survive"""
     FORWARD_STATUS_LOST: _ForwardStatus.ValueType  # 5
     """proposed and overwritten: not applied"""
+    FORWARD_STATUS_NO_ROOM: _ForwardStatus.ValueType  # 50
+    """not proposed: the disks of a majority are nearly full"""
 
 class ForwardStatus(_ForwardStatus, metaclass=_ForwardStatusEnumTypeWrapper): ...
 
@@ -163,6 +191,8 @@ FORWARD_STATUS_OUTCOME_UNKNOWN: ForwardStatus.ValueType  # 4
 """proposed; the entry may or may not survive"""
 FORWARD_STATUS_LOST: ForwardStatus.ValueType  # 5
 """proposed and overwritten: not applied"""
+FORWARD_STATUS_NO_ROOM: ForwardStatus.ValueType  # 50
+"""not proposed: the disks of a majority are nearly full"""
 
 @typing.final
 class PeerInfo(message.Message):
@@ -431,21 +461,53 @@ class RaftBatch(message.Message):
 
     MESSAGES_FIELD_NUMBER: builtins.int
     STATE_HASHES_FIELD_NUMBER: builtins.int
+    DISK_FIELD_NUMBER: builtins.int
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[RaftMessage]: ...
     @builtins.property
     def state_hashes(self) -> containers.RepeatedCompositeFieldContainer[StateHash]:
         """the sender's own, for comparison at equal indices"""
 
+    @builtins.property
+    def disk(self) -> DiskReport:
+        """about the sender's disk, twice a second"""
+
     def __init__(
         self,
         *,
         messages: abc.Iterable[RaftMessage] | None = ...,
         state_hashes: abc.Iterable[StateHash] | None = ...,
+        disk: DiskReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["disk", b"disk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["disk", b"disk", "messages", b"messages", "state_hashes", b"state_hashes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DiskReport(message.Message):
+    """The free space on the disk under a node's data directory."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ROOM_FIELD_NUMBER: builtins.int
+    FREE_BYTES_FIELD_NUMBER: builtins.int
+    RESERVE_BYTES_FIELD_NUMBER: builtins.int
+    room: DiskRoom.ValueType
+    free_bytes: builtins.int
+    reserve_bytes: builtins.int
+    """the node's setting disk_reserve_bytes"""
+    def __init__(
+        self,
+        *,
+        room: DiskRoom.ValueType = ...,
+        free_bytes: builtins.int = ...,
+        reserve_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["messages", b"messages", "state_hashes", b"state_hashes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["free_bytes", b"free_bytes", "reserve_bytes", b"reserve_bytes", "room", b"room"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,6 +94,7 @@ class AdminService(AdminServicer):
             min_level=MIN_LEVEL,
             max_level=MAX_LEVEL,
             divergence=view.divergence(),
+            disk=view.disk(),
         )
 
     @unary

@@ -70,6 +70,7 @@ class ClusterView:
     hub: DeviceHub
     connected: Callable[[NodeId], bool]
     divergence: Callable[[], str] = lambda: ""  # the text for operators about states that differ
+    disk: Callable[[], str] = lambda: ""  # the text for operators about a disk that is nearly full
 
     def members(self) -> list[MemberRow]:
         """Return all members with their addresses, by name."""

@@ -14,7 +14,7 @@ from parley_proto.v1 import state_pb2
 from parleyd.api.results import explain
 from parleyd.delivery.cursor import InvalidCursorError
 from parleyd.delivery.position import InvalidPositionError, NewerGenerationError
-from parleyd.group.errors import OverloadedError, UnavailableError
+from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
 from parleyd.security.names import InvalidInputError
 from parleyd.security.passwords import PasswordsBusyError
 
@@ -27,6 +27,10 @@ UNAVAILABLE_TEXT = (
     "happened. Repeating them is safe. The client tries the other nodes by itself."
 )
 OVERLOADED_TEXT = "The cluster accepts no more requests now ({reason}). Nothing was changed. Try again in a moment."
+NO_ROOM_TEXT = (
+    "The cluster has no room for more now: {reason}. Nothing was changed. Messages that were accepted are safe, and "
+    "reading works. An administrator has to make room on the disks that `parley cluster status` names."
+)
 OLD_GENERATION_TEXT = (
     "This node has the state from before the cluster was restored, which is older than what you have seen. Nothing was "
     "changed. The client tries the other nodes by itself."
@@ -67,6 +71,8 @@ def translate(error: Exception) -> ApiError:
             return ApiError(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         case PasswordsBusyError():
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
+        case NoRoomError():
+            return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_ROOM_TEXT.format(reason=error))
         case OverloadedError():
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, OVERLOADED_TEXT.format(reason=error))
         case NewerGenerationError():

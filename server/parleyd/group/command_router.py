@@ -15,7 +15,9 @@ from typing import Protocol, TypeVar
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.group.errors import (
+    NO_ROOM_TEXT,
     LostError,
+    NoRoomError,
     NotLeaderError,
     OutcomeUnknownError,
     OverloadedError,
@@ -117,6 +119,8 @@ class CommandRouter:
                 return AppliedCommands(Index(reply.index), tuple(reply.results))
             case pb.FORWARD_STATUS_OVERLOADED:
                 raise OverloadedError("too many entries wait for a majority")
+            case pb.FORWARD_STATUS_NO_ROOM:
+                raise NoRoomError(NO_ROOM_TEXT)
             case pb.FORWARD_STATUS_OUTCOME_UNKNOWN:
                 raise OutcomeUnknownError("the leader stepped down before it reported the result")
             case pb.FORWARD_STATUS_LOST:
@@ -150,6 +154,8 @@ def reply_to(request_id: int, outcome: asyncio.Future[AppliedCommands]) -> pb.Fo
             reply.status = pb.FORWARD_STATUS_APPLIED
             reply.index = applied.index
             reply.results.extend(applied.results)
+        case NoRoomError():
+            reply.status = pb.FORWARD_STATUS_NO_ROOM
         case OverloadedError():
             reply.status = pb.FORWARD_STATUS_OVERLOADED
         case NotLeaderError():

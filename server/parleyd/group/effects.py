@@ -1,7 +1,8 @@
 """What a shell must do for a group: the closed set of effects that `Group.handle` returns, to be done in their order.
 
 An effect named `Start...`, MakeSnapshot and CompactLog takes some time. Its end is an input (inputs.py). If one of them
-fails, the node stops at once and never repeats it: after a failed fsync the content of the disk is unknown.
+fails, the node stops at once and never repeats it: after a failed fsync the content of the disk is unknown. Only
+MakeSnapshot may fail (SnapshotFailed), because a copy changes nothing that the node needs.
 """
 
 from __future__ import annotations
@@ -67,7 +68,10 @@ class CompactLog:
 
 @dataclass(frozen=True, slots=True)
 class MakeSnapshot:
-    """Copy the state for followers that need entries that are not in the log any more; ends with SnapshotMade."""
+    """Copy the state for followers that need entries that are not in the log any more.
+
+    It ends with SnapshotMade or SnapshotFailed.
+    """
 
     nodes: Sequence[NodeId]
 

@@ -7,6 +7,8 @@ from typing import assert_never
 
 from parleyd.raft.update import Refusal
 
+NO_ROOM_TEXT = "the disks of a majority of the nodes are nearly full"
+
 
 class ProposalFailure(enum.Enum):
     """Why a proposal has no result. The pure group decides it and a shell raises it as an error."""
@@ -15,6 +17,7 @@ class ProposalFailure(enum.Enum):
     TRANSFERRING = "transferring"
     OVERLOADED = "overloaded"  # too many entries wait for a majority
     TOO_MANY_WAITING = "too-many-waiting"  # too many callers wait for the next entry
+    NO_ROOM = "no-room"  # the disks of a majority are nearly full
     CHANGE_PENDING = "change-pending"
     LOST = "lost"  # another leader's entry stands at its index
     SKIPPED = "skipped"  # a snapshot replaced the entry before it was applied here
@@ -31,6 +34,10 @@ class NotLeaderError(ProposalError):
 
 class OverloadedError(ProposalError):
     """The limit of entries that wait for a majority is reached, so nothing was proposed: safe to try later."""
+
+
+class NoRoomError(OverloadedError):
+    """The disks of a majority are nearly full, so nothing was proposed: safe to try when there is room."""
 
 
 class ChangePendingError(ProposalError):
@@ -75,6 +82,8 @@ def error_of(failure: ProposalFailure) -> ProposalError:
             return OverloadedError("too many entries wait for a majority")
         case ProposalFailure.TOO_MANY_WAITING:
             return OverloadedError("too many requests are waiting for the log")
+        case ProposalFailure.NO_ROOM:
+            return NoRoomError(NO_ROOM_TEXT)
         case ProposalFailure.CHANGE_PENDING:
             return ChangePendingError("another membership change is under way")
         case ProposalFailure.LOST:

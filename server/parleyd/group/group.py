@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import assert_never
 
+from parley_proto.v1 import state_pb2
 from parleyd.group.clock import Clock
 from parleyd.group.disk_watch import DiskWatch
 from parleyd.group.driver import Driver
@@ -51,6 +52,8 @@ from parleyd.group.inputs import (
     PeerUnreachable,
     ProposeCommands,
     Retire,
+    RoomReported,
+    SnapshotFailed,
     SnapshotInstalled,
     SnapshotMade,
     SnapshotSent,
@@ -60,6 +63,7 @@ from parleyd.group.inputs import (
     Withdraw,
     Written,
 )
+from parleyd.group.member_room import Intake, MemberRoom, Room
 from parleyd.group.proposals import AppliedCommands, Outcome, Proposal, ProposalTable
 from parleyd.group.read_barriers import ReadBarriers
 from parleyd.group.received import EntriesLostError, check_received
@@ -107,6 +111,7 @@ class Group:
         self._clock = Clock(settings.tick_ms, start.now_ms, start.rng)
         self._disk = DiskWatch(settings.disk_stall_ms)
         self._retention = LogRetention(settings.log_bounds, start.kept_entries)
+        self._room = MemberRoom(self.node_id)
         self._snapshots = SnapshotOffers()
         self._members = start.members
         self._level = start.level
@@ -169,12 +174,13 @@ class Group:
         return self._clock.next_deadline_ms
 
     def is_serving(self, now_ms: float) -> bool:
-        """Return whether a leader is known and this node's disk is not stalled.
+        """Return whether a leader is known, and this node's disk is not stalled and has room to follow the leader.
 
         A leader without a majority steps down by itself.
         """
         has_leader = self._driver.role.leader != NO_NODE
-        is_out = self._is_stopping or self._is_retired or self._is_fenced or self._has_lost_entries
+        is_behind = self._room.is_behind(self.raft.conf_state)
+        is_out = self._is_stopping or self._is_retired or self._is_fenced or self._has_lost_entries or is_behind
         return has_leader and not self._disk.is_stalled(now_ms) and not is_out
 
     def oldest_read_ms(self, now_ms: float) -> float:
@@ -227,10 +233,14 @@ class Group:
                 self._peer_lost(node, now_ms)
             case PeerUnreachable(node):
                 self._driver.step(Unreachable(node))
+            case RoomReported(node, room):
+                self._room.report(node, room)
             case SnapshotSent(node, ok):
                 self._driver.step(SnapshotStatus(node, ok))
             case SnapshotMade(snapshot):
-                self._snapshot_made(snapshot)
+                self._snapshot_made(snapshot, now_ms)
+            case SnapshotFailed():
+                self._snapshots.failed(now_ms)
             case SnapshotInstalled(members, level):
                 self._level = level
                 self._snapshot_installed(members)
@@ -266,7 +276,7 @@ class Group:
             self._answer_reads()
         if self._driver.need_snapshot_for:
             nodes, self._driver.need_snapshot_for = self._driver.need_snapshot_for, []
-            self._offer_snapshot(nodes)
+            self._offer_snapshot(nodes, now_ms)
         for token in self._applied_waits.take_reached(self._driver.applied_index):
             self._output.append(AppliedReached(token))
         for token in self._transfers.take_ended(now_ms, is_leader=self.is_leader):
@@ -282,6 +292,9 @@ class Group:
     def _receive(self, message: Message) -> None:
         if self._has_lost_entries:
             return  # a vote of this node could elect a leader without the entries that it lost
+        self._room.hear(message.sender)
+        if not self._room.takes(message):
+            return
         try:
             self._driver.step(Receive(check_received(message, self.raft)))
         except PeerProtocolError as error:
@@ -301,10 +314,14 @@ class Group:
             self._reads.ask_again(now_ms)
             if self.is_leader and self._disk.should_give_up(now_ms):
                 self._give_up_office()
-            if self.is_leader and self._is_fenced and self.raft.status().transferee == NO_NODE:
+            if self.is_leader and self._should_not_lead and self.raft.status().transferee == NO_NODE:
                 self._transfer_to_best()
         if self._clock.take_campaign(now_ms) and self._driver.role.leader == NO_NODE and not self._is_retired:
             self._driver.step(Campaign())
+
+    @property
+    def _should_not_lead(self) -> bool:
+        return self._is_fenced or self._room.own is not Room.ENOUGH
 
     def _would_disturb(self) -> bool:
         """Return whether this node must not campaign: peers removed it unknown to its own log, or entries are lost."""
@@ -318,7 +335,8 @@ class Group:
             self._output.append(DiskStalled(target))
 
     def _transfer_to_best(self) -> NodeId | None:
-        target = best_follower(self.raft.status(), self._untrusted)
+        avoided = self._untrusted if self._is_fenced else self._untrusted | self._room.no_better_than_own()
+        target = best_follower(self.raft.status(), avoided)
         if target is not None:
             self._driver.step(TransferLeader(target))
         return target
@@ -328,12 +346,14 @@ class Group:
 
         A live majority with contact to the leader refuses, so a short network failure changes nothing.
         """
+        self._room.lose(node)
         if node == self._driver.role.leader and node != self.node_id:
             self._driver.step(ForgetLeader())
             self._clock.plan_campaign(self.raft.conf_state.voters, self.node_id, node, now_ms)
 
     def _transfer_leadership(self, token: int, target: NodeId | None, now_ms: float) -> None:
-        target = target or best_follower(self.raft.status(), self._untrusted)
+        status, short = self.raft.status(), self._room.short()
+        target = target or best_follower(status, self._untrusted | short) or best_follower(status, self._untrusted)
         if target is None:
             self._output.append(TransferEnded(token, not self.is_leader))
             return
@@ -347,8 +367,19 @@ class Group:
             self._fail(asked.token, ProposalFailure.NOT_LEADER)
         elif self._proposals.waiting >= self._settings.max_waiting_proposals:
             self._fail(asked.token, ProposalFailure.TOO_MANY_WAITING)
+        elif not self._has_room_for(asked.commands):
+            self._fail(asked.token, ProposalFailure.NO_ROOM)
         else:
             self._proposals.gather(asked.token, asked.commands)
+
+    def _has_room_for(self, commands: Iterable[state_pb2.Command]) -> bool:
+        match self._room.intake(self.raft.conf_state):
+            case Intake.EVERYTHING:
+                return True
+            case Intake.NO_GROWTH:
+                return not any(command.WhichOneof("command") in self._settings.growing_commands for command in commands)
+            case Intake.NOTHING:
+                return False
 
     def _propose_gathered(self, wall_ms: int) -> None:
         for payload, proposals in self._proposals.take_entries(wall_ms, self._level):
@@ -362,6 +393,9 @@ class Group:
     def _change_members(self, token: int, request: MembershipRequest) -> None:
         if self._is_fenced or not self.is_leader:
             self._fail(token, ProposalFailure.NOT_LEADER)
+            return
+        if not self._has_room_for(()):
+            self._fail(token, ProposalFailure.NO_ROOM)
             return
         try:
             change = rules.decide(request, self._members, self.raft.conf_state, self._level)
@@ -418,18 +452,18 @@ class Group:
 
     # ---- snapshots and members
 
-    def _offer_snapshot(self, nodes: Collection[NodeId]) -> None:
+    def _offer_snapshot(self, nodes: Collection[NodeId], now_ms: float) -> None:
         snapshot = self._snapshots.offer(nodes, self.raft.first_index)
         if snapshot is not None:
             self._driver.step(SnapshotAvailable(snapshot))
-        elif self._snapshots.begin(nodes):
+        elif self._snapshots.begin(nodes, now_ms):
             self._output.append(MakeSnapshot(tuple(nodes)))
 
-    def _snapshot_made(self, snapshot: SnapshotMeta) -> None:
+    def _snapshot_made(self, snapshot: SnapshotMeta, now_ms: float) -> None:
         came_late = self._snapshots.made(snapshot)
         self._driver.step(SnapshotAvailable(snapshot))
         if came_late:
-            self._offer_snapshot(came_late)
+            self._offer_snapshot(came_late, now_ms)
 
     def _snapshot_installed(self, members: ClusterMembers) -> None:
         self._follow(members)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parley_proto.v1 import state_pb2
+from parleyd.group.member_room import Room
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.rules import MembershipRequest
 from parleyd.raft.messages import Message
@@ -41,6 +42,14 @@ class PeerUnreachable:
     """Messages to `node` were dropped."""
 
     node: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class RoomReported:
+    """A member, this node included, reports the room on its disk."""
+
+    node: NodeId
+    room: Room
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +169,11 @@ class SnapshotMade:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotFailed:
+    """MakeSnapshot could not be done, for example because the disk has no room. Nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpointed:
     """StartCheckpoint is done: the state is durable up to this index."""
 
@@ -178,6 +192,7 @@ Input = (
     | MessageReceived
     | PeerLost
     | PeerUnreachable
+    | RoomReported
     | SnapshotSent
     | ProposeCommands
     | ChangeMembers
@@ -193,6 +208,7 @@ Input = (
     | EntriesApplied
     | SnapshotInstalled
     | SnapshotMade
+    | SnapshotFailed
     | Checkpointed
     | LogCompacted
 )

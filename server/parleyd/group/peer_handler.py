@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.command_router import reply_to
+from parleyd.group.disk_monitor import decode_room
 from parleyd.group.rebuild import StateRebuild
 from parleyd.group.runner import GroupRunner
 from parleyd.group.snapshot_store import SnapshotStore
@@ -18,6 +19,7 @@ from parleyd.membership.changes import PENDING_TEXT, MembershipChangeExecutor
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
+from parleyd.storage.errors import CopyFailedError
 from parleyd.storage.identity import NodeIdentity
 from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.service import JoinRefusedError, StateUnavailableError
@@ -68,6 +70,10 @@ class PeerHandler:
         """Take a member's report about its own state."""
         self._trust.guard.reported(node, [report])
 
+    def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
+        """Take a member's report about its own disk."""
+        self._replica.report_room(node, decode_room(report))
+
     async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state, if this node leads and its state is trusted."""
         if not self._replica.is_leader or self._trust.guard.fence is not None:
@@ -77,9 +83,12 @@ class PeerHandler:
                 await self._replica.wait_applied(request.min_index)
         except TimeoutError:
             raise StateUnavailableError(f"entry {request.min_index} is not applied here yet. Ask again.") from None
-        async with aclosing(self._trust.copies.stream(receiver)) as chunks:
-            async for chunk in chunks:
-                yield chunk
+        try:
+            async with aclosing(self._trust.copies.stream(receiver)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except CopyFailedError as error:
+            raise StateUnavailableError(f"{error} Ask again later.") from error
 
     async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
         """Replace this node's state by the leader's."""

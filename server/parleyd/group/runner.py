@@ -55,6 +55,8 @@ from parleyd.group.inputs import (
     PeerUnreachable,
     ProposeCommands,
     Retire,
+    RoomReported,
+    SnapshotFailed,
     SnapshotInstalled,
     SnapshotMade,
     SnapshotSent,
@@ -64,6 +66,7 @@ from parleyd.group.inputs import (
     Withdraw,
     Written,
 )
+from parleyd.group.member_room import Room
 from parleyd.group.parts import GroupParts
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
@@ -75,6 +78,7 @@ from parleyd.raft.messages import Message
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import Index, NodeId, Role, SnapshotMeta
 from parleyd.raft.update import Persist, RoleChange
+from parleyd.storage.errors import CopyFailedError
 
 
 def now_ms() -> float:
@@ -177,6 +181,10 @@ class GroupRunner:
     def peer_unreachable(self, node: NodeId) -> None:
         """Record that messages to `node` were dropped."""
         self._post(PeerUnreachable(node))
+
+    def report_room(self, node: NodeId, room: Room) -> None:
+        """Record what a member, this node included, reports about the room on its disk."""
+        self._post(RoomReported(node, room))
 
     def snapshot_sent(self, node: NodeId, *, ok: bool) -> None:
         """Record that a snapshot transfer to `node` ended."""
@@ -373,7 +381,13 @@ class GroupRunner:
         self._post(SnapshotInstalled(members, self._files.machine.level))
 
     async def _make_snapshot(self) -> None:
-        self._post(SnapshotMade(await self._files.snapshot_store.make_snapshot()))
+        try:
+            made = await self._files.snapshot_store.make_snapshot()
+        except CopyFailedError as error:
+            self._logger.warning("snapshot_failed", error=str(error), effect="it is tried again later, with pauses")
+            self._post(SnapshotFailed())
+        else:
+            self._post(SnapshotMade(made))
 
     def _start_task(self, work: object) -> None:
         assert self._tasks is not None

@@ -18,6 +18,7 @@ class GroupSettings:
     `tick_ms` is the unit of the core's clock. A question for a read index is asked again after `retry_ms`, and a
     transfer of leadership has failed after twice that. If a write takes longer than `disk_stall_ms`, the leader tries
     to transfer leadership. `max_waiting_proposals` bounds the callers that wait for the next entry.
+    `growing_commands` are the fields of `Command` that make the data grow. Disks that are nearly full do not take them.
     """
 
     tick_ms: float
@@ -26,6 +27,7 @@ class GroupSettings:
     disk_stall_ms: float = 2_000
     max_entry_bytes: int = 512 * 1024
     max_waiting_proposals: int = 16_384
+    growing_commands: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

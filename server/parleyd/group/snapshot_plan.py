@@ -2,11 +2,13 @@
 
 A follower that needs entries that are not in the log any more gets a snapshot. It is made only then. Other followers
 get the last one made, if it reaches the log's first entry and has them as members. A node cannot use a snapshot in
-whose state it is no member. One snapshot is made at a time.
+whose state it is no member. One snapshot is made at a time. After one that could not be made, for example on a full
+disk, the next one waits, each time longer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from typing import Generic, TypeVar
 
@@ -14,6 +16,8 @@ from parleyd.raft.membership import members_of
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 
 MAX_RECEIVED = 4
+RETRY_DELAY_MS = 1_000
+MAX_RETRY_DELAY_MS = 10_000
 
 T = TypeVar("T")
 
@@ -25,6 +29,8 @@ class SnapshotOffers:
         self._made: SnapshotMeta | None = None
         self._is_making = False
         self._came_late: set[NodeId] = set()
+        self._retry_delay_ms = RETRY_DELAY_MS
+        self._retry_at_ms = -math.inf
 
     def offer(self, nodes: Collection[NodeId], first_index: Index) -> SnapshotMeta | None:
         """Return the snapshot for `nodes`, if the last one made is usable for them."""
@@ -33,10 +39,15 @@ class SnapshotOffers:
             return None
         return made
 
-    def begin(self, nodes: Iterable[NodeId]) -> bool:
-        """Return whether to make a snapshot now; while one is being made, `nodes` wait for it."""
+    def begin(self, nodes: Iterable[NodeId], now_ms: float) -> bool:
+        """Return whether to make a snapshot now; while one is being made, `nodes` wait for it.
+
+        After a failure the answer is no for a while. The core asks again with the next answer of the follower.
+        """
         if self._is_making:
             self._came_late.update(nodes)
+            return False
+        if now_ms < self._retry_at_ms:
             return False
         self._is_making = True
         return True
@@ -44,8 +55,16 @@ class SnapshotOffers:
     def made(self, snapshot: SnapshotMeta) -> tuple[NodeId, ...]:
         """Record a new snapshot; return the nodes that waited for it."""
         self._made, self._is_making = snapshot, False
+        self._retry_delay_ms, self._retry_at_ms = RETRY_DELAY_MS, -math.inf
         late, self._came_late = tuple(sorted(self._came_late)), set()
         return late
+
+    def failed(self, now_ms: float) -> None:
+        """Record that no snapshot could be made."""
+        self._is_making = False
+        self._came_late.clear()
+        self._retry_at_ms = now_ms + self._retry_delay_ms
+        self._retry_delay_ms = min(2 * self._retry_delay_ms, MAX_RETRY_DELAY_MS)
 
 
 class ReceivedSnapshots(Generic[T]):

@@ -27,7 +27,7 @@ from parleyd.raft.messages import Message
 from parleyd.raft.types import Index, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import SnapshotTransferError
-from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, install, read_chunks, write_snapshot
+from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, install, read_chunks
 from parleyd.transport.codec import decode_membership, encode_message
 
 MAX_SNAPSHOT_BYTES = 1 << 40
@@ -47,7 +47,7 @@ class SnapshotStore:
     # ---- snapshots to send
 
     async def make_snapshot(self) -> SnapshotMeta:
-        """Copy the current state, and delete the last copy."""
+        """Copy the current state, and delete the last copy. Raises CopyFailedError; the last copy stays then."""
         previous, made = self._made, await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
         self._logger.info("snapshot_created", index=made.meta.index, bytes=made.total_bytes)
         self._made = made
@@ -56,11 +56,9 @@ class SnapshotStore:
         return made.meta
 
     def _make(self) -> SnapshotFile:
-        temporary_name = self._data.snapshots / "state-latest.sqlite"
         previous = self._made
-        if previous is not None:
-            temporary_name = self._data.snapshots / f"state-after-{previous.meta.index}.sqlite"
-        return write_snapshot(self._data.state_db, temporary_name, _describe)
+        name = "state-latest.sqlite" if previous is None else f"state-after-{previous.meta.index}.sqlite"
+        return self._data.copy_state(name, _describe)
 
     async def chunks(self, message: Message, group: int) -> AsyncIterator[pb.SnapshotChunk]:
         """Return the transfer that `message` announces; raises OSError if that snapshot is gone."""
@@ -91,7 +89,12 @@ class SnapshotStore:
         loop = asyncio.get_running_loop()
         try:
             receiver = await loop.run_in_executor(
-                self._thread, SnapshotReceiver, self._data.snapshots, header.total_bytes, header.sha256
+                self._thread,
+                SnapshotReceiver,
+                self._data.snapshots,
+                header.total_bytes,
+                header.sha256,
+                self._data.space.reserve_bytes,
             )
             try:
                 async for chunk in data:

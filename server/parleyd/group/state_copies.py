@@ -24,7 +24,7 @@ from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import SnapshotTransferError
-from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, read_chunks, write_snapshot
+from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, read_chunks
 from parleyd.transport.codec import MAX_NUMBER, decode_membership, decode_message, encode_message
 
 
@@ -45,7 +45,7 @@ class StateCopies:
         self._busy = asyncio.Lock()
 
     async def stream(self, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
-        """Copy the current state and stream the copy."""
+        """Copy the current state and stream the copy; raises CopyFailedError."""
         async with self._busy:
             copy, state_hash = await self._copied()
             try:
@@ -78,8 +78,7 @@ class StateCopies:
             seen.append(StateHash(index, bytes(connection.execute("SELECT state_hash FROM meta").get)))
             return SnapshotMeta(Index(index), Term(term), decode_membership(membership))
 
-        target = self._data.snapshots / f"copy-{secrets.token_hex(8)}.sqlite"
-        return write_snapshot(self._data.state_db, target, describe), seen[-1]
+        return self._data.copy_state(f"copy-{secrets.token_hex(8)}.sqlite", describe), seen[-1]
 
 
 async def receive_copy(folder: Path, chunks: AsyncIterator[pb.SnapshotChunk], min_index: int) -> Path:

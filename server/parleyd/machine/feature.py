@@ -20,6 +20,7 @@ class Command:
 
     apply: Callable[[State, Any], pb.CommandResult]
     level: int = 1
+    grows: bool = False  # refused while the disks of a majority are nearly full
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class SignedInCommand:
     apply: Callable[[State, Actor, Any], pb.CommandResult]
     action: Action
     level: int = 1
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

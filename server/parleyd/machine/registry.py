@@ -35,6 +35,9 @@ COMMANDS: Final[dict[str, Command | SignedInCommand]] = {
     name: command for feature in FEATURES for name, command in feature.commands.items()
 }
 
+GROWING: Final[frozenset[str]] = frozenset(name for name, command in COMMANDS.items() if command.grows)
+"""The commands that make the data grow without a bound of their own."""
+
 
 def tables_of_level(level: int) -> str:
     """Return the SQL that changes a state of the level below to `level`."""

@@ -221,6 +221,16 @@ class Settings:
         ),
     ] = 256 * KIB
 
+    disk_reserve_bytes: Annotated[
+        int,
+        SettingSpec(
+            Integer(MIB, 64 * GIB),
+            "Storage",
+            "Free space of the disk that is kept for running. With less, this node takes nothing that makes the data "
+            "grow; with less than half of it, nothing at all.",
+        ),
+    ] = 256 * MIB
+
     log_level: Annotated[
         str, SettingSpec(Choice(("debug", "info", "warning", "error")), "Logs", "Least serious event that is logged.")
     ] = "info"

@@ -14,34 +14,40 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+import apsw
+
+from parleyd.raft.types import SnapshotMeta
+from parleyd.storage.disk_space import DiskSpace
 from parleyd.storage.errors import DirectoryBusyError
 from parleyd.storage.files import fsync_path, io_errors, make_folder_durably
 from parleyd.storage.identity import refuse_other_formats
-from parleyd.storage.snapshots import TEMPORARY_SUFFIX, finish_install
+from parleyd.storage.snapshots import TEMPORARY_SUFFIX, SnapshotFile, finish_install, write_snapshot
 
 
 class DataDirectory:
     """A locked data directory. Opening it completes what a crash interrupted: an installation, or files half made."""
 
-    def __init__(self, path: Path, lock_descriptor: int) -> None:
+    def __init__(self, path: Path, lock_descriptor: int, space: DiskSpace) -> None:
         self.path = path
+        self.space = space
         self._lock_descriptor: int | None = lock_descriptor
 
     @classmethod
-    def open(cls, path: Path) -> DataDirectory:
+    def open(cls, path: Path, reserve_bytes: int = 0) -> DataDirectory:
         """Create the folder if it is missing, lock it for this process, and remove unfinished work.
 
-        Raises FormatRefusedError for the directory of another release, before anything in it is changed.
+        `reserve_bytes` of its disk are kept free of copies. Raises FormatRefusedError for the directory of another
+        release, before anything in it is changed.
         """
         with io_errors(f"opening the data directory {path}"):
             make_folder_durably(path, 0o700)
             path.chmod(0o700)  # it contains password hashes and all messages
             descriptor = _lock(path / "lock")
-        directory = cls(path, descriptor)
+        directory = cls(path, descriptor, DiskSpace(path, reserve_bytes))
         try:
             refuse_other_formats(directory.identity)
             directory._tidy()
@@ -70,10 +76,12 @@ class DataDirectory:
     def snapshots(self) -> Path:
         return self.path / "snapshots"
 
-    def free_bytes(self) -> int:
-        """Return the free bytes on this disk; a leader refuses sends before the disk is full."""
-        with io_errors(f"asking for free space in {self.path}"):
-            return shutil.disk_usage(self.path).free
+    def copy_state(self, name: str, describe: Callable[[apsw.Connection], SnapshotMeta]) -> SnapshotFile:
+        """Copy the state to the file `name` in the folder of copies; raises CopyFailedError if there is no room."""
+        wal = self.state_db.with_name(self.state_db.name + "-wal")
+        size = sum(path.stat().st_size for path in (self.state_db, wal) if path.exists())
+        self.space.check_room_for_copy(size)
+        return write_snapshot(self.state_db, self.snapshots / name, describe)
 
     def discard_incomplete_bootstrap(self) -> None:
         """Remove log and state of an interrupted bootstrap: the identity is written last and is missing then."""

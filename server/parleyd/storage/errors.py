@@ -1,4 +1,4 @@
-"""Faults of a node's disk. All of them stop the node. None of them is retried.
+"""Faults of a node's disk. A StorageError stops the node. It is never retried.
 
 The data of a failed write or fsync may be stored or lost. A second fsync can report success for data that is lost,
 because the kernel clears the error after it has reported it. So the node stops and starts again from what is on disk.
@@ -25,6 +25,10 @@ class IdentityError(StorageError):
 
 class StorageInvariantError(StorageError):
     """A caller asked for something that contradicts what is durable. This is a bug; nothing was written."""
+
+
+class CopyFailedError(Exception):
+    """A copy of the state could not be made. Nothing else was changed, and the node works: try again later."""
 
 
 class SnapshotTransferError(Exception):

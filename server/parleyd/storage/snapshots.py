@@ -20,7 +20,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from parleyd.page_checksums import (
     reserve_checksums,
 )
 from parleyd.raft.types import SnapshotMeta
-from parleyd.storage.errors import SnapshotTransferError, StorageError, damaged
+from parleyd.storage.errors import CopyFailedError, SnapshotTransferError, StorageError, damaged
 from parleyd.storage.files import fsync_path, io_errors, rename_durably
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -54,29 +54,21 @@ class SnapshotFile:
     sha256: bytes
 
     def remove(self) -> None:
-        """Delete the file; a new one can be made at any time."""
-        with io_errors(f"removing {self.path}"):
+        """Delete the file. What cannot be deleted now is cleared at the next start."""
+        with suppress(OSError):
             self.path.unlink(missing_ok=True)
 
 
 def write_snapshot(source_db: Path, target: Path, describe: Callable[[apsw.Connection], SnapshotMeta]) -> SnapshotFile:
-    """Copy the state as of one moment to `target` while its writer continues.
+    """Copy the state as of one moment to `target` while its writer continues; raises CopyFailedError.
 
-    One read transaction spans the copy, so the copy is consistent. The writer's WAL cannot be reused until the copy is
-    done. `describe` reads index, term and membership inside the same transaction.
+    A disk that has no room for a copy is no reason to stop: what the node has is untouched. One read transaction spans
+    the copy, so the copy is consistent. The writer's WAL cannot be reused until the copy is done. `describe` reads
+    index, term and membership inside the same transaction.
     """
     temporary = target.with_name(target.name + TEMPORARY_SUFFIX)
-    with _cleaned_up(temporary), io_errors(f"making the snapshot {target}"):
-        try:
-            meta = _copy(source_db, temporary, describe)
-        except ChecksumsUnavailableError as error:
-            raise StorageError(f"making the snapshot {target} failed: {error}") from error
-        except apsw.Error as error:
-            if is_page_damage(error):
-                raise damaged(source_db, page_damage_text(source_db)) from error
-            raise StorageError(
-                f"making the snapshot {target} failed: {error}. The state itself is untouched."
-            ) from error
+    with _copy_errors(source_db, target), _cleaned_up(temporary):
+        meta = _copy(source_db, temporary, describe)
         temporary.chmod(0o600)
         digest, total_bytes = _sha256(temporary)
         fsync_path(temporary)
@@ -85,10 +77,13 @@ def write_snapshot(source_db: Path, target: Path, describe: Callable[[apsw.Conne
 
 
 def read_chunks(path: Path, chunk_bytes: int) -> Iterator[bytes]:
-    """Return the content of a snapshot in order; at most one chunk is in memory."""
-    with io_errors(f"reading {path}"), path.open("rb") as file:
-        while chunk := file.read(chunk_bytes):
-            yield chunk
+    """Return the content of a snapshot in order; at most one chunk is in memory. Raises CopyFailedError."""
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(chunk_bytes):
+                yield chunk
+    except OSError as error:
+        raise CopyFailedError(f"reading the copy {path} failed: {error}") from error
 
 
 class SnapshotReceiver:
@@ -98,17 +93,19 @@ class SnapshotReceiver:
     StorageError means a disk fault.
     """
 
-    def __init__(self, folder: Path, total_bytes: int, sha256: bytes) -> None:
+    def __init__(
+        self, folder: Path, total_bytes: int, sha256: bytes, keep_free_bytes: int = FREE_BYTES_TO_KEEP
+    ) -> None:
         self._total_bytes = total_bytes
         self._sha256 = sha256
         self._received_bytes = 0
         self._hash = hashlib.sha256()
         with io_errors(f"receiving a snapshot into {folder}"):
-            room = shutil.disk_usage(folder).free - FREE_BYTES_TO_KEEP
+            room = shutil.disk_usage(folder).free - keep_free_bytes
             if total_bytes > room:
                 raise SnapshotTransferError(
                     f"a snapshot of {total_bytes} bytes does not fit: {max(room, 0)} bytes are free in {folder} "
-                    f"beside the {FREE_BYTES_TO_KEEP} kept for running. The old state is untouched; make room."
+                    f"beside the {keep_free_bytes} kept for running. The old state is untouched; make room."
                 )
             self._path = folder / f"incoming-{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -154,7 +151,7 @@ class SnapshotReceiver:
                 yield
         except StorageError as error:
             self.abort()
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOSPC, errno.EDQUOT):
+            if is_full_disk(error):
                 raise SnapshotTransferError(
                     "the disk is full. The incomplete snapshot was removed. Free some space."
                 ) from error
@@ -215,6 +212,28 @@ def _sha256(path: Path) -> tuple[bytes, int]:
         digest.update(chunk)
         total_bytes += len(chunk)
     return digest.digest(), total_bytes
+
+
+@contextmanager
+def _copy_errors(source_db: Path, target: Path) -> Iterator[None]:
+    """Convert what can go wrong with a copy. Only a damaged source stops the node."""
+    try:
+        yield
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise damaged(source_db, str(error)) from error
+    except (apsw.Error, OSError, CopyFailedError, ChecksumsUnavailableError) as error:
+        if is_page_damage(error):
+            raise damaged(source_db, page_damage_text(source_db)) from error
+        # SQLite's backup reports a full disk as "not an error".
+        reason = "the disk is full" if is_full_disk(error) else str(error)
+        raise CopyFailedError(f"making the copy {target} failed: {reason}. The state itself is untouched.") from error
+
+
+def is_full_disk(error: BaseException | None) -> bool:
+    """Return whether an error, or its cause, says that a disk or a quota is full."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return isinstance(error, apsw.FullError) or (error is not None and is_full_disk(error.__cause__))
 
 
 @contextmanager

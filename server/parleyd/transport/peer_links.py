@@ -89,6 +89,11 @@ class PeerLinks:
             if to is None or node == to:
                 link.send_hashes(reports)
 
+    def send_disk(self, report: pb.DiskReport) -> None:
+        """Queue this node's report about its disk for all peers."""
+        for link in self._links.values():
+            link.send_disk(report)
+
     async def rebuild(self, node: NodeId, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
         """Make `node` replace its state by the leader's; raises ForwardFailedError."""
         return await self._known(node).rebuild(request, timeout_s)

@@ -26,7 +26,7 @@ from parley_proto.v1 import state_pb2
 from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
-from parleyd.storage.errors import StorageError
+from parleyd.storage.errors import CopyFailedError
 from parleyd.transport.bootstrap import HANDSHAKE_TIMEOUT_S
 from parleyd.transport.codec import encode_message
 from parleyd.transport.peer_calls import (
@@ -107,6 +107,7 @@ class PeerLink:
         self._queued_bytes = 0
         self._queue_filled = asyncio.Event()
         self._hashes: deque[pb.StateHash] = deque(maxlen=MAX_QUEUED_HASHES)
+        self._disk: pb.DiskReport | None = None
         self._snapshot_requests: asyncio.Queue[tuple[Message, int]] = asyncio.Queue(maxsize=1)
         self._forward_queue: deque[pb.ForwardRequest] = deque()
         self._forward_filled = asyncio.Event()
@@ -135,6 +136,12 @@ class PeerLink:
         """Queue this node's state hashes; drop the oldest of too many, and all if the link is down."""
         if self.connected:
             self._hashes.extend(hashes)
+            self._queue_filled.set()
+
+    def send_disk(self, report: pb.DiskReport) -> None:
+        """Queue this node's report about its disk; a newer one replaces it."""
+        if self.connected:
+            self._disk = report
             self._queue_filled.set()
 
     def _request_snapshot(self, message: Message, group: int) -> None:
@@ -275,6 +282,9 @@ class PeerLink:
             batch.messages.append(encode_message(message, group))
         batch.state_hashes.extend(self._hashes)
         self._hashes.clear()
+        if self._disk is not None:
+            batch.disk.CopyFrom(self._disk)
+            self._disk = None
         if not self._queue:
             self._queue_filled.clear()
         return batch
@@ -305,7 +315,7 @@ class PeerLink:
             ok = False
             try:
                 ok = await self._send_snapshot(stub, message, group)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError, StorageError) as error:
+            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError, CopyFailedError) as error:
                 self._logger.warning("snapshot_transfer_failed", error=one_line(error))
             finally:
                 self._setup.events.snapshot_sent(self.node, group, ok=ok)

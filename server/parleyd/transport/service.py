@@ -47,6 +47,9 @@ class PeerRequestHandler(Protocol):
     def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
         """Take a member's report about its own state."""
 
+    def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
+        """Take a member's report about its own disk."""
+
     def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state; raises StateUnavailableError if this node cannot make one now."""
 
@@ -129,6 +132,9 @@ class PeerService(PeerServicer):
                 if admission.registry.is_member(sender.node_id):
                     for one in batch.state_hashes:
                         (await self._handler(one.group, context)).state_hash(sender.node_id, one)
+                    if batch.HasField("disk"):
+                        for handler in self._handlers.values():
+                            handler.disk_reported(sender.node_id, batch.disk)
         return pb.DeliverSummary()
 
     async def InstallSnapshot(  # noqa: N802

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from parleyd.group.inputs import SnapshotMade, SnapshotSent
+from parleyd.group.inputs import SnapshotFailed, SnapshotMade, SnapshotSent
 from parleyd.group.snapshot_plan import ReceivedSnapshots
 from parleyd.raft.messages import Message
 from parleyd.raft.types import Index, SnapshotMeta, Term
@@ -51,6 +51,10 @@ class Transfers:
 
     def _copy_state(self) -> None:
         server, machine = self._server, self._server.machine
+        if server.disk.is_full:
+            server.world.counters["snapshot-failed"] += 1
+            server.act(SnapshotFailed())
+            return
         meta = SnapshotMeta(
             Index(machine.applied_index), Term(machine.applied_term), decode_membership(machine.membership)
         )

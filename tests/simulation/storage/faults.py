@@ -17,7 +17,7 @@ import apsw
 
 from parleyd.machine.errors import MachineDamagedError, MachineError, MachineStorageError
 from parleyd.raft.errors import PeerProtocolError
-from parleyd.storage.errors import StorageDamagedError, StorageError
+from parleyd.storage.errors import CopyFailedError, StorageDamagedError, StorageError
 from tests.simulation.storage.campaign import Laboratory, Tally, Violation, operation_of
 from tests.simulation.storage.choices import KILLED, choices
 from tests.simulation.storage.disk import Call, Kind
@@ -54,7 +54,7 @@ def _fail(laboratory: Laboratory, fault: Fault, tally: Tally, seed: int) -> Iter
     with recorder.recording(), tuned_down():
         try:
             life.run()
-        except (StorageError, MachineError, PeerProtocolError) as error:
+        except (StorageError, MachineError, PeerProtocolError, CopyFailedError) as error:
             wrong = _unfit(error, recorder, fault) or _still_works(life)
         finally:
             _close(life)

@@ -63,6 +63,11 @@ def test_the_status_shows_each_divergence_once_with_the_nodes_that_report_it() -
     ]
 
 
+def test_the_status_names_each_node_whose_disk_is_nearly_full() -> None:
+    lines = cluster_lines(ClusterStatus((N1, replace(N2, disk="12 bytes are free"))))
+    assert [line for line in lines if "disk" in line] == ["The disk of n2 is nearly full: 12 bytes are free."]
+
+
 def test_a_cluster_without_an_answer_has_no_level() -> None:
     lines = cluster_lines(ClusterStatus((NodeStatus("10.0.0.1:7600", error="no answer"),)))
     assert lines[-1].startswith("No node answers.")

@@ -51,6 +51,8 @@ from parleyd.group.inputs import (
     PeerLost,
     ProposeCommands,
     Retire,
+    RoomReported,
+    SnapshotFailed,
     SnapshotInstalled,
     SnapshotMade,
     Stop,
@@ -59,16 +61,18 @@ from parleyd.group.inputs import (
     Withdraw,
     Written,
 )
+from parleyd.group.member_room import Room, room_of
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.retention import LogBounds
 from parleyd.group.settings import GroupSettings, GroupStart
+from parleyd.group.snapshot_plan import RETRY_DELAY_MS
 from parleyd.machine.records import MemberRow, Members
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.rules import AddMember, PromoteMember, RemoveMember
 from parleyd.raft.config import InitialState, RaftConfig
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import ConfState, Entry, Index, NodeId, Role, SnapshotMeta, Term
+from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Role, SnapshotMeta, Term
 
 ME, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
 M = MessageType
@@ -94,7 +98,8 @@ class Dialogue:
     def __init__(self, *voters: NodeId, bounds: LogBounds | None = None, ticks: int = 10, seed: int = 1) -> None:
         self.now_ms = 1_000.0
         config = RaftConfig(node_id=ME, election_timeout_ticks=ticks, heartbeat_ticks=1, check_quorum=False)
-        settings = GroupSettings(TICK_MS, RETRY_MS, bounds or LogBounds(100, 1 << 20), STALL_MS, 1_000, 3)
+        growing = frozenset({"send_messages"})
+        settings = GroupSettings(TICK_MS, RETRY_MS, bounds or LogBounds(100, 1 << 20), STALL_MS, 1_000, 3, growing)
         start = GroupStart(members(*voters), LEVEL, (), self.now_ms, random.Random(seed))
         self.group = Group(Raft(config, InitialState(conf_state=ConfState(voters=voters))), settings, start)
         self.said: list[Effect] = []
@@ -544,7 +549,8 @@ def test_a_proposal_that_a_snapshot_covers_has_an_unknown_outcome() -> None:
     assert only(CommandsAnswered, effects) == [CommandsAnswered(1, ProposalFailure.SKIPPED)]
 
 
-def test_a_follower_that_lags_behind_the_log_is_offered_a_snapshot_made_for_it() -> None:
+def compacted() -> Dialogue:
+    """A leader that removed what THREE lacks."""
     one = leading(bounds=LogBounds(retain_entries=1, retain_bytes=1 << 20))
     for _ in range(4):
         one.tell(ProposeCommands(1, [COMMAND]))
@@ -554,11 +560,140 @@ def test_a_follower_that_lags_behind_the_log_is_offered_a_snapshot_made_for_it()
     [compact] = one.tell(Checkpointed(one.group.applied_index))
     assert isinstance(compact, CompactLog)
     one.tell(LogCompacted(compact.snapshot.index))
+    return one
+
+
+def rejects(one: Dialogue) -> list[MakeSnapshot]:
+    """THREE lacks all; what the leader makes for it."""
     effects = one.receive(M.APPEND_RESPONSE, THREE, reject=True, index=Index(0), reject_hint=Index(0))
-    assert only(MakeSnapshot, effects) == [MakeSnapshot((THREE,))]
+    return only(MakeSnapshot, [*effects, *one.receive(M.HEARTBEAT_RESPONSE, THREE)])
+
+
+def test_a_follower_that_lags_behind_the_log_is_offered_a_snapshot_made_for_it() -> None:
+    one = compacted()
+    assert rejects(one) == [MakeSnapshot((THREE,))]
     meta = SnapshotMeta(one.group.applied_index, one.group.raft.term, one.group.raft.conf_state)
     [message] = sent(one.tell(SnapshotMade(meta)), M.SNAPSHOT)
     assert (message.to, message.snapshot) == (THREE, meta)
+
+
+def test_a_snapshot_that_cannot_be_made_is_tried_again_later_and_the_leader_goes_on() -> None:
+    one = compacted()
+    assert rejects(one) == [MakeSnapshot((THREE,))]
+    one.tell(SnapshotFailed())
+    assert one.group.is_leader
+    assert rejects(one) == [], "not at every answer of the follower"
+    one.now_ms += RETRY_DELAY_MS
+    assert rejects(one) == [MakeSnapshot((THREE,))]
+
+
+# ---- disks that are nearly full
+
+SEND = state_pb2.Command(send_messages=state_pb2.SendMessages(session_id=1))
+
+
+def room(one: Dialogue, **rooms: Room) -> Sequence[Effect]:
+    names = {"me": ME, "two": TWO, "three": THREE}
+    return one.tell(*(RoomReported(names[name], value) for name, value in rooms.items()))
+
+
+def refused(one: Dialogue, command: state_pb2.Command) -> bool:
+    answers = only(CommandsAnswered, one.tell(ProposeCommands(1, [command])))
+    one.do_all()
+    one.acknowledge()
+    one.do_all()
+    return answers == [CommandsAnswered(1, ProposalFailure.NO_ROOM)]
+
+
+def test_growth_is_refused_while_no_majority_has_room_and_the_rest_goes_on() -> None:
+    one = leading()
+    room(one, me=Room.ENOUGH, two=Room.ENOUGH, three=Room.LOW)
+    assert not refused(one, SEND), "two of three have room"
+    room(one, two=Room.LOW)
+    assert refused(one, SEND)
+    assert not refused(one, COMMAND), "an acknowledgement goes on from the reserve"
+    room(one, three=Room.ENOUGH)
+    assert not refused(one, SEND), "it clears by itself"
+
+
+def test_nothing_is_proposed_while_no_majority_can_append() -> None:
+    one = leading()
+    room(one, two=Room.FULL, three=Room.FULL)
+    assert refused(one, COMMAND)
+    change = one.tell(ChangeMembers(2, RemoveMember("n3", frozenset({ME, TWO, THREE}))))
+    assert only(CommandsAnswered, change) == [CommandsAnswered(2, ProposalFailure.NO_ROOM)]
+    room(one, two=Room.LOW)
+    assert not refused(one, COMMAND)
+    assert refused(one, SEND)
+
+
+def test_a_member_that_is_not_heard_has_no_room_until_it_is_heard_again() -> None:
+    one = leading()
+    room(one, me=Room.ENOUGH, two=Room.LOW, three=Room.ENOUGH)
+    assert not refused(one, SEND)
+    one.tell(PeerLost(THREE))
+    assert refused(one, SEND), "what two of three have to store, the one that is low has to store"
+    one.receive(M.HEARTBEAT_RESPONSE, THREE)
+    assert not refused(one, SEND)
+
+
+def test_a_member_of_a_release_without_reports_has_room() -> None:
+    one = leading()
+    one.tell(PeerLost(TWO), PeerLost(THREE))
+    assert not refused(one, SEND)
+
+
+@pytest.mark.parametrize("own", [Room.LOW, Room.FULL])
+def test_a_leader_without_room_transfers_leadership_to_a_voter_that_has_more(own: Room) -> None:
+    one = leading()
+    one.acknowledge(TWO, THREE)
+    room(one, me=own, two=own)
+    assert one.group.raft.status().transferee == 0
+    one.after(TICK_MS)
+    assert one.group.raft.status().transferee == THREE
+
+
+def test_a_leader_without_room_stays_if_nobody_has_more() -> None:
+    one = leading()
+    one.acknowledge(TWO, THREE)
+    room(one, me=Room.LOW, two=Room.LOW, three=Room.FULL)
+    one.after(TICK_MS)
+    assert one.group.raft.status().transferee == 0
+
+
+def test_a_full_follower_appends_nothing_and_says_that_it_does_not_serve_until_there_is_room() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    one.follow()
+    entry = Entry(Term(5), Index(1), EntryType.NORMAL, b"")
+    assert one.group.is_serving(one.now_ms)
+    room(one, me=Room.FULL)
+    assert not one.receive(M.APPEND, TWO, index=Index(0), entries=(entry,)), "neither written nor answered"
+    assert not one.group.is_serving(one.now_ms), "its readers would wait for what it does not take"
+    one.receive(M.HEARTBEAT, TWO)
+    assert one.group.role.leader == TWO
+    room(one, me=Room.LOW)
+    [write] = only(StartWrite, one.receive(M.APPEND, TWO, index=Index(0), entries=(entry,)))
+    assert [stored for persist in write.writes for stored in persist.entries] == [entry]
+    assert one.group.is_serving(one.now_ms)
+
+
+def test_all_nodes_go_on_serving_reads_when_all_are_full() -> None:
+    one = leading()
+    room(one, me=Room.FULL, two=Room.FULL, three=Room.FULL)
+    assert one.group.is_serving(one.now_ms)
+
+
+def test_the_reserve_has_two_stages() -> None:
+    rooms = [room_of(free, 1000) for free in (1000, 999, 500, 499, 0)]
+    assert rooms == [Room.ENOUGH, Room.LOW, Room.LOW, Room.FULL, Room.FULL]
+
+
+def test_an_operators_transfer_prefers_a_voter_with_room() -> None:
+    one = leading()
+    one.acknowledge(TWO, THREE)
+    room(one, three=Room.LOW)
+    one.tell(TransferLeadership(9))
+    assert one.group.raft.status().transferee == TWO
 
 
 # ---- the rest

@@ -18,6 +18,7 @@ PURE_MODULES = (
     "errors",
     "group",
     "inputs",
+    "member_room",
     "proposals",
     "read_barriers",
     "received",

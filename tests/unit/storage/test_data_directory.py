@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from parleyd.machine.machine import StateMachine
 from parleyd.storage.data_directory import DataDirectory
-from parleyd.storage.errors import DirectoryBusyError, StorageError
+from parleyd.storage.disk_space import DiskSpace
+from parleyd.storage.errors import CopyFailedError, DirectoryBusyError, StorageError
+from tests.unit.storage.log_helpers import meta
 
 HOLDER = """
 import sys
@@ -102,6 +105,18 @@ def test_file_in_the_place_of_the_directory_is_a_clear_error(tmp_path: Path) -> 
         DataDirectory.open(tmp_path / "data")
 
 
-def test_free_space_is_told(tmp_path: Path) -> None:
-    with DataDirectory.open(tmp_path) as data:
-        assert data.free_bytes() > 0
+def test_a_copy_that_would_use_the_reserve_is_not_begun(tmp_path: Path) -> None:
+    """One follower that lagged and no room for a copy stopped every healthy node, one after the other."""
+    with DataDirectory.open(tmp_path / "data") as data:
+        StateMachine.create(data.state_db, [], b"").close()
+        size = data.state_db.stat().st_size
+        data.space = DiskSpace(data.path, 1000, measure=lambda _: 1000 + size - 1)
+        with pytest.raises(CopyFailedError, match=r"does not fit.*kept in reserve.*state itself is untouched"):
+            data.copy_state("copy.sqlite", lambda _: meta(0, 0))
+        assert not list(data.snapshots.iterdir())
+        data.space = DiskSpace(data.path, 1000, measure=lambda _: 1000 + size)
+        assert data.copy_state("copy.sqlite", lambda _: meta(0, 0)).total_bytes == size
+
+
+def test_the_free_space_is_that_of_the_disk(tmp_path: Path) -> None:
+    assert DiskSpace(tmp_path, 0).free_bytes() > 0

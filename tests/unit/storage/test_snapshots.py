@@ -19,7 +19,7 @@ from parleyd.page_checksums import checksum_vfs, reserve_checksums
 from parleyd.raft.types import SnapshotMeta
 from parleyd.storage import files, snapshots
 from parleyd.storage.data_directory import DataDirectory
-from parleyd.storage.errors import SnapshotTransferError, StorageError
+from parleyd.storage.errors import CopyFailedError, SnapshotTransferError, StorageError
 from parleyd.storage.snapshots import (
     SnapshotFile,
     SnapshotReceiver,
@@ -130,8 +130,19 @@ def test_failed_copy_leaves_nothing_behind(tmp_path: Path) -> None:
     def fail(_: apsw.Connection) -> SnapshotMeta:
         raise apsw.IOError("bad sector")
 
-    with pytest.raises(StorageError, match="state itself is untouched"):
+    with pytest.raises(CopyFailedError, match="state itself is untouched"):
         write_snapshot(tmp_path / "state.sqlite", tmp_path / "copy.sqlite", fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.sqlite"]
+
+
+def test_a_disk_that_fills_up_during_a_copy_is_told_by_its_name(tmp_path: Path) -> None:
+    make_state(tmp_path / "state.sqlite", 1).close()
+
+    def fill_up(_: apsw.Connection) -> SnapshotMeta:
+        raise apsw.FullError("not an error")  # what SQLite says when its backup meets a full disk
+
+    with pytest.raises(CopyFailedError, match="the disk is full"):
+        write_snapshot(tmp_path / "state.sqlite", tmp_path / "copy.sqlite", fill_up)
     assert [path.name for path in tmp_path.iterdir()] == ["state.sqlite"]
 
 

@@ -166,9 +166,13 @@ class Handler:
         self.hashes: list[tuple[NodeId, int]] = []
         self.current_term = 3
         self.proposed = 0
+        self.disks: list[tuple[NodeId, int]] = []
 
     def receive(self, message: Message) -> None:
         self.received.put_nowait(message)
+
+    def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
+        self.disks.append((node, report.room))
 
     def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
         self.hashes.append((node, report.index))
@@ -389,9 +393,11 @@ async def test_a_copy_of_the_state_and_a_rebuild_are_for_members_only() -> None:
             await stub.Rebuild(pb.RebuildRequest(), metadata=says(peer(9)))
 
 
-async def test_state_hashes_are_taken_from_members_only() -> None:
+async def test_state_hashes_and_reports_about_disks_are_taken_from_members_only() -> None:
     handler = Handler()
-    batch = pb.RaftBatch(state_hashes=[pb.StateHash(index=256), pb.StateHash(index=512)])
+    batch = pb.RaftBatch(
+        state_hashes=[pb.StateHash(index=256), pb.StateHash(index=512)], disk=pb.DiskReport(room=pb.DISK_ROOM_LOW)
+    )
     async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
         for number in (9, 2):
             call = PeerStub(channel).Deliver(metadata=says(peer(number)))
@@ -399,6 +405,7 @@ async def test_state_hashes_are_taken_from_members_only() -> None:
             await call.done_writing()
             await call
     assert handler.hashes == [(NodeId(2), 256), (NodeId(2), 512)]
+    assert handler.disks == [(NodeId(2), pb.DISK_ROOM_LOW)]
 
 
 async def test_a_node_whose_state_is_replaced_ends_the_streams_that_speak_to_the_old_one() -> None:

@@ -212,7 +212,7 @@ FEATURE = Feature(
     "accounts",
     tables={1: TABLES, DISPLAY_NAME_LEVEL: DISPLAY_NAMES},
     commands={
-        "register_account": Command(register),
+        "register_account": Command(register, grows=True),
         "delete_account": Command(delete),
         "set_display_name": SignedInCommand(set_display_name, Action.SET_OWN_DISPLAY_NAME, DISPLAY_NAME_LEVEL),
     },

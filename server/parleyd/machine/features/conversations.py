@@ -206,7 +206,7 @@ def _created(conversation_id: int) -> pb.CommandResult:
 FEATURE = Feature(
     "conversations",
     tables={1: TABLES},
-    commands={"create_channel": SignedInCommand(create_channel, Action.CREATE_CHANNEL)},
+    commands={"create_channel": SignedInCommand(create_channel, Action.CREATE_CHANNEL, grows=True)},
 )
 
 

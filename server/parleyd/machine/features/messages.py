@@ -250,7 +250,7 @@ def digest_of(send: model_pb2.Send) -> int:
 FEATURE = Feature(
     "messages",
     tables={1: TABLES},
-    commands={"send_messages": SignedInCommand(send_messages, Action.SEND_MESSAGES)},
+    commands={"send_messages": SignedInCommand(send_messages, Action.SEND_MESSAGES, grows=True)},
 )
 
 

@@ -1,0 +1,102 @@
+"""Watches the free space of this node's disk, and reports it to its group, to members and to operators."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.group.member_room import Room, room_of
+from parleyd.raft.types import NodeId
+from parleyd.storage.disk_space import DiskSpace
+
+INTERVAL_S = 0.5
+
+_EFFECTS = {
+    Room.LOW: "while the disks of a majority are so, nothing is accepted that makes the data grow; reading, "
+    "acknowledgements, log-outs and deletions go on",
+    Room.FULL: "this node appends nothing and does not lead, until there is room again",
+}
+_TO_WIRE = {Room.ENOUGH: pb.DISK_ROOM_ENOUGH, Room.LOW: pb.DISK_ROOM_LOW, Room.FULL: pb.DISK_ROOM_FULL}
+_FROM_WIRE = {pb.DISK_ROOM_LOW: Room.LOW, pb.DISK_ROOM_FULL: Room.FULL}
+
+
+class RoomListener(Protocol):
+    """This node's replica."""
+
+    def report_room(self, node: NodeId, room: Room) -> None:
+        """Record the room on the disk of `node`."""
+
+
+class DiskLinks(Protocol):
+    """Links to the other members; reports may be lost."""
+
+    def send_disk(self, report: pb.DiskReport) -> None:
+        """Send to all members."""
+
+
+class DiskMonitor:
+    """Measures at intervals. `on_change` is called when the room has another name than before."""
+
+    def __init__(
+        self, own: NodeId, space: DiskSpace, replica: RoomListener, links: DiskLinks, on_change: Callable[[], None]
+    ) -> None:
+        self._own = own
+        self._space = space
+        self._replica = replica
+        self._links = links
+        self._on_change = on_change
+        self._room = Room.ENOUGH
+        self._free_bytes = 0
+        self._logger = structlog.get_logger("disk")
+
+    @property
+    def text(self) -> str:
+        """Return the text for operators; empty while there is enough room."""
+        if self._room is Room.ENOUGH:
+            return ""
+        return (
+            f"{self._free_bytes} bytes are free on this node's disk, less than the reserve of "
+            f"{self._space.reserve_bytes} (disk_reserve_bytes): {_EFFECTS[self._room]}"
+        )
+
+    async def run(self) -> None:
+        """Measure until cancelled. A disk that does not answer the question is reported as full."""
+        while True:
+            await self.measure()
+            await asyncio.sleep(INTERVAL_S)
+
+    async def measure(self) -> None:
+        """Measure once, and report what was found."""
+        try:
+            self._free_bytes = await asyncio.to_thread(self._space.free_bytes)
+        except OSError as error:
+            self._logger.error("disk_not_measured", error=str(error))
+            self._free_bytes = 0
+        room = room_of(self._free_bytes, self._space.reserve_bytes)
+        self._replica.report_room(self._own, room)
+        report = pb.DiskReport(
+            room=_TO_WIRE[room], free_bytes=self._free_bytes, reserve_bytes=self._space.reserve_bytes
+        )
+        self._links.send_disk(report)
+        if room is not self._room:
+            self._room = room
+            self._log()
+            self._on_change()
+
+    def _log(self) -> None:
+        figures = {"free_bytes": self._free_bytes, "reserve_bytes": self._space.reserve_bytes}
+        if self._room is Room.ENOUGH:
+            self._logger.info("disk_space_returned", **figures)
+            return
+        event = "disk_space_ran_low" if self._room is Room.LOW else "disk_space_ran_out"
+        advice = "make room on the disk of the data directory"
+        self._logger.error(event, effect=_EFFECTS[self._room], advice=advice, **figures)
+
+
+def decode_room(report: pb.DiskReport) -> Room:
+    """Return the room that a member reports; a value of a later release counts as enough."""
+    return _FROM_WIRE.get(report.room, Room.ENOUGH)
