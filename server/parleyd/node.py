@@ -44,7 +44,7 @@ from parleyd.group.disk_monitor import DiskMonitor
 from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.hosted import HostedGroups
-from parleyd.group.opening import create_files, recover
+from parleyd.group.opening import create_files, open_files, recover
 from parleyd.group.parts import GroupObserver, GroupParts
 from parleyd.group.peer_handler import PeerHandler
 from parleyd.group.readers import StateReaders
@@ -57,7 +57,6 @@ from parleyd.group_news import GroupNews
 from parleyd.listening import listen
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import GROUP
-from parleyd.machine.machine import StateMachine
 from parleyd.machine.registry import GROWING
 from parleyd.membership.addresses import AddressPublisher
 from parleyd.membership.changes import MembershipChangeExecutor
@@ -80,7 +79,6 @@ from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo
-from parleyd.storage.raft_storage import RaftStorage
 from parleyd.transport import channels
 from parleyd.transport.bootstrap import bootstrap_cluster, handshake, handshake_info_of
 from parleyd.transport.joining import JoinClient, RemovedError
@@ -330,8 +328,7 @@ class Node:
 
     def _open_group(self, snapshot_store: SnapshotStore, outbound: GroupLinks, observer: GroupObserver) -> GroupRunner:
         settings = self._settings
-        log = RaftStorage.open(self._data.raft_db)
-        machine = StateMachine.open(self._data.state_db)
+        log, machine = open_files(self._data)
         recovered = recover(log, machine)
         files = GroupFiles(log, machine, StateReaders(self._data.state_db), snapshot_store)
         group = Group(

@@ -9,6 +9,7 @@ import structlog
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import MemberRow
 from parleyd.raft.types import ConfState, Index, NodeId, Term
+from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.identity import NodeIdentity
 from parleyd.storage.raft_storage import RaftStorage
@@ -24,6 +25,17 @@ def create_files(data: DataDirectory, bootstrapped: NodeIdentity) -> None:
     log.close()
     members = [MemberRow(*dataclasses.astuple(first)) for first in bootstrapped.bootstrap_members]
     StateMachine.create(data.state_db, members, encode_membership(voters)).close()
+
+
+def open_files(data: DataDirectory) -> tuple[RaftStorage, StateMachine]:
+    """Open log and state. Log and identity take the newest format that the cluster's level, from the state, allows."""
+    machine = StateMachine.open(data.state_db)
+    try:
+        identities.load(data.identity, machine.level)
+        return RaftStorage.open(data.raft_db, level=machine.level), machine
+    except BaseException:
+        machine.close()
+        raise
 
 
 def recover(log: RaftStorage, machine: StateMachine) -> Recovered:

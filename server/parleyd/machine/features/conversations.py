@@ -136,11 +136,13 @@ class Conversations:
         meta.last_conversation_id += 1
         conversation_id, now_ms = meta.last_conversation_id, meta.now_ms
         self._connection.execute(
-            "INSERT INTO conversations VALUES(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
+            "INSERT INTO conversations(id, kind, low, high, title, member_count, last_message_id, created_by, "
+            "created_at_ms, request_id) VALUES(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
             (conversation_id, kind, *pair, title, len(members), created_by, now_ms, request_id),
         )
         self._connection.executemany(
-            "INSERT INTO members VALUES(?, ?, ?, ?, 0, 0, 0)",
+            "INSERT INTO members(conversation_id, account_id, role, joined_at_ms, first_message_id, delivered_up_to, "
+            "read_up_to) VALUES(?, ?, ?, ?, 0, 0, 0)",
             [(conversation_id, account_id, role, now_ms) for account_id, role in sorted(members.items())],
         )
         row = ConversationRow(conversation_id, kind, *pair, last_message_id=0)

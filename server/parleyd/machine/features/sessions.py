@@ -145,7 +145,8 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
     state.meta.last_session_id += 1
     session_id = state.meta.last_session_id
     state.connection.execute(
-        "INSERT INTO sessions VALUES(?, ?, ?, ?, ?, ?, 0)",
+        "INSERT INTO sessions(id, token_digest, account_id, device_id, opened_at_ms, expires_at_ms, closed) "
+        "VALUES(?, ?, ?, ?, ?, ?, 0)",
         (session_id, command.token_digest, account.id, device_id, state.meta.now_ms, command.expires_at_ms),
     )
     return _opened(state, session_id)

@@ -77,7 +77,7 @@ class Settings:
 
     def change(self, name: str, value: int) -> None:
         """Store a value."""
-        self._connection.execute("INSERT OR REPLACE INTO settings VALUES(?, ?)", (name, value))
+        self._connection.execute("INSERT OR REPLACE INTO settings(name, value) VALUES(?, ?)", (name, value))
         self._values[name] = value
 
     def flush(self) -> None:
