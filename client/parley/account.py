@@ -138,6 +138,8 @@ class LocalAccount:
         if anew or self.account_id not in (0, account.id):
             self.known, self.position = Known(), Position()
         self.account_id = account.id
+        self._foreign_seen = True  # the log-in may have changed the outcomes of waiting messages
+        self._dirty.set()
         self.seen(position)
         self.learn(accounts=(account,))
 
@@ -236,6 +238,7 @@ class LocalAccount:
             trying="",
             problem="",
             tls_trouble=False,
+            superseded=False,
             caught_up=False,
             max_message_bytes=welcome.max_message_bytes or self._publisher.state.max_message_bytes,
         )

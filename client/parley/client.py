@@ -29,7 +29,7 @@ from parley.device import drafts, identity, inbox, outbox
 from parley.device.identity import DeviceIdentity
 from parley.device.profile import Last, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
-from parley.errors import BadInputError, NotSignedInError, UnreachableError
+from parley.errors import BadInputError, NotSignedInError, RefusedError, UnreachableError
 from parley.model import (
     Account,
     ClientState,
@@ -53,6 +53,7 @@ from parley.wire.position import Position, merge
 DEFAULT_DEADLINE_S = 10.0
 MAX_LISTED = 10_000
 READS_POLL_S = 0.02
+REFUSED_DEVICE = "The cluster refused a new device. No session was opened. Sign in again."
 
 
 class ParleyClient:
@@ -154,7 +155,9 @@ class ParleyClient:
         first: SignedIn | None = None
         device_id = secrets.token_bytes(16)
         if not account.profile.database.exists():
-            first = await self._cluster.log_in(account.profile.account, password, device_id, Position())
+            first = await self._cluster.log_in(account.profile.account, password, device_id, 0, Position())
+            if first is None:
+                raise RefusedError(REFUSED_DEVICE)
         try:
             who = await account.open(device_id)
             if first is not None and who.device_id == device_id and not who.stored_token:
@@ -169,15 +172,31 @@ class ParleyClient:
     async def _log_in(self, account: LocalAccount, who: DeviceIdentity, password: str) -> DeviceIdentity:
         device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
         seen = Position() if who.out_of_step else account.position
-        answer = await self._cluster.log_in(account.profile.account, password, device_id, seen)
-        return await self._keep_session(account, who, device_id, answer)
+        used_number = 0 if who.out_of_step else who.used_number
+        name = account.profile.account
+        answer = await self._cluster.log_in(name, password, device_id, used_number, seen)
+        forgotten = answer is None
+        if answer is None:
+            device_id = secrets.token_bytes(16)
+            answer = await self._cluster.log_in(name, password, device_id, 0, seen)
+        if answer is None:
+            raise RefusedError(REFUSED_DEVICE)
+        return await self._keep_session(account, who, device_id, answer, forgotten=forgotten)
 
     async def _keep_session(
-        self, account: LocalAccount, who: DeviceIdentity, device_id: bytes, answer: SignedIn
+        self, account: LocalAccount, who: DeviceIdentity, device_id: bytes, answer: SignedIn, *, forgotten: bool = False
     ) -> DeviceIdentity:
         stored_token = await self._token_store.save(answer.token)
         signed_in = await account.store.write(
-            lambda c: identity.signed_in(c, device_id, stored_token, answer.account.id, answer.position)
+            lambda c: identity.signed_in(
+                c,
+                device_id,
+                stored_token,
+                answer.account.id,
+                answer.position,
+                device_epoch=answer.device_epoch,
+                forgotten=forgotten,
+            )
         )
         await self._token_store.delete(who.stored_token)
         account.signed_in(answer.account, answer.position, anew=who.out_of_step)

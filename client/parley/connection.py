@@ -82,6 +82,7 @@ class ConnectionManager:
         self._welcomed_at: float | None = None
         self._endpoint: Endpoint | None = None
         self._refusals = 0
+        self._has_claimed = False
 
     @property
     def endpoint(self) -> Endpoint | None:
@@ -116,7 +117,9 @@ class ConnectionManager:
             while True:
                 await self._take_lock()
                 try:
-                    who = await self._store.write(identity.load)
+                    # One claim while this process holds the lock, not one for each stream.
+                    who = await self._store.write(identity.load if self._has_claimed else identity.open_profile)
+                    self._has_claimed = True
                     who = replace(who, token=await self._token_store.load(who.stored_token))
                     if not who.token:
                         self._publisher.update(
@@ -157,7 +160,7 @@ class ConnectionManager:
         self._endpoint, self._welcomed_at = attempt.endpoint, None
         stream = MessageStream(
             self._pool.get(attempt.endpoint),
-            StreamProtocol(name, who.device_id, who.cursor, who.position, self._settings.stream, self._rng),
+            StreamProtocol(name, who.device_id, who.cursor, who.position, who.claim, self._settings.stream, self._rng),
             name,
             who.token,
             self._store,

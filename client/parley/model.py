@@ -23,6 +23,7 @@ class MessageStatus(IntEnum):
 
     WAITING: in the outbox, can be edited and cancelled. SENDING: sent to the cluster, outcome not known yet. ACCEPTED:
     on a majority's disks. DELIVERED, READ: all other members have received it, have read it. FAILED: refused for good.
+    UNKNOWN: the cluster no longer tells whether it stored or refused the message, so only a person may send it again.
     """
 
     WAITING = 1
@@ -31,9 +32,15 @@ class MessageStatus(IntEnum):
     FAILED = 4
     DELIVERED = 5
     READ = 6
+    UNKNOWN = 7
+
+    @property
+    def needs_person(self) -> bool:
+        """Return true if only a person may send the message again: it failed, or its outcome is not known."""
+        return self in (MessageStatus.FAILED, MessageStatus.UNKNOWN)
 
 
-FINAL = frozenset({MessageStatus.ACCEPTED, MessageStatus.FAILED, MessageStatus.DELIVERED, MessageStatus.READ})
+FINAL = frozenset(MessageStatus) - {MessageStatus.WAITING, MessageStatus.SENDING}
 
 
 class ConversationKind(IntEnum):
@@ -208,6 +215,7 @@ class ClientState:
     """The data of a status line.
 
     `problem` states why there is no session. If `tls_trouble` is true, waiting does not solve that problem.
+    If `superseded` is true, another copy of this device's files sends, and messages wait here until a person signs in.
     `last_heard` is a time of time.monotonic().
     """
 
@@ -224,6 +232,7 @@ class ClientState:
     caught_up: bool = False
     problem: str = ""
     tls_trouble: bool = False
+    superseded: bool = False
     last_heard: float | None = None
     max_message_bytes: int = 65536
 

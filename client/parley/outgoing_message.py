@@ -2,8 +2,18 @@
 
 import asyncio
 
-from parley.errors import BadInputError, MessageCancelledError, MessageFailedError, StillWaitingError
+from parley.errors import (
+    BadInputError,
+    MessageCancelledError,
+    MessageFailedError,
+    OutcomeUnknownError,
+    StillWaitingError,
+)
 from parley.model import FINAL, MessageStatus, Outgoing
+
+UNKNOWN_TEXT = (
+    "It is not known whether the cluster stored this message. Look into the conversation before you send it again."
+)
 
 
 class OutgoingMessage:
@@ -22,8 +32,9 @@ class OutgoingMessage:
     async def accepted(self, timeout: float | None = None) -> Outgoing:
         """Wait until the message is on a majority's disks.
 
-        Raises MessageFailedError if it was refused, MessageCancelledError if it was withdrawn, and StillWaitingError
-        after `timeout` seconds. In the last case it stays in the outbox and is sent as soon as possible.
+        Raises MessageFailedError if it was refused, OutcomeUnknownError if the cluster no longer tells,
+        MessageCancelledError if it was withdrawn, and StillWaitingError after `timeout` seconds. In the last case it
+        stays in the outbox and is sent as soon as possible.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -37,6 +48,8 @@ class OutgoingMessage:
             raise MessageCancelledError("The message was withdrawn before it was sent. Nobody receives it.")
         if self.view.status is MessageStatus.FAILED:
             raise MessageFailedError(self.view.detail or "The cluster refused this message. It was not sent.")
+        if self.view.status is MessageStatus.UNKNOWN:
+            raise OutcomeUnknownError(self.view.detail or UNKNOWN_TEXT)
         return self.view
 
     def update(self, view: Outgoing) -> None:

@@ -163,7 +163,7 @@ class ConversationLine:
 
     def take_own(self, one: Outgoing) -> None:
         """Record a newer state of an own message of this device."""
-        if one.status in FINAL and one.status is not MessageStatus.FAILED:
+        if one.status in FINAL and not one.status.needs_person:
             self.open.pop(one.local_id, None)
         else:
             self.open[one.local_id] = one

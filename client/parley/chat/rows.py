@@ -51,12 +51,12 @@ class Row:
     @property
     def cancellable(self) -> bool:
         """Return true if the message can be withdrawn or removed."""
-        return self.status in (MessageStatus.WAITING, MessageStatus.FAILED)
+        return self.status is not None and (self.status is MessageStatus.WAITING or self.status.needs_person)
 
     @property
     def retriable(self) -> bool:
         """Return true if the message can be sent again."""
-        return self.status is MessageStatus.FAILED
+        return self.status is not None and self.status.needs_person
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ _MEANING = {
     MessageStatus.DELIVERED: "delivered",
     MessageStatus.READ: "read",
     MessageStatus.FAILED: "not sent",
+    MessageStatus.UNKNOWN: "outcome unknown",
 }
 
 
@@ -56,12 +57,19 @@ def known_of(row: Row) -> str:
 
 
 def failure_lines(row: Row) -> tuple[str, ...]:
-    """Return why a message was not sent, and what the person can do."""
-    if row.status is not MessageStatus.FAILED:
+    """Return why a message was not sent, or may not have been, and what the person can do."""
+    if not row.retriable:
         return ()
+    if row.status is MessageStatus.UNKNOWN:
+        reason, again = (
+            "It is not known whether the cluster stored this message.",
+            "Look before you send it again: Ctrl+R.",
+        )
+    else:
+        reason, again = "The cluster refused this message.", "Ctrl+R tries again."
     return (
-        safe_body(row.detail[:1].upper() + row.detail[1:]) or "The cluster refused this message.",
-        "Ctrl+R tries again. To remove it, select it and press Delete.",
+        safe_body(row.detail[:1].upper() + row.detail[1:]) or reason,
+        f"{again} To remove it, select it and press Delete.",
     )
 
 
@@ -71,7 +79,7 @@ def spoken(row: Row) -> str:
         return f"{clock_time(row.at_ms)}: {row.shown}"
     who = "You" if row.mine else row.sender
     known = f", {known_of(row)}" if row.mine else ""
-    reason = f". {' '.join(failure_lines(row))}" if row.status is MessageStatus.FAILED else ""
+    reason = f". {' '.join(failure_lines(row))}" if row.retriable else ""
     return f"{who}, {clock_time(row.at_ms)}{known}: {row.shown}{reason}"
 
 
@@ -110,6 +118,9 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
     waiting = f"{plural(state.waiting, 'message')} waiting" if state.waiting else ""
     up = f"{state.nodes_up} of {plural(state.nodes_total, 'node')} up" if state.nodes else ""
     match state.connection:
+        case ConnectionState.CONNECTED if state.superseded:
+            parts = [f"Connected to {state.node}", waiting, state.problem]
+            return StatusLine(StatusLevel.BAD, _joined(parts), _detail(state))
         case ConnectionState.CONNECTED:
             leader = f"{state.leader} leads" if state.leader else "no leader yet"
             late = waiting if waiting_s >= WAITING_IS_NEWS_S else ""

@@ -1,8 +1,12 @@
 """The identity of this device for one account: device id, session token, and the cursors that belong to them.
 
 A device is a numbered stream of sends, so its id and its numbers are created and removed together. They begin anew only
-if the old stream cannot continue: the account was created again under the same name, or the cluster was restored from
-an older backup. The identity is in the meta table. All functions run on the store's thread.
+if the old stream cannot continue: the account was created again under the same name, the cluster has forgotten the
+device, or the cluster was restored from an older backup.
+
+These files can be copied. A claim with a higher epoch each time a profile is opened decides which copy sends. A copy
+that the cluster refused makes the next claim only when a person signs in on it. The identity is in the meta table. All
+functions run on the store's thread.
 """
 
 import secrets
@@ -10,9 +14,20 @@ from dataclasses import dataclass
 
 import apsw
 
+from parley.device import outbox
 from parley.device.schema import RECEIVED_TABLES, forget_received, get_meta, next_revision, set_meta
 from parley.model import MessageStatus
+from parley.wire.claim import NONCE_BYTES, Claim
 from parley.wire.position import Position, merge
+
+FORGOTTEN_TEXT = (
+    "The cluster forgot this device while the message had no answer. It may have been stored. Look before you send it "
+    "again."
+)
+ACCOUNT_AGAIN_TEXT = (
+    "The account was deleted and created again while this message had no answer. It is not known whether the old "
+    "account sent it. Send it again if it is still needed."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +44,8 @@ class DeviceIdentity:
     position: Position
     out_of_step: bool
     max_message_bytes: int
+    claim: Claim
+    used_number: int
     stored_token: str = ""
 
     def __repr__(self) -> str:
@@ -49,19 +66,50 @@ def load(connection: apsw.Connection, proposed: bytes | None = None) -> DeviceId
         position=load_position(connection),
         out_of_step=bool(get_meta(connection, "out_of_step")),
         max_message_bytes=int(get_meta(connection, "max_message_bytes") or 65536),
+        claim=Claim(int(get_meta(connection, "epoch") or 0), bytes(get_meta(connection, "claim_nonce") or b"")),
+        used_number=outbox.next_number(connection) - 1,
         stored_token=get_meta(connection, "token") or "",
     )
 
 
+def open_profile(connection: apsw.Connection) -> DeviceIdentity:
+    """Make this copy of the files the one that sends, unless the cluster refused it. Return the identity."""
+    if not get_meta(connection, "superseded"):
+        _claim(connection, above=0)
+    return load(connection)
+
+
+def set_superseded(connection: apsw.Connection) -> None:
+    """Record that another copy of these files sends. This one waits until a person signs in on it."""
+    set_meta(connection, "superseded", 1)
+
+
 def signed_in(
-    connection: apsw.Connection, device_id: bytes, token: str, account_id: int, position: Position
+    connection: apsw.Connection,
+    device_id: bytes,
+    token: str,
+    account_id: int,
+    position: Position,
+    *,
+    device_epoch: int = 0,
+    forgotten: bool = False,
 ) -> DeviceIdentity:
-    """Store the session that a log-in returned for `device_id`. Begin the device anew if account or device changed."""
+    """Store the session that a log-in returned for `device_id`. Begin the device anew if account or device changed.
+
+    `device_epoch` is the epoch of the claim that the cluster has. With `forgotten` the cluster does not tell the
+    outcome of the old device's messages.
+    """
     before = load(connection)
     if before.account_id not in (0, account_id):
         _forget_account(connection)
     if device_id != before.device_id:
-        _begin_device(connection, device_id)
+        if forgotten:
+            _forget_outcomes(connection, FORGOTTEN_TEXT)
+            _begin_numbers(connection, device_id)
+        else:
+            _begin_device(connection, device_id)
+    _claim(connection, above=device_epoch)
+    set_meta(connection, "superseded", None)
     set_meta(connection, "account_id", account_id)
     set_meta(connection, "token", token)
     raise_position(connection, position)
@@ -99,6 +147,11 @@ def raise_position(connection: apsw.Connection, told: Position) -> None:
         set_meta(connection, "position", merged.to_bytes())
 
 
+def _claim(connection: apsw.Connection, *, above: int) -> None:
+    set_meta(connection, "epoch", max(int(get_meta(connection, "epoch") or 0), above) + 1)
+    set_meta(connection, "claim_nonce", secrets.token_bytes(NONCE_BYTES))
+
+
 def set_out_of_step(connection: apsw.Connection) -> None:
     """Record that the cluster has forgotten accepted sends, so the numbers of this device cannot continue."""
     set_meta(connection, "out_of_step", 1)
@@ -115,30 +168,35 @@ def _begin_device(connection: apsw.Connection, device_id: bytes) -> None:
         "UPDATE outbox SET status = ?, number = 0, revision = ? WHERE status = ?",
         (int(MessageStatus.WAITING), next_revision(connection), int(MessageStatus.SENDING)),
     )
-    connection.execute("UPDATE outbox SET number = 0, message_id = 0, conversation_id = 0 WHERE status > 2")
+    connection.execute("UPDATE outbox SET message_id = 0, conversation_id = 0 WHERE status > 2")
     forget_received(connection)
-    for key in ("next_number", "out_of_step", "position"):
+    for key in ("out_of_step", "position"):
         set_meta(connection, key, None)
+    _begin_numbers(connection, device_id)
+
+
+def _begin_numbers(connection: apsw.Connection, device_id: bytes) -> None:
+    connection.execute("UPDATE outbox SET number = 0 WHERE status > 2")
+    set_meta(connection, "next_number", None)
     set_meta(connection, "device_id", device_id)
 
 
 def _forget_account(connection: apsw.Connection) -> None:
     """Remove what belongs to an older account of the same name: its messages, and the numbers of its device.
 
-    A message whose outcome is not known becomes a failed one, so that a person sees its text. What waits is sent by the
-    new account. What the old account sent is not shown among the new account's messages.
+    A person decides about messages whose outcome is not known. What waits is sent by the new account. What the old
+    account sent is not shown among the new account's messages.
     """
-    connection.execute(
-        "UPDATE outbox SET status = ?, detail = ?, revision = ? WHERE status = ?",
-        (
-            int(MessageStatus.FAILED),
-            "The account was deleted and created again while this message had no answer. It is not known "
-            "whether the old account sent it. Send it again if it is still needed.",
-            next_revision(connection),
-            int(MessageStatus.SENDING),
-        ),
-    )
+    _forget_outcomes(connection, ACCOUNT_AGAIN_TEXT)
     connection.execute("DELETE FROM outbox WHERE status = ?", (int(MessageStatus.ACCEPTED),))
     forget_received(connection)
     connection.execute("UPDATE outbox SET number = 0, message_id = 0, conversation_id = 0")
     set_meta(connection, "next_number", None)
+
+
+def _forget_outcomes(connection: apsw.Connection, text: str) -> None:
+    """Record for all messages without a result that their outcome is not known. A person decides about each."""
+    connection.execute(
+        "UPDATE outbox SET status = ?, detail = ?, revision = ? WHERE status = ?",
+        (int(MessageStatus.UNKNOWN), text, next_revision(connection), int(MessageStatus.SENDING)),
+    )

@@ -156,19 +156,24 @@ def edit(connection: apsw.Connection, local_id: int, body: str) -> Outgoing:
 
 
 def cancel(connection: apsw.Connection, local_id: int) -> Outgoing:
-    """Remove a waiting or failed message. Raise TooLateError if it was already sent to the cluster."""
+    """Remove a message that waits, failed or has an unknown outcome.
+
+    Raise TooLateError if it was already sent to the cluster.
+    """
     message = get(connection, local_id)
-    if message is None or message.status is not MessageStatus.FAILED:
+    if message is None or not message.status.needs_person:
         message = _must_wait(connection, local_id)
     connection.execute("DELETE FROM outbox WHERE local_id = ?", (local_id,))
     return message
 
 
 def retry(connection: apsw.Connection, local_id: int, created_at_ms: int) -> Outgoing:
-    """Add a failed message at the end of the outbox again, as a new message with a new number."""
+    """Add a message that failed or has an unknown outcome to the end of the outbox, as a new one with a new number."""
     message = get(connection, local_id)
-    if message is None or message.status is not MessageStatus.FAILED:
-        raise TooLateError("Only a message that failed can be sent again. Nothing was changed.")
+    if message is None or not message.status.needs_person:
+        raise TooLateError(
+            "Only a message that failed, or whose outcome is unknown, can be sent again. Nothing was changed."
+        )
     connection.execute("DELETE FROM outbox WHERE local_id = ?", (local_id,))
     return add(connection, [(message.target, message.body)], created_at_ms)[0]
 
@@ -230,7 +235,7 @@ def changed_since(connection: apsw.Connection, revision: int, limit: int) -> tup
 def prune(connection: apsw.Connection) -> None:
     """Remove the oldest settled messages beyond KEEP_SETTLED. The cluster's history holds them."""
     connection.execute(
-        """DELETE FROM outbox WHERE status IN (3, 4) AND local_id <=
+        """DELETE FROM outbox WHERE status IN (3, 4, 7) AND local_id <=
            (SELECT local_id FROM outbox ORDER BY local_id DESC LIMIT 1 OFFSET ?)""",
         (KEEP_SETTLED,),
     )

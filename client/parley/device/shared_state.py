@@ -7,7 +7,7 @@ from typing import Any
 from parley.model import ClientState, Node
 
 KEY = "shared_state"
-_FIELDS = ("node", "address", "leader", "has_majority", "lost", "trying", "problem", "tls_trouble")
+_FIELDS = ("node", "address", "leader", "has_majority", "lost", "trying", "problem", "tls_trouble", "superseded")
 
 
 def dump(state: ClientState) -> str:

@@ -178,7 +178,7 @@ class BubbleDelegate(QStyledItemDelegate):
         return max(80.0, min(BUBBLE_WIDTH, column * BUBBLE_SHARE) - 2 * PAD_X)
 
     def _layout(self, row: Row, width: int) -> _Layout:
-        failure = row.status is MessageStatus.FAILED and row.detail
+        failure = row.retriable and (row.status, row.detail)
         key = (row.body, row.mine, row.event, row.at_ms // 60_000, failure, _counts(row), width)
         kept = self._kept.get(key)
         if kept is None:
@@ -203,7 +203,7 @@ class BubbleDelegate(QStyledItemDelegate):
         footer_width = self._footer_width(row)
         footer_height = self._small_metrics.height()
         failure = None
-        if row.status is MessageStatus.FAILED:
+        if row.retriable:
             reason = self._wrap("\n".join(failure_lines(row)), self._fonts.small, limit, (), mine=True)
             reason_width, reason_height = _extent(reason)
             failure = (reason, height + GRID)
@@ -274,8 +274,7 @@ class BubbleDelegate(QStyledItemDelegate):
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(self._theme.color("accent"), 2))
             painter.drawPath(_bubble_path(row, bubble.adjusted(-2, -2, 2, 2)))
-        failed = row.status is MessageStatus.FAILED
-        painter.setPen(self._theme.color("bad_text" if failed else "own_text" if row.mine else "other_text"))
+        painter.setPen(self._theme.color("bad_text" if row.retriable else "own_text" if row.mine else "other_text"))
         origin = bubble.topLeft() + QPointF(PAD_X, PAD_Y)
         layout.text.draw(painter, origin)
         if layout.failure is not None:
@@ -295,7 +294,7 @@ class BubbleDelegate(QStyledItemDelegate):
 
     def _paint_bubble(self, painter: QPainter, row: Row, bubble: QRectF) -> str:
         """Draw the bubble. Return the name of the colour below the text."""
-        ground = "bad_soft" if row.status is MessageStatus.FAILED else "own" if row.mine else "other"
+        ground = "bad_soft" if row.retriable else "own" if row.mine else "other"
         edge = ground
         if ground == "other" and not self._theme.dark:
             edge = "border"
@@ -307,8 +306,7 @@ class BubbleDelegate(QStyledItemDelegate):
         return "window" if waiting else ground
 
     def _paint_footer(self, painter: QPainter, row: Row, at: QPointF, ground: str) -> None:
-        failed = row.status is MessageStatus.FAILED
-        color = self._theme.color("bad_text" if failed else "own_quiet" if row.mine else "other_quiet")
+        color = self._theme.color("bad_text" if row.retriable else "own_quiet" if row.mine else "other_quiet")
         time = _footer_text(row)
         painter.setFont(self._fonts.small)
         painter.setPen(color)

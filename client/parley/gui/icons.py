@@ -1,7 +1,8 @@
 """The marks of messages and of the cluster, as shapes. No mark differs from another by colour alone.
 
 Clock: waits here. Hollow circle: sent, outcome not known. One check: on a majority's disks. Two checks: delivered.
-Two checks cut out of a filled pill: read. Triangle: not sent. All are drawn as paths, so they are sharp at any scale.
+Two checks cut out of a filled pill: read. Triangle: not sent. Triangle in outline: outcome unknown. All are drawn as
+paths, so they are sharp at any scale.
 """
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
@@ -20,6 +21,7 @@ _LEFT = {
     MessageStatus.ACCEPTED: 8.5,
     MessageStatus.DELIVERED: 4.5,
     MessageStatus.FAILED: 8.0,
+    MessageStatus.UNKNOWN: 8.0,
 }
 
 
@@ -58,6 +60,8 @@ def draw_mark(painter: QPainter, status: MessageStatus, at: QRectF, color: QColo
             painter.drawPath(_check(7.5, 0.85))
         case MessageStatus.FAILED:
             _draw_triangle(painter, color, ground)
+        case MessageStatus.UNKNOWN:
+            _draw_triangle(painter, ground, color)
     painter.restore()
 
 

@@ -39,6 +39,7 @@ class SignedIn:
     token: str
     account: Account
     position: Position
+    device_epoch: int = 0
 
     def __repr__(self) -> str:
         return f"SignedIn(account {self.account.id}, token hidden)"
@@ -74,14 +75,21 @@ class ClusterClient:
         answer = await self._call(lambda channel: AccountsStub(channel).Register(request))
         self._saw(answer.position)
 
-    async def log_in(self, name: str, password: str, device_id: bytes, seen: Position) -> SignedIn:
-        """Open a session. Raises WrongPasswordError for a wrong name or password."""
+    async def log_in(
+        self, name: str, password: str, device_id: bytes, used_number: int, seen: Position
+    ) -> SignedIn | None:
+        """Open a session. Raises WrongPasswordError for a wrong name or password.
+
+        `used_number` is the device's highest send number. Return None if the cluster has forgotten such a device: it
+        needs a new id.
+        """
         request = accounts_pb2.LogInRequest(
             name=name,
             password=password,
             device_id=device_id,
             device_label=platform.node()[:64],
             seen=self._seen(seen),
+            used_send_number=used_number,
         )
         try:
             answer = await self._call(lambda channel: AccountsStub(channel).LogIn(request), confirm_signed_out=False)
@@ -91,7 +99,11 @@ class ClusterClient:
                 "new here? parley register."
             ) from error
         self._saw(answer.position)
-        return SignedIn(answer.token, convert.account(answer.account), Position.from_wire(answer.position))
+        if answer.device_forgotten:
+            return None
+        return SignedIn(
+            answer.token, convert.account(answer.account), Position.from_wire(answer.position), answer.device_epoch
+        )
 
     async def log_out(self, token: str) -> None:
         """Close the session, if it is open."""

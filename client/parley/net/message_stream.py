@@ -35,6 +35,7 @@ from parley.wire.actions import (
     TellCaughtUp,
     TellHealth,
     TellStatus,
+    TellSuperseded,
     TellWelcome,
 )
 from parley.wire.endpoints import Endpoint
@@ -44,6 +45,12 @@ from parley_proto.v1 import messaging_pb2_grpc
 
 Call = Any  # grpc.aio.StreamStreamCall: generic in the stubs, not at run time
 T = TypeVar("T")
+
+
+SUPERSEDED_TEXT = (
+    "Another copy of this state folder sends for this device. What is written here waits here. To send from here, sign "
+    "in again: parley login."
+)
 
 
 class StreamClosedError(ParleyError):
@@ -284,6 +291,9 @@ class MessageStream:
                 self._store.post(lambda c: inbox.reads_sent(c, told))
             case Close():
                 self._end(StreamClosedError(action.reason, action.text, action.better))
+            case TellSuperseded():
+                self._store.post(identity.set_superseded)
+                self._publisher.update(superseded=True, problem=SUPERSEDED_TEXT)
             case BeginOutbox() | TellWelcome() | TellStatus() | TellHealth() | TellCaughtUp():
                 self._tell(action)
             case other:
@@ -298,7 +308,8 @@ class MessageStream:
                 self._events.seen(action.position)
                 self._events.status_told(action)
             case TellHealth(healthy=True):
-                self._publisher.update(connection=ConnectionState.CONNECTED, problem="")
+                problem = SUPERSEDED_TEXT if self._publisher.state.superseded else ""
+                self._publisher.update(connection=ConnectionState.CONNECTED, problem=problem)
             case TellHealth():
                 self._publisher.update(connection=ConnectionState.NO_MAJORITY)
             case TellCaughtUp():

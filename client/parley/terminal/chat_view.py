@@ -17,7 +17,6 @@ from parley import (
     Conversation,
     Message,
     MessageKind,
-    MessageStatus,
     ParleyClient,
     ParleyError,
     Target,
@@ -224,7 +223,7 @@ class ChatView:
 
     async def _waiting(self, _: str) -> None:
         waiting = [handle.view for handle in await self._client.waiting(limit=50)]
-        failed = [view for view in await self._client.outgoing() if view.status is MessageStatus.FAILED]
+        failed = [view for view in await self._client.outgoing() if view.status.needs_person]
         for view in [*failed, *waiting]:
             self._show(f"{view.local_id:>5}  {text.own_line(view, self.chats)}")
         if not waiting and not failed:

@@ -24,6 +24,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 4
     REFUSED = 5
     TLS = 6
+    UNKNOWN = 7
     KEPT = 75
     INTERRUPTED = 130
 
@@ -36,6 +37,7 @@ MEANINGS = {
     ExitCode.UNREACHABLE: "no node reachable or no majority (nothing is lost, try again)",
     ExitCode.REFUSED: "the cluster refused the request",
     ExitCode.TLS: "the TLS connection failed",
+    ExitCode.UNKNOWN: "the outcome is not known (look before you try again)",
     ExitCode.KEPT: "the message waits in the outbox and is sent by the next command that connects",
     ExitCode.INTERRUPTED: "interrupted",
 }
@@ -48,7 +50,7 @@ _CODES: tuple[tuple[type[ParleyError], ExitCode], ...] = (
     (TlsError, ExitCode.TLS),
     (StillWaitingError, ExitCode.KEPT),
     (UnreachableError, ExitCode.UNREACHABLE),
-    (OutcomeUnknownError, ExitCode.UNREACHABLE),
+    (OutcomeUnknownError, ExitCode.UNKNOWN),
     (RefusedError, ExitCode.REFUSED),
 )
 

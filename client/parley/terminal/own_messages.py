@@ -114,5 +114,10 @@ class OwnMessages:
             self._show(text.own_line(sent.view, self._chats))
             if sent.view.status is MessageStatus.FAILED:
                 self._quiet(f"It was not sent. /retry {local_id} sends it again, /cancel {local_id} removes it.")
+            elif sent.view.status is MessageStatus.UNKNOWN:
+                self._quiet(
+                    f"It may have been sent. Look before you send it again: /retry {local_id}. "
+                    f"/cancel {local_id} removes it."
+                )
             elif sent.view.status is MessageStatus.ACCEPTED and len(self._undelivered) < MAX_TRACKED:
                 self._undelivered[local_id] = sent.view

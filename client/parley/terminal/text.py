@@ -26,6 +26,7 @@ MARKS = {
     MessageStatus.DELIVERED: "✓✓",
     MessageStatus.READ: "✓✓ read",
     MessageStatus.FAILED: "✗",
+    MessageStatus.UNKNOWN: "?",
 }
 
 
@@ -54,9 +55,9 @@ def indented(body: str) -> str:
 def own_line(view: Outgoing, chats: Chats) -> str:
     """Return an own message with its status. In a channel, add how many members have it."""
     at = clock(view.sent_at_ms or view.created_at_ms)
-    known = f" ({safe_body(view.detail)})" if view.status is MessageStatus.FAILED and view.detail else ""
+    known = f" ({safe_body(view.detail)})" if view.status.needs_person and view.detail else ""
     counts = chats.counts(view)
-    if counts.others and view.status is not MessageStatus.FAILED:
+    if counts.others and not view.status.needs_person:
         known = f" {counts_text(counts.delivered, counts.read, counts.others)}"
     title = chats.title(chats.conversations.key_of_own(view))
     mark = MARKS[MessageStatus.DELIVERED] if counts.others and view.status is MessageStatus.READ else MARKS[view.status]

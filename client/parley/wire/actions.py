@@ -110,6 +110,11 @@ class TellHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class TellSuperseded:
+    """Report that another copy of this device's files sends, so this one only reads."""
+
+
+@dataclass(frozen=True, slots=True)
 class TellCaughtUp:
     """Report that everything queued at the begin of the stream is stored here."""
 
@@ -138,6 +143,7 @@ Action = (
     | NoteReadSent
     | TellStatus
     | TellHealth
+    | TellSuperseded
     | TellCaughtUp
     | FindServing
     | Close

@@ -32,8 +32,10 @@ from parley.wire.actions import (
     TellCaughtUp,
     TellHealth,
     TellStatus,
+    TellSuperseded,
     TellWelcome,
 )
+from parley.wire.claim import Claim
 from parley.wire.endpoints import Endpoint
 from parley.wire.frames_up import FramesUp
 from parley.wire.node_health import Beat, Health, Heart, MessageStreamSettings
@@ -45,6 +47,11 @@ GAP_ROUNDS_MEAN_OUT_OF_STEP = 6
 STUCK_ROUNDS = 4
 MAX_CLAIM = 1024
 MAX_BATCHES_BEING_STORED = 32
+_OUTCOMES = {
+    pb.SEND_STATUS_ACCEPTED: MessageStatus.ACCEPTED,
+    pb.SEND_STATUS_REJECTED: MessageStatus.FAILED,
+    pb.SEND_STATUS_UNKNOWN: MessageStatus.UNKNOWN,
+}
 
 
 class StreamProtocol:
@@ -56,10 +63,11 @@ class StreamProtocol:
         device_id: bytes,
         cursor: bytes,
         seen: Position,
+        claim: Claim,
         settings: MessageStreamSettings,
         rng: Random,
     ) -> None:
-        """`where` is the name of the node. `cursor` and `seen` are those stored on the device."""
+        """`where` is the name of the node. `cursor`, `seen` and `claim` are those stored on the device."""
         self._where = where
         self._device_id = device_id
         self._cursor = cursor
@@ -67,7 +75,9 @@ class StreamProtocol:
         self._welcome: pb.Welcome | None = None
         self._begun = False
         self._closed = False
-        self._frames = FramesUp(pb.Hello(cursor=cursor, seen=seen.to_wire()), settings.acknowledge_interval_s)
+        self._frames = FramesUp(
+            pb.Hello(cursor=cursor, seen=seen.to_wire(), claim=claim.to_wire()), settings.acknowledge_interval_s
+        )
         self._window = SendWindow(1, (), rng)
         self._claiming = False
         self._resume_at: float | None = None
@@ -88,6 +98,11 @@ class StreamProtocol:
         return self._welcome is not None
 
     @property
+    def _may_send(self) -> bool:
+        """Return true once the outbox has begun, unless another copy of this device's files sends."""
+        return self._begun and self._welcome is not None and not self._welcome.superseded
+
+    @property
     def reads_told(self) -> tuple[int, ...]:
         """Return the conversations whose read position was sent on this stream. The stream may have lost it."""
         return tuple(self._frames.reads_told)
@@ -102,7 +117,7 @@ class StreamProtocol:
         if self._closed:
             return None
         frame = self._frames.next(now)
-        if frame is None and self._begun and (sends := self._window.next_frame()):
+        if frame is None and self._may_send and (sends := self._window.next_frame()):
             frame = pb.ClientFrame(sends=pb.SendBatch(sends=map(convert.send, sends)))
         return frame
 
@@ -149,6 +164,7 @@ class StreamProtocol:
         account = convert.account(welcome.account)
         return [
             TellWelcome(welcome.node_name, account, welcome.max_message_bytes),
+            *([TellSuperseded()] if welcome.superseded else []),
             *self._store(StoreDirectory((account,), ())),
             *self._take_status(welcome.status, now),
             *self._claim(),
@@ -165,7 +181,8 @@ class StreamProtocol:
         self._being_stored -= 1
         match done:
             case StoreMessages():
-                self._frames.acknowledge(done.after)
+                if self._may_send:  # what a superseded copy has received is not what the device has
+                    self._frames.acknowledge(done.after)
                 return [TellCaughtUp()] if done.caught_up else []
             case StoreDirectory() | StoreReceipts():
                 return []
@@ -217,6 +234,8 @@ class StreamProtocol:
             )
         self._welcome = frame.welcome
         self._frames.acknowledged(frame.welcome.cursor)
+        if frame.welcome.superseded:
+            return [BeginOutbox(0, frame.welcome.max_message_bytes)]
         if self._cursor:
             # An acknowledgement may have been lost with an earlier stream. The node drops one that it knows.
             self._frames.acknowledge(self._cursor)
@@ -224,7 +243,7 @@ class StreamProtocol:
 
     def _claim(self) -> list[Action]:
         """Return at most one claim at a time. A new one follows when there is room for more sends."""
-        if self._claiming or not self._begun or self._window.capacity == 0:
+        if self._claiming or not self._may_send or self._window.capacity == 0:
             return []
         self._claiming = True
         return [ClaimSends(min(self._window.capacity, MAX_CLAIM))]
@@ -251,7 +270,7 @@ class StreamProtocol:
         settled: list[Outgoing] = []
         actions: list[Action] = []
         for result in batch.results:
-            if result.status in (pb.SEND_STATUS_ACCEPTED, pb.SEND_STATUS_REJECTED):
+            if result.status in _OUTCOMES:
                 message = self._window.settle(result.number)
                 if message is not None:
                     settled.append(_with_outcome(message, result))
@@ -288,10 +307,9 @@ class StreamProtocol:
 
 
 def _with_outcome(message: Outgoing, result: pb.SendResult) -> Outgoing:
-    accepted = result.status == pb.SEND_STATUS_ACCEPTED
     return replace(
         message,
-        status=MessageStatus.ACCEPTED if accepted else MessageStatus.FAILED,
+        status=_OUTCOMES[result.status],
         message_id=result.message_id,
         conversation_id=result.conversation_id,
         sent_at_ms=result.sent_at_ms,

@@ -75,12 +75,15 @@ class LogInRequest(message.Message):
     DEVICE_ID_FIELD_NUMBER: builtins.int
     DEVICE_LABEL_FIELD_NUMBER: builtins.int
     SEEN_FIELD_NUMBER: builtins.int
+    USED_SEND_NUMBER_FIELD_NUMBER: builtins.int
     name: builtins.str
     password: builtins.str
     device_id: builtins.bytes
     """16 random bytes, made once per installation and account and kept for good"""
     device_label: builtins.str
     """at most 64 characters, for people"""
+    used_send_number: builtins.int
+    """the highest send number that this device has used, whether it was sent or not"""
     @builtins.property
     def seen(self) -> model_pb2.Position: ...
     def __init__(
@@ -91,10 +94,11 @@ class LogInRequest(message.Message):
         device_id: builtins.bytes = ...,
         device_label: builtins.str = ...,
         seen: model_pb2.Position | None = ...,
+        used_send_number: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["device_id", b"device_id", "device_label", b"device_label", "name", b"name", "password", b"password", "seen", b"seen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["device_id", b"device_id", "device_label", b"device_label", "name", b"name", "password", b"password", "seen", b"seen", "used_send_number", b"used_send_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -108,6 +112,8 @@ class LogInResponse(message.Message):
     CURSOR_FIELD_NUMBER: builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
+    DEVICE_FORGOTTEN_FIELD_NUMBER: builtins.int
+    DEVICE_EPOCH_FIELD_NUMBER: builtins.int
     token: builtins.str
     """secret; the cluster keeps only its SHA-256"""
     last_send_number: builtins.int
@@ -116,6 +122,10 @@ class LogInResponse(message.Message):
     """this device's stream cursor"""
     expires_at_ms: builtins.int
     """Unix time"""
+    device_forgotten: builtins.bool
+    """No session was opened: the cluster does not know the device, which has used numbers. Log in with a new device id."""
+    device_epoch: builtins.int
+    """of the claim that the device has in the cluster"""
     @builtins.property
     def account(self) -> model_pb2.AccountInfo: ...
     @builtins.property
@@ -129,10 +139,12 @@ class LogInResponse(message.Message):
         cursor: builtins.bytes = ...,
         expires_at_ms: builtins.int = ...,
         position: model_pb2.Position | None = ...,
+        device_forgotten: builtins.bool = ...,
+        device_epoch: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "expires_at_ms", b"expires_at_ms", "last_send_number", b"last_send_number", "position", b"position", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "device_epoch", b"device_epoch", "device_forgotten", b"device_forgotten", "expires_at_ms", b"expires_at_ms", "last_send_number", b"last_send_number", "position", b"position", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,6 +35,8 @@ class _SendStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_SendStatus.
     """not applied: an earlier number is missing; send from last_send_number + 1 on"""
     SEND_STATUS_RETRY: _SendStatus.ValueType  # 4
     """not known or not taken (no leader, overload, outcome unknown): same number again"""
+    SEND_STATUS_UNKNOWN: _SendStatus.ValueType  # 5
+    """final: applied or refused long ago, the result is not kept; nothing was stored again"""
 
 class SendStatus(_SendStatus, metaclass=_SendStatusEnumTypeWrapper): ...
 
@@ -47,6 +49,8 @@ SEND_STATUS_GAP: SendStatus.ValueType  # 3
 """not applied: an earlier number is missing; send from last_send_number + 1 on"""
 SEND_STATUS_RETRY: SendStatus.ValueType  # 4
 """not known or not taken (no leader, overload, outcome unknown): same number again"""
+SEND_STATUS_UNKNOWN: SendStatus.ValueType  # 5
+"""final: applied or refused long ago, the result is not kept; nothing was stored again"""
 
 @typing.final
 class ClientFrame(message.Message):
@@ -92,19 +96,25 @@ class Hello(message.Message):
 
     CURSOR_FIELD_NUMBER: builtins.int
     SEEN_FIELD_NUMBER: builtins.int
+    CLAIM_FIELD_NUMBER: builtins.int
     cursor: builtins.bytes
     """the newest stream cursor stored on the device; empty for none"""
     @builtins.property
     def seen(self) -> model_pb2.Position: ...
+    @builtins.property
+    def claim(self) -> model_pb2.DeviceClaim:
+        """which copy of the device's files this is"""
+
     def __init__(
         self,
         *,
         cursor: builtins.bytes = ...,
         seen: model_pb2.Position | None = ...,
+        claim: model_pb2.DeviceClaim | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cursor", b"cursor", "seen", b"seen"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "cursor", b"cursor", "seen", b"seen"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +258,7 @@ class Welcome(message.Message):
     STATUS_FIELD_NUMBER: builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
     MAX_SENDS_IN_FLIGHT_FIELD_NUMBER: builtins.int
+    SUPERSEDED_FIELD_NUMBER: builtins.int
     last_send_number: builtins.int
     """highest number of this device that was applied"""
     cursor: builtins.bytes
@@ -256,6 +267,8 @@ class Welcome(message.Message):
     max_message_bytes: builtins.int
     max_sends_in_flight: builtins.int
     """unanswered sends a device may have; the results kept for retries"""
+    superseded: builtins.bool
+    """another copy of the device's files sends for it: this one may only read"""
     @builtins.property
     def account(self) -> model_pb2.AccountInfo: ...
     @builtins.property
@@ -270,10 +283,11 @@ class Welcome(message.Message):
         status: ClusterStatusUpdate | None = ...,
         max_message_bytes: builtins.int = ...,
         max_sends_in_flight: builtins.int = ...,
+        superseded: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "node_name", b"node_name", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "node_name", b"node_name", "status", b"status", "superseded", b"superseded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -279,6 +279,30 @@ class Message(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class DeviceClaim(message.Message):
+    """Which copy of a device's files sends for the device. Made anew, with the next epoch, each time a profile is opened."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: builtins.int
+    NONCE_FIELD_NUMBER: builtins.int
+    epoch: builtins.int
+    """a higher one replaces a lower one"""
+    nonce: builtins.bytes
+    """16 random bytes; two copies with one epoch differ here"""
+    def __init__(
+        self,
+        *,
+        epoch: builtins.int = ...,
+        nonce: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["epoch", b"epoch", "nonce", b"nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class Send(message.Message):
     """A message to be sent to the log. The target is fixed when the number is assigned. A retry never changes it."""
 

@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from parley_proto.v1 import model_pb2 as parley__proto_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley_proto/v1/state.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"[\n\x0c\x43ommandBatch\x12\r\n\x05level\x18\x01 \x01(\r\x12\x16\n\x0eproposed_at_ms\x18\x02 \x01(\x03\x12$\n\x08\x63ommands\x18\x03 \x03(\x0b\x32\x12.parley.v1.Command\"\x9b\x05\n\x07\x43ommand\x12\x36\n\x10register_account\x18\x01 \x01(\x0b\x32\x1a.parley.v1.RegisterAccountH\x00\x12.\n\x0copen_session\x18\x02 \x01(\x0b\x32\x16.parley.v1.OpenSessionH\x00\x12\x30\n\rclose_session\x18\x03 \x01(\x0b\x32\x17.parley.v1.CloseSessionH\x00\x12\x32\n\x0e\x64\x65lete_account\x18\x04 \x01(\x0b\x32\x18.parley.v1.DeleteAccountH\x00\x12\x30\n\rsend_messages\x18\x05 \x01(\x0b\x32\x17.parley.v1.SendMessagesH\x00\x12\x32\n\x0emark_delivered\x18\x06 \x01(\x0b\x32\x18.parley.v1.MarkDeliveredH\x00\x12(\n\tmark_read\x18\x07 \x01(\x0b\x32\x13.parley.v1.MarkReadH\x00\x12\x32\n\x0epublish_member\x18\x08 \x01(\x0b\x32\x18.parley.v1.PublishMemberH\x00\x12&\n\x08set_role\x18\t \x01(\x0b\x32\x12.parley.v1.SetRoleH\x00\x12\x32\n\x0e\x63reate_channel\x18\n \x01(\x0b\x32\x18.parley.v1.CreateChannelH\x00\x12\x32\n\x0e\x63hange_setting\x18\x0b \x01(\x0b\x32\x18.parley.v1.ChangeSettingH\x00\x12,\n\x0braise_level\x18\x0c \x01(\x0b\x32\x15.parley.v1.RaiseLevelH\x00\x12\x35\n\x10set_display_name\x18\r \x01(\x0b\x32\x19.parley.v1.SetDisplayNameH\x00\x42\t\n\x07\x63ommand\"J\n\x0fRegisterAccount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\"\x8e\x01\n\x0bOpenSession\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x14\n\x0ctoken_digest\x18\x03 \x01(\x0c\x12\x11\n\tdevice_id\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x05 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\"$\n\x0c\x43loseSession\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\"<\n\rDeleteAccount\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\"B\n\x0cSendMessages\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x1e\n\x05sends\x18\x02 \x03(\x0b\x32\x0f.parley.v1.Send\"2\n\rMarkDelivered\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\"F\n\x08MarkRead\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\x04\x12\r\n\x05up_to\x18\x03 \x01(\x04\"E\n\x07SetRole\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x15\n\radministrator\x18\x03 \x01(\x08\":\n\x0eSetDisplayName\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"W\n\rCreateChannel\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07members\x18\x03 \x03(\x04\x12\x12\n\nrequest_id\x18\x04 \x01(\x0c\"\x82\x01\n\rPublishMember\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x11\n\tmin_level\x18\x05 \x01(\r\x12\x11\n\tmax_level\x18\x06 \x01(\r\"@\n\rChangeSetting\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x03\",\n\nRaiseLevel\x12\r\n\x05level\x18\x01 \x01(\r\x12\x0f\n\x07release\x18\x02 \x01(\t\"\xde\x02\n\rCommandResult\x12#\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12<\n\x10register_account\x18\x02 \x01(\x0b\x32 .parley.v1.RegisterAccountResultH\x00\x12\x34\n\x0copen_session\x18\x03 \x01(\x0b\x32\x1c.parley.v1.OpenSessionResultH\x00\x12\x36\n\rsend_messages\x18\x04 \x01(\x0b\x32\x1d.parley.v1.SendMessagesResultH\x00\x12\x38\n\x0emark_delivered\x18\x05 \x01(\x0b\x32\x1e.parley.v1.MarkDeliveredResultH\x00\x12\x38\n\x0e\x63reate_channel\x18\x06 \x01(\x0b\x32\x1e.parley.v1.CreateChannelResultH\x00\x42\x08\n\x06result\"+\n\x15RegisterAccountResult\x12\x12\n\naccount_id\x18\x01 \x01(\x04\"n\n\x11OpenSessionResult\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x12\n\nsession_id\x18\x02 \x01(\x04\x12\x18\n\x10last_send_number\x18\x03 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x04 \x01(\x04\"Z\n\x12SendMessagesResult\x12\x18\n\x10last_send_number\x18\x01 \x01(\x04\x12*\n\x05sends\x18\x02 \x03(\x0b\x32\x1b.parley.v1.StoredSendResult\"\x88\x01\n\x10StoredSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12#\n\x04\x63ode\x18\x02 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12\x12\n\nmessage_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x05 \x01(\x03\".\n\x13MarkDeliveredResult\x12\x17\n\x0f\x64\x65livered_up_to\x18\x01 \x01(\x04\".\n\x13\x43reateChannelResult\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04*\xf3\x07\n\nResultCode\x12\x1b\n\x17RESULT_CODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eRESULT_CODE_OK\x10\x01\x12\x1f\n\x1bRESULT_CODE_UNKNOWN_COMMAND\x10\x02\x12\x16\n\x12RESULT_CODE_FAILED\x10\x03\x12\x1a\n\x16RESULT_CODE_SIGNED_OUT\x10\x04\x12#\n\x1fRESULT_CODE_CREDENTIALS_CHANGED\x10\x05\x12\x1b\n\x17RESULT_CODE_NOT_ALLOWED\x10\x06\x12\x1c\n\x18RESULT_CODE_INVALID_NAME\x10\x07\x12\x1e\n\x1aRESULT_CODE_INVALID_LENGTH\x10\x08\x12\x1e\n\x1aRESULT_CODE_INVALID_EXPIRY\x10\t\x12\x1d\n\x19RESULT_CODE_INVALID_TITLE\x10\n\x12\x1c\n\x18RESULT_CODE_INVALID_BODY\x10\x0b\x12\x1e\n\x1aRESULT_CODE_INVALID_TARGET\x10\x0c\x12\x1f\n\x1bRESULT_CODE_INVALID_SETTING\x10\r\x12\x1f\n\x1bRESULT_CODE_INVALID_ADDRESS\x10\x0e\x12\x1e\n\x1aRESULT_CODE_INVALID_NUMBER\x10\x0f\x12\x1a\n\x16RESULT_CODE_NAME_TAKEN\x10\x10\x12!\n\x1dRESULT_CODE_REQUEST_ID_REUSED\x10\x11\x12\x1f\n\x1bRESULT_CODE_NO_SUCH_ACCOUNT\x10\x12\x12$\n RESULT_CODE_NO_SUCH_CONVERSATION\x10\x13\x12\x1e\n\x1aRESULT_CODE_NO_SUCH_MEMBER\x10\x14\x12!\n\x1dRESULT_CODE_DEVICE_OF_ANOTHER\x10\x15\x12 \n\x1cRESULT_CODE_TOO_MANY_DEVICES\x10\x16\x12 \n\x1cRESULT_CODE_TOO_MANY_MEMBERS\x10\x17\x12\"\n\x1eRESULT_CODE_LAST_ADMINISTRATOR\x10\x18\x12\x13\n\x0fRESULT_CODE_GAP\x10\x19\x12\x19\n\x15RESULT_CODE_FORGOTTEN\x10\x1a\x12\x18\n\x14RESULT_CODE_MISMATCH\x10\x1b\x12#\n\x1fRESULT_CODE_LEVEL_NOT_SUPPORTED\x10\x1c\x12\x1a\n\x16RESULT_CODE_LEVEL_HELD\x10\x1d\x12\x1e\n\x1aRESULT_CODE_LEVEL_NOT_NEXT\x10\x1e\x12$\n RESULT_CODE_INVALID_DISPLAY_NAME\x10\x1f\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley_proto/v1/state.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"[\n\x0c\x43ommandBatch\x12\r\n\x05level\x18\x01 \x01(\r\x12\x16\n\x0eproposed_at_ms\x18\x02 \x01(\x03\x12$\n\x08\x63ommands\x18\x03 \x03(\x0b\x32\x12.parley.v1.Command\"\x9b\x05\n\x07\x43ommand\x12\x36\n\x10register_account\x18\x01 \x01(\x0b\x32\x1a.parley.v1.RegisterAccountH\x00\x12.\n\x0copen_session\x18\x02 \x01(\x0b\x32\x16.parley.v1.OpenSessionH\x00\x12\x30\n\rclose_session\x18\x03 \x01(\x0b\x32\x17.parley.v1.CloseSessionH\x00\x12\x32\n\x0e\x64\x65lete_account\x18\x04 \x01(\x0b\x32\x18.parley.v1.DeleteAccountH\x00\x12\x30\n\rsend_messages\x18\x05 \x01(\x0b\x32\x17.parley.v1.SendMessagesH\x00\x12\x32\n\x0emark_delivered\x18\x06 \x01(\x0b\x32\x18.parley.v1.MarkDeliveredH\x00\x12(\n\tmark_read\x18\x07 \x01(\x0b\x32\x13.parley.v1.MarkReadH\x00\x12\x32\n\x0epublish_member\x18\x08 \x01(\x0b\x32\x18.parley.v1.PublishMemberH\x00\x12&\n\x08set_role\x18\t \x01(\x0b\x32\x12.parley.v1.SetRoleH\x00\x12\x32\n\x0e\x63reate_channel\x18\n \x01(\x0b\x32\x18.parley.v1.CreateChannelH\x00\x12\x32\n\x0e\x63hange_setting\x18\x0b \x01(\x0b\x32\x18.parley.v1.ChangeSettingH\x00\x12,\n\x0braise_level\x18\x0c \x01(\x0b\x32\x15.parley.v1.RaiseLevelH\x00\x12\x35\n\x10set_display_name\x18\r \x01(\x0b\x32\x19.parley.v1.SetDisplayNameH\x00\x42\t\n\x07\x63ommand\"J\n\x0fRegisterAccount\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\"\xb8\x01\n\x0bOpenSession\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\x12\x14\n\x0ctoken_digest\x18\x03 \x01(\x0c\x12\x11\n\tdevice_id\x18\x04 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x05 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x06 \x01(\x03\x12\x18\n\x10used_send_number\x18( \x01(\x04\x12\x0e\n\x06ttl_ms\x18) \x01(\x03\"$\n\x0c\x43loseSession\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\"<\n\rDeleteAccount\x12\x14\n\x0ctoken_digest\x18\x01 \x01(\x0c\x12\x15\n\rpassword_hash\x18\x02 \x01(\x0c\"i\n\x0cSendMessages\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x1e\n\x05sends\x18\x02 \x03(\x0b\x32\x0f.parley.v1.Send\x12%\n\x05\x63laim\x18( \x01(\x0b\x32\x16.parley.v1.DeviceClaim\"Y\n\rMarkDelivered\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\x12%\n\x05\x63laim\x18( \x01(\x0b\x32\x16.parley.v1.DeviceClaim\"F\n\x08MarkRead\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x02 \x01(\x04\x12\r\n\x05up_to\x18\x03 \x01(\x04\"E\n\x07SetRole\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x15\n\radministrator\x18\x03 \x01(\x08\":\n\x0eSetDisplayName\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\"W\n\rCreateChannel\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0f\n\x07members\x18\x03 \x03(\x04\x12\x12\n\nrequest_id\x18\x04 \x01(\x0c\"\x82\x01\n\rPublishMember\x12\x0f\n\x07node_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\x11\n\tmin_level\x18\x05 \x01(\r\x12\x11\n\tmax_level\x18\x06 \x01(\r\"@\n\rChangeSetting\x12\x12\n\nsession_id\x18\x01 \x01(\x04\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x03\",\n\nRaiseLevel\x12\r\n\x05level\x18\x01 \x01(\r\x12\x0f\n\x07release\x18\x02 \x01(\t\"\xde\x02\n\rCommandResult\x12#\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12<\n\x10register_account\x18\x02 \x01(\x0b\x32 .parley.v1.RegisterAccountResultH\x00\x12\x34\n\x0copen_session\x18\x03 \x01(\x0b\x32\x1c.parley.v1.OpenSessionResultH\x00\x12\x36\n\rsend_messages\x18\x04 \x01(\x0b\x32\x1d.parley.v1.SendMessagesResultH\x00\x12\x38\n\x0emark_delivered\x18\x05 \x01(\x0b\x32\x1e.parley.v1.MarkDeliveredResultH\x00\x12\x38\n\x0e\x63reate_channel\x18\x06 \x01(\x0b\x32\x1e.parley.v1.CreateChannelResultH\x00\x42\x08\n\x06result\"+\n\x15RegisterAccountResult\x12\x12\n\naccount_id\x18\x01 \x01(\x04\"\x9b\x01\n\x11OpenSessionResult\x12\x12\n\naccount_id\x18\x01 \x01(\x04\x12\x12\n\nsession_id\x18\x02 \x01(\x04\x12\x18\n\x10last_send_number\x18\x03 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x04 \x01(\x04\x12\x14\n\x0c\x64\x65vice_epoch\x18( \x01(\x04\x12\x15\n\rexpires_at_ms\x18) \x01(\x03\"Z\n\x12SendMessagesResult\x12\x18\n\x10last_send_number\x18\x01 \x01(\x04\x12*\n\x05sends\x18\x02 \x03(\x0b\x32\x1b.parley.v1.StoredSendResult\"\x88\x01\n\x10StoredSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12#\n\x04\x63ode\x18\x02 \x01(\x0e\x32\x15.parley.v1.ResultCode\x12\x12\n\nmessage_id\x18\x03 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x04 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x05 \x01(\x03\".\n\x13MarkDeliveredResult\x12\x17\n\x0f\x64\x65livered_up_to\x18\x01 \x01(\x04\".\n\x13\x43reateChannelResult\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04*\xb8\x08\n\nResultCode\x12\x1b\n\x17RESULT_CODE_UNSPECIFIED\x10\x00\x12\x12\n\x0eRESULT_CODE_OK\x10\x01\x12\x1f\n\x1bRESULT_CODE_UNKNOWN_COMMAND\x10\x02\x12\x16\n\x12RESULT_CODE_FAILED\x10\x03\x12\x1a\n\x16RESULT_CODE_SIGNED_OUT\x10\x04\x12#\n\x1fRESULT_CODE_CREDENTIALS_CHANGED\x10\x05\x12\x1b\n\x17RESULT_CODE_NOT_ALLOWED\x10\x06\x12\x1c\n\x18RESULT_CODE_INVALID_NAME\x10\x07\x12\x1e\n\x1aRESULT_CODE_INVALID_LENGTH\x10\x08\x12\x1e\n\x1aRESULT_CODE_INVALID_EXPIRY\x10\t\x12\x1d\n\x19RESULT_CODE_INVALID_TITLE\x10\n\x12\x1c\n\x18RESULT_CODE_INVALID_BODY\x10\x0b\x12\x1e\n\x1aRESULT_CODE_INVALID_TARGET\x10\x0c\x12\x1f\n\x1bRESULT_CODE_INVALID_SETTING\x10\r\x12\x1f\n\x1bRESULT_CODE_INVALID_ADDRESS\x10\x0e\x12\x1e\n\x1aRESULT_CODE_INVALID_NUMBER\x10\x0f\x12\x1a\n\x16RESULT_CODE_NAME_TAKEN\x10\x10\x12!\n\x1dRESULT_CODE_REQUEST_ID_REUSED\x10\x11\x12\x1f\n\x1bRESULT_CODE_NO_SUCH_ACCOUNT\x10\x12\x12$\n RESULT_CODE_NO_SUCH_CONVERSATION\x10\x13\x12\x1e\n\x1aRESULT_CODE_NO_SUCH_MEMBER\x10\x14\x12!\n\x1dRESULT_CODE_DEVICE_OF_ANOTHER\x10\x15\x12 \n\x1cRESULT_CODE_TOO_MANY_DEVICES\x10\x16\x12 \n\x1cRESULT_CODE_TOO_MANY_MEMBERS\x10\x17\x12\"\n\x1eRESULT_CODE_LAST_ADMINISTRATOR\x10\x18\x12\x13\n\x0fRESULT_CODE_GAP\x10\x19\x12\x19\n\x15RESULT_CODE_FORGOTTEN\x10\x1a\x12\x18\n\x14RESULT_CODE_MISMATCH\x10\x1b\x12#\n\x1fRESULT_CODE_LEVEL_NOT_SUPPORTED\x10\x1c\x12\x1a\n\x16RESULT_CODE_LEVEL_HELD\x10\x1d\x12\x1e\n\x1aRESULT_CODE_LEVEL_NOT_NEXT\x10\x1e\x12$\n RESULT_CODE_INVALID_DISPLAY_NAME\x10\x1f\x12!\n\x1dRESULT_CODE_DEVICE_SUPERSEDED\x10P\x12 \n\x1cRESULT_CODE_DEVICE_FORGOTTEN\x10Qb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley_proto.v1.state_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESULTCODE']._serialized_start=2650
-  _globals['_RESULTCODE']._serialized_end=3661
+  _globals['_RESULTCODE']._serialized_start=2816
+  _globals['_RESULTCODE']._serialized_end=3896
   _globals['_COMMANDBATCH']._serialized_start=71
   _globals['_COMMANDBATCH']._serialized_end=162
   _globals['_COMMAND']._serialized_start=165
@@ -41,41 +41,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTERACCOUNT']._serialized_start=834
   _globals['_REGISTERACCOUNT']._serialized_end=908
   _globals['_OPENSESSION']._serialized_start=911
-  _globals['_OPENSESSION']._serialized_end=1053
-  _globals['_CLOSESESSION']._serialized_start=1055
-  _globals['_CLOSESESSION']._serialized_end=1091
-  _globals['_DELETEACCOUNT']._serialized_start=1093
-  _globals['_DELETEACCOUNT']._serialized_end=1153
-  _globals['_SENDMESSAGES']._serialized_start=1155
-  _globals['_SENDMESSAGES']._serialized_end=1221
-  _globals['_MARKDELIVERED']._serialized_start=1223
-  _globals['_MARKDELIVERED']._serialized_end=1273
-  _globals['_MARKREAD']._serialized_start=1275
-  _globals['_MARKREAD']._serialized_end=1345
-  _globals['_SETROLE']._serialized_start=1347
-  _globals['_SETROLE']._serialized_end=1416
-  _globals['_SETDISPLAYNAME']._serialized_start=1418
-  _globals['_SETDISPLAYNAME']._serialized_end=1476
-  _globals['_CREATECHANNEL']._serialized_start=1478
-  _globals['_CREATECHANNEL']._serialized_end=1565
-  _globals['_PUBLISHMEMBER']._serialized_start=1568
-  _globals['_PUBLISHMEMBER']._serialized_end=1698
-  _globals['_CHANGESETTING']._serialized_start=1700
-  _globals['_CHANGESETTING']._serialized_end=1764
-  _globals['_RAISELEVEL']._serialized_start=1766
-  _globals['_RAISELEVEL']._serialized_end=1810
-  _globals['_COMMANDRESULT']._serialized_start=1813
-  _globals['_COMMANDRESULT']._serialized_end=2163
-  _globals['_REGISTERACCOUNTRESULT']._serialized_start=2165
-  _globals['_REGISTERACCOUNTRESULT']._serialized_end=2208
-  _globals['_OPENSESSIONRESULT']._serialized_start=2210
-  _globals['_OPENSESSIONRESULT']._serialized_end=2320
-  _globals['_SENDMESSAGESRESULT']._serialized_start=2322
-  _globals['_SENDMESSAGESRESULT']._serialized_end=2412
-  _globals['_STOREDSENDRESULT']._serialized_start=2415
-  _globals['_STOREDSENDRESULT']._serialized_end=2551
-  _globals['_MARKDELIVEREDRESULT']._serialized_start=2553
-  _globals['_MARKDELIVEREDRESULT']._serialized_end=2599
-  _globals['_CREATECHANNELRESULT']._serialized_start=2601
-  _globals['_CREATECHANNELRESULT']._serialized_end=2647
+  _globals['_OPENSESSION']._serialized_end=1095
+  _globals['_CLOSESESSION']._serialized_start=1097
+  _globals['_CLOSESESSION']._serialized_end=1133
+  _globals['_DELETEACCOUNT']._serialized_start=1135
+  _globals['_DELETEACCOUNT']._serialized_end=1195
+  _globals['_SENDMESSAGES']._serialized_start=1197
+  _globals['_SENDMESSAGES']._serialized_end=1302
+  _globals['_MARKDELIVERED']._serialized_start=1304
+  _globals['_MARKDELIVERED']._serialized_end=1393
+  _globals['_MARKREAD']._serialized_start=1395
+  _globals['_MARKREAD']._serialized_end=1465
+  _globals['_SETROLE']._serialized_start=1467
+  _globals['_SETROLE']._serialized_end=1536
+  _globals['_SETDISPLAYNAME']._serialized_start=1538
+  _globals['_SETDISPLAYNAME']._serialized_end=1596
+  _globals['_CREATECHANNEL']._serialized_start=1598
+  _globals['_CREATECHANNEL']._serialized_end=1685
+  _globals['_PUBLISHMEMBER']._serialized_start=1688
+  _globals['_PUBLISHMEMBER']._serialized_end=1818
+  _globals['_CHANGESETTING']._serialized_start=1820
+  _globals['_CHANGESETTING']._serialized_end=1884
+  _globals['_RAISELEVEL']._serialized_start=1886
+  _globals['_RAISELEVEL']._serialized_end=1930
+  _globals['_COMMANDRESULT']._serialized_start=1933
+  _globals['_COMMANDRESULT']._serialized_end=2283
+  _globals['_REGISTERACCOUNTRESULT']._serialized_start=2285
+  _globals['_REGISTERACCOUNTRESULT']._serialized_end=2328
+  _globals['_OPENSESSIONRESULT']._serialized_start=2331
+  _globals['_OPENSESSIONRESULT']._serialized_end=2486
+  _globals['_SENDMESSAGESRESULT']._serialized_start=2488
+  _globals['_SENDMESSAGESRESULT']._serialized_end=2578
+  _globals['_STOREDSENDRESULT']._serialized_start=2581
+  _globals['_STOREDSENDRESULT']._serialized_end=2717
+  _globals['_MARKDELIVEREDRESULT']._serialized_start=2719
+  _globals['_MARKDELIVEREDRESULT']._serialized_end=2765
+  _globals['_CREATECHANNELRESULT']._serialized_start=2767
+  _globals['_CREATECHANNELRESULT']._serialized_end=2813
 # @@protoc_insertion_point(module_scope)

@@ -75,7 +75,7 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     RESULT_CODE_GAP: _ResultCode.ValueType  # 25
     """send number after the next one"""
     RESULT_CODE_FORGOTTEN: _ResultCode.ValueType  # 26
-    """a retry older than the kept results: it was applied, its result is gone"""
+    """a retry older than the kept results: it was applied or refused, its result is gone"""
     RESULT_CODE_MISMATCH: _ResultCode.ValueType  # 27
     """a retry of a number with another content: the first one stands"""
     RESULT_CODE_LEVEL_NOT_SUPPORTED: _ResultCode.ValueType  # 28
@@ -85,6 +85,10 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     RESULT_CODE_LEVEL_NOT_NEXT: _ResultCode.ValueType  # 30
     """levels rise one by one"""
     RESULT_CODE_INVALID_DISPLAY_NAME: _ResultCode.ValueType  # 31
+    RESULT_CODE_DEVICE_SUPERSEDED: _ResultCode.ValueType  # 80
+    """another copy of the device's files sends for it; no number was used"""
+    RESULT_CODE_DEVICE_FORGOTTEN: _ResultCode.ValueType  # 81
+    """the cluster does not know the device, which has used numbers before"""
 
 class ResultCode(_ResultCode, metaclass=_ResultCodeEnumTypeWrapper):
     """One code for each thing that can be said about a command; the api makes the texts."""
@@ -136,7 +140,7 @@ RESULT_CODE_LAST_ADMINISTRATOR: ResultCode.ValueType  # 24
 RESULT_CODE_GAP: ResultCode.ValueType  # 25
 """send number after the next one"""
 RESULT_CODE_FORGOTTEN: ResultCode.ValueType  # 26
-"""a retry older than the kept results: it was applied, its result is gone"""
+"""a retry older than the kept results: it was applied or refused, its result is gone"""
 RESULT_CODE_MISMATCH: ResultCode.ValueType  # 27
 """a retry of a number with another content: the first one stands"""
 RESULT_CODE_LEVEL_NOT_SUPPORTED: ResultCode.ValueType  # 28
@@ -146,6 +150,10 @@ RESULT_CODE_LEVEL_HELD: ResultCode.ValueType  # 29
 RESULT_CODE_LEVEL_NOT_NEXT: ResultCode.ValueType  # 30
 """levels rise one by one"""
 RESULT_CODE_INVALID_DISPLAY_NAME: ResultCode.ValueType  # 31
+RESULT_CODE_DEVICE_SUPERSEDED: ResultCode.ValueType  # 80
+"""another copy of the device's files sends for it; no number was used"""
+RESULT_CODE_DEVICE_FORGOTTEN: ResultCode.ValueType  # 81
+"""the cluster does not know the device, which has used numbers before"""
 
 @typing.final
 class CommandBatch(message.Message):
@@ -277,6 +285,8 @@ class OpenSession(message.Message):
     DEVICE_ID_FIELD_NUMBER: builtins.int
     DEVICE_LABEL_FIELD_NUMBER: builtins.int
     EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
+    USED_SEND_NUMBER_FIELD_NUMBER: builtins.int
+    TTL_MS_FIELD_NUMBER: builtins.int
     account_id: builtins.int
     password_hash: builtins.bytes
     """the one the password was checked against; refused if it has changed"""
@@ -285,6 +295,11 @@ class OpenSession(message.Message):
     device_id: builtins.bytes
     device_label: builtins.str
     expires_at_ms: builtins.int
+    """below level 3, by the clock of the node that was asked"""
+    used_send_number: builtins.int
+    """the highest number that the device has used, sent or not. Level 3"""
+    ttl_ms: builtins.int
+    """the session expires so long after the replicated time. Level 3"""
     def __init__(
         self,
         *,
@@ -294,10 +309,12 @@ class OpenSession(message.Message):
         device_id: builtins.bytes = ...,
         device_label: builtins.str = ...,
         expires_at_ms: builtins.int = ...,
+        used_send_number: builtins.int = ...,
+        ttl_ms: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "device_id", b"device_id", "device_label", b"device_label", "expires_at_ms", b"expires_at_ms", "password_hash", b"password_hash", "token_digest", b"token_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "device_id", b"device_id", "device_label", b"device_label", "expires_at_ms", b"expires_at_ms", "password_hash", b"password_hash", "token_digest", b"token_digest", "ttl_ms", b"ttl_ms", "used_send_number", b"used_send_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -346,19 +363,25 @@ class SendMessages(message.Message):
 
     SESSION_ID_FIELD_NUMBER: builtins.int
     SENDS_FIELD_NUMBER: builtins.int
+    CLAIM_FIELD_NUMBER: builtins.int
     session_id: builtins.int
     """authorisation is checked again at apply"""
     @builtins.property
     def sends(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.Send]: ...
+    @builtins.property
+    def claim(self) -> model_pb2.DeviceClaim:
+        """refused as a whole if another copy of the device holds a newer one. Level 3"""
+
     def __init__(
         self,
         *,
         session_id: builtins.int = ...,
         sends: abc.Iterable[model_pb2.Send] | None = ...,
+        claim: model_pb2.DeviceClaim | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["sends", b"sends", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "sends", b"sends", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,18 +391,24 @@ class MarkDelivered(message.Message):
 
     SESSION_ID_FIELD_NUMBER: builtins.int
     UP_TO_FIELD_NUMBER: builtins.int
+    CLAIM_FIELD_NUMBER: builtins.int
     session_id: builtins.int
     up_to: builtins.int
     """message id"""
+    @builtins.property
+    def claim(self) -> model_pb2.DeviceClaim:
+        """as in SendMessages"""
+
     def __init__(
         self,
         *,
         session_id: builtins.int = ...,
         up_to: builtins.int = ...,
+        claim: model_pb2.DeviceClaim | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["session_id", b"session_id", "up_to", b"up_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "session_id", b"session_id", "up_to", b"up_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -631,10 +660,16 @@ class OpenSessionResult(message.Message):
     SESSION_ID_FIELD_NUMBER: builtins.int
     LAST_SEND_NUMBER_FIELD_NUMBER: builtins.int
     DELIVERED_UP_TO_FIELD_NUMBER: builtins.int
+    DEVICE_EPOCH_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
     account_id: builtins.int
     session_id: builtins.int
     last_send_number: builtins.int
     delivered_up_to: builtins.int
+    device_epoch: builtins.int
+    """of the claim that the device has in the cluster. Level 3"""
+    expires_at_ms: builtins.int
+    """Level 3"""
     def __init__(
         self,
         *,
@@ -642,10 +677,12 @@ class OpenSessionResult(message.Message):
         session_id: builtins.int = ...,
         last_send_number: builtins.int = ...,
         delivered_up_to: builtins.int = ...,
+        device_epoch: builtins.int = ...,
+        expires_at_ms: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "delivered_up_to", b"delivered_up_to", "last_send_number", b"last_send_number", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "delivered_up_to", b"delivered_up_to", "device_epoch", b"device_epoch", "expires_at_ms", b"expires_at_ms", "last_send_number", b"last_send_number", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,8 +11,8 @@ from parley_proto.v1 import state_pb2
 from parley_proto.v1.accounts_pb2_grpc import AccountsServicer
 from parleyd.api.auth import Authenticator, digest_of, now_ms
 from parleyd.api.commands import Commands
-from parleyd.api.errors import ApiError, Context, unary
-from parleyd.api.requests import check_id, page_size
+from parleyd.api.errors import ApiError, Context, check_result, unary
+from parleyd.api.requests import check_id, check_number, page_size
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.position import position_of
 from parleyd.delivery.records import account_info
@@ -20,6 +20,7 @@ from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
 from parleyd.machine.features import accounts
 from parleyd.machine.features.accounts import AccountCard, AccountRow
+from parleyd.machine.features.devices import CLAIM_LEVEL
 from parleyd.machine.limits import MAX_LABEL_CHARS
 from parleyd.machine.reader import StateReader
 from parleyd.security.names import (
@@ -80,6 +81,7 @@ class AccountsService(AccountsServicer):
     async def LogIn(self, request: pb.LogInRequest, context: Context) -> pb.LogInResponse:  # noqa: N802
         """Open a session for one device."""
         check_id("device_id", request.device_id)
+        check_number("used_send_number", request.used_send_number)
         if len(request.device_label) > MAX_LABEL_CHARS:
             raise InvalidInputError("device_label", f"is longer than {MAX_LABEL_CHARS} characters")
         await self._authenticator.wait_for(request.seen)
@@ -97,8 +99,13 @@ class AccountsService(AccountsServicer):
             device_label=request.device_label,
             expires_at_ms=now_ms() + self._config.session_ttl_s * 1000,
         )
-        index, result = await self._commands.apply(state_pb2.Command(open_session=command))
-        position = self._authenticator.position(index)
+        if self._commands.level >= CLAIM_LEVEL:
+            command.used_send_number = request.used_send_number
+        applied = await self._commands.submit([state_pb2.Command(open_session=command)])
+        position = self._authenticator.position(applied.index)
+        if applied.results[0].code == state_pb2.RESULT_CODE_DEVICE_FORGOTTEN:
+            return pb.LogInResponse(device_forgotten=True, position=position)
+        result = check_result(applied.results[0])
         opened = result.open_session
         return pb.LogInResponse(
             token=token,
@@ -107,6 +114,7 @@ class AccountsService(AccountsServicer):
             cursor=StreamCursor.at(position.generation, opened.delivered_up_to).encode(),
             expires_at_ms=command.expires_at_ms,
             position=position,
+            device_epoch=opened.device_epoch,
         )
 
     @unary

@@ -27,6 +27,7 @@ from parleyd.api.results import code_name, explain
 from parleyd.delivery.cursor import InvalidCursorError, decode_cursor
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
 from parleyd.group.errors import OverloadedError, UnavailableError
+from parleyd.machine.features.devices import CLAIM_LEVEL
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID, MAX_SENDS_IN_FLIGHT
 from parleyd.security.names import InvalidInputError
@@ -52,6 +53,11 @@ CLOSE_STATUSES = {
         grpc.StatusCode.ABORTED,
         "The same device opened another stream, which replaces this one. Nothing is lost.",
     ),
+    CloseReason.SUPERSEDED: (
+        grpc.StatusCode.ABORTED,
+        "Another copy of this device's files sends for the device now. What this copy has not sent waits in its files. "
+        "To send from this copy, log in again on it.",
+    ),
     CloseReason.REPLACED: (
         grpc.StatusCode.UNAVAILABLE,
         "This node installed a snapshot. Nothing is lost. The client connects again by itself.",
@@ -63,10 +69,15 @@ CLOSE_STATUSES = {
 }
 SEND_STATUSES = {
     state_pb2.RESULT_CODE_OK: pb.SEND_STATUS_ACCEPTED,
-    state_pb2.RESULT_CODE_FORGOTTEN: pb.SEND_STATUS_ACCEPTED,
+    state_pb2.RESULT_CODE_FORGOTTEN: pb.SEND_STATUS_UNKNOWN,
     state_pb2.RESULT_CODE_GAP: pb.SEND_STATUS_GAP,
 }
 """The meaning of a send's result code for its sender. Every other code refuses the send for good."""
+ENDING_CODES = {
+    state_pb2.RESULT_CODE_SIGNED_OUT: CloseReason.SIGNED_OUT,
+    state_pb2.RESULT_CODE_DEVICE_SUPERSEDED: CloseReason.SUPERSEDED,
+}
+"""Results of a command as a whole that end the stream. No number was used."""
 
 
 class ClientStream:
@@ -81,8 +92,13 @@ class ClientStream:
         context: Context,
         *,
         delivered_up_to: int,
+        claim: model_pb2.DeviceClaim,
     ) -> None:
-        """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats."""
+        """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats.
+
+        `claim` says which copy of the device's files is connected. It goes with each command of the device.
+        """
+        self._claim = claim
         self._session = session
         self._stream = stream
         self._commands = commands
@@ -148,7 +164,7 @@ class ClientStream:
 
     async def _submit(self, sends: list[model_pb2.Send]) -> None:
         """Apply one frame's sends in order. A send that breaks a rule uses its number and is refused."""
-        command = state_pb2.SendMessages(session_id=self._session.session_id, sends=sends)
+        command = state_pb2.SendMessages(session_id=self._session.session_id, sends=sends, claim=self._claim_now())
         try:
             applied = await self._commands.submit([state_pb2.Command(send_messages=command)])
         except (OverloadedError, UnavailableError) as error:
@@ -157,14 +173,18 @@ class ClientStream:
             self._stream.offer_results(results, model_pb2.Position())
             return
         result = applied.results[0]
-        if result.code == state_pb2.RESULT_CODE_SIGNED_OUT:
-            self._stream.close(CloseReason.SIGNED_OUT)
+        if result.code in ENDING_CODES:
+            self._stream.close(ENDING_CODES[result.code])
         elif result.HasField("send_messages"):
             results = [_to_client(stored) for stored in result.send_messages.sends]
             self._stream.offer_results(results, self._authenticator.position(applied.index))
         else:
             # No number was used, so no send has a result.
             raise refusal(result.code)
+
+    def _claim_now(self) -> model_pb2.DeviceClaim | None:
+        """Return what to put into a command: nothing before the cluster's level has claims."""
+        return self._claim if self._commands.level >= CLAIM_LEVEL else None
 
     def _note_delivered(self, encoded: bytes) -> None:
         generation = self._authenticator.position(0).generation
@@ -181,7 +201,9 @@ class ClientStream:
         while True:
             await self._delivered_changed.wait()
             self._delivered_changed.clear()
-            mark = state_pb2.MarkDelivered(session_id=self._session.session_id, up_to=self._delivered_up_to)
+            mark = state_pb2.MarkDelivered(
+                session_id=self._session.session_id, up_to=self._delivered_up_to, claim=self._claim_now()
+            )
             try:
                 await self._commands.submit([state_pb2.Command(mark_delivered=mark)])
             except (OverloadedError, UnavailableError):

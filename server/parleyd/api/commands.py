@@ -30,6 +30,11 @@ class Commands:
         self._submitter = submitter
         self._level = level
 
+    @property
+    def level(self) -> int:
+        """Return the cluster's level."""
+        return self._level()
+
     async def submit(self, commands: Sequence[state_pb2.Command]) -> AppliedCommands:
         """Get `commands` applied, all in one log entry.
 

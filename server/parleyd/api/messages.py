@@ -15,6 +15,7 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, abort, refusal, translate
+from parleyd.api.requests import check_id, check_number
 from parleyd.delivery.cursor import StreamCursor, decode_cursor
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream
@@ -24,7 +25,7 @@ from parleyd.delivery.stored_source import StoredSource
 from parleyd.group.readers import StateReaders
 from parleyd.machine.features import accounts, conversations, devices, receipts, settings
 from parleyd.machine.features.accounts import AccountCard
-from parleyd.machine.features.devices import DeviceRow
+from parleyd.machine.features.devices import ClaimRow, DeviceRow
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_SENDS_IN_FLIGHT
 from parleyd.machine.reader import StateReader
@@ -52,6 +53,7 @@ class _Admitted:
 
     account: AccountCard
     device: DeviceRow
+    claim: ClaimRow
     max_message_bytes: int
 
 
@@ -108,19 +110,24 @@ class MessagingService:
             return
         if first.WhichOneof("frame") != "hello":
             raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, FIRST_FRAME)
-        cursor = decode_cursor(first.hello.cursor)
-        await self._authenticator.wait_for(first.hello.seen)
+        hello = first.hello
+        cursor = decode_cursor(hello.cursor)
+        claim = _claim_in(hello)
+        await self._authenticator.wait_for(hello.seen)
         session = await self._authenticator.session(context)
         admitted = await self._readers.run(lambda reader: _admit(reader, session))
         if admitted is None:
             raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
         generation = self._authenticator.position(0).generation
-        start = self._start_after(admitted.device, cursor.message_id(generation))
-        stream = self._open(session, start, generation)
+        superseded = admitted.claim.supersedes(claim)
+        stored_up_to = cursor.message_id(generation)
+        # What the device has received is not what a superseded copy of its files has.
+        start = stored_up_to if superseded else self._start_after(admitted.device, stored_up_to)
+        stream = self._open(session, start, generation, claim.nonce)
         try:
             # Checked again: a session that was closed during the admission did not end this stream.
             await self._authenticator.session(context)
-            await context.write(pb.ServerFrame(welcome=self._welcome(admitted, generation)))
+            await context.write(pb.ServerFrame(welcome=self._welcome(admitted, generation, superseded=superseded)))
             channels, marks = await self._readers.run(lambda reader: _missed(reader, session.account_id))
             self._hub.add_channels(session.account_id, channels)
             for mark in marks:
@@ -134,9 +141,10 @@ class MessagingService:
                 self._authenticator,
                 context,
                 delivered_up_to=admitted.device.delivered_up_to,
+                claim=hello.claim,
             ).run()
         finally:
-            self._hub.leave(session.session_id, stream)
+            self._hub.leave(stream)
 
     def _start_after(self, device: DeviceRow, stored_up_to: int) -> int:
         """Return the message id after which the stream begins;
@@ -145,7 +153,7 @@ class MessagingService:
         """
         return max(device.delivered_up_to, stored_up_to)
 
-    def _open(self, session: SessionRecord, start: int, generation: int) -> DeviceStream:
+    def _open(self, session: SessionRecord, start: int, generation: int, claim: bytes) -> DeviceStream:
         stream = DeviceStream(
             session.account_id,
             session.device_external_id,
@@ -153,11 +161,12 @@ class MessagingService:
             StoredSource(self._readers, session.account_id, session.device_external_id),
             generation=generation,
             max_live_bytes=self._limits.max_live_bytes,
+            claim=claim,
         )
         self._hub.join(session.session_id, stream)
         return stream
 
-    def _welcome(self, admitted: _Admitted, generation: int) -> pb.Welcome:
+    def _welcome(self, admitted: _Admitted, generation: int, *, superseded: bool) -> pb.Welcome:
         return pb.Welcome(
             account=account_info(admitted.account),
             last_send_number=admitted.device.last_send_number,
@@ -166,6 +175,7 @@ class MessagingService:
             status=self._hub.status,
             max_message_bytes=admitted.max_message_bytes,
             max_sends_in_flight=MAX_SENDS_IN_FLIGHT,
+            superseded=superseded,
         )
 
 
@@ -186,7 +196,16 @@ def _admit(reader: StateReader, session: SessionRecord) -> _Admitted | None:
         device = devices.by_id(reader, session.device_id)
         if device is None or not cards:
             return None
-        return _Admitted(cards[0], device, settings.all_values(reader)["max_message_bytes"])
+        claim = devices.claim_of(reader, session.device_id)
+        return _Admitted(cards[0], device, claim, settings.all_values(reader)["max_message_bytes"])
+
+
+def _claim_in(hello: pb.Hello) -> ClaimRow:
+    """Return the claim of the copy that connects. Raises InvalidInputError for one that no client makes."""
+    check_number("claim.epoch", hello.claim.epoch)
+    if hello.claim.epoch or hello.claim.nonce:
+        check_id("claim.nonce", hello.claim.nonce)
+    return ClaimRow(hello.claim.epoch, hello.claim.nonce)
 
 
 def _missed(reader: StateReader, account_id: int) -> tuple[tuple[int, ...], tuple[receipts.Marks, ...]]:

@@ -142,8 +142,18 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
     ),
     pb.RESULT_CODE_FORGOTTEN: Explanation(
         Code.ALREADY_EXISTS,
-        "The message was applied long ago, and its id is no longer kept for retries. Nothing was stored again. The "
-        "history shows it.",
+        "The message was stored or refused long ago, and the cluster no longer keeps which of the two. Nothing was "
+        "stored again. Look into the conversation before you send it again.",
+    ),
+    pb.RESULT_CODE_DEVICE_SUPERSEDED: Explanation(
+        Code.ABORTED,
+        "Another copy of this device's files sends for the device now. Nothing of this request was stored. To send "
+        "from this copy, log in again on it.",
+    ),
+    pb.RESULT_CODE_DEVICE_FORGOTTEN: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The cluster has forgotten this device, and what became of its unanswered messages. No session was opened. Log "
+        "in with a new device id.",
     ),
     pb.RESULT_CODE_MISMATCH: Explanation(
         Code.ALREADY_EXISTS,

@@ -19,6 +19,7 @@ from parleyd.delivery.records import receipt
 from parleyd.machine.effects import Effect
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
 from parleyd.machine.features.conversations import CHANNEL, ConversationCreated
+from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.features.messages import MessageStored
@@ -27,14 +28,16 @@ from parleyd.machine.features.sessions import SessionsClosed
 from parleyd.machine.features.settings import SettingChanged
 
 RATE_WINDOW_S = 5
-_NO_STREAMS: Final[Mapping[int, DeviceStream]] = MappingProxyType({})
+_NO_STREAMS: Final[Mapping[DeviceStream, int]] = MappingProxyType({})
+MAX_COPIES = 4
+"""Streams that copies of one device's files have here. Beyond that the oldest ends."""
 
 
 class DeviceHub:
     """The connected devices, and what is sent to them. Used from the event loop only."""
 
     def __init__(self) -> None:
-        self._streams: dict[int, dict[int, DeviceStream]] = {}  # account id -> session id -> stream
+        self._streams: dict[int, dict[DeviceStream, int]] = {}  # account id -> stream -> session id
         self._channel_members: dict[int, set[int]] = {}  # channel id -> accounts connected here
         self._channels: dict[int, set[int]] = {}  # account connected here -> channel ids
         self._status = pb.ClusterStatusUpdate()
@@ -58,14 +61,19 @@ class DeviceHub:
         return counted / RATE_WINDOW_S
 
     def join(self, session_id: int, stream: DeviceStream) -> None:
-        """Add a connected device. An older stream of the same device ends, because each would receive only a part."""
+        """Add a connected device. An older stream of the same device ends, because each would receive only a part.
+
+        Two copies of a device's files have different claims. Each has files of its own, so both may read.
+        """
         if self._shut is not None:
             stream.close(self._shut)
         streams = self._streams.setdefault(stream.account_id, {})
-        for other in list(streams.values()):
-            if other.device_id == stream.device_id:
+        copies = [other for other in streams if other.device_id == stream.device_id and not other.closed.done()]
+        too_many = copies[: max(0, len(copies) + 1 - MAX_COPIES)]
+        for other in copies:
+            if other.claim == stream.claim or other in too_many:
                 other.close(CloseReason.TAKEN_OVER)
-        streams[session_id] = stream
+        streams[stream] = session_id
 
     def add_channels(self, account_id: int, channel_ids: Iterable[int]) -> None:
         """Add the account's channels, after its device has joined and before the stream reads its first page."""
@@ -76,11 +84,10 @@ class DeviceHub:
             known.add(channel_id)
             self._channel_members.setdefault(channel_id, set()).add(account_id)
 
-    def leave(self, session_id: int, stream: DeviceStream) -> None:
+    def leave(self, stream: DeviceStream) -> None:
         """Remove a device that disconnected."""
         streams = self._streams.get(stream.account_id, {})
-        if streams.get(session_id) is stream:
-            del streams[session_id]
+        streams.pop(stream, None)
         if not streams:
             self._streams.pop(stream.account_id, None)
             self._forget_channels(stream.account_id)
@@ -116,11 +123,8 @@ class DeviceHub:
                 case AccountChanged():
                     for stream in self._all():
                         stream.account_changed(effect.account_id)
-                case SessionsClosed():
-                    self._sessions_closed(effect)
-                case AccountDeleted():
-                    for stream in list(self._of((effect.account_id,))):
-                        stream.close(CloseReason.SIGNED_OUT)
+                case SessionsClosed() | DeviceClaimed() | AccountDeleted():
+                    self._end_streams(effect)
                 case MembersChanged() | SettingChanged() | LevelRaised():
                     pass
                 case _:
@@ -133,7 +137,7 @@ class DeviceHub:
         record = effect.message
         message: EncodedMessage | None = None
         for account_id in self._members(record.conversation_id, effect.pair):
-            for stream in self._streams.get(account_id, _NO_STREAMS).values():
+            for stream in self._streams.get(account_id, _NO_STREAMS):
                 # The device that sent it has it: where no other one is connected, nothing is encoded.
                 if stream.device_id != record.device_id:
                     message = message or encode_message(record)
@@ -154,11 +158,19 @@ class DeviceHub:
         for stream in self._of(effect.members):
             stream.conversation_changed(effect.conversation_id)
 
-    def _sessions_closed(self, effect: SessionsClosed) -> None:
-        streams = self._streams.get(effect.account_id, {})
-        for session_id in effect.session_ids:
-            if session_id in streams:
-                streams[session_id].close(CloseReason.SIGNED_OUT)
+    def _end_streams(self, effect: SessionsClosed | DeviceClaimed | AccountDeleted) -> None:
+        for stream, session_id in list(self._streams.get(effect.account_id, {}).items()):
+            match effect:
+                case SessionsClosed(_, session_ids) if session_id not in session_ids:
+                    continue
+                case DeviceClaimed(_, device_id, nonce):
+                    # Older copies. They may connect again to read.
+                    if stream.device_id == device_id and stream.claim != nonce:
+                        stream.close(CloseReason.SUPERSEDED)
+                case SessionsClosed() | AccountDeleted():
+                    stream.close(CloseReason.SIGNED_OUT)
+                case _:
+                    assert_never(effect)
 
     def _members(self, conversation_id: int, pair: Sequence[int]) -> Iterable[int]:
         """Return the members of a conversation; of a channel, only those connected here."""
@@ -166,7 +178,7 @@ class DeviceHub:
 
     def _of(self, account_ids: Iterable[int]) -> Iterator[DeviceStream]:
         for account_id in account_ids:
-            yield from self._streams.get(account_id, {}).values()
+            yield from self._streams.get(account_id, {})
 
     def _forget_channels(self, account_id: int) -> None:
         for channel_id in self._channels.pop(account_id, ()):
@@ -183,4 +195,4 @@ class DeviceHub:
 
     def _all(self) -> Iterator[DeviceStream]:
         for streams in self._streams.values():
-            yield from streams.values()
+            yield from streams

@@ -38,6 +38,7 @@ class CloseReason(enum.Enum):
 
     SIGNED_OUT = "the session is closed or expired, or the account was deleted"
     TAKEN_OVER = "another stream of the same device took its place"
+    SUPERSEDED = "another copy of the device's files sends for it now"
     STOPPING = "the node is stopping"
     REPLACED = "a snapshot replaced the state, and the streams never received its changes"
 
@@ -73,8 +74,13 @@ class DeviceStream:
         *,
         generation: int,
         max_live_bytes: int,
+        claim: bytes = b"",
     ) -> None:
-        """Begin after `cursor`: the device has everything up to this message id."""
+        """Begin after `cursor`: the device has everything up to this message id.
+
+        `claim` is the nonce of the copy of the device's files that is connected.
+        """
+        self.claim = claim
         self.account_id = account_id
         self.device_id = device_id
         self._cursor = cursor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
 from parleyd.machine.features.conversations import ConversationCreated
+from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.features.messages import MessageStored
@@ -18,6 +19,7 @@ Effect = (
     | AccountChanged
     | AccountDeleted
     | SessionsClosed
+    | DeviceClaimed
     | MembersChanged
     | SettingChanged
     | LevelRaised

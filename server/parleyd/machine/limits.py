@@ -18,6 +18,7 @@ EXPIRED_SESSIONS_PER_STEP = 64
 TOKEN_DIGEST_BYTES = 32
 DEVICE_ID_BYTES = 16
 REQUEST_ID_BYTES = 16
+CLAIM_NONCE_BYTES = 16
 # Largest number that SQLite stores. No id is larger.
 MAX_ID = (1 << 63) - 1
 # A message id has its Raft group above this many bits of counter. There is one group so far.

@@ -30,7 +30,7 @@ from parleyd.delivery.position import position
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.features.accounts import AccountCard
-from parleyd.machine.features.devices import DeviceRow
+from parleyd.machine.features.devices import CLAIM_LEVEL, ClaimRow, DeviceRow
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.raft.types import Index
 
@@ -115,15 +115,19 @@ class Positions:
         return position(0, index)
 
 
-def serve(client: Client, log: Log, *, delivered_up_to: int = 0) -> asyncio.Task[None]:
+CLAIM = model_pb2.DeviceClaim(epoch=1, nonce=b"c" * 16)
+
+
+def serve(client: Client, log: Log, *, delivered_up_to: int = 0, level: int = 1) -> asyncio.Task[None]:
     device = DeviceStream(1, b"d" * 16, 0, Nothing(), generation=0, max_live_bytes=1 << 20)
     stream = ClientStream(
         SESSION,
         device,
-        Commands(log, lambda: 1),
+        Commands(log, lambda: level),
         cast(Authenticator, Positions()),
         cast(Any, client),
         delivered_up_to=delivered_up_to,
+        claim=CLAIM,
     )
     return asyncio.ensure_future(stream.run())
 
@@ -257,6 +261,30 @@ async def test_an_acknowledgement_that_the_cluster_has_already_makes_no_entry() 
     await end(serving)
 
 
+@pytest.mark.parametrize("level", [CLAIM_LEVEL - 1, CLAIM_LEVEL])
+async def test_the_claim_goes_with_sends_and_delivery_marks_once_the_cluster_has_its_level(level: int) -> None:
+    mark = pb.ClientFrame(delivered=pb.Delivered(cursor=StreamCursor.at(0, 5).encode()))
+    client, log = Client([sends(1), mark]), Log()
+    log.open.set()
+    serving = serve(client, log, level=level)
+    await until(lambda: len(log.commands) == 2)
+    claims = [getattr(command, str(command.WhichOneof("command"))).claim for command in log.commands]
+    assert claims == [CLAIM if level >= CLAIM_LEVEL else model_pb2.DeviceClaim()] * 2
+    await end(serving)
+
+
+async def test_a_superseded_copy_gets_no_result_and_its_stream_ends() -> None:
+    client, log = Client([sends(1)]), Log(state_pb2.RESULT_CODE_DEVICE_SUPERSEDED)
+    client.reads.set()
+    log.open.set()
+    with pytest.raises(BaseExceptionGroup) as ended:
+        await serve(client, log)
+    [error] = ended.value.exceptions
+    assert isinstance(error, ApiError)
+    assert error.status is grpc.StatusCode.ABORTED
+    assert not any(frame.HasField("results") for frame in client.got)
+
+
 async def test_marks_that_the_cluster_refuses_are_ignored_and_logged_once() -> None:
     marks = [pb.ClientFrame(read=pb.Read(conversation_id=n, up_to=1)) for n in range(1, 4)]
     client, log = Client(marks), Log(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
@@ -303,7 +331,7 @@ class OneDevice:
     """Readers that know one device and nothing else."""
 
     async def run(self, query: object) -> _Admitted:
-        return _Admitted(AccountCard(1, "ann", "", deleted=False), DeviceRow(1, b"d" * 16, 1, 0, 0), 1000)
+        return _Admitted(AccountCard(1, "ann", "", deleted=False), DeviceRow(1, b"d" * 16, 1, 0, 0), ClaimRow(), 1000)
 
 
 async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() -> None:

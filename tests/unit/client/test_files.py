@@ -362,7 +362,7 @@ def test_an_account_made_anew_inherits_no_messages(file: apsw.Connection) -> Non
     outbox.claim(file, 1)
     store(file, message(9))
     identity.signed_in(file, device, "t", 6, Position())
-    assert [m.status for m in outbox.listing(file, 10)] == [MessageStatus.FAILED, MessageStatus.WAITING]
+    assert [m.status for m in outbox.listing(file, 10)] == [MessageStatus.UNKNOWN, MessageStatus.WAITING]
     assert (inbox.load_cursor(file), stored(file, own=True)) == (b"", [])
 
 

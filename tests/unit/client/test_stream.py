@@ -23,8 +23,10 @@ from parley.wire.actions import (
     TellCaughtUp,
     TellHealth,
     TellStatus,
+    TellSuperseded,
     TellWelcome,
 )
+from parley.wire.claim import Claim
 from parley.wire.endpoints import Endpoint
 from parley.wire.node_health import MessageStreamSettings
 from parley.wire.position import Position
@@ -40,6 +42,7 @@ from tests.unit.client.records import accepted, direct, outgoing, refused
 
 DEVICE = b"d" * 16
 SEEN = Position(1, ((0, 40),))
+CLAIM = Claim(3, b"n" * 16)
 SETTINGS = MessageStreamSettings(
     ping_interval_s=1.0, silent_ticks=3, majority_grace_s=5.0, probe_interval_s=10.0, acknowledge_interval_s=0.5
 )
@@ -50,7 +53,7 @@ class Dialogue:
     """One stream and its clock; frames and answers are said in few words."""
 
     protocol: StreamProtocol = field(
-        default_factory=lambda: StreamProtocol("n1", DEVICE, b"c0", SEEN, SETTINGS, Random(1))
+        default_factory=lambda: StreamProtocol("n1", DEVICE, b"c0", SEEN, CLAIM, SETTINGS, Random(1))
     )
     now: float = 100.0
 
@@ -150,7 +153,7 @@ def numbers(frame: pb.ClientFrame | None) -> list[int]:
 
 def test_the_first_frame_says_what_is_stored_and_seen() -> None:
     talk = Dialogue()
-    assert talk.says() == pb.ClientFrame(hello=pb.Hello(cursor=b"c0", seen=SEEN.to_wire()))
+    assert talk.says() == pb.ClientFrame(hello=pb.Hello(cursor=b"c0", seen=SEEN.to_wire(), claim=CLAIM.to_wire()))
     assert talk.says() is None
 
 
@@ -255,6 +258,31 @@ def test_a_read_position_is_noted_as_told_once_it_is_written() -> None:
     assert talk.protocol.reads_told == (7,)
 
 
+def test_a_superseded_copy_reads_and_sends_nothing_and_acknowledges_nothing() -> None:
+    talk = Dialogue()
+    talk.says()
+    greeting = welcome()
+    greeting.superseded, greeting.cursor = True, b"newer"
+    assert talk.hears(welcome=greeting) == [BeginOutbox(0, 500)], "its numbers stay as they are"
+    actions = talk.protocol.outbox_begun([outgoing(3)], talk.now)
+    assert TellSuperseded() in actions
+    assert not any(isinstance(action, ClaimSends) for action in actions)
+    talk.protocol.reads_found([(7, 30)])
+    assert [frame.WhichOneof("frame") for frame in talk.says_all()] == ["read"]
+    (stored,) = talk.hears(messages=batch(b"c1", 10))
+    assert isinstance(stored, StoreMessages)
+    assert talk.protocol.stored(stored) == []
+    assert talk.says_all() == []
+
+
+def test_an_outcome_that_the_cluster_no_longer_has_is_final_and_no_acceptance() -> None:
+    talk = Dialogue()
+    talk.began([outgoing(5)])
+    (settled,) = talk.hears(results=results(5, code=pb.SEND_STATUS_UNKNOWN))
+    assert isinstance(settled, SettleSends)
+    assert settled.messages[0].status is MessageStatus.UNKNOWN
+
+
 # ---- down
 
 
@@ -324,7 +352,7 @@ def test_what_the_device_holds_is_acknowledged_after_the_welcome_where_the_clust
 
 
 def test_a_device_that_holds_nothing_acknowledges_nothing() -> None:
-    talk = Dialogue(StreamProtocol("n1", DEVICE, b"", SEEN, SETTINGS, Random(1)))
+    talk = Dialogue(StreamProtocol("n1", DEVICE, b"", SEEN, CLAIM, SETTINGS, Random(1)))
     talk.began()
     assert talk.says_all() == []
 

@@ -9,11 +9,12 @@ import pytest
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.delivery import device_hub, encoding
-from parleyd.delivery.device_hub import DeviceHub
+from parleyd.delivery.device_hub import MAX_COPIES, DeviceHub
 from parleyd.delivery.device_stream import CloseReason, DeviceStream, Page
 from parleyd.delivery.encoding import EncodedMessage, serialize_frame
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
 from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
+from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.features.sessions import SessionsClosed
@@ -121,10 +122,10 @@ async def test_a_direct_conversation_is_told_to_its_two_sides() -> None:
 async def test_what_a_channel_holds_is_forgotten_with_the_last_device_of_an_account() -> None:
     hub = DeviceHub()
     one, other = await joined(hub, ANN, 1, channels=[7]), await joined(hub, ANN, 2)
-    hub.leave(1, one)
+    hub.leave(one)
     hub.publish([stored(1, "to the other device", pair=())])
     assert await bodies(other) == ["to the other device"]
-    hub.leave(2, other)
+    hub.leave(other)
     assert not hub._channel_members
     assert not hub._channels
     hub.add_channels(ANN, [7])
@@ -172,3 +173,33 @@ async def test_streams_end_with_their_session_their_account_and_the_node() -> No
     late = DeviceStream(EVE, bytes(16), 0, Nothing(), generation=0, max_live_bytes=1)
     hub.join(5, late)
     assert late.closed.result() is CloseReason.STOPPING
+
+
+def copy_of_a_device(hub: DeviceHub, nonce: bytes) -> DeviceStream:
+    """A stream of one device of ann, opened by a copy of its files with this claim."""
+    stream = DeviceStream(ANN, bytes(16), 0, Nothing(), generation=0, max_live_bytes=1, claim=nonce)
+    hub.join(1, stream)
+    return stream
+
+
+async def test_copies_of_a_device_read_beside_each_other_and_a_new_stream_replaces_that_of_its_own_copy() -> None:
+    hub = DeviceHub()
+    one, other = copy_of_a_device(hub, b"one"), copy_of_a_device(hub, b"other")
+    again = copy_of_a_device(hub, b"one")
+    assert (await one.closed, other.closed.done(), again.closed.done()) == (CloseReason.TAKEN_OVER, False, False)
+
+
+async def test_a_device_has_a_bounded_number_of_streams_whatever_its_claims() -> None:
+    hub = DeviceHub()
+    streams = [copy_of_a_device(hub, bytes([number])) for number in range(10)]
+    assert [stream.closed.done() for stream in streams] == [True] * (10 - MAX_COPIES) + [False] * MAX_COPIES
+
+
+async def test_a_new_claim_ends_the_streams_of_other_copies_of_that_device_alone() -> None:
+    hub = DeviceHub()
+    older, newer = copy_of_a_device(hub, b"older"), copy_of_a_device(hub, b"newer")
+    elsewhere = await joined(hub, ANN, 2)
+    hub.publish([DeviceClaimed(ANN, bytes(16), b"newer")])
+    assert await older.closed is CloseReason.SUPERSEDED
+    assert not newer.closed.done()
+    assert not elsewhere.closed.done()

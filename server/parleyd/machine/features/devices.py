@@ -1,6 +1,9 @@
 """Devices: numbered streams of sends, each with a cursor of what it has received.
 
 The last MAX_SENDS_IN_FLIGHT results of a device are kept for its retries, each with a digest of the send.
+
+The files of a device can be copied. Which copy is the device is decided when a command is applied: a claim with a
+higher epoch replaces the former one, and commands of any other copy are refused and use no number.
 """
 
 from __future__ import annotations
@@ -9,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.feature import Feature
-from parleyd.machine.limits import MAX_DEVICES_PER_ACCOUNT, MAX_SENDS_IN_FLIGHT
+from parleyd.machine.limits import CLAIM_NONCE_BYTES, MAX_DEVICES_PER_ACCOUNT, MAX_ID, MAX_SENDS_IN_FLIGHT
 from parleyd.machine.rows import Rows
 
 if TYPE_CHECKING:
@@ -42,6 +46,37 @@ CREATE TABLE device_results(
 """
 
 
+CLAIM_LEVEL = 3
+CLAIMS = """
+CREATE TABLE device_claims(
+    device_id INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    nonce BLOB NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceClaimed:
+    """Another copy of a device's files is the device from now on; `device_id` is the id that the client made."""
+
+    account_id: int
+    device_id: bytes
+    nonce: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRow:
+    """Which copy of a device's files sends for it. Epoch 0 without a nonce: none has claimed it yet."""
+
+    epoch: int = 0
+    nonce: bytes = b""
+
+    def supersedes(self, other: ClaimRow) -> bool:
+        """Return whether a copy with the claim `other` may not send: this one is newer, or a rival of its epoch."""
+        return self != other and other.epoch <= self.epoch
+
+
 @dataclass(slots=True)
 class DeviceRow:
     """The receive cursor and the send number of a device. `external` is the id that the client made."""
@@ -65,6 +100,7 @@ class KeptResult:
 
 
 _SELECT = "SELECT id, external, account_id, delivered_up_to, last_send_number FROM devices WHERE id = ?"
+_SELECT_CLAIM = "SELECT epoch, nonce FROM device_claims WHERE device_id = ?"
 
 
 class Devices:
@@ -80,6 +116,7 @@ class Devices:
             update="UPDATE devices SET delivered_up_to = ?, last_send_number = ? WHERE id = ?",
             values=lambda row: (row.delivered_up_to, row.last_send_number, row.id),
         )
+        self._claims: Rows[int, ClaimRow] = Rows(state.connection, select=_SELECT_CLAIM, make=ClaimRow)
         self._new_results: list[tuple[int, int, int, int, int, int, int, int]] = []
 
     def get(self, device_id: int) -> DeviceRow:
@@ -89,6 +126,28 @@ class Devices:
             # The same on every node, so this fails the command and does not stop the nodes.
             raise LookupError("a live session has no device")
         return found
+
+    def claim(self, device: DeviceRow, wire: model_pb2.DeviceClaim) -> pb.ResultCode.ValueType:
+        """Take the claim of a command, or return the code that refuses the command as a whole."""
+        if self._meta_of.level < CLAIM_LEVEL:
+            return pb.RESULT_CODE_OK
+        if wire.epoch > MAX_ID or len(wire.nonce) != (CLAIM_NONCE_BYTES if wire.epoch else 0):
+            return pb.RESULT_CODE_INVALID_LENGTH
+        held, claimed = self.held_claim(device.id), ClaimRow(wire.epoch, wire.nonce)
+        if held.supersedes(claimed):
+            return pb.RESULT_CODE_DEVICE_SUPERSEDED
+        if held != claimed:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO device_claims(device_id, epoch, nonce) VALUES(?, ?, ?)",
+                (device.id, claimed.epoch, claimed.nonce),
+            )
+            self._claims.added(device.id, claimed)
+            self._meta_of.effects.append(DeviceClaimed(device.account_id, device.external, claimed.nonce))
+        return pb.RESULT_CODE_OK
+
+    def held_claim(self, device_id: int) -> ClaimRow:
+        """Return the claim of a device, at the level that has claims."""
+        return self._claims.find(device_id) or ClaimRow()
 
     def use_number(
         self, device: DeviceRow, number: int, digest: int, code: int, message_id: int, conversation_id: int
@@ -117,7 +176,10 @@ class Devices:
     def flush(self) -> None:
         """Write new results and changed devices."""
         if self._new_results:
-            query = "INSERT OR REPLACE INTO device_results VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
+            query = (
+                "INSERT OR REPLACE INTO device_results(device_id, slot, number, digest, code, message_id, "
+                "conversation_id, sent_at_ms) VALUES(?, ?, ?, ?, ?, ?, ?, ?)"
+            )
             self._connection.executemany(query, self._new_results)
             self._new_results = []
         self._rows.flush()
@@ -125,24 +187,34 @@ class Devices:
     def forget_all(self) -> None:
         """Read everything from the file again."""
         self._rows.forget_all()
+        self._claims.forget_all()
         self._new_results.clear()
 
     def trim(self) -> None:
-        """Bound the cache."""
+        """Bound the caches."""
         self._rows.trim()
+        self._claims.trim()
 
 
 # ---- for other features
 
 
-def find_or_add(state: State, account_id: int, external: bytes, label: str) -> int | pb.CommandResult:
-    """Return the id of the account's device, adding a new one, or why it cannot be added. The caller has flushed."""
+def find_or_add(
+    state: State, account_id: int, external: bytes, label: str, used_send_number: int
+) -> int | pb.CommandResult:
+    """Return the id of the account's device, adding a new one, or why it cannot be added. The caller has flushed.
+
+    An unknown device that has used numbers was forgotten. Added again, it would begin with number 1, and what it sends
+    again would be stored twice.
+    """
     query = "SELECT id, account_id FROM devices WHERE external = ?"
     row = state.connection.execute(query, (external,)).get
     if row is not None:
         if row[1] != account_id:
             return pb.CommandResult(code=pb.RESULT_CODE_DEVICE_OF_ANOTHER)
         return int(row[0])
+    if used_send_number and state.level >= CLAIM_LEVEL:
+        return pb.CommandResult(code=pb.RESULT_CODE_DEVICE_FORGOTTEN)
     # What any device of the account has received is not new to another one. What none has received is.
     cursor, count = state.connection.execute(
         "SELECT coalesce(max(delivered_up_to), 0), count(*) FROM devices WHERE account_id = ?", (account_id,)
@@ -151,8 +223,11 @@ def find_or_add(state: State, account_id: int, external: bytes, label: str) -> i
         return pb.CommandResult(code=pb.RESULT_CODE_TOO_MANY_DEVICES)
     state.meta.last_device_id += 1
     device_id = state.meta.last_device_id
-    query = "INSERT INTO devices VALUES(?, ?, ?, ?, ?, 0)"
-    state.connection.execute(query, (device_id, external, account_id, label, cursor))
+    state.connection.execute(
+        "INSERT INTO devices(id, external, account_id, label, delivered_up_to, last_send_number) "
+        "VALUES(?, ?, ?, ?, ?, 0)",
+        (device_id, external, account_id, label, cursor),
+    )
     return device_id
 
 
@@ -162,8 +237,10 @@ def of_account(state: State, account_id: int) -> list[int]:
 
 
 def remove(state: State, device_ids: Sequence[int]) -> None:
-    """Remove devices and the results kept for their retries."""
+    """Remove devices, their claims and the results kept for their retries."""
     keys = [(device_id,) for device_id in device_ids]
+    if state.meta.level >= CLAIM_LEVEL:
+        state.connection.executemany("DELETE FROM device_claims WHERE device_id = ?", keys)
     state.connection.executemany("DELETE FROM device_results WHERE device_id = ?", keys)
     state.connection.executemany("DELETE FROM devices WHERE id = ?", keys)
 
@@ -184,7 +261,7 @@ def _remove_idle(state: State, account_id: int) -> bool:
     return bool(idle)
 
 
-FEATURE = Feature("devices", tables={1: TABLES})
+FEATURE = Feature("devices", tables={1: TABLES, CLAIM_LEVEL: CLAIMS})
 
 
 # ---- queries
@@ -194,3 +271,9 @@ def by_id(reader: StateReader, device_id: int) -> DeviceRow | None:
     """Return the device with that row id (`SessionRecord.device_id`)."""
     rows = reader.rows(_SELECT, (device_id,))
     return DeviceRow(*rows[0]) if rows else None
+
+
+def claim_of(reader: StateReader, device_id: int) -> ClaimRow:
+    """Return the claim of the device with that row id."""
+    rows = reader.rows(_SELECT_CLAIM, (device_id,)) if reader.level() >= CLAIM_LEVEL else []
+    return ClaimRow(*rows[0]) if rows else ClaimRow()

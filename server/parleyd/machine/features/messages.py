@@ -18,7 +18,7 @@ from zlib import crc32
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action
-from parleyd.machine.feature import Feature, SignedInCommand
+from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.conversations import DIRECT, is_member
 from parleyd.machine.limits import MAX_ID
 
@@ -142,6 +142,9 @@ class Messages:
 def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.CommandResult:
     """Apply the sends of one device; each has a result of its own."""
     device = state.devices.get(actor.device_id)
+    refused = state.devices.claim(device, command.claim)
+    if refused != pb.RESULT_CODE_OK:
+        return result(refused)
     limit = state.settings.value("max_message_bytes")
     outcome = pb.CommandResult(code=pb.RESULT_CODE_OK)
     results = outcome.send_messages.sends

@@ -161,6 +161,10 @@ class Receipts:
 def mark_delivered(state: State, actor: Actor, command: pb.MarkDelivered) -> pb.CommandResult:
     """Move the device's cursor, and the account's delivery marks in conversations with waiting messages."""
     device = state.devices.get(actor.device_id)
+    # Otherwise a copy would make the cluster skip, for the device, what only the copy has received.
+    refused = state.devices.claim(device, command.claim)
+    if refused != pb.RESULT_CODE_OK:
+        return result(refused)
     cursor = min(command.up_to, state.meta.last_message_id)
     if cursor > device.delivered_up_to:
         state.devices.move_cursor(device, cursor)

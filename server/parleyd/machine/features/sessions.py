@@ -138,7 +138,9 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
         if closed or owner != account.id or external != command.device_id:
             return result(pb.RESULT_CODE_SIGNED_OUT)
         return _opened(state, session_id)
-    device_id = devices.find_or_add(state, account.id, command.device_id, command.device_label)
+    device_id = devices.find_or_add(
+        state, account.id, command.device_id, command.device_label, command.used_send_number
+    )
     if isinstance(device_id, pb.CommandResult):
         return device_id
     _end_older_sessions(state, account.id, device_id)
@@ -173,6 +175,8 @@ def _opened(state: State, session_id: int) -> pb.CommandResult:
         last_send_number=device.last_send_number,
         delivered_up_to=device.delivered_up_to,
     )
+    if state.level >= devices.CLAIM_LEVEL:
+        opened.device_epoch = state.devices.held_claim(device.id).epoch
     return pb.CommandResult(code=pb.RESULT_CODE_OK, open_session=opened)
 
 
