@@ -123,6 +123,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.log",
         "parley.model",
         "parley.wire.endpoints",
+        "parley.wire.claim",
         "parley.wire.position",
     ),
     "client/parley/chat": ("parley.model", "parley.receipts", "parley.state_publisher"),
