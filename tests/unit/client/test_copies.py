@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,14 @@ async def two_copies(
         yield one, other
 
 
+async def received(client: ParleyClient, message_id: int) -> None:
+    """Wait until a message of bob is in the client's file."""
+    async with asyncio.timeout(5), aclosing(client.watch()) as changes:
+        async for _ in changes:
+            if message_id in {each.id for each in (await client.cached_history("bob")).messages}:
+                return
+
+
 @pytest.mark.parametrize("nodes", [(0, 1), (0, 0)], ids=["two nodes", "one node"])
 async def test_of_two_copies_one_sends_and_the_other_keeps_what_it_has(tmp_path: Path, nodes: tuple[int, int]) -> None:
     async with running_cluster(("n1", "n2")) as cluster, two_copies(cluster, tmp_path, *nodes) as (one, other):
@@ -55,11 +63,7 @@ async def test_of_two_copies_one_sends_and_the_other_keeps_what_it_has(tmp_path:
         # Both copies read, and the one that sends is not disturbed.
         message = cluster.store(cluster.accounts["bob"], cluster.accounts["anna"], "to both")
         for client in (one, other):
-            page = await client.cached_history("bob")
-            async with asyncio.timeout(5):
-                while message.id not in {each.id for each in page.messages}:
-                    await asyncio.sleep(0.01)
-                    page = await client.cached_history("bob")
+            await received(client, message.id)
         await (await one.send("bob", "one goes on")).accepted(5)
         assert not one.state.superseded
 
