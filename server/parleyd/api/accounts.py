@@ -84,12 +84,12 @@ class AccountsService(AccountsServicer):
         check_number("used_send_number", request.used_send_number)
         if len(request.device_label) > MAX_LABEL_CHARS:
             raise InvalidInputError("device_label", f"is longer than {MAX_LABEL_CHARS} characters")
-        await self._authenticator.wait_for(request.seen)
         await self._authenticator.read_barrier()
         account, card = await self._readers.run(lambda reader: _account_named(reader, request.name))
         password_hash = account.password_hash if account is not None else None
         if not await self._passwords.verify(request.password, password_hash) or account is None or card is None:
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, WRONG_CREDENTIALS)
+        await self._authenticator.wait_for(request.seen)
         token, token_digest = new_token()
         command = state_pb2.OpenSession(
             account_id=account.id,
@@ -119,7 +119,10 @@ class AccountsService(AccountsServicer):
 
     @unary
     async def LogOut(self, request: pb.LogOutRequest, context: Context) -> pb.LogOutResponse:  # noqa: N802
-        """Close the caller's session."""
+        """Close the caller's session. A token of no session writes nothing to the log."""
+        session = await self._authenticator.session(context, allow_closed=True)
+        if session.closed:
+            return pb.LogOutResponse(position=await self._readers.run(position_of))
         command = state_pb2.CloseSession(token_digest=digest_of(context))
         index, _ = await self._commands.apply(state_pb2.Command(close_session=command))
         return pb.LogOutResponse(position=self._authenticator.position(index))
@@ -157,8 +160,7 @@ class AccountsService(AccountsServicer):
         """One page of active accounts whose names match."""
         validate_pattern(request.pattern)
         limit = page_size("page_size", request.page_size)
-        await self._authenticator.wait_for(request.seen)
-        await self._authenticator.session(context)
+        await self._authenticator.session_at(context, request.seen)
 
         def read(reader: StateReader) -> pb.ListAccountsResponse:
             with reader.consistent():
