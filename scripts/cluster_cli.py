@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 
-from parley import ParleyError, check_account_name
+from parley import NameTakenError, ParleyClient, ParleyError, check_account_name
+from parleyd.cli_admin import leave_claim
+from parleyd.storage.administrator_claim import is_waiting
+from parleyd.storage.errors import StorageError
 from scripts.cluster_layout import (
     ClusterError,
     Layout,
@@ -34,6 +39,10 @@ ROUND_S = 0.5
 RESTART_AFTER_S = 1.0
 RESTART_AT_MOST_EVERY_S = 15.0
 STEADY_AFTER_S = 30.0
+OPERATOR = "operator"
+OPERATOR_TIMEOUT_S = 30.0
+OPERATOR_PAUSE_S = 2.0
+CLAIM_POLL_S = 0.1
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -129,7 +138,7 @@ async def _supervise(layout: Layout, processes: Processes, *, restart: bool) -> 
     keeper = _Restarter(processes) if restart else None
     console = Console(highlight=False)
     with Screen(console, _guide(layout, restart=restart), processes.last_words) as screen:
-        async with StatusReader(layout, processes) as reader:
+        async with StatusReader(layout, processes) as reader, _making_operator(layout, screen.note):
             while not stopping.is_set():
                 views = await reader.read_all()
                 screen.show(views)
@@ -145,6 +154,54 @@ async def _supervise(layout: Layout, processes: Processes, *, restart: bool) -> 
     await asyncio.to_thread(processes.stop, layout.names)
     console.print(f"All stopped. The data stays in {layout.root}; to go on with it: make run")
     return 0
+
+
+@asynccontextmanager
+async def _making_operator(layout: Layout, note: Callable[[str], None]) -> AsyncIterator[None]:
+    """Make the administrator while the cluster is watched."""
+
+    async def make() -> None:
+        while not await _make_operator(layout, note):  # noqa: ASYNC110 - it tries again
+            await asyncio.sleep(OPERATOR_PAUSE_S)
+
+    making = asyncio.ensure_future(make())
+    try:
+        yield
+    finally:
+        making.cancel()
+        await asyncio.wait([making])
+
+
+async def _make_operator(layout: Layout, note: Callable[[str], None]) -> bool:
+    """Make this cluster's administrator, once: an account whose password is beside its files, as that of any other."""
+    home = _home_of(layout, OPERATOR)
+    if (home / "made").exists():
+        return True
+    password = _development_password(home / "password")
+    folder = layout.data_dir(layout.names[0])
+    try:
+        async with asyncio.timeout(OPERATOR_TIMEOUT_S):
+            code = leave_claim(folder)
+            while is_waiting(folder):  # noqa: ASYNC110 - the node takes it from its disk
+                await asyncio.sleep(CLAIM_POLL_S)
+            async with ParleyClient(layout.hosts, ca=layout.ca_file, state_dir=home / "state", connect=False) as client:
+                with contextlib.suppress(NameTakenError):  # by an attempt that was cut short
+                    await client.register(OPERATOR, password, code)
+                await client.login(OPERATOR, password)
+                await (await client.own_account()).claim_administrator(code)
+    except (ParleyError, TimeoutError, StorageError, OSError) as error:
+        note(f"The administrator is not made yet: {str(error) or 'the cluster did not answer in time'}. Next try soon.")
+        return False
+    (home / "made").touch()
+    note(f"The account {OPERATOR} is the administrator.")
+    return True
+
+
+def _home_of(layout: Layout, account: str) -> Path:
+    """Return the folder of an account on a local cluster."""
+    home = layout.root / "clients" / account
+    home.mkdir(parents=True, exist_ok=True)
+    return home
 
 
 def _kill_all(layout: Layout, processes: Processes) -> Callable[[], None]:
@@ -196,6 +253,7 @@ def _guide(layout: Layout, *, restart: bool) -> list[str]:
         f"Parley: {len(layout.names)} nodes over TLS in {layout.root} (logs: {layout.root}/{first}/log and so on)",
         f"  chat, in another terminal   {chat} ACCOUNT=ann TO=ben",
         f"  and in a third              {chat} ACCOUNT=ben TO=ann",
+        f"  administrator               account {OPERATOR}; password in {layout.root}/clients/{OPERATOR}/password",
         f"  kill a node                 {script} kill {first}   or: kill -9 PID",
         f"  start it again              {again}",
         "  stop everything             Ctrl-C (the data stays)",
@@ -228,8 +286,7 @@ def _chat(options: argparse.Namespace) -> int:
         check_account_name(options.account)
     except ParleyError as error:
         raise ClusterError(str(error)) from None
-    home = layout.root / "clients" / options.account
-    home.mkdir(parents=True, exist_ok=True)
+    home = _home_of(layout, options.account)
     os.environ |= {
         "PARLEY_HOSTS": ",".join(layout.hosts),
         "PARLEY_CA": str(layout.ca_file),

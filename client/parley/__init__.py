@@ -28,6 +28,7 @@ from parley.errors import (
     StoreError,
     TlsError,
     TooLateError,
+    TooManyDevicesError,
     UnreachableError,
     WrongPasswordError,
     WrongServiceError,
@@ -41,6 +42,7 @@ from parley.model import (
     ConnectionState,
     Conversation,
     ConversationKind,
+    Device,
     HistoryPage,
     Member,
     MemberRole,
@@ -55,6 +57,7 @@ from parley.model import (
     Target,
 )
 from parley.outgoing_message import OutgoingMessage
+from parley.own_account import OwnAccount
 from parley.reader import MessageReader
 from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes, StatePublisher
@@ -75,6 +78,7 @@ __all__ = [
     "ConnectionState",
     "Conversation",
     "ConversationKind",
+    "Device",
     "Endpoint",
     "HistoryPage",
     "Last",
@@ -97,6 +101,7 @@ __all__ = [
     "Outgoing",
     "OutgoingMessage",
     "OverloadedError",
+    "OwnAccount",
     "ParleyClient",
     "ParleyError",
     "PolicySettings",
@@ -112,6 +117,7 @@ __all__ = [
     "TlsError",
     "TokenStore",
     "TooLateError",
+    "TooManyDevicesError",
     "UnreachableError",
     "WrongPasswordError",
     "WrongServiceError",

@@ -150,8 +150,8 @@ class LocalAccount:
         limit = self._publisher.state.max_message_bytes
         for _, body in items:
             check_body(body, limit)
-        now_ms = int(time.time() * 1000)
-        views = await self.store.write(lambda c: outbox.add(c, items, now_ms), adds=True)
+        now_ms, known = int(time.time() * 1000), self.position.lowest_index
+        views = await self.store.write(lambda c: outbox.add(c, items, now_ms, known), adds=True)
         return [self._track(view) for view in views]
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
@@ -170,8 +170,8 @@ class LocalAccount:
 
     async def retry(self, local_id: int) -> OutgoingMessage:
         """Send a failed message again, as a new one."""
-        now_ms = int(time.time() * 1000)
-        view = await self.store.write(lambda c: outbox.retry(c, local_id, now_ms), adds=True)
+        now_ms, known = int(time.time() * 1000), self.position.lowest_index
+        view = await self.store.write(lambda c: outbox.retry(c, local_id, now_ms, known), adds=True)
         self._removed([local_id])
         return self._track(view)
 

@@ -69,6 +69,25 @@ class Administration:
         request = pb.SetAdministratorRequest(account=account, administrator=administrator)
         await self._ask(lambda channel: AdminStub(channel).SetAdministrator(request, metadata=self._metadata))
 
+    async def create_invitation(self, valid_s: int = 0) -> tuple[str, int]:
+        """Make a code with which one account may be registered. Return it and when it ends (Unix time in ms).
+
+        `valid_s` is for how long; 0: a week.
+        """
+        request = pb.CreateInvitationRequest(valid_s=valid_s)
+        answer = await self._ask(lambda channel: AdminStub(channel).CreateInvitation(request, metadata=self._metadata))
+        return answer.code, answer.expires_at_ms
+
+    async def reset_password(self, account: str, password: str) -> None:
+        """Give an account a new password and sign out all its devices."""
+        request = pb.ResetPasswordRequest(account=account, password=password)
+        await self._ask(lambda channel: AdminStub(channel).ResetPassword(request, metadata=self._metadata))
+
+    async def lift_delay(self, account: str) -> None:
+        """Let an account log in again at once after too many wrong passwords."""
+        request = pb.LiftDelayRequest(account=account)
+        await self._ask(lambda channel: AdminStub(channel).LiftDelay(request, metadata=self._metadata))
+
     async def settings(self) -> tuple[Setting, ...]:
         """Return all settings of the cluster. Every signed-in account may ask."""
         answer = await self._ask(

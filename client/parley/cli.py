@@ -14,7 +14,8 @@ import typer
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported, to keep its log lines out
 
-from parley.terminal import commands
+from parley.terminal import account_commands, commands
+from parley.terminal.account_commands import devices_app
 from parley.terminal.chat import chat as run_chat
 from parley.terminal.cluster_commands import cluster_app
 from parley.terminal.command_line import (
@@ -38,6 +39,7 @@ app = typer.Typer(
 app.add_typer(cluster_app, name="cluster")
 channel_app = typer.Typer(help="Create channels.", epilog=EPILOG, no_args_is_help=True)
 app.add_typer(channel_app, name="channel")
+app.add_typer(devices_app, name="devices")
 
 
 def _root(ctx: typer.Context, **given: Any) -> None:
@@ -55,10 +57,19 @@ app.callback()(_root)
 async def register(
     options: ConnectionOptions,
     name: Annotated[str, typer.Argument(help="Choose the name of the new account.")],
+    code: Annotated[
+        str,
+        typer.Option(
+            "--code",
+            metavar="CODE",
+            help="Use this invitation, or the code of `parleyd admin create`. Default: none.",
+            show_default=False,
+        ),
+    ] = "",
     password_stdin: PasswordStdin = False,
 ) -> None:
     """Create an account."""
-    await commands.register(options, name, password_stdin=password_stdin)
+    await commands.register(options, name, code=code, password_stdin=password_stdin)
 
 
 @app.command(epilog=EPILOG)
@@ -67,9 +78,23 @@ async def login(
     options: ConnectionOptions,
     name: Annotated[str, typer.Argument(help="Name the account.")],
     password_stdin: PasswordStdin = False,
+    end_oldest: Annotated[
+        bool,
+        typer.Option(
+            "--end-oldest-device",
+            help="If the account has no device to spare, sign out the one that logged in longest ago. Default: ask.",
+        ),
+    ] = False,
 ) -> None:
     """Sign in. Later commands use this session, these hosts and this CA."""
-    await commands.login(options, name, password_stdin=password_stdin)
+    await commands.login(options, name, password_stdin=password_stdin, end_oldest=end_oldest)
+
+
+@app.command(epilog=EPILOG)
+@with_connection_options
+async def password(options: ConnectionOptions, password_stdin: PasswordStdin = False) -> None:
+    """Change your password, and sign out your other devices. From standard input: the old one, then the new one."""
+    await account_commands.change_password(options, from_stdin=password_stdin)
 
 
 @app.command(epilog=EPILOG)

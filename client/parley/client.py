@@ -45,6 +45,7 @@ from parley.net.channel import ChannelPool, load_security
 from parley.net.cluster_client import ClusterClient, SignedIn
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
+from parley.own_account import OwnAccount
 from parley.reader import MessageReader
 from parley.state_publisher import Changes, StatePublisher
 from parley.wire.endpoints import KnownEndpoints, parse_endpoints
@@ -127,26 +128,35 @@ class ParleyClient:
 
     # ---- accounts
 
-    async def register(self, name: str, password: str) -> None:
-        """Create an account, once even if an answer is lost. Raises NameTakenError or RefusedError."""
-        await self._cluster.register(check_account_name(name), password)
+    async def register(self, name: str, password: str, code: str = "") -> None:
+        """Create an account, once even if an answer is lost. Raises NameTakenError or RefusedError.
 
-    async def login(self, name: str, password: str) -> None:
-        """Open a session and store it for the next start. Raises WrongPasswordError for a wrong name or password."""
+        `code` is an invitation, or makes the account an administrator (`parleyd admin create`).
+        """
+        await self._cluster.register(check_account_name(name), password, code)
+
+    async def login(self, name: str, password: str, *, end_oldest_device: bool = False) -> None:
+        """Open a session and store it for the next start. Raises WrongPasswordError for a wrong name or password.
+
+        Raises TooManyDevicesError if the account has no device to spare. With `end_oldest_device` the cluster signs out
+        the device that logged in longest ago in this case.
+        """
         check_account_name(name)
         cluster_id = await self._cluster.cluster_id()
         current = self._account
         if current is not None and (current.profile.account, current.profile.cluster_id) == (name, cluster_id):
-            await self._log_in(current, await current.store.write(identity.load), password)
+            await self._log_in(
+                current, await current.store.write(identity.load), password, end_oldest_device=end_oldest_device
+            )
             current.connection.wake()
             if self.state.connection is ConnectionState.SIGNED_OUT:
                 self._publisher.update(connection=ConnectionState.CONNECTING, problem="")
         else:
             account = self._make_account(cluster_id, name)
-            await self._use(account, await self._open_and_log_in(account, password))
+            await self._use(account, await self._open_and_log_in(account, password, end_oldest_device))
         self._remember_last(name)
 
-    async def _open_and_log_in(self, account: LocalAccount, password: str) -> DeviceIdentity:
+    async def _open_and_log_in(self, account: LocalAccount, password: str, end_oldest_device: bool) -> DeviceIdentity:
         """Log in to an account that is not in use here.
 
         Without a file, log in before there is one. So a log-in that fails has nothing to remove, and cannot remove the
@@ -155,7 +165,9 @@ class ParleyClient:
         first: SignedIn | None = None
         device_id = secrets.token_bytes(16)
         if not account.profile.database.exists():
-            first = await self._cluster.log_in(account.profile.account, password, device_id, 0, Position())
+            first = await self._cluster.log_in(
+                account.profile.account, password, device_id, 0, Position(), end_oldest_device=end_oldest_device
+            )
             if first is None:
                 raise RefusedError(REFUSED_DEVICE)
         try:
@@ -164,21 +176,25 @@ class ParleyClient:
                 return await self._keep_session(account, who, device_id, first)
             if first is not None:  # another process has made the file since
                 await self._cluster.log_out(first.token)
-            return await self._log_in(account, who, password)
+            return await self._log_in(account, who, password, end_oldest_device=end_oldest_device)
         except BaseException:
             await asyncio.shield(account.close())
             raise
 
-    async def _log_in(self, account: LocalAccount, who: DeviceIdentity, password: str) -> DeviceIdentity:
+    async def _log_in(
+        self, account: LocalAccount, who: DeviceIdentity, password: str, *, end_oldest_device: bool
+    ) -> DeviceIdentity:
         device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
         seen = Position() if who.out_of_step else account.position
         used_number = 0 if who.out_of_step else who.used_number
         name = account.profile.account
-        answer = await self._cluster.log_in(name, password, device_id, used_number, seen)
+        answer = await self._cluster.log_in(
+            name, password, device_id, used_number, seen, end_oldest_device=end_oldest_device
+        )
         forgotten = answer is None
         if answer is None:
             device_id = secrets.token_bytes(16)
-            answer = await self._cluster.log_in(name, password, device_id, 0, seen)
+            answer = await self._cluster.log_in(name, password, device_id, 0, seen, end_oldest_device=end_oldest_device)
         if answer is None:
             raise RefusedError(REFUSED_DEVICE)
         return await self._keep_session(account, who, device_id, answer, forgotten=forgotten)
@@ -432,6 +448,11 @@ class ParleyClient:
         """Return the requests of an administrator. Raises NotSignedInError without a session."""
         _, who = await self._signed_in()
         return Administration(self._caller, who.token)
+
+    async def own_account(self) -> OwnAccount:
+        """Return the requests about the own password and devices. Raises NotSignedInError without a session."""
+        _, who = await self._signed_in()
+        return OwnAccount(self._caller, who.token, self._seen(who))
 
     # ---- inside
 

@@ -40,6 +40,10 @@ class NameTakenError(RefusedError):
     """The account name is taken."""
 
 
+class TooManyDevicesError(RefusedError):
+    """The account has as many signed-in devices as it may. A log-in can sign out the one that logged in longest ago."""
+
+
 class MessageFailedError(RefusedError):
     """The cluster refused one message for good. Later messages are sent as usual."""
 

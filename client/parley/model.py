@@ -43,6 +43,17 @@ class MessageStatus(IntEnum):
 FINAL = frozenset(MessageStatus) - {MessageStatus.WAITING, MessageStatus.SENDING}
 
 
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the own account. `logged_in_at_ms` is the time of its last log-in, 0 if that is not kept any more."""
+
+    id: str
+    label: str
+    logged_in_at_ms: int
+    signed_in: bool
+    current: bool
+
+
 class ConversationKind(IntEnum):
     """The kinds of conversations, with the numbers of the wire. UNKNOWN: of a later release, or not known yet."""
 
@@ -124,7 +135,8 @@ class Member:
 class Outgoing:
     """The state of one own message of this device.
 
-    `conversation_id` is known once the cluster has accepted the message.
+    `conversation_id` is known once the cluster has accepted the message. `known_index` is how much of the cluster's log
+    this device had seen when the message was written. A name that had another owner after that is refused.
     """
 
     local_id: int
@@ -137,6 +149,7 @@ class Outgoing:
     conversation_id: int = 0
     sent_at_ms: int = 0
     detail: str = ""
+    known_index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

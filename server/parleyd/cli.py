@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import structlog
 import typer
 
+from parleyd.cli_admin import admin_app
 from parleyd.cli_cert import cert_app
 from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
 from parleyd.formats import FormatRefusedError
@@ -49,6 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cert_app, name="cert")
+app.add_typer(admin_app, name="admin")
 
 _ConfigFile = Annotated[
     Path | None,

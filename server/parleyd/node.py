@@ -28,16 +28,16 @@ from parley_proto.v1 import (
     peer_pb2,
     peer_pb2_grpc,
 )
+from parleyd.administrator_claims import AdministratorClaims
 from parleyd.api.accounts import AccountsConfig, AccountsService
 from parleyd.api.administration import AdminService
-from parleyd.api.admission import AdmissionInterceptor
 from parleyd.api.auth import Authenticator
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.conversations import ConversationsService
 from parleyd.api.fencing import FenceInterceptor
-from parleyd.api.messages import MessagingService, add_messaging_to_server
-from parleyd.client_port import call_limits, server_options, stream_budgets
+from parleyd.api.messages import ConnectLimits, MessagingService, add_messaging_to_server
+from parleyd.api.password_check import PasswordCheck
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.exits import ExitCode
@@ -57,6 +57,7 @@ from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.group_news import GroupNews
 from parleyd.listening import listen
+from parleyd.log_in_guard import LogInGuard
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import GROUP
 from parleyd.machine.registry import GROWING
@@ -91,6 +92,19 @@ from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import PeerService
 from parleyd.trust import StateTrust
 
+CLIENT_SERVER_OPTIONS: channels.Options = [
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),
+    # 1024 bodies of the largest size would be too much for a frame of sends. The SDK keeps frames far smaller.
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    # A client that disconnected without a message is detected and its stream ended.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+]
+
 
 async def run_node(settings: Settings) -> int:
     """Run one node until it is stopped; return the exit code. Raises FatalError, StorageError, IdentityError."""
@@ -116,6 +130,7 @@ class Components:
     trust: StateTrust
     disk: DiskMonitor
     addresses: AddressPublisher
+    claims: AdministratorClaims
     handler: PeerHandler
     view: ClusterView
     passwords: PasswordHasher
@@ -254,6 +269,7 @@ class Node:
             "addresses": parts.addresses.run(),
             "disk": parts.disk.run(),
             "become voter": self._become_voter(parts.runner),
+            "administrator claims": parts.claims.run(),
             **parts.trust.work(),
         }
 
@@ -286,6 +302,7 @@ class Node:
         )
         groups.add(GROUP, runner, snapshot_store, trust.guard)
         router = CommandRouter(runner, group_links)
+        log_ins = LogInGuard(identity.node_id, lambda: runner.role.leader, links.count_log_in)
         changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
         change_router = MembershipChangeRouter(runner, changes, group_links)
         addresses = AddressPublisher(self._own, runner, router)
@@ -303,11 +320,14 @@ class Node:
             trust=trust,
             disk=disk,
             addresses=addresses,
-            handler=PeerHandler(identity, runner, snapshot_store, changes, change_router, trust.parts),
+            claims=AdministratorClaims(self._data.path, router, lambda: runner.machine.level),
+            handler=PeerHandler(identity, runner, snapshot_store, changes, change_router, trust.parts, log_ins.answer),
             view=view,
             passwords=passwords,
             health=health_service,
-            client_server=self._make_client_server(router, change_router, view, passwords, health_service, trust),
+            client_server=self._make_client_server(
+                router, change_router, view, passwords, log_ins, health_service, trust
+            ),
         )
 
     def _link_setup(self, groups: HostedGroups) -> LinkSetup:
@@ -328,7 +348,6 @@ class Node:
                 log_bounds=LogBounds(settings.log_retain_entries, settings.log_retain_bytes),
                 max_entry_bytes=settings.max_entry_bytes,
                 max_waiting_proposals=settings.max_queued_commands,
-                max_waiting_bytes=settings.max_queued_bytes,
                 growing_commands=GROWING,
             ),
             GroupStart(
@@ -369,6 +388,7 @@ class Node:
         change_router: MembershipChangeRouter,
         view: ClusterView,
         passwords: PasswordHasher,
+        log_ins: LogInGuard,
         health_service: health.aio.HealthServicer,
         trust: StateTrust,
     ) -> grpc.aio.Server:
@@ -377,20 +397,30 @@ class Node:
         authenticator = Authenticator(view.replica)
         commands = Commands(router, lambda: view.replica.machine.level)
         fence = FenceInterceptor(lambda: trust.is_fenced)
-        admission = AdmissionInterceptor(authenticator, call_limits(settings))
-        server = grpc.aio.server(options=server_options(settings), interceptors=[fence, admission])
+        server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS, interceptors=[fence])
         accounts_pb2_grpc.add_AccountsServicer_to_server(
-            AccountsService(commands, readers, authenticator, passwords, AccountsConfig(settings.session_ttl_s)), server
-        )
-        add_messaging_to_server(
-            MessagingService(settings.name, commands, readers, authenticator, view.hub, stream_budgets(settings)),
+            AccountsService(
+                commands,
+                readers,
+                authenticator,
+                passwords,
+                PasswordCheck(passwords, log_ins, commands),
+                AccountsConfig(settings.session_ttl_s),
+            ),
             server,
+        )
+        limits = ConnectLimits(settings.max_session_queue_bytes, settings.max_clients)
+        add_messaging_to_server(
+            MessagingService(settings.name, commands, readers, authenticator, view.hub, limits), server
         )
         conversations_pb2_grpc.add_ConversationsServicer_to_server(
             ConversationsService(commands, readers, authenticator), server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(view, authenticator, commands, change_router, self._handshake, trust.rebuild_member), server
+            AdminService(
+                view, authenticator, commands, change_router, self._handshake, trust.rebuild_member, passwords
+            ),
+            server,
         )
         health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

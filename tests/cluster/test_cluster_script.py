@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from parley import ParleyClient
 from scripts.cluster_layout import Layout, create_layout, plan_private_nodes
 from scripts.cluster_process import ROOT
 from tests.cluster.conftest import FAST
@@ -158,6 +159,24 @@ async def test_the_end_of_the_supervisor_stops_all_nodes_and_keeps_the_data(
         await running.until_says(" leads (term ")
         assert max(node["commit_index"] for node in (await status(layout.root)).values()) >= commit
         assert await running.end() == 0
+
+
+async def test_a_new_cluster_gets_its_administrator_and_keeps_it(layout: Layout) -> None:
+    home = layout.root / "clients" / "operator"
+    async with up(layout.root) as running:
+        await running.until_says("The account operator is the administrator.")
+        password = (home / "password").read_text().strip()
+        assert (home / "password").stat().st_mode & 0o777 == 0o600
+        assert await running.end() == 0
+    async with up(layout.root) as running:
+        await running.until_says(" leads (term ")
+        async with ParleyClient(
+            layout.hosts, ca=layout.ca_file, state_dir=layout.root / "elsewhere", connect=False
+        ) as client:
+            await client.login("operator", password)
+            await (await client.administration()).change_setting("registration", 1)
+        assert await running.end() == 0
+        assert "is the administrator." not in running.output
 
 
 async def test_nodes_that_die_are_started_again_only_with_restart(layout: Layout) -> None:

@@ -61,8 +61,8 @@ async def rebuild(cluster: LocalCluster, administrator: Person, name: str, throu
 
 async def people(cluster: LocalCluster) -> tuple[Person, Person]:
     async with raw_client(cluster, cluster.names[0]) as raw:
-        for name in ("ann", "ben"):
-            await raw.register(name)
+        await raw.register("ann", code=await cluster.administrator_code())
+        await raw.register("ben")
         return await raw.log_in("ann"), await raw.log_in("ben")
 
 

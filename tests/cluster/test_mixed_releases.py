@@ -129,7 +129,7 @@ async def test_a_level_that_is_held_back_rises_when_it_is_let_go_and_stops_a_nod
         own.start(*own.names)
         await own.wait_until_answering(*own.names)
         async with raw_client(own, own.names[0]) as raw:
-            await raw.register("ann")
+            await raw.register("ann", code=await own.administrator_code())
             ann = await raw.log_in("ann")
         await change_setting(own, ann, "level_limit", OLD_LEVEL)
         back = own.names[2]

@@ -21,18 +21,19 @@ from parley_proto.v1 import accounts_pb2_grpc, admin_pb2_grpc, conversations_pb2
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.api.accounts import AccountsConfig, AccountsService
 from parleyd.api.administration import AdminService
-from parleyd.api.admission import AdmissionInterceptor, CallLimits
 from parleyd.api.auth import Authenticator
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.conversations import ConversationsService
 from parleyd.api.errors import ApiError
-from parleyd.api.messages import MessagingService, add_messaging_to_server
+from parleyd.api.messages import ConnectLimits, MessagingService, add_messaging_to_server
+from parleyd.api.password_check import PasswordCheck
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
+from parleyd.log_in_guard import LogInGuard
 from parleyd.machine.features.devices import DeviceRow
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.machine import StateMachine
@@ -44,7 +45,6 @@ from parleyd.raft.update import RoleChange
 from parleyd.security.passwords import PasswordHasher
 from parleyd.storage.identity import NodeIdentity
 from parleyd.transport.peer_calls import ForwardFailedError
-from tests.support.budgets import stream_budgets
 from tests.support.state import BCRYPT_COST, PASSWORD, WEEK_MS, Account, Device, InProcessState
 
 __all__ = ["PASSWORD", "Account", "Device", "Faults", "InProcessCluster", "InProcessNode", "running_cluster"]
@@ -65,6 +65,7 @@ class InProcessCluster(InProcessState):
         self.nodes = [InProcessNode(self, name, NodeId(number)) for number, name in enumerate(names, start=1)]
         self.changes: list[peer_pb2.ClusterChange] = []  # changes of the members that were asked for
         self._passwords: PasswordHasher | None = None
+        self.log_ins = LogInGuard(NodeId(1), lambda: NodeId(1), _no_other_leader)
 
     @property
     def passwords(self) -> PasswordHasher:
@@ -139,8 +140,6 @@ class InProcessNode:
         self.advertised = ""
         self.up = False
         self.faults = Faults()
-        self.call_limits = CallLimits()
-        self.stream_budgets = stream_budgets()
         self.sessions = 0
         self.pings = 0
         self.hellos: list[pb.Hello] = []
@@ -168,10 +167,8 @@ class InProcessNode:
         """Serve, on the port it had before if it had one."""
         self.hub = DeviceHub()
         self.cluster.listeners.append(self.hub.publish)
-        authenticator = Authenticator(self.replica)
-        admission = AdmissionInterceptor(authenticator, self.call_limits)
-        server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(admission, _Interceptor(self)))
-        self._add_services(server, authenticator)
+        server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(_Interceptor(self),))
+        self._add_services(server)
         target = f"127.0.0.1:{port or self.port}"
         self.port = (
             server.add_insecure_port(target) if credentials is None else server.add_secure_port(target, credentials)
@@ -183,22 +180,40 @@ class InProcessNode:
         self._publish()
         self.cluster.announce()
 
-    def _add_services(self, server: grpc.aio.Server, authenticator: Authenticator) -> None:
+    def _add_services(self, server: grpc.aio.Server) -> None:
         readers = self.cluster.readers
+        authenticator = Authenticator(self.replica)
         router = _FaultyRouter(self)
         commands = Commands(router, lambda: self.cluster.machine.level)
         accounts_pb2_grpc.add_AccountsServicer_to_server(
-            AccountsService(commands, readers, authenticator, self.cluster.passwords, AccountsConfig(WEEK_MS // 1000)),
+            AccountsService(
+                commands,
+                readers,
+                authenticator,
+                self.cluster.passwords,
+                PasswordCheck(self.cluster.passwords, self.cluster.log_ins, commands),
+                AccountsConfig(WEEK_MS // 1000),
+            ),
             server,
         )
-        messaging = _Messaging(self.name, commands, readers, authenticator, self.hub, self.stream_budgets)
+        messaging = _Messaging(
+            self.name, commands, readers, authenticator, self.hub, ConnectLimits(1 << 20, max_clients=1000)
+        )
         messaging.faults = self.faults
         add_messaging_to_server(messaging, server)
         conversations_pb2_grpc.add_ConversationsServicer_to_server(
             ConversationsService(commands, readers, authenticator), server
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
-            AdminService(self.view, authenticator, commands, _ChangeRouter(self.cluster), _no_handshake, _no_rebuild),
+            AdminService(
+                self.view,
+                authenticator,
+                commands,
+                _ChangeRouter(self.cluster),
+                _no_handshake,
+                _no_rebuild,
+                self.cluster.passwords,
+            ),
             server,
         )
 
@@ -392,6 +407,10 @@ async def _no_handshake(name: str, address: str) -> peer_pb2.HandshakeInfo | Non
     return None
 
 
+async def _no_other_leader(node: NodeId, attempt: peer_pb2.LogInAttempt, timeout_s: float) -> peer_pb2.LogInVerdict:
+    raise ForwardFailedError(f"no link to node {node}", sent=False)
+
+
 async def _no_rebuild(node: NodeId) -> peer_pb2.RebuildReply:
     raise ForwardFailedError(f"no link to node {node}", sent=False)
 
@@ -425,9 +444,11 @@ class FaultyStream:
         """The call's metadata."""
         return self._context.invocation_metadata()
 
-    async def abort(self, status: grpc.StatusCode, text: str) -> None:
+    async def abort(
+        self, status: grpc.StatusCode, text: str, trailing_metadata: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         """End the stream."""
-        await self._context.abort(status, text)
+        await self._context.abort(status, text, trailing_metadata)
 
     async def read(self) -> Any:
         """The next frame from the client."""

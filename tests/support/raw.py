@@ -67,10 +67,10 @@ class Raw:
         if index_of(position) > index_of(self.seen):
             self.seen.CopyFrom(position)
 
-    async def register(self, name: str, password: str = PASSWORD, request_id: bytes = b"") -> int:
+    async def register(self, name: str, password: str = PASSWORD, request_id: bytes = b"", code: str = "") -> int:
         """Register, repeating the same request while the cluster cannot take it; the account's id."""
         request = accounts_pb2.RegisterRequest(
-            name=name, password=password, request_id=request_id or secrets.token_bytes(16)
+            name=name, password=password, request_id=request_id or secrets.token_bytes(16), code=code
         )
         answer = await eventually(lambda: self.accounts.Register(request, timeout=ANSWER_S))
         self.note(answer.position)

@@ -26,6 +26,7 @@ from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.effects import Effect
 from parleyd.machine.features import accounts, conversations, messages
+from parleyd.machine.features.codes import CODES_LEVEL
 from parleyd.machine.levels import MAX_LEVEL
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.reader import StateReader
@@ -146,8 +147,12 @@ class InProcessState:
                 return
 
     def add_account(self, name: str, password: str = PASSWORD, request_id: bytes = b"") -> Account:
-        """Register an account. The first one is an administrator, as in any cluster."""
+        """Register an account. The first one is an administrator."""
         command = state_pb2.RegisterAccount(name=name, password_hash=_hash(password), request_id=request_id)
+        if self.machine.level >= CODES_LEVEL and not self.rows("SELECT 1 FROM accounts LIMIT 1"):
+            offer = state_pb2.OfferAdministrator(digest=bytes(32), expires_at_ms=time.time_ns() // 1_000_000 + WEEK_MS)
+            self.apply_one(state_pb2.Command(offer_administrator=offer))
+            command.invitation_digest = bytes(32)
         result = self.apply_one(state_pb2.Command(register_account=command))
         return Account(result.register_account.account_id, name)
 

@@ -29,7 +29,12 @@ class Migration:
     change: Callable[[apsw.Connection], None]
 
 
-MIGRATIONS: tuple[Migration, ...] = ()
+def _add_known_index(connection: apsw.Connection) -> None:
+    # What waits since before this format may be older than anything: 1 is the lowest index of all.
+    connection.execute("ALTER TABLE outbox ADD COLUMN known_index INTEGER NOT NULL DEFAULT 1")
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(3, _add_known_index),)
 
 
 def current_format() -> int:

@@ -165,10 +165,11 @@ def _begin_device(connection: apsw.Connection, device_id: bytes) -> None:
     so message ids may come again. Received messages are removed and fetched again.
     """
     connection.execute(
-        "UPDATE outbox SET status = ?, number = 0, revision = ? WHERE status = ?",
+        "UPDATE outbox SET status = ?, number = 0, revision = ?, known_index = 1 WHERE status = ?",
         (int(MessageStatus.WAITING), next_revision(connection), int(MessageStatus.SENDING)),
     )
     connection.execute("UPDATE outbox SET message_id = 0, conversation_id = 0 WHERE status > 2")
+    connection.execute("UPDATE outbox SET known_index = 1 WHERE status = 1")  # the indices may come again, too
     forget_received(connection)
     for key in ("out_of_step", "position"):
         set_meta(connection, key, None)

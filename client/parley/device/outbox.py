@@ -24,11 +24,11 @@ MAX_OPEN = 100_000
 KEEP_SETTLED = 10_000
 
 _COLUMNS = """local_id, target_kind, target, body, created_at_ms, status, number, message_id, conversation_id,
-              sent_at_ms, detail"""
+              sent_at_ms, detail, known_index"""
 
 
 def _outgoing(row: Sequence[Any]) -> Outgoing:
-    local_id, kind, target, body, created, status, number, message_id, conversation, sent_at, detail = row
+    local_id, kind, target, body, created, status, number, message_id, conversation, sent_at, detail, known = row
     return Outgoing(
         local_id,
         target_of(kind, target),
@@ -40,11 +40,17 @@ def _outgoing(row: Sequence[Any]) -> Outgoing:
         conversation,
         sent_at,
         detail,
+        known,
     )
 
 
-def add(connection: apsw.Connection, items: Sequence[tuple[Target, str]], created_at_ms: int) -> list[Outgoing]:
-    """Add (target, body) pairs at the end. Raises OutboxFullError before anything is stored."""
+def add(
+    connection: apsw.Connection, items: Sequence[tuple[Target, str]], created_at_ms: int, known_index: int = 1
+) -> list[Outgoing]:
+    """Add (target, body) pairs at the end. Raises OutboxFullError before anything is stored.
+
+    `known_index` is the highest index that this device has seen.
+    """
     if open_span(connection) + len(items) > MAX_OPEN:
         raise OutboxFullError(
             f"The outbox is full ({MAX_OPEN} messages wait). This message was not stored. The messages in "
@@ -55,10 +61,12 @@ def add(connection: apsw.Connection, items: Sequence[tuple[Target, str]], create
     added = []
     for target, body in items:
         connection.execute(
-            "INSERT INTO outbox (target_kind, target, body, created_at_ms, status, revision) VALUES (?, ?, ?, ?, 1, ?)",
-            (*target_columns(target), body, created_at_ms, revision),
+            "INSERT INTO outbox (target_kind, target, body, created_at_ms, status, revision, known_index) "
+            "VALUES (?, ?, ?, ?, 1, ?, ?)",
+            (*target_columns(target), body, created_at_ms, revision, known_index),
         )
-        added.append(Outgoing(connection.last_insert_rowid(), target, body, created_at_ms, MessageStatus.WAITING))
+        local_id = connection.last_insert_rowid()
+        added.append(Outgoing(local_id, target, body, created_at_ms, MessageStatus.WAITING, known_index=known_index))
     return added
 
 
@@ -167,7 +175,7 @@ def cancel(connection: apsw.Connection, local_id: int) -> Outgoing:
     return message
 
 
-def retry(connection: apsw.Connection, local_id: int, created_at_ms: int) -> Outgoing:
+def retry(connection: apsw.Connection, local_id: int, created_at_ms: int, known_index: int = 1) -> Outgoing:
     """Add a message that failed or has an unknown outcome to the end of the outbox, as a new one with a new number."""
     message = get(connection, local_id)
     if message is None or not message.status.needs_person:
@@ -175,7 +183,7 @@ def retry(connection: apsw.Connection, local_id: int, created_at_ms: int) -> Out
             "Only a message that failed, or whose outcome is unknown, can be sent again. Nothing was changed."
         )
     connection.execute("DELETE FROM outbox WHERE local_id = ?", (local_id,))
-    return add(connection, [(message.target, message.body)], created_at_ms)[0]
+    return add(connection, [(message.target, message.body)], created_at_ms, known_index)[0]
 
 
 def _must_wait(connection: apsw.Connection, local_id: int) -> Outgoing:

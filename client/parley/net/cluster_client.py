@@ -69,16 +69,23 @@ class ClusterClient:
         answer = await self._call(lambda channel: AdminStub(channel).GetStatus(admin_pb2.GetStatusRequest()))
         return answer.cluster_id
 
-    async def register(self, name: str, password: str) -> None:
+    async def register(self, name: str, password: str, code: str) -> None:
         """Create an account, once however often the answer is lost."""
-        request = accounts_pb2.RegisterRequest(name=name, password=password, request_id=_request_id())
+        request = accounts_pb2.RegisterRequest(name=name, password=password, request_id=_request_id(), code=code)
         answer = await self._call(lambda channel: AccountsStub(channel).Register(request))
         self._saw(answer.position)
 
     async def log_in(
-        self, name: str, password: str, device_id: bytes, used_number: int, seen: Position
+        self,
+        name: str,
+        password: str,
+        device_id: bytes,
+        used_number: int,
+        seen: Position,
+        *,
+        end_oldest_device: bool,
     ) -> SignedIn | None:
-        """Open a session. Raises WrongPasswordError for a wrong name or password.
+        """Open a session. Raises WrongPasswordError for a wrong name or password, and TooManyDevicesError.
 
         `used_number` is the device's highest send number. Return None if the cluster has forgotten such a device: it
         needs a new id.
@@ -90,6 +97,7 @@ class ClusterClient:
             device_label=platform.node()[:64],
             seen=self._seen(seen),
             used_send_number=used_number,
+            end_oldest_device=end_oldest_device,
         )
         try:
             answer = await self._call(lambda channel: AccountsStub(channel).LogIn(request), confirm_signed_out=False)

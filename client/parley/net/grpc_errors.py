@@ -11,9 +11,13 @@ from parley.errors import (
     ParleyError,
     RefusedError,
     TlsError,
+    TooManyDevicesError,
     UnreachableError,
     WrongServiceError,
 )
+from parley_proto.v1 import state_pb2
+
+RESULT_KEY = "parley-result"
 
 _CERTIFICATE_SIGNS = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed", "unable to get local issuer")
 _NAME_SIGNS = ("Hostname Verification Check failed", "is not in peer certificate", "hostname mismatch")
@@ -54,6 +58,8 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
     WrongPasswordError.
     """
     details = error.details() or ""
+    if _result_of(error) == state_pb2.RESULT_CODE_TOO_MANY_DEVICES:
+        return TooManyDevicesError(details)
     match error.code():
         case grpc.StatusCode.UNAUTHENTICATED:
             return NotSignedInError(
@@ -80,6 +86,14 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
                 f"{where} gave no clear answer ({error.code().name}: {brief(details)}). The request may or may "
                 "not have been carried out."
             )
+
+
+def _result_of(error: grpc.aio.AioRpcError) -> int:
+    """Return the result code that the node sends beside the status, 0 for none."""
+    for key, value in error.trailing_metadata() or ():
+        if key == RESULT_KEY and isinstance(value, str) and value.isdecimal():
+            return int(value)
+    return 0
 
 
 _CONNECTION_SIGNS = (

@@ -1,4 +1,4 @@
-"""Implement `parley cluster add, promote, remove, rebuild, transfer, grant, revoke, settings`. Remarks go to stderr."""
+"""Implement the commands of `parley cluster` that change something, and its settings. Remarks go to stderr."""
 
 from dataclasses import asdict
 
@@ -6,6 +6,7 @@ from parley import BadInputError
 from parley.terminal import text
 from parley.terminal.commands import note, say
 from parley.terminal.options import ConnectionOptions
+from parley.terminal.password import read_password
 
 
 async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
@@ -55,6 +56,40 @@ async def set_administrator(options: ConnectionOptions, account: str, *, adminis
     async with options.client() as client:
         await (await client.administration()).set_administrator(account, administrator=administrator)
     note(f"{account} is {'an' if administrator else 'no'} administrator now.")
+
+
+async def claim(options: ConnectionOptions, code: str) -> None:
+    """Become an administrator by a code from a node."""
+    name = options.must_name_account()
+    async with options.client() as client:
+        await (await client.own_account()).claim_administrator(code)
+    note(f"{name} is an administrator now.")
+
+
+async def invite(options: ConnectionOptions, days: int) -> None:
+    """Print an invitation."""
+    options.must_name_account()
+    async with options.client() as client:
+        code, expires_at_ms = await (await client.administration()).create_invitation(days * 86_400)
+    say(code)
+    note(f"Valid once, until {text.time_text(expires_at_ms)}. Use it with: parley register NAME --code {code}")
+
+
+async def reset_password(options: ConnectionOptions, account: str, *, password_stdin: bool) -> None:
+    """Give an account a new password."""
+    options.must_name_account()
+    password = read_password(f"New password for {account}: ", from_stdin=password_stdin, twice=True)
+    async with options.client() as client:
+        await (await client.administration()).reset_password(account, password)
+    note(f"{account} has a new password, and all its devices are signed out. Ask its owner to change it.")
+
+
+async def lift_delay(options: ConnectionOptions, account: str) -> None:
+    """End the delay of an account."""
+    options.must_name_account()
+    async with options.client() as client:
+        await (await client.administration()).lift_delay(account)
+    note(f"{account} can log in at once.")
 
 
 async def settings(options: ConnectionOptions, change: str, *, as_json: bool) -> None:

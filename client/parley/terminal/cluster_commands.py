@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from parley.terminal import cluster_admin, commands
-from parley.terminal.command_line import AsJson, with_connection_options
+from parley.terminal.command_line import AsJson, PasswordStdin, with_connection_options
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
 
@@ -82,7 +82,7 @@ async def rebuild(options: ConnectionOptions, name: _MemberName) -> None:
 @cluster_app.command(epilog=EPILOG)
 @with_connection_options
 async def grant(options: ConnectionOptions, who: _AccountName) -> None:
-    """Make an account an administrator. The first account of a cluster is one."""
+    """Make an account an administrator. The first one is made on a node: parleyd admin create."""
     await cluster_admin.set_administrator(options, who, administrator=True)
 
 
@@ -91,6 +91,43 @@ async def grant(options: ConnectionOptions, who: _AccountName) -> None:
 async def revoke(options: ConnectionOptions, who: _AccountName) -> None:
     """Revoke the rights of an administrator from an account."""
     await cluster_admin.set_administrator(options, who, administrator=False)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def claim(
+    options: ConnectionOptions,
+    code: Annotated[
+        str,
+        typer.Argument(metavar="CODE", help="Give the code that `parleyd admin create` printed.", show_default=False),
+    ],
+) -> None:
+    """Become an administrator by a code that was made on a node."""
+    await cluster_admin.claim(options, code)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def invite(
+    options: ConnectionOptions,
+    days: Annotated[int, typer.Option("--days", min=1, max=90, help="End the invitation after this many days.")] = 7,
+) -> None:
+    """Print a code with which one account may be registered (setting `registration`)."""
+    await cluster_admin.invite(options, days)
+
+
+@cluster_app.command(name="reset-password", epilog=EPILOG)
+@with_connection_options
+async def reset_password(options: ConnectionOptions, who: _AccountName, password_stdin: PasswordStdin = False) -> None:
+    """Give an account a new password, and sign out all its devices."""
+    await cluster_admin.reset_password(options, who, password_stdin=password_stdin)
+
+
+@cluster_app.command(name="lift-delay", epilog=EPILOG)
+@with_connection_options
+async def lift_delay(options: ConnectionOptions, who: _AccountName) -> None:
+    """Let an account log in again at once after too many wrong passwords."""
+    await cluster_admin.lift_delay(options, who)
 
 
 @cluster_app.command(epilog=EPILOG)

@@ -18,13 +18,14 @@ from parley import (
     ParleyClient,
     StillWaitingError,
     TlsError,
+    TooManyDevicesError,
 )
 from parley.chat import Chats, account_label
 from parley.terminal import text
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.password import read_password
+from parley.terminal.password import confirm, read_password
 from parley.terminal.targets import find_target
 
 READS_TIMEOUT_S = 3.0
@@ -41,19 +42,27 @@ def note(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-async def register(options: ConnectionOptions, name: str, *, password_stdin: bool) -> None:
+async def register(options: ConnectionOptions, name: str, *, code: str, password_stdin: bool) -> None:
     """Create an account. The person signs in with a second command."""
     password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
     async with options.client(resume=False) as client:
-        await client.register(name, password)
+        await client.register(name, password, code)
     note(f"The account {name} was created. Sign in with: parley login {name}")
 
 
-async def login(options: ConnectionOptions, name: str, *, password_stdin: bool) -> None:
-    """Sign in and store the session for later commands."""
+async def login(options: ConnectionOptions, name: str, *, password_stdin: bool, end_oldest: bool) -> None:
+    """Sign in and store the session for later commands. Offer to end a device if the account has too many."""
     password = read_password(f"Password of {name}: ", from_stdin=password_stdin)
     async with options.client(resume=False) as client:
-        await client.login(name, password)
+        try:
+            await client.login(name, password, end_oldest_device=end_oldest)
+        except TooManyDevicesError as error:
+            if not sys.stdin.isatty():
+                raise
+            note(f"parley: {error.text}")
+            if not confirm("Sign out the device that logged in longest ago? Type yes: "):
+                raise
+            await client.login(name, password, end_oldest_device=True)
         waiting = client.state.waiting
     note(
         f"Signed in as {name}."

@@ -129,6 +129,11 @@ def conversation_record(item: ConversationItem) -> dict[str, Any]:
     }
 
 
+def time_text(at_ms: int) -> str:
+    """Return date and time of day."""
+    return f"{datetime.fromtimestamp(at_ms / 1000).astimezone():%Y-%m-%d %H:%M}"
+
+
 def as_json(value: Any) -> str:
     """Return records as indented JSON."""
     return json.dumps(value, ensure_ascii=False, indent=2)

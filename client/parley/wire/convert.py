@@ -10,6 +10,7 @@ from parley.model import (
     ClusterMember,
     Conversation,
     ConversationKind,
+    Device,
     Member,
     MemberRole,
     Message,
@@ -21,7 +22,7 @@ from parley.model import (
     Setting,
     Target,
 )
-from parley_proto.v1 import admin_pb2, conversations_pb2, messaging_pb2, model_pb2
+from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2, model_pb2
 
 E = TypeVar("E", bound=IntEnum)
 
@@ -32,6 +33,10 @@ def _known(kind: type[E], number: int) -> E:
         return kind(number)
     except ValueError:
         return kind(0)
+
+
+def device(wire: accounts_pb2.DeviceInfo) -> Device:
+    return Device(wire.device_id.hex(), wire.label, wire.logged_in_at_ms, wire.signed_in, wire.current)
 
 
 def account(wire: model_pb2.AccountInfo) -> Account:
@@ -87,6 +92,7 @@ def send(message: Outgoing) -> model_pb2.Send:
     wire = model_pb2.Send(number=message.number, body=message.body)
     if message.target.account:
         wire.account_name = message.target.account
+        wire.known_index = message.known_index
     elif message.target.account_id:
         wire.account_id = message.target.account_id
     else:

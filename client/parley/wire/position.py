@@ -25,6 +25,11 @@ class Position:
         """Return the position that to_bytes() encoded. Empty bytes mean that nothing was seen."""
         return cls.from_wire(pb.Position.FromString(stored))
 
+    @property
+    def lowest_index(self) -> int:
+        """Return the index that was seen in every group, at least 1."""
+        return max(1, min((index for _, index in self.indices), default=1))
+
     def to_wire(self) -> pb.Position:
         """Return the position as a protobuf message."""
         groups = [pb.GroupIndex(group=group, index=index) for group, index in self.indices]

@@ -26,22 +26,26 @@ class RegisterRequest(message.Message):
     NAME_FIELD_NUMBER: builtins.int
     PASSWORD_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    CODE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """1 to 64 characters: letters, digits, '.', '_', '-'; starts with a letter or digit"""
     password: builtins.str
     """8 characters to 1024 bytes"""
     request_id: builtins.bytes
     """16 random bytes made once per attempt to register; a retry repeats them"""
+    code: builtins.str
+    """an invitation, or an administrator's code; empty for none"""
     def __init__(
         self,
         *,
         name: builtins.str = ...,
         password: builtins.str = ...,
         request_id: builtins.bytes = ...,
+        code: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "password", b"password", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "name", b"name", "password", b"password", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -76,6 +80,7 @@ class LogInRequest(message.Message):
     DEVICE_LABEL_FIELD_NUMBER: builtins.int
     SEEN_FIELD_NUMBER: builtins.int
     USED_SEND_NUMBER_FIELD_NUMBER: builtins.int
+    END_OLDEST_DEVICE_FIELD_NUMBER: builtins.int
     name: builtins.str
     password: builtins.str
     device_id: builtins.bytes
@@ -84,6 +89,8 @@ class LogInRequest(message.Message):
     """at most 64 characters, for people"""
     used_send_number: builtins.int
     """the highest send number that this device has used, whether it was sent or not"""
+    end_oldest_device: builtins.bool
+    """if the account has as many devices as it may: sign out the one that logged in longest ago"""
     @builtins.property
     def seen(self) -> model_pb2.Position: ...
     def __init__(
@@ -95,10 +102,11 @@ class LogInRequest(message.Message):
         device_label: builtins.str = ...,
         seen: model_pb2.Position | None = ...,
         used_send_number: builtins.int = ...,
+        end_oldest_device: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["device_id", b"device_id", "device_label", b"device_label", "name", b"name", "password", b"password", "seen", b"seen", "used_send_number", b"used_send_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["device_id", b"device_id", "device_label", b"device_label", "end_oldest_device", b"end_oldest_device", "name", b"name", "password", b"password", "seen", b"seen", "used_send_number", b"used_send_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,5 +311,187 @@ class ListAccountsResponse(message.Message):
     _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "next_after_name", b"next_after_name", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangePasswordRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    OLD_PASSWORD_FIELD_NUMBER: builtins.int
+    NEW_PASSWORD_FIELD_NUMBER: builtins.int
+    old_password: builtins.str
+    new_password: builtins.str
+    """8 characters to 1024 bytes, none of the common ones"""
+    def __init__(
+        self,
+        *,
+        old_password: builtins.str = ...,
+        new_password: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["new_password", b"new_password", "old_password", b"old_password"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangePasswordResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListDevicesRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    SEEN_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def seen(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        seen: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListDevicesResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    DEVICES_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def devices(self) -> containers.RepeatedCompositeFieldContainer[DeviceInfo]: ...
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        devices: abc.Iterable[DeviceInfo] | None = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["devices", b"devices", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DeviceInfo(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    LOGGED_IN_AT_MS_FIELD_NUMBER: builtins.int
+    SIGNED_IN_FIELD_NUMBER: builtins.int
+    CURRENT_FIELD_NUMBER: builtins.int
+    device_id: builtins.bytes
+    label: builtins.str
+    """as the device named itself; at most 64 characters"""
+    logged_in_at_ms: builtins.int
+    """Unix time of its last log-in; 0 if that is not kept any more"""
+    signed_in: builtins.bool
+    current: builtins.bool
+    """the caller's own"""
+    def __init__(
+        self,
+        *,
+        device_id: builtins.bytes = ...,
+        label: builtins.str = ...,
+        logged_in_at_ms: builtins.int = ...,
+        signed_in: builtins.bool = ...,
+        current: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["current", b"current", "device_id", b"device_id", "label", b"label", "logged_in_at_ms", b"logged_in_at_ms", "signed_in", b"signed_in"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RevokeDevicesRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    DEVICE_ID_FIELD_NUMBER: builtins.int
+    device_id: builtins.bytes
+    """empty: all but the caller's own"""
+    def __init__(
+        self,
+        *,
+        device_id: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["device_id", b"device_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RevokeDevicesResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ClaimAdministratorRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: builtins.int
+    code: builtins.str
+    def __init__(
+        self,
+        *,
+        code: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ClaimAdministratorResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

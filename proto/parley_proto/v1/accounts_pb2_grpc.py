@@ -65,6 +65,26 @@ class AccountsStub:
                 request_serializer=parley__proto_dot_v1_dot_accounts__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.ChangePassword = channel.unary_unary(
+                '/parley.v1.Accounts/ChangePassword',
+                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.ChangePasswordRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ChangePasswordResponse.FromString,
+                _registered_method=True)
+        self.ListDevices = channel.unary_unary(
+                '/parley.v1.Accounts/ListDevices',
+                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.ListDevicesRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ListDevicesResponse.FromString,
+                _registered_method=True)
+        self.RevokeDevices = channel.unary_unary(
+                '/parley.v1.Accounts/RevokeDevices',
+                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.RevokeDevicesRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.RevokeDevicesResponse.FromString,
+                _registered_method=True)
+        self.ClaimAdministrator = channel.unary_unary(
+                '/parley.v1.Accounts/ClaimAdministrator',
+                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.ClaimAdministratorRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ClaimAdministratorResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServicer:
@@ -113,6 +133,34 @@ class AccountsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangePassword(self, request, context):
+        """Changes the caller's password and signs out its other devices. Asks for the old one. All below need level 3.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDevices(self, request, context):
+        """Lists the caller's devices, the one that logged in last first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeDevices(self, request, context):
+        """Signs out one device of the caller, or all but this one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimAdministrator(self, request, context):
+        """Makes the caller an administrator by a code that `parleyd admin create` printed on a node.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +193,26 @@ def add_AccountsServicer_to_server(servicer, server):
                     servicer.ListAccounts,
                     request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ListAccountsRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_accounts__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'ChangePassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePassword,
+                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ChangePasswordRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.ChangePasswordResponse.SerializeToString,
+            ),
+            'ListDevices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDevices,
+                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ListDevicesRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.ListDevicesResponse.SerializeToString,
+            ),
+            'RevokeDevices': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeDevices,
+                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.RevokeDevicesRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.RevokeDevicesResponse.SerializeToString,
+            ),
+            'ClaimAdministrator': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimAdministrator,
+                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ClaimAdministratorRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.ClaimAdministratorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +378,114 @@ class Accounts:
             '/parley.v1.Accounts/ListAccounts',
             parley__proto_dot_v1_dot_accounts__pb2.ListAccountsRequest.SerializeToString,
             parley__proto_dot_v1_dot_accounts__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Accounts/ChangePassword',
+            parley__proto_dot_v1_dot_accounts__pb2.ChangePasswordRequest.SerializeToString,
+            parley__proto_dot_v1_dot_accounts__pb2.ChangePasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDevices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Accounts/ListDevices',
+            parley__proto_dot_v1_dot_accounts__pb2.ListDevicesRequest.SerializeToString,
+            parley__proto_dot_v1_dot_accounts__pb2.ListDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeDevices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Accounts/RevokeDevices',
+            parley__proto_dot_v1_dot_accounts__pb2.RevokeDevicesRequest.SerializeToString,
+            parley__proto_dot_v1_dot_accounts__pb2.RevokeDevicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimAdministrator(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Accounts/ClaimAdministrator',
+            parley__proto_dot_v1_dot_accounts__pb2.ClaimAdministratorRequest.SerializeToString,
+            parley__proto_dot_v1_dot_accounts__pb2.ClaimAdministratorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,14 @@ class AccountsStub:
     """Sets the name that is shown beside the caller's account name. FAILED_PRECONDITION below level 2."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]
     """Lists active accounts in order of their names."""
+    ChangePassword: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ChangePasswordRequest, _accounts_pb2.ChangePasswordResponse]
+    """Changes the caller's password and signs out its other devices. Asks for the old one. All below need level 3."""
+    ListDevices: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListDevicesRequest, _accounts_pb2.ListDevicesResponse]
+    """Lists the caller's devices, the one that logged in last first."""
+    RevokeDevices: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.RevokeDevicesRequest, _accounts_pb2.RevokeDevicesResponse]
+    """Signs out one device of the caller, or all but this one."""
+    ClaimAdministrator: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ClaimAdministratorRequest, _accounts_pb2.ClaimAdministratorResponse]
+    """Makes the caller an administrator by a code that `parleyd admin create` printed on a node."""
 
 @_typing.type_check_only
 class AccountsAsyncStub(AccountsStub):
@@ -63,6 +71,14 @@ class AccountsAsyncStub(AccountsStub):
     """Sets the name that is shown beside the caller's account name. FAILED_PRECONDITION below level 2."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListAccountsRequest, _accounts_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Lists active accounts in order of their names."""
+    ChangePassword: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ChangePasswordRequest, _accounts_pb2.ChangePasswordResponse]  # type: ignore[assignment]
+    """Changes the caller's password and signs out its other devices. Asks for the old one. All below need level 3."""
+    ListDevices: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListDevicesRequest, _accounts_pb2.ListDevicesResponse]  # type: ignore[assignment]
+    """Lists the caller's devices, the one that logged in last first."""
+    RevokeDevices: _aio.UnaryUnaryMultiCallable[_accounts_pb2.RevokeDevicesRequest, _accounts_pb2.RevokeDevicesResponse]  # type: ignore[assignment]
+    """Signs out one device of the caller, or all but this one."""
+    ClaimAdministrator: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ClaimAdministratorRequest, _accounts_pb2.ClaimAdministratorResponse]  # type: ignore[assignment]
+    """Makes the caller an administrator by a code that `parleyd admin create` printed on a node."""
 
 class AccountsServicer(metaclass=_abc_1.ABCMeta):
     """Every call but Register and LogIn carries `authorization: Bearer <token>` metadata. Each may be repeated safely."""
@@ -114,5 +130,37 @@ class AccountsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounts_pb2.ListAccountsResponse, _abc.Awaitable[_accounts_pb2.ListAccountsResponse]]:
         """Lists active accounts in order of their names."""
+
+    @_abc_1.abstractmethod
+    def ChangePassword(
+        self,
+        request: _accounts_pb2.ChangePasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ChangePasswordResponse, _abc.Awaitable[_accounts_pb2.ChangePasswordResponse]]:
+        """Changes the caller's password and signs out its other devices. Asks for the old one. All below need level 3."""
+
+    @_abc_1.abstractmethod
+    def ListDevices(
+        self,
+        request: _accounts_pb2.ListDevicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListDevicesResponse, _abc.Awaitable[_accounts_pb2.ListDevicesResponse]]:
+        """Lists the caller's devices, the one that logged in last first."""
+
+    @_abc_1.abstractmethod
+    def RevokeDevices(
+        self,
+        request: _accounts_pb2.RevokeDevicesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.RevokeDevicesResponse, _abc.Awaitable[_accounts_pb2.RevokeDevicesResponse]]:
+        """Signs out one device of the caller, or all but this one."""
+
+    @_abc_1.abstractmethod
+    def ClaimAdministrator(
+        self,
+        request: _accounts_pb2.ClaimAdministratorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ClaimAdministratorResponse, _abc.Awaitable[_accounts_pb2.ClaimAdministratorResponse]]:
+        """Makes the caller an administrator by a code that `parleyd admin create` printed on a node."""
 
 def add_AccountsServicer_to_server(servicer: AccountsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parley_proto.v1 import model_pb2 as parley__proto_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley_proto/v1/admin.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"6\n\x10\x41\x64\x64MemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cpeer_address\x18\x02 \x01(\t\"$\n\x14PromoteMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"2\n\x13RemoveMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\")\n\x19TransferLeadershipRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14RebuildMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15RebuildMemberResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\">\n\x15\x43lusterChangeResponse\x12\x15\n\rapplied_index\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\"A\n\x17SetAdministratorRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x15\n\radministrator\x18\x02 \x01(\x08\"A\n\x18SetAdministratorResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"3\n\x14\x43hangeSettingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\">\n\x15\x43hangeSettingResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"8\n\x13ListSettingsRequest\x12!\n\x04seen\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"c\n\x14ListSettingsResponse\x12$\n\x08settings\x18\x01 \x03(\x0b\x32\x12.parley.v1.Setting\x12%\n\x08position\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"g\n\x07Setting\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\x03\x12\x0f\n\x07minimum\x18\x04 \x01(\x03\x12\x0f\n\x07maximum\x18\x05 \x01(\x03\x12\x0c\n\x04help\x18\x06 \x01(\t\"\x12\n\x10GetStatusRequest\"\x93\x04\n\x11GetStatusResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tnode_name\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\x04\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\t \x01(\x04\x12\x0e\n\x06leader\x18\n \x01(\t\x12\x19\n\x11\x63onnected_clients\x18\x0b \x01(\r\x12\x1b\n\x13messages_per_second\x18\x0c \x01(\x01\x12\x16\n\x0emessages_total\x18\r \x01(\x04\x12\x0f\n\x07serving\x18\x0e \x01(\x08\x12(\n\x07members\x18\x0f \x03(\x0b\x32\x17.parley.v1.MemberStatus\x12\x0b\n\x03pid\x18\x10 \x01(\x04\x12\x10\n\x08uptime_s\x18\x11 \x01(\x01\x12\x12\n\nstate_hash\x18\x12 \x01(\x0c\x12\x0f\n\x07version\x18\x13 \x01(\t\x12\r\n\x05joint\x18\x14 \x01(\x08\x12\x0f\n\x07removed\x18\x15 \x01(\x08\x12\r\n\x05level\x18\x16 \x01(\r\x12\x11\n\tmin_level\x18\x17 \x01(\r\x12\x11\n\tmax_level\x18\x18 \x01(\r\x12\x12\n\ndivergence\x18\x19 \x01(\t\x12\x0c\n\x04\x64isk\x18\x32 \x01(\t\"\xc9\x01\n\x0cMemberStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\x04\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\r\n\x05voter\x18\x05 \x01(\x08\x12\x11\n\tconnected\x18\x06 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x07 \x01(\x04\x12\x0f\n\x07learner\x18\x08 \x01(\x08\x12\x11\n\tmin_level\x18\t \x01(\r\x12\x11\n\tmax_level\x18\n \x01(\r2\xf5\x05\n\x05\x41\x64min\x12\x46\n\tGetStatus\x12\x1b.parley.v1.GetStatusRequest\x1a\x1c.parley.v1.GetStatusResponse\x12J\n\tAddMember\x12\x1b.parley.v1.AddMemberRequest\x1a .parley.v1.ClusterChangeResponse\x12R\n\rPromoteMember\x12\x1f.parley.v1.PromoteMemberRequest\x1a .parley.v1.ClusterChangeResponse\x12P\n\x0cRemoveMember\x12\x1e.parley.v1.RemoveMemberRequest\x1a .parley.v1.ClusterChangeResponse\x12\\\n\x12TransferLeadership\x12$.parley.v1.TransferLeadershipRequest\x1a .parley.v1.ClusterChangeResponse\x12R\n\rRebuildMember\x12\x1f.parley.v1.RebuildMemberRequest\x1a .parley.v1.RebuildMemberResponse\x12[\n\x10SetAdministrator\x12\".parley.v1.SetAdministratorRequest\x1a#.parley.v1.SetAdministratorResponse\x12R\n\rChangeSetting\x12\x1f.parley.v1.ChangeSettingRequest\x1a .parley.v1.ChangeSettingResponse\x12O\n\x0cListSettings\x12\x1e.parley.v1.ListSettingsRequest\x1a\x1f.parley.v1.ListSettingsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bparley_proto/v1/admin.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"6\n\x10\x41\x64\x64MemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0cpeer_address\x18\x02 \x01(\t\"$\n\x14PromoteMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"2\n\x13RemoveMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\")\n\x19TransferLeadershipRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x14RebuildMemberRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15RebuildMemberResponse\x12\x0c\n\x04\x64one\x18\x01 \x01(\x08\">\n\x15\x43lusterChangeResponse\x12\x15\n\rapplied_index\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\"A\n\x17SetAdministratorRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x15\n\radministrator\x18\x02 \x01(\x08\"A\n\x18SetAdministratorResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"*\n\x17\x43reateInvitationRequest\x12\x0f\n\x07valid_s\x18\x01 \x01(\r\"f\n\x18\x43reateInvitationResponse\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x15\n\rexpires_at_ms\x18\x02 \x01(\x03\x12%\n\x08position\x18\x03 \x01(\x0b\x32\x13.parley.v1.Position\"9\n\x14ResetPasswordRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\">\n\x15ResetPasswordResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"#\n\x10LiftDelayRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\":\n\x11LiftDelayResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"3\n\x14\x43hangeSettingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\">\n\x15\x43hangeSettingResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"8\n\x13ListSettingsRequest\x12!\n\x04seen\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"c\n\x14ListSettingsResponse\x12$\n\x08settings\x18\x01 \x03(\x0b\x32\x12.parley.v1.Setting\x12%\n\x08position\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"g\n\x07Setting\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x03 \x01(\x03\x12\x0f\n\x07minimum\x18\x04 \x01(\x03\x12\x0f\n\x07maximum\x18\x05 \x01(\x03\x12\x0c\n\x04help\x18\x06 \x01(\t\"\x12\n\x10GetStatusRequest\"\x93\x04\n\x11GetStatusResponse\x12\x12\n\ncluster_id\x18\x01 \x01(\t\x12\x11\n\tnode_name\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\x04\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x0c\n\x04term\x18\x05 \x01(\x04\x12\x14\n\x0c\x63ommit_index\x18\x06 \x01(\x04\x12\x15\n\rapplied_index\x18\x07 \x01(\x04\x12\x12\n\nlast_index\x18\x08 \x01(\x04\x12\x13\n\x0b\x66irst_index\x18\t \x01(\x04\x12\x0e\n\x06leader\x18\n \x01(\t\x12\x19\n\x11\x63onnected_clients\x18\x0b \x01(\r\x12\x1b\n\x13messages_per_second\x18\x0c \x01(\x01\x12\x16\n\x0emessages_total\x18\r \x01(\x04\x12\x0f\n\x07serving\x18\x0e \x01(\x08\x12(\n\x07members\x18\x0f \x03(\x0b\x32\x17.parley.v1.MemberStatus\x12\x0b\n\x03pid\x18\x10 \x01(\x04\x12\x10\n\x08uptime_s\x18\x11 \x01(\x01\x12\x12\n\nstate_hash\x18\x12 \x01(\x0c\x12\x0f\n\x07version\x18\x13 \x01(\t\x12\r\n\x05joint\x18\x14 \x01(\x08\x12\x0f\n\x07removed\x18\x15 \x01(\x08\x12\r\n\x05level\x18\x16 \x01(\r\x12\x11\n\tmin_level\x18\x17 \x01(\r\x12\x11\n\tmax_level\x18\x18 \x01(\r\x12\x12\n\ndivergence\x18\x19 \x01(\t\x12\x0c\n\x04\x64isk\x18\x32 \x01(\t\"\xc9\x01\n\x0cMemberStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07node_id\x18\x02 \x01(\x04\x12\x14\n\x0cpeer_address\x18\x03 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x04 \x01(\t\x12\r\n\x05voter\x18\x05 \x01(\x08\x12\x11\n\tconnected\x18\x06 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x07 \x01(\x04\x12\x0f\n\x07learner\x18\x08 \x01(\x08\x12\x11\n\tmin_level\x18\t \x01(\r\x12\x11\n\tmax_level\x18\n \x01(\r2\xee\x07\n\x05\x41\x64min\x12\x46\n\tGetStatus\x12\x1b.parley.v1.GetStatusRequest\x1a\x1c.parley.v1.GetStatusResponse\x12J\n\tAddMember\x12\x1b.parley.v1.AddMemberRequest\x1a .parley.v1.ClusterChangeResponse\x12R\n\rPromoteMember\x12\x1f.parley.v1.PromoteMemberRequest\x1a .parley.v1.ClusterChangeResponse\x12P\n\x0cRemoveMember\x12\x1e.parley.v1.RemoveMemberRequest\x1a .parley.v1.ClusterChangeResponse\x12\\\n\x12TransferLeadership\x12$.parley.v1.TransferLeadershipRequest\x1a .parley.v1.ClusterChangeResponse\x12R\n\rRebuildMember\x12\x1f.parley.v1.RebuildMemberRequest\x1a .parley.v1.RebuildMemberResponse\x12[\n\x10SetAdministrator\x12\".parley.v1.SetAdministratorRequest\x1a#.parley.v1.SetAdministratorResponse\x12[\n\x10\x43reateInvitation\x12\".parley.v1.CreateInvitationRequest\x1a#.parley.v1.CreateInvitationResponse\x12R\n\rResetPassword\x12\x1f.parley.v1.ResetPasswordRequest\x1a .parley.v1.ResetPasswordResponse\x12\x46\n\tLiftDelay\x12\x1b.parley.v1.LiftDelayRequest\x1a\x1c.parley.v1.LiftDelayResponse\x12R\n\rChangeSetting\x12\x1f.parley.v1.ChangeSettingRequest\x1a .parley.v1.ChangeSettingResponse\x12O\n\x0cListSettings\x12\x1e.parley.v1.ListSettingsRequest\x1a\x1f.parley.v1.ListSettingsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,22 +50,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETADMINISTRATORREQUEST']._serialized_end=466
   _globals['_SETADMINISTRATORRESPONSE']._serialized_start=468
   _globals['_SETADMINISTRATORRESPONSE']._serialized_end=533
-  _globals['_CHANGESETTINGREQUEST']._serialized_start=535
-  _globals['_CHANGESETTINGREQUEST']._serialized_end=586
-  _globals['_CHANGESETTINGRESPONSE']._serialized_start=588
-  _globals['_CHANGESETTINGRESPONSE']._serialized_end=650
-  _globals['_LISTSETTINGSREQUEST']._serialized_start=652
-  _globals['_LISTSETTINGSREQUEST']._serialized_end=708
-  _globals['_LISTSETTINGSRESPONSE']._serialized_start=710
-  _globals['_LISTSETTINGSRESPONSE']._serialized_end=809
-  _globals['_SETTING']._serialized_start=811
-  _globals['_SETTING']._serialized_end=914
-  _globals['_GETSTATUSREQUEST']._serialized_start=916
-  _globals['_GETSTATUSREQUEST']._serialized_end=934
-  _globals['_GETSTATUSRESPONSE']._serialized_start=937
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1468
-  _globals['_MEMBERSTATUS']._serialized_start=1471
-  _globals['_MEMBERSTATUS']._serialized_end=1672
-  _globals['_ADMIN']._serialized_start=1675
-  _globals['_ADMIN']._serialized_end=2432
+  _globals['_CREATEINVITATIONREQUEST']._serialized_start=535
+  _globals['_CREATEINVITATIONREQUEST']._serialized_end=577
+  _globals['_CREATEINVITATIONRESPONSE']._serialized_start=579
+  _globals['_CREATEINVITATIONRESPONSE']._serialized_end=681
+  _globals['_RESETPASSWORDREQUEST']._serialized_start=683
+  _globals['_RESETPASSWORDREQUEST']._serialized_end=740
+  _globals['_RESETPASSWORDRESPONSE']._serialized_start=742
+  _globals['_RESETPASSWORDRESPONSE']._serialized_end=804
+  _globals['_LIFTDELAYREQUEST']._serialized_start=806
+  _globals['_LIFTDELAYREQUEST']._serialized_end=841
+  _globals['_LIFTDELAYRESPONSE']._serialized_start=843
+  _globals['_LIFTDELAYRESPONSE']._serialized_end=901
+  _globals['_CHANGESETTINGREQUEST']._serialized_start=903
+  _globals['_CHANGESETTINGREQUEST']._serialized_end=954
+  _globals['_CHANGESETTINGRESPONSE']._serialized_start=956
+  _globals['_CHANGESETTINGRESPONSE']._serialized_end=1018
+  _globals['_LISTSETTINGSREQUEST']._serialized_start=1020
+  _globals['_LISTSETTINGSREQUEST']._serialized_end=1076
+  _globals['_LISTSETTINGSRESPONSE']._serialized_start=1078
+  _globals['_LISTSETTINGSRESPONSE']._serialized_end=1177
+  _globals['_SETTING']._serialized_start=1179
+  _globals['_SETTING']._serialized_end=1282
+  _globals['_GETSTATUSREQUEST']._serialized_start=1284
+  _globals['_GETSTATUSREQUEST']._serialized_end=1302
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1305
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1836
+  _globals['_MEMBERSTATUS']._serialized_start=1839
+  _globals['_MEMBERSTATUS']._serialized_end=2040
+  _globals['_ADMIN']._serialized_start=2043
+  _globals['_ADMIN']._serialized_end=3049
 # @@protoc_insertion_point(module_scope)

@@ -69,6 +69,21 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.SetAdministratorRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetAdministratorResponse.FromString,
                 _registered_method=True)
+        self.CreateInvitation = channel.unary_unary(
+                '/parley.v1.Admin/CreateInvitation',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.CreateInvitationRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.CreateInvitationResponse.FromString,
+                _registered_method=True)
+        self.ResetPassword = channel.unary_unary(
+                '/parley.v1.Admin/ResetPassword',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordResponse.FromString,
+                _registered_method=True)
+        self.LiftDelay = channel.unary_unary(
+                '/parley.v1.Admin/LiftDelay',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.LiftDelayRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.LiftDelayResponse.FromString,
+                _registered_method=True)
         self.ChangeSetting = channel.unary_unary(
                 '/parley.v1.Admin/ChangeSetting',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ChangeSettingRequest.SerializeToString,
@@ -136,6 +151,27 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateInvitation(self, request, context):
+        """Makes a code with which one account may be registered, once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetPassword(self, request, context):
+        """Gives an account a new password and signs out all its devices.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftDelay(self, request, context):
+        """Lets an account log in again at once after too many wrong passwords.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ChangeSetting(self, request, context):
         """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds.
         """
@@ -187,6 +223,21 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.SetAdministrator,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetAdministratorRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.SetAdministratorResponse.SerializeToString,
+            ),
+            'CreateInvitation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateInvitation,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.CreateInvitationRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.CreateInvitationResponse.SerializeToString,
+            ),
+            'ResetPassword': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPassword,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordResponse.SerializeToString,
+            ),
+            'LiftDelay': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftDelay,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.LiftDelayRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.LiftDelayResponse.SerializeToString,
             ),
             'ChangeSetting': grpc.unary_unary_rpc_method_handler(
                     servicer.ChangeSetting,
@@ -388,6 +439,87 @@ class Admin:
             '/parley.v1.Admin/SetAdministrator',
             parley__proto_dot_v1_dot_admin__pb2.SetAdministratorRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.SetAdministratorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateInvitation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/CreateInvitation',
+            parley__proto_dot_v1_dot_admin__pb2.CreateInvitationRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.CreateInvitationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPassword(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/ResetPassword',
+            parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftDelay(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/LiftDelay',
+            parley__proto_dot_v1_dot_admin__pb2.LiftDelayRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.LiftDelayResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,12 @@ class AdminStub:
     """Replaces the state of a member that is not trusted by the leader's. Returns at once: ask again until it is done."""
     SetAdministrator: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]
     """Makes an account an administrator, or revokes that."""
+    CreateInvitation: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CreateInvitationRequest, _admin_pb2.CreateInvitationResponse]
+    """Makes a code with which one account may be registered, once."""
+    ResetPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetPasswordRequest, _admin_pb2.ResetPasswordResponse]
+    """Gives an account a new password and signs out all its devices."""
+    LiftDelay: _grpc.UnaryUnaryMultiCallable[_admin_pb2.LiftDelayRequest, _admin_pb2.LiftDelayResponse]
+    """Lets an account log in again at once after too many wrong passwords."""
     ChangeSetting: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]
     """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds."""
     ListSettings: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]
@@ -75,6 +81,12 @@ class AdminAsyncStub(AdminStub):
     """Replaces the state of a member that is not trusted by the leader's. Returns at once: ask again until it is done."""
     SetAdministrator: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetAdministratorRequest, _admin_pb2.SetAdministratorResponse]  # type: ignore[assignment]
     """Makes an account an administrator, or revokes that."""
+    CreateInvitation: _aio.UnaryUnaryMultiCallable[_admin_pb2.CreateInvitationRequest, _admin_pb2.CreateInvitationResponse]  # type: ignore[assignment]
+    """Makes a code with which one account may be registered, once."""
+    ResetPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetPasswordRequest, _admin_pb2.ResetPasswordResponse]  # type: ignore[assignment]
+    """Gives an account a new password and signs out all its devices."""
+    LiftDelay: _aio.UnaryUnaryMultiCallable[_admin_pb2.LiftDelayRequest, _admin_pb2.LiftDelayResponse]  # type: ignore[assignment]
+    """Lets an account log in again at once after too many wrong passwords."""
     ChangeSetting: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]  # type: ignore[assignment]
     """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds."""
     ListSettings: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]  # type: ignore[assignment]
@@ -140,6 +152,30 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SetAdministratorResponse, _abc.Awaitable[_admin_pb2.SetAdministratorResponse]]:
         """Makes an account an administrator, or revokes that."""
+
+    @_abc_1.abstractmethod
+    def CreateInvitation(
+        self,
+        request: _admin_pb2.CreateInvitationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CreateInvitationResponse, _abc.Awaitable[_admin_pb2.CreateInvitationResponse]]:
+        """Makes a code with which one account may be registered, once."""
+
+    @_abc_1.abstractmethod
+    def ResetPassword(
+        self,
+        request: _admin_pb2.ResetPasswordRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ResetPasswordResponse, _abc.Awaitable[_admin_pb2.ResetPasswordResponse]]:
+        """Gives an account a new password and signs out all its devices."""
+
+    @_abc_1.abstractmethod
+    def LiftDelay(
+        self,
+        request: _admin_pb2.LiftDelayRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.LiftDelayResponse, _abc.Awaitable[_admin_pb2.LiftDelayResponse]]:
+        """Lets an account log in again at once after too many wrong passwords."""
 
     @_abc_1.abstractmethod
     def ChangeSetting(

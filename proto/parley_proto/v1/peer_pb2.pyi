@@ -194,6 +194,28 @@ FORWARD_STATUS_LOST: ForwardStatus.ValueType  # 5
 FORWARD_STATUS_NO_ROOM: ForwardStatus.ValueType  # 50
 """not proposed: the disks of a majority are nearly full"""
 
+class _LogInStep:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LogInStepEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_LogInStep.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    LOG_IN_STEP_UNSPECIFIED: _LogInStep.ValueType  # 0
+    LOG_IN_STEP_BEGIN: _LogInStep.ValueType  # 1
+    """counts as a failure until it succeeded"""
+    LOG_IN_STEP_SUCCEEDED: _LogInStep.ValueType  # 2
+    LOG_IN_STEP_NOT_CHECKED: _LogInStep.ValueType  # 3
+    """taken back"""
+
+class LogInStep(_LogInStep, metaclass=_LogInStepEnumTypeWrapper): ...
+
+LOG_IN_STEP_UNSPECIFIED: LogInStep.ValueType  # 0
+LOG_IN_STEP_BEGIN: LogInStep.ValueType  # 1
+"""counts as a failure until it succeeded"""
+LOG_IN_STEP_SUCCEEDED: LogInStep.ValueType  # 2
+LOG_IN_STEP_NOT_CHECKED: LogInStep.ValueType  # 3
+"""taken back"""
+
 @typing.final
 class PeerInfo(message.Message):
     """A node is identified by its incarnation: a random number made with its data directory. It is also its
@@ -870,5 +892,75 @@ class ForwardReply(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["index", b"index", "request_id", b"request_id", "results", b"results", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class LogInAttempt(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    KEPT_FAILURES_FIELD_NUMBER: builtins.int
+    LIFTED_FIELD_NUMBER: builtins.int
+    STEP_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
+    account: builtins.str
+    """the name as accounts are compared, whether there is such an account or not"""
+    address: builtins.str
+    """the caller's; of IPv6 the first 64 bits"""
+    device: builtins.str
+    """hex; empty unless the device has logged in to the account before"""
+    kept_failures: builtins.int
+    """as the state has them"""
+    lifted: builtins.int
+    step: LogInStep.ValueType
+    group: builtins.int
+    """the Raft group that has the account"""
+    def __init__(
+        self,
+        *,
+        account: builtins.str = ...,
+        address: builtins.str = ...,
+        device: builtins.str = ...,
+        kept_failures: builtins.int = ...,
+        lifted: builtins.int = ...,
+        step: LogInStep.ValueType = ...,
+        group: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "address", b"address", "device", b"device", "group", b"group", "kept_failures", b"kept_failures", "lifted", b"lifted", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class LogInVerdict(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    COUNTED_FIELD_NUMBER: builtins.int
+    WAIT_MS_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    WHY_FIELD_NUMBER: builtins.int
+    counted: builtins.bool
+    """false: this node does not lead and counted nothing"""
+    wait_ms: builtins.int
+    """0: check the password now"""
+    failures: builtins.int
+    """in a row, with this attempt"""
+    why: builtins.str
+    """account, device or address: whose count makes it wait"""
+    def __init__(
+        self,
+        *,
+        counted: builtins.bool = ...,
+        wait_ms: builtins.int = ...,
+        failures: builtins.int = ...,
+        why: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["counted", b"counted", "failures", b"failures", "wait_ms", b"wait_ms", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -76,6 +76,11 @@ class PeerStub:
                 request_serializer=parley__proto_dot_v1_dot_peer__pb2.RebuildRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_peer__pb2.RebuildReply.FromString,
                 _registered_method=True)
+        self.CountLogIn = channel.unary_unary(
+                '/parley.v1.Peer/CountLogIn',
+                request_serializer=parley__proto_dot_v1_dot_peer__pb2.LogInAttempt.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.LogInVerdict.FromString,
+                _registered_method=True)
 
 
 class PeerServicer:
@@ -141,6 +146,13 @@ class PeerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountLogIn(self, request, context):
+        """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -183,6 +195,11 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.Rebuild,
                     request_deserializer=parley__proto_dot_v1_dot_peer__pb2.RebuildRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_peer__pb2.RebuildReply.SerializeToString,
+            ),
+            'CountLogIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountLogIn,
+                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.LogInAttempt.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.LogInVerdict.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -403,6 +420,33 @@ class Peer:
             '/parley.v1.Peer/Rebuild',
             parley__proto_dot_v1_dot_peer__pb2.RebuildRequest.SerializeToString,
             parley__proto_dot_v1_dot_peer__pb2.RebuildReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountLogIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Peer/CountLogIn',
+            parley__proto_dot_v1_dot_peer__pb2.LogInAttempt.SerializeToString,
+            parley__proto_dot_v1_dot_peer__pb2.LogInVerdict.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,8 @@ class PeerStub:
     """
     Rebuild: _grpc.UnaryUnaryMultiCallable[_peer_pb2.RebuildRequest, _peer_pb2.RebuildReply]
     """A member makes another one replace its state by the leader's. Repeated until it is done."""
+    CountLogIn: _grpc.UnaryUnaryMultiCallable[_peer_pb2.LogInAttempt, _peer_pb2.LogInVerdict]
+    """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory."""
 
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
@@ -83,6 +85,8 @@ class PeerAsyncStub(PeerStub):
     """
     Rebuild: _aio.UnaryUnaryMultiCallable[_peer_pb2.RebuildRequest, _peer_pb2.RebuildReply]  # type: ignore[assignment]
     """A member makes another one replace its state by the leader's. Repeated until it is done."""
+    CountLogIn: _aio.UnaryUnaryMultiCallable[_peer_pb2.LogInAttempt, _peer_pb2.LogInVerdict]  # type: ignore[assignment]
+    """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory."""
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
     """Every call that concerns a log names its Raft group. A group that the receiver does not host is refused with
@@ -156,5 +160,13 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_peer_pb2.RebuildReply, _abc.Awaitable[_peer_pb2.RebuildReply]]:
         """A member makes another one replace its state by the leader's. Repeated until it is done."""
+
+    @_abc_1.abstractmethod
+    def CountLogIn(
+        self,
+        request: _peer_pb2.LogInAttempt,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.LogInVerdict, _abc.Awaitable[_peer_pb2.LogInVerdict]]:
+        """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory."""
 
 def add_PeerServicer_to_server(servicer: PeerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

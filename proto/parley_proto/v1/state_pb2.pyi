@@ -89,6 +89,22 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     """another copy of the device's files sends for it; no number was used"""
     RESULT_CODE_DEVICE_FORGOTTEN: _ResultCode.ValueType  # 81
     """the cluster does not know the device, which has used numbers before"""
+    RESULT_CODE_INVALID_CODE: _ResultCode.ValueType  # 60
+    """about accounts, level 3
+    no such invitation or administrator's code, or it was used or is over
+    """
+    RESULT_CODE_NOT_INVITED: _ResultCode.ValueType  # 61
+    """registration needs an invitation"""
+    RESULT_CODE_REGISTRATION_CLOSED: _ResultCode.ValueType  # 62
+    RESULT_CODE_TOO_MANY_CODES: _ResultCode.ValueType  # 63
+    """unused invitations"""
+    RESULT_CODE_NAME_RESERVED: _ResultCode.ValueType  # 64
+    """means everybody or the cluster itself, or was another account's lately"""
+    RESULT_CODE_NAME_LOOKS_ALIKE: _ResultCode.ValueType  # 65
+    """looks like the name of another account"""
+    RESULT_CODE_NAME_CHANGED_OWNER: _ResultCode.ValueType  # 66
+    """the account that had this name when the message was queued was deleted"""
+    RESULT_CODE_NO_SUCH_DEVICE: _ResultCode.ValueType  # 67
 
 class ResultCode(_ResultCode, metaclass=_ResultCodeEnumTypeWrapper):
     """One code for each thing that can be said about a command; the api makes the texts."""
@@ -154,6 +170,22 @@ RESULT_CODE_DEVICE_SUPERSEDED: ResultCode.ValueType  # 80
 """another copy of the device's files sends for it; no number was used"""
 RESULT_CODE_DEVICE_FORGOTTEN: ResultCode.ValueType  # 81
 """the cluster does not know the device, which has used numbers before"""
+RESULT_CODE_INVALID_CODE: ResultCode.ValueType  # 60
+"""about accounts, level 3
+no such invitation or administrator's code, or it was used or is over
+"""
+RESULT_CODE_NOT_INVITED: ResultCode.ValueType  # 61
+"""registration needs an invitation"""
+RESULT_CODE_REGISTRATION_CLOSED: ResultCode.ValueType  # 62
+RESULT_CODE_TOO_MANY_CODES: ResultCode.ValueType  # 63
+"""unused invitations"""
+RESULT_CODE_NAME_RESERVED: ResultCode.ValueType  # 64
+"""means everybody or the cluster itself, or was another account's lately"""
+RESULT_CODE_NAME_LOOKS_ALIKE: ResultCode.ValueType  # 65
+"""looks like the name of another account"""
+RESULT_CODE_NAME_CHANGED_OWNER: ResultCode.ValueType  # 66
+"""the account that had this name when the message was queued was deleted"""
+RESULT_CODE_NO_SUCH_DEVICE: ResultCode.ValueType  # 67
 
 @typing.final
 class CommandBatch(message.Message):
@@ -200,6 +232,14 @@ class Command(message.Message):
     CHANGE_SETTING_FIELD_NUMBER: builtins.int
     RAISE_LEVEL_FIELD_NUMBER: builtins.int
     SET_DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    OFFER_ADMINISTRATOR_FIELD_NUMBER: builtins.int
+    CLAIM_ADMINISTRATOR_FIELD_NUMBER: builtins.int
+    INVITE_FIELD_NUMBER: builtins.int
+    CHANGE_PASSWORD_FIELD_NUMBER: builtins.int
+    REVOKE_DEVICES_FIELD_NUMBER: builtins.int
+    RESET_PASSWORD_FIELD_NUMBER: builtins.int
+    COUNT_FAILURES_FIELD_NUMBER: builtins.int
+    LIFT_DELAY_FIELD_NUMBER: builtins.int
     @builtins.property
     def register_account(self) -> RegisterAccount: ...
     @builtins.property
@@ -226,6 +266,22 @@ class Command(message.Message):
     def raise_level(self) -> RaiseLevel: ...
     @builtins.property
     def set_display_name(self) -> SetDisplayName: ...
+    @builtins.property
+    def offer_administrator(self) -> OfferAdministrator: ...
+    @builtins.property
+    def claim_administrator(self) -> ClaimAdministrator: ...
+    @builtins.property
+    def invite(self) -> Invite: ...
+    @builtins.property
+    def change_password(self) -> ChangePassword: ...
+    @builtins.property
+    def revoke_devices(self) -> RevokeDevices: ...
+    @builtins.property
+    def reset_password(self) -> ResetPassword: ...
+    @builtins.property
+    def count_failures(self) -> CountFailures: ...
+    @builtins.property
+    def lift_delay(self) -> LiftDelay: ...
     def __init__(
         self,
         *,
@@ -242,12 +298,20 @@ class Command(message.Message):
         change_setting: ChangeSetting | None = ...,
         raise_level: RaiseLevel | None = ...,
         set_display_name: SetDisplayName | None = ...,
+        offer_administrator: OfferAdministrator | None = ...,
+        claim_administrator: ClaimAdministrator | None = ...,
+        invite: Invite | None = ...,
+        change_password: ChangePassword | None = ...,
+        revoke_devices: RevokeDevices | None = ...,
+        reset_password: ResetPassword | None = ...,
+        count_failures: CountFailures | None = ...,
+        lift_delay: LiftDelay | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["change_setting", b"change_setting", "close_session", b"close_session", "command", b"command", "create_channel", b"create_channel", "delete_account", b"delete_account", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["change_setting", b"change_setting", "close_session", b"close_session", "command", b"command", "create_channel", b"create_channel", "delete_account", b"delete_account", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -258,20 +322,24 @@ class RegisterAccount(message.Message):
     NAME_FIELD_NUMBER: builtins.int
     PASSWORD_HASH_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
+    INVITATION_DIGEST_FIELD_NUMBER: builtins.int
     name: builtins.str
     password_hash: builtins.bytes
     """bcrypt"""
     request_id: builtins.bytes
+    invitation_digest: builtins.bytes
+    """SHA-256 of an invitation code; empty for none. Level 3"""
     def __init__(
         self,
         *,
         name: builtins.str = ...,
         password_hash: builtins.bytes = ...,
         request_id: builtins.bytes = ...,
+        invitation_digest: builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["name", b"name", "password_hash", b"password_hash", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["invitation_digest", b"invitation_digest", "name", b"name", "password_hash", b"password_hash", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,6 +355,7 @@ class OpenSession(message.Message):
     EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
     USED_SEND_NUMBER_FIELD_NUMBER: builtins.int
     TTL_MS_FIELD_NUMBER: builtins.int
+    END_OLDEST_DEVICE_FIELD_NUMBER: builtins.int
     account_id: builtins.int
     password_hash: builtins.bytes
     """the one the password was checked against; refused if it has changed"""
@@ -300,6 +369,8 @@ class OpenSession(message.Message):
     """the highest number that the device has used, sent or not. Level 3"""
     ttl_ms: builtins.int
     """the session expires so long after the replicated time. Level 3"""
+    end_oldest_device: builtins.bool
+    """if the account has no device to spare: end the one that logged in longest ago. Level 3"""
     def __init__(
         self,
         *,
@@ -311,10 +382,11 @@ class OpenSession(message.Message):
         expires_at_ms: builtins.int = ...,
         used_send_number: builtins.int = ...,
         ttl_ms: builtins.int = ...,
+        end_oldest_device: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "device_id", b"device_id", "device_label", b"device_label", "expires_at_ms", b"expires_at_ms", "password_hash", b"password_hash", "token_digest", b"token_digest", "ttl_ms", b"ttl_ms", "used_send_number", b"used_send_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "device_id", b"device_id", "device_label", b"device_label", "end_oldest_device", b"end_oldest_device", "expires_at_ms", b"expires_at_ms", "password_hash", b"password_hash", "token_digest", b"token_digest", "ttl_ms", b"ttl_ms", "used_send_number", b"used_send_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -480,6 +552,199 @@ class SetDisplayName(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["display_name", b"display_name", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class OfferAdministrator(message.Message):
+    """A code that makes its bearer an administrator, once. A node proposes it for whoever has its data directory. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
+    digest: builtins.bytes
+    """SHA-256 of the code"""
+    expires_at_ms: builtins.int
+    def __init__(
+        self,
+        *,
+        digest: builtins.bytes = ...,
+        expires_at_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "expires_at_ms", b"expires_at_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ClaimAdministrator(message.Message):
+    """Makes the caller an administrator by such a code. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    digest: builtins.bytes
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        digest: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class Invite(message.Message):
+    """A code with which one account may be registered. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    digest: builtins.bytes
+    """SHA-256 of the code"""
+    expires_at_ms: builtins.int
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        digest: builtins.bytes = ...,
+        expires_at_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["digest", b"digest", "expires_at_ms", b"expires_at_ms", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangePassword(message.Message):
+    """A new password of the caller; every other device is signed out. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    OLD_HASH_FIELD_NUMBER: builtins.int
+    NEW_HASH_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    old_hash: builtins.bytes
+    """the one the password was checked against; refused if it has changed"""
+    new_hash: builtins.bytes
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        old_hash: builtins.bytes = ...,
+        new_hash: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["new_hash", b"new_hash", "old_hash", b"old_hash", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RevokeDevices(message.Message):
+    """Ends the sessions of one device of the caller, or of all but this one. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    DEVICE_ID_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    device_id: builtins.bytes
+    """empty: all other devices"""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        device_id: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["device_id", b"device_id", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ResetPassword(message.Message):
+    """A new password that an administrator gives an account; all its devices are signed out. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    PASSWORD_HASH_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    account: builtins.str
+    password_hash: builtins.bytes
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        account: builtins.str = ...,
+        password_hash: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "password_hash", b"password_hash", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class CountFailures(message.Message):
+    """The consecutive failed log-ins of an account at 10, 30 and 100, so that a change of leader does not forget them. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    FAILURES_FIELD_NUMBER: builtins.int
+    LIFTED_FIELD_NUMBER: builtins.int
+    account_id: builtins.int
+    failures: builtins.int
+    lifted: builtins.int
+    """how often the delay had been lifted when they were counted"""
+    def __init__(
+        self,
+        *,
+        account_id: builtins.int = ...,
+        failures: builtins.int = ...,
+        lifted: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "failures", b"failures", "lifted", b"lifted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class LiftDelay(message.Message):
+    """Lets an account log in again at once; only administrators may. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    account: builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        account: builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,20 +9,28 @@ import grpc
 from parley_proto.v1 import accounts_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parley_proto.v1.accounts_pb2_grpc import AccountsServicer
-from parleyd.api.auth import Authenticator, digest_of, now_ms
+from parleyd.api.auth import Authenticator, digest_of, log_admin_action, now_ms
+from parleyd.api.callers import address_of
 from parleyd.api.commands import Commands
-from parleyd.api.errors import ApiError, Context, check_result, unary
+from parleyd.api.errors import ApiError, Context, check_result, refusal, unary
+from parleyd.api.password_check import Claim, PasswordCheck
 from parleyd.api.requests import check_id, check_number, page_size
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.position import position_of
 from parleyd.delivery.records import account_info
+from parleyd.group.errors import UnavailableError
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
-from parleyd.machine.features import accounts
+from parleyd.machine.features import accounts, codes, devices, failed_log_ins
 from parleyd.machine.features.accounts import AccountCard, AccountRow
 from parleyd.machine.features.devices import CLAIM_LEVEL
-from parleyd.machine.limits import MAX_LABEL_CHARS
+from parleyd.machine.features.failed_log_ins import Failures
+from parleyd.machine.features.sessions import SessionRecord
+from parleyd.machine.limits import MAX_LABEL_CHARS, MAX_NAME_CHARS
+from parleyd.machine.names import NAME_RULES_LEVEL
 from parleyd.machine.reader import StateReader
+from parleyd.security.codes import digest_of_code
+from parleyd.security.fair_queue import Caller
 from parleyd.security.names import (
     InvalidInputError,
     validate_account_name,
@@ -33,7 +41,7 @@ from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tokens import new_token
 
 WRONG_CREDENTIALS = "The name or the password is wrong. Nothing was changed. Check both and try again."
-WRONG_PASSWORD = "The password is wrong. The account was not deleted. Check the password and try again."  # noqa: S105
+WRONG_PASSWORD = "The password is wrong. {done} Check the password and try again."  # noqa: S105
 NO_ACCOUNT = "This account does not exist any more. Nothing was changed."
 
 
@@ -53,24 +61,29 @@ class AccountsService(AccountsServicer):
         readers: StateReaders,
         authenticator: Authenticator,
         passwords: PasswordHasher,
+        check: PasswordCheck,
         config: AccountsConfig,
     ) -> None:
         self._commands = commands
         self._readers = readers
         self._authenticator = authenticator
         self._passwords = passwords
+        self._check = check
         self._config = config
 
     @unary
     async def Register(self, request: pb.RegisterRequest, context: Context) -> pb.RegisterResponse:  # noqa: N802
         """Create an account."""
         validate_account_name(request.name)
-        validate_password(request.password)
+        validate_password(request.password, account=request.name)
         check_id("request_id", request.request_id)
+        code = digest_of_code(request.code) if request.code else b""
+        await self._readers.run(lambda reader: _check_registration(reader, code))
         command = state_pb2.RegisterAccount(
             name=request.name,
-            password_hash=await self._passwords.hash(request.password),
+            password_hash=await self._passwords.hash(request.password, Caller(address_of(context), request.name)),
             request_id=request.request_id,
+            invitation_digest=code,
         )
         index, result = await self._commands.apply(state_pb2.Command(register_account=command))
         return pb.RegisterResponse(
@@ -84,12 +97,13 @@ class AccountsService(AccountsServicer):
         check_number("used_send_number", request.used_send_number)
         if len(request.device_label) > MAX_LABEL_CHARS:
             raise InvalidInputError("device_label", f"is longer than {MAX_LABEL_CHARS} characters")
-        await self._authenticator.read_barrier()
-        account, card = await self._readers.run(lambda reader: _account_named(reader, request.name))
-        password_hash = account.password_hash if account is not None else None
-        if not await self._passwords.verify(request.password, password_hash) or account is None or card is None:
-            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, WRONG_CREDENTIALS)
         await self._authenticator.wait_for(request.seen)
+        await self._authenticator.read_barrier()
+        account, card, claim = await self._readers.run(
+            lambda reader: _claim(reader, request.name[: MAX_NAME_CHARS + 1], request.device_id, address_of(context))
+        )
+        if not await self._check.is_right(claim, request.password) or account is None or card is None:
+            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, WRONG_CREDENTIALS)
         token, token_digest = new_token()
         command = state_pb2.OpenSession(
             account_id=account.id,
@@ -98,6 +112,7 @@ class AccountsService(AccountsServicer):
             device_id=request.device_id,
             device_label=request.device_label,
             expires_at_ms=now_ms() + self._config.session_ttl_s * 1000,
+            end_oldest_device=request.end_oldest_device,
         )
         if self._commands.level >= CLAIM_LEVEL:
             command.used_send_number = request.used_send_number
@@ -119,10 +134,7 @@ class AccountsService(AccountsServicer):
 
     @unary
     async def LogOut(self, request: pb.LogOutRequest, context: Context) -> pb.LogOutResponse:  # noqa: N802
-        """Close the caller's session. A token of no session writes nothing to the log."""
-        session = await self._authenticator.session(context, allow_closed=True)
-        if session.closed:
-            return pb.LogOutResponse(position=await self._readers.run(position_of))
+        """Close the caller's session."""
         command = state_pb2.CloseSession(token_digest=digest_of(context))
         index, _ = await self._commands.apply(state_pb2.Command(close_session=command))
         return pb.LogOutResponse(position=self._authenticator.position(index))
@@ -137,8 +149,8 @@ class AccountsService(AccountsServicer):
         if account is None:
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, NO_ACCOUNT)
         # A deleted account has no password any more; its closed session alone says that the caller deleted it.
-        if account.active and not await self._passwords.verify(request.password, account.password_hash):
-            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, WRONG_PASSWORD)
+        if account.active and not await self._check.is_right(_own_claim(session, account, context), request.password):
+            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, WRONG_PASSWORD.format(done="The account was not deleted."))
         command = state_pb2.DeleteAccount(token_digest=digest_of(context), password_hash=account.password_hash)
         index, _ = await self._commands.apply(state_pb2.Command(delete_account=command))
         return pb.DeleteAccountResponse(position=self._authenticator.position(index))
@@ -160,7 +172,8 @@ class AccountsService(AccountsServicer):
         """One page of active accounts whose names match."""
         validate_pattern(request.pattern)
         limit = page_size("page_size", request.page_size)
-        await self._authenticator.session_at(context, request.seen)
+        await self._authenticator.wait_for(request.seen)
+        await self._authenticator.session(context)
 
         def read(reader: StateReader) -> pb.ListAccountsResponse:
             with reader.consistent():
@@ -174,9 +187,107 @@ class AccountsService(AccountsServicer):
 
         return await self._readers.run(read)
 
+    @unary
+    async def ChangePassword(  # noqa: N802
+        self, request: pb.ChangePasswordRequest, context: Context
+    ) -> pb.ChangePasswordResponse:
+        """Change the caller's password, once the old one is right. A retry finds it changed."""
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_OWN_PASSWORD)
+        validate_password(request.new_password, "new_password", account=session.account_name)
+        account = await self._readers.run(lambda reader: accounts.by_id(reader, session.account_id))
+        if account is None or not account.active:
+            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, NO_ACCOUNT)
+        caller = Caller(address_of(context), account.name)
+        claim = _own_claim(session, account, context)
+        if not await self._check.is_right(claim, request.old_password):
+            # A repeated request finds the new password in place.
+            if await self._passwords.verify(request.new_password, account.password_hash, caller):
+                return pb.ChangePasswordResponse(position=await self._readers.run(position_of))
+            raise ApiError(
+                grpc.StatusCode.UNAUTHENTICATED, WRONG_PASSWORD.format(done="The old password stays in force.")
+            )
+        command = state_pb2.ChangePassword(
+            session_id=session.session_id,
+            old_hash=account.password_hash,
+            new_hash=await self._passwords.hash(request.new_password, caller),
+        )
+        index, _ = await self._commands.apply(state_pb2.Command(change_password=command))
+        return pb.ChangePasswordResponse(position=self._authenticator.position(index))
 
-def _account_named(reader: StateReader, name: str) -> tuple[AccountRow | None, AccountCard | None]:
+    @unary
+    async def ListDevices(self, request: pb.ListDevicesRequest, context: Context) -> pb.ListDevicesResponse:  # noqa: N802
+        """Return the caller's devices."""
+        session = await self._authenticator.session_that_may(context, Action.MANAGE_OWN_DEVICES)
+        await self._authenticator.wait_for(request.seen)
+        now = now_ms()
+
+        def read(reader: StateReader) -> pb.ListDevicesResponse:
+            with reader.consistent():
+                found = devices.cards(reader, session.account_id, now)
+                return pb.ListDevicesResponse(
+                    devices=[
+                        pb.DeviceInfo(
+                            device_id=card.external,
+                            label=card.label,
+                            logged_in_at_ms=card.logged_in_at_ms,
+                            signed_in=card.signed_in,
+                            current=card.id == session.device_id,
+                        )
+                        for card in found
+                    ],
+                    position=position_of(reader),
+                )
+
+        return await self._readers.run(read)
+
+    @unary
+    async def RevokeDevices(  # noqa: N802
+        self, request: pb.RevokeDevicesRequest, context: Context
+    ) -> pb.RevokeDevicesResponse:
+        """Sign out one device of the caller, or all others."""
+        if request.device_id:
+            check_id("device_id", request.device_id)
+        session = await self._authenticator.session_that_may(context, Action.MANAGE_OWN_DEVICES)
+        command = state_pb2.RevokeDevices(session_id=session.session_id, device_id=request.device_id)
+        index, _ = await self._commands.apply(state_pb2.Command(revoke_devices=command))
+        return pb.RevokeDevicesResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def ClaimAdministrator(  # noqa: N802
+        self, request: pb.ClaimAdministratorRequest, context: Context
+    ) -> pb.ClaimAdministratorResponse:
+        """Make the caller an administrator by a code from a node."""
+        session = await self._authenticator.session_that_may(context, Action.CLAIM_ADMINISTRATOR)
+        command = state_pb2.ClaimAdministrator(session_id=session.session_id, digest=digest_of_code(request.code))
+        index, _ = await self._commands.apply(state_pb2.Command(claim_administrator=command))
+        log_admin_action(session.account_name, Action.CLAIM_ADMINISTRATOR, session.account_name)
+        return pb.ClaimAdministratorResponse(position=self._authenticator.position(index))
+
+
+def _claim(
+    reader: StateReader, name: str, device_id: bytes, address: str
+) -> tuple[AccountRow | None, AccountCard | None, Claim]:
+    """Return the account of a name, and who claims it."""
     with reader.consistent():
         account = accounts.by_name(reader, name)
-        cards = accounts.cards(reader, {account.id}) if account is not None else ()
-        return account, cards[0] if cards else None
+        if account is None:
+            return None, None, Claim(name, None, Failures(), address)
+        known = device_id if devices.belongs_to(reader, device_id, account.id) else b""
+        claim = Claim(name, account, failed_log_ins.of_account(reader, account.id), address, known)
+        return account, accounts.cards(reader, {account.id})[0], claim
+
+
+def _own_claim(session: SessionRecord, account: AccountRow, context: Context) -> Claim:
+    return Claim(account.name, account, Failures(), address_of(context), session.device_external_id)
+
+
+def _check_registration(reader: StateReader, code: bytes) -> None:
+    """Raise ApiError or UnavailableError for a registration that apply would refuse, before a password is hashed."""
+    with reader.consistent():
+        if reader.level() < NAME_RULES_LEVEL:
+            if accounts.is_first_too_early(reader):
+                raise UnavailableError("the cluster has just begun, and its release level still rises")
+            return
+        refused = accounts.registration_refusal(reader, codes.role_of(reader, code, now_ms()) if code else None, code)
+    if refused is not None:
+        raise refusal(refused)

@@ -13,7 +13,8 @@ import grpc
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1 import peer_pb2, state_pb2
 from parley_proto.v1.admin_pb2_grpc import AdminServicer
-from parleyd.api.auth import Authenticator
+from parleyd.api.auth import Authenticator, now_ms
+from parleyd.api.callers import address_of
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, unary
@@ -25,10 +26,15 @@ from parleyd.machine.reader import StateReader
 from parleyd.machine.records import MemberRow
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NodeId, Role
-from parleyd.security.names import validate_account_name, validate_node_name
+from parleyd.security.codes import digest_of_code, new_code
+from parleyd.security.fair_queue import Caller
+from parleyd.security.names import InvalidInputError, validate_account_name, validate_node_name, validate_password
+from parleyd.security.passwords import PasswordHasher
 from parleyd.transport.peer_calls import ForwardFailedError
 
 CHANGE_TIMEOUT_S = 10.0
+INVITATION_S = 7 * 86_400
+MAX_INVITATION_S = 90 * 86_400
 
 RebuildCall = Callable[[NodeId], Awaitable[peer_pb2.RebuildReply]]  # raises ForwardFailedError
 HandshakeCall = Callable[[str, str], Awaitable[peer_pb2.HandshakeInfo | None]]  # (node name, peer address)
@@ -52,6 +58,7 @@ class AdminService(AdminServicer):
         change_router: ChangeRouter,
         handshake: HandshakeCall,
         rebuild: RebuildCall,
+        passwords: PasswordHasher,
     ) -> None:
         self._view = view
         self._authenticator = authenticator
@@ -59,6 +66,7 @@ class AdminService(AdminServicer):
         self._change_router = change_router
         self._handshake = handshake
         self._rebuild = rebuild
+        self._passwords = passwords
         self._started = time.monotonic()
 
     @unary
@@ -100,7 +108,7 @@ class AdminService(AdminServicer):
     @unary
     async def AddMember(self, request: pb.AddMemberRequest, context: Context) -> pb.ClusterChangeResponse:  # noqa: N802
         """Add the new node that waits at an address, as a learner."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         validate_node_name(request.name)
         info = await self._handshake(request.name, request.peer_address)
         if info is None:
@@ -124,7 +132,7 @@ class AdminService(AdminServicer):
         self, request: pb.PromoteMemberRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Make a learner a voter."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         return await self._change(peer_pb2.ClusterChange(promote=peer_pb2.PromoteMember(name=request.name)))
 
     @unary
@@ -132,7 +140,7 @@ class AdminService(AdminServicer):
         self, request: pb.RemoveMemberRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Remove a member for good."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         remove = peer_pb2.RemoveMember(name=request.name, force=request.force)
         return await self._change(peer_pb2.ClusterChange(remove=remove))
 
@@ -141,7 +149,7 @@ class AdminService(AdminServicer):
         self, request: pb.TransferLeadershipRequest, context: Context
     ) -> pb.ClusterChangeResponse:
         """Transfer leadership to another voter."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         return await self._change(peer_pb2.ClusterChange(transfer=peer_pb2.TransferLeadership(name=request.name)))
 
     @unary
@@ -149,7 +157,7 @@ class AdminService(AdminServicer):
         self, request: pb.RebuildMemberRequest, context: Context
     ) -> pb.RebuildMemberResponse:
         """Replace an untrusted state of a member by the leader's."""
-        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         row = self._view.replica.members.named(request.name)
         if row is None:
             names = ", ".join(member.name for member in self._view.members())
@@ -174,7 +182,7 @@ class AdminService(AdminServicer):
     ) -> pb.SetAdministratorResponse:
         """Make an account an administrator, or revoke that."""
         validate_account_name(request.account, "account")
-        session = await self._authenticator.session_that_may(context, Action.SET_ROLE)
+        session = await self._authenticator.session_that_may(context, Action.SET_ROLE, about=request.account)
         command = state_pb2.SetRole(
             session_id=session.session_id, account=request.account, administrator=request.administrator
         )
@@ -186,17 +194,65 @@ class AdminService(AdminServicer):
         self, request: pb.ChangeSettingRequest, context: Context
     ) -> pb.ChangeSettingResponse:
         """Change a setting of the whole cluster."""
-        session = await self._authenticator.session_that_may(context, Action.CHANGE_SETTINGS)
+        session = await self._authenticator.session_that_may(
+            context, Action.CHANGE_SETTINGS, about=f"{request.name[:64]}={request.value}"
+        )
         command = state_pb2.ChangeSetting(session_id=session.session_id, name=request.name, value=request.value)
         index, _ = await self._commands.apply(state_pb2.Command(change_setting=command))
         return pb.ChangeSettingResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def CreateInvitation(  # noqa: N802
+        self, request: pb.CreateInvitationRequest, context: Context
+    ) -> pb.CreateInvitationResponse:
+        """Make a code with which one account may be registered."""
+        if request.valid_s > MAX_INVITATION_S:
+            raise InvalidInputError("valid_s", f"is {request.valid_s}; at most {MAX_INVITATION_S} are allowed")
+        session = await self._authenticator.session_that_may(context, Action.INVITE)
+        code = new_code()
+        expires_at_ms = now_ms() + (request.valid_s or INVITATION_S) * 1000
+        command = state_pb2.Invite(
+            session_id=session.session_id, digest=digest_of_code(code), expires_at_ms=expires_at_ms
+        )
+        index, _ = await self._commands.apply(state_pb2.Command(invite=command))
+        return pb.CreateInvitationResponse(
+            code=code, expires_at_ms=expires_at_ms, position=self._authenticator.position(index)
+        )
+
+    @unary
+    async def ResetPassword(  # noqa: N802
+        self, request: pb.ResetPasswordRequest, context: Context
+    ) -> pb.ResetPasswordResponse:
+        """Give an account a new password."""
+        validate_account_name(request.account, "account")
+        session = await self._authenticator.session_that_may(context, Action.RESET_PASSWORD, about=request.account)
+        validate_password(request.password, account=request.account)
+        command = state_pb2.ResetPassword(
+            session_id=session.session_id,
+            account=request.account,
+            password_hash=await self._passwords.hash(
+                request.password, Caller(address_of(context), session.account_name)
+            ),
+        )
+        index, _ = await self._commands.apply(state_pb2.Command(reset_password=command))
+        return pb.ResetPasswordResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def LiftDelay(self, request: pb.LiftDelayRequest, context: Context) -> pb.LiftDelayResponse:  # noqa: N802
+        """Let an account log in again at once."""
+        validate_account_name(request.account, "account")
+        session = await self._authenticator.session_that_may(context, Action.LIFT_DELAY, about=request.account)
+        command = state_pb2.LiftDelay(session_id=session.session_id, account=request.account)
+        index, _ = await self._commands.apply(state_pb2.Command(lift_delay=command))
+        return pb.LiftDelayResponse(position=self._authenticator.position(index))
 
     @unary
     async def ListSettings(  # noqa: N802
         self, request: pb.ListSettingsRequest, context: Context
     ) -> pb.ListSettingsResponse:
         """Return every setting of the cluster's level, by name."""
-        await self._authenticator.session_at(context, request.seen)
+        await self._authenticator.wait_for(request.seen)
+        await self._authenticator.session(context)
         return await self._view.replica.readers.run(_settings)
 
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:

@@ -13,7 +13,7 @@ import structlog
 from parley_proto.v1 import state_pb2
 from parleyd.api.results import explain
 from parleyd.delivery.cursor import InvalidCursorError
-from parleyd.delivery.position import AheadOfClusterError, InvalidPositionError, NewerGenerationError
+from parleyd.delivery.position import InvalidPositionError, NewerGenerationError
 from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
 from parleyd.security.names import InvalidInputError
 from parleyd.security.passwords import PasswordsBusyError
@@ -22,6 +22,7 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 
+RESULT_KEY = "parley-result"
 UNAVAILABLE_TEXT = (
     "This node cannot reach a majority of the cluster now ({reason}). Unconfirmed requests may or may not have "
     "happened. Repeating them is safe. The client tries the other nodes by itself."
@@ -35,10 +36,6 @@ OLD_GENERATION_TEXT = (
     "This node has the state from before the cluster was restored, which is older than what you have seen. Nothing was "
     "changed. The client tries the other nodes by itself."
 )
-AHEAD_TEXT = (
-    "The cluster is behind this client: {reason}. Its data was probably replaced by older data. Nothing was changed. "
-    "What was sent since then may be missing in the cluster. Tell an administrator."
-)
 INTERNAL_TEXT = (
     "This node failed to answer. Unconfirmed requests may or may not have happened. Repeating them is safe. The node's "
     "log contains the cause."
@@ -46,17 +43,21 @@ INTERNAL_TEXT = (
 
 
 class ApiError(Exception):
-    """A request that ends with `status` and a text: what happened and what to do next."""
+    """A request that ends with `status` and a text: what happened and what to do next.
 
-    def __init__(self, status: grpc.StatusCode, text: str) -> None:
+    `result` is the code of a refused command. It travels beside the status, for programs.
+    """
+
+    def __init__(self, status: grpc.StatusCode, text: str, result: int = 0) -> None:
         super().__init__(text)
         self.status = status
+        self.result = result
 
 
 def refusal(code: int) -> ApiError:
     """Build the error for a result that is not OK."""
     explanation = explain(code)
-    return ApiError(explanation.status, explanation.text)
+    return ApiError(explanation.status, explanation.text, code)
 
 
 def check_result(result: state_pb2.CommandResult) -> state_pb2.CommandResult:
@@ -81,8 +82,6 @@ def translate(error: Exception) -> ApiError:
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, OVERLOADED_TEXT.format(reason=error))
         case NewerGenerationError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, OLD_GENERATION_TEXT)
-        case AheadOfClusterError():
-            return ApiError(grpc.StatusCode.FAILED_PRECONDITION, AHEAD_TEXT.format(reason=error))
         case UnavailableError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason=error))
         case TimeoutError():
@@ -94,7 +93,8 @@ def translate(error: Exception) -> ApiError:
 
 async def abort(context: Context, error: ApiError) -> NoReturn:
     """End the call with the status of `error`."""
-    await context.abort(error.status, str(error))
+    trailing = ((RESULT_KEY, str(error.result)),) if error.result else ()
+    await context.abort(error.status, str(error), trailing_metadata=trailing)
 
 
 Method = Callable[[Any, Request, Context], Awaitable[Response]]

@@ -172,6 +172,40 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         Code.FAILED_PRECONDITION,
         "Levels rise one by one, and this is not the next one. Nothing was changed. Raise the level step by step.",
     ),
+    pb.RESULT_CODE_INVALID_CODE: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The code is wrong, was used already, or is over. Nothing was changed. Check it, or ask for a new one.",
+    ),
+    pb.RESULT_CODE_NOT_INVITED: Explanation(
+        Code.FAILED_PRECONDITION,
+        "This cluster creates accounts by invitation. Nothing was changed. Ask an administrator for an invitation, and "
+        "register with its code: parley register NAME --code CODE.",
+    ),
+    pb.RESULT_CODE_REGISTRATION_CLOSED: Explanation(
+        Code.FAILED_PRECONDITION,
+        "This cluster creates no accounts now. Nothing was changed. Ask an administrator of the cluster.",
+    ),
+    pb.RESULT_CODE_TOO_MANY_CODES: Explanation(
+        Code.RESOURCE_EXHAUSTED,
+        "Too many codes wait to be used. Nothing was changed. Wait until some are used or over.",
+    ),
+    pb.RESULT_CODE_NAME_RESERVED: Explanation(
+        Code.ALREADY_EXISTS,
+        "The name is reserved: it means everybody or the cluster, is that of a node, or was another account's lately. "
+        "Nothing was changed. Choose another name.",
+    ),
+    pb.RESULT_CODE_NAME_LOOKS_ALIKE: Explanation(
+        Code.ALREADY_EXISTS,
+        "The name looks like that of another account. Nothing was changed. Choose another name.",
+    ),
+    pb.RESULT_CODE_NAME_CHANGED_OWNER: Explanation(
+        Code.NOT_FOUND,
+        "The account that had this name was deleted after the message was written. It was not stored, because the name "
+        "may mean somebody else now. Check the name, and send it again if it is still meant.",
+    ),
+    pb.RESULT_CODE_NO_SUCH_DEVICE: Explanation(
+        Code.NOT_FOUND, "The account has no such device. Nothing was changed. List the devices: parley devices."
+    ),
 }
 UNKNOWN_CODE: Final = Explanation(
     Code.INTERNAL,

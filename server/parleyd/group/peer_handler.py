@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -49,6 +49,7 @@ class PeerHandler:
         changes: MembershipChangeExecutor,
         change_router: MembershipChangeRouter,
         trust: TrustParts,
+        count_log_in: Callable[[pb.LogInAttempt], pb.LogInVerdict],
     ) -> None:
         self._identity = identity
         self._replica = replica
@@ -56,6 +57,7 @@ class PeerHandler:
         self._changes = changes
         self._change_router = change_router
         self._trust = trust
+        self._count_log_in = count_log_in
 
     @property
     def current_term(self) -> int:
@@ -117,6 +119,10 @@ class PeerHandler:
     async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
         """Change the cluster as its leader."""
         return await self._changes.carry_out(change)
+
+    def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:
+        """Count a log-in, if this node leads."""
+        return self._count_log_in(attempt)
 
     async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
         """Add the caller as a learner, or promote a learner that has caught up."""

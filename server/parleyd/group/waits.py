@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
-import heapq
-
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import Index, NodeId, Role
 
 
 class AppliedWaits:
-    """Callers that wait until this node has applied an index, at most `most` of them.
+    """Callers that wait until this node has applied an index."""
 
-    The heap keeps callers that have left until their index is applied, so it counts them too.
-    """
+    def __init__(self) -> None:
+        self._waits: dict[int, Index] = {}
 
-    def __init__(self, most: int = 65_536) -> None:
-        self._most = most
-        self._heap: list[tuple[Index, int]] = []
-        self._live: set[int] = set()
-
-    def add(self, token: int, index: Index) -> bool:
-        """Add a caller that waits for `index`; return False if too many wait."""
-        if len(self._heap) >= self._most:
-            self._heap = [wait for wait in self._heap if wait[1] in self._live]
-            heapq.heapify(self._heap)
-        if len(self._heap) >= self._most:
-            return False
-        heapq.heappush(self._heap, (index, token))
-        self._live.add(token)
-        return True
+    def add(self, token: int, index: Index) -> None:
+        """Add a caller that waits for `index`."""
+        self._waits[token] = index
 
     def withdraw(self, token: int) -> None:
         """Remove a caller."""
-        self._live.discard(token)
+        self._waits.pop(token, None)
 
     def take_reached(self, applied_index: Index) -> list[int]:
         """Return and forget the callers whose index is applied."""
-        reached = []
-        while self._heap and self._heap[0][0] <= applied_index:
-            _, token = heapq.heappop(self._heap)
-            if token in self._live:
-                self._live.remove(token)
-                reached.append(token)
+        reached = [token for token, index in self._waits.items() if index <= applied_index]
+        for token in reached:
+            del self._waits[token]
         return reached
 
 

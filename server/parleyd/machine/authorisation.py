@@ -24,6 +24,12 @@ class Action(IntEnum):
     SET_ROLE = auto()
     CHANGE_SETTINGS = auto()
     CHANGE_CLUSTER = auto()
+    CHANGE_OWN_PASSWORD = auto()
+    MANAGE_OWN_DEVICES = auto()
+    CLAIM_ADMINISTRATOR = auto()  # the code is the proof
+    INVITE = auto()
+    RESET_PASSWORD = auto()
+    LIFT_DELAY = auto()
 
 
 _EVERYBODY: Final = frozenset(Role)
@@ -38,6 +44,12 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.SET_ROLE: _ADMINISTRATORS,
     Action.CHANGE_SETTINGS: _ADMINISTRATORS,
     Action.CHANGE_CLUSTER: _ADMINISTRATORS,
+    Action.CHANGE_OWN_PASSWORD: _EVERYBODY,
+    Action.MANAGE_OWN_DEVICES: _EVERYBODY,
+    Action.CLAIM_ADMINISTRATOR: _EVERYBODY,
+    Action.INVITE: _ADMINISTRATORS,
+    Action.RESET_PASSWORD: _ADMINISTRATORS,
+    Action.LIFT_DELAY: _ADMINISTRATORS,
 }
 
 

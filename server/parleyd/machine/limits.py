@@ -16,6 +16,9 @@ MAX_MEMBERS_AT_CREATION = 256
 # Rows of expired sessions removed with each new session.
 EXPIRED_SESSIONS_PER_STEP = 64
 TOKEN_DIGEST_BYTES = 32
+CODE_DIGEST_BYTES = 32
+# Unused invitations, and unused codes of administrators.
+MAX_CODES = 1000
 DEVICE_ID_BYTES = 16
 REQUEST_ID_BYTES = 16
 CLAIM_NONCE_BYTES = 16

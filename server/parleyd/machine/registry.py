@@ -8,8 +8,11 @@ from parleyd.machine.feature import Command, Feature, SignedInCommand
 from parleyd.machine.features import (
     accounts,
     administration,
+    codes,
     conversations,
+    credentials,
     devices,
+    failed_log_ins,
     levels,
     members,
     messages,
@@ -21,6 +24,9 @@ from parleyd.machine.features import (
 FEATURES: Final[tuple[Feature, ...]] = (
     accounts.FEATURE,
     administration.FEATURE,
+    codes.FEATURE,
+    credentials.FEATURE,
+    failed_log_ins.FEATURE,
     sessions.FEATURE,
     devices.FEATURE,
     conversations.FEATURE,

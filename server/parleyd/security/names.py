@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from parleyd.security.common_passwords import is_common
+
 MAX_ACCOUNT_NAME = 64
 MAX_NODE_NAME = 32
 MIN_PASSWORD_CHARACTERS = 8
@@ -55,8 +57,8 @@ def validate_node_name(name: str, field: str = "name") -> str:
     return name
 
 
-def validate_password(password: str, field: str = "password") -> str:
-    """Return `password` if an account may have it from now on; raise `InvalidInputError` if not."""
+def validate_password(password: str, field: str = "password", account: str = "") -> str:
+    """Return `password` if the account may have it from now on; raise `InvalidInputError` if not."""
     # Bytes first: counting the characters of a very long text is work that an attacker could cause.
     if not password_is_readable(password):
         raise InvalidInputError(
@@ -65,6 +67,14 @@ def validate_password(password: str, field: str = "password") -> str:
     if len(password) < MIN_PASSWORD_CHARACTERS:
         raise InvalidInputError(
             field, f"has {len(password)} characters; at least {MIN_PASSWORD_CHARACTERS} are required"
+        )
+    if not password.strip():
+        raise InvalidInputError(field, "is blank; choose one with letters or other signs that can be seen")
+    if account and password.lower() == account.lower():
+        raise InvalidInputError(field, "is the name of the account; choose another one")
+    if is_common(password):
+        raise InvalidInputError(
+            field, "is one of the most common passwords, which are guessed first; choose a longer or rarer one"
         )
     return password
 

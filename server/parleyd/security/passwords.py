@@ -4,7 +4,8 @@ Risks and rules:
 
 - bcrypt uses 72 bytes and stops at a NUL. Its input is base64(SHA-256(password)), 44 bytes without a NUL.
 - Different keyboards send the same letters composed or decomposed. Both are hashed in the composed form (NFC).
-- A flood of log-ins must not use up the node: `workers` threads, `max_waiting` callers, then `PasswordsBusyError`.
+- A flood of log-ins must not use up the node: `workers` threads, `max_waiting` callers, then `PasswordsBusyError` for
+  whoever has the most waiting. Addresses take turns, and so do the accounts of one address (fair_queue.py).
 - A cancelled caller leaves the queue. If its hash runs, the worker counts as busy until the thread is done, so
   cancelled calls cannot exceed the bound.
 - An unknown account must take the time of a known one: `verify(password, None)` checks against an unused hash.
@@ -24,8 +25,10 @@ from typing import TypeVar
 import bcrypt
 import structlog
 
+from parleyd.security.fair_queue import Caller, FairQueue
 from parleyd.security.names import password_is_readable, validate_password
 
+NOBODY = Caller()
 BCRYPT_COST_MIN = 4
 BCRYPT_COST_MAX = 16
 
@@ -47,48 +50,67 @@ class PasswordHasher:
         if not BCRYPT_COST_MIN <= cost <= BCRYPT_COST_MAX:
             raise ValueError(f"bcrypt cost {cost} is not from {BCRYPT_COST_MIN} to {BCRYPT_COST_MAX}")
         self._cost = cost
-        self._max_waiting = max_waiting
-        self._waiting = 0
-        self._slots = asyncio.Semaphore(workers)
+        self._free = workers
+        self._waiting: FairQueue[asyncio.Future[None]] = FairQueue(max_waiting)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
         # Made here once, so that the first unknown account does not take twice as long as the others.
         self._nobodys_hash = bcrypt.hashpw(_prepare(secrets.token_urlsafe()), bcrypt.gensalt(cost))
 
-    async def hash(self, password: str) -> bytes:
+    async def hash(self, password: str, caller: Caller = NOBODY) -> bytes:
         """Return the bcrypt hash of a new password; raise `InvalidInputError` if the rules refuse it."""
         prepared = _prepare(validate_password(password))
-        return await self._run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._cost)))
+        return await self._run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._cost)), caller)
 
-    async def verify(self, password: str, hashed: bytes | None) -> bool:
+    async def verify(self, password: str, hashed: bytes | None, caller: Caller = NOBODY) -> bool:
         """Return whether `password` matches `hashed`; None stands for an account that does not exist."""
         if not password_is_readable(password):
             return False  # no account can have it, so the quick answer reveals nothing about this one
         prepared = _prepare(password)
-        matches = await self._run(lambda: _check(prepared, self._nobodys_hash if hashed is None else hashed))
+        matches = await self._run(lambda: _check(prepared, self._nobodys_hash if hashed is None else hashed), caller)
         return matches and hashed is not None
 
     def close(self) -> None:
         """Accept no more work; a hash in progress ends by itself within a second."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, work: Callable[[], _T]) -> _T:
-        if self._slots.locked() and self._waiting >= self._max_waiting:
-            raise PasswordsBusyError
-        self._waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._waiting -= 1
+    async def _run(self, work: Callable[[], _T], caller: Caller) -> _T:
+        await self._take_turn(caller)
         try:
             running = asyncio.get_running_loop().run_in_executor(self._pool, work)
         except RuntimeError:  # closed: the node is stopping
-            self._slots.release()
+            self._pass_turn_on()
             raise PasswordsBusyError from None
         running.add_done_callback(self._finished)
         return await asyncio.shield(running)
 
+    async def _take_turn(self, caller: Caller) -> None:
+        """Wait for a free worker. Raises PasswordsBusyError if there is no place to wait."""
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        pushed_out = self._waiting.put(caller, turn)
+        if pushed_out is turn:
+            raise PasswordsBusyError
+        if pushed_out is not None and not pushed_out.done():
+            pushed_out.set_exception(PasswordsBusyError())
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self._waiting.remove(caller, turn)
+            if not turn.cancelled() and turn.exception() is None:
+                self._pass_turn_on()  # it came at the same moment
+            raise
+
+    def _pass_turn_on(self) -> None:
+        while (turn := self._waiting.take()) is not None:
+            if not turn.done():  # its caller may have left just now
+                turn.set_result(None)
+                return
+        self._free += 1
+
     def _finished(self, running: asyncio.Future[_T]) -> None:
-        self._slots.release()
+        self._pass_turn_on()
         if not running.cancelled():
             running.exception()  # the caller may have left; asyncio would report it as never retrieved
 

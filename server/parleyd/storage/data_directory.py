@@ -6,6 +6,7 @@ data/
   raft.sqlite      log, term and vote
   state.sqlite     the state machine
   fenced.json      the reason, while this node's state is not trusted
+  administrator-claim.json  from `parleyd admin create`, until the cluster has it
   snapshots/       copies of state.sqlite that are being sent or received
 """
 

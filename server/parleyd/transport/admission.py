@@ -43,6 +43,7 @@ class Standing(Enum):
 REQUIRED: Final[dict[str, Standing]] = {
     "Handshake": Standing.CERTIFIED,
     "Join": Standing.CERTIFIED,
+    "CountLogIn": Standing.MEMBER,
     "Deliver": Standing.KNOWN,
     "InstallSnapshot": Standing.KNOWN,
     "Forward": Standing.MEMBER,

@@ -98,6 +98,10 @@ class PeerLinks:
         """Make `node` replace its state by the leader's; raises ForwardFailedError."""
         return await self._known(node).rebuild(request, timeout_s)
 
+    async def count_log_in(self, node: NodeId, attempt: pb.LogInAttempt, timeout_s: float) -> pb.LogInVerdict:
+        """Have `node`, the presumed leader, count a log-in; raises ForwardFailedError."""
+        return await self._known(node).count_log_in(attempt, timeout_s)
+
     def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state of `node`, the presumed leader; raises ForwardFailedError."""
         return self._known(node).fetch_state(request)

@@ -65,6 +65,9 @@ class PeerRequestHandler(Protocol):
     async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
         """Change the cluster as its leader; never raises, the reply contains the outcome."""
 
+    def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:
+        """Count a log-in, if this node leads."""
+
     async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
         """Make the caller a learner, or a voter once it has caught up; raises JoinRefusedError or TimeoutError."""
 
@@ -212,6 +215,11 @@ class PeerService(PeerServicer):
         """Change the cluster, if this node leads it."""
         await (await self._serving(context)).admit("ChangeCluster", context)
         return await (await self._handler(request.group, context)).change_cluster(request)
+
+    async def CountLogIn(self, request: pb.LogInAttempt, context: Context) -> pb.LogInVerdict:  # noqa: N802
+        """Count a log-in for a member, if this node leads."""
+        await (await self._serving(context)).admit("CountLogIn", context)
+        return (await self._handler(request.group, context)).count_log_in(request)
 
     async def FetchState(  # noqa: N802
         self, request: pb.FetchStateRequest, context: Context

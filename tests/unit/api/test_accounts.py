@@ -86,7 +86,7 @@ async def test_logging_out_ends_the_session_and_may_be_repeated(cluster: InProce
 async def test_an_account_is_deleted_with_its_password_and_a_retry_finds_it_deleted(
     cluster: InProcessCluster, raw: Raw
 ) -> None:
-    cluster.add_account("admin", PASSWORD)
+    cluster.add_account("boss", PASSWORD)
     cluster.add_account("ann", PASSWORD)
     ann = await raw.log_in("ann")
     wrong = pb.DeleteAccountRequest(password="another password")
@@ -95,7 +95,7 @@ async def test_an_account_is_deleted_with_its_password_and_a_retry_finds_it_dele
     assert "not deleted" in text
     for _ in range(2):
         await raw.accounts.DeleteAccount(pb.DeleteAccountRequest(password=PASSWORD), metadata=ann.metadata)
-    assert list(cluster.accounts) == ["admin"]
+    assert list(cluster.accounts) == ["boss"]
 
 
 async def test_the_only_administrator_may_not_leave_others_behind(cluster: InProcessCluster, raw: Raw) -> None:
@@ -148,7 +148,9 @@ async def test_without_a_majority_nothing_is_promised_and_reads_go_on(
     assert "ben" not in cluster.accounts
 
 
-async def test_a_position_that_no_node_gave_out_is_refused(cluster: InProcessCluster, raw: Raw) -> None:
+async def test_a_position_that_no_node_gave_out_is_refused_and_one_not_reached_yet_is_waited_for(
+    cluster: InProcessCluster, raw: Raw
+) -> None:
     cluster.add_account("ann", PASSWORD)
     ann = await raw.log_in("ann")
 
@@ -162,5 +164,7 @@ async def test_a_position_that_no_node_gave_out_is_refused(cluster: InProcessClu
         code, text = await refusal_of(*wrong)
         assert code is Code.INVALID_ARGUMENT, wrong
         assert text.startswith("seen ")
+    code, text = await refusal_of(0, 0, cluster.index + 1)
+    assert (code, "has not applied" in text) == (Code.UNAVAILABLE, True)
     code, text = await refusal_of(1, 0, 1)
     assert (code, "before the cluster was restored" in text) == (Code.UNAVAILABLE, True)

@@ -17,9 +17,9 @@ Code = grpc.StatusCode
 
 @pytest.fixture
 async def admin(cluster: InProcessCluster, raw: Raw) -> Person:
-    """The first account of a cluster is its administrator."""
-    cluster.add_account("admin", PASSWORD)
-    return await raw.log_in("admin")
+    """The first account here is an administrator."""
+    cluster.add_account("boss", PASSWORD)
+    return await raw.log_in("boss")
 
 
 @pytest.fixture
@@ -96,12 +96,12 @@ async def test_administrators_make_others_administrators_and_one_always_stays(
         request = pb.SetAdministratorRequest(account=account, administrator=administrator)
         return await raw.admin.SetAdministrator(request, metadata=who.metadata)
 
-    code, _ = await refused(set_role(admin, "admin", administrator=False))
+    code, _ = await refused(set_role(admin, "boss", administrator=False))
     assert code is Code.FAILED_PRECONDITION
     code, _ = await refused(set_role(admin, "nobody", administrator=True))
     assert code is Code.NOT_FOUND
     await set_role(admin, "ben", administrator=True)
-    await set_role(ben, "admin", administrator=False)
+    await set_role(ben, "boss", administrator=False)
     code, _ = await refused(set_role(admin, "ben", administrator=False))
     assert code is Code.PERMISSION_DENIED
 
@@ -129,9 +129,9 @@ async def test_settings_are_listed_to_everybody_and_changed_within_their_bounds(
         assert "parley cluster settings" in text
     async with raw.session(ben) as stream:
         assert stream.welcome.max_message_bytes == 10
-        await stream.send((1, "admin", "x" * 10), (2, "admin", "x" * 11), (3, "admin", "y"))
+        await stream.send((1, "boss", "x" * 10), (2, "boss", "x" * 11), (3, "boss", "y"))
         results = await stream.results(3)
     accepted, rejected = messaging_pb2.SEND_STATUS_ACCEPTED, messaging_pb2.SEND_STATUS_REJECTED
     assert [result.status for result in results] == [accepted, rejected, accepted]
     assert "max_message_bytes" in results[1].detail
-    assert cluster.bodies_for("admin") == ["x" * 10, "y"]
+    assert cluster.bodies_for("boss") == ["x" * 10, "y"]

@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from parley.device import file_format, outbox, schema
-from parley.device.file_format import FIRST_FORMAT, Migration, own_release
+from parley.device.file_format import FIRST_FORMAT, MIGRATIONS, Migration, current_format, own_release
 from parley.device.profile import Hosts, StateDirectory
 from parley.errors import StoreError
 from tests.unit.client.records import BOB
@@ -25,7 +25,8 @@ def add_notes(connection: apsw.Connection) -> None:
         connection.execute(f"CREATE TABLE notes{number} (id INTEGER PRIMARY KEY)")
 
 
-LATER = (Migration(FIRST_FORMAT + 1, add_notes),)
+NOW = current_format()
+LATER = (*MIGRATIONS, Migration(NOW + 1, add_notes))
 
 
 @pytest.fixture
@@ -49,7 +50,16 @@ def tables_of(path: Path) -> int:
 
 
 def test_a_file_names_its_format_and_the_release_that_wrote_it(path: Path) -> None:
-    assert mark_of(path) == (FIRST_FORMAT, FIRST_FORMAT, own_release())
+    assert mark_of(path) == (NOW, NOW, own_release())
+
+
+def test_a_message_that_waits_since_format_2_claims_to_know_nothing(path: Path) -> None:
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute("ALTER TABLE outbox DROP COLUMN known_index; UPDATE format SET version = 2")
+        connection.execute("PRAGMA user_version = 2")
+    with closing(schema.open_database(path)) as connection:
+        assert [(m.body, m.known_index) for m in outbox.listing(connection, 10)] == [("waiting", 1)]
+    assert mark_of(path) == (NOW, NOW, own_release())
 
 
 def test_a_file_of_a_newer_release_is_refused_by_name(path: Path) -> None:
@@ -74,7 +84,7 @@ def test_an_older_file_is_changed_when_it_is_opened_and_keeps_what_waits(
     for _ in range(2):
         with closing(schema.open_database(path)) as connection:
             assert [m.body for m in outbox.listing(connection, 10)] == ["waiting"]
-        assert mark_of(path) == (FIRST_FORMAT + 1, FIRST_FORMAT + 1, own_release())
+        assert mark_of(path) == (NOW + 1, NOW + 1, own_release())
         assert tables_of(path) == STATEMENTS
 
 
@@ -92,7 +102,7 @@ def _open_and_die(path: Path, at_statement: int) -> None:
         connection.exec_trace = count
         add_notes(connection)
 
-    file_format.MIGRATIONS = (Migration(FIRST_FORMAT + 1, die),)
+    file_format.MIGRATIONS = (*MIGRATIONS, Migration(NOW + 1, die))
     schema.open_database(path).close()
 
 
@@ -105,7 +115,7 @@ def test_a_process_killed_during_a_change_leaves_the_old_file(
     process.start()
     process.join(30)
     assert process.exitcode == -9
-    assert mark_of(path) == (FIRST_FORMAT, FIRST_FORMAT, own_release())
+    assert mark_of(path) == (NOW, NOW, own_release())
     assert tables_of(path) == 0
     monkeypatch.setattr(file_format, "MIGRATIONS", LATER)
     with closing(schema.open_database(path)) as connection:
@@ -120,7 +130,7 @@ def test_a_change_that_fails_leaves_the_old_file_unlocked(path: Path, monkeypatc
 
     change: Callable[[apsw.Connection], None] = fail
     with monkeypatch.context() as patched:
-        patched.setattr(file_format, "MIGRATIONS", (Migration(FIRST_FORMAT + 1, change),))
+        patched.setattr(file_format, "MIGRATIONS", (*MIGRATIONS, Migration(NOW + 1, change)))
         with pytest.raises(apsw.FullError):
             schema.open_database(path)
     assert tables_of(path) == 0

@@ -18,7 +18,14 @@ from tests.unit.machine.harness import Node
 
 # What is asked for outside the commands of a session: by its own proof, or of the cluster's members.
 ASKED_FOR_ELSEWHERE = {Action.DELETE_OWN_ACCOUNT, Action.CHANGE_CLUSTER}
-ADMINISTRATORS_ONLY = {Action.SET_ROLE, Action.CHANGE_SETTINGS, Action.CHANGE_CLUSTER}
+ADMINISTRATORS_ONLY = {
+    Action.SET_ROLE,
+    Action.CHANGE_SETTINGS,
+    Action.CHANGE_CLUSTER,
+    Action.INVITE,
+    Action.RESET_PASSWORD,
+    Action.LIFT_DELAY,
+}
 
 
 def test_every_action_has_its_roles() -> None:

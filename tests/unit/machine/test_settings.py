@@ -7,6 +7,7 @@ import pytest
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.features import settings
 from parleyd.machine.features.settings import SETTINGS, SettingChanged
+from parleyd.machine.levels import MAX_LEVEL
 from parleyd.machine.limits import MAX_BODY_BYTES
 from tests.unit.machine.harness import Node, change_setting, dump, mark_read, sends
 
@@ -26,9 +27,14 @@ def bob(node: Node, ada: int) -> int:
 
 
 def test_every_setting_has_its_default_until_it_is_changed(node: Node, ada: int) -> None:
-    assert settings.all_values(node.reader) == {name: setting.default for name, setting in SETTINGS.items()}
+    defaults = {name: setting.default for name, setting in SETTINGS.items()}
+    assert settings.all_values(node.reader) == {
+        name: default for name, default in defaults.items() if SETTINGS[name].level == 1
+    }
+    node.rise()
+    assert settings.all_values(node.reader) == defaults
     node.one(change_setting(ada, "max_message_bytes", 100))
-    assert settings.all_values(node.reader) == {"max_message_bytes": 100, "level_limit": 0}
+    assert settings.all_values(node.reader) == defaults | {"max_message_bytes": 100}
     node.reopen()
     assert settings.all_values(node.reader)["max_message_bytes"] == 100
 
@@ -36,12 +42,13 @@ def test_every_setting_has_its_default_until_it_is_changed(node: Node, ada: int)
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_setting_is_taken_within_its_bounds_alone(node: Node, ada: int, name: str) -> None:
     setting = SETTINGS[name]
+    node.rise()
     assert setting.minimum <= setting.default <= setting.maximum
     for value in (setting.minimum, setting.maximum):
-        assert node.one(change_setting(ada, name, value)).code == OK
+        assert node.one(change_setting(ada, name, value), level=MAX_LEVEL).code == OK
         assert node.effects() == (SettingChanged(name, value),)
     for value in (setting.minimum - 1, setting.maximum + 1, -(2**63), 2**63 - 1):
-        assert node.one(change_setting(ada, name, value)).code == pb.RESULT_CODE_INVALID_SETTING
+        assert node.one(change_setting(ada, name, value), level=MAX_LEVEL).code == pb.RESULT_CODE_INVALID_SETTING
         assert node.effects() == ()
     assert settings.all_values(node.reader)[name] == setting.maximum
 

@@ -81,9 +81,27 @@ def test_short_passwords_are_refused_by_characters(password: str) -> None:
         validate_password(password)
 
 
-@pytest.mark.parametrize("password", ["12345678", "a" * 1024, "é" * 512, "pass\0word", "   spaces   ", "🔑" * 8])
+@pytest.mark.parametrize("password", ["1234567ü", "a" * 1024, "é" * 512, "pass\0word", "   spaces   ", "🔑" * 8])
 def test_passwords_within_the_limits_pass_unchanged(password: str) -> None:
     assert validate_password(password) == password
+
+
+@pytest.mark.parametrize("password", ["password", "PASSWORD", "12345678", "qwertyuiop"])
+def test_the_most_common_passwords_are_refused(password: str) -> None:
+    with pytest.raises(InvalidInputError, match="most common"):
+        validate_password(password)
+
+
+@pytest.mark.parametrize("password", [" " * 8, "\t" * 10, "\u00a0" * 9, " \u2003\t " * 3])
+def test_blank_passwords_are_refused(password: str) -> None:
+    with pytest.raises(InvalidInputError, match="is blank"):
+        validate_password(password)
+
+
+def test_the_name_of_the_account_is_no_password() -> None:
+    with pytest.raises(InvalidInputError, match="is the name of the account"):
+        validate_password("Anna.Baker", account="anna.baker")
+    assert validate_password("anna.baker", account="anna") == "anna.baker"
 
 
 @pytest.mark.parametrize("password", ["a" * 1025, "é" * 513, "broken\udc80surrogate"])

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role, is_allowed
 from parleyd.machine.feature import Command, Feature, SignedInCommand, result
-from parleyd.machine.features import administration, devices, sessions
+from parleyd.machine.features import administration, codes, devices, failed_log_ins, sessions
+from parleyd.machine.features.settings import all_values
 from parleyd.machine.limits import MAX_HASH_BYTES, MAX_ID, MAX_NAME_CHARS, REQUEST_ID_BYTES
+from parleyd.machine.names import NAME_RULES_LEVEL, RESERVED_FORMS, skeleton, skeleton_sql
 from parleyd.machine.rows import Rows, trim
 from parleyd.machine.texts import is_shown_as_written
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from parleyd.machine.state import State
 
 ACTIVE, DELETED = 1, 2
+OPEN, BY_INVITATION, CLOSED = 0, 1, 2  # the values of the setting `registration`
+DAY_MS = 24 * 3600 * 1000
 DISPLAY_NAME_LEVEL = 2
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARS - 1}}}", re.ASCII)
 _PATTERN_CHARS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-*?")
@@ -42,6 +46,14 @@ CREATE UNIQUE INDEX accounts_active ON accounts(name_key) WHERE status = 1;
 CREATE INDEX accounts_deleted ON accounts(name_key) WHERE status = 2;
 CREATE INDEX accounts_request ON accounts(request_id) WHERE request_id <> x'';
 """
+# What was deleted before this level has the index 0: no device can tell any more who had its name when.
+NAME_RULES = f"""
+ALTER TABLE accounts ADD COLUMN skeleton TEXT NOT NULL DEFAULT '';
+ALTER TABLE accounts ADD COLUMN deleted_at_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE accounts ADD COLUMN deleted_at_index INTEGER NOT NULL DEFAULT 0;
+UPDATE accounts SET skeleton = {skeleton_sql("name_key")};
+CREATE INDEX accounts_skeleton ON accounts(skeleton);
+"""  # noqa: S608 - constants only
 DISPLAY_NAMES = "ALTER TABLE accounts ADD COLUMN display_name TEXT NOT NULL DEFAULT '';"
 
 
@@ -105,6 +117,16 @@ class Accounts:
             self._ids[key] = account_id
         return self._rows.find(account_id)
 
+    def set_role(self, account: AccountRow, role: Role) -> None:
+        """Store the role of an account."""
+        self._connection.execute("UPDATE accounts SET role = ? WHERE id = ?", (role, account.id))
+        self.forget(account)
+
+    def set_password(self, account: AccountRow, password_hash: bytes) -> None:
+        """Store the password of an account."""
+        self._connection.execute("UPDATE accounts SET password_hash = ? WHERE id = ?", (password_hash, account.id))
+        self.forget(account)
+
     def forget(self, account: AccountRow) -> None:
         """Drop an account that SQL changed."""
         self._rows.forget((account.id,))
@@ -141,6 +163,17 @@ def register(state: State, command: pb.RegisterAccount) -> pb.CommandResult:
             return _registered(row[0]) if same else result(pb.RESULT_CODE_REQUEST_ID_REUSED)
     if state.accounts.named(command.name) is not None:
         return result(pb.RESULT_CODE_NAME_TAKEN)
+    role = Role.USER
+    if state.level >= NAME_RULES_LEVEL:
+        refused = _name_refusal(state, command.name)
+        if refused is not None:
+            return result(refused)
+        allowed = _admit(state, command.invitation_digest)
+        if not isinstance(allowed, Role):
+            return result(allowed)
+        role = allowed
+    elif state.meta.last_account_id == 0:
+        role = Role.ADMINISTRATOR  # below level 3, whoever came first looks after the cluster
     state.meta.last_account_id += 1
     account_id = state.meta.last_account_id
     state.connection.execute(
@@ -152,13 +185,57 @@ def register(state: State, command: pb.RegisterAccount) -> pb.CommandResult:
             name_key(command.name),
             command.password_hash,
             command.request_id,
-            # Somebody must be able to look after the cluster: whoever came first.
-            Role.ADMINISTRATOR if account_id == 1 else Role.USER,
+            role,
             ACTIVE,
             state.meta.now_ms,
         ),
     )
+    if state.meta.level >= NAME_RULES_LEVEL:
+        query = "UPDATE accounts SET skeleton = ? WHERE id = ?"
+        state.connection.execute(query, (skeleton(command.name), account_id))
     return _registered(account_id)
+
+
+def _name_refusal(state: State, name: str) -> pb.ResultCode.ValueType | None:
+    """Return why people would take the name for something else; None if they would not."""
+    form = skeleton(name)
+    nodes = state.connection.execute("SELECT name FROM cluster_members")
+    if form in RESERVED_FORMS or any(form == skeleton(node) for (node,) in nodes):
+        return pb.RESULT_CODE_NAME_RESERVED
+    query = "SELECT 1 FROM accounts WHERE skeleton = ? AND status = ? LIMIT 1"
+    if state.connection.execute(query, (form, ACTIVE)).get is not None:
+        return pb.RESULT_CODE_NAME_LOOKS_ALIKE
+    free_since_ms = state.meta.now_ms - state.settings.value("name_reserved_days") * DAY_MS
+    query = "SELECT 1 FROM accounts WHERE skeleton = ? AND status = ? AND deleted_at_ms > ? LIMIT 1"
+    if state.connection.execute(query, (form, DELETED, max(free_since_ms, 0))).get is not None:
+        return pb.RESULT_CODE_NAME_RESERVED
+    return None
+
+
+def _admit(state: State, invitation_digest: bytes) -> Role | pb.ResultCode.ValueType:
+    """Return the role of a new account, or why there may be none. A code for it is used up."""
+    registration = state.settings.value("registration")
+    role = codes.use(state, invitation_digest, _roles_that_register(registration)) if invitation_digest else None
+    refused = _registration_refusal(registration, role, invitation_digest)
+    if refused is not None:
+        return refused
+    return Role.USER if role is None else role
+
+
+def _roles_that_register(registration: int) -> tuple[Role, ...]:
+    # An administrator's code comes from a node, so it counts even where registration is closed.
+    return (Role.ADMINISTRATOR,) if registration == CLOSED else (Role.USER, Role.ADMINISTRATOR)
+
+
+def _registration_refusal(registration: int, role: Role | None, code: bytes) -> pb.ResultCode.ValueType | None:
+    """Return why nobody may register so; `role` is what the code gives, None for no code or a wrong one."""
+    if role in _roles_that_register(registration):
+        return None
+    if registration == CLOSED:
+        return pb.RESULT_CODE_REGISTRATION_CLOSED
+    if code:
+        return pb.RESULT_CODE_INVALID_CODE
+    return None if registration == OPEN else pb.RESULT_CODE_NOT_INVITED
 
 
 def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
@@ -175,16 +252,32 @@ def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
         return result(pb.RESULT_CODE_CREDENTIALS_CHANGED)
     if not account.may(Action.DELETE_OWN_ACCOUNT):
         return result(pb.RESULT_CODE_NOT_ALLOWED)
-    if administration.is_last_administrator(state, account) and _somebody_else_is_there(state, account):
+    if administration.is_last_administrator(state, account) and (
+        state.level >= NAME_RULES_LEVEL or _somebody_else_is_there(state, account)
+    ):
         return result(pb.RESULT_CODE_LAST_ADMINISTRATOR)
     state.flush()
     sessions.remove_of_account(state, account.id, keep_session_id=session.id)
     devices.remove(state, devices.of_account(state, account.id))
     query = "UPDATE accounts SET status = ?, password_hash = x'' WHERE id = ?"
     state.connection.execute(query, (DELETED, account.id))
+    if state.meta.level >= NAME_RULES_LEVEL:
+        query = "UPDATE accounts SET deleted_at_ms = ?, deleted_at_index = ? WHERE id = ?"
+        state.connection.execute(query, (state.meta.now_ms, state.meta.applied_index + 1, account.id))
+        failed_log_ins.forget(state, account.id)
     state.accounts.forget(account)
     state.effects += (AccountDeleted(account.id), AccountChanged(account.id))
     return result(pb.RESULT_CODE_OK)
+
+
+def changed_owner(state: State, name: str, known_index: int) -> bool:
+    """Return whether an account of this name was deleted after an index.
+
+    If none was, the name had one owner at most since that index: the account that has it now.
+    """
+    query = "SELECT 1 FROM accounts WHERE name_key = ? AND status = ? AND deleted_at_index > ? LIMIT 1"
+    bindings = (name_key(name), DELETED, min(known_index, MAX_ID))
+    return state.connection.execute(query, bindings).get is not None
 
 
 def set_display_name(state: State, actor: Actor, command: pb.SetDisplayName) -> pb.CommandResult:
@@ -210,7 +303,7 @@ def _somebody_else_is_there(state: State, account: AccountRow) -> bool:
 
 FEATURE = Feature(
     "accounts",
-    tables={1: TABLES, DISPLAY_NAME_LEVEL: DISPLAY_NAMES},
+    tables={1: TABLES, DISPLAY_NAME_LEVEL: DISPLAY_NAMES, NAME_RULES_LEVEL: NAME_RULES},
     commands={
         "register_account": Command(register, grows=True),
         "delete_account": Command(delete),
@@ -220,6 +313,17 @@ FEATURE = Feature(
 
 
 # ---- queries
+
+
+def registration_refusal(reader: StateReader, role: Role | None, code: bytes) -> pb.ResultCode.ValueType | None:
+    """Return why apply would refuse a registration now; `role` is what its code gives."""
+    return _registration_refusal(all_values(reader)["registration"], role, code)
+
+
+def is_first_too_early(reader: StateReader) -> bool:
+    """Return whether the first account would become an administrator by an old rule, though all nodes have the new."""
+    [(lowest,)] = reader.rows("SELECT coalesce(min(max_level), 0) FROM cluster_members")
+    return lowest >= NAME_RULES_LEVEL and not reader.rows("SELECT 1 FROM accounts LIMIT 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,7 @@ def set_role(state: State, _: Actor, command: pb.SetRole) -> pb.CommandResult:
     if not command.administrator and is_last_administrator(state, account):
         return result(pb.RESULT_CODE_LAST_ADMINISTRATOR)
     role = Role.ADMINISTRATOR if command.administrator else Role.USER
-    state.connection.execute("UPDATE accounts SET role = ? WHERE id = ?", (role, account.id))
-    state.accounts.forget(account)
+    state.accounts.set_role(account, role)
     return result(pb.RESULT_CODE_OK)
 
 

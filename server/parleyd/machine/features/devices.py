@@ -267,6 +267,34 @@ FEATURE = Feature("devices", tables={1: TABLES, CLAIM_LEVEL: CLAIMS})
 # ---- queries
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceCard:
+    """What the owner of a device sees of it. `logged_in_at_ms` is 0 if its last log-in is not kept any more."""
+
+    id: int
+    external: bytes
+    label: str
+    logged_in_at_ms: int
+    signed_in: bool
+
+
+def cards(reader: StateReader, account_id: int, now_ms: int) -> tuple[DeviceCard, ...]:
+    """Return the devices of an account, the one that logged in last first."""
+    rows = reader.rows(
+        "SELECT d.id, d.external, d.label, coalesce(max(s.opened_at_ms), 0), "
+        "coalesce(sum(s.closed = 0 AND s.expires_at_ms > ?), 0) FROM devices d "
+        "LEFT JOIN sessions s ON s.device_id = d.id WHERE d.account_id = ? GROUP BY d.id "
+        "ORDER BY coalesce(max(s.id), 0) DESC, d.id DESC",
+        (now_ms, account_id),
+    )
+    return tuple(DeviceCard(id_, external, label, at_ms, bool(open_)) for id_, external, label, at_ms, open_ in rows)
+
+
+def belongs_to(reader: StateReader, external: bytes, account_id: int) -> bool:
+    """Return whether the device has logged in to this account before."""
+    return bool(reader.rows("SELECT 1 FROM devices WHERE external = ? AND account_id = ?", (external, account_id)))
+
+
 def by_id(reader: StateReader, device_id: int) -> DeviceRow | None:
     """Return the device with that row id (`SessionRecord.device_id`)."""
     rows = reader.rows(_SELECT, (device_id,))

@@ -19,8 +19,10 @@ from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.features.accounts import changed_owner
 from parleyd.machine.features.conversations import DIRECT, is_member
 from parleyd.machine.limits import MAX_ID
+from parleyd.machine.names import NAME_RULES_LEVEL
 
 if TYPE_CHECKING:
     from parleyd.machine.features.accounts import AccountRow
@@ -196,6 +198,8 @@ def _resolve(state: State, sender: AccountRow, send: model_pb2.Send) -> Conversa
     """Return the conversation of a send, created now if the pair has none, or the code that refuses it."""
     match send.WhichOneof("target"):
         case "account_name":
+            if _is_for_a_former_owner(state, send):
+                return pb.RESULT_CODE_NAME_CHANGED_OWNER
             account = state.accounts.named(send.account_name)
         case "account_id":
             account = state.accounts.find(send.account_id)
@@ -206,6 +210,13 @@ def _resolve(state: State, sender: AccountRow, send: model_pb2.Send) -> Conversa
     if account is None or not account.active:
         return pb.RESULT_CODE_NO_SUCH_ACCOUNT
     return state.conversations.direct(sender.id, account.id)
+
+
+def _is_for_a_former_owner(state: State, send: model_pb2.Send) -> bool:
+    """Return whether the name may have meant another account when the send was queued on its device."""
+    if state.level < NAME_RULES_LEVEL or not send.known_index:
+        return False
+    return changed_owner(state, send.account_name, send.known_index)
 
 
 def _resolve_conversation(

@@ -6,11 +6,12 @@ A retry finds its first outcome: an opened session by its token digest, and a cl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.feature import Command, Feature, result
-from parleyd.machine.features import devices
+from parleyd.machine.authorisation import Action
+from parleyd.machine.feature import Command, Feature, SignedInCommand, result
+from parleyd.machine.features import devices, failed_log_ins
 from parleyd.machine.limits import (
     DEVICE_ID_BYTES,
     EXPIRED_SESSIONS_PER_STEP,
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from parleyd.machine.features.accounts import AccountRow
     from parleyd.machine.reader import StateReader
     from parleyd.machine.state import State
+
+DEVICES_LEVEL: Final = 3  # that has commands for the devices of an account
+_OPEN_OF_DEVICE = "SELECT id FROM sessions WHERE device_id = ? AND closed = 0 ORDER BY id"
 
 TABLES = """
 CREATE TABLE sessions(
@@ -138,11 +142,11 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
         if closed or owner != account.id or external != command.device_id:
             return result(pb.RESULT_CODE_SIGNED_OUT)
         return _opened(state, session_id)
-    device_id = devices.find_or_add(
-        state, account.id, command.device_id, command.device_label, command.used_send_number
-    )
+    device_id = _find_or_add_device(state, account.id, command)
     if isinstance(device_id, pb.CommandResult):
         return device_id
+    if state.level >= DEVICES_LEVEL:
+        failed_log_ins.logged_in(state, account.id)
     _end_older_sessions(state, account.id, device_id)
     state.meta.last_session_id += 1
     session_id = state.meta.last_session_id
@@ -152,6 +156,19 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
         (session_id, command.token_digest, account.id, device_id, state.meta.now_ms, command.expires_at_ms),
     )
     return _opened(state, session_id)
+
+
+def revoke_devices(state: State, actor: Actor, command: pb.RevokeDevices) -> pb.CommandResult:
+    """Sign out one device of the caller, or all others. A device keeps its numbers for its next log-in."""
+    if not command.device_id:
+        end_others(state, actor.account.id, actor.device_id)
+        return result(pb.RESULT_CODE_OK)
+    query = "SELECT id FROM devices WHERE external = ? AND account_id = ?"
+    device_id = state.connection.execute(query, (command.device_id, actor.account.id)).get
+    if device_id is None:
+        return result(pb.RESULT_CODE_NO_SUCH_DEVICE)
+    _close(state, actor.account.id, state.ids(_OPEN_OF_DEVICE, (device_id,)))
+    return result(pb.RESULT_CODE_OK)
 
 
 def close_session(state: State, command: pb.CloseSession) -> pb.CommandResult:
@@ -182,12 +199,36 @@ def _opened(state: State, session_id: int) -> pb.CommandResult:
 
 def _end_older_sessions(state: State, account_id: int, device_id: int) -> None:
     """End older sessions. At most two of a device are kept: the live one and the one that it replaced, closed."""
-    ended = state.ids("SELECT id FROM sessions WHERE device_id = ? AND closed = 0 ORDER BY id", (device_id,))
+    ended = state.ids(_OPEN_OF_DEVICE, (device_id,))
     state.connection.execute("DELETE FROM sessions WHERE device_id = ? AND closed = 1", (device_id,))
     state.connection.execute("UPDATE sessions SET closed = 1 WHERE device_id = ?", (device_id,))
     state.sessions.forget(ended)
     if ended:
         state.effects.append(SessionsClosed(account_id, tuple(ended)))
+
+
+def _find_or_add_device(state: State, account_id: int, command: pb.OpenSession) -> int | pb.CommandResult:
+    """Return the id of the device, or why it cannot be added; end the one that logged in longest ago if asked to."""
+
+    def add() -> int | pb.CommandResult:
+        return devices.find_or_add(state, account_id, command.device_id, command.device_label, command.used_send_number)
+
+    device_id = add()
+    if not isinstance(device_id, pb.CommandResult) or device_id.code != pb.RESULT_CODE_TOO_MANY_DEVICES:
+        return device_id
+    if not command.end_oldest_device or state.level < DEVICES_LEVEL:
+        return device_id
+    query = "SELECT id FROM sessions WHERE account_id = ? AND closed = 0 AND expires_at_ms > ? ORDER BY id LIMIT 1"
+    _close(state, account_id, state.ids(query, (account_id, state.meta.now_ms)))
+    return add()
+
+
+def _close(state: State, account_id: int, session_ids: list[int]) -> None:
+    keys = [(session_id,) for session_id in session_ids]
+    state.connection.executemany("UPDATE sessions SET closed = 1 WHERE id = ?", keys)
+    state.sessions.forget(session_ids)
+    if session_ids:
+        state.effects.append(SessionsClosed(account_id, tuple(session_ids)))
 
 
 def _purge_expired(state: State) -> None:
@@ -208,6 +249,12 @@ def by_digest(state: State, token_digest: bytes) -> SessionRow | None:
     return None if row is None else _row(*row)
 
 
+def end_others(state: State, account_id: int, device_id: int) -> None:
+    """End the sessions of all devices of an account but one; 0 is no device."""
+    query = "SELECT id FROM sessions WHERE account_id = ? AND device_id <> ? AND closed = 0 ORDER BY id"
+    _close(state, account_id, state.ids(query, (account_id, device_id)))
+
+
 def remove_of_account(state: State, account_id: int, *, keep_session_id: int) -> None:
     """End all sessions of an account. The one that deletes it is kept, closed, so that a retry finds its outcome."""
     ended = state.ids("SELECT id FROM sessions WHERE account_id = ? AND closed = 0 ORDER BY id", (account_id,))
@@ -220,7 +267,11 @@ def remove_of_account(state: State, account_id: int, *, keep_session_id: int) ->
 FEATURE = Feature(
     "sessions",
     tables={1: TABLES},
-    commands={"open_session": Command(open_session), "close_session": Command(close_session)},
+    commands={
+        "open_session": Command(open_session),
+        "close_session": Command(close_session),
+        "revoke_devices": SignedInCommand(revoke_devices, Action.MANAGE_OWN_DEVICES, DEVICES_LEVEL),
+    },
 )
 
 

@@ -48,6 +48,22 @@ SETTINGS: Final[dict[str, ClusterSetting]] = {
             1_000_000,
             "The highest level that the cluster may rise to. 0: no limit. Default: 0. The level never falls.",
         ),
+        ClusterSetting(
+            "registration",
+            0,
+            0,
+            2,
+            "Who may create an account. 0: everybody. 1: whoever has an invitation. 2: nobody. Default: 0.",
+            level=3,
+        ),
+        ClusterSetting(
+            "name_reserved_days",
+            90,
+            0,
+            36_500,
+            "The days that the name of a deleted account, and what looks like it, stays reserved. Default: 90.",
+            level=3,
+        ),
     )
 }
 

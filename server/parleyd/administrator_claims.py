@@ -1,0 +1,70 @@
+"""Takes the code that `parleyd admin create` leaves in the data directory into the cluster, while the node runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+import structlog
+
+from parley_proto.v1 import state_pb2
+from parleyd.group.errors import OverloadedError, UnavailableError
+from parleyd.group.proposals import AppliedCommands
+from parleyd.machine.features.codes import CODES_LEVEL
+from parleyd.storage.administrator_claim import AdministratorClaim, DamagedClaimError, read_claim, remove_claim
+
+LOOK_INTERVAL_S = 0.5
+SUBMIT_TIMEOUT_S = 10.0
+
+
+class Submitter(Protocol):
+    """The router to the leader."""
+
+    async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
+        """Have `commands` applied; raises OverloadedError or UnavailableError."""
+
+
+class AdministratorClaims:
+    """Looks for a claim again and again."""
+
+    def __init__(self, data_directory: Path, submitter: Submitter, level: Callable[[], int]) -> None:
+        self._data_directory = data_directory
+        self._submitter = submitter
+        self._level = level
+        self._logger = structlog.get_logger("node")
+
+    async def run(self) -> NoReturn:
+        """Take claims until cancelled. A claim waits as long as the cluster cannot take it."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def look(self) -> None:
+        """Take the claim that waits, if there is one and the cluster can take it."""
+        if self._level() < CODES_LEVEL:
+            return
+        try:
+            claim = read_claim(self._data_directory)
+        except DamagedClaimError as error:
+            self._logger.warning("administrator_claim_refused", reason=str(error))
+            remove_claim(self._data_directory)
+            return
+        if claim is not None:
+            await self._take(claim)
+
+    async def _take(self, claim: AdministratorClaim) -> None:
+        offer = state_pb2.OfferAdministrator(digest=claim.digest, expires_at_ms=claim.expires_at_ms)
+        try:
+            applied = await self._submitter.submit(
+                [state_pb2.Command(offer_administrator=offer)], timeout_s=SUBMIT_TIMEOUT_S
+            )
+        except (OverloadedError, UnavailableError):
+            return
+        code = applied.results[0].code
+        if code == state_pb2.RESULT_CODE_OK:
+            self._logger.warning("administrator_code_offered", expires_at_ms=claim.expires_at_ms)
+        else:
+            self._logger.warning("administrator_claim_refused", reason=state_pb2.ResultCode.Name(code))
+        remove_claim(self._data_directory)

@@ -1,0 +1,99 @@
+"""Codes that allow something once: to register with an invitation, or to become an administrator. Level 3.
+
+The state keeps the digest of a code and when it ends. A node offers an administrator's code for whoever has its data
+directory (`parleyd admin create`), so no client can become the first administrator without access to a node.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.authorisation import Action, Role
+from parleyd.machine.feature import Command, Feature, SignedInCommand, result
+from parleyd.machine.limits import CODE_DIGEST_BYTES, MAX_CODES, MAX_ID
+
+if TYPE_CHECKING:
+    from parleyd.machine.features.sessions import Actor
+    from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
+
+CODES_LEVEL: Final = 3
+
+TABLES = """
+CREATE TABLE codes(
+    digest BLOB PRIMARY KEY,
+    role INTEGER NOT NULL,
+    expires_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def invite(state: State, _: Actor, command: pb.Invite) -> pb.CommandResult:
+    """Keep an invitation. The same one again changes nothing."""
+    return _offer(state, command.digest, Role.USER, command.expires_at_ms)
+
+
+def offer_administrator(state: State, command: pb.OfferAdministrator) -> pb.CommandResult:
+    """Keep a code that makes an administrator. The same one again changes nothing."""
+    return _offer(state, command.digest, Role.ADMINISTRATOR, command.expires_at_ms)
+
+
+def claim_administrator(state: State, actor: Actor, command: pb.ClaimAdministrator) -> pb.CommandResult:
+    """Make the caller an administrator. A retry finds the caller an administrator."""
+    if actor.account.role == Role.ADMINISTRATOR:
+        return result(pb.RESULT_CODE_OK)
+    if use(state, command.digest, (Role.ADMINISTRATOR,)) is None:
+        return result(pb.RESULT_CODE_INVALID_CODE)
+    state.accounts.set_role(actor.account, Role.ADMINISTRATOR)
+    return result(pb.RESULT_CODE_OK)
+
+
+def use(state: State, digest: bytes, roles: tuple[Role, ...]) -> Role | None:
+    """Use a code for one of these roles up; return its role, or None if there is no such code any more."""
+    row = state.connection.execute(
+        "SELECT role FROM codes WHERE digest = ? AND expires_at_ms > ?", (digest, state.meta.now_ms)
+    ).get
+    if row is None or Role(row) not in roles:
+        return None
+    state.connection.execute("DELETE FROM codes WHERE digest = ?", (digest,))
+    return Role(row)
+
+
+def _offer(state: State, digest: bytes, role: Role, expires_at_ms: int) -> pb.CommandResult:
+    if len(digest) != CODE_DIGEST_BYTES:
+        return result(pb.RESULT_CODE_INVALID_LENGTH)
+    if not state.meta.now_ms < expires_at_ms <= MAX_ID:
+        return result(pb.RESULT_CODE_INVALID_EXPIRY)
+    execute = state.connection.execute
+    execute("DELETE FROM codes WHERE expires_at_ms <= ?", (state.meta.now_ms,))
+    # Invitations never use up the room of the codes that nodes offer.
+    if execute("SELECT count(*) FROM codes WHERE role = ? AND digest <> ?", (int(role), digest)).get >= MAX_CODES:
+        return result(pb.RESULT_CODE_TOO_MANY_CODES)
+    execute(
+        "INSERT INTO codes(digest, role, expires_at_ms) VALUES(?, ?, ?) ON CONFLICT(digest) DO NOTHING",
+        (digest, int(role), expires_at_ms),
+    )
+    return result(pb.RESULT_CODE_OK)
+
+
+FEATURE = Feature(
+    "codes",
+    tables={CODES_LEVEL: TABLES},
+    commands={
+        "invite": SignedInCommand(invite, Action.INVITE, CODES_LEVEL),
+        "offer_administrator": Command(offer_administrator, CODES_LEVEL),
+        "claim_administrator": SignedInCommand(claim_administrator, Action.CLAIM_ADMINISTRATOR, CODES_LEVEL),
+    },
+)
+
+
+# ---- queries
+
+
+def role_of(reader: StateReader, digest: bytes, now_ms: int) -> Role | None:
+    """Return the role that a code gives; None if there is no such code, or it is over."""
+    if reader.level() < CODES_LEVEL:
+        return None
+    rows = reader.rows("SELECT role FROM codes WHERE digest = ? AND expires_at_ms > ?", (digest, now_ms))
+    return Role(rows[0][0]) if rows else None

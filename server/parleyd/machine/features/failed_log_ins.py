@@ -1,0 +1,104 @@
+"""Failed log-ins in a row, so that a change of leader does not forget them. Level 3.
+
+The leader counts failed log-ins in memory (security/log_in_throttle.py). Only counts of 10, 30 and 100 become entries,
+so that wrong guesses do not fill the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.authorisation import Action
+from parleyd.machine.feature import Command, Feature, SignedInCommand, result
+
+if TYPE_CHECKING:
+    from parleyd.machine.features.sessions import Actor
+    from parleyd.machine.reader import StateReader
+    from parleyd.machine.state import State
+
+FAILED_LOG_INS_LEVEL: Final = 3
+
+# lifted: how often the count began anew, so that a count from before is recognised.
+TABLES = """
+CREATE TABLE failed_log_ins(
+    account_id INTEGER PRIMARY KEY,
+    failures INTEGER NOT NULL,
+    lifted INTEGER NOT NULL
+) STRICT;
+"""
+
+
+def count_failures(state: State, command: pb.CountFailures) -> pb.CommandResult:
+    """Keep the count of an account, unless it began anew after these failures."""
+    account = state.accounts.find(command.account_id)
+    if account is None or not account.active:
+        return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    state.connection.execute(
+        "INSERT INTO failed_log_ins(account_id, failures, lifted) VALUES(?1, ?2, ?3) ON CONFLICT(account_id) "
+        "DO UPDATE SET failures = max(failures, ?2) WHERE lifted = ?3",
+        (account.id, command.failures, command.lifted),
+    )
+    return result(pb.RESULT_CODE_OK)
+
+
+def lift_delay(state: State, _: Actor, command: pb.LiftDelay) -> pb.CommandResult:
+    """Forget the failed log-ins of an account."""
+    account = state.accounts.named(command.account)
+    if account is None:
+        return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    lift(state, account.id)
+    return result(pb.RESULT_CODE_OK)
+
+
+# ---- for other features
+
+
+def logged_in(state: State, account_id: int) -> None:
+    """Begin the count anew after a log-in, if a count was kept."""
+    query = "UPDATE failed_log_ins SET failures = 0, lifted = lifted + 1 WHERE account_id = ? AND failures > 0"
+    state.connection.execute(query, (account_id,))
+
+
+def lift(state: State, account_id: int) -> None:
+    """Begin the count anew."""
+    state.connection.execute(
+        "INSERT INTO failed_log_ins(account_id, failures, lifted) VALUES(?, 0, 1) ON CONFLICT(account_id) "
+        "DO UPDATE SET failures = 0, lifted = lifted + 1",
+        (account_id,),
+    )
+
+
+def forget(state: State, account_id: int) -> None:
+    """Remove the count of a deleted account."""
+    state.connection.execute("DELETE FROM failed_log_ins WHERE account_id = ?", (account_id,))
+
+
+FEATURE = Feature(
+    "failed_log_ins",
+    tables={FAILED_LOG_INS_LEVEL: TABLES},
+    commands={
+        "count_failures": Command(count_failures, FAILED_LOG_INS_LEVEL),
+        "lift_delay": SignedInCommand(lift_delay, Action.LIFT_DELAY, FAILED_LOG_INS_LEVEL),
+    },
+)
+
+
+# ---- queries
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """Failed log-ins in a row as last kept, and how often their count began anew."""
+
+    count: int = 0
+    lifted: int = 0
+
+
+def of_account(reader: StateReader, account_id: int) -> Failures:
+    """Return the kept count of an account."""
+    if reader.level() < FAILED_LOG_INS_LEVEL:
+        return Failures()
+    rows = reader.rows("SELECT failures, lifted FROM failed_log_ins WHERE account_id = ?", (account_id,))
+    return Failures(*rows[0]) if rows else Failures()
