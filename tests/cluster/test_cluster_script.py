@@ -20,6 +20,7 @@ from parley import ParleyClient
 from scripts.cluster_layout import Layout, create_layout, plan_private_nodes
 from scripts.cluster_process import ROOT
 from tests.cluster.conftest import FAST
+from tests.support.raw import until_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -114,9 +115,13 @@ async def test_a_cluster_is_watched_killed_and_mended_from_other_terminals(layou
         await running.until_says(" leads (term ")
         assert f"make chat VAR={root} ACCOUNT=" in running.output
         assert "kill -9 PID" in running.output
+
+        async def all_answer() -> None:
+            assert {node["role"] for node in (await status(root)).values()} == {"leader", "follower"}
+
+        await until_true(all_answer)
         before = await status(root)
         assert {node["state"] for node in before.values()} == {"up"}
-        assert {node["role"] for node in before.values()} == {"leader", "follower"}
         leader = next(name for name, node in before.items() if node["role"] == "leader")
 
         code, text = await cluster(root, "kill", leader)

@@ -37,6 +37,7 @@ from parleyd.group.effects import (
     TransferEnded,
 )
 from parleyd.group.errors import ProposalFailure, failure_of
+from parleyd.group.fenced_campaigns import FencedCampaigns
 from parleyd.group.inputs import (
     AskReadBarrier,
     AwaitApplied,
@@ -81,6 +82,7 @@ from parleyd.raft.events import (
     ForgetLeader,
     ReadIndex,
     Receive,
+    ResumeCampaigning,
     SnapshotAvailable,
     SnapshotStatus,
     StopCampaigning,
@@ -95,6 +97,7 @@ from parleyd.raft.types import NO_INDEX, NO_NODE, Index, NodeId, Role, SnapshotM
 from parleyd.raft.update import RoleChange
 
 OWN_LOG = "its own log"
+FENCED_PATIENCE = 3  # longest election timeouts without a leader, after which a fenced node campaigns
 
 
 class Group:
@@ -116,6 +119,7 @@ class Group:
         self._members = start.members
         self._level = start.level
         self._is_fenced = False
+        self._fenced_campaigns = FencedCampaigns(FENCED_PATIENCE * settings.retry_ms)
         self._untrusted: frozenset[NodeId] = frozenset()
         self._is_retired = self.node_id in start.members.removed
         self._has_lost_entries = False
@@ -254,7 +258,7 @@ class Group:
                 self._retire(told_by)
             case FenceState():
                 self._is_fenced = True
-                self._driver.step(StopCampaigning())
+                self._let_others_campaign_first(now_ms)
             case DistrustNodes(nodes):
                 self._untrusted = nodes
             case Stop():
@@ -308,6 +312,8 @@ class Group:
 
     def _time_passed(self, now_ms: float) -> None:
         ticks = self._clock.take_ticks(now_ms)
+        if ticks and self._is_fenced:
+            self._let_others_campaign_first(now_ms)
         for _ in range(0 if self._would_disturb() else ticks):
             self._driver.step(Tick())
         if ticks:
@@ -322,6 +328,11 @@ class Group:
     @property
     def _should_not_lead(self) -> bool:
         return self._is_fenced or self._room.own is not Room.ENOUGH
+
+    def _let_others_campaign_first(self, now_ms: float) -> None:
+        has_leader = self._driver.role.leader != NO_NODE
+        is_due = self._fenced_campaigns.are_due(now_ms, has_leader=has_leader)
+        self._driver.step(ResumeCampaigning() if is_due else StopCampaigning())
 
     def _would_disturb(self) -> bool:
         """Return whether this node must not campaign: peers removed it unknown to its own log, or entries are lost."""

@@ -61,7 +61,7 @@ class Core:
     `progress` is sorted by node id, so that its order is the same on every run. `transferee` is the node to which
     leadership is being transferred. `pending_conf_index` is the last membership entry that this leader appended. The
     leader takes no further one until that is applied. `uncommitted_bytes` is the size of the entries that this leader
-    has accepted but not applied. `may_lead` stays False once this server was told to stop campaigning.
+    has accepted but not applied. `may_lead` is False from StopCampaigning to ResumeCampaigning.
     """
 
     __slots__ = (

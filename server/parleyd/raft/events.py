@@ -74,8 +74,13 @@ class Campaign:
 
 
 @dataclass(frozen=True, slots=True)
+class ResumeCampaigning:
+    """End a StopCampaigning: this server may stand for elections again."""
+
+
+@dataclass(frozen=True, slots=True)
 class StopCampaigning:
-    """Never stand for an election again, because this server's state is not trusted. Its votes and log still count."""
+    """Stand for no election, because this server's state is not trusted. Its votes and its log still count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,7 @@ Event = (
     | ConfChangeApplied
     | Campaign
     | StopCampaigning
+    | ResumeCampaigning
     | ReadIndex
     | TransferLeader
     | ForgetLeader
@@ -157,6 +163,7 @@ __all__ = [
     "ProposeConfChange",
     "ReadIndex",
     "Receive",
+    "ResumeCampaigning",
     "SnapshotAvailable",
     "SnapshotStatus",
     "StopCampaigning",

@@ -40,6 +40,7 @@ from parleyd.raft.events import (
     ProposeConfChange,
     ReadIndex,
     Receive,
+    ResumeCampaigning,
     SnapshotAvailable,
     SnapshotStatus,
     StopCampaigning,
@@ -176,6 +177,8 @@ class Raft:
                 election.start_election(core)
             case StopCampaigning():
                 election.stop_campaigning(core)
+            case ResumeCampaigning():
+                core.may_lead = True
             case TransferLeader(target):
                 transfer.transfer_leader(core, target)
             case ForgetLeader():

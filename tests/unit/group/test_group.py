@@ -45,6 +45,7 @@ from parleyd.group.inputs import (
     ChangeMembers,
     Checkpointed,
     EntriesApplied,
+    FenceState,
     Input,
     LogCompacted,
     MessageReceived,
@@ -430,6 +431,42 @@ def test_a_leader_that_is_heard_again_is_not_challenged() -> None:
     one.tell(PeerLost(TWO))
     one.follow(TWO)
     assert not sent(one.after(4 * STEP_MS), M.PRE_VOTE)
+
+
+# ---- a fenced node
+
+
+def test_a_fenced_node_campaigns_only_after_the_others_had_time_to() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=3)
+    one.follow(TWO)
+    one.tell(FenceState(), PeerLost(TWO))
+    began = one.now_ms
+    while not sent(one.after(TICK_MS), M.PRE_VOTE):
+        assert one.now_ms - began < 100 * RETRY_MS, "its log may be the longest: nobody else could ever be elected"
+    assert one.now_ms - began >= 3 * RETRY_MS
+
+
+def test_a_fenced_node_that_hears_of_a_leader_lets_the_others_go_first_again() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=3)
+    one.tell(FenceState())
+    one.after(2 * RETRY_MS)
+    one.follow(TWO)
+    one.after(TICK_MS)
+    one.tell(PeerLost(TWO))
+    began = one.now_ms
+    while one.now_ms - began < 2 * RETRY_MS:
+        assert not sent(one.after(TICK_MS), M.PRE_VOTE)
+
+
+def test_a_fenced_leader_hands_its_log_on_and_takes_nothing() -> None:
+    one = Dialogue(ME, TWO, THREE, ticks=3)
+    one.tell(FenceState())
+    one.lead()
+    assert only(CommandsAnswered, one.tell(ProposeCommands(7, [COMMAND]))) == [
+        CommandsAnswered(7, ProposalFailure.NOT_LEADER)
+    ]
+    one.receive(M.HEARTBEAT_RESPONSE)
+    assert [message.to for message in sent(one.after(TICK_MS), M.TIMEOUT_NOW)] == [TWO]
 
 
 # ---- a disk that hangs, and who leads on

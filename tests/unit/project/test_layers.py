@@ -16,6 +16,7 @@ PURE_MODULES = (
     "driver",
     "effects",
     "errors",
+    "fenced_campaigns",
     "group",
     "inputs",
     "member_room",
