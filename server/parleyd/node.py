@@ -31,13 +31,15 @@ from parley_proto.v1 import (
 from parleyd.administrator_claims import AdministratorClaims
 from parleyd.api.accounts import AccountsConfig, AccountsService
 from parleyd.api.administration import AdminService
+from parleyd.api.admission import AdmissionInterceptor
 from parleyd.api.auth import Authenticator
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.conversations import ConversationsService
 from parleyd.api.fencing import FenceInterceptor
-from parleyd.api.messages import ConnectLimits, MessagingService, add_messaging_to_server
+from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
+from parleyd.client_port import call_limits, server_options, stream_budgets
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.exits import ExitCode
@@ -91,19 +93,6 @@ from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import PeerService
 from parleyd.trust import StateTrust
-
-CLIENT_SERVER_OPTIONS: channels.Options = [
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 500),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.so_reuseport", 0),
-    # 1024 bodies of the largest size would be too much for a frame of sends. The SDK keeps frames far smaller.
-    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
-    # A client that disconnected without a message is detected and its stream ended.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 5_000),
-]
 
 
 async def run_node(settings: Settings) -> int:
@@ -348,6 +337,7 @@ class Node:
                 log_bounds=LogBounds(settings.log_retain_entries, settings.log_retain_bytes),
                 max_entry_bytes=settings.max_entry_bytes,
                 max_waiting_proposals=settings.max_queued_commands,
+                max_waiting_bytes=settings.max_queued_bytes,
                 growing_commands=GROWING,
             ),
             GroupStart(
@@ -397,7 +387,8 @@ class Node:
         authenticator = Authenticator(view.replica)
         commands = Commands(router, lambda: view.replica.machine.level)
         fence = FenceInterceptor(lambda: trust.is_fenced)
-        server = grpc.aio.server(options=CLIENT_SERVER_OPTIONS, interceptors=[fence])
+        admission = AdmissionInterceptor(authenticator, call_limits(settings))
+        server = grpc.aio.server(options=server_options(settings), interceptors=[fence, admission])
         accounts_pb2_grpc.add_AccountsServicer_to_server(
             AccountsService(
                 commands,
@@ -409,9 +400,9 @@ class Node:
             ),
             server,
         )
-        limits = ConnectLimits(settings.max_session_queue_bytes, settings.max_clients)
         add_messaging_to_server(
-            MessagingService(settings.name, commands, readers, authenticator, view.hub, limits), server
+            MessagingService(settings.name, commands, readers, authenticator, view.hub, stream_budgets(settings)),
+            server,
         )
         conversations_pb2_grpc.add_ConversationsServicer_to_server(
             ConversationsService(commands, readers, authenticator), server

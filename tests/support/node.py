@@ -21,12 +21,13 @@ from parley_proto.v1 import accounts_pb2_grpc, admin_pb2_grpc, conversations_pb2
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.api.accounts import AccountsConfig, AccountsService
 from parleyd.api.administration import AdminService
+from parleyd.api.admission import AdmissionInterceptor, CallLimits
 from parleyd.api.auth import Authenticator
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.conversations import ConversationsService
 from parleyd.api.errors import ApiError
-from parleyd.api.messages import ConnectLimits, MessagingService, add_messaging_to_server
+from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
@@ -45,6 +46,7 @@ from parleyd.raft.update import RoleChange
 from parleyd.security.passwords import PasswordHasher
 from parleyd.storage.identity import NodeIdentity
 from parleyd.transport.peer_calls import ForwardFailedError
+from tests.support.budgets import stream_budgets
 from tests.support.state import BCRYPT_COST, PASSWORD, WEEK_MS, Account, Device, InProcessState
 
 __all__ = ["PASSWORD", "Account", "Device", "Faults", "InProcessCluster", "InProcessNode", "running_cluster"]
@@ -140,6 +142,8 @@ class InProcessNode:
         self.advertised = ""
         self.up = False
         self.faults = Faults()
+        self.call_limits = CallLimits()
+        self.stream_budgets = stream_budgets()
         self.sessions = 0
         self.pings = 0
         self.hellos: list[pb.Hello] = []
@@ -167,8 +171,10 @@ class InProcessNode:
         """Serve, on the port it had before if it had one."""
         self.hub = DeviceHub()
         self.cluster.listeners.append(self.hub.publish)
-        server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(_Interceptor(self),))
-        self._add_services(server)
+        authenticator = Authenticator(self.replica)
+        admission = AdmissionInterceptor(authenticator, self.call_limits)
+        server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(admission, _Interceptor(self)))
+        self._add_services(server, authenticator)
         target = f"127.0.0.1:{port or self.port}"
         self.port = (
             server.add_insecure_port(target) if credentials is None else server.add_secure_port(target, credentials)
@@ -180,9 +186,8 @@ class InProcessNode:
         self._publish()
         self.cluster.announce()
 
-    def _add_services(self, server: grpc.aio.Server) -> None:
+    def _add_services(self, server: grpc.aio.Server, authenticator: Authenticator) -> None:
         readers = self.cluster.readers
-        authenticator = Authenticator(self.replica)
         router = _FaultyRouter(self)
         commands = Commands(router, lambda: self.cluster.machine.level)
         accounts_pb2_grpc.add_AccountsServicer_to_server(
@@ -196,9 +201,7 @@ class InProcessNode:
             ),
             server,
         )
-        messaging = _Messaging(
-            self.name, commands, readers, authenticator, self.hub, ConnectLimits(1 << 20, max_clients=1000)
-        )
+        messaging = _Messaging(self.name, commands, readers, authenticator, self.hub, self.stream_budgets)
         messaging.faults = self.faults
         add_messaging_to_server(messaging, server)
         conversations_pb2_grpc.add_ConversationsServicer_to_server(

@@ -97,13 +97,13 @@ class AccountsService(AccountsServicer):
         check_number("used_send_number", request.used_send_number)
         if len(request.device_label) > MAX_LABEL_CHARS:
             raise InvalidInputError("device_label", f"is longer than {MAX_LABEL_CHARS} characters")
-        await self._authenticator.wait_for(request.seen)
         await self._authenticator.read_barrier()
         account, card, claim = await self._readers.run(
             lambda reader: _claim(reader, request.name[: MAX_NAME_CHARS + 1], request.device_id, address_of(context))
         )
         if not await self._check.is_right(claim, request.password) or account is None or card is None:
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, WRONG_CREDENTIALS)
+        await self._authenticator.wait_for(request.seen)
         token, token_digest = new_token()
         command = state_pb2.OpenSession(
             account_id=account.id,
@@ -134,7 +134,10 @@ class AccountsService(AccountsServicer):
 
     @unary
     async def LogOut(self, request: pb.LogOutRequest, context: Context) -> pb.LogOutResponse:  # noqa: N802
-        """Close the caller's session."""
+        """Close the caller's session. A token of no session writes nothing to the log."""
+        session = await self._authenticator.session(context, allow_closed=True)
+        if session.closed:
+            return pb.LogOutResponse(position=await self._readers.run(position_of))
         command = state_pb2.CloseSession(token_digest=digest_of(context))
         index, _ = await self._commands.apply(state_pb2.Command(close_session=command))
         return pb.LogOutResponse(position=self._authenticator.position(index))
@@ -172,8 +175,7 @@ class AccountsService(AccountsServicer):
         """One page of active accounts whose names match."""
         validate_pattern(request.pattern)
         limit = page_size("page_size", request.page_size)
-        await self._authenticator.wait_for(request.seen)
-        await self._authenticator.session(context)
+        await self._authenticator.session_at(context, request.seen)
 
         def read(reader: StateReader) -> pb.ListAccountsResponse:
             with reader.consistent():

@@ -251,8 +251,7 @@ class AdminService(AdminServicer):
         self, request: pb.ListSettingsRequest, context: Context
     ) -> pb.ListSettingsResponse:
         """Return every setting of the cluster's level, by name."""
-        await self._authenticator.wait_for(request.seen)
-        await self._authenticator.session(context)
+        await self._authenticator.session_at(context, request.seen)
         return await self._view.replica.readers.run(_settings)
 
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import ContextVar
 from typing import Protocol
 
 import grpc
@@ -12,7 +13,7 @@ import structlog
 from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.results import explain
-from parleyd.delivery.position import position, wanted_index
+from parleyd.delivery.position import AheadOfClusterError, position, wanted_index
 from parleyd.group.errors import UnavailableError
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import ALLOWED, Action, Role, is_allowed
@@ -20,6 +21,9 @@ from parleyd.machine.features.sessions import SessionRecord, with_account
 from parleyd.security.tokens import MalformedTokenError, digest
 
 STATE_WAIT_S = 5.0
+
+# The session of the call that the current task serves. gRPC serves each call in a task of its own.
+_ADMITTED: ContextVar[SessionRecord | None] = ContextVar("admitted session", default=None)
 
 
 class MachineView(Protocol):
@@ -69,11 +73,17 @@ class Authenticator:
     async def wait_for(self, seen: model_pb2.Position) -> None:
         """Wait until this node has applied everything in answers that the client has seen.
 
-        Raises InvalidPositionError, and NewerGenerationError or UnavailableError if this node lags.
+        Raises InvalidPositionError, and NewerGenerationError or UnavailableError if this node lags. Raises
+        AheadOfClusterError at once for what a majority does not have: nobody could ever wait long enough for it.
         """
         index = wanted_index(seen, self._state.machine.generation)
+        if index <= self._state.machine.applied_index:
+            return
         try:
             async with asyncio.timeout(STATE_WAIT_S):
+                newest = await self._state.read_barrier()
+                if index > newest:
+                    raise AheadOfClusterError(index, newest)
                 await self._state.wait_applied(index)
         except TimeoutError:
             raise UnavailableError("this node has not applied everything that you have seen") from None
@@ -87,9 +97,25 @@ class Authenticator:
             raise UnavailableError("no majority confirmed in time that this node is up to date") from None
 
     async def session(self, context: Context, *, allow_closed: bool = False) -> SessionRecord:
-        """Return the caller's session; raises ApiError UNAUTHENTICATED.
+        """Return the caller's session, as of its admission; raises ApiError UNAUTHENTICATED.
 
         `allow_closed` accepts a closed session, so that a retried DeleteAccount finds its first outcome.
+        """
+        admitted = _ADMITTED.get()
+        if admitted is not None and (allow_closed or not admitted.closed):
+            return admitted
+        return await self.admit(context, allow_closed=allow_closed)
+
+    async def session_at(self, context: Context, seen: model_pb2.Position) -> SessionRecord:
+        """Return the caller's session, once this node has applied what the client has seen: no waits for strangers."""
+        session = await self.session(context)
+        await self.wait_for(seen)
+        return session
+
+    async def admit(self, context: Context, *, allow_closed: bool = False) -> SessionRecord:
+        """Look the caller's session up now; raises ApiError UNAUTHENTICATED.
+
+        `session` returns the same one during the rest of the call.
         """
         token_digest = digest_of(context)
         session = await self._find(token_digest)
@@ -99,6 +125,7 @@ class Authenticator:
             session = await self._find(token_digest)
         if session is None or (session.closed and not allow_closed) or session.expires_at_ms <= now_ms():
             raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
+        _ADMITTED.set(session)
         return session
 
     async def session_that_may(
@@ -112,7 +139,7 @@ class Authenticator:
         if not is_allowed(session.role, action):
             # The role may be newer than this node's state. Look again in state that is known to be current.
             await self.read_barrier()
-            session = await self.session(context, allow_closed=allow_closed)
+            session = await self.admit(context, allow_closed=allow_closed)
         if not is_allowed(session.role, action):
             row = explain(state_pb2.RESULT_CODE_NOT_ALLOWED)
             raise ApiError(row.status, row.text.replace("NAME", session.account_name))

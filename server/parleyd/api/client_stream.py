@@ -24,6 +24,7 @@ from parleyd.api.auth import Authenticator, now_ms
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.results import code_name, explain
+from parleyd.budgets import DeviceShare
 from parleyd.delivery.cursor import InvalidCursorError, decode_cursor
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
 from parleyd.group.errors import OverloadedError, UnavailableError
@@ -90,13 +91,15 @@ class ClientStream:
         commands: Commands,
         authenticator: Authenticator,
         context: Context,
+        sends: DeviceShare,
         *,
         delivered_up_to: int,
         claim: model_pb2.DeviceClaim,
     ) -> None:
         """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats.
 
-        `claim` says which copy of the device's files is connected. It goes with each command of the device.
+        `sends` bounds the bytes of sends that have no result yet. `claim` says which copy of the device's files is
+        connected. It goes with each command of the device.
         """
         self._claim = claim
         self._session = session
@@ -104,6 +107,7 @@ class ClientStream:
         self._commands = commands
         self._authenticator = authenticator
         self._context = context
+        self._share = sends
         self._unanswered = 0
         self._answered = asyncio.Event()
         self._delivered_up_to = delivered_up_to
@@ -136,7 +140,7 @@ class ClientStream:
                 return
             match frame.WhichOneof("frame"):
                 case "sends":
-                    await self._take_sends(frame.sends.sends, tasks)
+                    await self._take_sends(frame.sends, tasks)
                 case "delivered":
                     self._note_delivered(frame.delivered.cursor)
                 case "read":
@@ -148,7 +152,8 @@ class ClientStream:
                 case _:
                     raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, EMPTY_FRAME)
 
-    async def _take_sends(self, sends: Sequence[model_pb2.Send], tasks: asyncio.TaskGroup) -> None:
+    async def _take_sends(self, batch: pb.SendBatch, tasks: asyncio.TaskGroup) -> None:
+        sends = list(batch.sends)
         if not sends or len(sends) > MAX_SENDS_PER_FRAME:
             raise InvalidInputError("sends", f"holds {len(sends)} messages; 1 to {MAX_SENDS_PER_FRAME} make a frame")
         previous = 0
@@ -156,22 +161,39 @@ class ClientStream:
             if not previous < send.number <= MAX_ID:
                 raise InvalidInputError("number", "must be 1 or more and rise within a frame; nothing of it was taken")
             previous = send.number
-        while self._unanswered and self._unanswered + len(sends) > MAX_SENDS_IN_FLIGHT:
-            self._answered.clear()
-            await self._answered.wait()
+        size = batch.ByteSize()
+        is_taken = await self._has_room(len(sends), size)
         self._unanswered += len(sends)
-        tasks.create_task(self._submit(list(sends)), name="submit")
+        if is_taken:
+            tasks.create_task(self._submit(sends, size), name="submit")
+        else:
+            self._offer_retry(sends, "too many bytes of messages wait for the log at this node")
 
-    async def _submit(self, sends: list[model_pb2.Send]) -> None:
+    async def _has_room(self, count: int, size: int) -> bool:
+        """Wait for room for a frame, as long as results of this device's own sends can make some."""
+        while self._unanswered and self._unanswered + count > MAX_SENDS_IN_FLIGHT:
+            await self._next_answer()
+        while not self._share.take(size):
+            if not self._share.in_use:
+                return False
+            await self._next_answer()
+        return True
+
+    async def _next_answer(self) -> None:
+        self._answered.clear()
+        await self._answered.wait()
+
+    async def _submit(self, sends: list[model_pb2.Send], size: int) -> None:
         """Apply one frame's sends in order. A send that breaks a rule uses its number and is refused."""
         command = state_pb2.SendMessages(session_id=self._session.session_id, sends=sends, claim=self._claim_now())
         try:
             applied = await self._commands.submit([state_pb2.Command(send_messages=command)])
         except (OverloadedError, UnavailableError) as error:
-            text = RETRY_TEXT.format(reason=error)
-            results = [pb.SendResult(number=send.number, status=pb.SEND_STATUS_RETRY, detail=text) for send in sends]
-            self._stream.offer_results(results, model_pb2.Position())
+            self._offer_retry(sends, str(error))
             return
+        finally:
+            self._share.give_back(size)
+            self._answered.set()
         result = applied.results[0]
         if result.code in ENDING_CODES:
             self._stream.close(ENDING_CODES[result.code])
@@ -185,6 +207,11 @@ class ClientStream:
     def _claim_now(self) -> model_pb2.DeviceClaim | None:
         """Return what to put into a command: nothing before the cluster's level has claims."""
         return self._claim if self._commands.level >= CLAIM_LEVEL else None
+
+    def _offer_retry(self, sends: Sequence[model_pb2.Send], reason: str) -> None:
+        text = RETRY_TEXT.format(reason=reason)
+        results = [pb.SendResult(number=send.number, status=pb.SEND_STATUS_RETRY, detail=text) for send in sends]
+        self._stream.offer_results(results, model_pb2.Position())
 
     def _note_delivered(self, encoded: bytes) -> None:
         generation = self._authenticator.position(0).generation
@@ -215,8 +242,7 @@ class ClientStream:
             self._ignore_mark("read", "IMPOSSIBLE_ID")
             return
         while len(self._read_marks) >= MAX_READ_MARKS and mark.conversation_id not in self._read_marks:
-            self._answered.clear()
-            await self._answered.wait()
+            await self._next_answer()
         self._read_marks[mark.conversation_id] = max(mark.up_to, self._read_marks.get(mark.conversation_id, 0))
         self._read_marks_changed.set()
 

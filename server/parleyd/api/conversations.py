@@ -47,8 +47,7 @@ class ConversationsService(ConversationsServicer):
         """Return the caller's conversations, the latest first."""
         limit = page_size("page_size", request.page_size)
         before_id = before_message_id(request.page_token)
-        await self._authenticator.wait_for(request.seen)
-        session = await self._authenticator.session(context)
+        session = await self._authenticator.session_at(context, request.seen)
         return await self._readers.run(lambda reader: _list(reader, session.account_id, before_id, limit))
 
     @unary
@@ -65,8 +64,7 @@ class ConversationsService(ConversationsServicer):
                 check_number("conversation_id", request.conversation_id)
             case _:
                 raise InvalidInputError("which", "is missing; name a conversation or an account")
-        await self._authenticator.wait_for(request.seen)
-        session = await self._authenticator.session(context)
+        session = await self._authenticator.session_at(context, request.seen)
         return await self._readers.run(lambda reader: _history(reader, session.account_id, request, limit))
 
     @unary
@@ -77,8 +75,7 @@ class ConversationsService(ConversationsServicer):
         limit = page_size("page_size", request.page_size)
         check_number("conversation_id", request.conversation_id)
         check_number("after_account_id", request.after_account_id)
-        await self._authenticator.wait_for(request.seen)
-        session = await self._authenticator.session(context)
+        session = await self._authenticator.session_at(context, request.seen)
         return await self._readers.run(lambda reader: _members(reader, session.account_id, request, limit))
 
     @unary

@@ -13,7 +13,7 @@ import structlog
 from parley_proto.v1 import state_pb2
 from parleyd.api.results import explain
 from parleyd.delivery.cursor import InvalidCursorError
-from parleyd.delivery.position import InvalidPositionError, NewerGenerationError
+from parleyd.delivery.position import AheadOfClusterError, InvalidPositionError, NewerGenerationError
 from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
 from parleyd.security.names import InvalidInputError
 from parleyd.security.passwords import PasswordsBusyError
@@ -35,6 +35,10 @@ NO_ROOM_TEXT = (
 OLD_GENERATION_TEXT = (
     "This node has the state from before the cluster was restored, which is older than what you have seen. Nothing was "
     "changed. The client tries the other nodes by itself."
+)
+AHEAD_TEXT = (
+    "The cluster is behind this client: {reason}. Its data was probably replaced by older data. Nothing was changed. "
+    "What was sent since then may be missing in the cluster. Tell an administrator."
 )
 INTERNAL_TEXT = (
     "This node failed to answer. Unconfirmed requests may or may not have happened. Repeating them is safe. The node's "
@@ -82,6 +86,8 @@ def translate(error: Exception) -> ApiError:
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, OVERLOADED_TEXT.format(reason=error))
         case NewerGenerationError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, OLD_GENERATION_TEXT)
+        case AheadOfClusterError():
+            return ApiError(grpc.StatusCode.FAILED_PRECONDITION, AHEAD_TEXT.format(reason=error))
         case UnavailableError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason=error))
         case TimeoutError():

@@ -29,13 +29,9 @@ class FenceInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None or not self._is_fenced() or details.method.startswith(_ANSWERED):
             return handler
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-        return make(_refuse, handler.request_deserializer, handler.response_serializer)
+        # A handler of streams: the refused request is not read.
+        refuse: Any = _refuse
+        return grpc.stream_stream_rpc_method_handler(refuse, handler.request_deserializer, handler.response_serializer)
 
 
 async def _refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:

@@ -16,6 +16,7 @@ from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, abort, refusal, translate
 from parleyd.api.requests import check_id, check_number
+from parleyd.budgets import DeviceShare, StreamBudgets
 from parleyd.delivery.cursor import StreamCursor, decode_cursor
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream
@@ -30,21 +31,12 @@ from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_SENDS_IN_FLIGHT
 from parleyd.machine.reader import StateReader
 
-HELLO_TIMEOUT_S = 10.0
+HELLO_TIMEOUT_S = 5.0
 MISSED_RECEIPTS = 200
 """Marks that a device receives when it connects; older ones come with ListConversations."""
 
-TOO_MANY_CLIENTS = "This node serves its maximum of clients. Nothing was changed. Try another node."
-NO_HELLO = "The stream had no hello within ten seconds, so it ends. Nothing was changed. Connect again."
+NO_HELLO = "The stream had no hello within five seconds, so it ends. Nothing was changed. Connect again."
 FIRST_FRAME = "The first frame of a stream must be a hello. The stream ends. Update the client."
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectLimits:
-    """Limits for clients: `max_live_bytes` of waiting messages for each, and the number of clients."""
-
-    max_live_bytes: int
-    max_clients: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +59,17 @@ class MessagingService:
         readers: StateReaders,
         authenticator: Authenticator,
         hub: DeviceHub,
-        limits: ConnectLimits,
+        budgets: StreamBudgets,
     ) -> None:
         self._node_name = node_name
         self._commands = commands
         self._readers = readers
         self._authenticator = authenticator
         self._hub = hub
-        self._limits = limits
-        self._sessions = 0  # including streams without a hello yet
+        self._budgets = budgets
 
     async def Connect(self, _: object, context: Context) -> None:  # noqa: N802
         """Serve one device until either side ends."""
-        self._sessions += 1
         try:
             await self._serve(context)
         except grpc.aio.AbortError:
@@ -88,8 +78,6 @@ class MessagingService:
             await self._end(context, _first(group))
         except Exception as error:
             await self._end(context, error)
-        finally:
-            self._sessions -= 1
 
     async def _end(self, context: Context, error: BaseException) -> None:
         match error:
@@ -99,8 +87,6 @@ class MessagingService:
                 raise error
 
     async def _serve(self, context: Context) -> None:
-        if self._sessions > self._limits.max_clients:
-            raise ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_CLIENTS)
         try:
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 first = await context.read()
@@ -113,8 +99,7 @@ class MessagingService:
         hello = first.hello
         cursor = decode_cursor(hello.cursor)
         claim = _claim_in(hello)
-        await self._authenticator.wait_for(hello.seen)
-        session = await self._authenticator.session(context)
+        session = await self._authenticator.session_at(context, hello.seen)
         admitted = await self._readers.run(lambda reader: _admit(reader, session))
         if admitted is None:
             raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
@@ -126,7 +111,7 @@ class MessagingService:
         stream = self._open(session, start, generation, claim.nonce)
         try:
             # Checked again: a session that was closed during the admission did not end this stream.
-            await self._authenticator.session(context)
+            await self._authenticator.admit(context)
             await context.write(pb.ServerFrame(welcome=self._welcome(admitted, generation, superseded=superseded)))
             channels, marks = await self._readers.run(lambda reader: _missed(reader, session.account_id))
             self._hub.add_channels(session.account_id, channels)
@@ -140,6 +125,7 @@ class MessagingService:
                 self._commands,
                 self._authenticator,
                 context,
+                DeviceShare(self._budgets.sends, session.account_id, session.device_id),
                 delivered_up_to=admitted.device.delivered_up_to,
                 claim=hello.claim,
             ).run()
@@ -160,8 +146,9 @@ class MessagingService:
             start,
             StoredSource(self._readers, session.account_id, session.device_external_id),
             generation=generation,
-            max_live_bytes=self._limits.max_live_bytes,
             claim=claim,
+            live=DeviceShare(self._budgets.live, session.account_id, session.device_id),
+            pages=self._budgets.pages,
         )
         self._hub.join(session.session_id, stream)
         return stream

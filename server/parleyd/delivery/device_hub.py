@@ -85,7 +85,8 @@ class DeviceHub:
             self._channel_members.setdefault(channel_id, set()).add(account_id)
 
     def leave(self, stream: DeviceStream) -> None:
-        """Remove a device that disconnected."""
+        """Remove a device that disconnected, and what waited for it."""
+        stream.release()
         streams = self._streams.get(stream.account_id, {})
         streams.pop(stream, None)
         if not streams:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
+from parleyd.budgets import DeviceShare, FairPlaces
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.encoding import EncodedMessage, messages_frame
 from parleyd.delivery.position import merged
@@ -29,6 +30,7 @@ PAGE_MESSAGES = 256
 # that reads slowly makes this node keep a frame until it is read.
 FRAME_BYTES = 256 * 1024
 RECEIPTS_PER_FRAME = 256
+RESERVED_BYTES = 64 * 1024
 
 Frame = pb.ServerFrame | bytes  # bytes: a frame that is encoded already
 
@@ -73,11 +75,13 @@ class DeviceStream:
         source: StreamSource,
         *,
         generation: int,
-        max_live_bytes: int,
+        live: DeviceShare,
+        pages: FairPlaces,
         claim: bytes = b"",
     ) -> None:
         """Begin after `cursor`: the device has everything up to this message id.
 
+        `live` bounds the messages that wait in memory, `pages` the frames of stored messages that are being written.
         `claim` is the nonce of the copy of the device's files that is connected.
         """
         self.claim = claim
@@ -86,7 +90,10 @@ class DeviceStream:
         self._cursor = cursor
         self._source = source
         self._generation = generation
-        self._max_live_bytes = max_live_bytes
+        self._share = live
+        self._pages = pages
+        self._page: asyncio.Future[None] | None = None  # the place for a page: asked for, or held until it is written
+        self._has_read = False
         self._live_bytes = 0
         self._behind = True
         self._stored_meanwhile = False
@@ -110,13 +117,12 @@ class DeviceStream:
             return
         if self._behind:
             self._stored_meanwhile = True
-        elif self._live_bytes + _cost(message) > self._max_live_bytes:
-            self._live.clear()
-            self._live_bytes = 0
-            self._behind = True
-        else:
+        elif self._reserve(self._live_bytes + _cost(message)):
             self._live.append(message)
             self._live_bytes += _cost(message)
+        else:
+            self._drop_live()
+            self._behind = True
         self._wake.set()
 
     def offer_results(self, results: Sequence[pb.SendResult], position: model_pb2.Position) -> None:
@@ -155,14 +161,47 @@ class DeviceStream:
         if not self.closed.done():
             self.closed.set_result(reason)
 
+    def release(self) -> None:
+        """Give back what the stream has in use, after its end."""
+        self._drop_live()
+        self._leave_page()
+
+    def _reserve(self, needed: int) -> bool:
+        """Have room for `needed` bytes, taken in large pieces, because this is done for every message."""
+        missing = needed - self._share.in_use
+        return missing <= 0 or self._share.take(max(missing, RESERVED_BYTES))
+
+    def _drop_live(self) -> None:
+        self._live.clear()
+        self._live_bytes = 0
+        self._share.close()
+
+    def _may_read(self) -> bool:
+        """Return whether this stream has a place for a page; ask for one if it has not."""
+        if self._page is None:
+            self._page = self._pages.ask(self.account_id)
+            self._page.add_done_callback(lambda _: self._wake.set())
+        return self._page.done()
+
+    def _leave_page(self) -> None:
+        if self._page is not None:
+            self._pages.leave(self.account_id, self._page)
+            self._page = None
+        self._has_read = False
+
     # ---- drained by the writer
 
     async def next_frames(self) -> list[Frame]:
-        """Wait for the next frames and return them, at most one page of messages at a time."""
+        """Wait for the next frames and return them, at most one page of messages at a time.
+
+        The frames before them must be written.
+        """
         while True:
+            if self._has_read:
+                self._leave_page()
             await self._wake.wait()
             small = self._take_small_frames()
-            batches = await self._fetch_page() if self._behind else self._take_live()
+            batches = await self._next_batches()
             frames: list[Frame] = [*await self._directory_for(small, batches), *small]
             frames += (messages_frame(messages, self._encoded_cursor(up_to)) for messages, up_to in batches)
             if not self._behind and not self._announced_catch_up:
@@ -173,8 +212,14 @@ class DeviceStream:
             if frames:
                 return frames
 
+    async def _next_batches(self) -> list[_Batch]:
+        if not self._behind:
+            return self._take_live()
+        return await self._fetch_page() if self._may_read() else []
+
     def _has_more(self) -> bool:
-        waiting = self._behind or self._live or self._results or self._receipts or self._told.has_changes
+        can_read = self._behind and (self._page is None or self._page.done())
+        waiting = can_read or self._live or self._results or self._receipts or self._told.has_changes
         return bool(waiting) or self._status is not None or self._pong is not None
 
     def _take_small_frames(self) -> list[pb.ServerFrame]:
@@ -207,11 +252,14 @@ class DeviceStream:
             if message.id > self._cursor:  # a page may have included it already
                 taken.append(message)
                 self._cursor = message.id
+        if not self._live:
+            self._drop_live()
         return [(taken, self._cursor)] if taken else []
 
     async def _fetch_page(self) -> list[_Batch]:
         self._stored_meanwhile = False
         page = await self._source.page(self._cursor, PAGE_MESSAGES)
+        self._has_read = True
         self._cursor = max(self._cursor, page.up_to)
         if not page.more and not self._stored_meanwhile:
             # Nothing was stored while the page was read, so the next messages come live.

@@ -22,6 +22,13 @@ class NewerGenerationError(Exception):
     """The client has seen a newer generation of the cluster than this node has."""
 
 
+class AheadOfClusterError(Exception):
+    """The client has seen an entry that no majority of this generation has."""
+
+    def __init__(self, seen: int, newest: int) -> None:
+        super().__init__(f"the cluster has {newest} entries, and this client has seen entry {seen}")
+
+
 def position(generation: int, index: int) -> pb.Position:
     """Return the position of everything up to this entry of the only group."""
     return pb.Position(generation=generation, groups=[pb.GroupIndex(group=GROUP, index=index)])

@@ -107,7 +107,9 @@ class Group:
         self._output: list[Effect] = []
         self._driver = Driver(raft, self._output)
         self._settings = settings
-        self._proposals = ProposalTable(settings.max_entry_bytes)
+        self._proposals = ProposalTable(
+            settings.max_entry_bytes, settings.max_waiting_proposals, settings.max_waiting_bytes
+        )
         self._reads = ReadBarriers(self.node_id, start.rng.getrandbits(64), settings.retry_ms)
         self._applied_waits = AppliedWaits()
         self._transfers = TransferWaits(2 * settings.retry_ms)
@@ -225,7 +227,8 @@ class Group:
             case AskReadBarrier(token):
                 self._reads.add(token)
             case AwaitApplied(token, index):
-                self._applied_waits.add(token, index)
+                if not self._applied_waits.add(token, index):
+                    self._fail(token, ProposalFailure.TOO_MANY_WAITING)
             case Withdraw(token):
                 for table in (self._proposals, self._reads, self._applied_waits, self._transfers):
                     table.withdraw(token)
@@ -376,12 +379,10 @@ class Group:
     def _gather(self, asked: ProposeCommands) -> None:
         if self._is_fenced or not self.is_leader:
             self._fail(asked.token, ProposalFailure.NOT_LEADER)
-        elif self._proposals.waiting >= self._settings.max_waiting_proposals:
-            self._fail(asked.token, ProposalFailure.TOO_MANY_WAITING)
         elif not self._has_room_for(asked.commands):
             self._fail(asked.token, ProposalFailure.NO_ROOM)
-        else:
-            self._proposals.gather(asked.token, asked.commands)
+        elif not self._proposals.gather(asked.token, asked.commands):
+            self._fail(asked.token, ProposalFailure.TOO_MANY_WAITING)
 
     def _has_room_for(self, commands: Iterable[state_pb2.Command]) -> bool:
         match self._room.intake(self.raft.conf_state):

@@ -45,9 +45,15 @@ class _EntryInFlight:
 
 @dataclass(slots=True)
 class ProposalTable:
-    """Proposals gathered for the next entry, and entries proposed but not yet applied here."""
+    """Proposals gathered for the next entry, and entries proposed but not yet applied here.
+
+    At most `max_waiting` callers and `max_waiting_bytes` of their commands wait for the next entry, but always one.
+    """
 
     max_entry_bytes: int
+    max_waiting: int = 16_384
+    max_waiting_bytes: int = 16 << 20
+    _waiting_bytes: int = 0
     _gathered: dict[int, Proposal] = field(default_factory=dict)
     _in_flight: dict[Index, _EntryInFlight] = field(default_factory=dict)
 
@@ -61,13 +67,21 @@ class ProposalTable:
         """Return how many entries of this node are proposed and not yet applied here."""
         return len(self._in_flight)
 
-    def gather(self, token: int, commands: Sequence[state_pb2.Command]) -> None:
-        """Keep commands for the next entry."""
-        self._gathered[token] = Proposal(token, commands, sum(command.ByteSize() for command in commands))
+    def gather(self, token: int, commands: Sequence[state_pb2.Command]) -> bool:
+        """Keep commands for the next entry; return False if too much waits already."""
+        size_bytes = sum(command.ByteSize() for command in commands)
+        is_full = len(self._gathered) >= self.max_waiting or self._waiting_bytes + size_bytes > self.max_waiting_bytes
+        if self._gathered and is_full:
+            return False
+        self._gathered[token] = Proposal(token, commands, size_bytes)
+        self._waiting_bytes += size_bytes
+        return True
 
     def withdraw(self, token: int) -> None:
         """Remove a caller; commands that are not in the log yet are not proposed."""
-        self._gathered.pop(token, None)
+        proposal = self._gathered.pop(token, None)
+        if proposal is not None:
+            self._waiting_bytes -= proposal.size_bytes
 
     def take_entries(self, proposed_at_ms: int, level: int) -> list[tuple[bytes, list[Proposal]]]:
         """Turn the gathered commands into entry payloads of the cluster's `level`.
@@ -92,6 +106,7 @@ class ProposalTable:
             groups[-1].append(proposal)
             room -= proposal.size_bytes
         self._gathered.clear()
+        self._waiting_bytes = 0
         return groups
 
     def proposed(self, index: Index, term: Term, proposals: Sequence[Proposal]) -> Iterator[Outcome]:
@@ -118,6 +133,7 @@ class ProposalTable:
         """Fail every caller, gathered or in flight."""
         gathered, in_flight = self._gathered, self._in_flight
         self._gathered, self._in_flight = {}, {}
+        self._waiting_bytes = 0
         for token in gathered:
             yield token, failure
         for entry in in_flight.values():

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import heapq
+
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import Index, NodeId, Role
 
 
 class AppliedWaits:
-    """Callers that wait until this node has applied an index."""
+    """Callers that wait until this node has applied an index, at most `most` of them.
 
-    def __init__(self) -> None:
-        self._waits: dict[int, Index] = {}
+    The heap keeps callers that have left until their index is applied, so it counts them too.
+    """
 
-    def add(self, token: int, index: Index) -> None:
-        """Add a caller that waits for `index`."""
-        self._waits[token] = index
+    def __init__(self, most: int = 65_536) -> None:
+        self._most = most
+        self._heap: list[tuple[Index, int]] = []
+        self._live: set[int] = set()
+
+    def add(self, token: int, index: Index) -> bool:
+        """Add a caller that waits for `index`; return False if too many wait."""
+        if len(self._heap) >= self._most:
+            self._heap = [wait for wait in self._heap if wait[1] in self._live]
+            heapq.heapify(self._heap)
+        if len(self._heap) >= self._most:
+            return False
+        heapq.heappush(self._heap, (index, token))
+        self._live.add(token)
+        return True
 
     def withdraw(self, token: int) -> None:
         """Remove a caller."""
-        self._waits.pop(token, None)
+        self._live.discard(token)
 
     def take_reached(self, applied_index: Index) -> list[int]:
         """Return and forget the callers whose index is applied."""
-        reached = [token for token, index in self._waits.items() if index <= applied_index]
-        for token in reached:
-            del self._waits[token]
+        reached = []
+        while self._heap and self._heap[0][0] <= applied_index:
+            _, token = heapq.heappop(self._heap)
+            if token in self._live:
+                self._live.remove(token)
+                reached.append(token)
         return reached
 
 

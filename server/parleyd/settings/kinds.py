@@ -6,6 +6,7 @@ the same values.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -96,6 +97,29 @@ class HostPort(Text):
             return str(parse_address(text))
         except AddressError as error:
             raise BadValueError(f"is not an address: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class IpAddresses(Text):
+    """IP addresses, joined by commas."""
+
+    @property
+    def allowed(self) -> str:
+        return "IP addresses joined by commas, for example 10.0.0.5, fd00::5"
+
+    def to_toml(self, value: object) -> str:
+        if not isinstance(value, tuple):
+            raise TypeError(f"addresses are a tuple, not {type(value).__name__}")
+        return quote(", ".join(value))
+
+    def _read(self, text: str) -> object:
+        addresses = []
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            try:
+                addresses.append(str(ipaddress.ip_address(part)))
+            except ValueError:
+                raise BadValueError(f"has {part!r}, which is not an IP address") from None
+        return tuple(addresses)
 
 
 @dataclass(frozen=True, slots=True)

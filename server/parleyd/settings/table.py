@@ -13,7 +13,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, get_args, get_type_hints
 
-from parleyd.settings.kinds import AddressMap, BoolSetting, Choice, FilePath, HostPort, Integer, Kind, NodeName
+from parleyd.settings.kinds import (
+    AddressMap,
+    BoolSetting,
+    Choice,
+    FilePath,
+    HostPort,
+    Integer,
+    IpAddresses,
+    Kind,
+    NodeName,
+)
 
 ENVIRONMENT_PREFIX = "PARLEYD_"
 
@@ -148,6 +158,48 @@ class Settings:
     max_clients: Annotated[
         int, SettingSpec(Integer(1, 1_000_000), "Limits", "Number of sessions that this node serves at once.")
     ] = 10_000
+    max_clients_per_account: Annotated[
+        int,
+        SettingSpec(
+            Integer(1, 1_000_000), "Limits", "Number of sessions of one account that this node serves at once."
+        ),
+    ] = 64
+    max_calls: Annotated[
+        int,
+        SettingSpec(
+            Integer(16, 1_000_000),
+            "Limits",
+            "Number of calls in progress, without sessions; more get RESOURCE_EXHAUSTED.",
+        ),
+    ] = 2_048
+    max_calls_per_address: Annotated[
+        int,
+        SettingSpec(
+            Integer(8, 1_000_000),
+            "Limits",
+            "Number of these calls from one address, or from 64 bits of an IPv6 address. A ward may be one address.",
+        ),
+    ] = 512
+    max_calls_per_account: Annotated[
+        int, SettingSpec(Integer(4, 1_000_000), "Limits", "Number of these calls of one account.")
+    ] = 64
+    max_streams_per_connection: Annotated[
+        int,
+        SettingSpec(
+            Integer(8, 1_000_000), "Limits", "Number of calls and sessions on one connection; a client waits with more."
+        ),
+    ] = 256
+    max_metadata_bytes: Annotated[
+        int, SettingSpec(Integer(4 * KIB, MIB), "Limits", "Size of a call's metadata, in bytes.")
+    ] = 8 * KIB
+    trusted_gateways: Annotated[
+        tuple[str, ...],
+        SettingSpec(
+            IpAddresses(),
+            "Limits",
+            "IP addresses of gateways whose `x-forwarded-for` names the client's address; joined by commas.",
+        ),
+    ] = ()
     max_queued_commands: Annotated[
         int,
         SettingSpec(
@@ -156,6 +208,10 @@ class Settings:
             "Number of commands that wait to enter the log; more get RESOURCE_EXHAUSTED.",
         ),
     ] = 16_384
+    max_queued_bytes: Annotated[
+        int,
+        SettingSpec(Integer(2 * MIB, GIB), "Limits", "Size of these commands, in bytes; more get RESOURCE_EXHAUSTED."),
+    ] = 16 * MIB
     # At least two of the longest messages that the cluster's setting max_message_bytes can allow.
     max_entry_bytes: Annotated[
         int,
@@ -183,6 +239,36 @@ class Settings:
             "Limits",
             "Size of the committed entries given to the state machine at once, in bytes.",
         ),
+    ] = 4 * MIB
+    max_send_bytes: Annotated[
+        int,
+        SettingSpec(
+            Integer(4 * MIB, GIB),
+            "Limits",
+            "Size of the clients' messages at this node that have no result yet, in bytes; more are sent again later.",
+        ),
+    ] = 16 * MIB
+    max_account_send_bytes: Annotated[
+        int, SettingSpec(Integer(2 * MIB, GIB), "Limits", "Size of these messages from one account, in bytes.")
+    ] = 4 * MIB
+    max_device_send_bytes: Annotated[
+        int,
+        SettingSpec(
+            Integer(64 * KIB, GIB),
+            "Limits",
+            "Size of these messages from one device, in bytes, but always one frame; then the node stops reading.",
+        ),
+    ] = MIB
+    max_queue_bytes: Annotated[
+        int,
+        SettingSpec(
+            Integer(4 * MIB, 16 * GIB),
+            "Limits",
+            "Size of the live messages that wait for all clients, and of the stored ones being sent, in bytes each.",
+        ),
+    ] = 64 * MIB
+    max_account_queue_bytes: Annotated[
+        int, SettingSpec(Integer(MIB, 16 * GIB), "Limits", "Size of these messages for one account, in bytes.")
     ] = 4 * MIB
     max_session_queue_bytes: Annotated[
         int,

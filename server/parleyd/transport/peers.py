@@ -29,6 +29,7 @@ from parleyd.raft.types import NodeId
 from parleyd.storage.errors import CopyFailedError
 from parleyd.transport.bootstrap import HANDSHAKE_TIMEOUT_S
 from parleyd.transport.codec import encode_message
+from parleyd.transport.forwards import Forwards
 from parleyd.transport.peer_calls import (
     LINK_FAULTS,
     CallMetadata,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 MAX_QUEUED_MESSAGES = 4096
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 MAX_BATCH_BYTES = 2 * 1024 * 1024
-MAX_FORWARDS_IN_FLIGHT = 4096
 MAX_QUEUED_HASHES = 256
 RECONNECT_MS = (100, 500)
 
@@ -109,10 +109,7 @@ class PeerLink:
         self._hashes: deque[pb.StateHash] = deque(maxlen=MAX_QUEUED_HASHES)
         self._disk: pb.DiskReport | None = None
         self._snapshot_requests: asyncio.Queue[tuple[Message, int]] = asyncio.Queue(maxsize=1)
-        self._forward_queue: deque[pb.ForwardRequest] = deque()
-        self._forward_filled = asyncio.Event()
-        self._forwards: dict[int, asyncio.Future[pb.ForwardReply]] = {}
-        self._forward_number = 0
+        self._forwards = Forwards()
         self._stub: PeerAsyncStub | None = None
         self.connected = False
         self._logger = structlog.get_logger("peer").bind(peer=name)
@@ -155,14 +152,8 @@ class PeerLink:
         reply: asyncio.Future[pb.ForwardReply] = asyncio.get_running_loop().create_future()
         if not self.connected:
             reply.set_exception(ForwardFailedError(f"no connection to {self.name}", sent=False))
-        elif len(self._forwards) >= MAX_FORWARDS_IN_FLIGHT:
+        elif not self._forwards.add(commands, group, reply):
             reply.set_exception(ForwardFailedError(f"too many requests are on their way to {self.name}", sent=False))
-        else:
-            self._forward_number += 1
-            self._forwards[self._forward_number] = reply
-            request = pb.ForwardRequest(request_id=self._forward_number, commands=commands, group=group)
-            self._forward_queue.append(request)
-            self._forward_filled.set()
         return reply
 
     async def change(self, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
@@ -303,18 +294,15 @@ class PeerLink:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read_replies(call), name="replies")
                 while True:
-                    await self._forward_filled.wait()
-                    while self._forward_queue:
-                        await call.write(self._forward_queue.popleft())
-                    self._forward_filled.clear()
+                    await self._forwards.filled.wait()
+                    while (request := self._forwards.next_request()) is not None:
+                        await call.write(request)
         finally:
             call.cancel()
 
     async def _read_replies(self, call: grpc.aio.StreamStreamCall[pb.ForwardRequest, pb.ForwardReply]) -> None:
         async for reply in call:
-            waiting = self._forwards.pop(reply.request_id, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(reply)
+            self._forwards.answered(reply)
         raise ConnectionError("the peer ended the stream")
 
     async def _send_snapshots(self, stub: PeerAsyncStub) -> None:
@@ -350,12 +338,7 @@ class PeerLink:
         self._queued_bytes = 0
         self._queue_filled.clear()
         self._hashes.clear()
-        self._forward_queue.clear()
-        self._forward_filled.clear()
-        waiting, self._forwards = self._forwards, {}
-        for reply in waiting.values():
-            if not reply.done():
-                reply.set_exception(ForwardFailedError(f"the connection to {self.name} broke: {reason}", sent=True))
+        self._forwards.fail_all(ForwardFailedError(f"the connection to {self.name} broke: {reason}", sent=True))
         if was_connected:
             self._logger.warning("peer_disconnected", reason=reason)
             self._setup.events.peer_lost(self.node)

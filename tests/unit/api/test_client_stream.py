@@ -22,7 +22,8 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, translate
-from parleyd.api.messages import ConnectLimits, MessagingService, _Admitted
+from parleyd.api.messages import MessagingService, _Admitted
+from parleyd.budgets import ByteBudget, DeviceShare, Shares
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream, Page
@@ -33,6 +34,7 @@ from parleyd.machine.features.accounts import AccountCard
 from parleyd.machine.features.devices import CLAIM_LEVEL, ClaimRow, DeviceRow
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.raft.types import Index
+from tests.support.budgets import device_share, free_pages, stream_budgets
 
 SESSION = SessionRecord(
     session_id=1,
@@ -118,14 +120,17 @@ class Positions:
 CLAIM = model_pb2.DeviceClaim(epoch=1, nonce=b"c" * 16)
 
 
-def serve(client: Client, log: Log, *, delivered_up_to: int = 0, level: int = 1) -> asyncio.Task[None]:
-    device = DeviceStream(1, b"d" * 16, 0, Nothing(), generation=0, max_live_bytes=1 << 20)
+def serve(
+    client: Client, log: Log, *, delivered_up_to: int = 0, level: int = 1, sends: DeviceShare | None = None
+) -> asyncio.Task[None]:
+    device = DeviceStream(1, b"d" * 16, 0, Nothing(), generation=0, live=device_share(), pages=free_pages())
     stream = ClientStream(
         SESSION,
         device,
         Commands(log, lambda: level),
         cast(Authenticator, Positions()),
         cast(Any, client),
+        sends or device_share(),
         delivered_up_to=delivered_up_to,
         claim=CLAIM,
     )
@@ -311,20 +316,14 @@ async def test_numbers_that_do_not_rise_end_the_stream_before_anything_is_taken(
 class SignedOutMeanwhile:
     """Lets the first look at the session through, and finds it closed at the next."""
 
-    def __init__(self) -> None:
-        self.looks = 0
-
-    async def wait_for(self, seen: object) -> None:
-        return
-
     def position(self, index: int) -> model_pb2.Position:
         return position(0, index)
 
-    async def session(self, context: object) -> SessionRecord:
-        self.looks += 1
-        if self.looks > 1:
-            raise ApiError(grpc.StatusCode.UNAUTHENTICATED, "closed")
+    async def session_at(self, context: object, seen: object) -> SessionRecord:
         return SESSION
+
+    async def admit(self, context: object) -> SessionRecord:
+        raise ApiError(grpc.StatusCode.UNAUTHENTICATED, "closed")
 
 
 class OneDevice:
@@ -342,7 +341,7 @@ async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() ->
         cast(StateReaders, OneDevice()),
         cast(Authenticator, SignedOutMeanwhile()),
         hub,
-        ConnectLimits(max_live_bytes=1 << 20, max_clients=1),
+        stream_budgets(),
     )
     client = Client([pb.ClientFrame(hello=pb.Hello())])
     client.reads.set()
@@ -351,3 +350,50 @@ async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() ->
     assert client.status is grpc.StatusCode.UNAUTHENTICATED
     assert hub.connected == 0
     assert client.got == []
+
+
+def frame_of(number: int, body: str = "x" * 900) -> pb.ClientFrame:
+    return pb.ClientFrame(sends=pb.SendBatch(sends=[model_pb2.Send(number=number, account_name="ben", body=body)]))
+
+
+async def test_a_device_with_too_many_bytes_without_a_result_is_read_no_further() -> None:
+    log = Log()
+    client = Client([frame_of(number) for number in range(1, 9)])
+    client.reads.set()
+    budget = ByteBudget(Shares(node=100_000, account=100_000, device=3000))
+    stream = serve(client, log, sends=DeviceShare(budget, 1, b"d"))
+    await until(lambda: client.taken == 4)
+    await asyncio.sleep(0.01)
+    assert (client.taken, budget.in_use < 3000) == (4, True), "the fourth frame waits for room"
+    log.open.set()
+    await until(lambda: len(log.commands) == 8)
+    await until(lambda: budget.in_use == 0)
+    stream.cancel()
+    await asyncio.gather(stream, return_exceptions=True)
+
+
+async def test_a_device_without_room_in_its_account_sends_again_later() -> None:
+    log = Log()
+    client = Client([frame_of(1)])
+    client.reads.set()
+    budget = ByteBudget(Shares(node=100_000, account=1000, device=1000))
+    assert budget.take(1, "another device", 500)
+    stream = serve(client, log, sends=DeviceShare(budget, 1, b"d"))
+    await until(lambda: any(frame.HasField("results") for frame in client.got))
+    [result] = next(frame.results.results for frame in client.got if frame.HasField("results"))
+    assert (result.number, result.status) == (1, pb.SEND_STATUS_RETRY)
+    assert "too many bytes" in result.detail
+    assert log.commands == []
+    stream.cancel()
+    await asyncio.gather(stream, return_exceptions=True)
+    assert budget.in_use == 500
+
+
+async def test_bytes_of_a_stream_that_ended_are_free() -> None:
+    client = Client([frame_of(1), frame_of(2)])
+    budget = ByteBudget(Shares(node=100_000, account=100_000, device=100_000))
+    stream = serve(client, Log(), sends=DeviceShare(budget, 1, b"d"))
+    await until(lambda: client.taken == 2 and budget.in_use > 1800)
+    stream.cancel()
+    await asyncio.gather(stream, return_exceptions=True)
+    assert budget.in_use == 0

@@ -9,12 +9,14 @@ import pytest
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
+from parleyd.budgets import ByteBudget, DeviceShare, FairPlaces, Shares
 from parleyd.delivery import device_stream
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_stream import DeviceStream, Page
 from parleyd.delivery.encoding import EncodedMessage, encode_message, serialize_frame
 from parleyd.delivery.position import index_of, position
 from parleyd.machine.features.messages import MessageRecord
+from tests.support.budgets import device_share, free_pages
 
 OWN_DEVICE = b"d" * 16
 
@@ -55,7 +57,9 @@ def message(
 
 
 def make(stored: Stored, cursor: int = 0, max_live_bytes: int = 1 << 20) -> DeviceStream:
-    return DeviceStream(1, OWN_DEVICE, cursor, stored, generation=3, max_live_bytes=max_live_bytes)
+    return DeviceStream(
+        1, OWN_DEVICE, cursor, stored, generation=3, live=device_share(max_live_bytes), pages=free_pages()
+    )
 
 
 async def next_frames(stream: DeviceStream) -> list[pb.ServerFrame]:
@@ -123,7 +127,8 @@ async def test_a_message_the_page_already_had_is_not_told_again_live() -> None:
     assert ids(await next_frames(stream)) == [3]
 
 
-async def test_a_slow_device_falls_back_to_what_is_stored() -> None:
+async def test_a_slow_device_falls_back_to_what_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_stream, "RESERVED_BYTES", 1)
     stored = Stored()
     stream = make(stored, max_live_bytes=4 * (64 + len(message(1).entry)))
     await catch_up(stream)
@@ -133,6 +138,44 @@ async def test_a_slow_device_falls_back_to_what_is_stored() -> None:
     frames = await frames_until(stream, lambda f: 10 in ids(f))
     assert ids(frames) == list(range(1, 11))
     assert stored.reads > 1
+
+
+async def test_live_messages_are_bounded_over_all_devices_of_an_account_and_room_is_given_back() -> None:
+    budget = ByteBudget(Shares(node=1 << 30, account=2 * 64 << 10, device=1 << 20))
+    stored = Stored()
+    shares = [DeviceShare(budget, 1, device) for device in range(3)]
+    streams = [DeviceStream(1, OWN_DEVICE, 0, stored, generation=3, live=s, pages=free_pages()) for s in shares]
+    for stream in streams:
+        await catch_up(stream)
+    stored.ids.append(1)
+    for stream in streams:
+        stream.offer_message(message(1))
+    assert [share.in_use > 0 for share in shares] == [True, True, False]
+    for stream in streams:
+        assert ids(await frames_until(stream, lambda f: 1 in ids(f))) == [1], "live or stored, it arrives"
+    assert stored.reads == 3 + 1, "the third fell behind and read it"
+    assert budget.in_use == 0
+    streams[0].offer_message(message(2))
+    streams[0].release()
+    assert budget.in_use == 0, "nothing of a stream that ended stays in use"
+
+
+async def test_pages_that_are_being_written_are_bounded_and_other_frames_are_not_held_up() -> None:
+    pages = FairPlaces(1, 1)
+    one, two = (
+        DeviceStream(account, OWN_DEVICE, 0, Stored(1), generation=3, live=device_share(), pages=pages)
+        for account in (1, 2)
+    )
+    assert kinds(await next_frames(one)) == ["directory", "messages", "caught_up"]
+    two.offer_pong(7)
+    assert kinds(await next_frames(two)) == ["pong"], "the first has not written its page yet"
+    waiting = asyncio.ensure_future(next_frames(two))
+    await asyncio.sleep(0)
+    one.offer_pong(8)
+    assert kinds(await next_frames(one)) == ["pong"]
+    assert kinds(await waiting) == ["directory", "messages", "caught_up"]
+    two.release()
+    assert pages.used == 0
 
 
 async def test_a_long_queue_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:

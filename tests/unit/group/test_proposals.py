@@ -49,6 +49,21 @@ def test_an_entry_is_no_larger_than_its_bound_unless_one_caller_alone_is() -> No
     assert [len(proposals) for _, proposals in table.take_entries(0, 1)] == [2, 1, 1]
 
 
+def test_what_waits_is_bounded_in_bytes_and_one_caller_may_always_wait() -> None:
+    size = command(0, padding=99).ByteSize()
+    table = ProposalTable(max_entry_bytes=1000, max_waiting_bytes=2 * size)
+    assert table.gather(1, [command(0, padding=99)] * 3), "one alone"
+    assert not table.gather(2, [command(0)])
+    table.withdraw(1)
+    assert table.gather(2, [command(0, padding=99)])
+    assert table.gather(3, [command(0, padding=99)])
+    assert not table.gather(4, [command(0)])
+    table.take_entries(0, 1)
+    assert table.gather(4, [command(0, padding=99)])
+    list(table.fail_all(STOPPED))
+    assert table.gather(5, [command(0, padding=99)] * 2)
+
+
 def test_a_caller_that_left_before_anything_was_proposed_is_not_proposed() -> None:
     table = ProposalTable(max_entry_bytes=1000)
     table.gather(1, [command(1)])

@@ -106,7 +106,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.group",
         "parleyd.retry",
     ),
-    "server/parleyd/delivery": ("parley_proto", "structlog", "parleyd.machine", "parleyd.group"),
+    "server/parleyd/delivery": ("parley_proto", "structlog", "parleyd.budgets", "parleyd.machine", "parleyd.group"),
     "server/parleyd/security": (
         "bcrypt",
         "cryptography",

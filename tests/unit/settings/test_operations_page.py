@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "OPERATIONS.md").read_text()
 def default_of(setting: Setting) -> str:
     if setting.required:
         return "required"
-    if setting.default in (None, "", {}):
+    if setting.default in (None, "", {}, ()):
         return ""
     return f"`{setting.kind.to_toml(setting.default)}`"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parleyd.settings.kinds import AddressMap, BoolSetting, Choice, FilePath, HostPort, Integer, NodeName
+from parleyd.settings.kinds import AddressMap, BoolSetting, Choice, FilePath, HostPort, Integer, IpAddresses, NodeName
 from parleyd.settings.load import SettingsError, load_settings
 from parleyd.settings.table import SETTINGS, Setting, Settings, show
 
@@ -37,6 +37,8 @@ def three_values(setting: Setting, folder: Path) -> tuple[str, str, str]:
         return "127.0.0.2:7801", "[::1]:7802", "localhost:7803"
     if isinstance(kind, FilePath):
         return str(folder / "a"), str(folder / "b"), str(folder / "c")
+    if isinstance(kind, IpAddresses):
+        return "10.0.0.5", "10.0.0.5, fd00::5", "192.0.2.1"
     assert isinstance(kind, AddressMap)
     return "n1=127.0.0.1:7801", "n1=127.0.0.1:7802,n2=127.0.0.1:7803", "n1=127.0.0.1:7804"
 

@@ -12,7 +12,7 @@ from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
-from parleyd.transport import peers
+from parleyd.transport import forwards, peers
 from parleyd.transport.peer_calls import CallMetadata, ForwardFailedError
 from parleyd.transport.peers import LinkSetup, PeerLink, SnapshotSource
 
@@ -125,7 +125,7 @@ async def test_a_second_snapshot_for_the_same_peer_is_refused_while_one_waits() 
 
 
 async def test_more_commands_than_may_be_on_their_way_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "MAX_FORWARDS_IN_FLIGHT", 2)
+    monkeypatch.setattr(forwards, "MAX_IN_FLIGHT", 2)
     link, _ = make_link(connected=True)
     waiting = [link.forward([state_pb2.Command()], GROUP) for _ in range(3)]
     assert [each.done() for each in waiting] == [False, False, True]
@@ -134,13 +134,29 @@ async def test_more_commands_than_may_be_on_their_way_are_refused(monkeypatch: p
     assert not failed.value.sent
 
 
+async def test_commands_on_their_way_are_bounded_in_bytes_and_one_may_always_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forwards, "MAX_IN_FLIGHT_BYTES", 1000)
+    link, _ = make_link(connected=True)
+    large = [state_pb2.Command(register_account=state_pb2.RegisterAccount(name="x" * 2000))]
+    first, second = link.forward(large, GROUP), link.forward([state_pb2.Command()], GROUP)
+    assert (first.done(), second.done()) == (False, True)
+    with pytest.raises(ForwardFailedError, match="too many"):
+        await second
+    link._forwards.answered(pb.ForwardReply(request_id=1))
+    assert not link.forward(large, GROUP).done(), "the answer made room"
+
+
 async def test_what_speaks_for_a_log_names_its_group() -> None:
     link, _ = make_link(connected=True)
     link.send(heartbeat(), 1)
     link.send(heartbeat(), 2)
     link.forward([state_pb2.Command()], 3)
     assert [message.group for message in link._next_batch().messages] == [1, 2]
-    assert [request.group for request in link._forward_queue] == [3]
+    request = link._forwards.next_request()
+    assert request is not None
+    assert request.group == 3
 
 
 async def test_a_call_that_dies_with_its_channel_fails_and_ends_nobody_who_waits() -> None:

@@ -1,0 +1,236 @@
+"""Admits the calls of clients: authenticate first, then spend.
+
+Every call passes here before its handler. A caller costs nothing but its metadata until these steps are done:
+
+1. The call counts towards the bounds of this node and of the caller's address.
+2. Its token is looked up, unless the method is public. From here on a stream counts towards the bound of its account
+   instead, and a unary call towards both.
+3. A unary call waits for a place to read its body, which is at most MAX_REQUEST_BYTES. gRPC reads a body only when it
+   is asked to, so every handler is registered as one of streams, and this module reads and writes the one message.
+4. A method that answers with a page waits for a place too. It keeps the place until gRPC has written the page, because
+   a client that does not read its answer makes this node keep it.
+
+At a bound the call ends with RESOURCE_EXHAUSTED, and nothing was done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+import grpc.aio
+
+from parleyd.api.auth import Authenticator
+from parleyd.api.errors import ApiError, Context, abort, translate
+from parleyd.budgets import BoundReachedError, Counts, FairPlaces
+from parleyd.machine.features.sessions import SessionRecord
+
+MAX_REQUEST_BYTES = 64 * 1024
+BODY_TIMEOUT_S = 10.0
+PLACE_TIMEOUT_S = 5.0
+FORWARDED_FOR = "x-forwarded-for"
+
+BUSY_TEXT = (
+    "This node accepts no more calls now: {reason}. Nothing was changed. Try again in a moment, or another node."
+)
+NO_BODY_TEXT = "The call ended without a request. Nothing was changed. Update the client."
+SLOW_BODY_TEXT = f"The request did not arrive within {BODY_TIMEOUT_S:.0f} s. Nothing was changed. Try again."
+LARGE_BODY_TEXT = (
+    f"The request has more than {MAX_REQUEST_BYTES} bytes, and no valid one has. Nothing was changed. "
+    "Update the client."
+)
+
+
+class Access(enum.Enum):
+    """Who may call a method."""
+
+    PUBLIC = "anybody"
+    SESSION = "a live session"
+    CLOSED_SESSION = "a live session or a closed one, so that a retry finds its outcome"
+
+
+ACCESS = {
+    "/parley.v1.Accounts/Register": Access.PUBLIC,
+    "/parley.v1.Accounts/LogIn": Access.PUBLIC,
+    "/parley.v1.Accounts/LogOut": Access.CLOSED_SESSION,
+    "/parley.v1.Accounts/DeleteAccount": Access.CLOSED_SESSION,
+    "/parley.v1.Accounts/SetDisplayName": Access.SESSION,
+    "/parley.v1.Accounts/ListAccounts": Access.SESSION,
+    "/parley.v1.Conversations/ListConversations": Access.SESSION,
+    "/parley.v1.Conversations/GetHistory": Access.SESSION,
+    "/parley.v1.Conversations/ListMembers": Access.SESSION,
+    "/parley.v1.Conversations/CreateChannel": Access.SESSION,
+    "/parley.v1.Messaging/Connect": Access.SESSION,
+    "/parley.v1.Admin/GetStatus": Access.PUBLIC,
+    "/parley.v1.Admin/AddMember": Access.SESSION,
+    "/parley.v1.Admin/PromoteMember": Access.SESSION,
+    "/parley.v1.Admin/RemoveMember": Access.SESSION,
+    "/parley.v1.Admin/TransferLeadership": Access.SESSION,
+    "/parley.v1.Admin/RebuildMember": Access.SESSION,
+    "/parley.v1.Admin/SetAdministrator": Access.SESSION,
+    "/parley.v1.Admin/ChangeSetting": Access.SESSION,
+    "/parley.v1.Admin/ListSettings": Access.SESSION,
+}
+"""Every method of the client address. One that is missing here needs a session."""
+
+_STANDARD_SERVICES = ("/grpc.health.", "/grpc.reflection.")
+_PAGES = frozenset(
+    {
+        "/parley.v1.Accounts/ListAccounts",
+        "/parley.v1.Conversations/ListConversations",
+        "/parley.v1.Conversations/GetHistory",
+        "/parley.v1.Conversations/ListMembers",
+    }
+)
+
+Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Bounds of calls in progress. `bodies` are requests being read at once, `pages` are answers not yet written."""
+
+    calls: int = 2048
+    calls_per_address: int = 512
+    calls_per_account: int = 64
+    streams: int = 10_000
+    streams_per_account: int = 64
+    bodies: int = 32
+    pages: int = 64
+    trusted_gateways: Collection[str] = ()
+
+
+class AdmissionInterceptor(grpc.aio.ServerInterceptor):
+    """Admits every call of one server."""
+
+    def __init__(self, authenticator: Authenticator, limits: CallLimits) -> None:
+        self._authenticator = authenticator
+        self._gateways = frozenset(limits.trusted_gateways)
+        self._calls = Counts(limits.calls, limits.calls_per_address)
+        self._account_calls = Counts(limits.calls, limits.calls_per_account)
+        self._streams = Counts(limits.streams, limits.streams_per_account)
+        # One owner has at most a quarter of these places.
+        self._bodies = FairPlaces(limits.bodies, max(1, limits.bodies // 4))
+        self._pages = FairPlaces(limits.pages, max(1, limits.pages // 8))
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
+        """Return a handler that admits the call before it runs the method's own."""
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        method = details.method
+
+        async def admitted(requests: AsyncIterator[Any], context: Context) -> None:
+            await self._admit(method, handler, requests, context)
+
+        untyped: Any = admitted  # the type stubs have only the generator form of handlers
+        return grpc.stream_stream_rpc_method_handler(untyped, handler.request_deserializer, handler.response_serializer)
+
+    async def _admit(self, method: str, handler: Any, requests: AsyncIterator[Any], context: Context) -> None:
+        try:
+            with ExitStack() as counted:
+                source = source_of(context, self._gateways)
+                counted.enter_context(self._calls.one(source))
+                session = await self._session(access_of(method), context)
+                if handler.request_streaming and session is not None:
+                    counted.close()
+                    counted.enter_context(self._streams.one(session.account_id))
+                elif session is not None:
+                    counted.enter_context(self._account_calls.one(session.account_id))
+                if handler.request_streaming:
+                    await _answer(handler.stream_stream(requests, context), context)
+                else:
+                    await self._serve(method, handler, source if session is None else session.account_id, context)
+        except grpc.aio.AbortError:
+            raise
+        except BoundReachedError as error:
+            await abort(context, ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, BUSY_TEXT.format(reason=error)))
+        except Exception as error:
+            await abort(context, translate(error))
+
+    async def _session(self, access: Access, context: Context) -> SessionRecord | None:
+        if access is Access.PUBLIC:
+            return None
+        return await self._authenticator.admit(context, allow_closed=access is Access.CLOSED_SESSION)
+
+    async def _serve(self, method: str, handler: Any, owner: Hashable, context: Context) -> None:
+        """Read the one request, run the method, write its answers."""
+        request = await self._read(owner, context)
+        if method in _PAGES:
+            async with _place(self._pages, owner, "too many answers wait for their readers"):
+                await context.write(await handler.unary_unary(request, context))
+        elif handler.response_streaming:
+            await _answer(handler.unary_stream(request, context), context)
+        else:
+            await context.write(await handler.unary_unary(request, context))
+
+    async def _read(self, owner: Hashable, context: Context) -> Any:
+        async with _place(self._bodies, owner, "too many requests arrive at once"):
+            try:
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    request = await context.read()
+            except TimeoutError:
+                raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, SLOW_BODY_TEXT) from None
+            if request is grpc.aio.EOF:
+                raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, NO_BODY_TEXT)
+            if request.ByteSize() > MAX_REQUEST_BYTES:
+                raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, LARGE_BODY_TEXT)
+            return request
+
+
+def access_of(method: str) -> Access:
+    """Return who may call a method; a method that is not in the table needs a session."""
+    return Access.PUBLIC if method.startswith(_STANDARD_SERVICES) else ACCESS.get(method, Access.SESSION)
+
+
+def source_of(context: Context, gateways: Collection[str]) -> str:
+    """Return the address from which a call comes, without its port; of an IPv6 address the first 64 bits.
+
+    A trusted gateway passes on its client's address as the last one in `x-forwarded-for`.
+    """
+    address = _host(context.peer())
+    if address in gateways:
+        for key, value in context.invocation_metadata() or ():
+            if key == FORWARDED_FOR and isinstance(value, str):
+                address = value.rpartition(",")[2].strip()[:64] or address
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+def _host(peer: str) -> str:
+    """Return the host of gRPC's `ipv4:127.0.0.1:80` or `ipv6:%5B::1%5D:80`."""
+    return unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]") or peer
+
+
+async def _answer(answers: Any, context: Context) -> None:
+    """Run a handler of streams, which writes by itself or gives what is to be written."""
+    if hasattr(answers, "__aiter__"):
+        async for answer in answers:
+            await context.write(answer)
+    else:
+        await answers
+
+
+@asynccontextmanager
+async def _place(places: FairPlaces, owner: Hashable, reason: str) -> AsyncIterator[None]:
+    """Have a place while inside; raises BoundReachedError if there is none in time."""
+    place = places.ask(owner)
+    try:
+        try:
+            async with asyncio.timeout(PLACE_TIMEOUT_S):
+                await asyncio.shield(place)
+        except TimeoutError:
+            raise BoundReachedError(reason) from None
+        yield
+    finally:
+        places.leave(owner, place)

@@ -1,0 +1,62 @@
+"""Commands on their way to the leader: queued, sent, and not yet answered. Bounded in number and in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1 import state_pb2
+
+MAX_IN_FLIGHT = 4096
+MAX_IN_FLIGHT_BYTES = 16 * 1024 * 1024
+
+
+class Forwards:
+    """The requests of one link. Bytes count until the answer, because the leader keeps them as long."""
+
+    def __init__(self) -> None:
+        self.filled = asyncio.Event()
+        self._queue: deque[pb.ForwardRequest] = deque()
+        self._waiting: dict[int, tuple[asyncio.Future[pb.ForwardReply], int]] = {}
+        self._bytes = 0
+        self._last_number = 0
+
+    def add(self, commands: Sequence[state_pb2.Command], group: int, reply: asyncio.Future[pb.ForwardReply]) -> bool:
+        """Queue commands, whose answer `reply` gets; return False if too much is on its way. One always may be."""
+        request = pb.ForwardRequest(request_id=self._last_number + 1, commands=commands, group=group)
+        size = request.ByteSize()
+        is_full = len(self._waiting) >= MAX_IN_FLIGHT or self._bytes + size > MAX_IN_FLIGHT_BYTES
+        if self._waiting and is_full:
+            return False
+        self._last_number += 1
+        self._waiting[self._last_number] = (reply, size)
+        self._bytes += size
+        self._queue.append(request)
+        self.filled.set()
+        return True
+
+    def next_request(self) -> pb.ForwardRequest | None:
+        """Return the next request to send; without one, `filled` is clear."""
+        if self._queue:
+            return self._queue.popleft()
+        self.filled.clear()
+        return None
+
+    def answered(self, reply: pb.ForwardReply) -> None:
+        """Give the caller of a request its answer."""
+        future, size = self._waiting.pop(reply.request_id, (None, 0))
+        self._bytes -= size
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+    def fail_all(self, error: Exception) -> None:
+        """Fail every caller, and forget all requests."""
+        waiting, self._waiting = self._waiting, {}
+        self._queue.clear()
+        self.filled.clear()
+        self._bytes = 0
+        for future, _ in waiting.values():
+            if not future.done():
+                future.set_exception(error)
