@@ -4,6 +4,7 @@ The driver is pure. It appends effects to the output of its group, and it receiv
 ensures:
 
 - One durable write at a time. Everything that arrives meanwhile goes into the next one (group commit).
+- A commit index alone is no write: a start learns it again from the leader. It goes into the next write.
 - A message that promises something is sent only after the write that makes it true.
 - One apply at a time, in log order. A membership entry is applied alone, and the new membership starts with it.
 - A received snapshot is installed only when no write, apply or compaction is in progress, because it replaces both
@@ -51,6 +52,7 @@ class Driver:
         self._max_apply_entries = max_apply_entries
         self._pending: deque[_PendingWrite] = deque()
         self._writing: tuple[_PendingWrite, ...] = ()
+        self._deferred: tuple[Persist, ...] = ()
         self._installing: _PendingWrite | None = None
         self._to_apply: deque[Entry] = deque()
         self._applying: tuple[Entry, ...] = ()
@@ -143,19 +145,34 @@ class Driver:
             self.need_snapshot_for.extend(update.need_snapshot_for)
 
     def _start_next_write(self) -> None:
-        if self._writing or self._installing or not self._pending:
-            return
-        snapshot = self._pending[0].persist.snapshot
-        if snapshot is not None:
-            if not self._applying and not self.is_compacting:
+        while self._pending and not self._writing and not self._installing:
+            snapshot = self._pending[0].persist.snapshot
+            if snapshot is None:
+                self._write_or_defer(self._take_writes())
+            elif self._applying or self.is_compacting:
+                return
+            else:
                 self._installing = self._pending.popleft()
+                self._deferred = ()  # a snapshot is ahead of every commit index before it
                 self._output.append(StartInstall(snapshot, self._installing.persist))
-            return
-        batch: list[_PendingWrite] = []
+
+    def _take_writes(self) -> tuple[_PendingWrite, ...]:
+        taken: list[_PendingWrite] = []
         while self._pending and self._pending[0].persist.snapshot is None:
-            batch.append(self._pending.popleft())
-        self._writing = tuple(batch)
-        self._output.append(StartWrite(tuple(write.persist for write in batch)))
+            taken.append(self._pending.popleft())
+        return tuple(taken)
+
+    def _write_or_defer(self, writes: tuple[_PendingWrite, ...]) -> None:
+        if any(write.persist.must_sync for write in writes):
+            self._writing = writes
+            persists, self._deferred = (*self._deferred, *(write.persist for write in writes)), ()
+            self._output.append(StartWrite(persists))
+            return
+        for write in writes:  # only the commit index moves, and what these writes promise is durable already
+            if write.persist.hard_state is not None:
+                self._deferred = (write.persist,)
+            self._send(write.after)
+            self.step(write.persist.done)
 
     def _start_next_apply(self) -> None:
         snapshot_waits = bool(self._pending) and self._pending[0].persist.snapshot is not None

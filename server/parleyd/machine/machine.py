@@ -80,16 +80,30 @@ class _Decoded:
 
     @classmethod
     def of(cls, entry: CommittedEntry) -> _Decoded:
-        """Decode the payload. Raises MachineReleaseError for one that needs a newer release."""
+        """Decode the payload."""
         if not entry.payload:
             return cls(entry, None)
         try:
-            batch = pb.CommandBatch.FromString(entry.payload)
+            return cls(entry, pb.CommandBatch.FromString(entry.payload))
         except DecodeError:
             return cls(entry, None)
-        if batch.level > MAX_LEVEL:
-            raise MachineReleaseError(release_text(f"entry {entry.index} of the log", batch.level))
-        return cls(entry, batch)
+
+
+def _decode(entries: Sequence[CommittedEntry]) -> list[_Decoded]:
+    """Decode entries. Raises MachineReleaseError if one of them needs a newer release."""
+    decoded = [_Decoded.of(entry) for entry in entries]
+    for slot in decoded:
+        if slot.batch is not None and slot.batch.level > MAX_LEVEL:
+            raised = _raises_in(decoded).get(slot.batch.level, "")
+            raise MachineReleaseError(release_text(f"entry {slot.entry.index} of the log", slot.batch.level, raised))
+    return decoded
+
+
+def _raises_in(decoded: Sequence[_Decoded]) -> dict[int, str]:
+    """Return the levels that these entries raise the cluster to, with the releases that they name."""
+    commands = [command for slot in decoded if slot.batch is not None for command in slot.batch.commands]
+    raises = [command.raise_level for command in commands if command.WhichOneof("command") == "raise_level"]
+    return {one.level: one.release for one in raises}
 
 
 _Run = Callable[[int, int, pb.Command], pb.CommandResult]
@@ -178,7 +192,7 @@ class StateMachine:
         if not entries:
             return ApplyOutcome(self.applied_index, (), (), self.level)
         with self._fatal("applying"):
-            decoded = [_Decoded.of(entry) for entry in entries]
+            decoded = _decode(entries)
             self._failures = []
             try:
                 results = self._transaction(decoded, self._run)

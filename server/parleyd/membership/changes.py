@@ -154,10 +154,10 @@ class MembershipChangeExecutor:
             if target not in replica.raft.conf_state.voters:
                 raise ChangeRefusedError(f"{name} is a learner and cannot lead. Nothing was changed. Promote it first")
         if not await replica.transfer_leadership(target):
-            raise ChangeRefusedError(
-                f"{name or 'no other voter'} did not become leader in time. It may be down or far behind. The leader "
-                "is as before"
+            failed = (
+                f"{name} did not become leader in time. It" if name else "no other voter became leader in time. Each"
             )
+            raise ChangeRefusedError(f"{failed} may be down or far behind. The leader is as before")
         while replica.role.leader == NO_NODE:
             await replica.role_change()
         leader = members.rows.get(replica.role.leader)

@@ -121,6 +121,56 @@ def test_what_arrives_during_a_write_goes_into_the_next_one_together() -> None:
     assert written == [2, 3, 4]
 
 
+def test_a_commit_index_alone_is_answered_at_once_and_goes_into_the_next_write() -> None:
+    driver, output = make()
+    driver.step(append(1, 2))
+    driver.pump()
+    driver.written()
+    for commit in (1, 2):
+        driver.step(append(3, 2, commit=commit))  # no entries
+        driver.pump()
+    assert (len(output.writes), driver.is_writing) == (1, False)
+    assert output.sent_types() == [MessageType.APPEND_RESPONSE] * 3
+    driver.step(append(3, 3, commit=2))
+    driver.pump()
+    moved = [persist.hard_state.commit_index for persist in output.writes[1] if persist.hard_state is not None]
+    assert moved == [2]
+    driver.written()
+    driver.step(append(4, 4, commit=2))
+    driver.pump()
+    assert len(output.writes[2]) == 1, "it is written once"
+
+
+def test_a_commit_index_alone_waits_for_the_write_under_way() -> None:
+    """Its answer may confirm an entry that this write makes durable."""
+    driver, output = make()
+    driver.step(append(1, 1))
+    driver.pump()
+    driver.step(append(2, 1, commit=1))
+    driver.pump()
+    assert output.sent == []
+    driver.written()
+    driver.pump()
+    assert (len(output.writes), output.sent_types()) == (1, [MessageType.APPEND_RESPONSE] * 2)
+
+
+def test_a_commit_index_behind_a_snapshot_is_not_written_after_it() -> None:
+    driver, output = make()
+    driver.step(append(1, 2))
+    driver.pump()
+    driver.written()
+    driver.step(append(3, 2, commit=2))
+    driver.step(snapshot(9))
+    driver.pump()
+    assert (len(output.writes), len(output.installs)) == (1, 1)
+    driver.installed()
+    driver.step(append(10, 10, commit=9))
+    driver.pump()
+    commits = [persist.hard_state.commit_index for persist in output.writes[-1] if persist.hard_state is not None]
+    assert all(commit >= 9 for commit in commits)
+    assert [entry.index for persist in output.writes[-1] for entry in persist.entries] == [10]
+
+
 def test_committed_entries_are_applied_one_batch_at_a_time_in_order() -> None:
     driver, output = make()
     driver.step(append(1, 3, commit=2))

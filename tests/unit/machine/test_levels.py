@@ -138,6 +138,12 @@ def test_node_that_stops_names_the_entry_and_the_release_it_needs(node: Node) ->
         node.machine.apply([entry(2, raise_level(2, "9.9.0"))])
 
 
+def test_node_that_gets_the_raise_together_with_later_entries_names_the_release_too(node: Node) -> None:
+    node.apply(*everybody_publishes((1, 2), (1, 2), (1, 2)))
+    with pytest.raises(MachineReleaseError, match=r"has level 2.*Start this node with Parley 9\.9\.0"):
+        node.machine.apply([entry(2, raise_level(2, "9.9.0")), entry(3, register("ada"), level=2)])
+
+
 def test_raise_that_is_refused_does_not_stop_the_node_for_whose_sake_it_is(tmp_path: Path) -> None:
     """A node of the old release joins while the raise is on its way: all refuse it, and the newcomer goes on."""
     newcomer = MembershipChange(b"m", (1, 2, 3, 4), (MemberRow(4, "n4", "h:1", "h:2"),))
