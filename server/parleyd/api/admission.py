@@ -63,6 +63,10 @@ ACCESS = {
     "/parley.v1.Accounts/DeleteAccount": Access.CLOSED_SESSION,
     "/parley.v1.Accounts/SetDisplayName": Access.SESSION,
     "/parley.v1.Accounts/ListAccounts": Access.SESSION,
+    "/parley.v1.Accounts/ChangePassword": Access.SESSION,
+    "/parley.v1.Accounts/ListDevices": Access.SESSION,
+    "/parley.v1.Accounts/RevokeDevices": Access.SESSION,
+    "/parley.v1.Accounts/ClaimAdministrator": Access.SESSION,
     "/parley.v1.Conversations/ListConversations": Access.SESSION,
     "/parley.v1.Conversations/GetHistory": Access.SESSION,
     "/parley.v1.Conversations/ListMembers": Access.SESSION,
@@ -77,6 +81,9 @@ ACCESS = {
     "/parley.v1.Admin/SetAdministrator": Access.SESSION,
     "/parley.v1.Admin/ChangeSetting": Access.SESSION,
     "/parley.v1.Admin/ListSettings": Access.SESSION,
+    "/parley.v1.Admin/CreateInvitation": Access.SESSION,
+    "/parley.v1.Admin/ResetPassword": Access.SESSION,
+    "/parley.v1.Admin/LiftDelay": Access.SESSION,
 }
 """Every method of the client address. One that is missing here needs a session."""
 
