@@ -34,6 +34,15 @@ class Administration:
         request = pb.AddMemberRequest(name=name, peer_address=peer_address)
         await self._ask(lambda channel: AdminStub(channel).AddMember(request, metadata=self._metadata))
 
+    async def invite_node(self, valid_s: int) -> str:
+        """Return a join token for one new node, valid for `valid_s`. The cluster does not show it again.
+
+        A repeat after a lost answer makes a second token. The first one expires.
+        """
+        request = pb.InviteNodeRequest(valid_s=valid_s)
+        answer = await self._ask(lambda channel: AdminStub(channel).InviteNode(request, metadata=self._metadata))
+        return answer.token
+
     async def promote_member(self, name: str) -> None:
         """Make a learner that has caught up a voter."""
         request = pb.PromoteMemberRequest(name=name)

@@ -10,13 +10,16 @@ from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.group.group import OWN_LOG
 from parleyd.group.runner import GroupRunner
+from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.machine import ApplyOutcome
 from parleyd.machine.records import MemberRow
 from parleyd.membership.addresses import AddressPublisher
-from parleyd.membership.members import ClusterMembers
+from parleyd.membership.members import ClusterMembers, to_peer_info
 from parleyd.raft.types import NodeId
 from parleyd.storage.identity import PeerInfo
+from parleyd.transport.bootstrap import decode_peer_info
 from parleyd.transport.peer_registry import PeerRegistry
+from parleyd.transport.vouching import Vouching
 from parleyd.trust import StateTrust
 
 LOST_ENTRIES_EFFECT = "The disk lost confirmed entries, so this node serves no clients, and it neither votes nor leads"
@@ -29,9 +32,12 @@ LOST_ENTRIES_ADVICE = (
 class GroupNews:
     """Passes a group's news to the parts of a node."""
 
-    def __init__(self, node: NodeId, registry: PeerRegistry, hub: DeviceHub, status_due: asyncio.Event) -> None:
+    def __init__(
+        self, node: NodeId, registry: PeerRegistry, vouching: Vouching, hub: DeviceHub, status_due: asyncio.Event
+    ) -> None:
         self._node = node
         self._registry = registry
+        self._vouching = vouching
         self._hub = hub
         self._status_due = status_due
         self._addresses: AddressPublisher | None = None
@@ -50,12 +56,16 @@ class GroupNews:
     def applied(self, outcome: ApplyOutcome) -> None:
         """Give what is new to the connected devices."""
         self._hub.publish(outcome.effects)
+        if self._addresses is not None and any(isinstance(effect, LevelRaised) for effect in outcome.effects):
+            self._addresses.members_changed()  # a level may have something more to publish
         if self._trust is not None:
             self._trust.applied(outcome)
 
     def members_changed(self, members: ClusterMembers) -> None:
         """Connect to the present members."""
-        self._registry.update((_peer_info(row) for row in members.rows.values()), members.removed)
+        known = [_peer_info(row) for row in members.rows.values()]
+        self._registry.update(known, members.removed, (barred.key_digest for barred in members.barred))
+        self._vouching.update(known)
         if self._trust is not None:
             self._trust.members_changed(members)
         if self._addresses is not None:
@@ -95,4 +105,4 @@ class GroupNews:
 
 
 def _peer_info(row: MemberRow) -> PeerInfo:
-    return PeerInfo(NodeId(row.node_id), row.name, row.peer_address, row.client_address)
+    return decode_peer_info(to_peer_info(row))

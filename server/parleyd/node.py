@@ -8,11 +8,13 @@ move on at once, finish the calls in progress, close the files. A storage failur
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import secrets
 import signal
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -65,6 +67,7 @@ from parleyd.machine.limits import GROUP
 from parleyd.machine.registry import GROWING
 from parleyd.membership.addresses import AddressPublisher
 from parleyd.membership.changes import MembershipChangeExecutor
+from parleyd.membership.join_tokens import JoinTokens
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.observability.logs import bind_process_fields
@@ -73,8 +76,10 @@ from parleyd.raft.raft import Raft
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tls import (
     client_server_credentials,
+    own_key_digest,
     peer_channel_credentials,
     peer_channel_options,
+    peer_key_from_auth_context,
     peer_name_from_auth_context,
     peer_server_credentials,
 )
@@ -85,6 +90,7 @@ from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo
 from parleyd.transport import channels
+from parleyd.transport.admission import CertificateReader
 from parleyd.transport.bootstrap import bootstrap_cluster, handshake, handshake_info_of
 from parleyd.transport.joining import JoinClient, RemovedError
 from parleyd.transport.peer_calls import CallMetadata
@@ -92,6 +98,7 @@ from parleyd.transport.peer_links import GroupLinks, PeerLinks
 from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import PeerService
+from parleyd.transport.vouching import MemberQuestions, Vouching
 from parleyd.trust import StateTrust
 
 
@@ -114,6 +121,7 @@ class Components:
     hub: DeviceHub
     links: PeerLinks
     registry: PeerRegistry
+    vouching: Vouching
     snapshot_store: SnapshotStore
     runner: GroupRunner
     trust: StateTrust
@@ -142,18 +150,23 @@ class Node:
             settings.client_advertise,
             MIN_LEVEL,
             MAX_LEVEL,
+            own_key_digest(settings),
         )
         self._channel_credentials = peer_channel_credentials(settings)
         self._logger = structlog.get_logger("node")
         self._status_due = asyncio.Event()
-        self._join_client = JoinClient(self._own, self._make_channel, GROUP)
+        self._join_client = JoinClient(
+            self._own, self._make_channel, GROUP, partial(_read_token, settings.join_token_file)
+        )
         bind_process_fields(cluster=self._identity.cluster_id)
 
     async def run(self) -> None:
         """Run until `stop` is set and everything has ended."""
         service = PeerService(
             lambda: handshake_info_of(self._identity, self._own, self._settings.peers),
-            None if self._settings.insecure else peer_name_from_auth_context,
+            None
+            if self._settings.insecure
+            else CertificateReader(peer_name_from_auth_context, peer_key_from_auth_context),
         )
         peer_server = grpc.aio.server(options=channels.SERVER_OPTIONS)
         peer_pb2_grpc.add_PeerServicer_to_server(service, peer_server)
@@ -218,7 +231,10 @@ class Node:
     async def _serve(self, service: PeerService) -> bool:
         """Serve until stopped; return True if this node's state was rebuilt and it has to start again."""
         parts = self._build()
-        service.start_serving({GROUP: parts.handler}, self._identity.cluster_id, self._identity.node_id, parts.registry)
+        identity = self._identity
+        service.start_serving(
+            {GROUP: parts.handler}, identity.cluster_id, identity.node_id, parts.registry, parts.vouching
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(work, name=name) for name, work in self._work(parts).items()]
@@ -257,7 +273,7 @@ class Node:
             "status": StatusPublisher(parts.view, parts.health, self._status_due).run(),
             "addresses": parts.addresses.run(),
             "disk": parts.disk.run(),
-            "become voter": self._become_voter(parts.runner),
+            "become voter": self._become_voter(parts.runner, parts.vouching),
             "administrator claims": parts.claims.run(),
             **parts.trust.work(),
         }
@@ -276,8 +292,11 @@ class Node:
     def _build(self) -> Components:
         settings, identity = self._settings, self._identity
         hub, links, groups = DeviceHub(), PeerLinks(), HostedGroups()
-        registry = PeerRegistry(identity.node_id, links, LinkMaker(settings, self._link_setup(groups)).make)
-        observer = GroupNews(identity.node_id, registry, hub, self._status_due)
+        link_setup = self._link_setup(groups)
+        registry = PeerRegistry(identity.node_id, links, LinkMaker(settings, link_setup).make)
+        questions = MemberQuestions(link_setup.call_metadata, self._make_channel)
+        vouching = Vouching(identity.node_id, questions.ask)
+        observer = GroupNews(identity.node_id, registry, vouching, hub, self._status_due)
         group_links = GroupLinks(links, GROUP)
         snapshot_store = SnapshotStore(self._data, settings.snapshot_chunk_bytes)
         runner = self._open_group(snapshot_store, group_links, observer)
@@ -304,13 +323,23 @@ class Node:
             hub=hub,
             links=links,
             registry=registry,
+            vouching=vouching,
             snapshot_store=snapshot_store,
             runner=runner,
             trust=trust,
             disk=disk,
             addresses=addresses,
             claims=AdministratorClaims(self._data.path, router, lambda: runner.machine.level),
-            handler=PeerHandler(identity, runner, snapshot_store, changes, change_router, trust.parts, log_ins.answer),
+            handler=PeerHandler(
+                identity,
+                runner,
+                snapshot_store,
+                changes,
+                change_router,
+                JoinTokens(runner.readers, router),
+                trust.parts,
+                log_ins.answer,
+            ),
             view=view,
             passwords=passwords,
             health=health_service,
@@ -424,7 +453,7 @@ class Node:
         own = handshake_info_of(self._identity, self._own, self._settings.peers)
         return await handshake(own, name, address, self._make_channel)
 
-    async def _become_voter(self, runner: GroupRunner) -> None:
+    async def _become_voter(self, runner: GroupRunner, vouching: Vouching) -> None:
         """Ask repeatedly, on a node that was started to join, until it is a voter."""
         if not self._settings.join or runner.retired:
             return
@@ -438,9 +467,16 @@ class Node:
             return self._identity.node_id in runner.raft.conf_state.voters
 
         try:
-            await self._join_client.become_voter(self._identity, contacts, is_voter)
+            await self._join_client.become_voter(self._identity, contacts, is_voter, vouching.introduce)
         except RemovedError:
             runner.retire("a member")
+
+
+def _read_token(path: Path | None) -> str:
+    """Return the join token; empty if there is no file yet, because an operator may write it while the node waits."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return "" if path is None else path.read_text().strip()
+    return ""
 
 
 class LinkMaker:

@@ -17,6 +17,7 @@ import pytest
 from parley_proto.v1 import admin_pb2, admin_pb2_grpc
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
 from parleyd.exits import ExitCode
+from parleyd.machine.levels import NODE_KEYS_LEVEL
 from scripts.cluster_layout import Layout, Settings, create_layout, plan_private_nodes
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_process import ROOT
@@ -34,7 +35,21 @@ def give_table(layout: Layout, name: str, table: str, members: list[str]) -> Non
     file = layout.config_file(name)
     settings = file.read_text().partition(f"[{'peers' if '[peers]' in file.read_text() else 'join'}]")[0]
     rows = [f"{member} = {json.dumps(layout.node(member).peer_address)}" for member in members]
+    if table == "join" and "join_token_file" not in settings:
+        settings = f"join_token_file = {json.dumps(str(token_file(layout, name)))}\n{settings}"
     file.write_text("\n".join([settings, f"[{table}]", *rows, ""]))
+
+
+def token_file(layout: Layout, name: str) -> Path:
+    """Where a node that joins finds its token, once somebody has written it there."""
+    return layout.folder(name) / "join-token"
+
+
+async def invite(cluster: LocalCluster, asked: str, person: Person, *names: str) -> None:
+    """Give new nodes tokens, one each."""
+    async with operator_at(cluster, asked, person) as operator:
+        for name in names:
+            token_file(cluster.layout, name).write_text(await operator.invite() + "\n")
 
 
 @asynccontextmanager
@@ -65,6 +80,26 @@ class Operator:
         """Remove a member."""
         request = admin_pb2.RemoveMemberRequest(name=name, force=force)
         return await eventually(lambda: self._stub.RemoveMember(request, metadata=self._metadata, timeout=ANSWER_S))
+
+    async def invite(self) -> str:
+        """Return a join token; the first entries of a new cluster raise its level first."""
+
+        async def ask() -> str:
+            return (
+                await self._stub.InviteNode(admin_pb2.InviteNodeRequest(), metadata=self._metadata, timeout=ANSWER_S)
+            ).token
+
+        token = ""
+
+        async def is_given() -> None:
+            nonlocal token
+            try:
+                token = await eventually(ask)
+            except grpc.aio.AioRpcError as error:
+                raise AssertionError(error.details()) from error
+
+        await until_true(is_given, timeout_s=15)
+        return token
 
     async def promote(self, name: str) -> admin_pb2.ClusterChangeResponse:
         """Make a learner a voter."""
@@ -154,6 +189,7 @@ async def test_one_node_grows_to_three_with_messages_flowing_and_shrinks_back_to
     async with running(tmp_path, bootstrap_members=1, joiners=2) as cluster:
         async with raw_client(cluster, "n1") as raw:
             ann = await first_person(cluster, raw)
+            await invite(cluster, "n1", ann, "n2", "n3")
             cluster.start("n2", "n3")
             talking = asyncio.create_task(talk(cluster, "n1", ann, 100))
             await until_members(cluster, "n1", {"n1", "n2", "n3"})
@@ -188,6 +224,7 @@ async def test_a_fourth_and_a_fifth_join_under_load_while_the_leader_is_killed(t
         async with raw_client(cluster, node) as raw:
             ann = await first_person(cluster, raw)
         talking = asyncio.create_task(talk(cluster, node, ann, 400))
+        await invite(cluster, node, ann, "n4", "n5")
         cluster.start("n4", "n5")
         await until_logged(cluster, "n4", "cluster_joined")
         cluster.kill(leader)
@@ -268,6 +305,7 @@ async def test_a_wiped_member_is_refused_until_it_is_removed_and_then_rejoins_wi
         assert f"parley cluster remove {lost}" in cluster.tail(lost)
         async with operator_at(cluster, kept, ann) as operator:
             await operator.remove(lost)
+        await invite(cluster, kept, ann, lost)
         cluster.start(lost)
         await until_members(cluster, kept, set(cluster.names))
         await cluster.wait_until_equal()
@@ -284,6 +322,7 @@ async def test_a_joiner_killed_at_any_moment_goes_on_when_it_is_started_again(tm
         async with raw_client(cluster, "n1") as raw:
             ann = await first_person(cluster, raw)
             await talk(cluster, "n1", ann, 50)
+        await invite(cluster, "n1", ann, "n2")
         data = cluster.layout.data_dir("n2")
         cluster.kill("n1")
         moments: list[Callable[[], bool]] = [
@@ -330,6 +369,57 @@ async def test_leadership_goes_to_the_node_that_was_named_whoever_is_asked(tmp_p
         await cluster.wait_until_equal()
 
 
+async def until_level(cluster: LocalCluster, asked: str, level: int) -> None:
+    """Until the cluster has the level."""
+
+    async def has_level() -> None:
+        status = await cluster.status(asked)
+        assert status is not None
+        assert status.level >= level
+
+    await until_true(has_level, timeout_s=15)
+
+
+async def test_a_removed_key_and_name_come_back_only_when_an_administrator_says_so(tmp_path: Path) -> None:
+    async with running(tmp_path, bootstrap_members=3) as cluster:
+        leader = await a_leader(cluster)
+        gone, kept = cluster.others(leader)
+        await until_level(cluster, leader, NODE_KEYS_LEVEL)
+        async with raw_client(cluster, kept) as raw:
+            ann = await first_person(cluster, raw)
+        async with operator_at(cluster, kept, ann) as operator:
+            await operator.remove(gone)
+            cluster.kill(gone)
+            wipe(cluster, gone)  # a new id, with the key and the name of before
+            give_table(cluster.layout, gone, "join", [leader, kept])
+            cluster.start(gone)
+            await cluster.wait_until(
+                lambda: f"{gone}, or the key of its certificate, was removed" in cluster.log_text(gone), "the reason"
+            )
+            await until_members(cluster, kept, {leader, kept})
+            token_file(cluster.layout, gone).write_text("A" * 43)
+            await operator.add(gone, cluster.layout.node(gone).peer_address)
+            await until_members(cluster, kept, set(cluster.names))
+        await cluster.wait_until_equal()
+
+
+async def test_a_node_that_nobody_admitted_is_told_how_it_is_admitted(tmp_path: Path) -> None:
+    async with running(tmp_path, bootstrap_members=1, joiners=2) as cluster:
+        async with raw_client(cluster, "n1") as raw:
+            ann = await first_person(cluster, raw)
+        await invite(cluster, "n1", ann, "n2")
+        token_file(cluster.layout, "n3").write_text(token_file(cluster.layout, "n2").read_text())
+        cluster.start("n2")
+        await until_members(cluster, "n1", {"n1", "n2"})
+        cluster.start("n3")  # with a token that was used
+        await cluster.wait_until(lambda: "nobody has admitted n3" in cluster.log_text("n3"), "the reason")
+        before = await cluster.status("n1")
+        await invite(cluster, "n1", ann, "n3")
+        await until_members(cluster, "n1", {"n1", "n2", "n3"})
+        assert before is not None
+        assert {member.name for member in before.members} == {"n1", "n2"}
+
+
 async def parley(cluster: LocalCluster, *arguments: str, asked: str = "n1") -> tuple[int, str]:
     """Run one command of the client, as ann would; its exit code and all it says."""
     process = await asyncio.create_subprocess_exec(
@@ -361,6 +451,10 @@ async def test_a_person_looks_after_the_members_from_the_command_line(tmp_path: 
         for line in (f"register ann --code {code}", "login ann"):
             ended, said = await parley(cluster, *line.split())
             assert ended == 0, said
+        await until_level(cluster, "n1", NODE_KEYS_LEVEL)
+        ended, said = await parley(cluster, "cluster", "invite-node")
+        assert ended == 0, said
+        token_file(cluster.layout, "n2").write_text(said.splitlines()[0])
         cluster.start("n2")
         await until_members(cluster, "n1", {"n1", "n2"})
         for line, answer in (

@@ -17,6 +17,15 @@ async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
     note(f"{name} is a learner now. It receives all entries, and becomes a voter once it has caught up.")
 
 
+async def invite_node(options: ConnectionOptions, hours: int) -> None:
+    """Print a join token. Only the token goes to stdout, so that it can be written to a file."""
+    options.must_name_account()
+    async with options.client() as client:
+        token = await (await client.administration()).invite_node(hours * 3600)
+    say(token)
+    note(f"Write it to the join_token_file of the new node. It admits one node, within {hours} hours.")
+
+
 async def promote(options: ConnectionOptions, name: str) -> None:
     options.must_name_account()
     async with options.client() as client:

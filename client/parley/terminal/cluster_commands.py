@@ -32,8 +32,18 @@ async def add(
         str, typer.Argument(metavar="HOST:PORT", help="Give the peer address of the node.", show_default=False)
     ],
 ) -> None:
-    """Add a node that was started with --join and waits. Nodes that reach the cluster ask for it by themselves."""
+    """Admit a node that was started with --join and waits, also one whose name or key was removed before."""
     await cluster_admin.add(options, name, peer_address)
+
+
+@cluster_app.command(epilog=EPILOG)
+@with_connection_options
+async def invite_node(
+    options: ConnectionOptions,
+    hours: Annotated[int, typer.Option("--hours", min=1, max=168, help="Set how long the token is valid.")] = 24,
+) -> None:
+    """Print a token that admits one new node. The node takes it from its join_token_file."""
+    await cluster_admin.invite_node(options, hours)
 
 
 @cluster_app.command(epilog=EPILOG)
@@ -53,7 +63,7 @@ async def remove(
         typer.Option("--force", help="Remove the node even if the voters that answer are no majority of the rest."),
     ] = False,
 ) -> None:
-    """Remove a node for good, dead or alive. To bring the machine back, start it with --join and an empty directory."""
+    """Remove a node, dead or alive. It comes back with an empty directory, and only by `add` or `invite-node`."""
     await cluster_admin.remove(options, name, force=force)
 
 

@@ -20,6 +20,45 @@ else:
 DESCRIPTOR: descriptor.FileDescriptor
 
 @typing.final
+class InviteNodeRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    VALID_S_FIELD_NUMBER: builtins.int
+    valid_s: builtins.int
+    """time until the token expires; 0: a day"""
+    def __init__(
+        self,
+        *,
+        valid_s: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["valid_s", b"valid_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class InviteNodeResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: builtins.int
+    VALID_S_FIELD_NUMBER: builtins.int
+    token: builtins.str
+    """shown once, the cluster keeps only its digest"""
+    valid_s: builtins.int
+    def __init__(
+        self,
+        *,
+        token: builtins.str = ...,
+        valid_s: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["token", b"token", "valid_s", b"valid_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class AddMemberRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 

@@ -39,6 +39,11 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.InviteNode = channel.unary_unary(
+                '/parley.v1.Admin/InviteNode',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.InviteNodeRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.InviteNodeResponse.FromString,
+                _registered_method=True)
         self.AddMember = channel.unary_unary(
                 '/parley.v1.Admin/AddMember',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.AddMemberRequest.SerializeToString,
@@ -106,12 +111,19 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def AddMember(self, request, context):
+    def InviteNode(self, request, context):
         """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
         already is done again without effect. FAILED_PRECONDITION: refused, the text contains the reason and what to do.
         ABORTED: the outcome is not known; look at the status and repeat.
 
-        Adds a new node that waits at `peer_address`, started with --join, as a learner.
+        Lets one new node join: returns a token for its setting join_token_file. Needs level 3.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddMember(self, request, context):
+        """Adds a new node that waits at `peer_address`, started with --join, as a learner.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,6 +205,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.GetStatusRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'InviteNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.InviteNode,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.InviteNodeRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.InviteNodeResponse.SerializeToString,
             ),
             'AddMember': grpc.unary_unary_rpc_method_handler(
                     servicer.AddMember,
@@ -277,6 +294,33 @@ class Admin:
             '/parley.v1.Admin/GetStatus',
             parley__proto_dot_v1_dot_admin__pb2.GetStatusRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InviteNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/InviteNode',
+            parley__proto_dot_v1_dot_admin__pb2.InviteNodeRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.InviteNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,13 +33,15 @@ class AdminStub:
     def __new__(cls, channel: _aio.Channel) -> AdminAsyncStub: ...
     GetStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]
     """This node's view. Needs no session: it contains nothing about accounts or messages."""
-    AddMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddMemberRequest, _admin_pb2.ClusterChangeResponse]
+    InviteNode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.InviteNodeRequest, _admin_pb2.InviteNodeResponse]
     """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
     already is done again without effect. FAILED_PRECONDITION: refused, the text contains the reason and what to do.
     ABORTED: the outcome is not known; look at the status and repeat.
 
-    Adds a new node that waits at `peer_address`, started with --join, as a learner.
+    Lets one new node join: returns a token for its setting join_token_file. Needs level 3.
     """
+    AddMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddMemberRequest, _admin_pb2.ClusterChangeResponse]
+    """Adds a new node that waits at `peer_address`, started with --join, as a learner."""
     PromoteMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.PromoteMemberRequest, _admin_pb2.ClusterChangeResponse]
     """Makes a learner that has caught up a voter."""
     RemoveMember: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveMemberRequest, _admin_pb2.ClusterChangeResponse]
@@ -65,13 +67,15 @@ class AdminAsyncStub(AdminStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
     """This node's view. Needs no session: it contains nothing about accounts or messages."""
-    AddMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddMemberRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
+    InviteNode: _aio.UnaryUnaryMultiCallable[_admin_pb2.InviteNodeRequest, _admin_pb2.InviteNodeResponse]  # type: ignore[assignment]
     """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
     already is done again without effect. FAILED_PRECONDITION: refused, the text contains the reason and what to do.
     ABORTED: the outcome is not known; look at the status and repeat.
 
-    Adds a new node that waits at `peer_address`, started with --join, as a learner.
+    Lets one new node join: returns a token for its setting join_token_file. Needs level 3.
     """
+    AddMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddMemberRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
+    """Adds a new node that waits at `peer_address`, started with --join, as a learner."""
     PromoteMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.PromoteMemberRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
     """Makes a learner that has caught up a voter."""
     RemoveMember: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveMemberRequest, _admin_pb2.ClusterChangeResponse]  # type: ignore[assignment]
@@ -102,17 +106,25 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         """This node's view. Needs no session: it contains nothing about accounts or messages."""
 
     @_abc_1.abstractmethod
+    def InviteNode(
+        self,
+        request: _admin_pb2.InviteNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.InviteNodeResponse, _abc.Awaitable[_admin_pb2.InviteNodeResponse]]:
+        """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
+        already is done again without effect. FAILED_PRECONDITION: refused, the text contains the reason and what to do.
+        ABORTED: the outcome is not known; look at the status and repeat.
+
+        Lets one new node join: returns a token for its setting join_token_file. Needs level 3.
+        """
+
+    @_abc_1.abstractmethod
     def AddMember(
         self,
         request: _admin_pb2.AddMemberRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ClusterChangeResponse, _abc.Awaitable[_admin_pb2.ClusterChangeResponse]]:
-        """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
-        already is done again without effect. FAILED_PRECONDITION: refused, the text contains the reason and what to do.
-        ABORTED: the outcome is not known; look at the status and repeat.
-
-        Adds a new node that waits at `peer_address`, started with --join, as a learner.
-        """
+        """Adds a new node that waits at `peer_address`, started with --join, as a learner."""
 
     @_abc_1.abstractmethod
     def PromoteMember(

@@ -38,6 +38,8 @@ class _ChangeStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ChangeSta
     """nothing was changed: another change is in progress"""
     CHANGE_STATUS_OUTCOME_UNKNOWN: _ChangeStatus.ValueType  # 6
     """proposed; it may still happen"""
+    CHANGE_STATUS_NOT_ADMITTED: _ChangeStatus.ValueType  # 7
+    """nothing was changed: the node to add needs an administrator or a join token"""
 
 class ChangeStatus(_ChangeStatus, metaclass=_ChangeStatusEnumTypeWrapper): ...
 
@@ -53,6 +55,8 @@ CHANGE_STATUS_BUSY: ChangeStatus.ValueType  # 5
 """nothing was changed: another change is in progress"""
 CHANGE_STATUS_OUTCOME_UNKNOWN: ChangeStatus.ValueType  # 6
 """proposed; it may still happen"""
+CHANGE_STATUS_NOT_ADMITTED: ChangeStatus.ValueType  # 7
+"""nothing was changed: the node to add needs an administrator or a join token"""
 
 class _DiskRoom:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -230,6 +234,7 @@ class PeerInfo(message.Message):
     CLIENT_ADDRESS_FIELD_NUMBER: builtins.int
     MIN_LEVEL_FIELD_NUMBER: builtins.int
     MAX_LEVEL_FIELD_NUMBER: builtins.int
+    KEY_DIGEST_FIELD_NUMBER: builtins.int
     node_id: builtins.int
     name: builtins.str
     peer_address: builtins.str
@@ -237,6 +242,8 @@ class PeerInfo(message.Message):
     min_level: builtins.int
     """of the replicated state, as its release supports it"""
     max_level: builtins.int
+    key_digest: builtins.bytes
+    """SHA-256 of the public key info of its certificate; empty without TLS"""
     def __init__(
         self,
         *,
@@ -246,10 +253,11 @@ class PeerInfo(message.Message):
         client_address: builtins.str = ...,
         min_level: builtins.int = ...,
         max_level: builtins.int = ...,
+        key_digest: builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "max_level", b"max_level", "min_level", b"min_level", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "key_digest", b"key_digest", "max_level", b"max_level", "min_level", b"min_level", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,9 +304,12 @@ class JoinRequest(message.Message):
     SELF_FIELD_NUMBER: builtins.int
     CLUSTER_ID_FIELD_NUMBER: builtins.int
     GROUP_FIELD_NUMBER: builtins.int
+    TOKEN_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     group: builtins.int
     """the Raft group to become a member of"""
+    token: builtins.str
+    """of an administrator, for one new node; empty: an administrator adds it by name"""
     @builtins.property
     def self(self) -> PeerInfo: ...
     def __init__(
@@ -307,10 +318,11 @@ class JoinRequest(message.Message):
         self: PeerInfo | None = ...,
         cluster_id: builtins.str = ...,
         group: builtins.int = ...,
+        token: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["self", b"self"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "group", b"group", "self", b"self"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["cluster_id", b"cluster_id", "group", b"group", "self", b"self", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -323,6 +335,7 @@ class JoinReply(message.Message):
     VOTER_FIELD_NUMBER: builtins.int
     WAITS_FOR_FIELD_NUMBER: builtins.int
     LEVEL_FIELD_NUMBER: builtins.int
+    MEMBERS_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     voter: builtins.bool
     waits_for: builtins.str
@@ -333,6 +346,10 @@ class JoinReply(message.Message):
     def bootstrap_members(self) -> containers.RepeatedCompositeFieldContainer[PeerInfo]:
         """what the empty state of this cluster begins with"""
 
+    @builtins.property
+    def members(self) -> containers.RepeatedCompositeFieldContainer[PeerInfo]:
+        """the members now: the bootstrap members may all be gone"""
+
     def __init__(
         self,
         *,
@@ -341,10 +358,51 @@ class JoinReply(message.Message):
         voter: builtins.bool = ...,
         waits_for: builtins.str = ...,
         level: builtins.int = ...,
+        members: abc.Iterable[PeerInfo] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["bootstrap_members", b"bootstrap_members", "cluster_id", b"cluster_id", "level", b"level", "voter", b"voter", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["bootstrap_members", b"bootstrap_members", "cluster_id", b"cluster_id", "level", b"level", "members", b"members", "voter", b"voter", "waits_for", b"waits_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DescribeMemberRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: builtins.int
+    node_id: builtins.int
+    def __init__(
+        self,
+        *,
+        node_id: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DescribeMemberReply(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: builtins.int
+    REMOVED_FIELD_NUMBER: builtins.int
+    removed: builtins.bool
+    @builtins.property
+    def member(self) -> PeerInfo:
+        """not set: no member here"""
+
+    def __init__(
+        self,
+        *,
+        member: PeerInfo | None = ...,
+        removed: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["member", b"member"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["member", b"member", "removed", b"removed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,8 +417,11 @@ class ClusterChange(message.Message):
     REMOVE_FIELD_NUMBER: builtins.int
     TRANSFER_FIELD_NUMBER: builtins.int
     GROUP_FIELD_NUMBER: builtins.int
+    ADMITTED_FIELD_NUMBER: builtins.int
     group: builtins.int
     """the Raft group whose members change"""
+    admitted: builtins.bool
+    """for add: an administrator or a join token admits the node; level 3 needs it"""
     @builtins.property
     def add(self) -> PeerInfo:
         """as a learner"""
@@ -379,10 +440,11 @@ class ClusterChange(message.Message):
         remove: RemoveMember | None = ...,
         transfer: TransferLeadership | None = ...,
         group: builtins.int = ...,
+        admitted: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "change", b"change", "group", b"group", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add", b"add", "admitted", b"admitted", "change", b"change", "group", b"group", "promote", b"promote", "remove", b"remove", "transfer", b"transfer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_change: _TypeAlias = typing.Literal["add", "promote", "remove", "transfer"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = typing.Literal["change", b"change"]  # noqa: Y015

@@ -81,6 +81,11 @@ class PeerStub:
                 request_serializer=parley__proto_dot_v1_dot_peer__pb2.LogInAttempt.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_peer__pb2.LogInVerdict.FromString,
                 _registered_method=True)
+        self.DescribeMember = channel.unary_unary(
+                '/parley.v1.Peer/DescribeMember',
+                request_serializer=parley__proto_dot_v1_dot_peer__pb2.DescribeMemberRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.DescribeMemberReply.FromString,
+                _registered_method=True)
 
 
 class PeerServicer:
@@ -153,6 +158,13 @@ class PeerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeMember(self, request, context):
+        """A member asks a member it knows about a node that it does not know.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -200,6 +212,11 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.CountLogIn,
                     request_deserializer=parley__proto_dot_v1_dot_peer__pb2.LogInAttempt.FromString,
                     response_serializer=parley__proto_dot_v1_dot_peer__pb2.LogInVerdict.SerializeToString,
+            ),
+            'DescribeMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeMember,
+                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.DescribeMemberRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.DescribeMemberReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -447,6 +464,33 @@ class Peer:
             '/parley.v1.Peer/CountLogIn',
             parley__proto_dot_v1_dot_peer__pb2.LogInAttempt.SerializeToString,
             parley__proto_dot_v1_dot_peer__pb2.LogInVerdict.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Peer/DescribeMember',
+            parley__proto_dot_v1_dot_peer__pb2.DescribeMemberRequest.SerializeToString,
+            parley__proto_dot_v1_dot_peer__pb2.DescribeMemberReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,8 @@ class PeerStub:
     """A member makes another one replace its state by the leader's. Repeated until it is done."""
     CountLogIn: _grpc.UnaryUnaryMultiCallable[_peer_pb2.LogInAttempt, _peer_pb2.LogInVerdict]
     """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory."""
+    DescribeMember: _grpc.UnaryUnaryMultiCallable[_peer_pb2.DescribeMemberRequest, _peer_pb2.DescribeMemberReply]
+    """A member asks a member it knows about a node that it does not know."""
 
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
@@ -87,6 +89,8 @@ class PeerAsyncStub(PeerStub):
     """A member makes another one replace its state by the leader's. Repeated until it is done."""
     CountLogIn: _aio.UnaryUnaryMultiCallable[_peer_pb2.LogInAttempt, _peer_pb2.LogInVerdict]  # type: ignore[assignment]
     """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory."""
+    DescribeMember: _aio.UnaryUnaryMultiCallable[_peer_pb2.DescribeMemberRequest, _peer_pb2.DescribeMemberReply]  # type: ignore[assignment]
+    """A member asks a member it knows about a node that it does not know."""
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
     """Every call that concerns a log names its Raft group. A group that the receiver does not host is refused with
@@ -168,5 +172,13 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_peer_pb2.LogInVerdict, _abc.Awaitable[_peer_pb2.LogInVerdict]]:
         """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory."""
+
+    @_abc_1.abstractmethod
+    def DescribeMember(
+        self,
+        request: _peer_pb2.DescribeMemberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.DescribeMemberReply, _abc.Awaitable[_peer_pb2.DescribeMemberReply]]:
+        """A member asks a member it knows about a node that it does not know."""
 
 def add_PeerServicer_to_server(servicer: PeerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -85,6 +85,9 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     RESULT_CODE_LEVEL_NOT_NEXT: _ResultCode.ValueType  # 30
     """levels rise one by one"""
     RESULT_CODE_INVALID_DISPLAY_NAME: _ResultCode.ValueType  # 31
+    RESULT_CODE_INVALID_JOIN_TOKEN: _ResultCode.ValueType  # 40
+    """unknown, expired, or used by another node"""
+    RESULT_CODE_TOO_MANY_JOIN_TOKENS: _ResultCode.ValueType  # 41
     RESULT_CODE_DEVICE_SUPERSEDED: _ResultCode.ValueType  # 80
     """another copy of the device's files sends for it; no number was used"""
     RESULT_CODE_DEVICE_FORGOTTEN: _ResultCode.ValueType  # 81
@@ -166,6 +169,9 @@ RESULT_CODE_LEVEL_HELD: ResultCode.ValueType  # 29
 RESULT_CODE_LEVEL_NOT_NEXT: ResultCode.ValueType  # 30
 """levels rise one by one"""
 RESULT_CODE_INVALID_DISPLAY_NAME: ResultCode.ValueType  # 31
+RESULT_CODE_INVALID_JOIN_TOKEN: ResultCode.ValueType  # 40
+"""unknown, expired, or used by another node"""
+RESULT_CODE_TOO_MANY_JOIN_TOKENS: ResultCode.ValueType  # 41
 RESULT_CODE_DEVICE_SUPERSEDED: ResultCode.ValueType  # 80
 """another copy of the device's files sends for it; no number was used"""
 RESULT_CODE_DEVICE_FORGOTTEN: ResultCode.ValueType  # 81
@@ -232,6 +238,8 @@ class Command(message.Message):
     CHANGE_SETTING_FIELD_NUMBER: builtins.int
     RAISE_LEVEL_FIELD_NUMBER: builtins.int
     SET_DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    INVITE_NODE_FIELD_NUMBER: builtins.int
+    USE_JOIN_TOKEN_FIELD_NUMBER: builtins.int
     OFFER_ADMINISTRATOR_FIELD_NUMBER: builtins.int
     CLAIM_ADMINISTRATOR_FIELD_NUMBER: builtins.int
     INVITE_FIELD_NUMBER: builtins.int
@@ -267,6 +275,10 @@ class Command(message.Message):
     @builtins.property
     def set_display_name(self) -> SetDisplayName: ...
     @builtins.property
+    def invite_node(self) -> InviteNode: ...
+    @builtins.property
+    def use_join_token(self) -> UseJoinToken: ...
+    @builtins.property
     def offer_administrator(self) -> OfferAdministrator: ...
     @builtins.property
     def claim_administrator(self) -> ClaimAdministrator: ...
@@ -298,6 +310,8 @@ class Command(message.Message):
         change_setting: ChangeSetting | None = ...,
         raise_level: RaiseLevel | None = ...,
         set_display_name: SetDisplayName | None = ...,
+        invite_node: InviteNode | None = ...,
+        use_join_token: UseJoinToken | None = ...,
         offer_administrator: OfferAdministrator | None = ...,
         claim_administrator: ClaimAdministrator | None = ...,
         invite: Invite | None = ...,
@@ -307,11 +321,11 @@ class Command(message.Message):
         count_failures: CountFailures | None = ...,
         lift_delay: LiftDelay | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "use_join_token", b"use_join_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "use_join_token", b"use_join_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -789,12 +803,15 @@ class PublishMember(message.Message):
     CLIENT_ADDRESS_FIELD_NUMBER: builtins.int
     MIN_LEVEL_FIELD_NUMBER: builtins.int
     MAX_LEVEL_FIELD_NUMBER: builtins.int
+    KEY_DIGEST_FIELD_NUMBER: builtins.int
     node_id: builtins.int
     name: builtins.str
     peer_address: builtins.str
     client_address: builtins.str
     min_level: builtins.int
     max_level: builtins.int
+    key_digest: builtins.bytes
+    """SHA-256 of the public key info of its certificate; empty without TLS. Level 3"""
     def __init__(
         self,
         *,
@@ -804,10 +821,60 @@ class PublishMember(message.Message):
         client_address: builtins.str = ...,
         min_level: builtins.int = ...,
         max_level: builtins.int = ...,
+        key_digest: builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "max_level", b"max_level", "min_level", b"min_level", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["client_address", b"client_address", "key_digest", b"key_digest", "max_level", b"max_level", "min_level", b"min_level", "name", b"name", "node_id", b"node_id", "peer_address", b"peer_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class InviteNode(message.Message):
+    """Lets one new node join, whichever uses the token first; only administrators may. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    TOKEN_DIGEST_FIELD_NUMBER: builtins.int
+    VALID_MS_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    token_digest: builtins.bytes
+    """SHA-256 of the token"""
+    valid_ms: builtins.int
+    """from the time of the entry on"""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        token_digest: builtins.bytes = ...,
+        valid_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["session_id", b"session_id", "token_digest", b"token_digest", "valid_ms", b"valid_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class UseJoinToken(message.Message):
+    """Proposed by the member that a new node asks to join. The node may repeat it. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    TOKEN_DIGEST_FIELD_NUMBER: builtins.int
+    NODE_ID_FIELD_NUMBER: builtins.int
+    token_digest: builtins.bytes
+    node_id: builtins.int
+    def __init__(
+        self,
+        *,
+        token_digest: builtins.bytes = ...,
+        node_id: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["node_id", b"node_id", "token_digest", b"token_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

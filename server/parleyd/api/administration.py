@@ -30,9 +30,11 @@ from parleyd.security.codes import digest_of_code, new_code
 from parleyd.security.fair_queue import Caller
 from parleyd.security.names import InvalidInputError, validate_account_name, validate_node_name, validate_password
 from parleyd.security.passwords import PasswordHasher
+from parleyd.security.tokens import new_token
 from parleyd.transport.peer_calls import ForwardFailedError
 
 CHANGE_TIMEOUT_S = 10.0
+NODE_INVITATION_S = 86_400
 INVITATION_S = 7 * 86_400
 MAX_INVITATION_S = 90 * 86_400
 
@@ -106,6 +108,18 @@ class AdminService(AdminServicer):
         )
 
     @unary
+    async def InviteNode(self, request: pb.InviteNodeRequest, context: Context) -> pb.InviteNodeResponse:  # noqa: N802
+        """Return a token that lets one new node join."""
+        session = await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER)
+        valid_s = request.valid_s or NODE_INVITATION_S
+        token, token_digest = new_token()
+        command = state_pb2.InviteNode(
+            session_id=session.session_id, token_digest=token_digest, valid_ms=valid_s * 1000
+        )
+        await self._commands.apply(state_pb2.Command(invite_node=command))
+        return pb.InviteNodeResponse(token=token, valid_s=valid_s)
+
+    @unary
     async def AddMember(self, request: pb.AddMemberRequest, context: Context) -> pb.ClusterChangeResponse:  # noqa: N802
         """Add the new node that waits at an address, as a learner."""
         await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
@@ -125,7 +139,7 @@ class AdminService(AdminServicer):
                 f"The node at {request.peer_address} is {info.self.name}{belongs}. Nothing was changed. "
                 f"Give {request.name} an empty data directory and start it with --join.",
             )
-        return await self._change(peer_pb2.ClusterChange(add=info.self))
+        return await self._change(peer_pb2.ClusterChange(add=info.self, admitted=True))
 
     @unary
     async def PromoteMember(  # noqa: N802
@@ -263,6 +277,7 @@ class AdminService(AdminServicer):
 
 CHANGE_STATUS: dict[int, grpc.StatusCode] = {
     peer_pb2.CHANGE_STATUS_REFUSED: grpc.StatusCode.FAILED_PRECONDITION,
+    peer_pb2.CHANGE_STATUS_NOT_ADMITTED: grpc.StatusCode.FAILED_PRECONDITION,
     peer_pb2.CHANGE_STATUS_BUSY: grpc.StatusCode.FAILED_PRECONDITION,
     peer_pb2.CHANGE_STATUS_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     peer_pb2.CHANGE_STATUS_NOT_LEADER: grpc.StatusCode.UNAVAILABLE,

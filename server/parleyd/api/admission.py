@@ -73,6 +73,7 @@ ACCESS = {
     "/parley.v1.Conversations/CreateChannel": Access.SESSION,
     "/parley.v1.Messaging/Connect": Access.SESSION,
     "/parley.v1.Admin/GetStatus": Access.PUBLIC,
+    "/parley.v1.Admin/InviteNode": Access.SESSION,
     "/parley.v1.Admin/AddMember": Access.SESSION,
     "/parley.v1.Admin/PromoteMember": Access.SESSION,
     "/parley.v1.Admin/RemoveMember": Access.SESSION,

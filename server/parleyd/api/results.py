@@ -12,6 +12,7 @@ from typing import Final
 import grpc
 
 from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.limits import MAX_JOIN_TOKENS
 
 Code = grpc.StatusCode
 
@@ -159,6 +160,16 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         Code.ALREADY_EXISTS,
         "This device used the number for another message before. That one stands, and this one was not stored. Send it "
         "as a new message.",
+    ),
+    pb.RESULT_CODE_INVALID_JOIN_TOKEN: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The join token is unknown, expired, or used by another node. Nothing was changed. Get a new one: parley "
+        "cluster invite-node.",
+    ),
+    pb.RESULT_CODE_TOO_MANY_JOIN_TOKENS: Explanation(
+        Code.FAILED_PRECONDITION,
+        f"The cluster has {MAX_JOIN_TOKENS} join tokens that are not expired, which is the most. Nothing was changed. "
+        "Wait until one expires, or use one of them.",
     ),
     pb.RESULT_CODE_LEVEL_NOT_SUPPORTED: Explanation(
         Code.FAILED_PRECONDITION,

@@ -23,7 +23,8 @@ def create_files(data: DataDirectory, bootstrapped: NodeIdentity) -> None:
     log = RaftStorage.open(data.raft_db)
     log.initialize(voters)
     log.close()
-    members = [MemberRow(*dataclasses.astuple(first)) for first in bootstrapped.bootstrap_members]
+    # Without keys: the first state is the same on every node, whenever it is made.
+    members = [MemberRow(*dataclasses.astuple(first)[:6]) for first in bootstrapped.bootstrap_members]
     StateMachine.create(data.state_db, members, encode_membership(voters)).close()
 
 

@@ -16,13 +16,15 @@ from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.group.state_copies import StateCopies
 from parleyd.group.state_guard import StateGuard
 from parleyd.membership.changes import PENDING_TEXT, MembershipChangeExecutor
+from parleyd.membership.join_tokens import JoinTokens
+from parleyd.membership.members import to_peer_info
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
 from parleyd.storage.errors import CopyFailedError
 from parleyd.storage.identity import NodeIdentity
 from parleyd.transport.bootstrap import encode_peer_info
-from parleyd.transport.service import JoinRefusedError, StateUnavailableError
+from parleyd.transport.service import JoinPendingError, JoinRefusedError, StateUnavailableError
 
 SNAPSHOT_INSTALL_TIMEOUT_S = 60.0
 JOIN_TIMEOUT_S = 5.0
@@ -48,6 +50,7 @@ class PeerHandler:
         snapshot_store: SnapshotStore,
         changes: MembershipChangeExecutor,
         change_router: MembershipChangeRouter,
+        join_tokens: JoinTokens,
         trust: TrustParts,
         count_log_in: Callable[[pb.LogInAttempt], pb.LogInVerdict],
     ) -> None:
@@ -56,6 +59,7 @@ class PeerHandler:
         self._snapshot_store = snapshot_store
         self._changes = changes
         self._change_router = change_router
+        self._join_tokens = join_tokens
         self._trust = trust
         self._count_log_in = count_log_in
 
@@ -129,7 +133,8 @@ class PeerHandler:
         newcomer = request.self
         known = self._replica.members.rows.get(NodeId(newcomer.node_id))
         if known is None:
-            change = pb.ClusterChange(add=newcomer)
+            admitted = await self._join_tokens.admit(request.token, newcomer.node_id)
+            change = pb.ClusterChange(add=newcomer, admitted=admitted)
         elif known.node_id in self._replica.raft.conf_state.voters:
             return self._welcome(voter=True)
         elif not request.cluster_id:
@@ -140,6 +145,8 @@ class PeerHandler:
         match reply.status:
             case pb.CHANGE_STATUS_DONE:
                 return self._welcome(voter=known is not None)
+            case pb.CHANGE_STATUS_NOT_ADMITTED:
+                raise JoinPendingError(reply.detail)
             case pb.CHANGE_STATUS_REFUSED if known is None:
                 raise JoinRefusedError(reply.detail)
             case pb.CHANGE_STATUS_REFUSED | pb.CHANGE_STATUS_BUSY if known is not None:
@@ -154,4 +161,5 @@ class PeerHandler:
             voter=voter,
             waits_for=waits_for,
             level=self._replica.level,
+            members=[to_peer_info(row) for row in self._replica.members.rows.values()],
         )

@@ -12,6 +12,8 @@ from typing import Final
 
 # level -> the first release that supports it
 RELEASES: Final[dict[int, str]] = {1: "0.2.0", 2: "0.2.0", 3: "0.2.0"}
+# From here on members publish their keys, and an administrator or a join token admits each new node.
+NODE_KEYS_LEVEL: Final = 3
 MIN_LEVEL: Final = min(RELEASES)
 MAX_LEVEL: Final = max(RELEASES)
 

@@ -20,6 +20,10 @@ CODE_DIGEST_BYTES = 32
 # Unused invitations, and unused codes of administrators.
 MAX_CODES = 1000
 DEVICE_ID_BYTES = 16
+KEY_DIGEST_BYTES = 32
+# Join tokens that are not expired, and the longest time one is valid.
+MAX_JOIN_TOKENS = 64
+MAX_JOIN_TOKEN_MS = 7 * 86_400_000
 REQUEST_ID_BYTES = 16
 CLAIM_NONCE_BYTES = 16
 # Largest number that SQLite stores. No id is larger.

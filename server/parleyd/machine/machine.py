@@ -397,6 +397,8 @@ def _membership_bytes(change: MembershipChange) -> bytes:
     for row in change.added:
         texts = (row.name, row.peer_address, row.client_address)
         parts += (struct.pack("<QII", row.node_id, row.min_level, row.max_level), *(text.encode() for text in texts))
+        if row.key_digest:  # from level 3 on
+            parts.append(row.key_digest)
     return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 

@@ -15,6 +15,7 @@ class MemberRow:
     client_address: str
     min_level: int = 1
     max_level: int = 1
+    key_digest: bytes = b""  # SHA-256 of its certificate's public key info; empty below level 3 and without TLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,17 @@ class StateHash:
 
 
 @dataclass(frozen=True, slots=True)
+class BarredNode:
+    """A name and a key that an administrator has to admit again; `key_digest` is empty if it was never published."""
+
+    name: str
+    key_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Members:
-    """All members' rows by node id, and the ids of former members, which may never join again."""
+    """All members' rows by node id, the former members, whose ids never join again, and their names and keys."""
 
     rows: tuple[MemberRow, ...]
     removed: tuple[MemberRow, ...]
+    barred: tuple[BarredNode, ...] = ()

@@ -22,6 +22,7 @@ from parleyd.membership.rules import (
     ChangeRefusedError,
     MembershipRequest,
     NoSuchMemberError,
+    NotAdmittedError,
     PromoteMember,
     RemoveMember,
 )
@@ -51,6 +52,8 @@ class MembershipChangeExecutor:
         try:
             async with asyncio.timeout(CHANGE_TIMEOUT_S):
                 return await self._carry_out(change)
+        except NotAdmittedError as error:
+            return _reply(pb.CHANGE_STATUS_NOT_ADMITTED, str(error))
         except ChangeRefusedError as error:
             return _reply(pb.CHANGE_STATUS_REFUSED, str(error))
         except NoSuchMemberError as error:
@@ -65,7 +68,7 @@ class MembershipChangeExecutor:
     async def _carry_out(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
         match change.WhichOneof("change"):
             case "add":
-                return await self._propose(AddMember(to_row(change.add)))
+                return await self._propose(AddMember(to_row(change.add), change.admitted))
             case "promote":
                 await self._wait_until_caught_up(change.promote.name)
                 return await self._propose(PromoteMember(change.promote.name))

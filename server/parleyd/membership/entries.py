@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.machine.effects import Effect
 from parleyd.machine.features.members import MembersChanged
+from parleyd.machine.limits import MAX_ID
 from parleyd.machine.records import CommittedEntry, MemberRow, MembershipChange
 from parleyd.membership.members import ClusterMembers, to_row
 from parleyd.raft.membership import decode_conf_change, members_of
@@ -46,6 +47,7 @@ def _newcomers(data: bytes) -> tuple[MemberRow, ...]:
     if not context:
         return ()
     try:
-        return (to_row(pb.PeerInfo.FromString(context)),)
+        row = to_row(pb.PeerInfo.FromString(context))
     except DecodeError:
         return ()  # the same bytes on every node, because all of them have only the new member's id
+    return (row,) if 0 < row.node_id <= MAX_ID else ()

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.machine.records import MemberRow, Members
+from parleyd.machine.records import BarredNode, MemberRow, Members
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange
 from parleyd.raft.types import NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterMembers:
-    """The members by id, and the former members."""
+    """The members by id, the former members, and the names and keys that an administrator has to admit again."""
 
     rows: Mapping[NodeId, MemberRow]
     removed: Mapping[NodeId, MemberRow]
+    barred: tuple[BarredNode, ...] = ()
 
     @classmethod
     def of(cls, members: Members) -> ClusterMembers:
@@ -28,6 +29,7 @@ class ClusterMembers:
         return cls(
             MappingProxyType({NodeId(row.node_id): row for row in members.rows}),
             MappingProxyType({NodeId(row.node_id): row for row in members.removed}),
+            members.barred,
         )
 
     def named(self, name: str) -> MemberRow | None:
@@ -48,6 +50,7 @@ def to_peer_info(row: MemberRow) -> pb.PeerInfo:
         client_address=row.client_address,
         min_level=row.min_level,
         max_level=row.max_level,
+        key_digest=row.key_digest,
     )
 
 
@@ -60,6 +63,7 @@ def to_row(member: pb.PeerInfo) -> MemberRow:
         member.client_address,
         member.min_level,
         member.max_level,
+        member.key_digest,
     )
 
 

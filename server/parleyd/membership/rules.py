@@ -7,9 +7,10 @@ in which it asks, so nothing can change in between.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
+from parleyd.machine.levels import NODE_KEYS_LEVEL
 from parleyd.machine.limits import MAX_ADDRESS_CHARS, MAX_ID, MAX_NAME_CHARS
 from parleyd.machine.records import MemberRow
 from parleyd.membership.members import ClusterMembers, addition
@@ -24,15 +25,20 @@ class ChangeRefusedError(Exception):
     """The change is not allowed now. Nothing was changed. The text contains what to do."""
 
 
+class NotAdmittedError(ChangeRefusedError):
+    """The node to add needs an administrator or a join token. It may ask again."""
+
+
 class NoSuchMemberError(Exception):
     """No member has that name. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddMember:
-    """Make a new node a learner."""
+    """Make a new node a learner. `admitted`: an administrator or a join token admits it."""
 
     row: MemberRow
+    admitted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,8 @@ def decide(request: MembershipRequest, members: ClusterMembers, conf_state: Conf
     Raises ChangeRefusedError or NoSuchMemberError.
     """
     match request:
-        case AddMember(row):
-            return add(members, row, level)
+        case AddMember(row, admitted):
+            return add(members, row, level, admitted=admitted)
         case PromoteMember(name):
             return promote(members, conf_state, name)
         case RemoveMember(name, answering, force):
@@ -88,7 +94,7 @@ def known(members: ClusterMembers, name: str) -> MemberRow:
     return row
 
 
-def add(members: ClusterMembers, row: MemberRow, level: int) -> ConfChange | None:
+def add(members: ClusterMembers, row: MemberRow, level: int, *, admitted: bool) -> ConfChange | None:
     """Add `row` as a learner: it receives everything and does not count. `level` is the cluster's."""
     if row.node_id in members.rows:
         return None
@@ -120,7 +126,22 @@ def add(members: ClusterMembers, row: MemberRow, level: int) -> ConfChange | Non
             f"the cluster has {len(members.rows)} members, which is the maximum. Nothing was added. Remove one before "
             f"you add {row.name}"
         )
+    if level < NODE_KEYS_LEVEL:
+        return addition(replace(row, key_digest=b""))
+    if not admitted:
+        raise NotAdmittedError(_how_to_admit(members, row))
     return addition(row)
+
+
+def _how_to_admit(members: ClusterMembers, row: MemberRow) -> str:
+    is_barred = any(
+        barred.name == row.name or (row.key_digest and barred.key_digest == row.key_digest) for barred in members.barred
+    )
+    why = f"{row.name}, or the key of its certificate, was removed" if is_barred else f"nobody has admitted {row.name}"
+    return (
+        f"{why}. Nothing was added. An administrator admits it: parley cluster add {row.name} {row.peer_address}, or "
+        "parley cluster invite-node, whose token the node takes from its join_token_file"
+    )
 
 
 def _is_storable(row: MemberRow) -> bool:

@@ -10,6 +10,7 @@ This module makes certificates. certificate_checks.py checks those on disk, cert
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
 import secrets
 from collections.abc import Sequence
@@ -128,6 +129,14 @@ def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
 def nodes_in(certificate: x509.Certificate) -> tuple[str, ...]:
     """Return the nodes that a certificate names; a valid one has exactly one."""
     return tuple(node for node in map(node_of_dns_name, names_in(certificate)) if node is not None)
+
+
+def key_digest(certificate: x509.Certificate) -> bytes:
+    """Return the SHA-256 of a certificate's public key info: it stays when the certificate is renewed for the key."""
+    info = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return hashlib.sha256(info).digest()
 
 
 def day(when: datetime.datetime) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import grpc
+from cryptography import x509
 
-from parleyd.security.certificates import CertificateError, node_dns_name, node_of_dns_name
+from parleyd.security.certificates import CertificateError, key_digest, node_dns_name, node_of_dns_name
 from parleyd.settings.table import Settings
 
 
@@ -59,6 +60,20 @@ def peer_name_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> 
     nodes = [node for node in map(node_of_dns_name, names) if node is not None]
     # A certificate for two nodes would let one node act as the other.
     return nodes[0] if len(nodes) == 1 else None
+
+
+def peer_key_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> bytes:
+    """Return the digest of the calling node's key; empty for a caller without a certificate."""
+    pems = list(auth_context.get("x509_pem_cert", ()))
+    return key_digest(x509.load_pem_x509_certificate(pems[0])) if pems else b""
+
+
+def own_key_digest(settings: Settings) -> bytes:
+    """Return the digest of this node's key; empty with `insecure`."""
+    if settings.insecure:
+        return b""
+    _, certificate = _own_pair(settings)
+    return key_digest(x509.load_pem_x509_certificate(certificate))
 
 
 def _own_pair(settings: Settings) -> tuple[bytes, bytes]:

@@ -94,6 +94,15 @@ class Settings:
             "--join",
         ),
     ] = field(default_factory=dict)
+    join_token_file: Annotated[
+        Path | None,
+        SettingSpec(
+            FilePath(),
+            "Addresses",
+            "File with the token from parley cluster invite-node, which admits this node. Without one, the node waits "
+            "for parley cluster add.",
+        ),
+    ] = None
 
     ca_file: Annotated[Path | None, SettingSpec(FilePath(), "Security", "Certificate of the cluster's CA (PEM).")] = (
         None

@@ -42,6 +42,7 @@ class PeerInfo:
     client_address: str
     min_level: int = 1  # of the replicated state, as its release supports them
     max_level: int = 1
+    key_digest: bytes = b""  # SHA-256 of its certificate's public key info; not part of the identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,16 @@
 
 Every call names its cluster, its caller and its receiver. The node refuses a call for another cluster or another
 incarnation before it uses any content. It also refuses a caller that its certificate does not name, and a removed node.
+
+A node that lags or is new must accept messages of a leader, and vote for a candidate, that joined after what it has
+applied (thesis §4.1). So Deliver and InstallSnapshot are open to whom a known member vouches for (vouching.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, NoReturn
 
@@ -27,16 +32,17 @@ from parleyd.transport.peer_calls import (
     METADATA_TO,
 )
 from parleyd.transport.peer_registry import PeerRegistry
+from parleyd.transport.vouching import Vouching
 
 Context = grpc.aio.ServicerContext[Any, Any]
-PeerNameOf = Callable[[Mapping[str, Iterable[bytes]]], str | None]
+AuthContext = Mapping[str, Iterable[bytes]]
 
 
 class Standing(Enum):
     """What a caller has to be."""
 
     CERTIFIED = auto()  # it has a certificate of this cluster's CA, in the name that it gives
-    KNOWN = auto()  # it names its cluster, itself and this node, and it was not removed
+    VOUCHED = auto()  # a member, or a node that a member known here vouches for
     MEMBER = auto()  # the membership applied here has it
 
 
@@ -44,66 +50,107 @@ REQUIRED: Final[dict[str, Standing]] = {
     "Handshake": Standing.CERTIFIED,
     "Join": Standing.CERTIFIED,
     "CountLogIn": Standing.MEMBER,
-    "Deliver": Standing.KNOWN,
-    "InstallSnapshot": Standing.KNOWN,
+    "Deliver": Standing.VOUCHED,
+    "InstallSnapshot": Standing.VOUCHED,
     "Forward": Standing.MEMBER,
     "ChangeCluster": Standing.MEMBER,
     "FetchState": Standing.MEMBER,
     "Rebuild": Standing.MEMBER,
+    "DescribeMember": Standing.MEMBER,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateReader:
+    """Reads a caller's certificate from the TLS context of its call."""
+
+    name_of: Callable[[AuthContext], str | None]
+    key_digest_of: Callable[[AuthContext], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An identified caller: the member's record, or what it sends, and its key's digest (empty without TLS)."""
+
+    info: PeerInfo
+    key_digest: bytes
 
 
 class PeerAdmission:
     """Checks the callers of one node's peer port, for one life of its state."""
 
     def __init__(
-        self, cluster_id: str, node_id: NodeId, registry: PeerRegistry, peer_name_of: PeerNameOf | None
+        self,
+        cluster_id: str,
+        node_id: NodeId,
+        registry: PeerRegistry,
+        vouching: Vouching,
+        certificates: CertificateReader | None,
     ) -> None:
-        """Keep what callers are compared with. `peer_name_of` reads the name from a certificate; None without TLS."""
+        """Keep what callers are compared with. `certificates` is None without TLS."""
         self._cluster_id = cluster_id
         self._node_id = node_id
         self.registry = registry
-        self._peer_name_of = peer_name_of
+        self._vouching = vouching
+        self._certificates = certificates
 
-    async def identify(self, context: Context) -> PeerInfo:
-        """Return the caller's record, after all checks that need no content; ends the call for anybody else."""
-        metadata = dict(context.invocation_metadata() or ())
-        if metadata.get(METADATA_CLUSTER) != self._cluster_id:
-            await refuse(context, f"this node belongs to cluster {self._cluster_id}, the caller to another")
-        if metadata.get(METADATA_TO) != str(self._node_id):
-            await refuse(context, "the call is for another incarnation of this node, whose data directory was replaced")
-        caller = _caller(metadata)
-        if caller is None:
-            await refuse(context, "the caller sends no identity. A node of this release sends one.")
-        if self.registry.is_removed(caller.node_id):
-            await refuse_removed(context, caller.name)
-        known = self.registry.member(caller.node_id)
-        if known is None and self.registry.is_full:
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many nodes call that are no members here. Try again later."
-            )
-        await check_certificate(caller.name if known is None else known.name, self._peer_name_of, context)
-        return known or caller
-
-    async def admit(self, rpc: str, context: Context) -> PeerInfo:
+    async def admit(self, rpc: str, context: Context) -> Caller:
         """Identify the caller of `rpc` and check that it has the standing that `rpc` requires."""
         caller = await self.identify(context)
         await self.check_standing(rpc, caller, context)
         return caller
 
-    async def check_standing(self, rpc: str, caller: PeerInfo, context: Context) -> None:
+    async def identify(self, context: Context, *, any_incarnation: bool = False) -> Caller:
+        """Return the caller, after all checks that need no content; ends the call for anybody else."""
+        metadata = dict(context.invocation_metadata() or ())
+        if metadata.get(METADATA_CLUSTER) != self._cluster_id:
+            await refuse(context, f"this node belongs to cluster {self._cluster_id}, the caller to another")
+        if metadata.get(METADATA_TO) != str(self._node_id) and not any_incarnation:
+            await refuse(context, "the call is for another incarnation of this node, whose data directory was replaced")
+        sent = _sent_record(metadata)
+        if sent is None:
+            await refuse(context, "the caller sends no identity. A node of this release sends one.")
+        if self.registry.is_removed(sent.node_id):
+            await refuse_removed(context, sent.name)
+        known = self.registry.member(sent.node_id)
+        info = known or sent
+        await check_certificate(info.name, self._certificates, context)
+        key_digest = b"" if self._certificates is None else self._certificates.key_digest_of(context.auth_context())
+        if known is not None and self.registry.is_key_barred(key_digest):
+            await refuse(context, f"the key of {info.name} was removed from this cluster. Give the node a new one")
+        return Caller(info, key_digest)
+
+    async def check_standing(self, rpc: str, caller: Caller, context: Context) -> None:
         """End the call unless the caller has the standing that `rpc` requires now; members come and go meanwhile."""
-        if self.registry.is_removed(caller.node_id):
-            await refuse_removed(context, caller.name)
-        if REQUIRED[rpc] is Standing.MEMBER and not self.registry.is_member(caller.node_id):
-            await refuse(context, f"only members may call {rpc}, and {caller.name} is none here. Nothing was done")
+        node, name = caller.info.node_id, caller.info.name
+        if self.registry.is_removed(node):
+            await refuse_removed(context, name)
+        if REQUIRED[rpc] is Standing.MEMBER and not self.registry.is_member(node):
+            await refuse(context, f"only members may call {rpc}, and {name} is none here. Nothing was done")
+
+    async def is_believed(self, caller: Caller) -> bool:
+        """Return whether the caller is a member, or a member vouches for it."""
+        if self.registry.is_member(caller.info.node_id):
+            return True
+        return await self._vouching.is_believed(caller.info, caller.key_digest)
+
+    @asynccontextmanager
+    async def place(self, caller: Caller, context: Context) -> AsyncIterator[None]:
+        """Count an open call. Calls of nodes that are no members here have few places, and each name a part of them."""
+        info = caller.info
+        if not self.registry.has_place(info):
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many nodes call that are no members here. Try again later."
+            )
+        with self.registry.take_place(info):
+            yield
 
 
-async def check_certificate(name: str, peer_name_of: PeerNameOf | None, context: Context) -> None:
+async def check_certificate(name: str, certificates: CertificateReader | None, context: Context) -> None:
     """End the call unless the caller's certificate is for node `name`."""
-    if peer_name_of is None:
+    if certificates is None:
         return
-    certified = peer_name_of(context.auth_context())
+    certified = certificates.name_of(context.auth_context())
     if certified != name:
         structlog.get_logger("peer").warning("peer_certificate_refused", claims=name, certified=certified)
         await context.abort(
@@ -127,7 +174,7 @@ async def refuse_removed(context: Context, name: str) -> NoReturn:
     )
 
 
-def _caller(metadata: Mapping[str, str | bytes]) -> PeerInfo | None:
+def _sent_record(metadata: Mapping[str, str | bytes]) -> PeerInfo | None:
     """Return the caller's own record; None if it sends none or contradicts itself."""
     record, claimed = metadata.get(METADATA_SELF), metadata.get(METADATA_FROM)
     if not isinstance(record, bytes):

@@ -147,6 +147,7 @@ def encode_peer_info(member: PeerInfo) -> pb.PeerInfo:
         client_address=member.client_address,
         min_level=member.min_level,
         max_level=member.max_level,
+        key_digest=member.key_digest,
     )
 
 
@@ -159,4 +160,5 @@ def decode_peer_info(encoded: pb.PeerInfo) -> PeerInfo:
         client_address=encoded.client_address,
         min_level=encoded.min_level,
         max_level=encoded.max_level,
+        key_digest=encoded.key_digest,
     )

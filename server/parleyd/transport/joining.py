@@ -1,16 +1,17 @@
 """Makes a new node a member of a cluster that exists, and then a voter.
 
-The node sends `Join` to any member, over mutual TLS with a certificate in its own name. The leader adds it as a
-learner. The reply contains what the cluster's empty state begins with. The node makes its files from that and writes
-its identity last. From then on it receives everything that a member receives. It repeats `Join` until it is a voter.
-The leader decides when it has caught up. Every step may be repeated: after a crash, the node starts again.
+The node sends `Join` to any member, over mutual TLS with a certificate in its own name. An administrator admits it, by
+name or by a join token. Until then the node repeats the request. The leader adds it as a learner. The reply contains
+what the cluster's empty state begins with. The node makes its files from that and writes its identity last. From then
+on it receives everything that a member receives. It repeats `Join` until it is a voter. The leader decides when it has
+caught up. Every step may be repeated: after a crash, the node starts again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import grpc
@@ -38,8 +39,13 @@ class RemovedError(IdentityError):
 class JoinClient:
     """A node that is joining a cluster."""
 
-    def __init__(self, own: PeerInfo, make_channel: ChannelFactory, group: int) -> None:
+    def __init__(
+        self, own: PeerInfo, make_channel: ChannelFactory, group: int, read_token: Callable[[], str] = lambda: ""
+    ) -> None:
+        """Prepare the requests; `read_token` returns the join token, empty if there is none yet."""
         self._own = own
+        self._read_token = read_token
+        self.members: tuple[PeerInfo, ...] = ()  # of the cluster, as the last reply named them
         self._group = group
         self._make_channel = make_channel
         self._logger = structlog.get_logger("joining")
@@ -57,15 +63,22 @@ class JoinClient:
         return replace(identity, cluster_id=reply.cluster_id, bootstrap_members=bootstrap_members)
 
     async def become_voter(
-        self, identity: NodeIdentity, contacts: Callable[[], Mapping[str, str]], is_voter: Callable[[], bool]
+        self,
+        identity: NodeIdentity,
+        contacts: Callable[[], Mapping[str, str]],
+        is_voter: Callable[[], bool],
+        introduce: Callable[[Iterable[PeerInfo]], None],
     ) -> None:
         """Repeat the request until this node is a voter; raises RemovedError or IdentityError.
 
         It sends at least one request: a voter of another cluster than the one at these addresses must not continue.
+        `introduce` takes the members that each reply names.
         """
+        introduce(self.members)
 
         async def ask() -> bool | None:
             reply = await self._ask(identity, contacts())
+            introduce(self.members)
             if is_voter() or (reply is not None and reply.voter):
                 return True
             if reply is not None:
@@ -76,11 +89,18 @@ class JoinClient:
 
     async def _ask(self, identity: NodeIdentity, contacts: Mapping[str, str]) -> pb.JoinReply | None:
         """Return the first useful reply of a contact; None if no contact can give one now."""
-        request = pb.JoinRequest(self=encode_peer_info(self._own), cluster_id=identity.cluster_id, group=self._group)
+        request = pb.JoinRequest(
+            self=encode_peer_info(self._own),
+            cluster_id=identity.cluster_id,
+            group=self._group,
+            token=self._read_token(),
+        )
         reasons = []
         for name, address in contacts.items():
             try:
-                return await self._ask_one(request, name, address)
+                reply = await self._ask_one(request, name, address)
+                self.members = tuple(decode_peer_info(member) for member in reply.members)
+                return reply
             except grpc.aio.AioRpcError as error:
                 reason = error.details() or error.code().name
                 if says_removed(error):

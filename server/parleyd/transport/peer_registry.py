@@ -1,12 +1,14 @@
 """The nodes that this node communicates with: members of the applied state, and callers that are no members here.
 
 Links and admission both follow it. A non-member is a node that calls and is in no membership applied here. This node
-lags behind then, or is new. A non-member has a link while it calls, because it must be answered. A removed node has no
-link.
+lags behind then, or is new. A non-member that a member vouches for has a link while it calls, because it must be
+answered. A removed node has no link. The calls of all non-members have `MAX_NON_MEMBER_CALLS` places, those of one name
+`MAX_CALLS_PER_NAME`, so that no certificate can take all.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -15,7 +17,8 @@ from parleyd.storage.identity import PeerInfo
 from parleyd.transport.peer_links import PeerLinks
 from parleyd.transport.peers import PeerLink
 
-MAX_NON_MEMBER_PEERS = 16
+MAX_NON_MEMBER_CALLS = 32
+MAX_CALLS_PER_NAME = 6
 
 
 class PeerRegistry:
@@ -27,19 +30,17 @@ class PeerRegistry:
         self._make_link = make_link
         self._members: dict[NodeId, PeerInfo] = {}
         self._removed: frozenset[NodeId] = frozenset()
+        self._barred_keys: frozenset[bytes] = frozenset()
+        self._places: Counter[str] = Counter()
         self._calls: dict[NodeId, int] = {}
         self._callers: dict[NodeId, PeerInfo] = {}
         self._linked: dict[NodeId, PeerInfo] = {}
 
-    @property
-    def is_full(self) -> bool:
-        """Return whether no further non-member is admitted."""
-        return len(self._callers.keys() - self._members.keys()) >= MAX_NON_MEMBER_PEERS
-
-    def update(self, members: Iterable[PeerInfo], removed: Iterable[NodeId]) -> None:
-        """Take over the members, and the former members."""
+    def update(self, members: Iterable[PeerInfo], removed: Iterable[NodeId], barred_keys: Iterable[bytes] = ()) -> None:
+        """Take over the members, the former members, and the keys that an administrator has to admit again."""
         self._members = {member.node_id: member for member in members}
         self._removed = frozenset(removed)
+        self._barred_keys = frozenset(barred_keys) - {b""}
         self._relink()
 
     def member(self, node: NodeId) -> PeerInfo | None:
@@ -53,6 +54,28 @@ class PeerRegistry:
     def is_removed(self, node: NodeId) -> bool:
         """Return whether `node` was a member and may never be one again."""
         return node in self._removed
+
+    def is_key_barred(self, key_digest: bytes) -> bool:
+        """Return whether the key is that of a removed node."""
+        return key_digest in self._barred_keys
+
+    def has_place(self, caller: PeerInfo) -> bool:
+        """Return whether one more call of this node is taken; a member always has a place."""
+        is_room = self._places.total() < MAX_NON_MEMBER_CALLS and self._places[caller.name] < MAX_CALLS_PER_NAME
+        return self.is_member(caller.node_id) or is_room
+
+    @contextmanager
+    def take_place(self, caller: PeerInfo) -> Iterator[None]:
+        """Count a call that is open; the calls of a member are not counted."""
+        name = "" if self.is_member(caller.node_id) else caller.name
+        if name:
+            self._places[name] += 1
+        try:
+            yield
+        finally:
+            if name:
+                self._places[name] -= 1
+                self._places += Counter()  # without those at zero
 
     @contextmanager
     def track_caller(self, caller: PeerInfo) -> Iterator[None]:

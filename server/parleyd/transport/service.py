@@ -1,15 +1,14 @@
 """Answers the calls of peers: it checks the identity first, then takes messages, snapshots and forwarded commands.
 
-admission.py says who may call what. Deliver and InstallSnapshot are open to nodes that are no members here. A node that
-lags or is new must accept messages of a leader, and vote for a candidate, that joined after what it has applied (thesis
-§4.1).
+admission.py says who may call what. Messages of a node that no known member vouches for yet are dropped: Raft sends
+again what is lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from typing import Protocol
 
 import grpc
@@ -21,17 +20,21 @@ from parley_proto.v1.peer_pb2_grpc import PeerServicer
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
-from parleyd.storage.identity import PeerInfo
 from parleyd.transport.admission import (
+    Caller,
+    CertificateReader,
     Context,
     PeerAdmission,
-    PeerNameOf,
     check_certificate,
     refuse,
     refuse_removed,
 )
+from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.codec import decode_message
 from parleyd.transport.peer_registry import PeerRegistry
+from parleyd.transport.vouching import Vouching
+
+SNAPSHOT_HEADER_TIMEOUT_S = 10.0
 
 
 class PeerRequestHandler(Protocol):
@@ -69,11 +72,16 @@ class PeerRequestHandler(Protocol):
         """Count a log-in, if this node leads."""
 
     async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
-        """Make the caller a learner, or a voter once it has caught up; raises JoinRefusedError or TimeoutError."""
+        """Make the caller a learner, or a voter once it has caught up; raises JoinRefusedError, JoinPendingError or
+        TimeoutError."""
 
 
 class JoinRefusedError(Exception):
     """The node is not admitted. Nothing was changed. The text contains what to do."""
+
+
+class JoinPendingError(Exception):
+    """The node is not admitted yet. It may ask again. The text contains what admits it."""
 
 
 class StateUnavailableError(Exception):
@@ -83,10 +91,10 @@ class StateUnavailableError(Exception):
 class PeerService(PeerServicer):
     """The peer port. Until `start_serving` it answers only Handshake, which bootstrapping uses."""
 
-    def __init__(self, handshake_info: Callable[[], pb.HandshakeInfo], peer_name_of: PeerNameOf | None) -> None:
-        """Keep what Handshake needs. `peer_name_of` reads the node name from the TLS context; None without TLS."""
+    def __init__(self, handshake_info: Callable[[], pb.HandshakeInfo], certificates: CertificateReader | None) -> None:
+        """Keep what Handshake needs; `certificates` is None without TLS."""
         self._handshake_info = handshake_info
-        self._peer_name_of = peer_name_of
+        self._certificates = certificates
         self._handlers: Mapping[int, PeerRequestHandler] = {}
         self._admission: PeerAdmission | None = None
         self._cluster_id = ""
@@ -94,12 +102,17 @@ class PeerService(PeerServicer):
         self._logger = structlog.get_logger("peer")
 
     def start_serving(
-        self, handlers: Mapping[int, PeerRequestHandler], cluster_id: str, node_id: NodeId, registry: PeerRegistry
+        self,
+        handlers: Mapping[int, PeerRequestHandler],
+        cluster_id: str,
+        node_id: NodeId,
+        registry: PeerRegistry,
+        vouching: Vouching,
     ) -> None:
         """Serve members and other callers in `registry`, for the Raft groups in `handlers`."""
         self._cluster_id = cluster_id
         self._node_id = node_id
-        self._admission = PeerAdmission(cluster_id, node_id, registry, self._peer_name_of)
+        self._admission = PeerAdmission(cluster_id, node_id, registry, vouching, self._certificates)
         self._handlers = handlers
 
     def stop_serving(self) -> None:
@@ -110,7 +123,7 @@ class PeerService(PeerServicer):
         self, request: pb.HandshakeInfo, context: Context
     ) -> pb.HandshakeInfo:
         """Return this node's identity; nothing is changed."""
-        await check_certificate(request.self.name, self._peer_name_of, context)
+        await check_certificate(request.self.name, self._certificates, context)
         return self._handshake_info()
 
     async def Deliver(  # noqa: N802
@@ -120,24 +133,27 @@ class PeerService(PeerServicer):
     ) -> pb.DeliverSummary:
         """Take Raft messages until the peer disconnects."""
         admission = await self._serving(context)
-        sender = await admission.admit("Deliver", context)
-        with admission.registry.track_caller(sender):
+        caller = await admission.admit("Deliver", context)
+        async with admission.place(caller, context), AsyncExitStack() as answering:
+            is_answered = False
             async for batch in request_iterator:
                 if self._admission is not admission:
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "this node's state was replaced. Connect again.")
-                await admission.check_standing("Deliver", sender, context)
-                for encoded in batch.messages:
-                    handler = await self._handler(encoded.group, context)
-                    message = await self._decode(encoded, handler, sender, context)
-                    if message.type is MessageType.SNAPSHOT:
-                        await refuse(context, "a snapshot comes with its data, through InstallSnapshot")
+                await admission.check_standing("Deliver", caller, context)
+                messages = await self._decode_batch(batch, caller, context)
+                if not await admission.is_believed(caller):
+                    continue
+                if not is_answered:
+                    answering.enter_context(admission.registry.track_caller(caller.info))
+                    is_answered = True
+                for handler, message in messages:
                     handler.receive(message)
-                if admission.registry.is_member(sender.node_id):
+                if admission.registry.is_member(caller.info.node_id):
                     for one in batch.state_hashes:
-                        (await self._handler(one.group, context)).state_hash(sender.node_id, one)
+                        (await self._handler(one.group, context)).state_hash(caller.info.node_id, one)
                     if batch.HasField("disk"):
                         for handler in self._handlers.values():
-                            handler.disk_reported(sender.node_id, batch.disk)
+                            handler.disk_reported(caller.info.node_id, batch.disk)
         return pb.DeliverSummary()
 
     async def InstallSnapshot(  # noqa: N802
@@ -147,19 +163,23 @@ class PeerService(PeerServicer):
     ) -> pb.SnapshotReceipt:
         """Take a snapshot; reply when it is durable here or was not wanted."""
         admission = await self._serving(context)
-        sender = await admission.admit("InstallSnapshot", context)
-        first = await anext(aiter(request_iterator), None)
-        if first is None or not first.HasField("header"):
-            await refuse(context, "a snapshot begins with its header")
-        handler = await self._handler(first.header.message.group, context)
-        message = await self._decode(first.header.message, handler, sender, context)
-        if message.type is not MessageType.SNAPSHOT or message.snapshot is None:
-            await refuse(context, "the header carries no snapshot message")
-        try:
-            with admission.registry.track_caller(sender):
-                installed = await handler.receive_snapshot(first.header, message, _data(request_iterator))
-        except PeerProtocolError as error:
-            await context.abort(grpc.StatusCode.DATA_LOSS, f"{error}. Nothing was installed. Send the snapshot again.")
+        caller = await admission.admit("InstallSnapshot", context)
+        async with admission.place(caller, context):
+            if not await admission.is_believed(caller):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, f"no member known here vouches for {caller.info.name}")
+            first = await _first_chunk(request_iterator)
+            if first is None or not first.HasField("header"):
+                await refuse(context, "a snapshot begins with its header")
+            handler, message = await self._decode(first.header.message, caller, context)
+            if message.type is not MessageType.SNAPSHOT or message.snapshot is None:
+                await refuse(context, "the header carries no snapshot message")
+            try:
+                with admission.registry.track_caller(caller.info):
+                    installed = await handler.receive_snapshot(first.header, message, _data(request_iterator))
+            except PeerProtocolError as error:
+                await context.abort(
+                    grpc.StatusCode.DATA_LOSS, f"{error}. Nothing was installed. Send the snapshot again."
+                )
         return pb.SnapshotReceipt(installed=installed)
 
     async def Forward(  # noqa: N802
@@ -169,18 +189,18 @@ class PeerService(PeerServicer):
     ) -> AsyncIterator[pb.ForwardReply]:
         """Propose a follower's commands in their order; reply to each when it is done."""
         admission = await self._serving(context)
-        sender = await admission.identify(context)
+        caller = await admission.identify(context)
         replies: asyncio.Queue[pb.ForwardReply | None] = asyncio.Queue()
 
         async def read() -> None:
             async for request in request_iterator:
                 # A link opens this stream before it needs it. The receiver may hear of the caller's admission later.
-                await admission.check_standing("Forward", sender, context)
+                await admission.check_standing("Forward", caller, context)
                 handler = await self._handler(request.group, context)
                 handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
             replies.put_nowait(None)
 
-        async with asyncio.TaskGroup() as tasks:
+        async with admission.place(caller, context), asyncio.TaskGroup() as tasks:
             reading = tasks.create_task(read(), name="forwarded commands")
             try:
                 while (reply := await replies.get()) is not None:
@@ -190,7 +210,7 @@ class PeerService(PeerServicer):
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinReply:  # noqa: N802
         """Admit a new node."""
-        await check_certificate(request.self.name, self._peer_name_of, context)
+        await check_certificate(request.self.name, self._certificates, context)
         admission = await self._serving(context)
         if request.cluster_id and request.cluster_id != self._cluster_id:
             await refuse(
@@ -202,8 +222,12 @@ class PeerService(PeerServicer):
         if admission.registry.is_removed(NodeId(request.self.node_id)):
             await refuse_removed(context, request.self.name)
         handler = await self._handler(request.group, context)
+        if self._certificates is not None:
+            request.self.key_digest = self._certificates.key_digest_of(context.auth_context())
         try:
             return await handler.join(request)
+        except JoinPendingError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         except JoinRefusedError as error:
             await refuse(context, str(error))
         except TimeoutError:
@@ -225,10 +249,10 @@ class PeerService(PeerServicer):
         self, request: pb.FetchStateRequest, context: Context
     ) -> AsyncIterator[pb.SnapshotChunk]:
         """Send a member a copy of the state, if this node leads."""
-        sender = await (await self._serving(context)).admit("FetchState", context)
+        caller = await (await self._serving(context)).admit("FetchState", context)
         try:
             handler = await self._handler(request.group, context)
-            async with aclosing(handler.fetch_state(request, sender.node_id)) as chunks:
+            async with aclosing(handler.fetch_state(request, caller.info.node_id)) as chunks:
                 async for chunk in chunks:
                     yield chunk
         except StateUnavailableError as error:
@@ -238,6 +262,19 @@ class PeerService(PeerServicer):
         """Replace this node's state for an administrator, whose rights the calling member has checked."""
         await (await self._serving(context)).admit("Rebuild", context)
         return await (await self._handler(request.group, context)).rebuild(request)
+
+    async def DescribeMember(  # noqa: N802
+        self, request: pb.DescribeMemberRequest, context: Context
+    ) -> pb.DescribeMemberReply:
+        """Return a member's record to a member that has not heard of it."""
+        admission = await self._serving(context)
+        caller = await admission.identify(context, any_incarnation=True)
+        await admission.check_standing("DescribeMember", caller, context)
+        node = NodeId(request.node_id)
+        member = admission.registry.member(node)
+        return pb.DescribeMemberReply(
+            member=None if member is None else encode_peer_info(member), removed=admission.registry.is_removed(node)
+        )
 
     async def _serving(self, context: Context) -> PeerAdmission:
         if self._admission is None:
@@ -250,17 +287,35 @@ class PeerService(PeerServicer):
             await refuse(context, f"this node hosts no Raft group {group}. Nothing was done.")
         return handler
 
+    async def _decode_batch(
+        self, batch: pb.RaftBatch, caller: Caller, context: Context
+    ) -> list[tuple[PeerRequestHandler, Message]]:
+        decoded = [await self._decode(encoded, caller, context) for encoded in batch.messages]
+        if any(message.type is MessageType.SNAPSHOT for _, message in decoded):
+            await refuse(context, "a snapshot comes with its data, through InstallSnapshot")
+        return decoded
+
     async def _decode(
-        self, encoded: pb.RaftMessage, handler: PeerRequestHandler, sender: PeerInfo, context: Context
-    ) -> Message:
+        self, encoded: pb.RaftMessage, caller: Caller, context: Context
+    ) -> tuple[PeerRequestHandler, Message]:
+        handler = await self._handler(encoded.group, context)
         try:
             message = decode_message(encoded, handler.current_term)
         except PeerProtocolError as error:
-            self._logger.error("peer_dropped", peer=sender.name, error=str(error))
+            self._logger.error("peer_dropped", peer=caller.info.name, error=str(error))
             await refuse(context, str(error))
-        if message.to != self._node_id or message.sender != sender.node_id:
+        if message.to != self._node_id or message.sender != caller.info.node_id:
             await refuse(context, "the message is for another node or not from the caller")
-        return message
+        return handler, message
+
+
+async def _first_chunk(chunks: AsyncIterator[pb.SnapshotChunk]) -> pb.SnapshotChunk | None:
+    """Return the first chunk; None if none comes in time."""
+    try:
+        async with asyncio.timeout(SNAPSHOT_HEADER_TIMEOUT_S):
+            return await anext(aiter(chunks), None)
+    except TimeoutError:
+        return None
 
 
 async def _data(chunks: AsyncIterator[pb.SnapshotChunk]) -> AsyncIterator[bytes]:

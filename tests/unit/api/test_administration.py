@@ -46,6 +46,7 @@ async def test_the_status_needs_no_session_and_tells_levels_and_members(
 @pytest.mark.parametrize(
     ("method", "request_"),
     [
+        ("InviteNode", pb.InviteNodeRequest()),
         ("AddMember", pb.AddMemberRequest(name="n2", peer_address="127.0.0.1:1")),
         ("PromoteMember", pb.PromoteMemberRequest(name="n2")),
         ("RemoveMember", pb.RemoveMemberRequest(name="n2")),

@@ -53,13 +53,13 @@ def test_levels_rise_one_by_one_up_to_the_limit() -> None:
 def test_a_newcomer_that_does_not_support_the_clusters_level_is_not_added() -> None:
     members = ClusterMembers({NodeId(1): member(1, 1, 3), NodeId(2): member(2, 2, 4)}, {})
     with pytest.raises(ChangeRefusedError) as refused:
-        add(members, member(9, 3, 4), level=2)
+        add(members, member(9, 3, 4), level=2, admitted=True)
     text = str(refused.value)
     assert "n9 supports levels 3 to 4" in text
     assert "has level 2" in text
     assert "2 to 3" in text
     assert "Start n9 with a release that supports level 2" in text
-    assert add(members, member(9, 2, 2), level=2) is not None
+    assert add(members, member(9, 2, 2), level=2, admitted=False) is not None
 
 
 # ---- the one who proposes

@@ -39,6 +39,7 @@ PURE_GROUP = (
 PURE_MEMBERSHIP = (
     "parley_proto.v1.peer_pb2",
     "parleyd.raft",
+    "parleyd.machine.levels",
     "parleyd.machine.limits",
     "parleyd.machine.records",
     "parleyd.membership.members",

@@ -21,6 +21,7 @@ from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import PeerInfo, cluster_id_of, new_identity
+from parleyd.transport.admission import REQUIRED, CertificateReader
 from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
 from parleyd.transport.codec import encode_message
@@ -33,9 +34,10 @@ from parleyd.transport.peer_calls import (
     METADATA_TO,
 )
 from parleyd.transport.peer_links import PeerLinks
-from parleyd.transport.peer_registry import MAX_NON_MEMBER_PEERS, PeerRegistry
+from parleyd.transport.peer_registry import MAX_CALLS_PER_NAME, MAX_NON_MEMBER_CALLS, PeerRegistry
 from parleyd.transport.peers import LinkSetup, PeerLink
-from parleyd.transport.service import JoinRefusedError, PeerService, StateUnavailableError
+from parleyd.transport.service import JoinPendingError, JoinRefusedError, PeerService, StateUnavailableError
+from parleyd.transport.vouching import Vouching
 
 ME = NodeId(1)
 
@@ -118,15 +120,23 @@ def test_a_guest_that_becomes_a_member_keeps_its_link_and_one_that_was_removed_l
     assert set(links.linked) == {2, 3, 4}
 
 
-def test_guests_are_bounded_and_members_are_not_counted_among_them() -> None:
+def test_calls_of_guests_are_bounded_in_sum_and_by_name_and_members_are_not_counted_among_them() -> None:
     registry, _ = make_registry()
     with ExitStack() as calls:
-        calls.enter_context(registry.track_caller(peer(2)))
-        for number in range(100, 100 + MAX_NON_MEMBER_PEERS):
-            assert not registry.is_full
-            calls.enter_context(registry.track_caller(peer(number)))
-        assert registry.is_full
-    assert not registry.is_full
+        for _ in range(2 * MAX_NON_MEMBER_CALLS):
+            calls.enter_context(registry.take_place(peer(2)))
+        for number in range(100, 100 + MAX_CALLS_PER_NAME):
+            one_name = PeerInfo(NodeId(number), "n9", "a:1", "a:2")  # one certificate, many invented ids
+            assert registry.has_place(one_name)
+            calls.enter_context(registry.take_place(one_name))
+        assert not registry.has_place(one_name)
+        for number in range(200, 200 + MAX_NON_MEMBER_CALLS - MAX_CALLS_PER_NAME):
+            assert registry.has_place(peer(number))
+            calls.enter_context(registry.take_place(peer(number)))
+        assert not registry.has_place(peer(999))
+        assert registry.has_place(peer(2))
+    assert registry.has_place(peer(999))
+    assert registry.has_place(one_name)
 
 
 async def test_dropping_a_link_fails_what_waits_for_it_and_ends_its_task() -> None:
@@ -207,14 +217,37 @@ class Handler:
         return answer
 
 
+def vouching(*known: PeerInfo) -> Vouching:
+    """Two members know these nodes, and nobody else."""
+
+    async def ask(_: PeerInfo, about: NodeId) -> pb.DescribeMemberReply:
+        member = next((encode_peer_info(one) for one in known if one.node_id == about), None)
+        return pb.DescribeMemberReply(member=member)
+
+    made = Vouching(ME, ask)
+    made.update([peer(1), peer(2), peer(3)])
+    return made
+
+
+KEY = b"k" * 32
+
+
+def certificates(name: str, key: bytes = KEY) -> CertificateReader:
+    return CertificateReader(lambda _: name, lambda _: key)
+
+
 @asynccontextmanager
 async def serving(
-    handler: Handler, registry: PeerRegistry, certified: str | None = None, service: PeerService | None = None
+    handler: Handler,
+    registry: PeerRegistry,
+    certified: str | None = None,
+    service: PeerService | None = None,
+    known: Sequence[PeerInfo] = (),
 ) -> AsyncIterator[str]:
-    """A peer port; `certified` is the name in every caller's certificate."""
+    """A peer port; `certified` is the name in every caller's certificate, and the other members know `known`."""
     server = grpc.aio.server(options=SERVER_OPTIONS)
-    service = service or PeerService(pb.HandshakeInfo, None if certified is None else lambda _: certified)
-    service.start_serving({0: handler}, "mine", ME, registry)
+    service = service or PeerService(pb.HandshakeInfo, None if certified is None else certificates(certified))
+    service.start_serving({0: handler}, "mine", ME, registry, vouching(*known))
     add_PeerServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -286,13 +319,58 @@ async def test_a_certificate_for_another_node_is_refused_for_members_and_strange
 async def test_a_node_that_lags_listens_to_a_leader_it_has_not_heard_of_and_can_answer_it() -> None:
     handler = Handler()
     registry, links = make_registry()
-    async with serving(handler, registry, certified="n9") as address, peer_channel(address, None) as channel:
+    async with (
+        serving(handler, registry, certified="n9", known=[peer(9)]) as address,
+        peer_channel(address, None) as channel,
+    ):
         call = PeerStub(channel).Deliver(metadata=says(peer(9)))
         message = Message(MessageType.HEARTBEAT, sender=NodeId(9), to=ME, term=Term(4))
         await call.write(pb.RaftBatch(messages=[encode_message(message, 0)]))
         assert await asyncio.wait_for(handler.received.get(), 5) == message
         assert links.linked[NodeId(9)] == peer(9)
         call.cancel()
+
+
+async def test_a_node_that_nobody_vouches_for_is_not_heard_and_gets_no_link() -> None:
+    handler = Handler()
+    registry, links = make_registry()
+    batch = pb.RaftBatch(messages=[encode_message(Message(MessageType.HEARTBEAT, NodeId(9), ME, term=Term(4)), 0)])
+    async with serving(handler, registry, certified="n9") as address, peer_channel(address, None) as channel:
+        stub = PeerStub(channel)
+        async with asyncio.timeout(5):
+            await stub.Deliver(iter([batch, batch]), metadata=says(peer(9)))
+            header = pb.SnapshotHeader(message=batch.messages[0])
+            snapshot = stub.InstallSnapshot(iter([pb.SnapshotChunk(header=header)]), metadata=says(peer(9)))
+            with pytest.raises(grpc.aio.AioRpcError, match="no member known here vouches"):
+                await snapshot
+    assert handler.received.empty()
+    assert set(links.linked) == {2, 3}
+
+
+async def test_the_key_of_a_removed_node_lets_no_member_in() -> None:
+    registry, _ = make_registry()
+    registry.update(map(peer, (1, 2, 3)), (), [KEY])
+    async with serving(Handler(), registry, certified="n2") as address:
+        error = await refusal(address, says(peer(2)))
+    assert "the key of n2 was removed" in (error.details() or "")
+
+
+async def test_a_member_describes_members_to_members_whatever_incarnation_they_mean() -> None:
+    registry, _ = make_registry()
+    registry.update(map(peer, (1, 2, 3)), [NodeId(4)])
+    async with serving(Handler(), registry) as address, peer_channel(address, None) as channel:
+        stub, metadata = PeerStub(channel), says(peer(2), to=0)
+        known = await stub.DescribeMember(pb.DescribeMemberRequest(node_id=3), metadata=metadata)
+        assert (known.member, known.removed) == (encode_peer_info(peer(3)), False)
+        for number, removed in ((4, True), (9, False)):
+            reply = await stub.DescribeMember(pb.DescribeMemberRequest(node_id=number), metadata=metadata)
+            assert (reply.HasField("member"), reply.removed) == (False, removed)
+        with pytest.raises(grpc.aio.AioRpcError, match="only members"):
+            await stub.DescribeMember(pb.DescribeMemberRequest(node_id=3), metadata=says(peer(9), to=0))
+
+
+def test_every_rpc_has_its_row_in_the_table_of_standings() -> None:
+    assert REQUIRED.keys() == {method.name for method in pb.DESCRIPTOR.services_by_name["Peer"].methods}
 
 
 async def test_a_member_removed_while_it_talks_is_heard_no_longer() -> None:
@@ -483,6 +561,16 @@ async def test_founders_that_do_not_make_up_the_cluster_id_are_not_believed() ->
             await join_client().join(new_identity("n4"), {"n1": address})
 
 
+async def test_a_fresh_node_waits_until_somebody_admits_it_and_keeps_the_members_of_the_answer() -> None:
+    welcome = pb.JoinReply(members=[encode_peer_info(peer(7))])
+    welcome.MergeFrom(WELCOME)
+    handler = Handler([JoinPendingError("nobody has admitted n4"), welcome])
+    client = JoinClient(peer(4), lambda _, address: peer_channel(address, None), 0, lambda: "token")
+    async with serving(handler, make_registry()[0]) as address, asyncio.timeout(10):
+        await client.join(new_identity("n4"), {"n1": address})
+    assert client.members == (peer(7),)
+
+
 async def test_a_refusal_ends_the_start_with_its_text() -> None:
     handler = Handler([JoinRefusedError("n4 is a member already; parley cluster remove n4")])
     async with serving(handler, make_registry()[0]) as address:
@@ -495,7 +583,7 @@ async def test_a_directory_of_another_cluster_is_not_let_in() -> None:
     foreign = type(known)(known.node_id, "n4", "another", (peer(4),))
     async with serving(Handler(), make_registry()[0]) as address:
         with pytest.raises(IdentityError, match="belongs to cluster another"):
-            await join_client().become_voter(foreign, lambda: {"n1": address}, lambda: True)
+            await join_client().become_voter(foreign, lambda: {"n1": address}, lambda: True, lambda _: None)
 
 
 async def test_a_removed_directory_that_asks_again_is_told_so() -> None:
@@ -517,5 +605,5 @@ async def test_a_learner_asks_on_until_it_is_a_voter() -> None:
     handler = Handler([behind, TimeoutError(), pb.JoinReply(cluster_id="mine", voter=True)])
     identity = new_identity("n4")
     async with serving(handler, make_registry()[0]) as address, asyncio.timeout(10):
-        await join_client().become_voter(identity, lambda: {"n1": address}, lambda: False)
+        await join_client().become_voter(identity, lambda: {"n1": address}, lambda: False, lambda _: None)
     assert not handler.answers

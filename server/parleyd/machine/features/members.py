@@ -1,22 +1,36 @@
 """Members: the cluster's nodes, their addresses, and the levels that they support.
 
 Only a membership entry adds and removes a member, in the same transaction as the membership itself, so the two always
-agree. A removed member stays recorded: its data directory must never join again.
+agree. A removed member stays recorded: its data directory must never join again. From level 3 on, its name and the key
+of its certificate are barred too. A membership entry that adds them again lifts that, because only an administrator or
+a join token makes one (membership/rules.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import apsw
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.feature import Command, Feature, result
-from parleyd.machine.limits import MAX_ADDRESS_CHARS, MAX_ID, MAX_NAME_CHARS
-from parleyd.machine.records import MemberRow, Members, MembershipChange
+from parleyd.machine.authorisation import Action
+from parleyd.machine.feature import Command, Feature, SignedInCommand, result
+from parleyd.machine.levels import NODE_KEYS_LEVEL
+from parleyd.machine.limits import (
+    KEY_DIGEST_BYTES,
+    MAX_ADDRESS_CHARS,
+    MAX_ID,
+    MAX_JOIN_TOKEN_MS,
+    MAX_JOIN_TOKENS,
+    MAX_NAME_CHARS,
+    TOKEN_DIGEST_BYTES,
+)
+from parleyd.machine.records import BarredNode, MemberRow, Members, MembershipChange
 
 if TYPE_CHECKING:
+    from parleyd.machine.features.sessions import Actor
     from parleyd.machine.reader import StateReader
     from parleyd.machine.state import State
 
@@ -25,6 +39,8 @@ _SELECTS = tuple(
     f"SELECT {_COLUMNS} FROM {table} ORDER BY node_id"  # noqa: S608 - constants only
     for table in ("cluster_members", "removed_members")
 )
+_SELECT_KEYS = "SELECT node_id, key_digest FROM member_keys"
+_SELECT_BARRED = "SELECT name, key_digest FROM barred_nodes ORDER BY name, key_digest"
 _INSERT = f"INSERT OR REPLACE INTO {{table}}({_COLUMNS}) VALUES(?, ?, ?, ?, ?, ?)"
 
 TABLES = """
@@ -46,6 +62,25 @@ CREATE TABLE removed_members(
 ) STRICT;
 """
 
+# `key_digest` is empty if the removed member had published none.
+KEY_TABLES = """
+CREATE TABLE member_keys(
+    node_id INTEGER PRIMARY KEY,
+    key_digest BLOB NOT NULL
+) STRICT;
+CREATE TABLE barred_nodes(
+    name TEXT NOT NULL,
+    key_digest BLOB NOT NULL,
+    since_ms INTEGER NOT NULL,
+    PRIMARY KEY(name, key_digest)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE join_tokens(
+    token_digest BLOB PRIMARY KEY,
+    expires_at_ms INTEGER NOT NULL,
+    used_by INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class MembersChanged:
@@ -55,8 +90,17 @@ class MembersChanged:
 
 
 def read(connection: apsw.Connection) -> Members:
-    """Return all members and all former members, by node id."""
-    return Members(*(tuple(MemberRow(*row) for row in connection.execute(query)) for query in _SELECTS))
+    """Return all members, all former members, and what is barred."""
+    return _read(lambda query: connection.execute(query).fetchall(), connection.pragma("user_version"))
+
+
+def _read(rows_of: Callable[[str], list[Any]], level: int) -> Members:
+    rows, removed = (tuple(MemberRow(*row) for row in rows_of(query)) for query in _SELECTS)
+    if level < NODE_KEYS_LEVEL:
+        return Members(rows, removed)
+    keys = dict(rows_of(_SELECT_KEYS))
+    with_keys = tuple(replace(row, key_digest=keys.get(row.node_id, b"")) for row in rows)
+    return Members(with_keys, removed, tuple(BarredNode(*row) for row in rows_of(_SELECT_BARRED)))
 
 
 def insert(connection: apsw.Connection, rows: list[MemberRow], *, table: str = "cluster_members") -> None:
@@ -69,11 +113,41 @@ def insert(connection: apsw.Connection, rows: list[MemberRow], *, table: str = "
 
 def change(state: State, change: MembershipChange) -> None:
     """Change the members to those of the new membership. Applied again, it changes nothing."""
-    insert(state.connection, [row for row in change.added if row.node_id in change.node_ids])
+    added = [row for row in change.added if row.node_id in change.node_ids]
+    insert(state.connection, added)
     gone = [row for row in read(state.connection).rows if row.node_id not in change.node_ids]
     insert(state.connection, gone, table="removed_members")
     state.connection.executemany("DELETE FROM cluster_members WHERE node_id = ?", [(row.node_id,) for row in gone])
+    if state.meta.level >= NODE_KEYS_LEVEL:
+        for row in added:
+            _admit(state, row)
+        for row in gone:
+            _bar(state, row)
     state.effects.append(MembersChanged(read(state.connection)))
+
+
+def _admit(state: State, row: MemberRow) -> None:
+    """Keep a new member's key. Whoever added it had the right to, so its name and its key are barred no longer."""
+    _store_key(state, row.node_id, row.key_digest)
+    state.connection.execute("DELETE FROM barred_nodes WHERE name = ?", (row.name,))
+    if row.key_digest:
+        state.connection.execute("DELETE FROM barred_nodes WHERE key_digest = ?", (row.key_digest,))
+
+
+def _bar(state: State, row: MemberRow) -> None:
+    """Bar the name and the key of a removed member, until an administrator admits them again."""
+    state.connection.execute(
+        "INSERT OR REPLACE INTO barred_nodes(name, key_digest, since_ms) VALUES(?, ?, ?)",
+        (row.name, row.key_digest, state.meta.now_ms),
+    )
+    state.connection.execute("DELETE FROM member_keys WHERE node_id = ?", (row.node_id,))
+
+
+def _store_key(state: State, node_id: int, key_digest: bytes) -> None:
+    if len(key_digest) == KEY_DIGEST_BYTES:
+        state.connection.execute(
+            "INSERT OR REPLACE INTO member_keys(node_id, key_digest) VALUES(?, ?)", (node_id, key_digest)
+        )
 
 
 def publish(state: State, command: pb.PublishMember) -> pb.CommandResult:
@@ -83,6 +157,8 @@ def publish(state: State, command: pb.PublishMember) -> pb.CommandResult:
     addresses = (command.peer_address, command.client_address)
     if any(len(address) > MAX_ADDRESS_CHARS for address in addresses):
         return result(pb.RESULT_CODE_INVALID_ADDRESS)
+    if state.level >= NODE_KEYS_LEVEL and len(command.key_digest) not in (0, KEY_DIGEST_BYTES):
+        return result(pb.RESULT_CODE_INVALID_LENGTH)
     if not 0 < command.min_level <= state.meta.level <= command.max_level:
         return result(pb.RESULT_CODE_LEVEL_NOT_SUPPORTED)
     state.connection.execute(
@@ -92,17 +168,66 @@ def publish(state: State, command: pb.PublishMember) -> pb.CommandResult:
     )
     if not state.connection.changes():
         return result(pb.RESULT_CODE_NO_SUCH_MEMBER)
+    if state.level >= NODE_KEYS_LEVEL:
+        _store_key(state, command.node_id, command.key_digest)
     state.effects.append(MembersChanged(read(state.connection)))
     return result(pb.RESULT_CODE_OK)
 
 
-FEATURE = Feature("members", tables={1: TABLES}, commands={"publish_member": Command(publish)})
+def invite(state: State, _: Actor, command: pb.InviteNode) -> pb.CommandResult:
+    """Keep a token that lets one new node join."""
+    if len(command.token_digest) != TOKEN_DIGEST_BYTES:
+        return result(pb.RESULT_CODE_INVALID_LENGTH)
+    if not 0 < command.valid_ms <= MAX_JOIN_TOKEN_MS:
+        return result(pb.RESULT_CODE_INVALID_EXPIRY)
+    now_ms = state.meta.now_ms
+    state.connection.execute("DELETE FROM join_tokens WHERE expires_at_ms <= ?", (now_ms,))
+    known = "SELECT count(*) FROM join_tokens WHERE token_digest <> ?"
+    if state.connection.execute(known, (command.token_digest,)).get >= MAX_JOIN_TOKENS:
+        return result(pb.RESULT_CODE_TOO_MANY_JOIN_TOKENS)
+    state.connection.execute(
+        "INSERT OR IGNORE INTO join_tokens(token_digest, expires_at_ms, used_by) VALUES(?, ?, 0)",
+        (command.token_digest, now_ms + command.valid_ms),
+    )
+    return result(pb.RESULT_CODE_OK)
+
+
+def use_token(state: State, command: pb.UseJoinToken) -> pb.CommandResult:
+    """Give a token to the first node that uses it; the same node may repeat it."""
+    if not 0 < command.node_id <= MAX_ID:
+        return result(pb.RESULT_CODE_INVALID_NUMBER)
+    state.connection.execute(
+        "UPDATE join_tokens SET used_by = ? WHERE token_digest = ? AND used_by IN (0, ?) AND expires_at_ms > ?",
+        (command.node_id, command.token_digest, command.node_id, state.meta.now_ms),
+    )
+    is_given = bool(state.connection.changes())
+    return result(pb.RESULT_CODE_OK if is_given else pb.RESULT_CODE_INVALID_JOIN_TOKEN)
+
+
+FEATURE = Feature(
+    "members",
+    tables={1: TABLES, NODE_KEYS_LEVEL: KEY_TABLES},
+    commands={
+        "publish_member": Command(publish),
+        "invite_node": SignedInCommand(invite, Action.CHANGE_CLUSTER, NODE_KEYS_LEVEL),
+        "use_join_token": Command(use_token, NODE_KEYS_LEVEL),
+    },
+)
 
 
 # ---- queries
 
 
 def current(reader: StateReader) -> Members:
-    """Return all members and all former members, by node id."""
+    """Return all members, all former members, and what is barred."""
     with reader.consistent():
-        return Members(*(tuple(MemberRow(*row) for row in reader.rows(query)) for query in _SELECTS))
+        return _read(reader.rows, reader.level())
+
+
+def may_use_token(reader: StateReader, token_digest: bytes, node_id: int) -> bool:
+    """Return whether a node may propose to use the token: applied here it is free, or the node's own."""
+    with reader.consistent():
+        if reader.level() < NODE_KEYS_LEVEL:
+            return False
+        query = "SELECT 1 FROM join_tokens WHERE token_digest = ? AND used_by IN (0, ?)"
+        return bool(reader.rows(query, (token_digest, node_id)))

@@ -1,0 +1,225 @@
+"""The whole matrix of peer RPC and caller, over real TLS: who gets what, and that nothing else is done.
+
+A new RPC without a row fails, and so does a row without an RPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from parley_proto.v1 import peer_pb2 as pb
+from parley_proto.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
+from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
+from parleyd.security.certificates import Issued, issue_node_certificate, make_ca
+from parleyd.security.tls import peer_channel_options, peer_key_from_auth_context, peer_name_from_auth_context
+from parleyd.storage.identity import PeerInfo
+from parleyd.transport.admission import CertificateReader
+from parleyd.transport.bootstrap import encode_peer_info
+from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
+from parleyd.transport.codec import encode_message
+from parleyd.transport.service import JoinPendingError, PeerService
+from tests.unit.transport.test_admission import ME, Handler, make_registry, peer, says, vouching
+
+Code = grpc.StatusCode
+OK, REFUSED, DENIED, LATER = Code.OK, Code.FAILED_PRECONDITION, Code.PERMISSION_DENIED, Code.UNAVAILABLE
+NO_CONNECTION = Code.UNAVAILABLE  # the handshake fails, no handler hears of it
+
+REMOVED = peer(4)
+CALLERS = ("no certificate", "foreign CA", "no node name", "other's name", "never admitted", "removed", "member")
+MATRIX: dict[str, tuple[Code, ...]] = {
+    #                   no certificate  foreign CA     no name  other's never    removed  member
+    "Handshake": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, OK, OK, OK),
+    "Deliver": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, OK, REFUSED, OK),  # never admitted: dropped
+    "InstallSnapshot": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, LATER, REFUSED, OK),
+    "Forward": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "Join": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, LATER, REFUSED, OK),
+    "ChangeCluster": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "CountLogIn": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "FetchState": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "Rebuild": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "DescribeMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+}
+# What the node behind the port is asked to do. Handshake and DescribeMember change nothing anywhere.
+DOES_SOMETHING = MATRIX.keys() - {"Handshake", "DescribeMember"}
+
+
+class Recorder(Handler):
+    """Records what gets past the checks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done: list[str] = []
+
+    def receive(self, message: Message) -> None:
+        self.done.append("Deliver")
+
+    async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
+        self.done.append("InstallSnapshot")
+        return True
+
+    def forwarded(self, request: pb.ForwardRequest) -> asyncio.Future[pb.ForwardReply]:
+        self.done.append("Forward")
+        return super().forwarded(request)
+
+    async def change_cluster(self, change: pb.ClusterChange) -> pb.ClusterChangeReply:
+        self.done.append("ChangeCluster")
+        return await super().change_cluster(change)
+
+    def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:
+        self.done.append("CountLogIn")
+        return pb.LogInVerdict()
+
+    async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> Any:
+        self.done.append("FetchState")
+        yield pb.SnapshotChunk(data=b"state")
+
+    async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
+        self.done.append("Rebuild")
+        return await super().rebuild(request)
+
+    async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
+        if request.self.node_id != 2:  # a member that asks again, as after a lost answer
+            raise JoinPendingError("nobody has admitted it")
+        self.done.append("Join")
+        return pb.JoinReply(voter=True)
+
+
+@dataclass(frozen=True)
+class Port:
+    """A peer port, and the certificates to call it with."""
+
+    address: str
+    ca: bytes
+    handler: Recorder
+    pairs: dict[str, Issued | None]
+
+
+def issuer(authority: Issued) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    key = serialization.load_pem_private_key(authority.key_pem, password=None)
+    return x509.load_pem_x509_certificate(authority.certificate_pem), cast(ec.EllipticCurvePrivateKey, key)
+
+
+def nameless(authority: Issued) -> Issued:
+    """A certificate of the CA that names no node."""
+    certificate, ca_key = issuer(authority)
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("n2.example.org")]), critical=True)
+        .sign(ca_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    key_pem = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return Issued(built.public_bytes(pem), key_pem, built.not_valid_after_utc)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def port() -> AsyncIterator[Port]:
+    """One peer port of n1 for all cells: its members are n1, n2 and n3, and n4 was removed."""
+    authority, foreign = make_ca(), make_ca()
+
+    def node(name: str, by: Issued = authority) -> Issued:
+        return issue_node_certificate(*issuer(by), name, ["127.0.0.1"])
+
+    registry, _ = make_registry()
+    registry.update(map(peer, (1, 2, 3)), [REMOVED.node_id])
+    handler = Recorder()
+    service = PeerService(pb.HandshakeInfo, CertificateReader(peer_name_from_auth_context, peer_key_from_auth_context))
+    service.start_serving({0: handler}, "mine", ME, registry, vouching())
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    add_PeerServicer_to_server(service, server)
+    own, ca = node("n1"), authority.certificate_pem
+    credentials = grpc.ssl_server_credentials([(own.key_pem, own.certificate_pem)], ca, require_client_auth=True)
+    number = server.add_secure_port("127.0.0.1:0", credentials)
+    await server.start()
+    pairs = {
+        "no certificate": None,
+        "foreign CA": node("n2", foreign),
+        "no node name": nameless(authority),
+        "other's name": node("n3"),
+        "never admitted": node("n9"),
+        "removed": node("n4"),
+        "member": node("n2"),
+    }
+    yield Port(f"127.0.0.1:{number}", ca, handler, pairs)
+    await server.stop(grace=0)
+
+
+def claims(caller: str) -> PeerInfo:
+    """Whom a caller says it is: a member, where nothing else is its point."""
+    return {"never admitted": peer(9), "removed": REMOVED}.get(caller, peer(2))
+
+
+def calls(stub: PeerStub, who: PeerInfo) -> dict[str, Callable[[], Awaitable[object]]]:
+    """One call of each RPC, complete enough to do something if it is let in."""
+    metadata, record, any_stub = says(who), encode_peer_info(who), cast("Any", stub)
+    heartbeat = encode_message(Message(MessageType.HEARTBEAT, who.node_id, ME, Term(4)), 0)
+    snapshot = Message(MessageType.SNAPSHOT, who.node_id, ME, Term(4), snapshot=SnapshotMeta(Index(3), Term(1)))
+    header = pb.SnapshotChunk(header=pb.SnapshotHeader(message=encode_message(snapshot, 0)))
+
+    async def read_all(call: Any) -> object:
+        return [item async for item in call]
+
+    return {
+        "Handshake": lambda: any_stub.Handshake(pb.HandshakeInfo(self=record)),
+        "Deliver": lambda: any_stub.Deliver(iter([pb.RaftBatch(messages=[heartbeat])]), metadata=metadata),
+        "InstallSnapshot": lambda: any_stub.InstallSnapshot(iter([header]), metadata=metadata),
+        "Forward": lambda: read_all(any_stub.Forward(iter([pb.ForwardRequest(request_id=1)]), metadata=metadata)),
+        "Join": lambda: any_stub.Join(pb.JoinRequest(self=record)),
+        "ChangeCluster": lambda: any_stub.ChangeCluster(pb.ClusterChange(), metadata=metadata),
+        "CountLogIn": lambda: any_stub.CountLogIn(pb.LogInAttempt(), metadata=metadata),
+        "FetchState": lambda: read_all(any_stub.FetchState(pb.FetchStateRequest(), metadata=metadata)),
+        "Rebuild": lambda: any_stub.Rebuild(pb.RebuildRequest(), metadata=metadata),
+        "DescribeMember": lambda: any_stub.DescribeMember(pb.DescribeMemberRequest(node_id=3), metadata=metadata),
+    }
+
+
+async def outcome(call: Callable[[], Awaitable[object]]) -> Code:
+    """How one call ends."""
+    try:
+        async with asyncio.timeout(10):
+            await call()
+    except grpc.aio.AioRpcError as error:
+        return error.code()
+    return Code.OK
+
+
+def test_every_peer_rpc_has_its_row() -> None:
+    rpcs = {method.name for method in pb.DESCRIPTOR.services_by_name["Peer"].methods}
+    assert rpcs == MATRIX.keys() == calls(cast("PeerStub", None), peer(2)).keys()
+    assert {len(row) for row in MATRIX.values()} == {len(CALLERS)}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("rpc", MATRIX)
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_each_caller_gets_of_each_rpc_what_its_standing_gives(port: Port, rpc: str, caller: str) -> None:
+    pair = port.pairs[caller]
+    credentials = grpc.ssl_channel_credentials(
+        port.ca, None if pair is None else pair.key_pem, None if pair is None else pair.certificate_pem
+    )
+    port.handler.done.clear()
+    async with peer_channel(port.address, credentials, [*peer_channel_options("n1")]) as channel:
+        ended = await outcome(calls(PeerStub(channel), claims(caller))[rpc])
+    assert ended is MATRIX[rpc][CALLERS.index(caller)]
+    is_done = caller == "member" and rpc in DOES_SOMETHING
+    assert port.handler.done == ([rpc] if is_done else [])
