@@ -151,6 +151,8 @@ class AccountsService(AccountsServicer):
         account = await self._readers.run(lambda reader: accounts.by_id(reader, session.account_id))
         if account is None:
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, NO_ACCOUNT)
+        if account.active and session.closed:
+            raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
         # A deleted account has no password any more; its closed session alone says that the caller deleted it.
         if account.active and not await self._check.is_right(_own_claim(session, account, context), request.password):
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, WRONG_PASSWORD.format(done="The account was not deleted."))

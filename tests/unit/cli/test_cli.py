@@ -15,9 +15,10 @@ import pytest
 import structlog
 from typer.testing import CliRunner, Result
 
-from parleyd import cli
+from parleyd import cli, cli_admin
 from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
 from parleyd.security.certificates import CertificateError
+from parleyd.security.codes import digest_of_code
 from parleyd.settings.load import load_settings
 from parleyd.settings.table import SETTINGS, Settings
 from parleyd.storage.errors import IdentityError, StorageDamagedError
@@ -327,3 +328,42 @@ def test_python_m_server_is_parleyd(tmp_path: Path) -> None:
     assert refused.returncode == ExitCode.USAGE
     assert refused.stderr.startswith("parleyd: 3 settings are wrong:")
     assert "Usage: parleyd " in run("--help").stdout
+
+
+# ---- administrators
+
+
+def test_an_administrators_code_is_printed_alone_and_the_node_takes_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "identity.json").touch()
+    taken: list[str] = []
+
+    def take(folder: Path) -> bool:  # the node, which looks into its data directory
+        taken.append((folder / "administrator-claim.json").read_text())
+        return False
+
+    monkeypatch.setattr(cli_admin, "is_waiting", take)
+    result = parleyd("admin", "create", tmp_path)
+    assert result.exit_code == 0
+    [code] = result.stdout.split()
+    assert json.loads(taken[0])["digest"] == digest_of_code(code).hex()
+    assert "parley register NAME --code CODE" in result.stderr
+
+
+def test_a_code_waits_for_a_node_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "identity.json").touch()
+    (tmp_path / "node.toml").write_text('name = "n1"\ndata_dir = "data"\ninsecure = true\n')
+    monkeypatch.setattr(cli_admin, "WAIT_S", 0.0)
+    result = parleyd("admin", "create", "--config", tmp_path / "node.toml")
+    assert result.exit_code == 0
+    assert "as soon as this node runs" in result.stderr
+    assert (tmp_path / "data" / "administrator-claim.json").exists()
+
+
+def test_a_code_is_made_for_a_nodes_data_directory_only(tmp_path: Path) -> None:
+    result = parleyd("admin", "create", tmp_path)
+    assert result.exit_code == ExitCode.USAGE
+    assert "no data directory" in result.stderr
+    assert list(tmp_path.iterdir()) == []
