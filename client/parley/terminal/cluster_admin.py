@@ -6,7 +6,7 @@ from parley import BadInputError
 from parley.terminal import text
 from parley.terminal.commands import note, say
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.password import read_password
+from parley.terminal.password import read_new_password
 
 
 async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
@@ -87,7 +87,7 @@ async def invite(options: ConnectionOptions, days: int) -> None:
 async def reset_password(options: ConnectionOptions, account: str, *, password_stdin: bool) -> None:
     """Give an account a new password."""
     options.must_name_account()
-    password = read_password(f"New password for {account}: ", from_stdin=password_stdin, twice=True)
+    password = read_new_password(f"New password for {account}: ", from_stdin=password_stdin)
     async with options.client() as client:
         await (await client.administration()).reset_password(account, password)
     note(f"{account} has a new password, and all its devices are signed out. Ask its owner to change it.")

@@ -11,11 +11,24 @@ VARIABLE = "PARLEY_PASSWORD"
 
 def read_two_passwords(old_prompt: str, new_prompt: str, *, from_stdin: bool) -> tuple[str, str]:
     """Return the old and the new password: two lines of standard input, or what is typed. Raise BadInputError."""
+    old = read_password(old_prompt, from_stdin=from_stdin)
+    return old, read_new_password(new_prompt, from_stdin=from_stdin)
+
+
+def read_new_password(prompt: str, *, from_stdin: bool) -> str:
+    """Return a password that is to be set. The environment has the one in force, so it is not asked."""
     if from_stdin:
-        return read_password("", from_stdin=True), read_password("", from_stdin=True)
+        return _line_of_stdin()
     if not sys.stdin.isatty():
-        raise BadInputError("The old and the new password are needed. Give them as two lines with --password-stdin.")
-    return getpass.getpass(old_prompt), _new_password(new_prompt)
+        raise BadInputError("A new password is needed. Give it with --password-stdin.")
+    return _typed_twice(prompt)
+
+
+def _line_of_stdin() -> str:
+    line = sys.stdin.readline()
+    if not line:
+        raise BadInputError("--password-stdin was given, but standard input has no password left.")
+    return line.rstrip("\r\n")
 
 
 def confirm(question: str) -> bool:
@@ -23,7 +36,7 @@ def confirm(question: str) -> bool:
     return input(question).strip() == "yes"
 
 
-def _new_password(prompt: str) -> str:
+def _typed_twice(prompt: str) -> str:
     password = getpass.getpass(prompt)
     if getpass.getpass("Once more: ") != password:
         raise BadInputError("The two passwords differ. Nothing was done. Try again.")
@@ -33,13 +46,10 @@ def _new_password(prompt: str) -> str:
 def read_password(prompt: str, *, from_stdin: bool, twice: bool = False) -> str:
     """Return the password. Raise BadInputError if there is no terminal to ask on."""
     if from_stdin:
-        line = sys.stdin.readline()
-        if not line:
-            raise BadInputError("--password-stdin was given, but standard input is empty.")
-        return line.rstrip("\r\n")
+        return _line_of_stdin()
     given = os.environ.get(VARIABLE)
     if given:
         return given
     if not sys.stdin.isatty():
         raise BadInputError(f"A password is needed. Give it with --password-stdin or {VARIABLE}.")
-    return _new_password(prompt) if twice else getpass.getpass(prompt)
+    return _typed_twice(prompt) if twice else getpass.getpass(prompt)

@@ -1,0 +1,161 @@
+"""The own password, the own devices, codes, and what administrators do for accounts: SDK and command line."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from parley import (
+    ConnectionState,
+    MessageFailedError,
+    NotSignedInError,
+    RefusedError,
+    TooManyDevicesError,
+    WrongPasswordError,
+)
+from parley.terminal.exits import ExitCode
+from parleyd.machine.limits import MAX_DEVICES_PER_ACCOUNT
+from tests.support.node import InProcessCluster, running_cluster
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in
+from tests.unit.client.test_command import Parley
+
+NEW = "another horse battery"
+
+
+@asynccontextmanager
+async def cluster_with_boss() -> AsyncIterator[InProcessCluster]:
+    """A cluster with an administrator besides whoever the test adds."""
+    async with running_cluster() as cluster:
+        cluster.add_account("boss", PASSWORD)
+        yield cluster
+
+
+# ---- the SDK
+
+
+async def test_a_changed_password_counts_at_once_and_other_devices_are_signed_out(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster, signed_in(cluster, tmp_path / "other") as other:
+        await other.wait_until(ConnectionState.CONNECTED, timeout=5)
+        async with signed_in(cluster, tmp_path / "here") as client:
+            account = await client.own_account()
+            with pytest.raises(WrongPasswordError, match="stays in force"):
+                await account.change_password("wrong", NEW)
+            with pytest.raises(RefusedError, match="most common"):
+                await account.change_password(PASSWORD, "password1")
+            cluster.nodes[0].faults.lose_answers = 1
+            await account.change_password(PASSWORD, NEW)
+            await other.wait_until(ConnectionState.SIGNED_OUT, timeout=5)
+            assert [device.current for device in await account.devices() if device.signed_in] == [True]
+            with pytest.raises(WrongPasswordError):
+                await other.login("anna", PASSWORD)
+            await other.login("anna", NEW)
+
+
+async def test_a_session_that_has_ended_is_not_called_a_wrong_password(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster, signed_in(cluster, tmp_path) as client:
+        account = await client.own_account()
+        cluster.end_sessions()
+        with pytest.raises(NotSignedInError) as ended:
+            await account.change_password(PASSWORD, NEW)
+        assert not isinstance(ended.value, WrongPasswordError)
+
+
+async def test_a_device_is_signed_out_by_its_owner(tmp_path: Path) -> None:
+    async with (
+        cluster_with_boss() as cluster,
+        signed_in(cluster, tmp_path / "lost") as lost,
+        signed_in(cluster, tmp_path / "here") as client,
+    ):
+        account = await client.own_account()
+        here, there = await account.devices()
+        assert (here.current, there.current, there.signed_in) == (True, False, True)
+        await lost.wait_until(ConnectionState.CONNECTED, timeout=5)
+        await account.sign_out_device(there.id)
+        await lost.wait_until(ConnectionState.SIGNED_OUT, timeout=5)
+        with pytest.raises(RefusedError, match="no such device"):
+            await account.sign_out_device("00" * 16)
+
+
+async def test_an_account_whose_devices_are_all_lost_logs_in_by_ending_the_oldest(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        for number in range(MAX_DEVICES_PER_ACCOUNT):
+            async with make_client(cluster, tmp_path / str(number), connect=False) as client:
+                await client.login("anna", PASSWORD)
+        async with make_client(cluster, tmp_path / "new", connect=False) as client:
+            with pytest.raises(TooManyDevicesError, match="Nothing was changed"):
+                await client.login("anna", PASSWORD)
+            await client.login("anna", PASSWORD, end_oldest_device=True)
+            assert len(await (await client.own_account()).devices()) == MAX_DEVICES_PER_ACCOUNT
+        async with make_client(cluster, tmp_path / "0", "anna", connect=False) as oldest:
+            with pytest.raises(NotSignedInError):
+                await oldest.list_accounts()
+
+
+async def test_what_waits_for_a_name_never_reaches_its_new_owner(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster:
+        cluster.change_setting("name_reserved_days", 0)
+        former = cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as client:
+            cluster.nodes[0].faults.retry = 1_000_000
+            message = await client.send("bob", "for the old bob alone")
+            cluster.delete_account(former)
+            cluster.add_account("bob", PASSWORD)
+            cluster.nodes[0].faults.retry = 0
+            with pytest.raises(MessageFailedError, match="may mean somebody else now"):
+                await message.accepted(10)
+            again = await client.retry(message.local_id)
+            await again.accepted(10)
+        assert cluster.bodies_for("bob") == ["for the old bob alone"], "once, after a person asked for it again"
+
+
+# ---- the command line
+
+
+async def test_password_and_devices_from_the_command_line(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        here, there = Parley(tmp_path / "here", cluster), Parley(tmp_path / "there", cluster)
+        for parley in (there, here):
+            assert (await parley("login", "anna", PARLEY_PASSWORD=PASSWORD)).code == 0
+        listed = (await here("devices", "list")).out.splitlines()
+        assert ["this device" in listed[0], "signed in" in listed[1]] == [True, True]
+        done = await here("devices", "revoke", listed[1].split()[0])
+        assert (done.code, "Signed out" in done.err) == (0, True)
+        assert (await there("accounts")).code == ExitCode.NOT_SIGNED_IN
+        assert (await here("devices", "revoke", "--others")).code == 0
+        for arguments in (("devices", "revoke"), ("devices", "revoke", "ff", "--others"), ("devices", "revoke", "zz")):
+            assert (await here(*arguments)).code == ExitCode.USAGE
+        assert (await here("password", "--password-stdin", stdin=f"wrong\n{NEW}\n")).code == ExitCode.NOT_SIGNED_IN
+        assert (await here("password", "--password-stdin", stdin=f"{PASSWORD}\n")).code == ExitCode.USAGE
+        changed = await here("password", "--password-stdin", stdin=f"{PASSWORD}\n{NEW}\n")
+        assert (changed.code, "is changed" in changed.err) == (0, True)
+        assert (await there("login", "anna", PARLEY_PASSWORD=NEW)).code == 0
+
+
+async def test_administrators_invite_reset_and_lift_from_the_command_line(tmp_path: Path) -> None:
+    async with cluster_with_boss() as cluster:
+        boss, anna = Parley(tmp_path / "boss", cluster), Parley(tmp_path / "anna", cluster)
+        await boss("login", "boss", PARLEY_PASSWORD=PASSWORD)
+        assert (await boss("cluster", "settings", "registration=1")).code == 0
+        refused = await anna("register", "anna", PARLEY_PASSWORD=PASSWORD)
+        assert (refused.code, "--code CODE" in refused.err) == (ExitCode.REFUSED, True)
+        invited = await boss("cluster", "invite", "--days", "2")
+        code = invited.out.strip()
+        assert re.fullmatch(r"\w{9}-\w{9}-\w{9}", code)
+        assert (await anna("register", "anna", "--code", code, PARLEY_PASSWORD=PASSWORD)).code == 0
+        for _ in range(10):
+            await anna("login", "anna", PARLEY_PASSWORD="wrong password")
+        delayed = await anna("login", "anna", PARLEY_PASSWORD=PASSWORD)
+        assert (delayed.code, "was not checked" in delayed.err) == (ExitCode.REFUSED, True)
+        assert (await boss("cluster", "lift-delay", "anna")).code == 0
+        assert (await anna("login", "anna", PARLEY_PASSWORD=PASSWORD)).code == 0
+        reset = await boss("cluster", "reset-password", "anna", "--password-stdin", stdin=f"{NEW}\n")
+        assert reset.code == 0
+        assert (await anna("accounts")).code == ExitCode.NOT_SIGNED_IN
+        assert (await anna("login", "anna", PARLEY_PASSWORD=NEW)).code == 0
+        claimed = await anna("cluster", "claim", code)
+        assert (claimed.code, "was used already" in claimed.err) == (ExitCode.REFUSED, True)
+        assert (await anna("cluster", "lift-delay", "boss")).code == ExitCode.REFUSED
