@@ -31,7 +31,7 @@ class Access(Enum):
     ANYBODY = auto()
     SIGNED_IN = auto()
     ADMINISTRATOR = auto()
-    ANY_TOKEN = auto()  # any text that can be a token: closing a session that is closed succeeds
+    ONCE_SIGNED_IN = auto()  # also by a closed session: closing it again succeeds
 
 
 class Caller(Enum):
@@ -47,7 +47,6 @@ class Caller(Enum):
 
 
 OUTSIDERS = (Caller.NONE, Caller.MALFORMED, Caller.GARBAGE, Caller.EXPIRED, Caller.REVOKED)
-WITH_TOKEN = (Caller.GARBAGE, Caller.EXPIRED, Caller.REVOKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Row:
     request: Message
 
 
-ANYBODY, SIGNED_IN, ADMINISTRATOR, ANY_TOKEN = Access
+ANYBODY, SIGNED_IN, ADMINISTRATOR, ONCE_SIGNED_IN = Access
 NEW_PASSWORD = PASSWORD + " again"
 
 TABLE: dict[str, Row] = {
@@ -66,7 +65,7 @@ TABLE: dict[str, Row] = {
         ANYBODY, accounts_pb2.RegisterRequest(name="carl", password=PASSWORD, request_id=bytes(16))
     ),
     "Accounts.LogIn": Row(ANYBODY, accounts_pb2.LogInRequest(name="ben", password=PASSWORD, device_id=DEVICE)),
-    "Accounts.LogOut": Row(ANY_TOKEN, accounts_pb2.LogOutRequest()),
+    "Accounts.LogOut": Row(ONCE_SIGNED_IN, accounts_pb2.LogOutRequest()),
     "Accounts.DeleteAccount": Row(SIGNED_IN, accounts_pb2.DeleteAccountRequest(password=PASSWORD)),
     "Accounts.SetDisplayName": Row(SIGNED_IN, accounts_pb2.SetDisplayNameRequest(display_name="B")),
     "Accounts.ListAccounts": Row(SIGNED_IN, accounts_pb2.ListAccountsRequest()),
@@ -122,8 +121,8 @@ def let_in(access: Access, caller: Caller) -> bool:
     match access:
         case Access.ANYBODY:
             return True
-        case Access.ANY_TOKEN:
-            return caller not in (Caller.NONE, Caller.MALFORMED)
+        case Access.ONCE_SIGNED_IN:
+            return caller not in OUTSIDERS or caller is Caller.REVOKED
         case Access.SIGNED_IN:
             return caller not in OUTSIDERS
         case Access.ADMINISTRATOR:
