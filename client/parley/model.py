@@ -281,7 +281,8 @@ class NodeStatus:
     """The status of one node, or `error` if it did not answer.
 
     `level` is the level of its replicated state. `divergence` states which node's state is not trusted, and why.
-    `disk` states what the node does not do because its disk is nearly full.
+    `disk` states what the node does not do because its disk is nearly full. `snapshots` states which peers do not
+    install the snapshots that the node sends, and why.
     """
 
     address: str
@@ -310,6 +311,7 @@ class NodeStatus:
     max_level: int = 0
     divergence: str = ""
     disk: str = ""
+    snapshots: str = ""
 
 
 @dataclass(frozen=True, slots=True)

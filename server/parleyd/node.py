@@ -315,7 +315,9 @@ class Node:
         change_router = MembershipChangeRouter(runner, changes, group_links)
         addresses = AddressPublisher(self._own, runner, router)
         disk = DiskMonitor(identity.node_id, self._data.space, runner, links, self._status_due.set)
-        view = ClusterView(identity, runner, hub, links.connected, lambda: trust.text, lambda: disk.text)
+        view = ClusterView(
+            identity, runner, hub, links.connected, lambda: trust.text, lambda: disk.text, links.snapshot_problems
+        )
         passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
         health_service = health.aio.HealthServicer()
         observer.follow(runner, addresses, trust)

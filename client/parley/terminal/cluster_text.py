@@ -13,7 +13,8 @@ def cluster_lines(status: ClusterStatus) -> list[str]:
     rows = [COLUMNS, *(_row(node, status) for node in status.nodes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
-    return [*lines, "", *level_lines(status), *divergence_lines(status), *disk_lines(status), verdict(status)]
+    troubles = [*divergence_lines(status), *disk_lines(status), *snapshot_lines(status)]
+    return [*lines, "", *level_lines(status), *troubles, verdict(status)]
 
 
 def _row(node: NodeStatus, status: ClusterStatus) -> tuple[str, ...]:
@@ -72,6 +73,11 @@ def divergence_lines(status: ClusterStatus) -> list[str]:
         if node.divergence:
             reporters.setdefault(node.divergence, []).append(node.name)
     return [f"Divergence, reported by {', '.join(names)}: {text}" for text, names in reporters.items()]
+
+
+def snapshot_lines(status: ClusterStatus) -> list[str]:
+    """Return a sentence for each node whose snapshots a peer does not install."""
+    return [f"{node.name} reports: {node.snapshots}." for node in status.nodes if node.snapshots]
 
 
 def disk_lines(status: ClusterStatus) -> list[str]:

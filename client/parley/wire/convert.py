@@ -149,6 +149,7 @@ def node_status(address: str, wire: admin_pb2.GetStatusResponse) -> NodeStatus:
         max_level=wire.max_level,
         divergence=wire.divergence,
         disk=wire.disk,
+        snapshots=wire.snapshots,
     )
 
 

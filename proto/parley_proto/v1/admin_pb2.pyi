@@ -498,6 +498,7 @@ class GetStatusResponse(message.Message):
     MIN_LEVEL_FIELD_NUMBER: builtins.int
     MAX_LEVEL_FIELD_NUMBER: builtins.int
     DIVERGENCE_FIELD_NUMBER: builtins.int
+    SNAPSHOTS_FIELD_NUMBER: builtins.int
     DISK_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """hex"""
@@ -536,6 +537,8 @@ class GetStatusResponse(message.Message):
     max_level: builtins.int
     divergence: builtins.str
     """why this node's state is not trusted, or which other's is not; empty when all agree"""
+    snapshots: builtins.str
+    """which peers do not install the snapshots that this node sends, and why"""
     disk: builtins.str
     """what this node does not do because its disk is nearly full; empty with room"""
     @builtins.property
@@ -568,11 +571,12 @@ class GetStatusResponse(message.Message):
         min_level: builtins.int = ...,
         max_level: builtins.int = ...,
         divergence: builtins.str = ...,
+        snapshots: builtins.str = ...,
         disk: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "removed", b"removed", "role", b"role", "serving", b"serving", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

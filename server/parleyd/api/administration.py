@@ -105,6 +105,7 @@ class AdminService(AdminServicer):
             max_level=MAX_LEVEL,
             divergence=view.divergence(),
             disk=view.disk(),
+            snapshots=view.snapshots(),
         )
 
     @unary

@@ -71,6 +71,7 @@ class ClusterView:
     connected: Callable[[NodeId], bool]
     divergence: Callable[[], str] = lambda: ""  # the text for operators about states that differ
     disk: Callable[[], str] = lambda: ""  # the text for operators about a disk that is nearly full
+    snapshots: Callable[[], str] = lambda: ""  # the text for operators about snapshots that peers do not install
 
     def members(self) -> list[MemberRow]:
         """Return all members with their addresses, by name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
@@ -43,6 +44,12 @@ AHEAD_TEXT = (
 INTERNAL_TEXT = (
     "This node failed to answer. Unconfirmed requests may or may not have happened. Repeating them is safe. The node's "
     "log contains the cause."
+)
+
+
+CLOSED_TEXT = (
+    "This node closed its connection to another node before the answer came. The request may or may not have happened. "
+    "Repeating it is safe. The client tries the other nodes by itself."
 )
 
 
@@ -115,6 +122,12 @@ def unary(method: Method[Request, Response]) -> Method[Request, Response]:
             return await method(self, request, context)
         except grpc.aio.AbortError:
             raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # the caller has left, or this node stops
+            # This node closed a connection under the call, as when it was removed. The client must not wait for that.
+            await abort(context, ApiError(grpc.StatusCode.UNAVAILABLE, CLOSED_TEXT))
         except Exception as error:
             await abort(context, translate(error))
 

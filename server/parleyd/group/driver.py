@@ -110,6 +110,11 @@ class Driver:
         self.step(Applied(done[-1].index))
         return done
 
+    def will_install(self, snapshot: SnapshotMeta) -> bool:
+        """Return whether the core asked for `snapshot` to be installed, and that is not done yet."""
+        waiting = (*self._pending, *((self._installing,) if self._installing else ()))
+        return any(write.persist.snapshot == snapshot for write in waiting)
+
     def installed(self) -> SnapshotMeta:
         """Record that the snapshot in progress has replaced state and log, and return it."""
         write, self._installing = self._installing, None

@@ -111,6 +111,15 @@ class AppliedReached:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotAnswered:
+    """Whether a received snapshot will be installed. If not, its file is of no use."""
+
+    token: int
+    snapshot: SnapshotMeta
+    is_taken: bool
+
+
+@dataclass(frozen=True, slots=True)
 class TransferEnded:
     """The end of a transfer. `transferred`: this node does not lead any more."""
 
@@ -183,6 +192,7 @@ Effect = (
     | ChangeRefused
     | ReadAnswered
     | AppliedReached
+    | SnapshotAnswered
     | TransferEnded
     | RoleChanged
     | MembersChanged

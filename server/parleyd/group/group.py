@@ -32,6 +32,7 @@ from parleyd.group.effects import (
     MessageDropped,
     NodeRetired,
     ReadAnswered,
+    SnapshotAnswered,
     StartCheckpoint,
     StateReplaced,
     TransferEnded,
@@ -57,6 +58,7 @@ from parleyd.group.inputs import (
     SnapshotFailed,
     SnapshotInstalled,
     SnapshotMade,
+    SnapshotReceived,
     SnapshotSent,
     Stop,
     TimePassed,
@@ -215,6 +217,11 @@ class Group:
         match one:
             case MessageReceived(message):
                 self._receive(message)
+            case SnapshotReceived(token, message):
+                self._receive(message)
+                if message.snapshot is not None:
+                    is_taken = self._driver.will_install(message.snapshot)
+                    self._output.append(SnapshotAnswered(token, message.snapshot, is_taken))
             case ProposeCommands():
                 self._gather(one)
             case Written():

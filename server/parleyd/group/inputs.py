@@ -31,6 +31,14 @@ class MessageReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotReceived:
+    """A snapshot of another node is stored here; answered by SnapshotAnswered."""
+
+    token: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
 class PeerLost:
     """The connection to `node` broke."""
 
@@ -190,6 +198,7 @@ class LogCompacted:
 Input = (
     TimePassed
     | MessageReceived
+    | SnapshotReceived
     | PeerLost
     | PeerUnreachable
     | RoomReported

@@ -108,13 +108,15 @@ class PeerHandler:
         return reply
 
     async def receive_snapshot(self, header: pb.SnapshotHeader, message: Message, data: AsyncIterator[bytes]) -> bool:
-        """Store the snapshot, report it to the core, and wait until the core has installed or discarded it."""
+        """Store the snapshot, offer it to the core, and wait until the core has installed it."""
         assert message.snapshot is not None
+        index = message.snapshot.index
         await self._snapshot_store.receive(header, message.snapshot, data)
-        self._replica.receive(message)
+        if not await self._replica.take_snapshot(message):
+            return self._replica.raft.applied_index >= index
         try:
             async with asyncio.timeout(SNAPSHOT_INSTALL_TIMEOUT_S):
-                await self._replica.wait_applied(message.snapshot.index)
+                await self._replica.wait_applied(index)
         except TimeoutError:
             return False
         self._snapshot_store.discard_received(self._replica.raft.applied_index)

@@ -25,7 +25,7 @@ import structlog
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.state_copies import receive_copy
 from parleyd.machine.limits import GROUP
-from parleyd.machine.reader import verify_state_file
+from parleyd.machine.verify import verify_state_file
 from parleyd.raft.types import NO_NODE, ConfState, Index, NodeId, Term
 from parleyd.raft.update import RoleChange
 from parleyd.storage import fence as fences

@@ -32,6 +32,7 @@ from parleyd.group.effects import (
     ReadAnswered,
     RoleChanged,
     Send,
+    SnapshotAnswered,
     StartApply,
     StartCheckpoint,
     StartInstall,
@@ -59,6 +60,7 @@ from parleyd.group.inputs import (
     SnapshotFailed,
     SnapshotInstalled,
     SnapshotMade,
+    SnapshotReceived,
     SnapshotSent,
     Stop,
     TimePassed,
@@ -99,6 +101,7 @@ class GroupRunner:
         self._timer: asyncio.Handle | None = None
         self._armed_for_ms = 0.0
         self._is_stopping = False
+        self._snapshot_for: Sequence[NodeId] = ()
         self._role_changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
         self._logger = structlog.get_logger("group")
@@ -173,6 +176,11 @@ class GroupRunner:
     def receive(self, message: Message) -> None:
         """Take a message from another node."""
         self._post(MessageReceived(message))
+
+    async def take_snapshot(self, message: Message) -> bool:
+        """Offer a received snapshot to the core; False if it is of no use, and its file is removed then."""
+        answer: asyncio.Future[bool] = self._ask(partial(SnapshotReceived, message=message))
+        return await answer
 
     def peer_lost(self, node: NodeId) -> None:
         """Record that the connection to `node` broke."""
@@ -302,7 +310,7 @@ class GroupRunner:
 
     # ---- effects
 
-    def _carry_out(self, effect: Effect) -> None:  # noqa: PLR0912 (one case for each effect)
+    def _carry_out(self, effect: Effect) -> None:  # noqa: PLR0912, PLR0915 (one case for each effect)
         parts, files = self._parts, self._files
         match effect:
             case Send(messages):
@@ -317,6 +325,10 @@ class GroupRunner:
                 self._answers.succeed(token, index)
             case AppliedReached(token):
                 self._answers.succeed(token, None)
+            case SnapshotAnswered(token, snapshot, is_taken):
+                if not is_taken:
+                    files.snapshot_store.discard(snapshot)
+                self._answers.succeed(token, is_taken)
             case RoleChanged(change):
                 self._tell_role(change)
             case StartInstall(snapshot, write):
@@ -327,7 +339,9 @@ class GroupRunner:
                 compacted = LogCompacted(snapshot.index)
                 files.start_compact(snapshot, lambda _: self._post(compacted))
             case MakeSnapshot(nodes):
-                self._logger.info("snapshot_requested", nodes=list(nodes))
+                if nodes != self._snapshot_for:  # not each try of the same followers
+                    self._logger.info("snapshot_requested", nodes=list(nodes))
+                    self._snapshot_for = nodes
                 self._start_task(self._make_snapshot())
             case ChangeRefused(token, error):
                 self._answers.fail(token, error)

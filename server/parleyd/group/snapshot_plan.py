@@ -92,6 +92,10 @@ class ReceivedSnapshots(Generic[T]):
         """Return the snapshot that is installed now."""
         return self._waiting.pop((meta.index, meta.term))
 
+    def pop(self, meta: SnapshotMeta) -> T | None:
+        """Return and forget a snapshot that is not installed; None if there is none."""
+        return self._waiting.pop((meta.index, meta.term), None)
+
     def discard(self, applied_index: Index) -> list[T]:
         """Return and forget the snapshots that the state has reached in another way."""
         return [self._waiting.pop(key) for key in [key for key in self._waiting if key[0] <= applied_index]]

@@ -7,30 +7,29 @@ file itself is the latest snapshot. The last one made stays on disk until the ne
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import apsw
 import structlog
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.formats import FormatRefusedError
+from parleyd.group.snapshot_intake import receive_state
 from parleyd.group.snapshot_plan import MAX_RECEIVED, ReceivedSnapshots
-from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.machine import StateMachine
-from parleyd.machine.reader import position, verify_state_file
+from parleyd.machine.reader import position
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message
 from parleyd.raft.types import Index, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import SnapshotTransferError
-from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, install, read_chunks
+from parleyd.storage.snapshots import SnapshotFile, install, read_chunks
 from parleyd.transport.codec import decode_membership, encode_message
 
-MAX_SNAPSHOT_BYTES = 1 << 40
+T = TypeVar("T")
 
 
 class SnapshotStore:
@@ -42,6 +41,7 @@ class SnapshotStore:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._made: SnapshotFile | None = None
         self._received: ReceivedSnapshots[Path] = ReceivedSnapshots()
+        self._arriving = 0
         self._logger = structlog.get_logger("snapshot_store")
 
     # ---- snapshots to send
@@ -78,37 +78,31 @@ class SnapshotStore:
     # ---- snapshots received
 
     async def receive(self, header: pb.SnapshotHeader, meta: SnapshotMeta, data: AsyncIterator[bytes]) -> None:
-        """Store an incoming snapshot, verified and durable, for `install_received`.
+        """Store an incoming snapshot, verified and durable, for `install_received` or `discard`.
 
-        Raises PeerProtocolError if it is damaged, too large or does not fit.
+        Raises PeerProtocolError if it is unusable, or if too many are on their way or wait to be installed.
         """
-        if len(header.sha256) != hashlib.sha256().digest_size or header.total_bytes > MAX_SNAPSHOT_BYTES:
-            raise PeerProtocolError("the snapshot header is invalid")
-        if self._received.is_full:
-            raise PeerProtocolError(f"{MAX_RECEIVED} snapshots already wait to be installed")
-        loop = asyncio.get_running_loop()
+        if self._arriving + len(self._received) >= MAX_RECEIVED:
+            raise PeerProtocolError(f"{MAX_RECEIVED} snapshots are on their way already, or wait to be installed")
+        self._arriving += 1
         try:
-            receiver = await loop.run_in_executor(
-                self._thread,
-                SnapshotReceiver,
-                self._data.snapshots,
-                header.total_bytes,
-                header.sha256,
-                self._data.space.reserve_bytes,
-            )
-            try:
-                async for chunk in data:
-                    await loop.run_in_executor(self._thread, receiver.write, chunk)
-                path = await loop.run_in_executor(self._thread, receiver.finish)
-                await loop.run_in_executor(self._thread, _check_received, path, meta)
-            except BaseException:
-                await asyncio.shield(loop.run_in_executor(self._thread, receiver.abort))
-                raise
+            path = await receive_state(self._data.snapshots, header, meta, data, self._on_thread)
         except SnapshotTransferError as error:
             raise PeerProtocolError(str(error)) from error
+        finally:
+            self._arriving -= 1
         replaced = self._received.keep(meta, path)
         if replaced is not None:
             replaced.unlink(missing_ok=True)
+
+    def _on_thread(self, work: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def discard(self, meta: SnapshotMeta) -> None:
+        """Remove a received snapshot that is not installed; it may be gone already."""
+        path = self._received.pop(meta)
+        if path is not None:
+            path.unlink(missing_ok=True)
 
     def discard_received(self, applied_index: Index) -> None:
         """Remove snapshots that the state has reached in another way."""
@@ -123,17 +117,6 @@ class SnapshotStore:
     def close(self) -> None:
         """Wait for the file work in progress."""
         self._thread.shutdown()
-
-
-def _check_received(path: Path, meta: SnapshotMeta) -> None:
-    """Check that a file is the state that was announced, before it replaces a good one."""
-    try:
-        index, term, _ = verify_state_file(path)
-        if (index, term) != (meta.index, meta.term):
-            raise PeerProtocolError(f"the snapshot covers entry {index} of term {term}, not what was announced")
-    except (PeerProtocolError, MachineDamagedError, FormatRefusedError) as error:
-        path.unlink(missing_ok=True)
-        raise PeerProtocolError(str(error)) from error
 
 
 def _describe(connection: apsw.Connection) -> SnapshotMeta:

@@ -15,16 +15,16 @@ from pathlib import Path
 import apsw
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.machine.errors import MachineError
+from parleyd.group.snapshot_intake import on_any_thread, receive_state
 from parleyd.machine.limits import GROUP
-from parleyd.machine.reader import position, verify_state_file
+from parleyd.machine.reader import position
 from parleyd.machine.records import StateHash
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import SnapshotTransferError
-from parleyd.storage.snapshots import SnapshotFile, SnapshotReceiver, read_chunks
+from parleyd.storage.snapshots import SnapshotFile, read_chunks
 from parleyd.transport.codec import MAX_NUMBER, decode_membership, decode_message, encode_message
 
 
@@ -95,22 +95,5 @@ async def receive_copy(folder: Path, chunks: AsyncIterator[pb.SnapshotChunk], mi
         raise SnapshotTransferError(f"the header of the copy is invalid: {error}") from error
     if meta is None or meta.index < min_index:
         raise SnapshotTransferError(f"the copy does not cover entry {min_index}")
-    receiver = await asyncio.to_thread(SnapshotReceiver, folder, first.header.total_bytes, first.header.sha256)
-    try:
-        async for chunk in chunks:
-            await asyncio.to_thread(receiver.write, chunk.data)
-        path = await asyncio.to_thread(receiver.finish)
-    except BaseException:
-        await asyncio.shield(asyncio.to_thread(receiver.abort))
-        raise
-    try:
-        index, term, _ = await asyncio.to_thread(verify_state_file, path)
-        if (index, term) != (meta.index, meta.term):
-            raise SnapshotTransferError(f"the copy covers entry {index} of term {term}, not what was announced")
-    except MachineError as error:
-        path.unlink(missing_ok=True)
-        raise SnapshotTransferError(str(error)) from error
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    return path
+    data = (chunk.data async for chunk in chunks)
+    return await receive_state(folder, first.header, meta, data, on_any_thread)

@@ -34,7 +34,7 @@ _JOURNAL_SIZE_LIMIT_BYTES = 64 << 20
 WRITER_CACHE_KIB = 64 << 10
 READER_CACHE_KIB = 8 << 10
 
-_CHECKPOINTS = """
+CHECKPOINTS_TABLE = """
 CREATE TABLE checkpoints(
     id INTEGER PRIMARY KEY CHECK (id = 1),
     count INTEGER NOT NULL
@@ -54,7 +54,7 @@ def create_state(path: Path, fill: Callable[[apsw.Connection], None], level: int
         with closing(apsw.Connection(str(temporary), vfs=checksum_vfs())) as connection:
             reserve_checksums(connection)
             connection.execute("BEGIN")
-            connection.execute(_CHECKPOINTS)
+            connection.execute(CHECKPOINTS_TABLE)
             fill(connection)
             connection.pragma("application_id", APPLICATION_ID)
             connection.pragma("user_version", level)
@@ -169,6 +169,16 @@ def check_release(connection: apsw.Connection, path: Path) -> None:
     if len(stored) == 1 and stored[0][0] != level:
         text = f"its header says level {level}, and its content level {stored[0][0]}"
         raise MachineDamagedError(damage_text(path, text))
+
+
+def level_in_header(connection: apsw.Connection, path: Path) -> int:
+    """Return the level of a received state, and read no table: it may not be what its name says."""
+    if connection.pragma("application_id") != APPLICATION_ID:
+        check_release(connection, path)  # it says which file it is instead
+    level = int(connection.pragma("user_version"))
+    if not MIN_LEVEL <= level <= MAX_LEVEL:
+        raise MachineReleaseError(release_text(path, level))
+    return level
 
 
 def check_pages(connection: apsw.Connection, path: Path) -> None:

@@ -11,13 +11,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import apsw
 
 from parleyd.machine.errors import MachineDamagedError
-from parleyd.machine.files import check_version, damage_text, open_reader, storage_faults
-from parleyd.page_checksums import checksum_vfs
+from parleyd.machine.files import damage_text, open_reader, storage_faults
 
 Row = tuple[Any, ...]  # values from SQLite; every column's type is fixed by its STRICT table
 
@@ -40,22 +38,6 @@ def position(connection: apsw.Connection) -> tuple[int, int, bytes]:
         raise MachineDamagedError(damage_text("state", "it does not contain which entries it covers"))
     applied_index, applied_term, membership = row
     return applied_index, applied_term, membership
-
-
-def verify_state_file(path: Path) -> tuple[int, int, bytes]:
-    """Check that a received file is a sound state of this release, before it replaces the old one;
-
-    reads the whole file.
-    """
-    with storage_faults(f"verifying {path}"):
-        uri = f"file:{quote(str(path))}?mode=ro&immutable=1"
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        with closing(apsw.Connection(uri, flags=flags, vfs=checksum_vfs())) as connection:
-            check_version(connection, path)
-            verdict = connection.execute("PRAGMA quick_check(1)").get
-            if verdict != "ok":
-                raise MachineDamagedError(damage_text(path, f"SQLite's check reports: {verdict}"))
-            return position(connection)
 
 
 class StateReader:

@@ -22,6 +22,7 @@ NO_LEADER_TEXT = (
     "no leader accepted the change in time. Nothing was changed. It needs a majority of the voters: look at "
     "parley cluster status and try again"
 )
+REMOVED_TEXT = "this node was removed from the cluster, so it passes no changes on. Nothing was proposed. Ask a member"
 
 
 class ChangeForwarder(Protocol):
@@ -56,6 +57,10 @@ class MembershipChangeRouter:
 
     async def _ask_leader(self, change: pb.ClusterChange) -> pb.ClusterChangeReply | None:
         """Return the leader's answer, which comes within its own bound; None if nothing was proposed."""
+        if self._is_done_by_removal(change):
+            return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE)
+        if self._replica.retired:
+            return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, detail=REMOVED_TEXT)
         leader = self._replica.role.leader
         if leader == NO_NODE:
             return None
@@ -64,8 +69,17 @@ class MembershipChangeRouter:
         except ForwardFailedError as error:
             if not error.sent:
                 return None
+            if self._is_done_by_removal(change):  # the removal closed this node's links under the call
+                return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE)
             return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_OUTCOME_UNKNOWN, detail=UNKNOWN_TEXT)
         return None if reply.status == pb.CHANGE_STATUS_NOT_LEADER else reply
+
+    def _is_done_by_removal(self, change: pb.ClusterChange) -> bool:
+        """Return whether the change is this node's own removal, which has happened."""
+        node, members = self._replica.node_id, self._replica.members
+        own = members.removed.get(node) or members.rows.get(node)
+        asks_for_it = own is not None and change.HasField("remove") and change.remove.name == own.name
+        return self._replica.retired and asks_for_it
 
     async def _ask(self, leader: NodeId, change: pb.ClusterChange) -> pb.ClusterChangeReply:
         if leader == self._replica.node_id:

@@ -117,6 +117,11 @@ class PeerLinks:
         link = self._links.get(node)
         return link is not None and link.connected
 
+    def snapshot_problems(self) -> str:
+        """Return which peers do not install the snapshots that they are sent, and why; empty if there are none."""
+        problems = [(link.name, link.snapshots.problem) for link in self._links.values() if link.snapshots.problem]
+        return "; ".join(f"{name} does not install its snapshot: {problem}" for name, problem in problems)
+
     async def run(self) -> None:
         """Keep all links up until cancelled."""
         try:

@@ -26,7 +26,6 @@ from parley_proto.v1 import state_pb2
 from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
-from parleyd.storage.errors import CopyFailedError
 from parleyd.transport.bootstrap import HANDSHAKE_TIMEOUT_S
 from parleyd.transport.codec import encode_message
 from parleyd.transport.forwards import Forwards
@@ -40,6 +39,7 @@ from parleyd.transport.peer_calls import (
     run_to_its_end,
     says_removed,
 )
+from parleyd.transport.snapshot_lane import SnapshotLane
 
 if TYPE_CHECKING:
     from parley_proto.v1.peer_pb2_grpc import PeerAsyncStub
@@ -108,7 +108,7 @@ class PeerLink:
         self._queue_filled = asyncio.Event()
         self._hashes: deque[pb.StateHash] = deque(maxlen=MAX_QUEUED_HASHES)
         self._disk: pb.DiskReport | None = None
-        self._snapshot_requests: asyncio.Queue[tuple[Message, int]] = asyncio.Queue(maxsize=1)
+        self.snapshots = SnapshotLane(node, name, setup)
         self._forwards = Forwards()
         self._stub: PeerAsyncStub | None = None
         self.connected = False
@@ -117,7 +117,10 @@ class PeerLink:
     def send(self, message: Message, group: int) -> None:
         """Queue one Raft message of `group`; drop it if the link is down or its queue full."""
         if message.type is MessageType.SNAPSHOT:
-            self._request_snapshot(message, group)
+            if self.connected:
+                self.snapshots.request(message, group)
+            else:
+                self._setup.events.snapshot_sent(self.node, group, ok=False)
             return
         size = _approximate_bytes(message)
         full = len(self._queue) >= MAX_QUEUED_MESSAGES or self._queued_bytes + size > MAX_QUEUED_BYTES
@@ -140,12 +143,6 @@ class PeerLink:
         if self.connected:
             self._disk = report
             self._queue_filled.set()
-
-    def _request_snapshot(self, message: Message, group: int) -> None:
-        if not self.connected or self._snapshot_requests.full():
-            self._setup.events.snapshot_sent(self.node, group, ok=False)
-            return
-        self._snapshot_requests.put_nowait((message, group))
 
     def forward(self, commands: Sequence[state_pb2.Command], group: int) -> asyncio.Future[pb.ForwardReply]:
         """Send commands to this peer, the presumed leader; fails with ForwardFailedError if the link breaks."""
@@ -235,7 +232,7 @@ class PeerLink:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(run_to_its_end(self._deliver(stub)), name=f"deliver to {self.name}")
             tasks.create_task(run_to_its_end(self._forward(stub)), name=f"forward to {self.name}")
-            tasks.create_task(run_to_its_end(self._send_snapshots(stub)), name=f"snapshots to {self.name}")
+            tasks.create_task(run_to_its_end(self.snapshots.run(stub)), name=f"snapshots to {self.name}")
 
     def _check_handshake(self, info: pb.HandshakeInfo) -> None:
         """Check that the peer is the expected member: same cluster, same incarnation."""
@@ -305,27 +302,6 @@ class PeerLink:
             self._forwards.answered(reply)
         raise ConnectionError("the peer ended the stream")
 
-    async def _send_snapshots(self, stub: PeerAsyncStub) -> None:
-        while True:
-            message, group = await self._snapshot_requests.get()
-            ok = False
-            try:
-                ok = await self._send_snapshot(stub, message, group)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, OSError, CopyFailedError) as error:
-                self._logger.warning("snapshot_transfer_failed", error=one_line(error))
-            finally:
-                self._setup.events.snapshot_sent(self.node, group, ok=ok)
-
-    async def _send_snapshot(self, stub: PeerAsyncStub, message: Message, group: int) -> bool:
-        call = stub.InstallSnapshot(metadata=self._call_metadata.to(self.node))
-        try:
-            async for chunk in self._setup.snapshots.chunks(message, group):
-                await call.write(chunk)
-            await call.done_writing()
-            return (await call).installed
-        finally:
-            call.cancel()
-
     def _connected(self) -> None:
         self.connected = True
         self._logger.info("peer_connected", address=self._address)
@@ -337,6 +313,7 @@ class PeerLink:
         self._queue.clear()
         self._queued_bytes = 0
         self._queue_filled.clear()
+        self.snapshots.clear()
         self._hashes.clear()
         self._forwards.fail_all(ForwardFailedError(f"the connection to {self.name} broke: {reason}", sent=True))
         if was_connected:

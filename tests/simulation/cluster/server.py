@@ -31,6 +31,7 @@ from parleyd.group.effects import (
     ReadAnswered,
     RoleChanged,
     Send,
+    SnapshotAnswered,
     StartApply,
     StartCheckpoint,
     StartInstall,
@@ -382,7 +383,7 @@ class SimulatedServer:
             case ReadAnswered(token, index):
                 self.effect()
                 self._answer(token, index)
-            case ChangeRefused(token) | AppliedReached(token) | TransferEnded(token):
+            case ChangeRefused(token) | AppliedReached(token) | TransferEnded(token) | SnapshotAnswered(token):
                 self._answer(token, effect)
             case StartWrite(writes):
                 self.effect()

@@ -63,6 +63,11 @@ def test_the_status_shows_each_divergence_once_with_the_nodes_that_report_it() -
     ]
 
 
+def test_the_status_names_each_peer_that_does_not_install_its_snapshot() -> None:
+    lines = cluster_lines(ClusterStatus((N1, replace(N2, snapshots="n3 does not install its snapshot: no room"))))
+    assert "n2 reports: n3 does not install its snapshot: no room." in lines
+
+
 def test_the_status_names_each_node_whose_disk_is_nearly_full() -> None:
     lines = cluster_lines(ClusterStatus((N1, replace(N2, disk="12 bytes are free"))))
     assert [line for line in lines if "disk" in line] == ["The disk of n2 is nearly full: 12 bytes are free."]

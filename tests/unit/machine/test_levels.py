@@ -23,10 +23,11 @@ from parleyd.machine.features import accounts, administration
 from parleyd.machine.features import levels as levels_feature
 from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.machine import StateMachine
-from parleyd.machine.reader import StateReader, verify_state_file
+from parleyd.machine.reader import StateReader
 from parleyd.machine.records import CommittedEntry, MemberRow, MembershipChange
 from parleyd.machine.registry import COMMANDS, FEATURES
 from parleyd.machine.state import State
+from parleyd.machine.verify import verify_state_file
 from tests.unit.machine.harness import (
     BOOTSTRAP_MEMBERS,
     START_MS,

@@ -29,10 +29,11 @@ from parleyd.machine.features.settings import Settings
 from parleyd.machine.files import APPLICATION_ID
 from parleyd.machine.levels import MAX_LEVEL
 from parleyd.machine.machine import ApplyOutcome, StateMachine
-from parleyd.machine.reader import StateReader, verify_state_file
+from parleyd.machine.reader import StateReader
 from parleyd.machine.records import CommittedEntry, MembershipChange
 from parleyd.machine.rows import MAX_CACHED_ROWS, Rows
 from parleyd.machine.state import State
+from parleyd.machine.verify import verify_state_file
 from parleyd.page_checksums import checksum_vfs
 from tests.unit.machine.harness import (
     BOOTSTRAP_MEMBERS,

@@ -16,7 +16,8 @@ from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.machine.features import accounts
 from parleyd.machine.features.messages import queued_page
 from parleyd.machine.machine import StateMachine
-from parleyd.machine.reader import StateReader, verify_state_file
+from parleyd.machine.reader import StateReader
+from parleyd.machine.verify import verify_state_file
 from parleyd.page_checksums import CHECKSUM_VFS, checksum_vfs
 from parleyd.raft.types import SnapshotMeta
 from parleyd.storage.errors import StorageDamagedError

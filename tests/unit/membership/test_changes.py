@@ -23,7 +23,7 @@ from parleyd.membership.members import ClusterMembers, addition, to_peer_info
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.membership.rules import MembershipRequest, decide
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, encode_conf_change
-from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Term
+from parleyd.raft.types import NO_NODE, ConfState, Entry, EntryType, Index, NodeId, Term
 from parleyd.transport.codec import encode_membership
 from parleyd.transport.peer_calls import ForwardFailedError
 
@@ -68,6 +68,7 @@ class FakeReplica:
     is_leader: bool = True
     handed_over: bool = False
     role: Role = field(default_factory=Role)
+    retired: bool = False
     node_id: NodeId = ME
 
     @property
@@ -330,3 +331,27 @@ async def test_the_leader_itself_asks_nobody_and_without_a_leader_the_answer_say
     reply = await change_router(FakeForwarder(), led_by=0).submit(add(4), timeout_s=0)
     assert reply.status == pb.CHANGE_STATUS_NOT_LEADER
     assert "Nothing was changed" in reply.detail
+
+
+async def test_a_node_that_was_removed_tells_the_truth_about_its_own_removal_and_about_other_changes() -> None:
+    replica = leader(voters=(2, 3), removed=(1,))
+    replica.retired, replica.role = True, Role(NO_NODE)
+    router = MembershipChangeRouter(replica, changes(replica), FakeForwarder())  # type: ignore[arg-type]
+    assert (await router.submit(remove("n1"), timeout_s=5)).status == pb.CHANGE_STATUS_DONE
+    reply = await router.submit(remove("n2"), timeout_s=5)
+    assert (reply.status, "was removed" in reply.detail) == (pb.CHANGE_STATUS_NOT_LEADER, True)
+
+
+async def test_a_removal_that_closes_the_links_under_its_own_call_is_reported_as_done() -> None:
+    replica = leader()
+    replica.role = Role(NodeId(2))
+
+    class Closing:
+        async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+            replica.retired = True
+            raise ForwardFailedError("the connection was closed", sent=True)
+
+    router = MembershipChangeRouter(replica, changes(replica), Closing())  # type: ignore[arg-type]
+    assert (await router.submit(remove("n1"), timeout_s=5)).status == pb.CHANGE_STATUS_DONE
+    replica.retired = False
+    assert (await router.submit(remove("n3"), timeout_s=5)).status == pb.CHANGE_STATUS_OUTCOME_UNKNOWN
