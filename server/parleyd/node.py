@@ -66,6 +66,7 @@ from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import GROUP
 from parleyd.machine.registry import GROWING
 from parleyd.membership.addresses import AddressPublisher
+from parleyd.membership.announced import AnnouncedRecords
 from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.join_tokens import JoinTokens
 from parleyd.membership.members import ClusterMembers
@@ -313,7 +314,7 @@ class Node:
         log_ins = LogInGuard(identity.node_id, lambda: runner.role.leader, links.count_log_in)
         changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
         change_router = MembershipChangeRouter(runner, changes, group_links)
-        addresses = AddressPublisher(self._own, runner, router)
+        addresses = AddressPublisher(self._own, runner, router, links)
         disk = DiskMonitor(identity.node_id, self._data.space, runner, links, self._status_due.set)
         view = ClusterView(
             identity, runner, hub, links.connected, lambda: trust.text, lambda: disk.text, links.snapshot_problems
@@ -339,6 +340,7 @@ class Node:
                 changes,
                 change_router,
                 JoinTokens(runner.readers, router),
+                AnnouncedRecords(runner, router),
                 trust.parts,
                 log_ins.answer,
             ),
@@ -485,9 +487,13 @@ class LinkMaker:
     """Makes the link to a peer."""
 
     def __init__(self, settings: Settings, setup: LinkSetup) -> None:
-        self._addresses = settings.peers
+        self._known = ({**settings.join}, {**settings.peers})
         self._setup = setup
 
     def make(self, peer: PeerInfo) -> PeerLink:
-        """Make the link to `peer`, at the address in this node's settings, or else at the peer's own."""
-        return PeerLink(peer.node_id, peer.name, self._addresses.get(peer.name) or peer.peer_address, self._setup)
+        """Make the link to `peer`: at the address that it published, or else at one in this node's settings.
+
+        After all nodes moved at once, only the settings have the new addresses.
+        """
+        addresses = dict.fromkeys([peer.peer_address, *(known.get(peer.name, "") for known in self._known)])
+        return PeerLink(peer.node_id, peer.name, [address for address in addresses if address], self._setup)

@@ -369,6 +369,28 @@ async def test_leadership_goes_to_the_node_that_was_named_whoever_is_asked(tmp_p
         await cluster.wait_until_equal()
 
 
+async def test_a_node_that_moves_alone_announces_its_new_address_and_comes_back(tmp_path: Path) -> None:
+    async with running(tmp_path, bootstrap_members=3) as cluster:
+        leader = await a_leader(cluster)
+        moved, other = cluster.others(leader)
+        file = cluster.layout.config_file(moved)
+        old = cluster.layout.node(moved).peer_address
+        new = f"{old.rpartition(':')[0]}:{int(old.rpartition(':')[2]) + 500}"
+        cluster.kill(moved)
+        file.write_text(file.read_text().replace(old, new))  # where it listens, and its own entry among the peers
+        cluster.start(moved)
+
+        async def is_known() -> None:
+            for asked in (leader, other):
+                status = await cluster.status(asked)
+                assert status is not None
+                found = next(member for member in status.members if member.name == moved)
+                assert (found.peer_address, found.connected) == (new, True)
+
+        await until_true(is_known, timeout_s=30)
+        await cluster.wait_until_equal()
+
+
 async def until_level(cluster: LocalCluster, asked: str, level: int) -> None:
     """Until the cluster has the level."""
 

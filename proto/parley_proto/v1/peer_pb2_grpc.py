@@ -81,6 +81,11 @@ class PeerStub:
                 request_serializer=parley__proto_dot_v1_dot_peer__pb2.LogInAttempt.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_peer__pb2.LogInVerdict.FromString,
                 _registered_method=True)
+        self.AnnounceMember = channel.unary_unary(
+                '/parley.v1.Peer/AnnounceMember',
+                request_serializer=parley__proto_dot_v1_dot_peer__pb2.PeerInfo.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.AnnounceMemberReply.FromString,
+                _registered_method=True)
         self.DescribeMember = channel.unary_unary(
                 '/parley.v1.Peer/DescribeMember',
                 request_serializer=parley__proto_dot_v1_dot_peer__pb2.DescribeMemberRequest.SerializeToString,
@@ -158,6 +163,14 @@ class PeerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AnnounceMember(self, request, context):
+        """A member with another address tells every member that it reaches. The receiver publishes it through the log.
+        UNAVAILABLE: no leader took it. Repeated until the cluster has it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DescribeMember(self, request, context):
         """A member asks a member it knows about a node that it does not know.
         """
@@ -212,6 +225,11 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.CountLogIn,
                     request_deserializer=parley__proto_dot_v1_dot_peer__pb2.LogInAttempt.FromString,
                     response_serializer=parley__proto_dot_v1_dot_peer__pb2.LogInVerdict.SerializeToString,
+            ),
+            'AnnounceMember': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnnounceMember,
+                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.PeerInfo.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.AnnounceMemberReply.SerializeToString,
             ),
             'DescribeMember': grpc.unary_unary_rpc_method_handler(
                     servicer.DescribeMember,
@@ -464,6 +482,33 @@ class Peer:
             '/parley.v1.Peer/CountLogIn',
             parley__proto_dot_v1_dot_peer__pb2.LogInAttempt.SerializeToString,
             parley__proto_dot_v1_dot_peer__pb2.LogInVerdict.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnnounceMember(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Peer/AnnounceMember',
+            parley__proto_dot_v1_dot_peer__pb2.PeerInfo.SerializeToString,
+            parley__proto_dot_v1_dot_peer__pb2.AnnounceMemberReply.FromString,
             options,
             channel_credentials,
             insecure,

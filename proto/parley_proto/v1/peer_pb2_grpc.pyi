@@ -57,6 +57,10 @@ class PeerStub:
     """A member makes another one replace its state by the leader's. Repeated until it is done."""
     CountLogIn: _grpc.UnaryUnaryMultiCallable[_peer_pb2.LogInAttempt, _peer_pb2.LogInVerdict]
     """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory."""
+    AnnounceMember: _grpc.UnaryUnaryMultiCallable[_peer_pb2.PeerInfo, _peer_pb2.AnnounceMemberReply]
+    """A member with another address tells every member that it reaches. The receiver publishes it through the log.
+    UNAVAILABLE: no leader took it. Repeated until the cluster has it.
+    """
     DescribeMember: _grpc.UnaryUnaryMultiCallable[_peer_pb2.DescribeMemberRequest, _peer_pb2.DescribeMemberReply]
     """A member asks a member it knows about a node that it does not know."""
 
@@ -89,6 +93,10 @@ class PeerAsyncStub(PeerStub):
     """A member makes another one replace its state by the leader's. Repeated until it is done."""
     CountLogIn: _aio.UnaryUnaryMultiCallable[_peer_pb2.LogInAttempt, _peer_pb2.LogInVerdict]  # type: ignore[assignment]
     """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory."""
+    AnnounceMember: _aio.UnaryUnaryMultiCallable[_peer_pb2.PeerInfo, _peer_pb2.AnnounceMemberReply]  # type: ignore[assignment]
+    """A member with another address tells every member that it reaches. The receiver publishes it through the log.
+    UNAVAILABLE: no leader took it. Repeated until the cluster has it.
+    """
     DescribeMember: _aio.UnaryUnaryMultiCallable[_peer_pb2.DescribeMemberRequest, _peer_pb2.DescribeMemberReply]  # type: ignore[assignment]
     """A member asks a member it knows about a node that it does not know."""
 
@@ -172,6 +180,16 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_peer_pb2.LogInVerdict, _abc.Awaitable[_peer_pb2.LogInVerdict]]:
         """A member asks the leader whether a password may be checked, and reports what became of it. Counted in memory."""
+
+    @_abc_1.abstractmethod
+    def AnnounceMember(
+        self,
+        request: _peer_pb2.PeerInfo,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.AnnounceMemberReply, _abc.Awaitable[_peer_pb2.AnnounceMemberReply]]:
+        """A member with another address tells every member that it reaches. The receiver publishes it through the log.
+        UNAVAILABLE: no leader took it. Repeated until the cluster has it.
+        """
 
     @_abc_1.abstractmethod
     def DescribeMember(

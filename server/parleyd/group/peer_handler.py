@@ -15,6 +15,7 @@ from parleyd.group.runner import GroupRunner
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.group.state_copies import StateCopies
 from parleyd.group.state_guard import StateGuard
+from parleyd.membership.announced import AnnouncedRecords
 from parleyd.membership.changes import PENDING_TEXT, MembershipChangeExecutor
 from parleyd.membership.join_tokens import JoinTokens
 from parleyd.membership.members import to_peer_info
@@ -22,7 +23,7 @@ from parleyd.membership.router import MembershipChangeRouter
 from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
 from parleyd.storage.errors import CopyFailedError
-from parleyd.storage.identity import NodeIdentity
+from parleyd.storage.identity import NodeIdentity, PeerInfo
 from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.service import JoinPendingError, JoinRefusedError, StateUnavailableError
 
@@ -51,6 +52,7 @@ class PeerHandler:
         changes: MembershipChangeExecutor,
         change_router: MembershipChangeRouter,
         join_tokens: JoinTokens,
+        announced: AnnouncedRecords,
         trust: TrustParts,
         count_log_in: Callable[[pb.LogInAttempt], pb.LogInVerdict],
     ) -> None:
@@ -60,6 +62,7 @@ class PeerHandler:
         self._changes = changes
         self._change_router = change_router
         self._join_tokens = join_tokens
+        self._announced = announced
         self._trust = trust
         self._count_log_in = count_log_in
 
@@ -129,6 +132,10 @@ class PeerHandler:
     def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:
         """Count a log-in, if this node leads."""
         return self._count_log_in(attempt)
+
+    async def announced(self, record: PeerInfo) -> bool:
+        """Publish a member's record for it."""
+        return await self._announced.publish(record)
 
     async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
         """Add the caller as a learner, or promote a learner that has caught up."""

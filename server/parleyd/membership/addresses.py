@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from typing import Protocol
 
+from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.group.command_router import CommandRouter
 from parleyd.group.errors import OverloadedError, UnavailableError
@@ -12,20 +14,49 @@ from parleyd.group.proposals import AppliedCommands
 from parleyd.group.runner import GroupRunner
 from parleyd.machine.levels import NODE_KEYS_LEVEL
 from parleyd.machine.records import MemberRow
+from parleyd.raft.types import NO_NODE
 from parleyd.retry import ask_until_answered
 from parleyd.storage.identity import PeerInfo
+from parleyd.transport.bootstrap import encode_peer_info
 
-PUBLISH_TIMEOUT_S = 10.0
+PUBLISH_TIMEOUT_S = 3.0
 PUBLISH_RETRY_INTERVAL_S = 0.5
 
 
-class AddressPublisher:
-    """Publishes when the applied members have this node with another record."""
+class Announcements(Protocol):
+    """Tells other members about this node."""
 
-    def __init__(self, own: PeerInfo, runner: GroupRunner, router: CommandRouter) -> None:
+    async def announce(self, record: pb.PeerInfo) -> None:
+        """Send this node's record to every member that it reaches; returns within a bounded time, never raises."""
+
+
+def publication(record: PeerInfo, level: int) -> state_pb2.Command:
+    """Return the command that publishes a member's record to a cluster of `level`."""
+    return state_pb2.Command(
+        publish_member=state_pb2.PublishMember(
+            node_id=record.node_id,
+            name=record.name,
+            peer_address=record.peer_address,
+            client_address=record.client_address,
+            min_level=record.min_level,
+            max_level=record.max_level,
+            key_digest=record.key_digest if level >= NODE_KEYS_LEVEL else b"",
+        )
+    )
+
+
+class AddressPublisher:
+    """Publishes when the applied members have this node with another record.
+
+    A node that moved alone hears of no leader, because the members call its old address. But it can call them. So while
+    it knows no leader, it announces itself to every member that it reaches, and they publish for it.
+    """
+
+    def __init__(self, own: PeerInfo, runner: GroupRunner, router: CommandRouter, others: Announcements) -> None:
         self._own = own
         self._runner = runner
         self._router = router
+        self._others = others
         self._members_changed = asyncio.Event()
 
     def members_changed(self) -> None:
@@ -35,8 +66,7 @@ class AddressPublisher:
     async def run(self) -> None:
         """Publish whenever the cluster has something else; return if it refuses."""
         while True:
-            known = self._runner.members.rows.get(self._own.node_id)
-            if known is None or known == MemberRow(*dataclasses.astuple(self._record())):
+            if not self._differs():
                 self._members_changed.clear()
                 await self._members_changed.wait()
                 continue
@@ -45,24 +75,21 @@ class AddressPublisher:
             if applied.results[0].code != state_pb2.RESULT_CODE_OK:
                 return
 
+    def _differs(self) -> bool:
+        known = self._runner.members.rows.get(self._own.node_id)
+        return known is not None and known != MemberRow(*dataclasses.astuple(self._record()))
+
     def _record(self) -> PeerInfo:
         """Return what this node publishes at the cluster's level."""
         has_keys = self._runner.level >= NODE_KEYS_LEVEL
         return self._own if has_keys else dataclasses.replace(self._own, key_digest=b"")
 
     async def _publish(self) -> AppliedCommands | None:
-        record = self._record()
-        own = state_pb2.PublishMember(
-            node_id=record.node_id,
-            name=record.name,
-            peer_address=record.peer_address,
-            client_address=record.client_address,
-            min_level=record.min_level,
-            max_level=record.max_level,
-            key_digest=record.key_digest,
-        )
+        if self._runner.role.leader == NO_NODE:
+            await self._others.announce(encode_peer_info(self._own))
+        command = publication(self._own, self._runner.level)
         try:
-            return await self._router.submit([state_pb2.Command(publish_member=own)], timeout_s=PUBLISH_TIMEOUT_S)
+            return await self._router.submit([command], timeout_s=PUBLISH_TIMEOUT_S)
         except (OverloadedError, UnavailableError):
             return None
 

@@ -57,6 +57,7 @@ REQUIRED: Final[dict[str, Standing]] = {
     "FetchState": Standing.MEMBER,
     "Rebuild": Standing.MEMBER,
     "DescribeMember": Standing.MEMBER,
+    "AnnounceMember": Standing.MEMBER,
 }
 
 

@@ -6,6 +6,7 @@ Links are added and removed while the node runs. `PeerLinks.run` owns their task
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from parley_proto.v1 import peer_pb2 as pb
@@ -14,6 +15,8 @@ from parleyd.raft.messages import Message
 from parleyd.raft.types import NodeId
 from parleyd.transport.peer_calls import ForwardFailedError
 from parleyd.transport.peers import PeerLink
+
+ANNOUNCE_TIMEOUT_S = 3.0
 
 
 class GroupLinks:
@@ -93,6 +96,15 @@ class PeerLinks:
         """Queue this node's report about its disk for all peers."""
         for link in self._links.values():
             link.send_disk(report)
+
+    async def announce(self, record: pb.PeerInfo) -> None:
+        """Send this node's record to every peer that is connected; returns within a bounded time, never raises."""
+
+        async def tell(link: PeerLink) -> None:
+            with contextlib.suppress(ForwardFailedError):  # it is announced again until the cluster has it
+                await link.announce(record, ANNOUNCE_TIMEOUT_S)
+
+        await asyncio.gather(*(tell(link) for link in tuple(self._links.values()) if link.connected))
 
     async def rebuild(self, node: NodeId, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
         """Make `node` replace its state by the leader's; raises ForwardFailedError."""

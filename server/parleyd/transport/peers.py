@@ -97,10 +97,11 @@ class LinkSetup:
 class PeerLink:
     """The link to one peer, for all Raft groups of this node."""
 
-    def __init__(self, node: NodeId, name: str, address: str, setup: LinkSetup) -> None:
+    def __init__(self, node: NodeId, name: str, addresses: Sequence[str], setup: LinkSetup) -> None:
+        """Prepare the link; `addresses` are tried in turn until the peer with this id answers at one."""
         self.node = node
         self.name = name
-        self._address = address
+        self._addresses = deque(addresses)
         self._call_metadata = setup.call_metadata
         self._setup = setup
         self._queue: deque[tuple[Message, int]] = deque()
@@ -161,6 +162,14 @@ class PeerLink:
         with call_faults():
             return await stub.ChangeCluster(change, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
 
+    async def announce(self, record: pb.PeerInfo, timeout_s: float) -> None:
+        """Send this node's record to this peer; raises ForwardFailedError."""
+        stub = self._stub
+        if stub is None or not self.connected:
+            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
+        with call_faults():
+            await stub.AnnounceMember(record, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
+
     async def rebuild(self, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
         """Make this peer replace its state by the leader's; raises ForwardFailedError."""
         stub = self._stub
@@ -197,12 +206,14 @@ class PeerLink:
     async def run(self) -> None:
         """Keep the link up until cancelled. An error ends the conversation but not the link."""
         while True:
-            channel = self._setup.make_channel(self.name, self._address)
+            channel = self._setup.make_channel(self.name, self._addresses[0])
             # The conversation has its own task: grpc may end a call with a CancelledError or InvalidStateError. Neither
             # of these may end this link.
             conversation = asyncio.create_task(self._converse(channel), name=f"conversation with {self.name}")
             try:
                 await asyncio.wait([conversation])
+                if not self.connected:
+                    self._addresses.rotate(-1)
                 self._conversation_ended(conversation)
             finally:
                 conversation.cancel()
@@ -243,7 +254,7 @@ class PeerLink:
                 "peer_identity_mismatched",
                 effect="this node sends nothing to the node at this address",
                 advice="if its data directory was replaced, remove the old member and add the new one",
-                address=self._address,
+                address=self._addresses[0],
                 expected_cluster=self._call_metadata.cluster_id,
                 actual_cluster=info.cluster_id or "none yet",
                 actual_name=info.self.name,
@@ -304,7 +315,7 @@ class PeerLink:
 
     def _connected(self) -> None:
         self.connected = True
-        self._logger.info("peer_connected", address=self._address)
+        self._logger.info("peer_connected", address=self._addresses[0])
         self._setup.events.peer_connected(self.node)
         self._setup.on_change()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from typing import Protocol
 
 import grpc
@@ -20,6 +21,7 @@ from parley_proto.v1.peer_pb2_grpc import PeerServicer
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
+from parleyd.storage.identity import PeerInfo
 from parleyd.transport.admission import (
     Caller,
     CertificateReader,
@@ -29,7 +31,7 @@ from parleyd.transport.admission import (
     refuse,
     refuse_removed,
 )
-from parleyd.transport.bootstrap import encode_peer_info
+from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
 from parleyd.transport.codec import decode_message
 from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.vouching import Vouching
@@ -70,6 +72,9 @@ class PeerRequestHandler(Protocol):
 
     def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:
         """Count a log-in, if this node leads."""
+
+    async def announced(self, record: PeerInfo) -> bool:
+        """Publish a member's record for it, if the cluster has another one; False if no leader took it."""
 
     async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
         """Make the caller a learner, or a voter once it has caught up; raises JoinRefusedError, JoinPendingError or
@@ -275,6 +280,17 @@ class PeerService(PeerServicer):
         return pb.DescribeMemberReply(
             member=None if member is None else encode_peer_info(member), removed=admission.registry.is_removed(node)
         )
+
+    async def AnnounceMember(self, request: pb.PeerInfo, context: Context) -> pb.AnnounceMemberReply:  # noqa: N802
+        """Publish the caller's new addresses for it; a member announces nobody but itself."""
+        caller = await (await self._serving(context)).admit("AnnounceMember", context)
+        announced = decode_peer_info(request)
+        info = caller.info
+        record = replace(announced, node_id=info.node_id, name=info.name, key_digest=caller.key_digest)
+        for handler in self._handlers.values():
+            if not await handler.announced(record):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "no leader published the record. Announce it again.")
+        return pb.AnnounceMemberReply()
 
     async def _serving(self, context: Context) -> PeerAdmission:
         if self._admission is None:

@@ -12,7 +12,7 @@ import pytest
 from parleyd.api.errors import Context, unary
 
 
-class Ended(Exception):
+class EndedError(Exception):
     """What the context raises when a call is ended."""
 
 
@@ -24,7 +24,7 @@ class FakeContext:
 
     async def abort(self, status: grpc.StatusCode, text: str) -> None:
         self.ended = (status, text)
-        raise Ended
+        raise EndedError
 
 
 async def test_a_connection_that_this_node_closed_under_a_call_does_not_leave_the_client_waiting() -> None:
@@ -33,7 +33,7 @@ async def test_a_connection_that_this_node_closed_under_a_call_does_not_leave_th
         raise asyncio.CancelledError  # what grpc raises when the channel of a call is closed
 
     context = FakeContext()
-    with pytest.raises(Ended):
+    with pytest.raises(EndedError):
         await method(None, None, cast(Context, context))
     assert context.ended is not None
     assert context.ended[0] is grpc.StatusCode.UNAVAILABLE

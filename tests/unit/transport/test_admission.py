@@ -148,7 +148,7 @@ async def test_dropping_a_link_fails_what_waits_for_it_and_ends_its_task() -> No
 
     @contextmanager
     def made() -> Iterator[PeerLink]:
-        link = PeerLink(NodeId(2), "n2", "127.0.0.1:1", LinkSetup(None, None, Events(), None, lambda: None))  # type: ignore[arg-type]
+        link = PeerLink(NodeId(2), "n2", ["127.0.0.1:1"], LinkSetup(None, None, Events(), None, lambda: None))  # type: ignore[arg-type]
         link.connected = True
         yield link
 
@@ -176,6 +176,7 @@ class Handler:
         self.hashes: list[tuple[NodeId, int]] = []
         self.current_term = 3
         self.proposed = 0
+        self.announcements: list[PeerInfo] = []
         self.disks: list[tuple[NodeId, int]] = []
 
     def receive(self, message: Message) -> None:
@@ -209,6 +210,10 @@ class Handler:
 
     def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:
         return pb.LogInVerdict(counted=True)
+
+    async def announced(self, record: PeerInfo) -> bool:
+        self.announcements.append(record)
+        return record.peer_address != "no leader:1"
 
     async def join(self, request: pb.JoinRequest) -> pb.JoinReply:
         answer = self.answers.pop(0)
@@ -367,6 +372,21 @@ async def test_a_member_describes_members_to_members_whatever_incarnation_they_m
             assert (reply.HasField("member"), reply.removed) == (False, removed)
         with pytest.raises(grpc.aio.AioRpcError, match="only members"):
             await stub.DescribeMember(pb.DescribeMemberRequest(node_id=3), metadata=says(peer(9), to=0))
+
+
+async def test_a_member_announces_its_new_address_and_nobody_elses() -> None:
+    handler = Handler()
+    async with (
+        serving(handler, make_registry()[0], certified="n2") as address,
+        peer_channel(address, None) as channel,
+        asyncio.timeout(5),
+    ):
+        stub, metadata = PeerStub(channel), says(peer(2))
+        await stub.AnnounceMember(encode_peer_info(peer(3, "moved:1")), metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError, match="no leader published"):
+            await stub.AnnounceMember(encode_peer_info(peer(2, "no leader:1")), metadata=metadata)
+    first = handler.announcements[0]
+    assert (first.node_id, first.name, first.peer_address, first.key_digest) == (2, "n2", "moved:1", KEY)
 
 
 def test_every_rpc_has_its_row_in_the_table_of_standings() -> None:

@@ -32,6 +32,12 @@ class Events:
 
     def __init__(self) -> None:
         self.lost: list[NodeId] = []
+        self.called: list[str] = []
+
+    def open(self, _: str, address: str) -> grpc.aio.Channel:
+        """A connection is made."""
+        self.called.append(address)
+        return cast(grpc.aio.Channel, Channel())
 
     def peer_lost(self, node: NodeId) -> None:
         """A connection broke."""
@@ -47,12 +53,12 @@ def make_link(events: Events, conversations: list[Conversation], monkeypatch: py
     """A link whose conversations are these, one after the other."""
     setup = LinkSetup(
         CallMetadata("cluster", NodeId(1), pb.HandshakeInfo()),
-        lambda name, address: cast(grpc.aio.Channel, Channel()),
+        events.open,
         cast(PeerEvents, events),
         cast(SnapshotSource, None),
         lambda: None,
     )
-    link = PeerLink(NodeId(2), "n2", "127.0.0.1:1", setup)
+    link = PeerLink(NodeId(2), "n2", ["127.0.0.1:1", "127.0.0.1:2"], setup)
 
     async def converse(_: object) -> None:
         await conversations.pop(0)(link)
@@ -112,6 +118,29 @@ async def test_a_conversation_that_breaks_is_followed_by_the_next(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+async def test_the_addresses_of_a_peer_are_tried_in_turn_and_the_one_that_worked_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events, again = Events(), asyncio.Event()
+
+    async def nobody(_: PeerLink) -> None:
+        raise ConnectionError("nobody is there")
+
+    async def break_off(link: PeerLink) -> None:
+        link.connected = True
+        raise ConnectionError("broke")
+
+    async def go_on(_: PeerLink) -> None:
+        again.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(make_link(events, [nobody, nobody, nobody, break_off, go_on], monkeypatch).run())
+    async with asyncio.timeout(DEADLINE_S):
+        await again.wait()
+    assert [address[-1] for address in events.called] == ["1", "2", "1", "2", "2"]
+    running.cancel()
 
 
 async def test_cancelling_a_link_ends_its_conversation_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def make_link(*, connected: bool) -> tuple[PeerLink, Reports]:
         cast(SnapshotSource, None),
         lambda: None,
     )
-    link = PeerLink(PEER, "n2", "127.0.0.1:1", setup)
+    link = PeerLink(PEER, "n2", ["127.0.0.1:1"], setup)
     link.connected = connected
     return link, reports
 

@@ -50,6 +50,7 @@ MATRIX: dict[str, tuple[Code, ...]] = {
     "CountLogIn": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "FetchState": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "Rebuild": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "AnnounceMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "DescribeMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
 }
 # What the node behind the port is asked to do. Handshake and DescribeMember change nothing anywhere.
@@ -85,6 +86,10 @@ class Recorder(Handler):
     async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> Any:
         self.done.append("FetchState")
         yield pb.SnapshotChunk(data=b"state")
+
+    async def announced(self, record: PeerInfo) -> bool:
+        self.done.append("AnnounceMember")
+        return True
 
     async def rebuild(self, request: pb.RebuildRequest) -> pb.RebuildReply:
         self.done.append("Rebuild")
@@ -189,6 +194,7 @@ def calls(stub: PeerStub, who: PeerInfo) -> dict[str, Callable[[], Awaitable[obj
         "CountLogIn": lambda: any_stub.CountLogIn(pb.LogInAttempt(), metadata=metadata),
         "FetchState": lambda: read_all(any_stub.FetchState(pb.FetchStateRequest(), metadata=metadata)),
         "Rebuild": lambda: any_stub.Rebuild(pb.RebuildRequest(), metadata=metadata),
+        "AnnounceMember": lambda: any_stub.AnnounceMember(record, metadata=metadata),
         "DescribeMember": lambda: any_stub.DescribeMember(pb.DescribeMemberRequest(node_id=3), metadata=metadata),
     }
 
