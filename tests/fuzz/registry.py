@@ -1,0 +1,8 @@
+"""All targets. A new module of targets is one line here."""
+
+from __future__ import annotations
+
+from tests.fuzz import peers, snapshots
+from tests.fuzz.engine import Target
+
+TARGETS: tuple[Target, ...] = (*peers.TARGETS, *snapshots.TARGETS)
