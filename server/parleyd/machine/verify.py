@@ -33,7 +33,7 @@ Schema = frozenset[tuple[Any, ...]]
 
 def schema_of_level(level: int) -> Schema:
     """Return the schema of a state of `level`: what creating it and raising it level by level makes."""
-    with closing(apsw.Connection(":memory:")) as connection:
+    with closing(apsw.Connection(":memory:", vfs=checksum_vfs())) as connection:
         connection.execute(CHECKPOINTS_TABLE)
         connection.execute(META_TABLE)
         for one in range(1, level + 1):

@@ -22,7 +22,7 @@ class FakeContext:
     def __init__(self) -> None:
         self.ended: tuple[grpc.StatusCode, str] | None = None
 
-    async def abort(self, status: grpc.StatusCode, text: str) -> None:
+    async def abort(self, status: grpc.StatusCode, text: str, **_: object) -> None:
         self.ended = (status, text)
         raise EndedError
 
