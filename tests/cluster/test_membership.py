@@ -268,6 +268,23 @@ async def test_the_leader_is_removed_and_left_running_disturbs_nobody(tmp_path: 
         assert final.term == after.term
 
 
+async def test_the_leader_that_is_asked_for_its_own_removal_tells_the_truth_at_once(tmp_path: Path) -> None:
+    async with running(tmp_path, bootstrap_members=3) as cluster:
+        leader = await a_leader(cluster)
+        async with raw_client(cluster, leader) as raw:
+            ann = await first_person(cluster, raw)
+            request = admin_pb2.RemoveMemberRequest(name=leader)
+            stub = admin_pb2_grpc.AdminStub(raw.channel)
+            for _ in range(2):  # asked again, the removed node still knows what became of it
+                await stub.RemoveMember(request, metadata=ann.metadata, timeout=9)
+            other = cluster.others(leader)[0]
+            code, text = await refused(
+                stub.RemoveMember(admin_pb2.RemoveMemberRequest(name=other), metadata=ann.metadata, timeout=9)
+            )
+        assert (code, "was removed from the cluster" in text) == (grpc.StatusCode.UNAVAILABLE, True)
+        await until_members(cluster, other, set(cluster.others(leader)))
+
+
 async def test_who_stays_of_two_needs_nothing_of_the_removed_leader_once_its_removal_is_told(tmp_path: Path) -> None:
     async with running(tmp_path, bootstrap_members=2) as cluster:
         leader = await a_leader(cluster)
