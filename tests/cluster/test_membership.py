@@ -386,6 +386,43 @@ async def test_leadership_goes_to_the_node_that_was_named_whoever_is_asked(tmp_p
         await cluster.wait_until_equal()
 
 
+async def test_a_node_that_lags_believes_a_leader_that_it_does_not_know_because_a_member_vouches(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, bootstrap_members=3, joiners=1) as cluster:
+        leader = await a_leader(cluster)
+        asleep, kept = cluster.others(leader)[:2]
+        async with raw_client(cluster, kept) as raw:
+            ann = await first_person(cluster, raw)
+        await invite(cluster, kept, ann, "n4")
+        cluster.kill(asleep)
+        cluster.start("n4")
+        await until_members(cluster, kept, {"n1", "n2", "n3", "n4"})
+        async with operator_at(cluster, kept, ann) as operator:
+            assert (await operator.transfer("n4")).leader == "n4"
+        cluster.start(asleep)
+        await cluster.wait_until_equal()
+        assert '"believed": true' in cluster.log_text(asleep)
+
+
+async def test_a_node_joins_where_all_first_members_are_gone(tmp_path: Path) -> None:
+    async with running(tmp_path, bootstrap_members=1, joiners=3) as cluster:
+        async with raw_client(cluster, "n1") as raw:
+            ann = await first_person(cluster, raw)
+        await invite(cluster, "n1", ann, "n2", "n3", "n4")
+        cluster.start("n2", "n3")
+        await until_members(cluster, "n1", {"n1", "n2", "n3"})
+        async with operator_at(cluster, "n2", ann) as operator:
+            await operator.remove("n1")
+        await until_members(cluster, "n2", {"n2", "n3"})
+        cluster.kill("n1")
+        wipe(cluster, "n1")
+        give_table(cluster.layout, "n4", "join", ["n2", "n3"])
+        cluster.start("n4")
+        for name in ("n2", "n4"):
+            await until_members(cluster, name, {"n2", "n3", "n4"})
+
+
 async def test_a_node_that_moves_alone_announces_its_new_address_and_comes_back(tmp_path: Path) -> None:
     async with running(tmp_path, bootstrap_members=3) as cluster:
         leader = await a_leader(cluster)

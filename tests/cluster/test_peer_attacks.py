@@ -13,7 +13,7 @@ from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
 from parleyd.raft.messages import Message, MessageType
-from parleyd.raft.types import Index, NodeId, Term
+from parleyd.raft.types import Entry, Index, NodeId, Term
 from parleyd.transport.codec import encode_message
 from scripts.cluster_local import LocalCluster
 from tests.cluster.peer_caller import Caller, issue, node_ids, pair_of, peer_stub
@@ -79,3 +79,29 @@ async def test_no_message_of_a_member_ends_a_node(cluster: LocalCluster, fresh: 
     after = await cluster.status(node)
     assert after is not None
     assert after.term < before.term + 100
+
+
+async def test_who_was_never_admitted_leads_nobody(cluster: LocalCluster, fresh: Fresh) -> None:
+    leader = await cluster.wait_for_leader()
+    node = cluster.others(leader)[0]
+    ids, before = await node_ids(cluster, node), await cluster.status(node)
+    assert before is not None
+    stranger = Caller(77, "n9", issue(cluster.layout, "n9"))
+    entry = Entry(Term(before.term + 5), Index(before.last_index + 1))
+    for kind in (MessageType.HEARTBEAT, MessageType.VOTE, MessageType.TIMEOUT_NOW, MessageType.APPEND):
+        lie = Message(
+            kind,
+            NodeId(stranger.node_id),
+            NodeId(ids[node]),
+            Term(before.term + 5),
+            index=Index(before.last_index),
+            log_term=Term(before.term),
+            commit=Index(before.last_index + 1),
+            entries=(entry,) if kind is MessageType.APPEND else (),
+        )
+        assert await deliver(cluster, node, stranger, encode_message(lie, 0)) is grpc.StatusCode.OK  # and dropped
+    await send_one(cluster, node, fresh("ann"))
+    after = await cluster.status(node)
+    assert after is not None
+    assert (after.leader, after.term) == (before.leader, before.term)
+    await cluster.wait_until_equal()
