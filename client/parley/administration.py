@@ -104,6 +104,15 @@ class Administration:
         )
         return tuple(map(convert.setting, answer.settings))
 
+    async def set_time(self, now_ms: int) -> tuple[int, int]:
+        """Set the time of the cluster to that of a majority of the nodes. Return the time before and after, in ms.
+
+        Raises RefusedError if it differs from `now_ms`, the time here, by more than a minute.
+        """
+        request = pb.SetClusterTimeRequest(now_ms=now_ms)
+        answer = await self._ask(lambda channel: AdminStub(channel).SetClusterTime(request, metadata=self._metadata))
+        return answer.before_ms, answer.after_ms
+
     async def change_setting(self, name: str, value: int) -> None:
         request = pb.ChangeSettingRequest(name=name, value=value)
         await self._ask(lambda channel: AdminStub(channel).ChangeSetting(request, metadata=self._metadata))

@@ -281,6 +281,7 @@ class NodeStatus:
     """The status of one node, or `error` if it did not answer.
 
     `level` is the level of its replicated state. `divergence` states which node's state is not trusted, and why.
+    `clock` states whose clock is wrong, on the leader. `cluster_time_ms` is the time by which sessions expire.
     `disk` states what the node does not do because its disk is nearly full. `snapshots` states which peers do not
     install the snapshots that the node sends, and why.
     """
@@ -310,6 +311,8 @@ class NodeStatus:
     min_level: int = 0
     max_level: int = 0
     divergence: str = ""
+    clock: str = ""
+    cluster_time_ms: int = 0
     disk: str = ""
     snapshots: str = ""
 

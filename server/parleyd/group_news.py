@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -27,6 +28,10 @@ LOST_ENTRIES_ADVICE = (
     "The other members have the entries. Remove this member (parley cluster remove NAME), move its data directory "
     "away, and let it join as a new one"
 )
+CLOCK_EFFECT = (
+    "The cluster goes by the time that a majority of the voters has reached. A leader whose clock is wrong steps down"
+)
+CLOCK_ADVICE = "Set the clocks of these nodes, for example with NTP"
 
 
 class GroupNews:
@@ -42,11 +47,13 @@ class GroupNews:
         self._status_due = status_due
         self._addresses: AddressPublisher | None = None
         self._trust: StateTrust | None = None
+        self._runner: GroupRunner | None = None
+        self._wrong_clocks: Mapping[str, int] = {}
         self._logger = structlog.get_logger("node")
 
     def follow(self, runner: GroupRunner, addresses: AddressPublisher, trust: StateTrust) -> None:
         """Begin with what `runner` has applied before this start."""
-        self._addresses, self._trust = addresses, trust
+        self._addresses, self._trust, self._runner = addresses, trust, runner
         self.members_changed(runner.members)
         trust.state_replaced()  # the node whose copy this state may come from has the same state
         self.trust_changed()
@@ -94,6 +101,27 @@ class GroupNews:
         )
         self._registry.update((), [self._node])
         self._hub.shut(CloseReason.STOPPING)
+        self._status_due.set()
+
+    @property
+    def clock_text(self) -> str:
+        """Return the text for operators about wrong clocks; empty while this node knows of none."""
+        return "; ".join(
+            f"the clock of {name} is {abs(offset_ms) / 1000:.0f} s {'ahead of' if offset_ms > 0 else 'behind'} the "
+            f"time that a majority of the voters has reached. {name} should not lead. Set its clock"
+            for name, offset_ms in sorted(self._wrong_clocks.items())
+        )
+
+    def clocks_judged(self, offsets_ms: Mapping[NodeId, int]) -> None:
+        """Report wrong clocks, which this node knows as the leader."""
+        names = {} if self._runner is None else {node: row.name for node, row in self._runner.members.rows.items()}
+        self._wrong_clocks = {names.get(node, str(node)): offset_ms for node, offset_ms in offsets_ms.items()}
+        if offsets_ms:
+            self._logger.error(
+                "clocks_differed", offsets_ms=self._wrong_clocks, effect=CLOCK_EFFECT, advice=CLOCK_ADVICE
+            )
+        else:
+            self._logger.info("clocks_agreed")
         self._status_due.set()
 
     def entries_lost(self, detail: str) -> None:

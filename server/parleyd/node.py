@@ -317,7 +317,14 @@ class Node:
         addresses = AddressPublisher(self._own, runner, router, links)
         disk = DiskMonitor(identity.node_id, self._data.space, runner, links, self._status_due.set)
         view = ClusterView(
-            identity, runner, hub, links.connected, lambda: trust.text, lambda: disk.text, links.snapshot_problems
+            identity,
+            runner,
+            hub,
+            links.connected,
+            divergence=lambda: trust.text,
+            disk=lambda: disk.text,
+            clock=lambda: observer.clock_text,
+            snapshots=links.snapshot_problems,
         )
         passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
         health_service = health.aio.HealthServicer()

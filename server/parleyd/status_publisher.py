@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
@@ -11,6 +12,8 @@ from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messagin
 from parleyd.api.cluster_view import ClusterView
 
 STATUS_INTERVAL_S = 0.5
+CLOCK_SERVICE = "parley.clock"
+"""Health of the clocks, apart from the services: NOT_SERVING on a leader that knows of a wrong one."""
 SERVICE_NAMES = tuple(
     descriptor.full_name
     for module in (accounts_pb2, messaging_pb2, conversations_pb2, admin_pb2)
@@ -39,15 +42,20 @@ class StatusPublisher:
             if announced is None or not _is_same(announced, status):
                 announced = status
                 await self._announce(status)
+            await self._health.set(CLOCK_SERVICE, _answer(is_good=not self._view.clock()))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STATUS_INTERVAL_S):
                     await self._due.wait()
 
     async def _announce(self, status: messaging_pb2.ClusterStatusUpdate) -> None:
         self._view.hub.announce(status)
-        answer = health_pb2.HealthCheckResponse
         for name in ("", *SERVICE_NAMES):
-            await self._health.set(name, answer.SERVING if status.has_majority else answer.NOT_SERVING)
+            await self._health.set(name, _answer(is_good=status.has_majority))
+
+
+def _answer(*, is_good: bool) -> Any:  # the stubs have no type for it
+    answer = health_pb2.HealthCheckResponse
+    return answer.SERVING if is_good else answer.NOT_SERVING
 
 
 def _is_same(one: messaging_pb2.ClusterStatusUpdate, other: messaging_pb2.ClusterStatusUpdate) -> bool:

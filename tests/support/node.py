@@ -298,6 +298,11 @@ class InProcessReplica:
         return self._cluster.machine
 
     @property
+    def cluster_now_ms(self) -> int:
+        """The replicated time, which stands while nothing is applied."""
+        return self._cluster.machine.now_ms
+
+    @property
     def raft(self) -> InProcessReplica:
         """This object stands for the consensus core too."""
         return self

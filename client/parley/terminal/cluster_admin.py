@@ -1,6 +1,8 @@
 """Implement the commands of `parley cluster` that change something, and its settings. Remarks go to stderr."""
 
+import time
 from dataclasses import asdict
+from datetime import UTC, datetime
 
 from parley import BadInputError
 from parley.terminal import text
@@ -99,6 +101,30 @@ async def lift_delay(options: ConnectionOptions, account: str) -> None:
     async with options.client() as client:
         await (await client.administration()).lift_delay(account)
     note(f"{account} can log in at once.")
+
+
+async def set_time(options: ConnectionOptions, *, yes: bool) -> None:
+    """Set the time of the cluster to that of a majority of the nodes, if this machine's clock agrees with it."""
+    options.must_name_account()
+    now_ms = time.time_ns() // 1_000_000
+    async with options.client() as client:
+        times = {node.cluster_time_ms for node in (await client.cluster_status()).nodes if node.cluster_time_ms}
+        for told_ms in sorted(times)[-1:]:
+            note(f"The time of the cluster is {_utc(told_ms)}, and this machine's is {_utc(now_ms)}.")
+        if not yes:
+            raise BadInputError(
+                "This sets the time of the cluster, also backwards, and extends all open sessions. Nothing was "
+                "changed. If the clock of this machine is right, give --yes."
+            )
+        before_ms, after_ms = await (await client.administration()).set_time(now_ms)
+    note(f"The time of the cluster was {_utc(before_ms)} and is {_utc(after_ms)} now.")
+
+
+def _utc(at_ms: int) -> str:
+    try:
+        return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):  # a year that no calendar has
+        return f"{at_ms} ms after 1970"
 
 
 async def settings(options: ConnectionOptions, change: str, *, as_json: bool) -> None:

@@ -154,3 +154,18 @@ async def settings(
 ) -> None:
     """List the settings that are equal on all nodes, or change one. Only an administrator can change one."""
     await cluster_admin.settings(options, change, as_json=as_json)
+
+
+@cluster_app.command("set-time", epilog=EPILOG)
+@with_connection_options
+async def set_time(
+    options: ConnectionOptions,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Confirm that the clock of this machine is right. Default: change nothing.")
+    ] = False,
+) -> None:
+    """Set the time of the cluster after a wrong clock moved it, and extend the open sessions.
+
+    The new time is that of a majority of the nodes. The cluster refuses if this machine's clock differs by a minute.
+    """
+    await cluster_admin.set_time(options, yes=yes)

@@ -13,7 +13,7 @@ def cluster_lines(status: ClusterStatus) -> list[str]:
     rows = [COLUMNS, *(_row(node, status) for node in status.nodes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
-    troubles = [*divergence_lines(status), *disk_lines(status), *snapshot_lines(status)]
+    troubles = [*divergence_lines(status), *disk_lines(status), *snapshot_lines(status), *clock_lines(status)]
     return [*lines, "", *level_lines(status), *troubles, verdict(status)]
 
 
@@ -78,6 +78,11 @@ def divergence_lines(status: ClusterStatus) -> list[str]:
 def snapshot_lines(status: ClusterStatus) -> list[str]:
     """Return a sentence for each node whose snapshots a peer does not install."""
     return [f"{node.name} reports: {node.snapshots}." for node in status.nodes if node.snapshots]
+
+
+def clock_lines(status: ClusterStatus) -> list[str]:
+    """Return what the leader reports about wrong clocks."""
+    return [f"{node.clock[:1].upper()}{node.clock[1:]}." for node in status.nodes if node.clock]
 
 
 def disk_lines(status: ClusterStatus) -> list[str]:

@@ -150,6 +150,8 @@ def node_status(address: str, wire: admin_pb2.GetStatusResponse) -> NodeStatus:
         divergence=wire.divergence,
         disk=wire.disk,
         snapshots=wire.snapshots,
+        clock=wire.clock,
+        cluster_time_ms=wire.cluster_time_ms,
     )
 
 

@@ -116,6 +116,7 @@ class AccountsService(AccountsServicer):
         )
         if self._commands.level >= CLAIM_LEVEL:
             command.used_send_number = request.used_send_number
+            command.ttl_ms = self._config.session_ttl_s * 1000
         applied = await self._commands.submit([state_pb2.Command(open_session=command)])
         position = self._authenticator.position(applied.index)
         if applied.results[0].code == state_pb2.RESULT_CODE_DEVICE_FORGOTTEN:
@@ -127,7 +128,7 @@ class AccountsService(AccountsServicer):
             account=account_info(card),
             last_send_number=opened.last_send_number,
             cursor=StreamCursor.at(position.generation, opened.delivered_up_to).encode(),
-            expires_at_ms=command.expires_at_ms,
+            expires_at_ms=opened.expires_at_ms or command.expires_at_ms,
             position=position,
             device_epoch=opened.device_epoch,
         )
@@ -223,7 +224,7 @@ class AccountsService(AccountsServicer):
         """Return the caller's devices."""
         session = await self._authenticator.session_that_may(context, Action.MANAGE_OWN_DEVICES)
         await self._authenticator.wait_for(request.seen)
-        now = now_ms()
+        now = self._authenticator.now_ms
 
         def read(reader: StateReader) -> pb.ListDevicesResponse:
             with reader.consistent():

@@ -106,6 +106,8 @@ class AdminService(AdminServicer):
             divergence=view.divergence(),
             disk=view.disk(),
             snapshots=view.snapshots(),
+            clock=view.clock(),
+            cluster_time_ms=view.replica.cluster_now_ms,
         )
 
     @unary
@@ -260,6 +262,20 @@ class AdminService(AdminServicer):
         command = state_pb2.LiftDelay(session_id=session.session_id, account=request.account)
         index, _ = await self._commands.apply(state_pb2.Command(lift_delay=command))
         return pb.LiftDelayResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def SetClusterTime(  # noqa: N802
+        self, request: pb.SetClusterTimeRequest, context: Context
+    ) -> pb.SetClusterTimeResponse:
+        """Set the time of the cluster to that of a majority of the nodes."""
+        session = await self._authenticator.session_that_may(context, Action.SET_TIME)
+        command = state_pb2.SetTime(session_id=session.session_id, now_ms=request.now_ms)
+        index, result = await self._commands.apply(state_pb2.Command(set_time=command))
+        return pb.SetClusterTimeResponse(
+            position=self._authenticator.position(index),
+            before_ms=result.set_time.before_ms,
+            after_ms=result.set_time.after_ms,
+        )
 
     @unary
     async def ListSettings(  # noqa: N802

@@ -53,6 +53,10 @@ class AppliedState(Protocol):
     def machine(self) -> MachineView:
         """Return the position of the state machine."""
 
+    @property
+    def cluster_now_ms(self) -> int:
+        """Return the time of the cluster, Unix time in milliseconds."""
+
     async def wait_applied(self, index: int) -> None:
         """Wait until this node has applied everything up to `index`."""
 
@@ -65,6 +69,11 @@ class Authenticator:
 
     def __init__(self, state: AppliedState) -> None:
         self._state = state
+
+    @property
+    def now_ms(self) -> int:
+        """Return the time by which sessions are judged: the cluster's, never that of this node's own clock."""
+        return self._state.cluster_now_ms
 
     def position(self, index: int) -> model_pb2.Position:
         """Return the position of an answer that includes everything up to this entry."""
@@ -123,7 +132,7 @@ class Authenticator:
             # The log-in may be newer than this node's state. Look again in state that is known to be current.
             await self.read_barrier()
             session = await self._find(token_digest)
-        if session is None or (session.closed and not allow_closed) or session.expires_at_ms <= now_ms():
+        if session is None or (session.closed and not allow_closed) or session.expires_at_ms <= self.now_ms:
             raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
         _ADMITTED.set(session)
         return session
@@ -157,7 +166,7 @@ def log_admin_action(account: str, action: Action, about: str) -> None:
 
 
 def now_ms() -> int:
-    """Return Unix time in milliseconds."""
+    """Return what this node's wall clock shows, for times that apply judges; nothing is judged by it here."""
     return time.time_ns() // 1_000_000
 
 

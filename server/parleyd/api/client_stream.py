@@ -20,7 +20,7 @@ import structlog
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2, state_pb2
-from parleyd.api.auth import Authenticator, now_ms
+from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.results import code_name, explain
@@ -298,8 +298,9 @@ class ClientStream:
         raise ApiError(status, text)
 
     async def _expire(self) -> None:
-        left_ms = self._session.expires_at_ms - now_ms()
-        await asyncio.sleep(max(0, left_ms) / 1000)
+        # The time of the cluster may have been set back meanwhile.
+        while (left_ms := self._session.expires_at_ms - self._authenticator.now_ms) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left_ms / 1000)
         raise ApiError(SIGNED_OUT.status, SIGNED_OUT.text)
 
 

@@ -70,6 +70,7 @@ class ClusterView:
     hub: DeviceHub
     connected: Callable[[NodeId], bool]
     divergence: Callable[[], str] = lambda: ""  # the text for operators about states that differ
+    clock: Callable[[], str] = lambda: ""  # the text for operators about wrong clocks
     disk: Callable[[], str] = lambda: ""  # the text for operators about a disk that is nearly full
     snapshots: Callable[[], str] = lambda: ""  # the text for operators about snapshots that peers do not install
 

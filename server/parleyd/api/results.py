@@ -151,6 +151,11 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         "Another copy of this device's files sends for the device now. Nothing of this request was stored. To send "
         "from this copy, log in again on it.",
     ),
+    pb.RESULT_CODE_TIME_DISPUTED: Explanation(
+        Code.FAILED_PRECONDITION,
+        "Your clock and the time of a majority of the nodes differ by more than a minute, or the leader does not know "
+        "the clocks of a majority yet. Nothing was changed. Check the clocks, then try again.",
+    ),
     pb.RESULT_CODE_DEVICE_FORGOTTEN: Explanation(
         Code.FAILED_PRECONDITION,
         "The cluster has forgotten this device, and what became of its unanswered messages. No session was opened. Log "

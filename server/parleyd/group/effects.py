@@ -7,7 +7,7 @@ MakeSnapshot may fail (SnapshotFailed), because a copy changes nothing that the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parleyd.group.errors import ProposalFailure
@@ -166,6 +166,13 @@ class DiskStalled:
 
 
 @dataclass(frozen=True, slots=True)
+class ClocksJudged:
+    """Other clocks than before are wrong. `offsets_ms`: how far each is ahead of a majority's time, or behind it."""
+
+    offsets_ms: Mapping[NodeId, int]
+
+
+@dataclass(frozen=True, slots=True)
 class EntriesLost:
     """This node's disk lost entries that it had confirmed; `detail` has the indexes. It takes part in nothing more."""
 
@@ -199,6 +206,7 @@ Effect = (
     | StateReplaced
     | NodeRetired
     | DiskStalled
+    | ClocksJudged
     | EntriesLost
     | MessageDropped
 )

@@ -12,16 +12,18 @@ would have to wait for the next write, so it is gathered until the write ends.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import assert_never
 
 from parley_proto.v1 import state_pb2
 from parleyd.group.clock import Clock
+from parleyd.group.cluster_time import CLOCK_LEVEL, ClusterTime, Moment
 from parleyd.group.disk_watch import DiskWatch
 from parleyd.group.driver import Driver
 from parleyd.group.effects import (
     AppliedReached,
     ChangeRefused,
+    ClocksJudged,
     CommandsAnswered,
     CompactLog,
     DiskStalled,
@@ -44,6 +46,7 @@ from parleyd.group.inputs import (
     AwaitApplied,
     ChangeMembers,
     Checkpointed,
+    ClockReported,
     DistrustNodes,
     EntriesApplied,
     FenceState,
@@ -119,6 +122,9 @@ class Group:
         self._disk = DiskWatch(settings.disk_stall_ms)
         self._retention = LogRetention(settings.log_bounds, start.kept_entries)
         self._room = MemberRoom(self.node_id)
+        self._time = ClusterTime(self.node_id)
+        self._wrong_clocks: Mapping[NodeId, int] = {}
+        self._clocks_are_due = False
         self._snapshots = SnapshotOffers()
         self._members = start.members
         self._level = start.level
@@ -247,6 +253,8 @@ class Group:
                 self._peer_lost(node, now_ms)
             case PeerUnreachable(node):
                 self._driver.step(Unreachable(node))
+            case ClockReported(node, wall_ms):
+                self._time.report(node, wall_ms, now_ms, self._driver.role.term)
             case RoomReported(node, room):
                 self._room.report(node, room)
             case SnapshotSent(node, ok):
@@ -280,7 +288,10 @@ class Group:
     def _settle(self, now_ms: float, wall_ms: int) -> None:
         """End a turn: propose and ask what was gathered, start what can start, answer the callers that are due."""
         if self._proposals.waiting and not self._driver.is_writing:
-            self._propose_gathered(wall_ms)
+            self._propose_gathered(self._moment(now_ms, wall_ms))
+        if self._clocks_are_due:
+            self._clocks_are_due = False
+            self._judge_clocks(self._moment(now_ms, wall_ms))
         if self._reads.have_gathered and self._driver.role.leader != NO_NODE:
             self._driver.step(ReadIndex(self._reads.next_question(now_ms)))
         self._driver.pump()
@@ -327,6 +338,7 @@ class Group:
         for _ in range(0 if self._would_disturb() else ticks):
             self._driver.step(Tick())
         if ticks:
+            self._clocks_are_due = True
             self._reads.ask_again(now_ms)
             if self.is_leader and self._disk.should_give_up(now_ms):
                 self._give_up_office()
@@ -337,7 +349,17 @@ class Group:
 
     @property
     def _should_not_lead(self) -> bool:
-        return self._is_fenced or self._room.own is not Room.ENOUGH
+        return self._is_fenced or self._room.own is not Room.ENOUGH or self.node_id in self._wrong_clocks
+
+    def _moment(self, now_ms: float, wall_ms: int) -> Moment:
+        return Moment(now_ms, wall_ms, self._driver.role.term, self.raft.conf_state)
+
+    def _judge_clocks(self, moment: Moment) -> None:
+        """Report when other clocks than before are wrong; only a leader knows those of a majority."""
+        wrong = self._time.wrong_clocks(moment) if self.is_leader else {}
+        if wrong.keys() != self._wrong_clocks.keys():
+            self._output.append(ClocksJudged(wrong))
+        self._wrong_clocks = wrong
 
     def _let_others_campaign_first(self, now_ms: float) -> None:
         has_leader = self._driver.role.leader != NO_NODE
@@ -357,7 +379,7 @@ class Group:
 
     def _transfer_to_best(self) -> NodeId | None:
         avoided = self._untrusted if self._is_fenced else self._untrusted | self._room.no_better_than_own()
-        target = best_follower(self.raft.status(), avoided)
+        target = best_follower(self.raft.status(), avoided | frozenset(self._wrong_clocks))
         if target is not None:
             self._driver.step(TransferLeader(target))
         return target
@@ -400,8 +422,9 @@ class Group:
             case Intake.NOTHING:
                 return False
 
-    def _propose_gathered(self, wall_ms: int) -> None:
-        for payload, proposals in self._proposals.take_entries(wall_ms, self._level):
+    def _propose_gathered(self, moment: Moment) -> None:
+        stamp = self._time.stamp(moment) if self._level >= CLOCK_LEVEL else moment.wall_ms
+        for payload, proposals in self._proposals.take_entries(stamp, self._level):
             answer = self._driver.propose([payload])
             if answer.refusal is None:
                 self._tell(self._proposals.proposed(answer.first_index, answer.term, proposals))

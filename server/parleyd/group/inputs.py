@@ -61,6 +61,14 @@ class RoomReported:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockReported:
+    """Another member reports what its wall clock shows, Unix time in milliseconds."""
+
+    node: NodeId
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotSent:
     """A snapshot transfer to `node` ended."""
 
@@ -202,6 +210,7 @@ Input = (
     | PeerLost
     | PeerUnreachable
     | RoomReported
+    | ClockReported
     | SnapshotSent
     | ProposeCommands
     | ChangeMembers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from parleyd.group.group import Group
 from parleyd.machine.machine import ApplyOutcome
 from parleyd.membership.members import ClusterMembers
 from parleyd.raft.messages import Message
+from parleyd.raft.types import NodeId
 
 
 class Outbound(Protocol):
@@ -34,6 +35,9 @@ class GroupObserver(Protocol):
 
     def retired(self, told_by: str) -> None:
         """Report that this node was removed from the cluster."""
+
+    def clocks_judged(self, offsets_ms: Mapping[NodeId, int]) -> None:
+        """Report that other clocks than before are wrong, as far as this leader knows; empty when none is."""
 
     def entries_lost(self, detail: str) -> None:
         """Report that this node's disk lost entries that it had confirmed."""

@@ -79,6 +79,10 @@ class PeerHandler:
         """Take a member's report about its own state."""
         self._trust.guard.reported(node, [report])
 
+    def clock_reported(self, node: NodeId, wall_ms: int) -> None:
+        """Take what a member's wall clock shows."""
+        self._replica.report_clock(node, wall_ms)
+
     def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
         """Take a member's report about its own disk."""
         self._replica.report_room(node, decode_room(report))

@@ -17,9 +17,11 @@ import structlog
 
 from parley_proto.v1 import state_pb2
 from parleyd.group.answers import PendingAnswers
+from parleyd.group.cluster_time import ReplicatedClock
 from parleyd.group.effects import (
     AppliedReached,
     ChangeRefused,
+    ClocksJudged,
     CommandsAnswered,
     CompactLog,
     DiskStalled,
@@ -46,6 +48,7 @@ from parleyd.group.inputs import (
     AwaitApplied,
     ChangeMembers,
     Checkpointed,
+    ClockReported,
     DistrustNodes,
     EntriesApplied,
     FenceState,
@@ -102,6 +105,7 @@ class GroupRunner:
         self._armed_for_ms = 0.0
         self._is_stopping = False
         self._snapshot_for: Sequence[NodeId] = ()
+        self._clock = ReplicatedClock(parts.files.machine.now_ms, now_ms())
         self._role_changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: asyncio.TaskGroup | None = None
         self._logger = structlog.get_logger("group")
@@ -132,6 +136,11 @@ class GroupRunner:
     def machine(self) -> StateMachine:
         """Return the applied state; only its cheap properties may be read here."""
         return self._files.machine
+
+    @property
+    def cluster_now_ms(self) -> int:
+        """Return the time of the cluster, by which sessions are judged."""
+        return self._clock.time_ms(now_ms())
 
     @property
     def readers(self) -> StateReaders:
@@ -189,6 +198,10 @@ class GroupRunner:
     def peer_unreachable(self, node: NodeId) -> None:
         """Record that messages to `node` were dropped."""
         self._post(PeerUnreachable(node))
+
+    def report_clock(self, node: NodeId, wall_ms: int) -> None:
+        """Record what the wall clock of another member shows."""
+        self._post(ClockReported(node, wall_ms))
 
     def report_room(self, node: NodeId, room: Room) -> None:
         """Record what a member, this node included, reports about the room on its disk."""
@@ -358,6 +371,8 @@ class GroupRunner:
                 parts.observer.retired(told_by)
             case DiskStalled(target):
                 self._logger.warning("disk_stalled", target=target)
+            case ClocksJudged(offsets_ms):
+                parts.observer.clocks_judged(offsets_ms)
             case EntriesLost(detail):
                 parts.observer.entries_lost(detail)
             case MessageDropped(sender, why):
@@ -386,12 +401,14 @@ class GroupRunner:
                 position=failure.position,
                 where=failure.where,
             )
+        self._clock.applied(self.machine.now_ms, now_ms())
         self._post(EntriesApplied(outcome.results, outcome.level, members_in(outcome.effects)))
         self._parts.observer.applied(outcome)
 
     async def _install(self, snapshot: SnapshotMeta, write: Persist) -> None:
         """Install a snapshot; its failure ends the node."""
         members = await self._files.install(snapshot, write)
+        self._clock.applied(self.machine.now_ms, now_ms())
         self._post(SnapshotInstalled(members, self._files.machine.level))
 
     async def _make_snapshot(self) -> None:

@@ -30,6 +30,7 @@ class Action(IntEnum):
     INVITE = auto()
     RESET_PASSWORD = auto()
     LIFT_DELAY = auto()
+    SET_TIME = auto()
 
 
 _EVERYBODY: Final = frozenset(Role)
@@ -50,6 +51,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.INVITE: _ADMINISTRATORS,
     Action.RESET_PASSWORD: _ADMINISTRATORS,
     Action.LIFT_DELAY: _ADMINISTRATORS,
+    Action.SET_TIME: _ADMINISTRATORS,
 }
 
 

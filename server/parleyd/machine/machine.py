@@ -173,6 +173,11 @@ class StateMachine:
         """Return the generation of the cluster; it grows when the cluster is restored from a backup."""
         return self._position[5]
 
+    @property
+    def now_ms(self) -> int:
+        """Return the replicated time as of that entry, Unix time in milliseconds."""
+        return self._position[6]
+
     def members(self) -> Members:
         """Return the cluster's members and former members; for the thread that applies."""
         self._check_usable()
@@ -256,6 +261,7 @@ class StateMachine:
         results: tuple[pb.CommandResult, ...] = ()
         if batch is not None:
             state.level = batch.level
+            state.stamp_ms = batch.proposed_at_ms
             state.meta.now_ms = max(state.meta.now_ms, batch.proposed_at_ms)
             results = tuple(run(entry.index, place, command) for place, command in enumerate(batch.commands))
         elif entry.payload:
@@ -308,6 +314,7 @@ class StateMachine:
             meta.state_hash,
             meta.level,
             meta.generation,
+            meta.now_ms,
         )
 
     # ---- failure

@@ -89,6 +89,7 @@ class State:
         self.connection = connection
         self.meta = self._load_meta()
         self.level = self.meta.level
+        self.stamp_ms = 0  # of the entry that is applied; the replicated time may be higher
         self.effects: list[Effect] = []
         self.accounts = Accounts(self)
         self.sessions = Sessions(self)

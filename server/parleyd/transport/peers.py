@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -279,7 +280,7 @@ class PeerLink:
         raise ConnectionError("the peer ended the stream")
 
     def _next_batch(self) -> pb.RaftBatch:
-        batch = pb.RaftBatch()
+        batch = pb.RaftBatch(wall_ms=time.time_ns() // 1_000_000)
         size = 0
         while self._queue and size < MAX_BATCH_BYTES:
             message, group = self._queue.popleft()

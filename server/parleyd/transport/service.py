@@ -52,6 +52,9 @@ class PeerRequestHandler(Protocol):
     def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
         """Take a member's report about its own state."""
 
+    def clock_reported(self, node: NodeId, wall_ms: int) -> None:
+        """Take what a member's wall clock shows."""
+
     def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
         """Take a member's report about its own disk."""
 
@@ -156,6 +159,9 @@ class PeerService(PeerServicer):
                 if admission.registry.is_member(caller.info.node_id):
                     for one in batch.state_hashes:
                         (await self._handler(one.group, context)).state_hash(caller.info.node_id, one)
+                    # After the messages: the vote that makes this node leader brings the clock that it may go by.
+                    for handler in self._handlers.values() if batch.wall_ms else ():
+                        handler.clock_reported(caller.info.node_id, batch.wall_ms)
                     if batch.HasField("disk"):
                         for handler in self._handlers.values():
                             handler.disk_reported(caller.info.node_id, batch.disk)

@@ -16,6 +16,7 @@ from typing import cast
 
 import apsw
 
+from parleyd.machine.levels import MAX_LEVEL
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import MemberRow
 from parleyd.raft.types import ConfState, HardState, Index, NodeId, Term
@@ -26,8 +27,8 @@ IMAGES_BETWEEN_CHECKPOINTS = 3
 
 
 def member_row(node: int) -> MemberRow:
-    """Who a simulated server says it is."""
-    return MemberRow(node, f"n{node}", f"n{node}:1", f"n{node}:2")
+    """Who a simulated server says it is. All run this release, so the cluster begins with its newest level."""
+    return MemberRow(node, f"n{node}", f"n{node}:1", f"n{node}:2", MAX_LEVEL, MAX_LEVEL)
 
 
 @cache

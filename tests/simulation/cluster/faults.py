@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.simulation.cluster.simulation import Simulation
 
 CARE_EVERY_MS = 250
-DAY_MS = 86_400_000
+YEAR_MS = 365 * 86_400_000
 
 
 class Faults:
@@ -139,8 +139,9 @@ class Faults:
 
     def _clock_jump(self, fault: Fault, rng: random.Random) -> bool:
         server = rng.choice(list(self._world.servers.values()))
-        jump_ms = rng.choice((-1, 1)) * rng.randint(1, rng.choice((1_000, 3_600_000, DAY_MS)))
+        jump_ms = rng.choice((-1, 1)) * rng.randint(1, rng.choice((1_000, 3_600_000, 10 * YEAR_MS)))
         server.clock_offset_ms += jump_ms
+        server.furthest_offset_ms = max(server.furthest_offset_ms, server.clock_offset_ms)
         self._world.note(f"the clock of {server.node} jumps by {jump_ms} ms")
         return True
 

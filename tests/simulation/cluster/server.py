@@ -19,6 +19,7 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.effects import (
     AppliedReached,
     ChangeRefused,
+    ClocksJudged,
     CommandsAnswered,
     CompactLog,
     DiskStalled,
@@ -45,6 +46,7 @@ from parleyd.group.inputs import (
     AskReadBarrier,
     AwaitApplied,
     ChangeMembers,
+    ClockReported,
     Input,
     MessageReceived,
     PeerLost,
@@ -62,7 +64,7 @@ from parleyd.machine.machine import StateMachine
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.rules import MembershipRequest
 from parleyd.raft.config import InitialState, RaftConfig
-from parleyd.raft.events import Event, ReadIndex
+from parleyd.raft.events import Event, Propose, ReadIndex
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import NO_NODE, Index, NodeId, Role, Term
@@ -100,6 +102,8 @@ class CheckedRaft(Raft):
         world = self._server.world
         if isinstance(event, ReadIndex):
             world.checker.asked_to_read(event.context)
+        if isinstance(event, Propose) and self.role is Role.LEADER:
+            self._check_stamps(event.payloads)
         update = super().step(event)
         world.checker.stepped(int(self._server.node), self, update)
         for ready in update.reads:
@@ -108,6 +112,20 @@ class CheckedRaft(Raft):
             world.checker.reads.pop(context)
             world.counters["read-dropped"] += 1
         return update
+
+    def _check_stamps(self, payloads: Sequence[bytes]) -> None:
+        """Whatever its own clock says, a leader stamps no time that a majority of the voters has never reached.
+
+        Reports are from the past, so a voter counts with the furthest that its clock was ever ahead.
+        """
+        world, conf = self._server.world, self.conf_state
+        for voters in (conf.voters, conf.voters_outgoing):
+            times = sorted((world.furthest_clock_ms(world.servers[node]) for node in voters), reverse=True)
+            for payload in payloads if times else ():
+                stamp = pb.CommandBatch.FromString(payload).proposed_at_ms
+                reached = times[len(voters) // 2]
+                require(stamp <= reached, f"{self._server.node} stamps {stamp}, and a majority has reached {reached}")
+                world.counters["stamped-below-its-own-clock"] += stamp < world.wall_clock_ms(self._server)
 
 
 class SimulatedServer:
@@ -126,6 +144,7 @@ class SimulatedServer:
         self.is_removed = False
         self.tick_ms = world.draw_tick_ms()
         self.clock_offset_ms = 0
+        self.furthest_offset_ms = 0
         self.disk = SimulatedDisk(world.plan.voters)
         self.dies_after: int | None = None
         self.paused_until = 0
@@ -311,9 +330,9 @@ class SimulatedServer:
 
     # What others say and ask
 
-    def receive(self, message: Message) -> None:
-        """A message of another server's core."""
-        self.act(MessageReceived(message))
+    def receive(self, message: Message, wall_ms: int) -> None:
+        """A message of another server's core, and what its clock showed when it left."""
+        self.act(MessageReceived(message), ClockReported(message.sender, wall_ms))
 
     def peer_lost(self, node: NodeId) -> None:
         """The connection to `node` broke."""
@@ -368,7 +387,7 @@ class SimulatedServer:
     def receive_snapshot(self, message: Message, body: SnapshotBody, tell: Tell) -> None:
         """All of a snapshot has come: keep it, tell the core, and say when it counts."""
         if self.transfers.keep(body, tell):
-            self.receive(message)
+            self.receive(message, self.world.wall_clock_ms(self.world.servers[message.sender]))
 
     # Effects
 
@@ -406,6 +425,8 @@ class SimulatedServer:
                 self._note_role(change)
             case StateReplaced(snapshot):
                 self.transfers.discard(snapshot.index)
+            case ClocksJudged(offsets_ms):
+                self.world.counters["clocks-differed"] += bool(offsets_ms)
             case DiskStalled():
                 self.world.counters["disk-stalled"] += 1
             case NodeRetired():

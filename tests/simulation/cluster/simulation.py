@@ -124,6 +124,10 @@ class Simulation:
         """What the server's clock on the wall says; it may be wrong by any amount."""
         return EPOCH_MS + self.now + server.clock_offset_ms
 
+    def furthest_clock_ms(self, server: SimulatedServer) -> int:
+        """The furthest that the server's clock can have been, as seen now."""
+        return EPOCH_MS + self.now + server.furthest_offset_ms
+
     # Servers
 
     def up(self) -> list[SimulatedServer]:
@@ -208,12 +212,14 @@ class Simulation:
     def send(self, message: Message, tell: Tell) -> None:
         """A message leaves a server; `tell` hears whether the transport got it through."""
 
+        wall_ms = self.wall_clock_ms(self.servers[message.sender])
+
         def arrive() -> None:
             server = self.servers[message.to]
             if server.is_up:
                 kind = message.type.name
                 self.note(f"{message.sender}->{message.to} {kind} {message.term} {message.index} {message.reject}")
-                server.receive(message)
+                server.receive(message, wall_ms)
             else:
                 tell(False)
 

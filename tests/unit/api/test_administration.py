@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import grpc
 import pytest
 
@@ -13,6 +15,7 @@ from tests.support.node import InProcessCluster, InProcessNode
 from tests.support.raw import PASSWORD, Person, Raw, refused
 
 Code = grpc.StatusCode
+TEN_YEARS_MS = 10 * 365 * 86_400_000
 
 
 @pytest.fixture
@@ -136,3 +139,26 @@ async def test_settings_are_listed_to_everybody_and_changed_within_their_bounds(
     assert [result.status for result in results] == [accepted, rejected, accepted]
     assert "max_message_bytes" in results[1].detail
     assert cluster.bodies_for("boss") == ["x" * 10, "y"]
+
+
+async def test_an_administrator_sets_the_time_that_a_wrong_clock_has_moved(
+    cluster: InProcessCluster, raw: Raw, admin: Person, ben: Person
+) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    cluster.rewrite(("UPDATE meta SET now_ms = now_ms + ?", (TEN_YEARS_MS,)))
+
+    async def set_time(who: Person, told_ms: int) -> pb.SetClusterTimeResponse:
+        return await raw.admin.SetClusterTime(pb.SetClusterTimeRequest(now_ms=told_ms), metadata=who.metadata)
+
+    # Every session has expired, so the administrator logs in once more. That is possible at any time of the cluster.
+    again = await raw.log_in("boss")
+    user = await raw.log_in("ben")
+    assert (await refused(set_time(user, now_ms)))[0] is Code.PERMISSION_DENIED
+    code, text = await refused(set_time(again, now_ms + TEN_YEARS_MS))
+    assert code is Code.FAILED_PRECONDITION
+    assert "clock" in text
+    mended = await set_time(again, now_ms)
+    assert mended.before_ms - mended.after_ms > TEN_YEARS_MS - 60_000
+    status = await raw.admin.GetStatus(pb.GetStatusRequest())
+    assert abs(status.cluster_time_ms - now_ms) < 60_000
+    await raw.admin.ListSettings(pb.ListSettingsRequest(), metadata=ben.metadata)  # lives again

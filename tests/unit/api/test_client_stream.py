@@ -113,6 +113,8 @@ class Nothing:
 class Positions:
     """What the stream asks of the authenticator."""
 
+    now_ms = 0
+
     def position(self, index: int) -> model_pb2.Position:
         return position(0, index)
 

@@ -77,3 +77,8 @@ def test_a_cluster_without_an_answer_has_no_level() -> None:
     lines = cluster_lines(ClusterStatus((NodeStatus("10.0.0.1:7600", error="no answer"),)))
     assert lines[-1].startswith("No node answers.")
     assert not any("level of the cluster" in line for line in lines)
+
+
+def test_the_status_says_whose_clock_is_wrong() -> None:
+    lines = cluster_lines(ClusterStatus((N1, replace(N2, clock="the clock of n1 is 90 s behind"))))
+    assert [line for line in lines if "clock" in line] == ["The clock of n1 is 90 s behind."]

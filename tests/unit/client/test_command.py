@@ -266,6 +266,22 @@ async def test_the_settings_of_the_cluster_are_listed_and_changed(tmp_path: Path
         assert refused.code == ExitCode.REFUSED, refused.err
 
 
+async def test_the_time_of_the_cluster_is_set_only_with_a_confirmation(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        parley = Parley(tmp_path, cluster)
+        cluster.add_account("anna", PASSWORD)
+        cluster.rewrite(("UPDATE meta SET now_ms = now_ms + 315360000000", ()))  # ten years
+        assert (await parley("login", "anna", PARLEY_PASSWORD=PASSWORD)).code == 0
+        before = cluster.machine.now_ms
+        asked = await parley("cluster", "set-time")
+        assert (asked.code, "Nothing was changed" in asked.err) == (ExitCode.USAGE, True)
+        assert "The time of the cluster is 20" in asked.err
+        assert cluster.machine.now_ms == before
+        done = await parley("cluster", "set-time", "--yes")
+        assert done.code == 0, done.err
+        assert before - cluster.machine.now_ms > 315_000_000_000
+
+
 async def test_the_cluster_status_needs_no_account_and_tells_scripts_whether_it_serves(tmp_path: Path) -> None:
     async with running_cluster(("n1", "n2")) as cluster:
         parley = Parley(tmp_path, cluster)

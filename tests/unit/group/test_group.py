@@ -18,6 +18,7 @@ from parleyd.group.clock import MAX_CATCH_UP_TICKS
 from parleyd.group.effects import (
     AppliedReached,
     ChangeRefused,
+    ClocksJudged,
     CommandsAnswered,
     CompactLog,
     DiskStalled,
@@ -44,6 +45,7 @@ from parleyd.group.inputs import (
     AwaitApplied,
     ChangeMembers,
     Checkpointed,
+    ClockReported,
     EntriesApplied,
     FenceState,
     Input,
@@ -73,7 +75,7 @@ from parleyd.membership.rules import AddMember, PromoteMember, RemoveMember
 from parleyd.raft.config import InitialState, RaftConfig
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import ConfState, Entry, EntryType, Index, NodeId, Role, SnapshotMeta, Term
+from parleyd.raft.types import NO_NODE, ConfState, Entry, EntryType, Index, NodeId, Role, SnapshotMeta, Term
 
 ME, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
 M = MessageType
@@ -96,18 +98,22 @@ def members(*nodes: int, removed: tuple[int, ...] = ()) -> ClusterMembers:
 class Dialogue:
     """A group, the time, and everything it has said so far."""
 
-    def __init__(self, *voters: NodeId, bounds: LogBounds | None = None, ticks: int = 10, seed: int = 1) -> None:
+    def __init__(
+        self, *voters: NodeId, bounds: LogBounds | None = None, ticks: int = 10, seed: int = 1, level: int = LEVEL
+    ) -> None:
         self.now_ms = 1_000.0
+        self.wall_ms = 77
+        self._level = level
         config = RaftConfig(node_id=ME, election_timeout_ticks=ticks, heartbeat_ticks=1, check_quorum=False)
         growing = frozenset({"send_messages"})
         settings = GroupSettings(TICK_MS, RETRY_MS, bounds or LogBounds(100, 1 << 20), STALL_MS, 1_000, 3, growing)
-        start = GroupStart(members(*voters), LEVEL, (), self.now_ms, random.Random(seed))
+        start = GroupStart(members(*voters), level, (), self.now_ms, random.Random(seed))
         self.group = Group(Raft(config, InitialState(conf_state=ConfState(voters=voters))), settings, start)
         self.said: list[Effect] = []
         self._done = 0
 
     def tell(self, *inputs: Input) -> Sequence[Effect]:
-        effects = self.group.handle(inputs, self.now_ms, 77)
+        effects = self.group.handle(inputs, self.now_ms, self.wall_ms)
         self.said.extend(effects)
         return effects
 
@@ -128,7 +134,7 @@ class Dialogue:
                 case StartWrite():
                     self.tell(Written())
                 case StartApply(entries):
-                    self.tell(EntriesApplied([results_of(entry) for entry in entries], LEVEL))
+                    self.tell(EntriesApplied([results_of(entry) for entry in entries], self._level))
                 case _:
                     pass
 
@@ -207,6 +213,78 @@ def test_the_time_of_an_entry_is_the_clock_on_the_wall_when_it_was_proposed() ->
     effects = one.tell(ProposeCommands(1, [COMMAND]))
     entry = sent(effects, M.APPEND)[0].entries[0]
     assert state_pb2.CommandBatch.FromString(entry.data).proposed_at_ms == 77
+
+
+CLOCKS = 3  # the level whose members all report their clocks
+NOON = 1_800_000_000_000
+YEAR_MS = 365 * 86_400_000
+
+
+def stamp_of(effects: Sequence[Effect]) -> int:
+    [entry] = sent(effects, M.APPEND)[0].entries
+    return state_pb2.CommandBatch.FromString(entry.data).proposed_at_ms
+
+
+def leading_at(wall_ms: int) -> Dialogue:
+    """A leader of a cluster whose members report their clocks."""
+    one = Dialogue(ME, TWO, THREE, level=CLOCKS)
+    one.wall_ms = wall_ms
+    one.lead()
+    return one
+
+
+def test_a_leader_whose_clock_is_years_ahead_stamps_the_time_of_a_majority() -> None:
+    one = leading_at(NOON + 10 * YEAR_MS)
+    one.tell(ClockReported(TWO, NOON), ClockReported(THREE, NOON))
+    assert stamp_of(one.tell(ProposeCommands(1, [COMMAND]))) == NOON
+
+
+def test_before_a_majority_has_told_its_clock_in_this_term_the_replicated_time_stands() -> None:
+    one = Dialogue(ME, TWO, THREE, level=CLOCKS)
+    one.tell(ClockReported(TWO, NOON), ClockReported(THREE, NOON))
+    one.lead()
+    assert stamp_of(one.tell(ProposeCommands(1, [COMMAND]))) == 0
+
+
+def test_the_vote_that_makes_a_leader_brings_the_clock_that_it_goes_by() -> None:
+    one = Dialogue(ME, TWO, THREE, level=CLOCKS)
+    one.wall_ms = NOON + YEAR_MS
+    while not one.group.is_leader:
+        one.after(TICK_MS)
+        one.do_all()
+        one.receive(M.PRE_VOTE_RESPONSE, term=Term(one.group.raft.term + 1))
+        one.do_all()
+        vote = Message(M.VOTE_RESPONSE, TWO, ME, one.group.raft.term)
+        one.tell(MessageReceived(vote), ClockReported(TWO, NOON))
+    one.do_all()
+    one.acknowledge()
+    one.do_all()
+    assert stamp_of(one.tell(ProposeCommands(1, [COMMAND]))) == NOON
+
+
+def test_a_leader_whose_clock_is_wrong_says_so_and_hands_over_to_one_whose_clock_is_right() -> None:
+    one = leading_at(NOON)
+    one.acknowledge(TWO, THREE)
+    one.tell(ClockReported(TWO, NOON + YEAR_MS), ClockReported(THREE, NOON))
+    assert only(ClocksJudged, one.after(TICK_MS)) == [ClocksJudged({TWO: YEAR_MS})]
+    assert one.group.raft.status().transferee == NO_NODE, "its own clock is right"
+    assert not only(ClocksJudged, one.after(TICK_MS)), "it is said once"
+    one.wall_ms = NOON - YEAR_MS
+    one.tell(ClockReported(TWO, NOON))
+    [judged] = only(ClocksJudged, one.after(TICK_MS))
+    assert judged.offsets_ms.keys() == {ME}
+    one.tell(ClockReported(TWO, NOON + YEAR_MS))
+    one.after(TICK_MS)
+    one.after(TICK_MS)
+    assert one.group.raft.status().transferee == THREE
+
+
+def test_clocks_that_are_set_right_are_no_longer_wrong() -> None:
+    one = leading_at(NOON)
+    one.tell(ClockReported(TWO, NOON + YEAR_MS), ClockReported(THREE, NOON))
+    one.after(TICK_MS)
+    one.tell(ClockReported(TWO, NOON))
+    assert only(ClocksJudged, one.after(TICK_MS)) == [ClocksJudged({})]
 
 
 def test_one_that_does_not_lead_proposes_nothing() -> None:

@@ -36,7 +36,13 @@ class LateGroup:
         return ()
 
 
+class NoMachine:
+    now_ms = 0
+
+
 class NoFiles:
+    machine = NoMachine()
+
     async def watch(self) -> None:
         await asyncio.get_running_loop().create_future()
 

@@ -10,7 +10,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,6 +104,9 @@ class Observer:
 
     def retired(self, told_by: str) -> None:
         pass
+
+    def clocks_judged(self, offsets_ms: Mapping[NodeId, int]) -> None:
+        """Nothing to do."""
 
     def entries_lost(self, detail: str) -> None:
         pass

@@ -25,6 +25,7 @@ ADMINISTRATORS_ONLY = {
     Action.INVITE,
     Action.RESET_PASSWORD,
     Action.LIFT_DELAY,
+    Action.SET_TIME,
 }
 
 

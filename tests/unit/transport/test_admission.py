@@ -177,6 +177,7 @@ class Handler:
         self.current_term = 3
         self.proposed = 0
         self.announcements: list[PeerInfo] = []
+        self.clocks: list[tuple[NodeId, int]] = []
         self.disks: list[tuple[NodeId, int]] = []
 
     def receive(self, message: Message) -> None:
@@ -187,6 +188,9 @@ class Handler:
 
     def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
         self.hashes.append((node, report.index))
+
+    def clock_reported(self, node: NodeId, wall_ms: int) -> None:
+        self.clocks.append((node, wall_ms))
 
     async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
         if request.min_index > 10:
@@ -494,10 +498,12 @@ async def test_a_copy_of_the_state_and_a_rebuild_are_for_members_only() -> None:
             await stub.Rebuild(pb.RebuildRequest(), metadata=says(peer(9)))
 
 
-async def test_state_hashes_and_reports_about_disks_are_taken_from_members_only() -> None:
+async def test_state_hashes_and_reports_about_disks_and_clocks_are_taken_from_members_only() -> None:
     handler = Handler()
     batch = pb.RaftBatch(
-        state_hashes=[pb.StateHash(index=256), pb.StateHash(index=512)], disk=pb.DiskReport(room=pb.DISK_ROOM_LOW)
+        state_hashes=[pb.StateHash(index=256), pb.StateHash(index=512)],
+        disk=pb.DiskReport(room=pb.DISK_ROOM_LOW),
+        wall_ms=77,
     )
     async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
         for number in (9, 2):
@@ -507,6 +513,7 @@ async def test_state_hashes_and_reports_about_disks_are_taken_from_members_only(
             await call
     assert handler.hashes == [(NodeId(2), 256), (NodeId(2), 512)]
     assert handler.disks == [(NodeId(2), pb.DISK_ROOM_LOW)]
+    assert handler.clocks == [(NodeId(2), 77)]
 
 
 async def test_a_node_whose_state_is_replaced_ends_the_streams_that_speak_to_the_old_one() -> None:

@@ -78,7 +78,9 @@ async def test_more_messages_than_the_queue_holds_are_dropped_and_the_core_probe
     for _ in range(5):
         link.send(append(), GROUP)
     assert reports.unreachable == 2
-    assert len(link._next_batch().messages) == 3
+    batch = link._next_batch()
+    assert len(batch.messages) == 3
+    assert batch.wall_ms > 0, "each batch says what the clock of this node shows"
     link.send(append(), GROUP)
     assert reports.unreachable == 2, "there is room again"
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DEVICES_LEVEL: Final = 3  # that has commands for the devices of an account
 _OPEN_OF_DEVICE = "SELECT id FROM sessions WHERE device_id = ? AND closed = 0 ORDER BY id"
+TTL_LEVEL = 3
+TIME_TOLERANCE_MS = 60_000
 
 TABLES = """
 CREATE TABLE sessions(
@@ -125,13 +127,15 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
         or len(command.device_label) > MAX_LABEL_CHARS
     ):
         return result(pb.RESULT_CODE_INVALID_LENGTH)
-    if not state.meta.now_ms < command.expires_at_ms <= MAX_ID:
+    expires_at_ms = _expiry(state, command)
+    if not state.meta.now_ms < expires_at_ms <= MAX_ID:
         return result(pb.RESULT_CODE_INVALID_EXPIRY)
     account = state.accounts.find(command.account_id)
     if account is None or not account.active or account.password_hash != command.password_hash:
         return result(pb.RESULT_CODE_CREDENTIALS_CHANGED)
     state.flush()
-    _purge_expired(state)
+    if state.level < TTL_LEVEL:
+        _purge_expired(state)  # later levels keep two sessions per device at most, so that set_time can revive them
     row = state.connection.execute(
         "SELECT s.id, s.account_id, s.closed, d.external FROM sessions s LEFT JOIN devices d ON d.id = s.device_id "
         "WHERE s.token_digest = ?",
@@ -153,7 +157,7 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
     state.connection.execute(
         "INSERT INTO sessions(id, token_digest, account_id, device_id, opened_at_ms, expires_at_ms, closed) "
         "VALUES(?, ?, ?, ?, ?, ?, 0)",
-        (session_id, command.token_digest, account.id, device_id, state.meta.now_ms, command.expires_at_ms),
+        (session_id, command.token_digest, account.id, device_id, state.meta.now_ms, expires_at_ms),
     )
     return _opened(state, session_id)
 
@@ -169,6 +173,36 @@ def revoke_devices(state: State, actor: Actor, command: pb.RevokeDevices) -> pb.
         return result(pb.RESULT_CODE_NO_SUCH_DEVICE)
     _close(state, actor.account.id, state.ids(_OPEN_OF_DEVICE, (device_id,)))
     return result(pb.RESULT_CODE_OK)
+
+
+def _expiry(state: State, command: pb.OpenSession) -> int:
+    """Return when a new session expires: by the replicated time, not by the clock of the node that was asked."""
+    if state.level >= TTL_LEVEL and command.ttl_ms:
+        return state.meta.now_ms + command.ttl_ms
+    return command.expires_at_ms
+
+
+def set_time(state: State, _: Actor, command: pb.SetTime) -> pb.CommandResult:
+    """Set the replicated time to that of the entry, also backwards, if an administrator's clock agrees.
+
+    A wrong clock may have moved the time by years. Then sessions last as long from now on as they did when they were
+    opened. Those that have expired by the right time as well stay so.
+    """
+    if not state.stamp_ms or abs(state.stamp_ms - command.now_ms) > TIME_TOLERANCE_MS:
+        return result(pb.RESULT_CODE_TIME_DISPUTED)
+    before_ms, now_ms = state.meta.now_ms, state.stamp_ms
+    if now_ms < before_ms:
+        state.flush()
+        state.connection.execute(
+            "UPDATE sessions SET expires_at_ms = ?1 + expires_at_ms - opened_at_ms, opened_at_ms = ?1 "
+            "WHERE closed = 0 AND expires_at_ms > ?1",
+            (now_ms,),
+        )
+        state.sessions.forget_all()
+        state.meta.now_ms = now_ms
+    return pb.CommandResult(
+        code=pb.RESULT_CODE_OK, set_time=pb.SetTimeResult(before_ms=before_ms, after_ms=state.meta.now_ms)
+    )
 
 
 def close_session(state: State, command: pb.CloseSession) -> pb.CommandResult:
@@ -193,6 +227,7 @@ def _opened(state: State, session_id: int) -> pb.CommandResult:
         delivered_up_to=device.delivered_up_to,
     )
     if state.level >= devices.CLAIM_LEVEL:
+        opened.expires_at_ms = session.expires_at_ms
         opened.device_epoch = state.devices.held_claim(device.id).epoch
     return pb.CommandResult(code=pb.RESULT_CODE_OK, open_session=opened)
 
@@ -271,6 +306,7 @@ FEATURE = Feature(
         "open_session": Command(open_session),
         "close_session": Command(close_session),
         "revoke_devices": SignedInCommand(revoke_devices, Action.MANAGE_OWN_DEVICES, DEVICES_LEVEL),
+        "set_time": SignedInCommand(set_time, Action.SET_TIME, TTL_LEVEL),
     },
 )
 
@@ -280,7 +316,7 @@ FEATURE = Feature(
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A session and its account; the caller checks the expiry with its own clock."""
+    """A session and its account; the caller checks the expiry by the cluster's time."""
 
     session_id: int
     account_id: int
