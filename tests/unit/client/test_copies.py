@@ -29,19 +29,19 @@ async def two_copies(
     """Two running clients with copies of one profile, each on one node."""
     cluster.add_account("bob", PASSWORD)
     async with signed_in(cluster, tmp_path / "one") as anna:
-        await (await anna.send("bob", "before")).accepted(5)
+        await (await anna.send("bob", "before")).accepted(30)
     shutil.copytree(tmp_path / "one", tmp_path / "other")
     one = make_client(cluster, tmp_path / "one", "anna", nodes=[nodes[0]])
     other = make_client(cluster, tmp_path / "other", "anna", nodes=[nodes[1]], seed=2)
     async with one, other:
         for client in (one, other):
-            await client.wait_until(ConnectionState.CONNECTED, timeout=5)
+            await client.wait_until(ConnectionState.CONNECTED, timeout=30)
         yield one, other
 
 
 async def received(client: ParleyClient, message_id: int) -> None:
     """Wait until a message of bob is in the client's file."""
-    async with asyncio.timeout(5), aclosing(client.watch()) as changes:
+    async with asyncio.timeout(30), aclosing(client.watch()) as changes:
         async for _ in changes:
             if message_id in {each.id for each in (await client.cached_history("bob")).messages}:
                 return
@@ -50,7 +50,7 @@ async def received(client: ParleyClient, message_id: int) -> None:
 @pytest.mark.parametrize("nodes", [(0, 1), (0, 0)], ids=["two nodes", "one node"])
 async def test_of_two_copies_one_sends_and_the_other_keeps_what_it_has(tmp_path: Path, nodes: tuple[int, int]) -> None:
     async with running_cluster(("n1", "n2")) as cluster, two_copies(cluster, tmp_path, *nodes) as (one, other):
-        await (await one.send("bob", "from one")).accepted(5)
+        await (await one.send("bob", "from one")).accepted(30)
         kept = await other.send("bob", "from the other")
         await until(lambda: other.state.superseded, "it learns that the other copy sends")
         with pytest.raises(StillWaitingError):
@@ -64,14 +64,14 @@ async def test_of_two_copies_one_sends_and_the_other_keeps_what_it_has(tmp_path:
         message = cluster.store(cluster.accounts["bob"], cluster.accounts["anna"], "to both")
         for client in (one, other):
             await received(client, message.id)
-        await (await one.send("bob", "one goes on")).accepted(5)
+        await (await one.send("bob", "one goes on")).accepted(30)
         assert not one.state.superseded
 
 
 async def test_a_refused_copy_sends_once_a_person_signs_in_on_it(tmp_path: Path) -> None:
     async with running_cluster(("n1", "n2")) as cluster:
         async with two_copies(cluster, tmp_path, 0, 1) as (one, other):
-            await (await one.send("bob", "from one")).accepted(5)
+            await (await one.send("bob", "from one")).accepted(30)
             await other.send("bob", "from the other")
             await until(lambda: other.state.superseded, "it learns that the other copy sends")
         # Opening it again is no word of a person.
@@ -81,9 +81,9 @@ async def test_a_refused_copy_sends_once_a_person_signs_in_on_it(tmp_path: Path)
             await again.login("anna", PASSWORD)
             # Its number may be the one of "from one" by now. Then it is refused for good, and not lost.
             waiting = await again.waiting()
-            outcomes = await asyncio.gather(*(each.accepted(5) for each in waiting), return_exceptions=True)
+            outcomes = await asyncio.gather(*(each.accepted(30) for each in waiting), return_exceptions=True)
             assert all(not isinstance(outcome, StillWaitingError) for outcome in outcomes)
-            await (await again.send("bob", "after")).accepted(5)
+            await (await again.send("bob", "after")).accepted(30)
             assert not again.state.superseded
         said = cluster.bodies_for("bob")
         assert len(said) == len(set(said))
@@ -96,10 +96,10 @@ async def test_a_profile_that_is_opened_again_goes_on_by_itself(tmp_path: Path) 
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "one")).accepted(5)
+            await (await anna.send("bob", "one")).accepted(30)
         for body in ("two", "three"):
             async with make_client(cluster, tmp_path, "anna") as anna:
-                await (await anna.send("bob", body)).accepted(5)
+                await (await anna.send("bob", body)).accepted(30)
                 assert not anna.state.superseded
         assert cluster.bodies_for("bob") == ["one", "two", "three"]
 
@@ -125,7 +125,7 @@ async def test_a_forgotten_device_stores_nothing_twice_and_asks_a_person(tmp_pat
     async with running_cluster() as cluster:
         cluster.add_account("bob", PASSWORD)
         async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "answered")).accepted(5)
+            await (await anna.send("bob", "answered")).accepted(30)
             cluster.nodes[0].faults.lose_results = True
             await anna.send("bob", "without an answer")
             await until(lambda: "without an answer" in cluster.bodies_for("bob"), "it is stored")
@@ -136,10 +136,10 @@ async def test_a_forgotten_device_stores_nothing_twice_and_asks_a_person(tmp_pat
             waiting = await anna.send("bob", "still waiting")
             await anna.login("anna", PASSWORD)
             with pytest.raises(OutcomeUnknownError, match="Look before you send it again"):
-                await unanswered.accepted(5)
-            await waiting.accepted(5)
+                await unanswered.accepted(30)
+            await waiting.accepted(30)
             statuses = [message.status for message in await anna.outgoing()]
             assert statuses == [MessageStatus.ACCEPTED, MessageStatus.UNKNOWN, MessageStatus.ACCEPTED]
             assert cluster.bodies_for("bob") == ["answered", "without an answer", "still waiting"]
-            await (await anna.retry(unanswered.local_id)).accepted(5)
+            await (await anna.retry(unanswered.local_id)).accepted(30)
         assert cluster.bodies_for("bob")[-1] == "without an answer", "a person may send it again"

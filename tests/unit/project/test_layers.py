@@ -12,6 +12,7 @@ from tests.unit.project.source import ROOT, Import, imports_of, imports_under, i
 PURE_MODULES = (
     "campaign_delay",
     "clock",
+    "cluster_time",
     "disk_watch",
     "driver",
     "effects",
