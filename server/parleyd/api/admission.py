@@ -81,6 +81,7 @@ ACCESS = {
     "/parley.v1.Admin/RebuildMember": Access.SESSION,
     "/parley.v1.Admin/SetAdministrator": Access.SESSION,
     "/parley.v1.Admin/ChangeSetting": Access.SESSION,
+    "/parley.v1.Admin/SetClusterTime": Access.SESSION,
     "/parley.v1.Admin/ListSettings": Access.SESSION,
     "/parley.v1.Admin/CreateInvitation": Access.SESSION,
     "/parley.v1.Admin/ResetPassword": Access.SESSION,
