@@ -15,6 +15,7 @@ import apsw
 
 from parley.device import inbox
 from parley.device.store import Store
+from parley.log import logger
 from parley.model import Message
 
 PAGE = 256
@@ -36,6 +37,8 @@ class MessageReader:
         self._noting = False
         self._grew = asyncio.Event()
         self._closed = False
+        self.missed = 0
+        """At most so many messages were removed from this device before this reader got them; the history has them."""
 
     @property
     def durable(self) -> bool:
@@ -82,6 +85,11 @@ class MessageReader:
         self.close(done=kind is None)
 
     def _next_page(self, connection: apsw.Connection) -> list[tuple[int, Message]]:
+        pruned = inbox.pruned_place(connection)
+        if self._cursor < pruned:
+            logger.warning("reader_missed_messages", at_most=pruned - self._cursor)
+            self.missed += pruned - self._cursor
+            self._cursor = pruned
         return inbox.after(connection, self._cursor, PAGE, own=self._own)
 
     def _done(self) -> None:

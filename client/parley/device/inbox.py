@@ -19,6 +19,7 @@ from parley.errors import StoreError
 from parley.model import Conversation, HistoryPage, Message, MessageKind, Target
 
 KEEP_MESSAGES = 100_000
+MAX_UNREAD = 1_000_000
 MAX_ID = 9223372036854775807
 
 _COLUMNS = "conversation_id, id, kind, sender_id, body, sent_at_ms, mine, subjects"
@@ -198,8 +199,20 @@ def reads_lost(connection: apsw.Connection, told: Sequence[int]) -> None:
 
 
 def prune(connection: apsw.Connection) -> None:
-    """Remove the oldest messages beyond KEEP_MESSAGES, read or not. The cluster's history holds them."""
-    connection.execute(
-        "DELETE FROM inbox WHERE place <= (SELECT place FROM inbox ORDER BY place DESC LIMIT 1 OFFSET ?)",
-        (KEEP_MESSAGES,),
-    )
+    """Remove the oldest messages beyond KEEP_MESSAGES that a reader has finished. The cluster's history holds them.
+
+    Messages that no reader was handed yet stay, up to MAX_UNREAD. If there are more, the oldest are removed, too, and
+    the next reader says so.
+    """
+    shown = shown_place(connection)
+    beyond = "SELECT coalesce((SELECT place FROM inbox ORDER BY place DESC LIMIT 1 OFFSET ?), 0)"
+    finished = min(shown, int(cast(int, connection.execute(beyond, (KEEP_MESSAGES,)).fetchall()[0][0])))
+    too_many = last_place(connection) - MAX_UNREAD
+    connection.execute("DELETE FROM inbox WHERE place <= ?", (max(finished, too_many),))
+    if too_many > shown:
+        set_meta(connection, "pruned_place", max(too_many, pruned_place(connection)))
+
+
+def pruned_place(connection: apsw.Connection) -> int:
+    """Return the place up to which messages were removed that no reader had finished."""
+    return int(get_meta(connection, "pruned_place") or 0)

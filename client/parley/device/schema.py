@@ -107,7 +107,7 @@ def forget_received(connection: apsw.Connection) -> None:
     """Remove everything that the cluster reported to this device. The stream then begins without a cursor."""
     for table in RECEIVED_TABLES:
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
-    for key in ("cursor", "shown_place"):
+    for key in ("cursor", "shown_place", "pruned_place"):
         set_meta(connection, key, None)
 
 

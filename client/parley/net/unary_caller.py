@@ -33,6 +33,10 @@ T = TypeVar("T")
 
 _CALL_POLICY = PolicySettings(attempt_timeouts_s=(3.0, 5.0, 10.0))
 STATUS_TIMEOUT_S = 1.5
+UNKNOWN_TEXT = (
+    "No node gave a clear answer in time. The request may or may not have been carried out. Check the result before "
+    "you try again."
+)
 
 
 class UnaryCaller:
@@ -139,6 +143,8 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: 
             "Every node closed the unencrypted connection at once. The cluster probably requires TLS. "
             "Nothing was sent. Leave out --insecure. Give the CA of the cluster with --ca FILE."
         )
+    if unknown and any(isinstance(error, OverloadedError) for error in errors):
+        return OutcomeUnknownError(UNKNOWN_TEXT)  # the refusal of one attempt says nothing of an earlier one
     for error in errors:
         if isinstance(error, OverloadedError):
             return error
@@ -149,10 +155,7 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: 
                 "when a majority of the nodes is up."
             )
     if unknown:
-        return OutcomeUnknownError(
-            "No node gave a clear answer in time. The request may or may not have been carried out. Check "
-            "the result before you try again."
-        )
+        return OutcomeUnknownError(UNKNOWN_TEXT)
     reasons = "; ".join(error.text for error in errors[:3]) or "time ran out"
     return UnreachableError(
         f"No node of the cluster could be reached: {reasons} Nothing is lost. Check the addresses, and "

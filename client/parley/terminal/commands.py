@@ -162,7 +162,7 @@ async def _result(message: OutgoingMessage, timeout: float) -> Outgoing | Except
 async def listen(options: ConnectionOptions, *, count: int, timeout: float | None, as_json: bool, own: bool) -> int:
     """Print messages as they come, each once, until `count` messages came or `timeout` seconds passed."""
     options.must_name_account()
-    shown = 0
+    shown, has_said_missed = 0, False
     async with options.client(connect=True) as client, asyncio.TaskGroup() as group:
         chats = Chats(client.signed_in_as)
         watching = group.create_task(_watch_session(client))
@@ -173,6 +173,12 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
                 async for message in reader:
                     chats.look_up(client, (message,))
                     say(text.message_json(message, chats) if as_json else text.message_line(message, chats))
+                    if reader.missed and not has_said_missed:
+                        has_said_missed = True
+                        note(
+                            f"Up to {reader.missed} older messages were removed from this device before they were "
+                            "shown. Read them with: parley history."
+                        )
                     shown += 1
                     if shown == count:
                         break

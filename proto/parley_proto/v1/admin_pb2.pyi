@@ -385,6 +385,49 @@ class ChangeSettingResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class SetClusterTimeRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NOW_MS_FIELD_NUMBER: builtins.int
+    now_ms: builtins.int
+    """what the administrator's clock shows, Unix time"""
+    def __init__(
+        self,
+        *,
+        now_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["now_ms", b"now_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetClusterTimeResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    BEFORE_MS_FIELD_NUMBER: builtins.int
+    AFTER_MS_FIELD_NUMBER: builtins.int
+    before_ms: builtins.int
+    """the time of the cluster before and after"""
+    after_ms: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+        before_ms: builtins.int = ...,
+        after_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_ms", b"after_ms", "before_ms", b"before_ms", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ListSettingsRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
@@ -499,6 +542,8 @@ class GetStatusResponse(message.Message):
     MAX_LEVEL_FIELD_NUMBER: builtins.int
     DIVERGENCE_FIELD_NUMBER: builtins.int
     SNAPSHOTS_FIELD_NUMBER: builtins.int
+    CLOCK_FIELD_NUMBER: builtins.int
+    CLUSTER_TIME_MS_FIELD_NUMBER: builtins.int
     DISK_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """hex"""
@@ -539,6 +584,10 @@ class GetStatusResponse(message.Message):
     """why this node's state is not trusted, or which other's is not; empty when all agree"""
     snapshots: builtins.str
     """which peers do not install the snapshots that this node sends, and why"""
+    clock: builtins.str
+    """which nodes' clocks are wrong, as the leader knows; empty elsewhere and without any"""
+    cluster_time_ms: builtins.int
+    """the time by which sessions are judged, Unix time"""
     disk: builtins.str
     """what this node does not do because its disk is nearly full; empty with room"""
     @builtins.property
@@ -572,11 +621,13 @@ class GetStatusResponse(message.Message):
         max_level: builtins.int = ...,
         divergence: builtins.str = ...,
         snapshots: builtins.str = ...,
+        clock: builtins.str = ...,
+        cluster_time_ms: builtins.int = ...,
         disk: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "cluster_id", b"cluster_id", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -94,6 +94,11 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ChangeSettingRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ChangeSettingResponse.FromString,
                 _registered_method=True)
+        self.SetClusterTime = channel.unary_unary(
+                '/parley.v1.Admin/SetClusterTime',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeResponse.FromString,
+                _registered_method=True)
         self.ListSettings = channel.unary_unary(
                 '/parley.v1.Admin/ListSettings',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ListSettingsRequest.SerializeToString,
@@ -191,6 +196,14 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetClusterTime(self, request, context):
+        """Sets the time of the cluster to that of a majority of the nodes, also backwards, and extends the open sessions.
+        FAILED_PRECONDITION where the administrator's clock differs from it by more than a minute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSettings(self, request, context):
         """Every setting of the cluster. Any account that is signed in may ask.
         """
@@ -260,6 +273,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ChangeSetting,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ChangeSettingRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.ChangeSettingResponse.SerializeToString,
+            ),
+            'SetClusterTime': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetClusterTime,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeResponse.SerializeToString,
             ),
             'ListSettings': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSettings,
@@ -591,6 +609,33 @@ class Admin:
             '/parley.v1.Admin/ChangeSetting',
             parley__proto_dot_v1_dot_admin__pb2.ChangeSettingRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.ChangeSettingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetClusterTime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/SetClusterTime',
+            parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.SetClusterTimeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,10 @@ class AdminStub:
     """Lets an account log in again at once after too many wrong passwords."""
     ChangeSetting: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]
     """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds."""
+    SetClusterTime: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SetClusterTimeRequest, _admin_pb2.SetClusterTimeResponse]
+    """Sets the time of the cluster to that of a majority of the nodes, also backwards, and extends the open sessions.
+    FAILED_PRECONDITION where the administrator's clock differs from it by more than a minute.
+    """
     ListSettings: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]
     """Every setting of the cluster. Any account that is signed in may ask."""
 
@@ -93,6 +97,10 @@ class AdminAsyncStub(AdminStub):
     """Lets an account log in again at once after too many wrong passwords."""
     ChangeSetting: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]  # type: ignore[assignment]
     """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds."""
+    SetClusterTime: _aio.UnaryUnaryMultiCallable[_admin_pb2.SetClusterTimeRequest, _admin_pb2.SetClusterTimeResponse]  # type: ignore[assignment]
+    """Sets the time of the cluster to that of a majority of the nodes, also backwards, and extends the open sessions.
+    FAILED_PRECONDITION where the administrator's clock differs from it by more than a minute.
+    """
     ListSettings: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListSettingsRequest, _admin_pb2.ListSettingsResponse]  # type: ignore[assignment]
     """Every setting of the cluster. Any account that is signed in may ask."""
 
@@ -196,6 +204,16 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ChangeSettingResponse, _abc.Awaitable[_admin_pb2.ChangeSettingResponse]]:
         """Changes a setting of the whole cluster. INVALID_ARGUMENT for an unknown name or a value outside its bounds."""
+
+    @_abc_1.abstractmethod
+    def SetClusterTime(
+        self,
+        request: _admin_pb2.SetClusterTimeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.SetClusterTimeResponse, _abc.Awaitable[_admin_pb2.SetClusterTimeResponse]]:
+        """Sets the time of the cluster to that of a majority of the nodes, also backwards, and extends the open sessions.
+        FAILED_PRECONDITION where the administrator's clock differs from it by more than a minute.
+        """
 
     @_abc_1.abstractmethod
     def ListSettings(

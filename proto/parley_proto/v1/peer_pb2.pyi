@@ -558,7 +558,10 @@ class RaftBatch(message.Message):
 
     MESSAGES_FIELD_NUMBER: builtins.int
     STATE_HASHES_FIELD_NUMBER: builtins.int
+    WALL_MS_FIELD_NUMBER: builtins.int
     DISK_FIELD_NUMBER: builtins.int
+    wall_ms: builtins.int
+    """what the sender's wall clock shows, Unix time, as the batch leaves"""
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[RaftMessage]: ...
     @builtins.property
@@ -574,11 +577,12 @@ class RaftBatch(message.Message):
         *,
         messages: abc.Iterable[RaftMessage] | None = ...,
         state_hashes: abc.Iterable[StateHash] | None = ...,
+        wall_ms: builtins.int = ...,
         disk: DiskReport | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["disk", b"disk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["disk", b"disk", "messages", b"messages", "state_hashes", b"state_hashes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["disk", b"disk", "messages", b"messages", "state_hashes", b"state_hashes", "wall_ms", b"wall_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,6 +90,8 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     RESULT_CODE_TOO_MANY_JOIN_TOKENS: _ResultCode.ValueType  # 41
     RESULT_CODE_DEVICE_SUPERSEDED: _ResultCode.ValueType  # 80
     """another copy of the device's files sends for it; no number was used"""
+    RESULT_CODE_TIME_DISPUTED: _ResultCode.ValueType  # 82
+    """the administrator's clock and the majority's time differ, or it is not known"""
     RESULT_CODE_DEVICE_FORGOTTEN: _ResultCode.ValueType  # 81
     """the cluster does not know the device, which has used numbers before"""
     RESULT_CODE_INVALID_CODE: _ResultCode.ValueType  # 60
@@ -174,6 +176,8 @@ RESULT_CODE_INVALID_JOIN_TOKEN: ResultCode.ValueType  # 40
 RESULT_CODE_TOO_MANY_JOIN_TOKENS: ResultCode.ValueType  # 41
 RESULT_CODE_DEVICE_SUPERSEDED: ResultCode.ValueType  # 80
 """another copy of the device's files sends for it; no number was used"""
+RESULT_CODE_TIME_DISPUTED: ResultCode.ValueType  # 82
+"""the administrator's clock and the majority's time differ, or it is not known"""
 RESULT_CODE_DEVICE_FORGOTTEN: ResultCode.ValueType  # 81
 """the cluster does not know the device, which has used numbers before"""
 RESULT_CODE_INVALID_CODE: ResultCode.ValueType  # 60
@@ -248,6 +252,7 @@ class Command(message.Message):
     RESET_PASSWORD_FIELD_NUMBER: builtins.int
     COUNT_FAILURES_FIELD_NUMBER: builtins.int
     LIFT_DELAY_FIELD_NUMBER: builtins.int
+    SET_TIME_FIELD_NUMBER: builtins.int
     @builtins.property
     def register_account(self) -> RegisterAccount: ...
     @builtins.property
@@ -294,6 +299,8 @@ class Command(message.Message):
     def count_failures(self) -> CountFailures: ...
     @builtins.property
     def lift_delay(self) -> LiftDelay: ...
+    @builtins.property
+    def set_time(self) -> SetTime: ...
     def __init__(
         self,
         *,
@@ -320,12 +327,13 @@ class Command(message.Message):
         reset_password: ResetPassword | None = ...,
         count_failures: CountFailures | None = ...,
         lift_delay: LiftDelay | None = ...,
+        set_time: SetTime | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "set_time"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -763,6 +771,29 @@ class LiftDelay(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class SetTime(message.Message):
+    """Sets the replicated time to that of the entry, also backwards; refused where an administrator's clock disagrees. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    NOW_MS_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    now_ms: builtins.int
+    """what the administrator's clock shows"""
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        now_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["now_ms", b"now_ms", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class CreateChannel(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
@@ -938,6 +969,7 @@ class CommandResult(message.Message):
     SEND_MESSAGES_FIELD_NUMBER: builtins.int
     MARK_DELIVERED_FIELD_NUMBER: builtins.int
     CREATE_CHANNEL_FIELD_NUMBER: builtins.int
+    SET_TIME_FIELD_NUMBER: builtins.int
     code: ResultCode.ValueType
     @builtins.property
     def register_account(self) -> RegisterAccountResult: ...
@@ -949,6 +981,8 @@ class CommandResult(message.Message):
     def mark_delivered(self) -> MarkDeliveredResult: ...
     @builtins.property
     def create_channel(self) -> CreateChannelResult: ...
+    @builtins.property
+    def set_time(self) -> SetTimeResult: ...
     def __init__(
         self,
         *,
@@ -958,12 +992,13 @@ class CommandResult(message.Message):
         send_messages: SendMessagesResult | None = ...,
         mark_delivered: MarkDeliveredResult | None = ...,
         create_channel: CreateChannelResult | None = ...,
+        set_time: SetTimeResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_channel", b"create_channel", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_channel", b"create_channel", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "create_channel", b"create_channel", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "create_channel", b"create_channel", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = typing.Literal["register_account", "open_session", "send_messages", "mark_delivered", "create_channel"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = typing.Literal["register_account", "open_session", "send_messages", "mark_delivered", "create_channel", "set_time"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
@@ -1084,6 +1119,26 @@ class MarkDeliveredResult(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["delivered_up_to", b"delivered_up_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetTimeResult(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    BEFORE_MS_FIELD_NUMBER: builtins.int
+    AFTER_MS_FIELD_NUMBER: builtins.int
+    before_ms: builtins.int
+    after_ms: builtins.int
+    def __init__(
+        self,
+        *,
+        before_ms: builtins.int = ...,
+        after_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_ms", b"after_ms", "before_ms", b"before_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

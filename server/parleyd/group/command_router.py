@@ -73,8 +73,9 @@ class CommandRouter:
     async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
         """Get `commands` applied, all in one log entry, and return their results.
 
-        Raises OverloadedError (not applied), or UnavailableError at the deadline. In the second case the commands may
-        be applied later or not at all, and repeating them is safe.
+        Raises OverloadedError (certainly not applied), or UnavailableError, at the deadline or if an earlier attempt
+        may have been applied. In the second case the commands may be applied later or not at all, and repeating them is
+        safe.
         """
         attempt = _Attempt(self._replica)
         try:
@@ -88,10 +89,18 @@ class CommandRouter:
         leader = attempt.leader = self._replica.role.leader
         try:
             return await self._ask(leader, commands)
-        except OverloadedError:
+        except OverloadedError as error:
+            if attempt.may_have_happened:
+                # The refusal is true of this attempt only.
+                raise UnavailableError(f"an earlier attempt has no known outcome, and now {error}") from None
             raise
-        except (ProposalError, ForwardFailedError):
-            return None
+        except OutcomeUnknownError:
+            attempt.may_have_happened = True
+        except ForwardFailedError as error:
+            attempt.may_have_happened = attempt.may_have_happened or error.sent
+        except ProposalError:
+            pass
+        return None
 
     async def _ask(self, leader: NodeId, commands: Sequence[state_pb2.Command]) -> AppliedCommands:
         if self._replica.is_leader:
@@ -135,6 +144,7 @@ class _Attempt:
     def __init__(self, replica: Proposer) -> None:
         self._replica = replica
         self.leader = replica.role.leader
+        self.may_have_happened = False
 
     async def wait_for_change(self) -> None:
         """Wait for another leader; wait a short time if the same leader may answer next time."""

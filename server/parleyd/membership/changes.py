@@ -12,7 +12,13 @@ import asyncio
 from collections.abc import Callable
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.group.errors import ChangePendingError, LostError, NotLeaderError, OutcomeUnknownError, OverloadedError
+from parleyd.group.errors import (
+    ChangePendingError,
+    LostError,
+    NotLeaderError,
+    OutcomeUnknownError,
+    OverloadedError,
+)
 from parleyd.group.runner import GroupRunner
 from parleyd.machine.records import MemberRow
 from parleyd.membership import rules
@@ -87,7 +93,11 @@ class MembershipChangeExecutor:
         applied = await self._replica.change_membership(request)
         # A removed node may be destroyed after this answer, and its vote with it. Before that, a majority of the
         # remaining voters must have stored that the change is committed (docs/adr/0006).
-        await self._replica.propose(())
+        try:
+            await self._replica.propose(())
+        except (NotLeaderError, LostError, OverloadedError) as error:
+            # The next leader confirms it. The index says that the change itself is applied, whatever comes now.
+            return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, index=applied.index, detail=str(error))
         return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, index=applied.index)
 
     def _known(self, name: str) -> MemberRow:

@@ -7,6 +7,7 @@ because the members may have changed by then. The answer contains that.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -23,6 +24,19 @@ NO_LEADER_TEXT = (
     "parley cluster status and try again"
 )
 REMOVED_TEXT = "this node was removed from the cluster, so it passes no changes on. Nothing was proposed. Ask a member"
+
+
+UNCONFIRMED_TEXT = (
+    "the change was made, but no leader confirmed in time that a majority has it. Look at parley cluster status and "
+    "repeat the command. Repeating it is safe"
+)
+
+
+@dataclass
+class _Tried:
+    """What earlier attempts of one change have done."""
+
+    is_applied: bool = False
 
 
 class ChangeForwarder(Protocol):
@@ -42,6 +56,7 @@ class MembershipChangeRouter:
 
     async def submit(self, change: pb.ClusterChange, *, timeout_s: float) -> pb.ClusterChangeReply:
         """Make `change`; never raises. NOT_LEADER means that no leader accepted it within `timeout_s`."""
+        tried = _Tried()
         deadline = asyncio.get_running_loop().time() + timeout_s
 
         async def pause() -> None:
@@ -51,11 +66,13 @@ class MembershipChangeRouter:
             await wait_at_most(self._replica.role_change(), LEADER_RETRY_INTERVAL_S)
 
         try:
-            return await ask_until_answered(partial(self._ask_leader, change), pause)
+            return await ask_until_answered(partial(self._ask_leader, change, tried), pause)
         except TimeoutError:
+            if tried.is_applied:
+                return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_OUTCOME_UNKNOWN, detail=UNCONFIRMED_TEXT)
             return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, detail=NO_LEADER_TEXT)
 
-    async def _ask_leader(self, change: pb.ClusterChange) -> pb.ClusterChangeReply | None:
+    async def _ask_leader(self, change: pb.ClusterChange, tried: _Tried) -> pb.ClusterChangeReply | None:
         """Return the leader's answer, which comes within its own bound; None if nothing was proposed."""
         if self._is_done_by_removal(change):
             return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE)
@@ -72,7 +89,10 @@ class MembershipChangeRouter:
             if self._is_done_by_removal(change):  # the removal closed this node's links under the call
                 return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE)
             return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_OUTCOME_UNKNOWN, detail=UNKNOWN_TEXT)
-        return None if reply.status == pb.CHANGE_STATUS_NOT_LEADER else reply
+        if reply.status != pb.CHANGE_STATUS_NOT_LEADER:
+            return reply
+        tried.is_applied = tried.is_applied or reply.index > 0
+        return None
 
     def _is_done_by_removal(self, change: pb.ClusterChange) -> bool:
         """Return whether the change is this node's own removal, which has happened."""

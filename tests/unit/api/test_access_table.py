@@ -84,6 +84,7 @@ TABLE: dict[str, Row] = {
     ),
     "Admin.GetStatus": Row(ANYBODY, admin_pb2.GetStatusRequest()),
     "Admin.AddMember": Row(ADMINISTRATOR, admin_pb2.AddMemberRequest(name="n2", peer_address="127.0.0.1:1")),
+    "Admin.InviteNode": Row(ADMINISTRATOR, admin_pb2.InviteNodeRequest()),
     "Admin.PromoteMember": Row(ADMINISTRATOR, admin_pb2.PromoteMemberRequest(name="n2")),
     "Admin.RemoveMember": Row(ADMINISTRATOR, admin_pb2.RemoveMemberRequest(name="n2")),
     "Admin.TransferLeadership": Row(ADMINISTRATOR, admin_pb2.TransferLeadershipRequest()),
@@ -93,6 +94,7 @@ TABLE: dict[str, Row] = {
     "Admin.ResetPassword": Row(ADMINISTRATOR, admin_pb2.ResetPasswordRequest(account="ben", password=NEW_PASSWORD)),
     "Admin.LiftDelay": Row(ADMINISTRATOR, admin_pb2.LiftDelayRequest(account="ben")),
     "Admin.ChangeSetting": Row(ADMINISTRATOR, admin_pb2.ChangeSettingRequest(name="registration", value=1)),
+    "Admin.SetClusterTime": Row(ADMINISTRATOR, admin_pb2.SetClusterTimeRequest()),
     "Admin.ListSettings": Row(SIGNED_IN, admin_pb2.ListSettingsRequest()),
 }
 

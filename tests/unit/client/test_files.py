@@ -326,6 +326,32 @@ def test_the_reader_s_mark_only_moves_forward(file: apsw.Connection) -> None:
     assert inbox.shown_place(file) == 9
 
 
+def test_pruning_never_passes_what_a_reader_was_handed(file: apsw.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "KEEP_MESSAGES", 3)
+    store(file, *(message(i) for i in range(1, 11)))
+    inbox.prune(file)
+    assert [m.id for _, m in inbox.after(file, 0, 100, own=False)] == list(range(1, 11))
+    inbox.mark_shown(file, 5)
+    inbox.prune(file)
+    assert [m.id for _, m in inbox.after(file, 0, 100, own=False)] == list(range(6, 11))
+    inbox.mark_shown(file, 10)
+    inbox.prune(file)
+    assert [m.id for _, m in inbox.after(file, 0, 100, own=False)] == [8, 9, 10]
+    assert inbox.pruned_place(file) == 0
+
+
+def test_what_nobody_ever_reads_is_bounded_and_the_next_reader_is_told(
+    file: apsw.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "KEEP_MESSAGES", 3)
+    monkeypatch.setattr(inbox, "MAX_UNREAD", 6)
+    store(file, *(message(i) for i in range(1, 11)))
+    inbox.mark_shown(file, 2)
+    inbox.prune(file)
+    assert [m.id for _, m in inbox.after(file, 0, 100, own=False)] == list(range(5, 11))
+    assert inbox.pruned_place(file) == 4
+
+
 def test_read_marks_are_told_again_after_a_broken_stream(file: apsw.Connection) -> None:
     inbox.set_read(file, 7, 10)
     assert inbox.unsent_reads(file) == [(7, 10)]

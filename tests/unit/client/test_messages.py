@@ -217,4 +217,41 @@ async def test_a_long_running_client_forgets_what_is_old_and_settled(
             device = next(iter(cluster.devices.values()))
             await until(lambda: device.delivered_up_to >= 120, "all received")
             assert len(await client.outgoing(limit=1000)) < 120
-            assert len((await client.cached_history("bob", limit=1000)).messages) < 150
+            assert len((await client.cached_history("bob", limit=1000)).messages) >= 120, "no reader has had them yet"
+
+
+async def test_a_slow_reader_misses_nothing_when_old_messages_are_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parley.account.PRUNE_EVERY", 10)
+    monkeypatch.setattr("parley.device.inbox.KEEP_MESSAGES", 5)
+    monkeypatch.setattr("parley.reader.PAGE", 4)
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        async with signed_in(cluster, tmp_path) as client:
+            reader = await client.messages()
+            for i in range(60):
+                cluster.store(bob, anna, f"m{i}")
+            device = next(iter(cluster.devices.values()))
+            await until(lambda: device.delivered_up_to == 60, "all received and pruned meanwhile")
+            assert [(await anext(reader)).body for _ in range(60)] == [f"m{i}" for i in range(60)]
+            assert reader.missed == 0
+
+
+async def test_a_reader_that_missed_messages_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parley.account.PRUNE_EVERY", 10)
+    monkeypatch.setattr("parley.device.inbox.KEEP_MESSAGES", 5)
+    monkeypatch.setattr("parley.device.inbox.MAX_UNREAD", 20)
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        async with signed_in(cluster, tmp_path) as client:
+            for i in range(60):
+                cluster.store(bob, anna, f"m{i}")
+            device = next(iter(cluster.devices.values()))
+            await until(lambda: device.delivered_up_to == 60, "all received")
+            account = client._account
+            assert account is not None
+            await account.store.write(inbox.prune)
+            reader = await client.messages()
+            assert (await anext(reader)).body == "m40"
+            assert reader.missed == 40

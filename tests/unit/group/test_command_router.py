@@ -94,6 +94,32 @@ def make(leader: NodeId) -> tuple[CommandRouter, ScriptedReplica, ScriptedForwar
     return CommandRouter(replica, forwarder), replica, forwarder
 
 
+@pytest.mark.parametrize("first", ["outcome unknown", "link broken"])
+async def test_nothing_was_changed_is_not_said_after_an_attempt_without_a_known_outcome(first: str) -> None:
+    router, _, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
+    _, answer = await forwarder.next_request()
+    if first == "outcome unknown":
+        answer.set_result(pb.ForwardReply(status=pb.FORWARD_STATUS_OUTCOME_UNKNOWN))
+    else:
+        answer.set_exception(ForwardFailedError("the link broke", sent=True))
+    _, answer = await forwarder.next_request()
+    answer.set_result(pb.ForwardReply(status=pb.FORWARD_STATUS_OVERLOADED))
+    with pytest.raises(UnavailableError, match="earlier attempt"):
+        await submitting
+
+
+async def test_an_overload_after_an_attempt_that_was_certainly_not_proposed_is_told_as_it_is() -> None:
+    router, _, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
+    _, answer = await forwarder.next_request()
+    answer.set_exception(ForwardFailedError("no connection", sent=False))
+    _, answer = await forwarder.next_request()
+    answer.set_result(pb.ForwardReply(status=pb.FORWARD_STATUS_OVERLOADED))
+    with pytest.raises(OverloadedError):
+        await submitting
+
+
 async def test_a_leader_proposes_itself() -> None:
     router, replica, _ = make(leader=ME)
     submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
@@ -20,7 +21,7 @@ from parleyd.machine.records import CommittedEntry, MemberRow, Members, Membersh
 from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.entries import describe_change, to_committed
 from parleyd.membership.members import ClusterMembers, addition, to_peer_info
-from parleyd.membership.router import MembershipChangeRouter
+from parleyd.membership.router import ChangeForwarder, MembershipChangeRouter
 from parleyd.membership.rules import MembershipRequest, decide
 from parleyd.raft.membership import ConfChange, ConfChangeType, SingleChange, decode_conf_change, encode_conf_change
 from parleyd.raft.types import NO_NODE, ConfState, Entry, EntryType, Index, NodeId, Term
@@ -355,3 +356,13 @@ async def test_a_removal_that_closes_the_links_under_its_own_call_is_reported_as
     assert (await router.submit(remove("n1"), timeout_s=5)).status == pb.CHANGE_STATUS_DONE
     replica.retired = False
     assert (await router.submit(remove("n3"), timeout_s=5)).status == pb.CHANGE_STATUS_OUTCOME_UNKNOWN
+
+
+async def test_a_change_that_was_applied_is_not_told_as_nothing_was_changed() -> None:
+    replica = leader(learners=(4,))
+    replica.barrier = NotLeaderError("it stepped down")
+    router = MembershipChangeRouter(replica, changes(replica), cast(ChangeForwarder, None))  # type: ignore[arg-type]
+    reply = await router.submit(pb.ClusterChange(promote=pb.PromoteMember(name="n4")), timeout_s=0.01)
+    assert replica.proposed
+    assert reply.status == pb.CHANGE_STATUS_OUTCOME_UNKNOWN
+    assert "the change was made" in reply.detail
