@@ -19,6 +19,7 @@ from parley import (
     ConnectionState,
     Conversation,
     ConversationKind,
+    Device,
     HistoryPage,
     Member,
     Message,
@@ -31,6 +32,7 @@ from parley import (
     StatePublisher,
     Target,
     UnreachableError,
+    WrongPasswordError,
 )
 from parley.gui.commands import ClusterAddress
 from parley.gui.port import Client
@@ -79,6 +81,13 @@ class ScriptedSdk:
         self.refuse_login: ParleyError | None = None
         self.incoming: asyncio.Queue[Message] | None = None
         self.entered = 0
+        self.password = PASSWORD
+        self.ended_oldest = False
+        self.devices = [
+            Device("aa" * 16, "ward-pc", BASE_MS, True, True),
+            Device("bb" * 16, "old \u202ephone", BASE_MS - 86_400_000, True, False),
+            Device("cc" * 16, "", 0, False, False),
+        ]
         self._next_local = 1
         self._next_id = 1
 
@@ -184,6 +193,32 @@ class ScriptedSdk:
         return one
 
 
+class ScriptedAccount:
+    """The requests about the own account."""
+
+    def __init__(self, sdk: ScriptedSdk) -> None:
+        self.sdk = sdk
+
+    async def change_password(self, old: str, new: str) -> None:
+        if old != self.sdk.password:
+            raise WrongPasswordError("The old password is wrong. It stays in force. Try again.")
+        self.sdk.password = new
+
+    async def devices(self) -> tuple[Device, ...]:
+        return tuple(self.sdk.devices)
+
+    async def sign_out_device(self, device_id: str) -> None:
+        self._end(lambda device: device.id == device_id)
+
+    async def sign_out_other_devices(self) -> None:
+        self._end(lambda device: not device.current)
+
+    def _end(self, chosen: Callable[[Device], bool]) -> None:
+        self.sdk.devices = [
+            replace(device, signed_in=device.signed_in and not chosen(device)) for device in self.sdk.devices
+        ]
+
+
 class ScriptedClient:
     """What the bridge sees."""
 
@@ -214,9 +249,14 @@ class ScriptedClient:
     async def register(self, name: str, password: str) -> None:
         self.sdk.registered.append((name, password))
 
-    async def login(self, name: str, password: str) -> None:
+    async def own_account(self) -> ScriptedAccount:
+        self.reach()
+        return ScriptedAccount(self.sdk)
+
+    async def login(self, name: str, password: str, *, end_oldest_device: bool = False) -> None:
+        self.sdk.ended_oldest = end_oldest_device
         self.sdk.logged_in.append((name, password))
-        if self.sdk.refuse_login is not None:
+        if self.sdk.refuse_login is not None and not end_oldest_device:
             raise self.sdk.refuse_login
         self.signed_in_as = self.sdk.session_of = name
 

@@ -58,6 +58,9 @@ class Listener(Protocol):
     def accounts_found(self, prefix: str, accounts: tuple[Account, ...]) -> None:
         """Show accounts whose names begin with `prefix`."""
 
+    def account_told(self, answer: events.PasswordChanged | events.DevicesListed) -> None:
+        """Show the answer to a request about the account."""
+
     def refused(self, refusal: events.Refused) -> None:
         """Show why something was not done."""
 
@@ -153,6 +156,8 @@ class ChatAppState:
                 self._listener.accounts_found(prefix, accounts)
             case events.Refused():
                 self._listener.refused(event)
+            case events.PasswordChanged() | events.DevicesListed():
+                self._listener.account_told(event)
             case _:
                 self._tell(self._fold(event))
 

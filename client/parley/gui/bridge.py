@@ -91,8 +91,10 @@ class Bridge(QObject):
     def resume(self, address: ClusterAddress, account: str) -> None:
         self._do(lambda: self._resume(address, account))
 
-    def sign_in(self, address: ClusterAddress, account: str, password: str, *, register: bool) -> None:
-        self._do(lambda: self._sign_in(address, account, password, register=register))
+    def sign_in(
+        self, address: ClusterAddress, account: str, password: str, *, register: bool, end_oldest: bool
+    ) -> None:
+        self._do(lambda: self._sign_in(address, account, password, register=register, end_oldest=end_oldest))
 
     def sign_out(self) -> None:
         self._ask(Action.SIGN_OUT, lambda worker: worker.sign_out())
@@ -136,6 +138,18 @@ class Bridge(QObject):
 
         self._ask(Action.OTHER, mark)
 
+    def change_password(self, old: str, new: str) -> None:
+        self._ask(Action.CHANGE_PASSWORD, lambda worker: worker.change_password(old, new))
+
+    def list_devices(self) -> None:
+        self._ask(Action.DEVICES, lambda worker: worker.list_devices())
+
+    def sign_out_device(self, device_id: str) -> None:
+        self._ask(Action.DEVICES, lambda worker: worker.list_devices(sign_out=device_id))
+
+    def sign_out_other_devices(self) -> None:
+        self._ask(Action.DEVICES, lambda worker: worker.list_devices(sign_out=""))
+
     def find_accounts(self, prefix: str) -> None:
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
 
@@ -175,12 +189,13 @@ class Bridge(QObject):
         except ParleyError as error:
             self._mailbox.put(events.SignedOut(error.text))
 
-    async def _sign_in(self, address: ClusterAddress, account: str, password: str, *, register: bool) -> None:
+    async def _sign_in(
+        self, address: ClusterAddress, account: str, password: str, *, register: bool, end_oldest: bool
+    ) -> None:
         worker = await self._worker_for(address, None)
         action = Action.REGISTER if register else Action.SIGN_IN
-        if not await worker.attempt(action, worker.sign_in(account, password, register=register)) and (
-            not (await self._entered(worker))
-        ):
+        signing_in = worker.sign_in(account, password, register=register, end_oldest=end_oldest)
+        if not await worker.attempt(action, signing_in) and not await self._entered(worker):
             await self._close_worker()
 
     async def _entered(self, worker: ClientWorker) -> bool:

@@ -19,6 +19,7 @@ from parley import (
     NotSignedInError,
     ParleyError,
     Target,
+    TooManyDevicesError,
 )
 from parley.chat import named_in
 from parley.gui import events
@@ -91,12 +92,12 @@ class ClientWorker:
         await self._follow(client)
         return True
 
-    async def sign_in(self, account: str, password: str, *, register: bool) -> None:
+    async def sign_in(self, account: str, password: str, *, register: bool, end_oldest: bool) -> None:
         """Sign in, after creating the account if `register` is set. Raises ParleyError."""
         client = await self.client()
         if register:
             await client.register(account, password)
-        await client.login(account, password)
+        await client.login(account, password, end_oldest_device=end_oldest)
         await self._follow(client)
 
     async def sign_out(self) -> None:
@@ -264,6 +265,23 @@ class ClientWorker:
         await client.send(target, body)
         await client.save_draft(target, "")
 
+    # ---- the account
+
+    async def change_password(self, old: str, new: str) -> None:
+        client = await self.client()
+        await (await client.own_account()).change_password(old, new)
+        self._put(events.PasswordChanged())
+
+    async def list_devices(self, *, sign_out: str | None = None) -> None:
+        """Send the devices of the account, after signing one out, or all others for an empty id."""
+        client = await self.client()
+        account = await client.own_account()
+        if sign_out:
+            await account.sign_out_device(sign_out)
+        elif sign_out is not None:
+            await account.sign_out_other_devices()
+        self._put(events.DevicesListed(await account.devices()))
+
     async def find_accounts(self, prefix: str) -> None:
         """Send accounts whose names begin with `prefix`, or none if no node can be reached."""
         client = await self.client()
@@ -281,6 +299,9 @@ class ClientWorker:
         """Await a request. Send a Refused event and return false if it fails."""
         try:
             await doing
+        except TooManyDevicesError as error:
+            self._put(events.Refused(Action.SIGN_IN_ANYWAY, error.text))
+            return False
         except ParleyError as error:
             self._put(events.Refused(action, error.text, target, body))
             return False

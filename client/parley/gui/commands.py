@@ -23,8 +23,13 @@ class Commands(Protocol):
     def resume(self, address: ClusterAddress, account: str) -> None:
         """Resume the stored session of an account."""
 
-    def sign_in(self, address: ClusterAddress, account: str, password: str, *, register: bool) -> None:
-        """Open a session, after creating the account if `register` is set."""
+    def sign_in(
+        self, address: ClusterAddress, account: str, password: str, *, register: bool, end_oldest: bool
+    ) -> None:
+        """Open a session, after creating the account if `register` is set.
+
+        With `end_oldest`, the device that logged in longest ago is signed out if the account has none to spare.
+        """
 
     def sign_out(self) -> None:
         """Close the session. Waiting messages are kept."""
@@ -52,6 +57,18 @@ class Commands(Protocol):
 
     def mark_read(self, conversation_id: int, up_to: int) -> None:
         """Record that the person has read everything up to a message."""
+
+    def change_password(self, old: str, new: str) -> None:
+        """Change the password and sign out the other devices."""
+
+    def list_devices(self) -> None:
+        """List the devices of the account."""
+
+    def sign_out_device(self, device_id: str) -> None:
+        """Sign out a device of the account, and list all again."""
+
+    def sign_out_other_devices(self) -> None:
+        """Sign out all other devices of the account, and list all again."""
 
     def find_accounts(self, prefix: str) -> None:
         """Search for account names."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from parley import Account, Changes, ClientState, Conversation, HistoryPage, Message, Outgoing, Target
+from parley import Account, Changes, ClientState, Conversation, Device, HistoryPage, Message, Outgoing, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +96,31 @@ class AccountsFound:
     accounts: tuple[Account, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PasswordChanged:
+    """The cluster has the new password."""
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesListed:
+    """The devices of the account, the one that signed in last first."""
+
+    devices: tuple[Device, ...]
+
+
 class Action(StrEnum):
     """What a person requested."""
 
     SIGN_IN = "sign in"
+    SIGN_IN_ANYWAY = "sign in although the account has no device to spare"
     REGISTER = "register"
     SIGN_OUT = "sign out"
     SEND = "send"
     EDIT = "edit"
     CANCEL = "cancel"
     RETRY = "retry"
+    CHANGE_PASSWORD = "change the password"  # noqa: S105 - no secret
+    DEVICES = "devices"
     OTHER = "other"
 
 
@@ -120,4 +135,5 @@ class Refused:
 
 
 Folded = Learned | OwnListed | Arrived | ConversationsListed | HistoryLoaded | HistoryFailed
-Event = SignedIn | SignedOut | StateChanged | Changed | DraftLoaded | AccountsFound | Refused | Folded
+Told = DraftLoaded | AccountsFound | PasswordChanged | DevicesListed | Refused
+Event = SignedIn | SignedOut | StateChanged | Changed | Told | Folded

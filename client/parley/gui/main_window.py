@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLa
 from parley import Account, Message, Target
 from parley.chat import ConversationKey, Edit, account_label
 from parley.gui import events
+from parley.gui.account_dialogs import AccountDialogs
 from parley.gui.app_state import ChatAppState, VisiblePage
 from parley.gui.chat import ChatPage
 from parley.gui.commands import ClusterAddress, Commands
@@ -59,6 +60,7 @@ class MainWindow(QMainWindow):
         column.addWidget(self.status)
         self.setCentralWidget(whole)
         self.row_actions = RowActions(self.chat, self.app_state, lambda: self.commands)
+        self.account_dialogs = AccountDialogs(self, lambda: self.commands)
         self._reading = Reading(self.chat, self.app_state, lambda: self.commands)
         self.notifier = Notifier(self, app_icon())
         self._items_timer = self._timer(0, self._draw_items)
@@ -130,6 +132,7 @@ class MainWindow(QMainWindow):
             self.sign_in.password.clear()
             self.chat.list.setFocus()
         else:
+            self.account_dialogs.close()
             self.sign_in.show_problem(self.app_state.reason)
             self.sign_in.focus_first()
         self._pay_attention()
@@ -189,11 +192,20 @@ class MainWindow(QMainWindow):
             ],
         )
 
+    def account_told(self, answer: events.PasswordChanged | events.DevicesListed) -> None:
+        """Show the answer to a request about the account."""
+        if text := self.account_dialogs.told(answer):
+            self.chat.tell(text)
+
     def refused(self, refusal: events.Refused) -> None:
         """Show why something was not done, where it was requested. Return the typed text."""
         match refusal.action:
             case Action.SIGN_IN | Action.REGISTER:
                 self.sign_in.show_problem(refusal.text)
+            case Action.SIGN_IN_ANYWAY:
+                self.sign_in.offer_to_end_oldest(refusal.text)
+            case Action.CHANGE_PASSWORD | Action.DEVICES if self.account_dialogs.refused(refusal):
+                pass
             case Action.SEND | Action.EDIT if refusal.body:
                 self._give_back(refusal)
             case _:
@@ -252,8 +264,8 @@ class MainWindow(QMainWindow):
         if key is not None and chats.take_unsaved_draft(key):
             self.commands.save_draft(chats.target(key), chats.draft(key))
 
-    def _sign_in(self, address: ClusterAddress, account: str, password: str, register: bool) -> None:
-        self.commands.sign_in(address, account, password, register=register)
+    def _sign_in(self, address: ClusterAddress, account: str, password: str, register: bool, end_oldest: bool) -> None:
+        self.commands.sign_in(address, account, password, register=register, end_oldest=end_oldest)
 
     def _find(self, title: str, *, anybody: bool) -> None:
         if self.app_state.page is not VisiblePage.CHAT or self.finder is not None:
@@ -315,6 +327,8 @@ class MainWindow(QMainWindow):
         offer(menu, "New conversation\tCtrl+N", self.begin_conversation)
         offer(menu, "Go to a conversation\tCtrl+K", self.switch_conversation)
         menu.addSeparator()
+        offer(menu, "Change the password", self.account_dialogs.change_password)
+        offer(menu, "Devices", self.account_dialogs.show_devices)
         offer(menu, "Sign out", self.commands.sign_out)
         menu.popup(self.chat.me.mapToGlobal(QPoint(0, self.chat.me.height())))
 

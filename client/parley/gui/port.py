@@ -4,8 +4,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from parley import Account, Changes, ClientState, Conversation, HistoryPage, Message, Outgoing, Target
+from parley import Account, Changes, ClientState, Conversation, Device, HistoryPage, Message, Outgoing, Target
 from parley.gui.commands import ClusterAddress
+
+
+class OwnAccount(Protocol):
+    """The methods of parley.OwnAccount that the window uses."""
+
+    async def change_password(self, old: str, new: str) -> None: ...
+
+    async def devices(self) -> tuple[Device, ...]: ...
+
+    async def sign_out_device(self, device_id: str) -> None: ...
+
+    async def sign_out_other_devices(self) -> None: ...
 
 
 class Client(Protocol):
@@ -30,9 +42,11 @@ class Client(Protocol):
 
     async def register(self, name: str, password: str) -> None: ...
 
-    async def login(self, name: str, password: str) -> None: ...
+    async def login(self, name: str, password: str, *, end_oldest_device: bool = False) -> None: ...
 
     async def logout(self) -> int: ...
+
+    async def own_account(self) -> "OwnAccount": ...
 
     async def list_accounts(self, pattern: str = "", *, limit: int = ...) -> tuple[Account, ...]: ...
 

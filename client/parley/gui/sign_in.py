@@ -27,7 +27,7 @@ MIN_PASSWORD = 8
 class SignInPage(QWidget):
     """The fields for hosts, certificate, account and password."""
 
-    asked = Signal(object, str, str, bool)
+    asked = Signal(object, str, str, bool, bool)
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -40,6 +40,8 @@ class SignInPage(QWidget):
         self.password.setEchoMode(QLineEdit.EchoMode.Password)
         self.insecure = QCheckBox("Test cluster without encryption (--insecure)")
         self.insecure.hide()
+        self.end_oldest = QCheckBox("Sign out the device that signed in longest ago")
+        self.end_oldest.hide()
         self.browse = QPushButton("Choose…")
         self.browse.setAccessibleName("Choose the certificate file")
         self.submit = QPushButton("Sign in")
@@ -74,6 +76,11 @@ class SignInPage(QWidget):
         """Focus the first empty field."""
         fields = (self.hosts, self.account, self.password)
         next((field for field in fields if not field.text()), self.password).setFocus()
+
+    def offer_to_end_oldest(self, text: str) -> None:
+        """Show that the account has no device to spare, and offer to sign one out."""
+        self.show_problem(text)
+        self.end_oldest.show()
 
     def show_problem(self, text: str) -> None:
         """Show what went wrong. An empty text hides it."""
@@ -135,6 +142,7 @@ class SignInPage(QWidget):
         form.addWidget(self.insecure)
         form.addLayout(self._labelled("Account", self.account))
         form.addLayout(self._labelled("Password", self.password))
+        form.addWidget(self.end_oldest)
         buttons = QHBoxLayout()
         buttons.setSpacing(GRID)
         buttons.addWidget(self.create_button)
@@ -153,7 +161,8 @@ class SignInPage(QWidget):
         outer.addStretch(1)
         outer.addWidget(self.card, 0, Qt.AlignmentFlag.AlignHCenter)
         outer.addStretch(1)
-        chain = (self.hosts, self.ca, self.browse, self.insecure, self.account, self.password, self.submit)
+        about_cluster = (self.hosts, self.ca, self.browse, self.insecure)
+        chain = (*about_cluster, self.account, self.password, self.end_oldest, self.submit)
         for earlier, later in zip(chain, (*chain[1:], self.create_button), strict=True):
             QWidget.setTabOrder(earlier, later)
 
@@ -185,7 +194,10 @@ class SignInPage(QWidget):
             return
         self.show_problem("")
         self.set_busy(True)
-        self.asked.emit(address, account, password, register)
+        end_oldest = self.end_oldest.isChecked()
+        self.end_oldest.setChecked(False)
+        self.end_oldest.hide()
+        self.asked.emit(address, account, password, register, end_oldest)
 
     def _checked(self, *, register: bool) -> tuple[ClusterAddress, str, str]:
         """Return the input, or raise BadInputError that names what is wrong."""
