@@ -6,6 +6,7 @@ another cluster by accident. "insecure" of the last log-in counts for addresses 
 """
 
 import os
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import platformdirs
 
-from parley import BadInputError, Last, NotSignedInError, ParleyClient, StateDirectory
+from parley import BadInputError, Last, NotSignedInError, ParleyClient, StateDirectory, parse_endpoints
 
 KEYS = ("hosts", "ca", "insecure", "account", "state_dir")
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
@@ -66,6 +67,8 @@ class ConnectionOptions:
                 "No host is known. Name a node: --host localhost:7600, PARLEY_HOSTS, or a list named hosts in "
                 "the settings file."
             )
+        if self.insecure and any(not endpoint.is_loopback for endpoint in parse_endpoints(self.hosts)):
+            sys.stderr.write("Not encrypted: others on the network can read passwords and messages.\n")
         account = self.account if resume and self.account else None
         return ParleyClient(
             self.hosts,

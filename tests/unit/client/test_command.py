@@ -387,6 +387,12 @@ def test_no_insecure_wins_over_what_was_remembered(tmp_path: Path, source: str) 
     assert not given[source]().insecure
 
 
+def test_a_connection_that_others_can_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for host, told in (("localhost:1", False), ("10.0.0.1:1", True)):
+        options(tmp_path, Flags(hosts=(host,), insecure=True)).client()
+        assert ("Not encrypted" in capsys.readouterr().err) is told
+
+
 def test_what_was_remembered_as_insecure_counts_on_this_machine_only(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path / "state")
     state.remember_last(Last("anna", ("localhost:1", "127.8.9.1:2", "[::1]:3"), "", True))
