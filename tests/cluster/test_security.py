@@ -21,6 +21,7 @@ from scripts.cluster_local import LocalCluster
 from tests.cluster.conftest import FAST
 from tests.cluster.daemon import parleyd
 from tests.cluster.raw import PASSWORD, raw_client, refused
+from tests.support.raw import ANSWER_S, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -188,3 +189,34 @@ async def test_no_secret_and_no_message_is_ever_in_a_log(cluster: LocalCluster, 
         assert node in text, "an empty log proves nothing"
         for secret in (secret_body, PASSWORD, ann.token, "$2b$"):
             assert secret not in text
+
+
+async def test_guesses_at_several_nodes_count_together_and_survive_the_leader(
+    cluster: LocalCluster, fresh: Fresh
+) -> None:
+    name, device = fresh("ann"), b"k" * 16
+
+    async def log_in(node: str, password: str, device_id: bytes) -> tuple[grpc.StatusCode, str]:
+        request = accounts_pb2.LogInRequest(name=name, password=password, device_id=device_id)
+        async with raw_client(cluster, node) as raw:
+            try:
+                await eventually(lambda: raw.accounts.LogIn(request, timeout=ANSWER_S))
+            except grpc.aio.AioRpcError as error:
+                return error.code(), error.details() or ""
+        return grpc.StatusCode.OK, ""
+
+    async with raw_client(cluster, cluster.names[0]) as raw:
+        await raw.register(name)
+        await raw.log_in(name, device_id=device)
+    for number in range(10):
+        code, _ = await log_in(cluster.names[number % 3], "wrong", b"w" * 16)
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+    for node in cluster.names:
+        code, text = await log_in(node, PASSWORD, b"w" * 16)
+        assert (code, "was not checked" in text) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+    leader = await cluster.wait_for_leader()
+    cluster.kill(leader)
+    other = await cluster.wait_for_leader(other_than=leader)
+    code, text = await log_in(other, PASSWORD, b"w" * 16)
+    assert (code, "was not checked" in text) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+    assert (await log_in(other, PASSWORD, device))[0] is grpc.StatusCode.OK, "a device that logged in before"
