@@ -26,7 +26,7 @@ from parleyd.trust import StateTrust
 LOST_ENTRIES_EFFECT = "The disk lost confirmed entries, so this node serves no clients, and it neither votes nor leads"
 LOST_ENTRIES_ADVICE = (
     "The other members have the entries. Remove this member (parley cluster remove NAME), move its data directory "
-    "away, and let it join as a new one"
+    "away, start it with --join, and admit it as a new one: parley cluster add NAME HOST:PORT"
 )
 CLOCK_EFFECT = (
     "The cluster goes by the time that a majority of the voters has reached. A leader whose clock is wrong steps down"
@@ -96,7 +96,8 @@ class GroupNews:
         self._logger.error(
             "node_removed",
             effect="this node serves no clients any more",
-            advice="Stop it; to bring the machine back, move its data directory away and start it with --join",
+            advice="Stop it; to bring the machine back, move its data directory away, start it with --join, and admit "
+            "it: parley cluster add NAME HOST:PORT",
             told_by=told_by,
         )
         self._registry.update((), [self._node])

@@ -41,7 +41,7 @@ async def remove(options: ConnectionOptions, name: str, *, force: bool) -> None:
         await (await client.administration()).remove_member(name, force=force)
     note(
         f"{name} is no member any more. Its data directory is never accepted again. To bring the node "
-        "back, start it with an empty one."
+        "back, start it with an empty one and admit it: parley cluster add, or invite-node."
     )
 
 

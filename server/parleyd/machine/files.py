@@ -124,8 +124,8 @@ def damage_text(where: object, what: str) -> str:
     """Return the text for a damaged state file: the fault, its effect, and how to rejoin."""
     return (
         f"{where}: {what}. This node's state cannot be trusted; the other members still hold the data. Remove this "
-        "member from the cluster (parley cluster remove NAME), move its data directory away, and start it with --join: "
-        "it joins as a new member and receives everything from the leader."
+        "member from the cluster (parley cluster remove NAME), move its data directory away, start it with --join, and "
+        "admit it (parley cluster add NAME HOST:PORT): it joins as a new member and gets everything from the leader."
     )
 
 

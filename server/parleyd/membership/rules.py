@@ -101,7 +101,7 @@ def add(members: ClusterMembers, row: MemberRow, level: int, *, admitted: bool) 
     if row.node_id in members.removed:
         raise ChangeRefusedError(
             f"this data directory was a member and was removed for good. {row.name} was not added. Move the "
-            "directory away and start the node with --join and an empty one"
+            "directory away, start the node with --join and an empty one, and admit it: parley cluster add"
         )
     if not _is_storable(row):
         raise ChangeRefusedError(
@@ -119,7 +119,8 @@ def add(members: ClusterMembers, row: MemberRow, level: int, *, admitted: bool) 
     if members.named(row.name) is not None:
         raise ChangeRefusedError(
             f"{row.name} is a member already, with another data directory than this new one. If that one is lost, "
-            f"remove the old member first: parley cluster remove {row.name}. Then start the node again with --join"
+            f"remove the old member first: parley cluster remove {row.name}. Then start the node again with --join, "
+            f"and admit it: parley cluster add {row.name} {row.peer_address}"
         )
     if len(members.rows) >= MAX_MEMBERS:
         raise ChangeRefusedError(

@@ -38,7 +38,8 @@ class SnapshotTransferError(Exception):
 REJOIN = (
     "This node's copy cannot be trusted; the other members still hold the data. Do not copy files from another node. "
     "Remove this member from the cluster (parley cluster remove NAME), move the data directory away, and start the "
-    "node with --join: it joins as a new member and receives everything from the leader."
+    "node with --join, and admit it (parley cluster add NAME HOST:PORT): it joins as a new member and receives "
+    "everything from the leader."
 )
 
 

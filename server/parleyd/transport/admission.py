@@ -171,7 +171,7 @@ async def refuse_removed(context: Context, name: str) -> NoReturn:
     await refuse(
         context,
         f"{name} was removed from this cluster, with the data directory it has now. It is not admitted again. To bring "
-        "the machine back, move its data directory away and start the node with --join",
+        "the machine back, move its data directory away, start the node with --join, and admit it: parley cluster add",
     )
 
 

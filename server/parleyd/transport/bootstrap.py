@@ -133,7 +133,7 @@ def _adopt(identity: NodeIdentity, own: PeerInfo, name: str, info: pb.HandshakeI
             "It was not started, because it could vote a second time in place of the directory that was lost. No "
             "message is lost while a majority of the other nodes has its data. Restore the old data directory, or "
             f"remove the old member (parley cluster remove {own.name}) and start this node with --join in the place "
-            "of --peer."
+            f"of --peer. Then admit it: parley cluster add {own.name} {own.peer_address}."
         )
     return replace(identity, cluster_id=info.cluster_id, bootstrap_members=bootstrap_members)
 
