@@ -31,6 +31,7 @@ from parleyd.group.effects import (
     ReadAnswered,
     RoleChanged,
     Send,
+    SnapshotAnswered,
     StartApply,
     StartCheckpoint,
     StartInstall,
@@ -58,6 +59,7 @@ from parleyd.group.inputs import (
     SnapshotFailed,
     SnapshotInstalled,
     SnapshotMade,
+    SnapshotReceived,
     Stop,
     TimePassed,
     TransferLeadership,
@@ -809,6 +811,18 @@ def test_an_operators_transfer_prefers_a_voter_with_room() -> None:
     room(one, three=Room.LOW)
     one.tell(TransferLeadership(9))
     assert one.group.raft.status().transferee == TWO
+
+
+def test_a_received_snapshot_is_answered_at_once_whether_it_will_be_installed_or_not() -> None:
+    one = Dialogue(ME, TWO, THREE)
+    one.follow()
+    meta = SnapshotMeta(Index(9), Term(5), ConfState(voters=(ME, TWO, THREE)))
+    stale = Message(M.SNAPSHOT, TWO, ME, Term(4), snapshot=meta)  # of a leader of an earlier term
+    assert only(SnapshotAnswered, one.tell(SnapshotReceived(1, stale))) == [SnapshotAnswered(1, meta, is_taken=False)]
+    good = Message(M.SNAPSHOT, TWO, ME, Term(5), snapshot=meta)
+    assert only(SnapshotAnswered, one.tell(SnapshotReceived(2, good))) == [SnapshotAnswered(2, meta, is_taken=True)]
+    one.tell(SnapshotInstalled(members(ME, TWO, THREE), LEVEL))
+    assert only(SnapshotAnswered, one.tell(SnapshotReceived(3, good))) == [SnapshotAnswered(3, meta, is_taken=False)]
 
 
 # ---- the rest

@@ -7,15 +7,17 @@ from typing import cast
 
 import pytest
 import uvloop
+from structlog.testing import capture_logs
 
 from parleyd.group import runner as runner_module
 from parleyd.group.answers import PendingAnswers
-from parleyd.group.effects import Effect
+from parleyd.group.effects import Effect, MakeSnapshot
 from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.inputs import Input, TimePassed
 from parleyd.group.parts import GroupObserver, GroupParts, Outbound
 from parleyd.group.runner import GroupRunner
+from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 
 
 class LateGroup:
@@ -73,3 +75,36 @@ async def test_a_caller_that_goes_away_withdraws_and_one_that_was_answered_does_
     answers.succeed(gone.token, 8)
     assert withdrawn == [gone.token]
     assert await answered == 7
+
+
+class AskingGroup(LateGroup):
+    """A group whose follower needs a copy of the state with every turn; from the third one on, it is another one."""
+
+    def handle(self, inputs: list[Input], now_ms: float, wall_ms: int) -> tuple[Effect, ...]:
+        before = self.turns
+        super().handle(inputs, now_ms, wall_ms)
+        return (MakeSnapshot((NodeId(2 if self.turns < 3 else 3),)),) if self.turns > before else ()
+
+
+class Copies(NoFiles):
+    """Files that make any number of copies."""
+
+    @property
+    def snapshot_store(self) -> Copies:
+        return self
+
+    async def make_snapshot(self) -> SnapshotMeta:
+        return SnapshotMeta(Index(1), Term(1))
+
+
+async def test_who_needs_a_snapshot_is_logged_when_it_changes_and_not_with_each_try() -> None:
+    group = AskingGroup()
+    parts = GroupParts(cast(Group, group), cast(GroupFiles, Copies()), cast(Outbound, None), cast(GroupObserver, None))
+    with capture_logs() as logs:
+        running = asyncio.ensure_future(GroupRunner(parts).run())
+        async with asyncio.timeout(10):
+            await group.late.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    asked = [line["nodes"] for line in logs if line["event"] == "snapshot_requested"]
+    assert asked == [[2], [3]]
