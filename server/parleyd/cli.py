@@ -25,7 +25,7 @@ from parleyd.cli_cert import cert_app
 from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
 from parleyd.formats import FormatRefusedError
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
-from parleyd.observability.logs import configure_logging
+from parleyd.observability.logs import close_logging, configure_logging, print_error
 from parleyd.security.certificate_checks import check_node_certificate
 from parleyd.security.certificates import CertificateError
 from parleyd.settings.load import CONFIG_VARIABLE, LoadedSettings, SettingsError, load_settings
@@ -107,7 +107,7 @@ def start(flags: dict[str, object], config: _ConfigFile = None) -> None:
     for warning in loaded.warnings:
         log.warning("settings_warning", detail=warning)
     if settings.insecure:
-        typer.echo(INSECURE_BANNER, err=True)
+        print_error(INSECURE_BANNER)
         log.warning("insecure_mode_enabled")
     try:
         _check_certificates(settings, log)
@@ -116,6 +116,8 @@ def start(flags: dict[str, object], config: _ConfigFile = None) -> None:
         raise
     except Exception as error:
         _end(error, log)
+    finally:
+        close_logging()
 
 
 @app.command(name="config", epilog=_EXIT_CODES)
@@ -212,15 +214,14 @@ def _end(error: Exception, log: structlog.stdlib.BoundLogger) -> None:
     foreseen = _foreseen(error)
     if foreseen is None:
         log.error("unhandled_error", exc_info=error)
-        typer.echo(
+        print_error(
             f"parleyd: stopped by an unexpected error: {type(error).__name__}: {error}\n"
-            "Acknowledged messages are safe on a majority of disks. The log has the details; please report them.",
-            err=True,
+            "Acknowledged messages are safe on a majority of disks. The log has the details; please report them."
         )
         raise typer.Exit(ExitCode.FAILED)
     code, text = foreseen
     log.error("node_stopped", exit_code=int(code), reason=text)
-    typer.echo(f"parleyd: {text}", err=True)
+    print_error(f"parleyd: {text}")
     raise typer.Exit(code)
 
 

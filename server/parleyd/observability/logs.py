@@ -3,10 +3,14 @@
 structlog and the standard library (grpc, asyncio) use the same processors, so every event has the node's name and is
 redacted. Redaction is a second defence: code must not log bodies, passwords or tokens. If it does, the value is masked
 by the name of its key, at any depth.
+
+A thread writes the lines (line_writer.py). So a reader of stderr that stops reading does not stop the node: lines above
+a bound are dropped, and the event `log_lines_dropped` reports how many.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
@@ -15,6 +19,8 @@ from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+from parleyd.observability.line_writer import LineWriter
 
 MASK = "[redacted]"
 MAX_TEXT = 8_192
@@ -25,6 +31,28 @@ _SECRET_KEYS = frozenset({"password", "passwords", "token", "authorization", "bo
 _SECRET_PARTS = ("password", "passwd", "token", "authorization", "body", "secret", "private_key", "key_pem")
 _BEARER = re.compile(r"(?i)\bbearer\s+[^\s'\",]+")
 _process_fields: dict[str, str] = {}
+_CLOSE_WITHIN_S = 2.0
+
+
+class _Output:
+    """Where the lines of this process go; None before `configure_logging`, and for a stream without a descriptor."""
+
+    writer: LineWriter | None = None
+
+
+class _QueueHandler(logging.Handler):
+    """Formats a record where it was made, and leaves the writing to a thread."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the line, or drop it; never waits."""
+        try:
+            self._writer.put(self.format(record))
+        except Exception:
+            self.handleError(record)
 
 
 def configure_logging(
@@ -53,7 +81,7 @@ def configure_logging(
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(out)
+    handler = _make_handler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -74,6 +102,38 @@ def configure_logging(
     root.setLevel(level.upper())
     # At debug level it logs every poll of the event loop.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
+
+
+def _make_handler(out: TextIO) -> logging.Handler:
+    close_logging()
+    try:
+        descriptor = out.fileno()
+    except (AttributeError, io.UnsupportedOperation):  # a stream in memory never blocks
+        return logging.StreamHandler(out)
+    out.flush()
+    _Output.writer = LineWriter(descriptor, _report_dropped)
+    return _QueueHandler(_Output.writer)
+
+
+def _report_dropped(lines: int) -> None:
+    structlog.get_logger("logs").warning(
+        "log_lines_dropped", lines=lines, reason="the reader of the log was slower than the node, or did not read"
+    )
+
+
+def print_error(text: str) -> None:
+    """Print a text for a person on stderr, in order with the log, without waiting for the reader."""
+    if _Output.writer is not None:
+        _Output.writer.put(text)
+    else:
+        sys.stderr.write(text + "\n")
+
+
+def close_logging() -> None:
+    """Write what is queued, for a bounded time. Later lines are written as before `configure_logging`."""
+    writer, _Output.writer = _Output.writer, None
+    if writer is not None:
+        writer.close(_CLOSE_WITHIN_S)
 
 
 def bind_process_fields(**values: str) -> None:
