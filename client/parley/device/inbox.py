@@ -177,7 +177,10 @@ def set_read(connection: apsw.Connection, conversation_id: int, up_to: int) -> N
     )
 
 
-def unsent_reads(connection: apsw.Connection, limit: int = 256) -> list[tuple[int, int]]:
+MAX_READS_FETCHED = 256
+
+
+def unsent_reads(connection: apsw.Connection, limit: int = MAX_READS_FETCHED) -> list[tuple[int, int]]:
     """Return (conversation, message id) of read positions that the cluster does not have yet."""
     rows = connection.execute(
         "SELECT conversation_id, up_to FROM reads WHERE up_to > sent_up_to AND conversation_id > 0 LIMIT ?", (limit,)

@@ -13,11 +13,12 @@ of the others by SQLite's data_version, read every `foreign_poll_s`.
 """
 
 import asyncio
+import contextlib
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -33,6 +34,7 @@ from parley.model import Outgoing
 T = TypeVar("T")
 
 MAX_OPERATIONS_PER_COMMIT = 4096
+CLAIM_RETRY_S = 1.0
 SWITCH_INTERVAL_S = 0.0005
 
 
@@ -61,6 +63,7 @@ class _Stop:
 @dataclass(slots=True)
 class _Batch:
     operations: list[_Operation] = field(default_factory=list)
+    claim: _Claim | None = None
     look_for_sends: bool = False
     stop: bool = False
 
@@ -77,6 +80,9 @@ class Store:
         self._on_foreign_change = on_foreign_change
         self._queue: queue.SimpleQueue[_Operation | _Claim | _Stop] = queue.SimpleQueue()
         self._claim: _Claim | None = None
+        self._claim_again_at: float | None = None
+        self._failure: StoreError | None = None
+        self._batch = _Batch()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -146,6 +152,9 @@ class Store:
         if self._closed:
             raise StoreError("The client is closed. Nothing was changed.")
         self._queue.put(item)
+        failure = self._failure
+        if failure is not None:  # the thread has ended
+            self._refuse_all(failure)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -165,19 +174,34 @@ class Store:
         self._tell(lambda: _resolve(opened, None))
         try:
             self._serve(connection, seen)
+        except Exception as error:
+            logger.error("store_thread_failed", error=repr(error))
+            self._refuse_all(_store_error(self._path, error), self._batch.operations)
         finally:
             connection.close()
+
+    def _refuse_all(self, failure: StoreError, begun: Sequence[_Operation] = ()) -> None:
+        """Answer with `failure` what was begun, what waits, and what comes later."""
+        self._failure = failure
+        batch = _Batch(list(begun))
+        with contextlib.suppress(queue.Empty):
+            while True:
+                _take(self._queue.get_nowait(), batch)
+        claim, self._claim = batch.claim or self._claim, None
+        self._tell(lambda: _settle(batch.operations, None, [], failure))
+        if claim is not None:
+            self._tell(lambda: _fail(claim.future, failure))
 
     def _serve(self, connection: apsw.Connection, seen: int) -> None:
         look_at = time.monotonic() + self._poll_s
         while True:
-            batch = self._gather()
+            batch = self._batch = self._gather()
             foreign = False
             if time.monotonic() >= look_at:
-                version = _data_version(connection)
+                version = _version_now(connection, seen)
                 foreign, seen = version != seen, version
                 look_at = time.monotonic() + self._poll_s
-            look_for_sends = batch.look_for_sends or (foreign and self._claim is not None)
+            look_for_sends = batch.look_for_sends or (self._claim is not None and (foreign or self._claim_is_due()))
             if batch.operations or look_for_sends:
                 self._run(connection, batch.operations, look_for_sends=look_for_sends)
             if foreign and self._on_foreign_change is not None:
@@ -187,23 +211,16 @@ class Store:
 
     def _gather(self) -> _Batch:
         batch = _Batch()
-        try:
-            item = self._queue.get(timeout=self._poll_s)
-            while True:
-                match item:
-                    case _Operation():
-                        batch.operations.append(item)
-                        batch.look_for_sends = batch.look_for_sends or item.adds
-                    case _Claim():
-                        self._claim, batch.look_for_sends = item, True
-                    case _Stop():
-                        batch.stop = True
-                        return batch
-                if len(batch.operations) >= MAX_OPERATIONS_PER_COMMIT:
-                    return batch
-                item = self._queue.get_nowait()
-        except queue.Empty:
-            return batch
+        with contextlib.suppress(queue.Empty):
+            _take(self._queue.get(timeout=self._poll_s), batch)
+            while not batch.stop and len(batch.operations) < MAX_OPERATIONS_PER_COMMIT:
+                _take(self._queue.get_nowait(), batch)
+        self._claim = batch.claim or self._claim
+        return batch
+
+    def _claim_is_due(self) -> bool:
+        """Return whether a claim whose transaction failed is tried again now."""
+        return self._claim_again_at is not None and time.monotonic() >= self._claim_again_at
 
     def _run(self, connection: apsw.Connection, batch: list[_Operation], *, look_for_sends: bool) -> None:
         batch = [op for op in batch if op.future is None or not op.future.cancelled()]
@@ -213,6 +230,7 @@ class Store:
         write = claim is not None or any(op.write for op in batch)
         failure: Exception | None = None
         claimed: list[Outgoing] = []
+        self._claim_again_at = None
         try:
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             for operation in batch:
@@ -226,6 +244,8 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             claimed = []
+            # Nothing else would look again: what waits was added before.
+            self._claim_again_at = time.monotonic() + CLAIM_RETRY_S
         if claimed:
             self._claim = None
         self._tell(lambda: _settle(batch, claim, claimed, failure))
@@ -235,6 +255,17 @@ class Store:
             self._running_loop().call_soon_threadsafe(callback)
         except RuntimeError:
             return  # the loop is closed: nobody is left to tell
+
+
+def _take(item: _Operation | _Claim | _Stop, batch: _Batch) -> None:
+    match item:
+        case _Operation():
+            batch.operations.append(item)
+            batch.look_for_sends = batch.look_for_sends or item.adds
+        case _Claim():
+            batch.claim, batch.look_for_sends = item, True
+        case _Stop():
+            batch.stop = True
 
 
 def _run_one(connection: apsw.Connection, operation: _Operation) -> None:
@@ -273,6 +304,15 @@ def _fail(future: asyncio.Future[Any], error: Exception) -> None:
 
 def _data_version(connection: apsw.Connection) -> int:
     return int(cast(int, connection.execute("PRAGMA data_version").fetchall()[0][0]))
+
+
+def _version_now(connection: apsw.Connection, before: int) -> int:
+    """Return the present data version. If it cannot be read now, say so and return the one before."""
+    try:
+        return _data_version(connection)
+    except apsw.Error as error:
+        logger.error("store_version_failed", error=repr(error))
+        return before
 
 
 def _store_error(path: Path, error: BaseException) -> StoreError:

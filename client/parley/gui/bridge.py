@@ -14,7 +14,7 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from parley import ParleyError, Target
 from parley.gui import events
-from parley.gui.client_worker import ClientWorker
+from parley.gui.client_worker import ClientWorker, as_parley_error
 from parley.gui.commands import ClusterAddress
 from parley.gui.events import Action, Event
 from parley.gui.mailbox import Mailbox
@@ -186,8 +186,8 @@ class Bridge(QObject):
         try:
             if not await worker.resume():
                 self._mailbox.put(events.SignedOut())
-        except ParleyError as error:
-            self._mailbox.put(events.SignedOut(error.text))
+        except Exception as error:
+            self._mailbox.put(events.SignedOut(as_parley_error(error).text))
 
     async def _sign_in(
         self, address: ClusterAddress, account: str, password: str, *, register: bool, end_oldest: bool

@@ -5,7 +5,7 @@ fails becomes a Refused event with the SDK's text and the text that the person t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
 from parley import (
@@ -26,6 +26,7 @@ from parley.gui import events
 from parley.gui.commands import ClusterAddress
 from parley.gui.events import Action, Event
 from parley.gui.port import Client, Connect
+from parley.log import logger
 
 PAGE = 100
 OWN_PER_CONVERSATION = 2000
@@ -68,11 +69,12 @@ class ClientWorker:
                     await self._leaving.wait()
                 finally:
                     await self._stop_following()
-        except ParleyError as error:
+        except Exception as error:
+            failure = as_parley_error(error)
             if self._ready.done():
-                self._put(events.SignedOut(error.text))
+                self._put(events.SignedOut(failure.text))
             else:
-                self._ready.set_exception(error)
+                self._ready.set_exception(failure)
 
     def leave(self) -> None:
         """End run()."""
@@ -132,9 +134,9 @@ class ClientWorker:
                 group.create_task(self._watch(client))
                 group.create_task(self._read(client, reader))
                 group.create_task(self._tick(client))
-        except* ParleyError as errors:
-            told = [error.text for error in errors.exceptions if isinstance(error, ParleyError)]
-            self._put(events.SignedOut(" ".join(told)))
+        except* Exception as errors:
+            told = {as_parley_error(error).text for error in _leaves(errors)}
+            self._put(events.SignedOut(" ".join(sorted(told))))
 
     async def _watch(self, client: Client) -> None:
         """Send all changes as events. Send the lists whenever a session begins."""
@@ -302,7 +304,26 @@ class ClientWorker:
         except TooManyDevicesError as error:
             self._put(events.Refused(Action.SIGN_IN_ANYWAY, error.text))
             return False
-        except ParleyError as error:
-            self._put(events.Refused(action, error.text, target, body))
+        except Exception as error:
+            self._put(events.Refused(action, as_parley_error(error).text, target, body))
             return False
         return True
+
+
+def as_parley_error(error: Exception) -> ParleyError:
+    """Return the error for a person. A defect is logged and told by its kind, so that nobody waits for an answer."""
+    if isinstance(error, ParleyError):
+        return error
+    logger.error("window_request_failed", error=repr(error))
+    return ParleyError(
+        f"Parley failed in a way that it does not know ({type(error).__name__}: {error}). Messages in the outbox are "
+        "kept. Try again, or start Parley again. Please report it."
+    )
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

@@ -122,6 +122,7 @@ class MessageStream:
         self._events = events
         self._find_serving = find_serving
         self._insecure = insecure
+        self._more_reads = False
         self._wake_writer = asyncio.Event()
         self._wake_clock = asyncio.Event()
         self._wake_reader = asyncio.Event()
@@ -157,8 +158,13 @@ class MessageStream:
         raise StreamClosedError(StreamCloseReason.LOST, f"{self._where} ended the session.")
 
     async def push_reads(self) -> None:
-        """Fetch read positions that the cluster does not have yet. They are sent with the next frames."""
-        self._protocol.reads_found(await self._store.read(inbox.unsent_reads))
+        """Fetch read positions that the cluster does not have yet. They are sent with the next frames.
+
+        At most 256 are fetched at once. When these are sent, the next ones follow.
+        """
+        found = await self._store.read(inbox.unsent_reads)
+        self._more_reads = len(found) == inbox.MAX_READS_FETCHED
+        self._protocol.reads_found(found)
         self._wake_writer.set()
 
     # ---- beginning and end
@@ -289,6 +295,9 @@ class MessageStream:
             case NoteReadSent():
                 told = [(action.conversation_id, action.up_to)]
                 self._store.post(lambda c: inbox.reads_sent(c, told))
+                if self._more_reads and not self._protocol.reads_waiting:
+                    self._more_reads = False
+                    self._group.create_task(self.push_reads())
             case Close():
                 self._end(StreamClosedError(action.reason, action.text, action.better))
             case TellSuperseded():

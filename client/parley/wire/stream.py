@@ -189,6 +189,11 @@ class StreamProtocol:
             case other:
                 assert_never(other)
 
+    @property
+    def reads_waiting(self) -> int:
+        """Return how many read positions wait to be sent."""
+        return len(self._frames.reads)
+
     def reads_found(self, reads: Iterable[tuple[int, int]]) -> None:
         """Record (conversation, message id) of read positions that the cluster does not have yet."""
         self._frames.reads.update(reads)

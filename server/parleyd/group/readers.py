@@ -9,10 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.reader import StateReader
 
 T = TypeVar("T")
+
+CLOSE_WITHIN_S = 5.0
 
 
 class StateReaders:
@@ -25,8 +29,9 @@ class StateReaders:
         self._free: asyncio.Queue[StateReader] = asyncio.Queue()
         self._damage: MachineDamagedError | None = None
         self._damaged = asyncio.Event()
+        self._all: list[StateReader] = []
         for _ in range(count):
-            self._free.put_nowait(StateReader.open(path))
+            self._open_one()
 
     async def run(self, query: Callable[[StateReader], T]) -> T:
         """Run `query` on a free reader. A cancelled caller returns at once; the reader is free when its thread ends."""
@@ -71,14 +76,29 @@ class StateReaders:
             raise
         for reader in taken:
             reader.close()
+        self._all.clear()
         try:
             yield
         finally:
             for _ in taken:
-                self._free.put_nowait(StateReader.open(self._path))
+                self._open_one()
+
+    def _open_one(self) -> None:
+        reader = StateReader.open(self._path)
+        self._all.append(reader)
+        self._free.put_nowait(reader)
 
     async def close(self) -> None:
-        """Close all readers, after the queries in progress."""
-        for _ in range(self._count):
-            (await self._free.get()).close()
-        self._threads.shutdown()
+        """Close all readers. Queries in progress are interrupted, because a stopping node waits for nobody's query.
+
+        A reader that does not come back in time is left to the end of the process.
+        """
+        for reader in self._all:
+            reader.interrupt()
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                for _ in range(len(self._all)):
+                    (await self._free.get()).close()
+        except TimeoutError:
+            structlog.get_logger("readers").error("reader_not_closed", effect="none: it only reads")
+        self._threads.shutdown(wait=False, cancel_futures=True)

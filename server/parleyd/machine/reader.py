@@ -7,7 +7,7 @@ afterwards, so the writer's WAL can always be reused. The caller limits the size
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,11 @@ class StateReader:
     def close(self) -> None:
         """Close the file; safe to call twice."""
         self._connection.close()
+
+    def interrupt(self) -> None:
+        """End the statement that runs now, if there is one; any thread."""
+        with suppress(apsw.ConnectionClosedError):
+            self._connection.interrupt()
 
     def rows(self, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[Row]:
         """Return all rows of one statement, which sees one consistent state."""

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from parley import (
@@ -185,6 +186,22 @@ async def test_a_wrong_read_mark_does_not_end_the_stream(tmp_path: Path) -> None
             cluster.nodes[0].close_streams()
             await (await anna.send("bob", "again")).accepted(5)
             assert cluster.nodes[0].sessions == 2
+
+
+async def test_all_read_marks_are_sent_however_many_wait(tmp_path: Path) -> None:
+    """At most 256 were fetched, and nothing fetched the rest."""
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path / "a") as anna:
+        await (await anna.send("anna", "hello")).accepted(5)
+        account = anna._account
+        assert account is not None
+
+        def read_many(connection: apsw.Connection) -> None:
+            for conversation_id in range(1, 3 * inbox.MAX_READS_FETCHED):
+                inbox.set_read(connection, conversation_id, 1)
+
+        await account.store.write(read_many)
+        cluster.nodes[0].close_streams()
+        assert await anna.wait_until_reads_are_sent(10)
 
 
 async def test_history_tells_which_own_messages_this_device_sent_under_which_number(tmp_path: Path) -> None:

@@ -8,9 +8,10 @@ import apsw
 import pytest
 
 from parley.device import outbox, schema
+from parley.device import store as store_module
 from parley.device.store import Store
 from parley.errors import StoreError, TooLateError
-from parley.model import MessageStatus
+from parley.model import MessageStatus, Outgoing
 from tests.unit.client.records import BOB
 
 
@@ -155,3 +156,66 @@ async def test_the_file_is_only_for_its_owner(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(StoreError, match="closed"):
         await store.read(lambda c: None)
+
+
+async def test_a_version_that_cannot_be_read_once_does_not_end_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failing PRAGMA data_version killed the thread, and every later call waited for ever."""
+    store = Store(tmp_path / "s.sqlite", foreign_poll_s=0)
+    await store.open()
+    read, failed = store_module._data_version, threading.Event()
+
+    def fail_once(connection: apsw.Connection) -> int:
+        if not failed.is_set():
+            failed.set()
+            raise apsw.IOError("the disk fails")
+        return read(connection)
+
+    monkeypatch.setattr(store_module, "_data_version", fail_once)
+    assert await asyncio.to_thread(failed.wait, 5)
+    async with asyncio.timeout(5):
+        await store.write(lambda c: outbox.add(c, [(BOB, "one")], 1))
+        await store.close()
+
+
+async def test_when_the_thread_ends_by_a_defect_every_caller_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "s.sqlite")
+    await store.open()
+    claim = asyncio.ensure_future(store.claim(10))
+    await asyncio.sleep(0)
+    drain(store)
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(store, "_run", broken)
+    async with asyncio.timeout(5):
+        for call in (store.read(lambda _: 1), claim, store.read(lambda _: 1), store.claim(1)):
+            with pytest.raises(StoreError, match="a defect"):
+                await call
+        await store.close()
+
+
+async def test_after_a_failed_transaction_what_waits_is_claimed_without_another_push(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "CLAIM_RETRY_S", 0.0)
+    store = Store(tmp_path / "s.sqlite")
+    await store.open()
+    await store.write(lambda c: outbox.add(c, [(BOB, "one")], 1))
+    claim_rows, calls = outbox.claim, 0
+
+    def fail_once(connection: apsw.Connection, limit: int) -> list[Outgoing]:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise apsw.FullError("the disk is full")
+        return claim_rows(connection, limit)
+
+    monkeypatch.setattr(outbox, "claim", fail_once)
+    async with asyncio.timeout(5):
+        assert [message.body for message in await store.claim(10)] == ["one"]
+    await store.close()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
+from parleyd.group import readers as readers_module
 from parleyd.group.readers import StateReaders
-from parleyd.machine.errors import MachineDamagedError
+from parleyd.machine.errors import MachineDamagedError, MachineStorageError
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.reader import StateReader
 
@@ -91,3 +93,42 @@ async def test_a_query_that_fails_otherwise_does_not_stop_the_node(state_db: Pat
     assert not watching.done()
     watching.cancel()
     await readers.close()
+
+
+async def test_closing_interrupts_a_query_that_runs_for_long(state_db: Path) -> None:
+    readers = StateReaders(state_db, count=2)
+    started = threading.Event()
+
+    def endless(reader: StateReader) -> None:
+        started.set()
+        reader.rows("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n")
+
+    querying = asyncio.ensure_future(readers.run(endless))
+    await asyncio.to_thread(started.wait, 5)
+    async with asyncio.timeout(5):
+        await readers.close()
+    with pytest.raises(MachineStorageError, match="interrupt"):
+        await querying
+
+
+async def test_closing_ends_although_the_file_could_not_be_opened_again(state_db: Path) -> None:
+    readers = StateReaders(state_db, count=2)
+    with pytest.raises(MachineDamagedError):
+        async with readers.paused():
+            os.unlink(state_db)
+    async with asyncio.timeout(5):
+        await readers.close()
+
+
+async def test_closing_leaves_a_query_that_cannot_be_interrupted(
+    state_db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers_module, "CLOSE_WITHIN_S", 0.01)
+    readers = StateReaders(state_db, count=1)
+    release = threading.Event()
+    querying = asyncio.ensure_future(readers.run(lambda _: release.wait(5)))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await readers.close()
+    release.set()
+    await querying
