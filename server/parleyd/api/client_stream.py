@@ -200,6 +200,9 @@ class ClientStream:
         elif result.HasField("send_messages"):
             results = [_to_client(stored) for stored in result.send_messages.sends]
             self._stream.offer_results(results, self._authenticator.position(applied.index))
+        elif result.code == state_pb2.RESULT_CODE_FAILED:
+            # No number was used. The numbers after these would be gaps, so the client has to send these again.
+            self._offer_retry(sends, "every node failed to apply it, their logs name the cause")
         else:
             # No number was used, so no send has a result.
             raise refusal(result.code)

@@ -222,15 +222,32 @@ async def test_sends_go_on_as_they_came_and_each_gets_its_result() -> None:
     await end(serving)
 
 
+async def test_a_command_that_failed_on_every_node_is_answered_and_the_stream_goes_on() -> None:
+    """It ended the stream, and the client repeated it on the next one, for ever and without a word."""
+    client, log = Client([sends(1, 2)]), Log(state_pb2.RESULT_CODE_FAILED)
+    client.reads.set()
+    log.open.set()
+    serving = serve(client, log)
+    await until(lambda: any(frame.HasField("results") for frame in client.got) or serving.done())
+    batch = next(frame.results for frame in client.got if frame.HasField("results"))
+    assert [(result.number, result.status) for result in batch.results] == [
+        (1, pb.SEND_STATUS_RETRY),
+        (2, pb.SEND_STATUS_RETRY),
+    ]
+    assert "their logs name the cause" in batch.results[0].detail
+    assert not serving.done()
+    await end(serving)
+
+
 async def test_a_command_refused_as_a_whole_ends_the_stream_since_it_used_no_number_up() -> None:
-    client, log = Client([sends(1)]), Log(state_pb2.RESULT_CODE_FAILED)
+    client, log = Client([sends(1)]), Log(state_pb2.RESULT_CODE_UNKNOWN_COMMAND)
     client.reads.set()
     log.open.set()
     with pytest.raises(BaseExceptionGroup) as ended:
         await serve(client, log)
     [error] = ended.value.exceptions
     assert isinstance(error, ApiError)
-    assert translate(error).status is grpc.StatusCode.INTERNAL
+    assert translate(error).status is grpc.StatusCode.FAILED_PRECONDITION
     assert not any(frame.HasField("results") for frame in client.got)
 
 
