@@ -244,8 +244,10 @@ class Node:
                     "serving_started", clients=self._settings.client_advertise, peers=self._settings.peer_advertise
                 )
                 await self._until_stopped_or_fetched(parts.trust.rebuild.fetched)
-                service.stop_serving()
                 await self._wind_down(parts)
+                # Not before: a leader has to hear that the transfer succeeded, and requests on their way are finished.
+                is_stopping = self._stop.is_set()
+                service.stop_serving("this node stops" if is_stopping else "this node's state is being replaced")
                 for task in running:
                     task.cancel()
         finally:

@@ -5,6 +5,7 @@ fails becomes a Refused event with the SDK's text and the text that the person t
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
@@ -26,7 +27,6 @@ from parley.gui import events
 from parley.gui.commands import ClusterAddress
 from parley.gui.events import Action, Event
 from parley.gui.port import Client, Connect
-from parley.log import logger
 
 PAGE = 100
 OWN_PER_CONVERSATION = 2000
@@ -314,7 +314,7 @@ def as_parley_error(error: Exception) -> ParleyError:
     """Return the error for a person. A defect is logged and told by its kind, so that nobody waits for an answer."""
     if isinstance(error, ParleyError):
         return error
-    logger.error("window_request_failed", error=repr(error))
+    logging.getLogger("parley.gui").error("window_request_failed error=%r", error)
     return ParleyError(
         f"Parley failed in a way that it does not know ({type(error).__name__}: {error}). Messages in the outbox are "
         "kept. Try again, or start Parley again. Please report it."

@@ -99,6 +99,9 @@ def translate(error: Exception) -> ApiError:
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason=error))
         case TimeoutError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason="it did not answer in time"))
+        case grpc.aio.InternalError() | grpc.aio.UsageError():
+            # gRPC could not send to this client, because it has vanished. Nobody reads the text.
+            return ApiError(grpc.StatusCode.CANCELLED, "The client has left.")
         case _:
             structlog.get_logger("api").error("request_failed", error=type(error).__name__, exc_info=error)
             return ApiError(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)

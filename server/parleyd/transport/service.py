@@ -33,6 +33,7 @@ from parleyd.transport.admission import (
 )
 from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
 from parleyd.transport.codec import decode_message
+from parleyd.transport.peer_calls import causes_of
 from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.vouching import Vouching
 
@@ -105,6 +106,7 @@ class PeerService(PeerServicer):
         self._certificates = certificates
         self._handlers: Mapping[int, PeerRequestHandler] = {}
         self._admission: PeerAdmission | None = None
+        self._absence = "this node has not joined its cluster yet"
         self._cluster_id = ""
         self._node_id = NodeId(0)
         self._logger = structlog.get_logger("peer")
@@ -123,9 +125,10 @@ class PeerService(PeerServicer):
         self._admission = PeerAdmission(cluster_id, node_id, registry, vouching, self._certificates)
         self._handlers = handlers
 
-    def stop_serving(self) -> None:
-        """Answer only Handshake again, while the node's state is replaced."""
+    def stop_serving(self, reason: str) -> None:
+        """Answer only Handshake again, and other calls with `reason`."""
         self._handlers, self._admission = {}, None
+        self._absence = reason
 
     async def Handshake(  # noqa: N802 - the name is gRPC's
         self, request: pb.HandshakeInfo, context: Context
@@ -146,7 +149,7 @@ class PeerService(PeerServicer):
             is_answered = False
             async for batch in request_iterator:
                 if self._admission is not admission:
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "this node's state was replaced. Connect again.")
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, f"{self._absence}. Connect again.")
                 await admission.check_standing("Deliver", caller, context)
                 messages = await self._decode_batch(batch, caller, context)
                 if not await admission.is_believed(caller):
@@ -193,31 +196,32 @@ class PeerService(PeerServicer):
                 )
         return pb.SnapshotReceipt(installed=installed)
 
-    async def Forward(  # noqa: N802
+    async def Forward(  # type: ignore[override]  # noqa: N802 - a coroutine that writes by the context is one, too
         self,
         request_iterator: AsyncIterator[pb.ForwardRequest],
         context: Context,
-    ) -> AsyncIterator[pb.ForwardReply]:
+    ) -> None:
         """Propose a follower's commands in their order; reply to each when it is done."""
         admission = await self._serving(context)
         caller = await admission.identify(context)
         replies: asyncio.Queue[pb.ForwardReply | None] = asyncio.Queue()
 
-        async def read() -> None:
-            async for request in request_iterator:
-                # A link opens this stream before it needs it. The receiver may hear of the caller's admission later.
-                await admission.check_standing("Forward", caller, context)
-                handler = await self._handler(request.group, context)
-                handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
-            replies.put_nowait(None)
+        async def write() -> None:
+            while (reply := await replies.get()) is not None:
+                await context.write(reply)
 
-        async with admission.place(caller, context), asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(read(), name="forwarded commands")
-            try:
-                while (reply := await replies.get()) is not None:
-                    yield reply
-            finally:
-                reading.cancel()
+        try:
+            async with admission.place(caller, context), asyncio.TaskGroup() as tasks:
+                # Requests are read here and not in a task: gRPC takes an abort only from the call's own coroutine.
+                tasks.create_task(write(), name="forwarded results")
+                async for request in request_iterator:
+                    # A link opens this stream before it needs it. The caller's admission may become known later.
+                    await admission.check_standing("Forward", caller, context)
+                    handler = await self._handler(request.group, context)
+                    handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
+                replies.put_nowait(None)
+        except BaseExceptionGroup as group:
+            raise causes_of(group)[0] from None
 
     async def Join(self, request: pb.JoinRequest, context: Context) -> pb.JoinReply:  # noqa: N802
         """Admit a new node."""
@@ -300,12 +304,13 @@ class PeerService(PeerServicer):
 
     async def _serving(self, context: Context) -> PeerAdmission:
         if self._admission is None:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "this node has not joined its cluster yet")
+            await context.abort(grpc.StatusCode.UNAVAILABLE, self._absence)
         return self._admission
 
     async def _handler(self, group: int, context: Context) -> PeerRequestHandler:
         handler = self._handlers.get(group)
         if handler is None:
+            await self._serving(context)
             await refuse(context, f"this node hosts no Raft group {group}. Nothing was done.")
         return handler
 

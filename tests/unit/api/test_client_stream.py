@@ -417,3 +417,10 @@ async def test_bytes_of_a_stream_that_ended_are_free() -> None:
     stream.cancel()
     await asyncio.gather(stream, return_exceptions=True)
     assert budget.in_use == 0
+
+
+@pytest.mark.parametrize("error", [grpc.aio.InternalError("execute_batch"), grpc.aio.UsageError("already finished")])
+def test_a_client_that_has_vanished_is_no_error_of_this_node(error: Exception) -> None:
+    with capture_logs() as logged:
+        assert translate(error).status is grpc.StatusCode.CANCELLED
+    assert logged == []

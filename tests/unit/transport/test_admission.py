@@ -516,6 +516,30 @@ async def test_state_hashes_and_reports_about_disks_and_clocks_are_taken_from_me
     assert handler.clocks == [(NodeId(2), 77)]
 
 
+async def read_all(call: grpc.aio.StreamStreamCall[pb.ForwardRequest, pb.ForwardReply]) -> None:
+    async for _ in call:
+        pass
+
+
+async def test_a_forward_stream_that_a_stopping_node_ends_is_no_error_in_its_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each planned stop of a leader logged errors with raw tracebacks."""
+    handler, service = Handler(), PeerService(pb.HandshakeInfo, None)
+    async with (
+        serving(handler, make_registry()[0], service=service) as address,
+        peer_channel(address, None) as channel,
+    ):
+        call = PeerStub(channel).Forward(metadata=says(peer(2)))
+        await call.write(pb.ForwardRequest(request_id=1))
+        service.stop_serving("this node stops")
+        await call.write(pb.ForwardRequest(request_id=2))
+        with pytest.raises(grpc.aio.AioRpcError, match="this node stops") as ended:
+            await asyncio.wait_for(read_all(call), 5)
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_a_node_whose_state_is_replaced_ends_the_streams_that_speak_to_the_old_one() -> None:
     handler, service = Handler(), PeerService(pb.HandshakeInfo, None)
     batch = pb.RaftBatch(messages=[encode_message(Message(MessageType.HEARTBEAT, NodeId(2), ME, term=Term(4)), 0)])
@@ -526,7 +550,7 @@ async def test_a_node_whose_state_is_replaced_ends_the_streams_that_speak_to_the
         call = PeerStub(channel).Deliver(metadata=says(peer(2)))
         await call.write(batch)
         await asyncio.wait_for(handler.received.get(), 5)
-        service.stop_serving()
+        service.stop_serving("this node's state is being replaced")
         await call.write(batch)
         with pytest.raises(grpc.aio.AioRpcError) as ended:
             async with asyncio.timeout(5):

@@ -1,0 +1,44 @@
+"""Normal life leaves no error and no traceback in a log: planned stops, and clients that vanish."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.cluster_local import LocalCluster
+from tests.cluster.conftest import FAST
+from tests.cluster.load import load
+from tests.cluster.raw import raw_client
+
+
+def bad_lines(cluster: LocalCluster, name: str) -> list[str]:
+    """What an operator would be alarmed by."""
+    found = []
+    for line in cluster.log_text(name).splitlines():
+        try:
+            level = json.loads(line)["level"]
+        except (ValueError, KeyError):
+            found.append(line)
+        else:
+            if level in ("error", "critical") or "Traceback" in line:
+                found.append(line)
+    return found
+
+
+async def test_planned_stops_under_load_leave_no_error_in_any_log(tmp_path: Path, fresh: Callable[[str], str]) -> None:
+    async with LocalCluster(tmp_path, settings=FAST) as cluster:
+        leader = await cluster.wait_for_leader()
+        follower = cluster.others(leader)[0]
+        ann = fresh("ann")
+        async with raw_client(cluster, follower) as raw:
+            await raw.register(ann)
+            person = await raw.log_in(ann)
+        async with load(cluster, person, ann) as sending:
+            await sending.until(20)
+            for name in (leader, follower):
+                assert await cluster.stop(name) == 0
+                cluster.start(name)
+                await cluster.wait_until_answering(name)
+                await sending.until(20)
+        assert [line for name in cluster.names for line in bad_lines(cluster, name)] == []
