@@ -37,6 +37,10 @@ _DIE_WITH_PARENT = (
 )
 
 
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class ProcessState(enum.Enum):
     """The state of a node's process, found without asking the node."""
 
@@ -176,7 +180,7 @@ class Processes:
             command = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
         # Settings of the person's shell are not settings of these nodes: the file alone says.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PARLEY")}
-        with self._layout.log_file(name).open("ab") as log:
+        with open(self._layout.log_file(name), "ab", opener=_open_private) as log:
             # A session of its own: Ctrl-C in this terminal reaches the supervisor, which stops nodes in good order.
             return subprocess.Popen(
                 command,

@@ -4,6 +4,7 @@ The client and the node are one distribution, and the node's libraries are its e
 none of them, so that it can report in one line that they are missing.
 """
 
+import signal
 import sys
 from importlib.util import find_spec
 
@@ -24,8 +25,25 @@ def explain(missing: list[str]) -> str:
     )
 
 
+def _take_signals() -> None:
+    """Handle signals until the node does (node.py). Loading the libraries takes a second.
+
+    A stop that is asked for meanwhile is a planned one. SIGHUP, SIGUSR1 and SIGUSR2 would end the process.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_before_the_start)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _stop_before_the_start(_: int, __: object) -> None:
+    sys.exit(0)
+
+
 def main() -> None:
     """Run `parleyd`; without the extra `server`, print how to install it and exit with 1."""
+    if sys.argv[1:2] == ["start"]:
+        _take_signals()
     missing = missing_modules()
     if missing:
         sys.exit(explain(missing))

@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ from parleyd.cli_cert import cert_app
 from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
 from parleyd.formats import FormatRefusedError
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
-from parleyd.observability.logs import close_logging, configure_logging, print_error
+from parleyd.observability.logs import close_logging, configure_logging, print_error, set_log_level
 from parleyd.security.certificate_checks import check_node_certificate
 from parleyd.security.certificates import CertificateError
 from parleyd.settings.load import CONFIG_VARIABLE, LoadedSettings, SettingsError, load_settings
@@ -100,6 +101,7 @@ def _default_text(setting: Setting) -> str:
 @_takes_settings
 def start(flags: dict[str, object], config: _ConfigFile = None) -> None:
     """Run this node until SIGTERM or Ctrl-C. Flags override environment variables, which override the settings file."""
+    os.umask(0o077)  # whatever this process makes holds messages or password hashes
     loaded = _load(flags, config)
     settings = loaded.settings
     configure_logging(settings.log_level, settings.log_format, node=settings.name)
@@ -111,7 +113,7 @@ def start(flags: dict[str, object], config: _ConfigFile = None) -> None:
         log.warning("insecure_mode_enabled")
     try:
         _check_certificates(settings, log)
-        raise typer.Exit(_run(settings))
+        raise typer.Exit(_run(settings, partial(_reload, flags, config, log)))
     except typer.Exit:
         raise
     except Exception as error:
@@ -192,14 +194,25 @@ def _check_certificates(settings: Settings, log: structlog.stdlib.BoundLogger) -
         log.warning("certificate_warning", detail=warning)
 
 
-def _run(settings: Settings) -> int:
+def _reload(flags: dict[str, object], config: Path | None, log: structlog.stdlib.BoundLogger) -> None:
+    """Take over the log level of the present settings; all others need a restart."""
+    try:
+        level = load_settings(flags, os.environ, config).settings.log_level
+    except SettingsError as error:
+        log.error("settings_not_reloaded", effect="the log level stays as it is", error=str(error))
+        return
+    set_log_level(level)
+    log.warning("log_level_reloaded", log_level=level)  # visible at most levels
+
+
+def _run(settings: Settings, reload: Callable[[], None]) -> int:
     # gRPC's C++ core writes its own lines to stderr, one for every failed handshake of a port scan. The important ones
     # come back as errors. It reads this variable once, when it is first imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from parleyd.node import run_node
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(run_node(settings))
+        return runner.run(run_node(settings, reload))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

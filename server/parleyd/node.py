@@ -12,7 +12,7 @@ import contextlib
 import random
 import secrets
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,12 +103,16 @@ from parleyd.transport.vouching import MemberQuestions, Vouching
 from parleyd.trust import StateTrust
 
 
-async def run_node(settings: Settings) -> int:
-    """Run one node until it is stopped; return the exit code. Raises FatalError, StorageError, IdentityError."""
+async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
+    """Run one node until it is stopped; return the exit code. Raises FatalError, StorageError, IdentityError.
+
+    `reload` is called at SIGHUP.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload)
     with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
         node = Node(settings, data, stop)
         await node.run()

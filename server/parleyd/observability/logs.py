@@ -99,6 +99,12 @@ def configure_logging(
     for old in root.handlers[:]:
         root.removeHandler(old)
     root.addHandler(handler)
+    set_log_level(level)
+
+
+def set_log_level(level: str) -> None:
+    """Log events of this level and above, from now on."""
+    root = logging.getLogger()
     root.setLevel(level.upper())
     # At debug level it logs every poll of the event loop.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))

@@ -194,7 +194,6 @@ def _key_is_private(settings: Settings, _: Mapping[str, str]) -> Iterator[Findin
         yield Finding(
             "key_file",
             f"{settings.key_file} can be read or changed by other users; run: chmod 600 {settings.key_file}",
-            is_error=False,
         )
 
 

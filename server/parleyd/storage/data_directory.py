@@ -115,7 +115,15 @@ class DataDirectory:
                 leftover.unlink()
             for leftover in self.path.glob(f"*{TEMPORARY_SUFFIX}*"):
                 leftover.unlink()
+            for kept in self.path.iterdir():
+                _make_private(kept)
             fsync_path(self.path)
+
+
+def _make_private(path: Path) -> None:
+    """Take a file from other users, who got it by the umask of an earlier release's process."""
+    if path.is_file() and path.stat().st_mode & 0o077:
+        path.chmod(0o600)
 
 
 def _lock(path: Path) -> int:

@@ -237,14 +237,14 @@ def test_certificate_files_that_cannot_be_read_are_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
-def test_a_key_that_others_can_read_is_warned_about(mode: int, tmp_path: Path) -> None:
+def test_a_key_that_others_can_read_is_refused(mode: int, tmp_path: Path) -> None:
     flags = {}
     for name in ("ca_file", "cert_file", "key_file"):
         (tmp_path / name).touch()
         flags[name] = str(tmp_path / name)
     (tmp_path / "key_file").chmod(mode)
-    (warning,) = load(tmp_path, insecure=False, **flags).warnings
-    assert "chmod 600" in warning
+    with pytest.raises(SettingsError, match="chmod 600"):
+        load(tmp_path, insecure=False, **flags)
 
 
 def test_cheap_password_hashing_is_for_insecure_tests_only(tmp_path: Path) -> None:

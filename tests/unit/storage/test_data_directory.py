@@ -30,6 +30,15 @@ def test_directory_is_made_for_its_owner_only(tmp_path: Path) -> None:
         assert data.snapshots.is_dir()
 
 
+def test_files_that_others_could_read_are_taken_from_them(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    DataDirectory.open(folder).close()
+    (folder / "state.sqlite").touch()
+    (folder / "state.sqlite").chmod(0o644)
+    with DataDirectory.open(folder):
+        assert [path.stat().st_mode & 0o077 for path in folder.iterdir()] == [0, 0, 0]
+
+
 def test_existing_directory_is_closed_to_others(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with DataDirectory.open(tmp_path):
