@@ -23,6 +23,11 @@ CLUSTER_TESTS = ROOT / "tests" / "cluster"
 # What tests start runs the code of this checkout, wherever the environment's own installation comes from.
 os.environ["PYTHONPATH"] = os.pathsep.join(str(ROOT / part) for part in (".", "client", "server", "proto"))
 
+# Tests connect to this machine only. A proxy of the person's shell would be asked for it.
+for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+    os.environ.pop(name, None)
+    os.environ.pop(name.upper(), None)
+
 # A shell that starts the tests in the background has them ignore Ctrl-C, and what they start would inherit this:
 # commands that tests end by SIGINT would never end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

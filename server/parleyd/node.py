@@ -416,7 +416,8 @@ class Node:
 
     def _make_channel(self, name: str, address: str) -> grpc.aio.Channel:
         options: channels.Options = [] if self._settings.insecure else [*peer_channel_options(name)]
-        return channels.peer_channel(address, self._channel_credentials, options)
+        use_proxy = self._settings.use_http_proxy
+        return channels.peer_channel(address, self._channel_credentials, options, use_proxy=use_proxy)
 
     def _make_client_server(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,6 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from parley.net.channel import ChannelPool, Security
+from parley.wire.endpoints import parse_endpoints
 from scripts.cluster_layout import create_layout, plan_private_nodes
 from scripts.cluster_local import LocalCluster
 from tests.cluster.conftest import FAST
@@ -54,3 +59,22 @@ def test_a_node_that_is_stopped_while_its_libraries_load_ends_as_planned(tmp_pat
         rest = node.stderr.read()
         assert node.wait(20) == 0
     assert "Traceback" not in rest
+
+
+async def test_proxies_of_the_environment_keep_nobody_from_a_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy for the web kept the nodes from each other."""
+    for name in ("no_proxy", "no_grpc_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    async with LocalCluster(tmp_path, settings=FAST) as cluster:
+        leader = await cluster.wait_for_leader()
+        endpoint = parse_endpoints([cluster.address(leader)])[0]
+        pool = ChannelPool(Security(cluster.ca_file.read_bytes()))
+        try:
+            async with asyncio.timeout(10):
+                await pool.get(endpoint).channel_ready()
+        finally:
+            await pool.close()

@@ -2,11 +2,14 @@
 
 The options detect a dead node early. Without local subchannel pools, channels to one address share a connection and its
 backoff (grpc 20985). The reconnect backoff of up to two minutes is limited to one second (grpc 29996). Keepalive
-detects a node that disappeared during a call (nodes permit a ping per second). HTTP proxies of the environment are not
-used.
+detects a node that disappeared during a call (nodes permit a ping per second).
+
+Proxies of the environment (http_proxy, https_proxy, grpc_proxy) are used only with PARLEY_USE_HTTP_PROXY=1, because
+they are for the web and reach no node.
 """
 
 import contextlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from parley.errors import BadInputError, TlsError
 from parley.wire.endpoints import Endpoint
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+PROXY_VARIABLE = "PARLEY_USE_HTTP_PROXY"
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.use_local_subchannel_pool", 1),
@@ -27,7 +31,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", 1500),
     ("grpc.http2.ping_timeout_ms", 1500),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
     ("grpc.max_send_message_length", MAX_FRAME_BYTES),
@@ -75,6 +78,11 @@ def load_security(ca: Path | None, *, insecure: bool, insecure_network: bool) ->
     return Security(pem)
 
 
+def channel_options() -> tuple[tuple[str, int], ...]:
+    """Return the options of every channel of this SDK."""
+    return (*_OPTIONS, ("grpc.enable_http_proxy", int(os.environ.get(PROXY_VARIABLE) == "1")))
+
+
 class ChannelPool:
     """The channels by address. The number of addresses is bounded."""
 
@@ -106,6 +114,6 @@ class ChannelPool:
 
     def _open(self, endpoint: Endpoint) -> grpc.aio.Channel:
         if self.security.insecure:
-            return grpc.aio.insecure_channel(str(endpoint), options=_OPTIONS)
+            return grpc.aio.insecure_channel(str(endpoint), options=channel_options())
         credentials = grpc.ssl_channel_credentials(root_certificates=self.security.ca_pem)
-        return grpc.aio.secure_channel(str(endpoint), credentials, options=_OPTIONS)
+        return grpc.aio.secure_channel(str(endpoint), credentials, options=channel_options())

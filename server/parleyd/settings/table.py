@@ -104,6 +104,15 @@ class Settings:
         ),
     ] = None
 
+    use_http_proxy: Annotated[
+        bool,
+        SettingSpec(
+            BoolSetting(),
+            "Addresses",
+            "Reach other nodes through the proxy that http_proxy, https_proxy or grpc_proxy name.",
+        ),
+    ] = False
+
     ca_file: Annotated[Path | None, SettingSpec(FilePath(), "Security", "Certificate of the cluster's CA (PEM).")] = (
         None
     )

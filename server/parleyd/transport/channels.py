@@ -39,12 +39,19 @@ CHANNEL_OPTIONS: Options = [
     ("grpc.enable_retries", 0),
 ]
 
+NO_PROXY: Options = [("grpc.enable_http_proxy", 0)]
+"""Proxies of the environment (http_proxy, https_proxy, grpc_proxy) are for the web. A node behind one finds no peer."""
+
 
 def peer_channel(
-    address: str, credentials: grpc.ChannelCredentials | None, extra_options: Options | None = None
+    address: str,
+    credentials: grpc.ChannelCredentials | None,
+    extra_options: Options | None = None,
+    *,
+    use_proxy: bool = False,
 ) -> grpc.aio.Channel:
-    """Open a new connection to a peer, without TLS if `credentials` is None."""
-    options = CHANNEL_OPTIONS + (extra_options or [])
+    """Open a new connection to a peer, without TLS if `credentials` is None; through a proxy only if asked for."""
+    options = CHANNEL_OPTIONS + ([] if use_proxy else NO_PROXY) + (extra_options or [])
     if credentials is None:
         return grpc.aio.insecure_channel(address, options=options)
     return grpc.aio.secure_channel(address, credentials, options=options)
