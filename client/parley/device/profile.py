@@ -16,7 +16,6 @@ beside a running chat needs no second device and no second password, and all sen
 """
 
 import hashlib
-import json
 import os
 import re
 import sys
@@ -28,15 +27,24 @@ from typing import Any, Self
 
 import platformdirs
 
-from parley.device.file_format import is_newer, marked
+from parley.device.notes import (
+    NotesDamagedError,
+    flag_in,
+    pairs_in,
+    read_notes,
+    text_in,
+    texts_in,
+    write_notes,
+)
 from parley.errors import BadInputError, StoreError
-from parley.wire.endpoints import Endpoint, usable_learned
+from parley.wire.endpoints import Endpoint, parse_endpoints, usable_learned
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
 
+UNNAMED = "unnamed"
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -108,7 +116,7 @@ class StateDirectory:
 
     def profile(self, cluster_id: str, account: str) -> Profile:
         """Return the profile. Its folders may be missing."""
-        directory = self.root / _folder_name(cluster_id or "unnamed") / _folder_name(check_account_name(account))
+        directory = self.root / _folder_name(cluster_id or UNNAMED) / _folder_name(check_account_name(account))
         return Profile(directory, cluster_id, account)
 
     def find(self, account: str, endpoints: Iterable[Endpoint]) -> Profile | None:
@@ -129,7 +137,7 @@ class StateDirectory:
 
     def hosts(self, cluster_id: str) -> Hosts:
         """Return the stored addresses of the cluster."""
-        return self._hosts_at(self.root / _folder_name(cluster_id or "unnamed"))
+        return self._hosts_at(self.root / _folder_name(cluster_id or UNNAMED))
 
     def remember_hosts(self, cluster_id: str, hosts: Hosts) -> None:
         """Store the addresses. If two clusters had the same ones, the last used cluster is found by them."""
@@ -139,35 +147,46 @@ class StateDirectory:
             "learned": dict(hosts.learned),
             "last_good": hosts.last_good,
         }
-        _write_json(self.root / _folder_name(cluster_id or "unnamed") / "hosts.json", document)
+        write_notes(self.root / _folder_name(cluster_id or UNNAMED) / "hosts.json", document)
 
     def last(self) -> Last:
         """Return the last sign-in on this machine, which programs use if nothing is named."""
-        document = _read_json(self.root / "last.json")
-        hosts = document.get("hosts", ())
-        return Last(
-            str(document.get("account", "")),
-            tuple(str(host) for host in hosts) if isinstance(hosts, list) else (),
-            str(document.get("ca", "")),
-            document.get("insecure") is True,
-        )
+        return read_notes(self.root / "last.json", _parse_last)
 
     def remember_last(self, last: Last) -> None:
         document = {"account": last.account, "hosts": list(last.hosts), "ca": last.ca, "insecure": last.insecure}
-        _write_json(self.root / "last.json", document)
+        write_notes(self.root / "last.json", document)
 
     def _hosts_at(self, directory: Path) -> Hosts:
-        document = _read_json(directory / "hosts.json")
-        learned = document.get("learned", {})
-        return Hosts(
-            tuple(str(host) for host in document.get("given", ())),
-            tuple((str(k), str(v)) for k, v in learned.items() if usable_learned(str(v)) is not None),
-            str(document.get("last_good", "")),
-        )
+        return read_notes(directory / "hosts.json", _parse_hosts)
 
     @staticmethod
     def _cluster_id(directory: Path) -> str:
-        return str(_read_json(directory / "hosts.json").get("cluster_id", ""))
+        noted = read_notes(directory / "hosts.json", lambda document: text_in(document, "cluster_id"))
+        # The folder is named after the cluster, so the id is known without the notes.
+        return noted or (directory.name if directory.name != UNNAMED and "~" not in directory.name else "")
+
+
+def _parse_last(document: dict[str, Any]) -> Last:
+    account = text_in(document, "account")
+    if account and not _ACCOUNT.fullmatch(account):
+        raise NotesDamagedError("account holds no account name")
+    return Last(account, _addresses_in(document, "hosts"), text_in(document, "ca"), flag_in(document, "insecure"))
+
+
+def _parse_hosts(document: dict[str, Any]) -> Hosts:
+    learned = pairs_in(document, "learned")
+    return Hosts(
+        _addresses_in(document, "given"),
+        tuple((name, address) for name, address in learned if usable_learned(address) is not None),
+        _addresses_in({"last_good": [text_in(document, "last_good")]}, "last_good")[0],
+    )
+
+
+def _addresses_in(document: dict[str, Any], key: str) -> tuple[str, ...]:
+    addresses = texts_in(document, key)
+    parse_endpoints([address for address in addresses if address])  # raises BadInputError, a ValueError
+    return addresses
 
 
 class FileLock:
@@ -227,36 +246,3 @@ def _modified_ns(path: Path) -> int:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
-
-
-def _is_of_newer_release(path: Path) -> bool:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and is_newer(document)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) and not is_newer(document) else {}
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    """Replace the whole file. Errors are ignored, because a full disk must not stop a send.
-
-    Notes of a newer release stay as they are.
-    """
-    if _is_of_newer_release(path):
-        return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(marked(document), indent=1), encoding="utf-8")
-        temporary.chmod(0o600)
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)

@@ -18,10 +18,16 @@ def dump(state: ClientState) -> str:
 
 
 def parse(text: str | None) -> dict[str, Any]:
-    """Return the fields of a ClientState. Empty if the text is missing or of another version."""
+    """Return the fields of a ClientState. Empty if the text is missing, damaged, or of another version."""
     try:
         document = json.loads(text or "{}")
         fields = {name: document[name] for name in _FIELDS}
-        return {**fields, "nodes": tuple(Node(n["name"], n["address"], n["up"]) for n in document["nodes"])}
-    except (ValueError, KeyError, TypeError):
+        nodes = tuple(Node(n["name"], n["address"], n["up"]) for n in document["nodes"])
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
+    expected = ClientState()
+    has_types = all(type(value) is type(getattr(expected, name)) for name, value in fields.items())
+    is_sound = has_types and all(
+        isinstance(node.name, str) and isinstance(node.address, str) and isinstance(node.up, bool) for node in nodes
+    )
+    return {**fields, "nodes": nodes} if is_sound else {}

@@ -167,7 +167,7 @@ class Store:
         try:
             connection = open_database(self._path)
             seen = _data_version(connection)
-        except (apsw.Error, OSError, StoreError) as error:
+        except Exception as error:
             failure = error if isinstance(error, StoreError) else _store_error(self._path, error)
             self._tell(lambda: _fail(opened, failure))
             return
@@ -239,7 +239,8 @@ class Store:
                 claimed = outbox.claim(connection, claim.limit)
             connection.execute("COMMIT")
         except Exception as error:
-            failure = _store_error(self._path, error) if isinstance(error, apsw.Error) else error
+            is_of_the_file = isinstance(error, apsw.Error | ValueError | TypeError | LookupError)
+            failure = _store_error(self._path, error) if is_of_the_file else error
             logger.error("store_transaction_failed", error=repr(error), operations=len(batch))
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -318,6 +319,11 @@ def _version_now(connection: apsw.Connection, before: int) -> int:
 def _store_error(path: Path, error: BaseException) -> StoreError:
     if isinstance(error, ParleyError):
         return StoreError(error.text)
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError | ValueError | TypeError | LookupError):
+        return StoreError(
+            f"The file {path} is damaged ({error}). It may hold messages that wait, so nothing in it was changed. Keep "
+            "it. To go on with a new one, move it away and sign in again; the cluster still has all accepted messages."
+        )
     return StoreError(
         f"The file {path} cannot be used ({error}). Unconfirmed changes are not stored. Free some disk "
         "space, or check the permissions of the folder. Then start again."

@@ -1,0 +1,121 @@
+"""Files of the client that hold something else than was written: told in words, kept, and nothing waiting is lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parley.device import identity, outbox, schema, shared_state
+from parley.device.notes import DAMAGED_SUFFIX
+from parley.device.profile import Hosts, Last, StateDirectory
+from parley.device.store import Store
+from parley.errors import StoreError
+from parley.model import ClientState, Node
+from parley.wire.endpoints import parse_endpoints
+from tests.unit.client.records import BOB
+
+FIELDS = ("node", "address", "leader", "has_majority", "lost", "trying", "problem", "tls_trouble", "nodes")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c1/hosts.json", '{"given": 5}'),
+        ("c1/hosts.json", '{"given": [5]}'),
+        ("c1/hosts.json", '{"given": ["no port:"]}'),
+        ("c1/hosts.json", '{"learned": []}'),
+        ("c1/hosts.json", '{"learned": {"n1": null}}'),
+        ("c1/hosts.json", '{"last_good": {}}'),
+        ("c1/hosts.json", '{"cluster_id": 1}'),
+        ("c1/hosts.json", "\udc80"),
+        ("c1/hosts.json", "[" * 100_000),
+        ("last.json", '{"account": 5}'),
+        ("last.json", '{"account": "no name!"}'),
+        ("last.json", '{"hosts": "localhost"}'),
+        ("last.json", '{"insecure": "yes"}'),
+    ],
+)
+def test_damaged_notes_are_set_aside_with_a_word_and_nothing_that_waits_is_lost(
+    name: str, text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = StateDirectory(tmp_path)
+    profile = state.profile("c1", "anna")
+    profile.make()
+    connection = schema.open_database(profile.database)
+    with connection:
+        outbox.add(connection, [(BOB, "waits")], 1)
+    connection.close()
+    damaged = tmp_path / name
+    damaged.write_text(text, errors="surrogateescape")
+    assert state.last() == Last()
+    assert state.hosts("c1") == Hosts()
+    found = state.find("anna", parse_endpoints(["localhost:7001"]))
+    assert found is not None
+    assert (found.cluster_id, found.directory) == ("c1", profile.directory)
+    assert not damaged.exists()
+    assert damaged.with_name(damaged.name + DAMAGED_SUFFIX).read_text(errors="surrogateescape") == text
+    assert "is damaged" in caplog.text
+    assert "Waiting messages are in another file" in caplog.text
+    connection = schema.open_database(found.database)
+    assert [message.body for message in outbox.open_messages(connection, 10)] == ["waits"]
+    connection.close()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+NOTES = st.dictionaries(
+    st.sampled_from(["given", "learned", "last_good", "cluster_id", "account", "hosts", "ca", "insecure", "format"]),
+    JSON,
+)
+
+
+@given(NOTES)
+def test_no_notes_end_in_an_error(tmp_path_factory: pytest.TempPathFactory, document: dict[str, object]) -> None:
+    state = StateDirectory(tmp_path_factory.mktemp("state"))
+    (state.root / "c1").mkdir()
+    for path in (state.root / "last.json", state.root / "c1" / "hosts.json"):
+        path.write_text(json.dumps(document))
+    assert isinstance(state.last(), Last)
+    assert isinstance(state.hosts("c1"), Hosts)
+    state.find("anna", parse_endpoints(["localhost:7001"]))
+
+
+@given(st.none() | st.text() | JSON.map(json.dumps) | st.dictionaries(st.sampled_from(FIELDS), JSON).map(json.dumps))
+def test_no_shared_state_ends_in_an_error(text: str | None) -> None:
+    ClientState(**shared_state.parse(text))
+
+
+def test_the_shared_state_is_read_back_as_it_was_written() -> None:
+    state = ClientState(node="n1", nodes=(Node("n1", "h:1", True),), problem="x", tls_trouble=True)
+    assert ClientState(**shared_state.parse(shared_state.dump(state))) == state
+
+
+@pytest.mark.parametrize("damage", ["not a database at all" * 100, ""])
+async def test_a_damaged_file_is_kept_and_told(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "client.sqlite"
+    schema.open_database(path).close()
+    content = bytearray(path.read_bytes())
+    content[: len(damage)] = damage.encode()
+    if not damage:
+        content[4096:] = b"\xff" * len(content[4096:])
+    path.write_bytes(content)
+    store = Store(path)
+    with pytest.raises(StoreError, match="is damaged.*Keep it"):
+        await store.open()
+        await store.read(lambda c: outbox.open_messages(c, 10))
+    await store.close()
+    assert path.read_bytes()[:2000] == bytes(content)[:2000]
+
+
+async def test_a_value_of_the_wrong_type_in_the_file_is_damage_and_no_traceback(tmp_path: Path) -> None:
+    store = Store(tmp_path / "client.sqlite")
+    await store.open()
+    await store.write(lambda c: schema.set_meta(c, "account_id", "no number"))
+    with pytest.raises(StoreError, match="is damaged"):
+        await store.read(identity.load)
+    await store.close()
