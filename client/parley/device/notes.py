@@ -1,4 +1,4 @@
-"""Small JSON files of the client, such as `hosts.json`: checked when they are read, replaced whole when they are written.
+"""Small JSON files of the client, such as `hosts.json`: checked when they are read, and replaced whole.
 
 They hold nothing that cannot be learned again. So a damaged one is set aside, which a person is told, and the client
 goes on without it. Notes of a newer release are not read and never overwritten.

@@ -16,6 +16,16 @@ from parley.model import ClientState, Node
 from parley.wire.endpoints import parse_endpoints
 from tests.unit.client.records import BOB
 
+
+async def open_and_read(path: Path) -> None:
+    store = Store(path)
+    try:
+        await store.open()
+        await store.read(lambda c: outbox.open_messages(c, 10))
+    finally:
+        await store.close()
+
+
 FIELDS = ("node", "address", "leader", "has_majority", "lost", "trying", "problem", "tls_trouble", "nodes")
 
 
@@ -104,11 +114,8 @@ async def test_a_damaged_file_is_kept_and_told(damage: str, tmp_path: Path) -> N
     if not damage:
         content[4096:] = b"\xff" * len(content[4096:])
     path.write_bytes(content)
-    store = Store(path)
-    with pytest.raises(StoreError, match="is damaged.*Keep it"):
-        await store.open()
-        await store.read(lambda c: outbox.open_messages(c, 10))
-    await store.close()
+    with pytest.raises(StoreError, match=r"is damaged.*Keep it"):
+        await open_and_read(path)
     assert path.read_bytes()[:2000] == bytes(content)[:2000]
 
 
