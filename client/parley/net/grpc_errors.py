@@ -1,5 +1,7 @@
 """Maps gRPC status codes to the errors of the SDK. No other module does this."""
 
+from datetime import UTC, datetime
+
 import grpc
 
 from parley.errors import (
@@ -20,6 +22,8 @@ from parley_proto.v1 import state_pb2
 RESULT_KEY = "parley-result"
 
 _CERTIFICATE_SIGNS = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed", "unable to get local issuer")
+_EXPIRED_SIGN = "certificate has expired"
+_NOT_YET_SIGN = "certificate is not yet valid"
 _NAME_SIGNS = ("Hostname Verification Check failed", "is not in peer certificate", "hostname mismatch")
 _NOT_TLS_SIGNS = ("WRONG_VERSION_NUMBER", "wrong version number", "HTTP_REQUEST", "Ssl handshake failed")
 _NEEDS_TLS_SIGNS = ("Trying to connect an http1.x server", "Missing server preface", "settings frame")
@@ -31,6 +35,17 @@ def tls_trouble(details: str, where: str, *, insecure: bool) -> TlsError | None:
         return TlsError(
             f"The certificate of {where} is for another name or address. Nothing was sent. Connect by a "
             "name that is in its certificate, or make a new one with this name (parleyd cert)."
+        )
+    if _EXPIRED_SIGN in details:
+        return TlsError(
+            f"The certificate of {where}, or the CA that signed it, has expired. Nothing was sent. {_clock()} If that "
+            "is right, an administrator of the node has to renew the certificate (parleyd cert node)."
+        )
+    if _NOT_YET_SIGN in details:
+        return TlsError(
+            f"The certificate of {where}, or the CA that signed it, is not valid yet. Nothing was sent. {_clock()} If "
+            "that is wrong, set the clock of this machine. Otherwise the certificate was made on a machine whose clock "
+            "is ahead."
         )
     if any(sign in details for sign in _CERTIFICATE_SIGNS):
         return TlsError(
@@ -49,6 +64,10 @@ def tls_trouble(details: str, where: str, *, insecure: bool) -> TlsError | None:
             "--insecure. Give the CA of the cluster with --ca FILE."
         )
     return None
+
+
+def _clock() -> str:
+    return f"The clock of this machine says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
 
 
 def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False) -> ParleyError:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import apsw
 
-from parleyd.formats import UNRELEASED_FORMAT, Format, newer_format, own_release, unreleased_format
+from parleyd.formats import FIRST_FORMAT, UNRELEASED_FORMAT, Format, newer_format, own_release, unreleased_format
 from parleyd.storage.errors import damaged
 
 HAS_FORMAT_TABLE = 2  # user_version; one flipped bit does not make it that of Parley 0.1
@@ -47,7 +47,7 @@ def open_format(connection: apsw.Connection, path: Path, known: Format[apsw.Conn
 
     Raises FormatRefusedError for another release's file, and StorageDamagedError for a file without an intact mark.
     """
-    found = read_format(connection, path)
+    found = read_format(connection, path, known.current)
     if found.version > known.current:
         raise newer_format(path, found.release, found.version, known.current)
     due = known.due(found.version, level)
@@ -61,18 +61,22 @@ def open_format(connection: apsw.Connection, path: Path, known: Format[apsw.Conn
     return due[-1].version
 
 
-def read_format(connection: apsw.Connection, path: Path) -> FileFormat:
-    """Read the mark and compare it with its checksum."""
+def read_format(connection: apsw.Connection, path: Path, newest: int = FIRST_FORMAT) -> FileFormat:
+    """Read the mark and compare it with its checksum; `newest` is the newest format that this release knows."""
     marked, mark = connection.table_exists(None, "format"), connection.pragma("user_version")
     if mark == UNRELEASED_FORMAT and not marked:
         raise unreleased_format(path)
-    if mark != HAS_FORMAT_TABLE or not marked:
+    if not marked:
         raise damaged(path, f"its format is not known (mark {mark})")
     match connection.execute("SELECT version, release, checksum FROM format").fetchall():
         case [(int(version), str(release), checksum)] if checksum == _checksum(version, release):
-            return FileFormat(version, release)
+            found = FileFormat(version, release)
         case rows:
             raise damaged(path, f"its format does not match its checksum ({rows})")
+    # A later release may need another mark. Its row says so. Called damage, it would have every node removed.
+    if mark != HAS_FORMAT_TABLE and found.version <= newest:
+        raise damaged(path, f"its format is not known (mark {mark})")
+    return found
 
 
 def _write(connection: apsw.Connection, version: int) -> None:

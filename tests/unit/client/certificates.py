@@ -27,18 +27,21 @@ class Authority:
         """The certificate clients are given."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def server(self, address: str) -> grpc.ServerCredentials:
-        """Credentials of a server at an IP address."""
+    def server(self, address: str, *, valid_from_h: int = -1, valid_to_h: int = 1) -> grpc.ServerCredentials:
+        """Credentials of a server at an IP address, valid between these hours from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
-        certificate = self._builder(subject, key).add_extension(names, critical=False).sign(self._key, hashes.SHA256())
+        builder = self._builder(subject, key, valid_from_h, valid_to_h)
+        certificate = builder.add_extension(names, critical=False).sign(self._key, hashes.SHA256())
         key_pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         return grpc.ssl_server_credentials([(key_pem, certificate.public_bytes(serialization.Encoding.PEM))])
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, valid_from_h: int = -1, valid_to_h: int = 1
+    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder()
@@ -46,6 +49,6 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
+            .not_valid_before(now + datetime.timedelta(hours=valid_from_h))
+            .not_valid_after(now + datetime.timedelta(hours=valid_to_h))
         )

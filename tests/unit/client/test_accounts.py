@@ -328,6 +328,19 @@ async def test_tls_with_the_right_ca_works_and_every_wrong_way_says_what_is_wron
             await tls_client(cluster.nodes[0].address, tmp_path / "right.pem", tmp_path / "s")
 
 
+@pytest.mark.parametrize(("valid_from_h", "valid_to_h", "says"), [(-3, -1, "has expired"), (2, 4, "is not valid yet")])
+async def test_a_certificate_outside_its_time_is_told_as_that_with_the_clock(
+    valid_from_h: int, valid_to_h: int, says: str, tmp_path: Path
+) -> None:
+    """It was told as "not signed by the given CA"."""
+    authority = Authority("right")
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    credentials = authority.server("127.0.0.1", valid_from_h=valid_from_h, valid_to_h=valid_to_h)
+    async with running_cluster(credentials=credentials) as cluster:
+        with pytest.raises(TlsError, match=f"{says}.*The clock of this machine says 20"):
+            await tls_client(cluster.nodes[0].address, tmp_path / "ca.pem", tmp_path / "s")
+
+
 async def test_a_session_that_cannot_be_private_says_so_in_its_state(tmp_path: Path) -> None:
     right, wrong = Authority("right"), Authority("wrong")
     for name, authority in (("right", right), ("wrong", wrong)):

@@ -104,6 +104,17 @@ def test_the_log_of_a_newer_release_is_refused_by_name_and_left_alone(log_path: 
     assert log_path.read_bytes() == before
 
 
+@pytest.mark.parametrize("mark", [3, 99])
+def test_the_log_of_a_newer_release_with_a_mark_of_its_own_is_no_damage(mark: int, log_path: Path) -> None:
+    """Called damage, with the advice to remove the node, an update followed everywhere would wipe the cluster."""
+    checksum = zlib.crc32(b"7 9.1.0")
+    execute(log_path, f"UPDATE format SET version = 7, release = '9.1.0', checksum = {checksum}")
+    execute(log_path, f"PRAGMA user_version = {mark}")
+    with pytest.raises(FormatRefusedError, match=NEWER) as refused:
+        RaftStorage.open(log_path)
+    assert "remove" not in str(refused.value).lower()
+
+
 def test_the_log_of_parley_0_1_is_refused_by_name(log_path: Path) -> None:
     execute(log_path, "DROP TABLE format; PRAGMA user_version = 1")
     with pytest.raises(FormatRefusedError, match=UNRELEASED):
