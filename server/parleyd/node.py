@@ -316,7 +316,7 @@ class Node:
             on_change=observer.trust_changed,
         )
         groups.add(GROUP, runner, snapshot_store, trust.guard)
-        router = CommandRouter(runner, group_links)
+        router = CommandRouter(runner, group_links, settings.max_queued_commands)
         log_ins = LogInGuard(identity.node_id, lambda: runner.role.leader, links.count_log_in)
         changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
         change_router = MembershipChangeRouter(runner, changes, group_links)

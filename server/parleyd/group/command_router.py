@@ -33,6 +33,8 @@ from parleyd.transport.peer_calls import ForwardFailedError
 T = TypeVar("T")
 
 RETRY_DELAY_S = 0.01
+MAX_RETRY_DELAY_S = 0.25
+MAX_WAITING = 16_384
 
 
 class Forwarder(Protocol):
@@ -40,6 +42,9 @@ class Forwarder(Protocol):
 
     def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
         """Forward commands to `node`."""
+
+    def next_change(self) -> asyncio.Future[None]:
+        """Return a future of the next time that a link can take commands; it is shared, never cancel it."""
 
 
 class Proposer(Protocol):
@@ -64,11 +69,13 @@ class Proposer(Protocol):
 
 
 class CommandRouter:
-    """Submits commands of the API."""
+    """Submits commands of the API, at most `max_waiting` callers at once."""
 
-    def __init__(self, replica: Proposer, forwarder: Forwarder) -> None:
+    def __init__(self, replica: Proposer, forwarder: Forwarder, max_waiting: int = MAX_WAITING) -> None:
         self._replica = replica
         self._forwarder = forwarder
+        self._max_waiting = max_waiting
+        self._waiting = 0
 
     async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
         """Get `commands` applied, all in one log entry, and return their results.
@@ -77,16 +84,21 @@ class CommandRouter:
         may have been applied. In the second case the commands may be applied later or not at all, and repeating them is
         safe.
         """
-        attempt = _Attempt(self._replica)
+        if self._waiting >= self._max_waiting:
+            raise OverloadedError("too many requests wait for the leader")
+        attempt = _Attempt(self._replica, self._forwarder)
+        self._waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
                 return await ask_until_answered(partial(self._try_once, attempt, commands), attempt.wait_for_change)
         except TimeoutError:
             reason = "no leader is known" if attempt.leader == NO_NODE else "the leader did not answer in time"
             raise UnavailableError(reason) from None
+        finally:
+            self._waiting -= 1
 
     async def _try_once(self, attempt: _Attempt, commands: Sequence[state_pb2.Command]) -> AppliedCommands | None:
-        leader = attempt.leader = self._replica.role.leader
+        leader = attempt.begin()
         try:
             return await self._ask(leader, commands)
         except OverloadedError as error:
@@ -98,6 +110,7 @@ class CommandRouter:
             attempt.may_have_happened = True
         except ForwardFailedError as error:
             attempt.may_have_happened = attempt.may_have_happened or error.sent
+            attempt.link_failed = True
         except ProposalError:
             pass
         return None
@@ -139,17 +152,37 @@ class CommandRouter:
 
 
 class _Attempt:
-    """The leader of the last attempt. It decides when the next attempt is useful."""
+    """The last attempt of one caller. It decides when the next attempt is useful."""
 
-    def __init__(self, replica: Proposer) -> None:
+    def __init__(self, replica: Proposer, forwarder: Forwarder) -> None:
         self._replica = replica
+        self._forwarder = forwarder
+        self._link_change = forwarder.next_change()
+        self._delay_s = RETRY_DELAY_S
         self.leader = replica.role.leader
         self.may_have_happened = False
+        self.link_failed = False
+
+    def begin(self) -> NodeId:
+        """Begin an attempt; return the leader to ask."""
+        # Taken before the attempt, so that no change after it is missed.
+        self._link_change = self._forwarder.next_change()
+        self.link_failed = False
+        self.leader = self._replica.role.leader
+        return self.leader
 
     async def wait_for_change(self) -> None:
-        """Wait for another leader; wait a short time if the same leader may answer next time."""
-        if self._replica.role.leader == self.leader:
-            await wait_at_most(self._replica.role_change(), None if self.leader == NO_NODE else RETRY_DELAY_S)
+        """Wait for another leader, or for the link to this one; if this one may answer next time, a growing delay."""
+        if self._replica.role.leader != self.leader:
+            return
+        if self.leader == NO_NODE:
+            await self._replica.role_change()
+        elif self.link_failed:
+            changes = (self._link_change, self._replica.next_role_change())
+            await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await wait_at_most(self._replica.role_change(), self._delay_s)
+            self._delay_s = min(2 * self._delay_s, MAX_RETRY_DELAY_S)
 
 
 def reply_to(request_id: int, outcome: asyncio.Future[AppliedCommands]) -> pb.ForwardReply:

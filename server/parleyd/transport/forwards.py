@@ -22,6 +22,7 @@ class Forwards:
         self._waiting: dict[int, tuple[asyncio.Future[pb.ForwardReply], int]] = {}
         self._bytes = 0
         self._last_number = 0
+        self._has_refused = False
 
     def add(self, commands: Sequence[state_pb2.Command], group: int, reply: asyncio.Future[pb.ForwardReply]) -> bool:
         """Queue commands, whose answer `reply` gets; return False if too much is on its way. One always may be."""
@@ -29,12 +30,21 @@ class Forwards:
         size = request.ByteSize()
         is_full = len(self._waiting) >= MAX_IN_FLIGHT or self._bytes + size > MAX_IN_FLIGHT_BYTES
         if self._waiting and is_full:
+            self._has_refused = True
             return False
         self._last_number += 1
         self._waiting[self._last_number] = (reply, size)
         self._bytes += size
         self._queue.append(request)
         self.filled.set()
+        return True
+
+    def take_room(self) -> bool:
+        """Return whether those that were refused should try again: half of the room is free. True once."""
+        has_room = 2 * len(self._waiting) <= MAX_IN_FLIGHT and 2 * self._bytes <= MAX_IN_FLIGHT_BYTES
+        if not self._has_refused or not has_room:
+            return False
+        self._has_refused = False
         return True
 
     def next_request(self) -> pb.ForwardRequest | None:

@@ -34,6 +34,10 @@ class GroupLinks:
         """Forward commands to `node`, the presumed leader; None if it is no peer."""
         return self._links.forward(node, commands, self._group)
 
+    def next_change(self) -> asyncio.Future[None]:
+        """Return a future of the next time that a link can take commands; it is shared, never cancel it."""
+        return self._links.next_change()
+
     async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
         """Request a change of the group from `node`, the presumed leader; raises ForwardFailedError."""
         request = pb.ClusterChange(group=self._group)
@@ -48,6 +52,18 @@ class PeerLinks:
         self._links: dict[NodeId, PeerLink] = {}
         self._running: dict[NodeId, asyncio.Task[None]] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._change: asyncio.Future[None] | None = None
+
+    def next_change(self) -> asyncio.Future[None]:
+        """Return a future of the next time that a link can take commands; it is shared, never cancel it."""
+        if self._change is None:
+            self._change = asyncio.get_running_loop().create_future()
+        return self._change
+
+    def _link_can_forward(self) -> None:
+        changed, self._change = self._change, None
+        if changed is not None:
+            changed.set_result(None)
 
     def send(self, messages: Sequence[Message], group: int) -> None:
         """Queue each message of `group` on its receiver's link; drop a message to a node without a link."""
@@ -60,6 +76,8 @@ class PeerLinks:
         """Add a link; it replaces an older one to the same peer."""
         self.drop(link.node)
         self._links[link.node] = link
+        link.on_can_forward = self._link_can_forward
+        self._link_can_forward()  # callers may have waited for a link to this node
         if self._tasks is not None:
             self._start(self._tasks, link)
 

@@ -112,6 +112,7 @@ class PeerLink:
         self._disk: pb.DiskReport | None = None
         self.snapshots = SnapshotLane(node, name, setup)
         self._forwards = Forwards()
+        self.on_can_forward: Callable[[], None] = lambda: None
         self._stub: PeerAsyncStub | None = None
         self.connected = False
         self._logger = structlog.get_logger("peer").bind(peer=name)
@@ -312,12 +313,15 @@ class PeerLink:
     async def _read_replies(self, call: grpc.aio.StreamStreamCall[pb.ForwardRequest, pb.ForwardReply]) -> None:
         async for reply in call:
             self._forwards.answered(reply)
+            if self._forwards.take_room():
+                self.on_can_forward()
         raise ConnectionError("the peer ended the stream")
 
     def _connected(self) -> None:
         self.connected = True
         self._logger.info("peer_connected", address=self._addresses[0])
         self._setup.events.peer_connected(self.node)
+        self.on_can_forward()
         self._setup.on_change()
 
     def _disconnected(self, reason: str) -> None:

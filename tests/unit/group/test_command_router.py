@@ -7,6 +7,7 @@ refusal is mistaken for an outcome; the caller goes away.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ import pytest
 
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
-from parleyd.group.command_router import CommandRouter, reply_to
+from parleyd.group.command_router import RETRY_DELAY_S, CommandRouter, reply_to
 from parleyd.group.errors import LostError, NotLeaderError, OutcomeUnknownError, OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.raft.types import NO_NODE, Index, NodeId, Role, Term
@@ -69,11 +70,31 @@ class ScriptedForwarder:
 
     sent: list[tuple[NodeId, asyncio.Future[pb.ForwardReply]]] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    is_down: bool = False
+    attempts: int = 0
+    reply: pb.ForwardReply | None = None  # of every request; without one the test answers
+
+    def __post_init__(self) -> None:
+        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def next_change(self) -> asyncio.Future[None]:
+        return self._changed
+
+    def come_up(self) -> None:
+        self.is_down = False
+        changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
+        changed.set_result(None)
 
     def forward(self, node: NodeId, commands: Sequence[state_pb2.Command]) -> asyncio.Future[pb.ForwardReply] | None:
         if node == NO_NODE:
             return None
+        self.attempts += 1
         answer: asyncio.Future[pb.ForwardReply] = asyncio.get_running_loop().create_future()
+        if self.is_down:
+            answer.set_exception(ForwardFailedError("no connection", sent=False))
+            return answer
+        if self.reply is not None:
+            answer.set_result(self.reply)
         self.sent.append((node, answer))
         self.asked.set()
         return answer
@@ -197,6 +218,43 @@ async def test_commands_wait_for_a_leader_to_be_elected() -> None:
     _, answer = await forwarder.next_request()
     answer.set_result(applied_reply())
     assert await submitting == DONE
+
+
+async def test_commands_wait_for_the_link_to_the_leader_without_asking_again_and_again() -> None:
+    """A thousand commands that waited for a link took a whole core in retries."""
+    router, _, forwarder = make(leader=OTHER)
+    forwarder.is_down = True
+    submitting = [asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5)) for _ in range(1000)]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(10 * RETRY_DELAY_S):
+            await asyncio.wait(submitting)
+    assert forwarder.attempts == 1000
+    forwarder.reply = applied_reply()
+    forwarder.come_up()
+    answers = await asyncio.gather(*submitting)
+    assert all(answer == DONE for answer in answers)
+    assert forwarder.attempts == 2000
+
+
+async def test_a_leader_that_says_that_it_does_not_lead_is_asked_ever_less() -> None:
+    router, _, forwarder = make(leader=OTHER)
+    forwarder.reply = pb.ForwardReply(status=pb.FORWARD_STATUS_NOT_LEADER)
+    with pytest.raises(UnavailableError):
+        await router.submit(COMMANDS, timeout_s=0.5)
+    assert 2 < forwarder.attempts < 10
+
+
+async def test_more_callers_than_may_wait_are_refused_at_once() -> None:
+    router = CommandRouter(ScriptedReplica(NO_NODE), ScriptedForwarder(), max_waiting=2)
+    waiting = [asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(OverloadedError, match="wait for the leader"):
+        await router.submit(COMMANDS, timeout_s=5)
+    waiting[0].cancel()
+    await asyncio.wait([waiting[0]])
+    with pytest.raises(UnavailableError):
+        await router.submit(COMMANDS, timeout_s=0.01)
+    waiting[1].cancel()
 
 
 async def test_without_a_leader_the_deadline_says_so() -> None:

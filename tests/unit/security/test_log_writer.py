@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -66,7 +67,7 @@ def test_who_logs_never_waits_and_what_was_dropped_is_reported(pipe: tuple[int, 
     lines.close(10)
     assert written[0] == "line     0"
     kept = sum(line.startswith("line") for line in written)
-    assert kept < 100
+    assert kept < 500, "a few times the bound: what the thread has taken, and what waits"
     assert sum(reported) == 5000 - kept
 
 
@@ -88,7 +89,8 @@ def test_closing_ends_although_nobody_reads(pipe: tuple[int, int]) -> None:
     lines.put("is dropped")
 
 
-def test_dropped_lines_are_an_event_of_the_log(pipe: tuple[int, int]) -> None:
+def test_dropped_lines_are_an_event_of_the_log(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "LineWriter", partial(LineWriter, max_bytes=10_000))
     reader, writer = pipe
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -97,7 +99,7 @@ def test_dropped_lines_are_an_event_of_the_log(pipe: tuple[int, int]) -> None:
         try:
             logs.configure_logging("info", "json", node="n1", stream=stream)
             log = structlog.get_logger("test")
-            for number in range(60_000):
+            for number in range(1_000):
                 log.info("happened", number=number)
             os.read(reader, PIPE_BYTES)
             found = read_until(reader, "log_lines_dropped")
