@@ -113,9 +113,15 @@ async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
-        node = Node(settings, data, stop)
-        await node.run()
+    try:
+        with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
+            node = Node(settings, data, stop)
+            await node.run()
+    finally:
+        for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # The process ends. A signal that comes now must not take its exit code away.
+            loop.remove_signal_handler(signal_number)
+            signal.signal(signal_number, signal.SIG_IGN)
     return ExitCode.OK
 
 
@@ -321,7 +327,7 @@ class Node:
         changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
         change_router = MembershipChangeRouter(runner, changes, group_links)
         addresses = AddressPublisher(self._own, runner, router, links)
-        disk = DiskMonitor(identity.node_id, self._data.space, runner, links, self._status_due.set)
+        disk = DiskMonitor(identity.node_id, self._data, runner, links, self._status_due.set)
         view = ClusterView(
             identity,
             runner,

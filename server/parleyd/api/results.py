@@ -176,6 +176,11 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         f"The cluster has {MAX_JOIN_TOKENS} join tokens that are not expired, which is the most. Nothing was changed. "
         "Wait until one expires, or use one of them.",
     ),
+    pb.RESULT_CODE_QUOTA_REACHED: Explanation(
+        Code.RESOURCE_EXHAUSTED,
+        "Your account has stored as many bytes of messages as it may (max_account_bytes). This one was not stored. All "
+        "stored ones are kept. Ask an administrator for more room.",
+    ),
     pb.RESULT_CODE_LEVEL_NOT_SUPPORTED: Explanation(
         Code.FAILED_PRECONDITION,
         "A member of the cluster does not support the level. Nothing was changed. Update all nodes first.",

@@ -11,7 +11,7 @@ import structlog
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.group.member_room import Room, room_of
 from parleyd.raft.types import NodeId
-from parleyd.storage.disk_space import DiskSpace
+from parleyd.storage.data_directory import DataDirectory
 
 INTERVAL_S = 0.5
 
@@ -42,10 +42,16 @@ class DiskMonitor:
     """Measures at intervals. `on_change` is called when the room has another name than before."""
 
     def __init__(
-        self, own: NodeId, space: DiskSpace, replica: RoomListener, links: DiskLinks, on_change: Callable[[], None]
+        self,
+        own: NodeId,
+        data: DataDirectory,
+        replica: RoomListener,
+        links: DiskLinks,
+        on_change: Callable[[], None],
     ) -> None:
         self._own = own
-        self._space = space
+        self._space = data.space
+        self._reusable_bytes = data.reusable_bytes
         self._replica = replica
         self._links = links
         self._on_change = on_change
@@ -76,7 +82,8 @@ class DiskMonitor:
         except OSError as error:
             self._logger.error("disk_not_measured", error=str(error))
             self._free_bytes = 0
-        room = room_of(self._free_bytes, self._space.reserve_bytes)
+        reusable_bytes = await asyncio.to_thread(self._reusable_bytes)
+        room = room_of(self._free_bytes, self._space.reserve_bytes, reusable_bytes)
         self._replica.report_room(self._own, room)
         report = pb.DiskReport(
             room=_TO_WIRE[room], free_bytes=self._free_bytes, reserve_bytes=self._space.reserve_bytes

@@ -27,11 +27,15 @@ class Room(enum.Enum):
     FULL = "full"  # less than half of the reserve is free: nothing is appended
 
 
-def room_of(free_bytes: int, reserve_bytes: int) -> Room:
-    """Return what the free bytes on a disk mean for its node."""
-    if free_bytes >= reserve_bytes:
-        return Room.ENOUGH
-    return Room.LOW if free_bytes >= reserve_bytes // 2 else Room.FULL
+def room_of(free_bytes: int, reserve_bytes: int, reusable_bytes: int = 0) -> Room:
+    """Return what the free bytes on a disk mean for its node.
+
+    `reusable_bytes` are free pages inside the state's file: messages were removed, and new ones take their place. The
+    file does not become smaller. The log needs space outside of it.
+    """
+    if free_bytes < reserve_bytes // 2:
+        return Room.FULL
+    return Room.ENOUGH if free_bytes + reusable_bytes >= reserve_bytes else Room.LOW
 
 
 _ORDER = (Room.FULL, Room.LOW, Room.ENOUGH)

@@ -35,6 +35,7 @@ from parleyd.machine.errors import (
 )
 from parleyd.machine.feature import Command, result
 from parleyd.machine.features import members
+from parleyd.machine.features.stored_bytes import STORED_BYTES_LEVEL
 from parleyd.machine.files import STATE_HASH_BYTES, create_state, open_writer, release_text, storage_faults
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import FIRST_MESSAGE_ID
@@ -264,6 +265,8 @@ class StateMachine:
             state.stamp_ms = batch.proposed_at_ms
             state.meta.now_ms = max(state.meta.now_ms, batch.proposed_at_ms)
             results = tuple(run(entry.index, place, command) for place, command in enumerate(batch.commands))
+            if state.level >= STORED_BYTES_LEVEL:
+                state.stored_bytes.sweep()
         elif entry.payload:
             results = (result(pb.RESULT_CODE_UNKNOWN_COMMAND),)
         meta = state.meta  # a rollback may have replaced it

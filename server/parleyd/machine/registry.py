@@ -19,6 +19,7 @@ from parleyd.machine.features import (
     receipts,
     sessions,
     settings,
+    stored_bytes,
 )
 
 FEATURES: Final[tuple[Feature, ...]] = (
@@ -34,6 +35,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     receipts.FEATURE,
     members.FEATURE,
     settings.FEATURE,
+    stored_bytes.FEATURE,
     levels.FEATURE,
 )
 

@@ -22,6 +22,7 @@ from parleyd.machine.features.messages import Messages
 from parleyd.machine.features.receipts import Receipts
 from parleyd.machine.features.sessions import Sessions
 from parleyd.machine.features.settings import Settings
+from parleyd.machine.features.stored_bytes import StoredBytes
 from parleyd.machine.files import damage_text
 from parleyd.machine.registry import tables_of_level
 
@@ -98,6 +99,7 @@ class State:
         self.messages = Messages(self)
         self.receipts = Receipts(self)
         self.settings = Settings(self)
+        self.stored_bytes = StoredBytes(self)
 
     def ids(self, query: str, bindings: tuple[int, ...]) -> list[int]:
         """Return the ids that a query selects in its first column."""
@@ -140,6 +142,7 @@ class State:
         yield self.accounts
         yield self.sessions
         yield self.settings
+        yield self.stored_bytes
 
     def _load_meta(self) -> Meta:
         rows: list[tuple[Any, ...]] = self.connection.execute(_SELECT).fetchall()

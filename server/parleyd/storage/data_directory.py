@@ -28,6 +28,8 @@ from parleyd.storage.files import fsync_path, io_errors, make_folder_durably
 from parleyd.storage.identity import refuse_other_formats
 from parleyd.storage.snapshots import TEMPORARY_SUFFIX, SnapshotFile, finish_install, write_snapshot
 
+_SQLITE_HEADER_BYTES = 100
+
 
 class DataDirectory:
     """A locked data directory. Opening it completes what a crash interrupted: an installation, or files half made."""
@@ -76,6 +78,18 @@ class DataDirectory:
     @property
     def snapshots(self) -> Path:
         return self.path / "snapshots"
+
+    def reusable_bytes(self) -> int:
+        """Return the size of the free pages in the state's file as of its last checkpoint; 0 if it cannot be read."""
+        try:
+            with self.state_db.open("rb") as file:
+                header = file.read(_SQLITE_HEADER_BYTES)
+        except OSError:
+            return 0
+        if len(header) < _SQLITE_HEADER_BYTES:
+            return 0
+        page_bytes = int.from_bytes(header[16:18], "big")
+        return int.from_bytes(header[36:40], "big") * (65536 if page_bytes == 1 else page_bytes)
 
     def copy_state(self, name: str, describe: Callable[[apsw.Connection], SnapshotMeta]) -> SnapshotFile:
         """Copy the state to the file `name` in the folder of copies; raises CopyFailedError if there is no room."""

@@ -803,6 +803,8 @@ def test_all_nodes_go_on_serving_reads_when_all_are_full() -> None:
 def test_the_reserve_has_two_stages() -> None:
     rooms = [room_of(free, 1000) for free in (1000, 999, 500, 499, 0)]
     assert rooms == [Room.ENOUGH, Room.LOW, Room.LOW, Room.FULL, Room.FULL]
+    assert room_of(600, 1000, 400) is Room.ENOUGH, "removed messages leave room inside the file"
+    assert room_of(499, 1000, 10_000) is Room.FULL, "which the log cannot use"
 
 
 def test_an_operators_transfer_prefers_a_voter_with_room() -> None:

@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 from parleyd.machine.machine import StateMachine
+from parleyd.page_checksums import checksum_vfs
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.disk_space import DiskSpace
 from parleyd.storage.errors import CopyFailedError, DirectoryBusyError, StorageError
@@ -125,6 +127,18 @@ def test_a_copy_that_would_use_the_reserve_is_not_begun(tmp_path: Path) -> None:
         assert not list(data.snapshots.iterdir())
         data.space = DiskSpace(data.path, 1000, measure=lambda _: 1000 + size)
         assert data.copy_state("copy.sqlite", lambda _: meta(0, 0)).total_bytes == size
+
+
+def test_pages_that_removed_messages_leave_in_the_file_are_told(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path / "data") as data:
+        assert data.reusable_bytes() == 0
+        StateMachine.create(data.state_db, [], b"").close()
+        assert data.reusable_bytes() == 0
+        connection = apsw.Connection(str(data.state_db), vfs=checksum_vfs())
+        connection.execute("CREATE TABLE filler(x BLOB); INSERT INTO filler(x) VALUES(zeroblob(100000))")
+        connection.execute("DROP TABLE filler")
+        connection.close()
+        assert 100_000 <= data.reusable_bytes() < data.state_db.stat().st_size
 
 
 def test_the_free_space_is_that_of_the_disk(tmp_path: Path) -> None:

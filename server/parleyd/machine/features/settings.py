@@ -64,6 +64,22 @@ SETTINGS: Final[dict[str, ClusterSetting]] = {
             "The days that the name of a deleted account, and what looks like it, stays reserved. Default: 90.",
             level=3,
         ),
+        ClusterSetting(
+            "max_account_bytes",
+            1 << 30,
+            0,
+            1 << 50,
+            "The bytes of stored messages that one account may have sent. 0: no limit. Default: 1073741824.",
+            level=3,
+        ),
+        ClusterSetting(
+            "retention_days",
+            0,
+            0,
+            36_500,
+            "The days after which messages are removed from all nodes, for good. 0: never. Default: 0.",
+            level=3,
+        ),
     )
 }
 

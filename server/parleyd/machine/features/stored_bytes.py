@@ -1,0 +1,147 @@
+"""How much each account has stored, its quota, and how long messages are kept.
+
+A message counts for its sender, from level 3 on, with its body and a fixed size of its row. Messages older than
+`retention_days` are removed by time of the cluster: a bounded number of rows with each entry of the log, in one sweep
+after the other over all conversations, at most one sweep per hour. So every node removes the same rows at the same
+entry.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+from parley_proto.v1 import model_pb2
+from parleyd.machine.feature import Feature
+
+if TYPE_CHECKING:
+    from parleyd.machine.state import State
+
+STORED_BYTES_LEVEL: Final = 3
+ROW_BYTES: Final = 128
+# Work of one entry while a sweep is under way.
+ROWS_PER_ENTRY: Final = 256
+CONVERSATIONS_PER_ENTRY: Final = 8
+SWEEP_INTERVAL_MS: Final = 3600 * 1000
+DAY_MS: Final = 24 * 3600 * 1000
+_MAX_CACHED = 10_000
+
+TABLES = """
+CREATE TABLE stored_bytes(
+    account_id INTEGER PRIMARY KEY,
+    bytes INTEGER NOT NULL
+) STRICT;
+-- Rows up to counted_after were stored before anything was counted.
+CREATE TABLE retention(
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    counted_after INTEGER NOT NULL,
+    conversation_id INTEGER NOT NULL,
+    not_before_ms INTEGER NOT NULL
+) STRICT;
+INSERT INTO retention(id, counted_after, conversation_id, not_before_ms)
+    SELECT 1, coalesce(max(last_message_id), 0), 0, 0 FROM conversations;
+"""
+
+
+class StoredBytes:
+    """The counters of accounts, and where the sweep stands."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._bytes: dict[int, int] = {}
+        self._changed: set[int] = set()
+
+    def has_room(self, account_id: int, body: str) -> bool:
+        """Return whether the account may store another message with this body."""
+        quota = self._state.settings.value("max_account_bytes")
+        return not quota or self._of(account_id) + stored_size(body) <= quota
+
+    def add(self, account_id: int, body: str) -> None:
+        """Count a message that was stored."""
+        self._change(account_id, stored_size(body))
+
+    def _change(self, account_id: int, by: int) -> None:
+        self._bytes[account_id] = max(self._of(account_id) + by, 0)
+        self._changed.add(account_id)
+
+    def _of(self, account_id: int) -> int:
+        found = self._bytes.get(account_id)
+        if found is None:
+            query = "SELECT bytes FROM stored_bytes WHERE account_id = ?"
+            found = self._bytes[account_id] = self._state.connection.execute(query, (account_id,)).get or 0
+        return found
+
+    # ---- retention
+
+    def sweep(self) -> None:
+        """Remove some of the messages that are too old, after the commands of an entry."""
+        state = self._state
+        days = state.settings.value("retention_days")
+        if not days:
+            return
+        now_ms = state.meta.now_ms
+        row = state.connection.execute("SELECT counted_after, conversation_id, not_before_ms FROM retention").fetchone()
+        counted_after, conversation_id, not_before_ms = cast("tuple[int, int, int]", row)
+        if now_ms < not_before_ms:
+            return
+        state.flush()
+        left = ROWS_PER_ENTRY
+        for _ in range(CONVERSATIONS_PER_ENTRY):
+            query = "SELECT id FROM conversations WHERE id > ? ORDER BY id LIMIT 1"
+            following = state.ids(query, (conversation_id,))
+            if not following:
+                conversation_id, not_before_ms = 0, now_ms + SWEEP_INTERVAL_MS
+                break
+            removed = self._remove(following[0], now_ms - days * DAY_MS, left, counted_after)
+            left -= removed
+            if not left:
+                break  # there may be more in this conversation
+            conversation_id = following[0]
+        state.connection.execute(
+            "UPDATE retention SET conversation_id = ?, not_before_ms = ?", (conversation_id, not_before_ms)
+        )
+
+    def _remove(self, conversation_id: int, older_than_ms: int, limit: int, counted_after: int) -> int:
+        """Remove the oldest rows of a conversation, at most `limit`; return how many."""
+        connection = self._state.connection
+        rows = connection.execute(
+            "SELECT id, kind, sender_id, body FROM messages WHERE conversation_id = ? AND sent_at_ms < ? "
+            "ORDER BY id LIMIT ?",
+            (conversation_id, older_than_ms, limit),
+        ).fetchall()
+        for message_id, kind, sender_id, body in cast("list[tuple[int, int, int, str]]", rows):
+            if kind == model_pb2.MESSAGE_KIND_TEXT and message_id > counted_after:
+                self._change(sender_id, -stored_size(body))
+        if rows:
+            connection.execute(
+                "DELETE FROM messages WHERE conversation_id = ? AND id <= ?", (conversation_id, rows[-1][0])
+            )
+        return len(rows)
+
+    # ---- rows of a transaction
+
+    def flush(self) -> None:
+        """Write the changed counters."""
+        if self._changed:
+            self._state.connection.executemany(
+                "INSERT OR REPLACE INTO stored_bytes(account_id, bytes) VALUES(?, ?)",
+                [(account_id, self._bytes[account_id]) for account_id in sorted(self._changed)],
+            )
+            self._changed.clear()
+
+    def forget_all(self) -> None:
+        """Read everything from the file again."""
+        self._bytes.clear()
+        self._changed.clear()
+
+    def trim(self) -> None:
+        """Bound what is cached between transactions."""
+        if len(self._bytes) > _MAX_CACHED:
+            self._bytes.clear()
+
+
+def stored_size(body: str) -> int:
+    """Return what a message with this body counts, in bytes."""
+    return ROW_BYTES + (len(body) if body.isascii() else len(body.encode()))
+
+
+FEATURE = Feature("stored_bytes", tables={STORED_BYTES_LEVEL: TABLES})

@@ -1,0 +1,214 @@
+"""The quota of an account and the removal of old messages: counted once, equal on all nodes, bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.features import messages
+from parleyd.machine.features.stored_bytes import (
+    CONVERSATIONS_PER_ENTRY,
+    DAY_MS,
+    ROW_BYTES,
+    ROWS_PER_ENTRY,
+    SWEEP_INTERVAL_MS,
+    stored_size,
+)
+from parleyd.machine.machine import StateMachine
+from parleyd.machine.records import CommittedEntry
+from tests.unit.machine.harness import (
+    BOOTSTRAP_MEMBERS,
+    START_MS,
+    Node,
+    Target,
+    change_setting,
+    dump,
+    open_session,
+    payload,
+    publish,
+    raise_level,
+    register,
+    sends,
+    set_role,
+)
+
+OK, QUOTA = pb.RESULT_CODE_OK, pb.RESULT_CODE_QUOTA_REACHED
+LEVEL = 3
+FOR_EVER_MS = START_MS + 1000 * DAY_MS
+
+
+def join(node: Node, name: str, device: int) -> int:
+    """Register and log in for a long time; the first account becomes an administrator, below level 3."""
+    node.one(register(name))
+    node._tokens += 1
+    opened = node.one(open_session(node.account(name).id, node.token, device, expires_at_ms=FOR_EVER_MS))
+    return opened.open_session.session_id
+
+
+@pytest.fixture
+def ada(node: Node) -> int:
+    """The session of an administrator."""
+    return join(node, "ada", 1)
+
+
+@pytest.fixture
+def bob(node: Node, ada: int) -> int:
+    """The session of a member, in a cluster of level 3."""
+    session = join(node, "bob", 2)
+    node.rise(LEVEL)
+    return session
+
+
+def put(node: Node, session: int, first: int, bodies: Sequence[str], to: Target = "ada") -> list[int]:
+    """Send bodies under numbers from `first` on; their codes."""
+    items = [(first + place, to, body) for place, body in enumerate(bodies)]
+    return [one.code for one in node.one(sends(session, *items), level=LEVEL).send_messages.sends]
+
+
+def limit(node: Node, administrator: int, **settings: int) -> None:
+    for name, value in settings.items():
+        assert node.one(change_setting(administrator, name, value), level=LEVEL).code == OK
+
+
+def tick(node: Node, days: float) -> None:
+    """Let time pass, and one entry come."""
+    node.now_ms += int(days * DAY_MS)
+    node.apply(level=LEVEL)
+
+
+def counted(node: Node, name: str) -> int:
+    rows = node.reader.rows("SELECT bytes FROM stored_bytes WHERE account_id = ?", (node.account(name).id,))
+    return rows[0][0] if rows else 0
+
+
+def bodies(node: Node) -> list[str]:
+    return [row[0] for row in node.reader.rows("SELECT body FROM messages ORDER BY id")]
+
+
+# ---- quota
+
+
+def test_an_account_stores_up_to_its_quota_and_others_are_not_concerned(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, max_account_bytes=2 * (ROW_BYTES + 10))
+    assert put(node, bob, 1, ["0123456789", "0123456789", "x"]) == [OK, OK, QUOTA]
+    assert put(node, ada, 1, ["from another"], to="bob") == [OK]
+    assert counted(node, "bob") == 2 * (ROW_BYTES + 10)
+    limit(node, ada, max_account_bytes=1 << 20)
+    assert put(node, bob, 4, ["more"]) == [OK], "the refused one used its number"
+    assert put(node, bob, 3, ["x"]) == [QUOTA], "a retry gets its first result and is not counted"
+    assert counted(node, "bob") == 2 * (ROW_BYTES + 10) + ROW_BYTES + 4
+
+
+def test_bytes_are_counted_and_not_characters(node: Node, ada: int, bob: int) -> None:
+    put(node, bob, 1, ["\N{GRINNING FACE}"])
+    assert counted(node, "bob") == ROW_BYTES + 4 == stored_size("\N{GRINNING FACE}")
+
+
+def test_a_quota_of_0_is_none(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, max_account_bytes=0)
+    assert put(node, bob, 1, ["x" * 60_000] * 3) == [OK] * 3
+
+
+def test_what_was_stored_below_level_3_does_not_count(node: Node, ada: int) -> None:
+    bob = join(node, "bob", 2)
+    node.one(sends(bob, (1, "ada", "old")))
+    node.rise(LEVEL)
+    assert counted(node, "bob") == 0
+    limit(node, ada, retention_days=1)
+    put(node, bob, 2, ["new"])
+    tick(node, 2)
+    assert bodies(node) == []
+    assert counted(node, "bob") == 0, "removing the old one took nothing away"
+
+
+# ---- retention
+
+
+def test_nothing_is_removed_by_default(node: Node, ada: int, bob: int) -> None:
+    put(node, bob, 1, ["kept"])
+    tick(node, 400)
+    assert bodies(node) == ["kept"]
+
+
+def test_messages_older_than_the_retention_are_removed_and_their_bytes_are_free(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, retention_days=30)
+    put(node, bob, 1, ["old", "old too"])
+    tick(node, 20)
+    put(node, bob, 3, ["young"])
+    tick(node, 11)
+    assert bodies(node) == ["young"]
+    assert counted(node, "bob") == stored_size("young")
+    conversation = node.reader.rows("SELECT id FROM conversations")[0][0]
+    shown = messages.history(node.reader, node.account("ada").id, conversation, 0, 10)
+    assert [message.body for message in shown] == ["young"]
+    assert not messages.has_older(node.reader, conversation, shown[0].id)
+    tick(node, 40)
+    assert bodies(node) == []
+    assert put(node, bob, 4, ["again"]) == [OK]
+    page = messages.queued_page(node.reader, node.account("ada").id, 0, 10, b"")
+    assert [message.body for message in page.messages] == ["again"], "a device that was away goes on"
+
+
+def test_a_sweep_removes_a_bounded_number_of_rows_with_each_entry(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, max_account_bytes=0, retention_days=1)
+    count = 2 * ROWS_PER_ENTRY + 10
+    for first in range(1, count + 1, 100):
+        put(node, bob, first, ["x"] * min(100, count + 1 - first))
+    left = []
+    tick(node, 3)
+    while bodies(node):
+        left.append(len(bodies(node)))
+        tick(node, 0)
+    assert left == [count - ROWS_PER_ENTRY, count - 2 * ROWS_PER_ENTRY]
+
+
+def test_a_sweep_goes_through_all_conversations_and_then_rests(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, retention_days=1)
+    names = [f"m{number}" for number in range(CONVERSATIONS_PER_ENTRY + 3)]
+    for name in names:
+        node.one(register(name), level=LEVEL)
+    for number, name in enumerate(names, start=1):
+        put(node, bob, number, ["old"], to=name)
+    tick(node, 2)
+    assert len(bodies(node)) == 3
+    tick(node, 0)
+    assert bodies(node) == []
+    [(at, not_before_ms)] = node.reader.rows("SELECT conversation_id, not_before_ms FROM retention")
+    assert (at, not_before_ms) == (0, node.now_ms + SWEEP_INTERVAL_MS)
+
+
+def test_nodes_remove_the_same_rows_whatever_entries_they_apply_together(tmp_path: Path) -> None:
+    at_ms = [START_MS]
+
+    def entry(index: int, *commands: pb.Command, level: int = LEVEL, days: float = 0) -> CommittedEntry:
+        at_ms[0] += 1000 + int(days * DAY_MS)
+        return CommittedEntry(index, 1, payload(commands, at_ms[0], level))
+
+    def account(number: int) -> list[pb.Command]:
+        return [register(f"m{number}"), open_session(number, number, number, expires_at_ms=FOR_EVER_MS)]
+
+    publishing = [publish(row.node_id, row.name, levels=(1, LEVEL)) for row in BOOTSTRAP_MEMBERS]
+    entries = [entry(1, *account(1), *account(2), *publishing, sends(2, (1, "m1", "below")), level=1)]
+    entries += [entry(2, raise_level(2), level=1), entry(3, sends(2, (2, "m1", "at two")), raise_level(3), level=2)]
+    entries += [entry(4, change_setting(1, "retention_days", 1), sends(2, (3, "m1", "at three")))]
+    entries += [entry(4 + n, sends(2, (3 + n, "m1", "x")), days=0.4) for n in (1, 2, 3)]
+    entries += [entry(8 + n, days=1) for n in range(4)]
+    dumps = []
+    for place, size in enumerate((1, 3, len(entries))):
+        machine = StateMachine.create(tmp_path / f"{place}", BOOTSTRAP_MEMBERS, b"m")
+        for start in range(0, len(entries), size):
+            assert not machine.apply(entries[start : start + size]).failures
+        machine.close()
+        dumps.append(dump(tmp_path / f"{place}"))
+    assert dumps[0] == dumps[1] == dumps[2]
+    assert dumps[0]["messages"] == []
+
+
+def test_only_an_administrator_changes_quota_and_retention(node: Node, ada: int, bob: int) -> None:
+    for name in ("max_account_bytes", "retention_days"):
+        refused = node.one(change_setting(bob, name, 1), level=LEVEL)
+        assert refused.code == pb.RESULT_CODE_NOT_ALLOWED
+    assert node.one(set_role(ada, "bob", administrator=True), level=LEVEL).code == OK
