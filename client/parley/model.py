@@ -227,7 +227,8 @@ class Node:
 class ClientState:
     """The data of a status line.
 
-    `problem` states why there is no session. If `tls_trouble` is true, waiting does not solve that problem.
+    `problem` states why there is no session, or why messages wait although there is one. If `tls_trouble` is true,
+    waiting does not solve that problem.
     If `superseded` is true, another copy of this device's files sends, and messages wait here until a person signs in.
     `last_heard` is a time of time.monotonic().
     """

@@ -118,7 +118,7 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
     waiting = f"{plural(state.waiting, 'message')} waiting" if state.waiting else ""
     up = f"{state.nodes_up} of {plural(state.nodes_total, 'node')} up" if state.nodes else ""
     match state.connection:
-        case ConnectionState.CONNECTED if state.superseded:
+        case ConnectionState.CONNECTED if state.superseded or state.problem:
             parts = [f"Connected to {state.node}", waiting, state.problem]
             return StatusLine(StatusLevel.BAD, _joined(parts), _detail(state))
         case ConnectionState.CONNECTED:

@@ -34,6 +34,7 @@ from parley.wire.actions import (
     StreamCloseReason,
     TellCaughtUp,
     TellHealth,
+    TellNoRoom,
     TellStatus,
     TellSuperseded,
     TellWelcome,
@@ -303,6 +304,8 @@ class MessageStream:
             case TellSuperseded():
                 self._store.post(identity.set_superseded)
                 self._publisher.update(superseded=True, problem=SUPERSEDED_TEXT)
+            case TellNoRoom():
+                self._publisher.update(problem=action.text)
             case BeginOutbox() | TellWelcome() | TellStatus() | TellHealth() | TellCaughtUp():
                 self._tell(action)
             case other:

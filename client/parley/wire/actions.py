@@ -110,6 +110,13 @@ class TellHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class TellNoRoom:
+    """Report why the cluster takes no messages although it serves. An empty text: it takes them again."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class TellSuperseded:
     """Report that another copy of this device's files sends, so this one only reads."""
 
@@ -143,6 +150,7 @@ Action = (
     | NoteReadSent
     | TellStatus
     | TellHealth
+    | TellNoRoom
     | TellSuperseded
     | TellCaughtUp
     | FindServing

@@ -16,6 +16,7 @@ MAX_SENDS_PER_FRAME = 1024
 MAX_FRAME_BYTES = 256 * 1024
 FIRST_RESEND_S = 0.02
 MAX_RESEND_S = 1.0
+NO_ROOM_RESEND_S = 5.0
 OVERHEAD_BYTES = 80
 
 
@@ -79,10 +80,11 @@ class SendWindow:
             self._rounds = self._gap_rounds = 0
         return message
 
-    def push_back(self, number: int, *, gap: bool) -> float | None:
+    def push_back(self, number: int, *, gap: bool, no_room: bool = False) -> float | None:
         """Record that a send was not accepted. Return the delay before resume(), or None if one is running already.
 
-        The delay doubles with every round without a final result, with jitter, up to a second.
+        The delay doubles with every round without a final result, with jitter, up to a second. Without room for
+        messages it is longer, and the round does not count: no other node has more.
         """
         if number not in self._open:
             return None
@@ -91,6 +93,8 @@ class SendWindow:
         if self._held_back:
             return None
         self._held_back = True
+        if no_room:
+            return self._rng.uniform(NO_ROOM_RESEND_S / 2, NO_ROOM_RESEND_S)
         self._rounds += 1
         cap = min(MAX_RESEND_S, FIRST_RESEND_S * 2.0 ** min(self._rounds - 1, 16))
         return self._rng.uniform(cap / 2, cap)

@@ -31,6 +31,7 @@ from parley.wire.actions import (
     StreamCloseReason,
     TellCaughtUp,
     TellHealth,
+    TellNoRoom,
     TellStatus,
     TellSuperseded,
     TellWelcome,
@@ -75,6 +76,7 @@ class StreamProtocol:
         self._welcome: pb.Welcome | None = None
         self._begun = False
         self._closed = False
+        self._no_room = ""
         self._frames = FramesUp(
             pb.Hello(cursor=cursor, seen=seen.to_wire(), claim=claim.to_wire()), settings.acknowledge_interval_s
         )
@@ -274,11 +276,15 @@ class StreamProtocol:
     def _take_results(self, batch: pb.SendResultBatch, now: float) -> list[Action]:
         settled: list[Outgoing] = []
         actions: list[Action] = []
+        no_room = ""
         for result in batch.results:
             if result.status in _OUTCOMES:
                 message = self._window.settle(result.number)
                 if message is not None:
                     settled.append(_with_outcome(message, result))
+            elif result.status == pb.SEND_STATUS_NO_ROOM:
+                self._push_back(result.number, now, gap=False, no_room=True)
+                no_room = result.detail
             elif not self._push_back(result.number, now, gap=result.status == pb.SEND_STATUS_GAP):
                 return self._close(
                     StreamCloseReason.OUT_OF_STEP,
@@ -288,14 +294,17 @@ class StreamProtocol:
                 )
         if settled:
             actions.append(SettleSends(tuple(settled), Position.from_wire(batch.position)))
+        if no_room != self._no_room and (no_room or settled):
+            self._no_room = no_room
+            actions.append(TellNoRoom(no_room))
         return [*actions, *self._judge(now), *self._claim()]
 
-    def _push_back(self, number: int, now: float, *, gap: bool) -> bool:
+    def _push_back(self, number: int, now: float, *, gap: bool, no_room: bool = False) -> bool:
         """Send again after a delay, because a send was not accepted.
 
         Return false if the cluster's numbers are permanently behind.
         """
-        delay_s = self._window.push_back(number, gap=gap)
+        delay_s = self._window.push_back(number, gap=gap, no_room=no_room)
         if delay_s is not None:
             self._resume_at = now + delay_s
         return self._window.gap_rounds < GAP_ROUNDS_MEAN_OUT_OF_STEP

@@ -35,6 +35,8 @@ class _SendStatusEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_SendStatus.
     """not applied: an earlier number is missing; send from last_send_number + 1 on"""
     SEND_STATUS_RETRY: _SendStatus.ValueType  # 4
     """not known or not taken (no leader, overload, outcome unknown): same number again"""
+    SEND_STATUS_NO_ROOM: _SendStatus.ValueType  # 50
+    """not taken: the nodes' disks are nearly full; the same number again, after seconds"""
     SEND_STATUS_UNKNOWN: _SendStatus.ValueType  # 5
     """final: applied or refused long ago, the result is not kept; nothing was stored again"""
 
@@ -49,6 +51,8 @@ SEND_STATUS_GAP: SendStatus.ValueType  # 3
 """not applied: an earlier number is missing; send from last_send_number + 1 on"""
 SEND_STATUS_RETRY: SendStatus.ValueType  # 4
 """not known or not taken (no leader, overload, outcome unknown): same number again"""
+SEND_STATUS_NO_ROOM: SendStatus.ValueType  # 50
+"""not taken: the nodes' disks are nearly full; the same number again, after seconds"""
 SEND_STATUS_UNKNOWN: SendStatus.ValueType  # 5
 """final: applied or refused long ago, the result is not kept; nothing was stored again"""
 

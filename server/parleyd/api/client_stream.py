@@ -27,7 +27,7 @@ from parleyd.api.results import code_name, explain
 from parleyd.budgets import DeviceShare
 from parleyd.delivery.cursor import InvalidCursorError, decode_cursor
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
-from parleyd.group.errors import OverloadedError, UnavailableError
+from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
 from parleyd.machine.features.devices import CLAIM_LEVEL
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID, MAX_SENDS_IN_FLIGHT
@@ -43,6 +43,10 @@ RETRY_TEXT = (
     "stored once."
 )
 
+NO_ROOM_TEXT = (
+    "The cluster has no room for more messages now: {reason}. This message waits on its device and is sent when there "
+    "is room. An administrator has to make some. Reading works."
+)
 HELLO_AGAIN = "A stream has one hello, in its first frame. The stream ends. Update the client."
 EMPTY_FRAME = (
     "The frame has no content that this node's release has. The stream ends. The client may be newer than the node."
@@ -188,6 +192,9 @@ class ClientStream:
         command = state_pb2.SendMessages(session_id=self._session.session_id, sends=sends, claim=self._claim_now())
         try:
             applied = await self._commands.submit([state_pb2.Command(send_messages=command)])
+        except NoRoomError as error:
+            self._offer_retry(sends, str(error), pb.SEND_STATUS_NO_ROOM, NO_ROOM_TEXT)
+            return
         except (OverloadedError, UnavailableError) as error:
             self._offer_retry(sends, str(error))
             return
@@ -211,9 +218,15 @@ class ClientStream:
         """Return what to put into a command: nothing before the cluster's level has claims."""
         return self._claim if self._commands.level >= CLAIM_LEVEL else None
 
-    def _offer_retry(self, sends: Sequence[model_pb2.Send], reason: str) -> None:
-        text = RETRY_TEXT.format(reason=reason)
-        results = [pb.SendResult(number=send.number, status=pb.SEND_STATUS_RETRY, detail=text) for send in sends]
+    def _offer_retry(
+        self,
+        sends: Sequence[model_pb2.Send],
+        reason: str,
+        status: pb.SendStatus.ValueType = pb.SEND_STATUS_RETRY,
+        text: str = RETRY_TEXT,
+    ) -> None:
+        detail = text.format(reason=reason)
+        results = [pb.SendResult(number=send.number, status=status, detail=detail) for send in sends]
         self._stream.offer_results(results, model_pb2.Position())
 
     def _note_delivered(self, encoded: bytes) -> None:

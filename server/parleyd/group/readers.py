@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from parleyd.machine.reader import StateReader
 T = TypeVar("T")
 
 CLOSE_WITHIN_S = 5.0
+INTERRUPT_INTERVAL_S = 0.05
 
 
 class StateReaders:
@@ -83,6 +85,15 @@ class StateReaders:
             for _ in taken:
                 self._open_one()
 
+    async def _next_free(self) -> StateReader:
+        while True:
+            # Again and again, because a query may just be between two statements.
+            for reader in self._all:
+                reader.interrupt()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INTERRUPT_INTERVAL_S):
+                    return await self._free.get()
+
     def _open_one(self) -> None:
         reader = StateReader.open(self._path)
         self._all.append(reader)
@@ -93,12 +104,10 @@ class StateReaders:
 
         A reader that does not come back in time is left to the end of the process.
         """
-        for reader in self._all:
-            reader.interrupt()
         try:
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 for _ in range(len(self._all)):
-                    (await self._free.get()).close()
+                    (await self._next_free()).close()
         except TimeoutError:
             structlog.get_logger("readers").error("reader_not_closed", effect="none: it only reads")
         self._threads.shutdown(wait=False, cancel_futures=True)

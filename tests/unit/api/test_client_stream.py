@@ -28,6 +28,7 @@ from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream, Page
 from parleyd.delivery.position import position
+from parleyd.group.errors import NoRoomError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.features.accounts import AccountCard
@@ -424,3 +425,21 @@ def test_a_client_that_has_vanished_is_no_error_of_this_node(error: Exception) -
     with capture_logs() as logged:
         assert translate(error).status is grpc.StatusCode.CANCELLED
     assert logged == []
+
+
+async def test_sends_without_room_on_the_disks_are_told_by_a_status_of_their_own() -> None:
+    class Full(Log):
+        async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
+            raise NoRoomError("the disks are nearly full")
+
+    client = Client([sends(1, 2)])
+    client.reads.set()
+    serving = serve(client, Full())
+    await until(lambda: any(frame.HasField("results") for frame in client.got) or serving.done())
+    batch = next(frame.results for frame in client.got if frame.HasField("results"))
+    assert [(result.number, result.status) for result in batch.results] == [
+        (1, pb.SEND_STATUS_NO_ROOM),
+        (2, pb.SEND_STATUS_NO_ROOM),
+    ]
+    assert "the disks are nearly full" in batch.results[0].detail
+    await end(serving)

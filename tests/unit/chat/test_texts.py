@@ -32,6 +32,14 @@ UP = (Node("n1", "a:1", True), Node("n2", "b:1", True), Node("n3", "c:1", True))
 CONNECTED = ClientState("ann", ConnectionState.CONNECTED, node="n2", leader="n1", nodes=UP, has_majority=True)
 
 
+def test_why_messages_wait_although_there_is_a_session_is_shown() -> None:
+    line = status_line(replace(CONNECTED, waiting=2, problem="The cluster has no room"), 99.5, 100.0)
+    assert (line.level, line.text) == (
+        StatusLevel.BAD,
+        "Connected to n2  ·  2 messages waiting  ·  The cluster has no room",
+    )
+
+
 def test_connected_line_says_node_leader_nodes_and_when_heard() -> None:
     line = status_line(CONNECTED, 99.5, 100.0)
     assert line.level is StatusLevel.GOOD

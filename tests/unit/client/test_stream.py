@@ -22,6 +22,7 @@ from parley.wire.actions import (
     StreamCloseReason,
     TellCaughtUp,
     TellHealth,
+    TellNoRoom,
     TellStatus,
     TellSuperseded,
     TellWelcome,
@@ -461,3 +462,21 @@ def test_sends_that_are_never_taken_count_as_no_majority_until_one_is() -> None:
         talk.protocol.advance(talk.now)
     assert told == [TellHealth(False)]
     assert TellHealth(True) in talk.hears(results=results(5))
+
+
+def test_without_room_for_messages_the_stream_stays_says_why_and_asks_rarely() -> None:
+    """Every node would refuse: to look for another one would end the session again and again."""
+    talk = Dialogue()
+    talk.began([outgoing(5)])
+    told: list[Action] = []
+    for _ in range(2 * STUCK_ROUNDS):
+        assert [numbers(frame) for frame in talk.says_all() if frame.HasField("sends")] == [[5]]
+        told += talk.hears(results=results(5, code=pb.SEND_STATUS_NO_ROOM))
+        due = talk.protocol._resume_at
+        assert due is not None
+        assert 2 < due - talk.now <= 5
+        talk.now = due
+        told += talk.protocol.advance(talk.now)
+    assert [action for action in told if not isinstance(action, FindServing)] == [TellNoRoom("no")]
+    talk.says_all()
+    assert TellNoRoom("") in talk.hears(results=results(5))
