@@ -48,7 +48,7 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Callable[[int | BaseException], lis
     def put(ending: int | BaseException) -> list[Settings]:
         started: list[Settings] = []
 
-        async def run_node(settings: Settings) -> int:
+        async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
             started.append(settings)
             if isinstance(ending, BaseException):
                 raise ending
