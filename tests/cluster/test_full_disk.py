@@ -1,20 +1,25 @@
 """Disks that run full: nobody dies, growth is refused with a text, the rest goes on, and it clears by itself.
 
-The nodes believe a file about how much is free, because a test may not mount small disks.
+The nodes believe a file about how much is free. Where a test may mount small disks, one fills them for real.
 """
 
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
 import grpc
+import pytest
 import pytest_asyncio
 
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
 from scripts.cluster_local import LocalCluster
+from scripts.cluster_process import ROOT
 from tests.cluster.conftest import FAST
 from tests.cluster.raw import Raw, raw_client
 
@@ -127,3 +132,27 @@ async def test_a_full_leader_hands_over_appends_nothing_and_catches_up_when_ther
     disks.set(PLENTY, full)
     await small.wait_until_equal()
     assert all(small.is_up(name) for name in small.names)
+
+
+def may_mount() -> bool:
+    """Whether this process may mount in a namespace of its own."""
+    if shutil.which("unshare") is None:
+        return False
+    tried = subprocess.run(
+        ["unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False, timeout=10
+    )
+    return tried.returncode == 0
+
+
+@pytest.mark.skipif(not may_mount(), reason="needs the right to mount")
+def test_one_member_who_fills_the_disks_of_all_ends_no_node(tmp_path: Path) -> None:
+    """All nodes exited within 2.4 s."""
+    ended = subprocess.run(
+        ["unshare", "-m", sys.executable, "-m", "tests.cluster.small_disks", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
