@@ -89,8 +89,8 @@ class MemberRoom:
 
     def intake(self, conf_state: ConfState) -> Intake:
         """Return what this node, as the leader, takes into the log."""
-        if not self._short and not self._lost:
-            return Intake.EVERYTHING
+        if not self._short:
+            return Intake.EVERYTHING  # members that are down alone are not a matter of room
         if self.own is Room.FULL or not self._has_majority(conf_state, lambda room: room is not Room.FULL):
             return Intake.NOTHING
         if not self._has_majority(conf_state, lambda room: room is Room.ENOUGH):

@@ -754,6 +754,13 @@ def test_a_member_that_is_not_heard_has_no_room_until_it_is_heard_again() -> Non
     assert not refused(one, SEND)
 
 
+def test_members_that_are_down_are_not_told_as_full_disks() -> None:
+    one = leading()
+    room(one, me=Room.ENOUGH, two=Room.ENOUGH, three=Room.ENOUGH)
+    one.tell(PeerLost(TWO), PeerLost(THREE))
+    assert not refused(one, SEND), "it waits for a majority, as without reports"
+
+
 def test_a_member_of_a_release_without_reports_has_room() -> None:
     one = leading()
     one.tell(PeerLost(TWO), PeerLost(THREE))
