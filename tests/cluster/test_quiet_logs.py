@@ -26,6 +26,23 @@ def bad_lines(cluster: LocalCluster, name: str) -> list[str]:
     return found
 
 
+def events(cluster: LocalCluster, name: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in cluster.log_text(name).splitlines()]
+
+
+async def test_a_leader_that_stops_hears_who_leads_next(tmp_path: Path) -> None:
+    """It had stopped listening before it transferred leadership, and waited until it missed its majority."""
+    async with LocalCluster(tmp_path, settings=FAST) as cluster:
+        leader = await cluster.wait_for_leader()
+        await cluster.wait_until_equal()
+        assert await cluster.stop(leader) == 0
+        stopping = events(cluster, leader)
+        assert any(event["event"] == "leadership_transferred" for event in stopping)
+        changes = [event for event in stopping if event["event"] == "role_changed"]
+        led = max(place for place, change in enumerate(changes) if change["role"] == "leader")
+        assert changes[led + 1]["term"] == int(str(changes[led]["term"])) + 1
+
+
 async def test_planned_stops_under_load_leave_no_error_in_any_log(tmp_path: Path, fresh: Callable[[str], str]) -> None:
     async with LocalCluster(tmp_path, settings=FAST) as cluster:
         leader = await cluster.wait_for_leader()

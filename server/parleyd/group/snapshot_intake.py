@@ -21,7 +21,7 @@ from parleyd.machine.errors import MachineDamagedError, MachineReleaseError
 from parleyd.machine.verify import verify_state_file
 from parleyd.raft.types import SnapshotMeta
 from parleyd.storage.errors import SnapshotTransferError
-from parleyd.storage.snapshots import SnapshotReceiver
+from parleyd.storage.snapshots import FREE_BYTES_TO_KEEP, SnapshotReceiver
 
 MAX_SNAPSHOT_BYTES = 1 << 40
 CHUNK_TIMEOUT_S = 30.0
@@ -39,8 +39,9 @@ class Run(Protocol):
 class StateIntake:
     """The file of one transfer. Every method does blocking work; `discard` may be called while another one runs."""
 
-    def __init__(self, folder: Path, header: pb.SnapshotHeader, meta: SnapshotMeta) -> None:
+    def __init__(self, folder: Path, header: pb.SnapshotHeader, meta: SnapshotMeta, keep_free_bytes: int) -> None:
         self._folder = folder
+        self._keep_free_bytes = keep_free_bytes
         self._header = header
         self._meta = meta
         self._lock = threading.Lock()
@@ -78,20 +79,26 @@ class StateIntake:
         if self._is_discarded:
             raise SnapshotTransferError("the transfer was ended")
         if self._receiver is None:
-            self._receiver = SnapshotReceiver(self._folder, self._header.total_bytes, self._header.sha256)
+            header = self._header
+            self._receiver = SnapshotReceiver(self._folder, header.total_bytes, header.sha256, self._keep_free_bytes)
         return self._receiver
 
 
 async def receive_state(
-    folder: Path, header: pb.SnapshotHeader, meta: SnapshotMeta, data: AsyncIterator[bytes], run: Run
+    folder: Path,
+    header: pb.SnapshotHeader,
+    meta: SnapshotMeta,
+    data: AsyncIterator[bytes],
+    run: Run,
+    keep_free_bytes: int = FREE_BYTES_TO_KEEP,
 ) -> Path:
-    """Store a transfer and return its verified file.
+    """Store a transfer and return its verified file. `keep_free_bytes` of the disk are not used for it.
 
     Raises SnapshotTransferError for an unusable one, and StorageError for a disk fault.
     """
     if len(header.sha256) != hashlib.sha256().digest_size or header.total_bytes > MAX_SNAPSHOT_BYTES:
         raise SnapshotTransferError("the header of the transfer is invalid")
-    intake = StateIntake(folder, header, meta)
+    intake = StateIntake(folder, header, meta, keep_free_bytes)
     try:
         while (chunk := await _next_chunk(data)) is not None:
             await run(partial(intake.write, chunk))

@@ -86,7 +86,8 @@ class SnapshotStore:
             raise PeerProtocolError(f"{MAX_RECEIVED} snapshots are on their way already, or wait to be installed")
         self._arriving += 1
         try:
-            path = await receive_state(self._data.snapshots, header, meta, data, self._on_thread)
+            reserve_bytes = self._data.space.reserve_bytes
+            path = await receive_state(self._data.snapshots, header, meta, data, self._on_thread, reserve_bytes)
         except SnapshotTransferError as error:
             raise PeerProtocolError(str(error)) from error
         finally:
