@@ -40,7 +40,9 @@ async def test_a_defect_on_entry_is_told_and_leaves_nobody_waiting() -> None:
     async with asyncio.timeout(5):
         with pytest.raises(ParleyError, match="RuntimeError: a defect"):
             await worker.resume()
-        assert not await worker.attempt(Action.SIGN_IN, worker.sign_in("ann", "password", register=False))
+        assert not await worker.attempt(
+            Action.SIGN_IN, worker.sign_in("ann", "password", register=False, end_oldest=False)
+        )
         await running
     [refused] = told
     assert isinstance(refused, events.Refused)

@@ -110,6 +110,10 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     RESULT_CODE_NAME_CHANGED_OWNER: _ResultCode.ValueType  # 66
     """the account that had this name when the message was queued was deleted"""
     RESULT_CODE_NO_SUCH_DEVICE: _ResultCode.ValueType  # 67
+    RESULT_CODE_QUOTA_REACHED: _ResultCode.ValueType  # 90
+    """about storage, level 3
+    max_account_bytes
+    """
 
 class ResultCode(_ResultCode, metaclass=_ResultCodeEnumTypeWrapper):
     """One code for each thing that can be said about a command; the api makes the texts."""
@@ -196,6 +200,10 @@ RESULT_CODE_NAME_LOOKS_ALIKE: ResultCode.ValueType  # 65
 RESULT_CODE_NAME_CHANGED_OWNER: ResultCode.ValueType  # 66
 """the account that had this name when the message was queued was deleted"""
 RESULT_CODE_NO_SUCH_DEVICE: ResultCode.ValueType  # 67
+RESULT_CODE_QUOTA_REACHED: ResultCode.ValueType  # 90
+"""about storage, level 3
+max_account_bytes
+"""
 
 @typing.final
 class CommandBatch(message.Message):
