@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 RETRY_DELAY_S = 0.01
 MAX_RETRY_DELAY_S = 0.25
+LINK_WAIT_S = 1.0
 MAX_WAITING = 16_384
 
 
@@ -179,7 +180,7 @@ class _Attempt:
             await self._replica.role_change()
         elif self.link_failed:
             changes = (self._link_change, self._replica.next_role_change())
-            await asyncio.wait(changes, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(changes, timeout=LINK_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
         else:
             await wait_at_most(self._replica.role_change(), self._delay_s)
             self._delay_s = min(2 * self._delay_s, MAX_RETRY_DELAY_S)
