@@ -6,7 +6,7 @@ the changes of other processes in the file, by revision.
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from random import Random
 from typing import NoReturn
@@ -18,6 +18,7 @@ from parley.device.store import Store
 from parley.device.token_store import TokenStore
 from parley.errors import StoreError
 from parley.known import Known
+from parley.log import logger
 from parley.model import FINAL, Account, ConnectionState, Conversation, Outgoing, Receipt, Target
 from parley.net.channel import ChannelPool
 from parley.net.unary_caller import UnaryCaller
@@ -33,6 +34,10 @@ REFRESH_INTERVAL_S = 0.02
 REFRESH_PAGE = 500
 PUBLISH_INTERVAL_S = 0.1
 PRUNE_EVERY = 5000
+WENT_BACK_TEXT = (
+    "The cluster has older data than this device had seen. Messages sent since then may be missing in it. What this "
+    "device had received was fetched again. Tell an administrator."
+)
 
 
 class LocalAccount:
@@ -49,10 +54,12 @@ class LocalAccount:
         rng: Random,
         settings: ConnectionManagerSettings,
         token_store: TokenStore,
+        on_went_back: Callable[[], None],
         *,
         connect: bool,
     ) -> None:
-        """With `connect` false, no session is opened."""
+        """With `connect` false, no session is opened. `on_went_back` is called when the cluster's data is older now."""
+        self._on_went_back = on_went_back
         self.profile = profile
         self.store = Store(profile.database, on_foreign_change=self._foreign)
         self._directory = directory
@@ -291,6 +298,14 @@ class LocalAccount:
         if self._reader is not None:
             self._reader.grew()
         self._publisher.changed(inbox=True)
+
+    async def cluster_went_back(self) -> None:
+        """Forget what this device has seen, say so, and fetch again what the cluster has."""
+        logger.warning("cluster_went_back", account=self.profile.account)
+        await self.store.write(identity.cluster_went_back)
+        self.known, self.position = Known(), Position()
+        self._on_went_back()
+        self._publisher.update(notice=WENT_BACK_TEXT)
 
     def shared(self) -> None:
         """Record that another process is connected. Its state is read from the file."""

@@ -29,7 +29,7 @@ from parley.device import drafts, identity, inbox, outbox
 from parley.device.identity import DeviceIdentity
 from parley.device.profile import Last, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
-from parley.errors import BadInputError, NotSignedInError, RefusedError, UnreachableError
+from parley.errors import BadInputError, ClusterBehindError, NotSignedInError, RefusedError, UnreachableError
 from parley.model import (
     Account,
     ClientState,
@@ -188,9 +188,14 @@ class ParleyClient:
         seen = Position() if who.out_of_step else account.position
         used_number = 0 if who.out_of_step else who.used_number
         name = account.profile.account
-        answer = await self._cluster.log_in(
-            name, password, device_id, used_number, seen, end_oldest_device=end_oldest_device
-        )
+        try:
+            answer = await self._cluster.log_in(
+                name, password, device_id, used_number, seen, end_oldest_device=end_oldest_device
+            )
+        except ClusterBehindError:
+            await account.cluster_went_back()
+            now = await account.store.write(identity.load)
+            return await self._log_in(account, now, password, end_oldest_device=end_oldest_device)
         forgotten = answer is None
         if answer is None:
             device_id = secrets.token_bytes(16)
@@ -472,6 +477,7 @@ class ParleyClient:
             self._rng,
             self._settings,
             self._token_store,
+            self._cluster.forget_position,
             connect=self._connect,
         )
 

@@ -66,6 +66,10 @@ class OverloadedError(UnreachableError):
     """The cluster is overloaded. It did not accept the request."""
 
 
+class ClusterBehindError(RefusedError):
+    """The cluster's data is older than what this device has seen. Older data probably replaced it."""
+
+
 class OutcomeUnknownError(ParleyError):
     """The answer was lost. The request may or may not have been carried out."""
 

@@ -230,7 +230,7 @@ class ClientState:
     `problem` states why there is no session, or why messages wait although there is one. If `tls_trouble` is true,
     waiting does not solve that problem.
     If `superseded` is true, another copy of this device's files sends, and messages wait here until a person signs in.
-    `last_heard` is a time of time.monotonic().
+    `notice` states what happened to the cluster's data. `last_heard` is a time of time.monotonic().
     """
 
     account: str = ""
@@ -247,6 +247,7 @@ class ClientState:
     problem: str = ""
     tls_trouble: bool = False
     superseded: bool = False
+    notice: str = ""
     last_heard: float | None = None
     max_message_bytes: int = 65536
 

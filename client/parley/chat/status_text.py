@@ -124,7 +124,7 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
         case ConnectionState.CONNECTED:
             leader = f"{state.leader} leads" if state.leader else "no leader yet"
             late = waiting if waiting_s >= WAITING_IS_NEWS_S else ""
-            parts = [f"Connected to {state.node}", leader, up, heard(heard_at, now), late]
+            parts = [f"Connected to {state.node}", leader, up, heard(heard_at, now), late, state.notice]
             return StatusLine(StatusLevel.GOOD, _joined(parts), _detail(state))
         case ConnectionState.NO_MAJORITY:
             if 2 * state.nodes_up > state.nodes_total:  # an election, or news that lags: never say more than is known

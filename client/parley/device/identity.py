@@ -158,6 +158,17 @@ def set_out_of_step(connection: apsw.Connection) -> None:
     set_meta(connection, "token", None)
 
 
+def cluster_went_back(connection: apsw.Connection) -> None:
+    """Forget what the cluster told, because its data is older now. Message ids may come again with other messages.
+
+    The numbers stay. If the cluster has forgotten some of them, that shows when the next messages are sent.
+    """
+    connection.execute("UPDATE outbox SET message_id = 0, conversation_id = 0 WHERE status > 2")
+    connection.execute("UPDATE outbox SET known_index = 1 WHERE status = 1")  # the indices may come again, too
+    forget_received(connection)
+    set_meta(connection, "position", None)
+
+
 def _begin_device(connection: apsw.Connection, device_id: bytes) -> None:
     """Begin a new stream of numbers.
 
@@ -168,11 +179,8 @@ def _begin_device(connection: apsw.Connection, device_id: bytes) -> None:
         "UPDATE outbox SET status = ?, number = 0, revision = ?, known_index = 1 WHERE status = ?",
         (int(MessageStatus.WAITING), next_revision(connection), int(MessageStatus.SENDING)),
     )
-    connection.execute("UPDATE outbox SET message_id = 0, conversation_id = 0 WHERE status > 2")
-    connection.execute("UPDATE outbox SET known_index = 1 WHERE status = 1")  # the indices may come again, too
-    forget_received(connection)
-    for key in ("out_of_step", "position"):
-        set_meta(connection, key, None)
+    cluster_went_back(connection)
+    set_meta(connection, "out_of_step", None)
     _begin_numbers(connection, device_id)
 
 

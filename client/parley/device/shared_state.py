@@ -7,7 +7,18 @@ from typing import Any
 from parley.model import ClientState, Node
 
 KEY = "shared_state"
-_FIELDS = ("node", "address", "leader", "has_majority", "lost", "trying", "problem", "tls_trouble", "superseded")
+_FIELDS = (
+    "node",
+    "address",
+    "leader",
+    "has_majority",
+    "lost",
+    "trying",
+    "problem",
+    "tls_trouble",
+    "superseded",
+    "notice",
+)
 
 
 def dump(state: ClientState) -> str:

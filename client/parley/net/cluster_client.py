@@ -62,6 +62,10 @@ class ClusterClient:
         self._deadline_s = deadline_s
         self._position = Position()
 
+    def forget_position(self) -> None:
+        """Forget what was seen, because the cluster's data is older now."""
+        self._position = Position()
+
     # ---- accounts
 
     async def cluster_id(self) -> str:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import grpc
 
 from parley.errors import (
+    ClusterBehindError,
     NameTakenError,
     NoMajorityError,
     NotSignedInError,
@@ -94,6 +95,8 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
             | grpc.StatusCode.OUT_OF_RANGE
         ):
             return RefusedError(details or f"{where} refused the request. Nothing was changed.")
+        case grpc.StatusCode.DATA_LOSS:
+            return ClusterBehindError(details or f"{where} has older data than this device has seen.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return OverloadedError(details or f"{where} is overloaded and accepted nothing. Try again in a moment.")
         case grpc.StatusCode.UNIMPLEMENTED:

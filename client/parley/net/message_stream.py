@@ -93,6 +93,9 @@ class MessageStreamEvents(Protocol):
     def receipts_moved(self, receipts: Sequence[Receipt]) -> None:
         """Record that the marks of other members moved."""
 
+    async def cluster_went_back(self) -> None:
+        """Forget what this device has seen, because the cluster's data is older now."""
+
     def shared(self) -> None:
         """Record that another process of this account holds the device lock."""
 
@@ -210,6 +213,8 @@ class MessageStream:
                     "Another process with a copy of this device took over the session. Check whether a copy of "
                     "the state folder is in use.",
                 )
+            case grpc.StatusCode.DATA_LOSS:
+                reason = StreamCloseReason.CLUSTER_BEHIND
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 reason = StreamCloseReason.BUSY
             case grpc.StatusCode.UNIMPLEMENTED | grpc.StatusCode.INVALID_ARGUMENT:

@@ -193,10 +193,13 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
 
 async def _watch_session(client: ParleyClient) -> None:
     """Return when the session has ended. Print a remark whenever the connected node changes."""
-    lost = ""
+    lost = notice = ""
     async with aclosing(client.watch()) as changes:
         async for change in changes:
             state = change.state
+            if state.notice != notice:
+                notice = state.notice
+                note(notice)
             if state.connection is ConnectionState.SIGNED_OUT:
                 raise NotSignedInError("The session has ended. Nothing is lost. Sign in again: parley login.")
             if state.connection is ConnectionState.SEARCHING and state.lost and not lost:

@@ -17,6 +17,7 @@ class StreamCloseReason(Enum):
     SIGNED_OUT = auto()
     REPLACED = auto()
     OUT_OF_STEP = auto()
+    CLUSTER_BEHIND = auto()
     REFUSED = auto()
     BUSY = auto()
 

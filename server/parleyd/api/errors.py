@@ -94,7 +94,7 @@ def translate(error: Exception) -> ApiError:
         case NewerGenerationError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, OLD_GENERATION_TEXT)
         case AheadOfClusterError():
-            return ApiError(grpc.StatusCode.FAILED_PRECONDITION, AHEAD_TEXT.format(reason=error))
+            return ApiError(grpc.StatusCode.DATA_LOSS, AHEAD_TEXT.format(reason=error))
         case UnavailableError():
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason=error))
         case TimeoutError():

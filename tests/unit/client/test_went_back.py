@@ -1,0 +1,71 @@
+"""The cluster has older data than a device had seen: the device says what happened and goes on.
+
+What can go wrong: the client is locked out for ever with a text about something else; it shows messages that are no
+longer there; it takes new messages with old ids for those it had.
+"""
+
+from pathlib import Path
+
+from parley import ConnectionState, ParleyClient
+from parley.chat import status_line
+from parley.device import identity
+from parley.wire.position import Position
+from tests.support.node import InProcessCluster, running_cluster
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
+
+FAR_AHEAD = Position(0, ((0, 1_000_000),))
+
+
+async def see_more_than_there_is(client: ParleyClient) -> None:
+    """The device has seen entries that the cluster does not have any more."""
+    account = client._account
+    assert account is not None
+    account.seen(FAR_AHEAD)
+    await account.store.write(lambda c: identity.raise_position(c, FAR_AHEAD))
+
+
+async def expect_to_go_on(cluster: InProcessCluster, client: ParleyClient) -> None:
+    await until(lambda: bool(client.state.notice), "it says what happened", 30)
+    await client.wait_until(ConnectionState.CONNECTED, timeout=30)
+    said = status_line(client.state, client.state.last_heard, client.state.last_heard or 0.0).text
+    assert "older data" in said
+    await (await client.send("bob", "and on it goes")).accepted(30)
+    assert cluster.bodies_for("bob")[-1] == "and on it goes"
+    reader = await client.messages()
+    stored = cluster.store(cluster.accounts["bob"], cluster.accounts["anna"], "welcome back")
+    async for message in reader:
+        if message.id == stored.id:
+            break
+    assert [each.body for each in (await client.history("bob")).messages][-1] == "welcome back"
+
+
+async def test_a_connected_client_says_what_happened_and_goes_on(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "before")).accepted(30)
+            await see_more_than_there_is(anna)
+            cluster.nodes[0].close_streams()
+            await expect_to_go_on(cluster, anna)
+
+
+async def test_a_client_that_starts_says_what_happened_and_goes_on(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "before")).accepted(30)
+            await see_more_than_there_is(anna)
+        async with make_client(cluster, tmp_path, "anna") as anna:
+            await expect_to_go_on(cluster, anna)
+
+
+async def test_a_log_in_goes_on_as_well(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "before")).accepted(30)
+            await see_more_than_there_is(anna)
+        cluster.end_sessions()
+        async with make_client(cluster, tmp_path, "anna", connect=True) as anna:
+            await anna.login("anna", PASSWORD)
+            await expect_to_go_on(cluster, anna)
