@@ -99,7 +99,7 @@ class ParleyClient:
         self._sessions = ChannelPool(self._security)
         self._calls = ChannelPool(self._security)
         self._caller = UnaryCaller(self._known_endpoints, self._calls, self._rng)
-        self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s, self._answered)
+        self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s, self._answered, self._went_back)
         self._account: LocalAccount | None = None
         self._running: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
@@ -502,6 +502,10 @@ class ParleyClient:
         """Keep with the account what an answer has shown, so that a restart does not show an older state."""
         if self._account is not None:
             self._account.seen(position)
+
+    async def _went_back(self) -> None:
+        if self._account is not None:
+            await self._account.cluster_went_back()
 
     def _in_use(self) -> LocalAccount:
         if self._account is None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 import grpc
 
 from parley.device.identity import DeviceIdentity
-from parley.errors import NotSignedInError, RefusedError, WrongPasswordError
+from parley.errors import ClusterBehindError, NotSignedInError, RefusedError, WrongPasswordError
 from parley.model import Account, ClusterStatus, Conversation, HistoryPage, Member, Message, NodeStatus, Target
 from parley.net.unary_caller import UnaryCaller
 from parley.wire import convert
@@ -54,8 +54,13 @@ class ClusterClient:
         known_endpoints: KnownEndpoints,
         deadline_s: float,
         on_position: Callable[[Position], None],
+        on_behind: Callable[[], Awaitable[None]],
     ) -> None:
-        """`deadline_s` bounds each request over all its attempts. `on_position` gets the position of each answer."""
+        """`deadline_s` bounds each request over all its attempts. `on_position` gets the position of each answer.
+
+        `on_behind` is called when the cluster's data is older than what was seen.
+        """
+        self._on_behind = on_behind
         self._on_position = on_position
         self._caller = caller
         self._known_endpoints = known_endpoints
@@ -261,7 +266,12 @@ class ClusterClient:
     # ---- inside
 
     async def _call(self, invoke: Invoke[T], *, confirm_signed_out: bool = True) -> T:
-        return await self._caller.call(invoke, deadline_s=self._deadline_s, confirm_signed_out=confirm_signed_out)
+        try:
+            return await self._caller.call(invoke, deadline_s=self._deadline_s, confirm_signed_out=confirm_signed_out)
+        except ClusterBehindError:
+            self.forget_position()
+            await self._on_behind()  # the caller is told, and its next request is answered
+            raise
 
     def _seen(self, seen: Position) -> model_pb2.Position:
         return merge(seen, self._position).to_wire()

@@ -105,7 +105,7 @@ async def test_a_position_that_the_cluster_cannot_have_is_answered_at_once(clust
     raw.seen.groups[0].index = cluster.index + 1
     request = accounts_pb2.ListAccountsRequest(seen=raw.seen)
     code, text = await refused(raw.accounts.ListAccounts(request, metadata=ann.metadata, timeout=2))
-    assert code is Code.FAILED_PRECONDITION
+    assert code is Code.DATA_LOSS
     assert f"the cluster has {cluster.index} entries, and this client has seen entry {cluster.index + 1}" in text
     async with raw.stream(ann.metadata) as stream:
         await stream.write(pb.ClientFrame(hello=pb.Hello(seen=raw.seen)))

@@ -6,7 +6,9 @@ longer there; it takes new messages with old ids for those it had.
 
 from pathlib import Path
 
-from parley import ConnectionState, ParleyClient
+import pytest
+
+from parley import ConnectionState, ParleyClient, RefusedError
 from parley.chat import status_line
 from parley.device import identity
 from parley.wire.position import Position
@@ -69,3 +71,15 @@ async def test_a_log_in_goes_on_as_well(tmp_path: Path) -> None:
         async with make_client(cluster, tmp_path, "anna", connect=True) as anna:
             await anna.login("anna", PASSWORD)
             await expect_to_go_on(cluster, anna)
+
+
+async def test_without_a_stream_one_request_says_it_and_the_next_is_answered(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "before")).accepted(30)
+            await see_more_than_there_is(anna)
+        async with make_client(cluster, tmp_path, "anna", connect=False) as anna:
+            with pytest.raises(RefusedError, match="behind"):
+                await anna.history("bob")
+            assert [message.body for message in (await anna.history("bob")).messages] == ["before"]
