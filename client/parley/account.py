@@ -140,11 +140,12 @@ class LocalAccount:
         await self.store.close()
         self._reader_lock.release()
 
-    def signed_in(self, account: Account, position: Position, *, anew: bool) -> None:
+    def signed_in(self, account: Account, position: Position, max_message_bytes: int, *, anew: bool) -> None:
         """Record a log-in. With `anew` the device begins anew, because its data may be newer than the cluster's."""
         if anew or self.account_id not in (0, account.id):
             self.known, self.position = Known(), Position()
         self.account_id = account.id
+        self._publisher.update(max_message_bytes=max_message_bytes)
         self._foreign_seen = True  # the log-in may have changed the outcomes of waiting messages
         self._dirty.set()
         self.seen(position)

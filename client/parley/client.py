@@ -217,10 +217,11 @@ class ParleyClient:
                 answer.position,
                 device_epoch=answer.device_epoch,
                 forgotten=forgotten,
+                max_message_bytes=answer.max_message_bytes,
             )
         )
         await self._token_store.delete(who.stored_token)
-        account.signed_in(answer.account, answer.position, anew=who.out_of_step)
+        account.signed_in(answer.account, answer.position, signed_in.max_message_bytes, anew=who.out_of_step)
         account.remember_hosts()
         return signed_in
 
@@ -356,8 +357,9 @@ class ParleyClient:
         wanted = Target.of(target)
         try:
             page, accounts = await self._cluster.history(who.token, who, self._seen(who), wanted, before_id, limit)
-        except UnreachableError:
-            return await self.cached_history(wanted, before_id=before_id, limit=limit)
+        except UnreachableError as error:
+            kept = await self.cached_history(wanted, before_id=before_id, limit=limit)
+            return replace(kept, cached_because=error.text)
         account.learn(accounts=accounts, conversations=() if page.conversation is None else (page.conversation,))
         return page
 

@@ -70,6 +70,10 @@ class ClusterBehindError(RefusedError):
     """The cluster's data is older than what this device has seen. Older data probably replaced it."""
 
 
+class TooLargeError(ParleyError):
+    """The answer of a node is larger than this client accepts."""
+
+
 class OutcomeUnknownError(ParleyError):
     """The answer was lost. The request may or may not have been carried out."""
 

@@ -202,6 +202,7 @@ class HistoryPage:
     more: bool
     conversation: Conversation | None = None
     cached: bool = False
+    cached_because: str = ""  # why no node answered
 
 
 @dataclass(frozen=True, slots=True)

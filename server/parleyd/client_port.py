@@ -6,11 +6,13 @@ from parleyd.api.admission import CallLimits
 from parleyd.budgets import ByteBudget, FairPlaces, Shares, StreamBudgets
 from parleyd.delivery.device_stream import FRAME_BYTES
 from parleyd.machine.limits import MAX_BODY_BYTES
+from parleyd.open_files import allowed_connections
 from parleyd.settings.table import Settings
 from parleyd.transport.channels import Options
 
 # The longest message with its target, and room for a frame around it.
 MAX_FRAME_BYTES = MAX_BODY_BYTES + 64 * 1024
+CONNECTION_IDLE_MS = 10 * 60 * 1000
 
 
 def call_limits(settings: Settings) -> CallLimits:
@@ -51,6 +53,10 @@ def server_options(settings: Settings) -> Options:
         # Below the first bound gRPC accepts metadata, above the second it refuses it, between them by chance.
         ("grpc.max_metadata_size", settings.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        # A connection that says nothing is closed, and one beyond the number that this process has files for.
+        ("grpc.server_handshake_timeout_ms", settings.handshake_timeout_ms),
+        ("grpc.max_allowed_incoming_connections", allowed_connections(settings.max_connections)),
+        ("grpc.max_connection_idle_ms", CONNECTION_IDLE_MS),
         # A client that disconnected without a message is detected and its stream ended.
         ("grpc.keepalive_time_ms", 10_000),
         ("grpc.keepalive_timeout_ms", 5_000),

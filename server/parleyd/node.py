@@ -72,6 +72,7 @@ from parleyd.membership.join_tokens import JoinTokens
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.observability.logs import bind_process_fields
+from parleyd.open_files import raise_limit
 from parleyd.raft.config import RaftConfig
 from parleyd.raft.raft import Raft
 from parleyd.security.passwords import PasswordHasher
@@ -113,6 +114,7 @@ async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload)
+    raise_limit(settings.max_connections)
     try:
         with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
             node = Node(settings, data, stop)

@@ -93,11 +93,12 @@ def signed_in(
     *,
     device_epoch: int = 0,
     forgotten: bool = False,
+    max_message_bytes: int = 0,
 ) -> DeviceIdentity:
     """Store the session that a log-in returned for `device_id`. Begin the device anew if account or device changed.
 
     `device_epoch` is the epoch of the claim that the cluster has. With `forgotten` the cluster does not tell the
-    outcome of the old device's messages.
+    outcome of the old device's messages. `max_message_bytes` is 0 if the node did not tell it.
     """
     before = load(connection)
     if before.account_id not in (0, account_id):
@@ -112,6 +113,8 @@ def signed_in(
     set_meta(connection, "superseded", None)
     set_meta(connection, "account_id", account_id)
     set_meta(connection, "token", token)
+    if max_message_bytes:
+        set_meta(connection, "max_message_bytes", max_message_bytes)
     raise_position(connection, position)
     return load(connection)
 

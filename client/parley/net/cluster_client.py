@@ -40,6 +40,7 @@ class SignedIn:
     account: Account
     position: Position
     device_epoch: int = 0
+    max_message_bytes: int = 0
 
     def __repr__(self) -> str:
         return f"SignedIn(account {self.account.id}, token hidden)"
@@ -119,7 +120,11 @@ class ClusterClient:
         if answer.device_forgotten:
             return None
         return SignedIn(
-            answer.token, convert.account(answer.account), Position.from_wire(answer.position), answer.device_epoch
+            answer.token,
+            convert.account(answer.account),
+            Position.from_wire(answer.position),
+            answer.device_epoch,
+            answer.max_message_bytes,
         )
 
     async def log_out(self, token: str) -> None:

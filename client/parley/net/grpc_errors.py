@@ -14,6 +14,7 @@ from parley.errors import (
     ParleyError,
     RefusedError,
     TlsError,
+    TooLargeError,
     TooManyDevicesError,
     UnreachableError,
     WrongServiceError,
@@ -97,6 +98,8 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
             return RefusedError(details or f"{where} refused the request. Nothing was changed.")
         case grpc.StatusCode.DATA_LOSS:
             return ClusterBehindError(details or f"{where} has older data than this device has seen.")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if _TOO_LARGE in details:
+            return _too_large(details, where)
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return OverloadedError(details or f"{where} is overloaded and accepted nothing. Try again in a moment.")
         case grpc.StatusCode.UNIMPLEMENTED:
@@ -116,6 +119,19 @@ def _result_of(error: grpc.aio.AioRpcError) -> int:
         if key == RESULT_KEY and isinstance(value, str) and value.isdecimal():
             return int(value)
     return 0
+
+
+_TOO_LARGE = "Received message larger than max"
+
+
+def _too_large(details: str, where: str) -> ParleyError:
+    """Return the error for a message above the bound of one end's gRPC. Its text names the end that refused it."""
+    if "SERVER:" in details:
+        return RefusedError(f"The request is larger than {where} accepts. Nothing was changed. Send less at once.")
+    return TooLargeError(
+        f"The answer of {where} is larger than this client accepts ({brief(details)}). Nothing is lost. Ask for "
+        "less at once, for example with a lower limit."
+    )
 
 
 _CONNECTION_SIGNS = (

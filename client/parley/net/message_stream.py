@@ -15,7 +15,7 @@ import grpc
 
 from parley.device import directory, identity, inbox, outbox, schema
 from parley.device.store import Store
-from parley.errors import ParleyError, TlsError
+from parley.errors import OverloadedError, ParleyError, TlsError
 from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt
 from parley.net.grpc_errors import from_grpc
 from parley.state_publisher import StatePublisher
@@ -222,6 +222,8 @@ class MessageStream:
             case _:
                 reason = StreamCloseReason.LOST
         known = from_grpc(error, where=self._where, insecure=self._insecure)
+        if reason is StreamCloseReason.BUSY and not isinstance(known, OverloadedError):
+            reason = StreamCloseReason.REFUSED  # a bound of gRPC at one end: a repetition meets it again
         return StreamClosedError(reason, known.text, tls=isinstance(known, TlsError))
 
     def _why(self, group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -214,7 +214,7 @@ class ChatView:
         if not page.messages:
             self._quiet(f"There are no messages {'in' if self.target.conversation_id else 'with'} {self.title} yet.")
         if page.cached:
-            self._quiet("(from this device: no node could be reached)")
+            self._quiet(text.from_this_device(page))
         if page.messages:
             last = page.messages[-1]
             self._in_history[last.conversation_id] = last.id

@@ -266,7 +266,7 @@ async def history(
         if page.more:
             note(f"Print older messages: parley history {shlex.quote(where)} --before {page.messages[0].id}")
         if page.cached:
-            note("(from this device: no node could be reached)")
+            note(text.from_this_device(page))
         if read and page.messages:
             await client.mark_read(page.messages[-1].conversation_id, page.messages[-1].id)
             await client.wait_until_reads_are_sent(READS_TIMEOUT_S)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from parley import Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
+from parley import HistoryPage, Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
 from parley.chat import (
     Chats,
     ConversationItem,
@@ -142,3 +142,8 @@ def as_json(value: Any) -> str:
 def node_json(node: NodeStatus) -> dict[str, Any]:
     """Return the status of one node as a record for programs."""
     return asdict(node)
+
+
+def from_this_device(page: HistoryPage) -> str:
+    """Return the line below messages that come from this device, with the reason."""
+    return f"(from this device: {page.cached_because or 'no node was asked'})"

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parley_proto.v1 import model_pb2 as parley__proto_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparley_proto/v1/accounts.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"S\n\x0fRegisterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\"M\n\x10RegisterResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\x12\x12\n\naccount_id\x18\x02 \x01(\x04\"\xaf\x01\n\x0cLogInRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x04 \x01(\t\x12!\n\x04seen\x18\x05 \x01(\x0b\x32\x13.parley.v1.Position\x12\x18\n\x10used_send_number\x18( \x01(\x04\x12\x19\n\x11\x65nd_oldest_device\x18\x1e \x01(\x08\"\xdf\x01\n\rLogInResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\'\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x16.parley.v1.AccountInfo\x12\x18\n\x10last_send_number\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\x0c\x12\x15\n\rexpires_at_ms\x18\x05 \x01(\x03\x12%\n\x08position\x18\x06 \x01(\x0b\x32\x13.parley.v1.Position\x12\x18\n\x10\x64\x65vice_forgotten\x18( \x01(\x08\x12\x14\n\x0c\x64\x65vice_epoch\x18) \x01(\x04\"\x0f\n\rLogOutRequest\"7\n\x0eLogOutResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"(\n\x14\x44\x65leteAccountRequest\x12\x10\n\x08password\x18\x01 \x01(\t\">\n\x15\x44\x65leteAccountResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"-\n\x15SetDisplayNameRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\"?\n\x16SetDisplayNameResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"p\n\x13ListAccountsRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\nafter_name\x18\x03 \x01(\t\x12!\n\x04seen\x18\x04 \x01(\x0b\x32\x13.parley.v1.Position\"\x80\x01\n\x14ListAccountsResponse\x12(\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x16.parley.v1.AccountInfo\x12\x17\n\x0fnext_after_name\x18\x02 \x01(\t\x12%\n\x08position\x18\x03 \x01(\x0b\x32\x13.parley.v1.Position\"C\n\x15\x43hangePasswordRequest\x12\x14\n\x0cold_password\x18\x01 \x01(\t\x12\x14\n\x0cnew_password\x18\x02 \x01(\t\"?\n\x16\x43hangePasswordResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"7\n\x12ListDevicesRequest\x12!\n\x04seen\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"d\n\x13ListDevicesResponse\x12&\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x15.parley.v1.DeviceInfo\x12%\n\x08position\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"k\n\nDeviceInfo\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12\r\n\x05label\x18\x02 \x01(\t\x12\x17\n\x0flogged_in_at_ms\x18\x03 \x01(\x03\x12\x11\n\tsigned_in\x18\x04 \x01(\x08\x12\x0f\n\x07\x63urrent\x18\x05 \x01(\x08\")\n\x14RevokeDevicesRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\">\n\x15RevokeDevicesResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\")\n\x19\x43laimAdministratorRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"C\n\x1a\x43laimAdministratorResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position2\xa2\x06\n\x08\x41\x63\x63ounts\x12\x43\n\x08Register\x12\x1a.parley.v1.RegisterRequest\x1a\x1b.parley.v1.RegisterResponse\x12:\n\x05LogIn\x12\x17.parley.v1.LogInRequest\x1a\x18.parley.v1.LogInResponse\x12=\n\x06LogOut\x12\x18.parley.v1.LogOutRequest\x1a\x19.parley.v1.LogOutResponse\x12R\n\rDeleteAccount\x12\x1f.parley.v1.DeleteAccountRequest\x1a .parley.v1.DeleteAccountResponse\x12U\n\x0eSetDisplayName\x12 .parley.v1.SetDisplayNameRequest\x1a!.parley.v1.SetDisplayNameResponse\x12O\n\x0cListAccounts\x12\x1e.parley.v1.ListAccountsRequest\x1a\x1f.parley.v1.ListAccountsResponse\x12U\n\x0e\x43hangePassword\x12 .parley.v1.ChangePasswordRequest\x1a!.parley.v1.ChangePasswordResponse\x12L\n\x0bListDevices\x12\x1d.parley.v1.ListDevicesRequest\x1a\x1e.parley.v1.ListDevicesResponse\x12R\n\rRevokeDevices\x12\x1f.parley.v1.RevokeDevicesRequest\x1a .parley.v1.RevokeDevicesResponse\x12\x61\n\x12\x43laimAdministrator\x12$.parley.v1.ClaimAdministratorRequest\x1a%.parley.v1.ClaimAdministratorResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparley_proto/v1/accounts.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"S\n\x0fRegisterRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\x0c\x12\x0c\n\x04\x63ode\x18\x04 \x01(\t\"M\n\x10RegisterResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\x12\x12\n\naccount_id\x18\x02 \x01(\x04\"\xaf\x01\n\x0cLogInRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08password\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\x0c\x12\x14\n\x0c\x64\x65vice_label\x18\x04 \x01(\t\x12!\n\x04seen\x18\x05 \x01(\x0b\x32\x13.parley.v1.Position\x12\x18\n\x10used_send_number\x18( \x01(\x04\x12\x19\n\x11\x65nd_oldest_device\x18\x1e \x01(\x08\"\xfa\x01\n\rLogInResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\'\n\x07\x61\x63\x63ount\x18\x02 \x01(\x0b\x32\x16.parley.v1.AccountInfo\x12\x18\n\x10last_send_number\x18\x03 \x01(\x04\x12\x0e\n\x06\x63ursor\x18\x04 \x01(\x0c\x12\x15\n\rexpires_at_ms\x18\x05 \x01(\x03\x12%\n\x08position\x18\x06 \x01(\x0b\x32\x13.parley.v1.Position\x12\x18\n\x10\x64\x65vice_forgotten\x18( \x01(\x08\x12\x14\n\x0c\x64\x65vice_epoch\x18) \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x19 \x01(\r\"\x0f\n\rLogOutRequest\"7\n\x0eLogOutResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"(\n\x14\x44\x65leteAccountRequest\x12\x10\n\x08password\x18\x01 \x01(\t\">\n\x15\x44\x65leteAccountResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"-\n\x15SetDisplayNameRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\"?\n\x16SetDisplayNameResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"p\n\x13ListAccountsRequest\x12\x0f\n\x07pattern\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\nafter_name\x18\x03 \x01(\t\x12!\n\x04seen\x18\x04 \x01(\x0b\x32\x13.parley.v1.Position\"\x80\x01\n\x14ListAccountsResponse\x12(\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x16.parley.v1.AccountInfo\x12\x17\n\x0fnext_after_name\x18\x02 \x01(\t\x12%\n\x08position\x18\x03 \x01(\x0b\x32\x13.parley.v1.Position\"C\n\x15\x43hangePasswordRequest\x12\x14\n\x0cold_password\x18\x01 \x01(\t\x12\x14\n\x0cnew_password\x18\x02 \x01(\t\"?\n\x16\x43hangePasswordResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"7\n\x12ListDevicesRequest\x12!\n\x04seen\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\"d\n\x13ListDevicesResponse\x12&\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x15.parley.v1.DeviceInfo\x12%\n\x08position\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"k\n\nDeviceInfo\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\x12\r\n\x05label\x18\x02 \x01(\t\x12\x17\n\x0flogged_in_at_ms\x18\x03 \x01(\x03\x12\x11\n\tsigned_in\x18\x04 \x01(\x08\x12\x0f\n\x07\x63urrent\x18\x05 \x01(\x08\")\n\x14RevokeDevicesRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\x0c\">\n\x15RevokeDevicesResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position\")\n\x19\x43laimAdministratorRequest\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\"C\n\x1a\x43laimAdministratorResponse\x12%\n\x08position\x18\x01 \x01(\x0b\x32\x13.parley.v1.Position2\xa2\x06\n\x08\x41\x63\x63ounts\x12\x43\n\x08Register\x12\x1a.parley.v1.RegisterRequest\x1a\x1b.parley.v1.RegisterResponse\x12:\n\x05LogIn\x12\x17.parley.v1.LogInRequest\x1a\x18.parley.v1.LogInResponse\x12=\n\x06LogOut\x12\x18.parley.v1.LogOutRequest\x1a\x19.parley.v1.LogOutResponse\x12R\n\rDeleteAccount\x12\x1f.parley.v1.DeleteAccountRequest\x1a .parley.v1.DeleteAccountResponse\x12U\n\x0eSetDisplayName\x12 .parley.v1.SetDisplayNameRequest\x1a!.parley.v1.SetDisplayNameResponse\x12O\n\x0cListAccounts\x12\x1e.parley.v1.ListAccountsRequest\x1a\x1f.parley.v1.ListAccountsResponse\x12U\n\x0e\x43hangePassword\x12 .parley.v1.ChangePasswordRequest\x1a!.parley.v1.ChangePasswordResponse\x12L\n\x0bListDevices\x12\x1d.parley.v1.ListDevicesRequest\x1a\x1e.parley.v1.ListDevicesResponse\x12R\n\rRevokeDevices\x12\x1f.parley.v1.RevokeDevicesRequest\x1a .parley.v1.RevokeDevicesResponse\x12\x61\n\x12\x43laimAdministrator\x12$.parley.v1.ClaimAdministratorRequest\x1a%.parley.v1.ClaimAdministratorResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,41 +39,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGINREQUEST']._serialized_start=239
   _globals['_LOGINREQUEST']._serialized_end=414
   _globals['_LOGINRESPONSE']._serialized_start=417
-  _globals['_LOGINRESPONSE']._serialized_end=640
-  _globals['_LOGOUTREQUEST']._serialized_start=642
-  _globals['_LOGOUTREQUEST']._serialized_end=657
-  _globals['_LOGOUTRESPONSE']._serialized_start=659
-  _globals['_LOGOUTRESPONSE']._serialized_end=714
-  _globals['_DELETEACCOUNTREQUEST']._serialized_start=716
-  _globals['_DELETEACCOUNTREQUEST']._serialized_end=756
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=758
-  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=820
-  _globals['_SETDISPLAYNAMEREQUEST']._serialized_start=822
-  _globals['_SETDISPLAYNAMEREQUEST']._serialized_end=867
-  _globals['_SETDISPLAYNAMERESPONSE']._serialized_start=869
-  _globals['_SETDISPLAYNAMERESPONSE']._serialized_end=932
-  _globals['_LISTACCOUNTSREQUEST']._serialized_start=934
-  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1046
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1049
-  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1177
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1179
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1246
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1248
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1311
-  _globals['_LISTDEVICESREQUEST']._serialized_start=1313
-  _globals['_LISTDEVICESREQUEST']._serialized_end=1368
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=1370
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=1470
-  _globals['_DEVICEINFO']._serialized_start=1472
-  _globals['_DEVICEINFO']._serialized_end=1579
-  _globals['_REVOKEDEVICESREQUEST']._serialized_start=1581
-  _globals['_REVOKEDEVICESREQUEST']._serialized_end=1622
-  _globals['_REVOKEDEVICESRESPONSE']._serialized_start=1624
-  _globals['_REVOKEDEVICESRESPONSE']._serialized_end=1686
-  _globals['_CLAIMADMINISTRATORREQUEST']._serialized_start=1688
-  _globals['_CLAIMADMINISTRATORREQUEST']._serialized_end=1729
-  _globals['_CLAIMADMINISTRATORRESPONSE']._serialized_start=1731
-  _globals['_CLAIMADMINISTRATORRESPONSE']._serialized_end=1798
-  _globals['_ACCOUNTS']._serialized_start=1801
-  _globals['_ACCOUNTS']._serialized_end=2603
+  _globals['_LOGINRESPONSE']._serialized_end=667
+  _globals['_LOGOUTREQUEST']._serialized_start=669
+  _globals['_LOGOUTREQUEST']._serialized_end=684
+  _globals['_LOGOUTRESPONSE']._serialized_start=686
+  _globals['_LOGOUTRESPONSE']._serialized_end=741
+  _globals['_DELETEACCOUNTREQUEST']._serialized_start=743
+  _globals['_DELETEACCOUNTREQUEST']._serialized_end=783
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_start=785
+  _globals['_DELETEACCOUNTRESPONSE']._serialized_end=847
+  _globals['_SETDISPLAYNAMEREQUEST']._serialized_start=849
+  _globals['_SETDISPLAYNAMEREQUEST']._serialized_end=894
+  _globals['_SETDISPLAYNAMERESPONSE']._serialized_start=896
+  _globals['_SETDISPLAYNAMERESPONSE']._serialized_end=959
+  _globals['_LISTACCOUNTSREQUEST']._serialized_start=961
+  _globals['_LISTACCOUNTSREQUEST']._serialized_end=1073
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_start=1076
+  _globals['_LISTACCOUNTSRESPONSE']._serialized_end=1204
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1206
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=1273
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=1275
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=1338
+  _globals['_LISTDEVICESREQUEST']._serialized_start=1340
+  _globals['_LISTDEVICESREQUEST']._serialized_end=1395
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=1397
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=1497
+  _globals['_DEVICEINFO']._serialized_start=1499
+  _globals['_DEVICEINFO']._serialized_end=1606
+  _globals['_REVOKEDEVICESREQUEST']._serialized_start=1608
+  _globals['_REVOKEDEVICESREQUEST']._serialized_end=1649
+  _globals['_REVOKEDEVICESRESPONSE']._serialized_start=1651
+  _globals['_REVOKEDEVICESRESPONSE']._serialized_end=1713
+  _globals['_CLAIMADMINISTRATORREQUEST']._serialized_start=1715
+  _globals['_CLAIMADMINISTRATORREQUEST']._serialized_end=1756
+  _globals['_CLAIMADMINISTRATORRESPONSE']._serialized_start=1758
+  _globals['_CLAIMADMINISTRATORRESPONSE']._serialized_end=1825
+  _globals['_ACCOUNTS']._serialized_start=1828
+  _globals['_ACCOUNTS']._serialized_end=2630
 # @@protoc_insertion_point(module_scope)

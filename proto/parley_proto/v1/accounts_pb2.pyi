@@ -122,6 +122,7 @@ class LogInResponse(message.Message):
     POSITION_FIELD_NUMBER: builtins.int
     DEVICE_FORGOTTEN_FIELD_NUMBER: builtins.int
     DEVICE_EPOCH_FIELD_NUMBER: builtins.int
+    MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
     token: builtins.str
     """secret; the cluster keeps only its SHA-256"""
     last_send_number: builtins.int
@@ -134,6 +135,8 @@ class LogInResponse(message.Message):
     """No session was opened: the cluster does not know the device, which has used numbers. Log in with a new device id."""
     device_epoch: builtins.int
     """of the claim that the device has in the cluster"""
+    max_message_bytes: builtins.int
+    """the longest message that the cluster accepts, in bytes"""
     @builtins.property
     def account(self) -> model_pb2.AccountInfo: ...
     @builtins.property
@@ -149,10 +152,11 @@ class LogInResponse(message.Message):
         position: model_pb2.Position | None = ...,
         device_forgotten: builtins.bool = ...,
         device_epoch: builtins.int = ...,
+        max_message_bytes: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "device_epoch", b"device_epoch", "device_forgotten", b"device_forgotten", "expires_at_ms", b"expires_at_ms", "last_send_number", b"last_send_number", "position", b"position", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "device_epoch", b"device_epoch", "device_forgotten", b"device_forgotten", "expires_at_ms", b"expires_at_ms", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "position", b"position", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

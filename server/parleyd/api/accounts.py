@@ -21,7 +21,7 @@ from parleyd.delivery.records import account_info
 from parleyd.group.errors import UnavailableError
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
-from parleyd.machine.features import accounts, codes, devices, failed_log_ins
+from parleyd.machine.features import accounts, codes, devices, failed_log_ins, settings
 from parleyd.machine.features.accounts import AccountCard, AccountRow
 from parleyd.machine.features.devices import CLAIM_LEVEL
 from parleyd.machine.features.failed_log_ins import Failures
@@ -131,6 +131,7 @@ class AccountsService(AccountsServicer):
             expires_at_ms=opened.expires_at_ms or command.expires_at_ms,
             position=position,
             device_epoch=opened.device_epoch,
+            max_message_bytes=(await self._readers.run(settings.all_values))["max_message_bytes"],
         )
 
     @unary

@@ -201,6 +201,20 @@ class Settings:
     max_calls_per_account: Annotated[
         int, SettingSpec(Integer(4, 1_000_000), "Limits", "Number of these calls of one account.")
     ] = 64
+    max_connections: Annotated[
+        int,
+        SettingSpec(
+            Integer(64, 1_000_000),
+            "Limits",
+            "Number of connections of clients; more are closed. The node raises its limit of open files for them.",
+        ),
+    ] = 16_384
+    handshake_timeout_ms: Annotated[
+        int,
+        SettingSpec(
+            Integer(100, 60_000), "Limits", "Time for a new connection to finish its handshake, in milliseconds."
+        ),
+    ] = 5_000
     max_streams_per_connection: Annotated[
         int,
         SettingSpec(

@@ -12,7 +12,12 @@ MAX_PEER_MESSAGE_BYTES = 16 * 1024 * 1024
 
 Options = list[tuple[str, str | int]]
 
+# Peers have connections of their own, beside those of clients: a node has one to each member.
+MAX_PEER_CONNECTIONS = 256
+
 SERVER_OPTIONS: Options = [
+    ("grpc.max_allowed_incoming_connections", MAX_PEER_CONNECTIONS),
+    ("grpc.server_handshake_timeout_ms", 3_000),
     ("grpc.max_receive_message_length", MAX_PEER_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_PEER_MESSAGE_BYTES),
     ("grpc.keepalive_permit_without_calls", 1),
