@@ -96,6 +96,13 @@ class Layout:
         """Return the data directory of one node."""
         return self.folder(name) / "data"
 
+    def operator_token(self, name: str) -> str:
+        """Return the secret with which a node tells its whole status; empty before its first start."""
+        try:
+            return (self.data_dir(name) / "operator.token").read_text()
+        except FileNotFoundError:
+            return ""
+
 
 def load_layout(root: Path) -> Layout:
     """Read a folder made by `create_layout`. Raise ClusterError if there is none."""

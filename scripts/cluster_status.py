@@ -14,6 +14,7 @@ from scripts.cluster_layout import Layout
 from scripts.cluster_process import Processes, ProcessState
 
 ANSWER_TIMEOUT_S = 1.0
+OPERATOR_TOKEN = "x-parley-operator"  # noqa: S105 - the metadata key
 
 _CHANNEL_OPTIONS = (
     # A node that comes back is seen at once, not after a backoff that grew while it was away.
@@ -117,7 +118,9 @@ class StatusReader:
     async def ask(self, name: str, timeout_s: float = ANSWER_TIMEOUT_S) -> admin_pb2.GetStatusResponse | None:
         """Return the status of the node, or None if it does not answer within `timeout_s`."""
         stub = admin_pb2_grpc.AdminStub(self._channels[name])
+        token = self._layout.operator_token(name)
+        metadata = ((OPERATOR_TOKEN, token),) if token else ()
         try:
-            return await stub.GetStatus(admin_pb2.GetStatusRequest(), timeout=timeout_s)
+            return await stub.GetStatus(admin_pb2.GetStatusRequest(), metadata=metadata, timeout=timeout_s)
         except grpc.aio.AioRpcError:
             return None

@@ -448,8 +448,12 @@ class ParleyClient:
         return self.state
 
     async def cluster_status(self) -> ClusterStatus:
-        """Ask every known node for its status, all at once. This needs no session."""
-        return await self._cluster.status()
+        """Ask every known node for its status, all at once. Without a session, nodes tell only who leads and serves."""
+        try:
+            _, who = await self._signed_in()
+        except NotSignedInError:
+            return await self._cluster.status()
+        return await self._cluster.status(who.token)
 
     async def administration(self) -> Administration:
         """Return the requests of an administrator. Raises NotSignedInError without a session."""

@@ -91,6 +91,7 @@ from parleyd.storage import identity as identities
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo
+from parleyd.storage.operator_token import write_operator_token
 from parleyd.transport import channels
 from parleyd.transport.admission import CertificateReader
 from parleyd.transport.bootstrap import bootstrap_cluster, handshake, handshake_info_of
@@ -166,6 +167,7 @@ class Node:
             own_key_digest(settings),
         )
         self._channel_credentials = peer_channel_credentials(settings)
+        self._operator_token = write_operator_token(data.operator_token)
         self._logger = structlog.get_logger("node")
         self._status_due = asyncio.Event()
         self._join_client = JoinClient(
@@ -464,12 +466,20 @@ class Node:
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
             AdminService(
-                view, authenticator, commands, change_router, self._handshake, trust.rebuild_member, passwords
+                view,
+                authenticator,
+                commands,
+                change_router,
+                self._handshake,
+                trust.rebuild_member,
+                passwords,
+                self._operator_token,
             ),
             server,
         )
         health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
-        reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        if settings.reflection:
+            reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
         return server
 

@@ -60,8 +60,19 @@ async def test_a_follower_that_lost_its_leader_and_majority_is_not_serving(clust
             watch.cancel()
 
 
-async def test_reflection_lists_every_service_and_the_peer_port_is_not_among_them(cluster: LocalCluster) -> None:
+async def test_reflection_is_off_unless_the_settings_ask_for_it(cluster: LocalCluster) -> None:
     async with raw_client(cluster, cluster.names[0]) as raw:
+        call = reflection_stub(raw.channel).ServerReflectionInfo()
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call.read()
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_reflection_lists_every_service_and_the_peer_port_is_not_among_them(tmp_path: Path) -> None:
+    async with (
+        LocalCluster(tmp_path, nodes=1, settings={**FAST, "reflection": True}) as lone,
+        raw_client(lone, lone.names[0]) as raw,
+    ):
         call = reflection_stub(raw.channel).ServerReflectionInfo()
         await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         await call.done_writing()

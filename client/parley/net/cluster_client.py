@@ -9,6 +9,7 @@ import platform
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 import grpc
@@ -16,7 +17,7 @@ import grpc
 from parley.device.identity import DeviceIdentity
 from parley.errors import ClusterBehindError, NotSignedInError, RefusedError, WrongPasswordError
 from parley.model import Account, ClusterStatus, Conversation, HistoryPage, Member, Message, NodeStatus, Target
-from parley.net.unary_caller import UnaryCaller
+from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.position import Position, merge
@@ -258,14 +259,18 @@ class ClusterClient:
 
     # ---- the cluster
 
-    async def status(self) -> ClusterStatus:
-        """Ask every known node about itself, all at once, and those they name besides."""
+    async def status(self, token: str = "") -> ClusterStatus:
+        """Ask every known node about itself, all at once, and those they name besides.
+
+        Without the token of a session, nodes tell only what a client needs to find the leader.
+        """
+        ask = partial(self._caller.status_of, token=token)
         endpoints = self._known_endpoints.all()
-        answers = dict(zip(endpoints, await asyncio.gather(*map(self._caller.status_of, endpoints)), strict=True))
+        answers = dict(zip(endpoints, await asyncio.gather(*map(ask, endpoints)), strict=True))
         members = {m.name: m.client_address for answer in answers.values() for m in answer.members if m.client_address}
         if self._known_endpoints.learn(members):
             more = [endpoint for endpoint in self._known_endpoints.all() if endpoint not in answers]
-            answers.update(zip(more, await asyncio.gather(*map(self._caller.status_of, more)), strict=True))
+            answers.update(zip(more, await asyncio.gather(*map(ask, more)), strict=True))
         return ClusterStatus(_one_per_node(answers, self._known_endpoints))
 
     # ---- inside
@@ -327,8 +332,3 @@ def _one_per_node(answers: dict[Endpoint, NodeStatus], known_endpoints: KnownEnd
         a for endpoint, a in answers.items() if not a.name and known_endpoints.names.get(endpoint, "") not in by_name
     ]
     return (*sorted(by_name.values(), key=lambda answer: answer.name), *silent)
-
-
-def bearer(token: str) -> tuple[tuple[str, str], ...]:
-    """Return the metadata that carries a session token."""
-    return (("authorization", f"Bearer {token}"),)

@@ -89,11 +89,15 @@ class UnaryCaller:
             return answer
         raise _summary(failures, unknown=unknown, insecure=self._pool.security.insecure)
 
-    async def status_of(self, endpoint: Endpoint, timeout_s: float = STATUS_TIMEOUT_S) -> NodeStatus:
+    async def status_of(
+        self, endpoint: Endpoint, timeout_s: float = STATUS_TIMEOUT_S, *, token: str = ""
+    ) -> NodeStatus:
         """Return the status of one node. If the node does not answer, the error is in the result."""
         try:
             answer = await self._once(
-                lambda channel: admin_pb2_grpc.AdminStub(channel).GetStatus(admin_pb2.GetStatusRequest()),
+                lambda channel: admin_pb2_grpc.AdminStub(channel).GetStatus(
+                    admin_pb2.GetStatusRequest(), metadata=bearer(token) if token else ()
+                ),
                 endpoint,
                 timeout_s,
             )
@@ -125,6 +129,11 @@ class UnaryCaller:
             raise from_grpc(error, where=where, insecure=self._pool.security.insecure) from error
         except TimeoutError:
             raise OutcomeUnknownError(f"{where} did not answer within {timeout_s:.1f} s.") from None
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that carries a session token."""
+    return (("authorization", f"Bearer {token}"),)
 
 
 def _hopeless(failures: dict[Endpoint, ParleyError]) -> bool:

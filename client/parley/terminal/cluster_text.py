@@ -4,6 +4,8 @@ from parley import ClusterMember, ClusterStatus, NodeStatus
 
 COLUMNS = ("NODE", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "CLIENTS", "MSG/S", "LEVELS", "SERVING")
 
+SIGN_IN = "Sign in to see terms, indices, levels and clients: nodes show them to accounts only."
+
 
 def cluster_lines(status: ClusterStatus) -> list[str]:
     """Return the lines of `parley cluster status`. The column LEVELS holds the levels that a node's release supports.
@@ -13,8 +15,9 @@ def cluster_lines(status: ClusterStatus) -> list[str]:
     rows = [COLUMNS, *(_row(node, status) for node in status.nodes)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS) - 1)]
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
+    hints = [SIGN_IN] if any(node.name and not node.version for node in status.nodes) else []
     troubles = [*divergence_lines(status), *disk_lines(status), *snapshot_lines(status), *clock_lines(status)]
-    return [*lines, "", *level_lines(status), *troubles, verdict(status)]
+    return [*lines, "", *level_lines(status), *troubles, *hints, verdict(status)]
 
 
 def _row(node: NodeStatus, status: ClusterStatus) -> tuple[str, ...]:
@@ -22,12 +25,13 @@ def _row(node: NodeStatus, status: ClusterStatus) -> tuple[str, ...]:
         levels = _published_levels(node.address, status)
         return ("?", node.address, "down", "", "", "", "", "", levels, f"no: {node.error}")
     numbers = (node.term, node.commit_index, node.applied_index, node.connected_clients)
+    is_whole = bool(node.version)  # to strangers a node tells only its role
     return (
         node.name,
         node.address,
         _role(node),
-        *map(str, numbers),
-        f"{node.messages_per_second:.0f}",
+        *(str(number) if is_whole else "" for number in numbers),
+        f"{node.messages_per_second:.0f}" if is_whole else "",
         _range(node),
         "yes" if node.serving else "no",
     )

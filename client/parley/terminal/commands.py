@@ -274,7 +274,7 @@ async def history(
 
 async def cluster_status(options: ConnectionOptions, *, as_json: bool) -> int:
     """Print the status of all nodes. Return UNREACHABLE (4) if no node serves."""
-    async with options.client(resume=False) as client:
+    async with options.client() as client:
         status = await client.cluster_status()
     if as_json:
         nodes = [text.node_json(node) for node in status.nodes]

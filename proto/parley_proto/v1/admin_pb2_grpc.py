@@ -110,7 +110,8 @@ class AdminServicer:
     """Missing associated documentation comment in .proto file."""
 
     def GetStatus(self, request, context):
-        """This node's view. Needs no session: it contains nothing about accounts or messages.
+        """This node's view, nothing about accounts or messages. Without a session only what a client needs to find the
+        leader: cluster_id, node_name, role, leader, serving, removed, and names, client addresses and votes of members.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -32,7 +32,9 @@ class AdminStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminAsyncStub: ...
     GetStatus: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]
-    """This node's view. Needs no session: it contains nothing about accounts or messages."""
+    """This node's view, nothing about accounts or messages. Without a session only what a client needs to find the
+    leader: cluster_id, node_name, role, leader, serving, removed, and names, client addresses and votes of members.
+    """
     InviteNode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.InviteNodeRequest, _admin_pb2.InviteNodeResponse]
     """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
     already is done again without effect. FAILED_PRECONDITION: refused, the text contains the reason and what to do.
@@ -70,7 +72,9 @@ class AdminStub:
 class AdminAsyncStub(AdminStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetStatusRequest, _admin_pb2.GetStatusResponse]  # type: ignore[assignment]
-    """This node's view. Needs no session: it contains nothing about accounts or messages."""
+    """This node's view, nothing about accounts or messages. Without a session only what a client needs to find the
+    leader: cluster_id, node_name, role, leader, serving, removed, and names, client addresses and votes of members.
+    """
     InviteNode: _aio.UnaryUnaryMultiCallable[_admin_pb2.InviteNodeRequest, _admin_pb2.InviteNodeResponse]  # type: ignore[assignment]
     """All below need the session of an administrator, may be asked of any node and may be repeated: what is done
     already is done again without effect. FAILED_PRECONDITION: refused, the text contains the reason and what to do.
@@ -111,7 +115,9 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetStatusResponse, _abc.Awaitable[_admin_pb2.GetStatusResponse]]:
-        """This node's view. Needs no session: it contains nothing about accounts or messages."""
+        """This node's view, nothing about accounts or messages. Without a session only what a client needs to find the
+        leader: cluster_id, node_name, role, leader, serving, removed, and names, client addresses and votes of members.
+        """
 
     @_abc_1.abstractmethod
     def InviteNode(

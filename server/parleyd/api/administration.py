@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
 from typing import Protocol
 
@@ -37,6 +38,7 @@ CHANGE_TIMEOUT_S = 10.0
 NODE_INVITATION_S = 86_400
 INVITATION_S = 7 * 86_400
 MAX_INVITATION_S = 90 * 86_400
+OPERATOR_TOKEN = "x-parley-operator"  # noqa: S105 - the metadata key
 
 RebuildCall = Callable[[NodeId], Awaitable[peer_pb2.RebuildReply]]  # raises ForwardFailedError
 HandshakeCall = Callable[[str, str], Awaitable[peer_pb2.HandshakeInfo | None]]  # (node name, peer address)
@@ -61,7 +63,9 @@ class AdminService(AdminServicer):
         handshake: HandshakeCall,
         rebuild: RebuildCall,
         passwords: PasswordHasher,
+        operator_token: str = "",
     ) -> None:
+        """Keep the parts. Whoever sends `operator_token` gets the whole status; empty: nobody does by a token."""
         self._view = view
         self._authenticator = authenticator
         self._commands = commands
@@ -69,46 +73,68 @@ class AdminService(AdminServicer):
         self._handshake = handshake
         self._rebuild = rebuild
         self._passwords = passwords
+        self._operator_token = operator_token
         self._started = time.monotonic()
 
     @unary
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:  # noqa: N802
-        """Return this node's view of itself and of the others."""
+        """Return this node's view of itself and of the others; to strangers what a client needs to find the leader."""
+        if self._is_operator(context) or await self._authenticator.known_session(context) is not None:
+            return await self._full_status()
+        return self._public_status()
+
+    def _is_operator(self, context: Context) -> bool:
+        sent = dict(context.invocation_metadata() or ()).get(OPERATOR_TOKEN, "")
+        return bool(self._operator_token) and hmac.compare_digest(str(sent), self._operator_token)
+
+    def _public_status(self) -> pb.GetStatusResponse:
         view = self._view
         status = view.replica.raft.status()
         members = view.members()
-        summary = await view.replica.readers.run(lambda reader: reader.summary())
         return pb.GetStatusResponse(
             cluster_id=view.identity.cluster_id,
             node_name=view.identity.name,
-            node_id=view.identity.node_id,
             role=status.role.value,
-            term=status.term,
-            commit_index=status.commit_index,
-            applied_index=summary.applied_index,
-            last_index=status.last_index,
-            first_index=status.first_index,
-            leader=next((member.name for member in members if member.node_id == status.leader), ""),
-            connected_clients=view.hub.connected,
-            messages_per_second=view.hub.messages_per_second(),
-            messages_total=summary.message_count,
+            leader=_name_of(status.leader, members),
             serving=view.has_majority(),
-            members=[_member(member, status, view) for member in members],
-            pid=os.getpid(),
-            uptime_s=time.monotonic() - self._started,
-            state_hash=summary.state_hash,
-            version=version("parley"),
-            joint=bool(status.conf_state.voters_outgoing),
             removed=view.replica.retired,
-            level=summary.level,
-            min_level=MIN_LEVEL,
-            max_level=MAX_LEVEL,
-            divergence=view.divergence(),
-            disk=view.disk(),
-            snapshots=view.snapshots(),
-            clock=view.clock(),
-            cluster_time_ms=view.replica.cluster_now_ms,
+            members=[_public_member(member, status, view) for member in members],
         )
+
+    async def _full_status(self) -> pb.GetStatusResponse:
+        view = self._view
+        status = view.replica.raft.status()
+        summary = await view.replica.readers.run(lambda reader: reader.summary())
+        answer = self._public_status()
+        answer.ClearField("members")
+        answer.MergeFrom(
+            pb.GetStatusResponse(
+                node_id=view.identity.node_id,
+                term=status.term,
+                commit_index=status.commit_index,
+                applied_index=summary.applied_index,
+                last_index=status.last_index,
+                first_index=status.first_index,
+                connected_clients=view.hub.connected,
+                messages_per_second=view.hub.messages_per_second(),
+                messages_total=summary.message_count,
+                members=[_member(member, status, view) for member in view.members()],
+                pid=os.getpid(),
+                uptime_s=time.monotonic() - self._started,
+                state_hash=summary.state_hash,
+                version=version("parley"),
+                joint=bool(status.conf_state.voters_outgoing),
+                level=summary.level,
+                min_level=MIN_LEVEL,
+                max_level=MAX_LEVEL,
+                divergence=view.divergence(),
+                disk=view.disk(),
+                snapshots=view.snapshots(),
+                clock=view.clock(),
+                cluster_time_ms=view.replica.cluster_now_ms,
+            )
+        )
+        return answer
 
     @unary
     async def InviteNode(self, request: pb.InviteNodeRequest, context: Context) -> pb.InviteNodeResponse:  # noqa: N802
@@ -321,18 +347,27 @@ def _setting(known: settings.ClusterSetting, value: int) -> pb.Setting:
     )
 
 
-def _member(member: MemberRow, status: RaftStatus, view: ClusterView) -> pb.MemberStatus:
+def _name_of(node: NodeId, members: Sequence[MemberRow]) -> str:
+    return next((member.name for member in members if member.node_id == node), "")
+
+
+def _public_member(member: MemberRow, status: RaftStatus, view: ClusterView) -> pb.MemberStatus:
     node = NodeId(member.node_id)
-    progress = status.progress.get(node) if status.role is Role.LEADER else None
     return pb.MemberStatus(
         name=member.name,
-        node_id=member.node_id,
-        peer_address=member.peer_address,
         client_address=member.client_address,
         voter=node in status.conf_state.voters,
         learner=node in status.conf_state.learners,
         connected=view.is_up(node),
-        match_index=progress.match_index if progress is not None else 0,
-        min_level=member.min_level,
-        max_level=member.max_level,
     )
+
+
+def _member(member: MemberRow, status: RaftStatus, view: ClusterView) -> pb.MemberStatus:
+    progress = status.progress.get(NodeId(member.node_id)) if status.role is Role.LEADER else None
+    answer = _public_member(member, status, view)
+    answer.node_id = member.node_id
+    answer.peer_address = member.peer_address
+    answer.match_index = progress.match_index if progress is not None else 0
+    answer.min_level = member.min_level
+    answer.max_level = member.max_level
+    return answer

@@ -137,6 +137,14 @@ class Authenticator:
         _ADMITTED.set(session)
         return session
 
+    async def known_session(self, context: Context) -> SessionRecord | None:
+        """Return the caller's live session as far as this node knows it; waits for nobody, raises nothing."""
+        try:
+            session = await self._find(digest_of(context))
+        except ApiError:
+            return None
+        return None if session is None or session.closed or session.expires_at_ms <= self.now_ms else session
+
     async def session_that_may(
         self, context: Context, action: Action, *, allow_closed: bool = False, about: str = ""
     ) -> SessionRecord:

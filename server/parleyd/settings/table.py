@@ -129,6 +129,10 @@ class Settings:
     insecure_network: Annotated[
         bool, SettingSpec(BoolSetting(), "Security", "Allow --insecure with addresses that other machines can reach.")
     ] = False
+    reflection: Annotated[
+        bool,
+        SettingSpec(BoolSetting(), "Security", "Serve gRPC's reflection, which lists all methods to anybody."),
+    ] = False
     bcrypt_cost: Annotated[
         int,
         SettingSpec(

@@ -5,6 +5,7 @@ data/
   identity.json    the node's identity
   raft.sqlite      log, term and vote
   state.sqlite     the state machine
+  operator.token   a secret for scripts on this machine, new at each start
   fenced.json      the reason, while this node's state is not trusted
   administrator-claim.json  from `parleyd admin create`, until the cluster has it
   snapshots/       copies of state.sqlite that are being sent or received
@@ -70,6 +71,10 @@ class DataDirectory:
     @property
     def identity(self) -> Path:
         return self.path / "identity.json"
+
+    @property
+    def operator_token(self) -> Path:
+        return self.path / "operator.token"
 
     @property
     def fence(self) -> Path:

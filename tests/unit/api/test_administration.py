@@ -32,18 +32,34 @@ async def ben(cluster: InProcessCluster, raw: Raw, admin: Person) -> Person:
     return await raw.log_in("ben")
 
 
-async def test_the_status_needs_no_session_and_tells_levels_and_members(
+async def test_the_status_tells_accounts_levels_and_members(
     cluster: InProcessCluster, node: InProcessNode, raw: Raw
 ) -> None:
-    one, two = cluster.add_account("ann"), cluster.add_account("ben")
+    one, two = cluster.add_account("ann", PASSWORD), cluster.add_account("ben")
+    ann = await raw.log_in("ann")
     cluster.store(one, two, "hello")
-    status = await raw.admin.GetStatus(pb.GetStatusRequest())
+    status = await raw.admin.GetStatus(pb.GetStatusRequest(), metadata=ann.metadata)
     assert (status.level, status.min_level, status.max_level) == (MAX_LEVEL, MIN_LEVEL, MAX_LEVEL)
     assert (status.applied_index, status.messages_total) == (cluster.index, 1)
     assert (status.leader, status.serving, status.state_hash) == ("n1", True, cluster.machine.state_hash)
     [member] = status.members
     assert (member.name, member.client_address, member.voter) == ("n1", node.address, True)
     assert (member.min_level, member.max_level) == (MIN_LEVEL, MAX_LEVEL)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [(), (("authorization", "Bearer " + "A" * 43),), (("authorization", "x"),), (("x-parley-operator", ""),)],
+    ids=["none", "unknown", "malformed", "no operator"],
+)
+async def test_the_status_tells_strangers_what_a_client_needs_to_find_the_leader_and_no_more(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw, metadata: tuple[tuple[str, str], ...]
+) -> None:
+    status = await raw.admin.GetStatus(pb.GetStatusRequest(), metadata=metadata)
+    member = pb.MemberStatus(name="n1", client_address=node.address, voter=True, connected=True)
+    assert status == pb.GetStatusResponse(
+        cluster_id=cluster.cluster_id, node_name="n1", role="leader", leader="n1", serving=True, members=[member]
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,6 +175,6 @@ async def test_an_administrator_sets_the_time_that_a_wrong_clock_has_moved(
     assert "clock" in text
     mended = await set_time(again, now_ms)
     assert mended.before_ms - mended.after_ms > TEN_YEARS_MS - 60_000
-    status = await raw.admin.GetStatus(pb.GetStatusRequest())
+    status = await raw.admin.GetStatus(pb.GetStatusRequest(), metadata=again.metadata)
     assert abs(status.cluster_time_ms - now_ms) < 60_000
     await raw.admin.ListSettings(pb.ListSettingsRequest(), metadata=ben.metadata)  # lives again
