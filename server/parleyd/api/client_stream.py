@@ -28,6 +28,7 @@ from parleyd.budgets import DeviceShare
 from parleyd.delivery.cursor import InvalidCursorError, decode_cursor
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
 from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
+from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.features.devices import CLAIM_LEVEL
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID, MAX_SENDS_IN_FLIGHT
@@ -190,17 +191,17 @@ class ClientStream:
     async def _submit(self, sends: list[model_pb2.Send], size: int) -> None:
         """Apply one frame's sends in order. A send that breaks a rule uses its number and is refused."""
         command = state_pb2.SendMessages(session_id=self._session.session_id, sends=sends, claim=self._claim_now())
+        # The end of the stream does not take the sends back from the log, so their bytes count until they are done.
+        submitting = asyncio.ensure_future(self._commands.submit([state_pb2.Command(send_messages=command)]))
+        submitting.add_done_callback(lambda done: self._submitted(done, size))
         try:
-            applied = await self._commands.submit([state_pb2.Command(send_messages=command)])
+            applied = await asyncio.shield(submitting)
         except NoRoomError as error:
             self._offer_retry(sends, str(error), pb.SEND_STATUS_NO_ROOM, NO_ROOM_TEXT)
             return
         except (OverloadedError, UnavailableError) as error:
             self._offer_retry(sends, str(error))
             return
-        finally:
-            self._share.give_back(size)
-            self._answered.set()
         result = applied.results[0]
         if result.code in ENDING_CODES:
             self._stream.close(ENDING_CODES[result.code])
@@ -217,6 +218,12 @@ class ClientStream:
     def _claim_now(self) -> model_pb2.DeviceClaim | None:
         """Return what to put into a command: nothing before the cluster's level has claims."""
         return self._claim if self._commands.level >= CLAIM_LEVEL else None
+
+    def _submitted(self, done: asyncio.Future[AppliedCommands], size: int) -> None:
+        self._share.give_back(size)
+        self._answered.set()
+        if not done.cancelled():
+            done.exception()  # nobody waits for it any more if the stream has ended
 
     def _offer_retry(
         self,
