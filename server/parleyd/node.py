@@ -394,6 +394,7 @@ class Node:
                 max_entry_bytes=settings.max_entry_bytes,
                 max_waiting_proposals=settings.max_queued_commands,
                 max_waiting_bytes=settings.max_queued_bytes,
+                max_pipeline_bytes=settings.max_pipeline_bytes,
                 growing_commands=GROWING,
             ),
             GroupStart(

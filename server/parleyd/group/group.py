@@ -113,7 +113,10 @@ class Group:
         self._driver = Driver(raft, self._output)
         self._settings = settings
         self._proposals = ProposalTable(
-            settings.max_entry_bytes, settings.max_waiting_proposals, settings.max_waiting_bytes
+            settings.max_entry_bytes,
+            settings.max_waiting_proposals,
+            settings.max_waiting_bytes,
+            settings.max_pipeline_bytes,
         )
         self._reads = ReadBarriers(self.node_id, start.rng.getrandbits(64), settings.retry_ms)
         self._applied_waits = AppliedWaits()
@@ -424,7 +427,7 @@ class Group:
 
     def _propose_gathered(self, moment: Moment) -> None:
         stamp = self._time.stamp(moment) if self._level >= CLOCK_LEVEL else moment.wall_ms
-        for payload, proposals in self._proposals.take_entries(stamp, self._level):
+        for payload, proposals in self._proposals.take_entries(stamp, self._level, self._driver.role.term):
             answer = self._driver.propose([payload])
             if answer.refusal is None:
                 self._tell(self._proposals.proposed(answer.first_index, answer.term, proposals))

@@ -8,12 +8,13 @@ committed entry never changes).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from parley_proto.v1 import state_pb2
 from parleyd.group.errors import ProposalFailure
-from parleyd.raft.types import Index, Term
+from parleyd.raft.types import NO_TERM, Index, Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ Outcome = tuple[int, AppliedCommands | ProposalFailure]
 class _EntryInFlight:
     term: Term
     proposals: Sequence[Proposal]
+    size_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -48,12 +50,17 @@ class ProposalTable:
     """Proposals gathered for the next entry, and entries proposed but not yet applied here.
 
     At most `max_waiting` callers and `max_waiting_bytes` of their commands wait for the next entry, but always one.
+    Nothing more is proposed while `max_pipeline_bytes` of this term are proposed and not applied here. So what waits,
+    waits here, where the sessions take turns: the commands of a session that sends much wait for each other, and do not
+    hold up those of others. The commands of one session stay in their order.
     """
 
     max_entry_bytes: int
     max_waiting: int = 16_384
     max_waiting_bytes: int = 16 << 20
+    max_pipeline_bytes: int = 1 << 20
     _waiting_bytes: int = 0
+    _turns: dict[Hashable, deque[int]] = field(default_factory=dict)  # tokens by session; the next session is first
     _gathered: dict[int, Proposal] = field(default_factory=dict)
     _in_flight: dict[Index, _EntryInFlight] = field(default_factory=dict)
 
@@ -75,6 +82,7 @@ class ProposalTable:
             return False
         self._gathered[token] = Proposal(token, commands, size_bytes)
         self._waiting_bytes += size_bytes
+        self._turns.setdefault(_source_of(token, commands), deque()).append(token)
         return True
 
     def withdraw(self, token: int) -> None:
@@ -83,36 +91,51 @@ class ProposalTable:
         if proposal is not None:
             self._waiting_bytes -= proposal.size_bytes
 
-    def take_entries(self, proposed_at_ms: int, level: int) -> list[tuple[bytes, list[Proposal]]]:
-        """Turn the gathered commands into entry payloads of the cluster's `level`.
+    def take_entries(self, proposed_at_ms: int, level: int, term: Term = NO_TERM) -> list[tuple[bytes, list[Proposal]]]:
+        """Turn gathered commands into entry payloads of the cluster's `level`, as far as the pipeline has room.
 
         Each has at most `max_entry_bytes`, unless one caller's commands alone are larger.
         """
         entries: list[tuple[bytes, list[Proposal]]] = []
-        for proposals in self._split():
+        # Entries of an earlier term may never be applied here, so they do not count.
+        proposed = sum(entry.size_bytes for entry in self._in_flight.values() if entry.term == term)
+        for proposals in self._split(self._take_in_turns(self.max_pipeline_bytes - proposed)):
             batch = state_pb2.CommandBatch(level=level, proposed_at_ms=proposed_at_ms)
             for proposal in proposals:
                 batch.commands.extend(proposal.commands)
             entries.append((batch.SerializeToString(), proposals))
         return entries
 
-    def _split(self) -> list[list[Proposal]]:
+    def _take_in_turns(self, room: int) -> list[Proposal]:
+        taken: list[Proposal] = []
+        while self._turns and room > 0:
+            source = next(iter(self._turns))
+            tokens = self._turns.pop(source)
+            proposal = self._gathered.pop(tokens.popleft(), None)
+            if tokens:
+                self._turns[source] = tokens
+            if proposal is not None:  # its caller has not left
+                taken.append(proposal)
+                room -= proposal.size_bytes
+                self._waiting_bytes -= proposal.size_bytes
+        return taken
+
+    def _split(self, taken: Sequence[Proposal]) -> list[list[Proposal]]:
         groups: list[list[Proposal]] = []
         room = 0
-        for proposal in self._gathered.values():
+        for proposal in taken:
             if not groups or proposal.size_bytes > room:
                 groups.append([])
                 room = self.max_entry_bytes
             groups[-1].append(proposal)
             room -= proposal.size_bytes
-        self._gathered.clear()
-        self._waiting_bytes = 0
         return groups
 
     def proposed(self, index: Index, term: Term, proposals: Sequence[Proposal]) -> Iterator[Outcome]:
         """Record the callers of the entry at `index`; an earlier entry of this node at that index is lost."""
         lost = self._in_flight.get(index)
-        self._in_flight[index] = _EntryInFlight(term, proposals)
+        size_bytes = sum(proposal.size_bytes for proposal in proposals)
+        self._in_flight[index] = _EntryInFlight(term, proposals, size_bytes)
         return _all_of(lost, ProposalFailure.LOST)
 
     def applied(self, index: Index, term: Term, results: Sequence[state_pb2.CommandResult]) -> Iterator[Outcome]:
@@ -134,10 +157,18 @@ class ProposalTable:
         gathered, in_flight = self._gathered, self._in_flight
         self._gathered, self._in_flight = {}, {}
         self._waiting_bytes = 0
+        self._turns.clear()
         for token in gathered:
             yield token, failure
         for entry in in_flight.values():
             yield from _all_of(entry, failure)
+
+
+def _source_of(token: int, commands: Sequence[state_pb2.Command]) -> Hashable:
+    """Return the session of these commands; commands without one take turns by themselves."""
+    kind = commands[0].WhichOneof("command") if commands else None
+    session_id = getattr(getattr(commands[0], kind), "session_id", 0) if kind is not None else 0
+    return session_id or (token,)
 
 
 def _shares(index: Index, entry: _EntryInFlight, results: Sequence[state_pb2.CommandResult]) -> Iterator[Outcome]:

@@ -18,8 +18,8 @@ class GroupSettings:
     `tick_ms` is the unit of the core's clock. A question for a read index is asked again after `retry_ms`, and a
     transfer of leadership has failed after twice that. If a write takes longer than `disk_stall_ms`, the leader tries
     to transfer leadership. `max_waiting_proposals` bounds the callers that wait for the next entry, and
-    `max_waiting_bytes` their commands. `growing_commands` are the fields of `Command` that make the data grow. Disks
-    that are nearly full do not take them.
+    `max_waiting_bytes` their commands. Nothing is proposed while `max_pipeline_bytes` are not yet applied.
+    `growing_commands` are the fields of `Command` that make the data grow. Disks that are nearly full do not take them.
     """
 
     tick_ms: float
@@ -30,6 +30,7 @@ class GroupSettings:
     max_waiting_proposals: int = 16_384
     growing_commands: frozenset[str] = frozenset()
     max_waiting_bytes: int = 16 << 20
+    max_pipeline_bytes: int = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

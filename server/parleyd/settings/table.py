@@ -248,6 +248,14 @@ class Settings:
         int,
         SettingSpec(Integer(2 * MIB, GIB), "Limits", "Size of these commands, in bytes; more get RESOURCE_EXHAUSTED."),
     ] = 16 * MIB
+    max_pipeline_bytes: Annotated[
+        int,
+        SettingSpec(
+            Integer(64 * KIB, GIB),
+            "Limits",
+            "Size of the commands that the leader has put in the log and not applied, in bytes; more wait in turns.",
+        ),
+    ] = MIB
     # At least two of the longest messages that the cluster's setting max_message_bytes can allow.
     max_entry_bytes: Annotated[
         int,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parley_proto.v1 import state_pb2
+from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.group.errors import ProposalFailure
 from parleyd.group.proposals import AppliedCommands, Proposal, ProposalTable
 from parleyd.raft.types import Index, Term
@@ -46,7 +46,7 @@ def test_an_entry_is_no_larger_than_its_bound_unless_one_caller_alone_is() -> No
     for token in range(3):
         table.gather(token, [command(token)])
     table.gather(3, [command(3, padding=99)])
-    assert [len(proposals) for _, proposals in table.take_entries(0, 1)] == [2, 1, 1]
+    assert [len(proposals) for _, proposals in table.take_entries(0, 1)] == [1, 1, 2], "the larger one has its turn"
 
 
 def test_what_waits_is_bounded_in_bytes_and_one_caller_may_always_wait() -> None:
@@ -62,6 +62,45 @@ def test_what_waits_is_bounded_in_bytes_and_one_caller_may_always_wait() -> None
     assert table.gather(4, [command(0, padding=99)])
     list(table.fail_all(STOPPED))
     assert table.gather(5, [command(0, padding=99)] * 2)
+
+
+def of_session(session_id: int, up_to: int, padding: int = 0) -> state_pb2.Command:
+    sends = [model_pb2.Send(number=up_to, body="x" * padding)]
+    return state_pb2.Command(send_messages=state_pb2.SendMessages(session_id=session_id, sends=sends))
+
+
+def numbers(entries: list[tuple[bytes, list[Proposal]]]) -> list[tuple[int, int]]:
+    """Session and number of everything that was taken, in order."""
+    commands = [each for payload, _ in entries for each in state_pb2.CommandBatch.FromString(payload).commands]
+    return [(each.send_messages.session_id, each.send_messages.sends[0].number) for each in commands]
+
+
+def test_sessions_take_turns_and_the_commands_of_each_stay_in_order() -> None:
+    table = ProposalTable(max_entry_bytes=10_000)
+    for token, (session, number) in enumerate(((1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (3, 1), (3, 2))):
+        assert table.gather(token, [of_session(session, number)])
+    table.withdraw(1)
+    assert numbers(table.take_entries(0, 1)) == [(1, 1), (2, 1), (3, 1), (3, 2), (1, 3), (1, 4)]
+    assert table.waiting == 0
+
+
+def test_what_is_beyond_the_pipeline_waits_until_something_is_applied_and_nobody_is_held_up() -> None:
+    size = of_session(1, 1, padding=1000).ByteSize()
+    table = ProposalTable(max_entry_bytes=10_000, max_pipeline_bytes=2 * size)
+    term = Term(2)
+    for number in range(1, 7):
+        assert table.gather(number, [of_session(1, number, padding=1000)])
+    [(payload, proposals)] = table.take_entries(0, 1, term)
+    assert numbers([(payload, proposals)]) == [(1, 1), (1, 2)]
+    list(table.proposed(Index(5), term, proposals))
+    assert table.gather(7, [of_session(2, 1)])
+    assert table.take_entries(0, 1, term) == [], "two are on their way"
+    list(table.applied(Index(5), term, [result(1), result(2)]))
+    [(payload, proposals)] = table.take_entries(0, 1, term)
+    assert numbers([(payload, proposals)]) == [(1, 3), (2, 1), (1, 4)], "another session waits for one command at most"
+    list(table.proposed(Index(6), term, proposals))
+    assert table.take_entries(0, 1, term) == []
+    assert numbers(table.take_entries(0, 1, Term(3))) == [(1, 5), (1, 6)], "what an older term left does not count"
 
 
 def test_a_caller_that_left_before_anything_was_proposed_is_not_proposed() -> None:
