@@ -14,15 +14,15 @@ from tests.unit.client.helpers import PASSWORD, make_client
 
 async def test_the_bound_of_a_message_is_known_from_the_log_in_on_before_any_stream(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        cluster.add_account("root", PASSWORD)
+        cluster.add_account("boss", PASSWORD)
         cluster.add_account("anna", PASSWORD)
         cluster.change_setting("max_message_bytes", 1 << 20)
         async with make_client(cluster, tmp_path, connect=False) as client:
             await client.login("anna", PASSWORD)
             assert client.state.max_message_bytes == 1 << 20
-            await client.send("root", "x" * (1 << 20))
+            await client.send("boss", "x" * (1 << 20))
             with pytest.raises(BadInputError):
-                await client.send("root", "x" * ((1 << 20) + 1))
+                await client.send("boss", "x" * ((1 << 20) + 1))
         async with make_client(cluster, tmp_path, "anna", connect=False) as again:
             assert again.state.max_message_bytes == 1 << 20
 
