@@ -92,6 +92,10 @@ exhaust: $(READY) ## Try every order of events in small worlds of three servers 
 storage: $(READY) ## Crash at every call to the disk and start from what is left (build/storage.json)
 	@python -m tests.simulation.storage $(ARGS)
 
+.PHONY: abuse
+abuse: $(READY) ## Attack a real cluster as strangers and members do, and measure what it costs (build/abuse.json)
+	@python -m tests.abuse $(ARGS)
+
 .PHONY: setup
 setup: $(READY) ## Make the virtual environment with all pinned packages
 

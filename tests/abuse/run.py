@@ -60,7 +60,7 @@ async def run_attack(attack: Attack, root: Path, seconds: float) -> Outcome:
                 await asyncio.sleep(seconds)
             counts = await end(process)
         elections = await term_of(cluster) - term
-    return _judge(attack, seconds, innocent, memory, elections, counts)
+    return judge(attack, seconds, innocent, memory, elections=elections, counts=counts)
 
 
 @contextlib.asynccontextmanager
@@ -119,9 +119,10 @@ async def end(process: Process) -> dict[str, int]:
     return counts
 
 
-def _judge(
-    attack: Attack, seconds: float, innocent: Innocent, memory: Memory, elections: int, counts: dict[str, int]
+def judge(
+    attack: Attack, seconds: float, innocent: Innocent, memory: Memory, *, elections: int, counts: dict[str, int]
 ) -> Outcome:
+    """Compare what was measured with the attack's bounds."""
     bounds = attack.bounds
     measured = {
         "requests": len(innocent.waits_ms),

@@ -8,12 +8,12 @@ committed entry never changes).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from parley_proto.v1 import state_pb2
 from parleyd.group.errors import ProposalFailure
+from parleyd.group.fair_order import FairOrder
 from parleyd.raft.types import NO_TERM, Index, Term
 
 
@@ -51,8 +51,8 @@ class ProposalTable:
 
     At most `max_waiting` callers and `max_waiting_bytes` of their commands wait for the next entry, but always one.
     Nothing more is proposed while `max_pipeline_bytes` of this term are proposed and not applied here. So what waits,
-    waits here, where the sessions take turns: the commands of a session that sends much wait for each other, and do not
-    hold up those of others. The commands of one session stay in their order.
+    waits here, in the order of fair queueing by bytes: the commands of a session that sends much wait for each other,
+    and do not hold up those of others.
     """
 
     max_entry_bytes: int
@@ -60,7 +60,7 @@ class ProposalTable:
     max_waiting_bytes: int = 16 << 20
     max_pipeline_bytes: int = 1 << 20
     _waiting_bytes: int = 0
-    _turns: dict[Hashable, deque[int]] = field(default_factory=dict)  # tokens by session; the next session is first
+    _order: FairOrder = field(default_factory=FairOrder)
     _gathered: dict[int, Proposal] = field(default_factory=dict)
     _in_flight: dict[Index, _EntryInFlight] = field(default_factory=dict)
 
@@ -82,7 +82,7 @@ class ProposalTable:
             return False
         self._gathered[token] = Proposal(token, commands, size_bytes)
         self._waiting_bytes += size_bytes
-        self._turns.setdefault(_source_of(token, commands), deque()).append(token)
+        self._order.add(_source_of(token, commands), token, size_bytes)
         return True
 
     def withdraw(self, token: int) -> None:
@@ -99,21 +99,17 @@ class ProposalTable:
         entries: list[tuple[bytes, list[Proposal]]] = []
         # Entries of an earlier term may never be applied here, so they do not count.
         proposed = sum(entry.size_bytes for entry in self._in_flight.values() if entry.term == term)
-        for proposals in self._split(self._take_in_turns(self.max_pipeline_bytes - proposed)):
+        for proposals in self._split(self._take_fairly(self.max_pipeline_bytes - proposed)):
             batch = state_pb2.CommandBatch(level=level, proposed_at_ms=proposed_at_ms)
             for proposal in proposals:
                 batch.commands.extend(proposal.commands)
             entries.append((batch.SerializeToString(), proposals))
         return entries
 
-    def _take_in_turns(self, room: int) -> list[Proposal]:
+    def _take_fairly(self, room: int) -> list[Proposal]:
         taken: list[Proposal] = []
-        while self._turns and room > 0:
-            source = next(iter(self._turns))
-            tokens = self._turns.pop(source)
-            proposal = self._gathered.pop(tokens.popleft(), None)
-            if tokens:
-                self._turns[source] = tokens
+        while self._order and room > 0:
+            proposal = self._gathered.pop(self._order.next(), None)
             if proposal is not None:  # its caller has not left
                 taken.append(proposal)
                 room -= proposal.size_bytes
@@ -157,7 +153,7 @@ class ProposalTable:
         gathered, in_flight = self._gathered, self._in_flight
         self._gathered, self._in_flight = {}, {}
         self._waiting_bytes = 0
-        self._turns.clear()
+        self._order = FairOrder()
         for token in gathered:
             yield token, failure
         for entry in in_flight.values():

@@ -255,7 +255,7 @@ class Settings:
             "Limits",
             "Size of the commands that the leader has put in the log and not applied, in bytes; more wait in turns.",
         ),
-    ] = MIB
+    ] = 512 * KIB
     # At least two of the longest messages that the cluster's setting max_message_bytes can allow.
     max_entry_bytes: Annotated[
         int,

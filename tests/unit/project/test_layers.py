@@ -17,6 +17,7 @@ PURE_MODULES = (
     "driver",
     "effects",
     "errors",
+    "fair_order",
     "fenced_campaigns",
     "group",
     "inputs",

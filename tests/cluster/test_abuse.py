@@ -1,0 +1,44 @@
+"""A short part of `make abuse`: attacks cost a real cluster bounded memory and no election; an innocent is served."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scripts.cluster_local import LocalCluster
+from tests.abuse.attack import Attack, Bounds
+from tests.abuse.attacks import ATTACKS, stand_by
+from tests.abuse.measure import Innocent, Memory
+from tests.abuse.run import judge, run_attack
+from tests.cluster.raw import Person
+
+SECONDS = 4.0
+# Other tests may have this machine's processors: `make abuse` alone asks for the real times.
+PATIENT_MS = 10_000
+
+
+@pytest.mark.parametrize("name", ["padded strangers", "flood of long messages", "silent connections"])
+async def test_an_attack_stays_within_its_bounds(tmp_path: Path, name: str) -> None:
+    attack = ATTACKS[name]
+    patient = replace(attack, bounds=replace(attack.bounds, p99_ms=PATIENT_MS))
+    outcome = await run_attack(patient, tmp_path / "cluster", SECONDS)
+    assert outcome.exceeded == []
+    assert outcome.attacker, "an attacker that did nothing proves nothing"
+
+
+def test_every_bound_that_is_exceeded_is_named() -> None:
+    attack = Attack("too much", 7, stand_by, bounds=Bounds(rss_mib=10, p99_ms=100))
+    cluster = LocalCluster.__new__(LocalCluster)
+    innocent = Innocent(cluster, "n1", Person("innocent", b"", "", None), [50.0, 200.0], ["lost"])  # type: ignore[arg-type]
+    memory = Memory(cluster, {"n1": 100, "n2": 100}, {"n1": 105, "n2": 150})
+    outcome = judge(attack, 1.0, innocent, memory, elections=1, counts={})
+    assert outcome.exceeded == [
+        "a node grew by 50 MiB, above 10",
+        "the innocent client's p99 was 200.0 ms, above 100",
+        "the innocent client had 1 errors, above 0",
+        "there were 1 elections, above 0",
+    ]
+    silent = judge(attack, 1.0, Innocent(cluster, "n1", innocent.person), memory, elections=0, counts={})
+    assert "the innocent client had no answer at all" in silent.exceeded
