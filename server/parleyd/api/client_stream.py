@@ -37,6 +37,7 @@ from parleyd.security.names import InvalidInputError
 MAX_SENDS_PER_FRAME = 1024
 MAX_READ_MARKS = 1024
 ACK_INTERVAL_S = 0.02
+WRITE_TIMEOUT_S = 60.0
 
 SIGNED_OUT = explain(state_pb2.RESULT_CODE_SIGNED_OUT)
 RETRY_TEXT = (
@@ -84,6 +85,10 @@ ENDING_CODES = {
     state_pb2.RESULT_CODE_DEVICE_SUPERSEDED: CloseReason.SUPERSEDED,
 }
 """Results of a command as a whole that end the stream. No number was used."""
+
+
+class StalledReaderError(Exception):
+    """The client has read nothing of a frame for a long time. It gets no status, which it would not read either."""
 
 
 class ClientStream:
@@ -309,11 +314,18 @@ class ClientStream:
     async def _write(self) -> None:
         while True:
             for frame in await self._stream.next_frames():
-                await self._context.write(frame)
+                await self._write_frame(frame)
                 if isinstance(frame, pb.ServerFrame) and frame.HasField("results"):
                     # After the write: a client that does not read its results must not make them accumulate here.
                     self._unanswered -= len(frame.results.results)
                     self._answered.set()
+
+    async def _write_frame(self, frame: pb.ServerFrame | bytes) -> None:
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await self._context.write(frame)
+        except TimeoutError:
+            raise StalledReaderError from None
 
     async def _end_when_closed(self) -> None:
         reason = await asyncio.shield(self._stream.closed)

@@ -8,11 +8,12 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import structlog
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.api.auth import Authenticator
-from parleyd.api.client_stream import ClientStream
+from parleyd.api.client_stream import ClientStream, StalledReaderError
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, abort, refusal, translate
 from parleyd.api.requests import check_id, check_number
@@ -81,6 +82,9 @@ class MessagingService:
 
     async def _end(self, context: Context, error: BaseException) -> None:
         match error:
+            case StalledReaderError():
+                structlog.get_logger("api").info("stalled_client_left")
+                raise asyncio.CancelledError
             case Exception():
                 await abort(context, translate(error))
             case _:

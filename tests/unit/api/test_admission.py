@@ -13,7 +13,7 @@ import pytest
 
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2
 from parley_proto.v1 import messaging_pb2 as pb
-from parleyd.api import admission, messages
+from parleyd.api import admission, client_stream, messages
 from parleyd.api.admission import ACCESS, CallLimits, source_of
 from parleyd.api.errors import Context
 from parleyd.status_publisher import SERVICE_NAMES
@@ -200,6 +200,31 @@ async def test_pages_that_nobody_reads_are_bounded_and_others_get_theirs(monkeyp
             request.account_name = "ann"
             page = await raw.conversations.GetHistory(request, metadata=innocent.metadata, timeout=10)
             assert page.messages
+
+
+async def test_a_session_that_reads_nothing_ends_and_gives_back_what_it_has_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client_stream, "WRITE_TIMEOUT_S", 0.2)
+    async with running(CallLimits()) as (cluster, node, raw):
+        ann, ben = cluster.add_account("ann", PASSWORD), cluster.add_account("ben", PASSWORD)
+        for _ in range(20):
+            cluster.store(ann, ben, "x" * 65_536)
+        reader = await raw.log_in("ben")
+        options = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
+        async with (
+            grpc.aio.insecure_channel(node.address, options=options) as channel,
+            Raw(channel).session(reader),
+            asyncio.timeout(10),
+        ):
+            await nobody_is_connected(node)
+        assert node.stream_budgets.pages.used == 0
+
+
+async def nobody_is_connected(node: InProcessNode) -> None:
+    """Wait until no device is connected."""
+    while node.hub.connected:  # noqa: ASYNC110 - no event tells this
+        await asyncio.sleep(0)
 
 
 class Call:
