@@ -83,7 +83,6 @@ TABLE: dict[str, Row] = {
         SIGNED_IN, conversations_pb2.CreateChannelRequest(title="Ward 4", request_id=bytes(16))
     ),
     "Admin.GetStatus": Row(ANYBODY, admin_pb2.GetStatusRequest()),
-    "Admin.InviteNode": Row(ADMINISTRATOR, admin_pb2.InviteNodeRequest()),
     "Admin.AddMember": Row(ADMINISTRATOR, admin_pb2.AddMemberRequest(name="n2", peer_address="127.0.0.1:1")),
     "Admin.InviteNode": Row(ADMINISTRATOR, admin_pb2.InviteNodeRequest()),
     "Admin.PromoteMember": Row(ADMINISTRATOR, admin_pb2.PromoteMemberRequest(name="n2")),
