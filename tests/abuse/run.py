@@ -9,9 +9,10 @@ import json
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from scripts.cluster_local import LocalCluster
@@ -40,10 +41,12 @@ class Outcome:
     exceeded: list[str]
 
 
-async def run_attack(attack: Attack, root: Path, seconds: float) -> Outcome:
+async def run_attack(
+    attack: Attack, root: Path, seconds: float, settings: Mapping[str, int] = MappingProxyType({})
+) -> Outcome:
     """Start a cluster, attack it for so long, and measure."""
     # The cheapest hash outside --insecure; the innocent client speaks to a follower, so that all nodes are in its way.
-    async with LocalCluster(root, settings={"bcrypt_cost": 10}) as cluster:
+    async with LocalCluster(root, settings={"bcrypt_cost": 10, **settings}) as cluster:
         leader = await cluster.wait_for_leader()
         node = cluster.others(leader)[0]
         async with raw_client(cluster, node) as raw:
