@@ -78,7 +78,9 @@ class AccountsService(AccountsServicer):
         validate_password(request.password, account=request.name)
         check_id("request_id", request.request_id)
         code = digest_of_code(request.code) if request.code else b""
-        await self._readers.run(lambda reader: _check_registration(reader, code))
+        # A code that another node has just stored is not wrong because this one has not applied it yet.
+        await self._authenticator.read_barrier()
+        await self._readers.run(lambda reader: _check_registration(reader, request.request_id, code))
         command = state_pb2.RegisterAccount(
             name=request.name,
             password_hash=await self._passwords.hash(request.password, Caller(address_of(context), request.name)),
@@ -287,9 +289,14 @@ def _own_claim(session: SessionRecord, account: AccountRow, context: Context) ->
     return Claim(account.name, account, Failures(), address_of(context), session.device_external_id)
 
 
-def _check_registration(reader: StateReader, code: bytes) -> None:
-    """Raise ApiError or UnavailableError for a registration that apply would refuse, before a password is hashed."""
+def _check_registration(reader: StateReader, request_id: bytes, code: bytes) -> None:
+    """Raise ApiError or UnavailableError for a registration that apply would refuse, before a password is hashed.
+
+    A retry of one that was applied is not refused: its code is used up, and its first outcome is what the caller wants.
+    """
     with reader.consistent():
+        if accounts.is_registered(reader, request_id):
+            return
         if reader.level() < NAME_RULES_LEVEL:
             if accounts.is_first_too_early(reader):
                 raise UnavailableError("the cluster has just begun, and its release level still rises")

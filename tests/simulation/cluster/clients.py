@@ -250,7 +250,11 @@ class Client:
 
     def _move(self) -> None:
         """Talk to another server from now on; it may be one that is no member any more."""
-        self.at = self.rng.choice(sorted(self.world.servers))
+        servers = sorted(self.world.servers)
+        if self.world.network.is_healed:  # in turn: chance alone might never lead to one that answers
+            self.at = servers[(servers.index(self.at) + 1) % len(servers)]
+        else:
+            self.at = self.rng.choice(servers)
         self.world.counters["client-moved"] += 1
 
     def _submit(self, commands: Sequence[pb.Command], then: Callable[[AppliedCommands], None]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import secrets
+import time
 
 import grpc
 import pytest
 
 from parley_proto.v1 import accounts_pb2 as pb
+from parley_proto.v1 import state_pb2
 from parleyd.delivery.cursor import decode_cursor
+from parleyd.security.codes import digest_of_code, new_code
 from tests.support.node import InProcessCluster, InProcessNode
 from tests.support.raw import PASSWORD, Raw, index_of, refused
 
@@ -25,6 +28,20 @@ async def test_a_registration_is_repeated_safely_and_its_name_is_taken_for_other
     code, text = await refused(raw.accounts.Register(other))
     assert code is Code.ALREADY_EXISTS
     assert "Choose another name" in text
+
+
+async def test_a_registration_by_a_code_is_repeated_safely(cluster: InProcessCluster, raw: Raw) -> None:
+    """The code is used up by then, and the first answer may be lost."""
+    code = new_code()
+    offer = state_pb2.OfferAdministrator(
+        digest=digest_of_code(code), expires_at_ms=time.time_ns() // 1_000_000 + 60_000
+    )
+    cluster.apply_one(state_pb2.Command(offer_administrator=offer))
+    request = pb.RegisterRequest(name="ann", password=PASSWORD, request_id=secrets.token_bytes(16), code=code)
+    first = await raw.accounts.Register(request)
+    assert (await raw.accounts.Register(request)).account_id == first.account_id
+    other = pb.RegisterRequest(name="ben", password=PASSWORD, request_id=secrets.token_bytes(16), code=code)
+    assert (await refused(raw.accounts.Register(other)))[0] is Code.FAILED_PRECONDITION
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,11 @@ def registration_refusal(reader: StateReader, role: Role | None, code: bytes) ->
     return _registration_refusal(all_values(reader)["registration"], role, code)
 
 
+def is_registered(reader: StateReader, request_id: bytes) -> bool:
+    """Return whether a registration with this request id was applied."""
+    return bool(request_id) and bool(reader.rows("SELECT 1 FROM accounts WHERE request_id = ?", (request_id,)))
+
+
 def is_first_too_early(reader: StateReader) -> bool:
     """Return whether the first account would become an administrator by an old rule, though all nodes have the new."""
     [(lowest,)] = reader.rows("SELECT coalesce(min(max_level), 0) FROM cluster_members")
