@@ -181,6 +181,8 @@ async def _make_operator(layout: Layout, note: Callable[[str], None]) -> bool:
     folder = layout.data_dir(layout.names[0])
     try:
         async with asyncio.timeout(OPERATOR_TIMEOUT_S):
+            while not folder.exists():  # noqa: ASYNC110 - the node makes it at its first start
+                await asyncio.sleep(CLAIM_POLL_S)
             code = leave_claim(folder)
             while is_waiting(folder):  # noqa: ASYNC110 - the node takes it from its disk
                 await asyncio.sleep(CLAIM_POLL_S)
