@@ -17,17 +17,16 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 
 from parleyd.api.auth import Authenticator
+from parleyd.api.callers import admit_source
 from parleyd.api.errors import ApiError, Context, abort, translate
 from parleyd.budgets import BoundReachedError, Counts, FairPlaces
 from parleyd.machine.features.sessions import SessionRecord
@@ -35,7 +34,6 @@ from parleyd.machine.features.sessions import SessionRecord
 MAX_REQUEST_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
 PLACE_TIMEOUT_S = 5.0
-FORWARDED_FOR = "x-forwarded-for"
 
 BUSY_TEXT = (
     "This node accepts no more calls now: {reason}. Nothing was changed. Try again in a moment, or another node."
@@ -145,7 +143,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     async def _admit(self, method: str, handler: Any, requests: AsyncIterator[Any], context: Context) -> None:
         try:
             with ExitStack() as counted:
-                source = source_of(context, self._gateways)
+                source = admit_source(context, self._gateways)
                 counted.enter_context(self._calls.one(source))
                 session = await self._session(access_of(method), context)
                 if handler.request_streaming and session is not None:
@@ -197,28 +195,6 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
 def access_of(method: str) -> Access:
     """Return who may call a method; a method that is not in the table needs a session."""
     return Access.PUBLIC if method.startswith(_STANDARD_SERVICES) else ACCESS.get(method, Access.SESSION)
-
-
-def source_of(context: Context, gateways: Collection[str]) -> str:
-    """Return the address from which a call comes, without its port; of an IPv6 address the first 64 bits.
-
-    A trusted gateway passes on its client's address as the last one in `x-forwarded-for`.
-    """
-    address = _host(context.peer())
-    if address in gateways:
-        for key, value in context.invocation_metadata() or ():
-            if key == FORWARDED_FOR and isinstance(value, str):
-                address = value.rpartition(",")[2].strip()[:64] or address
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
-
-
-def _host(peer: str) -> str:
-    """Return the host of gRPC's `ipv4:127.0.0.1:80` or `ipv6:%5B::1%5D:80`."""
-    return unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]") or peer
 
 
 async def _answer(answers: Any, context: Context) -> None:

@@ -1,25 +1,60 @@
-"""The address that a call comes from, as limits count it."""
+"""Where a call comes from, as the bounds of calls and the throttle of log-ins count it."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
+from contextvars import ContextVar
 from urllib.parse import unquote
 
 from parleyd.api.errors import Context
 
+FORWARDED_FOR = "x-forwarded-for"
+MAX_HOST_CHARS = 64
 IPV6_PREFIX = 64
+
+_ADMITTED: ContextVar[str] = ContextVar("source", default="")
+
+
+def admit_source(context: Context, gateways: Collection[str]) -> str:
+    """Return where the call comes from. `address_of` returns the same during the rest of the call."""
+    source = source_of(context, gateways)
+    _ADMITTED.set(source)
+    return source
 
 
 def address_of(context: Context) -> str:
-    """Return the caller's address without the port; of IPv6 the network that one customer of a provider has."""
-    kind, _, rest = unquote(context.peer()).partition(":")
-    host = rest.rpartition(":")[0].strip("[]").partition("%")[0] if kind in ("ipv4", "ipv6") else rest
+    """Return where the call comes from, as of its admission."""
+    return _ADMITTED.get() or source_of(context, ())
+
+
+def source_of(context: Context, gateways: Collection[str]) -> str:
+    """Return the address of the caller without its port; of IPv6 the network that one customer of a provider has.
+
+    A trusted gateway passes on its client's address as the last one in `x-forwarded-for`.
+    """
+    address = _canonical(_host(context.peer()))
+    if address in gateways:
+        for key, value in context.invocation_metadata() or ():
+            if key == FORWARDED_FOR and isinstance(value, str):
+                address = _canonical(value.rpartition(",")[2].strip()[:MAX_HOST_CHARS]) or address
     try:
-        address = ipaddress.ip_address(host)
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return address if ip.version == 4 else str(ipaddress.ip_network((ip, IPV6_PREFIX), strict=False))
+
+
+def _host(peer: str) -> str:
+    """Return the host of gRPC's `ipv4:127.0.0.1:80` or `ipv6:%5B::1%5D:80`."""
+    return unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]") or peer
+
+
+def _canonical(host: str) -> str:
+    """Return one spelling of an address: without a zone, and an IPv4 address that came over IPv6 as IPv4."""
+    try:
+        ip = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return host
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False).network_address)
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip)

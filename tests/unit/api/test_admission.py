@@ -14,7 +14,8 @@ import pytest
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.api import admission, client_stream, messages
-from parleyd.api.admission import ACCESS, CallLimits, source_of
+from parleyd.api.admission import ACCESS, CallLimits
+from parleyd.api.callers import source_of
 from parleyd.api.errors import Context
 from parleyd.status_publisher import SERVICE_NAMES
 from tests.support.node import InProcessCluster, InProcessNode
@@ -251,6 +252,10 @@ class Call:
         ("ipv4:10.0.0.5:4711", "198.51.100.1, 192.0.2.1", "192.0.2.1"),
         ("ipv4:10.0.0.5:4711", "", "10.0.0.5"),
         ("unix:", "", "unix:"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:4711", "", "fe80::/64"),
+        ("ipv6:%5B::ffff:10.0.0.7%5D:4711", "", "10.0.0.7"),
+        ("ipv6:%5B::ffff:10.0.0.5%5D:4711", "192.0.2.1", "192.0.2.1"),
+        ("ipv4:10.0.0.5:4711", "2001:db8::1", "2001:db8::/64"),
     ],
 )
 def test_the_source_of_a_call_is_its_address_or_what_a_trusted_gateway_says(
