@@ -13,6 +13,7 @@ from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.position import position
 from parleyd.machine.records import MemberRow
 from parleyd.membership.members import ClusterMembers
+from parleyd.raft.quorum import has_majority
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import ConfState, NodeId
 from parleyd.raft.update import RoleChange
@@ -89,9 +90,7 @@ class ClusterView:
         without a leader's messages forgets the leader. So a known leader is the sign of a majority. This node's own
         links cover the time in between.
         """
-        conf_state = self.replica.raft.conf_state
-        halves = [conf_state.voters, *([conf_state.voters_outgoing] if conf_state.voters_outgoing else [])]
-        reached = all(2 * sum(map(self.is_up, voters)) > len(voters) for voters in halves)
+        reached = has_majority(self.replica.raft.conf_state, self.is_up)
         return self.replica.serving and (not self.replica.is_leader or reached)
 
     def status_update(self) -> messaging_pb2.ClusterStatusUpdate:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from parleyd.raft.quorum import halves
 from parleyd.raft.types import ConfState, NodeId, Term
 
 TOLERANCE_MS = 60_000
@@ -82,9 +83,7 @@ class ClusterTime:
     def _reached(self, moment: Moment) -> int | None:
         """Return the highest time that a majority has reached, of both sets in a joint membership; None if unknown."""
         clocks = self._clocks(moment)
-        conf = moment.conf_state
-        halves = [conf.voters, *([conf.voters_outgoing] if conf.voters_outgoing else [])]
-        reached = [_majority_time(voters, clocks) for voters in halves]
+        reached = [_majority_time(voters, clocks) for voters in halves(moment.conf_state)]
         known = [time for time in reached if time is not None]
         return min(known) if len(known) == len(reached) else None
 

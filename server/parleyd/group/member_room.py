@@ -16,6 +16,7 @@ import enum
 from collections.abc import Callable
 
 from parleyd.raft.messages import Message, MessageType
+from parleyd.raft.quorum import has_majority
 from parleyd.raft.types import ConfState, NodeId
 
 
@@ -114,5 +115,4 @@ class MemberRoom:
         return Room.FULL if node in self._lost else self._short.get(node, Room.ENOUGH)
 
     def _has_majority(self, conf_state: ConfState, fits: Callable[[Room], bool]) -> bool:
-        halves = [conf_state.voters, *([conf_state.voters_outgoing] if conf_state.voters_outgoing else [])]
-        return all(2 * sum(fits(self._of(voter)) for voter in voters) > len(voters) for voters in halves)
+        return has_majority(conf_state, lambda voter: fits(self._of(voter)))

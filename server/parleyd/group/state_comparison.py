@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from parleyd.machine.records import StateHash
+from parleyd.raft.quorum import halves
 from parleyd.raft.types import ConfState, NodeId
 
 MAX_REPORTS = 256
@@ -56,8 +57,7 @@ class StateComparison:
 
     def set_members(self, conf_state: ConfState, members: Collection[NodeId]) -> None:
         """Take over a membership: forget the reports of former members and judge the others again."""
-        outgoing = [frozenset(conf_state.voters_outgoing)] if conf_state.voters_outgoing else []
-        self._voters = (frozenset(conf_state.voters), *outgoing)
+        self._voters = tuple(map(frozenset, halves(conf_state)))
         self._members = frozenset(members)
         for node in [known for known in self._reports if known not in self._members]:
             del self._reports[node]

@@ -7,9 +7,9 @@ configuration is a joint one with an empty second half.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from parleyd.raft.types import NO_INDEX, Index, NodeId
+from parleyd.raft.types import NO_INDEX, ConfState, Index, NodeId
 
 EVERYTHING = Index(2**64 - 1)
 """The commit index of an empty majority: it never lowers the result."""
@@ -21,6 +21,16 @@ class VoteResult(enum.Enum):
     PENDING = "pending"
     LOST = "lost"
     WON = "won"
+
+
+def halves(conf_state: ConfState) -> tuple[tuple[NodeId, ...], ...]:
+    """Return the sets of voters of which each must decide: one, or two in a joint membership."""
+    return (conf_state.voters, conf_state.voters_outgoing) if conf_state.voters_outgoing else (conf_state.voters,)
+
+
+def has_majority(conf_state: ConfState, fits: Callable[[NodeId], bool]) -> bool:
+    """Return whether a majority of the voters fits, of both sets in a joint membership."""
+    return all(2 * sum(map(fits, voters)) > len(voters) for voters in halves(conf_state))
 
 
 def majority_committed_index(voters: Sequence[NodeId], acked: Mapping[NodeId, Index]) -> Index:
