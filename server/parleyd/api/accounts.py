@@ -9,7 +9,7 @@ import grpc
 from parley_proto.v1 import accounts_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parley_proto.v1.accounts_pb2_grpc import AccountsServicer
-from parleyd.api.auth import Authenticator, digest_of, log_admin_action, now_ms
+from parleyd.api.auth import Authenticator, digest_of, log_admin_action
 from parleyd.api.callers import address_of
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, check_result, refusal, unary
@@ -80,7 +80,8 @@ class AccountsService(AccountsServicer):
         code = digest_of_code(request.code) if request.code else b""
         # A code that another node has just stored is not wrong because this one has not applied it yet.
         await self._authenticator.read_barrier()
-        await self._readers.run(lambda reader: _check_registration(reader, request.request_id, code))
+        now_ms = self._authenticator.now_ms
+        await self._readers.run(lambda reader: _check_registration(reader, request.request_id, code, now_ms))
         command = state_pb2.RegisterAccount(
             name=request.name,
             password_hash=await self._passwords.hash(request.password, Caller(address_of(context), request.name)),
@@ -113,7 +114,7 @@ class AccountsService(AccountsServicer):
             token_digest=token_digest,
             device_id=request.device_id,
             device_label=request.device_label,
-            expires_at_ms=now_ms() + self._config.session_ttl_s * 1000,
+            expires_at_ms=self._authenticator.now_ms + self._config.session_ttl_s * 1000,
             end_oldest_device=request.end_oldest_device,
         )
         if self._commands.level >= CLAIM_LEVEL:
@@ -289,7 +290,7 @@ def _own_claim(session: SessionRecord, account: AccountRow, context: Context) ->
     return Claim(account.name, account, Failures(), address_of(context), session.device_external_id)
 
 
-def _check_registration(reader: StateReader, request_id: bytes, code: bytes) -> None:
+def _check_registration(reader: StateReader, request_id: bytes, code: bytes, now_ms: int) -> None:
     """Raise ApiError or UnavailableError for a registration that apply would refuse, before a password is hashed.
 
     A retry of one that was applied is not refused: its code is used up, and its first outcome is what the caller wants.
@@ -301,6 +302,6 @@ def _check_registration(reader: StateReader, request_id: bytes, code: bytes) -> 
             if accounts.is_first_too_early(reader):
                 raise UnavailableError("the cluster has just begun, and its release level still rises")
             return
-        refused = accounts.registration_refusal(reader, codes.role_of(reader, code, now_ms()) if code else None, code)
+        refused = accounts.registration_refusal(reader, codes.role_of(reader, code, now_ms) if code else None, code)
     if refused is not None:
         raise refusal(refused)

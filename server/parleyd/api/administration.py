@@ -14,7 +14,7 @@ import grpc
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1 import peer_pb2, state_pb2
 from parley_proto.v1.admin_pb2_grpc import AdminServicer
-from parleyd.api.auth import Authenticator, now_ms
+from parleyd.api.auth import Authenticator
 from parleyd.api.callers import address_of
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
@@ -253,7 +253,7 @@ class AdminService(AdminServicer):
             raise InvalidInputError("valid_s", f"is {request.valid_s}; at most {MAX_INVITATION_S} are allowed")
         session = await self._authenticator.session_that_may(context, Action.INVITE)
         code = new_code()
-        expires_at_ms = now_ms() + (request.valid_s or INVITATION_S) * 1000
+        expires_at_ms = self._authenticator.now_ms + (request.valid_s or INVITATION_S) * 1000
         command = state_pb2.Invite(
             session_id=session.session_id, digest=digest_of_code(code), expires_at_ms=expires_at_ms
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextvars import ContextVar
 from typing import Protocol
 
@@ -171,11 +170,6 @@ class Authenticator:
 def log_admin_action(account: str, action: Action, about: str) -> None:
     """Log that an administrator asked for something, or that somebody became one."""
     structlog.get_logger("api").info("admin_action", action=action.name.lower(), by=account, about=about)
-
-
-def now_ms() -> int:
-    """Return what this node's wall clock shows, for times that apply judges; nothing is judged by it here."""
-    return time.time_ns() // 1_000_000
 
 
 def digest_of(context: Context) -> bytes:
