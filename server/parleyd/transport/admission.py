@@ -95,9 +95,9 @@ class PeerAdmission:
         self._vouching = vouching
         self._certificates = certificates
 
-    async def admit(self, rpc: str, context: Context) -> Caller:
+    async def admit(self, rpc: str, context: Context, *, any_incarnation: bool = False) -> Caller:
         """Identify the caller of `rpc` and check that it has the standing that `rpc` requires."""
-        caller = await self.identify(context)
+        caller = await self.identify(context, any_incarnation=any_incarnation)
         await self.check_standing(rpc, caller, context)
         return caller
 

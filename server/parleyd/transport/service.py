@@ -283,8 +283,7 @@ class PeerService(PeerServicer):
     ) -> pb.DescribeMemberReply:
         """Return a member's record to a member that has not heard of it."""
         admission = await self._serving(context)
-        caller = await admission.identify(context, any_incarnation=True)
-        await admission.check_standing("DescribeMember", caller, context)
+        await admission.admit("DescribeMember", context, any_incarnation=True)
         node = NodeId(request.node_id)
         member = admission.registry.member(node)
         return pb.DescribeMemberReply(
