@@ -46,10 +46,10 @@ class AdministratorClaims:
         if self._level() < CODES_LEVEL:
             return
         try:
-            claim = read_claim(self._data_directory)
+            claim = await asyncio.to_thread(read_claim, self._data_directory)
         except DamagedClaimError as error:
             self._logger.warning("administrator_claim_refused", reason=str(error))
-            remove_claim(self._data_directory)
+            await asyncio.to_thread(remove_claim, self._data_directory)
             return
         if claim is not None:
             await self._take(claim)
@@ -67,4 +67,4 @@ class AdministratorClaims:
             self._logger.warning("administrator_code_offered", expires_at_ms=claim.expires_at_ms)
         else:
             self._logger.warning("administrator_claim_refused", reason=state_pb2.ResultCode.Name(code))
-        remove_claim(self._data_directory)
+        await asyncio.to_thread(remove_claim, self._data_directory)
