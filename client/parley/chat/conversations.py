@@ -137,15 +137,6 @@ class Conversations:
         self._index(line)
         return line
 
-    def channel_named(self, title: str) -> list[ConversationKey]:
-        """Return the channels that have this title. Titles are case-insensitive."""
-        wanted = title.strip().casefold()
-        return [
-            key
-            for key, line in self._lines.items()
-            if line.channel and line.conversation is not None and line.conversation.title.strip().casefold() == wanted
-        ]
-
     # ---- what can be seen
 
     def item(self, key: ConversationKey) -> ConversationItem:

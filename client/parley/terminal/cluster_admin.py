@@ -1,44 +1,50 @@
 """Implement the commands of `parley cluster` that change something, and its settings. Remarks go to stderr."""
 
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from parley import BadInputError
+from parley import Administration, BadInputError
 from parley.terminal import text
 from parley.terminal.commands import note, say
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import read_new_password
 
 
-async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
-    """Add the node that waits at `peer_address` as a learner."""
+@asynccontextmanager
+async def _administration(options: ConnectionOptions) -> AsyncIterator[Administration]:
+    """Connect as an administrator, who must be named."""
     options.must_name_account()
     async with options.client() as client:
-        await (await client.administration()).add_member(name, peer_address)
+        yield await client.administration()
+
+
+async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
+    """Add the node that waits at `peer_address` as a learner."""
+    async with _administration(options) as administration:
+        await administration.add_member(name, peer_address)
     note(f"{name} is a learner now. It receives all entries, and becomes a voter once it has caught up.")
 
 
 async def invite_node(options: ConnectionOptions, hours: int) -> None:
     """Print a join token. Only the token goes to stdout, so that it can be written to a file."""
-    options.must_name_account()
-    async with options.client() as client:
-        token = await (await client.administration()).invite_node(hours * 3600)
+    async with _administration(options) as administration:
+        token = await administration.invite_node(hours * 3600)
     say(token)
     note(f"Write it to the join_token_file of the new node. It admits one node, within {hours} hours.")
 
 
 async def promote(options: ConnectionOptions, name: str) -> None:
-    options.must_name_account()
-    async with options.client() as client:
-        await (await client.administration()).promote_member(name)
+    async with _administration(options) as administration:
+        await administration.promote_member(name)
     note(f"{name} is a voter now.")
 
 
 async def remove(options: ConnectionOptions, name: str, *, force: bool) -> None:
-    options.must_name_account()
-    async with options.client() as client:
-        await (await client.administration()).remove_member(name, force=force)
+    async with _administration(options) as administration:
+        await administration.remove_member(name, force=force)
     note(
         f"{name} is no member any more. Its data directory is never accepted again. To bring the node "
         "back, start it with an empty one and admit it: parley cluster add, or invite-node."
@@ -47,25 +53,22 @@ async def remove(options: ConnectionOptions, name: str, *, force: bool) -> None:
 
 async def transfer(options: ConnectionOptions, name: str) -> None:
     """Transfer leadership to the node `name`, or to any voter if `name` is empty."""
-    options.must_name_account()
-    async with options.client() as client:
-        leader = await (await client.administration()).transfer_leadership(name)
+    async with _administration(options) as administration:
+        leader = await administration.transfer_leadership(name)
     note(f"{leader} leads now.")
 
 
 async def rebuild(options: ConnectionOptions, name: str) -> None:
     """Replace the state of a member by the leader's state and wait until it agrees with the others."""
-    options.must_name_account()
-    async with options.client() as client:
-        await (await client.administration()).rebuild_member(name)
+    async with _administration(options) as administration:
+        await administration.rebuild_member(name)
     note(f"The state of {name} agrees with that of the other nodes.")
 
 
 async def set_administrator(options: ConnectionOptions, account: str, *, administrator: bool) -> None:
     """Grant or revoke the rights of an administrator."""
-    options.must_name_account()
-    async with options.client() as client:
-        await (await client.administration()).set_administrator(account, administrator=administrator)
+    async with _administration(options) as administration:
+        await administration.set_administrator(account, administrator=administrator)
     note(f"{account} is {'an' if administrator else 'no'} administrator now.")
 
 
@@ -79,9 +82,8 @@ async def claim(options: ConnectionOptions, code: str) -> None:
 
 async def invite(options: ConnectionOptions, days: int) -> None:
     """Print an invitation."""
-    options.must_name_account()
-    async with options.client() as client:
-        code, expires_at_ms = await (await client.administration()).create_invitation(days * 86_400)
+    async with _administration(options) as administration:
+        code, expires_at_ms = await administration.create_invitation(days * 86_400)
     say(code)
     note(f"Valid once, until {text.time_text(expires_at_ms)}. Use it with: parley register NAME --code {code}")
 
@@ -97,9 +99,8 @@ async def reset_password(options: ConnectionOptions, account: str, *, password_s
 
 async def lift_delay(options: ConnectionOptions, account: str) -> None:
     """End the delay of an account."""
-    options.must_name_account()
-    async with options.client() as client:
-        await (await client.administration()).lift_delay(account)
+    async with _administration(options) as administration:
+        await administration.lift_delay(account)
     note(f"{account} can log in at once.")
 
 

@@ -95,11 +95,6 @@ class StreamProtocol:
         return self._welcome is None or (self._begun and self._being_stored < MAX_BATCHES_BEING_STORED)
 
     @property
-    def is_welcome(self) -> bool:
-        """Return true once the node has sent its Welcome."""
-        return self._welcome is not None
-
-    @property
     def _may_send(self) -> bool:
         """Return true once the outbox has begun, unless another copy of this device's files sends."""
         return self._begun and self._welcome is not None and not self._welcome.superseded
