@@ -27,6 +27,7 @@ from tests.cluster.raw import PASSWORD, Person, Raw, eventually, raw_client, ref
 pytestmark = pytest.mark.asyncio
 
 ANSWER_S = 15.0
+TRANSFER_ATTEMPTS = 4
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 
@@ -116,12 +117,13 @@ class Operator:
         request = admin_pb2.TransferLeadershipRequest(name=name)
 
         async def transfer() -> admin_pb2.ClusterChangeResponse:
-            try:
-                return await self._stub.TransferLeadership(request, metadata=self._metadata, timeout=ANSWER_S)
-            except grpc.aio.AioRpcError as error:
-                if "in time" not in (error.details() or ""):  # a node without a processor: the leader is as before
-                    raise
-                return await self._stub.TransferLeadership(request, metadata=self._metadata, timeout=ANSWER_S)
+            for _ in range(TRANSFER_ATTEMPTS - 1):
+                try:
+                    return await self._stub.TransferLeadership(request, metadata=self._metadata, timeout=ANSWER_S)
+                except grpc.aio.AioRpcError as error:
+                    if "in time" not in (error.details() or ""):  # a node waited for a processor, and did not win
+                        raise
+            return await self._stub.TransferLeadership(request, metadata=self._metadata, timeout=ANSWER_S)
 
         return await eventually(transfer)
 

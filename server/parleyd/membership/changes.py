@@ -173,8 +173,11 @@ class MembershipChangeExecutor:
             raise ChangeRefusedError(f"{failed} may be down or far behind. The leader is as before")
         while replica.role.leader == NO_NODE:
             await replica.role_change()
-        leader = members.rows.get(replica.role.leader)
-        return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, leader="" if leader is None else leader.name)
+        row = members.rows.get(replica.role.leader)
+        leader = "" if row is None else row.name
+        if target is not None and replica.role.leader != target:
+            raise ChangeRefusedError(f"{name} did not become leader in time. {leader or 'Another node'} leads now")
+        return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_DONE, leader=leader)
 
     def _check_leading(self) -> None:
         if not self._replica.is_leader:

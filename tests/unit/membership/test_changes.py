@@ -112,6 +112,19 @@ class FakeReplica:
         await asyncio.sleep(0)
 
 
+async def test_a_transfer_that_another_node_won_is_not_told_as_done() -> None:
+    """The old leader met a higher term, but the named node lost the election."""
+    replica = leader()
+    replica.role.leader = NodeId(3)
+    answer = await changes(replica).carry_out(transfer("n2"))
+    assert (answer.status, answer.detail) == (
+        pb.CHANGE_STATUS_REFUSED,
+        "n2 did not become leader in time. n3 leads now",
+    )
+    answer = await changes(replica).carry_out(transfer("n3"))
+    assert (answer.status, answer.leader) == (pb.CHANGE_STATUS_DONE, "n3")
+
+
 def leader(
     voters: tuple[int, ...] = (1, 2, 3), learners: tuple[int, ...] = (), removed: tuple[int, ...] = ()
 ) -> FakeReplica:
