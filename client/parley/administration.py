@@ -11,7 +11,7 @@ from typing import TypeVar
 import grpc
 
 from parley.model import Setting
-from parley.net.unary_caller import UnaryCaller
+from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1.admin_pb2_grpc import AdminStub
@@ -27,7 +27,7 @@ class Administration:
 
     def __init__(self, caller: UnaryCaller, token: str) -> None:
         self._caller = caller
-        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._metadata = bearer(token)
 
     async def add_member(self, name: str, peer_address: str) -> None:
         """Add the node that waits at `peer_address`, as a learner."""

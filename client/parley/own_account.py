@@ -7,7 +7,7 @@ import grpc
 
 from parley.errors import NotSignedInError, WrongPasswordError
 from parley.model import Device
-from parley.net.unary_caller import UnaryCaller
+from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
 from parley.wire.position import Position
 from parley_proto.v1 import accounts_pb2 as pb
@@ -24,7 +24,7 @@ class OwnAccount:
     def __init__(self, caller: UnaryCaller, token: str, position: Position) -> None:
         """`position` is what the caller has seen; lists are at least that new."""
         self._caller = caller
-        self._metadata = (("authorization", f"Bearer {token}"),)
+        self._metadata = bearer(token)
         self._position = position
 
     async def change_password(self, old: str, new: str) -> None:

@@ -18,6 +18,7 @@ from parley.device.store import Store
 from parley.errors import OverloadedError, ParleyError, TlsError
 from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt
 from parley.net.grpc_errors import from_grpc
+from parley.net.unary_caller import bearer
 from parley.state_publisher import StatePublisher
 from parley.wire.actions import (
     Action,
@@ -139,7 +140,7 @@ class MessageStream:
 
     async def run(self, welcome_timeout_s: float) -> NoReturn:
         """Send and receive until the stream ends. Cancelling this call ends the stream."""
-        call = self._stub.Connect(metadata=(("authorization", f"Bearer {self._token}"),))
+        call = self._stub.Connect(metadata=bearer(self._token))
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
