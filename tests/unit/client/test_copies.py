@@ -30,6 +30,10 @@ async def two_copies(
     cluster.add_account("bob", PASSWORD)
     async with signed_in(cluster, tmp_path / "one") as anna:
         await (await anna.send("bob", "before")).accepted(30)
+    # An acknowledgement decides which copy is the device, as a send does: nothing may be left to acknowledge.
+    async with make_client(cluster, tmp_path / "one", "anna"):
+        [device] = cluster.devices.values()
+        await until(lambda: device.delivered_up_to == 1, "it has acknowledged what it sent")
     shutil.copytree(tmp_path / "one", tmp_path / "other")
     one = make_client(cluster, tmp_path / "one", "anna", nodes=[nodes[0]])
     other = make_client(cluster, tmp_path / "other", "anna", nodes=[nodes[1]], seed=2)
