@@ -9,7 +9,7 @@ import structlog
 
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
-from parleyd.group.group import OWN_LOG
+from parleyd.group.leadership import OWN_LOG
 from parleyd.group.runner import GroupRunner
 from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.machine import ApplyOutcome

@@ -12,35 +12,28 @@ would have to wait for the next write, so it is gathered until the write ends.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import assert_never
 
 from parley_proto.v1 import state_pb2
 from parleyd.group.clock import Clock
 from parleyd.group.cluster_time import CLOCK_LEVEL, ClusterTime, Moment
-from parleyd.group.disk_watch import DiskWatch
 from parleyd.group.driver import Driver
 from parleyd.group.effects import (
     AppliedReached,
     ChangeRefused,
-    ClocksJudged,
     CommandsAnswered,
     CompactLog,
-    DiskStalled,
     Effect,
-    EntriesLost,
     MakeSnapshot,
     MembersChanged,
     MessageDropped,
-    NodeRetired,
     ReadAnswered,
     SnapshotAnswered,
     StartCheckpoint,
     StateReplaced,
-    TransferEnded,
 )
 from parleyd.group.errors import ProposalFailure, failure_of
-from parleyd.group.fenced_campaigns import FencedCampaigns
 from parleyd.group.inputs import (
     AskReadBarrier,
     AwaitApplied,
@@ -69,40 +62,32 @@ from parleyd.group.inputs import (
     Withdraw,
     Written,
 )
-from parleyd.group.member_room import Intake, MemberRoom, Room
+from parleyd.group.leadership import Leadership
+from parleyd.group.member_room import Intake, MemberRoom
 from parleyd.group.proposals import AppliedCommands, Outcome, Proposal, ProposalTable
 from parleyd.group.read_barriers import ReadBarriers
 from parleyd.group.received import EntriesLostError, check_received
 from parleyd.group.retention import LogRetention
 from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_plan import SnapshotOffers
-from parleyd.group.waits import AppliedWaits, TransferWaits, best_follower
+from parleyd.group.waits import AppliedWaits
 from parleyd.membership import rules
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.rules import ChangeRefusedError, MembershipRequest, NoSuchMemberError
 from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.events import (
-    Campaign,
     Compact,
-    ForgetLeader,
     ReadIndex,
     Receive,
-    ResumeCampaigning,
     SnapshotAvailable,
     SnapshotStatus,
-    StopCampaigning,
-    Tick,
-    TransferLeader,
     Unreachable,
 )
 from parleyd.raft.membership import encode_conf_change
 from parleyd.raft.messages import Message
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import NO_INDEX, NO_NODE, Index, NodeId, Role, SnapshotMeta
+from parleyd.raft.types import NO_INDEX, Index, NodeId, SnapshotMeta
 from parleyd.raft.update import RoleChange
-
-OWN_LOG = "its own log"
-FENCED_PATIENCE = 3  # longest election timeouts without a leader, after which a fenced node campaigns
 
 
 class Group:
@@ -120,22 +105,15 @@ class Group:
         )
         self._reads = ReadBarriers(self.node_id, start.rng.getrandbits(64), settings.retry_ms)
         self._applied_waits = AppliedWaits()
-        self._transfers = TransferWaits(2 * settings.retry_ms)
         self._clock = Clock(settings.tick_ms, start.now_ms, start.rng)
-        self._disk = DiskWatch(settings.disk_stall_ms)
         self._retention = LogRetention(settings.log_bounds, start.kept_entries)
         self._room = MemberRoom(self.node_id)
         self._time = ClusterTime(self.node_id)
-        self._wrong_clocks: Mapping[NodeId, int] = {}
         self._clocks_are_due = False
         self._snapshots = SnapshotOffers()
         self._members = start.members
         self._level = start.level
-        self._is_fenced = False
-        self._fenced_campaigns = FencedCampaigns(FENCED_PATIENCE * settings.retry_ms)
-        self._untrusted: frozenset[NodeId] = frozenset()
-        self._is_retired = self.node_id in start.members.removed
-        self._has_lost_entries = False
+        self._leadership = Leadership(self._driver, self._output, settings, self._clock, self._room, start.members)
         self._is_stopping = False
 
     # ---- what others see
@@ -158,7 +136,7 @@ class Group:
     @property
     def is_leader(self) -> bool:
         """Return whether this node leads, as far as it can tell."""
-        return self._driver.role.role is Role.LEADER
+        return self._leadership.is_leader
 
     @property
     def members(self) -> ClusterMembers:
@@ -173,12 +151,12 @@ class Group:
     @property
     def fenced(self) -> bool:
         """Return whether this node's state is not trusted."""
-        return self._is_fenced
+        return self._leadership.is_fenced
 
     @property
     def retired(self) -> bool:
         """Return whether this node has learned that it was removed from the cluster."""
-        return self._is_retired
+        return self._leadership.is_retired
 
     @property
     def applied_index(self) -> Index:
@@ -195,10 +173,7 @@ class Group:
 
         A leader without a majority steps down by itself.
         """
-        has_leader = self._driver.role.leader != NO_NODE
-        is_behind = self._room.is_behind(self.raft.conf_state)
-        is_out = self._is_stopping or self._is_retired or self._is_fenced or self._has_lost_entries or is_behind
-        return has_leader and not self._disk.is_stalled(now_ms) and not is_out
+        return not self._is_stopping and self._leadership.is_serving(now_ms)
 
     def oldest_read_ms(self, now_ms: float) -> float:
         """Return how long the oldest read-index question has been without an answer."""
@@ -234,26 +209,28 @@ class Group:
             case ProposeCommands():
                 self._gather(one)
             case Written():
-                self._disk.write_ended()
+                self._leadership.disk.write_ended()
                 self._driver.written()
             case EntriesApplied():
                 self._entries_applied(one)
             case TimePassed():
-                self._time_passed(now_ms)
+                if self._leadership.time_passed(now_ms):
+                    self._clocks_are_due = True
+                    self._reads.ask_again(now_ms)
             case AskReadBarrier(token):
                 self._reads.add(token)
             case AwaitApplied(token, index):
                 if not self._applied_waits.add(token, index):
                     self._fail(token, ProposalFailure.TOO_MANY_WAITING)
             case Withdraw(token):
-                for table in (self._proposals, self._reads, self._applied_waits, self._transfers):
+                for table in (self._proposals, self._reads, self._applied_waits, self._leadership):
                     table.withdraw(token)
             case ChangeMembers(token, request):
                 self._change_members(token, request)
             case TransferLeadership(token, target):
-                self._transfer_leadership(token, target, now_ms)
+                self._leadership.transfer(token, target, now_ms)
             case PeerLost(node):
-                self._peer_lost(node, now_ms)
+                self._leadership.peer_lost(node, now_ms)
             case PeerUnreachable(node):
                 self._driver.step(Unreachable(node))
             case ClockReported(node, wall_ms):
@@ -276,12 +253,11 @@ class Group:
                 self._driver.is_compacting = False
                 self._driver.step(Compact(index))
             case Retire(told_by):
-                self._retire(told_by)
+                self._leadership.retire(told_by)
             case FenceState():
-                self._is_fenced = True
-                self._let_others_campaign_first(now_ms)
+                self._leadership.fence(now_ms)
             case DistrustNodes(nodes):
-                self._untrusted = nodes
+                self._leadership.distrust(nodes)
             case Stop():
                 self._is_stopping = True
                 self._tell(self._proposals.fail_all(ProposalFailure.STOPPED))
@@ -294,12 +270,14 @@ class Group:
             self._propose_gathered(self._moment(now_ms, wall_ms))
         if self._clocks_are_due:
             self._clocks_are_due = False
-            self._judge_clocks(self._moment(now_ms, wall_ms))
-        if self._reads.have_gathered and self._driver.role.leader != NO_NODE:
+            # Only a leader knows the clocks of a majority.
+            wrong = self._time.wrong_clocks(self._moment(now_ms, wall_ms)) if self.is_leader else {}
+            self._leadership.clocks_judged(wrong)
+        if self._reads.have_gathered and self._leadership.has_leader:
             self._driver.step(ReadIndex(self._reads.next_question(now_ms)))
         self._driver.pump()
         if self._driver.is_writing:
-            self._disk.write_started(now_ms)
+            self._leadership.disk.write_started(now_ms)
         if self._driver.reads or self._driver.dropped_reads:
             self._answer_reads()
         if self._driver.need_snapshot_for:
@@ -307,8 +285,7 @@ class Group:
             self._offer_snapshot(nodes, now_ms)
         for token in self._applied_waits.take_reached(self._driver.applied_index):
             self._output.append(AppliedReached(token))
-        for token in self._transfers.take_ended(now_ms, is_leader=self.is_leader):
-            self._output.append(TransferEnded(token, not self.is_leader))
+        self._leadership.answer_transfers(now_ms)
 
     def _refuse(self, one: Input) -> None:
         """Refuse the input of a caller, because this group is stopping."""
@@ -318,7 +295,7 @@ class Group:
     # ---- what peers say
 
     def _receive(self, message: Message) -> None:
-        if self._has_lost_entries:
+        if self._leadership.has_lost_entries:
             return  # a vote of this node could elect a leader without the entries that it lost
         self._room.hear(message.sender)
         if not self._room.takes(message):
@@ -328,88 +305,12 @@ class Group:
         except PeerProtocolError as error:
             self._output.append(MessageDropped(message.sender, str(error)))
         except EntriesLostError as error:
-            self._has_lost_entries = True
-            self._driver.step(StopCampaigning())
-            self._output.append(EntriesLost(str(error)))
-
-    # ---- time, and who leads
-
-    def _time_passed(self, now_ms: float) -> None:
-        ticks = self._clock.take_ticks(now_ms)
-        if ticks and self._is_fenced:
-            self._let_others_campaign_first(now_ms)
-        for _ in range(0 if self._would_disturb() else ticks):
-            self._driver.step(Tick())
-        if ticks:
-            self._clocks_are_due = True
-            self._reads.ask_again(now_ms)
-            if self.is_leader and self._disk.should_give_up(now_ms):
-                self._give_up_office()
-            if self.is_leader and self._should_not_lead and self.raft.status().transferee == NO_NODE:
-                self._transfer_to_best()
-        if self._clock.take_campaign(now_ms) and self._driver.role.leader == NO_NODE and not self._is_retired:
-            self._driver.step(Campaign())
-
-    @property
-    def _should_not_lead(self) -> bool:
-        return self._is_fenced or self._room.own is not Room.ENOUGH or self.node_id in self._wrong_clocks
-
-    def _moment(self, now_ms: float, wall_ms: int) -> Moment:
-        return Moment(now_ms, wall_ms, self._driver.role.term, self.raft.conf_state)
-
-    def _judge_clocks(self, moment: Moment) -> None:
-        """Report when other clocks than before are wrong; only a leader knows those of a majority."""
-        wrong = self._time.wrong_clocks(moment) if self.is_leader else {}
-        if wrong.keys() != self._wrong_clocks.keys():
-            self._output.append(ClocksJudged(wrong))
-        self._wrong_clocks = wrong
-
-    def _let_others_campaign_first(self, now_ms: float) -> None:
-        has_leader = self._driver.role.leader != NO_NODE
-        is_due = self._fenced_campaigns.are_due(now_ms, has_leader=has_leader)
-        self._driver.step(ResumeCampaigning() if is_due else StopCampaigning())
-
-    def _would_disturb(self) -> bool:
-        """Return whether this node must not campaign: peers removed it unknown to its own log, or entries are lost."""
-        return self._has_lost_entries or (self._is_retired and self.node_id in self._members.rows)
-
-    def _give_up_office(self) -> None:
-        """Transfer leadership to a follower with a working disk, because a stalled leader delays every caller."""
-        target = self._transfer_to_best()
-        if target is not None:
-            self._disk.gave_up()
-            self._output.append(DiskStalled(target))
-
-    def _transfer_to_best(self) -> NodeId | None:
-        avoided = self._untrusted if self._is_fenced else self._untrusted | self._room.no_better_than_own()
-        target = best_follower(self.raft.status(), avoided | frozenset(self._wrong_clocks))
-        if target is not None:
-            self._driver.step(TransferLeader(target))
-        return target
-
-    def _peer_lost(self, node: NodeId, now_ms: float) -> None:
-        """If the leader is lost, forget it and ask for pre-votes soon, without waiting for an election timeout.
-
-        A live majority with contact to the leader refuses, so a short network failure changes nothing.
-        """
-        self._room.lose(node)
-        if node == self._driver.role.leader and node != self.node_id:
-            self._driver.step(ForgetLeader())
-            self._clock.plan_campaign(self.raft.conf_state.voters, self.node_id, node, now_ms)
-
-    def _transfer_leadership(self, token: int, target: NodeId | None, now_ms: float) -> None:
-        status, short = self.raft.status(), self._room.short()
-        target = target or best_follower(status, self._untrusted | short) or best_follower(status, self._untrusted)
-        if target is None:
-            self._output.append(TransferEnded(token, not self.is_leader))
-            return
-        self._transfers.add(token, now_ms)
-        self._driver.step(TransferLeader(target))
+            self._leadership.lose_entries(str(error))
 
     # ---- proposals
 
     def _gather(self, asked: ProposeCommands) -> None:
-        if self._is_fenced or not self.is_leader:
+        if not self._leadership.takes_proposals:
             self._fail(asked.token, ProposalFailure.NOT_LEADER)
         elif not self._has_room_for(asked.commands):
             self._fail(asked.token, ProposalFailure.NO_ROOM)
@@ -436,7 +337,7 @@ class Group:
                     self._fail(proposal.token, failure_of(answer.refusal))
 
     def _change_members(self, token: int, request: MembershipRequest) -> None:
-        if self._is_fenced or not self.is_leader:
+        if not self._leadership.takes_proposals:
             self._fail(token, ProposalFailure.NOT_LEADER)
             return
         if not self._has_room_for(()):
@@ -456,6 +357,9 @@ class Group:
             self._tell(self._proposals.proposed(answer.first_index, answer.term, [waiting]))
         else:
             self._fail(token, failure_of(answer.refusal))
+
+    def _moment(self, now_ms: float, wall_ms: int) -> Moment:
+        return Moment(now_ms, wall_ms, self._driver.role.term, self.raft.conf_state)
 
     def _fail(self, token: int, failure: ProposalFailure) -> None:
         self._output.append(CommandsAnswered(token, failure))
@@ -520,10 +424,4 @@ class Group:
     def _follow(self, members: ClusterMembers) -> None:
         self._members = members
         self._output.append(MembersChanged(members))
-        if self.node_id in members.removed:
-            self._retire(OWN_LOG)
-
-    def _retire(self, told_by: str) -> None:
-        if not self._is_retired:
-            self._is_retired = True
-            self._output.append(NodeRetired(told_by))
+        self._leadership.follow(members)

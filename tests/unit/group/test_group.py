@@ -40,7 +40,7 @@ from parleyd.group.effects import (
     TransferEnded,
 )
 from parleyd.group.errors import ProposalFailure
-from parleyd.group.group import OWN_LOG, Group
+from parleyd.group.group import Group
 from parleyd.group.inputs import (
     AskReadBarrier,
     AwaitApplied,
@@ -66,6 +66,7 @@ from parleyd.group.inputs import (
     Withdraw,
     Written,
 )
+from parleyd.group.leadership import OWN_LOG
 from parleyd.group.member_room import Room, room_of
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.retention import LogBounds

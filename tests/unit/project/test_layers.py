@@ -21,6 +21,7 @@ PURE_MODULES = (
     "fenced_campaigns",
     "group",
     "inputs",
+    "leadership",
     "member_room",
     "proposals",
     "read_barriers",
