@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import grpc
@@ -28,6 +28,7 @@ from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.types import NodeId
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo, cluster_id_of
+from parleyd.transport.channels import ChannelFactory
 
 HANDSHAKE_RETRY_INTERVAL_S = 0.1
 HANDSHAKE_TIMEOUT_S = 2.0
@@ -48,7 +49,7 @@ async def bootstrap_cluster(
     identity: NodeIdentity,
     own: PeerInfo,
     first_members: Mapping[str, str],
-    make_channel: Callable[[str, str], grpc.aio.Channel],
+    make_channel: ChannelFactory,
 ) -> NodeIdentity:
     """Wait until all first members are known, or until one of them reports a cluster that exists.
 
@@ -84,14 +85,14 @@ async def bootstrap_cluster(
 
 
 async def _handshake_all(
-    own: pb.HandshakeInfo, others: Mapping[str, str], make_channel: Callable[[str, str], grpc.aio.Channel]
+    own: pb.HandshakeInfo, others: Mapping[str, str], make_channel: ChannelFactory
 ) -> dict[str, pb.HandshakeInfo]:
     answers = await asyncio.gather(*(handshake(own, name, address, make_channel) for name, address in others.items()))
     return {name: answer for name, answer in zip(others, answers, strict=True) if answer is not None}
 
 
 async def handshake(
-    own: pb.HandshakeInfo, name: str, address: str, make_channel: Callable[[str, str], grpc.aio.Channel]
+    own: pb.HandshakeInfo, name: str, address: str, make_channel: ChannelFactory
 ) -> pb.HandshakeInfo | None:
     """Request the record of the node at `address`; None if it does not reply. Raises IdentityError if it refuses."""
     channel = make_channel(name, address)

@@ -5,12 +5,15 @@ Keepalive finds a silent peer in about two seconds. The closed socket of a dead 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 import grpc.aio
 
 MAX_PEER_MESSAGE_BYTES = 16 * 1024 * 1024
 
 Options = list[tuple[str, str | int]]
+ChannelFactory = Callable[[str, str], grpc.aio.Channel]  # (node name, address)
 
 # Peers have connections of their own, beside those of clients: a node has one to each member.
 MAX_PEER_CONNECTIONS = 256

@@ -24,8 +24,8 @@ from parleyd.retry import ask_until_answered
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo, cluster_id_of
 from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
+from parleyd.transport.channels import ChannelFactory
 from parleyd.transport.peer_calls import says_removed
-from parleyd.transport.peers import ChannelFactory
 
 JOIN_RETRY_INTERVAL_S = 0.2
 JOIN_TIMEOUT_S = 15.0

@@ -28,6 +28,7 @@ from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
 from parleyd.transport.bootstrap import HANDSHAKE_TIMEOUT_S
+from parleyd.transport.channels import ChannelFactory
 from parleyd.transport.codec import encode_message
 from parleyd.transport.forwards import Forwards
 from parleyd.transport.peer_calls import (
@@ -79,9 +80,6 @@ class SnapshotSource(Protocol):
 
         raises if it does not exist any more.
         """
-
-
-ChannelFactory = Callable[[str, str], grpc.aio.Channel]  # (node name, address)
 
 
 @dataclass(frozen=True, slots=True)

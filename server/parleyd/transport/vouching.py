@@ -25,6 +25,7 @@ from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.types import NO_NODE, NodeId
 from parleyd.storage.identity import PeerInfo
 from parleyd.transport.bootstrap import decode_peer_info
+from parleyd.transport.channels import ChannelFactory
 from parleyd.transport.peer_calls import CallMetadata
 
 ASK_TIMEOUT_S = 2.0
@@ -101,7 +102,7 @@ class Vouching:
 class MemberQuestions:
     """Asks members about nodes, each over a connection of its own."""
 
-    def __init__(self, call_metadata: CallMetadata, make_channel: Callable[[str, str], grpc.aio.Channel]) -> None:
+    def __init__(self, call_metadata: CallMetadata, make_channel: ChannelFactory) -> None:
         self._call_metadata = call_metadata
         self._make_channel = make_channel
 

@@ -227,12 +227,15 @@ def test_only_the_composition_root_joins_api_transport_and_replica() -> None:
             any(is_within(found.module, part) for found in imports_of(file.read_text(), str(file))) for part in parts
         )
     ]
-    assert joining == ["server/parleyd/node.py"]
+    assert joining == ["server/parleyd/wiring.py"]
 
 
-def test_only_the_entry_points_import_the_composition_root() -> None:
-    users = {found.importer for found in imports_under("server") if is_within(found.module, "parleyd.node")}
-    assert users <= {"server/parleyd/cli.py", "server/cli_start.py", "server/parleyd/__main__.py"}
+def test_only_the_entry_point_imports_the_node_and_only_the_node_its_wiring() -> None:
+    def users(module: str) -> set[str]:
+        return {found.importer for found in imports_under("server") if is_within(found.module, module)}
+
+    assert users("parleyd.node") == {"server/parleyd/cli.py"}
+    assert users("parleyd.wiring") == {"server/parleyd/node.py"}
 
 
 def test_a_forbidden_import_would_be_found() -> None:

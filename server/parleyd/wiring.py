@@ -1,0 +1,316 @@
+"""The composition root: the only place that makes the parts of a serving node and joins them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from dataclasses import dataclass
+from functools import partial
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from parley_proto.v1 import (
+    accounts_pb2_grpc,
+    admin_pb2_grpc,
+    conversations_pb2_grpc,
+    peer_pb2,
+)
+from parleyd.administrator_claims import AdministratorClaims
+from parleyd.api.accounts import AccountsConfig, AccountsService
+from parleyd.api.administration import AdminService
+from parleyd.api.admission import AdmissionInterceptor
+from parleyd.api.auth import Authenticator
+from parleyd.api.cluster_view import ClusterView
+from parleyd.api.commands import Commands
+from parleyd.api.conversations import ConversationsService
+from parleyd.api.fencing import FenceInterceptor
+from parleyd.api.messages import MessagingService, add_messaging_to_server
+from parleyd.api.password_check import PasswordCheck
+from parleyd.client_port import call_limits, server_options, stream_budgets
+from parleyd.delivery.device_hub import DeviceHub
+from parleyd.group.command_router import CommandRouter
+from parleyd.group.disk_monitor import DiskMonitor
+from parleyd.group.files import GroupFiles
+from parleyd.group.group import Group
+from parleyd.group.hosted import HostedGroups
+from parleyd.group.opening import open_files, recover
+from parleyd.group.parts import GroupObserver, GroupParts
+from parleyd.group.peer_handler import PeerHandler
+from parleyd.group.readers import StateReaders
+from parleyd.group.retention import LogBounds
+from parleyd.group.runner import GroupRunner, now_ms
+from parleyd.group.settings import GroupSettings, GroupStart
+from parleyd.group.snapshot_store import SnapshotStore
+from parleyd.group_news import GroupNews
+from parleyd.listening import listen
+from parleyd.log_in_guard import LogInGuard
+from parleyd.machine.limits import GROUP
+from parleyd.machine.registry import GROWING
+from parleyd.membership.addresses import AddressPublisher
+from parleyd.membership.announced import AnnouncedRecords
+from parleyd.membership.changes import MembershipChangeExecutor
+from parleyd.membership.join_tokens import JoinTokens
+from parleyd.membership.members import ClusterMembers
+from parleyd.membership.router import MembershipChangeRouter
+from parleyd.raft.config import RaftConfig
+from parleyd.raft.raft import Raft
+from parleyd.security.passwords import PasswordHasher
+from parleyd.security.tls import (
+    client_server_credentials,
+)
+from parleyd.settings.table import Settings
+from parleyd.status_publisher import SERVICE_NAMES
+from parleyd.storage.data_directory import DataDirectory
+from parleyd.storage.identity import NodeIdentity, PeerInfo
+from parleyd.transport.bootstrap import handshake, handshake_info_of
+from parleyd.transport.channels import ChannelFactory
+from parleyd.transport.peer_calls import CallMetadata
+from parleyd.transport.peer_links import GroupLinks, PeerLinks
+from parleyd.transport.peer_registry import PeerRegistry
+from parleyd.transport.peers import LinkSetup, PeerLink
+from parleyd.transport.vouching import MemberQuestions, Vouching
+from parleyd.trust import StateTrust
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSetup:
+    """What a node has before its parts are made. `status_due` is set when clients and operators have to hear news."""
+
+    settings: Settings
+    data: DataDirectory
+    identity: NodeIdentity
+    own: PeerInfo
+    make_channel: ChannelFactory
+    operator_token: str
+    status_due: asyncio.Event
+
+    @property
+    def handshake_info(self) -> peer_pb2.HandshakeInfo:
+        """Return what this node says about itself in a handshake."""
+        return handshake_info_of(self.identity, self.own, self.settings.peers)
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The parts of a node that serves."""
+
+    hub: DeviceHub
+    links: PeerLinks
+    registry: PeerRegistry
+    vouching: Vouching
+    snapshot_store: SnapshotStore
+    runner: GroupRunner
+    trust: StateTrust
+    disk: DiskMonitor
+    addresses: AddressPublisher
+    claims: AdministratorClaims
+    handler: PeerHandler
+    view: ClusterView
+    passwords: PasswordHasher
+    health: health.aio.HealthServicer
+    client_server: grpc.aio.Server
+
+
+def build(setup: NodeSetup) -> Components:
+    """Make all parts of a node that serves, each from those before it, and open its files."""
+    settings, identity = setup.settings, setup.identity
+    hub, links, groups = DeviceHub(), PeerLinks(), HostedGroups()
+    link_setup = _link_setup(setup, groups)
+    registry = PeerRegistry(identity.node_id, links, LinkMaker(settings, link_setup).make)
+    questions = MemberQuestions(link_setup.call_metadata, setup.make_channel)
+    vouching = Vouching(identity.node_id, questions.ask)
+    observer = GroupNews(identity.node_id, registry, vouching, hub, setup.status_due)
+    group_links = GroupLinks(links, GROUP)
+    snapshot_store = SnapshotStore(setup.data, settings.snapshot_chunk_bytes)
+    runner = _open_group(setup, snapshot_store, group_links, observer)
+    trust = StateTrust(
+        identity.node_id,
+        setup.data,
+        runner,
+        links,
+        settings.snapshot_chunk_bytes,
+        on_change=observer.trust_changed,
+    )
+    groups.add(GROUP, runner, snapshot_store, trust.guard)
+    router = CommandRouter(runner, group_links, settings.max_queued_commands)
+    log_ins = LogInGuard(identity.node_id, lambda: runner.role.leader, links.count_log_in)
+    changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
+    change_router = MembershipChangeRouter(runner, changes, group_links)
+    addresses = AddressPublisher(setup.own, runner, router, links)
+    disk = DiskMonitor(identity.node_id, setup.data, runner, links, setup.status_due.set)
+    view = ClusterView(
+        identity,
+        runner,
+        hub,
+        links.connected,
+        divergence=lambda: trust.text,
+        disk=lambda: disk.text,
+        clock=lambda: observer.clock_text,
+        snapshots=links.snapshot_problems,
+    )
+    passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
+    health_service = health.aio.HealthServicer()
+    observer.follow(runner, addresses, trust)
+    return Components(
+        hub=hub,
+        links=links,
+        registry=registry,
+        vouching=vouching,
+        snapshot_store=snapshot_store,
+        runner=runner,
+        trust=trust,
+        disk=disk,
+        addresses=addresses,
+        claims=AdministratorClaims(setup.data.path, router, lambda: runner.machine.level),
+        handler=PeerHandler(
+            identity,
+            runner,
+            snapshot_store,
+            changes,
+            change_router,
+            JoinTokens(runner.readers, router),
+            AnnouncedRecords(runner, router),
+            trust.parts,
+            log_ins.answer,
+        ),
+        view=view,
+        passwords=passwords,
+        health=health_service,
+        client_server=_make_client_server(
+            setup, router, change_router, view, passwords, log_ins, health_service, trust
+        ),
+    )
+
+
+def _link_setup(setup: NodeSetup, groups: HostedGroups) -> LinkSetup:
+    info = setup.handshake_info
+    call_metadata = CallMetadata(setup.identity.cluster_id, setup.identity.node_id, info)
+    return LinkSetup(call_metadata, setup.make_channel, groups, groups, setup.status_due.set)
+
+
+def _open_group(
+    setup: NodeSetup, snapshot_store: SnapshotStore, outbound: GroupLinks, observer: GroupObserver
+) -> GroupRunner:
+    settings = setup.settings
+    log, machine = open_files(setup.data)
+    recovered = recover(log, machine)
+    files = GroupFiles(log, machine, StateReaders(setup.data.state_db), snapshot_store)
+    group = Group(
+        Raft(_raft_config(setup), recovered.initial_state()),
+        GroupSettings(
+            tick_ms=settings.tick_ms,
+            retry_ms=settings.election_timeout_max_ms,
+            log_bounds=LogBounds(settings.log_retain_entries, settings.log_retain_bytes),
+            max_entry_bytes=settings.max_entry_bytes,
+            max_waiting_proposals=settings.max_queued_commands,
+            max_waiting_bytes=settings.max_queued_bytes,
+            max_pipeline_bytes=settings.max_pipeline_bytes,
+            growing_commands=GROWING,
+        ),
+        GroupStart(
+            members=ClusterMembers.of(machine.members()),
+            level=machine.level,
+            kept_entries=recovered.applied_entries(),
+            now_ms=now_ms(),
+            rng=random.Random(secrets.randbits(63)),  # noqa: S311 - delays and names of questions, no secret
+        ),
+    )
+    return GroupRunner(GroupParts(group, files, outbound, observer))
+
+
+def _raft_config(setup: NodeSetup) -> RaftConfig:
+    settings = setup.settings
+    return RaftConfig(
+        node_id=setup.identity.node_id,
+        election_timeout_ticks=max(1, settings.election_timeout_min_ms // settings.tick_ms),
+        election_timeout_spread_ticks=max(
+            1, (settings.election_timeout_max_ms - settings.election_timeout_min_ms) // settings.tick_ms
+        ),
+        heartbeat_ticks=max(1, settings.heartbeat_ms // settings.tick_ms),
+        pre_vote=True,
+        check_quorum=True,
+        max_uncommitted_bytes=settings.max_uncommitted_bytes,
+        max_inflight_messages=settings.max_inflight_messages,
+        max_inflight_bytes=settings.max_inflight_bytes,
+        max_applying_bytes=settings.max_apply_bytes,
+        seed=secrets.randbits(63),
+    )
+
+
+def _make_client_server(
+    setup: NodeSetup,
+    router: CommandRouter,
+    change_router: MembershipChangeRouter,
+    view: ClusterView,
+    passwords: PasswordHasher,
+    log_ins: LogInGuard,
+    health_service: health.aio.HealthServicer,
+    trust: StateTrust,
+) -> grpc.aio.Server:
+    settings = setup.settings
+    readers = view.replica.readers
+    authenticator = Authenticator(view.replica)
+    commands = Commands(router, lambda: view.replica.machine.level)
+    fence = FenceInterceptor(lambda: trust.is_fenced)
+    admission = AdmissionInterceptor(authenticator, call_limits(settings))
+    server = grpc.aio.server(options=server_options(settings), interceptors=[fence, admission])
+    accounts_pb2_grpc.add_AccountsServicer_to_server(
+        AccountsService(
+            commands,
+            readers,
+            authenticator,
+            passwords,
+            PasswordCheck(passwords, log_ins, commands),
+            AccountsConfig(settings.session_ttl_s),
+        ),
+        server,
+    )
+    add_messaging_to_server(
+        MessagingService(settings.name, commands, readers, authenticator, view.hub, stream_budgets(settings)),
+        server,
+    )
+    conversations_pb2_grpc.add_ConversationsServicer_to_server(
+        ConversationsService(commands, readers, authenticator), server
+    )
+    admin_pb2_grpc.add_AdminServicer_to_server(
+        AdminService(
+            view,
+            authenticator,
+            commands,
+            change_router,
+            partial(_handshake, setup),
+            trust.rebuild_member,
+            passwords,
+            setup.operator_token,
+        ),
+        server,
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
+    if settings.reflection:
+        reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
+    return server
+
+
+async def _handshake(setup: NodeSetup, name: str, address: str) -> peer_pb2.HandshakeInfo | None:
+    return await handshake(setup.handshake_info, name, address, setup.make_channel)
+
+
+class LinkMaker:
+    """Makes the link to a peer."""
+
+    def __init__(self, settings: Settings, setup: LinkSetup) -> None:
+        self._known = ({**settings.join}, {**settings.peers})
+        self._setup = setup
+
+    def make(self, peer: PeerInfo) -> PeerLink:
+        """Make the link to `peer`: at the address that it published, or else at one in this node's settings.
+
+        After all nodes moved at once, only the settings have the new addresses.
+        """
+        addresses = dict.fromkeys([peer.peer_address, *(known.get(peer.name, "") for known in self._known)])
+        return PeerLink(peer.node_id, peer.name, [address for address in addresses if address], self._setup)
