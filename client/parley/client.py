@@ -29,7 +29,8 @@ from parley.device import drafts, identity, inbox, outbox
 from parley.device.identity import DeviceIdentity
 from parley.device.profile import Last, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
-from parley.errors import BadInputError, ClusterBehindError, NotSignedInError, RefusedError, UnreachableError
+from parley.errors import BadInputError, NotSignedInError, UnreachableError
+from parley.log_in import LogIn
 from parley.model import (
     Account,
     ClientState,
@@ -42,7 +43,7 @@ from parley.model import (
     Target,
 )
 from parley.net.channel import ChannelPool, load_security
-from parley.net.cluster_client import ClusterClient, SignedIn
+from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
@@ -54,7 +55,6 @@ from parley.wire.position import Position, merge
 DEFAULT_DEADLINE_S = 10.0
 MAX_LISTED = 10_000
 READS_POLL_S = 0.02
-REFUSED_DEVICE = "The cluster refused a new device. No session was opened. Sign in again."
 
 
 class ParleyClient:
@@ -100,6 +100,7 @@ class ParleyClient:
         self._calls = ChannelPool(self._security)
         self._caller = UnaryCaller(self._known_endpoints, self._calls, self._rng)
         self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s, self._answered, self._went_back)
+        self._log_in = LogIn(self._cluster, self._token_store)
         self._account: LocalAccount | None = None
         self._running: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
@@ -145,85 +146,16 @@ class ParleyClient:
         cluster_id = await self._cluster.cluster_id()
         current = self._account
         if current is not None and (current.profile.account, current.profile.cluster_id) == (name, cluster_id):
-            await self._log_in(
-                current, await current.store.write(identity.load), password, end_oldest_device=end_oldest_device
-            )
+            who = await current.store.write(identity.load)
+            await self._log_in.again(current, who, password, end_oldest_device=end_oldest_device)
             current.connection.wake()
             if self.state.connection is ConnectionState.SIGNED_OUT:
                 self._publisher.update(connection=ConnectionState.CONNECTING, problem="")
         else:
             account = self._make_account(cluster_id, name)
-            await self._use(account, await self._open_and_log_in(account, password, end_oldest_device))
+            who = await self._log_in.first_here(account, password, end_oldest_device=end_oldest_device)
+            await self._use(account, who)
         self._remember_last(name)
-
-    async def _open_and_log_in(self, account: LocalAccount, password: str, end_oldest_device: bool) -> DeviceIdentity:
-        """Log in to an account that is not in use here.
-
-        Without a file, log in before there is one. So a log-in that fails has nothing to remove, and cannot remove the
-        file that another process or client has made meanwhile.
-        """
-        first: SignedIn | None = None
-        device_id = secrets.token_bytes(16)
-        if not account.profile.database.exists():
-            first = await self._cluster.log_in(
-                account.profile.account, password, device_id, 0, Position(), end_oldest_device=end_oldest_device
-            )
-            if first is None:
-                raise RefusedError(REFUSED_DEVICE)
-        try:
-            who = await account.open(device_id)
-            if first is not None and who.device_id == device_id and not who.stored_token:
-                return await self._keep_session(account, who, device_id, first)
-            if first is not None:  # another process has made the file since
-                await self._cluster.log_out(first.token)
-            return await self._log_in(account, who, password, end_oldest_device=end_oldest_device)
-        except BaseException:
-            await asyncio.shield(account.close())
-            raise
-
-    async def _log_in(
-        self, account: LocalAccount, who: DeviceIdentity, password: str, *, end_oldest_device: bool
-    ) -> DeviceIdentity:
-        device_id = secrets.token_bytes(16) if who.out_of_step else who.device_id
-        seen = Position() if who.out_of_step else account.position
-        used_number = 0 if who.out_of_step else who.used_number
-        name = account.profile.account
-        try:
-            answer = await self._cluster.log_in(
-                name, password, device_id, used_number, seen, end_oldest_device=end_oldest_device
-            )
-        except ClusterBehindError:
-            await account.cluster_went_back()
-            now = await account.store.write(identity.load)
-            return await self._log_in(account, now, password, end_oldest_device=end_oldest_device)
-        forgotten = answer is None
-        if answer is None:
-            device_id = secrets.token_bytes(16)
-            answer = await self._cluster.log_in(name, password, device_id, 0, seen, end_oldest_device=end_oldest_device)
-        if answer is None:
-            raise RefusedError(REFUSED_DEVICE)
-        return await self._keep_session(account, who, device_id, answer, forgotten=forgotten)
-
-    async def _keep_session(
-        self, account: LocalAccount, who: DeviceIdentity, device_id: bytes, answer: SignedIn, *, forgotten: bool = False
-    ) -> DeviceIdentity:
-        stored_token = await self._token_store.save(answer.token)
-        signed_in = await account.store.write(
-            lambda c: identity.signed_in(
-                c,
-                device_id,
-                stored_token,
-                answer.account.id,
-                answer.position,
-                device_epoch=answer.device_epoch,
-                forgotten=forgotten,
-                max_message_bytes=answer.max_message_bytes,
-            )
-        )
-        await self._token_store.delete(who.stored_token)
-        account.signed_in(answer.account, answer.position, signed_in.max_message_bytes, anew=who.out_of_step)
-        account.remember_hosts()
-        return signed_in
 
     async def logout(self) -> int:
         """Close the session. Return the number of messages that wait in the outbox until the next log-in."""
