@@ -100,7 +100,8 @@ class Administration:
     async def settings(self) -> tuple[Setting, ...]:
         """Return all settings of the cluster. Every signed-in account may ask."""
         answer = await self._ask(
-            lambda channel: AdminStub(channel).ListSettings(pb.ListSettingsRequest(), metadata=self._metadata)
+            lambda channel: AdminStub(channel).ListSettings(pb.ListSettingsRequest(), metadata=self._metadata),
+            changes=False,
         )
         return tuple(map(convert.setting, answer.settings))
 
@@ -117,5 +118,5 @@ class Administration:
         request = pb.ChangeSettingRequest(name=name, value=value)
         await self._ask(lambda channel: AdminStub(channel).ChangeSetting(request, metadata=self._metadata))
 
-    async def _ask(self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]]) -> T:
-        return await self._caller.call(invoke, deadline_s=DEADLINE_S)
+    async def _ask(self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], *, changes: bool = True) -> T:
+        return await self._caller.call(invoke, deadline_s=DEADLINE_S, changes=changes)

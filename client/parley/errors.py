@@ -53,7 +53,7 @@ class MessageCancelledError(ParleyError):
 
 
 class UnreachableError(ParleyError):
-    """No node could be reached, or no node has a majority. Nothing was done."""
+    """No node could be reached, or no node has a majority. The request had no effect and will have none."""
 
     retry_safe = True
 

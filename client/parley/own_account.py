@@ -42,7 +42,9 @@ class OwnAccount:
     async def devices(self) -> tuple[Device, ...]:
         """Return the devices of the account, the one that logged in last first."""
         request = pb.ListDevicesRequest(seen=self._position.to_wire())
-        answer = await self._ask(lambda channel: AccountsStub(channel).ListDevices(request, metadata=self._metadata))
+        answer = await self._ask(
+            lambda channel: AccountsStub(channel).ListDevices(request, metadata=self._metadata), changes=False
+        )
         return tuple(map(convert.device, answer.devices))
 
     async def sign_out_device(self, device_id: str) -> None:
@@ -62,5 +64,13 @@ class OwnAccount:
         request = pb.RevokeDevicesRequest(device_id=device_id)
         await self._ask(lambda channel: AccountsStub(channel).RevokeDevices(request, metadata=self._metadata))
 
-    async def _ask(self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], *, confirm_signed_out: bool = True) -> T:
-        return await self._caller.call(invoke, deadline_s=DEADLINE_S, confirm_signed_out=confirm_signed_out)
+    async def _ask(
+        self,
+        invoke: Callable[[grpc.aio.Channel], Awaitable[T]],
+        *,
+        confirm_signed_out: bool = True,
+        changes: bool = True,
+    ) -> T:
+        return await self._caller.call(
+            invoke, deadline_s=DEADLINE_S, confirm_signed_out=confirm_signed_out, changes=changes
+        )

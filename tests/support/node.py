@@ -26,7 +26,7 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.conversations import ConversationsService
-from parleyd.api.errors import ApiError
+from parleyd.api.errors import ApiError, abort
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
 from parleyd.delivery.device_hub import DeviceHub
@@ -534,7 +534,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             try:
                 await node.enter(name)
             except ApiError as error:
-                await context.abort(error.status, str(error))
+                await abort(context, error)
             answer = await method(request, context)
             await node.stay_silent()
             if node.faults.lose_answers > 0:
@@ -551,7 +551,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
             try:
                 await node.enter(name)
             except ApiError as error:
-                await context.abort(error.status, str(error))
+                await abort(context, error)
             stream = FaultyStream(node, context)
             node.streams.append(stream)
             try:

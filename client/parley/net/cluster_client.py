@@ -77,7 +77,7 @@ class ClusterClient:
 
     async def cluster_id(self) -> str:
         """Return the id of the cluster of the hosts. This needs no session."""
-        answer = await self._call(lambda channel: AdminStub(channel).GetStatus(admin_pb2.GetStatusRequest()))
+        answer = await self._read(lambda channel: AdminStub(channel).GetStatus(admin_pb2.GetStatusRequest()))
         return answer.cluster_id
 
     async def register(self, name: str, password: str, code: str) -> None:
@@ -168,7 +168,7 @@ class ClusterClient:
             request = accounts_pb2.ListAccountsRequest(
                 pattern=pattern, page_size=min(MAX_PAGE, limit - len(found)), after_name=after, seen=self._seen(seen)
             )
-            page = await self._call(_list_accounts(request, token))
+            page = await self._read(_list_accounts(request, token))
             self._saw(page.position)
             found.extend(convert.accounts(page.accounts))
             after = page.next_after_name
@@ -189,7 +189,7 @@ class ClusterClient:
             request = conversations_pb2.ListConversationsRequest(
                 page_size=min(MAX_PAGE, limit - len(found)), page_token=page_token, seen=self._seen(seen)
             )
-            page = await self._call(_list_conversations(request, token))
+            page = await self._read(_list_conversations(request, token))
             self._saw(page.position)
             found.extend(convert.summary(wire, who.account_id, who.device_id) for wire in page.conversations)
             accounts.extend(convert.accounts(page.accounts))
@@ -211,7 +211,7 @@ class ClusterClient:
         while True:
             request = convert.history_request(target, messages[0].id if messages else before_id, limit - len(messages))
             request.seen.CopyFrom(self._seen(seen))
-            answer = await self._call(_get_history(request, token))
+            answer = await self._read(_get_history(request, token))
             self._saw(answer.position)
             messages[:0] = (convert.message(wire, who.account_id, who.device_id) for wire in answer.messages)
             accounts.update((account.id, account) for account in convert.accounts(answer.accounts))
@@ -234,7 +234,7 @@ class ClusterClient:
             request = conversations_pb2.ListMembersRequest(
                 conversation_id=conversation_id, after_account_id=after, page_size=MAX_PAGE, seen=self._seen(seen)
             )
-            page = await self._call(_list_members(request, token))
+            page = await self._read(_list_members(request, token))
             self._saw(page.position)
             found.extend(map(convert.member, page.members))
             accounts.extend(convert.accounts(page.accounts))
@@ -275,9 +275,14 @@ class ClusterClient:
 
     # ---- inside
 
-    async def _call(self, invoke: Invoke[T], *, confirm_signed_out: bool = True) -> T:
+    async def _read(self, invoke: Invoke[T]) -> T:
+        return await self._call(invoke, changes=False)
+
+    async def _call(self, invoke: Invoke[T], *, confirm_signed_out: bool = True, changes: bool = True) -> T:
         try:
-            return await self._caller.call(invoke, deadline_s=self._deadline_s, confirm_signed_out=confirm_signed_out)
+            return await self._caller.call(
+                invoke, deadline_s=self._deadline_s, confirm_signed_out=confirm_signed_out, changes=changes
+            )
         except ClusterBehindError:
             self.forget_position()
             await self._on_behind()  # the caller is told, and its next request is answered

@@ -1,6 +1,11 @@
-"""Maps gRPC status codes to the errors of the SDK. No other module does this."""
+"""Maps gRPC status codes to the errors of the SDK. No other module does this.
+
+`outcome_of` alone decides whether a request surely had no effect. A node says so beside its status. gRPC's own texts
+tell whether a request left this machine.
+"""
 
 from datetime import UTC, datetime
+from enum import Enum
 
 import grpc
 
@@ -22,6 +27,28 @@ from parley.errors import (
 from parley_proto.v1 import state_pb2
 
 RESULT_KEY = "parley-result"
+OUTCOME_KEY = "parley-outcome"
+AFTER_UNKNOWN_TEXT = (
+    "An attempt of this request got no answer, so it may have been carried out. The next attempt was refused: "
+    '"{refusal}" Check the result before you try again.'
+)
+
+_NEVER_SENT_SIGNS = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed", "empty address")
+"""How gRPC's texts begin if there was no connection on which a request could leave."""
+
+_REFUSALS = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.DATA_LOSS,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
 
 _CERTIFICATE_SIGNS = ("CERTIFICATE_VERIFY_FAILED", "certificate verify failed", "unable to get local issuer")
 _EXPIRED_SIGN = "certificate has expired"
@@ -72,10 +99,49 @@ def _clock() -> str:
     return f"The clock of this machine says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
 
 
-def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False) -> ParleyError:
+class Outcome(Enum):
+    """What is known of the effect of a request that ended with an error."""
+
+    NO_EFFECT = "none"
+    UNKNOWN = "unknown"
+
+
+def outcome_of(error: grpc.aio.AioRpcError) -> Outcome:
+    """Return NO_EFFECT only if the request surely had no effect and will have none."""
+    for key, value in error.trailing_metadata() or ():
+        if key == OUTCOME_KEY:
+            return Outcome.NO_EFFECT if value == Outcome.NO_EFFECT.value else Outcome.UNKNOWN
+    details = error.details() or ""
+    match error.code():
+        case code if code in _REFUSALS:
+            return Outcome.NO_EFFECT
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            is_answer_too_large = _TOO_LARGE in details and "SERVER:" not in details
+            return Outcome.UNKNOWN if is_answer_too_large else Outcome.NO_EFFECT
+        case grpc.StatusCode.UNAVAILABLE if _was_never_sent(error):
+            return Outcome.NO_EFFECT
+        case _:
+            return Outcome.UNKNOWN
+
+
+def _was_never_sent(error: grpc.aio.AioRpcError) -> bool:
+    return (error.details() or "").startswith(_NEVER_SENT_SIGNS)
+
+
+def told(refusal: ParleyError, *, after_unknown: bool) -> ParleyError:
+    """Return a refusal as the caller gets it. With `after_unknown`, an earlier attempt has no known outcome."""
+    if not after_unknown:
+        return refusal
+    marked = type(refusal)(AFTER_UNKNOWN_TEXT.format(refusal=refusal.text))
+    marked.after_unknown = True
+    return marked
+
+
+def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False, changes: bool = True) -> ParleyError:
     """Return the SDK's error for a gRPC status.
 
-    `where` is the name of the node. UNAUTHENTICATED becomes NotSignedInError. Callers that sent a password turn it into
+    `where` is the name of the node. `changes` is false for a request that only reads, or a stream, whose outcome
+    nobody has to know. UNAUTHENTICATED becomes NotSignedInError. Callers that sent a password turn it into
     WrongPasswordError.
     """
     details = error.details() or ""
@@ -104,13 +170,26 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
             return OverloadedError(details or f"{where} is overloaded and accepted nothing. Try again in a moment.")
         case grpc.StatusCode.UNIMPLEMENTED:
             return WrongServiceError(f"The server at {where} is not a Parley node. Check the address.")
-        case grpc.StatusCode.UNAVAILABLE:
-            return tls_trouble(details, where, insecure=insecure) or _unavailable(details, where)
         case _:
-            return OutcomeUnknownError(
-                f"{where} gave no clear answer ({error.code().name}: {brief(details)}). The request may or may "
-                "not have been carried out."
-            )
+            return _no_answer(error, where, insecure=insecure, changes=changes)
+
+
+def _no_answer(error: grpc.aio.AioRpcError, where: str, *, insecure: bool, changes: bool) -> ParleyError:
+    """Return the error for a call that got no answer of a node, or the answer that it cannot serve now."""
+    details = error.details() or ""
+    if _was_never_sent(error):
+        trouble = tls_trouble(details, where, insecure=insecure)
+        return trouble or UnreachableError(f"{where} cannot be reached ({brief(details)}).")
+    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        text = f"{where} gave no clear answer ({error.code().name}: {brief(details)})."
+        kind = UnreachableError
+    elif not details or any(sign in details for sign in _CONNECTION_SIGNS):
+        text = f"The connection to {where} broke before it answered ({brief(details)})."
+        kind = UnreachableError
+    else:
+        text = f"{where}: {details}"
+        kind = NoMajorityError
+    return OutcomeUnknownError(text) if changes and outcome_of(error) is Outcome.UNKNOWN else kind(text)
 
 
 def _result_of(error: grpc.aio.AioRpcError) -> int:
@@ -135,22 +214,15 @@ def _too_large(details: str, where: str) -> ParleyError:
 
 
 _CONNECTION_SIGNS = (
-    "failed to connect",
+    "Stream removed",
     "Connection refused",
     "Socket closed",
-    "DNS",
     "Deadline",
     "ping timeout",
     "Cancelling all calls",
     "Connection reset",
     "GOAWAY",
 )
-
-
-def _unavailable(details: str, where: str) -> UnreachableError:
-    if not details or any(sign in details for sign in _CONNECTION_SIGNS):
-        return UnreachableError(f"{where} cannot be reached ({brief(details)}).")
-    return NoMajorityError(f"{where}: {details}")
 
 
 def brief(details: str) -> str:

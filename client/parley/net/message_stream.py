@@ -222,7 +222,7 @@ class MessageStream:
                 reason = StreamCloseReason.REFUSED
             case _:
                 reason = StreamCloseReason.LOST
-        known = from_grpc(error, where=self._where, insecure=self._insecure)
+        known = from_grpc(error, where=self._where, insecure=self._insecure, changes=False)
         if reason is StreamCloseReason.BUSY and not isinstance(known, OverloadedError):
             reason = StreamCloseReason.REFUSED  # a bound of gRPC at one end: a repetition meets it again
         return StreamClosedError(reason, known.text, tls=isinstance(known, TlsError))

@@ -23,7 +23,7 @@ from parley.errors import (
 )
 from parley.model import NodeStatus
 from parley.net.channel import ChannelPool
-from parley.net.grpc_errors import from_grpc
+from parley.net.grpc_errors import from_grpc, told
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.policy import FailoverPolicy, PolicySettings
@@ -34,7 +34,7 @@ T = TypeVar("T")
 _CALL_POLICY = PolicySettings(attempt_timeouts_s=(3.0, 5.0, 10.0))
 STATUS_TIMEOUT_S = 1.5
 UNKNOWN_TEXT = (
-    "No node gave a clear answer in time. The request may or may not have been carried out. Check the result before "
+    "No node gave a clear answer: {reasons} The request may or may not have been carried out. Check the result before "
     "you try again."
 )
 
@@ -50,12 +50,17 @@ class UnaryCaller:
         self.preferred: Endpoint | None = None
 
     async def call(
-        self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], *, deadline_s: float, confirm_signed_out: bool = True
+        self,
+        invoke: Callable[[grpc.aio.Channel], Awaitable[T]],
+        *,
+        deadline_s: float,
+        confirm_signed_out: bool = True,
+        changes: bool = True,
     ) -> T:
         """Return the first answer. Raise the cluster's refusal, or the reason why no node answered.
 
         With `confirm_signed_out`, a second node has to confirm that the session has ended. A node that lags may not
-        have the session yet.
+        have the session yet. `changes` is false for a request that only reads: its outcome is never unknown.
         """
         policy = FailoverPolicy(self._known_endpoints.all(), self._rng, _CALL_POLICY)
         if self.preferred is not None:
@@ -67,7 +72,7 @@ class UnaryCaller:
         while (left_s := ends_at - time.monotonic()) > 0 and (attempt := policy.next_attempt()) is not None:
             await asyncio.sleep(min(attempt.delay_s, left_s))
             try:
-                answer = await self._once(invoke, attempt.endpoint, min(attempt.timeout_s, left_s))
+                answer = await self._once(invoke, attempt.endpoint, min(attempt.timeout_s, left_s), changes=changes)
             except (UnreachableError, OutcomeUnknownError, TlsError, WrongServiceError) as error:
                 failures[attempt.endpoint] = error
                 unknown = unknown or isinstance(error, OutcomeUnknownError)
@@ -78,13 +83,11 @@ class UnaryCaller:
             except NotSignedInError as error:
                 signed_out += 1
                 if not confirm_signed_out or signed_out > 1:
-                    error.after_unknown = unknown
-                    raise
+                    raise told(error, after_unknown=unknown) from error.__cause__
                 policy.failed(attempt.endpoint)
                 continue
             except ParleyError as error:
-                error.after_unknown = unknown
-                raise
+                raise told(error, after_unknown=unknown) from error.__cause__
             self.preferred = attempt.endpoint
             return answer
         raise _summary(failures, unknown=unknown, insecure=self._pool.security.insecure)
@@ -100,6 +103,7 @@ class UnaryCaller:
                 ),
                 endpoint,
                 timeout_s,
+                changes=False,
             )
         except ParleyError as error:
             return NodeStatus(str(endpoint), error=error.text)
@@ -119,16 +123,18 @@ class UnaryCaller:
         return self._rng.choice(serving) if serving else None
 
     async def _once(
-        self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], endpoint: Endpoint, timeout_s: float
+        self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], endpoint: Endpoint, timeout_s: float, *, changes: bool
     ) -> T:
         where = self._known_endpoints.name_of(endpoint)
         try:
             async with asyncio.timeout(timeout_s):
                 return await invoke(self._pool.get(endpoint))
         except grpc.aio.AioRpcError as error:
-            raise from_grpc(error, where=where, insecure=self._pool.security.insecure) from error
+            insecure = self._pool.security.insecure
+            raise from_grpc(error, where=where, insecure=insecure, changes=changes) from error
         except TimeoutError:
-            raise OutcomeUnknownError(f"{where} did not answer within {timeout_s:.1f} s.") from None
+            kind = OutcomeUnknownError if changes else UnreachableError
+            raise kind(f"{where} did not answer within {timeout_s:.1f} s.") from None
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
@@ -144,6 +150,9 @@ def _hopeless(failures: dict[Endpoint, ParleyError]) -> bool:
 def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: bool) -> ParleyError:
     """Return the error that tells most about why no node answered."""
     errors = list(failures.values())
+    reasons = "; ".join(error.text for error in errors[:3]) or "time ran out."
+    if unknown:
+        return OutcomeUnknownError(UNKNOWN_TEXT.format(reasons=reasons))
     for kind in (TlsError, WrongServiceError):
         if errors and all(isinstance(error, kind) for error in errors):
             return errors[0]
@@ -152,8 +161,6 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: 
             "Every node closed the unencrypted connection at once. The cluster probably requires TLS. "
             "Nothing was sent. Leave out --insecure. Give the CA of the cluster with --ca FILE."
         )
-    if unknown and any(isinstance(error, OverloadedError) for error in errors):
-        return OutcomeUnknownError(UNKNOWN_TEXT)  # the refusal of one attempt says nothing of an earlier one
     for error in errors:
         if isinstance(error, OverloadedError):
             return error
@@ -163,9 +170,6 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: 
                 f"Nodes answer, but none can accept anything now ({error.text}). Nothing is lost. Try again "
                 "when a majority of the nodes is up."
             )
-    if unknown:
-        return OutcomeUnknownError(UNKNOWN_TEXT)
-    reasons = "; ".join(error.text for error in errors[:3]) or "time ran out"
     return UnreachableError(
         f"No node of the cluster could be reached: {reasons} Nothing is lost. Check the addresses, and "
         "that the nodes run. Then try again."

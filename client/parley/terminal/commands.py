@@ -134,8 +134,8 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
             accepted.cancel()
     if accepted.cancelled():
         raise NotSignedInError(
-            "The session has ended, so the message was not sent. It is kept in the outbox. Sign in "
-            "(parley login). The next command that connects then sends it."
+            "The session has ended before the cluster confirmed the message. It is kept in the outbox. Sign in "
+            "(parley login). The next command that connects then sends it, once."
         )
     outcome = accepted.result()
     if isinstance(outcome, StillWaitingError):
@@ -143,7 +143,7 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
             raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
         why = client.state.problem or "the cluster has not confirmed it"
         raise StillWaitingError(
-            f"Not sent within {timeout:g} s: {why} The message is kept in the outbox. The next command "
+            f"Not confirmed within {timeout:g} s: {why} The message is kept in the outbox. The next command "
             "that connects sends it, once."
         )
     if isinstance(outcome, Exception):

@@ -124,7 +124,7 @@ class AccountsService(AccountsServicer):
         position = self._authenticator.position(applied.index)
         if applied.results[0].code == state_pb2.RESULT_CODE_DEVICE_FORGOTTEN:
             return pb.LogInResponse(device_forgotten=True, position=position)
-        result = check_result(applied.results[0])
+        result = check_result(applied.results[0], after_unknown=applied.after_unknown)
         opened = result.open_session
         return pb.LogInResponse(
             token=token,

@@ -214,6 +214,7 @@ class AdminService(AdminServicer):
             raise ApiError(
                 grpc.StatusCode.UNAVAILABLE,
                 f"{request.name} does not answer ({error}). The rebuild may have begun. Try again. This is safe.",
+                may_have_happened=True,
             ) from error
         if reply.status == peer_pb2.REBUILD_STATUS_REFUSED:
             raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, reply.detail)
@@ -314,7 +315,8 @@ class AdminService(AdminServicer):
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
         if reply.status != peer_pb2.CHANGE_STATUS_DONE:
-            raise ApiError(CHANGE_STATUS.get(reply.status, grpc.StatusCode.INTERNAL), reply.detail)
+            status = CHANGE_STATUS.get(reply.status, grpc.StatusCode.INTERNAL)
+            raise ApiError(status, reply.detail, may_have_happened=status in UNKNOWN_CHANGES)
         return pb.ClusterChangeResponse(applied_index=reply.index, leader=reply.leader)
 
 
@@ -326,6 +328,7 @@ CHANGE_STATUS: dict[int, grpc.StatusCode] = {
     peer_pb2.CHANGE_STATUS_NOT_LEADER: grpc.StatusCode.UNAVAILABLE,
     peer_pb2.CHANGE_STATUS_OUTCOME_UNKNOWN: grpc.StatusCode.ABORTED,
 }
+UNKNOWN_CHANGES = (grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL)
 
 
 def _settings(reader: StateReader) -> pb.ListSettingsResponse:

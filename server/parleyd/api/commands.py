@@ -49,7 +49,7 @@ class Commands:
     async def apply(self, command: state_pb2.Command) -> tuple[int, state_pb2.CommandResult]:
         """Get one command applied; return its index and result. Raises as `submit`, and ApiError for a refusal."""
         applied = await self.submit([command])
-        return applied.index, check_result(applied.results[0])
+        return applied.index, check_result(applied.results[0], after_unknown=applied.after_unknown)
 
 
 def check_level(command: state_pb2.Command, level: int) -> None:

@@ -24,9 +24,22 @@ Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 
 RESULT_KEY = "parley-result"
+OUTCOME_KEY = "parley-outcome"
+NO_EFFECT = "none"
+UNKNOWN_EFFECT = "unknown"
+"""What every refusal says, beside its status, about the request's effect."""
+
 UNAVAILABLE_TEXT = (
-    "This node cannot reach a majority of the cluster now ({reason}). Unconfirmed requests may or may not have "
-    "happened. Repeating them is safe. The client tries the other nodes by itself."
+    "This node cannot reach a majority of the cluster now ({reason}). Nothing was changed. The client tries the other "
+    "nodes by itself."
+)
+UNCONFIRMED_TEXT = (
+    "This node cannot reach a majority of the cluster now ({reason}). The request may or may not have happened. "
+    "Repeating it is safe. The client tries the other nodes by itself."
+)
+AFTER_UNKNOWN_TEXT = (
+    "An attempt of this request has no known outcome, so it may have been carried out. The next attempt was refused: "
+    '"{refusal}" Check the result before you try again.'
 )
 OVERLOADED_TEXT = "The cluster accepts no more requests now ({reason}). Nothing was changed. Try again in a moment."
 NO_ROOM_TEXT = (
@@ -42,8 +55,8 @@ AHEAD_TEXT = (
     "What was sent since then may be missing in the cluster. Tell an administrator."
 )
 INTERNAL_TEXT = (
-    "This node failed to answer. Unconfirmed requests may or may not have happened. Repeating them is safe. The node's "
-    "log contains the cause."
+    "This node failed to answer. The request may or may not have happened. Repeating it is safe. The node's log "
+    "contains the cause."
 )
 
 
@@ -56,26 +69,29 @@ CLOSED_TEXT = (
 class ApiError(Exception):
     """A request that ends with `status` and a text: what happened and what to do next.
 
-    `result` is the code of a refused command. It travels beside the status, for programs.
+    `result` is the code of a refused command. It travels beside the status, for programs, and so does
+    `may_have_happened`: true unless the request surely had no effect and will have none.
     """
 
-    def __init__(self, status: grpc.StatusCode, text: str, result: int = 0) -> None:
+    def __init__(self, status: grpc.StatusCode, text: str, result: int = 0, *, may_have_happened: bool = False) -> None:
         super().__init__(text)
         self.status = status
         self.result = result
+        self.may_have_happened = may_have_happened
 
 
-def refusal(code: int) -> ApiError:
-    """Build the error for a result that is not OK."""
+def refusal(code: int, *, after_unknown: bool = False) -> ApiError:
+    """Build the error for a result that is not OK. With `after_unknown`, it is true of the last attempt only."""
     explanation = explain(code)
-    return ApiError(explanation.status, explanation.text, code)
+    text = AFTER_UNKNOWN_TEXT.format(refusal=explanation.text) if after_unknown else explanation.text
+    return ApiError(explanation.status, text, code, may_have_happened=after_unknown)
 
 
-def check_result(result: state_pb2.CommandResult) -> state_pb2.CommandResult:
+def check_result(result: state_pb2.CommandResult, *, after_unknown: bool = False) -> state_pb2.CommandResult:
     """Return an OK result; raise ApiError for any other."""
     if result.code == state_pb2.RESULT_CODE_OK:
         return result
-    raise refusal(result.code)
+    raise refusal(result.code, after_unknown=after_unknown)
 
 
 def translate(error: Exception) -> ApiError:
@@ -95,22 +111,31 @@ def translate(error: Exception) -> ApiError:
             return ApiError(grpc.StatusCode.UNAVAILABLE, OLD_GENERATION_TEXT)
         case AheadOfClusterError():
             return ApiError(grpc.StatusCode.DATA_LOSS, AHEAD_TEXT.format(reason=error))
-        case UnavailableError():
+        case UnavailableError(may_have_happened=False):
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason=error))
+        case UnavailableError():
+            return _unconfirmed(str(error))
         case TimeoutError():
-            return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason="it did not answer in time"))
+            return _unconfirmed("it did not answer in time")
         case grpc.aio.InternalError() | grpc.aio.UsageError():
             # gRPC could not send to this client, because it has vanished. Nobody reads the text.
             return ApiError(grpc.StatusCode.CANCELLED, "The client has left.")
         case _:
             structlog.get_logger("api").error("request_failed", error=type(error).__name__, exc_info=error)
-            return ApiError(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
+            return ApiError(grpc.StatusCode.INTERNAL, INTERNAL_TEXT, may_have_happened=True)
+
+
+def _unconfirmed(reason: str) -> ApiError:
+    text = UNCONFIRMED_TEXT.format(reason=reason)
+    return ApiError(grpc.StatusCode.UNAVAILABLE, text, may_have_happened=True)
 
 
 async def abort(context: Context, error: ApiError) -> NoReturn:
     """End the call with the status of `error`."""
-    trailing = ((RESULT_KEY, str(error.result)),) if error.result else ()
-    await context.abort(error.status, str(error), trailing_metadata=trailing)
+    trailing = [(OUTCOME_KEY, UNKNOWN_EFFECT if error.may_have_happened else NO_EFFECT)]
+    if error.result:
+        trailing.append((RESULT_KEY, str(error.result)))
+    await context.abort(error.status, str(error), trailing_metadata=tuple(trailing))
 
 
 Method = Callable[[Any, Request, Context], Awaitable[Response]]
@@ -130,7 +155,7 @@ def unary(method: Method[Request, Response]) -> Method[Request, Response]:
             if task is not None and task.cancelling():
                 raise  # the caller has left, or this node stops
             # This node closed a connection under the call, as when it was removed. The client must not wait for that.
-            await abort(context, ApiError(grpc.StatusCode.UNAVAILABLE, CLOSED_TEXT))
+            await abort(context, ApiError(grpc.StatusCode.UNAVAILABLE, CLOSED_TEXT, may_have_happened=True))
         except Exception as error:
             await abort(context, translate(error))
 

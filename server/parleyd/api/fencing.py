@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from parleyd.api.errors import ApiError, abort
+
 FENCED_TEXT = (
     "This node's state is not trusted, so it serves no clients until an administrator rebuilds it. Nothing was "
     "changed. The client tries the other nodes by itself."
@@ -35,4 +37,4 @@ class FenceInterceptor(grpc.aio.ServerInterceptor):
 
 
 async def _refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    await context.abort(grpc.StatusCode.UNAVAILABLE, FENCED_TEXT)
+    await abort(context, ApiError(grpc.StatusCode.UNAVAILABLE, FENCED_TEXT))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -82,8 +83,7 @@ class CommandRouter:
         """Get `commands` applied, all in one log entry, and return their results.
 
         Raises OverloadedError (certainly not applied), or UnavailableError, at the deadline or if an earlier attempt
-        may have been applied. In the second case the commands may be applied later or not at all, and repeating them is
-        safe.
+        may have been applied. The error says whether the commands may be applied later. Repeating them is safe.
         """
         if self._waiting >= self._max_waiting:
             raise OverloadedError("too many requests wait for the leader")
@@ -94,18 +94,23 @@ class CommandRouter:
                 return await ask_until_answered(partial(self._try_once, attempt, commands), attempt.wait_for_change)
         except TimeoutError:
             reason = "no leader is known" if attempt.leader == NO_NODE else "the leader did not answer in time"
-            raise UnavailableError(reason) from None
+            raise UnavailableError(reason, may_have_happened=attempt.may_have_happened) from None
         finally:
             self._waiting -= 1
 
     async def _try_once(self, attempt: _Attempt, commands: Sequence[state_pb2.Command]) -> AppliedCommands | None:
         leader = attempt.begin()
         try:
-            return await self._ask(leader, commands)
+            applied = await self._ask(leader, commands)
+            return replace(applied, after_unknown=attempt.may_have_happened)
         except OverloadedError as error:
             if attempt.may_have_happened:
                 # The refusal is true of this attempt only.
-                raise UnavailableError(f"an earlier attempt has no known outcome, and now {error}") from None
+                why = f"an earlier attempt has no known outcome, and now {error}"
+                raise UnavailableError(why, may_have_happened=True) from None
+            raise
+        except asyncio.CancelledError:
+            attempt.may_have_happened = True  # the deadline came while the leader had the commands
             raise
         except OutcomeUnknownError:
             attempt.may_have_happened = True

@@ -53,7 +53,14 @@ class OutcomeUnknownError(ProposalError):
 
 
 class UnavailableError(Exception):
-    """No leader, no majority, or the node is stopping: the outcome is unknown at the deadline."""
+    """No leader, no majority, or the node is stopping.
+
+    If `may_have_happened` is false, nothing was proposed and nothing will be.
+    """
+
+    def __init__(self, reason: str, *, may_have_happened: bool = False) -> None:
+        super().__init__(reason)
+        self.may_have_happened = may_have_happened
 
 
 def failure_of(refusal: Refusal) -> ProposalFailure:

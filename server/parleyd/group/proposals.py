@@ -19,10 +19,14 @@ from parleyd.raft.types import NO_TERM, Index, Term
 
 @dataclass(frozen=True, slots=True)
 class AppliedCommands:
-    """The results of one caller's commands."""
+    """The results of one caller's commands.
+
+    `after_unknown` is true if an earlier attempt has no known outcome: a refusal is then true of the last one only.
+    """
 
     index: Index
     results: tuple[state_pb2.CommandResult, ...]
+    after_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)

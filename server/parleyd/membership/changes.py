@@ -170,7 +170,10 @@ class MembershipChangeExecutor:
             failed = (
                 f"{name} did not become leader in time. It" if name else "no other voter became leader in time. Each"
             )
-            raise ChangeRefusedError(f"{failed} may be down or far behind. The leader is as before")
+            raise ChangeRefusedError(
+                f"{failed} may be down or far behind. This node still leads. Look at parley cluster status, then try "
+                "again"
+            )
         while replica.role.leader == NO_NODE:
             await replica.role_change()
         row = members.rows.get(replica.role.leader)

@@ -66,11 +66,13 @@ class MembershipChangeRouter:
             await wait_at_most(self._replica.role_change(), LEADER_RETRY_INTERVAL_S)
 
         try:
-            return await ask_until_answered(partial(self._ask_leader, change, tried), pause)
+            reply = await ask_until_answered(partial(self._ask_leader, change, tried), pause)
         except TimeoutError:
-            if tried.is_applied:
-                return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_OUTCOME_UNKNOWN, detail=UNCONFIRMED_TEXT)
-            return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, detail=NO_LEADER_TEXT)
+            reply = pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, detail=NO_LEADER_TEXT)
+        if tried.is_applied and reply.status != pb.CHANGE_STATUS_DONE:
+            # The refusal is true of the last attempt only.
+            return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_OUTCOME_UNKNOWN, detail=UNCONFIRMED_TEXT)
+        return reply
 
     async def _ask_leader(self, change: pb.ClusterChange, tried: _Tried) -> pb.ClusterChangeReply | None:
         """Return the leader's answer, which comes within its own bound; None if nothing was proposed."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import grpc
 import grpc.aio
 import pytest
 
-from parleyd.api.errors import Context, unary
+from parleyd.api.errors import NO_EFFECT, OUTCOME_KEY, UNKNOWN_EFFECT, ApiError, Context, unary
+from parleyd.delivery.position import AheadOfClusterError, NewerGenerationError
+from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
+from parleyd.security.passwords import PasswordsBusyError
 
 
 class EndedError(Exception):
@@ -21,9 +25,12 @@ class FakeContext:
 
     def __init__(self) -> None:
         self.ended: tuple[grpc.StatusCode, str] | None = None
+        self.trailing: dict[str, str] = {}
 
-    async def abort(self, status: grpc.StatusCode, text: str, **_: object) -> None:
-        self.ended = (status, text)
+    async def abort(
+        self, status: grpc.StatusCode, text: str, *, trailing_metadata: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        self.ended, self.trailing = (status, text), dict(trailing_metadata)
         raise EndedError
 
 
@@ -55,3 +62,34 @@ async def test_a_caller_that_left_ends_the_call_and_gets_no_answer() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert context.ended is None
+
+
+@pytest.mark.parametrize(
+    ("error", "has_no_effect"),
+    [
+        (ApiError(grpc.StatusCode.INVALID_ARGUMENT, "No. Nothing was changed. Try."), True),
+        (PasswordsBusyError(), True),
+        (OverloadedError("too many wait"), True),
+        (NoRoomError("the disks are full"), True),
+        (NewerGenerationError(), True),
+        (AheadOfClusterError(9, 1), True),
+        (UnavailableError("no leader is known"), True),
+        (UnavailableError("it did not answer", may_have_happened=True), False),
+        (TimeoutError(), False),
+        (RuntimeError("a defect"), False),
+    ],
+)
+async def test_nothing_was_changed_is_said_and_marked_exactly_if_it_is_certain(
+    error: Exception, has_no_effect: bool
+) -> None:
+    @unary
+    async def method(_: Any, request: None, context: Context) -> None:
+        raise error
+
+    context = FakeContext()
+    with pytest.raises(EndedError):
+        await method(None, None, cast(Context, context))
+    assert context.ended is not None
+    assert ("Nothing was changed" in context.ended[1]) is has_no_effect
+    assert ("may or may not have happened" in context.ended[1]) is not has_no_effect
+    assert context.trailing[OUTCOME_KEY] == (NO_EFFECT if has_no_effect else UNKNOWN_EFFECT)

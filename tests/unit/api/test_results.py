@@ -39,6 +39,18 @@ def test_a_result_that_is_not_ok_ends_the_call_with_its_row() -> None:
     assert (refusal.value.status, str(refusal.value)) == (row.status, row.text)
 
 
+async def test_a_refusal_after_an_attempt_without_a_known_outcome_does_not_claim_that_nothing_was_changed() -> None:
+    class AfterUnknown:
+        async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
+            code = state_pb2.RESULT_CODE_NOT_ALLOWED
+            return AppliedCommands(Index(1), (state_pb2.CommandResult(code=code),), after_unknown=True)
+
+    with pytest.raises(ApiError, match="may have been carried out") as refusal:
+        await Commands(AfterUnknown(), lambda: 1).apply(state_pb2.Command(close_session=state_pb2.CloseSession()))
+    assert refusal.value.may_have_happened
+    assert refusal.value.status is grpc.StatusCode.PERMISSION_DENIED
+
+
 class Log:
     """A router that notes what reaches it."""
 

@@ -130,6 +130,28 @@ async def test_nothing_was_changed_is_not_said_after_an_attempt_without_a_known_
         await submitting
 
 
+async def test_a_refusal_after_an_attempt_without_a_known_outcome_is_marked() -> None:
+    router, _, forwarder = make(leader=OTHER)
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
+    _, answer = await forwarder.next_request()
+    answer.set_result(pb.ForwardReply(status=pb.FORWARD_STATUS_OUTCOME_UNKNOWN))
+    _, answer = await forwarder.next_request()
+    answer.set_result(applied_reply())
+    assert (await submitting).after_unknown
+
+
+async def test_at_the_deadline_the_router_says_whether_anything_was_proposed() -> None:
+    router, _, _ = make(leader=NO_NODE)
+    with pytest.raises(UnavailableError) as nobody_asked:
+        await router.submit(COMMANDS, timeout_s=0.01)
+    assert not nobody_asked.value.may_have_happened
+    router, _, forwarder = make(leader=OTHER)
+    with pytest.raises(UnavailableError) as asked:
+        await router.submit(COMMANDS, timeout_s=0.01)
+    assert forwarder.sent
+    assert asked.value.may_have_happened
+
+
 async def test_an_overload_after_an_attempt_that_was_certainly_not_proposed_is_told_as_it_is() -> None:
     router, _, forwarder = make(leader=OTHER)
     submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
@@ -184,7 +206,7 @@ async def test_what_was_not_settled_is_passed_to_the_next_leader(
         answer.set_result(pb.ForwardReply(status=pb.FORWARD_STATUS_NOT_LEADER))
         node, answer = await forwarder.next_request()
     answer.set_result(applied_reply())
-    assert await submitting == DONE
+    assert (await submitting).results == DONE.results
 
 
 async def test_a_leader_that_hangs_is_not_waited_for_once_another_leads() -> None:
@@ -195,7 +217,7 @@ async def test_a_leader_that_hangs_is_not_waited_for_once_another_leads() -> Non
     node, answer = await forwarder.next_request()
     assert node == THIRD
     answer.set_result(applied_reply())
-    assert await submitting == DONE
+    assert (await submitting).results == DONE.results
     assert never_answered.cancelled()
 
 
@@ -206,7 +228,7 @@ async def test_a_deposed_leader_passes_its_own_unsettled_proposal_to_the_next() 
     replica.elect(OTHER)
     _, answer = await forwarder.next_request()
     answer.set_result(applied_reply())
-    assert await submitting == DONE
+    assert (await submitting).results == DONE.results
 
 
 async def test_commands_wait_for_a_leader_to_be_elected() -> None:

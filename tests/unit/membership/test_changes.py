@@ -379,3 +379,28 @@ async def test_a_change_that_was_applied_is_not_told_as_nothing_was_changed() ->
     assert replica.proposed
     assert reply.status == pb.CHANGE_STATUS_OUTCOME_UNKNOWN
     assert "the change was made" in reply.detail
+
+
+@pytest.mark.parametrize("later", [pb.CHANGE_STATUS_BUSY, pb.CHANGE_STATUS_REFUSED, pb.CHANGE_STATUS_NOT_FOUND])
+async def test_a_refusal_by_the_next_leader_does_not_hide_that_the_change_was_made(
+    later: pb.ChangeStatus.ValueType,
+) -> None:
+    made = pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, index=9)
+    refused = pb.ClusterChangeReply(status=later, detail="Nothing was changed")
+    forwarder = FakeForwarder(made, refused)
+    reply = await change_router(forwarder, led_by=2).submit(remove("n3"), timeout_s=5)
+    assert reply.status == pb.CHANGE_STATUS_OUTCOME_UNKNOWN
+    assert "the change was made" in reply.detail
+
+
+async def test_a_node_that_was_removed_meanwhile_does_not_say_that_nothing_was_proposed() -> None:
+    replica = leader()
+    replica.role = Role(NodeId(2))
+
+    class Removing:
+        async def change(self, node: NodeId, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
+            replica.retired = True
+            return pb.ClusterChangeReply(status=pb.CHANGE_STATUS_NOT_LEADER, index=9)
+
+    router = MembershipChangeRouter(replica, changes(replica), Removing())  # type: ignore[arg-type]
+    assert (await router.submit(remove("n3"), timeout_s=5)).status == pb.CHANGE_STATUS_OUTCOME_UNKNOWN

@@ -1,0 +1,152 @@
+"""What a client says of a request that ended badly: "nothing was changed" only if the request surely had no effect.
+
+What can go wrong: a connection that broke after the request left is told as "cannot be reached"; a node's refusal of a
+second attempt is told as the outcome of the first one; a read, which changes nothing, is told as an unknown outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import grpc
+import pytest
+
+from parley import (
+    NameTakenError,
+    NoMajorityError,
+    OutcomeUnknownError,
+    OverloadedError,
+    ParleyClient,
+    ParleyError,
+    RefusedError,
+    TlsError,
+    TooLargeError,
+    UnreachableError,
+)
+from parley.net.grpc_errors import OUTCOME_KEY, from_grpc
+from parleyd.api import errors as node_errors
+from tests.support.node import running_cluster
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in
+
+Code = grpc.StatusCode
+
+REFUSED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused"
+NO_SETTINGS = "failed to connect to all addresses; last error: UNAVAILABLE: ipv4:127.0.0.1:1: Socket closed"
+NO_NAME = "errors resolving nowhere.invalid:1: [field:hostname lookup error: Domain name not found]"
+BAD_CA = "failed to connect to all addresses; last error: Tls handshake failed: CERTIFICATE_VERIFY_FAILED: OK"
+BROKE = "Stream removed (Socket closed)"
+RESET = "Stream removed (recvmsg:Connection reset by peer (104))"
+SILENT = "Stream removed (ping timeout)"
+LEAVING = "Stream removed (GOAWAY received; Error code: 0; Debug Text: )"
+NODE = "This node cannot reach a majority."
+
+
+def ended(code: Code, details: str, outcome: str = "") -> grpc.aio.AioRpcError:
+    trailing = grpc.aio.Metadata(*([(OUTCOME_KEY, outcome)] if outcome else []))
+    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        # the request never left this machine
+        (ended(Code.UNAVAILABLE, REFUSED), UnreachableError, "cannot be reached"),
+        (ended(Code.UNAVAILABLE, NO_SETTINGS), UnreachableError, "cannot be reached"),
+        (ended(Code.UNAVAILABLE, NO_NAME), UnreachableError, "cannot be reached"),
+        (ended(Code.UNAVAILABLE, BAD_CA), TlsError, "Nothing was sent"),
+        # it may have arrived
+        (ended(Code.UNAVAILABLE, BROKE), OutcomeUnknownError, "broke before it answered"),
+        (ended(Code.UNAVAILABLE, RESET), OutcomeUnknownError, "broke before it answered"),
+        (ended(Code.UNAVAILABLE, SILENT), OutcomeUnknownError, "broke before it answered"),
+        (ended(Code.UNAVAILABLE, LEAVING), OutcomeUnknownError, "broke before it answered"),
+        (ended(Code.UNAVAILABLE, ""), OutcomeUnknownError, "broke before it answered"),
+        (ended(Code.CANCELLED, ""), OutcomeUnknownError, "no clear answer"),
+        (ended(Code.UNKNOWN, "x"), OutcomeUnknownError, "no clear answer"),
+        (ended(Code.DEADLINE_EXCEEDED, "x"), OutcomeUnknownError, "no clear answer"),
+        (ended(Code.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max"), RefusedError, "Nothing was"),
+        (ended(Code.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max"), TooLargeError, "answer of n1"),
+        # a node answered, and says whether it had an effect
+        (ended(Code.UNAVAILABLE, NODE, "none"), NoMajorityError, NODE),
+        (ended(Code.UNAVAILABLE, NODE, "unknown"), OutcomeUnknownError, NODE),
+        (ended(Code.UNAVAILABLE, NODE), OutcomeUnknownError, NODE),  # an older release says nothing of it
+        (ended(Code.ABORTED, "it may still happen", "unknown"), OutcomeUnknownError, "may still happen"),
+        (ended(Code.INTERNAL, "it failed", "unknown"), OutcomeUnknownError, "it failed"),
+        (ended(Code.DEADLINE_EXCEEDED, "it came too late", "none"), UnreachableError, "came too late"),
+        (ended(Code.RESOURCE_EXHAUSTED, "too many", "none"), OverloadedError, "too many"),
+        (ended(Code.FAILED_PRECONDITION, "no", "none"), RefusedError, "no"),
+        (ended(Code.ALREADY_EXISTS, "taken", "none"), NameTakenError, "taken"),
+    ],
+)
+def test_a_status_is_told_as_no_effect_only_if_the_request_surely_had_none(
+    error: grpc.aio.AioRpcError, kind: type[ParleyError], text: str
+) -> None:
+    told = from_grpc(error, where="n1")
+    assert type(told) is kind
+    assert text in told.text
+    if kind is OutcomeUnknownError:
+        assert not isinstance(from_grpc(error, where="n1", changes=False), OutcomeUnknownError), "a read has no outcome"
+
+
+def test_nodes_and_clients_use_one_name_for_the_outcome() -> None:
+    assert node_errors.OUTCOME_KEY == OUTCOME_KEY
+    assert (node_errors.NO_EFFECT, node_errors.UNKNOWN_EFFECT) == ("none", "unknown")
+
+
+# ---- over real connections
+
+
+@asynccontextmanager
+async def breaking_node() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that takes a request and breaks the connection instead of answering."""
+    received: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\0\0\0\x04\0\0\0\0\0")  # an empty SETTINGS frame: without it the client sends no request
+        taken = b""
+        while b"ada-the-first" not in taken and (some := await reader.read(1000)):
+            taken += some
+        received.append(taken)
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", received
+
+
+async def test_a_connection_that_breaks_after_the_request_left_is_an_unknown_outcome(tmp_path: Path) -> None:
+    async with breaking_node() as (address, received):
+        async with ParleyClient([address], insecure=True, state_dir=tmp_path, rng=Random(1), deadline_s=1) as client:
+            with pytest.raises(OutcomeUnknownError, match="may or may not have been carried out"):
+                await client.register("ada-the-first", PASSWORD)
+        assert any(b"ada-the-first" in request for request in received)
+
+
+async def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_was_changed(tmp_path: Path) -> None:
+    """The first attempt took the role away. The second one is refused, because the caller has it no more."""
+    async with running_cluster() as cluster:
+        cluster.add_account("boss", PASSWORD)
+        async with signed_in(cluster, tmp_path / "boss", "boss") as client:
+            administration = await client.administration()
+            cluster.add_account("deputy", PASSWORD)
+            await administration.set_administrator("deputy", administrator=True)
+            cluster.nodes[0].faults.lose_answers = 1
+            with pytest.raises(RefusedError, match="may have been carried out") as refused:
+                await administration.set_administrator("boss", administrator=False)
+            assert refused.value.after_unknown
+            assert "Check" in refused.value.text
+
+
+async def test_a_read_that_no_node_answers_comes_from_the_device(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)
+        cluster.store(bob, anna, "from bob")
+        async with make_client(cluster, tmp_path, deadline_s=0.3) as client:
+            await client.login("anna", PASSWORD)
+            await anext(await client.messages())
+            cluster.nodes[0].faults.hang = True
+            assert [message.body for message in (await client.history("bob")).messages] == ["from bob"]
+            cluster.nodes[0].release()
