@@ -98,8 +98,8 @@ class ParleyClient:
         self._publisher = StatePublisher()
         self._sessions = ChannelPool(self._security)
         self._calls = ChannelPool(self._security)
-        self._caller = UnaryCaller(self._known_endpoints, self._calls, self._rng)
-        self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s, self._answered, self._went_back)
+        self._caller = UnaryCaller(self._known_endpoints, self._calls, self._rng, self._went_back)
+        self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s, self._answered)
         self._log_in = LogIn(self._cluster, self._token_store)
         self._account: LocalAccount | None = None
         self._running: asyncio.Task[None] | None = None
@@ -395,7 +395,7 @@ class ParleyClient:
     async def own_account(self) -> OwnAccount:
         """Return the requests about the own password and devices. Raises NotSignedInError without a session."""
         _, who = await self._signed_in()
-        return OwnAccount(self._caller, who.token, self._seen(who))
+        return OwnAccount(self._caller, who.token, self._position)
 
     # ---- inside
 
@@ -441,7 +441,12 @@ class ParleyClient:
         if self._account is not None:
             self._account.seen(position)
 
+    async def _position(self) -> Position:
+        _, who = await self._signed_in()
+        return self._seen(who)
+
     async def _went_back(self) -> None:
+        self._cluster.forget_position()
         if self._account is not None:
             await self._account.cluster_went_back()
 

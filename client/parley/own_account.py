@@ -21,8 +21,8 @@ DEADLINE_S = 10.0
 class OwnAccount:
     """The requests of one signed-in account about itself. RefusedError states why the cluster refuses one."""
 
-    def __init__(self, caller: UnaryCaller, token: str, position: Position) -> None:
-        """`position` is what the caller has seen; lists are at least that new."""
+    def __init__(self, caller: UnaryCaller, token: str, position: Callable[[], Awaitable[Position]]) -> None:
+        """`position` returns what the caller has seen; lists are at least that new."""
         self._caller = caller
         self._metadata = bearer(token)
         self._position = position
@@ -41,7 +41,7 @@ class OwnAccount:
 
     async def devices(self) -> tuple[Device, ...]:
         """Return the devices of the account, the one that logged in last first."""
-        request = pb.ListDevicesRequest(seen=self._position.to_wire())
+        request = pb.ListDevicesRequest(seen=(await self._position()).to_wire())
         answer = await self._ask(
             lambda channel: AccountsStub(channel).ListDevices(request, metadata=self._metadata), changes=False
         )

@@ -15,7 +15,7 @@ from typing import TypeVar
 import grpc
 
 from parley.device.identity import DeviceIdentity
-from parley.errors import ClusterBehindError, NotSignedInError, RefusedError, WrongPasswordError
+from parley.errors import NotSignedInError, RefusedError, WrongPasswordError
 from parley.model import Account, ClusterStatus, Conversation, HistoryPage, Member, Message, NodeStatus, Target
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
@@ -56,13 +56,8 @@ class ClusterClient:
         known_endpoints: KnownEndpoints,
         deadline_s: float,
         on_position: Callable[[Position], None],
-        on_behind: Callable[[], Awaitable[None]],
     ) -> None:
-        """`deadline_s` bounds each request over all its attempts. `on_position` gets the position of each answer.
-
-        `on_behind` is called when the cluster's data is older than what was seen.
-        """
-        self._on_behind = on_behind
+        """`deadline_s` bounds each request over all its attempts. `on_position` gets the position of each answer."""
         self._on_position = on_position
         self._caller = caller
         self._known_endpoints = known_endpoints
@@ -279,14 +274,9 @@ class ClusterClient:
         return await self._call(invoke, changes=False)
 
     async def _call(self, invoke: Invoke[T], *, confirm_signed_out: bool = True, changes: bool = True) -> T:
-        try:
-            return await self._caller.call(
-                invoke, deadline_s=self._deadline_s, confirm_signed_out=confirm_signed_out, changes=changes
-            )
-        except ClusterBehindError:
-            self.forget_position()
-            await self._on_behind()  # the caller is told, and its next request is answered
-            raise
+        return await self._caller.call(
+            invoke, deadline_s=self._deadline_s, confirm_signed_out=confirm_signed_out, changes=changes
+        )
 
     def _seen(self, seen: Position) -> model_pb2.Position:
         return merge(seen, self._position).to_wire()

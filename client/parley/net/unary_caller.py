@@ -12,6 +12,7 @@ from typing import TypeVar
 import grpc
 
 from parley.errors import (
+    ClusterBehindError,
     NoMajorityError,
     NotSignedInError,
     OutcomeUnknownError,
@@ -42,8 +43,19 @@ UNKNOWN_TEXT = (
 class UnaryCaller:
     """Calls nodes with failover."""
 
-    def __init__(self, known_endpoints: KnownEndpoints, pool: ChannelPool, rng: Random) -> None:
-        """`pool` belongs to this caller alone, so a discarded channel never belongs to the session."""
+    def __init__(
+        self,
+        known_endpoints: KnownEndpoints,
+        pool: ChannelPool,
+        rng: Random,
+        on_behind: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`pool` belongs to this caller alone, so a discarded channel never belongs to the session.
+
+        `on_behind` is called when the cluster's data is older than what was seen. It forgets what was seen, so the
+        caller's next request is answered.
+        """
+        self._on_behind = on_behind
         self._known_endpoints = known_endpoints
         self._pool = pool
         self._rng = rng
@@ -87,6 +99,8 @@ class UnaryCaller:
                 policy.failed(attempt.endpoint)
                 continue
             except ParleyError as error:
+                if isinstance(error, ClusterBehindError):
+                    await self._on_behind()
                 raise told(error, after_unknown=unknown) from error.__cause__
             self.preferred = attempt.endpoint
             return answer

@@ -83,3 +83,18 @@ async def test_without_a_stream_one_request_says_it_and_the_next_is_answered(tmp
             with pytest.raises(RefusedError, match="behind"):
                 await anna.history("bob")
             assert [message.body for message in (await anna.history("bob")).messages] == ["before"]
+
+
+async def test_a_request_about_the_own_account_says_it_and_the_next_is_answered(tmp_path: Path) -> None:
+    """The same object goes on: it does not keep the position that the cluster does not have."""
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "before")).accepted(30)
+            await see_more_than_there_is(anna)
+        async with make_client(cluster, tmp_path, "anna", connect=False) as anna:
+            account = await anna.own_account()
+            with pytest.raises(RefusedError, match="behind"):
+                await account.devices()
+            assert "older data" in anna.state.notice
+            assert [device.current for device in await account.devices()] == [True]
