@@ -28,7 +28,7 @@ from parley.receipts import with_progress
 from parley.state_publisher import StatePublisher
 from parley.wire.actions import TellStatus, TellWelcome
 from parley.wire.endpoints import Endpoint, KnownEndpoints
-from parley.wire.position import Position, merge
+from parley.wire.position import Position, raised
 
 REFRESH_INTERVAL_S = 0.02
 REFRESH_PAGE = 500
@@ -267,7 +267,7 @@ class LocalAccount:
 
     def seen(self, position: Position) -> None:
         """Record that an answer came from this position."""
-        self.position = merge(self.position, position)
+        self.position = raised(self.position, position)
 
     def learned(self, accounts: Iterable[Account], conversations: Iterable[Conversation]) -> None:
         """Record stored accounts and conversations. Notify watchers of new ones."""
@@ -300,13 +300,13 @@ class LocalAccount:
             self._reader.grew()
         self._publisher.changed(inbox=True)
 
-    async def cluster_went_back(self) -> None:
+    async def cluster_went_back(self, notice: str = "") -> None:
         """Forget what this device has seen, say so, and fetch again what the cluster has."""
         logger.warning("cluster_went_back", account=self.profile.account)
         await self.store.write(identity.cluster_went_back)
         self.known, self.position = Known(), Position()
         self._on_went_back()
-        self._publisher.update(notice=WENT_BACK_TEXT)
+        self._publisher.update(notice=notice or WENT_BACK_TEXT)
 
     def shared(self) -> None:
         """Record that another process is connected. Its state is read from the file."""

@@ -209,6 +209,8 @@ class ConnectionManager:
                 await self._store.write(identity.set_out_of_step)
             case StreamCloseReason.CLUSTER_BEHIND:
                 await self._events.cluster_went_back()
+            case StreamCloseReason.CLUSTER_RESTORED:
+                await self._events.cluster_went_back(closed.text)
             case StreamCloseReason.REPLACED:
                 await self._wait_for_wake(self._settings.replaced_pause_s * self._rng.uniform(1.0, 2.0))
             case _:

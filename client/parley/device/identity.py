@@ -18,7 +18,7 @@ from parley.device import outbox
 from parley.device.schema import RECEIVED_TABLES, forget_received, get_meta, next_revision, set_meta
 from parley.model import MessageStatus
 from parley.wire.claim import NONCE_BYTES, Claim
-from parley.wire.position import Position, merge
+from parley.wire.position import Position, raised
 
 FORGOTTEN_TEXT = (
     "The cluster forgot this device while the message had no answer. It may have been stored. Look before you send it "
@@ -145,9 +145,9 @@ def load_position(connection: apsw.Connection) -> Position:
 def raise_position(connection: apsw.Connection, told: Position) -> None:
     """Merge the position of an answer. It never goes back."""
     known = load_position(connection)
-    merged = merge(known, told)
-    if merged != known:
-        set_meta(connection, "position", merged.to_bytes())
+    position = raised(known, told)
+    if position != known:
+        set_meta(connection, "position", position.to_bytes())
 
 
 def _claim(connection: apsw.Connection, *, above: int) -> None:

@@ -94,8 +94,8 @@ class MessageStreamEvents(Protocol):
     def receipts_moved(self, receipts: Sequence[Receipt]) -> None:
         """Record that the marks of other members moved."""
 
-    async def cluster_went_back(self) -> None:
-        """Forget what this device has seen, because the cluster's data is older now."""
+    async def cluster_went_back(self, notice: str = "") -> None:
+        """Forget what this device has seen, because the cluster's data is older now. `notice` is for the person."""
 
     def shared(self) -> None:
         """Record that another process of this account holds the device lock."""

@@ -18,6 +18,7 @@ class StreamCloseReason(Enum):
     REPLACED = auto()
     OUT_OF_STEP = auto()
     CLUSTER_BEHIND = auto()
+    CLUSTER_RESTORED = auto()
     REFUSED = auto()
     BUSY = auto()
 

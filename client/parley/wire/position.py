@@ -48,3 +48,17 @@ def merge(known: Position, told: Position) -> Position:
     for group, index in told.indices:
         indices[group] = max(indices.get(group, 0), index)
     return Position(known.generation, tuple(sorted(indices.items())))
+
+
+def was_restored(known: Position, generation: int) -> bool:
+    """Return whether a cluster of this generation was restored from a backup since `known` was seen."""
+    return bool(known.indices) and generation > known.generation
+
+
+def raised(known: Position, told: Position) -> Position:
+    """Return the device's position after an answer.
+
+    A higher generation is not taken, because what the device holds belongs to the lower one. The device takes it once
+    it has forgotten what it holds.
+    """
+    return known if was_restored(known, told.generation) else merge(known, told)

@@ -40,7 +40,7 @@ from parley.wire.claim import Claim
 from parley.wire.endpoints import Endpoint
 from parley.wire.frames_up import FramesUp
 from parley.wire.node_health import Beat, Health, Heart, MessageStreamSettings
-from parley.wire.position import Position
+from parley.wire.position import Position, was_restored
 from parley.wire.send_window import SendWindow
 from parley_proto.v1 import messaging_pb2 as pb
 
@@ -48,6 +48,10 @@ GAP_ROUNDS_MEAN_OUT_OF_STEP = 6
 STUCK_ROUNDS = 4
 MAX_CLAIM = 1024
 MAX_BATCHES_BEING_STORED = 32
+RESTORED_TEXT = (
+    "The cluster was restored from a backup. Messages sent after the backup may be missing in it. What this device had "
+    "received was fetched again. Tell an administrator if this surprises you."
+)
 _OUTCOMES = {
     pb.SEND_STATUS_ACCEPTED: MessageStatus.ACCEPTED,
     pb.SEND_STATUS_REJECTED: MessageStatus.FAILED,
@@ -72,6 +76,7 @@ class StreamProtocol:
         self._where = where
         self._device_id = device_id
         self._cursor = cursor
+        self._seen = seen
         self._rng = rng
         self._welcome: pb.Welcome | None = None
         self._begun = False
@@ -234,6 +239,8 @@ class StreamProtocol:
             return self._close(
                 StreamCloseReason.REFUSED, f"{self._where} does not speak Parley's protocol. Check the address."
             )
+        if was_restored(self._seen, frame.welcome.generation):
+            return self._close(StreamCloseReason.CLUSTER_RESTORED, RESTORED_TEXT)
         self._welcome = frame.welcome
         self._frames.acknowledged(frame.welcome.cursor)
         if frame.welcome.superseded:

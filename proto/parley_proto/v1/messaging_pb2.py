@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from parley_proto.v1 import model_pb2 as parley__proto_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley_proto/v1/messaging.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"\xcd\x01\n\x0b\x43lientFrame\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.parley.v1.HelloH\x00\x12%\n\x05sends\x18\x02 \x01(\x0b\x32\x14.parley.v1.SendBatchH\x00\x12)\n\tdelivered\x18\x03 \x01(\x0b\x32\x14.parley.v1.DeliveredH\x00\x12\x1f\n\x04read\x18\x04 \x01(\x0b\x32\x0f.parley.v1.ReadH\x00\x12\x1f\n\x04ping\x18\x05 \x01(\x0b\x32\x0f.parley.v1.PingH\x00\x42\x07\n\x05\x66rame\"a\n\x05Hello\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\x12!\n\x04seen\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\x12%\n\x05\x63laim\x18( \x01(\x0b\x32\x16.parley.v1.DeviceClaim\"+\n\tSendBatch\x12\x1e\n\x05sends\x18\x01 \x03(\x0b\x32\x0f.parley.v1.Send\"\x1b\n\tDelivered\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\".\n\x04Read\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\xee\x02\n\x0bServerFrame\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.parley.v1.WelcomeH\x00\x12-\n\x07results\x18\x02 \x01(\x0b\x32\x1a.parley.v1.SendResultBatchH\x00\x12+\n\x08messages\x18\x03 \x01(\x0b\x32\x17.parley.v1.MessageBatchH\x00\x12+\n\x08receipts\x18\x04 \x01(\x0b\x32\x17.parley.v1.ReceiptBatchH\x00\x12\x30\n\x06status\x18\x05 \x01(\x0b\x32\x1e.parley.v1.ClusterStatusUpdateH\x00\x12\x1f\n\x04pong\x18\x06 \x01(\x0b\x32\x0f.parley.v1.PongH\x00\x12(\n\tcaught_up\x18\x07 \x01(\x0b\x32\x13.parley.v1.CaughtUpH\x00\x12)\n\tdirectory\x18\x08 \x01(\x0b\x32\x14.parley.v1.DirectoryH\x00\x42\x07\n\x05\x66rame\"\xeb\x01\n\x07Welcome\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.parley.v1.AccountInfo\x12\x18\n\x10last_send_number\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12\x11\n\tnode_name\x18\x04 \x01(\t\x12.\n\x06status\x18\x05 \x01(\x0b\x32\x1e.parley.v1.ClusterStatusUpdate\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\x12\x1b\n\x13max_sends_in_flight\x18\x07 \x01(\r\x12\x12\n\nsuperseded\x18( \x01(\x08\"`\n\x0fSendResultBatch\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.parley.v1.SendResult\x12%\n\x08position\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"\x94\x01\n\nSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.parley.v1.SendStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\nmessage_id\x18\x04 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x05 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x06 \x01(\x03\"i\n\tDirectory\x12(\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x16.parley.v1.AccountInfo\x12\x32\n\rconversations\x18\x02 \x03(\x0b\x32\x1b.parley.v1.ConversationInfo\"D\n\x0cMessageBatch\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.parley.v1.Message\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\"\x1a\n\x08\x43\x61ughtUp\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\"c\n\x07Receipt\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\x12\n\naccount_id\x18\x02 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x03 \x01(\x04\x12\x12\n\nread_up_to\x18\x04 \x01(\x04\"4\n\x0cReceiptBatch\x12$\n\x08receipts\x18\x01 \x03(\x0b\x32\x12.parley.v1.Receipt\"\x94\x01\n\x13\x43lusterStatusUpdate\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x14\n\x0chas_majority\x18\x02 \x01(\x08\x12\"\n\x05nodes\x18\x03 \x03(\x0b\x32\x13.parley.v1.NodeInfo\x12%\n\x08position\x18\x04 \x01(\x0b\x32\x13.parley.v1.Position\x12\x0c\n\x04term\x18\x05 \x01(\x04\"<\n\x08NodeInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\x12\n\n\x02up\x18\x03 \x01(\x08\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x04*\xbb\x01\n\nSendStatus\x12\x1b\n\x17SEND_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14SEND_STATUS_ACCEPTED\x10\x01\x12\x18\n\x14SEND_STATUS_REJECTED\x10\x02\x12\x13\n\x0fSEND_STATUS_GAP\x10\x03\x12\x15\n\x11SEND_STATUS_RETRY\x10\x04\x12\x17\n\x13SEND_STATUS_NO_ROOM\x10\x32\x12\x17\n\x13SEND_STATUS_UNKNOWN\x10\x05\x32J\n\tMessaging\x12=\n\x07\x43onnect\x12\x16.parley.v1.ClientFrame\x1a\x16.parley.v1.ServerFrame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley_proto/v1/messaging.proto\x12\tparley.v1\x1a\x1bparley_proto/v1/model.proto\"\xcd\x01\n\x0b\x43lientFrame\x12!\n\x05hello\x18\x01 \x01(\x0b\x32\x10.parley.v1.HelloH\x00\x12%\n\x05sends\x18\x02 \x01(\x0b\x32\x14.parley.v1.SendBatchH\x00\x12)\n\tdelivered\x18\x03 \x01(\x0b\x32\x14.parley.v1.DeliveredH\x00\x12\x1f\n\x04read\x18\x04 \x01(\x0b\x32\x0f.parley.v1.ReadH\x00\x12\x1f\n\x04ping\x18\x05 \x01(\x0b\x32\x0f.parley.v1.PingH\x00\x42\x07\n\x05\x66rame\"a\n\x05Hello\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\x12!\n\x04seen\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\x12%\n\x05\x63laim\x18( \x01(\x0b\x32\x16.parley.v1.DeviceClaim\"+\n\tSendBatch\x12\x1e\n\x05sends\x18\x01 \x03(\x0b\x32\x0f.parley.v1.Send\"\x1b\n\tDelivered\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\".\n\x04Read\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\r\n\x05up_to\x18\x02 \x01(\x04\"\x15\n\x04Ping\x12\r\n\x05nonce\x18\x01 \x01(\x04\"\xee\x02\n\x0bServerFrame\x12%\n\x07welcome\x18\x01 \x01(\x0b\x32\x12.parley.v1.WelcomeH\x00\x12-\n\x07results\x18\x02 \x01(\x0b\x32\x1a.parley.v1.SendResultBatchH\x00\x12+\n\x08messages\x18\x03 \x01(\x0b\x32\x17.parley.v1.MessageBatchH\x00\x12+\n\x08receipts\x18\x04 \x01(\x0b\x32\x17.parley.v1.ReceiptBatchH\x00\x12\x30\n\x06status\x18\x05 \x01(\x0b\x32\x1e.parley.v1.ClusterStatusUpdateH\x00\x12\x1f\n\x04pong\x18\x06 \x01(\x0b\x32\x0f.parley.v1.PongH\x00\x12(\n\tcaught_up\x18\x07 \x01(\x0b\x32\x13.parley.v1.CaughtUpH\x00\x12)\n\tdirectory\x18\x08 \x01(\x0b\x32\x14.parley.v1.DirectoryH\x00\x42\x07\n\x05\x66rame\"\xff\x01\n\x07Welcome\x12\'\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x16.parley.v1.AccountInfo\x12\x18\n\x10last_send_number\x18\x02 \x01(\x04\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\x0c\x12\x11\n\tnode_name\x18\x04 \x01(\t\x12.\n\x06status\x18\x05 \x01(\x0b\x32\x1e.parley.v1.ClusterStatusUpdate\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\r\x12\x1b\n\x13max_sends_in_flight\x18\x07 \x01(\r\x12\x12\n\nsuperseded\x18( \x01(\x08\x12\x12\n\ngeneration\x18) \x01(\x04\"`\n\x0fSendResultBatch\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.parley.v1.SendResult\x12%\n\x08position\x18\x02 \x01(\x0b\x32\x13.parley.v1.Position\"\x94\x01\n\nSendResult\x12\x0e\n\x06number\x18\x01 \x01(\x04\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.parley.v1.SendStatus\x12\x0e\n\x06\x64\x65tail\x18\x03 \x01(\t\x12\x12\n\nmessage_id\x18\x04 \x01(\x04\x12\x17\n\x0f\x63onversation_id\x18\x05 \x01(\x04\x12\x12\n\nsent_at_ms\x18\x06 \x01(\x03\"i\n\tDirectory\x12(\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x16.parley.v1.AccountInfo\x12\x32\n\rconversations\x18\x02 \x03(\x0b\x32\x1b.parley.v1.ConversationInfo\"D\n\x0cMessageBatch\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.parley.v1.Message\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x0c\"\x1a\n\x08\x43\x61ughtUp\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\x0c\"c\n\x07Receipt\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\x04\x12\x12\n\naccount_id\x18\x02 \x01(\x04\x12\x17\n\x0f\x64\x65livered_up_to\x18\x03 \x01(\x04\x12\x12\n\nread_up_to\x18\x04 \x01(\x04\"4\n\x0cReceiptBatch\x12$\n\x08receipts\x18\x01 \x03(\x0b\x32\x12.parley.v1.Receipt\"\x94\x01\n\x13\x43lusterStatusUpdate\x12\x0e\n\x06leader\x18\x01 \x01(\t\x12\x14\n\x0chas_majority\x18\x02 \x01(\x08\x12\"\n\x05nodes\x18\x03 \x03(\x0b\x32\x13.parley.v1.NodeInfo\x12%\n\x08position\x18\x04 \x01(\x0b\x32\x13.parley.v1.Position\x12\x0c\n\x04term\x18\x05 \x01(\x04\"<\n\x08NodeInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63lient_address\x18\x02 \x01(\t\x12\n\n\x02up\x18\x03 \x01(\x08\"\x15\n\x04Pong\x12\r\n\x05nonce\x18\x01 \x01(\x04*\xbb\x01\n\nSendStatus\x12\x1b\n\x17SEND_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14SEND_STATUS_ACCEPTED\x10\x01\x12\x18\n\x14SEND_STATUS_REJECTED\x10\x02\x12\x13\n\x0fSEND_STATUS_GAP\x10\x03\x12\x15\n\x11SEND_STATUS_RETRY\x10\x04\x12\x17\n\x13SEND_STATUS_NO_ROOM\x10\x32\x12\x17\n\x13SEND_STATUS_UNKNOWN\x10\x05\x32J\n\tMessaging\x12=\n\x07\x43onnect\x12\x16.parley.v1.ClientFrame\x1a\x16.parley.v1.ServerFrame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley_proto.v1.messaging_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SENDSTATUS']._serialized_start=1980
-  _globals['_SENDSTATUS']._serialized_end=2167
+  _globals['_SENDSTATUS']._serialized_start=2000
+  _globals['_SENDSTATUS']._serialized_end=2187
   _globals['_CLIENTFRAME']._serialized_start=76
   _globals['_CLIENTFRAME']._serialized_end=281
   _globals['_HELLO']._serialized_start=283
@@ -49,27 +49,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVERFRAME']._serialized_start=528
   _globals['_SERVERFRAME']._serialized_end=894
   _globals['_WELCOME']._serialized_start=897
-  _globals['_WELCOME']._serialized_end=1132
-  _globals['_SENDRESULTBATCH']._serialized_start=1134
-  _globals['_SENDRESULTBATCH']._serialized_end=1230
-  _globals['_SENDRESULT']._serialized_start=1233
-  _globals['_SENDRESULT']._serialized_end=1381
-  _globals['_DIRECTORY']._serialized_start=1383
-  _globals['_DIRECTORY']._serialized_end=1488
-  _globals['_MESSAGEBATCH']._serialized_start=1490
-  _globals['_MESSAGEBATCH']._serialized_end=1558
-  _globals['_CAUGHTUP']._serialized_start=1560
-  _globals['_CAUGHTUP']._serialized_end=1586
-  _globals['_RECEIPT']._serialized_start=1588
-  _globals['_RECEIPT']._serialized_end=1687
-  _globals['_RECEIPTBATCH']._serialized_start=1689
-  _globals['_RECEIPTBATCH']._serialized_end=1741
-  _globals['_CLUSTERSTATUSUPDATE']._serialized_start=1744
-  _globals['_CLUSTERSTATUSUPDATE']._serialized_end=1892
-  _globals['_NODEINFO']._serialized_start=1894
-  _globals['_NODEINFO']._serialized_end=1954
-  _globals['_PONG']._serialized_start=1956
-  _globals['_PONG']._serialized_end=1977
-  _globals['_MESSAGING']._serialized_start=2169
-  _globals['_MESSAGING']._serialized_end=2243
+  _globals['_WELCOME']._serialized_end=1152
+  _globals['_SENDRESULTBATCH']._serialized_start=1154
+  _globals['_SENDRESULTBATCH']._serialized_end=1250
+  _globals['_SENDRESULT']._serialized_start=1253
+  _globals['_SENDRESULT']._serialized_end=1401
+  _globals['_DIRECTORY']._serialized_start=1403
+  _globals['_DIRECTORY']._serialized_end=1508
+  _globals['_MESSAGEBATCH']._serialized_start=1510
+  _globals['_MESSAGEBATCH']._serialized_end=1578
+  _globals['_CAUGHTUP']._serialized_start=1580
+  _globals['_CAUGHTUP']._serialized_end=1606
+  _globals['_RECEIPT']._serialized_start=1608
+  _globals['_RECEIPT']._serialized_end=1707
+  _globals['_RECEIPTBATCH']._serialized_start=1709
+  _globals['_RECEIPTBATCH']._serialized_end=1761
+  _globals['_CLUSTERSTATUSUPDATE']._serialized_start=1764
+  _globals['_CLUSTERSTATUSUPDATE']._serialized_end=1912
+  _globals['_NODEINFO']._serialized_start=1914
+  _globals['_NODEINFO']._serialized_end=1974
+  _globals['_PONG']._serialized_start=1976
+  _globals['_PONG']._serialized_end=1997
+  _globals['_MESSAGING']._serialized_start=2189
+  _globals['_MESSAGING']._serialized_end=2263
 # @@protoc_insertion_point(module_scope)

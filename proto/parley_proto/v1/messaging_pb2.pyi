@@ -104,7 +104,9 @@ class Hello(message.Message):
     cursor: builtins.bytes
     """the newest stream cursor stored on the device; empty for none"""
     @builtins.property
-    def seen(self) -> model_pb2.Position: ...
+    def seen(self) -> model_pb2.Position:
+        """its generation is the one that the device has seen; no groups: none yet"""
+
     @builtins.property
     def claim(self) -> model_pb2.DeviceClaim:
         """which copy of the device's files this is"""
@@ -263,6 +265,7 @@ class Welcome(message.Message):
     MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
     MAX_SENDS_IN_FLIGHT_FIELD_NUMBER: builtins.int
     SUPERSEDED_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
     last_send_number: builtins.int
     """highest number of this device that was applied"""
     cursor: builtins.bytes
@@ -273,6 +276,8 @@ class Welcome(message.Message):
     """unanswered sends a device may have; the results kept for retries"""
     superseded: builtins.bool
     """another copy of the device's files sends for it: this one may only read"""
+    generation: builtins.int
+    """of the cluster; higher than in Hello.seen: it was restored since then"""
     @builtins.property
     def account(self) -> model_pb2.AccountInfo: ...
     @builtins.property
@@ -288,10 +293,11 @@ class Welcome(message.Message):
         max_message_bytes: builtins.int = ...,
         max_sends_in_flight: builtins.int = ...,
         superseded: builtins.bool = ...,
+        generation: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "node_name", b"node_name", "status", b"status", "superseded", b"superseded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "generation", b"generation", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "node_name", b"node_name", "status", b"status", "superseded", b"superseded"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

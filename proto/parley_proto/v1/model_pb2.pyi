@@ -98,7 +98,7 @@ class Position(message.Message):
     GENERATION_FIELD_NUMBER: builtins.int
     GROUPS_FIELD_NUMBER: builtins.int
     generation: builtins.int
-    """changes when a cluster is restored from a backup; a higher one replaces a lower one"""
+    """0 at first; a restore from a backup raises it; a higher one replaces a lower one"""
     @builtins.property
     def groups(self) -> containers.RepeatedCompositeFieldContainer[GroupIndex]:
         """per Raft group: the highest applied index seen"""

@@ -167,6 +167,7 @@ class MessagingService:
             max_message_bytes=admitted.max_message_bytes,
             max_sends_in_flight=MAX_SENDS_IN_FLIGHT,
             superseded=superseded,
+            generation=generation,
         )
 
 

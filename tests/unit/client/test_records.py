@@ -22,7 +22,7 @@ from parley import (
     with_progress,
 )
 from parley.known import Known
-from parley.wire.position import Position, merge
+from parley.wire.position import Position, merge, raised, was_restored
 from tests.unit.client.records import OWN_ID, accepted, account, channel, direct
 
 
@@ -47,6 +47,14 @@ positions = st.builds(
 def test_a_higher_generation_replaces_and_a_lower_one_is_ignored() -> None:
     old, new = Position(1, ((0, 900), (1, 5))), Position(2, ((0, 3),))
     assert merge(old, new) == merge(new, old) == new
+
+
+def test_a_device_does_not_take_a_higher_generation_before_it_has_forgotten_the_lower_one() -> None:
+    old, new, none = Position(1, ((0, 900),)), Position(2, ((0, 3),)), Position()
+    assert raised(old, new) == old
+    assert raised(none, new) == new
+    assert raised(new, old) == new
+    assert [was_restored(known, 2) for known in (old, new, none)] == [True, False, False]
 
 
 def test_within_a_generation_each_group_keeps_its_maximum() -> None:

@@ -98,3 +98,71 @@ async def test_a_request_about_the_own_account_says_it_and_the_next_is_answered(
                 await account.devices()
             assert "older data" in anna.state.notice
             assert [device.current for device in await account.devices()] == [True]
+
+
+def restore(cluster: InProcessCluster) -> None:
+    """The cluster begins its next life. Its log goes on at the same indices, so only the generation shows it."""
+    machine = cluster.machine
+    machine._state.meta.generation += 1
+    machine._state.write_meta()
+    machine._publish_position()
+    for node in cluster.nodes:
+        node.announce()
+
+
+async def expect_to_notice(cluster: InProcessCluster, client: ParleyClient) -> None:
+    await until(lambda: "restored" in client.state.notice, "it says what happened", 30)
+    await client.wait_until(ConnectionState.CONNECTED, timeout=30)
+    generation = cluster.machine.generation
+    account = client._account
+    assert account is not None
+    await until(lambda: account.position.generation == generation, "it has seen the new generation", 30)
+    await (await client.send("bob", "and on it goes")).accepted(30)
+    assert [each.body for each in (await client.history("bob")).messages] == ["before", "and on it goes"]
+
+
+async def test_a_connected_client_notices_that_the_cluster_was_restored(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "before")).accepted(30)
+            restore(cluster)
+            cluster.nodes[0].close_streams()
+            await expect_to_notice(cluster, anna)
+            reported = anna.state.notice
+            cluster.nodes[0].close_streams()
+            await (await anna.send("bob", "later")).accepted(30)
+            assert anna.state.notice == reported, "it is said once"
+
+
+async def test_an_answer_of_the_restored_cluster_does_not_hide_it_from_the_next_stream(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "before")).accepted(30)
+        restore(cluster)
+        async with make_client(cluster, tmp_path, "anna", connect=False) as anna:
+            assert [each.body for each in (await anna.history("bob")).messages] == ["before"]
+        async with make_client(cluster, tmp_path, "anna") as anna:
+            await expect_to_notice(cluster, anna)
+
+
+async def test_a_log_in_to_the_restored_cluster_does_not_hide_it_either(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "before")).accepted(30)
+        restore(cluster)
+        cluster.end_sessions()
+        async with make_client(cluster, tmp_path, "anna") as anna:
+            await anna.login("anna", PASSWORD)
+            await expect_to_notice(cluster, anna)
+
+
+async def test_a_new_device_of_a_cluster_that_was_restored_long_ago_has_nothing_to_notice(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        restore(cluster)
+        async with signed_in(cluster, tmp_path) as anna:
+            await (await anna.send("bob", "before")).accepted(30)
+            assert anna.state.notice == ""
