@@ -381,7 +381,7 @@ class LocalAccount:
         if self.connection.stream is not None:
             await self.connection.stream.push_reads()
         if self._publisher.state.connection is ConnectionState.SHARED:
-            shared = shared_state.parse(await self.store.read(lambda c: schema.get_meta(c, shared_state.KEY)))
+            shared = shared_state.parse(await self.store.read(lambda c: schema.get_meta(c, shared_state.KEY, "")))
             self._publisher.update(**shared)
 
     async def _publish(self) -> NoReturn:

@@ -188,6 +188,16 @@ def test_what_cannot_be_meant_is_said_before_anybody_is_asked(
     assert desktop.sdk.entered == 0
 
 
+@pytest.mark.parametrize("ca", ["~nobody-has-this-name/ca.pem", "x" * 5_000])
+def test_a_ca_that_is_no_file_is_said_before_anybody_is_asked(desktop: Desktop, ca: str) -> None:
+    page = desktop.window.sign_in
+    page.hosts.setText(HERE.hosts)
+    page.ca.setText(ca)
+    page.submit.click()
+    assert "There is no file" in page.problem.text()
+    assert desktop.sdk.entered == 0
+
+
 def test_a_new_account_is_created_and_signed_in_at_once(desktop: Desktop) -> None:
     page = desktop.window.sign_in
     page.hosts.setText(HERE.hosts)

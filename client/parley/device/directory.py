@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import apsw
 
-from parley.device.schema import fetch, get_meta, next_revision
+from parley.device.schema import check_row, fetch, get_meta, next_revision
 from parley.model import Account, Conversation, ConversationKind, Member, MemberRole, Receipt, Target
 
 KEEP_ACCOUNTS = 50_000
@@ -39,7 +39,7 @@ class Names:
 
 def own_id(connection: apsw.Connection) -> int:
     """Return the id of the own account, 0 before the first log-in."""
-    return int(get_meta(connection, "account_id") or 0)
+    return get_meta(connection, "account_id", 0)
 
 
 def names_of(connection: apsw.Connection, target: Target) -> Names:
@@ -129,7 +129,11 @@ def accounts(connection: apsw.Connection, since_revision: int = 0) -> list[Accou
     rows = fetch(
         connection, "id, name, display_name, deleted", "FROM accounts WHERE revision > ? ORDER BY id", (since_revision,)
     )
-    return [Account(id_, name, display_name, bool(deleted)) for id_, name, display_name, deleted in rows]
+    kinds = (int, str, str, int)
+    return [
+        Account(id_, name, display_name, bool(deleted))
+        for id_, name, display_name, deleted in (check_row(row, kinds) for row in rows)
+    ]
 
 
 def conversations(connection: apsw.Connection, since_revision: int = 0) -> list[Conversation]:
@@ -151,10 +155,13 @@ def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, 
             id_,
             ConversationKind(kind),
             title,
-            tuple(Member(account, MemberRole(role), delivered, read) for account, role, delivered, read in found),
+            tuple(
+                Member(account, MemberRole(role), delivered, read)
+                for account, role, delivered, read in (check_row(member, (int, int, int, int)) for member in found)
+            ),
             member_count,
         )
-        for id_, kind, title, member_count, found in rows
+        for id_, kind, title, member_count, found in (check_row(row, (int, int, str, int, list)) for row in rows)
     ]
 
 
@@ -166,7 +173,7 @@ def receipts(connection: apsw.Connection, since_revision: int) -> list[Receipt]:
         "FROM members WHERE revision > ? AND account_id <> ? ORDER BY revision",
         (since_revision, own_id(connection)),
     )
-    return [Receipt(*row) for row in rows]
+    return [Receipt(*check_row(row, (int, int, int, int))) for row in rows]
 
 
 def prune(connection: apsw.Connection) -> None:

@@ -54,27 +54,27 @@ class DeviceIdentity:
 
 def load(connection: apsw.Connection, proposed: bytes | None = None) -> DeviceIdentity:
     """Return the identity. On first use, the device gets the proposed id, or a new one."""
-    device_id = get_meta(connection, "device_id")
-    if device_id is None:
+    device_id = get_meta(connection, "device_id", b"")
+    if not device_id:
         device_id = proposed or secrets.token_bytes(16)
         set_meta(connection, "device_id", device_id)
     return DeviceIdentity(
-        device_id=bytes(device_id),
-        token=get_meta(connection, "token") or "",
-        account_id=int(get_meta(connection, "account_id") or 0),
-        cursor=bytes(get_meta(connection, "cursor") or b""),
+        device_id=device_id,
+        token=get_meta(connection, "token", ""),
+        account_id=get_meta(connection, "account_id", 0),
+        cursor=get_meta(connection, "cursor", b""),
         position=load_position(connection),
-        out_of_step=bool(get_meta(connection, "out_of_step")),
-        max_message_bytes=int(get_meta(connection, "max_message_bytes") or 65536),
-        claim=Claim(int(get_meta(connection, "epoch") or 0), bytes(get_meta(connection, "claim_nonce") or b"")),
+        out_of_step=bool(get_meta(connection, "out_of_step", 0)),
+        max_message_bytes=get_meta(connection, "max_message_bytes", 65_536),
+        claim=Claim(get_meta(connection, "epoch", 0), get_meta(connection, "claim_nonce", b"")),
         used_number=outbox.next_number(connection) - 1,
-        stored_token=get_meta(connection, "token") or "",
+        stored_token=get_meta(connection, "token", ""),
     )
 
 
 def open_profile(connection: apsw.Connection) -> DeviceIdentity:
     """Make this copy of the files the one that sends, unless the cluster refused it. Return the identity."""
-    if not get_meta(connection, "superseded"):
+    if not get_meta(connection, "superseded", 0):
         _claim(connection, above=0)
     return load(connection)
 
@@ -121,7 +121,7 @@ def signed_in(
 
 def signed_out(connection: apsw.Connection, token: str) -> None:
     """Remove a token that is no longer valid, unless another process has stored a newer one."""
-    if get_meta(connection, "token") == token:
+    if get_meta(connection, "token", "") == token:
         set_meta(connection, "token", None)
 
 
@@ -139,7 +139,7 @@ def forget(connection: apsw.Connection, account_id: int) -> bool:
 
 def load_position(connection: apsw.Connection) -> Position:
     """Return the position in the log that this device has seen."""
-    return Position.from_bytes(bytes(get_meta(connection, "position") or b""))
+    return Position.from_bytes(get_meta(connection, "position", b""))
 
 
 def raise_position(connection: apsw.Connection, told: Position) -> None:
@@ -151,7 +151,7 @@ def raise_position(connection: apsw.Connection, told: Position) -> None:
 
 
 def _claim(connection: apsw.Connection, *, above: int) -> None:
-    set_meta(connection, "epoch", max(int(get_meta(connection, "epoch") or 0), above) + 1)
+    set_meta(connection, "epoch", max(get_meta(connection, "epoch", 0), above) + 1)
     set_meta(connection, "claim_nonce", secrets.token_bytes(NONCE_BYTES))
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import apsw
 
 from parley.device import directory
-from parley.device.schema import fetch, get_meta, set_meta
+from parley.device.schema import check_row, fetch, get_meta, set_meta
 from parley.errors import StoreError
 from parley.model import Conversation, HistoryPage, Message, MessageKind, Target
 
@@ -23,6 +23,7 @@ MAX_UNREAD = 1_000_000
 MAX_ID = 9223372036854775807
 
 _COLUMNS = "conversation_id, id, kind, sender_id, body, sent_at_ms, mine, subjects"
+_KINDS = (int, int, int, int, str, int, int, str)
 _OWN = (
     "SELECT conversation_id, message_id AS id, 1 AS kind, 0 AS sender_id, body, sent_at_ms, 1 AS mine, "
     "'[]' AS subjects FROM outbox WHERE message_id > 0 AND status = 3"
@@ -33,7 +34,8 @@ _ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)  # few sizes, so that the statements s
 
 
 def _message(row: Sequence[Any], own_id: int) -> Message:
-    conversation_id, id_, kind, sender_id, body, sent_at_ms, mine, subjects = row
+    conversation_id, id_, kind, sender_id, body, sent_at_ms, mine, encoded = check_row(row, _KINDS)
+    subjects = json.loads(encoded)
     return Message(
         conversation_id,
         id_,
@@ -42,13 +44,13 @@ def _message(row: Sequence[Any], own_id: int) -> Message:
         body,
         sent_at_ms,
         bool(mine),
-        subjects=tuple(json.loads(subjects)),
+        subjects=tuple(check_row(subjects, [int] * len(subjects))),
     )
 
 
 def load_cursor(connection: apsw.Connection) -> bytes:
     """Return the stream cursor of this device, empty before the first message."""
-    return bytes(get_meta(connection, "cursor") or b"")
+    return get_meta(connection, "cursor", b"")
 
 
 def insert(connection: apsw.Connection, messages: Sequence[Message], *, before: bytes, after: bytes) -> int:
@@ -93,7 +95,7 @@ def _in_outbox(connection: apsw.Connection, number: int) -> bool:
 
 def shown_place(connection: apsw.Connection) -> int:
     """Return the place of the last message that a reader has finished."""
-    return int(get_meta(connection, "shown_place") or 0)
+    return get_meta(connection, "shown_place", 0)
 
 
 def mark_shown(connection: apsw.Connection, place: int) -> None:
@@ -162,6 +164,7 @@ def conversations(connection: apsw.Connection, limit: int, *, only: int = 0) -> 
             read_up_to=read_up_to,
         )
         for id_, newest, read_up_to, unread in rows
+        if check_row((id_, read_up_to, unread), (int, int, int))
     ]
 
 
@@ -185,7 +188,7 @@ def unsent_reads(connection: apsw.Connection, limit: int = MAX_READS_FETCHED) ->
     rows = connection.execute(
         "SELECT conversation_id, up_to FROM reads WHERE up_to > sent_up_to AND conversation_id > 0 LIMIT ?", (limit,)
     )
-    return [cast(tuple[int, int], row) for row in rows]
+    return [cast(tuple[int, int], check_row(row, (int, int))) for row in rows]
 
 
 def reads_sent(connection: apsw.Connection, told: Sequence[tuple[int, int]]) -> None:
@@ -218,4 +221,4 @@ def prune(connection: apsw.Connection) -> None:
 
 def pruned_place(connection: apsw.Connection) -> int:
     """Return the place up to which messages were removed that no reader had finished."""
-    return int(get_meta(connection, "pruned_place") or 0)
+    return get_meta(connection, "pruned_place", 0)

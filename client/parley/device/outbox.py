@@ -15,7 +15,7 @@ from typing import Any, cast
 import apsw
 
 from parley.device import directory
-from parley.device.schema import fetch, get_meta, next_revision, set_meta
+from parley.device.schema import check_row, fetch, get_meta, next_revision, set_meta
 from parley.device.targets import target_columns, target_of
 from parley.errors import BadInputError, OutboxFullError, TooLateError
 from parley.model import MessageStatus, Outgoing, Target
@@ -25,10 +25,13 @@ KEEP_SETTLED = 10_000
 
 _COLUMNS = """local_id, target_kind, target, body, created_at_ms, status, number, message_id, conversation_id,
               sent_at_ms, detail, known_index"""
+_KINDS = (int, int, str, str, int, int, int, int, int, int, str, int)
 
 
 def _outgoing(row: Sequence[Any]) -> Outgoing:
-    local_id, kind, target, body, created, status, number, message_id, conversation, sent_at, detail, known = row
+    local_id, kind, target, body, created, status, number, message_id, conversation, sent_at, detail, known = check_row(
+        row, _KINDS
+    )
     return Outgoing(
         local_id,
         target_of(kind, target),
@@ -105,7 +108,7 @@ def unanswered(connection: apsw.Connection) -> list[Outgoing]:
 
 def next_number(connection: apsw.Connection) -> int:
     """Return the number of the next claimed message."""
-    return int(get_meta(connection, "next_number") or 1)
+    return get_meta(connection, "next_number", 1)
 
 
 def claim(connection: apsw.Connection, limit: int) -> list[Outgoing]:

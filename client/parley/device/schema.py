@@ -6,12 +6,15 @@ values (device id, token, stream cursor, position). `user_version` is the number
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import apsw
 
 from parley.device.file_format import bring_up_to_date
+
+T = TypeVar("T")
 
 SCHEMA = (
     """CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID""",
@@ -111,10 +114,25 @@ def forget_received(connection: apsw.Connection) -> None:
         set_meta(connection, key, None)
 
 
-def get_meta(connection: apsw.Connection, key: str) -> Any:
-    """Return one value of the meta table, or None."""
+def check_row(row: Sequence[Any], kinds: Sequence[type]) -> Sequence[Any]:
+    """Return the row. Raises ValueError if a value has another type: SQLite stores any type in any column."""
+    for value, kind in zip(row, kinds, strict=True):
+        _check_value(value, kind)
+    return row
+
+
+def _check_value(value: Any, kind: type) -> None:
+    if type(value) is not kind:
+        raise ValueError(f"a value is {type(value).__name__}, not {kind.__name__}")
+
+
+def get_meta(connection: apsw.Connection, key: str, default: T) -> T:
+    """Return one value of the meta table, or the default. Raises ValueError if it has another type than that."""
     rows = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchall()
-    return rows[0][0] if rows else None
+    if not rows:
+        return default
+    _check_value(rows[0][0], type(default))
+    return cast(T, rows[0][0])
 
 
 def set_meta(connection: apsw.Connection, key: str, value: Any) -> None:

@@ -28,7 +28,7 @@ def dump(state: ClientState) -> str:
     return json.dumps(document)
 
 
-def parse(text: str | None) -> dict[str, Any]:
+def parse(text: str) -> dict[str, Any]:
     """Return the fields of a ClientState. Empty if the text is missing, damaged, or of another version."""
     try:
         document = json.loads(text or "{}")

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import apsw
+from google.protobuf.message import DecodeError
 
 from parley.device import outbox
 from parley.device.schema import open_database
@@ -36,6 +37,8 @@ T = TypeVar("T")
 MAX_OPERATIONS_PER_COMMIT = 4096
 CLAIM_RETRY_S = 1.0
 SWITCH_INTERVAL_S = 0.0005
+_WRONG_VALUES = (ValueError, TypeError, LookupError, OverflowError, RecursionError, DecodeError)
+"""What reading values that this client did not write may raise."""
 
 
 @dataclass(slots=True)
@@ -239,8 +242,7 @@ class Store:
                 claimed = outbox.claim(connection, claim.limit)
             connection.execute("COMMIT")
         except Exception as error:
-            is_of_the_file = isinstance(error, apsw.Error | ValueError | TypeError | LookupError)
-            failure = _store_error(self._path, error) if is_of_the_file else error
+            failure = _store_error(self._path, error) if isinstance(error, (apsw.Error, *_WRONG_VALUES)) else error
             logger.error("store_transaction_failed", error=repr(error), operations=len(batch))
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
@@ -319,7 +321,7 @@ def _version_now(connection: apsw.Connection, before: int) -> int:
 def _store_error(path: Path, error: BaseException) -> StoreError:
     if isinstance(error, ParleyError):
         return StoreError(error.text)
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError | ValueError | TypeError | LookupError):
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError, *_WRONG_VALUES)):
         return StoreError(
             f"The file {path} is damaged ({error}). It may hold messages that wait, so nothing in it was changed. Keep "
             "it. To go on with a new one, move it away and sign in again; the cluster still has all accepted messages."

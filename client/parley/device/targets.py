@@ -3,6 +3,7 @@
 from enum import IntEnum
 from typing import assert_never
 
+from parley.errors import BadInputError
 from parley.model import Target
 
 
@@ -24,13 +25,16 @@ def target_columns(target: Target) -> tuple[int, str]:
 
 
 def target_of(kind: int, value: str) -> Target:
-    """Return the target of the columns target_kind and target."""
-    match TargetKind(kind):
-        case TargetKind.ACCOUNT:
-            return Target(account=value)
-        case TargetKind.ACCOUNT_ID:
-            return Target(account_id=int(value))
-        case TargetKind.CONVERSATION:
-            return Target(conversation_id=int(value))
-        case other:
-            assert_never(other)
+    """Return the target of the columns target_kind and target. Raises ValueError if they name none."""
+    try:
+        match TargetKind(kind):
+            case TargetKind.ACCOUNT:
+                return Target(account=value)
+            case TargetKind.ACCOUNT_ID:
+                return Target(account_id=int(value))
+            case TargetKind.CONVERSATION:
+                return Target(conversation_id=int(value))
+            case other:
+                assert_never(other)
+    except BadInputError:
+        raise ValueError("a stored message has no recipient") from None  # nobody has given it as input

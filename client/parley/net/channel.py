@@ -69,10 +69,9 @@ def load_security(ca: Path | None, *, insecure: bool, insecure_network: bool) ->
         return Security(None, insecure, insecure_network)
     try:
         pem = ca.read_bytes()
-    except OSError as error:
-        raise TlsError(
-            f"The CA file {ca} cannot be read ({error.strerror}). Nothing was sent. Check the path."
-        ) from error
+    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise TlsError(f"The CA file {ca} cannot be read ({reason}). Nothing was sent. Check the path.") from error
     if b"-----BEGIN CERTIFICATE-----" not in pem:
         raise TlsError(f"{ca} holds no certificate in PEM form. Nothing was sent. Give the ca.pem of the cluster.")
     return Security(pem)

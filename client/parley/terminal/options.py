@@ -106,7 +106,7 @@ def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) 
         ca = None  # said for this command: it wins over a CA from elsewhere
     insecure = bool(given)
     if ca is None and not insecure and _same_cluster(hosts, last):
-        ca, insecure = _path(last.ca), last.insecure and given is None
+        ca, insecure = Path(last.ca) if last.ca else None, last.insecure and given is None
     return ConnectionOptions(
         hosts=hosts or last.hosts,
         ca=ca,
@@ -126,7 +126,10 @@ def _split(text: str) -> tuple[str, ...]:
 
 
 def _path(text: str | None) -> Path | None:
-    return Path(text).expanduser() if text else None
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError:
+        raise BadInputError(f"{text} names the home of a user that this machine does not have.") from None
 
 
 def _flag(text: str, default: bool | None) -> bool | None:
@@ -157,6 +160,8 @@ def _read_file(named: Path | None) -> _File:
         raise BadInputError(f"There is no settings file {path}.") from None
     except (OSError, ValueError) as error:
         raise BadInputError(f"The settings file {path} cannot be read: {error}.") from error
+    except RecursionError:
+        raise BadInputError(f"The settings file {path} cannot be read: its values are nested too deeply.") from None
     unknown = sorted(set(document) - set(KEYS))
     if unknown:
         raise BadInputError(f"{path} has unknown settings: {', '.join(unknown)}. Known are {', '.join(KEYS)}.")
@@ -171,7 +176,7 @@ def _read_file(named: Path | None) -> _File:
         raise BadInputError(f"insecure in {path} must be true or false.")
 
     def beside(key: str) -> Path | None:
-        text = document.get(key)
-        return path.parent / Path(text).expanduser() if text else None
+        named = _path(document.get(key))
+        return None if named is None else path.parent / named
 
     return _File(tuple(hosts), beside("ca"), document.get("insecure"), document.get("account", ""), beside("state_dir"))

@@ -227,5 +227,12 @@ def _passwords_stay_hard_to_guess(settings: Settings, _: Mapping[str, str]) -> I
 
 @_looks_at("data_dir")
 def _data_dir_is_a_folder(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
-    if settings.data_dir.exists() and not settings.data_dir.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(settings.data_dir.stat().st_mode)
+    except FileNotFoundError:
+        return  # the node makes it
+    except OSError as error:
+        yield Finding("data_dir", f"it cannot be used: {error.strerror}")
+        return
+    if not is_folder:
         yield Finding("data_dir", f"{settings.data_dir} is not a folder")

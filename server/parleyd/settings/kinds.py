@@ -133,7 +133,10 @@ class FilePath(Text):
     def _read(self, text: str) -> object:
         if not text or "\0" in text:
             raise BadValueError("is not a path")
-        return Path(text).expanduser()
+        try:
+            return Path(text).expanduser()
+        except RuntimeError:
+            raise BadValueError("names the home of a user that this machine does not have") from None
 
 
 @dataclass(frozen=True, slots=True)

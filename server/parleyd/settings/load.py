@@ -162,8 +162,10 @@ def _from_file(path: Path, problems: list[Problem]) -> dict[str, _Given]:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise OSError(None, f"is larger than {MAX_FILE_BYTES} bytes, so it is no settings file")
         table = tomllib.loads(path.read_bytes().decode())
-    except (OSError, ValueError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+    except (OSError, ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         reason = error.strerror if isinstance(error, OSError) else str(error)
+        if isinstance(error, RecursionError):
+            reason = "its values are nested too deeply"
         text = f"the settings file cannot be read: {reason}"
         problems.append(Problem("config", str(path), "", text))
         return {}

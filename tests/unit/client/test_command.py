@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from parley import BadInputError, Last, StateDirectory
+from parley import BadInputError, Last, StateDirectory, TlsError
 from parley.terminal.exits import EPILOG, ExitCode
 from parley.terminal.options import ConnectionOptions, Flags, resolve_options
 from tests.leftovers import MARK
@@ -420,12 +420,29 @@ def test_what_was_remembered_for_one_cluster_is_not_used_for_another(tmp_path: P
         ("account = 5", "must be a string"),
         ("insecure = 'yes'", "true or false"),
         ("not toml", "cannot be read"),
+        ("hosts = " + "[" * 5_000, "nested too deeply"),
+        ("ca = '~nobody-has-this-name/ca.pem'", "~nobody-has-this-name"),
+        ("state_dir = '~nobody-has-this-name'", "~nobody-has-this-name"),
     ],
 )
 def test_a_wrong_settings_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, hint: str) -> None:
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(BadInputError, match=hint):
         options(tmp_path, PARLEY_CONFIG=str(tmp_path / "c.toml"))
+
+
+@pytest.mark.parametrize("name", ["PARLEY_CA", "PARLEY_STATE_DIR", "PARLEY_CONFIG"])
+def test_the_home_of_nobody_in_the_environment_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInputError, match="~nobody-has-this-name"):
+        options(tmp_path, None, **{name: "~nobody-has-this-name/x"})
+
+
+@pytest.mark.parametrize("ca", ["~nobody-has-this-name/ca.pem", "x" * 5_000, "a\0b"])
+async def test_a_ca_that_cannot_be_read_is_told_wherever_its_path_comes_from(tmp_path: Path, ca: str) -> None:
+    state = StateDirectory(tmp_path / "state")
+    state.remember_last(Last("anna", ("localhost:1",), ca, False))
+    with pytest.raises(TlsError, match="cannot be read"):
+        await options(tmp_path).client().__aenter__()
 
 
 def test_a_wrong_switch_in_the_environment_is_refused(tmp_path: Path) -> None:

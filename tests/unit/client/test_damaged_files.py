@@ -1,20 +1,22 @@
 """Files of the client that hold something else than was written: told in words, kept, and nothing waiting is lost."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parley.device import identity, outbox, schema, shared_state
+from parley.device import directory, identity, inbox, outbox, schema, shared_state
 from parley.device.notes import DAMAGED_SUFFIX
 from parley.device.profile import Hosts, Last, StateDirectory
 from parley.device.store import Store
 from parley.errors import StoreError
-from parley.model import ClientState, Node
+from parley.model import ClientState, Node, Target
 from parley.wire.endpoints import parse_endpoints
-from tests.unit.client.records import BOB
+from tests.unit.client.records import BOB, account, direct, message
 
 
 async def open_and_read(path: Path) -> None:
@@ -95,8 +97,8 @@ def test_no_notes_end_in_an_error(tmp_path_factory: pytest.TempPathFactory, docu
     state.find("anna", parse_endpoints(["localhost:7001"]))
 
 
-@given(st.none() | st.text() | JSON.map(json.dumps) | st.dictionaries(st.sampled_from(FIELDS), JSON).map(json.dumps))
-def test_no_shared_state_ends_in_an_error(text: str | None) -> None:
+@given(st.text() | JSON.map(json.dumps) | st.dictionaries(st.sampled_from(FIELDS), JSON).map(json.dumps))
+def test_no_shared_state_ends_in_an_error(text: str) -> None:
     ClientState(**shared_state.parse(text))
 
 
@@ -119,10 +121,60 @@ async def test_a_damaged_file_is_kept_and_told(damage: str, tmp_path: Path) -> N
     assert path.read_bytes()[:2000] == bytes(content)[:2000]
 
 
-async def test_a_value_of_the_wrong_type_in_the_file_is_damage_and_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("account_id", "no number"),
+        ("account_id", 1.5),
+        ("device_id", 1 << 40),
+        ("token", 5),
+        ("cursor", "text"),
+        ("position", b"\x00"),
+        ("next_number", b"7"),
+        ("epoch", float("inf")),
+    ],
+)
+async def test_a_value_of_the_wrong_type_in_the_file_is_damage_and_no_traceback(
+    key: str, value: object, tmp_path: Path
+) -> None:
     store = Store(tmp_path / "client.sqlite")
     await store.open()
-    await store.write(lambda c: schema.set_meta(c, "account_id", "no number"))
+    await store.write(lambda c: schema.set_meta(c, key, value))
     with pytest.raises(StoreError, match="is damaged"):
         await store.read(identity.load)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "read"),
+    [
+        ("UPDATE outbox SET number = 'x'", lambda c: outbox.open_messages(c, 10)),
+        ("UPDATE outbox SET sent_at_ms = 1.5", lambda c: outbox.listing(c, 10)),
+        ("UPDATE outbox SET target_kind = 2, target = 'x'", lambda c: outbox.open_messages(c, 10)),
+        ("UPDATE outbox SET target = ''", lambda c: outbox.open_messages(c, 10)),
+        ("UPDATE inbox SET id = 'x'", lambda c: inbox.after(c, 0, 10, own=True)),
+        ("UPDATE inbox SET subjects = '[\"x\"]'", lambda c: inbox.after(c, 0, 10, own=True)),
+        ("UPDATE inbox SET sent_at_ms = 9e999", lambda c: inbox.page(c, Target(conversation_id=7), 0, 10)),
+        ("UPDATE reads SET up_to = 'x'", inbox.unsent_reads),
+        ("UPDATE accounts SET deleted = 'x'", directory.accounts),
+        ("UPDATE members SET role = 'x'", directory.conversations),
+        ("UPDATE members SET read_up_to = 'x'", lambda c: directory.receipts(c, 0)),
+        ("UPDATE conversations SET member_count = 'x'", directory.conversations),
+    ],
+)
+async def test_a_row_of_wrong_types_is_damage_and_never_a_record(
+    statement: str, read: Callable[[apsw.Connection], object], tmp_path: Path
+) -> None:
+    def make(connection: apsw.Connection) -> None:
+        directory.learn(connection, [account(2, "bob")], [direct()])
+        outbox.add(connection, [(BOB, "waits")], 1)
+        inbox.insert(connection, [message(1)], before=b"", after=b"one")
+        inbox.set_read(connection, 7, 1)
+        connection.execute(statement)
+
+    store = Store(tmp_path / "client.sqlite")
+    await store.open()
+    await store.write(make)
+    with pytest.raises(StoreError, match="is damaged"):
+        await store.read(read)
     await store.close()

@@ -255,6 +255,18 @@ def test_cheap_password_hashing_is_for_insecure_tests_only(tmp_path: Path) -> No
     assert "at least 10" in only_problem(tmp_path, insecure=False, bcrypt_cost="9", **files).text
 
 
+@pytest.mark.parametrize("name", ["data_dir", "ca_file", "join_token_file"])
+def test_the_home_of_nobody_is_refused(name: str, tmp_path: Path) -> None:
+    problem = only_problem(tmp_path, **{name: "~nobody-has-this-name/x"})
+    assert problem.setting == name
+    assert "~nobody-has-this-name" in problem.value
+    assert "home of a user" in problem.text
+
+
+def test_a_data_directory_that_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
+    assert "cannot be used" in only_problem(tmp_path, data_dir="x" * 5_000).text
+
+
 def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     assert "not a folder" in only_problem(tmp_path).text

@@ -171,6 +171,8 @@ def test_a_misspelt_environment_variable_is_warned_about(tmp_path: Path) -> None
         (b"heartbeat_ms = ", "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
         (b"#" * (1 << 20) + b"#", "larger than"),
+        (b"name = " + b"[" * 5_000, "nested too deeply"),
+        (b"name = " + b"{a=" * 5_000, "nested too deeply"),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_with_its_name(content: bytes, expected: str, tmp_path: Path) -> None:
