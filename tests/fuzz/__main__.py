@@ -10,6 +10,8 @@ import sys
 import traceback
 from pathlib import Path
 
+import structlog
+
 from tests.fuzz.engine import run_for
 from tests.fuzz.registry import TARGETS
 
@@ -23,7 +25,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="Take the targets with this word in their name.")
     parser.add_argument("--seed", type=int, default=None, help="Repeat a run. Default: a new seed.")
     chosen = parser.parse_args()
-    logging.disable()  # what is refused is logged each time
+    # What is refused is logged each time; what no one has foreseen is worth reading.
+    logging.disable()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     start = secrets.randbits(32) if chosen.seed is None else chosen.seed
     report: dict[str, object] = {"seed": start, "seconds": chosen.seconds}
     for target in (target for target in TARGETS if chosen.only in target.name):

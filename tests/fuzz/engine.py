@@ -10,16 +10,17 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-EXAMPLES_PER_ROUND = 200
+EXAMPLES_PER_ROUND = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is drawn, and what must hold for it."""
+    """What is drawn, and what must hold for it. `examples` are those of `make test`."""
 
     name: str
     strategy: SearchStrategy[Any]
     check: Callable[[Any], None]
+    examples: int = 60
 
 
 def run_examples(target: Target, examples: int, start: int) -> None:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.fuzz import client_files, peers, settings, snapshots
+from tests.fuzz import client_files, clients, peers, settings, snapshots
 from tests.fuzz.engine import Target
 
-TARGETS: tuple[Target, ...] = (*peers.TARGETS, *snapshots.TARGETS, *client_files.TARGETS, *settings.TARGETS)
+TARGETS: tuple[Target, ...] = (
+    *peers.TARGETS,
+    *snapshots.TARGETS,
+    *clients.TARGETS,
+    *client_files.TARGETS,
+    *settings.TARGETS,
+)

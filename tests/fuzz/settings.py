@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,16 @@ from hypothesis import strategies as st
 
 from parleyd.cli import _as_json, _as_toml
 from parleyd.settings.kinds import AddressMap, Choice, FilePath, HostPort, Integer, IpAddresses, quote
-from parleyd.settings.load import CONFIG_VARIABLE, LoadedSettings, SettingsError, load_settings
+from parleyd.settings.load import LoadedSettings, SettingsError, load_settings
 from parleyd.settings.table import ENVIRONMENT_PREFIX, SETTINGS, Setting
 from tests.fuzz.engine import Target
 
 WORDS = [
     "", "n1", "N1", "n2=127.0.0.1:7700", "n1=127.0.0.1:7700,n2=127.0.0.1:7701", "127.0.0.1:7600", "[::1]:7600",
-    "0.0.0.0:1", "::", "localhost:65536", "a.b:1", "[fe80::1%eth0]:1", "true", "off", "0", "-1", "1_000", " 5 ", "9" * 18,
-    "9" * 5000, "10.0.0.5, fd00::5", "~", "~nobody-has-this-name/x", "/", ".", "x" * 5000, "a\0b", "a\nb", "\udc80",
-    "info", "DEBUG", "auto", "ſ", "١",
+    "0.0.0.0:1", "::", "localhost:65536", "a.b:1", "[fe80::1%eth0]:1", "true", "off", "0", "-1", "1_000", " 5 ",
+    "9" * 18, "9" * 5000,
+    "10.0.0.5, fd00::5", "~", "~nobody-has-this-name/x", "/", ".", "x" * 5000, "a\0b", "a\nb", "\udc80",
+    "info", "DEBUG", "auto", "\u017f", "\u0661",
 ]  # fmt: skip
 TEXTS = st.sampled_from(WORDS) | st.text(max_size=20) | st.integers(-5, 1 << 40).map(str)
 NAMES = st.sampled_from([*SETTINGS, "config", "no_such_setting", "peers.n1"])
@@ -112,9 +112,8 @@ def check_given(given: Given) -> None:
         for more in ({}, COMPLETE):
             try:
                 loaded = load_settings({**more, **flags}, given.environ, file if given.file is not None else None)
-            except SettingsError as error:
-                assert error.problems
-                str(error).encode()
+            except SettingsError as refused:
+                str(refused).encode()
                 continue
             check_bounds(loaded)
             check_printing(loaded, file)

@@ -10,4 +10,4 @@ from tests.fuzz.registry import TARGETS
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_nothing_that_others_send_ends_this_program_or_breaks_a_rule(target: Target) -> None:
-    run_examples(target, 60, start=1)
+    run_examples(target, target.examples, start=1)

@@ -205,8 +205,8 @@ class SignInPage(QWidget):
         hosts, ca = self.hosts.text().strip(), self.ca.text().strip()
         if not parse_endpoints([hosts]):
             raise BadInputError("Name a node, for example localhost:7600.")
-        ca_file = os.path.expanduser(ca)  # noqa: PTH111 - leaves the home of nobody as it is, pathlib raises for it
-        if ca and not os.path.isfile(ca_file):  # noqa: PTH113 - false for what can be no path, pathlib raises
+        ca_file = os.path.expanduser(ca)
+        if ca and not os.path.isfile(ca_file):
             raise BadInputError(f"There is no file {ca}. Choose the ca.pem of the cluster.")
         account = check_account_name(self.account.text().strip())
         password = self.password.text()

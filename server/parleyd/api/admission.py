@@ -20,10 +20,12 @@ import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import admit_source
@@ -43,6 +45,10 @@ SLOW_BODY_TEXT = f"The request did not arrive within {BODY_TIMEOUT_S:.0f} s. Not
 LARGE_BODY_TEXT = (
     f"The request has more than {MAX_REQUEST_BYTES} bytes, and no valid one has. Nothing was changed. "
     "Update the client."
+)
+
+NO_MESSAGE_TEXT = (
+    "The bytes of the request are no message of this method. Nothing was done with them. Update the client."
 )
 
 
@@ -138,7 +144,8 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             await self._admit(method, handler, requests, context)
 
         untyped: Any = admitted  # the type stubs have only the generator form of handlers
-        return grpc.stream_stream_rpc_method_handler(untyped, handler.request_deserializer, handler.response_serializer)
+        decode = partial(_decode, handler.request_deserializer)
+        return grpc.stream_stream_rpc_method_handler(untyped, decode, handler.response_serializer)
 
     async def _admit(self, method: str, handler: Any, requests: AsyncIterator[Any], context: Context) -> None:
         try:
@@ -190,6 +197,14 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             if request.ByteSize() > MAX_REQUEST_BYTES:
                 raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, LARGE_BODY_TEXT)
             return request
+
+
+def _decode(deserializer: Callable[[bytes], Any], content: bytes) -> Any:
+    """Return the message. It is decoded inside the handler's read, so ApiError ends the call with its status."""
+    try:
+        return deserializer(content)
+    except DecodeError:
+        raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE_TEXT) from None
 
 
 def access_of(method: str) -> Access:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 import pytest
+import structlog.testing
 
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2
 from parley_proto.v1 import messaging_pb2 as pb
@@ -47,6 +48,23 @@ async def at_the_node(node: InProcessNode, calls: int) -> None:
         while len(node.called) < calls:
             node.reached.clear()
             await node.reached.wait()
+
+
+@pytest.mark.parametrize("method", ["/parley.v1.Accounts/LogIn", "/parley.v1.Messaging/Connect"])
+@pytest.mark.parametrize("content", [b"\x00", b"\x0a\x02a", b"\x0a\x01\xff"], ids=["no field", "cut short", "no text"])
+async def test_bytes_that_are_no_message_are_refused_without_a_traceback(
+    cluster: InProcessCluster, raw: Raw, node: InProcessNode, method: str, content: bytes
+) -> None:
+    cluster.add_account("ann", PASSWORD)
+    ann = await raw.log_in("ann")
+    async with grpc.aio.insecure_channel(node.address) as channel:
+        call: Any = channel.stream_stream(method, None, None)(metadata=ann.metadata, timeout=10)
+        with structlog.testing.capture_logs() as logs:
+            await call.write(content)
+            code = await call.code()
+    assert code is Code.INVALID_ARGUMENT
+    assert "no message of this method" in await call.details()
+    assert logs == []
 
 
 def test_every_method_has_a_row_that_says_who_may_call_it() -> None:

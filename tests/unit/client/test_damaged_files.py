@@ -80,21 +80,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=5,
 )
-NOTES = st.dictionaries(
-    st.sampled_from(["given", "learned", "last_good", "cluster_id", "account", "hosts", "ca", "insecure", "format"]),
-    JSON,
-)
-
-
-@given(NOTES)
-def test_no_notes_end_in_an_error(tmp_path_factory: pytest.TempPathFactory, document: dict[str, object]) -> None:
-    state = StateDirectory(tmp_path_factory.mktemp("state"))
-    (state.root / "c1").mkdir()
-    for path in (state.root / "last.json", state.root / "c1" / "hosts.json"):
-        path.write_text(json.dumps(document))
-    assert isinstance(state.last(), Last)
-    assert isinstance(state.hosts("c1"), Hosts)
-    state.find("anna", parse_endpoints(["localhost:7001"]))
 
 
 @given(st.text() | JSON.map(json.dumps) | st.dictionaries(st.sampled_from(FIELDS), JSON).map(json.dumps))
