@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import apsw
-from google.protobuf.message import DecodeError
 
 from parley.device import outbox
 from parley.device.schema import open_database
@@ -37,7 +36,7 @@ T = TypeVar("T")
 MAX_OPERATIONS_PER_COMMIT = 4096
 CLAIM_RETRY_S = 1.0
 SWITCH_INTERVAL_S = 0.0005
-_WRONG_VALUES = (ValueError, TypeError, LookupError, OverflowError, RecursionError, DecodeError)
+_WRONG_VALUES = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
 """What reading values that this client did not write may raise."""
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from parley_proto.v1 import model_pb2 as pb
 
 
@@ -22,8 +24,14 @@ class Position:
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> "Position":
-        """Return the position that to_bytes() encoded. Empty bytes mean that nothing was seen."""
-        return cls.from_wire(pb.Position.FromString(stored))
+        """Return the position that to_bytes() encoded. Empty bytes mean that nothing was seen.
+
+        Raises ValueError for bytes that are none.
+        """
+        try:
+            return cls.from_wire(pb.Position.FromString(stored))
+        except DecodeError:
+            raise ValueError("a stored position cannot be decoded") from None
 
     @property
     def lowest_index(self) -> int:
