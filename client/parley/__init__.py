@@ -14,6 +14,7 @@ from parley.device.profile import Last, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
 from parley.errors import (
     BadInputError,
+    InvitationNeededError,
     MessageCancelledError,
     MessageFailedError,
     NameTakenError,
@@ -82,6 +83,7 @@ __all__ = [
     "Device",
     "Endpoint",
     "HistoryPage",
+    "InvitationNeededError",
     "Last",
     "Member",
     "MemberRole",

@@ -40,6 +40,10 @@ class NameTakenError(RefusedError):
     """The account name is taken."""
 
 
+class InvitationNeededError(RefusedError):
+    """The cluster creates accounts by invitation, and the request has no code of one."""
+
+
 class TooManyDevicesError(RefusedError):
     """The account has as many signed-in devices as it may. A log-in can sign out the one that logged in longest ago."""
 

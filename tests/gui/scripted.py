@@ -21,6 +21,7 @@ from parley import (
     ConversationKind,
     Device,
     HistoryPage,
+    InvitationNeededError,
     Member,
     Message,
     MessageKind,
@@ -29,6 +30,7 @@ from parley import (
     Outgoing,
     ParleyError,
     Receipt,
+    RefusedError,
     StatePublisher,
     Target,
     UnreachableError,
@@ -67,7 +69,8 @@ class ScriptedSdk:
         self.publisher = StatePublisher()
         self.session_of = ""
         self.logged_in: list[tuple[str, str]] = []
-        self.registered: list[tuple[str, str]] = []
+        self.registered: list[tuple[str, str, str]] = []
+        self.invitation = ""  # the code that registering needs; empty: registration is open
         self.outbox: dict[int, Outgoing] = {}
         self.inbox: list[Message] = []
         self.listed: tuple[Conversation, ...] = ()
@@ -246,8 +249,12 @@ class ScriptedClient:
     async def has_session(self) -> bool:
         return bool(self.signed_in_as)
 
-    async def register(self, name: str, password: str) -> None:
-        self.sdk.registered.append((name, password))
+    async def register(self, name: str, password: str, code: str = "") -> None:
+        self.sdk.registered.append((name, password, code))
+        if self.sdk.invitation and not code:
+            raise InvitationNeededError("This cluster creates accounts by invitation. Nothing was changed.")
+        if self.sdk.invitation and code != self.sdk.invitation:
+            raise RefusedError("The code is wrong, was used already, or is over. Nothing was changed.")
 
     async def own_account(self) -> ScriptedAccount:
         self.reach()

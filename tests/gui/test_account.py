@@ -14,7 +14,7 @@ from parley import TooManyDevicesError
 from parley.gui.account_dialogs import DevicesDialog, PasswordDialog
 from parley.gui.app_state import VisiblePage
 from tests.gui.scripted import PASSWORD
-from tests.gui.test_main_window import Desktop, Keep
+from tests.gui.test_main_window import HERE, Desktop, Keep
 
 NEW = "another horse"
 
@@ -136,3 +136,28 @@ def test_a_log_in_without_a_device_to_spare_offers_to_end_one(qtbot: QtBot, clos
     desktop.sign_in()
     desktop.until(lambda: desktop.window.app_state.page is VisiblePage.CHAT)
     assert [desktop.sdk.ended_oldest, page.end_oldest.isVisible()] == [True, False]
+
+
+def test_a_cluster_that_creates_accounts_by_invitation_gets_the_code_of_one(qtbot: QtBot, closing: Keep) -> None:
+    desktop = Desktop(qtbot, closing)
+    page = desktop.window.sign_in
+    desktop.sdk.invitation = "the-code"
+    page.hosts.setText(HERE.hosts)
+    page.account.setText("zoe")
+    page.password.setText("long enough")
+    assert not page.invitation.isVisible(), "nobody needs it before the cluster asks for it"
+    page.create_button.click()
+    desktop.until(page.invitation.isVisible)
+    assert "by invitation" in page.problem.text()
+    assert page.invitation.hasFocus()
+    page.invitation.setText("another")
+    page.create_button.click()
+    desktop.until(lambda: "code is wrong" in page.problem.text())
+    assert page.invitation.isVisible()
+    page.invitation.setText(" the-code ")
+    QTest.keyClick(page.invitation, Qt.Key.Key_Return)
+    desktop.until(lambda: desktop.window.app_state.account == "zoe")
+    assert [code for _, _, code in desktop.sdk.registered] == ["", "another", "the-code"]
+    desktop.window.commands.sign_out()
+    desktop.until(lambda: desktop.window.app_state.page is VisiblePage.SIGN_IN)
+    assert (page.invitation.isVisible(), page.invitation.text()) == (False, ""), "it is used up"

@@ -10,7 +10,7 @@ import pytest
 from parley import ParleyError
 from parley.gui import events
 from parley.gui.client_worker import ClientWorker
-from parley.gui.commands import ClusterAddress
+from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.events import Action, Event
 from parley.gui.port import Client
 
@@ -40,9 +40,7 @@ async def test_a_defect_on_entry_is_told_and_leaves_nobody_waiting() -> None:
     async with asyncio.timeout(5):
         with pytest.raises(ParleyError, match="RuntimeError: a defect"):
             await worker.resume()
-        assert not await worker.attempt(
-            Action.SIGN_IN, worker.sign_in("ann", "password", register=False, end_oldest=False)
-        )
+        assert not await worker.attempt(Action.SIGN_IN, worker.sign_in(SignInForm(ADDRESS, "ann", "password")))
         await running
     [refused] = told
     assert isinstance(refused, events.Refused)

@@ -15,7 +15,7 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 from parley import ParleyError, Target
 from parley.gui import events
 from parley.gui.client_worker import ClientWorker, as_parley_error
-from parley.gui.commands import ClusterAddress
+from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.events import Action, Event
 from parley.gui.mailbox import Mailbox
 from parley.gui.port import Connect
@@ -91,10 +91,8 @@ class Bridge(QObject):
     def resume(self, address: ClusterAddress, account: str) -> None:
         self._do(lambda: self._resume(address, account))
 
-    def sign_in(
-        self, address: ClusterAddress, account: str, password: str, *, register: bool, end_oldest: bool
-    ) -> None:
-        self._do(lambda: self._sign_in(address, account, password, register=register, end_oldest=end_oldest))
+    def sign_in(self, form: SignInForm) -> None:
+        self._do(lambda: self._sign_in(form))
 
     def sign_out(self) -> None:
         self._ask(Action.SIGN_OUT, lambda worker: worker.sign_out())
@@ -189,13 +187,10 @@ class Bridge(QObject):
         except Exception as error:
             self._mailbox.put(events.SignedOut(as_parley_error(error).text))
 
-    async def _sign_in(
-        self, address: ClusterAddress, account: str, password: str, *, register: bool, end_oldest: bool
-    ) -> None:
-        worker = await self._worker_for(address, None)
-        action = Action.REGISTER if register else Action.SIGN_IN
-        signing_in = worker.sign_in(account, password, register=register, end_oldest=end_oldest)
-        if not await worker.attempt(action, signing_in) and not await self._entered(worker):
+    async def _sign_in(self, form: SignInForm) -> None:
+        worker = await self._worker_for(form.address, None)
+        action = Action.REGISTER if form.register else Action.SIGN_IN
+        if not await worker.attempt(action, worker.sign_in(form)) and not await self._entered(worker):
             await self._close_worker()
 
     async def _entered(self, worker: ClientWorker) -> bool:

@@ -16,6 +16,7 @@ from parley import (
     ConnectionState,
     Conversation,
     HistoryPage,
+    InvitationNeededError,
     Message,
     NotSignedInError,
     ParleyError,
@@ -24,7 +25,7 @@ from parley import (
 )
 from parley.chat import named_in
 from parley.gui import events
-from parley.gui.commands import ClusterAddress
+from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.events import Action, Event
 from parley.gui.port import Client, Connect
 
@@ -94,12 +95,12 @@ class ClientWorker:
         await self._follow(client)
         return True
 
-    async def sign_in(self, account: str, password: str, *, register: bool, end_oldest: bool) -> None:
-        """Sign in, after creating the account if `register` is set. Raises ParleyError."""
+    async def sign_in(self, form: SignInForm) -> None:
+        """Sign in, after creating the account if the form says so. Raises ParleyError."""
         client = await self.client()
-        if register:
-            await client.register(account, password)
-        await client.login(account, password, end_oldest_device=end_oldest)
+        if form.register:
+            await client.register(form.account, form.password, form.invitation)
+        await client.login(form.account, form.password, end_oldest_device=form.end_oldest)
         await self._follow(client)
 
     async def sign_out(self) -> None:
@@ -303,6 +304,9 @@ class ClientWorker:
             await doing
         except TooManyDevicesError as error:
             self._put(events.Refused(Action.SIGN_IN_ANYWAY, error.text))
+            return False
+        except InvitationNeededError as error:
+            self._put(events.Refused(Action.REGISTER_INVITED, error.text))
             return False
         except Exception as error:
             self._put(events.Refused(action, as_parley_error(error).text, target, body))

@@ -1,6 +1,6 @@
 """The commands that a person can give. The bridge carries them out. Tests and screenshots script them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -17,19 +17,30 @@ class ClusterAddress:
     insecure_network: bool = False  # asked for now, so it counts for other machines, too
 
 
+@dataclass(frozen=True, slots=True)
+class SignInForm:
+    """What a person entered to sign in.
+
+    With `register` the account is created first, with the code of an `invitation` if the cluster asks for one. With
+    `end_oldest`, the device that logged in longest ago is signed out if the account has none to spare.
+    """
+
+    address: ClusterAddress
+    account: str
+    password: str = field(repr=False)
+    register: bool = False
+    end_oldest: bool = False
+    invitation: str = field(default="", repr=False)
+
+
 class Commands(Protocol):
     """The commands of the window. Every method returns at once. Results arrive as events."""
 
     def resume(self, address: ClusterAddress, account: str) -> None:
         """Resume the stored session of an account."""
 
-    def sign_in(
-        self, address: ClusterAddress, account: str, password: str, *, register: bool, end_oldest: bool
-    ) -> None:
-        """Open a session, after creating the account if `register` is set.
-
-        With `end_oldest`, the device that logged in longest ago is signed out if the account has none to spare.
-        """
+    def sign_in(self, form: SignInForm) -> None:
+        """Open a session, after creating the account if the form says so."""
 
     def sign_out(self) -> None:
         """Close the session. Waiting messages are kept."""

@@ -114,6 +114,7 @@ class Action(StrEnum):
     SIGN_IN = "sign in"
     SIGN_IN_ANYWAY = "sign in although the account has no device to spare"
     REGISTER = "register"
+    REGISTER_INVITED = "register with the code of an invitation"
     SIGN_OUT = "sign out"
     SEND = "send"
     EDIT = "edit"

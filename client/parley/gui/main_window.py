@@ -90,7 +90,7 @@ class MainWindow(QMainWindow):
 
     def _wire(self) -> None:
         chat = self.chat
-        self.sign_in.asked.connect(self._sign_in)
+        self.sign_in.asked.connect(lambda form: self.commands.sign_in(form))  # noqa: PLW0108 - attached later
         chat.list.selectionModel().currentChanged.connect(self._item_chosen)
         for chosen in (chat.list.clicked, chat.list.activated):  # who has chosen wants to write
             chosen.connect(lambda _index: chat.composer.editor.setFocus())
@@ -129,7 +129,7 @@ class MainWindow(QMainWindow):
         self.chat.me.setText(self.app_state.account)
         if chatting:
             self.sign_in.set_busy(False)
-            self.sign_in.password.clear()
+            self.sign_in.forget_secrets()
             self.chat.list.setFocus()
         else:
             self.account_dialogs.close()
@@ -204,6 +204,8 @@ class MainWindow(QMainWindow):
                 self.sign_in.show_problem(refusal.text)
             case Action.SIGN_IN_ANYWAY:
                 self.sign_in.offer_to_end_oldest(refusal.text)
+            case Action.REGISTER_INVITED:
+                self.sign_in.ask_for_invitation(refusal.text)
             case Action.CHANGE_PASSWORD | Action.DEVICES if self.account_dialogs.refused(refusal):
                 pass
             case Action.SEND | Action.EDIT if refusal.body:
@@ -263,9 +265,6 @@ class MainWindow(QMainWindow):
         chats = self.app_state.chats
         if key is not None and chats.take_unsaved_draft(key):
             self.commands.save_draft(chats.target(key), chats.draft(key))
-
-    def _sign_in(self, address: ClusterAddress, account: str, password: str, register: bool, end_oldest: bool) -> None:
-        self.commands.sign_in(address, account, password, register=register, end_oldest=end_oldest)
 
     def _find(self, title: str, *, anybody: bool) -> None:
         if self.app_state.page is not VisiblePage.CHAT or self.finder is not None:

@@ -17,7 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from parley import BadInputError, check_account_name, parse_endpoints
-from parley.gui.commands import ClusterAddress
+from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.icons import app_icon
 from parley.gui.theme import GRID, Theme, scaled_font
 
@@ -28,7 +28,7 @@ MIN_PASSWORD = 8
 class SignInPage(QWidget):
     """The fields for hosts, certificate, account and password."""
 
-    asked = Signal(object, str, str, bool, bool)
+    asked = Signal(object)
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -43,6 +43,8 @@ class SignInPage(QWidget):
         self.insecure.hide()
         self.end_oldest = QCheckBox("Sign out the device that signed in longest ago")
         self.end_oldest.hide()
+        self.invitation = self._field("Invitation", "the code of your invitation")
+        self.invited = self._invitation_row()
         self.browse = QPushButton("Choose…")
         self.browse.setAccessibleName("Choose the certificate file")
         self.submit = QPushButton("Sign in")
@@ -60,6 +62,7 @@ class SignInPage(QWidget):
         self.create_button.clicked.connect(lambda: self._ask(register=True))
         for field in (self.hosts, self.ca, self.account, self.password):
             field.returnPressed.connect(lambda: self._ask(register=False))
+        self.invitation.returnPressed.connect(lambda: self._ask(register=True))
         self.restyle(theme)
 
     # ---- from outside
@@ -82,6 +85,19 @@ class SignInPage(QWidget):
         """Show that the account has no device to spare, and offer to sign one out."""
         self.show_problem(text)
         self.end_oldest.show()
+
+    def ask_for_invitation(self, text: str) -> None:
+        """Show that the cluster creates accounts by invitation, and the field for the code."""
+        self.show_problem(text)
+        self.invited.show()
+        self.invitation.selectAll()
+        self.invitation.setFocus()
+
+    def forget_secrets(self) -> None:
+        """Empty the fields that nobody has to see again."""
+        self.password.clear()
+        self.invitation.clear()
+        self.invited.hide()
 
     def show_problem(self, text: str) -> None:
         """Show what went wrong. An empty text hides it."""
@@ -144,6 +160,7 @@ class SignInPage(QWidget):
         form.addLayout(self._labelled("Account", self.account))
         form.addLayout(self._labelled("Password", self.password))
         form.addWidget(self.end_oldest)
+        form.addWidget(self.invited)
         buttons = QHBoxLayout()
         buttons.setSpacing(GRID)
         buttons.addWidget(self.create_button)
@@ -163,7 +180,7 @@ class SignInPage(QWidget):
         outer.addWidget(self.card, 0, Qt.AlignmentFlag.AlignHCenter)
         outer.addStretch(1)
         about_cluster = (self.hosts, self.ca, self.browse, self.insecure)
-        chain = (*about_cluster, self.account, self.password, self.end_oldest, self.submit)
+        chain = (*about_cluster, self.account, self.password, self.end_oldest, self.invitation, self.submit)
         for earlier, later in zip(chain, (*chain[1:], self.create_button), strict=True):
             QWidget.setTabOrder(earlier, later)
 
@@ -180,6 +197,15 @@ class SignInPage(QWidget):
             column.addLayout(row)
         return column
 
+    def _invitation_row(self) -> QWidget:
+        """Return the field of the invitation with its label, hidden until the cluster asks for one."""
+        column = self._labelled("Invitation", self.invitation)
+        column.setContentsMargins(0, 0, 0, 0)
+        row = QWidget()
+        row.setLayout(column)
+        row.hide()
+        return row
+
     def _choose_ca(self) -> None:
         chosen, _ = QFileDialog.getOpenFileName(self, "Certificate of the cluster", self.ca.text(), "*.pem *.crt (*)")
         if chosen:
@@ -189,18 +215,17 @@ class SignInPage(QWidget):
         if self._busy:
             return
         try:
-            address, account, password = self._checked(register=register)
+            form = self._checked(register=register)
         except BadInputError as error:
             self.show_problem(str(error))
             return
         self.show_problem("")
         self.set_busy(True)
-        end_oldest = self.end_oldest.isChecked()
         self.end_oldest.setChecked(False)
         self.end_oldest.hide()
-        self.asked.emit(address, account, password, register, end_oldest)
+        self.asked.emit(form)
 
-    def _checked(self, *, register: bool) -> tuple[ClusterAddress, str, str]:
+    def _checked(self, *, register: bool) -> SignInForm:
         """Return the input, or raise BadInputError that names what is wrong."""
         hosts, ca = self.hosts.text().strip(), self.ca.text().strip()
         if not parse_endpoints([hosts]):
@@ -215,7 +240,9 @@ class SignInPage(QWidget):
         if register and len(password) < MIN_PASSWORD:
             raise BadInputError(f"A password needs at least {MIN_PASSWORD} characters.")
         insecure = self.insecure.isChecked()
-        return ClusterAddress(hosts, Path(ca_file) if ca else None, insecure, insecure), account, password
+        address = ClusterAddress(hosts, Path(ca_file) if ca else None, insecure, insecure)
+        code = self.invitation.text().strip()
+        return SignInForm(address, account, password, register, self.end_oldest.isChecked(), code)
 
 
 def _is_this_machine(hosts: str) -> bool:

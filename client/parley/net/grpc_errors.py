@@ -11,6 +11,7 @@ import grpc
 
 from parley.errors import (
     ClusterBehindError,
+    InvitationNeededError,
     NameTakenError,
     NoMajorityError,
     NotSignedInError,
@@ -99,6 +100,12 @@ def _clock() -> str:
     return f"The clock of this machine says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
 
 
+_KINDS: dict[int, type[ParleyError]] = {
+    state_pb2.RESULT_CODE_TOO_MANY_DEVICES: TooManyDevicesError,
+    state_pb2.RESULT_CODE_NOT_INVITED: InvitationNeededError,
+}
+
+
 class Outcome(Enum):
     """What is known of the effect of a request that ended with an error."""
 
@@ -145,8 +152,8 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
     WrongPasswordError.
     """
     details = error.details() or ""
-    if _result_of(error) == state_pb2.RESULT_CODE_TOO_MANY_DEVICES:
-        return TooManyDevicesError(details)
+    if kind := _KINDS.get(_result_of(error)):
+        return kind(details)
     match error.code():
         case grpc.StatusCode.UNAUTHENTICATED:
             return NotSignedInError(

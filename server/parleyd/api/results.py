@@ -200,7 +200,7 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
     pb.RESULT_CODE_NOT_INVITED: Explanation(
         Code.FAILED_PRECONDITION,
         "This cluster creates accounts by invitation. Nothing was changed. Ask an administrator for an invitation, and "
-        "register with its code: parley register NAME --code CODE.",
+        "register with its code (on the command line: parley register NAME --code CODE).",
     ),
     pb.RESULT_CODE_REGISTRATION_CLOSED: Explanation(
         Code.FAILED_PRECONDITION,
