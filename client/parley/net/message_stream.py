@@ -298,9 +298,9 @@ class MessageStream:
                 self._events.seen(action.position)
                 self._events.settled(action.messages)
             case ClaimSends():
-                self._run(self._store.claim(action.limit), self._claimed)
+                self._run(lambda: self._store.claim(action.limit), self._claimed)
             case FindServing():
-                self._run(self._find_serving(), self._found_serving)
+                self._run(self._find_serving, self._found_serving)
             case NoteReadSent():
                 told = [(action.conversation_id, action.up_to)]
                 self._store.post(lambda c: inbox.reads_sent(c, told))
@@ -377,11 +377,14 @@ class MessageStream:
     def _found_serving(self, better: Endpoint | None) -> None:
         self._perform(self._protocol.serving_found(better, self._now()))
 
-    def _run(self, work: Awaitable[T], then: Callable[[T], None]) -> None:
-        """Await `work` beside the tasks. It ends with the stream at the latest."""
+    def _run(self, work: Callable[[], Awaitable[T]], then: Callable[[T], None]) -> None:
+        """Await what `work` begins, beside the tasks. It ends with the stream at the latest.
+
+        It begins only when the task runs. A task that is cancelled before would leave a coroutine that nobody awaits.
+        """
 
         async def run() -> None:
-            then(await work)
+            then(await work())
 
         self._group.create_task(run())
 
