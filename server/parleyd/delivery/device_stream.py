@@ -22,7 +22,7 @@ from parleyd.budgets import DeviceShare, FairPlaces
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.encoding import EncodedMessage, messages_frame
 from parleyd.delivery.position import merged
-from parleyd.delivery.told import ToldDirectory
+from parleyd.delivery.sent_directory import SentDirectory
 
 MESSAGE_OVERHEAD_BYTES = 64  # the memory of a waiting message besides its bytes
 PAGE_MESSAGES = 256
@@ -104,7 +104,7 @@ class DeviceStream:
         self._receipts: dict[tuple[int, int], pb.Receipt] = {}
         self._status: pb.ClusterStatusUpdate | None = None
         self._pong: int | None = None
-        self._told = ToldDirectory()
+        self._sent_directory = SentDirectory()
         self._wake = asyncio.Event()
         self._wake.set()
         self.closed: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
@@ -148,12 +148,12 @@ class DeviceStream:
 
     def account_changed(self, account_id: int) -> None:
         """Record that the public data of an account changed."""
-        self._told.account_changed(account_id)
+        self._sent_directory.account_changed(account_id)
         self._wake.set()
 
     def conversation_changed(self, conversation_id: int) -> None:
         """Record that a conversation of this account began or changed."""
-        self._told.conversation_changed(conversation_id)
+        self._sent_directory.conversation_changed(conversation_id)
         self._wake.set()
 
     def close(self, reason: CloseReason) -> None:
@@ -219,7 +219,7 @@ class DeviceStream:
 
     def _has_more(self) -> bool:
         can_read = self._behind and (self._page is None or self._page.done())
-        waiting = can_read or self._live or self._results or self._receipts or self._told.has_changes
+        waiting = can_read or self._live or self._results or self._receipts or self._sent_directory.has_changes
         return bool(waiting) or self._status is not None or self._pong is not None
 
     def _take_small_frames(self) -> list[pb.ServerFrame]:
@@ -279,11 +279,11 @@ class DeviceStream:
             for message in messages:
                 accounts.update(message.account_ids)
                 conversations.add(message.conversation_id)
-        accounts, conversations = self._told.take(accounts, conversations)
+        accounts, conversations = self._sent_directory.take(accounts, conversations)
         if not accounts and not conversations:
             return []
         directory = await self._source.directory(accounts, conversations)
-        self._told.told(directory)
+        self._sent_directory.sent(directory)
         return [pb.ServerFrame(directory=directory)]
 
     def _encoded_cursor(self, message_id: int) -> bytes:

@@ -25,7 +25,7 @@ from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo, cluster_id_of
 from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
 from parleyd.transport.channels import ChannelFactory
-from parleyd.transport.peer_calls import says_removed
+from parleyd.transport.peer_calls import was_refused_as_removed
 
 JOIN_RETRY_INTERVAL_S = 0.2
 JOIN_TIMEOUT_S = 15.0
@@ -103,7 +103,7 @@ class JoinClient:
                 return reply
             except grpc.aio.AioRpcError as error:
                 reason = error.details() or error.code().name
-                if says_removed(error):
+                if was_refused_as_removed(error):
                     raise RemovedError(reason) from error
                 if error.code() in (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.PERMISSION_DENIED):
                     raise IdentityError(

@@ -60,7 +60,7 @@ class ForwardFailedError(Exception):
         self.sent = sent
 
 
-def says_removed(error: grpc.aio.AioRpcError) -> bool:
+def was_refused_as_removed(error: grpc.aio.AioRpcError) -> bool:
     """Return whether a peer refused this node because it was removed from the cluster."""
     return any(key == METADATA_REMOVED for key, _ in error.trailing_metadata() or ())
 

@@ -39,7 +39,7 @@ from parleyd.transport.peer_calls import (
     causes_of,
     one_line,
     run_to_its_end,
-    says_removed,
+    was_refused_as_removed,
 )
 from parleyd.transport.snapshot_lane import SnapshotLane
 
@@ -231,7 +231,7 @@ class PeerLink:
         if not all(isinstance(cause, LINK_FAULTS) for cause in causes_of(error)):
             raise error
         self._disconnected(one_line(causes_of(error)[0]))
-        if any(isinstance(cause, grpc.aio.AioRpcError) and says_removed(cause) for cause in causes_of(error)):
+        if any(isinstance(cause, grpc.aio.AioRpcError) and was_refused_as_removed(cause) for cause in causes_of(error)):
             self._setup.events.removed_from_cluster(self.name)
 
     async def _converse(self, channel: grpc.aio.Channel) -> None:

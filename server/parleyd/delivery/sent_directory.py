@@ -11,12 +11,12 @@ from itertools import islice
 
 from parley_proto.v1 import messaging_pb2 as pb
 
-MAX_TOLD = 16_384
+MAX_REMEMBERED = 16_384
 CHANGES_PER_FRAME = 256
 
 
-class ToldDirectory:
-    """Sent and changed entries: at most MAX_TOLD accounts and as many conversations."""
+class SentDirectory:
+    """Sent and changed entries: at most MAX_REMEMBERED accounts and as many conversations."""
 
     def __init__(self) -> None:
         self._accounts: set[int] = set()
@@ -51,7 +51,7 @@ class ToldDirectory:
         self._is_asking = bool(accounts or conversations)
         return accounts, conversations
 
-    def told(self, directory: pb.Directory) -> None:
+    def sent(self, directory: pb.Directory) -> None:
         """Record that what was taken has been read, with the members of conversations."""
         _add(self._accounts, (account.id for account in directory.accounts))
         self._is_asking = False
@@ -64,6 +64,6 @@ def _some(changed: set[int]) -> set[int]:
 
 
 def _add(ids: set[int], more: Iterable[int]) -> None:
-    if len(ids) >= MAX_TOLD:
+    if len(ids) >= MAX_REMEMBERED:
         ids.clear()
     ids.update(more)
