@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final, assert_never
 
 from parley_proto.v1 import messaging_pb2 as pb
+from parleyd.delivery.account_watchers import AccountWatchers
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
 from parleyd.delivery.encoding import EncodedMessage, encode_message
 from parleyd.delivery.records import receipt
@@ -40,6 +41,7 @@ class DeviceHub:
         self._streams: dict[int, dict[DeviceStream, int]] = {}  # account id -> stream -> session id
         self._channel_members: dict[int, set[int]] = {}  # channel id -> accounts connected here
         self._channels: dict[int, set[int]] = {}  # account connected here -> channel ids
+        self._watchers = AccountWatchers()
         self._status = pb.ClusterStatusUpdate()
         self._shut: CloseReason | None = None
         self._stored_per_second: deque[tuple[int, int]] = deque(maxlen=RATE_WINDOW_S + 1)
@@ -74,6 +76,7 @@ class DeviceHub:
             if other.claim == stream.claim or other in too_many:
                 other.close(CloseReason.TAKEN_OVER)
         streams[stream] = session_id
+        stream.watch_accounts(self._watchers)
 
     def add_channels(self, account_id: int, channel_ids: Iterable[int]) -> None:
         """Add the account's channels, after its device has joined and before the stream reads its first page."""
@@ -122,8 +125,7 @@ class DeviceHub:
                 case ConversationCreated():
                     self._conversation(effect)
                 case AccountChanged():
-                    for stream in self._all():
-                        stream.account_changed(effect.account_id)
+                    self._watchers.changed(effect.account_id)
                 case SessionsClosed() | DeviceClaimed() | AccountDeleted():
                     self._end_streams(effect)
                 case MembersChanged() | SettingChanged() | LevelRaised():

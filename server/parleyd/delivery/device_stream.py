@@ -19,6 +19,7 @@ from typing import Protocol
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
 from parleyd.budgets import DeviceShare, FairPlaces
+from parleyd.delivery.account_watchers import AccountWatchers
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.encoding import EncodedMessage, messages_frame
 from parleyd.delivery.position import merged
@@ -111,6 +112,10 @@ class DeviceStream:
 
     # ---- filled by the hub and by the upward side
 
+    def watch_accounts(self, watchers: AccountWatchers) -> None:
+        """Keep the node's index of the accounts that this stream has sent."""
+        self._sent_directory.watch(watchers, self)
+
     def offer_message(self, message: EncodedMessage) -> None:
         """Queue a stored message for this account."""
         if message.device_id == self.device_id or self.closed.done():
@@ -165,6 +170,7 @@ class DeviceStream:
         """Give back what the stream has in use, after its end."""
         self._drop_live()
         self._leave_page()
+        self._sent_directory.release()
 
     def _reserve(self, needed: int) -> bool:
         """Have room for `needed` bytes, taken in large pieces, because this is done for every message."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import islice
 
 from parley_proto.v1 import messaging_pb2 as pb
+from parleyd.delivery.account_watchers import AccountWatchers, Watcher
 
 MAX_REMEMBERED = 16_384
 CHANGES_PER_FRAME = 256
@@ -19,11 +20,23 @@ class SentDirectory:
     """Sent and changed entries: at most MAX_REMEMBERED accounts and as many conversations."""
 
     def __init__(self) -> None:
+        self._watchers = AccountWatchers()
+        self._watcher: Watcher = self
         self._accounts: set[int] = set()
         self._conversations: set[int] = set()
         self._changed_accounts: set[int] = set()
         self._changed_conversations: set[int] = set()
         self._is_asking = False
+
+    def watch(self, watchers: AccountWatchers, watcher: Watcher) -> None:
+        """Keep the index of a node current for this stream, from before the first name on."""
+        self._watchers, self._watcher = watchers, watcher
+
+    def release(self) -> None:
+        """Leave the index, after the end of the stream."""
+        self._watchers.remove(self._watcher, self._accounts)
+        self._set_asking(False)
+        self._accounts.clear()
 
     def account_changed(self, account_id: int) -> None:
         """Record a change of the account: it is sent again, if it was sent or may be among what is being read now."""
@@ -46,15 +59,25 @@ class SentDirectory:
         """
         accounts = (accounts - self._accounts) | _some(self._changed_accounts)
         conversations = (conversations - self._conversations) | _some(self._changed_conversations)
-        _add(self._accounts, accounts)
+        self._add_accounts(accounts)
         _add(self._conversations, conversations)
-        self._is_asking = bool(accounts or conversations)
+        self._set_asking(bool(accounts or conversations))
         return accounts, conversations
 
     def sent(self, directory: pb.Directory) -> None:
         """Record that what was taken has been read, with the members of conversations."""
-        _add(self._accounts, (account.id for account in directory.accounts))
-        self._is_asking = False
+        self._add_accounts({account.id for account in directory.accounts})
+        self._set_asking(False)
+
+    def _add_accounts(self, account_ids: set[int]) -> None:
+        if len(self._accounts) >= MAX_REMEMBERED:
+            self._watchers.remove(self._watcher, self._accounts)
+        _add(self._accounts, account_ids)
+        self._watchers.add(self._watcher, account_ids)
+
+    def _set_asking(self, is_asking: bool) -> None:
+        self._is_asking = is_asking
+        self._watchers.set_reading(self._watcher, is_reading=is_asking)
 
 
 def _some(changed: set[int]) -> set[int]:

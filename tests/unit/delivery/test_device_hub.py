@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from parley_proto.v1 import messaging_pb2 as pb
+from parley_proto.v1 import model_pb2
 from parleyd.delivery import device_hub, encoding
 from parleyd.delivery.device_hub import MAX_COPIES, DeviceHub
 from parleyd.delivery.device_stream import CloseReason, DeviceStream, Page
@@ -156,6 +157,52 @@ async def test_a_changed_account_is_told_again_to_those_who_were_told() -> None:
     hub.publish([AccountChanged(ANN)])
     assert [frame.WhichOneof("frame") for frame in await frames(ann)] == ["directory"]
     assert await frames(eve) == []
+
+
+async def test_a_changed_account_visits_only_the_streams_that_sent_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    visited: list[DeviceStream] = []
+    visit = DeviceStream.account_changed
+
+    def counted(stream: DeviceStream, account_id: int) -> None:
+        visited.append(stream)
+        visit(stream, account_id)
+
+    monkeypatch.setattr(DeviceStream, "account_changed", counted)
+    hub = DeviceHub()
+    others = [await joined(hub, account_id, account_id) for account_id in range(100, 200)]
+    ann = await joined(hub, ANN, 1)
+    hub.publish([stored(1, "hello")])
+    await frames(ann)
+    for _ in range(10):
+        hub.publish([AccountChanged(ANN)])
+    assert visited == [ann] * 10
+    hub.leave(ann)
+    for stream in others:
+        hub.leave(stream)
+    hub.publish([AccountChanged(ANN)])
+    assert visited == [ann] * 10
+    assert not hub._watchers.watched, "nothing is kept of streams that have left"
+
+
+async def test_a_change_while_a_stream_reads_names_reaches_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account is not known to be told yet, and what is being read may be older than the change."""
+    hub = DeviceHub()
+    ann = await joined(hub, ANN, 1)
+    is_reading, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def directory(account_ids: set[int], conversation_ids: set[int]) -> pb.Directory:
+        is_reading.set()
+        await may_go_on.wait()
+        return pb.Directory(accounts=[model_pb2.AccountInfo(id=EVE, name="eve")])
+
+    monkeypatch.setattr(ann._source, "directory", directory)
+    hub.publish([stored(1, "hello")])
+    reading = asyncio.ensure_future(ann.next_frames())
+    await is_reading.wait()
+    hub.publish([AccountChanged(EVE)])
+    may_go_on.set()
+    await reading
+    assert [frame.WhichOneof("frame") for frame in await frames(ann)] == ["directory"]
 
 
 async def test_streams_end_with_their_session_their_account_and_the_node() -> None:

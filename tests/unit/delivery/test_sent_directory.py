@@ -50,5 +50,6 @@ def test_the_memory_is_bounded_and_begins_again(monkeypatch: pytest.MonkeyPatch)
         memory.sent(directory(account_id))
         memory.conversation_changed(1000 + account_id)
     assert len(memory._accounts) <= 10
+    assert memory._watchers.watched == memory._accounts, "the index forgets what the memory forgets"
     assert len(memory._conversations) <= 10 + sent_directory.CHANGES_PER_FRAME
     assert memory.take({0}, set())[0] == {0}, "sent again, which does no harm"
