@@ -78,7 +78,7 @@ def bring_up_to_date(connection: apsw.Connection, path: Path, schema: tuple[str,
         for migration in MIGRATIONS[version - FIRST_FORMAT :]:
             migration.change(connection)
     connection.execute("DELETE FROM format")
-    connection.execute("INSERT INTO format VALUES (?, ?)", (current_format(), own_release()))
+    connection.execute("INSERT INTO format(version, release) VALUES (?, ?)", (current_format(), own_release()))
     connection.execute(f"PRAGMA user_version={current_format()}")
 
 

@@ -39,7 +39,7 @@ CREATE TABLE checkpoints(
     id INTEGER PRIMARY KEY CHECK (id = 1),
     count INTEGER NOT NULL
 ) STRICT;
-INSERT INTO checkpoints VALUES(1, 0);
+INSERT INTO checkpoints(id, count) VALUES(1, 0);
 """
 
 

@@ -386,7 +386,9 @@ def _fill(
         0, 0, membership=MembershipChange(membership, tuple(row.node_id for row in rows), tuple(rows))
     )
     connection.execute(
-        "INSERT INTO meta VALUES(1, 0, 0, ?, ?, ?, 0, 0, 0, 0, 0, 0, ?, 0)",
+        "INSERT INTO meta(id, applied_index, applied_term, membership, state_hash, level, generation, now_ms,"
+        " last_account_id, last_session_id, last_device_id, last_conversation_id, last_message_id, message_count)"
+        " VALUES(1, 0, 0, ?, ?, ?, 0, 0, 0, 0, 0, 0, ?, 0)",
         (membership, _next_hash(b"", first, ()), first_level, FIRST_MESSAGE_ID - 1),
     )
 

@@ -82,7 +82,8 @@ def read_format(connection: apsw.Connection, path: Path, newest: int = FIRST_FOR
 def _write(connection: apsw.Connection, version: int) -> None:
     release = own_release()
     connection.execute(
-        "INSERT OR REPLACE INTO format VALUES(1, ?, ?, ?)", (version, release, _checksum(version, release))
+        "INSERT OR REPLACE INTO format(id, version, release, checksum) VALUES(1, ?, ?, ?)",
+        (version, release, _checksum(version, release)),
     )
 
 

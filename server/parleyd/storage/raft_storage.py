@@ -284,7 +284,7 @@ class RaftStorage:
             StorageInvariantError,
         )
         self._connection.executemany(
-            "INSERT INTO entries VALUES(?, ?, ?, ?, ?)",
+            "INSERT INTO entries(idx, term, type, data, checksum) VALUES(?, ?, ?, ?, ?)",
             [(e.index, e.term, int(e.type), e.data, entry_checksum(e.term, e.index, e.type, e.data)) for e in entries],
         )
         self._lowest_row = min(self._lowest_row, first) if self._lowest_row else first
@@ -295,7 +295,8 @@ class RaftStorage:
         hard_state, snapshot = self._hard_state, self._snapshot
         conf_state = encode_conf_state(snapshot.conf_state)
         self._connection.execute(
-            "INSERT OR REPLACE INTO state VALUES(1, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO state(id, current_term, voted_for, commit_index, snapshot_index, snapshot_term,"
+            " conf_state, checksum) VALUES(1, ?, ?, ?, ?, ?, ?, ?)",
             (
                 hard_state.current_term,
                 hard_state.voted_for,
