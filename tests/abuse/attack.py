@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from parley_proto.v1 import messaging_pb2, messaging_pb2_grpc, model_pb2
+from tests.abuse.scenes import Scene
 
 MIB = 1 << 20
 CHANNEL_OPTIONS = (
@@ -32,6 +33,8 @@ class Bounds:
     p99_ms: int = 1_000
     errors: int = 0
     elections: int = 0
+    cpu_percent: int | None = None  # of one core, each attacked node
+    may_refuse: bool = False  # the innocent client may be told that there is no room
 
 
 @dataclass(slots=True)
@@ -117,3 +120,4 @@ class Attack:
     run: Callable[[Stage], Awaitable[None]]
     prepare: Callable[[Stage], Awaitable[None]] = nothing
     bounds: Bounds = Bounds()
+    scene: type[Scene] = Scene

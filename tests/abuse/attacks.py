@@ -17,7 +17,8 @@ from parley_proto.v1 import (
     messaging_pb2_grpc,
     model_pb2,
 )
-from tests.abuse.attack import MIB, Attack, Stage
+from tests.abuse.attack import MIB, Attack, Bounds, Stage
+from tests.abuse.scenes import GatewayWithoutLinks, SmallDisks
 
 NEVER = model_pb2.Position(groups=[model_pb2.GroupIndex(group=0, index=1 << 40)])
 LONG = "x" * 65_536
@@ -112,6 +113,68 @@ async def flood_of_long_messages(stage: Stage) -> None:
         await stage.keep_busy(12, flood)
 
 
+async def fill_the_disks(stage: Stage) -> None:
+    """Twelve sessions of one account that send 64 KiB bodies without pause, each number until it is accepted."""
+    async with stage.channels(12) as channels:
+
+        async def fill(place: int) -> None:
+            call = messaging_pb2_grpc.MessagingStub(channels[place]).Connect(metadata=stage.metadata(place))
+            await call.write(messaging_pb2.ClientFrame(hello=messaging_pb2.Hello()))
+            number = 0
+            async for frame in call:
+                if frame.HasField("welcome"):
+                    number = frame.welcome.last_send_number
+                for result in frame.results.results:
+                    stage.counts[messaging_pb2.SendStatus.Name(result.status)] += 1
+                    number = max(number, result.number * (result.status == messaging_pb2.SEND_STATUS_ACCEPTED))
+                if frame.HasField("welcome") or frame.HasField("results"):
+                    send = model_pb2.Send(number=number + 1, account_name=stage.name, body=LONG)
+                    await call.write(messaging_pb2.ClientFrame(sends=messaging_pb2.SendBatch(sends=[send])))
+
+        await stage.keep_busy(12, fill)
+
+
+async def wait_at_a_gateway(stage: Stage) -> None:
+    """1,000 commands at a node that cannot reach its leader, sent again when it gives them back, and then one more."""
+    sessions = 4
+    written = asyncio.Barrier(sessions + 1)
+    async with stage.channels(sessions + 1) as channels:
+
+        async def wait(place: int) -> None:
+            call = messaging_pb2_grpc.MessagingStub(channels[place]).Connect(metadata=stage.metadata(place))
+            await call.write(messaging_pb2.ClientFrame(hello=messaging_pb2.Hello()))
+
+            async def send(*numbers: int) -> None:
+                for number in numbers:
+                    send = model_pb2.Send(number=number, account_name=stage.name, body="waits")
+                    await call.write(messaging_pb2.ClientFrame(sends=messaging_pb2.SendBatch(sends=[send])))
+
+            async for frame in call:
+                if frame.HasField("welcome"):
+                    first = frame.welcome.last_send_number + 1
+                    await send(*range(first, first + 1_000 // sessions))
+                    await written.wait()
+                for result in frame.results.results:
+                    stage.counts[messaging_pb2.SendStatus.Name(result.status)] += 1
+                again = [r.number for r in frame.results.results if r.status == messaging_pb2.SEND_STATUS_RETRY]
+                if again:
+                    await asyncio.sleep(0.5)  # this is about commands that wait, not about a flood
+                    await send(*again)
+
+        async def ask() -> None:
+            stub = accounts_pb2_grpc.AccountsStub(channels[sessions])
+            request = accounts_pb2.SetDisplayNameRequest(display_name="one more")
+            await written.wait()
+            while True:
+                await asyncio.sleep(0.5)
+                await stage.note(stub.SetDisplayName(request, metadata=stage.metadata(sessions), timeout=20))
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(ask())
+            for place in range(sessions):
+                tasks.create_task(stage.note(wait(place)))
+
+
 async def silent_connections(stage: Stage) -> None:
     """1,100 connections to each node that say nothing, opened again when they are closed."""
 
@@ -175,6 +238,8 @@ async def stand_by(_: Stage) -> None:
     await asyncio.get_running_loop().create_future()
 
 
+# A leader whose disk is low hands leadership to a node that has more room.
+FULL = Bounds(elections=4, may_refuse=True)
 ATTACKS = {
     attack.name: attack
     for attack in (
@@ -188,6 +253,10 @@ ATTACKS = {
         Attack("silent connections", 8, silent_connections),
         Attack("log-outs of nobody", 9, log_outs_of_nobody),
         Attack("wrong passwords", 10, wrong_passwords),
+        Attack("full disks", 26, fill_the_disks, bounds=FULL, scene=SmallDisks),
+        Attack(
+            "gateway without links", 27, wait_at_a_gateway, bounds=Bounds(cpu_percent=30), scene=GatewayWithoutLinks
+        ),
         Attack("streams without a token", 33, streams_without_a_token),
     )
 }

@@ -1,4 +1,4 @@
-"""What is measured while an attack goes on: memory of the nodes, elections, and what an innocent client waits for."""
+"""What is measured in an attack: memory and processors of the nodes, elections, and an innocent client's waits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import grpc.aio
 import psutil
 
 from parley_proto.v1 import conversations_pb2
-from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED, SEND_STATUS_NO_ROOM
 from scripts.cluster_local import LocalCluster
 from tests.cluster.raw import Person, Raw, raw_client
 
@@ -29,6 +29,14 @@ class Innocent:
     person: Person
     waits_ms: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    accepted: int = 0
+    refused: int = 0  # for want of room, with a text that says so
+    _answered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def next_answer(self) -> None:
+        """Wait for the answer to a send."""
+        self._answered.clear()
+        await self._answered.wait()
 
     async def run(self) -> None:
         """Go on until cancelled; what fails is noted, and tried again on a new connection."""
@@ -38,10 +46,16 @@ class Innocent:
                 async with raw_client(self.cluster, self.node) as raw, raw.session(self.person) as stream:
                     number = stream.welcome.last_send_number
                     while True:
-                        number += 1
                         async with self._timed():
-                            result = await stream.send_surely(number, self.person.name, f"innocent {number}")
-                            assert result.status == SEND_STATUS_ACCEPTED, result
+                            result = await stream.send_surely(number + 1, self.person.name, f"innocent {number + 1}")
+                            if result.status == SEND_STATUS_NO_ROOM:
+                                assert "no room" in result.detail, result
+                                self.refused += 1
+                            else:
+                                assert result.status == SEND_STATUS_ACCEPTED, result
+                                number += 1
+                                self.accepted += 1
+                        self._answered.set()
                         async with self._timed():
                             await self._read(raw)
                         await asyncio.sleep(PAUSE_S)
@@ -77,7 +91,7 @@ class Memory:
 
     def sample(self) -> None:
         """Look at every node once."""
-        for name in self.cluster.names:
+        for name in filter(self.cluster.is_up, self.cluster.names):
             used = psutil.Process(self.cluster.pid(name)).memory_info().rss >> 20
             self.start_mib.setdefault(name, used)
             self.most_mib[name] = max(used, self.most_mib.get(name, 0))
@@ -92,6 +106,48 @@ class Memory:
     def growth_mib(self) -> int:
         """How much the node that grew most has grown."""
         return max(self.most_mib[name] - start for name, start in self.start_mib.items())
+
+
+@dataclass(slots=True)
+class Load:
+    """The time of processors that each node used, between `begin` and the first `end` after it."""
+
+    cluster: LocalCluster
+    _began: float = 0.0
+    _used_s: dict[str, float] = field(default_factory=dict)
+    _percent: dict[str, int] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._began = time.monotonic()
+        self._used_s = {name: self._used(name) for name in self.cluster.names}
+        self._percent = {}
+
+    def end(self) -> None:
+        """Count no further."""
+        if not self._percent:
+            elapsed = time.monotonic() - self._began
+            for name, before in self._used_s.items():
+                used = self._used(name) - before if self.cluster.is_up(name) else 0.0
+                self._percent[name] = round(100 * used / elapsed)
+
+    @property
+    def percent(self) -> dict[str, int]:
+        """What was used, in percent of one core."""
+        return self._percent
+
+    def _used(self, name: str) -> float:
+        times = psutil.Process(self.cluster.pid(name)).cpu_times()
+        return float(times.user + times.system)
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """All that is measured."""
+
+    innocent: Innocent
+    memory: Memory
+    load: Load
 
 
 async def term_of(cluster: LocalCluster) -> int:

@@ -18,7 +18,8 @@ from typing import Any
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_process import ROOT
 from tests.abuse.attack import Attack
-from tests.abuse.measure import Innocent, Memory, term_of
+from tests.abuse.measure import Innocent, Load, Measures, Memory, term_of
+from tests.abuse.scenes import Scene
 from tests.cluster.raw import Person, raw_client
 
 SESSIONS = 12
@@ -34,10 +35,12 @@ class Outcome:
     seconds: float
     rss_start_mib: dict[str, int]
     rss_most_mib: dict[str, int]
+    cpu_percent: dict[str, int]
     innocent: dict[str, Any]
     elections: int
     attacker: dict[str, int]
-    bounds: dict[str, int]
+    figures: dict[str, float]
+    bounds: dict[str, int | bool | None]
     exceeded: list[str]
 
 
@@ -45,25 +48,31 @@ async def run_attack(
     attack: Attack, root: Path, seconds: float, settings: Mapping[str, int] = MappingProxyType({})
 ) -> Outcome:
     """Start a cluster, attack it for so long, and measure."""
-    # The cheapest hash outside --insecure; the innocent client speaks to a follower, so that all nodes are in its way.
-    async with LocalCluster(root, settings={"bcrypt_cost": 10, **settings}) as cluster:
-        leader = await cluster.wait_for_leader()
-        node = cluster.others(leader)[0]
+    # The cheapest hash outside --insecure.
+    cluster = LocalCluster(root, settings={"bcrypt_cost": 10, **attack.scene.settings, **settings}, start=False)
+    scene = attack.scene(cluster)
+    async with cluster, scene.laid_out():
+        cluster.start(*cluster.names)
+        node, attacked = await scene.place()
         async with raw_client(cluster, node) as raw:
-            for name in ("innocent", "mallory"):
+            for name in ("innocent", "mallory", "leaver"):
                 await raw.register(name)
             person = await raw.log_in("innocent")
             sessions = [await raw.log_in("mallory") for _ in range(SESSIONS)]
-        innocent, memory = Innocent(cluster, node, person), Memory(cluster)
-        async with attacker(cluster, attack, sessions) as process:
+        measures = Measures(Innocent(cluster, node, person), Memory(cluster), Load(cluster))
+        async with attacker(cluster, attack, attacked, sessions) as process:
+            await scene.begin()
             term = await term_of(cluster)
-            memory.sample()
-            async with going_on(innocent.run(), memory.run()):
+            measures.memory.sample()
+            async with going_on(measures.innocent.run(), measures.memory.run()):
+                measures.load.begin()
                 start(process)
-                await asyncio.sleep(seconds)
+                await scene.go_on(seconds, measures)
+                measures.load.end()
             counts = await end(process)
         elections = await term_of(cluster) - term
-    return judge(attack, seconds, innocent, memory, elections=elections, counts=counts)
+        await scene.end(counts)
+    return judge(attack, seconds, measures, scene, attacked, elections=elections, counts=counts)
 
 
 @contextlib.asynccontextmanager
@@ -82,13 +91,15 @@ async def going_on(*work: Coroutine[object, object, None]) -> AsyncIterator[None
 
 
 @contextlib.asynccontextmanager
-async def attacker(cluster: LocalCluster, attack: Attack, sessions: list[Person]) -> AsyncIterator[Process]:
+async def attacker(
+    cluster: LocalCluster, attack: Attack, attacked: list[str], sessions: list[Person]
+) -> AsyncIterator[Process]:
     """The attacker's process, prepared and waiting."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.abuse.attacker", attack.name, cwd=ROOT, stdin=PIPE, stdout=PIPE
     )
     stage = {
-        "addresses": cluster.hosts,
+        "addresses": [cluster.address(name) for name in attacked],
         "ca_pem": base64.b64encode(cluster.ca_file.read_bytes()).decode(),
         "name": "mallory",
         "victim": "innocent",
@@ -123,15 +134,24 @@ async def end(process: Process) -> dict[str, int]:
 
 
 def judge(
-    attack: Attack, seconds: float, innocent: Innocent, memory: Memory, *, elections: int, counts: dict[str, int]
+    attack: Attack,
+    seconds: float,
+    measures: Measures,
+    scene: Scene,
+    attacked: list[str],
+    *,
+    elections: int,
+    counts: dict[str, int],
 ) -> Outcome:
     """Compare what was measured with the attack's bounds."""
-    bounds = attack.bounds
+    bounds, innocent, memory = attack.bounds, measures.innocent, measures.memory
+    cpu = measures.load.percent
     measured = {
         "requests": len(innocent.waits_ms),
         "p50_ms": innocent.wait_ms(0.5),
         "p99_ms": innocent.wait_ms(0.99),
         "longest_ms": innocent.wait_ms(1.0),
+        "refused": innocent.refused,
         "errors": innocent.errors[:10],
     }
 
@@ -146,6 +166,12 @@ def judge(
             yield f"the innocent client had {len(innocent.errors)} errors, above {bounds.errors}"
         if elections > bounds.elections:
             yield f"there were {elections} elections, above {bounds.elections}"
+        if innocent.refused and not bounds.may_refuse:
+            yield f"the innocent client was refused {innocent.refused} times"
+        for name in attacked:
+            if bounds.cpu_percent is not None and cpu.get(name, 0) > bounds.cpu_percent:
+                yield f"{name} used {cpu[name]} % of a core, above {bounds.cpu_percent}"
+        yield from scene.findings
 
     return Outcome(
         attack=attack.name,
@@ -153,9 +179,11 @@ def judge(
         seconds=seconds,
         rss_start_mib=memory.start_mib,
         rss_most_mib=memory.most_mib,
+        cpu_percent=cpu,
         innocent=measured,
         elections=elections,
         attacker=counts,
+        figures=scene.figures,
         bounds=asdict(bounds),
         exceeded=list(exceeded()),
     )

@@ -1,13 +1,17 @@
-"""`python -m tests.cluster.small_disks FOLDER`: one member fills the small disks of three real nodes.
+"""Small disks of their own for the nodes of a real cluster: memory file systems, which a few messages fill.
 
-It needs the right to mount, in a namespace of its own (`unshare -m`). It ends with 0 if no node died, growth was
-refused, and the cluster went on by itself after the disks had grown.
+It needs the right to mount, which `namespace()` gives a process of its own where the system allows it.
+
+`python -m tests.cluster.small_disks FOLDER`: one member fills the small disks of three real nodes. It ends with 0 if no
+node died, growth was refused, and the cluster went on by itself after the disks had grown.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,24 +24,45 @@ from tests.cluster.conftest import FAST
 from tests.cluster.raw import Person, raw_client
 
 DISK_MIB = 48
-SETTINGS = {**FAST, "disk_reserve_bytes": 20 << 20, "log_retain_bytes": 1 << 20, "log_retain_entries": 100}
+SMALL = {"disk_reserve_bytes": 20 << 20, "log_retain_bytes": 1 << 20, "log_retain_entries": 100}
+"""Settings of nodes on such disks."""
 BODY = "x" * 60_000
 PER_FRAME = 10
 
 
-def mount(cluster: LocalCluster) -> None:
-    """Give each node a disk of its own."""
+@functools.cache
+def namespace() -> list[str] | None:
+    """Return the beginning of a command that may mount, as root or as a user; None if the system allows neither."""
+    if shutil.which("unshare") is None:
+        return None
+    for command in (["unshare", "-m"], ["unshare", "-Urm"]):
+        tried = subprocess.run(
+            [*command, "sh", "-c", "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False, timeout=10
+        )
+        if tried.returncode == 0:
+            return command
+    return None
+
+
+def mount(cluster: LocalCluster, size_mib: int = DISK_MIB) -> None:
+    """Give each node a disk of its own, before it starts."""
     for name in cluster.names:
         folder = cluster.layout.data_dir(name)
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_mib}m", "tmpfs", str(folder)], check=True)
 
 
-def grow(cluster: LocalCluster) -> None:
+def grow(cluster: LocalCluster, size_mib: int = 2 * DISK_MIB) -> None:
     """Make the disks larger."""
     for name in cluster.names:
-        options = f"remount,size={2 * DISK_MIB}m"
+        options = f"remount,size={size_mib}m"
         subprocess.run(["mount", "-o", options, str(cluster.layout.data_dir(name))], check=True)
+
+
+def unmount(cluster: LocalCluster) -> None:
+    """Take the disks away, after the nodes have ended."""
+    for name in cluster.names:
+        subprocess.run(["umount", "--lazy", str(cluster.layout.data_dir(name))], check=True)
 
 
 async def send_frame(cluster: LocalCluster, person: Person) -> list[SendResult]:
@@ -60,7 +85,7 @@ async def until(cluster: LocalCluster, person: Person, status: int) -> None:
 
 async def main(root: Path) -> None:
     """Fill the disks, make room, and go on."""
-    async with LocalCluster(root, settings=SETTINGS, start=False) as cluster:
+    async with LocalCluster(root, settings={**FAST, **SMALL}, start=False) as cluster:
         mount(cluster)
         cluster.start(*cluster.names)
         leader = await cluster.wait_for_leader()

@@ -10,8 +10,9 @@ import pytest
 from scripts.cluster_local import LocalCluster
 from tests.abuse.attack import Attack, Bounds
 from tests.abuse.attacks import ATTACKS, stand_by
-from tests.abuse.measure import Innocent, Memory
+from tests.abuse.measure import Innocent, Load, Measures, Memory
 from tests.abuse.run import judge, run_attack
+from tests.abuse.scenes import Scene
 from tests.cluster.raw import Person
 
 SECONDS = 4.0
@@ -30,16 +31,25 @@ async def test_an_attack_stays_within_its_bounds(tmp_path: Path, name: str) -> N
 
 
 def test_every_bound_that_is_exceeded_is_named() -> None:
-    attack = Attack("too much", 7, stand_by, bounds=Bounds(rss_mib=10, p99_ms=100))
+    attack = Attack("too much", 7, stand_by, bounds=Bounds(rss_mib=10, p99_ms=100, cpu_percent=30))
     cluster = LocalCluster.__new__(LocalCluster)
     innocent = Innocent(cluster, "n1", Person("innocent", b"", "", None), [50.0, 200.0], ["lost"])  # type: ignore[arg-type]
     memory = Memory(cluster, {"n1": 100, "n2": 100}, {"n1": 105, "n2": 150})
-    outcome = judge(attack, 1.0, innocent, memory, elections=1, counts={})
+    scene = Scene(cluster)
+    scene.findings.append("a node has ended")
+    load = Load(cluster)
+    load.percent.update(n1=90, n2=80)
+    innocent.refused = 3
+    outcome = judge(attack, 1.0, Measures(innocent, memory, load), scene, ["n2"], elections=1, counts={})
     assert outcome.exceeded == [
         "a node grew by 50 MiB, above 10",
         "the innocent client's p99 was 200.0 ms, above 100",
         "the innocent client had 1 errors, above 0",
         "there were 1 elections, above 0",
+        "the innocent client was refused 3 times",
+        "n2 used 80 % of a core, above 30",
+        "a node has ended",
     ]
-    silent = judge(attack, 1.0, Innocent(cluster, "n1", innocent.person), memory, elections=0, counts={})
+    measures = Measures(Innocent(cluster, "n1", innocent.person), memory, load)
+    silent = judge(attack, 1.0, measures, scene, [], elections=0, counts={})
     assert "the innocent client had no answer at all" in silent.exceeded

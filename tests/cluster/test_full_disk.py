@@ -6,7 +6,6 @@ The nodes believe a file about how much is free. Where a test may mount small di
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -20,6 +19,7 @@ import pytest_asyncio
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
 from scripts.cluster_local import LocalCluster
 from scripts.cluster_process import ROOT
+from tests.cluster import small_disks
 from tests.cluster.conftest import FAST
 from tests.cluster.raw import Raw, raw_client
 
@@ -134,21 +134,11 @@ async def test_a_full_leader_hands_over_appends_nothing_and_catches_up_when_ther
     assert all(small.is_up(name) for name in small.names)
 
 
-def may_mount() -> bool:
-    """Whether this process may mount in a namespace of its own."""
-    if shutil.which("unshare") is None:
-        return False
-    tried = subprocess.run(
-        ["unshare", "-m", "sh", "-c", "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False, timeout=10
-    )
-    return tried.returncode == 0
-
-
-@pytest.mark.skipif(not may_mount(), reason="needs the right to mount")
+@pytest.mark.skipif(small_disks.namespace() is None, reason="needs the right to mount")
 def test_one_member_who_fills_the_disks_of_all_ends_no_node(tmp_path: Path) -> None:
     """All nodes exited within 2.4 s."""
     ended = subprocess.run(
-        ["unshare", "-m", sys.executable, "-m", "tests.cluster.small_disks", str(tmp_path)],
+        [*(small_disks.namespace() or ()), sys.executable, "-m", "tests.cluster.small_disks", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ import structlog
 from tests.fuzz.engine import run_for
 from tests.fuzz.registry import TARGETS
 
-REPORT = Path(__file__).resolve().parents[2] / "build" / "fuzz.json"
+REPORT = Path("build/fuzz.json")
 
 
 def main() -> int:
@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="Time for each target. Default: 10.")
     parser.add_argument("--only", default="", help="Take the targets with this word in their name.")
     parser.add_argument("--seed", type=int, default=None, help="Repeat a run. Default: a new seed.")
+    parser.add_argument("--report", type=Path, default=REPORT, help=f"The report. Default: {REPORT}.")
     chosen = parser.parse_args()
     # What is refused is logged each time; what no one has foreseen is worth reading.
     logging.disable()
@@ -37,8 +38,8 @@ def main() -> int:
             traceback.print_exception(error)
             report[target.name] = f"failed: {error}"
         print(f"{target.name}: {report[target.name]}", flush=True)
-    REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text(json.dumps(report, indent=2) + "\n")
+    chosen.report.parent.mkdir(parents=True, exist_ok=True)
+    chosen.report.write_text(json.dumps(report, indent=2) + "\n")
     return int(any(isinstance(result, str) for result in report.values()))
 
 
