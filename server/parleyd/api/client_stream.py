@@ -218,7 +218,7 @@ class ClientStream:
             self._offer_retry(sends, "every node failed to apply it, their logs name the cause")
         else:
             # No number was used, so no send has a result.
-            raise refusal(result.code)
+            raise refusal(result.code, after_unknown=applied.after_unknown)
 
     def _claim_now(self) -> model_pb2.DeviceClaim | None:
         """Return what to put into a command: nothing before the cluster's level has claims."""

@@ -83,13 +83,14 @@ class Log:
 
     def __init__(self, code: state_pb2.ResultCode.ValueType = state_pb2.RESULT_CODE_OK) -> None:
         self.code = code
+        self.after_unknown = False  # whether an earlier attempt has no known outcome
         self.open = asyncio.Event()
         self.commands: list[state_pb2.Command] = []
 
     async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
         await self.open.wait()
         self.commands.extend(commands)
-        return AppliedCommands(Index(1), tuple(_result(command, self.code) for command in commands))
+        return AppliedCommands(Index(1), tuple(_result(command, self.code) for command in commands), self.after_unknown)
 
 
 def _result(command: state_pb2.Command, code: state_pb2.ResultCode.ValueType) -> state_pb2.CommandResult:
@@ -240,8 +241,10 @@ async def test_a_command_that_failed_on_every_node_is_answered_and_the_stream_go
     await end(serving)
 
 
-async def test_a_command_refused_as_a_whole_ends_the_stream_since_it_used_no_number_up() -> None:
+@pytest.mark.parametrize("after_unknown", [False, True])
+async def test_a_command_refused_as_a_whole_ends_the_stream_since_it_used_no_number_up(after_unknown: bool) -> None:
     client, log = Client([sends(1)]), Log(state_pb2.RESULT_CODE_UNKNOWN_COMMAND)
+    log.after_unknown = after_unknown
     client.reads.set()
     log.open.set()
     with pytest.raises(BaseExceptionGroup) as ended:
@@ -249,6 +252,7 @@ async def test_a_command_refused_as_a_whole_ends_the_stream_since_it_used_no_num
     [error] = ended.value.exceptions
     assert isinstance(error, ApiError)
     assert translate(error).status is grpc.StatusCode.FAILED_PRECONDITION
+    assert error.may_have_happened is after_unknown
     assert not any(frame.HasField("results") for frame in client.got)
 
 
