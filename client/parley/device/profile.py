@@ -111,8 +111,15 @@ class StateDirectory:
     """Finds and makes profiles below one root."""
 
     def __init__(self, root: Path | None = None) -> None:
-        """Default of `root`: the user's state folder of the platform."""
+        """Default of `root`: the user's state folder of the platform. Raises BadInputError if its path is not UTF-8."""
         self.root = root if root is not None else platformdirs.user_state_path("parley", appauthor=False)
+        try:
+            str(self.root.absolute()).encode()
+        except UnicodeEncodeError:
+            raise BadInputError(
+                f"The folder {str(self.root)!a} has bytes that are not UTF-8, and SQLite opens no file there. "
+                "Nothing was stored. Name another one with --state-dir or PARLEY_STATE_DIR."
+            ) from None
 
     def profile(self, cluster_id: str, account: str) -> Profile:
         """Return the profile. Its folders may be missing."""

@@ -134,7 +134,19 @@ def _read(setting: Setting, given: _Given, values: dict[str, Any], problems: lis
     if isinstance(value, Path):
         # Absolute, so that its meaning does not depend on the current folder of a later command.
         value = (value if given.folder is None else given.folder / value).absolute()
+        if not _is_utf_8(value):
+            text = "its absolute path has bytes that are not UTF-8; give another path"
+            problems.append(Problem(setting.name, given.origin, _shorten(raw), text))
+            return
     values[setting.name] = value
+
+
+def _is_utf_8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # the system gives bytes that cannot be decoded as surrogates
+        return False
+    return True
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:

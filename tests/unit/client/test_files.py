@@ -443,6 +443,12 @@ def test_names_that_cannot_be_accounts_make_no_folder(tmp_path: Path, name: str)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_state_folder_that_is_not_utf_8_is_refused_and_not_told_as_damage(tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="not UTF-8") as refused:
+        StateDirectory(tmp_path / "\udc80")
+    refused.value.text.encode()
+
+
 def test_the_profile_is_found_by_any_known_address_and_the_newest_cluster_wins(tmp_path: Path) -> None:
     state = StateDirectory(tmp_path)
     for cluster in ("old", "new"):

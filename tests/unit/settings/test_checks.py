@@ -263,6 +263,15 @@ def test_the_home_of_nobody_is_refused(name: str, tmp_path: Path) -> None:
     assert "home of a user" in problem.text
 
 
+@pytest.mark.parametrize("name", ["data_dir", "ca_file"])
+def test_a_path_that_is_not_utf_8_is_refused_before_anything_is_made_there(name: str, tmp_path: Path) -> None:
+    problem = only_problem(tmp_path, **{name: str(tmp_path / "\udc80")})
+    assert problem.setting == name
+    assert "not UTF-8" in problem.text
+    str(problem).encode()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_data_directory_that_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
     assert "cannot be used" in only_problem(tmp_path, data_dir="x" * 5_000).text
 
