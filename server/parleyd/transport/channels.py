@@ -17,10 +17,13 @@ ChannelFactory = Callable[[str, str], grpc.aio.Channel]  # (node name, address)
 
 # Peers have connections of their own, beside those of clients: a node has one to each member.
 MAX_PEER_CONNECTIONS = 256
+# A member always has a call in progress. A connection without one may be held to keep members away, so it ends soon.
+PEER_IDLE_MS = 2_000
 
 SERVER_OPTIONS: Options = [
     ("grpc.max_allowed_incoming_connections", MAX_PEER_CONNECTIONS),
     ("grpc.server_handshake_timeout_ms", 3_000),
+    ("grpc.max_connection_idle_ms", PEER_IDLE_MS),
     ("grpc.max_receive_message_length", MAX_PEER_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_PEER_MESSAGE_BYTES),
     ("grpc.keepalive_permit_without_calls", 1),

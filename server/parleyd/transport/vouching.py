@@ -2,8 +2,9 @@
 
 A node that lags or is new does not know the latest members, and one of them may lead. So messages of an unknown node
 are taken after a known member described it, over mutual TLS, as a member with the same id, name and key. The first
-answer that knows the node decides. It is kept for a limited time, in a bounded table. If no known member is left, an
-operator names present ones by the setting `join`.
+answer that knows the node decides. It is kept for a limited time, in a bounded table. A certificate that nobody vouches
+for is asked about at most once a second, whatever ids its owner invents. If no known member is left, an operator names
+present ones by the setting `join`.
 
 A node that has just joined knows no present member. The answer to its Join carries them (`introduce`). They count until
 its own log contains its own admission.
@@ -14,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 import grpc.aio
@@ -28,6 +29,7 @@ from parleyd.transport.bootstrap import decode_peer_info
 from parleyd.transport.channels import ChannelFactory
 from parleyd.transport.peer_calls import CallMetadata
 
+K = TypeVar("K")
 ASK_TIMEOUT_S = 2.0
 BELIEVED_S = 60.0
 DOUBTED_S = 1.0
@@ -35,12 +37,6 @@ MAX_VERDICTS = 64
 
 # (the member to ask, the node to ask about) -> its answer, None if it gave none
 AskMember = Callable[[PeerInfo, NodeId], Awaitable[pb.DescribeMemberReply | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    is_believed: bool
-    until_s: float
 
 
 class Vouching:
@@ -51,7 +47,8 @@ class Vouching:
         self._ask = ask
         self._members: dict[NodeId, PeerInfo] = {}
         self._introduced: dict[NodeId, PeerInfo] = {}
-        self._verdicts: dict[tuple[NodeId, str, bytes], _Verdict] = {}
+        self._believed: dict[tuple[NodeId, str, bytes], float] = {}  # until when
+        self._doubted: dict[tuple[str, bytes], float] = {}  # certificates: until when nobody is asked about them
         self._logger = structlog.get_logger("vouching")
 
     def update(self, members: Iterable[PeerInfo]) -> None:
@@ -70,33 +67,34 @@ class Vouching:
         introduced = self._introduced.get(caller.node_id)
         if introduced is not None:
             return _is_same(introduced, caller, key_digest)
+        who, certificate = (caller.node_id, caller.name, key_digest), (caller.name, key_digest)
         now_s = asyncio.get_running_loop().time()
-        who = (caller.node_id, caller.name, key_digest)
-        known = self._verdicts.get(who)
-        if known is None or known.until_s <= now_s:
-            is_believed = await self._ask_around(caller, key_digest)
-            known = _Verdict(is_believed, now_s + (BELIEVED_S if is_believed else DOUBTED_S))
-            self._keep(who, known)
-        return known.is_believed
+        if self._believed.get(who, now_s) > now_s:
+            return True
+        if self._doubted.get(certificate, now_s) > now_s:
+            return False
+        is_new = certificate not in self._doubted
+        _keep(self._doubted, certificate, now_s + ASK_TIMEOUT_S + DOUBTED_S)  # nobody else asks meanwhile
+        is_believed = await self._ask_around(caller, key_digest)
+        if is_believed:
+            self._doubted.pop(certificate, None)
+            _keep(self._believed, who, now_s + BELIEVED_S)
+        else:
+            _keep(self._doubted, certificate, now_s + DOUBTED_S)
+        if is_believed or is_new:
+            self._logger.info("unknown_node_checked", peer=caller.name, node=caller.node_id, believed=is_believed)
+        return is_believed
 
     async def _ask_around(self, caller: PeerInfo, key_digest: bytes) -> bool:
         others = {**self._introduced, **self._members}
         vouchers = [one for node, one in others.items() if node not in (self._own_id, caller.node_id)]
         asked = [asyncio.ensure_future(self._ask(voucher, caller.node_id)) for voucher in vouchers]
         try:
-            is_believed = await _first_opinion(asked, caller, key_digest)
+            return await _first_opinion(asked, caller, key_digest)
         finally:
             for question in asked:
                 question.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
-        self._logger.info("unknown_node_checked", peer=caller.name, node=caller.node_id, believed=is_believed)
-        return is_believed
-
-    def _keep(self, who: tuple[NodeId, str, bytes], verdict: _Verdict) -> None:
-        self._verdicts.pop(who, None)
-        while len(self._verdicts) >= MAX_VERDICTS:
-            del self._verdicts[next(iter(self._verdicts))]
-        self._verdicts[who] = verdict
 
 
 class MemberQuestions:
@@ -122,6 +120,13 @@ class MemberQuestions:
         finally:
             with contextlib.suppress(Exception):
                 await channel.close(grace=None)
+
+
+def _keep(table: dict[K, float], key: K, until_s: float) -> None:
+    table.pop(key, None)
+    while len(table) >= MAX_VERDICTS:
+        del table[next(iter(table))]
+    table[key] = until_s
 
 
 async def _first_opinion(

@@ -2,17 +2,19 @@
 
 What can go wrong: an invented id is believed, or one in another's name or with another key; a removed node is; nobody
 who could vouch answers, and the node is believed; each message asks again; the table of answers grows without bound; a
-joiner trusts the members of long ago.
+joiner trusts the members of long ago; a certified caller with invented ids makes this node ask without end.
 """
 
 from __future__ import annotations
 
 import asyncio
 
+import pytest
+from structlog.testing import capture_logs
+
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.raft.types import NodeId
 from parleyd.storage.identity import PeerInfo
-from parleyd.transport import vouching as module
 from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.vouching import MAX_VERDICTS, Vouching
 
@@ -76,9 +78,7 @@ async def test_an_answer_is_kept_for_a_time_and_asked_again_after_it(monkeypatch
         assert await members.believe(peer(9))
     assert len(members.asked) == 2
     members.answers = {}
-    members.vouching._verdicts = {
-        who: module._Verdict(True, asyncio.get_running_loop().time()) for who in members.vouching._verdicts
-    }
+    members.vouching._believed = dict.fromkeys(members.vouching._believed, asyncio.get_running_loop().time())
     assert not await members.believe(peer(9))
 
 
@@ -86,7 +86,39 @@ async def test_the_answers_kept_are_bounded() -> None:
     members = Members()
     for number in range(100, 100 + 2 * MAX_VERDICTS):
         await members.believe(peer(number))
-    assert len(members.vouching._verdicts) == MAX_VERDICTS
+        members.answers = {"n2": knows(peer(number + 1000))}
+        await members.believe(peer(number + 1000))
+        members.answers = {}
+    assert len(members.vouching._believed) == MAX_VERDICTS
+    assert MAX_VERDICTS - 1 <= len(members.vouching._doubted) <= MAX_VERDICTS
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_asked_about_once_whatever_ids_it_invents() -> None:
+    members = Members(n3=knows(peer(9)))
+    with capture_logs() as logs:
+        for number in range(100, 150):
+            assert not await members.believe(peer(number, "mallory", OTHER_KEY), OTHER_KEY)
+    assert len(members.asked) == 2, "each of the two members once"
+    assert [line["event"] for line in logs] == ["unknown_node_checked"]
+    assert await members.believe(peer(9)), "another certificate is asked about"
+
+
+async def test_while_a_certificate_is_asked_about_nobody_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    members, may_answer = Members(n2=knows(peer(9))), asyncio.Event()
+    ask = members.ask
+
+    async def slow(voucher: PeerInfo, about: NodeId) -> pb.DescribeMemberReply | None:
+        await may_answer.wait()
+        return await ask(voucher, about)
+
+    monkeypatch.setattr(members.vouching, "_ask", slow)
+    asking = asyncio.create_task(members.believe(peer(9)))
+    await asyncio.sleep(0)
+    assert not any([await members.believe(peer(number, "n9")) for number in range(9, 60)])
+    may_answer.set()
+    assert await asking
+    assert {about for _, about in members.asked} == {9}
+    assert await members.believe(peer(9))
 
 
 async def test_a_joiner_believes_the_members_of_the_answer_until_its_own_log_has_it() -> None:
