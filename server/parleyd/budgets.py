@@ -150,12 +150,13 @@ class StreamBudgets:
     """What all streams of this node have in common.
 
     `sends`: bytes of sends without a result. `live`: bytes of messages that wait for devices. `pages`: frames of stored
-    messages that are not yet written.
+    messages that are not yet written. `marks`: bytes of read marks that wait for the log.
     """
 
     sends: ByteBudget
     live: ByteBudget
     pages: FairPlaces
+    marks: ByteBudget
 
 
 class BoundReachedError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parleyd.api.admission import CallLimits
+from parleyd.api.marks import MARK_BYTES
 from parleyd.budgets import ByteBudget, FairPlaces, Shares, StreamBudgets
 from parleyd.delivery.device_stream import FRAME_BYTES
 from parleyd.machine.limits import MAX_BODY_BYTES
@@ -13,6 +14,8 @@ from parleyd.transport.channels import Options
 # The longest message with its target, and room for a frame around it.
 MAX_FRAME_BYTES = MAX_BODY_BYTES + 64 * 1024
 CONNECTION_IDLE_MS = 10 * 60 * 1000
+# 65,536 marks of all accounts, 4,096 of one, 1,024 of one device.
+READ_MARKS = Shares(65_536 * MARK_BYTES, 4_096 * MARK_BYTES, 1_024 * MARK_BYTES)
 
 
 def call_limits(settings: Settings) -> CallLimits:
@@ -38,6 +41,7 @@ def stream_budgets(settings: Settings) -> StreamBudgets:
             Shares(settings.max_queue_bytes, settings.max_account_queue_bytes, settings.max_session_queue_bytes)
         ),
         pages=FairPlaces(pages, max(1, settings.max_account_queue_bytes // FRAME_BYTES)),
+        marks=ByteBudget(READ_MARKS),
     )
 
 

@@ -9,7 +9,7 @@ WIDE = Shares(1 << 30, 1 << 30, 1 << 20)
 
 def stream_budgets(sends: Shares = WIDE, live: Shares = WIDE, pages: int = 1000, share: int = 1000) -> StreamBudgets:
     """The budgets of one node."""
-    return StreamBudgets(ByteBudget(sends), ByteBudget(live), FairPlaces(pages, share))
+    return StreamBudgets(ByteBudget(sends), ByteBudget(live), FairPlaces(pages, share), ByteBudget(WIDE))
 
 
 def device_share(most: int = 1 << 20) -> DeviceShare:

@@ -16,14 +16,14 @@ from collections.abc import Sequence
 
 import grpc
 import grpc.aio
-import structlog
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal
-from parleyd.api.results import code_name, explain
+from parleyd.api.marks import IgnoredMarks, ReadMarks
+from parleyd.api.results import explain
 from parleyd.budgets import DeviceShare
 from parleyd.delivery.cursor import InvalidCursorError, decode_cursor
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
@@ -35,7 +35,6 @@ from parleyd.machine.limits import MAX_ID, MAX_SENDS_IN_FLIGHT
 from parleyd.security.names import InvalidInputError
 
 MAX_SENDS_PER_FRAME = 1024
-MAX_READ_MARKS = 1024
 ACK_INTERVAL_S = 0.02
 WRITE_TIMEOUT_S = 60.0
 
@@ -105,6 +104,8 @@ class ClientStream:
         *,
         delivered_up_to: int,
         claim: model_pb2.DeviceClaim,
+        read_marks: ReadMarks,
+        ignored_marks: IgnoredMarks,
     ) -> None:
         """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats.
 
@@ -122,9 +123,8 @@ class ClientStream:
         self._answered = asyncio.Event()
         self._delivered_up_to = delivered_up_to
         self._delivered_changed = asyncio.Event()
-        self._read_marks: dict[int, int] = {}
-        self._read_marks_changed = asyncio.Event()
-        self._has_ignored_mark = False
+        self._read_marks = read_marks
+        self._ignored_marks = ignored_marks
 
     async def run(self) -> None:
         """Serve the stream; return when the client has ended it, raise ApiError when this node ends it."""
@@ -133,7 +133,7 @@ class ClientStream:
             others = [
                 tasks.create_task(self._write(), name="write"),
                 tasks.create_task(self._acknowledge(), name="acknowledge"),
-                tasks.create_task(self._mark_read(), name="mark read"),
+                tasks.create_task(self._read_marks.run(), name="mark read"),
                 tasks.create_task(self._expire(), name="expire"),
                 tasks.create_task(self._end_when_closed(), name="closed"),
             ]
@@ -154,7 +154,7 @@ class ClientStream:
                 case "delivered":
                     self._note_delivered(frame.delivered.cursor)
                 case "read":
-                    await self._note_read(frame.read)
+                    await self._read_marks.note(frame.read)
                 case "ping":
                     self._stream.offer_pong(frame.ping.nonce)
                 case "hello":
@@ -246,7 +246,11 @@ class ClientStream:
         try:
             up_to = decode_cursor(encoded).message_id(generation)
         except InvalidCursorError:
-            self._ignore_mark("delivered", "INVALID_CURSOR")
+            self._ignored_marks.note("delivered", "INVALID_CURSOR")
+            return
+        if up_to > self._stream.cursor:
+            # Taken as it is, it would mark later messages as delivered that nobody has received.
+            self._ignored_marks.note("delivered", "CURSOR_NOT_REACHED")
             return
         if up_to > self._delivered_up_to:
             self._delivered_up_to = up_to
@@ -264,50 +268,6 @@ class ClientStream:
             except (OverloadedError, UnavailableError):
                 self._delivered_changed.set()  # the mark is tried again, with the marks that arrived meanwhile
             await asyncio.sleep(ACK_INTERVAL_S)
-
-    async def _note_read(self, mark: pb.Read) -> None:
-        if mark.up_to > MAX_ID or mark.conversation_id > MAX_ID:
-            self._ignore_mark("read", "IMPOSSIBLE_ID")
-            return
-        while len(self._read_marks) >= MAX_READ_MARKS and mark.conversation_id not in self._read_marks:
-            await self._next_answer()
-        self._read_marks[mark.conversation_id] = max(mark.up_to, self._read_marks.get(mark.conversation_id, 0))
-        self._read_marks_changed.set()
-
-    async def _mark_read(self) -> None:
-        """Put the read marks into the log, one batch at a time; only the highest mark of a conversation counts."""
-        while True:
-            await self._read_marks_changed.wait()
-            self._read_marks_changed.clear()
-            marks, self._read_marks = self._read_marks, {}
-            self._answered.set()
-            commands = [
-                state_pb2.Command(
-                    mark_read=state_pb2.MarkRead(
-                        session_id=self._session.session_id, conversation_id=conversation_id, up_to=up_to
-                    )
-                )
-                for conversation_id, up_to in marks.items()
-            ]
-            try:
-                applied = await self._commands.submit(commands)
-            except (OverloadedError, UnavailableError):
-                for conversation_id, up_to in marks.items():
-                    self._read_marks[conversation_id] = max(up_to, self._read_marks.get(conversation_id, 0))
-                self._read_marks_changed.set()
-            else:
-                for result in applied.results:
-                    if result.code != state_pb2.RESULT_CODE_OK:
-                        self._ignore_mark("read", code_name(result.code))
-            await asyncio.sleep(ACK_INTERVAL_S)
-
-    def _ignore_mark(self, kind: str, reason: str) -> None:
-        """Log a wrong mark, once per stream. A client repeats its marks after each stream, so none may end one."""
-        if not self._has_ignored_mark:
-            self._has_ignored_mark = True
-            structlog.get_logger("api").info(
-                "mark_ignored", kind=kind, reason=reason, account_id=self._session.account_id
-            )
 
     # ---- down
 

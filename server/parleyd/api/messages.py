@@ -16,6 +16,7 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.client_stream import ClientStream, StalledReaderError
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, abort, refusal, translate
+from parleyd.api.marks import AppliedMarks, IgnoredMarks, ReadMarks
 from parleyd.api.requests import check_id, check_number
 from parleyd.budgets import DeviceShare, StreamBudgets
 from parleyd.delivery.cursor import StreamCursor, decode_cursor
@@ -24,6 +25,7 @@ from parleyd.delivery.device_stream import DeviceStream
 from parleyd.delivery.encoding import serialize_frame
 from parleyd.delivery.records import account_info, receipt
 from parleyd.delivery.stored_source import StoredSource
+from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.readers import StateReaders
 from parleyd.machine.features import accounts, conversations, devices, receipts, settings
 from parleyd.machine.features.accounts import AccountCard
@@ -33,6 +35,7 @@ from parleyd.machine.limits import MAX_SENDS_IN_FLIGHT
 from parleyd.machine.reader import StateReader
 
 HELLO_TIMEOUT_S = 5.0
+CURSOR_CHECK_S = 1.0
 MISSED_RECEIPTS = 200
 """Marks that a device receives when it connects; older ones come with ListConversations."""
 
@@ -109,10 +112,12 @@ class MessagingService:
             raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
         generation = self._authenticator.position(0).generation
         superseded = admitted.claim.supersedes(claim)
-        stored_up_to = cursor.message_id(generation)
+        stored_up_to = await self._existing(cursor.message_id(generation), session.account_id)
         # What the device has received is not what a superseded copy of its files has.
         start = stored_up_to if superseded else self._start_after(admitted.device, stored_up_to)
         stream = self._open(session, start, generation, claim.nonce)
+        ignored_marks = IgnoredMarks(session.account_id)
+        read_marks = self._read_marks(session, ignored_marks)
         try:
             # Checked again: a session that was closed during the admission did not end this stream.
             await self._authenticator.admit(context)
@@ -132,9 +137,35 @@ class MessagingService:
                 DeviceShare(self._budgets.sends, session.account_id, session.device_id),
                 delivered_up_to=admitted.device.delivered_up_to,
                 claim=hello.claim,
+                read_marks=read_marks,
+                ignored_marks=ignored_marks,
             ).run()
         finally:
+            read_marks.close()
             self._hub.leave(stream)
+
+    def _read_marks(self, session: SessionRecord, ignored: IgnoredMarks) -> ReadMarks:
+        state = AppliedMarks(self._readers, self._authenticator, session.account_id)
+        share = DeviceShare(self._budgets.marks, session.account_id, session.device_id)
+        return ReadMarks(session, self._commands, state, share, ignored)
+
+    async def _existing(self, stored_up_to: int, account_id: int) -> int:
+        """Return the device's own cursor, or 0 if it is beyond every message of the cluster.
+
+        This node may not have applied the newest message yet. If it does not find that out in time, it trusts the
+        cursor: a wrong one only concerns the device that sent it.
+        """
+        if stored_up_to <= await self._readers.run(StateReader.last_message_id):
+            return stored_up_to
+        try:
+            async with asyncio.timeout(CURSOR_CHECK_S):
+                await self._authenticator.read_barrier()
+        except (TimeoutError, OverloadedError, UnavailableError):
+            return stored_up_to
+        if stored_up_to <= await self._readers.run(StateReader.last_message_id):
+            return stored_up_to
+        structlog.get_logger("api").info("cursor_ignored", account_id=account_id, message_id=stored_up_to)
+        return 0
 
     def _start_after(self, device: DeviceRow, stored_up_to: int) -> int:
         """Return the message id after which the stream begins;

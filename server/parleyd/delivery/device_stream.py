@@ -110,6 +110,11 @@ class DeviceStream:
         self._wake.set()
         self.closed: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
 
+    @property
+    def cursor(self) -> int:
+        """Return the message id up to which this stream has handed out everything."""
+        return self._cursor
+
     # ---- filled by the hub and by the upward side
 
     def watch_accounts(self, watchers: AccountWatchers) -> None:

@@ -111,6 +111,10 @@ class StateReader:
         """Return the level of the state."""
         return int(self.rows("SELECT level FROM meta")[0][0])
 
+    def last_message_id(self) -> int:
+        """Return the highest message id that was given out."""
+        return int(self.rows("SELECT last_message_id FROM meta")[0][0])
+
     def summary(self) -> Summary:
         """Return the counters of the state."""
         query = "SELECT applied_index, generation, level, message_count, state_hash FROM meta"

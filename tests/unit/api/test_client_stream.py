@@ -7,7 +7,7 @@ session closed during admission keeps its stream.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
 import grpc
@@ -22,6 +22,7 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, translate
+from parleyd.api.marks import MARK_BYTES, IgnoredMarks, ReadMarks
 from parleyd.api.messages import MessagingService, _Admitted
 from parleyd.budgets import ByteBudget, DeviceShare, Shares
 from parleyd.delivery.cursor import StreamCursor
@@ -33,7 +34,10 @@ from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.features.accounts import AccountCard
 from parleyd.machine.features.devices import CLAIM_LEVEL, ClaimRow, DeviceRow
+from parleyd.machine.features.receipts import ReadState
 from parleyd.machine.features.sessions import SessionRecord
+from parleyd.machine.limits import MAX_ID
+from parleyd.machine.reader import StateReader
 from parleyd.raft.types import Index
 from tests.support.budgets import device_share, free_pages, stream_budgets
 
@@ -112,6 +116,16 @@ class Nothing:
         return pb.Directory()
 
 
+class Everything:
+    """A state in which the account is a member of every conversation, and has read nothing."""
+
+    async def look_up(self, conversation_ids: Collection[int]) -> dict[int, ReadState]:
+        return dict.fromkeys(conversation_ids, ReadState(MAX_ID, 0))
+
+    async def catch_up(self) -> None:
+        """Do nothing: it has everything."""
+
+
 class Positions:
     """What the stream asks of the authenticator."""
 
@@ -121,22 +135,33 @@ class Positions:
         return position(0, index)
 
 
+CURSOR = 100  # up to where the stream has handed everything out
 CLAIM = model_pb2.DeviceClaim(epoch=1, nonce=b"c" * 16)
 
 
 def serve(
-    client: Client, log: Log, *, delivered_up_to: int = 0, level: int = 1, sends: DeviceShare | None = None
+    client: Client,
+    log: Log,
+    *,
+    delivered_up_to: int = 0,
+    level: int = 1,
+    sends: DeviceShare | None = None,
+    marks: DeviceShare | None = None,
 ) -> asyncio.Task[None]:
-    device = DeviceStream(1, b"d" * 16, 0, Nothing(), generation=0, live=device_share(), pages=free_pages())
+    device = DeviceStream(1, b"d" * 16, CURSOR, Nothing(), generation=0, live=device_share(), pages=free_pages())
+    commands = Commands(log, lambda: level)
+    ignored = IgnoredMarks(SESSION.account_id)
     stream = ClientStream(
         SESSION,
         device,
-        Commands(log, lambda: level),
+        commands,
         cast(Authenticator, Positions()),
         cast(Any, client),
         sends or device_share(),
         delivered_up_to=delivered_up_to,
         claim=CLAIM,
+        read_marks=ReadMarks(SESSION, commands, Everything(), marks or device_share(), ignored),
+        ignored_marks=ignored,
     )
     return asyncio.ensure_future(stream.run())
 
@@ -172,17 +197,14 @@ async def test_marks_of_one_conversation_become_one_command_and_no_tasks() -> No
     await end(serving)
 
 
-async def test_marks_of_more_conversations_than_are_kept_wait_in_the_clients_stream(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(client_stream, "MAX_READ_MARKS", 10)
+async def test_marks_of_more_conversations_than_are_kept_wait_in_the_clients_stream() -> None:
     marks = [pb.ClientFrame(read=pb.Read(conversation_id=n, up_to=1)) for n in range(1, 101)]
     client, log = Client(marks), Log()
-    serving = serve(client, log)
+    serving = serve(client, log, marks=device_share(10 * MARK_BYTES))
     await until(lambda: client.taken >= 11)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert client.taken <= 22, "one batch on its way, one gathered, one frame in hand"
+    assert client.taken == 11, "ten on their way or gathered, one frame in hand"
     log.open.set()
     await until(lambda: len(log.commands) == 100)
     await end(serving)
@@ -353,7 +375,9 @@ class SignedOutMeanwhile:
 class OneDevice:
     """Readers that know one device and nothing else."""
 
-    async def run(self, query: object) -> _Admitted:
+    async def run(self, query: object) -> object:
+        if query is StateReader.last_message_id:
+            return 0
         return _Admitted(AccountCard(1, "ann", "", deleted=False), DeviceRow(1, b"d" * 16, 1, 0, 0), ClaimRow(), 1000)
 
 

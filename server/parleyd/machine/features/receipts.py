@@ -6,7 +6,7 @@ because a read message has been delivered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -207,3 +207,26 @@ def of_others(reader: StateReader, account_id: int, limit: int) -> tuple[Marks, 
         (account_id, limit),
     )
     return tuple(Marks(*row) for row in rows)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadState:
+    """The end of a conversation, and up to where one member has read it."""
+
+    last_message_id: int
+    read_up_to: int
+
+    def is_moved_by(self, up_to: int) -> bool:
+        """Return whether a read mark raises the stored one. No mark goes beyond the end of the conversation."""
+        return min(up_to, self.last_message_id) > self.read_up_to
+
+
+def read_states(reader: StateReader, account_id: int, conversation_ids: Collection[int]) -> dict[int, ReadState]:
+    """Return those of these conversations of which the account is a member."""
+    query = (
+        "SELECT c.last_message_id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE m.conversation_id = ? AND m.account_id = ?"
+    )
+    with reader.consistent():
+        found = {one: reader.rows(query, (one, account_id)) for one in conversation_ids}
+    return {one: ReadState(*rows[0]) for one, rows in found.items() if rows}

@@ -1,0 +1,173 @@
+"""The marks of one Connect stream: which of them enter the log.
+
+An entry takes room on the disks of all nodes, also while they are nearly full. So a read mark is looked up in this
+node's state first. It enters the log if it changes something there. A mark that names a conversation or a message that
+this node does not have may name one that this node has not applied yet. Then the node applies all that is committed,
+and looks again. What is still unknown was invented, and is ignored.
+
+Marks that wait have a bound in sum over all streams, in bytes (budgets.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+import structlog
+
+from parley_proto.v1 import messaging_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parleyd.api.auth import Authenticator
+from parleyd.api.commands import Commands
+from parleyd.api.results import code_name
+from parleyd.budgets import DeviceShare
+from parleyd.group.errors import OverloadedError, UnavailableError
+from parleyd.group.readers import StateReaders
+from parleyd.machine.features import receipts
+from parleyd.machine.features.receipts import ReadState
+from parleyd.machine.features.sessions import SessionRecord
+from parleyd.machine.limits import MAX_ID
+
+MARK_BYTES = 128
+"""What a waiting mark counts in the budget: its entries in two tables and its command."""
+INTERVAL_S = 0.02
+RETRY_INTERVAL_S = 0.1
+
+
+class IgnoredMarks:
+    """Logs a wrong mark, once per stream. A client repeats its marks after each stream, so none may end one."""
+
+    def __init__(self, account_id: int) -> None:
+        self._account_id = account_id
+        self._has_logged = False
+
+    def note(self, kind: str, reason: str) -> None:
+        """Log that a mark was ignored, unless one was logged before."""
+        if not self._has_logged:
+            self._has_logged = True
+            structlog.get_logger("api").info("mark_ignored", kind=kind, reason=reason, account_id=self._account_id)
+
+
+class MarkedState(Protocol):
+    """What the node knows of an account's conversations."""
+
+    async def look_up(self, conversation_ids: Collection[int]) -> Mapping[int, ReadState]:
+        """Return those of which the account is a member, as this node has applied them."""
+
+    async def catch_up(self) -> None:
+        """Apply everything that is committed now. Raises OverloadedError or UnavailableError."""
+
+
+class AppliedMarks:
+    """The state of this node, for one account."""
+
+    def __init__(self, readers: StateReaders, authenticator: Authenticator, account_id: int) -> None:
+        self._readers = readers
+        self._authenticator = authenticator
+        self._account_id = account_id
+
+    async def look_up(self, conversation_ids: Collection[int]) -> Mapping[int, ReadState]:
+        """Return those of which the account is a member, as this node has applied them."""
+        return await self._readers.run(lambda reader: receipts.read_states(reader, self._account_id, conversation_ids))
+
+    async def catch_up(self) -> None:
+        """Apply everything that is committed now. Raises OverloadedError or UnavailableError."""
+        await self._authenticator.read_barrier()
+
+
+class ReadMarks:
+    """The read marks of one stream; only the highest one of a conversation counts."""
+
+    def __init__(
+        self, session: SessionRecord, commands: Commands, state: MarkedState, share: DeviceShare, ignored: IgnoredMarks
+    ) -> None:
+        self._session_id = session.session_id
+        self._commands = commands
+        self._state = state
+        self._share = share
+        self._ignored = ignored
+        self._waiting: dict[int, int] = {}
+        self._added = asyncio.Event()
+        self._finished = asyncio.Event()
+
+    async def note(self, mark: pb.Read) -> None:
+        """Take a mark. At the bound, wait for this stream's own marks; without any, ignore it."""
+        conversation_id = mark.conversation_id
+        if mark.up_to > MAX_ID or conversation_id > MAX_ID:
+            self._ignored.note("read", "IMPOSSIBLE_ID")
+            return
+        while conversation_id not in self._waiting and not self._share.take(MARK_BYTES):
+            if not self._share.in_use:
+                self._ignored.note("read", "TOO_MANY_MARKS")
+                return
+            self._finished.clear()
+            await self._finished.wait()
+        self._raise(conversation_id, mark.up_to)
+
+    async def run(self) -> None:
+        """Put the marks that change something into the log, one batch at a time, until cancelled."""
+        while True:
+            await self._added.wait()
+            self._added.clear()
+            marks, self._waiting = self._waiting, {}
+            try:
+                await self._submit(await self._effective(marks))
+            except (OverloadedError, UnavailableError):
+                self._take_back(marks)
+                await asyncio.sleep(RETRY_INTERVAL_S)
+            else:
+                self._finish(len(marks))
+                await asyncio.sleep(INTERVAL_S)
+
+    def close(self) -> None:
+        """Give back what the marks have in use, after the end of the stream."""
+        self._share.close()
+
+    def _raise(self, conversation_id: int, up_to: int) -> None:
+        self._waiting[conversation_id] = max(up_to, self._waiting.get(conversation_id, 0))
+        self._added.set()
+
+    def _take_back(self, marks: Mapping[int, int]) -> None:
+        """Try these marks again, with those that arrived meanwhile."""
+        twice = len(marks.keys() & self._waiting.keys())
+        for conversation_id, up_to in marks.items():
+            self._raise(conversation_id, up_to)
+        self._finish(twice)
+
+    def _finish(self, count: int) -> None:
+        self._share.give_back(count * MARK_BYTES)
+        self._finished.set()
+
+    async def _effective(self, marks: Mapping[int, int]) -> dict[int, int]:
+        """Return the marks that change something, by the state of all that is committed."""
+        known = dict(await self._state.look_up(marks))
+        doubtful = [one for one, up_to in marks.items() if _names_something_unknown(known.get(one), up_to)]
+        if doubtful:
+            await self._state.catch_up()
+            known.update(await self._state.look_up(doubtful))
+        for conversation_id in doubtful:
+            if conversation_id not in known:
+                self._ignored.note("read", code_name(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION))
+            elif _names_something_unknown(known[conversation_id], marks[conversation_id]):
+                self._ignored.note("read", "NO_SUCH_MESSAGE")
+        return {one: up_to for one, up_to in marks.items() if one in known and known[one].is_moved_by(up_to)}
+
+    async def _submit(self, marks: Mapping[int, int]) -> None:
+        if not marks:
+            return
+        commands = [
+            state_pb2.Command(
+                mark_read=state_pb2.MarkRead(session_id=self._session_id, conversation_id=conversation_id, up_to=up_to)
+            )
+            for conversation_id, up_to in marks.items()
+        ]
+        applied = await self._commands.submit(commands)
+        for result in applied.results:
+            if result.code != state_pb2.RESULT_CODE_OK:
+                self._ignored.note("read", code_name(result.code))
+
+
+def _names_something_unknown(known: ReadState | None, up_to: int) -> bool:
+    """Return whether a mark that moves nothing here may move something in newer state."""
+    return known is None or (up_to > known.last_message_id and not known.is_moved_by(up_to))

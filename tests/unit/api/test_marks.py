@@ -1,0 +1,203 @@
+"""Marks that change nothing enter no log, and none that changes something is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from parley_proto.v1 import messaging_pb2 as pb
+from parley_proto.v1 import state_pb2
+from parleyd.api.commands import Commands
+from parleyd.api.marks import MARK_BYTES, IgnoredMarks, ReadMarks
+from parleyd.budgets import ByteBudget, DeviceShare, Shares
+from parleyd.delivery.cursor import StreamCursor
+from parleyd.group.errors import UnavailableError
+from parleyd.group.proposals import AppliedCommands
+from parleyd.machine.features.receipts import ReadState
+from parleyd.machine.features.sessions import SessionRecord
+from parleyd.raft.types import Index
+from tests.support.budgets import device_share
+from tests.support.node import InProcessCluster
+from tests.support.raw import PASSWORD, Person, Raw, bodies
+
+INVENTED = 1 << 40
+
+
+SESSION = SessionRecord(
+    session_id=1,
+    account_id=1,
+    account_name="ann",
+    account_active=True,
+    role=0,
+    device_id=1,
+    device_external_id=b"d" * 16,
+    expires_at_ms=1 << 60,
+    closed=False,
+)
+
+
+class LaggingState:
+    """A node that has applied nothing of the conversations in `committed` until it catches up."""
+
+    def __init__(self, applied: dict[int, ReadState], committed: dict[int, ReadState]) -> None:
+        self._known = applied
+        self._committed = committed
+        self.has_majority = True
+        self.asked = 0
+
+    async def look_up(self, conversation_ids: Collection[int]) -> dict[int, ReadState]:
+        return {one: self._known[one] for one in conversation_ids if one in self._known}
+
+    async def catch_up(self) -> None:
+        self.asked += 1
+        if not self.has_majority:
+            raise UnavailableError("no majority answers")
+        self._known = self._known | self._committed
+
+
+class Log:
+    """A log that takes everything."""
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[int, int]] = []
+
+    async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
+        self.marks += [(one.mark_read.conversation_id, one.mark_read.up_to) for one in commands]
+        result = state_pb2.CommandResult(code=state_pb2.RESULT_CODE_OK)
+        return AppliedCommands(Index(1), (result,) * len(commands))
+
+
+@asynccontextmanager
+async def running(state: LaggingState, log: Log, share: DeviceShare | None = None) -> AsyncIterator[ReadMarks]:
+    marks = ReadMarks(SESSION, Commands(log, lambda: 1), state, share or device_share(), IgnoredMarks(1))
+    task = asyncio.ensure_future(marks.run())
+    try:
+        yield marks
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        marks.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - the node works in this process
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def ben(cluster: InProcessCluster, raw: Raw) -> Person:
+    for name in ("ann", "ben", "cid"):
+        cluster.add_account(name, PASSWORD)
+    return await raw.log_in("ben")
+
+
+async def test_read_marks_that_change_nothing_make_no_entry(cluster: InProcessCluster, raw: Raw, ben: Person) -> None:
+    ann, cid = cluster.accounts["ann"], cluster.accounts["cid"]
+    message = cluster.store(ann, cluster.accounts["ben"], "hello")
+    foreign = cluster.store(ann, cid, "not for ben")
+    async with raw.session(ben) as stream:
+        await stream.until_caught_up()
+        await stream.mark_read(message.conversation_id, message.id)
+        await until(lambda: bool(cluster.reads))
+        before = cluster.index
+        with capture_logs() as logged:
+            for number in range(1, 50):
+                await stream.mark_read(INVENTED + number, 1)
+                await stream.mark_read(foreign.conversation_id, foreign.id)
+                await stream.mark_read(message.conversation_id, message.id)
+                await stream.mark_read(message.conversation_id, INVENTED + number)
+            newer = cluster.store(ann, cluster.accounts["ben"], "again")
+            assert bodies(await stream.messages(1)) == ["again"]
+            await stream.mark_read(message.conversation_id, newer.id)
+            await until(lambda: cluster.reads[message.conversation_id, ben.id] == newer.id)
+        assert cluster.index - before == 2, "the message, and the mark of it"
+    ignored = [line for line in logged if line["event"] == "mark_ignored"]
+    assert len(ignored) == 1
+    assert ignored[0]["reason"] in ("NO_SUCH_CONVERSATION", "NO_SUCH_MESSAGE")
+
+
+async def test_a_cursor_that_the_stream_has_not_reached_is_ignored_and_logged(
+    cluster: InProcessCluster, raw: Raw, ben: Person
+) -> None:
+    async with raw.session(ben) as stream:
+        await stream.until_caught_up()
+        with capture_logs() as logged:
+            await stream.delivered(StreamCursor.at(0, INVENTED).encode())
+            message = cluster.store(cluster.accounts["ann"], cluster.accounts["ben"], "hello")
+            await stream.messages(1)
+            await stream.delivered(stream.cursor)
+            device = cluster.devices[ben.id, ben.device_id]
+            await until(lambda: device.delivered_up_to == message.id)
+        before = cluster.index
+        cluster.store(cluster.accounts["ann"], cluster.accounts["ben"], "more")
+        await stream.messages(1)
+        assert cluster.index == before + 1
+        assert device.delivered_up_to == message.id, "the invented cursor has not covered it"
+    assert [line["reason"] for line in logged if line["event"] == "mark_ignored"] == ["CURSOR_NOT_REACHED"]
+
+
+async def test_a_stream_that_begins_with_an_invented_cursor_begins_after_what_the_cluster_knows(
+    cluster: InProcessCluster, raw: Raw, ben: Person
+) -> None:
+    invented = StreamCursor.at(0, INVENTED).encode()
+    with capture_logs() as logged:
+        async with raw.session(ben, cursor=invented) as stream:
+            await stream.delivered(invented)
+            cluster.store(cluster.accounts["ann"], cluster.accounts["ben"], "hello")
+            assert bodies(await stream.messages(1)) == ["hello"]
+            assert cluster.devices[ben.id, ben.device_id].delivered_up_to == 0
+    assert "cursor_ignored" in [line["event"] for line in logged]
+
+
+async def test_a_mark_of_what_this_node_has_not_applied_yet_enters_the_log_once_it_has() -> None:
+    state = LaggingState({2: ReadState(5, 5)}, {1: ReadState(3, 0), 2: ReadState(6, 5)})
+    state.has_majority = False
+    log = Log()
+    async with running(state, log) as marks:
+        await marks.note(pb.Read(conversation_id=1, up_to=3))
+        await marks.note(pb.Read(conversation_id=2, up_to=6))
+        await until(lambda: state.asked > 1)
+        assert log.marks == []
+        state.has_majority = True
+        await until(lambda: bool(log.marks))
+    assert log.marks == [(1, 3), (2, 6)]
+
+
+async def test_marks_that_this_node_knows_ask_nobody() -> None:
+    state = LaggingState({1: ReadState(5, 2)}, {})
+    log = Log()
+    async with running(state, log) as marks:
+        await marks.note(pb.Read(conversation_id=1, up_to=2))
+        await marks.note(pb.Read(conversation_id=1, up_to=4))
+        await until(lambda: bool(log.marks))
+    assert log.marks == [(1, 4)]
+    assert state.asked == 0
+
+
+async def test_marks_have_a_bound_in_sum_and_everything_is_given_back() -> None:
+    budget = ByteBudget(Shares(node=4 * MARK_BYTES, account=4 * MARK_BYTES, device=4 * MARK_BYTES))
+    assert budget.take(2, "another account", MARK_BYTES)
+    share = DeviceShare(budget, 1, "device")
+    state = LaggingState({one: ReadState(5, 0) for one in range(1, 10)}, {})
+    log = Log()
+    async with running(state, log, share) as marks:
+        for conversation_id in range(1, 10):
+            await marks.note(pb.Read(conversation_id=conversation_id, up_to=1))
+            assert budget.in_use <= 4 * MARK_BYTES
+        await until(lambda: len(log.marks) == 9)
+        await until(lambda: budget.in_use == MARK_BYTES)
+
+
+async def test_a_mark_without_room_in_the_sum_is_ignored_and_holds_up_nothing() -> None:
+    budget = ByteBudget(Shares(node=MARK_BYTES, account=MARK_BYTES, device=MARK_BYTES))
+    assert budget.take(2, "another account", MARK_BYTES)
+    log = Log()
+    async with running(LaggingState({1: ReadState(5, 0)}, {}), log, DeviceShare(budget, 1, "device")) as marks:
+        with capture_logs() as logged:
+            await marks.note(pb.Read(conversation_id=1, up_to=1))
+    assert [line["reason"] for line in logged] == ["TOO_MANY_MARKS"]
