@@ -285,8 +285,9 @@ class NodeStatus:
 
     `level` is the level of its replicated state. `divergence` states which node's state is not trusted, and why.
     `clock` states whose clock is wrong, on the leader. `cluster_time_ms` is the time by which sessions expire.
-    `disk` states what the node does not do because its disk is nearly full. `snapshots` states which peers do not
-    install the snapshots that the node sends, and why.
+    `disk` states what the node does not do because its disk is nearly full. `refused` states what the cluster does
+    not accept because of its disks, on the leader. `snapshots` states which peers do not install the snapshots that the
+    node sends, and why.
     """
 
     address: str
@@ -317,6 +318,7 @@ class NodeStatus:
     clock: str = ""
     cluster_time_ms: int = 0
     disk: str = ""
+    refused: str = ""
     snapshots: str = ""
 
 

@@ -33,7 +33,7 @@ from parleyd.api.password_check import PasswordCheck
 from parleyd.client_port import call_limits, server_options, stream_budgets
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.group.command_router import CommandRouter
-from parleyd.group.disk_monitor import DiskMonitor
+from parleyd.group.disk_monitor import INTAKE_TEXTS, DiskMonitor
 from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.hosted import HostedGroups
@@ -149,6 +149,7 @@ def build(setup: NodeSetup) -> Components:
         links.connected,
         divergence=lambda: trust.text,
         disk=lambda: disk.text,
+        refused=lambda: INTAKE_TEXTS[runner.intake] if runner.is_leader else "",
         clock=lambda: observer.clock_text,
         snapshots=links.snapshot_problems,
     )

@@ -98,6 +98,10 @@ def verdict(status: ClusterStatus) -> str:
     """Return one sentence that says whether the cluster accepts messages."""
     up = sum(1 for node in status.nodes if not node.error)
     known = len(status.nodes)
+    refused = next((node.refused for node in status.nodes if node.refused), "")
+    if status.serving and refused:
+        leads = f"{up} of {known} known nodes answer, {status.leader or 'nobody'} leads."
+        return f"{refused[:1].upper()}{refused[1:]}. {leads}"
     if status.serving:
         return f"The cluster serves: {up} of {known} known nodes answer, {status.leader or 'nobody'} leads."
     if up:

@@ -149,6 +149,7 @@ def node_status(address: str, wire: admin_pb2.GetStatusResponse) -> NodeStatus:
         max_level=wire.max_level,
         divergence=wire.divergence,
         disk=wire.disk,
+        refused=wire.refused,
         snapshots=wire.snapshots,
         clock=wire.clock,
         cluster_time_ms=wire.cluster_time_ms,

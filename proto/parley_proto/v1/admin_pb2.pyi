@@ -545,6 +545,7 @@ class GetStatusResponse(message.Message):
     CLOCK_FIELD_NUMBER: builtins.int
     CLUSTER_TIME_MS_FIELD_NUMBER: builtins.int
     DISK_FIELD_NUMBER: builtins.int
+    REFUSED_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """hex"""
     node_name: builtins.str
@@ -590,6 +591,8 @@ class GetStatusResponse(message.Message):
     """the time by which sessions are judged, Unix time"""
     disk: builtins.str
     """what this node does not do because its disk is nearly full; empty with room"""
+    refused: builtins.str
+    """what the cluster does not accept because of its disks; empty elsewhere than at the leader"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberStatus]: ...
     def __init__(
@@ -624,10 +627,11 @@ class GetStatusResponse(message.Message):
         clock: builtins.str = ...,
         cluster_time_ms: builtins.int = ...,
         disk: builtins.str = ...,
+        refused: builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

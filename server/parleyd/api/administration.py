@@ -129,6 +129,7 @@ class AdminService(AdminServicer):
                 max_level=MAX_LEVEL,
                 divergence=view.divergence(),
                 disk=view.disk(),
+                refused=view.refused(),
                 snapshots=view.snapshots(),
                 clock=view.clock(),
                 cluster_time_ms=view.replica.cluster_now_ms,

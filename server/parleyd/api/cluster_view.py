@@ -73,6 +73,7 @@ class ClusterView:
     divergence: Callable[[], str] = lambda: ""  # the text for operators about states that differ
     clock: Callable[[], str] = lambda: ""  # the text for operators about wrong clocks
     disk: Callable[[], str] = lambda: ""  # the text for operators about a disk that is nearly full
+    refused: Callable[[], str] = lambda: ""  # what the cluster does not accept because of its disks, as a leader knows
     snapshots: Callable[[], str] = lambda: ""  # the text for operators about snapshots that peers do not install
 
     def members(self) -> list[MemberRow]:

@@ -9,17 +9,25 @@ from typing import Protocol
 import structlog
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.group.member_room import Room, room_of
+from parleyd.group.member_room import Intake, Room, room_of
 from parleyd.raft.types import NodeId
 from parleyd.storage.data_directory import DataDirectory
 
 INTERVAL_S = 0.5
 
 _EFFECTS = {
-    Room.LOW: "while the disks of a majority are so, nothing is accepted that makes the data grow; reading, "
-    "acknowledgements, log-outs and deletions go on",
+    Room.LOW: "this node passes leadership on, and makes and receives no copies of the state",
     Room.FULL: "this node appends nothing and does not lead, until there is room again",
 }
+INTAKE_TEXTS = {
+    Intake.EVERYTHING: "",
+    Intake.NO_GROWTH: "the disks of a majority of the nodes are nearly full, so the cluster accepts nothing that makes "
+    "the data grow: no messages, accounts and channels; reading, acknowledgements, log-outs and deletions go on",
+    Intake.NOTHING: "the leader's disk, or the disks of a majority of the nodes, are full, so the cluster accepts "
+    "nothing, also no log-outs and deletions; reading goes on",
+}
+"""What the cluster does not accept because of its disks, for operators. The leader decides it."""
+
 _TO_WIRE = {Room.ENOUGH: pb.DISK_ROOM_ENOUGH, Room.LOW: pb.DISK_ROOM_LOW, Room.FULL: pb.DISK_ROOM_FULL}
 _FROM_WIRE = {pb.DISK_ROOM_LOW: Room.LOW, pb.DISK_ROOM_FULL: Room.FULL}
 

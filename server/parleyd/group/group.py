@@ -175,6 +175,11 @@ class Group:
         """
         return not self._is_stopping and self._leadership.is_serving(now_ms)
 
+    @property
+    def intake(self) -> Intake:
+        """Return what this node, if it leads, takes into the log."""
+        return self._room.intake(self.raft.conf_state)
+
     def oldest_read_ms(self, now_ms: float) -> float:
         """Return how long the oldest read-index question has been without an answer."""
         return self._reads.oldest_ms(now_ms)
@@ -318,7 +323,7 @@ class Group:
             self._fail(asked.token, ProposalFailure.TOO_MANY_WAITING)
 
     def _has_room_for(self, commands: Iterable[state_pb2.Command]) -> bool:
-        match self._room.intake(self.raft.conf_state):
+        match self.intake:
             case Intake.EVERYTHING:
                 return True
             case Intake.NO_GROWTH:

@@ -71,7 +71,7 @@ from parleyd.group.inputs import (
     Withdraw,
     Written,
 )
-from parleyd.group.member_room import Room
+from parleyd.group.member_room import Intake, Room
 from parleyd.group.parts import GroupParts
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
@@ -151,6 +151,11 @@ class GroupRunner:
     def serving(self) -> bool:
         """Return whether a leader is known and this node's own disk is not stalled."""
         return self._group.is_serving(now_ms())
+
+    @property
+    def intake(self) -> Intake:
+        """Return what this node, if it leads, takes into the log."""
+        return self._group.intake
 
     @property
     def members(self) -> ClusterMembers:

@@ -88,6 +88,18 @@ def _the_tail_holds_entries(settings: Settings, _: Mapping[str, str]) -> Iterato
         yield Finding("max_uncommitted_bytes", f"must be at least max_entry_bytes, which is {settings.max_entry_bytes}")
 
 
+@_looks_at("log_retain_bytes", "disk_reserve_bytes")
+def _the_reserve_holds_the_log(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    reserve = settings.disk_reserve_bytes
+    if settings.log_retain_bytes > reserve // 2:
+        yield Finding(
+            "log_retain_bytes",
+            f"is more than half of disk_reserve_bytes, which is {reserve}: read marks and log-outs alone can use up "
+            "the reserve, and then the node appends nothing. Lower it, or raise disk_reserve_bytes",
+            is_error=False,
+        )
+
+
 @_looks_at("client_listen", "peer_listen")
 def _ports_do_not_collide(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     client, peer = parse_address(settings.client_listen), parse_address(settings.peer_listen)

@@ -85,8 +85,8 @@ async def running(state: LaggingState, log: Log, share: DeviceShare | None = Non
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - the node works in this process
-            await asyncio.sleep(0.005)
+        while not condition():  # noqa: ASYNC110 - lets the node in this process run, one step at a time
+            await asyncio.sleep(0)
 
 
 @pytest.fixture

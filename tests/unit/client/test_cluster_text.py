@@ -73,6 +73,15 @@ def test_the_status_names_each_node_whose_disk_is_nearly_full() -> None:
     assert [line for line in lines if "disk" in line] == ["The disk of n2 is nearly full: 12 bytes are free."]
 
 
+def test_a_cluster_that_refuses_for_want_of_room_is_not_said_to_serve() -> None:
+    """A cluster that accepted nothing any more ended with "The cluster serves: 3 of 3"."""
+    refused = "the disks of a majority are full, so the cluster accepts nothing"
+    lines = cluster_lines(ClusterStatus((replace(N1, refused=refused), N2, N3)))
+    assert lines[-1] == (
+        "The disks of a majority are full, so the cluster accepts nothing. 3 of 3 known nodes answer, n1 leads."
+    )
+
+
 def test_a_cluster_without_an_answer_has_no_level() -> None:
     lines = cluster_lines(ClusterStatus((NodeStatus("10.0.0.1:7600", error="no answer"),)))
     assert lines[-1].startswith("No node answers.")

@@ -125,6 +125,13 @@ def test_timers_must_be_in_order(tmp_path: Path) -> None:
     assert "two ticks" in only_problem(tmp_path, election_timeout_max_ms="260").text
 
 
+def test_a_log_that_may_eat_the_reserve_of_the_disk_is_warned_about(tmp_path: Path) -> None:
+    loaded = load(tmp_path, disk_reserve_bytes=str(100 << 20), log_retain_bytes=str(51 << 20))
+    assert "log_retain_bytes" in loaded.warnings[0]
+    assert "half of disk_reserve_bytes" in loaded.warnings[0]
+    assert load(tmp_path, disk_reserve_bytes=str(100 << 20), log_retain_bytes=str(50 << 20)).warnings == ()
+
+
 def test_an_election_timeout_near_the_heartbeat_is_warned_about(tmp_path: Path) -> None:
     loaded = load(tmp_path, heartbeat_ms="100")
     assert "one late heartbeat may depose a working leader" in loaded.warnings[0]
