@@ -18,9 +18,6 @@ import grpc
 import grpc.aio
 import structlog
 
-from parley_proto.v1 import (
-    peer_pb2_grpc,
-)
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.exits import ExitCode
 from parleyd.group.opening import create_files
@@ -50,6 +47,7 @@ from parleyd.transport import channels
 from parleyd.transport.admission import CertificateReader
 from parleyd.transport.bootstrap import bootstrap_cluster, handshake_info_of
 from parleyd.transport.joining import JoinClient, RemovedError
+from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.service import PeerService
 from parleyd.transport.vouching import Vouching
 from parleyd.wiring import Components, NodeSetup, build
@@ -112,8 +110,7 @@ class Node:
             if self._settings.insecure
             else CertificateReader(peer_name_from_auth_context, peer_key_from_auth_context),
         )
-        peer_server = grpc.aio.server(options=channels.SERVER_OPTIONS)
-        peer_pb2_grpc.add_PeerServicer_to_server(service, peer_server)
+        peer_server = make_peer_server(service)
         listen(peer_server, self._settings.peer_listen, peer_server_credentials(self._settings), "peer_listen")
         await peer_server.start()
         try:

@@ -16,14 +16,14 @@ import grpc.aio
 import pytest
 
 from parley_proto.v1 import peer_pb2 as pb
-from parley_proto.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
+from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import PeerInfo, cluster_id_of, new_identity
 from parleyd.transport.admission import REQUIRED, CertificateReader
 from parleyd.transport.bootstrap import encode_peer_info
-from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
+from parleyd.transport.channels import peer_channel
 from parleyd.transport.codec import encode_message
 from parleyd.transport.joining import JoinClient, RemovedError
 from parleyd.transport.peer_calls import (
@@ -35,6 +35,7 @@ from parleyd.transport.peer_calls import (
 )
 from parleyd.transport.peer_links import PeerLinks
 from parleyd.transport.peer_registry import MAX_CALLS_PER_NAME, MAX_NON_MEMBER_CALLS, PeerRegistry
+from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import JoinPendingError, JoinRefusedError, PeerService, StateUnavailableError
 from parleyd.transport.vouching import Vouching
@@ -254,10 +255,9 @@ async def serving(
     known: Sequence[PeerInfo] = (),
 ) -> AsyncIterator[str]:
     """A peer port; `certified` is the name in every caller's certificate, and the other members know `known`."""
-    server = grpc.aio.server(options=SERVER_OPTIONS)
     service = service or PeerService(pb.HandshakeInfo, None if certified is None else certificates(certified))
     service.start_serving({0: handler}, "mine", ME, registry, vouching(*known))
-    add_PeerServicer_to_server(service, server)
+    server = make_peer_server(service)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

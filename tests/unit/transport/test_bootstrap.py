@@ -16,11 +16,12 @@ import grpc.aio
 import pytest
 
 from parley_proto.v1 import peer_pb2 as pb
-from parley_proto.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
+from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import NodeIdentity, PeerInfo, new_identity
 from parleyd.transport.bootstrap import bootstrap_cluster, handshake_info_of
-from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
+from parleyd.transport.channels import peer_channel
+from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.service import PeerService
 
 
@@ -54,8 +55,7 @@ def channel(_: str, address: str) -> grpc.aio.Channel:
 async def listening(*members: FirstMember) -> AsyncIterator[None]:
     servers = []
     for member in members:
-        server = grpc.aio.server(options=SERVER_OPTIONS)
-        add_PeerServicer_to_server(PeerService(member.info, None), server)
+        server = make_peer_server(PeerService(member.info, None))
         member.address = member.address or f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         servers.append(server)
         await server.start()

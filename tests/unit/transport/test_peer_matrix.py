@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from parley_proto.v1 import peer_pb2 as pb
-from parley_proto.v1.peer_pb2_grpc import PeerStub, add_PeerServicer_to_server
+from parley_proto.v1.peer_pb2_grpc import PeerStub
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.security.certificates import Issued, issue_node_certificate, make_ca
@@ -28,8 +28,9 @@ from parleyd.security.tls import peer_channel_options, peer_key_from_auth_contex
 from parleyd.storage.identity import PeerInfo
 from parleyd.transport.admission import CertificateReader
 from parleyd.transport.bootstrap import encode_peer_info
-from parleyd.transport.channels import SERVER_OPTIONS, peer_channel
+from parleyd.transport.channels import peer_channel
 from parleyd.transport.codec import encode_message
+from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.service import JoinPendingError, PeerService
 from tests.unit.transport.test_admission import ME, Handler, make_registry, peer, says, vouching
 
@@ -111,6 +112,14 @@ class Port:
     handler: Recorder
     pairs: dict[str, Issued | None]
 
+    def channel(self, caller: str) -> grpc.aio.Channel:
+        """Open a connection with the caller's certificate."""
+        pair = self.pairs[caller]
+        credentials = grpc.ssl_channel_credentials(
+            self.ca, None if pair is None else pair.key_pem, None if pair is None else pair.certificate_pem
+        )
+        return peer_channel(self.address, credentials, [*peer_channel_options("n1")])
+
 
 def issuer(authority: Issued) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key = serialization.load_pem_private_key(authority.key_pem, password=None)
@@ -150,8 +159,7 @@ async def port() -> AsyncIterator[Port]:
     handler = Recorder()
     service = PeerService(pb.HandshakeInfo, CertificateReader(peer_name_from_auth_context, peer_key_from_auth_context))
     service.start_serving({0: handler}, "mine", ME, registry, vouching())
-    server = grpc.aio.server(options=SERVER_OPTIONS)
-    add_PeerServicer_to_server(service, server)
+    server = make_peer_server(service)
     own, ca = node("n1"), authority.certificate_pem
     credentials = grpc.ssl_server_credentials([(own.key_pem, own.certificate_pem)], ca, require_client_auth=True)
     number = server.add_secure_port("127.0.0.1:0", credentials)
@@ -219,13 +227,24 @@ def test_every_peer_rpc_has_its_row() -> None:
 @pytest.mark.parametrize("rpc", MATRIX)
 @pytest.mark.parametrize("caller", CALLERS)
 async def test_each_caller_gets_of_each_rpc_what_its_standing_gives(port: Port, rpc: str, caller: str) -> None:
-    pair = port.pairs[caller]
-    credentials = grpc.ssl_channel_credentials(
-        port.ca, None if pair is None else pair.key_pem, None if pair is None else pair.certificate_pem
-    )
     port.handler.done.clear()
-    async with peer_channel(port.address, credentials, [*peer_channel_options("n1")]) as channel:
+    async with port.channel(caller) as channel:
         ended = await outcome(calls(PeerStub(channel), claims(caller))[rpc])
     assert ended is MATRIX[rpc][CALLERS.index(caller)]
     is_done = caller == "member" and rpc in DOES_SOMETHING
     assert port.handler.done == ([rpc] if is_done else [])
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("rpc", MATRIX)
+async def test_bytes_that_are_no_message_get_a_status_and_no_traceback(
+    port: Port, rpc: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with port.channel("member") as channel:
+        path, content = f"/parley.v1.Peer/{rpc}", iter([b"\xff"])
+        call = channel.stream_stream(path, request_serializer=bytes, response_deserializer=bytes)
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            async for _ in call(content, metadata=says(peer(2))):
+                pass
+    assert ended.value.code() is Code.INVALID_ARGUMENT
+    assert not caplog.records
