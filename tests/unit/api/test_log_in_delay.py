@@ -55,7 +55,16 @@ async def test_the_right_password_has_to_wait_after_ten_wrong_ones_but_not_on_a_
     assert "Wait 30 seconds" in text
     await raw.log_in("ann", device_id=PHONE)
     await raw.log_in("boss", device_id=b"b" * 16)
-    assert await failures(cluster) == Failures(0, 1), "a log-in ends the count"
+    assert await failures(cluster) == Failures(10, 0), "a known device has a count of its own"
+
+
+async def test_a_log_in_of_the_owner_on_a_known_device_gives_strangers_no_more_guesses(raw: Raw, boss: Person) -> None:
+    await raw.log_in("ann", device_id=PHONE)
+    for _ in range(10):
+        await guess(raw)
+    await raw.log_in("ann", device_id=PHONE)
+    assert (await guess(raw))[0] is Code.FAILED_PRECONDITION
+    assert (await guess(raw, device_id=b"t" * 16))[0] is Code.FAILED_PRECONDITION
 
 
 async def test_an_administrator_lifts_the_delay(cluster: InProcessCluster, raw: Raw, boss: Person) -> None:

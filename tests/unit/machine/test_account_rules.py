@@ -393,6 +393,8 @@ def test_failures_are_kept_until_a_log_in_or_an_administrator_ends_them(node: No
     assert code_of(node, count_failures=count) == OK
     assert failed_log_ins.of_account(node.reader, 2) == Failures(30, 0), "it never sinks by counting"
     log_in(node, "bob", 2)
+    assert failed_log_ins.of_account(node.reader, 2) == Failures(30, 0), "a known device has a count of its own"
+    log_in(node, "bob", 3)
     assert failed_log_ins.of_account(node.reader, 2) == Failures(0, 1)
     run(node, count_failures=count)
     assert failed_log_ins.of_account(node.reader, 2) == Failures(0, 1), "it was counted before the log-in"

@@ -199,6 +199,12 @@ class Devices:
 # ---- for other features
 
 
+def is_of(state: State, account_id: int, external: bytes) -> bool:
+    """Return whether the device has logged in to this account before. The caller has flushed."""
+    query = "SELECT 1 FROM devices WHERE external = ? AND account_id = ?"
+    return state.connection.execute(query, (external, account_id)).get is not None
+
+
 def find_or_add(
     state: State, account_id: int, external: bytes, label: str, used_send_number: int
 ) -> int | pb.CommandResult:

@@ -1,7 +1,8 @@
-"""Failed log-ins in a row, so that a change of leader does not forget them. Level 3.
+"""Failed log-ins in a row on new devices, so that a change of leader does not forget them. Level 3.
 
 The leader counts failed log-ins in memory (security/log_in_throttle.py). Only counts of 10, 30 and 100 become entries,
-so that wrong guesses do not fill the log.
+so that wrong guesses do not fill the log. A device that has logged in before has a count of its own, in memory only. So
+its log-in does not end this count.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def lift_delay(state: State, _: Actor, command: pb.LiftDelay) -> pb.CommandResul
 # ---- for other features
 
 
-def logged_in(state: State, account_id: int) -> None:
-    """Begin the count anew after a log-in, if a count was kept."""
+def logged_in_on_new_device(state: State, account_id: int) -> None:
+    """Begin the count anew, if one was kept: whoever logged in knows the password."""
     query = "UPDATE failed_log_ins SET failures = 0, lifted = lifted + 1 WHERE account_id = ? AND failures > 0"
     state.connection.execute(query, (account_id,))
 

@@ -146,11 +146,12 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
         if closed or owner != account.id or external != command.device_id:
             return result(pb.RESULT_CODE_SIGNED_OUT)
         return _opened(state, session_id)
+    is_known = devices.is_of(state, account.id, command.device_id)
     device_id = _find_or_add_device(state, account.id, command)
     if isinstance(device_id, pb.CommandResult):
         return device_id
-    if state.level >= DEVICES_LEVEL:
-        failed_log_ins.logged_in(state, account.id)
+    if state.level >= DEVICES_LEVEL and not is_known:
+        failed_log_ins.logged_in_on_new_device(state, account.id)
     _end_older_sessions(state, account.id, device_id)
     state.meta.last_session_id += 1
     session_id = state.meta.last_session_id
