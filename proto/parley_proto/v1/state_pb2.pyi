@@ -114,6 +114,8 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     """about storage, level 3
     max_account_bytes
     """
+    RESULT_CODE_TOO_MANY_CHANNELS: _ResultCode.ValueType  # 91
+    """max_account_channels"""
 
 class ResultCode(_ResultCode, metaclass=_ResultCodeEnumTypeWrapper):
     """One code for each thing that can be said about a command; the api makes the texts."""
@@ -204,6 +206,8 @@ RESULT_CODE_QUOTA_REACHED: ResultCode.ValueType  # 90
 """about storage, level 3
 max_account_bytes
 """
+RESULT_CODE_TOO_MANY_CHANNELS: ResultCode.ValueType  # 91
+"""max_account_channels"""
 
 @typing.final
 class CommandBatch(message.Message):

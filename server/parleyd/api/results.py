@@ -177,9 +177,14 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         "Wait until one expires, or use one of them.",
     ),
     pb.RESULT_CODE_QUOTA_REACHED: Explanation(
-        Code.RESOURCE_EXHAUSTED,
-        "Your account has stored as many bytes of messages as it may (max_account_bytes). This one was not stored. All "
-        "stored ones are kept. Ask an administrator for more room.",
+        Code.FAILED_PRECONDITION,
+        "Your account has stored as many bytes of messages and channels as it may (max_account_bytes). This one was "
+        "not stored. All stored ones are kept. Ask an administrator for more room.",
+    ),
+    pb.RESULT_CODE_TOO_MANY_CHANNELS: Explanation(
+        Code.FAILED_PRECONDITION,
+        "Your account has created as many channels as it may (max_account_channels). This one was not created. Use an "
+        "existing one, or ask an administrator for more.",
     ),
     pb.RESULT_CODE_LEVEL_NOT_SUPPORTED: Explanation(
         Code.FAILED_PRECONDITION,

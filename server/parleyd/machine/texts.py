@@ -13,8 +13,19 @@ from typing import Final
 _NOT_SHOWN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
+# Spaces and characters that are as empty as spaces: fillers, joiners and selectors, which show nothing by themselves.
+_BLANK: Final = re.compile(
+    "[ \xa0\u034f\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180d\u2000-\u200a\u200c\u200d\u202f\u205f\u2800\u3000\u3164"
+    "\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]*"
+)
+BLANK_TEXTS_LEVEL: Final = 3  # refuses texts that show nothing
 
 
 def is_shown_as_written(text: str) -> bool:
     """Return whether the text has no character that is invisible or changes how the others are shown."""
     return _NOT_SHOWN.search(text) is None
+
+
+def is_blank(text: str) -> bool:
+    """Return whether the text shows nothing."""
+    return _BLANK.fullmatch(text) is not None

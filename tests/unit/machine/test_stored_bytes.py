@@ -15,6 +15,7 @@ from parleyd.machine.features.stored_bytes import (
     ROW_BYTES,
     ROWS_PER_ENTRY,
     SWEEP_INTERVAL_MS,
+    channel_size,
     stored_size,
 )
 from parleyd.machine.machine import StateMachine
@@ -25,6 +26,7 @@ from tests.unit.machine.harness import (
     Node,
     Target,
     change_setting,
+    create_channel,
     dump,
     open_session,
     payload,
@@ -100,6 +102,67 @@ def test_an_account_stores_up_to_its_quota_and_others_are_not_concerned(node: No
     assert put(node, bob, 4, ["more"]) == [OK], "the refused one used its number"
     assert put(node, bob, 3, ["x"]) == [QUOTA], "a retry gets its first result and is not counted"
     assert counted(node, "bob") == 2 * (ROW_BYTES + 10) + ROW_BYTES + 4
+
+
+# ---- channels
+
+
+def create(node: Node, session: int, number: int, *members: int, title: str = "ward") -> int:
+    """Create a channel; the code."""
+    command = create_channel(session, title, *members, request_id=number.to_bytes(16, "big"))
+    return node.one(command, level=LEVEL).code
+
+
+def test_an_account_creates_channels_up_to_a_bound_and_others_are_not_concerned(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, max_account_channels=2)
+    assert [create(node, bob, number) for number in (1, 2, 3)] == [OK, OK, pb.RESULT_CODE_TOO_MANY_CHANNELS]
+    assert create(node, bob, 2) == OK, "a retry gets its first result"
+    assert create(node, ada, 1) == OK
+    limit(node, ada, max_account_channels=3)
+    assert create(node, bob, 3) == OK
+    limit(node, ada, max_account_channels=0)
+    assert [create(node, bob, number) for number in range(4, 9)] == [OK] * 5, "0 is no limit"
+
+
+def test_channels_of_direct_conversations_and_of_others_do_not_count(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, max_account_channels=1)
+    put(node, bob, 1, ["hello"])
+    assert create(node, ada, 1, node.account("bob").id) == OK
+    assert create(node, bob, 1) == OK
+
+
+def test_titles_and_members_of_a_channel_count_in_the_quota_of_its_creator(node: Node, ada: int, bob: int) -> None:
+    member = node.account("ada").id
+    assert create(node, bob, 1, member, title="\N{GRINNING FACE}") == OK
+    assert counted(node, "bob") == channel_size("\N{GRINNING FACE}", 2) > 2 * ROW_BYTES
+    assert counted(node, "ada") == 0
+    limit(node, ada, max_account_bytes=2 * counted(node, "bob"))
+    assert create(node, bob, 2, member, title="wards") == pb.RESULT_CODE_QUOTA_REACHED
+    assert create(node, bob, 2, member, title="ward") == OK
+    assert create(node, bob, 3) == pb.RESULT_CODE_QUOTA_REACHED
+    assert put(node, bob, 1, ["x"]) == [QUOTA], "messages and channels have one quota"
+
+
+def test_the_removal_of_old_rows_gives_no_bytes_of_channels_back(node: Node, ada: int, bob: int) -> None:
+    create(node, bob, 1)
+    before = counted(node, "bob")
+    limit(node, ada, retention_days=1)
+    tick(node, 2)
+    assert counted(node, "bob") == before, "the channel is still there"
+
+
+def test_channels_have_no_bound_below_level_3(node: Node, ada: int) -> None:
+    for number in range(1, 4):
+        assert node.one(create_channel(ada, "ward", request_id=number.to_bytes(16, "big"))).code == OK
+    node.rise(LEVEL)
+    assert counted(node, "ada") == 0
+    limit(node, ada, max_account_channels=3)
+    assert create(node, ada, 9) == pb.RESULT_CODE_TOO_MANY_CHANNELS, "they count as channels"
+
+
+@pytest.mark.parametrize("title", [" ", "   ", "\N{NO-BREAK SPACE}\N{IDEOGRAPHIC SPACE}", "\N{ZERO WIDTH SPACE} "])
+def test_a_title_that_shows_nothing_is_refused(node: Node, ada: int, bob: int, title: str) -> None:
+    assert create(node, bob, 1, title=title) == pb.RESULT_CODE_INVALID_TITLE
 
 
 def test_bytes_are_counted_and_not_characters(node: Node, ada: int, bob: int) -> None:

@@ -17,7 +17,7 @@ from parleyd.machine.features.settings import all_values
 from parleyd.machine.limits import MAX_HASH_BYTES, MAX_ID, MAX_NAME_CHARS, REQUEST_ID_BYTES
 from parleyd.machine.names import NAME_RULES_LEVEL, RESERVED_FORMS, skeleton, skeleton_sql
 from parleyd.machine.rows import Rows, trim
-from parleyd.machine.texts import is_shown_as_written
+from parleyd.machine.texts import BLANK_TEXTS_LEVEL, is_blank, is_shown_as_written
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -283,6 +283,8 @@ def changed_owner(state: State, name: str, known_index: int) -> bool:
 def set_display_name(state: State, actor: Actor, command: pb.SetDisplayName) -> pb.CommandResult:
     """Set the name shown beside the caller's account name; the same name again changes nothing."""
     if len(command.display_name) > MAX_NAME_CHARS or not is_shown_as_written(command.display_name):
+        return result(pb.RESULT_CODE_INVALID_DISPLAY_NAME)
+    if command.display_name and state.level >= BLANK_TEXTS_LEVEL and is_blank(command.display_name):
         return result(pb.RESULT_CODE_INVALID_DISPLAY_NAME)
     query = "UPDATE accounts SET display_name = ?1 WHERE id = ?2 AND display_name <> ?1"
     state.connection.execute(query, (command.display_name, actor.account.id))

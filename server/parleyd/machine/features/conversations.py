@@ -7,16 +7,17 @@ that was offline receives it by the same cursor as messages.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import name_key
+from parleyd.machine.features.stored_bytes import STORED_BYTES_LEVEL, channel_size
 from parleyd.machine.limits import MAX_ID, MAX_MEMBERS_AT_CREATION, MAX_TITLE_CHARS, REQUEST_ID_BYTES
 from parleyd.machine.rows import Rows, trim
-from parleyd.machine.texts import is_shown_as_written
+from parleyd.machine.texts import BLANK_TEXTS_LEVEL, is_blank, is_shown_as_written
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -179,6 +180,8 @@ def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.
     """Create a channel. A retry by the same account with the same request id returns the first one."""
     if not 0 < len(command.title) <= MAX_TITLE_CHARS or not is_shown_as_written(command.title):
         return result(pb.RESULT_CODE_INVALID_TITLE)
+    if state.level >= BLANK_TEXTS_LEVEL and is_blank(command.title):
+        return result(pb.RESULT_CODE_INVALID_TITLE)
     if len(command.request_id) != REQUEST_ID_BYTES:
         return result(pb.RESULT_CODE_INVALID_LENGTH)
     owner = actor.account.id
@@ -193,11 +196,29 @@ def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.
         if account is None or not account.active:
             return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
     members: dict[int, int] = {**dict.fromkeys(command.members, ROLE_MEMBER), owner: ROLE_OWNER}
+    if state.level >= STORED_BYTES_LEVEL:
+        refused = _count_channel(state, owner, command.title, len(members))
+        if refused is not None:
+            return result(refused)
     conversation = state.conversations.add(CHANNEL, (0, 0), command.title, members, owner, command.request_id)
     state.messages.add_event(
         conversation, model_pb2.MESSAGE_KIND_CHANNEL_CREATED, owner, command.title, sorted(members)
     )
     return _created(conversation.id)
+
+
+def _count_channel(state: State, owner: int, title: str, members: int) -> pb.ResultCode.ValueType | None:
+    """Count a new channel for its owner, or return why the owner may have no more."""
+    most = state.settings.value("max_account_channels")
+    if most:
+        query = "SELECT count(*) FROM (SELECT 1 FROM conversations WHERE created_by = ? AND request_id <> x'' LIMIT ?)"
+        if cast(int, state.connection.execute(query, (owner, most)).get) >= most:
+            return pb.RESULT_CODE_TOO_MANY_CHANNELS
+    size = channel_size(title, members)
+    if not state.stored_bytes.has_room(owner, size):
+        return pb.RESULT_CODE_QUOTA_REACHED
+    state.stored_bytes.add(owner, size)
+    return None
 
 
 def _created(conversation_id: int) -> pb.CommandResult:

@@ -21,7 +21,7 @@ from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import changed_owner
 from parleyd.machine.features.conversations import DIRECT, is_member
-from parleyd.machine.features.stored_bytes import STORED_BYTES_LEVEL
+from parleyd.machine.features.stored_bytes import STORED_BYTES_LEVEL, stored_size
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.names import NAME_RULES_LEVEL
 
@@ -187,7 +187,7 @@ def _send(
     else:
         target = _resolve(state, sender, send)
     counts = state.level >= STORED_BYTES_LEVEL
-    if counts and not isinstance(target, int) and not state.stored_bytes.has_room(sender.id, body):
+    if counts and not isinstance(target, int) and not state.stored_bytes.has_room(sender.id, stored_size(body)):
         target = pb.RESULT_CODE_QUOTA_REACHED
     if isinstance(target, int):
         state.devices.use_number(device, number, digest, target, 0, 0)
@@ -195,7 +195,7 @@ def _send(
     message_id = state.messages.add(target, TEXT, sender.id, body, device_id=device.external, send_number=number)
     state.meta.message_count += 1
     if counts:
-        state.stored_bytes.add(sender.id, body)
+        state.stored_bytes.add(sender.id, stored_size(body))
     state.devices.use_number(device, number, digest, pb.RESULT_CODE_OK, message_id, target.id)
     return pb.RESULT_CODE_OK, message_id, target.id
 

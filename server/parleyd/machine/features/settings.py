@@ -69,7 +69,16 @@ SETTINGS: Final[dict[str, ClusterSetting]] = {
             1 << 30,
             0,
             1 << 50,
-            "The bytes of stored messages that one account may have sent. 0: no limit. Default: 1073741824.",
+            "The bytes of messages that one account has sent and channels that it has created. 0: no limit. "
+            "Default: 1073741824.",
+            level=3,
+        ),
+        ClusterSetting(
+            "max_account_channels",
+            1000,
+            0,
+            1_000_000,
+            "The channels that one account may have created. 0: no limit. Default: 1000.",
             level=3,
         ),
         ClusterSetting(

@@ -1,6 +1,7 @@
 """How much each account has stored, its quota, and how long messages are kept.
 
-A message counts for its sender, from level 3 on, with its body and a fixed size of its row. Messages older than
+A message counts for its sender, from level 3 on, with its body and a fixed size of its row. A channel counts for its
+creator with its title and members, as long as it exists: for ever. Messages older than
 `retention_days` are removed by time of the cluster: a bounded number of rows with each entry of the log, in one sweep
 after the other over all conversations, at most one sweep per hour. So every node removes the same rows at the same
 entry.
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 STORED_BYTES_LEVEL: Final = 3
 ROW_BYTES: Final = 128
+MEMBER_BYTES: Final = 96
 # Work of one entry while a sweep is under way.
 ROWS_PER_ENTRY: Final = 256
 CONVERSATIONS_PER_ENTRY: Final = 8
@@ -50,14 +52,14 @@ class StoredBytes:
         self._bytes: dict[int, int] = {}
         self._changed: set[int] = set()
 
-    def has_room(self, account_id: int, body: str) -> bool:
-        """Return whether the account may store another message with this body."""
+    def has_room(self, account_id: int, size: int) -> bool:
+        """Return whether the account may store this many bytes more (`stored_size`, `channel_size`)."""
         quota = self._state.settings.value("max_account_bytes")
-        return not quota or self._of(account_id) + stored_size(body) <= quota
+        return not quota or self._of(account_id) + size <= quota
 
-    def add(self, account_id: int, body: str) -> None:
-        """Count a message that was stored."""
-        self._change(account_id, stored_size(body))
+    def add(self, account_id: int, size: int) -> None:
+        """Count what was stored."""
+        self._change(account_id, size)
 
     def _change(self, account_id: int, by: int) -> None:
         self._bytes[account_id] = max(self._of(account_id) + by, 0)
@@ -142,6 +144,11 @@ class StoredBytes:
 def stored_size(body: str) -> int:
     """Return what a message with this body counts, in bytes."""
     return ROW_BYTES + (len(body) if body.isascii() else len(body.encode()))
+
+
+def channel_size(title: str, members: int) -> int:
+    """Return what a channel counts, in bytes: its own row, its first row, and a row for each member."""
+    return 2 * stored_size(title) + members * MEMBER_BYTES
 
 
 FEATURE = Feature("stored_bytes", tables={STORED_BYTES_LEVEL: TABLES})
