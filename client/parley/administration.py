@@ -29,10 +29,11 @@ class Administration:
         self._caller = caller
         self._metadata = bearer(token)
 
-    async def add_member(self, name: str, peer_address: str) -> None:
-        """Add the node that waits at `peer_address`, as a learner."""
+    async def add_member(self, name: str, peer_address: str) -> bool:
+        """Add the node that waits at `peer_address`, as a learner. Return false if the node is a member already."""
         request = pb.AddMemberRequest(name=name, peer_address=peer_address)
-        await self._ask(lambda channel: AdminStub(channel).AddMember(request, metadata=self._metadata))
+        answer = await self._ask(lambda channel: AdminStub(channel).AddMember(request, metadata=self._metadata))
+        return answer.applied_index > 0
 
     async def invite_node(self, valid_s: int) -> str:
         """Return a join token for one new node, valid for `valid_s`. The cluster does not show it again.

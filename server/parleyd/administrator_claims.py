@@ -33,6 +33,7 @@ class AdministratorClaims:
         self._data_directory = data_directory
         self._submitter = submitter
         self._level = level
+        self._unread = ""  # why the claim could not be read, as logged last
         self._logger = structlog.get_logger("node")
 
     async def run(self) -> NoReturn:
@@ -51,8 +52,17 @@ class AdministratorClaims:
             self._logger.warning("administrator_claim_refused", reason=str(error))
             await asyncio.to_thread(remove_claim, self._data_directory)
             return
+        except OSError as error:
+            self._log_unread(str(error))
+            return
+        self._unread = ""
         if claim is not None:
             await self._take(claim)
+
+    def _log_unread(self, reason: str) -> None:
+        if reason != self._unread:
+            self._unread = reason
+            self._logger.warning("administrator_claim_not_read", reason=reason, effect="the node tries again")
 
     async def _take(self, claim: AdministratorClaim) -> None:
         offer = state_pb2.OfferAdministrator(digest=claim.digest, expires_at_ms=claim.expires_at_ms)

@@ -23,7 +23,8 @@ class ExitCode(enum.IntEnum):
 EXIT_CODE_MEANINGS = {
     ExitCode.OK: "stopped as asked, or the command did its work",
     ExitCode.FAILED: "any other error; the log contains it",
-    ExitCode.USAGE: "a flag, an environment variable or the settings file is wrong; nothing was started",
+    ExitCode.USAGE: "a flag, an environment variable or the settings file is wrong, or a file that a setting names: "
+    "it is missing, or it is a key that others can read; nothing was started",
     ExitCode.STORAGE: "the data directory is damaged, foreign, in use or cannot be written",
     ExitCode.ADDRESS: "an address cannot be listened on: in use, not of this machine, or a reserved port",
     ExitCode.CERTIFICATE: "a certificate or key cannot be used or made: expired, of another node, not signed by the CA",

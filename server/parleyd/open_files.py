@@ -9,16 +9,30 @@ import resource
 
 import structlog
 
+from parleyd.exits import ExitCode, FatalError
+
 # Databases with their readers, snapshots, peers' connections (channels.MAX_PEER_CONNECTIONS) and outgoing links.
 RESERVED_FILES = 768
-MIN_CONNECTIONS = 64
+# What a node with a few peers has in use, with room for snapshots and clients.
+MIN_FILES = 128
+# Below RESERVED_FILES and this share, clients get the share.
+CLIENTS_SHARE = 4
 
 
 def raise_limit(max_connections: int) -> None:
-    """Raise the soft limit as far as the node needs it, and log if the hard limit is too low for that."""
+    """Raise the soft limit as far as the node needs it, and log if the hard limit is too low for that.
+
+    Raises FatalError if no node could work with the hard limit.
+    """
     wanted = max_connections + RESERVED_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if most < MIN_FILES:
+        raise FatalError(
+            ExitCode.FAILED,
+            f"the limit of open files is {most}, and a node needs at least {MIN_FILES}. Nothing was started. Raise the "
+            "hard limit (ulimit -Hn; systemd: LimitNOFILE) and start the node again.",
+        )
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     if most < wanted:
@@ -38,5 +52,5 @@ def allowed_connections(max_connections: int) -> int:
 
 
 def connections_within(open_files: int, max_connections: int) -> int:
-    """Return how many connections a limit of open files has room for beside the reserve, but a few in any case."""
-    return min(max_connections, max(MIN_CONNECTIONS, open_files - RESERVED_FILES))
+    """Return how many connections a limit of open files has room for beside the reserve, or a share of a low limit."""
+    return min(max_connections, max(open_files // CLIENTS_SHARE, open_files - RESERVED_FILES))

@@ -49,7 +49,7 @@ class StateTrust:
         self._raiser = LevelRaiser(replica, self._level_state)
         self._lost_entries = ""
         self.guard = StateGuard(own, data.fence, replica, links, self)
-        self.rebuild = StateRebuild(replica, self.guard, links, data.snapshots)
+        self.rebuild = StateRebuild(replica, self.guard, links, data.snapshots, lambda: self._lost_entries)
         self.parts = TrustParts(
             self.guard, self.rebuild, StateCopies(own, data, chunk_bytes, on_copied=self.guard.copied)
         )

@@ -20,7 +20,7 @@ import grpc.aio
 from parley_proto.v1 import accounts_pb2_grpc, admin_pb2_grpc, conversations_pb2_grpc, peer_pb2, state_pb2
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.api.accounts import AccountsConfig, AccountsService
-from parleyd.api.administration import AdminService
+from parleyd.api.administration import AdminService, HandshakeCall
 from parleyd.api.admission import AdmissionInterceptor, CallLimits
 from parleyd.api.auth import Authenticator
 from parleyd.api.cluster_view import ClusterView
@@ -66,6 +66,7 @@ class InProcessCluster(InProcessState):
         self.term = 1
         self.nodes = [InProcessNode(self, name, NodeId(number)) for number, name in enumerate(names, start=1)]
         self.changes: list[peer_pb2.ClusterChange] = []  # changes of the members that were asked for
+        self.waiting: dict[str, MemberRow] = {}  # new nodes that wait to be added, by name
         self._passwords: PasswordHasher | None = None
         self.log_ins = LogInGuard(NodeId(1), lambda: NodeId(1), _no_other_leader)
 
@@ -213,7 +214,7 @@ class InProcessNode:
                 authenticator,
                 commands,
                 _ChangeRouter(self.cluster),
-                _no_handshake,
+                _handshake_of(self.cluster),
                 _no_rebuild,
                 self.cluster.passwords,
             ),
@@ -408,11 +409,21 @@ class _ChangeRouter:
     async def submit(self, change: peer_pb2.ClusterChange, *, timeout_s: float) -> peer_pb2.ClusterChangeReply:
         """Say that the change is made."""
         self._cluster.changes.append(change)
-        return peer_pb2.ClusterChangeReply(status=peer_pb2.CHANGE_STATUS_DONE, index=self._cluster.index)
+        is_done = change.add.node_id in ClusterMembers.of(self._cluster.machine.members()).rows
+        index = 0 if is_done else self._cluster.index
+        return peer_pb2.ClusterChangeReply(status=peer_pb2.CHANGE_STATUS_DONE, index=index)
 
 
-async def _no_handshake(name: str, address: str) -> peer_pb2.HandshakeInfo | None:
-    return None
+def _handshake_of(cluster: InProcessCluster) -> HandshakeCall:
+    async def handshake(name: str, address: str) -> peer_pb2.HandshakeInfo | None:
+        """The answer of a member, or of whoever waits to be one; the address does not matter."""
+        row = ClusterMembers.of(cluster.machine.members()).named(name) or cluster.waiting.get(name)
+        if row is None:
+            return None
+        own = peer_pb2.PeerInfo(node_id=row.node_id, name=row.name)
+        return peer_pb2.HandshakeInfo(self=own, cluster_id=cluster.cluster_id)
+
+    return handshake
 
 
 async def _no_other_leader(node: NodeId, attempt: peer_pb2.LogInAttempt, timeout_s: float) -> peer_pb2.LogInVerdict:

@@ -24,7 +24,10 @@ async def _administration(options: ConnectionOptions) -> AsyncIterator[Administr
 async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
     """Add the node that waits at `peer_address` as a learner."""
     async with _administration(options) as administration:
-        await administration.add_member(name, peer_address)
+        is_new = await administration.add_member(name, peer_address)
+    if not is_new:
+        note(f"{name} is a member already. Nothing was changed. Its state is in: parley cluster status")
+        return
     note(f"{name} is a learner now. It receives all entries, and becomes a voter once it has caught up.")
 
 

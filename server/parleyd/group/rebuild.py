@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -92,7 +92,16 @@ class StateSource(Protocol):
 class StateRebuild:
     """One node's rebuild. `request` begins it, and `fetched` is done when the copy is here."""
 
-    def __init__(self, replica: RebuildReplica, guard: RebuildGuard, source: StateSource, folder: Path) -> None:
+    def __init__(
+        self,
+        replica: RebuildReplica,
+        guard: RebuildGuard,
+        source: StateSource,
+        folder: Path,
+        lost_entries: Callable[[], str] = lambda: "",
+    ) -> None:
+        """Prepare; `lost_entries` says which entries of its log this node has lost, and what to do. No state helps."""
+        self._lost_entries = lost_entries
         self._replica = replica
         self._guard = guard
         self._source = source
@@ -105,6 +114,12 @@ class StateRebuild:
         """Begin, unless there is nothing to rebuild; a repeated request returns the progress."""
         if self._requested.is_set():
             return pb.RebuildReply(status=pb.REBUILD_STATUS_RUNNING)
+        lost = self._lost_entries()
+        if lost:
+            return pb.RebuildReply(
+                status=pb.REBUILD_STATUS_REFUSED,
+                detail=f"a new state does not help this node: its log is not complete. Nothing was changed. {lost}",
+            )
         if not self._guard.needs_rebuild:
             return pb.RebuildReply(status=pb.REBUILD_STATUS_DONE)
         own = self._replica.node_id

@@ -40,13 +40,13 @@ def write_claim(data_directory: Path, claim: AdministratorClaim) -> None:
 
 
 def read_claim(data_directory: Path) -> AdministratorClaim | None:
-    """Return the claim that waits, or None. Raises DamagedClaimError."""
+    """Return the claim that waits, or None. Raises DamagedClaimError, and OSError if it cannot be read now."""
+    if not is_waiting(data_directory):  # takes no descriptor, which a process may have run out of
+        return None
     try:
         content = (data_directory / NAME).read_bytes()
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise DamagedClaimError(str(error)) from error
     try:
         document = json.loads(content)
         return AdministratorClaim(bytes.fromhex(document["digest"]), int(document["expires_at_ms"]))

@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from parleyd import open_files
 from parleyd.client_port import server_options
+from parleyd.exits import FatalError
 from parleyd.open_files import RESERVED_FILES, connections_within, raise_limit
 from parleyd.settings.table import Settings
 from tests.cluster.raw import health_stub
@@ -81,7 +82,14 @@ def test_a_hard_limit_that_is_too_low_is_logged_with_what_it_leaves(monkeypatch:
     assert str(16_384 + RESERVED_FILES) in event["advice"]
 
 
-@pytest.mark.parametrize(("files", "allowed"), [(100_000, 1000), (1500, 1500 - RESERVED_FILES), (256, 64)])
+def test_a_hard_limit_that_no_node_can_work_with_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node with 64 files promised 64 connections, although it had 36 files in use itself."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
+    with pytest.raises(FatalError, match="at least 128"):
+        raise_limit(16_384)
+
+
+@pytest.mark.parametrize(("files", "allowed"), [(100_000, 1000), (1500, 1500 - RESERVED_FILES), (256, 64), (128, 32)])
 def test_files_that_the_cluster_needs_are_never_those_of_clients(files: int, allowed: int) -> None:
     assert connections_within(files, 1000) == allowed
 

@@ -330,6 +330,32 @@ def test_python_m_server_is_parleyd(tmp_path: Path) -> None:
     assert "Usage: parleyd " in run("--help").stdout
 
 
+def test_a_node_without_an_open_stderr_ends_with_the_right_code(tmp_path: Path) -> None:
+    """It exited with 1 without a word, whatever else was right or wrong."""
+    unusable = tmp_path / "no-certificate"
+    unusable.write_text("x")
+    unusable.chmod(0o600)
+    files = [part for flag in ("--ca-file", "--cert-file", "--key-file") for part in (flag, str(unusable))]
+    start = [sys.executable, "-m", "parleyd", "start", "--name", "n1", "--data-dir", str(tmp_path / "data"), *files]
+    ended = subprocess.run(["sh", "-c", 'exec "$0" "$@" 2>&-', *start], check=False, timeout=60)
+    assert ended.returncode == ExitCode.CERTIFICATE
+
+
+def test_no_file_of_a_node_takes_the_place_of_a_closed_standard_stream() -> None:
+    """Libraries write to descriptor 2, which would be a database."""
+    program = (
+        "import os, sys\n"
+        "from parleyd.__main__ import open_standard_streams\n"
+        "open_standard_streams()\n"
+        "sys.stderr.write('nobody reads this')\n"
+        "sys.exit(os.open(os.devnull, os.O_RDONLY))\n"
+    )
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', sys.executable, "-c", program], check=False, timeout=60
+    )
+    assert ended.returncode == 3
+
+
 # ---- administrators
 
 

@@ -16,6 +16,7 @@ import pytest
 from parley import BadInputError, Last, StateDirectory, TlsError
 from parley.terminal.exits import EPILOG, ExitCode
 from parley.terminal.options import ConnectionOptions, Flags, resolve_options
+from parleyd.machine.records import MemberRow
 from tests.leftovers import MARK
 from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.client.certificates import Authority
@@ -264,6 +265,19 @@ async def test_the_settings_of_the_cluster_are_listed_and_changed(tmp_path: Path
         assert (wrong.code, "Nothing was changed" in wrong.err) == (ExitCode.USAGE, True)
         refused = await parley("cluster", "settings", "max_message_bytes=0")
         assert refused.code == ExitCode.REFUSED, refused.err
+
+
+async def test_a_node_that_is_a_member_already_is_not_called_a_learner(tmp_path: Path) -> None:
+    """`parley cluster add n1 ...` called the leader a learner that becomes a voter later."""
+    async with running_cluster() as cluster:
+        parley = Parley(tmp_path, cluster)
+        cluster.add_account("anna", PASSWORD)
+        assert (await parley("login", "anna", PARLEY_PASSWORD=PASSWORD)).code == 0
+        present = await parley("cluster", "add", "n1", "127.0.0.1:1")
+        assert present.code == 0, present.err
+        assert present.err.startswith("n1 is a member already. Nothing was changed.")
+        cluster.waiting["n2"] = MemberRow(99, "n2", "", "")
+        assert "n2 is a learner now" in (await parley("cluster", "add", "n2", "127.0.0.1:1")).err
 
 
 async def test_the_time_of_the_cluster_is_set_only_with_a_confirmation(tmp_path: Path) -> None:

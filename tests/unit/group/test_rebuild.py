@@ -275,6 +275,18 @@ async def test_there_is_nothing_to_rebuild_where_the_state_agrees(leader: DataDi
     assert made.request().status == pb.REBUILD_STATUS_DONE
 
 
+async def test_a_node_that_lost_entries_of_its_log_is_not_said_to_agree(
+    leader: DataDirectory, fenced: DataDirectory
+) -> None:
+    """It serves nobody, and a new state brings no lost entry back."""
+    around = Surroundings(leader, needs_rebuild=False)
+    made = StateRebuild(around, around, around, fenced.snapshots, lambda: "entries 7 to 9 are lost")
+    reply = made.request()
+    assert reply.status == pb.REBUILD_STATUS_REFUSED
+    assert "entries 7 to 9 are lost" in reply.detail
+    assert "Nothing was changed" in reply.detail
+
+
 async def test_the_only_voter_is_not_rebuilt(leader: DataDirectory, fenced: DataDirectory) -> None:
     made = rebuild_of(Surroundings(leader, conf_state=ConfState(voters=(ME,))), fenced)
     reply = made.request()

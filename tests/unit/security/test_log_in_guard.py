@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
@@ -126,6 +128,28 @@ async def test_a_damaged_claim_is_removed_and_proposes_nothing(tmp_path: Path, c
     await AdministratorClaims(tmp_path, log, lambda: 3).look()
     assert not is_waiting(tmp_path)
     assert log.proposed == []
+
+
+async def test_a_claim_that_cannot_be_read_now_stays_and_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    log = Log()
+    claims = AdministratorClaims(tmp_path, log, lambda: 3)
+    with capture_logs() as logged:
+        monkeypatch.setattr(Path, "read_bytes", fail)
+        await claims.look()
+        assert logged == [], "nobody has claimed anything"
+        leave_claim(tmp_path)
+        await claims.look()
+        await claims.look()
+    assert [line["event"] for line in logged] == ["administrator_claim_not_read"]
+    assert is_waiting(tmp_path)
+    monkeypatch.undo()
+    await claims.look()
+    assert not is_waiting(tmp_path)
 
 
 async def test_a_claim_that_the_cluster_refuses_is_not_repeated(tmp_path: Path) -> None:
