@@ -28,6 +28,7 @@ from parley.terminal.command_line import (
 )
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
+from parley.terminal.standard_streams import run_with_standard_streams
 
 app = typer.Typer(
     name="parley",
@@ -259,7 +260,7 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line."""
-    app()
+    run_with_standard_streams(app)
 
 
 if __name__ == "__main__":

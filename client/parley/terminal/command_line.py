@@ -5,8 +5,6 @@ An error ends a command with one block of text on stderr and one of the exit cod
 
 import asyncio
 import inspect
-import os
-import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +12,9 @@ from typing import Annotated, Any
 import typer
 
 from parley import ParleyError
-from parley.terminal.exits import ExitCode, code_of
+from parley.terminal.exits import ExitCode, code_of, first_of
 from parley.terminal.options import Flags, resolve_options
+from parley.terminal.standard_streams import StandardStreamError
 
 _CONNECTION = "Connection"
 _CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
@@ -130,15 +129,10 @@ def run_to_end(work: Callable[[], Work]) -> None:
         code = asyncio.run(_run(work))
     except KeyboardInterrupt:
         code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the output any more
-        code = ExitCode.OK
-    except BaseExceptionGroup as group:
-        error = _first_parley_error(group)
-        if error is None:
+    except (ParleyError, BaseExceptionGroup) as raised:
+        error = first_of(ParleyError, raised)
+        if error is None or first_of(StandardStreamError, raised) is not None:
             raise
-        code = _tell(error)
-    except ParleyError as error:
         code = _tell(error)
     raise typer.Exit(code)
 
@@ -150,11 +144,3 @@ async def _run(work: Callable[[], Work]) -> int:
 def _tell(error: ParleyError) -> int:
     typer.echo(f"parley: {error.text}", err=True)
     return code_of(error)
-
-
-def _first_parley_error(group: BaseExceptionGroup[BaseException]) -> ParleyError | None:
-    for error in group.exceptions:
-        found = _first_parley_error(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, ParleyError):
-            return found
-    return None

@@ -1,6 +1,7 @@
 """The exit codes of `parley`, and their text for people."""
 
 from enum import IntEnum
+from typing import TypeVar
 
 from parley import (
     BadInputError,
@@ -12,6 +13,8 @@ from parley import (
     TlsError,
     UnreachableError,
 )
+
+E = TypeVar("E", bound=BaseException)
 
 
 class ExitCode(IntEnum):
@@ -58,3 +61,11 @@ _CODES: tuple[tuple[type[ParleyError], ExitCode], ...] = (
 def code_of(error: ParleyError) -> ExitCode:
     """Return the exit code for this error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
+
+
+def first_of(kind: type[E], error: BaseException) -> E | None:
+    """Return the first error of this kind in what was raised, which may be a group of errors, or None."""
+    if isinstance(error, kind):
+        return error
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return next((found for member in members if (found := first_of(kind, member)) is not None), None)

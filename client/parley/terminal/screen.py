@@ -1,6 +1,7 @@
 """The two screens of a chat: a terminal with prompt, completion and toolbar, or plain lines in and out."""
 
 import asyncio
+import contextlib
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -19,6 +20,7 @@ from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
 from parley.terminal.chat_view import ChatView
+from parley.terminal.standard_streams import StandardStreamError
 
 STYLE = Style.from_dict({"bottom-toolbar": "noreverse #888888", "quiet": "#888888"})
 
@@ -61,19 +63,28 @@ class PlainScreen:
 
         A thread reads at most one line ahead, because files cannot be awaited portably.
         """
-        queue: asyncio.Queue[str | None] = asyncio.Queue(1)
+        queue: asyncio.Queue[str | StandardStreamError | None] = asyncio.Queue(1)
         loop = asyncio.get_running_loop()
+
+        def put(line: str | StandardStreamError | None) -> None:
+            asyncio.run_coroutine_threadsafe(queue.put(line), loop).result()
 
         def read() -> None:
             try:
                 for line in self._source:
-                    asyncio.run_coroutine_threadsafe(queue.put(line), loop).result()
-                asyncio.run_coroutine_threadsafe(queue.put(None), loop).result()
-            except (RuntimeError, ValueError, CancelledError):
-                return  # the chat has ended: nobody reads any more
+                    put(line)
+                put(None)
+            except StandardStreamError as error:
+                put(error)
 
-        threading.Thread(target=read, name="parley-stdin", daemon=True).start()
+        def read_until_nobody_takes() -> None:
+            with contextlib.suppress(RuntimeError, ValueError, CancelledError):  # the chat has ended
+                read()
+
+        threading.Thread(target=read_until_nobody_takes, name="parley-stdin", daemon=True).start()
         while (line := await queue.get()) is not None:
+            if isinstance(line, StandardStreamError):
+                raise line
             yield line
 
 
