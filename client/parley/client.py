@@ -245,6 +245,15 @@ class ParleyClient:
         views = await account.store.read(lambda c: outbox.open_messages(c, limit))
         return tuple(account.handle(view) for view in views)
 
+    async def untold(self, *, limit: int = 1000) -> tuple[Outgoing, ...]:
+        """Return own messages that were refused, or whose outcome is unknown, and that mark_told() did not name yet."""
+        return tuple(await self._in_use().store.read(lambda c: outbox.untold(c, limit)))
+
+    async def mark_told(self, local_ids: Sequence[int]) -> None:
+        """Record that a person was told of the outcome of these messages."""
+        if local_ids:
+            await self._in_use().store.write(lambda c: outbox.mark_told(c, local_ids))
+
     async def edit(self, local_id: int, body: str) -> Outgoing:
         """Change a waiting message. Raises TooLateError if it was already sent to the cluster."""
         return await self._in_use().edit(local_id, body)

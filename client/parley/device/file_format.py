@@ -34,7 +34,12 @@ def _add_known_index(connection: apsw.Connection) -> None:
     connection.execute("ALTER TABLE outbox ADD COLUMN known_index INTEGER NOT NULL DEFAULT 1")
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(3, _add_known_index),)
+def _add_told(connection: apsw.Connection) -> None:
+    # Of what was refused before this format, some was told and some not. Telling it once more does no harm.
+    connection.execute("ALTER TABLE outbox ADD COLUMN told INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(3, _add_known_index), Migration(4, _add_told))
 
 
 def current_format() -> int:

@@ -226,6 +226,19 @@ def open_messages(connection: apsw.Connection, limit: int) -> list[Outgoing]:
     return [_outgoing(row) for row in rows]
 
 
+def untold(connection: apsw.Connection, limit: int) -> list[Outgoing]:
+    """Return the oldest messages that failed or have an unknown outcome, of which no person was told."""
+    rest = "FROM outbox WHERE status IN (4, 7) AND told = 0 ORDER BY local_id LIMIT ?"
+    return [_outgoing(row) for row in fetch(connection, _COLUMNS, rest, (limit,))]
+
+
+def mark_told(connection: apsw.Connection, local_ids: Sequence[int]) -> None:
+    """Record that a person was told of the outcome of these messages."""
+    connection.execute(
+        "UPDATE outbox SET told = 1 WHERE local_id IN (SELECT value FROM json_each(?))", (json.dumps(list(local_ids)),)
+    )
+
+
 def changed_since(connection: apsw.Connection, revision: int, limit: int) -> tuple[list[Outgoing], int]:
     """Return about `limit` messages changed after `revision`, and the revision to pass next time."""
     latest = connection.execute(

@@ -19,14 +19,15 @@ T = TypeVar("T")
 SCHEMA = (
     """CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID""",
     # target_kind: 1 account name, 2 account id, 3 conversation id. The target is never rewritten. known_index: the
-    # highest index that was seen when the message was queued, at least 1. It says whose name the target was.
+    # highest index that was seen when the message was queued, at least 1. It says whose name the target was. told: 1
+    # if a person was told that the message was refused, or that its outcome is not known.
     """CREATE TABLE outbox (
         local_id INTEGER PRIMARY KEY AUTOINCREMENT,
         target_kind INTEGER NOT NULL, target TEXT NOT NULL, body TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
         status INTEGER NOT NULL, number INTEGER NOT NULL DEFAULT 0,
         message_id INTEGER NOT NULL DEFAULT 0, conversation_id INTEGER NOT NULL DEFAULT 0,
         sent_at_ms INTEGER NOT NULL DEFAULT 0, detail TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL,
-        known_index INTEGER NOT NULL DEFAULT 1)""",
+        known_index INTEGER NOT NULL DEFAULT 1, told INTEGER NOT NULL DEFAULT 0)""",
     # One each: SQLite does not see that status = 1 is covered by an index WHERE status IN (1, 2).
     "CREATE INDEX outbox_waiting ON outbox (local_id) WHERE status = 1",
     "CREATE INDEX outbox_sending ON outbox (local_id) WHERE status = 2",

@@ -9,6 +9,7 @@ from parley.terminal.chat_view import ChatView
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import VARIABLE, read_password
+from parley.terminal.refusals import superseded_text
 from parley.terminal.screen import PlainScreen, PromptScreen, TerminalScreen
 from parley.terminal.targets import find_target
 
@@ -27,7 +28,8 @@ async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: Ter
         view = ChatView(client, screen.show, screen.quiet, target, mark_read=screen.interactive)
         await _run(view, screen)
         if await client.waiting(limit=1):
-            screen.quiet("Messages still wait. They are kept here and sent, once, when you come back.")
+            later = "They are kept here and sent, once, when you come back."
+            screen.quiet(f"Messages still wait. {superseded_text(client) if client.state.superseded else later}")
         return ExitCode.KEPT if view.unsettled else ExitCode.OK
 
 
@@ -44,7 +46,7 @@ async def _run(view: ChatView, screen: TerminalScreen) -> None:
                 break
         if not screen.interactive:
             await _settled(view)
-        view.finish()
+        await view.finish()
         for task in tasks:
             task.cancel()
 

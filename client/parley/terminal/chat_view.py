@@ -25,6 +25,7 @@ from parley.chat import Chats, conversation_key, safe_name, status_line
 from parley.terminal import text
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
+from parley.terminal.refusals import Refusals
 from parley.terminal.targets import find_target
 
 HISTORY_LINES = 20
@@ -71,7 +72,7 @@ class ChatView:
         self._clock = clock
         self.names: tuple[str, ...] = ()
         self.chats = Chats(client.signed_in_as)
-        self._own = OwnMessages(self.chats, show, quiet, clock)
+        self._own = OwnMessages(self.chats, show, quiet, clock, Refusals(client, quiet))
         self._work = asyncio.Event()
         self._in_history: dict[int, int] = {}
         self._lost = ""
@@ -285,6 +286,8 @@ class ChatView:
                 self.chats.changed(change)
                 for view in change.outgoing:
                     self._own.update(view)
+                if change.reload or any(view.status.needs_person for view in change.outgoing):
+                    await self._own.refusals.tell()
                 if change.receipts or change.conversations:
                     self._own.marks_moved()
                 self.changed()
@@ -314,9 +317,10 @@ class ChatView:
         elif state.connection is ConnectionState.SIGNED_OUT:
             self._quiet("The session has ended. Waiting messages are kept. Leave with /quit and sign in again.")
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         """Print all settled messages, for a chat that ends."""
         self._own.flush(everything=True)
+        await self._own.refusals.tell()
 
 
 def _last_of(conversations: tuple[Conversation, ...]) -> list[Message]:

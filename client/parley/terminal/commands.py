@@ -26,6 +26,7 @@ from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import confirm, read_password
+from parley.terminal.refusals import Refusals, connected, superseded_text
 from parley.terminal.targets import find_target
 
 READS_TIMEOUT_S = 3.0
@@ -114,8 +115,9 @@ async def send(options: ConnectionOptions, to: str, body: str | None, *, timeout
     options.must_name_account()
     if body is None or body == "-":
         body = sys.stdin.read().removesuffix("\n")
-    async with options.client(connect=True) as client:
+    async with connected(options, note) as (client, refusals):
         message = await client.send(await find_target(client, to), body)
+        refusals.shown.add(message.local_id)
         view = await _accepted(client, message, timeout)
     if as_json:
         say(text.as_json(text.own_record(view)))
@@ -124,14 +126,16 @@ async def send(options: ConnectionOptions, to: str, body: str | None, *, timeout
 
 
 async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: float) -> Outgoing:
-    """Wait for the result. Stop early if the session ends or the client cannot connect."""
+    """Wait for the result. Stop early if the session ends or another copy of the device's files sends."""
     async with asyncio.TaskGroup() as group:
-        signed_out = group.create_task(client.wait_until(ConnectionState.SIGNED_OUT, ConnectionState.CLOSED))
+        hopeless = group.create_task(_wait_until_hopeless(client))
         accepted = group.create_task(_result(message, timeout))
-        await asyncio.wait([signed_out, accepted], return_when=asyncio.FIRST_COMPLETED)
-        signed_out.cancel()
+        await asyncio.wait([hopeless, accepted], return_when=asyncio.FIRST_COMPLETED)
+        hopeless.cancel()
         if not accepted.done():
             accepted.cancel()
+    if client.state.superseded and (accepted.cancelled() or isinstance(accepted.result(), StillWaitingError)):
+        raise StillWaitingError(f"The message was not sent. {superseded_text(client)}")
     if accepted.cancelled():
         raise NotSignedInError(
             "The session has ended before the cluster confirmed the message. It is kept in the outbox. Sign in "
@@ -141,7 +145,7 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
     if isinstance(outcome, StillWaitingError):
         if client.state.tls_trouble:
             raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
-        why = client.state.problem or "the cluster has not confirmed it"
+        why = client.state.problem or "the cluster has not confirmed it."
         raise StillWaitingError(
             f"Not confirmed within {timeout:g} s: {why} The message is kept in the outbox. The next command "
             "that connects sends it, once."
@@ -149,6 +153,17 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
+
+
+async def _wait_until_hopeless(client: ParleyClient) -> None:
+    """Return when the message cannot be sent before a person signs in."""
+    async with aclosing(client.watch()) as changes:
+        async for change in changes:
+            state = change.state
+            if state.connection in (ConnectionState.SIGNED_OUT, ConnectionState.CLOSED):
+                return
+            if state.connection is ConnectionState.CONNECTED and state.superseded:
+                return
 
 
 async def _result(message: OutgoingMessage, timeout: float) -> Outgoing | Exception:
@@ -163,9 +178,9 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
     """Print messages as they come, each once, until `count` messages came or `timeout` seconds passed."""
     options.must_name_account()
     shown, has_said_missed = 0, False
-    async with options.client(connect=True) as client, asyncio.TaskGroup() as group:
+    async with connected(options, note) as (client, refusals), asyncio.TaskGroup() as group:
         chats = Chats(client.signed_in_as)
-        watching = group.create_task(_watch_session(client))
+        watching = group.create_task(_watch_session(client, refusals))
         try:
             async with asyncio.timeout(timeout), await client.messages(include_own=own) as reader:
                 if not reader.durable:
@@ -191,8 +206,8 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
     return ExitCode.OK
 
 
-async def _watch_session(client: ParleyClient) -> None:
-    """Return when the session has ended. Print a remark whenever the connected node changes."""
+async def _watch_session(client: ParleyClient, refusals: Refusals) -> None:
+    """Raise when the session has ended. Print remarks: the connected node changes, a kept message was refused."""
     lost = notice = ""
     async with aclosing(client.watch()) as changes:
         async for change in changes:
@@ -200,6 +215,8 @@ async def _watch_session(client: ParleyClient) -> None:
             if state.notice != notice:
                 notice = state.notice
                 note(notice)
+            if change.reload or any(view.status.needs_person for view in change.outgoing):
+                await refusals.tell()
             if state.connection is ConnectionState.SIGNED_OUT:
                 raise NotSignedInError("The session has ended. Nothing is lost. Sign in again: parley login.")
             if state.connection is ConnectionState.SEARCHING and state.lost and not lost:
@@ -255,7 +272,7 @@ async def history(
 ) -> None:
     """Print a page of a conversation, oldest first."""
     options.must_name_account()
-    async with options.client(connect=read) as client:
+    async with connected(options, note, connect=read) as (client, _):
         page = await client.history(await find_target(client, where), before_id=before_id, limit=limit)
         chats = _fold(client, () if page.conversation is None else (page.conversation,), page.messages)
         if as_json:

@@ -41,7 +41,7 @@ MEANINGS = {
     ExitCode.REFUSED: "the cluster refused the request",
     ExitCode.TLS: "the TLS connection failed",
     ExitCode.UNKNOWN: "the outcome is not known (look before you try again)",
-    ExitCode.KEPT: "the message waits in the outbox and is sent by the next command that connects",
+    ExitCode.KEPT: "the message waits in the outbox and is sent later, as the text says",
     ExitCode.INTERRUPTED: "interrupted",
 }
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from parley import MessageStatus, Outgoing
 from parley.chat import Chats, preview
 from parley.terminal import text
+from parley.terminal.refusals import Refusals
 
 SHOW_AFTER_S = 0.3
 ANNOUNCE_WAITING_S = 1.0
@@ -36,8 +37,10 @@ class OwnMessages:
         show: Callable[[str], None],
         quiet: Callable[[str], None],
         clock: Callable[[], float],
+        refusals: Refusals,
     ) -> None:
         """`show` prints a line, `quiet` a remark. `chats` holds the marks of other members."""
+        self.refusals = refusals
         self._chats = chats
         self._show = show
         self._quiet = quiet
@@ -112,6 +115,8 @@ class OwnMessages:
                 continue
             del self._sent[local_id]
             self._show(text.own_line(sent.view, self._chats))
+            if sent.view.status.needs_person:
+                self.refusals.shown.add(local_id)
             if sent.view.status is MessageStatus.FAILED:
                 self._quiet(f"It was not sent. /retry {local_id} sends it again, /cancel {local_id} removes it.")
             elif sent.view.status is MessageStatus.UNKNOWN:

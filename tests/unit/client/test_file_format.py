@@ -55,7 +55,8 @@ def test_a_file_names_its_format_and_the_release_that_wrote_it(path: Path) -> No
 
 def test_a_message_that_waits_since_format_2_claims_to_know_nothing(path: Path) -> None:
     with closing(apsw.Connection(str(path))) as connection:
-        connection.execute("ALTER TABLE outbox DROP COLUMN known_index; UPDATE format SET version = 2")
+        connection.execute("ALTER TABLE outbox DROP COLUMN known_index; ALTER TABLE outbox DROP COLUMN told")
+        connection.execute("UPDATE format SET version = 2")
         connection.execute("PRAGMA user_version = 2")
     with closing(schema.open_database(path)) as connection:
         assert [(m.body, m.known_index) for m in outbox.listing(connection, 10)] == [("waiting", 1)]
