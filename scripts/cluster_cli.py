@@ -35,6 +35,7 @@ from scripts.cluster_process import ROOT, Processes, ProcessState, supervising
 from scripts.cluster_status import NodeView, StatusReader
 from scripts.cluster_table import Screen, plain_line, table
 
+DEFAULT_NODES = 3  # of the Makefile, too
 ROUND_S = 0.5
 RESTART_AFTER_S = 1.0
 RESTART_AT_MOST_EVERY_S = 15.0
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="start the cluster and watch it; Ctrl-C stops it, the data stays")
-    up.add_argument("--nodes", type=int, default=3, help="how many nodes a new cluster has (default: 3)")
+    up.add_argument("--nodes", type=int, default=DEFAULT_NODES, help="how many nodes a new cluster has (default: 3)")
     up.add_argument("--restart", action="store_true", help="start nodes again that die")
     up.set_defaults(command=_up)
 
@@ -122,7 +123,7 @@ def _open_or_create(root: Path, count: int) -> Layout:
     if len(layout.nodes) != count:
         raise ClusterError(
             f"{root} holds a cluster of {len(layout.nodes)} nodes, not {count}. "
-            f"Run it as it is (make run NODES={len(layout.nodes)}), use another folder (make run VAR=var2), "
+            f"Run it as it is ({_make_run(layout)}), use another folder (make run VAR=var2), "
             "or delete it: scripts/cluster.py destroy"
         )
     return layout
@@ -152,7 +153,7 @@ async def _supervise(layout: Layout, processes: Processes, *, restart: bool) -> 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, _kill_all(layout, processes))
     await asyncio.to_thread(processes.stop, layout.names)
-    console.print(f"All stopped. The data stays in {layout.root}; to go on with it: make run")
+    console.print(f"All stopped. The data stays in {layout.root}; to go on with it: {_make_run(layout)}")
     return 0
 
 
@@ -245,9 +246,19 @@ class _Restarter:
                 note(str(error))
 
 
+def _is_elsewhere(layout: Layout) -> bool:
+    return layout.root != (Path.cwd() / "var").absolute()
+
+
+def _make_run(layout: Layout) -> str:
+    """Return the command that starts this cluster again."""
+    nodes = "" if len(layout.nodes) == DEFAULT_NODES else f" NODES={len(layout.nodes)}"
+    return "make run" + nodes + (f" VAR={layout.root}" if _is_elsewhere(layout) else "")
+
+
 def _guide(layout: Layout, *, restart: bool) -> list[str]:
     first = layout.names[0]
-    elsewhere = layout.root != (Path.cwd() / "var").absolute()
+    elsewhere = _is_elsewhere(layout)
     script = f"scripts/cluster.py --var {layout.root}" if elsewhere else "scripts/cluster.py"
     chat = f"make chat VAR={layout.root}" if elsewhere else "make chat"
     again = "by itself (--restart)" if restart else f"{script} start {first}"

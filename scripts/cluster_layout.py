@@ -111,7 +111,7 @@ def load_layout(root: Path) -> Layout:
         stored = json.loads(file.read_text())
         nodes = tuple(NodePlan(**node) for node in stored["nodes"])
     except FileNotFoundError:
-        raise ClusterError(f"There is no cluster in {root}. Start one with: make run") from None
+        raise ClusterError(f"There is no cluster in {root}. Start one with: make run VAR={root}") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ClusterError(
             f"{file} cannot be read ({error}). If the data may go: scripts/cluster.py destroy"

@@ -7,6 +7,12 @@
 Import everything from this package. The modules below it may change between releases.
 """
 
+import os
+
+# gRPC reads it when it is imported. Its lines about failed handshakes repeat what the errors of the SDK say.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
 from parley.administration import Administration
 from parley.client import ParleyClient
 from parley.connection import ConnectionManagerSettings

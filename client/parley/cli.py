@@ -5,14 +5,11 @@ terminal/exits.py, never a traceback.
 """
 
 import inspect
-import os
 import sys
 from importlib import metadata
 from typing import Annotated, Any
 
 import typer
-
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported, to keep its log lines out
 
 from parley.terminal import account_commands, commands
 from parley.terminal.account_commands import devices_app

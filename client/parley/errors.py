@@ -67,7 +67,7 @@ class NoMajorityError(UnreachableError):
 
 
 class OverloadedError(UnreachableError):
-    """The cluster is overloaded. It did not accept the request."""
+    """The nodes are overloaded, or have no room. They refused the request for now, and nothing was changed."""
 
 
 class ClusterBehindError(RefusedError):

@@ -281,7 +281,7 @@ class ClusterMember:
 
 @dataclass(frozen=True, slots=True)
 class NodeStatus:
-    """The status of one node, or `error` if it did not answer.
+    """The status of one node, or `error` if it did not answer. `tls_trouble` states that TLS is the reason.
 
     `level` is the level of its replicated state. `divergence` states which node's state is not trusted, and why.
     `clock` states whose clock is wrong, on the leader. `cluster_time_ms` is the time by which sessions expire.
@@ -320,6 +320,7 @@ class NodeStatus:
     disk: str = ""
     refused: str = ""
     snapshots: str = ""
+    tls_trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ this device reads its files, so the cluster need not agree. A file of a newer re
 because it may hold waiting messages.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,6 +20,11 @@ UNRELEASED_FORMAT = 1  # of Parley 0.1
 FIRST_FORMAT = 2
 NOTES_FORMAT = FIRST_FORMAT  # of hosts.json and last.json
 _MARK = "CREATE TABLE format (version INTEGER NOT NULL, release TEXT NOT NULL)"
+_told = logging.getLogger("parley.files")
+EMPTY_TEXT = (
+    "The file %s exists and holds nothing. It is used as a new one. If messages waited in it, they are lost on this "
+    "device and were not sent. The cluster still has all accepted messages. Sign in again: parley login."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +61,26 @@ def own_release() -> str:
         return "unknown"
 
 
-def bring_up_to_date(connection: apsw.Connection, path: Path, schema: tuple[str, ...]) -> None:
+def check_owner(connection: apsw.Connection, path: Path) -> None:
+    """Raise StoreError for the file of another program, before anything in it is changed."""
+    has_tables, has_mark = connection.execute(
+        "SELECT count(*) > 0, coalesce(max(name = 'format'), 0) FROM sqlite_schema WHERE type = 'table'"
+    ).fetchall()[0]
+    if has_tables and not has_mark and _version_of(connection) != UNRELEASED_FORMAT:
+        raise StoreError(
+            f"The file {path} is a database of another program, so nothing in it was changed. If it replaced a file of "
+            "Parley, messages that waited there were not sent. Move it away and sign in again. The cluster still has "
+            "all accepted messages."
+        )
+
+
+def bring_up_to_date(connection: apsw.Connection, path: Path, schema: tuple[str, ...], *, existed: bool) -> None:
     """Make the tables in an empty file or migrate an older one, in the caller's transaction.
 
+    Say so if an empty file `existed`. A first start that crashed leaves one, but another one held an outbox once.
     Raises StoreError for the file of another release, before anything in it is changed.
     """
-    version = int(cast(int, connection.execute("PRAGMA user_version").fetchall()[0][0]))
+    version = _version_of(connection)
     if version == current_format():
         return
     if version == UNRELEASED_FORMAT:
@@ -77,6 +97,8 @@ def bring_up_to_date(connection: apsw.Connection, path: Path, schema: tuple[str,
             "newer."
         )
     if version == 0:
+        if existed:
+            _told.warning(EMPTY_TEXT, path)
         for statement in (*schema, _MARK):
             connection.execute(statement)
     else:
@@ -85,6 +107,10 @@ def bring_up_to_date(connection: apsw.Connection, path: Path, schema: tuple[str,
     connection.execute("DELETE FROM format")
     connection.execute("INSERT INTO format(version, release) VALUES (?, ?)", (current_format(), own_release()))
     connection.execute(f"PRAGMA user_version={current_format()}")
+
+
+def _version_of(connection: apsw.Connection) -> int:
+    return int(cast(int, connection.execute("PRAGMA user_version").fetchall()[0][0]))
 
 
 def marked(document: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
-from parley.device.file_format import bring_up_to_date
+from parley.device.file_format import bring_up_to_date, check_owner
 
 T = TypeVar("T")
 
@@ -68,16 +68,18 @@ RECEIVED_TABLES = ("inbox", "accounts", "conversations", "members", "reads")
 def open_database(path: Path) -> apsw.Connection:
     """Open the file with the pragmas that durability needs, and make the tables on first use.
 
-    Raises StoreError for a file of another format.
+    Raises StoreError for a file of another format or program.
     """
+    existed = path.exists()
     connection = apsw.Connection(str(path))
-    path.chmod(0o600)
-    connection.set_busy_timeout(10_000)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("BEGIN IMMEDIATE")
     try:
-        bring_up_to_date(connection, path, SCHEMA)
+        connection.set_busy_timeout(10_000)
+        check_owner(connection, path)
+        path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("BEGIN IMMEDIATE")
+        bring_up_to_date(connection, path, SCHEMA, existed=existed)
         connection.execute("COMMIT")
     except BaseException:
         connection.close(True)  # takes back what was not committed

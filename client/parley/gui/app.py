@@ -3,14 +3,11 @@
 It checks first that Qt can be loaded, and states in one line what is missing.
 """
 
-import os
 import sys
 from pathlib import Path
 
 from parley.gui import libraries
 from parley.gui.commands import ClusterAddress
-
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before grpc is imported: its remarks are not for people
 
 
 def run(

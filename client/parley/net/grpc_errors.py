@@ -79,8 +79,9 @@ def tls_trouble(details: str, where: str, *, insecure: bool) -> TlsError | None:
         )
     if any(sign in details for sign in _CERTIFICATE_SIGNS):
         return TlsError(
-            f"The certificate of {where} is not signed by the given CA. Nothing was sent. Give the CA of "
-            "this cluster with --ca FILE (or PARLEY_CA), and check the address."
+            f"The certificate of {where} is not signed by a CA that this client trusts: that of --ca, or without it "
+            "those of this machine. Nothing was sent. Give the CA of this cluster with --ca FILE (or PARLEY_CA), and "
+            "check the address."
         )
     if any(sign in details for sign in _NOT_TLS_SIGNS):
         return TlsError(
@@ -173,6 +174,8 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
             return ClusterBehindError(details or f"{where} has older data than this device has seen.")
         case grpc.StatusCode.RESOURCE_EXHAUSTED if _TOO_LARGE in details:
             return _too_large(details, where)
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if _result_of(error):
+            return RefusedError(details)  # by the replicated state: another node refuses it, too
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return OverloadedError(details or f"{where} is overloaded and accepted nothing. Try again in a moment.")
         case grpc.StatusCode.UNIMPLEMENTED:

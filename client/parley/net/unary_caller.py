@@ -89,7 +89,7 @@ class UnaryCaller:
                 failures[attempt.endpoint] = error
                 unknown = unknown or isinstance(error, OutcomeUnknownError)
                 policy.failed(attempt.endpoint)
-                if len(failures) == len(policy.endpoints) and _hopeless(failures):
+                if len(failures) == len(policy.endpoints) and _is_final(failures):
                     break
                 continue
             except NotSignedInError as error:
@@ -120,7 +120,7 @@ class UnaryCaller:
                 changes=False,
             )
         except ParleyError as error:
-            return NodeStatus(str(endpoint), error=error.text)
+            return NodeStatus(str(endpoint), error=error.text, tls_trouble=isinstance(error, TlsError))
         self._known_endpoints.met(endpoint, answer.node_name)
         return convert.node_status(str(endpoint), answer)
 
@@ -156,9 +156,10 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),)
 
 
-def _hopeless(failures: dict[Endpoint, ParleyError]) -> bool:
-    """Return true if every address failed for a permanent reason."""
-    return all(isinstance(error, TlsError | WrongServiceError) for error in failures.values())
+def _is_final(failures: dict[Endpoint, ParleyError]) -> bool:
+    """Return true if every address failed for a permanent reason, or every node refused the request for now."""
+    kinds = (TlsError | WrongServiceError, OverloadedError)
+    return any(all(isinstance(error, kind) for error in failures.values()) for kind in kinds)
 
 
 def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: bool) -> ParleyError:

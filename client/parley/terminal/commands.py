@@ -290,7 +290,7 @@ async def history(
 
 
 async def cluster_status(options: ConnectionOptions, *, as_json: bool) -> int:
-    """Print the status of all nodes. Return UNREACHABLE (4) if no node serves."""
+    """Print the status of all nodes. Return UNREACHABLE (4) if no node serves, TLS (6) if TLS failed with all."""
     async with options.client() as client:
         status = await client.cluster_status()
     if as_json:
@@ -299,6 +299,8 @@ async def cluster_status(options: ConnectionOptions, *, as_json: bool) -> int:
     else:
         for line in cluster_lines(status):
             say(line)
+    if status.nodes and all(node.tls_trouble for node in status.nodes):
+        return ExitCode.TLS
     return ExitCode.OK if status.serving else ExitCode.UNREACHABLE
 
 

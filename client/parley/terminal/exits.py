@@ -7,6 +7,7 @@ from parley import (
     BadInputError,
     NotSignedInError,
     OutcomeUnknownError,
+    OverloadedError,
     ParleyError,
     RefusedError,
     StillWaitingError,
@@ -52,6 +53,7 @@ _CODES: tuple[tuple[type[ParleyError], ExitCode], ...] = (
     (NotSignedInError, ExitCode.NOT_SIGNED_IN),
     (TlsError, ExitCode.TLS),
     (StillWaitingError, ExitCode.KEPT),
+    (OverloadedError, ExitCode.REFUSED),  # before its base class: nodes were reached
     (UnreachableError, ExitCode.UNREACHABLE),
     (OutcomeUnknownError, ExitCode.UNKNOWN),
     (RefusedError, ExitCode.REFUSED),

@@ -52,6 +52,8 @@ def parse_endpoints(specs: Iterable[str]) -> tuple[Endpoint, ...]:
 
 
 def _parse_one(part: str) -> list[Endpoint]:
+    if "://" in part:
+        raise BadInputError(f"{part!r} is a URL. Write host:port, for example localhost:7600.")
     host, colon, ports = part.rpartition(":")
     if not colon or not host:
         raise BadInputError(f"{part!r} has no port. Write host:port, for example localhost:7600.")

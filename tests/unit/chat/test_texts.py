@@ -197,6 +197,12 @@ def test_names_and_titles_cannot_turn_the_text_around_them_or_command_a_terminal
     assert safe_name("Zoë 🎉 מיה") == "Zoë 🎉 מיה"
     assert account_label(Account(2, "ben", "\u2067nna")) == "\ufffdnna (ben)"
     assert safe_body("one\r\n\ttwo\x1b") == "one\n\ttwo\ufffd"
+    hidden = "".join(chr(0xE0000 + ord(letter)) for letter in "hi")
+    assert safe_body(f"a{hidden}") == "a\ufffd\ufffd"
+    assert safe_name(f"a{hidden}") == "a\ufffd\ufffd"
+    scotland = "\N{WAVING BLACK FLAG}" + "".join(chr(0xE0000 + ord(letter)) for letter in "gbsct") + "\U000e007f"
+    assert safe_body(f"{scotland}!") == f"{scotland}!"
+    assert safe_body(scotland + hidden) == scotland + "\ufffd\ufffd"
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,7 @@ async def test_tls_with_the_right_ca_works_and_every_wrong_way_says_what_is_wron
     (tmp_path / "wrong.pem").write_bytes(wrong.pem)
     async with running_cluster(credentials=right.server("127.0.0.1")) as cluster:
         host = cluster.nodes[0].address
-        with pytest.raises(TlsError, match="not signed by the given CA"):
+        with pytest.raises(TlsError, match="not signed by a CA that this client trusts"):
             await tls_client(host, tmp_path / "wrong.pem", tmp_path / "s")
         with pytest.raises(TlsError, match="probably requires TLS"):
             await tls_client(host, None, tmp_path / "s", insecure=True)
@@ -332,7 +332,7 @@ async def test_tls_with_the_right_ca_works_and_every_wrong_way_says_what_is_wron
 async def test_a_certificate_outside_its_time_is_told_as_that_with_the_clock(
     valid_from_h: int, valid_to_h: int, says: str, tmp_path: Path
 ) -> None:
-    """It was told as "not signed by the given CA"."""
+    """It was told as "not signed by a CA that this client trusts"."""
     authority = Authority("right")
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     credentials = authority.server("127.0.0.1", valid_from_h=valid_from_h, valid_to_h=valid_to_h)
@@ -357,4 +357,4 @@ async def test_a_session_that_cannot_be_private_says_so_in_its_state(tmp_path: P
             async for change in client.watch():
                 if change.state.tls_trouble:
                     break
-            assert "not signed by the given CA" in client.state.problem
+            assert "not signed by a CA that this client trusts" in client.state.problem

@@ -147,6 +147,7 @@ async def test_a_message_that_cannot_go_out_is_kept_and_sent_by_the_next_command
         await node.die()
         kept = await parley("send", "bob", "first", "--timeout", "0.3")
         assert (kept.code, "kept in the outbox" in kept.err) == (ExitCode.KEPT, True)
+        assert ". The message is kept" in kept.err
         await node.start()
         assert (await parley("send", "bob", "second")).code == 0
         assert cluster.bodies_for("bob") == ["first", "second"]
@@ -324,6 +325,9 @@ async def test_a_wrong_ca_ends_with_its_own_code(tmp_path: Path) -> None:
             "login", "anna", "--host", host, "--ca", str(tmp_path / "wrong.pem"), PARLEY_PASSWORD=PASSWORD
         )
         assert (wrong_ca.code, "--ca FILE" in wrong_ca.err) == (ExitCode.TLS, True)
+        assert wrong_ca.err.count("\n") == 1, "gRPC adds no line of its own"
+        status = await parley("cluster", "status", "--host", host, "--ca", str(tmp_path / "wrong.pem"))
+        assert (status.code, status.err) == (ExitCode.TLS, "")
         right_ca = str(tmp_path / "right.pem")
         assert (await parley("login", "anna", "--host", host, "--ca", right_ca, PARLEY_PASSWORD=PASSWORD)).code == 0
         assert (await parley("accounts")).out == "anna\n", "hosts and CA are remembered with the session"
@@ -336,6 +340,7 @@ async def test_a_wrong_ca_ends_with_its_own_code(tmp_path: Path) -> None:
     [
         (("send", "bob", "x"), ExitCode.NOT_SIGNED_IN, "parley login"),
         (("login", "anna", "--host", "nonsense"), ExitCode.USAGE, "no port"),
+        (("login", "anna", "--host", "http://127.0.0.2:7600"), ExitCode.USAGE, "is a URL"),
         (("login", "anna"), ExitCode.USAGE, "--host"),
         (("login", "anna", "--host", "127.0.0.1:1", "--config", "/nowhere.toml"), ExitCode.USAGE, "no settings file"),
         (("chat",), ExitCode.USAGE, "--host"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -104,6 +105,37 @@ async def test_a_damaged_file_is_kept_and_told(damage: str, tmp_path: Path) -> N
     with pytest.raises(StoreError, match=r"is damaged.*Keep it"):
         await open_and_read(path)
     assert path.read_bytes()[:2000] == bytes(content)[:2000]
+
+
+@pytest.mark.parametrize("tables", [False, True], ids=["no bytes", "no tables"])
+async def test_a_file_that_holds_nothing_is_told_and_works(
+    tables: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is what a first start leaves that crashed, or what is left of a file that held an outbox."""
+    path = tmp_path / "client.sqlite"
+    path.touch()
+    if tables:
+        with closing(apsw.Connection(str(path))) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+    await open_and_read(path)
+    assert "holds nothing" in caplog.text
+    assert "parley login" in caplog.text
+    caplog.clear()
+    await open_and_read(path)
+    await open_and_read(tmp_path / "new.sqlite")
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("version", [0, 3, 99])
+async def test_the_file_of_another_program_is_refused_and_stays_as_it_is(version: int, tmp_path: Path) -> None:
+    path = tmp_path / "client.sqlite"
+    with closing(apsw.Connection(str(path))) as connection:
+        connection.execute(f"CREATE TABLE photos (id INTEGER); PRAGMA user_version = {version}")
+    path.chmod(0o640)
+    content = path.read_bytes()
+    with pytest.raises(StoreError, match=r"of another program.*nothing in it was changed"):
+        await open_and_read(path)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (content, 0o640)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ second attempt is told as the outcome of the first one; a read, which changes no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -27,7 +27,12 @@ from parley import (
     TooLargeError,
     UnreachableError,
 )
-from parley.net.grpc_errors import OUTCOME_KEY, from_grpc
+from parley.net.channel import ChannelPool, Security
+from parley.net.grpc_errors import OUTCOME_KEY, RESULT_KEY, from_grpc
+from parley.net.unary_caller import UnaryCaller
+from parley.terminal.exits import ExitCode, code_of
+from parley.wire.endpoints import KnownEndpoints, parse_endpoints
+from parley_proto.v1 import state_pb2
 from parleyd.api import errors as node_errors
 from tests.support.node import running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in
@@ -94,6 +99,55 @@ def test_a_status_is_told_as_no_effect_only_if_the_request_surely_had_none(
 def test_nodes_and_clients_use_one_name_for_the_outcome() -> None:
     assert node_errors.OUTCOME_KEY == OUTCOME_KEY
     assert (node_errors.NO_EFFECT, node_errors.UNKNOWN_EFFECT) == ("none", "unknown")
+
+
+ROOM = "The cluster has no room for more now. Nothing was changed."
+
+
+async def call_three_nodes(answers: Callable[[], grpc.aio.AioRpcError]) -> tuple[ParleyError, int]:
+    """Return the error of a call that each of three nodes answers so, and how many attempts were made."""
+    attempts = 0
+
+    async def invoke(_: grpc.aio.Channel) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise answers()
+
+    async def never() -> None:
+        raise AssertionError("the cluster did not go back")
+
+    known = KnownEndpoints(parse_endpoints(["127.0.0.1:1-3"]))
+    pool = ChannelPool(Security(insecure=True))
+    try:
+        with pytest.raises(ParleyError) as raised:
+            await UnaryCaller(known, pool, Random(1), never).call(invoke, deadline_s=5)
+    finally:
+        await pool.close()
+    return raised.value, attempts
+
+
+async def test_a_refusal_by_every_node_is_told_at_once_and_as_a_refusal() -> None:
+    error, attempts = await call_three_nodes(lambda: ended(Code.RESOURCE_EXHAUSTED, ROOM, "none"))
+    assert (type(error), error.text, attempts) == (OverloadedError, ROOM, 3)
+    assert code_of(error) is ExitCode.REFUSED
+
+
+async def test_a_refusal_by_the_state_of_the_cluster_is_told_after_one_attempt() -> None:
+    def refused() -> grpc.aio.AioRpcError:
+        trailing = grpc.aio.Metadata((OUTCOME_KEY, "none"), (RESULT_KEY, str(state_pb2.RESULT_CODE_TOO_MANY_CODES)))
+        return grpc.aio.AioRpcError(Code.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), trailing, "Too many codes wait.")
+
+    error, attempts = await call_three_nodes(refused)
+    assert (type(error), error.text, attempts) == (RefusedError, "Too many codes wait.", 1)
+
+
+async def test_a_refusal_by_every_node_hides_no_lost_answer() -> None:
+    lost = [ended(Code.UNAVAILABLE, BROKE)]
+    error, attempts = await call_three_nodes(
+        lambda: lost.pop() if lost else ended(Code.RESOURCE_EXHAUSTED, ROOM, "none")
+    )
+    assert (type(error), "may or may not" in error.text) == (OutcomeUnknownError, True)
+    assert attempts == 4, "every node has refused"
 
 
 # ---- over real connections
