@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,62 +96,152 @@ class DeviceShare:
         self.give_back(self.in_use)
 
 
-class FairPlaces:
-    """A number of places, of which one owner has at most a share. Who waits gets one in the order of arrival.
+Owner = tuple[Hashable, ...]
+"""Whom a place is counted for, widest first: a network, an address in it, an account there."""
 
-    A waiter whose owner has its share in use does not hold up the others. The callers bound how many wait.
+
+def shares_of(total: int, account: int) -> tuple[int, ...]:
+    """Return the most places of a network, of an address and of an account, so that none of them has all."""
+    return max(1, total * 3 // 4), max(1, total // 2), max(1, account)
+
+
+class FairPlaces:
+    """A number of places, of which each part of an owner has at most a share.
+
+    A place goes to the waiter whose network has the fewest, then whose address has, then whose account has. Of equal
+    ones the account whose last turn is longest ago comes first. A waiter whose share is in use does not hold up the
+    others. The callers bound how many wait.
     """
 
-    def __init__(self, total: int, share: int) -> None:
+    def __init__(self, total: int, shares: Sequence[int]) -> None:
+        """Bound the places in `total` and, for each part of an owner, by its share."""
         self._free = total
-        self._share = share
-        self._used: Counter[Hashable] = Counter()
-        self._waiting: deque[tuple[Hashable, asyncio.Future[None]]] = deque()
+        self._shares = tuple(shares)
+        self._used: Counter[tuple[int, Hashable]] = Counter()
+        self._held: Counter[Owner] = Counter()
+        self._turns: dict[Owner, int] = {}  # of owners that have a place or wait for one
+        self._last_turn = 0
+        self._waiting: dict[Owner, deque[asyncio.Future[None]]] = {}
 
     @property
     def used(self) -> int:
         """Return the number of places in use."""
-        return self._used.total()
+        return self._held.total()
 
-    def ask(self, owner: Hashable) -> asyncio.Future[None]:
+    def ask(self, owner: Owner) -> asyncio.Future[None]:
         """Ask for a place: the future is done when the owner has it. `leave` ends it in every case."""
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._has_place(owner):
             self._give(owner, place)
         else:
-            self._waiting.append((owner, place))
+            self._waiting.setdefault(owner, deque()).append(place)
         return place
 
-    def leave(self, owner: Hashable, place: asyncio.Future[None]) -> None:
-        """Give a place back, to the first waiter that may have it, or stop waiting for it."""
+    def leave(self, owner: Owner, place: asyncio.Future[None]) -> None:
+        """Give a place back, to the next waiter that may have it, or stop waiting for it."""
         if not place.done() or place.cancelled():
-            self._waiting.remove((owner, place))
+            self._stop_waiting(owner, place)
+            self._forget_unused(owner)
             return
-        self._free += 1
-        self._used[owner] -= 1
-        if not self._used[owner]:
-            del self._used[owner]
-        for waiter in self._waiting:
-            if self._has_place(waiter[0]):
-                self._waiting.remove(waiter)
-                self._give(*waiter)
-                return
+        self._count(owner, -1)
+        waiters = [waiter for waiter in self._waiting if self._has_place(waiter)]
+        if waiters:
+            first = min(waiters, key=self._order)
+            self._give(first, self._waiting[first][0])
+            self._stop_waiting(first, self._waiting[first][0])
+        self._forget_unused(owner)
 
-    def _has_place(self, owner: Hashable) -> bool:
-        return self._free > 0 and self._used[owner] < self._share
+    def is_wanted_from(self, owner: Owner) -> bool:
+        """Return whether a waiter could have the place that this owner has."""
+        self._count(owner, -1)
+        try:
+            return any(self._has_place(waiter) for waiter in self._waiting)
+        finally:
+            self._count(owner, 1)
 
-    def _give(self, owner: Hashable, place: asyncio.Future[None]) -> None:
-        self._free -= 1
-        self._used[owner] += 1
+    def _has_place(self, owner: Owner) -> bool:
+        return self._free > 0 and all(
+            self._used[key] < share for key, share in zip(enumerate(owner), self._shares, strict=True)
+        )
+
+    def _order(self, owner: Owner) -> tuple[int, ...]:
+        return (*(self._used[key] for key in enumerate(owner)), self._turns.get(owner, 0))
+
+    def _give(self, owner: Owner, place: asyncio.Future[None]) -> None:
+        self._count(owner, 1)
+        self._last_turn += 1
+        self._turns[owner] = self._last_turn
         place.set_result(None)
+
+    def _count(self, owner: Owner, change: int) -> None:
+        self._free -= change
+        self._held[owner] += change
+        for key in enumerate(owner):
+            self._used[key] += change
+
+    def _stop_waiting(self, owner: Owner, place: asyncio.Future[None]) -> None:
+        waiting = self._waiting[owner]
+        waiting.remove(place)
+        if not waiting:
+            del self._waiting[owner]
+
+    def _forget_unused(self, owner: Owner) -> None:
+        for key in enumerate(owner):
+            if not self._used[key]:
+                del self._used[key]
+        if not self._held[owner]:
+            del self._held[owner]
+            if owner not in self._waiting:
+                self._turns.pop(owner, None)
+
+
+class Place:
+    """One place for one owner: not asked for, waited for, or held."""
+
+    def __init__(self, places: FairPlaces, owner: Owner) -> None:
+        self._places = places
+        self._owner = owner
+        self._asked: asyncio.Future[None] | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Return whether the owner has it."""
+        return self._asked is not None and self._asked.done()
+
+    @property
+    def is_awaited(self) -> bool:
+        """Return whether the owner waits for it."""
+        return self._asked is not None and not self._asked.done()
+
+    def ask(self) -> asyncio.Future[None]:
+        """Ask for it, unless that was done: the future is done when the owner has it."""
+        if self._asked is None:
+            self._asked = self._places.ask(self._owner)
+        return self._asked
+
+    def leave(self) -> None:
+        """Give it back, or wait for it no longer."""
+        if self._asked is not None:
+            self._places.leave(self._owner, self._asked)
+            self._asked = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def is_wanted(self) -> bool:
+        """Return whether it is held, and somebody waits who could have it."""
+        return self.is_held and self._places.is_wanted_from(self._owner)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamBudgets:
     """What all streams of this node have in common.
 
-    `sends`: bytes of sends without a result. `live`: bytes of messages that wait for devices. `pages`: frames of stored
-    messages that are not yet written. `marks`: bytes of read marks that wait for the log.
+    `sends`: bytes of sends without a result. `live`: bytes of messages that wait for devices. `pages`: large frames of
+    stored messages that are not yet written. `marks`: bytes of read marks that wait for the log.
     """
 
     sends: ByteBudget

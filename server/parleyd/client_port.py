@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parleyd.api.admission import CallLimits
 from parleyd.api.marks import MARK_BYTES
-from parleyd.budgets import ByteBudget, FairPlaces, Shares, StreamBudgets
+from parleyd.budgets import ByteBudget, FairPlaces, Shares, StreamBudgets, shares_of
 from parleyd.delivery.device_stream import FRAME_BYTES
 from parleyd.machine.limits import MAX_BODY_BYTES
 from parleyd.open_files import allowed_connections
@@ -40,7 +40,7 @@ def stream_budgets(settings: Settings) -> StreamBudgets:
         live=ByteBudget(
             Shares(settings.max_queue_bytes, settings.max_account_queue_bytes, settings.max_session_queue_bytes)
         ),
-        pages=FairPlaces(pages, max(1, settings.max_account_queue_bytes // FRAME_BYTES)),
+        pages=FairPlaces(pages, shares_of(pages, settings.max_account_queue_bytes // FRAME_BYTES)),
         marks=ByteBudget(READ_MARKS),
     )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from parleyd.budgets import ByteBudget, DeviceShare, FairPlaces, Shares, StreamBudgets
+from parleyd.budgets import ByteBudget, DeviceShare, FairPlaces, Place, Shares, StreamBudgets
 
 WIDE = Shares(1 << 30, 1 << 30, 1 << 20)
 
 
 def stream_budgets(sends: Shares = WIDE, live: Shares = WIDE, pages: int = 1000, share: int = 1000) -> StreamBudgets:
     """The budgets of one node."""
-    return StreamBudgets(ByteBudget(sends), ByteBudget(live), FairPlaces(pages, share), ByteBudget(WIDE))
+    return StreamBudgets(
+        ByteBudget(sends), ByteBudget(live), FairPlaces(pages, (pages, pages, share)), ByteBudget(WIDE)
+    )
 
 
 def device_share(most: int = 1 << 20) -> DeviceShare:
@@ -17,6 +19,6 @@ def device_share(most: int = 1 << 20) -> DeviceShare:
     return DeviceShare(ByteBudget(Shares(1 << 30, 1 << 30, most)), 1, b"device")
 
 
-def free_pages() -> FairPlaces:
-    """Places for everybody."""
-    return FairPlaces(1000, 1000)
+def free_place() -> Place:
+    """A place for large frames that nobody else wants."""
+    return Place(FairPlaces(1, (1,)), (1,))

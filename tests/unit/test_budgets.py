@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from parleyd.budgets import BoundReachedError, ByteBudget, Counts, DeviceShare, FairPlaces, Shares
+from parleyd.budgets import BoundReachedError, ByteBudget, Counts, DeviceShare, FairPlaces, Owner, Place, Shares
 
 
 def test_bytes_are_bounded_by_device_by_account_and_by_node() -> None:
@@ -51,37 +51,96 @@ def test_a_device_gives_back_what_it_has_in_use() -> None:
     assert (share.in_use, budget.in_use) == (0, 0)
 
 
-async def test_places_go_to_the_first_waiter_that_may_have_one() -> None:
-    places = FairPlaces(2, 1)
-    first = places.ask("a")
-    a1, a2, b, c = (places.ask(owner) for owner in ("a", "a", "b", "c"))
-    assert [place.done() for place in (first, a1, a2, b, c)] == [True, False, False, True, False], (
-        "a has its share in use, and does not hold up b"
-    )
-    places.leave("b", b)
-    assert c.done()
-    places.leave("a", first)
+def somebody(account: str, address: str = "here", network: str = "near") -> Owner:
+    return network, address, account
+
+
+async def test_a_waiter_whose_account_has_its_share_does_not_hold_up_others() -> None:
+    places = FairPlaces(2, (2, 2, 1))
+    a, b, c = map(somebody, "abc")
+    first = places.ask(a)
+    a1, a2, b1, c1 = (places.ask(owner) for owner in (a, a, b, c))
+    assert [place.done() for place in (first, a1, a2, b1, c1)] == [True, False, False, True, False]
+    places.leave(b, b1)
+    assert c1.done()
+    places.leave(a, first)
     assert a1.done()
-    places.leave("c", c)
+    places.leave(c, c1)
     assert not a2.done(), "a still has one"
-    places.leave("a", a1)
+    places.leave(a, a1)
     assert a2.done()
-    places.leave("a", a2)
+    places.leave(a, a2)
     assert places.used == 0
 
 
 async def test_a_waiter_that_leaves_takes_no_place_and_one_that_got_it_gives_it_on() -> None:
-    places = FairPlaces(1, 1)
-    first = places.ask("a")
-    leaving, cancelled, given, staying = (places.ask(owner) for owner in ("b", "c", "d", "e"))
-    places.leave("b", leaving)
+    places = FairPlaces(1, (1, 1, 1))
+    a, b, c, d, e = map(somebody, "abcde")
+    first = places.ask(a)
+    leaving, cancelled, given, staying = (places.ask(owner) for owner in (b, c, d, e))
+    places.leave(b, leaving)
     cancelled.cancel()
-    places.leave("c", cancelled)
-    places.leave("a", first)
+    places.leave(c, cancelled)
+    places.leave(a, first)
     assert given.done()
-    places.leave("d", given)
+    places.leave(d, given)
     assert staying.done()
     assert places.used == 1
+
+
+async def test_neither_an_address_nor_a_network_has_all_places() -> None:
+    places = FairPlaces(4, (3, 2, 1))
+    owners = [somebody("a"), somebody("b"), somebody("c"), somebody("d", "there"), somebody("e", "away")]
+    assert [places.ask(owner).done() for owner in owners] == [True, True, False, True, False]
+    assert places.ask(somebody("f", "elsewhere", "far")).done()
+
+
+async def test_who_has_the_fewest_places_goes_first_and_then_whose_turn_is_longest_ago() -> None:
+    places = FairPlaces(3, (3, 3, 3))
+    a, b, c = somebody("a"), somebody("b", "there"), somebody("c", "away", "far")
+    held = [places.ask(owner) for owner in (a, a, b)]
+    waiting = {owner: places.ask(owner) for owner in (a, b, c)}
+    places.leave(a, held[0])
+    assert [place.done() for place in waiting.values()] == [False, False, True], "its network has none"
+    places.leave(c, waiting[c])
+    assert [place.done() for place in waiting.values()][:2] == [True, False], "a had its last turn before b"
+
+
+async def test_a_newcomer_goes_before_those_who_had_a_turn() -> None:
+    places = FairPlaces(1, (1, 1, 1))
+    a, b = somebody("a"), somebody("b")
+    first, again, new = places.ask(a), places.ask(a), places.ask(b)
+    places.leave(a, first)
+    assert [again.done(), new.done()] == [False, True]
+
+
+async def test_a_place_is_wanted_from_those_who_keep_it_from_a_waiter() -> None:
+    places = FairPlaces(3, (3, 3, 1))
+    a, b = somebody("a"), somebody("b")
+    places.ask(a)
+    places.ask(b)
+    assert not places.is_wanted_from(a)
+    places.ask(a)
+    assert (places.is_wanted_from(a), places.is_wanted_from(b)) == (True, False), "b has nothing that a lacks"
+    assert places.used == 2
+
+
+async def test_owners_that_have_left_are_not_remembered() -> None:
+    places = FairPlaces(1, (1, 1, 1))
+    for number in range(100):
+        with Place(places, somebody(str(number))) as place, Place(places, somebody("w")) as waiting:
+            assert place.ask().done()
+            assert not waiting.ask().done()
+            assert (place.is_held, place.is_wanted(), waiting.is_awaited, waiting.is_wanted()) == (
+                True,
+                True,
+                True,
+                False,
+            )
+    assert not places._turns
+    assert not places._held
+    assert not places._used
+    assert not places._waiting
 
 
 def test_counts_are_bounded_in_total_and_by_owner() -> None:

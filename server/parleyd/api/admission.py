@@ -7,18 +7,19 @@ Every call passes here before its handler. A caller costs nothing but its metada
    instead, and a unary call towards both.
 3. A unary call waits for a place to read its body, which is at most MAX_REQUEST_BYTES. gRPC reads a body only when it
    is asked to, so every handler is registered as one of streams, and this module reads and writes the one message.
-4. A method that answers with a page waits for a place too. It keeps the place until gRPC has written the page, because
-   a client that does not read its answer makes this node keep it.
+4. A large page waits for a place too. It keeps the place until gRPC has written the page, because a client that does
+   not read its answer makes this node keep it. While a call waits for that place, it keeps no page: it reads it again.
 
-At a bound the call ends with RESOURCE_EXHAUSTED, and nothing was done.
+At a bound the call ends with RESOURCE_EXHAUSTED, and nothing was done. A caller that says or reads nothing loses its
+place after a short time if others wait for it, and its call ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Hashable
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,20 +29,24 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from parleyd.api.auth import Authenticator
-from parleyd.api.callers import admit_source
-from parleyd.api.errors import ApiError, Context, abort, translate
-from parleyd.budgets import BoundReachedError, Counts, FairPlaces
+from parleyd.api.callers import admit_source, owner_of
+from parleyd.api.errors import ApiError, Context, abort, fail
+from parleyd.api.patience import Patience, nobody_waits, patient, write
+from parleyd.budgets import BoundReachedError, Counts, FairPlaces, Owner, Place, shares_of
 from parleyd.machine.features.sessions import SessionRecord
 
 MAX_REQUEST_BYTES = 64 * 1024
-BODY_TIMEOUT_S = 10.0
+BODY_PATIENCE = Patience(0.25, 2.0)
+ANSWER_PATIENCE = Patience(3.0, 30.0)
 PLACE_TIMEOUT_S = 5.0
+SMALL_ANSWER_BYTES = 32 * 1024
+"""An answer up to this size needs no place. The bound of calls in progress bounds them all."""
 
 BUSY_TEXT = (
     "This node accepts no more calls now: {reason}. Nothing was changed. Try again in a moment, or another node."
 )
 NO_BODY_TEXT = "The call ended without a request. Nothing was changed. Update the client."
-SLOW_BODY_TEXT = f"The request did not arrive within {BODY_TIMEOUT_S:.0f} s. Nothing was changed. Try again."
+SLOW_BODY_TEXT = "The request did not arrive in time after the call began. Nothing was changed. Try again."
 LARGE_BODY_TEXT = (
     f"The request has more than {MAX_REQUEST_BYTES} bytes, and no valid one has. Nothing was changed. "
     "Update the client."
@@ -129,9 +134,8 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         self._calls = Counts(limits.calls, limits.calls_per_address)
         self._account_calls = Counts(limits.calls, limits.calls_per_account)
         self._streams = Counts(limits.streams, limits.streams_per_account)
-        # One owner has at most a quarter of these places.
-        self._bodies = FairPlaces(limits.bodies, max(1, limits.bodies // 4))
-        self._pages = FairPlaces(limits.pages, max(1, limits.pages // 8))
+        self._bodies = FairPlaces(limits.bodies, shares_of(limits.bodies, limits.bodies // 4))
+        self._pages = FairPlaces(limits.pages, shares_of(limits.pages, limits.pages // 8))
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
         """Return a handler that admits the call before it runs the method's own."""
@@ -161,34 +165,45 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
                 if handler.request_streaming:
                     await _answer(handler.stream_stream(requests, context), context)
                 else:
-                    await self._serve(method, handler, source if session is None else session.account_id, context)
+                    owner = owner_of(context, None if session is None else session.account_id)
+                    await self._serve(method, handler, owner, context)
         except grpc.aio.AbortError:
             raise
         except BoundReachedError as error:
             await abort(context, ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, BUSY_TEXT.format(reason=error)))
         except Exception as error:
-            await abort(context, translate(error))
+            await fail(context, error)
 
     async def _session(self, access: Access, context: Context) -> SessionRecord | None:
         if access is Access.PUBLIC:
             return None
         return await self._authenticator.admit(context, allow_closed=access is Access.CLOSED_SESSION)
 
-    async def _serve(self, method: str, handler: Any, owner: Hashable, context: Context) -> None:
+    async def _serve(self, method: str, handler: Any, owner: Owner, context: Context) -> None:
         """Read the one request, run the method, write its answers."""
         request = await self._read(owner, context)
-        if method in _PAGES:
-            async with _place(self._pages, owner, "too many answers wait for their readers"):
-                await context.write(await handler.unary_unary(request, context))
-        elif handler.response_streaming:
+        if handler.response_streaming:
             await _answer(handler.unary_stream(request, context), context)
+        elif method in _PAGES:
+            await self._serve_page(partial(handler.unary_unary, request, context), owner, context)
         else:
-            await context.write(await handler.unary_unary(request, context))
+            await write(context, await handler.unary_unary(request, context), ANSWER_PATIENCE, nobody_waits)
 
-    async def _read(self, owner: Hashable, context: Context) -> Any:
-        async with _place(self._bodies, owner, "too many requests arrive at once"):
+    async def _serve_page(self, read: Callable[[], Awaitable[Any]], owner: Owner, context: Context) -> None:
+        """Write what `read` returns, with a place if it is large."""
+        page = await read()
+        with Place(self._pages, owner) as place:
+            if page.ByteSize() > SMALL_ANSWER_BYTES and not place.ask().done():
+                del page
+                await _wait_for(place, "too many answers wait for their readers")
+                page = await read()
+            await write(context, page, ANSWER_PATIENCE, place.is_wanted)
+
+    async def _read(self, owner: Owner, context: Context) -> Any:
+        with Place(self._bodies, owner) as place:
+            await _wait_for(place, "too many requests arrive at once")
             try:
-                async with asyncio.timeout(BODY_TIMEOUT_S):
+                async with patient(BODY_PATIENCE, place.is_wanted):
                     request = await context.read()
             except TimeoutError:
                 raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, SLOW_BODY_TEXT) from None
@@ -216,21 +231,15 @@ async def _answer(answers: Any, context: Context) -> None:
     """Run a handler of streams, which writes by itself or gives what is to be written."""
     if hasattr(answers, "__aiter__"):
         async for answer in answers:
-            await context.write(answer)
+            await write(context, answer, ANSWER_PATIENCE, nobody_waits)
     else:
         await answers
 
 
-@asynccontextmanager
-async def _place(places: FairPlaces, owner: Hashable, reason: str) -> AsyncIterator[None]:
-    """Have a place while inside; raises BoundReachedError if there is none in time."""
-    place = places.ask(owner)
+async def _wait_for(place: Place, reason: str) -> None:
+    """Wait for a place; raises BoundReachedError if there is none in time."""
     try:
-        try:
-            async with asyncio.timeout(PLACE_TIMEOUT_S):
-                await asyncio.shield(place)
-        except TimeoutError:
-            raise BoundReachedError(reason) from None
-        yield
-    finally:
-        places.leave(owner, place)
+        async with asyncio.timeout(PLACE_TIMEOUT_S):
+            await asyncio.shield(place.ask())
+    except TimeoutError:
+        raise BoundReachedError(reason) from None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from contextvars import ContextVar
 from urllib.parse import unquote
 
 from parleyd.api.errors import Context
+from parleyd.budgets import Owner
 
 FORWARDED_FOR = "x-forwarded-for"
 MAX_HOST_CHARS = 64
 IPV6_PREFIX = 64
+WIDE_PREFIXES = {4: 24, 6: 48}
+"""A network that one organisation has: a customer of a provider has up to 256 IPv6 networks of 64 bits, or more."""
 
 _ADMITTED: ContextVar[str] = ContextVar("source", default="")
 
@@ -26,6 +29,17 @@ def admit_source(context: Context, gateways: Collection[str]) -> str:
 def address_of(context: Context) -> str:
     """Return where the call comes from, as of its admission."""
     return _ADMITTED.get() or source_of(context, ())
+
+
+def owner_of(context: Context, account_id: int | None) -> Owner:
+    """Return for whom a place of this call counts: its network, its address, and its account if it has a session."""
+    address = address_of(context)
+    account: Hashable = address if account_id is None else account_id
+    try:
+        network = ipaddress.ip_network(address)
+    except ValueError:
+        return address, address, account
+    return str(network.supernet(new_prefix=WIDE_PREFIXES[network.version])), address, account
 
 
 def source_of(context: Context, gateways: Collection[str]) -> str:

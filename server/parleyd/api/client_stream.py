@@ -23,6 +23,7 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.marks import IgnoredMarks, ReadMarks
+from parleyd.api.patience import Patience, write
 from parleyd.api.results import explain
 from parleyd.budgets import DeviceShare
 from parleyd.delivery.cursor import InvalidCursorError, decode_cursor
@@ -36,7 +37,7 @@ from parleyd.security.names import InvalidInputError
 
 MAX_SENDS_PER_FRAME = 1024
 ACK_INTERVAL_S = 0.02
-WRITE_TIMEOUT_S = 60.0
+PAGE_PATIENCE = Patience(10.0, 60.0)
 
 SIGNED_OUT = explain(state_pb2.RESULT_CODE_SIGNED_OUT)
 RETRY_TEXT = (
@@ -84,10 +85,6 @@ ENDING_CODES = {
     state_pb2.RESULT_CODE_DEVICE_SUPERSEDED: CloseReason.SUPERSEDED,
 }
 """Results of a command as a whole that end the stream. No number was used."""
-
-
-class StalledReaderError(Exception):
-    """The client has read nothing of a frame for a long time. It gets no status, which it would not read either."""
 
 
 class ClientStream:
@@ -281,11 +278,7 @@ class ClientStream:
                     self._answered.set()
 
     async def _write_frame(self, frame: pb.ServerFrame | bytes) -> None:
-        try:
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await self._context.write(frame)
-        except TimeoutError:
-            raise StalledReaderError from None
+        await write(self._context, frame, PAGE_PATIENCE, self._stream.is_page_wanted)
 
     async def _end_when_closed(self) -> None:
         reason = await asyncio.shield(self._stream.closed)

@@ -12,6 +12,7 @@ import grpc.aio
 import structlog
 
 from parley_proto.v1 import state_pb2
+from parleyd.api.ending import drop_call
 from parleyd.api.results import explain
 from parleyd.delivery.cursor import InvalidCursorError
 from parleyd.delivery.position import AheadOfClusterError, InvalidPositionError, NewerGenerationError
@@ -28,6 +29,8 @@ OUTCOME_KEY = "parley-outcome"
 NO_EFFECT = "none"
 UNKNOWN_EFFECT = "unknown"
 """What every refusal says, beside its status, about the request's effect."""
+STATUS_TIMEOUT_S = 5.0
+"""A status waits for the client to read what was sent before it."""
 
 UNAVAILABLE_TEXT = (
     "This node cannot reach a majority of the cluster now ({reason}). Nothing was changed. The client tries the other "
@@ -130,12 +133,28 @@ def _unconfirmed(reason: str) -> ApiError:
     return ApiError(grpc.StatusCode.UNAVAILABLE, text, may_have_happened=True)
 
 
+class StalledReaderError(Exception):
+    """The client reads nothing of an answer or a frame. It gets no status, which it would not read either."""
+
+
+async def fail(context: Context, error: Exception) -> NoReturn:
+    """End the call for `error`, whatever it is."""
+    if isinstance(error, StalledReaderError):
+        structlog.get_logger("api").info("stalled_client_left")
+        drop_call()
+    await abort(context, translate(error))
+
+
 async def abort(context: Context, error: ApiError) -> NoReturn:
-    """End the call with the status of `error`."""
+    """End the call with the status of `error`. If the client has left, nobody reads it and the call just ends."""
     trailing = [(OUTCOME_KEY, UNKNOWN_EFFECT if error.may_have_happened else NO_EFFECT)]
     if error.result:
         trailing.append((RESULT_KEY, str(error.result)))
-    await context.abort(error.status, str(error), trailing_metadata=tuple(trailing))
+    try:
+        async with asyncio.timeout(STATUS_TIMEOUT_S):
+            await context.abort(error.status, str(error), trailing_metadata=tuple(trailing))
+    except (TimeoutError, grpc.aio.InternalError, grpc.aio.UsageError):
+        drop_call()
 
 
 Method = Callable[[Any, Request, Context], Awaitable[Response]]
@@ -157,6 +176,6 @@ def unary(method: Method[Request, Response]) -> Method[Request, Response]:
             # This node closed a connection under the call, as when it was removed. The client must not wait for that.
             await abort(context, ApiError(grpc.StatusCode.UNAVAILABLE, CLOSED_TEXT, may_have_happened=True))
         except Exception as error:
-            await abort(context, translate(error))
+            await fail(context, error)
 
     return wrapped

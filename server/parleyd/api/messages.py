@@ -13,12 +13,14 @@ import structlog
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.api.auth import Authenticator
-from parleyd.api.client_stream import ClientStream, StalledReaderError
+from parleyd.api.callers import owner_of
+from parleyd.api.client_stream import PAGE_PATIENCE, ClientStream
 from parleyd.api.commands import Commands
-from parleyd.api.errors import ApiError, Context, abort, refusal, translate
+from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.marks import AppliedMarks, IgnoredMarks, ReadMarks
+from parleyd.api.patience import nobody_waits, write
 from parleyd.api.requests import check_id, check_number
-from parleyd.budgets import DeviceShare, StreamBudgets
+from parleyd.budgets import DeviceShare, Owner, Place, StreamBudgets
 from parleyd.delivery.cursor import StreamCursor, decode_cursor
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream
@@ -76,22 +78,8 @@ class MessagingService:
         """Serve one device until either side ends."""
         try:
             await self._serve(context)
-        except grpc.aio.AbortError:
-            raise
         except BaseExceptionGroup as group:
-            await self._end(context, _first(group))
-        except Exception as error:
-            await self._end(context, error)
-
-    async def _end(self, context: Context, error: BaseException) -> None:
-        match error:
-            case StalledReaderError():
-                structlog.get_logger("api").info("stalled_client_left")
-                raise asyncio.CancelledError
-            case Exception():
-                await abort(context, translate(error))
-            case _:
-                raise error
+            raise _first(group) from None
 
     async def _serve(self, context: Context) -> None:
         try:
@@ -115,13 +103,14 @@ class MessagingService:
         stored_up_to = await self._existing(cursor.message_id(generation), session.account_id)
         # What the device has received is not what a superseded copy of its files has.
         start = stored_up_to if superseded else self._start_after(admitted.device, stored_up_to)
-        stream = self._open(session, start, generation, claim.nonce)
+        stream = self._open(session, start, generation, claim.nonce, owner_of(context, session.account_id))
         ignored_marks = IgnoredMarks(session.account_id)
         read_marks = self._read_marks(session, ignored_marks)
         try:
             # Checked again: a session that was closed during the admission did not end this stream.
             await self._authenticator.admit(context)
-            await context.write(pb.ServerFrame(welcome=self._welcome(admitted, generation, superseded=superseded)))
+            welcome = pb.ServerFrame(welcome=self._welcome(admitted, generation, superseded=superseded))
+            await write(context, welcome, PAGE_PATIENCE, nobody_waits)
             channels, marks = await self._readers.run(lambda reader: _missed(reader, session.account_id))
             self._hub.add_channels(session.account_id, channels)
             for mark in marks:
@@ -174,7 +163,7 @@ class MessagingService:
         """
         return max(device.delivered_up_to, stored_up_to)
 
-    def _open(self, session: SessionRecord, start: int, generation: int, claim: bytes) -> DeviceStream:
+    def _open(self, session: SessionRecord, start: int, generation: int, claim: bytes, owner: Owner) -> DeviceStream:
         stream = DeviceStream(
             session.account_id,
             session.device_external_id,
@@ -183,7 +172,7 @@ class MessagingService:
             generation=generation,
             claim=claim,
             live=DeviceShare(self._budgets.live, session.account_id, session.device_id),
-            pages=self._budgets.pages,
+            place=Place(self._budgets.pages, owner),
         )
         self._hub.join(session.session_id, stream)
         return stream

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
-from parleyd.budgets import DeviceShare, FairPlaces
+from parleyd.budgets import DeviceShare, Place
 from parleyd.delivery.account_watchers import AccountWatchers
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.encoding import EncodedMessage, messages_frame
@@ -30,6 +30,8 @@ PAGE_MESSAGES = 256
 # Bound of the messages of one frame, in encoded bytes; a frame has at least one message. It is small, because a client
 # that reads slowly makes this node keep a frame until it is read.
 FRAME_BYTES = 256 * 1024
+# A frame of stored messages up to this size needs no place, so a device that has little to receive waits for nobody.
+SMALL_FRAME_BYTES = 16 * 1024
 RECEIPTS_PER_FRAME = 256
 RESERVED_BYTES = 64 * 1024
 
@@ -77,12 +79,12 @@ class DeviceStream:
         *,
         generation: int,
         live: DeviceShare,
-        pages: FairPlaces,
+        place: Place,
         claim: bytes = b"",
     ) -> None:
         """Begin after `cursor`: the device has everything up to this message id.
 
-        `live` bounds the messages that wait in memory, `pages` the frames of stored messages that are being written.
+        `live` bounds the messages that wait in memory. A large frame of stored messages is written only with `place`.
         `claim` is the nonce of the copy of the device's files that is connected.
         """
         self.claim = claim
@@ -92,8 +94,7 @@ class DeviceStream:
         self._source = source
         self._generation = generation
         self._share = live
-        self._pages = pages
-        self._page: asyncio.Future[None] | None = None  # the place for a page: asked for, or held until it is written
+        self._place = place
         self._has_read = False
         self._live_bytes = 0
         self._behind = True
@@ -174,7 +175,7 @@ class DeviceStream:
     def release(self) -> None:
         """Give back what the stream has in use, after its end."""
         self._drop_live()
-        self._leave_page()
+        self._place.leave()
         self._sent_directory.release()
 
     def _reserve(self, needed: int) -> bool:
@@ -187,18 +188,9 @@ class DeviceStream:
         self._live_bytes = 0
         self._share.close()
 
-    def _may_read(self) -> bool:
-        """Return whether this stream has a place for a page; ask for one if it has not."""
-        if self._page is None:
-            self._page = self._pages.ask(self.account_id)
-            self._page.add_done_callback(lambda _: self._wake.set())
-        return self._page.done()
-
-    def _leave_page(self) -> None:
-        if self._page is not None:
-            self._pages.leave(self.account_id, self._page)
-            self._page = None
-        self._has_read = False
+    def is_page_wanted(self) -> bool:
+        """Return whether other streams wait for the place of this one's page."""
+        return self._place.is_wanted()
 
     # ---- drained by the writer
 
@@ -209,7 +201,8 @@ class DeviceStream:
         """
         while True:
             if self._has_read:
-                self._leave_page()
+                self._place.leave()
+                self._has_read = False
             await self._wake.wait()
             small = self._take_small_frames()
             batches = await self._next_batches()
@@ -226,10 +219,10 @@ class DeviceStream:
     async def _next_batches(self) -> list[_Batch]:
         if not self._behind:
             return self._take_live()
-        return await self._fetch_page() if self._may_read() else []
+        return [] if self._place.is_awaited else await self._fetch_page()
 
     def _has_more(self) -> bool:
-        can_read = self._behind and (self._page is None or self._page.done())
+        can_read = self._behind and not self._place.is_awaited
         waiting = can_read or self._live or self._results or self._receipts or self._sent_directory.has_changes
         return bool(waiting) or self._status is not None or self._pong is not None
 
@@ -270,12 +263,20 @@ class DeviceStream:
     async def _fetch_page(self) -> list[_Batch]:
         self._stored_meanwhile = False
         page = await self._source.page(self._cursor, PAGE_MESSAGES)
-        self._has_read = True
+        if sum(len(message.entry) for message in page.messages) > SMALL_FRAME_BYTES and not self._has_place():
+            return []  # it is read again when there is a place, and nothing is kept until then
+        self._has_read = self._place.is_held
         self._cursor = max(self._cursor, page.up_to)
         if not page.more and not self._stored_meanwhile:
             # Nothing was stored while the page was read, so the next messages come live.
             self._behind = False
         return [(page.messages, self._cursor)] if page.messages else []
+
+    def _has_place(self) -> bool:
+        """Return whether this stream has its place; ask for it if it has not."""
+        if not self._place.is_held:
+            self._place.ask().add_done_callback(lambda _: self._wake.set())
+        return self._place.is_held
 
     async def _directory_for(self, frames: Sequence[pb.ServerFrame], batches: Sequence[_Batch]) -> list[pb.ServerFrame]:
         """Return the Directory frame that must come before these, if any."""

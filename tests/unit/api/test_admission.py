@@ -18,6 +18,7 @@ from parleyd.api import admission, client_stream, messages
 from parleyd.api.admission import ACCESS, CallLimits
 from parleyd.api.callers import source_of
 from parleyd.api.errors import Context
+from parleyd.api.patience import Patience
 from parleyd.status_publisher import SERVICE_NAMES
 from tests.support.node import InProcessCluster, InProcessNode
 from tests.support.raw import PASSWORD, Person, Raw, refused
@@ -110,7 +111,7 @@ async def test_a_request_that_no_valid_one_is_as_large_as_is_refused(node: InPro
 async def test_a_request_that_does_not_arrive_ends(
     node: InProcessNode, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(admission, "BODY_PATIENCE", Patience(0.1, 0.1))
     call: Any = raw.channel.stream_stream("/parley.v1.Admin/GetStatus")()
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call.read()
@@ -224,7 +225,7 @@ async def test_pages_that_nobody_reads_are_bounded_and_others_get_theirs(monkeyp
 async def test_a_session_that_reads_nothing_ends_and_gives_back_what_it_has_in_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_stream, "WRITE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(client_stream, "PAGE_PATIENCE", Patience(0.2, 0.2))
     async with running(CallLimits()) as (cluster, node, raw):
         ann, ben = cluster.add_account("ann", PASSWORD), cluster.add_account("ben", PASSWORD)
         for _ in range(20):

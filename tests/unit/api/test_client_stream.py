@@ -39,7 +39,7 @@ from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.reader import StateReader
 from parleyd.raft.types import Index
-from tests.support.budgets import device_share, free_pages, stream_budgets
+from tests.support.budgets import device_share, free_place, stream_budgets
 
 SESSION = SessionRecord(
     session_id=1,
@@ -64,6 +64,9 @@ class Client:
         self.reads = asyncio.Event()
         self.got: list[pb.ServerFrame] = []  # no frame of messages
         self.status: grpc.StatusCode | None = None
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:4711"
 
     async def read(self) -> Any:
         await asyncio.sleep(0)
@@ -148,7 +151,7 @@ def serve(
     sends: DeviceShare | None = None,
     marks: DeviceShare | None = None,
 ) -> asyncio.Task[None]:
-    device = DeviceStream(1, b"d" * 16, CURSOR, Nothing(), generation=0, live=device_share(), pages=free_pages())
+    device = DeviceStream(1, b"d" * 16, CURSOR, Nothing(), generation=0, live=device_share(), place=free_place())
     commands = Commands(log, lambda: level)
     ignored = IgnoredMarks(SESSION.account_id)
     stream = ClientStream(
@@ -393,9 +396,9 @@ async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() ->
     )
     client = Client([pb.ClientFrame(hello=pb.Hello())])
     client.reads.set()
-    with pytest.raises(grpc.aio.AbortError):
+    with pytest.raises(ApiError) as error:
         await service.Connect(None, cast(Any, client))
-    assert client.status is grpc.StatusCode.UNAUTHENTICATED
+    assert error.value.status is grpc.StatusCode.UNAUTHENTICATED
     assert hub.connected == 0
     assert client.got == []
 

@@ -19,7 +19,7 @@ from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.features.sessions import SessionsClosed
-from tests.support.budgets import device_share, free_pages
+from tests.support.budgets import device_share, free_place
 
 ANN, BEN, EVE = 1, 2, 3
 
@@ -37,7 +37,7 @@ class Nothing:
 async def joined(hub: DeviceHub, account_id: int, session_id: int, *, channels: Sequence[int] = ()) -> DeviceStream:
     """A device that has caught up."""
     device_id = session_id.to_bytes(16, "big")
-    stream = DeviceStream(account_id, device_id, 0, Nothing(), generation=0, live=device_share(), pages=free_pages())
+    stream = DeviceStream(account_id, device_id, 0, Nothing(), generation=0, live=device_share(), place=free_place())
     hub.join(session_id, stream)
     hub.add_channels(account_id, channels)
     await stream.next_frames()
@@ -213,12 +213,12 @@ async def test_streams_end_with_their_session_their_account_and_the_node() -> No
     assert (one.closed.done(), two.closed.done()) == (True, False)
     hub.publish([AccountDeleted(ANN)])
     assert two.closed.result() is CloseReason.SIGNED_OUT
-    again = DeviceStream(BEN, ben.device_id, 0, Nothing(), generation=0, live=device_share(), pages=free_pages())
+    again = DeviceStream(BEN, ben.device_id, 0, Nothing(), generation=0, live=device_share(), place=free_place())
     hub.join(4, again)
     assert ben.closed.result() is CloseReason.TAKEN_OVER
     hub.shut(CloseReason.STOPPING)
     assert again.closed.result() is CloseReason.STOPPING
-    late = DeviceStream(EVE, bytes(16), 0, Nothing(), generation=0, live=device_share(), pages=free_pages())
+    late = DeviceStream(EVE, bytes(16), 0, Nothing(), generation=0, live=device_share(), place=free_place())
     hub.join(5, late)
     assert late.closed.result() is CloseReason.STOPPING
 
@@ -226,7 +226,7 @@ async def test_streams_end_with_their_session_their_account_and_the_node() -> No
 def copy_of_a_device(hub: DeviceHub, nonce: bytes) -> DeviceStream:
     """A stream of one device of ann, opened by a copy of its files with this claim."""
     stream = DeviceStream(
-        ANN, bytes(16), 0, Nothing(), generation=0, live=device_share(), pages=free_pages(), claim=nonce
+        ANN, bytes(16), 0, Nothing(), generation=0, live=device_share(), place=free_place(), claim=nonce
     )
     hub.join(1, stream)
     return stream

@@ -9,14 +9,14 @@ import pytest
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
-from parleyd.budgets import ByteBudget, DeviceShare, FairPlaces, Shares
+from parleyd.budgets import ByteBudget, DeviceShare, FairPlaces, Place, Shares
 from parleyd.delivery import device_stream
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_stream import DeviceStream, Page
 from parleyd.delivery.encoding import EncodedMessage, encode_message, serialize_frame
 from parleyd.delivery.position import index_of, position
 from parleyd.machine.features.messages import MessageRecord
-from tests.support.budgets import device_share, free_pages
+from tests.support.budgets import device_share, free_place
 
 OWN_DEVICE = b"d" * 16
 
@@ -24,8 +24,9 @@ OWN_DEVICE = b"d" * 16
 class Stored:
     """What lies in the state, for the stream to read pages from."""
 
-    def __init__(self, *ids: int) -> None:
+    def __init__(self, *ids: int, size: int = 1) -> None:
         self.ids = list(ids)
+        self.body = "x" * size
         self.reads = 0
         self.asked: list[tuple[set[int], set[int]]] = []
         self.before_directory: Callable[[], None] = lambda: None
@@ -33,7 +34,7 @@ class Stored:
 
     async def page(self, after_id: int, limit: int) -> Page:
         self.reads += 1
-        above = [message(each) for each in self.ids if each > after_id]
+        above = [message(each, body=self.body) for each in self.ids if each > after_id]
         shown = above[:limit]
         page = Page(shown, shown[-1].id if shown else after_id, more=len(above) > limit)
         await asyncio.sleep(0)
@@ -58,7 +59,7 @@ def message(
 
 def make(stored: Stored, cursor: int = 0, max_live_bytes: int = 1 << 20) -> DeviceStream:
     return DeviceStream(
-        1, OWN_DEVICE, cursor, stored, generation=3, live=device_share(max_live_bytes), pages=free_pages()
+        1, OWN_DEVICE, cursor, stored, generation=3, live=device_share(max_live_bytes), place=free_place()
     )
 
 
@@ -144,7 +145,7 @@ async def test_live_messages_are_bounded_over_all_devices_of_an_account_and_room
     budget = ByteBudget(Shares(node=1 << 30, account=2 * 64 << 10, device=1 << 20))
     stored = Stored()
     shares = [DeviceShare(budget, 1, device) for device in range(3)]
-    streams = [DeviceStream(1, OWN_DEVICE, 0, stored, generation=3, live=s, pages=free_pages()) for s in shares]
+    streams = [DeviceStream(1, OWN_DEVICE, 0, stored, generation=3, live=s, place=free_place()) for s in shares]
     for stream in streams:
         await catch_up(stream)
     stored.ids.append(1)
@@ -160,22 +161,44 @@ async def test_live_messages_are_bounded_over_all_devices_of_an_account_and_room
     assert budget.in_use == 0, "nothing of a stream that ended stays in use"
 
 
-async def test_pages_that_are_being_written_are_bounded_and_other_frames_are_not_held_up() -> None:
-    pages = FairPlaces(1, 1)
+def two_streams(size: int) -> tuple[FairPlaces, DeviceStream, DeviceStream]:
+    """Streams of two accounts with one place, each with a message of this size to receive."""
+    places = FairPlaces(1, (1,))
     one, two = (
-        DeviceStream(account, OWN_DEVICE, 0, Stored(1), generation=3, live=device_share(), pages=pages)
+        DeviceStream(
+            account,
+            OWN_DEVICE,
+            0,
+            Stored(1, size=size),
+            generation=3,
+            live=device_share(),
+            place=Place(places, (account,)),
+        )
         for account in (1, 2)
     )
+    return places, one, two
+
+
+async def test_large_pages_that_are_being_written_are_bounded_and_other_frames_are_not_held_up() -> None:
+    places, one, two = two_streams(device_stream.SMALL_FRAME_BYTES)
     assert kinds(await next_frames(one)) == ["directory", "messages", "caught_up"]
     two.offer_pong(7)
     assert kinds(await next_frames(two)) == ["pong"], "the first has not written its page yet"
+    assert (one.is_page_wanted(), two.is_page_wanted()) == (True, False)
     waiting = asyncio.ensure_future(next_frames(two))
     await asyncio.sleep(0)
     one.offer_pong(8)
     assert kinds(await next_frames(one)) == ["pong"]
     assert kinds(await waiting) == ["directory", "messages", "caught_up"]
     two.release()
-    assert pages.used == 0
+    assert places.used == 0
+
+
+async def test_a_small_page_needs_no_place() -> None:
+    places, one, two = two_streams(10)
+    for stream in (one, two):
+        assert kinds(await next_frames(stream)) == ["directory", "messages", "caught_up"]
+    assert places.used == 0
 
 
 async def test_a_long_queue_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
