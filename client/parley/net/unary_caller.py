@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 _CALL_POLICY = PolicySettings(attempt_timeouts_s=(3.0, 5.0, 10.0))
 STATUS_TIMEOUT_S = 1.5
+LEAST_ATTEMPT_S = 0.1
 UNKNOWN_TEXT = (
     "No node gave a clear answer: {reasons} The request may or may not have been carried out. Check the result before "
     "you try again."
@@ -82,6 +83,8 @@ class UnaryCaller:
         unknown = False
         ends_at = time.monotonic() + deadline_s
         while (left_s := ends_at - time.monotonic()) > 0 and (attempt := policy.next_attempt()) is not None:
+            if failures and left_s - attempt.delay_s < LEAST_ATTEMPT_S:
+                break  # an attempt that is cut off at once would only add an outcome that nobody knows
             await asyncio.sleep(min(attempt.delay_s, left_s))
             try:
                 answer = await self._once(invoke, attempt.endpoint, min(attempt.timeout_s, left_s), changes=changes)

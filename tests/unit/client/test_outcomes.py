@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -27,6 +28,7 @@ from parley import (
     TooLargeError,
     UnreachableError,
 )
+from parley.net import unary_caller
 from parley.net.channel import ChannelPool, Security
 from parley.net.grpc_errors import OUTCOME_KEY, RESULT_KEY, from_grpc
 from parley.net.unary_caller import UnaryCaller
@@ -148,6 +150,21 @@ async def test_a_refusal_by_every_node_hides_no_lost_answer() -> None:
     )
     assert (type(error), "may or may not" in error.text) == (OutcomeUnknownError, True)
     assert attempts == 4, "every node has refused"
+
+
+async def test_no_attempt_begins_when_too_little_time_is_left_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be cut off, and a failure that is known would become an outcome that nobody knows."""
+    now_s = 100.0
+    monkeypatch.setattr(unary_caller, "time", SimpleNamespace(monotonic=lambda: now_s))
+
+    def refused() -> grpc.aio.AioRpcError:
+        nonlocal now_s
+        now_s += 4.95  # of the five seconds
+        return ended(Code.UNAVAILABLE, "failed to connect to all addresses; last error: refused")
+
+    error, attempts = await call_three_nodes(refused)
+    assert type(error) is UnreachableError
+    assert attempts == 1
 
 
 # ---- over real connections
