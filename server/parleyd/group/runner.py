@@ -8,6 +8,7 @@ node then stops at once and never repeats the write.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -89,6 +90,14 @@ from parleyd.storage.errors import CopyFailedError
 def now_ms() -> float:
     """Return the monotonic clock of all groups, in milliseconds."""
     return time.monotonic() * 1000
+
+
+def delay_s(delay_ms: float) -> float:
+    """Return the delay for a timer that must not come too early.
+
+    uvloop rounds to the nearest millisecond: half of all timers would come before the deadline and do nothing.
+    """
+    return math.ceil(max(delay_ms, 0)) / 1000
 
 
 class GroupRunner:
@@ -320,7 +329,7 @@ class GroupRunner:
             self._timer.cancel()
         self._armed_for_ms = due_ms
         # For a delay of 0 uvloop returns a plain Handle, which has no time.
-        self._timer = asyncio.get_running_loop().call_later(max(due_ms - now_ms(), 0) / 1000, self._timer_fired)
+        self._timer = asyncio.get_running_loop().call_later(delay_s(due_ms - now_ms()), self._timer_fired)
 
     def _timer_fired(self) -> None:
         self._timer = None

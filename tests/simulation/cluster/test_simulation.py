@@ -15,7 +15,7 @@ from tests.simulation.cluster.planted import PLANTED
 from tests.simulation.cluster.shrink import shrink, write_timeline
 
 ROOT = Path(__file__).resolve().parents[3]
-CAMPAIGN_WALL_S = 50.0
+CAMPAIGN_WALL_S = 35.0
 SEEDS_THAT_SEE_MOST = 200
 
 FOUND_A_BUG = {

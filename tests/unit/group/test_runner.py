@@ -16,7 +16,7 @@ from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.inputs import Input, TimePassed
 from parleyd.group.parts import GroupObserver, GroupParts, Outbound
-from parleyd.group.runner import GroupRunner
+from parleyd.group.runner import GroupRunner, delay_s
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 
 
@@ -108,3 +108,9 @@ async def test_who_needs_a_snapshot_is_logged_when_it_changes_and_not_with_each_
         await asyncio.gather(running, return_exceptions=True)
     asked = [line["nodes"] for line in logs if line["event"] == "snapshot_requested"]
     assert asked == [[2], [3]]
+
+
+@pytest.mark.parametrize("delay_ms", [-5.0, 0.0, 0.2, 0.49, 1.2, 9.3, 9.5000001, 10.0])
+def test_a_timer_comes_at_its_deadline_or_after_it_also_when_the_loop_rounds_to_milliseconds(delay_ms: float) -> None:
+    assert round(delay_s(delay_ms) * 1000) >= delay_ms
+    assert delay_s(delay_ms) * 1000 < max(delay_ms, 0) + 1
