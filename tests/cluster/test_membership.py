@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -77,10 +77,16 @@ class Operator:
         self._stub = admin_pb2_grpc.AdminStub(raw.channel)
         self._metadata = person.metadata
 
+    async def _change(
+        self, ask: Callable[[], Awaitable[admin_pb2.ClusterChangeResponse]]
+    ) -> admin_pb2.ClusterChangeResponse:
+        """Repeat a change, as its text advises, while its outcome is unknown: a starved leader loses its leadership."""
+        return await eventually(ask, while_it_says=(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED))
+
     async def remove(self, name: str, *, force: bool = False) -> admin_pb2.ClusterChangeResponse:
         """Remove a member."""
         request = admin_pb2.RemoveMemberRequest(name=name, force=force)
-        return await eventually(lambda: self._stub.RemoveMember(request, metadata=self._metadata, timeout=ANSWER_S))
+        return await self._change(lambda: self._stub.RemoveMember(request, metadata=self._metadata, timeout=ANSWER_S))
 
     async def invite(self) -> str:
         """Return a join token; the first entries of a new cluster raise its level first."""
@@ -105,12 +111,12 @@ class Operator:
     async def promote(self, name: str) -> admin_pb2.ClusterChangeResponse:
         """Make a learner a voter."""
         request = admin_pb2.PromoteMemberRequest(name=name)
-        return await eventually(lambda: self._stub.PromoteMember(request, metadata=self._metadata, timeout=ANSWER_S))
+        return await self._change(lambda: self._stub.PromoteMember(request, metadata=self._metadata, timeout=ANSWER_S))
 
     async def add(self, name: str, address: str) -> admin_pb2.ClusterChangeResponse:
         """Add a node that waits."""
         request = admin_pb2.AddMemberRequest(name=name, peer_address=address)
-        return await eventually(lambda: self._stub.AddMember(request, metadata=self._metadata, timeout=ANSWER_S))
+        return await self._change(lambda: self._stub.AddMember(request, metadata=self._metadata, timeout=ANSWER_S))
 
     async def transfer(self, name: str = "") -> admin_pb2.ClusterChangeResponse:
         """Hand leadership over."""

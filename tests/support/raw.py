@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -232,14 +232,18 @@ class Stream:
         return await self._call.code(), await self._call.details()
 
 
-async def eventually(call: Callable[[], Awaitable[Answer]], timeout_s: float = 20.0) -> Answer:
+async def eventually(
+    call: Callable[[], Awaitable[Answer]],
+    timeout_s: float = 20.0,
+    while_it_says: Collection[grpc.StatusCode] = (grpc.StatusCode.UNAVAILABLE,),
+) -> Answer:
     """Repeat a call that is safe to repeat while the cluster says UNAVAILABLE."""
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         try:
             return await call()
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or asyncio.get_running_loop().time() > deadline:
+            if error.code() not in while_it_says or asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.02)
 
