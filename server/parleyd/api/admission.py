@@ -26,13 +26,13 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import admit_source, owner_of
 from parleyd.api.errors import ApiError, Context, abort, fail
 from parleyd.api.patience import Patience, nobody_waits, patient, write
 from parleyd.budgets import BoundReachedError, Counts, FairPlaces, Owner, Place, shares_of
+from parleyd.decoding import Continuation, handler_of_streams
 from parleyd.machine.features.sessions import SessionRecord
 
 MAX_REQUEST_BYTES = 64 * 1024
@@ -50,10 +50,6 @@ SLOW_BODY_TEXT = "The request did not arrive in time after the call began. Nothi
 LARGE_BODY_TEXT = (
     f"The request has more than {MAX_REQUEST_BYTES} bytes, and no valid one has. Nothing was changed. "
     "Update the client."
-)
-
-NO_MESSAGE_TEXT = (
-    "The bytes of the request are no message of this method. Nothing was done with them. Update the client."
 )
 
 
@@ -108,8 +104,6 @@ _PAGES = frozenset(
     }
 )
 
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
@@ -147,9 +141,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         async def admitted(requests: AsyncIterator[Any], context: Context) -> None:
             await self._admit(method, handler, requests, context)
 
-        untyped: Any = admitted  # the type stubs have only the generator form of handlers
-        decode = partial(_decode, handler.request_deserializer)
-        return grpc.stream_stream_rpc_method_handler(untyped, decode, handler.response_serializer)
+        return handler_of_streams(handler, admitted)
 
     async def _admit(self, method: str, handler: Any, requests: AsyncIterator[Any], context: Context) -> None:
         try:
@@ -212,14 +204,6 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             if request.ByteSize() > MAX_REQUEST_BYTES:
                 raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, LARGE_BODY_TEXT)
             return request
-
-
-def _decode(deserializer: Callable[[bytes], Any], content: bytes) -> Any:
-    """Return the message. It is decoded inside the handler's read, so ApiError ends the call with its status."""
-    try:
-        return deserializer(content)
-    except DecodeError:
-        raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE_TEXT) from None
 
 
 def access_of(method: str) -> Access:

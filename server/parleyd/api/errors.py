@@ -14,6 +14,7 @@ import structlog
 from parley_proto.v1 import state_pb2
 from parleyd.api.ending import drop_call
 from parleyd.api.results import explain
+from parleyd.decoding import NoMessageError
 from parleyd.delivery.cursor import InvalidCursorError
 from parleyd.delivery.position import AheadOfClusterError, InvalidPositionError, NewerGenerationError
 from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
@@ -57,6 +58,9 @@ AHEAD_TEXT = (
     "The cluster is behind this client: {reason}. Its data was probably replaced by older data. Nothing was changed. "
     "What was sent since then may be missing in the cluster. Tell an administrator."
 )
+NO_MESSAGE_TEXT = (
+    "The bytes of the request are no message of this method. Nothing was done with them. Update the client."
+)
 INTERNAL_TEXT = (
     "This node failed to answer. The request may or may not have happened. Repeating it is safe. The node's log "
     "contains the cause."
@@ -97,7 +101,7 @@ def check_result(result: state_pb2.CommandResult, *, after_unknown: bool = False
     raise refusal(result.code, after_unknown=after_unknown)
 
 
-def translate(error: Exception) -> ApiError:
+def translate(error: Exception) -> ApiError:  # noqa: PLR0912 (one case for each kind of error)
     """Build the client's error from `error`. Unknown errors are logged here and sent without their details."""
     match error:
         case ApiError():
@@ -120,6 +124,8 @@ def translate(error: Exception) -> ApiError:
             return _unconfirmed(str(error))
         case TimeoutError():
             return _unconfirmed("it did not answer in time")
+        case NoMessageError():
+            return ApiError(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE_TEXT)
         case grpc.aio.InternalError() | grpc.aio.UsageError():
             # gRPC could not send to this client, because it has vanished. Nobody reads the text.
             return ApiError(grpc.StatusCode.CANCELLED, "The client has left.")

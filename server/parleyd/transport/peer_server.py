@@ -5,23 +5,19 @@ It refuses bytes that are no message with a status, where gRPC would write a tra
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from parley_proto.v1.peer_pb2_grpc import add_PeerServicer_to_server
+from parleyd.decoding import Context, Continuation, NoMessageError, handler_of_streams
 from parleyd.transport.channels import SERVER_OPTIONS
 from parleyd.transport.service import PeerService
 
 NO_MESSAGE_TEXT = "The request is not a message of this method. Nothing was done."
-
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 def make_peer_server(service: PeerService) -> grpc.aio.Server:
@@ -31,12 +27,8 @@ def make_peer_server(service: PeerService) -> grpc.aio.Server:
     return server
 
 
-class _NoMessageError(Exception):
-    """The bytes cannot be decoded."""
-
-
 class _DecodingInterceptor(grpc.aio.ServerInterceptor):
-    """Decodes the requests of every method inside the method's own call, where an error can get a status."""
+    """Gives a status to what cannot be decoded."""
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
         """Return a handler that refuses what cannot be decoded."""
@@ -47,19 +39,10 @@ class _DecodingInterceptor(grpc.aio.ServerInterceptor):
         async def serve(requests: AsyncIterator[Any], context: Context) -> None:
             try:
                 await _serve(handler, requests, context)
-            except _NoMessageError:
+            except NoMessageError:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, NO_MESSAGE_TEXT)
 
-        untyped: Any = serve  # the type stubs have only the generator form of handlers
-        decode = partial(_decode, handler.request_deserializer)
-        return grpc.stream_stream_rpc_method_handler(untyped, decode, handler.response_serializer)
-
-
-def _decode(deserializer: Callable[[bytes], Any], content: bytes) -> Any:
-    try:
-        return deserializer(content)
-    except DecodeError:
-        raise _NoMessageError from None
+        return handler_of_streams(handler, serve)
 
 
 async def _serve(handler: Any, requests: AsyncIterator[Any], context: Context) -> None:
@@ -72,7 +55,7 @@ async def _serve(handler: Any, requests: AsyncIterator[Any], context: Context) -
         return
     request = await anext(requests, None)
     if request is None:
-        raise _NoMessageError
+        raise NoMessageError
     if handler.response_streaming:
         async with aclosing(handler.unary_stream(request, context)) as answers:
             async for answer in answers:

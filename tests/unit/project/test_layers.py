@@ -75,6 +75,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "google.protobuf",
         "parley_proto",
         "structlog",
+        "parleyd.decoding",
         "parleyd.raft",
         "parleyd.retry",
         # Bootstrapping a cluster is agreeing on identities, which storage keeps.
