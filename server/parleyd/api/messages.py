@@ -53,6 +53,7 @@ class _Admitted:
     device: DeviceRow
     claim: ClaimRow
     max_message_bytes: int
+    last_message_id: int
 
 
 class MessagingService:
@@ -100,7 +101,7 @@ class MessagingService:
             raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
         generation = self._authenticator.position(0).generation
         superseded = admitted.claim.supersedes(claim)
-        stored_up_to = await self._existing(cursor.message_id(generation), session.account_id)
+        stored_up_to = await self._existing(cursor.message_id(generation), admitted.last_message_id, session.account_id)
         # What the device has received is not what a superseded copy of its files has.
         start = stored_up_to if superseded else self._start_after(admitted.device, stored_up_to)
         stream = self._open(session, start, generation, claim.nonce, owner_of(context, session.account_id))
@@ -138,13 +139,14 @@ class MessagingService:
         share = DeviceShare(self._budgets.marks, session.account_id, session.device_id)
         return ReadMarks(session, self._commands, state, share, ignored)
 
-    async def _existing(self, stored_up_to: int, account_id: int) -> int:
+    async def _existing(self, stored_up_to: int, newest: int, account_id: int) -> int:
         """Return the device's own cursor, or 0 if it is beyond every message of the cluster.
 
-        This node may not have applied the newest message yet. If it does not find that out in time, it trusts the
-        cursor: a wrong one only concerns the device that sent it.
+        `newest` is the newest message that this node had applied at the admission. The cluster may have newer ones. If
+        this node does not find that out in time, it trusts the cursor: a wrong one only concerns the device that sent
+        it.
         """
-        if stored_up_to <= await self._readers.run(StateReader.last_message_id):
+        if stored_up_to <= newest:
             return stored_up_to
         try:
             async with asyncio.timeout(CURSOR_CHECK_S):
@@ -209,7 +211,8 @@ def _admit(reader: StateReader, session: SessionRecord) -> _Admitted | None:
         if device is None or not cards:
             return None
         claim = devices.claim_of(reader, session.device_id)
-        return _Admitted(cards[0], device, claim, settings.all_values(reader)["max_message_bytes"])
+        most = settings.all_values(reader)["max_message_bytes"]
+        return _Admitted(cards[0], device, claim, most, reader.last_message_id())
 
 
 def _claim_in(hello: pb.Hello) -> ClaimRow:

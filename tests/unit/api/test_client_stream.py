@@ -37,21 +37,9 @@ from parleyd.machine.features.devices import CLAIM_LEVEL, ClaimRow, DeviceRow
 from parleyd.machine.features.receipts import ReadState
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID
-from parleyd.machine.reader import StateReader
 from parleyd.raft.types import Index
 from tests.support.budgets import device_share, free_place, stream_budgets
-
-SESSION = SessionRecord(
-    session_id=1,
-    account_id=1,
-    account_name="ann",
-    account_active=True,
-    role=0,
-    device_id=1,
-    device_external_id=b"d" * 16,
-    expires_at_ms=1 << 60,
-    closed=False,
-)
+from tests.support.session import SESSION
 
 
 class Client:
@@ -379,9 +367,8 @@ class OneDevice:
     """Readers that know one device and nothing else."""
 
     async def run(self, query: object) -> object:
-        if query is StateReader.last_message_id:
-            return 0
-        return _Admitted(AccountCard(1, "ann", "", deleted=False), DeviceRow(1, b"d" * 16, 1, 0, 0), ClaimRow(), 1000)
+        account, device = AccountCard(1, "ann", "", deleted=False), DeviceRow(1, b"d" * 16, 1, 0, 0)
+        return _Admitted(account, device, ClaimRow(), max_message_bytes=1000, last_message_id=0)
 
 
 async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() -> None:

@@ -18,26 +18,13 @@ from parleyd.delivery.cursor import StreamCursor
 from parleyd.group.errors import UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.features.receipts import ReadState
-from parleyd.machine.features.sessions import SessionRecord
 from parleyd.raft.types import Index
 from tests.support.budgets import device_share
 from tests.support.node import InProcessCluster
 from tests.support.raw import PASSWORD, Person, Raw, bodies
+from tests.support.session import SESSION
 
 INVENTED = 1 << 40
-
-
-SESSION = SessionRecord(
-    session_id=1,
-    account_id=1,
-    account_name="ann",
-    account_active=True,
-    role=0,
-    device_id=1,
-    device_external_id=b"d" * 16,
-    expires_at_ms=1 << 60,
-    closed=False,
-)
 
 
 class LaggingState:

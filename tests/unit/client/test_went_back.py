@@ -4,6 +4,8 @@ What can go wrong: the client is locked out for ever with a text about something
 longer there; it takes new messages with old ids for those it had.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,15 @@ from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
 FAR_AHEAD = Position(0, ((0, 1_000_000),))
+
+
+@asynccontextmanager
+async def one_message_sent(cluster: InProcessCluster, state_dir: Path) -> AsyncIterator[ParleyClient]:
+    """Anna's client, after bob was sent "before"."""
+    cluster.add_account("bob", PASSWORD)
+    async with signed_in(cluster, state_dir) as anna:
+        await (await anna.send("bob", "before")).accepted(30)
+        yield anna
 
 
 async def see_more_than_there_is(client: ParleyClient) -> None:
@@ -42,20 +53,15 @@ async def expect_to_go_on(cluster: InProcessCluster, client: ParleyClient) -> No
 
 
 async def test_a_connected_client_says_what_happened_and_goes_on(tmp_path: Path) -> None:
-    async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "before")).accepted(30)
-            await see_more_than_there_is(anna)
-            cluster.nodes[0].close_streams()
-            await expect_to_go_on(cluster, anna)
+    async with running_cluster() as cluster, one_message_sent(cluster, tmp_path) as anna:
+        await see_more_than_there_is(anna)
+        cluster.nodes[0].close_streams()
+        await expect_to_go_on(cluster, anna)
 
 
 async def test_a_client_that_starts_says_what_happened_and_goes_on(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "before")).accepted(30)
+        async with one_message_sent(cluster, tmp_path) as anna:
             await see_more_than_there_is(anna)
         async with make_client(cluster, tmp_path, "anna") as anna:
             await expect_to_go_on(cluster, anna)
@@ -63,9 +69,7 @@ async def test_a_client_that_starts_says_what_happened_and_goes_on(tmp_path: Pat
 
 async def test_a_log_in_goes_on_as_well(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "before")).accepted(30)
+        async with one_message_sent(cluster, tmp_path) as anna:
             await see_more_than_there_is(anna)
         cluster.end_sessions()
         async with make_client(cluster, tmp_path, "anna", connect=True) as anna:
@@ -75,9 +79,7 @@ async def test_a_log_in_goes_on_as_well(tmp_path: Path) -> None:
 
 async def test_without_a_stream_one_request_says_it_and_the_next_is_answered(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "before")).accepted(30)
+        async with one_message_sent(cluster, tmp_path) as anna:
             await see_more_than_there_is(anna)
         async with make_client(cluster, tmp_path, "anna", connect=False) as anna:
             with pytest.raises(RefusedError, match="behind"):
@@ -88,9 +90,7 @@ async def test_without_a_stream_one_request_says_it_and_the_next_is_answered(tmp
 async def test_a_request_about_the_own_account_says_it_and_the_next_is_answered(tmp_path: Path) -> None:
     """The same object goes on: it does not keep the position that the cluster does not have."""
     async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "before")).accepted(30)
+        async with one_message_sent(cluster, tmp_path) as anna:
             await see_more_than_there_is(anna)
         async with make_client(cluster, tmp_path, "anna", connect=False) as anna:
             account = await anna.own_account()
@@ -122,24 +122,20 @@ async def expect_to_notice(cluster: InProcessCluster, client: ParleyClient) -> N
 
 
 async def test_a_connected_client_notices_that_the_cluster_was_restored(tmp_path: Path) -> None:
-    async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "before")).accepted(30)
-            restore(cluster)
-            cluster.nodes[0].close_streams()
-            await expect_to_notice(cluster, anna)
-            reported = anna.state.notice
-            cluster.nodes[0].close_streams()
-            await (await anna.send("bob", "later")).accepted(30)
-            assert anna.state.notice == reported, "it is said once"
+    async with running_cluster() as cluster, one_message_sent(cluster, tmp_path) as anna:
+        restore(cluster)
+        cluster.nodes[0].close_streams()
+        await expect_to_notice(cluster, anna)
+        reported = anna.state.notice
+        cluster.nodes[0].close_streams()
+        await (await anna.send("bob", "later")).accepted(30)
+        assert anna.state.notice == reported, "it is said once"
 
 
 async def test_an_answer_of_the_restored_cluster_does_not_hide_it_from_the_next_stream(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "before")).accepted(30)
+        async with one_message_sent(cluster, tmp_path):
+            pass
         restore(cluster)
         async with make_client(cluster, tmp_path, "anna", connect=False) as anna:
             assert [each.body for each in (await anna.history("bob")).messages] == ["before"]
@@ -149,9 +145,8 @@ async def test_an_answer_of_the_restored_cluster_does_not_hide_it_from_the_next_
 
 async def test_a_log_in_to_the_restored_cluster_does_not_hide_it_either(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        async with signed_in(cluster, tmp_path) as anna:
-            await (await anna.send("bob", "before")).accepted(30)
+        async with one_message_sent(cluster, tmp_path):
+            pass
         restore(cluster)
         cluster.end_sessions()
         async with make_client(cluster, tmp_path, "anna") as anna:
