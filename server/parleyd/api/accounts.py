@@ -226,8 +226,8 @@ class AccountsService(AccountsServicer):
     @unary
     async def ListDevices(self, request: pb.ListDevicesRequest, context: Context) -> pb.ListDevicesResponse:  # noqa: N802
         """Return the caller's devices."""
+        await self._authenticator.session_at(context, request.seen)
         session = await self._authenticator.session_that_may(context, Action.MANAGE_OWN_DEVICES)
-        await self._authenticator.wait_for(request.seen)
         now = self._authenticator.now_ms
 
         def read(reader: StateReader) -> pb.ListDevicesResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Protocol
 
 import grpc
@@ -21,8 +22,17 @@ from parleyd.security.tokens import MalformedTokenError, digest
 
 STATE_WAIT_S = 5.0
 
-# The session of the call that the current task serves. gRPC serves each call in a task of its own.
-_ADMITTED: ContextVar[SessionRecord | None] = ContextVar("admitted session", default=None)
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """The caller's session, as of state that had at least `applied_index`."""
+
+    session: SessionRecord
+    applied_index: int
+
+
+# What was found for the call that the current task serves. gRPC serves each call in a task of its own.
+_ADMITTED: ContextVar[_Admitted | None] = ContextVar("admitted session", default=None)
 
 
 class MachineView(Protocol):
@@ -110,15 +120,19 @@ class Authenticator:
         `allow_closed` accepts a closed session, so that a retried DeleteAccount finds its first outcome.
         """
         admitted = _ADMITTED.get()
-        if admitted is not None and (allow_closed or not admitted.closed):
-            return admitted
+        if admitted is not None and (allow_closed or not admitted.session.closed):
+            return admitted.session
         return await self.admit(context, allow_closed=allow_closed)
 
     async def session_at(self, context: Context, seen: model_pb2.Position) -> SessionRecord:
-        """Return the caller's session, once this node has applied what the client has seen: no waits for strangers."""
+        """Return the caller's session as of what the client has seen; nobody waits before a first look at it."""
         session = await self.session(context)
         await self.wait_for(seen)
-        return session
+        admitted = _ADMITTED.get()
+        looked_at = 0 if admitted is None else admitted.applied_index
+        # The session may have ended in what this node has applied since it looked.
+        is_old = wanted_index(seen, self._state.machine.generation) > looked_at
+        return await self.admit(context) if is_old else session
 
     async def admit(self, context: Context, *, allow_closed: bool = False) -> SessionRecord:
         """Look the caller's session up now; raises ApiError UNAUTHENTICATED.
@@ -126,6 +140,7 @@ class Authenticator:
         `session` returns the same one during the rest of the call.
         """
         token_digest = digest_of(context)
+        applied_index = self._state.machine.applied_index
         session = await self._find(token_digest)
         if session is None or (session.closed and not allow_closed):
             # The log-in may be newer than this node's state. Look again in state that is known to be current.
@@ -133,7 +148,7 @@ class Authenticator:
             session = await self._find(token_digest)
         if session is None or (session.closed and not allow_closed) or session.expires_at_ms <= self.now_ms:
             raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
-        _ADMITTED.set(session)
+        _ADMITTED.set(_Admitted(session, applied_index))
         return session
 
     async def known_session(self, context: Context) -> SessionRecord | None:
