@@ -19,6 +19,7 @@ from parleyd.api import admission, client_stream
 from parleyd.api.admission import CallLimits
 from parleyd.api.patience import Patience
 from tests.support.budgets import stream_budgets
+from tests.support.logs import complaints
 from tests.support.node import InProcessCluster, InProcessNode
 from tests.support.raw import PASSWORD, Person, Raw
 
@@ -195,7 +196,7 @@ async def test_a_client_that_is_gone_leaves_no_traceback(caplog: pytest.LogCaptu
         with caplog.at_level(logging.INFO, logger="grpc._cython.cygrpc"):
             for _ in range(3):
                 await _vanish(gateway, person, node)
-        assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+        assert complaints(caplog) == []
 
 
 async def _vanish(gateway: _Gateway, person: Person, node: InProcessNode) -> None:

@@ -39,6 +39,7 @@ from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import JoinPendingError, JoinRefusedError, PeerService, StateUnavailableError
 from parleyd.transport.vouching import Vouching
+from tests.support.logs import complaints
 
 ME = NodeId(1)
 
@@ -537,7 +538,7 @@ async def test_a_forward_stream_that_a_stopping_node_ends_is_no_error_in_its_log
         with pytest.raises(grpc.aio.AioRpcError, match="this node stops") as ended:
             await asyncio.wait_for(read_all(call), 5)
         assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+    assert complaints(caplog) == []
 
 
 async def test_a_node_whose_state_is_replaced_ends_the_streams_that_speak_to_the_old_one() -> None:
