@@ -24,6 +24,9 @@ help: ## List the targets
 run: $(READY) ## Start a three-node cluster on this machine and watch it (NODES=5, ARGS=--restart)
 	@python scripts/cluster.py --var $(VAR) up --nodes $(NODES) $(ARGS)
 
+# Tests start hundreds of processes. Without bytecode on disk each would compile every module again.
+test test-gui: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: test
 test: $(READY) ## Run all tests: unit, simulation, conformance, real clusters, the window
 	python -m pytest -n 2 --dist loadgroup $(ARGS)
