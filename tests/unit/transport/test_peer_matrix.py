@@ -209,13 +209,18 @@ def calls(stub: PeerStub, who: PeerInfo) -> dict[str, Callable[[], Awaitable[obj
 
 
 async def outcome(call: Callable[[], Awaitable[object]]) -> Code:
-    """How one call ends."""
-    try:
-        async with asyncio.timeout(10):
-            await call()
-    except grpc.aio.AioRpcError as error:
-        return error.code()
-    return Code.OK
+    """How one call ends. The port has no INTERNAL of its own: gRPC gives it, rarely, where a refusal meets a write."""
+    for _ in range(3):
+        try:
+            async with asyncio.timeout(10):
+                await call()
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not Code.INTERNAL:
+                return error.code()
+            print(error)
+        else:
+            return Code.OK
+    return Code.INTERNAL
 
 
 def test_every_peer_rpc_has_its_row() -> None:
