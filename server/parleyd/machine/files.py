@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import apsw
@@ -29,7 +29,6 @@ from parleyd.page_checksums import (
 STATE_HASH_BYTES = 16
 APPLICATION_ID = 0x5041524C  # "PARL"; a file of the unreleased 0.1 does not have it
 
-_AUTOCHECKPOINT_PAGES = 2000
 _JOURNAL_SIZE_LIMIT_BYTES = 64 << 20
 WRITER_CACHE_KIB = 64 << 10
 READER_CACHE_KIB = 8 << 10
@@ -73,7 +72,6 @@ def open_writer(path: Path, vfs: str | None = None) -> apsw.Connection:
             check_release(connection, path)  # first, because a file of another release is not changed
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", "normal")
-            connection.set_wal_hook(_checkpoint_when_long)
             connection.pragma("journal_size_limit", _JOURNAL_SIZE_LIMIT_BYTES)
             _configure(connection, WRITER_CACHE_KIB)
             if not verifies_pages(connection):
@@ -133,18 +131,6 @@ def _configure(connection: apsw.Connection, cache_kib: int) -> None:
     connection.pragma("cache_size", -cache_kib)
     connection.pragma("temp_store", "memory")
     connection.pragma("trusted_schema", False)
-
-
-def _checkpoint_when_long(connection: apsw.Connection, _name: str, pages: int) -> int:
-    """Checkpoint a long WAL, as SQLite does by itself, but report a failure to the commit that met it.
-
-    A checkpoint syncs what many commits wrote. If a failed one were ignored, the next one could sync again without an
-    error and overwrite the database by data that is on no disk.
-    """
-    if pages >= _AUTOCHECKPOINT_PAGES:
-        with suppress(apsw.BusyError):  # a reader that is just closing may have the lock; the next commit tries again
-            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-    return apsw.SQLITE_OK
 
 
 def check_version(connection: apsw.Connection, path: Path) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -43,6 +43,7 @@ from parleyd.machine.records import CommittedEntry, MemberRow, Members, Membersh
 from parleyd.machine.registry import COMMANDS, tables_of_level
 from parleyd.machine.state import META_TABLE, State
 
+LONG_WAL_PAGES = 2000
 HASH_INTERVAL = 256  # nodes compare the state hash at multiples of this index
 
 # Faults of the statement, not of the disk: the same on every node.
@@ -122,6 +123,9 @@ class StateMachine:
         self._state = State(connection)
         self._failure: BaseException | None = None
         self._closed = False
+        self._wal_pages = 0
+        self._may_begin_wal = True
+        connection.set_wal_hook(self._note_wal)
         self._failures: list[CommandFailure] = []
         self._hashes: list[StateHash] = []
         self._publish_position()
@@ -179,6 +183,19 @@ class StateMachine:
         """Return the replicated time as of that entry, Unix time in milliseconds."""
         return self._position[6]
 
+    @property
+    def has_long_wal(self) -> bool:
+        """Return whether `shorten_wal` is due."""
+        return self._wal_pages >= LONG_WAL_PAGES
+
+    @property
+    def may_sync(self) -> bool:
+        """Return whether the next apply may wait for the disk: the first one into an empty WAL syncs its header.
+
+        A reader may put that off to a later one.
+        """
+        return self._may_begin_wal
+
     def members(self) -> Members:
         """Return the cluster's members and former members; for the thread that applies."""
         self._check_usable()
@@ -208,10 +225,23 @@ class StateMachine:
                 results = self._transaction(decoded, self._run_carefully)
             self._state.trim()
             self._publish_position()
+            self._may_begin_wal = False
             effects, self._state.effects = tuple(self._state.effects), []
             return ApplyOutcome(
                 self.applied_index, results, effects, self.level, tuple(self._failures), tuple(self._hashes)
             )
+
+    def shorten_wal(self) -> None:
+        """Move the WAL's content to the database, as SQLite would do by itself within a commit.
+
+        It syncs both files, so it has no place on an event loop. Its failure is reported: if it were ignored, the next
+        one could sync again without an error and overwrite the database by data that is on no disk.
+        """
+        self._check_usable()
+        self._wal_pages = 0  # if a reader keeps it from completing, the next commit says how long it still is
+        self._may_begin_wal = True
+        with self._fatal("checkpointing"), suppress(apsw.BusyError):
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
     def checkpoint(self) -> int:
         """Make all applied entries survive a power loss; the log may be compacted only below the returned index."""
@@ -225,6 +255,7 @@ class StateMachine:
             self._connection.pragma("synchronous", "normal")
             applied_index = self.applied_index
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._may_begin_wal = True
             return applied_index
 
     def close(self) -> None:
@@ -319,6 +350,10 @@ class StateMachine:
             meta.generation,
             meta.now_ms,
         )
+
+    def _note_wal(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
 
     # ---- failure
 

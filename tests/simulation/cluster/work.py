@@ -124,6 +124,8 @@ class Work:
     def _do_apply(self, entries: Sequence[Entry], conf_state: ConfState | None) -> ApplyOutcome:
         server, world = self._server, self._server.world
         outcome = server.machine.apply(to_committed(entries, conf_state))
+        if server.machine.has_long_wal:
+            server.machine.shorten_wal()
         require(not outcome.failures, f"a command failed in a way nobody foresaw: {outcome.failures}")
         world.checker.has_applied(int(server.node), outcome.applied_index, server.machine.state_hash)
         for effect in outcome.effects:

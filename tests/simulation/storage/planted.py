@@ -132,10 +132,10 @@ def log_is_reset_before_the_state_is_installed() -> Iterator[None]:
     """On a restart in between, the log begins behind a state that was never installed."""
 
     async def install(self: GroupFiles, snapshot: SnapshotMeta, write: Persist) -> ClusterMembers:
-        await self._call(self._log_thread, lambda: self._log.append([write]))
-        await self._call(self._state_thread, self.machine.close)
-        self.machine = await self._call(self._state_thread, lambda: self.snapshot_store.install_received(snapshot))
-        return ClusterMembers.of(await self._call(self._state_thread, self.machine.members))
+        await self._log_thread.call(lambda: self._log.append([write]))
+        await self._state_thread.call(self.machine.close)
+        self.machine = await self._state_thread.call(lambda: self.snapshot_store.install_received(snapshot))
+        return ClusterMembers.of(await self._state_thread.call(self.machine.members))
 
     with patch.object(GroupFiles, "_install", install):
         yield

@@ -23,7 +23,7 @@ from parleyd.group.files import GroupFiles
 from parleyd.group.opening import create_files, recover
 from parleyd.group.retention import LogBounds, LogRetention
 from parleyd.group.snapshot_store import SnapshotStore
-from parleyd.machine import files as state_files
+from parleyd.machine import machine as state_machine
 from parleyd.machine.machine import StateMachine
 from parleyd.raft.types import Entry, HardState, Index, NodeId, SnapshotMeta, Term
 from parleyd.raft.update import Persist
@@ -56,7 +56,7 @@ def tuned_down() -> Iterator[None]:
     with ExitStack() as patches:
         patches.enter_context(patch.object(log_file, "_AUTOCHECKPOINT_PAGES", 12))
         patches.enter_context(patch.object(raft_storage, "GARBAGE_ROWS_PER_WRITE", 3))
-        patches.enter_context(patch.object(state_files, "_AUTOCHECKPOINT_PAGES", 30))
+        patches.enter_context(patch.object(state_machine, "LONG_WAL_PAGES", 30))
         patches.enter_context(patch.object(snapshots, "PAGES_PER_STEP", 16))
         yield
 
@@ -215,6 +215,8 @@ class Life:
         both = self._now.states_if_killed | {last}
         with self._doing(f"apply {first} to {last}", states=self._now.states | {last}, states_if_killed=both):
             self.machine.apply([committed(entry) for entry in entries])
+            if self.machine.has_long_wal:
+                self.machine.shorten_wal()
             self.retention.applied(entries)
             seen = look_at(self.machine, self._path / "state.sqlite")
             assert not seen.difference(self.history.states[last]), "applied in other portions, it is another state"

@@ -200,6 +200,8 @@ class Node:
             self.machine.applied_index + 1, 1, payload(commands, self.now_ms if at_ms is None else at_ms, level)
         )
         self.last = self.machine.apply([entry])
+        if self.machine.has_long_wal:
+            self.machine.shorten_wal()
         return list(self.last.results[0])
 
     def one(self, command: pb.Command, at_ms: int | None = None, level: int = MIN_LEVEL) -> pb.CommandResult:

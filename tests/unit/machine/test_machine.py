@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import patch
 
 import apsw
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.formats import FormatRefusedError
+from parleyd.machine import machine as machine_module
 from parleyd.machine.effects import Effect
 from parleyd.machine.errors import (
     MachineDamagedError,
@@ -297,6 +299,74 @@ def test_sync_that_fails_in_a_checkpoint_stops_the_machine(tmp_path: Path) -> No
         disk.fail.clear()
         with pytest.raises(MachineStorageError, match="already failed"):
             machine.checkpoint()
+        machine.close()
+
+
+def _may_sync(machine: StateMachine) -> bool:
+    return machine.may_sync
+
+
+def _is_long(machine: StateMachine) -> bool:
+    return machine.has_long_wal
+
+
+def test_an_apply_never_checkpoints_by_itself_and_says_when_it_is_time(tmp_path: Path) -> None:
+    """A checkpoint syncs, so it has no place in an apply, which may run on the event loop."""
+    path = tmp_path / "state.sqlite"
+    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
+    with faulty_disk() as disk, patch.object(machine_module, "LONG_WAL_PAGES", 20):
+        machine = StateMachine.open(path, vfs=disk.name)
+        index = 1
+        assert _may_sync(machine)
+        machine.apply([entry(1)])
+        assert not _may_sync(machine)
+        disk.calls.clear()
+        while not _is_long(machine):
+            index += 1
+            machine.apply([entry(index, register(f"account{index}"))])
+        assert disk.syncs("wal") == disk.syncs("main") == 0
+        machine.shorten_wal()
+        assert disk.syncs("wal") == disk.syncs("main") == 1
+        assert not _is_long(machine)
+        assert _may_sync(machine)
+        machine.apply([entry(index + 1)])
+        assert not _may_sync(machine)
+        assert not _is_long(machine), "the file is written from its start again"
+        machine.close()
+
+
+def test_a_wal_that_a_reader_keeps_long_is_tried_again_at_the_next_apply(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
+    reader = apsw.Connection(str(path))
+    with patch.object(machine_module, "LONG_WAL_PAGES", 5), closing(StateMachine.open(path)) as machine:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM meta").fetchall()
+        index = 0
+        while not _is_long(machine):
+            index += 1
+            machine.apply([entry(index, register(f"account{index}"))])
+        machine.shorten_wal()
+        machine.apply([entry(index + 1)])
+        assert _is_long(machine)
+        reader.close()
+        machine.shorten_wal()
+        machine.apply([entry(index + 2)])
+        assert not _is_long(machine)
+
+
+def test_sync_that_fails_while_the_wal_is_shortened_stops_the_machine(tmp_path: Path) -> None:
+    path = tmp_path / "state.sqlite"
+    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
+    with faulty_disk() as disk:
+        machine = StateMachine.open(path, vfs=disk.name)
+        machine.apply([entry(1)])
+        disk.fail["sync"] = apsw.IOError
+        with pytest.raises(MachineStorageError):
+            machine.shorten_wal()
+        disk.fail.clear()
+        with pytest.raises(MachineStorageError, match="already failed"):
+            machine.apply([entry(2)])
         machine.close()
 
 
