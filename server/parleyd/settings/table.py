@@ -148,7 +148,7 @@ class Settings:
     tick_ms: Annotated[
         int,
         SettingSpec(Integer(1, 1_000), "Timing", "Length of a tick, the unit of the timers below, in milliseconds."),
-    ] = 10
+    ] = 25
     heartbeat_ms: Annotated[
         int, SettingSpec(Integer(5, 10_000), "Timing", "Interval between leader heartbeats, in milliseconds.")
     ] = 50

@@ -22,7 +22,7 @@ def three_values(setting: Setting, folder: Path) -> tuple[str, str, str]:
         step = -1 if base + 3 > kind.most or setting.name == "tick_ms" else 1
         values = {
             "tick_ms": (5, 2, 1),
-            "heartbeat_ms": (40, 60, 70),
+            "heartbeat_ms": (25, 75, 100),
             "election_timeout_min_ms": (260, 270, 280),
             "election_timeout_max_ms": (510, 520, 530),
         }.get(setting.name, (base + step, base + 2 * step, base + 3 * step))
@@ -147,11 +147,11 @@ def test_a_negated_flag_switches_off_what_the_file_switched_on(tmp_path: Path) -
 
 def test_the_environment_may_name_the_file_and_a_flag_names_another(tmp_path: Path) -> None:
     one, two = tmp_path / "one.toml", tmp_path / "two.toml"
-    for path, heartbeat in ((one, 40), (two, 60)):
+    for path, heartbeat in ((one, 25), (two, 75)):
         path.write_text(f'name = "n1"\ndata_dir = "d"\ninsecure = true\nheartbeat_ms = {heartbeat}\n')
     environ = {"PARLEYD_CONFIG": str(one)}
-    assert load_settings({}, environ).settings.heartbeat_ms == 40
-    assert load_settings({}, environ, two).settings.heartbeat_ms == 60
+    assert load_settings({}, environ).settings.heartbeat_ms == 25
+    assert load_settings({}, environ, two).settings.heartbeat_ms == 75
 
 
 def test_a_misspelt_environment_variable_is_warned_about(tmp_path: Path) -> None:
