@@ -234,6 +234,7 @@ def _raft_config(setup: NodeSetup) -> RaftConfig:
         heartbeat_ticks=max(1, settings.heartbeat_ms // settings.tick_ms),
         pre_vote=True,
         check_quorum=True,
+        commit_notices=True,
         max_uncommitted_bytes=settings.max_uncommitted_bytes,
         max_inflight_messages=settings.max_inflight_messages,
         max_inflight_bytes=settings.max_inflight_bytes,

@@ -50,7 +50,9 @@ async def test_who_was_never_admitted_forwards_no_commands(cluster: LocalCluster
     ]
     stranger = Caller(77, "n9", issue(cluster.layout, "n9"))
     async with peer_stub(cluster, leader, stranger) as (stub, metadata), asyncio.timeout(10):
-        call = cast("Any", stub).Forward(iter([pb.ForwardRequest(request_id=1, commands=commands)]), metadata=metadata)
+        call = cast("Any", stub).Forward(
+            iter([pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=1, commands=commands)])]), metadata=metadata
+        )
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await call.read()
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION

@@ -753,6 +753,7 @@ class RaftMessage(message.Message):
     ENTRIES_FIELD_NUMBER: builtins.int
     SNAPSHOT_FIELD_NUMBER: builtins.int
     GROUP_FIELD_NUMBER: builtins.int
+    IS_NOTICE_FIELD_NUMBER: builtins.int
     type: MessageType.ValueType
     to: builtins.int
     term: builtins.int
@@ -765,6 +766,8 @@ class RaftMessage(message.Message):
     context: builtins.bytes
     group: builtins.int
     """the Raft group whose log it concerns; 0 for now: one Raft group"""
+    is_notice: builtins.bool
+    """APPEND: only the commit index is new; an answer only if it is refused"""
     @builtins.property
     def entries(self) -> containers.RepeatedCompositeFieldContainer[Entry]: ...
     @builtins.property
@@ -785,10 +788,11 @@ class RaftMessage(message.Message):
         entries: abc.Iterable[Entry] | None = ...,
         snapshot: SnapshotMetadata | None = ...,
         group: builtins.int = ...,
+        is_notice: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["snapshot", b"snapshot"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["commit", b"commit", "context", b"context", "entries", b"entries", "from", b"from", "group", b"group", "index", b"index", "log_term", b"log_term", "reject", b"reject", "reject_hint", b"reject_hint", "snapshot", b"snapshot", "term", b"term", "to", b"to", "type", b"type", "vote", b"vote"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["commit", b"commit", "context", b"context", "entries", b"entries", "from", b"from", "group", b"group", "index", b"index", "is_notice", b"is_notice", "log_term", b"log_term", "reject", b"reject", "reject_hint", b"reject_hint", "snapshot", b"snapshot", "term", b"term", "to", b"to", "type", b"type", "vote", b"vote"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -915,6 +919,46 @@ class RebuildReply(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["detail", b"detail", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ForwardBatch(message.Message):
+    """What waited while the last frame was written: many small senders cost the leader one frame."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def requests(self) -> containers.RepeatedCompositeFieldContainer[ForwardRequest]:
+        """proposed in this order"""
+
+    def __init__(
+        self,
+        *,
+        requests: abc.Iterable[ForwardRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ForwardReplyBatch(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    REPLIES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def replies(self) -> containers.RepeatedCompositeFieldContainer[ForwardReply]: ...
+    def __init__(
+        self,
+        *,
+        replies: abc.Iterable[ForwardReply] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["replies", b"replies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

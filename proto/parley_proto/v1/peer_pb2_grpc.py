@@ -53,8 +53,8 @@ class PeerStub:
                 _registered_method=True)
         self.Forward = channel.stream_stream(
                 '/parley.v1.Peer/Forward',
-                request_serializer=parley__proto_dot_v1_dot_peer__pb2.ForwardRequest.SerializeToString,
-                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.ForwardReply.FromString,
+                request_serializer=parley__proto_dot_v1_dot_peer__pb2.ForwardBatch.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.ForwardReplyBatch.FromString,
                 _registered_method=True)
         self.Join = channel.unary_unary(
                 '/parley.v1.Peer/Join',
@@ -198,8 +198,8 @@ def add_PeerServicer_to_server(servicer, server):
             ),
             'Forward': grpc.stream_stream_rpc_method_handler(
                     servicer.Forward,
-                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.ForwardRequest.FromString,
-                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.ForwardReply.SerializeToString,
+                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.ForwardBatch.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.ForwardReplyBatch.SerializeToString,
             ),
             'Join': grpc.unary_unary_rpc_method_handler(
                     servicer.Join,
@@ -345,8 +345,8 @@ class Peer:
             request_iterator,
             target,
             '/parley.v1.Peer/Forward',
-            parley__proto_dot_v1_dot_peer__pb2.ForwardRequest.SerializeToString,
-            parley__proto_dot_v1_dot_peer__pb2.ForwardReply.FromString,
+            parley__proto_dot_v1_dot_peer__pb2.ForwardBatch.SerializeToString,
+            parley__proto_dot_v1_dot_peer__pb2.ForwardReplyBatch.FromString,
             options,
             channel_credentials,
             insecure,

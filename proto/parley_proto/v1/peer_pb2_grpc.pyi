@@ -43,7 +43,7 @@ class PeerStub:
     """
     InstallSnapshot: _grpc.StreamUnaryMultiCallable[_peer_pb2.SnapshotChunk, _peer_pb2.SnapshotReceipt]
     """A snapshot of the state machine. The reply comes after it is durable and installed."""
-    Forward: _grpc.StreamStreamMultiCallable[_peer_pb2.ForwardRequest, _peer_pb2.ForwardReply]
+    Forward: _grpc.StreamStreamMultiCallable[_peer_pb2.ForwardBatch, _peer_pb2.ForwardReplyBatch]
     """Commands from a follower to the leader, and their results, in the order of completion."""
     Join: _grpc.UnaryUnaryMultiCallable[_peer_pb2.JoinRequest, _peer_pb2.JoinReply]
     """A new node sends it to any member repeatedly. It becomes a learner, and a voter when it has caught up."""
@@ -79,7 +79,7 @@ class PeerAsyncStub(PeerStub):
     """
     InstallSnapshot: _aio.StreamUnaryMultiCallable[_peer_pb2.SnapshotChunk, _peer_pb2.SnapshotReceipt]  # type: ignore[assignment]
     """A snapshot of the state machine. The reply comes after it is durable and installed."""
-    Forward: _aio.StreamStreamMultiCallable[_peer_pb2.ForwardRequest, _peer_pb2.ForwardReply]  # type: ignore[assignment]
+    Forward: _aio.StreamStreamMultiCallable[_peer_pb2.ForwardBatch, _peer_pb2.ForwardReplyBatch]  # type: ignore[assignment]
     """Commands from a follower to the leader, and their results, in the order of completion."""
     Join: _aio.UnaryUnaryMultiCallable[_peer_pb2.JoinRequest, _peer_pb2.JoinReply]  # type: ignore[assignment]
     """A new node sends it to any member repeatedly. It becomes a learner, and a voter when it has caught up."""
@@ -134,9 +134,9 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
     def Forward(
         self,
-        request_iterator: _MaybeAsyncIterator[_peer_pb2.ForwardRequest],
+        request_iterator: _MaybeAsyncIterator[_peer_pb2.ForwardBatch],
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_peer_pb2.ForwardReply], _abc.AsyncIterator[_peer_pb2.ForwardReply]]:
+    ) -> _typing.Union[_abc.Iterator[_peer_pb2.ForwardReplyBatch], _abc.AsyncIterator[_peer_pb2.ForwardReplyBatch]]:
         """Commands from a follower to the leader, and their results, in the order of completion."""
 
     @_abc_1.abstractmethod

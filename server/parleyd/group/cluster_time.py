@@ -1,7 +1,7 @@
 """The time of the cluster: what a leader stamps on entries, and whose clock is wrong. Pure decisions.
 
 One wrong clock must not move the time of the cluster, because sessions that expire are gone for good. Members report
-their wall clocks with every batch of messages. A leader stamps the smaller of its own time and the highest time that a
+their wall clocks with heartbeats and votes. A leader stamps the smaller of its own time and the highest time that a
 majority of the voters, itself included, has reached. Until a majority has reported in the leader's term, it stamps 0.
 Apply takes the higher of stamp and replicated time, so then the replicated time stands still. It never goes back.
 

@@ -17,7 +17,8 @@ class RaftConfig:
     `apply_unstable` also gives out committed entries that a majority has but this server's own disk does not. A crash
     may then leave a state machine ahead of its log, and the storage must repair that. Without it, an entry is given out
     only when it is durable here as well. `lease_reads` answers reads from the leader's clock without a round of
-    heartbeats. It is faster, and wrong if clocks run at different speeds. It needs `check_quorum`.
+    heartbeats. It is faster, and wrong if clocks run at different speeds. It needs `check_quorum`. With
+    `commit_notices`, followers do not answer a message that brings only a commit index (replication.py).
     """
 
     node_id: NodeId
@@ -36,6 +37,7 @@ class RaftConfig:
     disable_conf_change_validation: bool = False
     apply_unstable: bool = False
     lease_reads: bool = False
+    commit_notices: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -188,6 +188,7 @@ class Core:
         context: bytes = b"",
         entries: tuple[Entry, ...] = (),
         snapshot: SnapshotMeta | None = None,
+        is_notice: bool = False,
     ) -> None:
         """Put a message into the output; one that promises something waits there for storage."""
         message = Message(
@@ -203,6 +204,7 @@ class Core:
             context=context,
             entries=entries,
             snapshot=snapshot,
+            is_notice=is_notice,
         )
         if kind not in PROMISES:
             self.output.send.append(message)

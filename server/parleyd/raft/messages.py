@@ -4,7 +4,7 @@
 |-----------------------|----------------------------------------------------------------------------------|
 | VOTE, PRE_VOTE        | index, log_term: the candidate's last entry; context: b"transfer" for a transfer |
 | *_VOTE_RESPONSE       | reject; if no voter any more: commit, log_term (of the entry there)              |
-| APPEND                | index, log_term: the entry before `entries`; commit                              |
+| APPEND                | index, log_term: the entry before `entries`; commit; is_notice: no answer needed |
 | APPEND_RESPONSE       | index: last appended, or the rejected one; reject, reject_hint, log_term (hint)  |
 | SNAPSHOT              | snapshot                                                                         |
 | HEARTBEAT             | commit, context (read token)                                                     |
@@ -59,3 +59,4 @@ class Message:
     context: bytes = b""
     entries: tuple[Entry, ...] = ()
     snapshot: SnapshotMeta | None = None
+    is_notice: bool = False

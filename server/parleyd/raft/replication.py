@@ -52,16 +52,28 @@ def broadcast_append(core: Core) -> None:
     """Send all followers what is new; a follower that has everything gets the commit index."""
     for node in core.progress:
         if node != core.id:
-            send_append(core, node)
+            send_news(core, node)
+
+
+def send_news(core: Core, node: NodeId) -> None:
+    """Send what comes next, if the follower is not paused. If that is only the commit index, it is a notice.
+
+    Its answer would tell the leader nothing: the entries before it have answers of their own, and if those were lost,
+    the next answer to a heartbeat brings a message that is no notice. The reference has no notices.
+    """
+    maybe_send_append(core, node, even_if_empty=True, may_be_notice=core.config.commit_notices)
 
 
 def send_append(core: Core, node: NodeId) -> None:
-    """Send what comes next, if the follower is not paused."""
+    """Send what comes next, if the follower is not paused, and have it answered."""
     maybe_send_append(core, node, even_if_empty=True)
 
 
-def maybe_send_append(core: Core, node: NodeId, *, even_if_empty: bool) -> bool:
-    """Send `node` its next entries, or a snapshot if they are gone; return False if nothing was sent."""
+def maybe_send_append(core: Core, node: NodeId, *, even_if_empty: bool, may_be_notice: bool = False) -> bool:
+    """Send `node` its next entries, or a snapshot if they are gone; return False if nothing was sent.
+
+    While it is not known where a follower's log matches, an empty message is a probe, which has to be answered.
+    """
     progress = core.progress[node]
     if progress.is_paused():
         return False
@@ -77,7 +89,15 @@ def maybe_send_append(core: Core, node: NodeId, *, even_if_empty: bool) -> bool:
         entries = log.slice(progress.next_index, log.last_index, core.config.max_entries_bytes)
     if not entries and not even_if_empty:
         return False
-    core.send(MessageType.APPEND, node, index=prev_index, log_term=prev_term, entries=entries, commit=log.commit_index)
+    core.send(
+        MessageType.APPEND,
+        node,
+        index=prev_index,
+        log_term=prev_term,
+        entries=entries,
+        commit=log.commit_index,
+        is_notice=may_be_notice and not entries and progress.state is ProgressState.REPLICATE,
+    )
     progress.note_sent(len(entries), size_of(entries), log.commit_index)
     return True
 
@@ -126,7 +146,7 @@ def handle_append_response(core: Core, message: Message) -> None:
         reads.release_postponed(core)
         broadcast_append(core)
     elif not is_self and progress.commit_is_news(core.log.commit_index):
-        send_append(core, message.sender)
+        send_news(core, message.sender)
     if is_self:
         return
     # The window has space again: fill it.
@@ -196,15 +216,18 @@ def check_append(message: Message) -> None:
 
 
 def handle_append(core: Core, message: Message) -> None:
-    """Take the leader's entries, or answer where this log may still match the leader's."""
+    """Take the leader's entries, or answer where this log may still match the leader's.
+
+    A notice is answered only if it does not match.
+    """
     log = core.log
     if message.index < log.commit_index:
-        core.send(MessageType.APPEND_RESPONSE, message.sender, index=log.commit_index)
+        _confirm(core, message, log.commit_index)
         return
     last = log.accept(message.index, message.log_term, message.entries)
     if last is not None:
         log.commit_to(min(message.commit, last))
-        core.send(MessageType.APPEND_RESPONSE, message.sender, index=last)
+        _confirm(core, message, last)
         return
     hint, hint_term = log.last_index_at_or_below_term(min(message.index, log.last_index), message.log_term)
     core.send(
@@ -215,6 +238,11 @@ def handle_append(core: Core, message: Message) -> None:
         reject_hint=hint,
         log_term=hint_term,
     )
+
+
+def _confirm(core: Core, message: Message, last: Index) -> None:
+    if not message.is_notice:
+        core.send(MessageType.APPEND_RESPONSE, message.sender, index=last)
 
 
 def handle_heartbeat(core: Core, message: Message) -> None:

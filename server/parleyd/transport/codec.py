@@ -37,6 +37,7 @@ def encode_message(message: Message, group: int) -> pb.RaftMessage:
         entries=[encode_entry(entry) for entry in message.entries],
         snapshot=None if message.snapshot is None else encode_snapshot(message.snapshot),
         group=group,
+        is_notice=message.is_notice,
     )
     setattr(encoded, "from", message.sender)  # a keyword in Python
     return encoded
@@ -72,6 +73,7 @@ def decode_message(encoded: pb.RaftMessage, own_term: int) -> Message:
         context=encoded.context,
         entries=entries,
         snapshot=decode_snapshot(encoded.snapshot) if encoded.HasField("snapshot") else None,
+        is_notice=encoded.is_notice,
     )
 
 

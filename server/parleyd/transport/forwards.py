@@ -11,6 +11,8 @@ from parley_proto.v1 import state_pb2
 
 MAX_IN_FLIGHT = 4096
 MAX_IN_FLIGHT_BYTES = 16 * 1024 * 1024
+MAX_FRAME_BYTES = 2 * 1024 * 1024
+"""A frame has no further request or reply when it has this size."""
 
 
 class Forwards:
@@ -47,12 +49,17 @@ class Forwards:
         self._has_refused = False
         return True
 
-    def next_request(self) -> pb.ForwardRequest | None:
-        """Return the next request to send; without one, `filled` is clear."""
-        if self._queue:
-            return self._queue.popleft()
-        self.filled.clear()
-        return None
+    def next_batch(self) -> pb.ForwardBatch:
+        """Return what waits, up to a frame; the last of it clears `filled`."""
+        batch = pb.ForwardBatch()
+        room = MAX_FRAME_BYTES
+        while self._queue and room > 0:
+            request = self._queue.popleft()
+            room -= self._waiting[request.request_id][1]
+            batch.requests.append(request)
+        if not self._queue:
+            self.filled.clear()
+        return batch
 
     def answered(self, reply: pb.ForwardReply) -> None:
         """Give the caller of a request its answer."""

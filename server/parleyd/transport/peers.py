@@ -51,6 +51,10 @@ MAX_QUEUED_BYTES = 64 * 1024 * 1024
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 MAX_QUEUED_HASHES = 256
 RECONNECT_MS = (100, 500)
+NOTICE_DELAY_S = 0.002
+"""A commit index alone waits this long for the next message to the same node, which then brings it along."""
+_SAY_NO_TIME = frozenset({MessageType.APPEND, MessageType.APPEND_RESPONSE})
+"""Messages at the rate of the load. The clock goes with all others: heartbeats and votes come often enough."""
 
 
 class PeerEvents(Protocol):
@@ -106,6 +110,7 @@ class PeerLink:
         self._queue: deque[tuple[Message, int]] = deque()
         self._queued_bytes = 0
         self._queue_filled = asyncio.Event()
+        self._notice_timer: asyncio.Handle | None = None
         self._hashes: deque[pb.StateHash] = deque(maxlen=MAX_QUEUED_HASHES)
         self._disk: pb.DiskReport | None = None
         self.snapshots = SnapshotLane(node, name, setup)
@@ -129,9 +134,32 @@ class PeerLink:
             if message.type is MessageType.APPEND:
                 self._setup.events.peer_unreachable(self.node, group)
             return
+        if message.type is MessageType.APPEND:
+            self._drop_notice_before(message, group)
         self._queue.append((message, group))
         self._queued_bytes += size
-        self._queue_filled.set()
+        if message.is_notice:
+            self._fill_later()
+        else:
+            self._queue_filled.set()
+
+    def _drop_notice_before(self, message: Message, group: int) -> None:
+        """Remove a commit index that waits, because `message` brings it or a higher one."""
+        if not self._queue:
+            return
+        last, its_group = self._queue[-1]
+        if last.is_notice and its_group == group and last.term == message.term:
+            self._queue.pop()
+            self._queued_bytes -= _approximate_bytes(last)
+
+    def _fill_later(self) -> None:
+        if self._notice_timer is None:
+            self._notice_timer = asyncio.get_running_loop().call_later(NOTICE_DELAY_S, self._notice_is_due)
+
+    def _notice_is_due(self) -> None:
+        self._notice_timer = None
+        if self._queue:
+            self._queue_filled.set()
 
     def send_hashes(self, hashes: Iterable[pb.StateHash]) -> None:
         """Queue this node's state hashes; drop the oldest of too many, and all if the link is down."""
@@ -279,10 +307,12 @@ class PeerLink:
         raise ConnectionError("the peer ended the stream")
 
     def _next_batch(self) -> pb.RaftBatch:
-        batch = pb.RaftBatch(wall_ms=time.time_ns() // 1_000_000)
+        batch = pb.RaftBatch()
         size = 0
         while self._queue and size < MAX_BATCH_BYTES:
             message, group = self._queue.popleft()
+            if message.type not in _SAY_NO_TIME:
+                batch.wall_ms = time.time_ns() // 1_000_000
             bytes_ = _approximate_bytes(message)
             size += bytes_
             self._queued_bytes -= bytes_
@@ -303,14 +333,14 @@ class PeerLink:
                 tasks.create_task(self._read_replies(call), name="replies")
                 while True:
                     await self._forwards.filled.wait()
-                    while (request := self._forwards.next_request()) is not None:
-                        await call.write(request)
+                    await call.write(self._forwards.next_batch())
         finally:
             call.cancel()
 
-    async def _read_replies(self, call: grpc.aio.StreamStreamCall[pb.ForwardRequest, pb.ForwardReply]) -> None:
-        async for reply in call:
-            self._forwards.answered(reply)
+    async def _read_replies(self, call: grpc.aio.StreamStreamCall[pb.ForwardBatch, pb.ForwardReplyBatch]) -> None:
+        async for batch in call:
+            for reply in batch.replies:
+                self._forwards.answered(reply)
             if self._forwards.take_room():
                 self.on_can_forward()
         raise ConnectionError("the peer ended the stream")

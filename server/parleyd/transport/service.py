@@ -33,6 +33,7 @@ from parleyd.transport.admission import (
 )
 from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
 from parleyd.transport.codec import decode_message
+from parleyd.transport.forwards import MAX_FRAME_BYTES
 from parleyd.transport.peer_calls import causes_of
 from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.vouching import Vouching
@@ -198,7 +199,7 @@ class PeerService(PeerServicer):
 
     async def Forward(  # type: ignore[override]  # noqa: N802 - a coroutine that writes by the context is one, too
         self,
-        request_iterator: AsyncIterator[pb.ForwardRequest],
+        request_iterator: AsyncIterator[pb.ForwardBatch],
         context: Context,
     ) -> None:
         """Propose a follower's commands in their order; reply to each when it is done."""
@@ -208,17 +209,18 @@ class PeerService(PeerServicer):
 
         async def write() -> None:
             while (reply := await replies.get()) is not None:
-                await context.write(reply)
+                await context.write(_with_waiting(reply, replies))
 
         try:
             async with admission.place(caller, context), asyncio.TaskGroup() as tasks:
                 # Requests are read here and not in a task: gRPC takes an abort only from the call's own coroutine.
                 tasks.create_task(write(), name="forwarded results")
-                async for request in request_iterator:
+                async for batch in request_iterator:
                     # A link opens this stream before it needs it. The caller's admission may become known later.
                     await admission.check_standing("Forward", caller, context)
-                    handler = await self._handler(request.group, context)
-                    handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
+                    for request in batch.requests:
+                        handler = await self._handler(request.group, context)
+                        handler.forwarded(request).add_done_callback(lambda done: replies.put_nowait(done.result()))
                 replies.put_nowait(None)
         except BaseExceptionGroup as group:
             raise causes_of(group)[0] from None
@@ -333,6 +335,20 @@ class PeerService(PeerServicer):
         if message.to != self._node_id or message.sender != caller.info.node_id:
             await refuse(context, "the message is for another node or not from the caller")
         return handler, message
+
+
+def _with_waiting(first: pb.ForwardReply, waiting: asyncio.Queue[pb.ForwardReply | None]) -> pb.ForwardReplyBatch:
+    """Return a frame with the replies that wait, up to the bound of a frame."""
+    batch = pb.ForwardReplyBatch(replies=[first])
+    size = first.ByteSize()
+    while size < MAX_FRAME_BYTES and not waiting.empty():
+        reply = waiting.get_nowait()
+        if reply is None:
+            waiting.put_nowait(None)  # the end comes after this frame
+            break
+        batch.replies.append(reply)
+        size += reply.ByteSize()
+    return batch
 
 
 async def _first_chunk(chunks: AsyncIterator[pb.SnapshotChunk]) -> pb.SnapshotChunk | None:

@@ -84,6 +84,7 @@ class Plan:
     max_uncommitted_bytes: int
     max_applying_bytes: int
     retain_entries: int
+    commit_notices: bool
 
     def faults_on(self) -> list[str]:
         """The kinds of faults of this run, for people."""
@@ -139,6 +140,7 @@ def draw_plan(seed: int, fault_phase_ms: int = 10_000) -> Plan:
         max_uncommitted_bytes=rng.choice((150, 2_000, 2**26)),
         max_applying_bytes=rng.choice((1, 500, 2**23)),
         retain_entries=rng.choice((1, 3, 8, 40, 10_000)),
+        commit_notices=rng.random() < 0.75,
     )
 
 

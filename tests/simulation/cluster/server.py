@@ -242,6 +242,7 @@ class SimulatedServer:
             election_timeout_ticks=ELECTION_TICKS,
             pre_vote=plan.pre_vote,
             check_quorum=plan.check_quorum,
+            commit_notices=plan.commit_notices,
             max_entries_bytes=plan.max_entries_bytes,
             max_inflight_messages=plan.max_inflight_messages,
             max_uncommitted_bytes=plan.max_uncommitted_bytes,

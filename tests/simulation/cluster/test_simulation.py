@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.simulation.cluster.campaign import run_campaign, run_seed
 from tests.simulation.cluster.plan import FAULT_KINDS, draw_plan
 from tests.simulation.cluster.planted import PLANTED
 from tests.simulation.cluster.shrink import shrink, write_timeline
+from tests.simulation.cluster.simulation import run_plan
 
 ROOT = Path(__file__).resolve().parents[3]
 CAMPAIGN_WALL_S = 35.0
@@ -29,29 +31,29 @@ FINDERS = {
     "anybody_gets_a_vote": 18,
     "two_votes_in_a_term": 2,
     "entries_are_taken_without_a_match": 110,
-    "a_follower_commits_beyond_what_it_checked": 5,
+    "a_follower_commits_beyond_what_it_checked": 15,
     "a_leader_counts_itself_too_early": 0,
     "reads_without_a_round": 11,
     "reads_before_the_first_commit": 63,
     "several_changes_at_a_time": 6,
     "the_window_is_never_reopened": 0,
-    "a_leader_stays_when_it_meets_a_higher_term": 1,
-    "a_lone_voter_reads_early": 1235,
+    "a_leader_stays_when_it_meets_a_higher_term": 0,
+    "a_lone_voter_reads_early": 156,
     "a_leader_without_a_durable_vote": 4,
     "vote_is_not_durable": 0,
     "promises_leave_before_the_sync": 0,
-    "a_failed_write_is_taken_for_done": 1,
+    "a_failed_write_is_taken_for_done": 2,
     "entries_of_a_snapshot_are_applied_again": 1558,
     "the_log_is_cut_beyond_the_checkpoint": 8,
-    "a_log_behind_its_state_is_not_repaired": 3,
+    "a_log_behind_its_state_is_not_repaired": 2,
     "results_go_to_whoever_waits_at_the_index": 11,
     "a_retry_is_a_new_message": 0,
     "sends_are_taken_out_of_order": 0,
     "apply_draws_a_number": 0,
     "a_repeated_channel_is_made_again": 5,
-    "a_channel_message_goes_to_a_pair": 2,
+    "a_channel_message_goes_to_a_pair": 1,
     "channels_have_no_delivery_marks": 2,
-    "a_read_mark_is_told_and_not_stored": 0,
+    "a_read_mark_is_told_and_not_stored": 1,
     "a_snapshot_brings_an_old_membership": 4,
     "a_wiped_server_keeps_its_id": 13,
     "reads_are_answered_from_what_is_here": 2,
@@ -84,7 +86,8 @@ def test_a_short_campaign_finds_no_violation_and_has_seen_every_kind_of_fault() 
 
 @pytest.mark.parametrize("seed", sorted(FOUND_A_BUG))
 def test_a_seed_that_once_found_a_bug_passes(seed: int) -> None:
-    assert run_seed(seed).violation == ""
+    # They were found before commits had notices. Without notices a seed is the run that it was.
+    assert run_plan(replace(draw_plan(seed), commit_notices=False)).violation == ""
 
 
 @pytest.mark.timeout(300)

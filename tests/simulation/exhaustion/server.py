@@ -258,6 +258,7 @@ class Rules:
             election_timeout_spread_ticks=1,
             pre_vote=self.pre_vote,
             check_quorum=self.check_quorum,
+            commit_notices=True,
         )
         return Raft(config, disk.initial_state())
 

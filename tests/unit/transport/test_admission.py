@@ -442,10 +442,12 @@ async def test_commands_are_taken_from_members_only() -> None:
     handler = Handler()
     async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
         for caller, is_taken in ((peer(2), True), (peer(9), False)):
-            call = PeerStub(channel).Forward(iter([pb.ForwardRequest(request_id=1)]), metadata=says(caller))
+            call = PeerStub(channel).Forward(
+                iter([pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=1)])]), metadata=says(caller)
+            )
             async with asyncio.timeout(5):
                 if is_taken:
-                    assert [reply.request_id async for reply in call] == [1]
+                    assert [reply.request_id async for batch in call for reply in batch.replies] == [1]
                 else:
                     with pytest.raises(grpc.aio.AioRpcError, match="only members"):
                         await call.read()
@@ -457,10 +459,10 @@ async def test_a_member_removed_while_it_forwards_is_heard_no_longer() -> None:
     registry, _ = make_registry()
     async with serving(handler, registry) as address, peer_channel(address, None) as channel, asyncio.timeout(5):
         call = PeerStub(channel).Forward(metadata=says(peer(2)))
-        await call.write(pb.ForwardRequest(request_id=1))
+        await call.write(pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=1)]))
         await call.read()
         registry.update(map(peer, (1, 3)), [NodeId(2)])
-        await call.write(pb.ForwardRequest(request_id=2))
+        await call.write(pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=2)]))
         with pytest.raises(grpc.aio.AioRpcError, match="was removed"):
             await call.read()
     assert handler.proposed == 1
@@ -517,7 +519,7 @@ async def test_state_hashes_and_reports_about_disks_and_clocks_are_taken_from_me
     assert handler.clocks == [(NodeId(2), 77)]
 
 
-async def read_all(call: grpc.aio.StreamStreamCall[pb.ForwardRequest, pb.ForwardReply]) -> None:
+async def read_all(call: grpc.aio.StreamStreamCall[pb.ForwardBatch, pb.ForwardReplyBatch]) -> None:
     async for _ in call:
         pass
 
@@ -532,9 +534,9 @@ async def test_a_forward_stream_that_a_stopping_node_ends_is_no_error_in_its_log
         peer_channel(address, None) as channel,
     ):
         call = PeerStub(channel).Forward(metadata=says(peer(2)))
-        await call.write(pb.ForwardRequest(request_id=1))
+        await call.write(pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=1)]))
         service.stop_serving("this node stops")
-        await call.write(pb.ForwardRequest(request_id=2))
+        await call.write(pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=2)]))
         with pytest.raises(grpc.aio.AioRpcError, match="this node stops") as ended:
             await asyncio.wait_for(read_all(call), 5)
         assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -580,7 +582,9 @@ async def test_what_speaks_for_a_log_that_is_not_hosted_here_is_refused_and_noth
                 async with asyncio.timeout(5):
                     await call
             assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-        forward = stub.Forward(iter([pb.ForwardRequest(request_id=1, group=7)]), metadata=metadata)
+        forward = stub.Forward(
+            iter([pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=1, group=7)])]), metadata=metadata
+        )
         with pytest.raises(grpc.aio.AioRpcError, match="hosts no Raft group 7"):
             async with asyncio.timeout(5):
                 await forward.read()

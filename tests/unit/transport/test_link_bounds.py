@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import grpc.aio
@@ -80,9 +81,55 @@ async def test_more_messages_than_the_queue_holds_are_dropped_and_the_core_probe
     assert reports.unreachable == 2
     batch = link._next_batch()
     assert len(batch.messages) == 3
-    assert batch.wall_ms > 0, "each batch says what the clock of this node shows"
     link.send(append(), GROUP)
     assert reports.unreachable == 2, "there is room again"
+
+
+def notice(commit: int, term: int = 1) -> Message:
+    return Message(MessageType.APPEND, sender=ME, to=PEER, term=Term(term), commit=Index(commit), is_notice=True)
+
+
+async def test_the_clock_goes_with_heartbeats_and_not_with_what_comes_at_the_rate_of_the_load() -> None:
+    link, _ = make_link(connected=True)
+    link.send(append(), GROUP)
+    assert link._next_batch().wall_ms == 0
+    link.send(append(), GROUP)
+    link.send(heartbeat(), GROUP)
+    assert link._next_batch().wall_ms > 0
+
+
+async def test_a_commit_index_alone_waits_a_moment_and_then_goes() -> None:
+    link, _ = make_link(connected=True)
+    link.send(notice(4), GROUP)
+    assert not link._queue_filled.is_set()
+    await asyncio.wait_for(link._queue_filled.wait(), 5)
+    assert [message.commit for message in link._next_batch().messages] == [4]
+    assert not link._queue_filled.is_set()
+
+
+async def test_any_other_message_takes_the_commit_index_along() -> None:
+    link, _ = make_link(connected=True)
+    link.send(notice(4), GROUP)
+    link.send(heartbeat(), GROUP)
+    assert link._queue_filled.is_set()
+    assert [message.commit for message in link._next_batch().messages] == [4, 0]
+
+
+async def test_a_commit_index_that_the_next_append_brings_is_not_sent_by_itself() -> None:
+    link, _ = make_link(connected=True)
+    link.send(notice(4), GROUP)
+    link.send(notice(5), GROUP)
+    link.send(replace(append(), term=Term(1), commit=Index(5)), GROUP)
+    assert [message.is_notice for message in link._next_batch().messages] == [False]
+    assert link._queued_bytes == 0
+
+
+async def test_a_commit_index_of_another_term_or_group_is_kept() -> None:
+    link, _ = make_link(connected=True)
+    link.send(notice(4, term=1), GROUP)
+    link.send(notice(5, term=2), GROUP)
+    link.send(notice(6, term=2), GROUP + 1)
+    assert [message.commit for message in link._next_batch().messages] == [4, 5, 6]
 
 
 async def test_more_bytes_than_the_queue_holds_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +203,7 @@ async def test_what_speaks_for_a_log_names_its_group() -> None:
     link.send(heartbeat(), 2)
     link.forward([state_pb2.Command()], 3)
     assert [message.group for message in link._next_batch().messages] == [1, 2]
-    request = link._forwards.next_request()
-    assert request is not None
-    assert request.group == 3
+    assert [request.group for request in link._forwards.next_batch().requests] == [3]
 
 
 async def test_a_call_that_dies_with_its_channel_fails_and_ends_nobody_who_waits() -> None:

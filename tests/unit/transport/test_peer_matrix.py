@@ -197,7 +197,9 @@ def calls(stub: PeerStub, who: PeerInfo) -> dict[str, Callable[[], Awaitable[obj
         "Handshake": lambda: any_stub.Handshake(pb.HandshakeInfo(self=record)),
         "Deliver": lambda: any_stub.Deliver(iter([pb.RaftBatch(messages=[heartbeat])]), metadata=metadata),
         "InstallSnapshot": lambda: any_stub.InstallSnapshot(iter([header]), metadata=metadata),
-        "Forward": lambda: read_all(any_stub.Forward(iter([pb.ForwardRequest(request_id=1)]), metadata=metadata)),
+        "Forward": lambda: read_all(
+            any_stub.Forward(iter([pb.ForwardBatch(requests=[pb.ForwardRequest(request_id=1)])]), metadata=metadata)
+        ),
         "Join": lambda: any_stub.Join(pb.JoinRequest(self=record)),
         "ChangeCluster": lambda: any_stub.ChangeCluster(pb.ClusterChange(), metadata=metadata),
         "CountLogIn": lambda: any_stub.CountLogIn(pb.LogInAttempt(), metadata=metadata),
