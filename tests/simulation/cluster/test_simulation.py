@@ -43,7 +43,7 @@ FINDERS = {
     "vote_is_not_durable": 0,
     "promises_leave_before_the_sync": 0,
     "a_failed_write_is_taken_for_done": 2,
-    "entries_of_a_snapshot_are_applied_again": 1558,
+    "entries_of_a_snapshot_are_applied_again": 731,
     "the_log_is_cut_beyond_the_checkpoint": 8,
     "a_log_behind_its_state_is_not_repaired": 2,
     "results_go_to_whoever_waits_at_the_index": 11,
