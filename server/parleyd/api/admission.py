@@ -29,6 +29,7 @@ import grpc.aio
 
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import admit_source, owner_of
+from parleyd.api.ending import note_waiters
 from parleyd.api.errors import ApiError, Context, abort, fail
 from parleyd.api.patience import Patience, nobody_waits, patient, write
 from parleyd.budgets import BoundReachedError, Counts, FairPlaces, Owner, Place, shares_of
@@ -123,6 +124,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     """Admits every call of one server."""
 
     def __init__(self, authenticator: Authenticator, limits: CallLimits) -> None:
+        note_waiters()
         self._authenticator = authenticator
         self._gateways = frozenset(limits.trusted_gateways)
         self._calls = Counts(limits.calls, limits.calls_per_address)

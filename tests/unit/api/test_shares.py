@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+import structlog.testing
 
 from parley_proto.v1 import admin_pb2, conversations_pb2
 from parley_proto.v1 import messaging_pb2 as pb
@@ -118,6 +120,31 @@ async def test_an_answer_that_nobody_reads_ends_and_gives_its_memory_back(monkey
             await status(raw, "192.0.2.1")  # gRPC keeps the call that came last until there is another
             async with asyncio.timeout(10):
                 assert [await _end_of(call) for call in calls] == [grpc.StatusCode.CANCELLED] * 8
+
+
+async def test_to_end_a_call_nobody_searches_among_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "ANSWER_PATIENCE", Patience(0.1, 0.2))
+    searches: list[object] = []
+    for module, name in ((asyncio, "all_tasks"), (gc, "get_referents"), (gc, "get_referrers")):
+        monkeypatch.setattr(module, name, _noted(getattr(module, name), searches))
+    async with running() as (cluster, node, raw):
+        [attacker] = await people(cluster, raw, ["attacker"])
+        async with grpc.aio.insecure_channel(node.address, options=READS_LITTLE) as channel:
+            with structlog.testing.capture_logs() as logs:
+                calls = await open_unread(channel, attacker, 16)
+                await until(lambda: [log["event"] for log in logs].count("stalled_client_left") == 16)
+            await status(raw, "192.0.2.1")  # gRPC keeps the call that came last until there is another
+            async with asyncio.timeout(10):
+                assert [await _end_of(call) for call in calls] == [grpc.StatusCode.CANCELLED] * 16
+    assert searches == []
+
+
+def _noted(function: Callable[..., Any], notes: list[object]) -> Callable[..., Any]:
+    def noted(*arguments: Any) -> Any:
+        notes.append(function)
+        return function(*arguments)
+
+    return noted
 
 
 async def _end_of(call: Any) -> grpc.StatusCode:
