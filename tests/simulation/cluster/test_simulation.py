@@ -28,14 +28,15 @@ FOUND_A_BUG = {
 
 MUTANTS = ROOT / "tests" / "mutants" / "patches"
 FINDERS = {
-    "anybody_gets_a_vote": 18,
-    "two_votes_in_a_term": 2,
-    "entries_are_taken_without_a_match": 110,
+    "a_removal_is_told_before_others_know": 126,
+    "anybody_gets_a_vote": 2,
+    "two_votes_in_a_term": 0,
+    "entries_are_taken_without_a_match": 32,
     "a_follower_commits_beyond_what_it_checked": 15,
     "a_leader_counts_itself_too_early": 0,
-    "reads_without_a_round": 11,
+    "reads_without_a_round": 4,
     "reads_before_the_first_commit": 63,
-    "several_changes_at_a_time": 6,
+    "several_changes_at_a_time": 5,
     "the_window_is_never_reopened": 0,
     "a_leader_stays_when_it_meets_a_higher_term": 0,
     "a_lone_voter_reads_early": 156,
@@ -44,32 +45,30 @@ FINDERS = {
     "promises_leave_before_the_sync": 0,
     "a_failed_write_is_taken_for_done": 2,
     "entries_of_a_snapshot_are_applied_again": 731,
-    "the_log_is_cut_beyond_the_checkpoint": 8,
+    "the_log_is_cut_beyond_the_checkpoint": 4,
     "a_log_behind_its_state_is_not_repaired": 2,
-    "results_go_to_whoever_waits_at_the_index": 11,
-    "a_retry_is_a_new_message": 0,
+    "results_go_to_whoever_waits_at_the_index": 0,
+    "a_retry_is_a_new_message": 1,
     "sends_are_taken_out_of_order": 0,
     "apply_draws_a_number": 0,
-    "a_repeated_channel_is_made_again": 5,
+    "a_repeated_channel_is_made_again": 2,
     "a_channel_message_goes_to_a_pair": 1,
-    "channels_have_no_delivery_marks": 2,
+    "channels_have_no_delivery_marks": 5,
     "a_read_mark_is_told_and_not_stored": 1,
-    "a_snapshot_brings_an_old_membership": 4,
-    "a_wiped_server_keeps_its_id": 13,
-    "reads_are_answered_from_what_is_here": 2,
+    "a_snapshot_brings_an_old_membership": 2,
+    "a_wiped_server_keeps_its_id": 4,
+    "reads_are_answered_from_what_is_here": 0,
 }
 """A seed that finds each planted bug; where a change of the simulation has moved it, the first hundreds are tried."""
 
 WITHOUT_A_SEED = {
     "waiting_reads_are_not_counted_again": "waiting_reads_are_not_counted_again",
     "a_removed_server_keeps_its_commit_index_to_itself": "removed_server_keeps_its_commit_index_to_itself",
-    "a_removal_is_told_before_others_know": "removal_told_before_others_know",
 }
 """Bugs that no seed among the first hundreds finds since the group became a pure object.
 
 Reads that are not counted again only wait longer, because the group asks again for a read without an answer. The other
-two need a removed server with the longest log, or a leader that loses power right after a removal. Each is a mutant as
-well, named beside it, which a unit test kills.
+one needs a removed server with the longest log. Each is a mutant as well, named beside it, which a unit test kills.
 `python -m tests.simulation.cluster --planted NAME` looks for a seed.
 """
 
@@ -133,8 +132,8 @@ def test_plans_turn_every_fault_on_and_off() -> None:
 
 
 def test_a_failing_seed_shrinks_to_fewer_faults_and_writes_its_timeline(tmp_path: Path) -> None:
-    plan = draw_plan(FINDERS["the_log_is_cut_beyond_the_checkpoint"])
-    with PLANTED["the_log_is_cut_beyond_the_checkpoint"]():
+    plan = draw_plan(FINDERS["apply_draws_a_number"])
+    with PLANTED["apply_draws_a_number"]():
         small = shrink(plan)
         result = write_timeline(small, tmp_path / "timeline.txt")
     assert result.violation
