@@ -209,7 +209,7 @@ class PeerService(PeerServicer):
 
         async def write() -> None:
             while (reply := await replies.get()) is not None:
-                await context.write(_with_waiting(reply, replies))
+                await context.write(with_waiting(reply, replies))
 
         try:
             async with admission.place(caller, context), asyncio.TaskGroup() as tasks:
@@ -337,7 +337,7 @@ class PeerService(PeerServicer):
         return handler, message
 
 
-def _with_waiting(first: pb.ForwardReply, waiting: asyncio.Queue[pb.ForwardReply | None]) -> pb.ForwardReplyBatch:
+def with_waiting(first: pb.ForwardReply, waiting: asyncio.Queue[pb.ForwardReply | None]) -> pb.ForwardReplyBatch:
     """Return a frame with the replies that wait, up to the bound of a frame."""
     batch = pb.ForwardReplyBatch(replies=[first])
     size = first.ByteSize()

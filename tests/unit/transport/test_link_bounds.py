@@ -13,7 +13,7 @@ from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Entry, Index, NodeId, SnapshotMeta, Term
-from parleyd.transport import forwards, peers
+from parleyd.transport import forwards, peers, service
 from parleyd.transport.peer_calls import CallMetadata, ForwardFailedError
 from parleyd.transport.peers import LinkSetup, PeerLink, SnapshotSource
 
@@ -195,6 +195,36 @@ async def test_commands_on_their_way_are_bounded_in_bytes_and_one_may_always_go(
         await second
     link._forwards.answered(pb.ForwardReply(request_id=1))
     assert not link.forward(large, GROUP).done(), "the answer made room"
+
+
+async def test_commands_that_wait_share_frames_in_their_order_up_to_the_size_of_a_frame(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(forwards, "MAX_FRAME_BYTES", 1000)
+    link, _ = make_link(connected=True)
+    command = [state_pb2.Command(register_account=state_pb2.RegisterAccount(name="x" * 400))]
+    for _ in range(4):
+        link.forward(command, GROUP)
+    waiting = link._forwards
+    assert [request.request_id for request in waiting.next_batch().requests] == [1, 2, 3], "the third fills the frame"
+    assert waiting.filled.is_set()
+    assert [request.request_id for request in waiting.next_batch().requests] == [4]
+    assert not waiting.filled.is_set()
+
+
+async def test_replies_that_wait_share_frames_and_the_end_comes_after_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_FRAME_BYTES", 20)
+    waiting: asyncio.Queue[pb.ForwardReply | None] = asyncio.Queue()
+    for number in range(2, 12):
+        waiting.put_nowait(pb.ForwardReply(request_id=number, status=pb.FORWARD_STATUS_APPLIED, index=number))
+    waiting.put_nowait(None)
+    first = pb.ForwardReply(request_id=1, status=pb.FORWARD_STATUS_APPLIED, index=1)
+    frames = [service.with_waiting(first, waiting)]
+    while (reply := waiting.get_nowait()) is not None:
+        frames.append(service.with_waiting(reply, waiting))
+    assert [reply.request_id for frame in frames for reply in frame.replies] == list(range(1, 12))
+    assert [len(frame.replies) for frame in frames] == [4, 4, 3]
+    assert waiting.empty()
 
 
 async def test_what_speaks_for_a_log_names_its_group() -> None:
