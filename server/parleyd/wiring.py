@@ -11,7 +11,6 @@ from functools import partial
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from parley_proto.v1 import (
     accounts_pb2_grpc,
@@ -293,6 +292,8 @@ def _make_client_server(
     )
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     if settings.reflection:
+        from grpc_reflection.v1alpha import reflection  # a tenth of a start, and off by default
+
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
     return server

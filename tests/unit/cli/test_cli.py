@@ -71,7 +71,7 @@ def insecure(folder: Path) -> list[object]:
 
 def test_config_prints_a_file_that_gives_the_same_settings(tmp_path: Path) -> None:
     peers = ["--peer", "n1=127.0.0.1:7700", "--peer", "n2=127.0.0.2:7700", "--peer", "n3=[::1]:7700"]
-    first = parleyd("config", *insecure(tmp_path / 'with "quotes" # and é'), *peers, "--heartbeat-ms", 40)
+    first = parleyd("config", *insecure(tmp_path / 'with "quotes" # and é'), *peers, "--heartbeat-ms", 75)
     assert first.exit_code == ExitCode.OK
     written = tmp_path / "node.toml"
     written.write_text(first.stdout)
@@ -80,7 +80,7 @@ def test_config_prints_a_file_that_gives_the_same_settings(tmp_path: Path) -> No
             "name": "n1",
             "data_dir": str(tmp_path / 'with "quotes" # and é'),
             "insecure": True,
-            "heartbeat_ms": "40",
+            "heartbeat_ms": "75",
             "peers": ["n1=127.0.0.1:7700", "n2=127.0.0.2:7700", "n3=[::1]:7700"],
         },
         {},
@@ -163,8 +163,8 @@ def test_start_runs_the_node_with_the_settings_and_ends_as_it_does(
     node: Callable[[int], list[Settings]], tmp_path: Path
 ) -> None:
     started = node(0)
-    assert parleyd("start", *insecure(tmp_path), "--heartbeat-ms", 40).exit_code == 0
-    assert [(settings.name, settings.heartbeat_ms) for settings in started] == [("n1", 40)]
+    assert parleyd("start", *insecure(tmp_path), "--heartbeat-ms", 75).exit_code == 0
+    assert [(settings.name, settings.heartbeat_ms) for settings in started] == [("n1", 75)]
     node(7)
     assert parleyd("start", *insecure(tmp_path)).exit_code == 7
 
