@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Self
+
+from parleyd.owners import Owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,6 @@ class DeviceShare:
     def close(self) -> None:
         """Return everything."""
         self.give_back(self.in_use)
-
-
-Owner = tuple[Hashable, ...]
-"""Whom a place is counted for, widest first: a network, an address in it, an account there."""
 
 
 def shares_of(total: int, account: int) -> tuple[int, ...]:
@@ -252,30 +249,3 @@ class StreamBudgets:
 
 class BoundReachedError(Exception):
     """A bound of this node is reached. Nothing was done. The text completes a sentence for the caller."""
-
-
-class Counts:
-    """How many are there now, by owner and in total, each with a bound."""
-
-    def __init__(self, total: int, share: int) -> None:
-        self._most = total
-        self._share = share
-        self._used: Counter[Hashable] = Counter()
-        self._total = 0
-
-    @contextmanager
-    def one(self, owner: Hashable) -> Iterator[None]:
-        """Count one more while inside. Raises BoundReachedError."""
-        if self._total >= self._most:
-            raise BoundReachedError(f"{self._most} are in progress on this node")
-        if self._used[owner] >= self._share:
-            raise BoundReachedError(f"{self._share} are in progress from the same source")
-        self._total += 1
-        self._used[owner] += 1
-        try:
-            yield
-        finally:
-            self._total -= 1
-            self._used[owner] -= 1
-            if not self._used[owner]:
-                del self._used[owner]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-from parleyd.budgets import BoundReachedError, ByteBudget, Counts, DeviceShare, FairPlaces, Owner, Place, Shares
+from parleyd.budgets import ByteBudget, DeviceShare, FairPlaces, Place, Shares
+from parleyd.owners import Owner
 
 
 def test_bytes_are_bounded_by_device_by_account_and_by_node() -> None:
@@ -141,18 +140,3 @@ async def test_owners_that_have_left_are_not_remembered() -> None:
     assert not places._held
     assert not places._used
     assert not places._waiting
-
-
-def test_counts_are_bounded_in_total_and_by_owner() -> None:
-    counts = Counts(3, 2)
-    with counts.one("a"), counts.one("a"):
-        with pytest.raises(BoundReachedError, match="2 are in progress from the same source"), counts.one("a"):
-            pass
-        with (
-            counts.one("b"),
-            pytest.raises(BoundReachedError, match="3 are in progress on this node"),
-            counts.one("c"),
-        ):
-            pass
-    with counts.one("c"):
-        pass

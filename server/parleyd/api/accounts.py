@@ -10,7 +10,7 @@ from parley_proto.v1 import accounts_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parley_proto.v1.accounts_pb2_grpc import AccountsServicer
 from parleyd.api.auth import Authenticator, digest_of, log_admin_action
-from parleyd.api.callers import address_of
+from parleyd.api.callers import address_of, owner_at
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, check_result, refusal, unary
 from parleyd.api.password_check import Claim, PasswordCheck
@@ -30,7 +30,6 @@ from parleyd.machine.limits import MAX_LABEL_CHARS, MAX_NAME_CHARS
 from parleyd.machine.names import NAME_RULES_LEVEL
 from parleyd.machine.reader import StateReader
 from parleyd.security.codes import digest_of_code
-from parleyd.security.fair_queue import Caller
 from parleyd.security.names import (
     InvalidInputError,
     validate_account_name,
@@ -84,7 +83,7 @@ class AccountsService(AccountsServicer):
         await self._readers.run(lambda reader: _check_registration(reader, request.request_id, code, now_ms))
         command = state_pb2.RegisterAccount(
             name=request.name,
-            password_hash=await self._passwords.hash(request.password, Caller(address_of(context), request.name)),
+            password_hash=await self._passwords.hash(request.password, owner_at(address_of(context), request.name)),
             request_id=request.request_id,
             invitation_digest=code,
         )
@@ -206,7 +205,7 @@ class AccountsService(AccountsServicer):
         account = await self._readers.run(lambda reader: accounts.by_id(reader, session.account_id))
         if account is None or not account.active:
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, NO_ACCOUNT)
-        caller = Caller(address_of(context), account.name)
+        caller = owner_at(address_of(context), account.name)
         claim = _own_claim(session, account, context)
         if not await self._check.is_right(claim, request.old_password):
             # A repeated request finds the new password in place.

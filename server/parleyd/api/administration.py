@@ -15,7 +15,7 @@ from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1 import peer_pb2, state_pb2
 from parley_proto.v1.admin_pb2_grpc import AdminServicer
 from parleyd.api.auth import Authenticator
-from parleyd.api.callers import address_of
+from parleyd.api.callers import address_of, owner_at
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, unary
@@ -28,7 +28,6 @@ from parleyd.machine.records import MemberRow
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NodeId, Role
 from parleyd.security.codes import digest_of_code, new_code
-from parleyd.security.fair_queue import Caller
 from parleyd.security.names import InvalidInputError, validate_account_name, validate_node_name, validate_password
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tokens import new_token
@@ -276,7 +275,7 @@ class AdminService(AdminServicer):
             session_id=session.session_id,
             account=request.account,
             password_hash=await self._passwords.hash(
-                request.password, Caller(address_of(context), session.account_name)
+                request.password, owner_at(address_of(context), session.account_name)
             ),
         )
         index, _ = await self._commands.apply(state_pb2.Command(reset_password=command))

@@ -2,16 +2,17 @@
 
 Every call passes here before its handler. A caller costs nothing but its metadata until these steps are done:
 
-1. The call counts towards the bounds of this node and of the caller's address.
-2. Its token is looked up, unless the method is public. From here on a stream counts towards the bound of its account
-   instead, and a unary call towards both.
+1. The call takes a place of this node, of its network and of its address. Calls of public methods and calls whose
+   token is being looked up have places of their own.
+2. Its token is looked up, unless the method is public. From here on the call has a place that no stranger takes: one of
+   those for calls with sessions, or one of those for streams.
 3. A unary call waits for a place to read its body, which is at most MAX_REQUEST_BYTES. gRPC reads a body only when it
    is asked to, so every handler is registered as one of streams, and this module reads and writes the one message.
 4. A large page waits for a place too. It keeps the place until gRPC has written the page, because a client that does
    not read its answer makes this node keep it. While a call waits for that place, it keeps no page: it reads it again.
 
 At a bound the call ends with RESOURCE_EXHAUSTED, and nothing was done. A caller that says or reads nothing loses its
-place after a short time if others wait for it, and its call ends.
+places after a short time if others want them, and its call ends.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
-from contextlib import ExitStack
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,13 +29,13 @@ import grpc
 import grpc.aio
 
 from parleyd.api.auth import Authenticator
-from parleyd.api.callers import admit_source, owner_of
+from parleyd.api.call_places import CallPlaces, HeldPlace, PlaceTakenError
+from parleyd.api.callers import admit_source, owner_at
 from parleyd.api.ending import note_waiters
-from parleyd.api.errors import ApiError, Context, abort, fail
+from parleyd.api.errors import ApiError, Context, StalledReaderError, abort, fail
 from parleyd.api.patience import Patience, nobody_waits, patient, write
-from parleyd.budgets import BoundReachedError, Counts, FairPlaces, Owner, Place, shares_of
+from parleyd.budgets import BoundReachedError, FairPlaces, Place, shares_of
 from parleyd.decoding import Continuation, handler_of_streams
-from parleyd.machine.features.sessions import SessionRecord
 
 MAX_REQUEST_BYTES = 64 * 1024
 BODY_PATIENCE = Patience(0.25, 2.0)
@@ -108,7 +109,10 @@ _PAGES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """Bounds of calls in progress. `bodies` are requests being read at once, `pages` are answers not yet written."""
+    """Bounds of calls in progress. `bodies` are requests being read at once, `pages` are answers not yet written.
+
+    Half of `calls` are for sessions, the other half for callers without one.
+    """
 
     calls: int = 2048
     calls_per_address: int = 512
@@ -127,9 +131,12 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         note_waiters()
         self._authenticator = authenticator
         self._gateways = frozenset(limits.trusted_gateways)
-        self._calls = Counts(limits.calls, limits.calls_per_address)
-        self._account_calls = Counts(limits.calls, limits.calls_per_account)
-        self._streams = Counts(limits.streams, limits.streams_per_account)
+        half = max(1, limits.calls // 2)
+        of_strangers = (max(1, half * 3 // 4), limits.calls_per_address)
+        self._public = CallPlaces(half, of_strangers)
+        self._looked_up = CallPlaces(half, of_strangers)
+        self._calls = CallPlaces(half, (half, half, limits.calls_per_account))
+        self._streams = CallPlaces(limits.streams, (limits.streams, limits.streams, limits.streams_per_account))
         self._bodies = FairPlaces(limits.bodies, shares_of(limits.bodies, limits.bodies // 4))
         self._pages = FairPlaces(limits.pages, shares_of(limits.pages, limits.pages // 8))
 
@@ -147,20 +154,11 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
 
     async def _admit(self, method: str, handler: Any, requests: AsyncIterator[Any], context: Context) -> None:
         try:
-            with ExitStack() as counted:
-                source = admit_source(context, self._gateways)
-                counted.enter_context(self._calls.one(source))
-                session = await self._session(access_of(method), context)
-                if handler.request_streaming and session is not None:
-                    counted.close()
-                    counted.enter_context(self._streams.one(session.account_id))
-                elif session is not None:
-                    counted.enter_context(self._account_calls.one(session.account_id))
+            async with self._place(method, handler, context) as place:
                 if handler.request_streaming:
-                    await _answer(handler.stream_stream(requests, context), context)
+                    await _answer(method, handler.stream_stream(requests, context), place, context)
                 else:
-                    owner = owner_of(context, None if session is None else session.account_id)
-                    await self._serve(method, handler, owner, context)
+                    await self._serve(method, handler, place, context)
         except grpc.aio.AbortError:
             raise
         except BoundReachedError as error:
@@ -168,44 +166,57 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         except Exception as error:
             await fail(context, error)
 
-    async def _session(self, access: Access, context: Context) -> SessionRecord | None:
+    @asynccontextmanager
+    async def _place(self, method: str, handler: Any, context: Context) -> AsyncIterator[HeldPlace]:
+        """Have the place of the call while inside, after its token was looked up."""
+        address = admit_source(context, self._gateways)
+        caller = owner_at(address, address)
+        access = access_of(method)
         if access is Access.PUBLIC:
-            return None
-        return await self._authenticator.admit(context, allow_closed=access is Access.CLOSED_SESSION)
+            with self._public.one(caller) as place:
+                yield place
+            return
+        with self._looked_up.one(caller):
+            session = await self._authenticator.admit(context, allow_closed=access is Access.CLOSED_SESSION)
+        places = self._streams if handler.request_streaming else self._calls
+        with places.one(owner_at(address, session.account_id)) as place:
+            yield place
 
-    async def _serve(self, method: str, handler: Any, owner: Owner, context: Context) -> None:
+    async def _serve(self, method: str, handler: Any, place: HeldPlace, context: Context) -> None:
         """Read the one request, run the method, write its answers."""
-        request = await self._read(owner, context)
+        request = await self._read(place, context)
         if handler.response_streaming:
-            await _answer(handler.unary_stream(request, context), context)
+            await _answer(method, handler.unary_stream(request, context), place, context)
         elif method in _PAGES:
-            await self._serve_page(partial(handler.unary_unary, request, context), owner, context)
+            await self._serve_page(partial(handler.unary_unary, request, context), place, context)
         else:
-            await write(context, await handler.unary_unary(request, context), ANSWER_PATIENCE, nobody_waits)
+            await _write(await handler.unary_unary(request, context), place, context)
 
-    async def _serve_page(self, read: Callable[[], Awaitable[Any]], owner: Owner, context: Context) -> None:
-        """Write what `read` returns, with a place if it is large."""
+    async def _serve_page(self, read: Callable[[], Awaitable[Any]], held: HeldPlace, context: Context) -> None:
+        """Write what `read` returns, with a place for pages if it is large."""
         page = await read()
-        with Place(self._pages, owner) as place:
+        with Place(self._pages, held.owner) as place:
             if page.ByteSize() > SMALL_ANSWER_BYTES and not place.ask().done():
                 del page
-                await _wait_for(place, "too many answers wait for their readers")
+                async with held.waits():
+                    await _wait_for(place, "too many answers wait for their readers")
                 page = await read()
-            await write(context, page, ANSWER_PATIENCE, place.is_wanted)
+            await _write(page, held, context, place.is_wanted)
 
-    async def _read(self, owner: Owner, context: Context) -> Any:
-        with Place(self._bodies, owner) as place:
-            await _wait_for(place, "too many requests arrive at once")
-            try:
-                async with patient(BODY_PATIENCE, place.is_wanted):
-                    request = await context.read()
-            except TimeoutError:
-                raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, SLOW_BODY_TEXT) from None
-            if request is grpc.aio.EOF:
-                raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, NO_BODY_TEXT)
-            if request.ByteSize() > MAX_REQUEST_BYTES:
-                raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, LARGE_BODY_TEXT)
-            return request
+    async def _read(self, held: HeldPlace, context: Context) -> Any:
+        async with held.waits():
+            with Place(self._bodies, held.owner) as place:
+                await _wait_for(place, "too many requests arrive at once")
+                try:
+                    async with patient(BODY_PATIENCE, place.is_wanted):
+                        request = await context.read()
+                except TimeoutError:
+                    raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, SLOW_BODY_TEXT) from None
+        if request is grpc.aio.EOF:
+            raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, NO_BODY_TEXT)
+        if request.ByteSize() > MAX_REQUEST_BYTES:
+            raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, LARGE_BODY_TEXT)
+        return request
 
 
 def access_of(method: str) -> Access:
@@ -213,13 +224,31 @@ def access_of(method: str) -> Access:
     return Access.PUBLIC if method.startswith(_STANDARD_SERVICES) else ACCESS.get(method, Access.SESSION)
 
 
-async def _answer(answers: Any, context: Context) -> None:
-    """Run a handler of streams, which writes by itself or gives what is to be written."""
+async def _answer(method: str, answers: Any, place: HeldPlace, context: Context) -> None:
+    """Run a handler of streams. Nobody is served by a stream without a session alone: it gives way to newcomers."""
+    if access_of(method) is Access.PUBLIC:
+        async with place.waits():
+            await _write_all(answers, context)
+    else:
+        await _write_all(answers, context)
+
+
+async def _write_all(answers: Any, context: Context) -> None:
+    """Write what a handler of streams gives, or let it write by itself."""
     if hasattr(answers, "__aiter__"):
         async for answer in answers:
             await write(context, answer, ANSWER_PATIENCE, nobody_waits)
     else:
         await answers
+
+
+async def _write(answer: Any, place: HeldPlace, context: Context, is_wanted: Callable[[], bool] = nobody_waits) -> None:
+    """Write the answer of a unary call. A client that does not read it loses its places to those who want them."""
+    try:
+        async with place.waits():
+            await write(context, answer, ANSWER_PATIENCE, is_wanted)
+    except PlaceTakenError:
+        raise StalledReaderError from None
 
 
 async def _wait_for(place: Place, reason: str) -> None:

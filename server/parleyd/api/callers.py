@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from urllib.parse import unquote
 
 from parleyd.api.errors import Context
-from parleyd.budgets import Owner
+from parleyd.owners import Owner
 
 FORWARDED_FOR = "x-forwarded-for"
 MAX_HOST_CHARS = 64
@@ -34,7 +34,11 @@ def address_of(context: Context) -> str:
 def owner_of(context: Context, account_id: int | None) -> Owner:
     """Return for whom a place of this call counts: its network, its address, and its account if it has a session."""
     address = address_of(context)
-    account: Hashable = address if account_id is None else account_id
+    return owner_at(address, address if account_id is None else account_id)
+
+
+def owner_at(address: str, account: Hashable) -> Owner:
+    """Return for whom something counts that `account` has at this address, as of `source_of`."""
     try:
         network = ipaddress.ip_network(address)
     except ValueError:
@@ -47,11 +51,11 @@ def source_of(context: Context, gateways: Collection[str]) -> str:
 
     A trusted gateway passes on its client's address as the last one in `x-forwarded-for`.
     """
-    address = _canonical(_host(context.peer()))
+    address = canonical_host(_host(context.peer()))
     if address in gateways:
         for key, value in context.invocation_metadata() or ():
             if key == FORWARDED_FOR and isinstance(value, str):
-                address = _canonical(value.rpartition(",")[2].strip()[:MAX_HOST_CHARS]) or address
+                address = canonical_host(value.rpartition(",")[2].strip()[:MAX_HOST_CHARS]) or address
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -64,7 +68,7 @@ def _host(peer: str) -> str:
     return unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]") or peer
 
 
-def _canonical(host: str) -> str:
+def canonical_host(host: str) -> str:
     """Return one spelling of an address: without a zone, and an IPv4 address that came over IPv6 as IPv4."""
     try:
         ip = ipaddress.ip_address(host.partition("%")[0])

@@ -20,7 +20,7 @@ from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.marks import AppliedMarks, IgnoredMarks, ReadMarks
 from parleyd.api.patience import nobody_waits, write
 from parleyd.api.requests import check_id, check_number
-from parleyd.budgets import DeviceShare, Owner, Place, StreamBudgets
+from parleyd.budgets import DeviceShare, Place, StreamBudgets
 from parleyd.delivery.cursor import StreamCursor, decode_cursor
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import DeviceStream
@@ -35,6 +35,7 @@ from parleyd.machine.features.devices import ClaimRow, DeviceRow
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_SENDS_IN_FLIGHT
 from parleyd.machine.reader import StateReader
+from parleyd.owners import Owner
 
 HELLO_TIMEOUT_S = 5.0
 CURSOR_CHECK_S = 1.0

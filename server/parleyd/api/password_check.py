@@ -13,12 +13,12 @@ import grpc
 import structlog
 
 from parley_proto.v1 import state_pb2
+from parleyd.api.callers import owner_at
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.machine.features.accounts import AccountRow, name_key
 from parleyd.machine.features.failed_log_ins import Failures
-from parleyd.security.fair_queue import Caller
 from parleyd.security.log_in_throttle import KEPT_COUNTS, Attempt, Verdict
 from parleyd.security.passwords import PasswordHasher
 
@@ -79,7 +79,7 @@ class PasswordCheck:
         account = claim.account
         hashed = account.password_hash if account is not None and account.active else None
         try:
-            is_right = await self._passwords.verify(password, hashed, Caller(attempt.address, attempt.account))
+            is_right = await self._passwords.verify(password, hashed, owner_at(attempt.address, attempt.account))
         except BaseException:
             await asyncio.shield(self._guard.not_checked(attempt))
             raise

@@ -5,7 +5,7 @@ Risks and rules:
 - bcrypt uses 72 bytes and stops at a NUL. Its input is base64(SHA-256(password)), 44 bytes without a NUL.
 - Different keyboards send the same letters composed or decomposed. Both are hashed in the composed form (NFC).
 - A flood of log-ins must not use up the node: `workers` threads, `max_waiting` callers, then `PasswordsBusyError` for
-  whoever has the most waiting. Addresses take turns, and so do the accounts of one address (fair_queue.py).
+  whoever has the most waiting. Networks take turns, addresses in them and accounts do (fair_queue.py).
 - A cancelled caller leaves the queue. If its hash runs, the worker counts as busy until the thread is done, so
   cancelled calls cannot exceed the bound.
 - An unknown account must take the time of a known one: `verify(password, None)` checks against an unused hash.
@@ -25,10 +25,11 @@ from typing import TypeVar
 import bcrypt
 import structlog
 
-from parleyd.security.fair_queue import Caller, FairQueue
+from parleyd.owners import Owner
+from parleyd.security.fair_queue import FairQueue
 from parleyd.security.names import password_is_readable, validate_password
 
-NOBODY = Caller()
+NOBODY: Owner = ("", "", "")
 BCRYPT_COST_MIN = 4
 BCRYPT_COST_MAX = 16
 
@@ -58,12 +59,12 @@ class PasswordHasher:
         nobodys = _prepare(secrets.token_urlsafe())
         self._nobodys_hash = self._pool.submit(lambda: bcrypt.hashpw(nobodys, bcrypt.gensalt(cost)))
 
-    async def hash(self, password: str, caller: Caller = NOBODY) -> bytes:
+    async def hash(self, password: str, caller: Owner = NOBODY) -> bytes:
         """Return the bcrypt hash of a new password; raise `InvalidInputError` if the rules refuse it."""
         prepared = _prepare(validate_password(password))
         return await self._run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._cost)), caller)
 
-    async def verify(self, password: str, hashed: bytes | None, caller: Caller = NOBODY) -> bool:
+    async def verify(self, password: str, hashed: bytes | None, caller: Owner = NOBODY) -> bool:
         """Return whether `password` matches `hashed`; None stands for an account that does not exist."""
         if not password_is_readable(password):
             return False  # no account can have it, so the quick answer reveals nothing about this one
@@ -77,7 +78,7 @@ class PasswordHasher:
         """Accept no more work; a hash in progress ends by itself within a second."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(self, work: Callable[[], _T], caller: Caller) -> _T:
+    async def _run(self, work: Callable[[], _T], caller: Owner) -> _T:
         await self._take_turn(caller)
         try:
             running = asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -87,7 +88,7 @@ class PasswordHasher:
         running.add_done_callback(self._finished)
         return await asyncio.shield(running)
 
-    async def _take_turn(self, caller: Caller) -> None:
+    async def _take_turn(self, caller: Owner) -> None:
         """Wait for a free worker. Raises PasswordsBusyError if there is no place to wait."""
         if self._free:
             self._free -= 1

@@ -191,7 +191,8 @@ class Settings:
         SettingSpec(
             Integer(16, 1_000_000),
             "Limits",
-            "Number of calls in progress, without sessions; more get RESOURCE_EXHAUSTED.",
+            "Number of calls in progress, without streams. Half are for callers with a session. More get "
+            "RESOURCE_EXHAUSTED.",
         ),
     ] = 2_048
     max_calls_per_address: Annotated[
@@ -199,11 +200,12 @@ class Settings:
         SettingSpec(
             Integer(8, 1_000_000),
             "Limits",
-            "Number of these calls from one address, or from 64 bits of an IPv6 address. A ward may be one address.",
+            "Number of calls without a session from one address, or from 64 bits of an IPv6 address. A ward may be one "
+            "address.",
         ),
     ] = 512
     max_calls_per_account: Annotated[
-        int, SettingSpec(Integer(4, 1_000_000), "Limits", "Number of these calls of one account.")
+        int, SettingSpec(Integer(4, 1_000_000), "Limits", "Number of calls in progress of one account.")
     ] = 64
     max_connections: Annotated[
         int,

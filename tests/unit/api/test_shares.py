@@ -17,7 +17,7 @@ import structlog.testing
 
 from parley_proto.v1 import admin_pb2, conversations_pb2
 from parley_proto.v1 import messaging_pb2 as pb
-from parleyd.api import admission, client_stream
+from parleyd.api import admission, call_places, client_stream
 from parleyd.api.admission import CallLimits
 from parleyd.api.patience import Patience
 from tests.support.budgets import stream_budgets
@@ -28,6 +28,7 @@ from tests.support.raw import PASSWORD, Person, Raw
 # A client that accepts little: what it does not read stays with the node.
 READS_LITTLE = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
 HISTORY = "/parley.v1.Conversations/GetHistory"
+STATUS = "/parley.v1.Admin/GetStatus"
 GATEWAY = CallLimits(bodies=8, trusted_gateways=("127.0.0.1",))
 SHORT = Patience(0.2, 5.0)
 
@@ -178,10 +179,60 @@ async def test_silent_calls_of_one_network_take_no_place_of_others() -> None:
         calls: list[Any] = []
         for number in range(16):
             metadata = (("x-forwarded-for", f"2001:db8:0:{number:x}::1"),)
-            calls += await silent(channel, "/parley.v1.Admin/GetStatus", metadata, 8)
+            calls += await silent(channel, STATUS, metadata, 8)
         await asyncio.wait_for(status(raw, "192.0.2.1"), 1)
         await asyncio.wait_for(status(raw, "2001:db8:1::1"), 1)
         assert not all(call.done() for call in calls)
+
+
+async def test_calls_of_one_network_leave_room_for_strangers_elsewhere() -> None:
+    limits = CallLimits(calls=32, calls_per_address=4, trusted_gateways=("127.0.0.1",))
+    async with running(limits) as (_, node, raw):
+        node.faults.hang = True
+        calls = [asyncio.ensure_future(status(raw, f"10.0.0.{number % 8}")) for number in range(32)]
+        await until(lambda: len(node.called) == 12)
+        node.faults.hang = False
+        assert await status(raw, "192.0.2.1")
+        node.release()
+        codes = [
+            getattr(answer, "code", lambda: None)() for answer in await asyncio.gather(*calls, return_exceptions=True)
+        ]
+        assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 20
+
+
+async def test_calls_that_say_nothing_give_way_to_strangers_and_keep_nobody_with_a_session_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call_places, "SURE_S", 0.0)
+    monkeypatch.setattr(admission, "BODY_PATIENCE", Patience(60.0, 60.0))
+    limits = CallLimits(calls=32, trusted_gateways=("127.0.0.1",), bodies=64)
+    async with running(limits) as (cluster, node, raw), grpc.aio.insecure_channel(node.address) as channel:
+        [ann] = await people(cluster, raw, ["ann"], stored=0)
+        calls: list[Any] = []
+        for number in range(16):
+            calls += await silent(channel, STATUS, (("x-forwarded-for", f"10.0.{number}.1"),), 1)
+        await until(lambda: len(grpc_calls()) >= 16)
+        assert await raw.conversations.ListConversations(
+            conversations_pb2.ListConversationsRequest(), metadata=ann.metadata, timeout=3
+        )
+        assert not any(call.done() for call in calls)
+        assert await status(raw, "192.0.2.1")
+        ended = [call for call in calls if call.done()]
+        assert [await call.code() for call in ended] == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+
+
+async def test_an_unread_answer_gives_its_place_to_a_call_that_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_places, "SURE_S", 0.0)
+    monkeypatch.setattr(admission, "SMALL_ANSWER_BYTES", 1 << 30)
+    async with running(CallLimits(calls_per_account=2)) as (cluster, node, raw):
+        [ann] = await people(cluster, raw, ["ann"])
+        async with grpc.aio.insecure_channel(node.address, options=READS_LITTLE) as channel:
+            before = len(node.called)
+            calls = await open_unread(channel, ann, 2)
+            await until(lambda: len(node.called) == before + 2)
+            page = await raw.conversations.GetHistory(own_history(ann), metadata=ann.metadata, timeout=3)
+            assert page.messages
+            assert {await _end_of(call) for call in calls} == {grpc.StatusCode.CANCELLED, grpc.StatusCode.OK}
 
 
 async def test_silent_calls_of_many_accounts_at_one_address_hold_up_nobody() -> None:

@@ -118,6 +118,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "grpc",
         "structlog",
         "parleyd.addresses",
+        "parleyd.owners",
         "parleyd.settings.table",
     ),
     "client/parley/wire": ("google.protobuf", "parley_proto", "parley.errors", "parley.model"),

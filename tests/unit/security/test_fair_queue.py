@@ -7,11 +7,16 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parleyd.security.fair_queue import Caller, FairQueue
+from parleyd.owners import Owner
+from parleyd.security.fair_queue import FairQueue
 from parleyd.security.passwords import PasswordHasher, PasswordsBusyError
 
-FLOOD, NURSE = Caller("10.0.0.66", "ann"), Caller("10.0.0.7", "ben")
+FLOOD, NURSE = ("10.0.0.0/24", "10.0.0.66", "ann"), ("10.0.7.0/24", "10.0.7.7", "ben")
 CHEAP = 4
+
+
+def flood_for(account: str) -> Owner:
+    return (*FLOOD[:2], account)
 
 
 def drain(queue: FairQueue[str]) -> list[str]:
@@ -25,7 +30,7 @@ def test_addresses_take_turns_and_so_do_the_accounts_of_one() -> None:
     queue: FairQueue[str] = FairQueue(20)
     for number in range(4):
         assert queue.put(FLOOD, f"ann{number}") is None
-    queue.put(Caller(FLOOD.address, "carl"), "carl")
+    queue.put(flood_for("carl"), "carl")
     queue.put(NURSE, "ben")
     assert drain(queue) == ["ann0", "ben", "carl", "ann1", "ann2", "ann3"]
 
@@ -44,15 +49,24 @@ def test_one_address_with_a_flood_for_one_account_leaves_room_for_its_others() -
     queue: FairQueue[str] = FairQueue(3)
     for number in range(3):
         queue.put(FLOOD, f"ann{number}")
-    assert queue.put(Caller(FLOOD.address, "dana"), "dana") == "ann2"
+    assert queue.put(flood_for("dana"), "dana") == "ann2"
 
 
 def test_an_address_gains_nothing_by_naming_many_accounts() -> None:
     queue: FairQueue[str] = FairQueue(4)
     for number in range(4):
-        queue.put(Caller(FLOOD.address, f"guess{number}"), f"guess{number}")
+        queue.put(flood_for(f"guess{number}"), f"guess{number}")
     assert queue.put(NURSE, "ben") is not None
     assert drain(queue)[1] == "ben"
+
+
+def test_a_network_gains_nothing_by_many_addresses() -> None:
+    queue: FairQueue[str] = FairQueue(64)
+    for number in range(70):
+        queue.put((FLOOD[0], f"10.0.0.{number}", f"guess{number}"), f"guess{number}")
+    assert queue.put(NURSE, "ben") == "guess0"
+    assert queue.put((FLOOD[0], "10.0.0.99", "dana"), "dana") == "dana"
+    assert drain(queue)[:2] == ["guess1", "ben"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=60), st.integers(1, 6))
@@ -65,7 +79,7 @@ def test_what_goes_in_comes_out_once_or_is_pushed_out_once(steps: list[tuple[int
             assert (taken is None) == (not inside)
             inside.discard(-1 if taken is None else taken)
             continue
-        pushed_out = queue.put(Caller(str(address), str(account)), number)
+        pushed_out = queue.put(("a network", address, account), number)
         inside.add(number)
         if pushed_out is not None:
             inside.remove(pushed_out)
@@ -100,7 +114,7 @@ async def test_two_hundred_wrong_log_ins_do_not_starve_an_honest_one() -> None:
 async def test_a_caller_that_leaves_at_the_moment_of_its_turn_passes_it_on() -> None:
     hasher = PasswordHasher(CHEAP, workers=1, max_waiting=8)
     hashed = await hasher.hash("correct horse")
-    callers = [asyncio.ensure_future(hasher.verify("correct horse", hashed, Caller(str(n)))) for n in range(4)]
+    callers = [asyncio.ensure_future(hasher.verify("correct horse", hashed, ("a network", n, n))) for n in range(4)]
     await asyncio.wait(callers[:1])
     callers[1].cancel()
     callers[2].cancel()
