@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from parleyd.addresses import parse_address
 from parleyd.api.admission import CallLimits
+from parleyd.api.callers import canonical_host, owner_at, source_of_host
 from parleyd.api.marks import MARK_BYTES
 from parleyd.budgets import ByteBudget, FairPlaces, Shares, StreamBudgets, shares_of
+from parleyd.connections import BusyPeers, ConnectionWatch, IdleConnections
 from parleyd.delivery.device_stream import FRAME_BYTES
 from parleyd.machine.limits import MAX_BODY_BYTES
 from parleyd.open_files import allowed_connections
@@ -43,6 +46,13 @@ def stream_budgets(settings: Settings) -> StreamBudgets:
         pages=FairPlaces(pages, shares_of(pages, settings.max_account_queue_bytes // FRAME_BYTES)),
         marks=ByteBudget(READ_MARKS),
     )
+
+
+def connection_watch(settings: Settings, busy: BusyPeers) -> ConnectionWatch:
+    """Return what closes connections without calls while connections run short."""
+    most = allowed_connections(settings.max_connections)
+    idle = IdleConnections(most, lambda host: owner_at(source_of_host(host), host))
+    return ConnectionWatch(parse_address(settings.client_listen).port, idle, busy, canonical_host)
 
 
 def server_options(settings: Settings) -> Options:

@@ -221,6 +221,7 @@ class Node:
             "status": StatusPublisher(parts.view, parts.health, self._status_due).run(),
             "addresses": parts.addresses.run(),
             "disk": parts.disk.run(),
+            "connections": parts.connections.run(),
             "become voter": self._become_voter(parts.runner, parts.vouching),
             "administrator claims": parts.claims.run(),
             **parts.trust.work(),

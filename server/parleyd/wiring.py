@@ -29,7 +29,8 @@ from parleyd.api.conversations import ConversationsService
 from parleyd.api.fencing import FenceInterceptor
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
-from parleyd.client_port import call_limits, server_options, stream_budgets
+from parleyd.client_port import call_limits, connection_watch, server_options, stream_budgets
+from parleyd.connections import BusyPeers, ConnectionWatch
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.group.command_router import CommandRouter
 from parleyd.group.disk_monitor import INTAKE_TEXTS, DiskMonitor
@@ -112,12 +113,13 @@ class Components:
     passwords: PasswordHasher
     health: health.aio.HealthServicer
     client_server: grpc.aio.Server
+    connections: ConnectionWatch
 
 
 def build(setup: NodeSetup) -> Components:
     """Make all parts of a node that serves, each from those before it, and open its files."""
     settings, identity = setup.settings, setup.identity
-    hub, links, groups = DeviceHub(), PeerLinks(), HostedGroups()
+    hub, links, groups, busy = DeviceHub(), PeerLinks(), HostedGroups(), BusyPeers()
     link_setup = _link_setup(setup, groups)
     registry = PeerRegistry(identity.node_id, links, LinkMaker(settings, link_setup).make)
     questions = MemberQuestions(link_setup.call_metadata, setup.make_channel)
@@ -181,8 +183,9 @@ def build(setup: NodeSetup) -> Components:
         passwords=passwords,
         health=health_service,
         client_server=_make_client_server(
-            setup, router, change_router, view, passwords, log_ins, health_service, trust
+            setup, router, change_router, view, passwords, log_ins, health_service, trust, busy
         ),
+        connections=connection_watch(settings, busy),
     )
 
 
@@ -251,13 +254,14 @@ def _make_client_server(
     log_ins: LogInGuard,
     health_service: health.aio.HealthServicer,
     trust: StateTrust,
+    busy: BusyPeers,
 ) -> grpc.aio.Server:
     settings = setup.settings
     readers = view.replica.readers
     authenticator = Authenticator(view.replica)
     commands = Commands(router, lambda: view.replica.machine.level)
     fence = FenceInterceptor(lambda: trust.is_fenced)
-    admission = AdmissionInterceptor(authenticator, call_limits(settings))
+    admission = AdmissionInterceptor(authenticator, call_limits(settings), busy)
     server = grpc.aio.server(options=server_options(settings), interceptors=[fence, admission])
     accounts_pb2_grpc.add_AccountsServicer_to_server(
         AccountsService(

@@ -29,6 +29,7 @@ from parleyd.api.conversations import ConversationsService
 from parleyd.api.errors import ApiError, abort
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
+from parleyd.connections import BusyPeers
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.group.errors import OverloadedError, UnavailableError
@@ -144,6 +145,7 @@ class InProcessNode:
         self.up = False
         self.faults = Faults()
         self.call_limits = CallLimits()
+        self.busy = BusyPeers()
         self.stream_budgets = stream_budgets()
         self.sessions = 0
         self.pings = 0
@@ -173,7 +175,7 @@ class InProcessNode:
         self.hub = DeviceHub()
         self.cluster.listeners.append(self.hub.publish)
         authenticator = Authenticator(self.replica)
-        admission = AdmissionInterceptor(authenticator, self.call_limits)
+        admission = AdmissionInterceptor(authenticator, self.call_limits, self.busy)
         server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(admission, _Interceptor(self)))
         self._add_services(server, authenticator)
         target = f"127.0.0.1:{port or self.port}"

@@ -30,11 +30,12 @@ import grpc.aio
 
 from parleyd.api.auth import Authenticator
 from parleyd.api.call_places import CallPlaces, HeldPlace, PlaceTakenError
-from parleyd.api.callers import admit_source, owner_at
+from parleyd.api.callers import admit_source, owner_at, peer_of
 from parleyd.api.ending import note_waiters
 from parleyd.api.errors import ApiError, Context, StalledReaderError, abort, fail
 from parleyd.api.patience import Patience, nobody_waits, patient, write
 from parleyd.budgets import BoundReachedError, FairPlaces, Place, shares_of
+from parleyd.connections import BusyPeers
 from parleyd.decoding import Continuation, handler_of_streams
 
 MAX_REQUEST_BYTES = 64 * 1024
@@ -118,7 +119,7 @@ class CallLimits:
     calls_per_address: int = 512
     calls_per_account: int = 64
     streams: int = 10_000
-    streams_per_account: int = 64
+    streams_per_account: int = 32
     bodies: int = 32
     pages: int = 64
     trusted_gateways: Collection[str] = ()
@@ -127,8 +128,10 @@ class CallLimits:
 class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     """Admits every call of one server."""
 
-    def __init__(self, authenticator: Authenticator, limits: CallLimits) -> None:
+    def __init__(self, authenticator: Authenticator, limits: CallLimits, busy: BusyPeers) -> None:
+        """Admit within `limits`. `busy` hears of the connections that have calls."""
         note_waiters()
+        self._busy = busy
         self._authenticator = authenticator
         self._gateways = frozenset(limits.trusted_gateways)
         half = max(1, limits.calls // 2)
@@ -148,7 +151,8 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         method = details.method
 
         async def admitted(requests: AsyncIterator[Any], context: Context) -> None:
-            await self._admit(method, handler, requests, context)
+            with self._busy.one(peer_of(context)):
+                await self._admit(method, handler, requests, context)
 
         return handler_of_streams(handler, admitted)
 

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from urllib.parse import unquote
 
 from parleyd.api.errors import Context
+from parleyd.connections import Peer
 from parleyd.owners import Owner
 
 FORWARDED_FOR = "x-forwarded-for"
@@ -56,11 +57,23 @@ def source_of(context: Context, gateways: Collection[str]) -> str:
         for key, value in context.invocation_metadata() or ():
             if key == FORWARDED_FOR and isinstance(value, str):
                 address = canonical_host(value.rpartition(",")[2].strip()[:MAX_HOST_CHARS]) or address
+    return source_of_host(address)
+
+
+def source_of_host(host: str) -> str:
+    """Return a host as bounds count it: of an IPv6 address the network that one customer of a provider has."""
     try:
-        ip = ipaddress.ip_address(address)
+        ip = ipaddress.ip_address(host)
     except ValueError:
-        return address
-    return address if ip.version == 4 else str(ipaddress.ip_network((ip, IPV6_PREFIX), strict=False))
+        return host
+    return host if ip.version == 4 else str(ipaddress.ip_network((ip, IPV6_PREFIX), strict=False))
+
+
+def peer_of(context: Context) -> Peer:
+    """Return the other end of the call's connection, whatever a gateway says."""
+    peer = context.peer()
+    port = peer.rpartition(":")[2]
+    return canonical_host(_host(peer)), int(port) if port.isdigit() else 0
 
 
 def _host(peer: str) -> str:

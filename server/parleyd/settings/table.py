@@ -185,7 +185,7 @@ class Settings:
         SettingSpec(
             Integer(1, 1_000_000), "Limits", "Number of sessions of one account that this node serves at once."
         ),
-    ] = 64
+    ] = 32
     max_calls: Annotated[
         int,
         SettingSpec(
@@ -212,7 +212,8 @@ class Settings:
         SettingSpec(
             Integer(64, 1_000_000),
             "Limits",
-            "Number of connections of clients; more are closed. The node raises its limit of open files for them.",
+            "Number of connections of clients; more are closed. Above three quarters of them, those without a call are "
+            "closed. The node raises its limit of open files for them.",
         ),
     ] = 16_384
     handshake_timeout_ms: Annotated[

@@ -1,0 +1,151 @@
+"""Closes connections of clients that have no call, while connections run short.
+
+gRPC bounds how many connections it accepts, whoever they are from. It names nobody before a connection's first call,
+so one address could have all connections and keep everybody else out. But a process can look at its own sockets. While
+more than three quarters of the connections are in use, this module finds those without a call and shuts them down:
+those of whoever has the most, of these the ones that have been seen longest. gRPC closes what its client has left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from parleyd.owners import Owner, OwnerTree
+
+LOOK_INTERVAL_S = 0.5
+SURE_S = 1.0
+"""A connection may be without a call for so long in any case: a client's handshake and first call take less."""
+OPEN_FILES = "/dev/fd"
+
+Peer = tuple[str, int]
+"""Host and port of the other end."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusyPeers:
+    """The connections that have calls now."""
+
+    _calls: Counter[Peer] = field(default_factory=Counter)
+
+    @contextmanager
+    def one(self, peer: Peer) -> Iterator[None]:
+        """Count a call of this connection while inside."""
+        self._calls[peer] += 1
+        try:
+            yield
+        finally:
+            self._calls[peer] -= 1
+            if not self._calls[peer]:
+                del self._calls[peer]
+
+    @property
+    def peers(self) -> frozenset[Peer]:
+        """Return all of them."""
+        return frozenset(self._calls)
+
+    def __contains__(self, peer: Peer) -> bool:
+        return peer in self._calls
+
+
+class IdleConnections:
+    """Decides which connections have to go. Pure."""
+
+    def __init__(self, most: int, owner_of_host: Callable[[str], Owner]) -> None:
+        self.enough = most * 3 // 4
+        self._owner_of_host = owner_of_host
+        self._idle_since: dict[Peer, float] = {}
+
+    def excess(self, connected: Collection[Peer], busy: BusyPeers, now_s: float) -> list[Peer]:
+        """Return the connections to close, of all that there are now."""
+        since = {peer: self._idle_since.get(peer, now_s) for peer in connected if peer not in busy}
+        self._idle_since = since
+        idle: OwnerTree[Peer] = OwnerTree()
+        for peer in sorted(since, key=since.__getitem__):
+            idle.add(self._owner_of_host(peer[0]), peer)
+        closing = []
+        for _ in range(len(connected) - self.enough):
+            heaviest = idle.heaviest()
+            if heaviest is None:
+                break
+            peer = next(idle.items(heaviest))
+            idle.remove(heaviest, peer)
+            if now_s - since[peer] >= SURE_S:
+                closing.append(peer)
+        return closing
+
+
+class ConnectionWatch:
+    """Looks at the connections of one port of this process."""
+
+    def __init__(self, port: int, idle: IdleConnections, busy: BusyPeers, canonical: Callable[[str], str]) -> None:
+        self._port = port
+        self._idle = idle
+        self._busy = busy
+        self._canonical = canonical
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            if len(os.listdir(OPEN_FILES)) > self._idle.enough:
+                await self.look()
+
+    async def look(self) -> None:
+        """Close what has to go now."""
+        connected = await asyncio.to_thread(self.connected)
+        closing = self._idle.excess(connected.keys(), self._busy, asyncio.get_running_loop().time())
+        closed = sum(self._shut_down(connected[peer], peer) for peer in closing)
+        if closed:
+            structlog.get_logger("node").warning(
+                "idle_connections_closed",
+                count=closed,
+                connections=len(connected),
+                effect="clients without a call connect again when they need to",
+            )
+
+    def connected(self) -> dict[Peer, int]:
+        """Return the connections of the port, each with its number in this process."""
+        found = {}
+        for name in os.listdir(OPEN_FILES):
+            with suppress(OSError, ValueError):
+                found[self._peer_of(int(name))] = int(name)
+        return found
+
+    def _peer_of(self, file: int) -> Peer:
+        """Return the other end of a connection. Raises OSError or ValueError if the file is none of this port."""
+        connection = socket.socket(fileno=file)
+        try:
+            if connection.family not in (socket.AF_INET, socket.AF_INET6) or connection.getsockname()[1] != self._port:
+                raise ValueError(file)
+            host, port = connection.getpeername()[:2]
+            return self._canonical(host), port
+        finally:
+            connection.detach()
+
+    def _shut_down(self, file: int, peer: Peer) -> bool:
+        """Shut a connection down, unless the number is another one's by now, or it has a call."""
+        try:
+            own = os.dup(file)
+        except OSError:
+            return False
+        try:
+            if peer in self._busy or self._peer_of(own) != peer:
+                return False
+            connection = socket.socket(fileno=own)
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            finally:
+                connection.detach()
+        except (OSError, ValueError):
+            return False
+        finally:
+            os.close(own)
+        return True
