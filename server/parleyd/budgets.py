@@ -106,12 +106,14 @@ class FairPlaces:
     """A number of places, of which each part of an owner has at most a share.
 
     A place goes to the waiter whose network has the fewest, then whose address has, then whose account has. Of equal
-    ones the account whose last turn is longest ago comes first. A waiter whose share is in use does not hold up the
-    others. The callers bound how many wait.
+    ones the account whose last turn is longest ago comes first. A newcomer counts as one whose last turn was as many turns
+    ago as there are places: before those that have a place now, and after those that wait for longer. So newcomers
+    without end do not hold up an account that waits. A waiter whose share is in use does not hold up the others. The callers bound how many wait.
     """
 
     def __init__(self, total: int, shares: Sequence[int]) -> None:
         """Bound the places in `total` and, for each part of an owner, by its share."""
+        self._total = total
         self._free = total
         self._shares = tuple(shares)
         self._used: Counter[tuple[int, Hashable]] = Counter()
@@ -131,6 +133,7 @@ class FairPlaces:
         if self._has_place(owner):
             self._give(owner, place)
         else:
+            self._turns.setdefault(owner, self._last_turn - self._total)
             self._waiting.setdefault(owner, deque()).append(place)
         return place
 
@@ -162,7 +165,7 @@ class FairPlaces:
         )
 
     def _order(self, owner: Owner) -> tuple[int, ...]:
-        return (*(self._used[key] for key in enumerate(owner)), self._turns.get(owner, 0))
+        return (*(self._used[key] for key in enumerate(owner)), self._turns[owner])
 
     def _give(self, owner: Owner, place: asyncio.Future[None]) -> None:
         self._count(owner, 1)

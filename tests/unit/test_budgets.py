@@ -113,6 +113,21 @@ async def test_a_newcomer_goes_before_those_who_had_a_turn() -> None:
     assert [again.done(), new.done()] == [False, True]
 
 
+async def test_newcomers_without_end_do_not_hold_up_one_that_waits_for_its_next_turn() -> None:
+    places = FairPlaces(1, (1, 1, 1))
+    a = somebody("a")
+    held, again = places.ask(a), places.ask(a)
+    owner = a
+    for number in range(10):
+        newcomer = somebody(str(number))
+        place = places.ask(newcomer)
+        places.leave(owner, held)
+        if again.done():
+            return
+        owner, held = newcomer, place
+    raise AssertionError("ten newcomers have had a turn")
+
+
 async def test_a_place_is_wanted_from_those_who_keep_it_from_a_waiter() -> None:
     places = FairPlaces(3, (3, 3, 1))
     a, b = somebody("a"), somebody("b")

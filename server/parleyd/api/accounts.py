@@ -106,6 +106,8 @@ class AccountsService(AccountsServicer):
         if not await self._check.is_right(claim, request.password) or account is None or card is None:
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, WRONG_CREDENTIALS)
         await self._authenticator.wait_for(request.seen)
+        # Read before the command, because a read that gets no turn ends the call.
+        max_message_bytes = (await self._readers.run(settings.all_values))["max_message_bytes"]
         token, token_digest = new_token()
         command = state_pb2.OpenSession(
             account_id=account.id,
@@ -133,7 +135,7 @@ class AccountsService(AccountsServicer):
             expires_at_ms=opened.expires_at_ms or command.expires_at_ms,
             position=position,
             device_epoch=opened.device_epoch,
-            max_message_bytes=(await self._readers.run(settings.all_values))["max_message_bytes"],
+            max_message_bytes=max_message_bytes,
         )
 
     @unary

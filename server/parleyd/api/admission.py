@@ -37,6 +37,7 @@ from parleyd.api.patience import Patience, nobody_waits, patient, write
 from parleyd.budgets import BoundReachedError, FairPlaces, Place, shares_of
 from parleyd.connections import BusyPeers
 from parleyd.decoding import Continuation, handler_of_streams
+from parleyd.group.readers import read_for
 
 MAX_REQUEST_BYTES = 64 * 1024
 BODY_PATIENCE = Patience(0.25, 2.0)
@@ -175,6 +176,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         """Have the place of the call while inside, after its token was looked up."""
         address = admit_source(context, self._gateways)
         caller = owner_at(address, address)
+        read_for(caller, has_session=False)
         access = access_of(method)
         if access is Access.PUBLIC:
             with self._public.one(caller) as place:
@@ -183,7 +185,9 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         with self._looked_up.one(caller):
             session = await self._authenticator.admit(context, allow_closed=access is Access.CLOSED_SESSION)
         places = self._streams if handler.request_streaming else self._calls
-        with places.one(owner_at(address, session.account_id)) as place:
+        owner = owner_at(address, session.account_id)
+        read_for(owner, has_session=True)
+        with places.one(owner) as place:
             yield place
 
     async def _serve(self, method: str, handler: Any, place: HeldPlace, context: Context) -> None:

@@ -17,7 +17,7 @@ from parleyd.api.results import explain
 from parleyd.decoding import NoMessageError
 from parleyd.delivery.cursor import InvalidCursorError
 from parleyd.delivery.position import AheadOfClusterError, InvalidPositionError, NewerGenerationError
-from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
+from parleyd.group.errors import NoRoomError, OverloadedError, TooManyReadsError, UnavailableError
 from parleyd.security.names import InvalidInputError
 from parleyd.security.passwords import PasswordsBusyError
 
@@ -46,6 +46,9 @@ AFTER_UNKNOWN_TEXT = (
     '"{refusal}" Check the result before you try again.'
 )
 OVERLOADED_TEXT = "The cluster accepts no more requests now ({reason}). Nothing was changed. Try again in a moment."
+TOO_MANY_READS_TEXT = (
+    "This node is busy with reads ({reason}). Nothing was changed. Try again in a moment, or another node."
+)
 NO_ROOM_TEXT = (
     "The cluster has no room for more now: {reason}. Nothing was changed. Messages that were accepted are safe, and "
     "reading works. An administrator has to make room on the disks that `parley cluster status` names."
@@ -112,6 +115,8 @@ def translate(error: Exception) -> ApiError:  # noqa: PLR0912 (one case for each
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))
         case NoRoomError():
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, NO_ROOM_TEXT.format(reason=error))
+        case TooManyReadsError():
+            return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, TOO_MANY_READS_TEXT.format(reason=error))
         case OverloadedError():
             return ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, OVERLOADED_TEXT.format(reason=error))
         case NewerGenerationError():

@@ -36,6 +36,10 @@ class OverloadedError(ProposalError):
     """The limit of entries that wait for a majority is reached, so nothing was proposed: safe to try later."""
 
 
+class TooManyReadsError(OverloadedError):
+    """A read of this node's state got no turn in time, or too many wait: safe to try later, or at another node."""
+
+
 class NoRoomError(OverloadedError):
     """The disks of a majority are nearly full, so nothing was proposed: safe to try when there is room."""
 
