@@ -106,9 +106,10 @@ class FairPlaces:
     """A number of places, of which each part of an owner has at most a share.
 
     A place goes to the waiter whose network has the fewest, then whose address has, then whose account has. Of equal
-    ones the account whose last turn is longest ago comes first. A newcomer counts as one whose last turn was as many turns
-    ago as there are places: before those that have a place now, and after those that wait for longer. So newcomers
-    without end do not hold up an account that waits. A waiter whose share is in use does not hold up the others. The callers bound how many wait.
+    ones the account whose last turn is longest ago comes first. A newcomer counts as one whose last turn was as many
+    turns ago as there are places. So it comes before those that have a place now, and newcomers without end do not
+    hold up an account that waits. A waiter whose share is in use does not hold up the others. The callers bound how
+    many wait.
     """
 
     def __init__(self, total: int, shares: Sequence[int]) -> None:

@@ -88,7 +88,7 @@ class ConversationSummary(message.Message):
     UNREAD_FIELD_NUMBER: builtins.int
     READ_UP_TO_FIELD_NUMBER: builtins.int
     unread: builtins.int
-    """messages of others above the caller's read mark; exact up to 10,000"""
+    """messages of others above the caller's read mark; exact up to 1,000"""
     read_up_to: builtins.int
     """the caller's own mark"""
     @builtins.property

@@ -14,10 +14,10 @@ from parleyd.api.callers import address_of, owner_at
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, check_result, refusal, unary
 from parleyd.api.password_check import Claim, PasswordCheck
-from parleyd.api.requests import check_id, check_number, page_size
+from parleyd.api.requests import check_id, check_number, entries_within_page, page_size
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.position import position_of
-from parleyd.delivery.records import account_info
+from parleyd.delivery.records import MAX_ACCOUNT_INFO_BYTES, account_info
 from parleyd.group.errors import UnavailableError
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
@@ -182,7 +182,7 @@ class AccountsService(AccountsServicer):
     ) -> pb.ListAccountsResponse:
         """One page of active accounts whose names match."""
         validate_pattern(request.pattern)
-        limit = page_size("page_size", request.page_size)
+        limit = entries_within_page(page_size("page_size", request.page_size), MAX_ACCOUNT_INFO_BYTES)
         await self._authenticator.session_at(context, request.seen)
 
         def read(reader: StateReader) -> pb.ListAccountsResponse:

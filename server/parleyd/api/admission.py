@@ -8,8 +8,9 @@ Every call passes here before its handler. A caller costs nothing but its metada
    those for calls with sessions, or one of those for streams.
 3. A unary call waits for a place to read its body, which is at most MAX_REQUEST_BYTES. gRPC reads a body only when it
    is asked to, so every handler is registered as one of streams, and this module reads and writes the one message.
-4. A large page waits for a place too. It keeps the place until gRPC has written the page, because a client that does
-   not read its answer makes this node keep it. While a call waits for that place, it keeps no page: it reads it again.
+4. A large page needs a place too. It keeps the place until gRPC has written the page, because a client that does not
+   read its answer makes this node keep it. A call that has no place at once reads a small page instead. If the first
+   entry alone is large, the call waits for a place. Meanwhile it keeps no page, and reads it again.
 
 At a bound the call ends with RESOURCE_EXHAUSTED, and nothing was done. A caller that says or reads nothing loses its
 places after a short time if others want them, and its call ends.
@@ -34,6 +35,7 @@ from parleyd.api.callers import admit_source, owner_at, peer_of
 from parleyd.api.ending import note_waiters
 from parleyd.api.errors import ApiError, Context, StalledReaderError, abort, fail
 from parleyd.api.patience import Patience, nobody_waits, patient, write
+from parleyd.api.requests import PAGE_BYTES, SMALL_PAGE_BYTES, bound_page
 from parleyd.budgets import BoundReachedError, FairPlaces, Place, shares_of
 from parleyd.connections import BusyPeers
 from parleyd.decoding import Continuation, handler_of_streams
@@ -201,13 +203,17 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             await _write(await handler.unary_unary(request, context), place, context)
 
     async def _serve_page(self, read: Callable[[], Awaitable[Any]], held: HeldPlace, context: Context) -> None:
-        """Write what `read` returns, with a place for pages if it is large."""
-        page = await read()
+        """Write what `read` returns: a large page with a place, otherwise a small one."""
         with Place(self._pages, held.owner) as place:
-            if page.ByteSize() > SMALL_ANSWER_BYTES and not place.ask().done():
+            bound_page(PAGE_BYTES if place.ask().done() else SMALL_PAGE_BYTES)
+            page = await read()
+            if page.ByteSize() <= SMALL_ANSWER_BYTES:
+                place.leave()
+            elif not place.is_held:
                 del page
                 async with held.waits():
                     await _wait_for(place, "too many answers wait for their readers")
+                bound_page(PAGE_BYTES)
                 page = await read()
             await _write(page, held, context, place.is_wanted)
 

@@ -12,10 +12,19 @@ from parley_proto.v1.conversations_pb2_grpc import ConversationsServicer
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal, unary
-from parleyd.api.requests import before_message_id, check_id, check_number, page_size, page_token
+from parleyd.api.requests import (
+    before_message_id,
+    check_id,
+    check_number,
+    entries_within_page,
+    page_bytes,
+    page_size,
+    page_token,
+)
 from parleyd.delivery.position import position_of
 from parleyd.delivery.records import (
     MAX_ACCOUNT_INFO_BYTES,
+    MAX_MEMBER_INFO_BYTES,
     accounts_named,
     accounts_of,
     conversation_info,
@@ -31,6 +40,11 @@ from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION
 from parleyd.machine.reader import StateReader
 from parleyd.security.names import InvalidInputError, validate_account_name
 
+LIST_ENTRIES = 100
+LIST_BYTES = 256 * 1024
+LIST_SCANNED = 5_000
+"""A page of conversations ends after so many messages were read to count what is unread."""
+
 
 class ConversationsService(ConversationsServicer):
     """Converts requests about conversations into commands and queries."""
@@ -45,10 +59,11 @@ class ConversationsService(ConversationsServicer):
         self, request: pb.ListConversationsRequest, context: Context
     ) -> pb.ListConversationsResponse:
         """Return the caller's conversations, the latest first."""
-        limit = page_size("page_size", request.page_size)
+        limit = min(page_size("page_size", request.page_size), LIST_ENTRIES)
+        most_bytes = min(page_bytes(), LIST_BYTES)
         before_id = before_message_id(request.page_token)
         session = await self._authenticator.session_at(context, request.seen)
-        return await self._readers.run(lambda reader: _list(reader, session.account_id, before_id, limit))
+        return await self._readers.run(lambda reader: _list(reader, session.account_id, before_id, limit, most_bytes))
 
     @unary
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:  # noqa: N802
@@ -64,8 +79,9 @@ class ConversationsService(ConversationsServicer):
                 check_number("conversation_id", request.conversation_id)
             case _:
                 raise InvalidInputError("which", "is missing; name a conversation or an account")
+        most_bytes = page_bytes()
         session = await self._authenticator.session_at(context, request.seen)
-        return await self._readers.run(lambda reader: _history(reader, session.account_id, request, limit))
+        return await self._readers.run(lambda reader: _history(reader, session.account_id, request, limit, most_bytes))
 
     @unary
     async def ListMembers(  # noqa: N802
@@ -73,6 +89,7 @@ class ConversationsService(ConversationsServicer):
     ) -> pb.ListMembersResponse:
         """Return one page of the members of a conversation of the caller."""
         limit = page_size("page_size", request.page_size)
+        limit = entries_within_page(limit, MAX_MEMBER_INFO_BYTES + MAX_ACCOUNT_INFO_BYTES)
         check_number("conversation_id", request.conversation_id)
         check_number("after_account_id", request.after_account_id)
         session = await self._authenticator.session_at(context, request.seen)
@@ -121,24 +138,27 @@ def _ids_of(reader: StateReader, names: Sequence[str]) -> dict[str, int | None]:
     return {name: None if row is None else row.id for name, row in rows.items()}
 
 
-def _list(reader: StateReader, account_id: int, before_id: int, limit: int) -> pb.ListConversationsResponse:
+def _list(
+    reader: StateReader, account_id: int, before_id: int, limit: int, most_bytes: int
+) -> pb.ListConversationsResponse:
+    """Return a page that ends at the first of its bounds. It costs what it holds, and one conversation more."""
     with reader.consistent():
-        found = conversations.page(reader, account_id, before_id, limit + 1)
         response = pb.ListConversationsResponse(position=position_of(reader))
         named: set[int] = set()
-        size = 0
-        for one in found[:limit]:
+        size = scanned = last_id = 0
+        for one in conversations.page(reader, account_id, before_id, limit + 1):
             last = messages.by_id(reader, one.conversation.id, one.conversation.last_message_id)
             names = accounts_of(() if last is None else (last,), (one.conversation,))
             summary = _summary(one, last)
             size += summary.ByteSize() + MAX_ACCOUNT_INFO_BYTES * len(names - named)
-            if response.conversations and size > messages.PAGE_BYTES:
+            shown = len(response.conversations)
+            if shown == limit or (shown and (size > most_bytes or scanned >= LIST_SCANNED)):
+                response.next_page_token = page_token(last_id)
                 break
+            scanned += one.scanned
+            last_id = one.conversation.last_message_id
             named |= names
             response.conversations.append(summary)
-        shown = len(response.conversations)
-        if shown < len(found):
-            response.next_page_token = page_token(found[shown - 1].conversation.last_message_id)
         response.accounts.extend(accounts_named(reader, named))
         return response
 
@@ -152,7 +172,9 @@ def _summary(record: ConversationSummary, last: MessageRecord | None) -> pb.Conv
     return summary
 
 
-def _history(reader: StateReader, account_id: int, request: pb.GetHistoryRequest, limit: int) -> pb.GetHistoryResponse:
+def _history(
+    reader: StateReader, account_id: int, request: pb.GetHistoryRequest, limit: int, most_bytes: int
+) -> pb.GetHistoryResponse:
     with reader.consistent():
         asked_about: set[int] = {account_id}
         if request.WhichOneof("which") == "conversation_id":
@@ -161,7 +183,7 @@ def _history(reader: StateReader, account_id: int, request: pb.GetHistoryRequest
                 raise refusal(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
         else:
             conversation_id = _direct(reader, account_id, request, asked_about)
-        shown = messages.history(reader, account_id, conversation_id, request.before_id, limit)
+        shown = messages.history(reader, account_id, conversation_id, request.before_id, limit, most_bytes)
         conversation = conversations.by_id(reader, conversation_id)
         return pb.GetHistoryResponse(
             messages=[message(record) for record in shown],

@@ -1,17 +1,19 @@
 """The marks of one Connect stream: which of them enter the log.
 
 An entry takes room on the disks of all nodes, also while they are nearly full. So a read mark is looked up in this
-node's state first. It enters the log if it changes something there. A mark that names a conversation or a message that
-this node does not have may name one that this node has not applied yet. Then the node applies all that is committed,
-and looks again. What is still unknown was invented, and is ignored.
+node's state first. It enters the log if it changes something there. A mark above the ids that this node has applied may
+name something newer. Then the node applies all that is committed before it looks that mark up. What is still unknown
+was invented, and is ignored.
 
-Marks that wait have a bound in sum over all streams, in bytes (budgets.py).
+Each mark is looked up once, and a batch has at most BATCH of them. Marks that wait have a bound in sum over all
+streams, in bytes (budgets.py).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from itertools import islice
 from typing import Protocol
 
 import structlog
@@ -25,13 +27,14 @@ from parleyd.budgets import DeviceShare
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.readers import StateReaders
 from parleyd.machine.features import receipts
-from parleyd.machine.features.receipts import ReadState
+from parleyd.machine.features.receipts import MarkedStates
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID
 
 MARK_BYTES = 128
 """What a waiting mark counts in the budget: its entries in two tables and its command."""
 INTERVAL_S = 0.02
+BATCH = 128
 RETRY_INTERVAL_S = 0.1
 
 
@@ -52,8 +55,8 @@ class IgnoredMarks:
 class MarkedState(Protocol):
     """What the node knows of an account's conversations."""
 
-    async def look_up(self, conversation_ids: Collection[int]) -> Mapping[int, ReadState]:
-        """Return those of which the account is a member, as this node has applied them."""
+    async def look_up(self, marks: Mapping[int, int]) -> MarkedStates:
+        """Return the conversations of these marks of which the account is a member, as this node has applied them."""
 
     async def catch_up(self) -> None:
         """Apply everything that is committed now. Raises OverloadedError or UnavailableError."""
@@ -67,9 +70,9 @@ class AppliedMarks:
         self._authenticator = authenticator
         self._account_id = account_id
 
-    async def look_up(self, conversation_ids: Collection[int]) -> Mapping[int, ReadState]:
-        """Return those of which the account is a member, as this node has applied them."""
-        return await self._readers.run(lambda reader: receipts.read_states(reader, self._account_id, conversation_ids))
+    async def look_up(self, marks: Mapping[int, int]) -> MarkedStates:
+        """Return the conversations of these marks of which the account is a member, as this node has applied them."""
+        return await self._readers.run(lambda reader: receipts.read_states(reader, self._account_id, marks))
 
     async def catch_up(self) -> None:
         """Apply everything that is committed now. Raises OverloadedError or UnavailableError."""
@@ -110,7 +113,7 @@ class ReadMarks:
         while True:
             await self._added.wait()
             self._added.clear()
-            marks, self._waiting = self._waiting, {}
+            marks = self._take_batch()
             try:
                 await self._submit(await self._effective(marks))
             except (OverloadedError, UnavailableError):
@@ -123,6 +126,13 @@ class ReadMarks:
     def close(self) -> None:
         """Give back what the marks have in use, after the end of the stream."""
         self._share.close()
+
+    def _take_batch(self) -> dict[int, int]:
+        """Return the marks that have waited longest; the others wait for the next batch."""
+        marks = {one: self._waiting.pop(one) for one in list(islice(self._waiting, BATCH))}
+        if self._waiting:
+            self._added.set()
+        return marks
 
     def _raise(self, conversation_id: int, up_to: int) -> None:
         self._waiting[conversation_id] = max(up_to, self._waiting.get(conversation_id, 0))
@@ -141,15 +151,17 @@ class ReadMarks:
 
     async def _effective(self, marks: Mapping[int, int]) -> dict[int, int]:
         """Return the marks that change something, by the state of all that is committed."""
-        known = dict(await self._state.look_up(marks))
-        doubtful = [one for one, up_to in marks.items() if _names_something_unknown(known.get(one), up_to)]
-        if doubtful:
+        found = await self._state.look_up(marks)
+        known = found.known
+        if found.beyond:
             await self._state.catch_up()
-            known.update(await self._state.look_up(doubtful))
-        for conversation_id in doubtful:
+            # No id is above 0. So all of them are looked up now, except in conversations that nobody has created.
+            newer = await self._state.look_up(dict.fromkeys(found.beyond, 0))
+            known = {**known, **newer.known}
+        for conversation_id, up_to in marks.items():
             if conversation_id not in known:
                 self._ignored.note("read", code_name(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION))
-            elif _names_something_unknown(known[conversation_id], marks[conversation_id]):
+            elif conversation_id in found.beyond and not known[conversation_id].is_moved_by(up_to):
                 self._ignored.note("read", "NO_SUCH_MESSAGE")
         return {one: up_to for one, up_to in marks.items() if one in known and known[one].is_moved_by(up_to)}
 
@@ -166,8 +178,3 @@ class ReadMarks:
         for result in applied.results:
             if result.code != state_pb2.RESULT_CODE_OK:
                 self._ignored.note("read", code_name(result.code))
-
-
-def _names_something_unknown(known: ReadState | None, up_to: int) -> bool:
-    """Return whether a mark that moves nothing here may move something in newer state."""
-    return known is None or (up_to > known.last_message_id and not known.is_moved_by(up_to))

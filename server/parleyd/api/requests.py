@@ -1,8 +1,9 @@
-"""Checks of requests, and opaque page tokens."""
+"""Checks of requests, bounds of pages, and opaque page tokens."""
 
 from __future__ import annotations
 
 import struct
+from contextvars import ContextVar
 
 from parleyd.machine.limits import MAX_ID
 from parleyd.security.names import InvalidInputError
@@ -10,6 +11,11 @@ from parleyd.security.names import InvalidInputError
 DEFAULT_PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1000
 ID_BYTES = 16
+PAGE_BYTES = 1 << 20
+SMALL_PAGE_BYTES = 16 * 1024
+"""The bound of a page whose call has no place for a large one."""
+
+_PAGE_BYTES: ContextVar[int] = ContextVar("bound of a page", default=PAGE_BYTES)
 
 _PAGE_TOKEN = struct.Struct("<BQ")
 _PAGE_TOKEN_VERSION = 1
@@ -32,6 +38,21 @@ def page_size(field: str, value: int) -> int:
     if value > MAX_PAGE_SIZE:
         raise InvalidInputError(field, f"is {value}; at most {MAX_PAGE_SIZE} are allowed")
     return value or DEFAULT_PAGE_SIZE
+
+
+def bound_page(most_bytes: int) -> None:
+    """Bound the page that the current call reads next. A page has at least one entry, whatever its size."""
+    _PAGE_BYTES.set(most_bytes)
+
+
+def page_bytes() -> int:
+    """Return the bound of the page that the current call reads."""
+    return _PAGE_BYTES.get()
+
+
+def entries_within_page(limit: int, entry_bytes: int) -> int:
+    """Return how many entries of at most `entry_bytes` a page may have: at most `limit`, and at least one."""
+    return max(1, min(limit, page_bytes() // entry_bytes))
 
 
 def page_token(before_message_id: int) -> bytes:

@@ -13,6 +13,8 @@ from parleyd.machine.reader import StateReader
 
 # The most that an account takes in an answer: id, two names of 64 characters, of which one may have 4 bytes each.
 MAX_ACCOUNT_INFO_BYTES = 384
+# The most that a member takes: four numbers, and the tags and lengths.
+MAX_MEMBER_INFO_BYTES = 48
 
 
 def message(record: MessageRecord) -> model_pb2.Message:

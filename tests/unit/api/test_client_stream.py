@@ -7,7 +7,7 @@ session closed during admission keeps its stream.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import grpc
@@ -34,7 +34,7 @@ from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
 from parleyd.machine.features.accounts import AccountCard
 from parleyd.machine.features.devices import CLAIM_LEVEL, ClaimRow, DeviceRow
-from parleyd.machine.features.receipts import ReadState
+from parleyd.machine.features.receipts import MarkedStates, ReadState
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID
 from parleyd.raft.types import Index
@@ -110,8 +110,8 @@ class Nothing:
 class Everything:
     """A state in which the account is a member of every conversation, and has read nothing."""
 
-    async def look_up(self, conversation_ids: Collection[int]) -> dict[int, ReadState]:
-        return dict.fromkeys(conversation_ids, ReadState(MAX_ID, 0))
+    async def look_up(self, marks: Mapping[int, int]) -> MarkedStates:
+        return MarkedStates(dict.fromkeys(marks, ReadState(MAX_ID, 0)), frozenset())
 
     async def catch_up(self) -> None:
         """Do nothing: it has everything."""

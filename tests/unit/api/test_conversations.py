@@ -10,6 +10,9 @@ import pytest
 from parley_proto.v1 import conversations_pb2 as pb
 from parley_proto.v1 import model_pb2
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parleyd.api import conversations as service
+from parleyd.machine.features import conversations as records
+from parleyd.machine.reader import StateReader
 from tests.support.node import InProcessCluster
 from tests.support.raw import PASSWORD, Person, Raw, refused
 
@@ -111,6 +114,57 @@ async def test_a_list_of_conversations_with_long_messages_is_bounded_in_bytes(
         if not request.page_token:
             break
     assert len(found) == len(set(found)) == len(others)
+
+
+async def test_a_page_of_conversations_costs_what_it_holds(
+    cluster: InProcessCluster, raw: Raw, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = cluster.accounts["ann"]
+    for number in range(120):
+        cluster.store(one, cluster.add_account(f"other{number}"), "hi")
+    read: list[int] = []
+    by_id = records.by_id
+
+    def counted(reader: StateReader, conversation_id: int) -> records.ConversationRecord | None:
+        read.append(conversation_id)
+        return by_id(reader, conversation_id)
+
+    monkeypatch.setattr(records, "by_id", counted)
+    request = pb.ListConversationsRequest(page_size=1000)
+    sizes = []
+    while True:
+        read.clear()
+        answer = await raw.conversations.ListConversations(request, metadata=ann.metadata)
+        sizes.append(len(answer.conversations))
+        assert len(read) <= sizes[-1] + 1
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            break
+    assert sizes == [100, 20]
+    monkeypatch.setattr(service, "LIST_BYTES", 2_000)
+    read.clear()
+    answer = await raw.conversations.ListConversations(pb.ListConversationsRequest(), metadata=ann.metadata)
+    assert 0 < len(answer.conversations) == len(read) - 1 < 10
+    assert answer.next_page_token
+
+
+async def test_a_page_of_conversations_ends_when_enough_messages_were_counted(
+    cluster: InProcessCluster, raw: Raw, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "LIST_SCANNED", 10)
+    for number in range(6):
+        other = cluster.add_account(f"other{number}")
+        for _ in range(5):
+            cluster.store(other, cluster.accounts["ann"], "hi")
+    unread = []
+    request = pb.ListConversationsRequest()
+    while True:
+        answer = await raw.conversations.ListConversations(request, metadata=ann.metadata)
+        unread.append([summary.unread for summary in answer.conversations])
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            break
+    assert unread == [[5, 5]] * 3
 
 
 async def test_history_is_found_by_conversation_by_name_and_by_account(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,12 +12,12 @@ from structlog.testing import capture_logs
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.api.commands import Commands
-from parleyd.api.marks import MARK_BYTES, IgnoredMarks, ReadMarks
+from parleyd.api.marks import BATCH, MARK_BYTES, IgnoredMarks, ReadMarks
 from parleyd.budgets import ByteBudget, DeviceShare, Shares
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.group.errors import UnavailableError
 from parleyd.group.proposals import AppliedCommands
-from parleyd.machine.features.receipts import ReadState
+from parleyd.machine.features.receipts import MarkedStates, ReadState
 from parleyd.raft.types import Index
 from tests.support.budgets import device_share
 from tests.support.node import InProcessCluster
@@ -35,9 +35,14 @@ class LaggingState:
         self._committed = committed
         self.has_majority = True
         self.asked = 0
+        self.looked_up: list[int] = []
 
-    async def look_up(self, conversation_ids: Collection[int]) -> dict[int, ReadState]:
-        return {one: self._known[one] for one in conversation_ids if one in self._known}
+    async def look_up(self, marks: Mapping[int, int]) -> MarkedStates:
+        newest = max((state.last_message_id for state in self._known.values()), default=0)
+        beyond = frozenset(one for one, up_to in marks.items() if up_to > newest or one > max(self._known, default=0))
+        looked_up = marks.keys() - beyond
+        self.looked_up.append(len(looked_up))
+        return MarkedStates({one: self._known[one] for one in looked_up if one in self._known}, beyond)
 
     async def catch_up(self) -> None:
         self.asked += 1
@@ -142,17 +147,17 @@ async def test_a_stream_that_begins_with_an_invented_cursor_begins_after_what_th
 
 
 async def test_a_mark_of_what_this_node_has_not_applied_yet_enters_the_log_once_it_has() -> None:
-    state = LaggingState({2: ReadState(5, 5)}, {1: ReadState(3, 0), 2: ReadState(6, 5)})
+    state = LaggingState({1: ReadState(5, 5)}, {1: ReadState(6, 5), 2: ReadState(7, 0)})
     state.has_majority = False
     log = Log()
     async with running(state, log) as marks:
-        await marks.note(pb.Read(conversation_id=1, up_to=3))
-        await marks.note(pb.Read(conversation_id=2, up_to=6))
+        await marks.note(pb.Read(conversation_id=1, up_to=6))
+        await marks.note(pb.Read(conversation_id=2, up_to=7))
         await until(lambda: state.asked > 1)
         assert log.marks == []
         state.has_majority = True
         await until(lambda: bool(log.marks))
-    assert log.marks == [(1, 3), (2, 6)]
+    assert log.marks == [(1, 6), (2, 7)]
 
 
 async def test_marks_that_this_node_knows_ask_nobody() -> None:
@@ -164,6 +169,30 @@ async def test_marks_that_this_node_knows_ask_nobody() -> None:
         await until(lambda: bool(log.marks))
     assert log.marks == [(1, 4)]
     assert state.asked == 0
+
+
+async def test_each_mark_is_looked_up_once_although_it_names_what_nobody_has() -> None:
+    state = LaggingState({one: ReadState(5, 5) for one in range(1, 11)}, {})
+    log = Log()
+    async with running(state, log) as marks:
+        for conversation_id in range(1, 11):
+            await marks.note(pb.Read(conversation_id=conversation_id, up_to=INVENTED))
+        await until(lambda: sum(state.looked_up) >= 10)
+        await marks.note(pb.Read(conversation_id=1, up_to=5))
+        await until(lambda: sum(state.looked_up) > 10)
+    assert sum(state.looked_up) == 11
+    assert log.marks == []
+
+
+async def test_a_batch_of_marks_is_bounded_and_the_rest_follows_in_order() -> None:
+    state = LaggingState({one: ReadState(5, 0) for one in range(1, 301)}, {})
+    log = Log()
+    async with running(state, log) as marks:
+        for conversation_id in range(300, 0, -1):
+            await marks.note(pb.Read(conversation_id=conversation_id, up_to=1))
+        await until(lambda: len(log.marks) == 300)
+    assert max(state.looked_up) == BATCH
+    assert [conversation_id for conversation_id, _ in log.marks] == list(range(300, 0, -1))
 
 
 async def test_marks_have_a_bound_in_sum_and_everything_is_given_back() -> None:

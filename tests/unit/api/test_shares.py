@@ -20,6 +20,8 @@ from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.api import admission, call_places, client_stream
 from parleyd.api.admission import CallLimits
 from parleyd.api.patience import Patience
+from parleyd.machine.features import messages
+from parleyd.machine.reader import StateReader
 from tests.support.budgets import stream_budgets
 from tests.support.logs import complaints
 from tests.support.node import InProcessCluster, InProcessNode
@@ -108,6 +110,33 @@ async def test_small_answers_need_no_place(monkeypatch: pytest.MonkeyPatch) -> N
             page = await raw.conversations.GetHistory(own_history(ben), metadata=ben.metadata, timeout=3)
             assert [message.body for message in page.messages] == ["short"]
             del calls
+
+
+async def test_a_page_without_a_place_is_small_and_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "ANSWER_PATIENCE", Patience(60.0, 60.0))
+    async with running(CallLimits(pages=1)) as (cluster, node, raw):
+        [attacker] = await people(cluster, raw, ["attacker"])
+        account = cluster.add_account("ben", PASSWORD)
+        for _ in range(100):
+            cluster.store(account, account, "x" * 1_000)
+        ben = await raw.log_in("ben")
+        async with grpc.aio.insecure_channel(node.address, options=READS_LITTLE) as channel:
+            before = len(node.called)
+            calls = await open_unread(channel, attacker)
+            await until(lambda: len(node.called) > before)
+            read: list[int] = []
+            history = messages.history
+
+            def counted(reader: StateReader, account_id: int, *bounds: int) -> tuple[messages.MessageRecord, ...]:
+                read.append(account_id)
+                return history(reader, account_id, *bounds)
+
+            monkeypatch.setattr(messages, "history", counted)
+            page = await raw.conversations.GetHistory(own_history(ben), metadata=ben.metadata, timeout=3)
+            assert (page.more, 0 < page.ByteSize() <= admission.SMALL_ANSWER_BYTES) == (True, True)
+            assert read.count(account.id) == 1
+            for call in calls:
+                call.cancel()
 
 
 async def test_an_answer_that_nobody_reads_ends_and_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch) -> None:

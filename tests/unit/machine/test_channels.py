@@ -206,7 +206,7 @@ def test_unread_counts_messages_of_others_and_no_event_rows(node: Node, people: 
     channel = node.channel(people["ada"], "all", BOB)
     node.send(people["ada"], (1, ConversationId(channel), "x"), (2, ConversationId(channel), "y"))
     node.send(people["bob"], (1, ConversationId(channel), "mine"))
-    unread = [conversations.page(node.reader, account, 0, 10)[0].unread for account in (ADA, BOB)]
+    unread = [next(conversations.page(node.reader, account, 0, 10)).unread for account in (ADA, BOB)]
     assert unread == [1, 2]
 
 

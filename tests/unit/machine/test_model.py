@@ -286,7 +286,7 @@ def check_views(reader: StateReader, model: Model) -> None:
             if row.id in mine and row.device != device and row.id > model.cursor[device]
         ]
     for account in OWNER.values():
-        summaries = conversations.page(reader, account, 0, 100)
+        summaries = list(conversations.page(reader, account, 0, 100))
         latest_first = sorted(model.of(account), key=ModelConversation.last_id, reverse=True)
         assert [summary.conversation.id for summary in summaries] == [c.id for c in latest_first]
         for summary, conversation in zip(summaries, latest_first, strict=True):

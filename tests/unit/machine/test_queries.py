@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import apsw
 import pytest
@@ -176,13 +177,12 @@ def test_page_has_one_message_even_if_that_is_larger_than_the_bound(node: Node, 
 
 
 def test_history_page_is_bounded_in_encoded_bytes_and_every_message_is_on_one(
-    node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    node: Node, people: dict[str, int]
 ) -> None:
-    monkeypatch.setattr(messages, "PAGE_BYTES", 1500)
     node.send(people["ada"], *[(number, "bob", "😀" * 100) for number in range(1, 11)])
     conversation = direct_with(node.reader, ADA, BOB)
     found: list[int] = []
-    while page := messages.history(node.reader, BOB, conversation or 0, found[0] if found else 0, 1000):
+    while page := messages.history(node.reader, BOB, conversation or 0, found[0] if found else 0, 1000, 1500):
         assert sum(len(encode_message(message).entry) for message in page) <= 1500
         assert messages.has_older(node.reader, conversation or 0, page[0].id) == (page[0].id > 1)
         found = [message.id for message in page] + found
@@ -254,7 +254,7 @@ def test_conversations_are_paged(node: Node, people: dict[str, int]) -> None:
         node.send(people["ada"], (place + 1, f"friend{place}", "hi"))
     others: list[int] = []
     before = 0
-    while page := conversations.page(node.reader, ADA, before, 2):
+    while page := list(conversations.page(node.reader, ADA, before, 2)):
         others.extend(member.account_id for one in page for member in one.conversation.members[1:])
         before = page[-1].conversation.last_message_id
     assert others == list(reversed(friends))
@@ -264,9 +264,28 @@ def test_unread_count_is_exact_up_to_its_bound(
     node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node.send(people["ada"], *[(number, "bob", "x") for number in range(1, 31)])
-    assert conversations.page(node.reader, BOB, 0, 1)[0].unread == 30
+    assert next(conversations.page(node.reader, BOB, 0, 1)).unread == 30
     monkeypatch.setattr(conversations, "UNREAD_SCAN_LIMIT", 20)
-    assert conversations.page(node.reader, BOB, 0, 1)[0].unread == 20
+    assert next(conversations.page(node.reader, BOB, 0, 1)).unread == 20
+
+
+def test_a_conversation_that_the_caller_does_not_take_is_not_read(
+    node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in range(5):
+        node.register(f"friend{place}")
+        node.send(people["ada"], (place + 1, f"friend{place}", "hi"))
+    read: list[int] = []
+    by_id = conversations.by_id
+
+    def counted(reader: StateReader, conversation_id: int) -> conversations.ConversationRecord | None:
+        read.append(conversation_id)
+        return by_id(reader, conversation_id)
+
+    monkeypatch.setattr(conversations, "by_id", counted)
+    page = conversations.page(node.reader, ADA, 0, 5)
+    newest = next(page).conversation.id
+    assert read == [newest]
 
 
 def test_conversation_is_found_by_the_name_of_the_other_party(node: Node, people: dict[str, int]) -> None:
@@ -319,6 +338,50 @@ def test_marks_of_peers_are_those_of_the_others_in_ones_own_conversations(node: 
     assert one.conversation_id != two.conversation_id
 
 
+def test_marks_above_what_is_applied_are_not_looked_up_and_others_once(
+    node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = node.send(people["ada"], (1, "bob", "one"), (2, "bob", "two"))
+    (foreign,) = node.send(people["ada"], (3, "cid", "three"))
+    conversation, newest = first.conversation_id, foreign.message_id
+    looked_up: list[tuple[object, ...]] = []
+    rows = StateReader.rows
+
+    def counted(reader: StateReader, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[tuple[Any, ...]]:
+        looked_up.extend([bindings] if bindings else [])
+        return rows(reader, query, bindings)
+
+    monkeypatch.setattr(StateReader, "rows", counted)
+
+    def states(marks: dict[int, int]) -> receipts.MarkedStates:
+        return receipts.read_states(node.reader, BOB, marks)
+
+    assert states({conversation: newest}).known == {conversation: receipts.ReadState(second.message_id, 0)}
+    assert states({foreign.conversation_id: 1}) == receipts.MarkedStates({}, frozenset())
+    assert looked_up == [(conversation, BOB), (foreign.conversation_id, BOB)]
+    assert states({conversation: newest + 1, 999: 1}) == receipts.MarkedStates({}, frozenset({conversation, 999}))
+    assert len(looked_up) == 2
+
+
+def test_the_marks_that_a_device_missed_cost_what_it_is_told(
+    node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    friends = [node.register(f"friend{place}") for place in range(20)]
+    for number in range(5):
+        node.channel(people["ada"], "Ward", *friends, request_id=bytes([number]) * 16)
+    returned: list[int] = []
+    rows = StateReader.rows
+
+    def counted(reader: StateReader, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[tuple[Any, ...]]:
+        found = rows(reader, query, bindings)
+        returned.append(len(found))
+        return found
+
+    monkeypatch.setattr(StateReader, "rows", counted)
+    assert len(receipts.of_others(node.reader, ADA, 30)) == 30
+    assert returned == [5, 20, 10]
+
+
 # ---- beside the writer
 
 
@@ -331,7 +394,7 @@ def test_reader_sees_new_commits_and_holds_no_transaction_between_calls(node: No
         lambda: members.current(reader),
         reader.summary,
         lambda: queued(reader, BOB, 0, 10, BOBS_DEVICE),
-        lambda: conversations.page(reader, BOB, 0, 10),
+        lambda: list(conversations.page(reader, BOB, 0, 10)),
         lambda: messages.history(reader, BOB, result.conversation_id, 0, 10),
         lambda: accounts.matching(reader, "*", "", 1),
     ):

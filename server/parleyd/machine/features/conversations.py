@@ -6,6 +6,7 @@ that was offline receives it by the same cursor as messages.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -29,7 +30,7 @@ CHANNEL = model_pb2.CONVERSATION_KIND_CHANNEL
 ROLE_MEMBER = model_pb2.MEMBER_ROLE_MEMBER
 ROLE_OWNER = model_pb2.MEMBER_ROLE_OWNER
 SHOWN_MEMBERS = 64
-UNREAD_SCAN_LIMIT = 10_000
+UNREAD_SCAN_LIMIT = 1_000
 
 TABLES = """
 CREATE TABLE conversations(
@@ -260,11 +261,15 @@ class ConversationRecord:
 
 @dataclass(frozen=True, slots=True)
 class ConversationSummary:
-    """A conversation as one member sees it. `unread` is exact up to UNREAD_SCAN_LIMIT messages after the mark."""
+    """A conversation as one member sees it. `unread` is exact up to UNREAD_SCAN_LIMIT messages after the mark.
+
+    `scanned` is the number of messages that were read to count them.
+    """
 
     conversation: ConversationRecord
     unread: int
     read_up_to: int
+    scanned: int
 
 
 _MEMBERS = "SELECT account_id, role, delivered_up_to, read_up_to FROM members WHERE conversation_id = ?"
@@ -326,27 +331,39 @@ def channels_of(reader: StateReader, account_id: int) -> tuple[int, ...]:
     return tuple(row[0] for row in rows)
 
 
-def page(reader: StateReader, account_id: int, before_message_id: int, limit: int) -> tuple[ConversationSummary, ...]:
-    """Return the account's conversations, the latest first; `before_message_id` 0 means from the latest on."""
-    with reader.consistent():
-        rows = reader.rows(
-            "SELECT c.id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "
-            "WHERE m.account_id = ? AND c.last_message_id < ? ORDER BY c.last_message_id DESC LIMIT ?",
-            (account_id, min(before_message_id or MAX_ID, MAX_ID), limit),
-        )
-        summaries = []
-        for conversation_id, read_up_to in rows:
-            conversation = by_id(reader, conversation_id)
-            if conversation is not None:
-                unread = _unread(reader, conversation_id, account_id, read_up_to)
-                summaries.append(ConversationSummary(conversation, unread, read_up_to))
-        return tuple(summaries)
+def latest(
+    reader: StateReader, account_id: int, before_message_id: int, limit: int
+) -> tuple[tuple[int, int, int], ...]:
+    """Return id, last message and read mark of the account's conversations, the latest first.
+
+    `before_message_id` 0 means from the latest on.
+    """
+    rows = reader.rows(
+        "SELECT c.id, c.last_message_id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE m.account_id = ? AND c.last_message_id < ? ORDER BY c.last_message_id DESC LIMIT ?",
+        (account_id, min(before_message_id or MAX_ID, MAX_ID), limit),
+    )
+    return tuple((conversation_id, last, read_up_to) for conversation_id, last, read_up_to in rows)
 
 
-def _unread(reader: StateReader, conversation_id: int, account_id: int, read_up_to: int) -> int:
-    [(unread,)] = reader.rows(
-        "SELECT coalesce(sum(sender_id <> ? AND kind = ?), 0) FROM "
+def page(reader: StateReader, account_id: int, before_message_id: int, limit: int) -> Iterator[ConversationSummary]:
+    """Return the account's conversations, the latest first; `before_message_id` 0 means from the latest on.
+
+    Each is read when it is asked for, so a caller that takes fewer pays for fewer. All of them belong to one state if
+    the caller is inside `reader.consistent`.
+    """
+    for conversation_id, _, read_up_to in latest(reader, account_id, before_message_id, limit):
+        conversation = by_id(reader, conversation_id)
+        if conversation is not None:
+            unread, scanned = _unread(reader, conversation_id, account_id, read_up_to)
+            yield ConversationSummary(conversation, unread, read_up_to, scanned)
+
+
+def _unread(reader: StateReader, conversation_id: int, account_id: int, read_up_to: int) -> tuple[int, int]:
+    """Return the number of unread messages, and how many rows were read for it."""
+    [(unread, scanned)] = reader.rows(
+        "SELECT coalesce(sum(sender_id <> ? AND kind = ?), 0), count(*) FROM "
         "(SELECT sender_id, kind FROM messages WHERE conversation_id = ? AND id > ? ORDER BY id LIMIT ?)",
         (account_id, model_pb2.MESSAGE_KIND_TEXT, conversation_id, read_up_to, UNREAD_SCAN_LIMIT),
     )
-    return int(unread)
+    return int(unread), int(scanned)

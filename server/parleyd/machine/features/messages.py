@@ -294,9 +294,14 @@ class QueuedPage:
 
 
 def history(
-    reader: StateReader, account_id: int, conversation_id: int, before_id: int, limit: int
+    reader: StateReader,
+    account_id: int,
+    conversation_id: int,
+    before_id: int,
+    limit: int,
+    max_bytes: int = PAGE_BYTES,
 ) -> tuple[MessageRecord, ...]:
-    """Return the newest messages below `before_id` (0: the newest), oldest first, at most PAGE_BYTES of them.
+    """Return the newest messages below `before_id` (0: the newest), oldest first, at most `max_bytes` of them.
 
     None for an account that is no member.
     """
@@ -305,7 +310,7 @@ def history(
             return ()
         query = f"{_SELECT} AND id < ? ORDER BY id DESC LIMIT ?"
         bindings = (conversation_id, min(before_id or MAX_ID, MAX_ID), limit)
-        rows = reader.rows_within(query, bindings, PAGE_BYTES, _row_bytes)
+        rows = reader.rows_within(query, bindings, max_bytes, _row_bytes)
         return tuple(_record(row) for row in reversed(rows))
 
 

@@ -6,14 +6,14 @@ because a read message has been delivered.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features.conversations import DIRECT
+from parleyd.machine.features.conversations import DIRECT, latest
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.rows import Rows, trim
 
@@ -199,14 +199,18 @@ FEATURE = Feature(
 
 def of_others(reader: StateReader, account_id: int, limit: int) -> tuple[Marks, ...]:
     """Return others' marks in the account's latest conversations, `limit` at most, for a device that missed them."""
-    rows = reader.rows(
-        "SELECT o.conversation_id, o.account_id, o.delivered_up_to, o.read_up_to FROM members me "
-        "JOIN conversations c ON c.id = me.conversation_id "
-        "JOIN members o ON o.conversation_id = me.conversation_id AND o.account_id <> me.account_id "
-        "WHERE me.account_id = ? ORDER BY c.last_message_id DESC LIMIT ?",
-        (account_id, limit),
+    query = (
+        "SELECT conversation_id, account_id, delivered_up_to, read_up_to FROM members "
+        "WHERE conversation_id = ? AND account_id <> ? LIMIT ?"
     )
-    return tuple(Marks(*row) for row in rows)
+    found: list[Marks] = []
+    with reader.consistent():
+        for conversation_id, _, _ in latest(reader, account_id, 0, limit):
+            rows = reader.rows(query, (conversation_id, account_id, limit - len(found)))
+            found.extend(Marks(*row) for row in rows)
+            if len(found) >= limit:
+                break
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,12 +225,32 @@ class ReadState:
         return min(up_to, self.last_message_id) > self.read_up_to
 
 
-def read_states(reader: StateReader, account_id: int, conversation_ids: Collection[int]) -> dict[int, ReadState]:
-    """Return those of these conversations of which the account is a member."""
+@dataclass(frozen=True, slots=True)
+class MarkedStates:
+    """What the state has of conversations that are marked. `beyond` are those that a newer state may have more of."""
+
+    known: dict[int, ReadState]
+    beyond: frozenset[int]
+
+
+def read_states(reader: StateReader, account_id: int, marks: Mapping[int, int]) -> MarkedStates:
+    """Look up the conversations of these read marks, of which the account is a member.
+
+    Ids rise. So a mark of a message or a conversation above the highest id that was given out may name a newer one, and
+    is not looked up. Another one names what this state has, or nothing. Nobody joins a conversation after its creation.
+    """
     query = (
         "SELECT c.last_message_id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "
         "WHERE m.conversation_id = ? AND m.account_id = ?"
     )
+    known: dict[int, ReadState] = {}
+    beyond: set[int] = set()
     with reader.consistent():
-        found = {one: reader.rows(query, (one, account_id)) for one in conversation_ids}
-    return {one: ReadState(*rows[0]) for one, rows in found.items() if rows}
+        [(newest_message, newest)] = reader.rows("SELECT last_message_id, last_conversation_id FROM meta")
+        for conversation_id, up_to in marks.items():
+            if up_to > newest_message or conversation_id > newest:
+                beyond.add(conversation_id)
+                continue
+            for row in reader.rows(query, (conversation_id, account_id)):
+                known[conversation_id] = ReadState(*row)
+    return MarkedStates(known, frozenset(beyond))
