@@ -23,6 +23,8 @@ from parleyd.owners import Owner, OwnerTree
 LOOK_INTERVAL_S = 0.5
 SURE_S = 1.0
 """A connection may be without a call for so long in any case: a client's handshake and first call take less."""
+LOG_INTERVAL_S = 60.0
+"""Whoever opens connections must not fill the log."""
 OPEN_FILES = "/dev/fd"
 
 Peer = tuple[str, int]
@@ -63,13 +65,14 @@ class IdleConnections:
         self._owner_of_host = owner_of_host
         self._idle_since: dict[Peer, float] = {}
 
-    def excess(self, connected: Collection[Peer], busy: BusyPeers, now_s: float) -> list[Peer]:
+    def excess(self, connected: Collection[Peer], busy: Collection[Peer], now_s: float) -> list[Peer]:
         """Return the connections to close, of all that there are now."""
         since = {peer: self._idle_since.get(peer, now_s) for peer in connected if peer not in busy}
         self._idle_since = since
+        owners = {host: self._owner_of_host(host) for host in {host for host, _ in since}}
         idle: OwnerTree[Peer] = OwnerTree()
         for peer in sorted(since, key=since.__getitem__):
-            idle.add(self._owner_of_host(peer[0]), peer)
+            idle.add(owners[peer[0]], peer)
         closing = []
         for _ in range(len(connected) - self.enough):
             heaviest = idle.heaviest()
@@ -90,6 +93,8 @@ class ConnectionWatch:
         self._idle = idle
         self._busy = busy
         self._canonical = canonical
+        self._closed = 0  # since the last line of the log
+        self._next_line_s = 0.0
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -100,16 +105,25 @@ class ConnectionWatch:
 
     async def look(self) -> None:
         """Close what has to go now."""
-        connected = await asyncio.to_thread(self.connected)
-        closing = self._idle.excess(connected.keys(), self._busy, asyncio.get_running_loop().time())
-        closed = sum(self._shut_down(connected[peer], peer) for peer in closing)
-        if closed:
+        now_s = asyncio.get_running_loop().time()
+        # Thousands of connections are too many for one turn of the event loop.
+        connections, closed = await asyncio.to_thread(self._close_excess, self._busy.peers, now_s)
+        self._closed += closed
+        if self._closed and now_s >= self._next_line_s:
+            self._next_line_s = now_s + LOG_INTERVAL_S
             structlog.get_logger("node").warning(
                 "idle_connections_closed",
-                count=closed,
-                connections=len(connected),
+                count=self._closed,
+                connections=connections,
                 effect="clients without a call connect again when they need to",
             )
+            self._closed = 0
+
+    def _close_excess(self, busy: Collection[Peer], now_s: float) -> tuple[int, int]:
+        """Return how many connections there are, and how many of them were closed."""
+        connected = self.connected()
+        closing = self._idle.excess(connected.keys(), busy, now_s)
+        return len(connected), sum(self._shut_down(connected[peer], peer) for peer in closing)
 
     def connected(self) -> dict[Peer, int]:
         """Return the connections of the port, each with its number in this process."""

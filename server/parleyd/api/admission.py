@@ -32,8 +32,8 @@ import grpc.aio
 from parleyd.api.auth import Authenticator
 from parleyd.api.call_places import CallPlaces, HeldPlace, PlaceTakenError
 from parleyd.api.callers import admit_source, owner_at, peer_of
-from parleyd.api.ending import note_waiters
-from parleyd.api.errors import ApiError, Context, StalledReaderError, abort, fail
+from parleyd.api.ending import drop_call, note_waiters
+from parleyd.api.errors import ApiError, Context, abort, fail
 from parleyd.api.patience import Patience, nobody_waits, patient, write
 from parleyd.api.requests import PAGE_BYTES, SMALL_PAGE_BYTES, bound_page
 from parleyd.budgets import BoundReachedError, FairPlaces, Place, shares_of
@@ -262,7 +262,7 @@ async def _write(answer: Any, place: HeldPlace, context: Context, is_wanted: Cal
         async with place.waits():
             await write(context, answer, ANSWER_PATIENCE, is_wanted)
     except PlaceTakenError:
-        raise StalledReaderError from None
+        drop_call()  # without a line in the log, which newcomers could fill
 
 
 async def _wait_for(place: Place, reason: str) -> None:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 import grpc
 import grpc.aio
 import pytest
+import structlog.testing
 
 from parley_proto.v1 import admin_pb2
 from parleyd import connections
@@ -30,22 +31,22 @@ def peers(host: str, count: int) -> list[Peer]:
 
 def test_nothing_is_closed_while_a_quarter_is_free() -> None:
     idle, connected = IdleConnections(8, owner_of), peers("10.0.0.1", 6)
-    assert [idle.excess(connected, BusyPeers(), now_s) for now_s in (0.0, 3600.0)] == [[], []]
+    assert [idle.excess(connected, (), now_s) for now_s in (0.0, 3600.0)] == [[], []]
 
 
 def test_whoever_has_the_most_loses_those_that_are_idle_longest() -> None:
-    idle, busy = IdleConnections(8, owner_of), BusyPeers()
+    idle = IdleConnections(8, owner_of)
     nurse, flood = peers("192.0.2.1", 2), peers("10.0.0.1", 6)
-    assert idle.excess(nurse + flood[3:], busy, 0.0) == []
-    assert idle.excess(nurse + flood, busy, 0.5) == [], "they are new"
-    assert idle.excess(nurse + flood, busy, SURE_S) == flood[3:5]
+    assert idle.excess(nurse + flood[3:], (), 0.0) == []
+    assert idle.excess(nurse + flood, (), 0.5) == [], "they are new"
+    assert idle.excess(nurse + flood, (), SURE_S) == flood[3:5]
 
 
 def test_addresses_of_one_network_count_together() -> None:
     idle = IdleConnections(8, owner_of)
     connected = [*peers("192.0.2.1", 2), *((f"10.0.0.{number}", 1) for number in range(6))]
-    idle.excess(connected, BusyPeers(), 0.0)
-    closing = idle.excess(connected, BusyPeers(), SURE_S)
+    idle.excess(connected, (), 0.0)
+    closing = idle.excess(connected, (), SURE_S)
     assert [host.startswith("10.0.0.") for host, _ in closing] == [True, True]
 
 
@@ -55,9 +56,9 @@ def test_a_connection_with_a_call_stays_and_is_not_idle_before_the_call_ends() -
     with ExitStack() as calls:
         for peer in connected:
             calls.enter_context(busy.one(peer))
-        assert [idle.excess(connected, busy, now_s) for now_s in (0.0, 9.0)] == [[], []]
-    assert idle.excess(connected, busy, 9.5) == []
-    assert idle.excess(connected, busy, 9.5 + SURE_S) == connected[:1]
+        assert [idle.excess(connected, busy.peers, now_s) for now_s in (0.0, 9.0)] == [[], []]
+    assert idle.excess(connected, busy.peers, 9.5) == []
+    assert idle.excess(connected, busy.peers, 9.5 + SURE_S) == connected[:1]
 
 
 @pytest.fixture
@@ -92,11 +93,13 @@ async def test_a_process_closes_its_idle_connections_of_one_port_only(
     opened += [socket.create_connection(("127.0.0.1", port)) for port in (*[ports[0]] * 4, *[ports[1]] * 4)]
     busy = BusyPeers()
     watch = ConnectionWatch(ports[0], IdleConnections(4, owner_of), busy, canonical_host)
-    with busy.one(opened[0].getsockname()):
+    with busy.one(opened[0].getsockname()), structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(10):
-            while not any([await _has_ended(connection) for connection in opened[1:4]]):
+            while not all([await _has_ended(connection) for connection in opened[1:4]]):
+                opened += [socket.create_connection(("127.0.0.1", ports[0]))]
                 await watch.look()
-    assert [await _has_ended(connection) for connection in (opened[0], *opened[4:])] == [False] * 5
+    assert [log["event"] for log in logs] == ["idle_connections_closed"], "one line for all of a minute"
+    assert [await _has_ended(connection) for connection in (opened[0], *opened[4:8])] == [False] * 5
     for server in servers:
         await server.stop(0)
 
