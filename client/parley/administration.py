@@ -13,6 +13,7 @@ import grpc
 from parley.model import Setting
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
+from parley.wire.requests import build
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1.admin_pb2_grpc import AdminStub
 
@@ -31,7 +32,7 @@ class Administration:
 
     async def add_member(self, name: str, peer_address: str) -> bool:
         """Add the node that waits at `peer_address`, as a learner. Return false if the node is a member already."""
-        request = pb.AddMemberRequest(name=name, peer_address=peer_address)
+        request = build(pb.AddMemberRequest, name=name, peer_address=peer_address)
         answer = await self._ask(lambda channel: AdminStub(channel).AddMember(request, metadata=self._metadata))
         return answer.applied_index > 0
 
@@ -40,23 +41,26 @@ class Administration:
 
         A repeat after a lost answer makes a second token. The first one expires.
         """
-        request = pb.InviteNodeRequest(valid_s=valid_s)
-        answer = await self._ask(lambda channel: AdminStub(channel).InviteNode(request, metadata=self._metadata))
+        request = build(pb.InviteNodeRequest, valid_s=valid_s)
+        answer = await self._ask(
+            lambda channel: AdminStub(channel).InviteNode(request, metadata=self._metadata), repeatable=False
+        )
         return answer.token
 
-    async def promote_member(self, name: str) -> None:
-        """Make a learner that has caught up a voter."""
-        request = pb.PromoteMemberRequest(name=name)
-        await self._ask(lambda channel: AdminStub(channel).PromoteMember(request, metadata=self._metadata))
+    async def promote_member(self, name: str) -> bool:
+        """Make a learner that has caught up a voter. Return false if the node is a voter already."""
+        request = build(pb.PromoteMemberRequest, name=name)
+        answer = await self._ask(lambda channel: AdminStub(channel).PromoteMember(request, metadata=self._metadata))
+        return answer.applied_index > 0
 
     async def remove_member(self, name: str, *, force: bool) -> None:
         """Remove a member for good. `force` removes it even if the voters that answer are no majority of the rest."""
-        request = pb.RemoveMemberRequest(name=name, force=force)
+        request = build(pb.RemoveMemberRequest, name=name, force=force)
         await self._ask(lambda channel: AdminStub(channel).RemoveMember(request, metadata=self._metadata))
 
     async def transfer_leadership(self, name: str) -> str:
         """Transfer leadership to a voter, or to any voter if `name` is empty. Return the new leader."""
-        request = pb.TransferLeadershipRequest(name=name)
+        request = build(pb.TransferLeadershipRequest, name=name)
         answer = await self._ask(
             lambda channel: AdminStub(channel).TransferLeadership(request, metadata=self._metadata)
         )
@@ -67,7 +71,7 @@ class Administration:
 
         It takes as long as the copy of the state. Cancelling this call does not stop the copy.
         """
-        request = pb.RebuildMemberRequest(name=name)
+        request = build(pb.RebuildMemberRequest, name=name)
         while True:
             answer = await self._ask(lambda channel: AdminStub(channel).RebuildMember(request, metadata=self._metadata))
             if answer.done:
@@ -76,7 +80,7 @@ class Administration:
 
     async def set_administrator(self, account: str, *, administrator: bool) -> None:
         """Grant or revoke the rights of an administrator."""
-        request = pb.SetAdministratorRequest(account=account, administrator=administrator)
+        request = build(pb.SetAdministratorRequest, account=account, administrator=administrator)
         await self._ask(lambda channel: AdminStub(channel).SetAdministrator(request, metadata=self._metadata))
 
     async def create_invitation(self, valid_s: int = 0) -> tuple[str, int]:
@@ -84,18 +88,20 @@ class Administration:
 
         `valid_s` is for how long; 0: a week.
         """
-        request = pb.CreateInvitationRequest(valid_s=valid_s)
-        answer = await self._ask(lambda channel: AdminStub(channel).CreateInvitation(request, metadata=self._metadata))
+        request = build(pb.CreateInvitationRequest, valid_s=valid_s)
+        answer = await self._ask(
+            lambda channel: AdminStub(channel).CreateInvitation(request, metadata=self._metadata), repeatable=False
+        )
         return answer.code, answer.expires_at_ms
 
     async def reset_password(self, account: str, password: str) -> None:
         """Give an account a new password and sign out all its devices."""
-        request = pb.ResetPasswordRequest(account=account, password=password)
+        request = build(pb.ResetPasswordRequest, account=account, password=password)
         await self._ask(lambda channel: AdminStub(channel).ResetPassword(request, metadata=self._metadata))
 
     async def lift_delay(self, account: str) -> None:
         """Let an account log in again at once after too many wrong passwords."""
-        request = pb.LiftDelayRequest(account=account)
+        request = build(pb.LiftDelayRequest, account=account)
         await self._ask(lambda channel: AdminStub(channel).LiftDelay(request, metadata=self._metadata))
 
     async def settings(self) -> tuple[Setting, ...]:
@@ -111,13 +117,15 @@ class Administration:
 
         Raises RefusedError if it differs from `now_ms`, the time here, by more than a minute.
         """
-        request = pb.SetClusterTimeRequest(now_ms=now_ms)
+        request = build(pb.SetClusterTimeRequest, now_ms=now_ms)
         answer = await self._ask(lambda channel: AdminStub(channel).SetClusterTime(request, metadata=self._metadata))
         return answer.before_ms, answer.after_ms
 
     async def change_setting(self, name: str, value: int) -> None:
-        request = pb.ChangeSettingRequest(name=name, value=value)
+        request = build(pb.ChangeSettingRequest, name=name, value=value)
         await self._ask(lambda channel: AdminStub(channel).ChangeSetting(request, metadata=self._metadata))
 
-    async def _ask(self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], *, changes: bool = True) -> T:
-        return await self._caller.call(invoke, deadline_s=DEADLINE_S, changes=changes)
+    async def _ask(
+        self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], *, changes: bool = True, repeatable: bool = True
+    ) -> T:
+        return await self._caller.call(invoke, deadline_s=DEADLINE_S, changes=changes, repeatable=repeatable)

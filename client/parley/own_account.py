@@ -10,6 +10,7 @@ from parley.model import Device
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
 from parley.wire.position import Position
+from parley.wire.requests import build
 from parley_proto.v1 import accounts_pb2 as pb
 from parley_proto.v1.accounts_pb2_grpc import AccountsStub
 
@@ -29,7 +30,7 @@ class OwnAccount:
 
     async def change_password(self, old: str, new: str) -> None:
         """Change the password and sign out the other devices. Raises WrongPasswordError for a wrong old one."""
-        request = pb.ChangePasswordRequest(old_password=old, new_password=new)
+        request = build(pb.ChangePasswordRequest, old_password=old, new_password=new)
         try:
             await self._ask(
                 lambda channel: AccountsStub(channel).ChangePassword(request, metadata=self._metadata),
@@ -41,7 +42,7 @@ class OwnAccount:
 
     async def devices(self) -> tuple[Device, ...]:
         """Return the devices of the account, the one that logged in last first."""
-        request = pb.ListDevicesRequest(seen=(await self._position()).to_wire())
+        request = build(pb.ListDevicesRequest, seen=(await self._position()).to_wire())
         answer = await self._ask(
             lambda channel: AccountsStub(channel).ListDevices(request, metadata=self._metadata), changes=False
         )
@@ -57,12 +58,14 @@ class OwnAccount:
 
     async def claim_administrator(self, code: str) -> None:
         """Become an administrator by a code that `parleyd admin create` printed on a node."""
-        request = pb.ClaimAdministratorRequest(code=code)
+        request = build(pb.ClaimAdministratorRequest, code=code)
         await self._ask(lambda channel: AccountsStub(channel).ClaimAdministrator(request, metadata=self._metadata))
 
     async def _revoke(self, device_id: bytes) -> None:
-        request = pb.RevokeDevicesRequest(device_id=device_id)
-        await self._ask(lambda channel: AccountsStub(channel).RevokeDevices(request, metadata=self._metadata))
+        request = build(pb.RevokeDevicesRequest, device_id=device_id)
+        await self._ask(
+            lambda channel: AccountsStub(channel).RevokeDevices(request, metadata=self._metadata), repeatable=True
+        )
 
     async def _ask(
         self,
@@ -70,7 +73,12 @@ class OwnAccount:
         *,
         confirm_signed_out: bool = True,
         changes: bool = True,
+        repeatable: bool = False,
     ) -> T:
         return await self._caller.call(
-            invoke, deadline_s=DEADLINE_S, confirm_signed_out=confirm_signed_out, changes=changes
+            invoke,
+            deadline_s=DEADLINE_S,
+            confirm_signed_out=confirm_signed_out,
+            changes=changes,
+            repeatable=repeatable,
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from parley import NoMajorityError, ParleyClient
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
 from scripts.cluster_local import LocalCluster
-from tests.cluster.raw import Person, bodies, raw_client
+from tests.cluster.raw import PASSWORD, Person, bodies, raw_client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -139,3 +141,28 @@ async def test_a_minority_accepts_nothing_and_says_so_then_recovers(cluster: Loc
     await cluster.wait_until_equal()
     for name in cluster.names:
         assert await stored(cluster, name, ann, ben) == ["into the void"]
+
+
+@pytest.mark.parametrize("stop", [LocalCluster.kill, LocalCluster.pause], ids=["killed", "stopped"])
+async def test_without_a_majority_a_client_says_that_nothing_was_done(
+    cluster: LocalCluster, fresh: Fresh, tmp_path: Path, stop: Callable[..., None]
+) -> None:
+    """The client cut the node off after 1.9 s and said that the request may have been carried out."""
+    leader = await cluster.wait_for_leader()
+    name = fresh("ann")
+    addresses = [cluster.address(node) for node in cluster.names]
+    async with ParleyClient(addresses, ca=cluster.ca_file, state_dir=tmp_path) as ann:
+        await ann.register(name, PASSWORD)
+        await ann.login(name, PASSWORD)
+    follower, other = cluster.others(leader)
+    stop(cluster, leader)
+    stop(cluster, other)
+    await cluster.wait_for_views(
+        lambda views: all(not view.leader for view in views if view.name == follower), "nobody leads"
+    )
+    async with ParleyClient(addresses, account=name, ca=cluster.ca_file, state_dir=tmp_path, connect=False) as ann:
+        with pytest.raises(NoMajorityError, match="Nothing is lost"):
+            await ann.set_display_name("Ann")
+    async with ParleyClient(addresses, ca=cluster.ca_file, state_dir=tmp_path / "second", connect=False) as ann:
+        with pytest.raises(NoMajorityError, match="Nothing is lost"):
+            await ann.login(name, PASSWORD)

@@ -592,3 +592,23 @@ async def test_a_data_directory_of_another_cluster_is_not_let_in(tmp_path: Path)
         assert await cluster.wait_for_exit("n2") == ExitCode.STORAGE
         assert "belongs to cluster" in cluster.tail("n2")
         await until_members(cluster, "n1", {"n1"})
+
+
+async def test_what_is_said_of_a_member_that_is_down_is_true(tmp_path: Path) -> None:
+    async with running(tmp_path, bootstrap_members=3) as cluster:
+        code = await cluster.administrator_code()
+        for line in (f"register ann --code {code}", "login ann"):
+            ended, said = await parley(cluster, *line.split())
+            assert ended == 0, said
+        await cluster.wait_for_leader()
+        cluster.kill("n3")
+        await cluster.wait_for_leader()
+        for line, ended_with, answer in (
+            ("cluster rebuild n3", 5, "This request changed nothing."),
+            (f"cluster add n3 {cluster.layout.node('n3').peer_address}", 5, "n3 is a member already"),
+            ("cluster promote n3", 0, "n3 is a voter already."),
+        ):
+            began = asyncio.get_running_loop().time()
+            ended, said = await parley(cluster, *line.split())
+            assert (ended, answer in said) == (ended_with, True), said
+            assert asyncio.get_running_loop().time() - began < 20, line

@@ -411,7 +411,8 @@ class _ChangeRouter:
     async def submit(self, change: peer_pb2.ClusterChange, *, timeout_s: float) -> peer_pb2.ClusterChangeReply:
         """Say that the change is made."""
         self._cluster.changes.append(change)
-        is_done = change.add.node_id in ClusterMembers.of(self._cluster.machine.members()).rows
+        members = ClusterMembers.of(self._cluster.machine.members())
+        is_done = change.add.node_id in members.rows or members.named(change.promote.name) is not None
         index = 0 if is_done else self._cluster.index
         return peer_pb2.ClusterChangeReply(status=peer_pb2.CHANGE_STATUS_DONE, index=index)
 

@@ -67,12 +67,13 @@ def main(address: ClusterAddress, account: str, state_dir: Path | None) -> int:
 
 
 def _end_on_signals(app: QApplication) -> None:
-    """Close the window on Ctrl-C and SIGTERM.
+    """Close the window on Ctrl-C, on SIGTERM, and when its terminal is closed.
 
     A timer runs, because Python handles signals only between its own steps.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: app.quit())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: app.quit())
     timer = QTimer(app)
     timer.timeout.connect(lambda: None)
     timer.start(SIGNAL_CHECK_MS)

@@ -21,6 +21,7 @@ from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.position import Position, merge
+from parley.wire.requests import build
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, model_pb2
 from parley_proto.v1.accounts_pb2_grpc import AccountsStub
 from parley_proto.v1.admin_pb2_grpc import AdminStub
@@ -77,7 +78,7 @@ class ClusterClient:
 
     async def register(self, name: str, password: str, code: str) -> None:
         """Create an account, once however often the answer is lost."""
-        request = accounts_pb2.RegisterRequest(name=name, password=password, request_id=_request_id(), code=code)
+        request = build(accounts_pb2.RegisterRequest, name=name, password=password, request_id=_request_id(), code=code)
         answer = await self._call(lambda channel: AccountsStub(channel).Register(request))
         self._saw(answer.position)
 
@@ -96,7 +97,8 @@ class ClusterClient:
         `used_number` is the device's highest send number. Return None if the cluster has forgotten such a device: it
         needs a new id.
         """
-        request = accounts_pb2.LogInRequest(
+        request = build(
+            accounts_pb2.LogInRequest,
             name=name,
             password=password,
             device_id=device_id,
@@ -106,7 +108,9 @@ class ClusterClient:
             end_oldest_device=end_oldest_device,
         )
         try:
-            answer = await self._call(lambda channel: AccountsStub(channel).LogIn(request), confirm_signed_out=False)
+            answer = await self._call(
+                lambda channel: AccountsStub(channel).LogIn(request), confirm_signed_out=False, repeatable=True
+            )
         except NotSignedInError as error:
             raise WrongPasswordError(
                 f"The cluster does not know {name} with this password. Nothing was changed. Check both and try again; "
@@ -127,7 +131,9 @@ class ClusterClient:
         """Close the session, if it is open."""
         request = accounts_pb2.LogOutRequest()
         try:
-            await self._call(lambda channel: AccountsStub(channel).LogOut(request, metadata=bearer(token)))
+            await self._call(
+                lambda channel: AccountsStub(channel).LogOut(request, metadata=bearer(token)), repeatable=True
+            )
         except NotSignedInError:
             return
 
@@ -136,7 +142,7 @@ class ClusterClient:
 
         A refusal after a lost answer may mean that the account is gone already: then its session is gone, too.
         """
-        request = accounts_pb2.DeleteAccountRequest(password=password)
+        request = build(accounts_pb2.DeleteAccountRequest, password=password)
         try:
             await self._call(
                 lambda channel: AccountsStub(channel).DeleteAccount(request, metadata=bearer(token)),
@@ -160,8 +166,12 @@ class ClusterClient:
         found: list[Account] = []
         after = ""
         while len(found) < limit:
-            request = accounts_pb2.ListAccountsRequest(
-                pattern=pattern, page_size=min(MAX_PAGE, limit - len(found)), after_name=after, seen=self._seen(seen)
+            request = build(
+                accounts_pb2.ListAccountsRequest,
+                pattern=pattern,
+                page_size=min(MAX_PAGE, limit - len(found)),
+                after_name=after,
+                seen=self._seen(seen),
             )
             page = await self._read(_list_accounts(request, token))
             self._saw(page.position)
@@ -181,8 +191,11 @@ class ClusterClient:
         accounts: list[Account] = []
         page_token = b""
         while len(found) < limit:
-            request = conversations_pb2.ListConversationsRequest(
-                page_size=min(MAX_PAGE, limit - len(found)), page_token=page_token, seen=self._seen(seen)
+            request = build(
+                conversations_pb2.ListConversationsRequest,
+                page_size=min(MAX_PAGE, limit - len(found)),
+                page_token=page_token,
+                seen=self._seen(seen),
             )
             page = await self._read(_list_conversations(request, token))
             self._saw(page.position)
@@ -226,8 +239,12 @@ class ClusterClient:
         accounts: list[Account] = []
         after = 0
         while True:
-            request = conversations_pb2.ListMembersRequest(
-                conversation_id=conversation_id, after_account_id=after, page_size=MAX_PAGE, seen=self._seen(seen)
+            request = build(
+                conversations_pb2.ListMembersRequest,
+                conversation_id=conversation_id,
+                after_account_id=after,
+                page_size=MAX_PAGE,
+                seen=self._seen(seen),
             )
             page = await self._read(_list_members(request, token))
             self._saw(page.position)
@@ -239,7 +256,7 @@ class ClusterClient:
 
     async def create_channel(self, token: str, title: str, members: Sequence[str]) -> int:
         """Create a channel, once even if an answer is lost. Return its conversation id."""
-        request = conversations_pb2.CreateChannelRequest(title=title, members=members, request_id=_request_id())
+        request = build(conversations_pb2.CreateChannelRequest, title=title, members=members, request_id=_request_id())
         answer = await self._call(
             lambda channel: ConversationsStub(channel).CreateChannel(request, metadata=bearer(token))
         )
@@ -248,8 +265,10 @@ class ClusterClient:
 
     async def set_display_name(self, token: str, display_name: str) -> None:
         """Set the name that is shown beside the caller's account name; an empty one takes it away."""
-        request = accounts_pb2.SetDisplayNameRequest(display_name=display_name)
-        answer = await self._call(lambda channel: AccountsStub(channel).SetDisplayName(request, metadata=bearer(token)))
+        request = build(accounts_pb2.SetDisplayNameRequest, display_name=display_name)
+        answer = await self._call(
+            lambda channel: AccountsStub(channel).SetDisplayName(request, metadata=bearer(token)), repeatable=True
+        )
         self._saw(answer.position)
 
     # ---- the cluster
@@ -273,9 +292,15 @@ class ClusterClient:
     async def _read(self, invoke: Invoke[T]) -> T:
         return await self._call(invoke, changes=False)
 
-    async def _call(self, invoke: Invoke[T], *, confirm_signed_out: bool = True, changes: bool = True) -> T:
+    async def _call(
+        self, invoke: Invoke[T], *, confirm_signed_out: bool = True, changes: bool = True, repeatable: bool = False
+    ) -> T:
         return await self._caller.call(
-            invoke, deadline_s=self._deadline_s, confirm_signed_out=confirm_signed_out, changes=changes
+            invoke,
+            deadline_s=self._deadline_s,
+            confirm_signed_out=confirm_signed_out,
+            changes=changes,
+            repeatable=repeatable,
         )
 
     def _seen(self, seen: Position) -> model_pb2.Position:

@@ -35,10 +35,11 @@ T = TypeVar("T")
 _CALL_POLICY = PolicySettings(attempt_timeouts_s=(3.0, 5.0, 10.0))
 STATUS_TIMEOUT_S = 1.5
 LEAST_ATTEMPT_S = 0.1
-UNKNOWN_TEXT = (
-    "No node gave a clear answer: {reasons} The request may or may not have been carried out. Check the result before "
-    "you try again."
-)
+LEAST_CHANGE_S = 2.5
+"""A node without a leader says after 2 s that nothing was done. An attempt that ends before that has no outcome."""
+UNKNOWN_TEXT = "No node gave a clear answer: {reasons} The request may or may not have been carried out. {then}"
+CHECK_TEXT = "Check the result before you try again."
+REPEAT_TEXT = "Repeating it is safe."
 
 
 class UnaryCaller:
@@ -69,11 +70,13 @@ class UnaryCaller:
         deadline_s: float,
         confirm_signed_out: bool = True,
         changes: bool = True,
+        repeatable: bool = False,
     ) -> T:
         """Return the first answer. Raise the cluster's refusal, or the reason why no node answered.
 
         With `confirm_signed_out`, a second node has to confirm that the session has ended. A node that lags may not
         have the session yet. `changes` is false for a request that only reads: its outcome is never unknown.
+        `repeatable` is true if a person may repeat the request, with a new request id, without a second effect.
         """
         policy = FailoverPolicy(self._known_endpoints.all(), self._rng, _CALL_POLICY)
         if self.preferred is not None:
@@ -83,8 +86,9 @@ class UnaryCaller:
         unknown = False
         ends_at = time.monotonic() + deadline_s
         while (left_s := ends_at - time.monotonic()) > 0 and (attempt := policy.next_attempt()) is not None:
-            if failures and left_s - attempt.delay_s < LEAST_ATTEMPT_S:
-                break  # an attempt that is cut off at once would only add an outcome that nobody knows
+            least_s = LEAST_CHANGE_S if changes and failures.keys() >= set(policy.endpoints) else LEAST_ATTEMPT_S
+            if failures and left_s - attempt.delay_s < least_s:
+                break  # an attempt that is cut off would only add an outcome that nobody knows
             await asyncio.sleep(min(attempt.delay_s, left_s))
             try:
                 answer = await self._once(invoke, attempt.endpoint, min(attempt.timeout_s, left_s), changes=changes)
@@ -107,7 +111,8 @@ class UnaryCaller:
                 raise told(error, after_unknown=unknown) from error.__cause__
             self.preferred = attempt.endpoint
             return answer
-        raise _summary(failures, unknown=unknown, insecure=self._pool.security.insecure)
+        then = REPEAT_TEXT if repeatable else CHECK_TEXT
+        raise _summary(failures, unknown=unknown, then=then, insecure=self._pool.security.insecure)
 
     async def status_of(
         self, endpoint: Endpoint, timeout_s: float = STATUS_TIMEOUT_S, *, token: str = ""
@@ -165,12 +170,12 @@ def _is_final(failures: dict[Endpoint, ParleyError]) -> bool:
     return any(all(isinstance(error, kind) for error in failures.values()) for kind in kinds)
 
 
-def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: bool) -> ParleyError:
+def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, then: str, insecure: bool) -> ParleyError:
     """Return the error that tells most about why no node answered."""
     errors = list(failures.values())
-    reasons = "; ".join(error.text for error in errors[:3]) or "time ran out."
+    reasons = " ".join(error.text for error in errors[:3]) or "time ran out."
     if unknown:
-        return OutcomeUnknownError(UNKNOWN_TEXT.format(reasons=reasons))
+        return OutcomeUnknownError(UNKNOWN_TEXT.format(reasons=reasons, then=then))
     for kind in (TlsError, WrongServiceError):
         if errors and all(isinstance(error, kind) for error in errors):
             return errors[0]
@@ -185,8 +190,8 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, insecure: 
     for error in errors:
         if isinstance(error, NoMajorityError):
             return NoMajorityError(
-                f"Nodes answer, but none can accept anything now ({error.text}). Nothing is lost. Try again "
-                "when a majority of the nodes is up."
+                f"Nodes answer, but none can accept anything now ({error.text.rstrip('.')}). Nothing is lost. Try "
+                "again when a majority of the nodes is up."
             )
     return UnreachableError(
         f"No node of the cluster could be reached: {reasons} Nothing is lost. Check the addresses, and "

@@ -11,6 +11,7 @@ from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import VARIABLE, read_password
 from parley.terminal.refusals import superseded_text
 from parley.terminal.screen import PlainScreen, PromptScreen, TerminalScreen
+from parley.terminal.signals import prompting
 from parley.terminal.targets import find_target
 
 LAST_MESSAGES_S = 10.0
@@ -93,7 +94,8 @@ def _ask(question: str) -> str:
         raise BadInputError("No account was named. Name one with --account NAME or PARLEY_ACCOUNT.")
     sys.stderr.write(question)
     sys.stderr.flush()
-    return sys.stdin.readline().strip()
+    with prompting():
+        return sys.stdin.readline().strip()
 
 
 def print_note(line: str) -> None:

@@ -26,9 +26,10 @@ from parley.terminal import text
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.refusals import Refusals
-from parley.terminal.targets import find_target
+from parley.terminal.targets import find_target, whole_number
 
 HISTORY_LINES = 20
+MOST_HISTORY_LINES = 1000
 ALWAYS_NEWS_S = 60.0
 
 HELP = """\
@@ -76,7 +77,7 @@ class ChatView:
         self._work = asyncio.Event()
         self._in_history: dict[int, int] = {}
         self._lost = ""
-        self._told_no_majority = False
+        self._told = ConnectionState.CONNECTED
         self.changed: Callable[[], None] = lambda: None
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/help": self._help,
@@ -203,7 +204,7 @@ class ChatView:
         return name.casefold() in (known.casefold() for known in self.names)
 
     async def _history(self, rest: str) -> None:
-        count = _number(rest, HISTORY_LINES)
+        count = _count(rest)
         if self.target is None:
             raise BadInputError("No conversation was named. Name one with /to NAME.")
         page = await self._client.history(self.target, limit=count)
@@ -308,13 +309,16 @@ class ChatView:
         elif state.connection is ConnectionState.CONNECTED:
             if self._lost:
                 self._quiet(f"({self._lost} was lost, now on {state.node})")
-            elif self._told_no_majority:
+            elif self._told is ConnectionState.NO_MAJORITY:
                 self._quiet("(a majority is back)")
-            self._lost, self._told_no_majority = "", False
-        elif state.connection is ConnectionState.NO_MAJORITY and not self._told_no_majority and self._own:
-            self._told_no_majority = True
+            self._lost, self._told = "", state.connection
+        elif state.connection is self._told:
+            return
+        elif state.connection is ConnectionState.NO_MAJORITY and self._own:
+            self._told = state.connection
             self._quiet("(no majority: your messages are kept here and sent as soon as possible)")
         elif state.connection is ConnectionState.SIGNED_OUT:
+            self._told = state.connection
             self._quiet("The session has ended. Waiting messages are kept. Leave with /quit and sign in again.")
 
     async def finish(self) -> None:
@@ -327,9 +331,17 @@ def _last_of(conversations: tuple[Conversation, ...]) -> list[Message]:
     return [conversation.last for conversation in conversations if conversation.last is not None]
 
 
-def _number(word: str, default: int | None = None) -> int:
-    if not word and default is not None:
-        return default
-    if not word.isdigit() or not 0 < int(word) < 2**31:
-        raise BadInputError(f"{word!r} is not a number. /waiting lists the numbers.")
-    return int(word)
+def _count(word: str) -> int:
+    if not word:
+        return HISTORY_LINES
+    count = whole_number(word, MOST_HISTORY_LINES)
+    if not count:
+        raise BadInputError(f"{word!r} is not a number of messages from 1 to {MOST_HISTORY_LINES}.")
+    return count
+
+
+def _number(word: str) -> int:
+    number = whole_number(word, 2**31 - 1)
+    if not number:
+        raise BadInputError(f"{word!r} is not a number of a message. /waiting lists the numbers.")
+    return number

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from parley import Administration, BadInputError
+from parley import Administration, BadInputError, parse_endpoints
 from parley.terminal import text
 from parley.terminal.commands import note, say
 from parley.terminal.options import ConnectionOptions
@@ -23,6 +23,8 @@ async def _administration(options: ConnectionOptions) -> AsyncIterator[Administr
 
 async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
     """Add the node that waits at `peer_address` as a learner."""
+    if len(parse_endpoints([peer_address])) != 1:
+        raise BadInputError(f"{peer_address!r} is not one address. Nothing was changed. Write host:port.")
     async with _administration(options) as administration:
         is_new = await administration.add_member(name, peer_address)
     if not is_new:
@@ -41,8 +43,8 @@ async def invite_node(options: ConnectionOptions, hours: int) -> None:
 
 async def promote(options: ConnectionOptions, name: str) -> None:
     async with _administration(options) as administration:
-        await administration.promote_member(name)
-    note(f"{name} is a voter now.")
+        is_new = await administration.promote_member(name)
+    note(f"{name} is a voter now." if is_new else f"{name} is a voter already. Nothing was changed.")
 
 
 async def remove(options: ConnectionOptions, name: str, *, force: bool) -> None:
@@ -80,7 +82,7 @@ async def claim(options: ConnectionOptions, code: str) -> None:
     name = options.must_name_account()
     async with options.client() as client:
         await (await client.own_account()).claim_administrator(code)
-    note(f"{name} is an administrator now.")
+    note(f"{name} is an administrator. If it was one before, the code was not used.")
 
 
 async def invite(options: ConnectionOptions, days: int) -> None:
@@ -131,10 +133,10 @@ def _utc(at_ms: int) -> str:
         return f"{at_ms} ms after 1970"
 
 
-async def settings(options: ConnectionOptions, change: str, *, as_json: bool) -> None:
-    """Print the settings of the cluster, or change one. `change` is empty or has the form "name=value"."""
+async def settings(options: ConnectionOptions, change: str | None, *, as_json: bool) -> None:
+    """Print the settings of the cluster, or change one. `change` is None or has the form "name=value"."""
     options.must_name_account()
-    name, value = _parse_change(change) if change else ("", 0)
+    name, value = _parse_change(change) if change is not None else ("", 0)
     async with options.client() as client:
         administration = await client.administration()
         if name:

@@ -19,8 +19,19 @@ async def status(options: ConnectionOptions, as_json: AsJson = False) -> int:
     return await commands.cluster_status(options, as_json=as_json)
 
 
-_MemberName = Annotated[str, typer.Argument(metavar="NAME", help="Name the node.", show_default=False)]
-_AccountName = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Name the account.", show_default=False)]
+def _not_empty(name: str | None) -> str | None:
+    """Refuse an empty name, which a script passes if its variable is not set."""
+    if name == "":
+        raise typer.BadParameter("the name is empty. Nothing was changed.")
+    return name
+
+
+_MemberName = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name the node.", show_default=False, callback=_not_empty)
+]
+_AccountName = Annotated[
+    str, typer.Argument(metavar="ACCOUNT", help="Name the account.", show_default=False, callback=_not_empty)
+]
 
 
 @cluster_app.command(epilog=EPILOG)
@@ -72,14 +83,17 @@ async def remove(
 async def transfer(
     options: ConnectionOptions,
     name: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="NAME", help="Transfer leadership to this node. Default: any voter.", show_default=False
+            metavar="NAME",
+            help="Transfer leadership to this node. Default: any voter.",
+            show_default=False,
+            callback=_not_empty,
         ),
-    ] = "",
+    ] = None,
 ) -> None:
     """Transfer leadership to another node."""
-    await cluster_admin.transfer(options, name)
+    await cluster_admin.transfer(options, name or "")
 
 
 @cluster_app.command(epilog=EPILOG)
@@ -145,11 +159,11 @@ async def lift_delay(options: ConnectionOptions, who: _AccountName) -> None:
 async def settings(
     options: ConnectionOptions,
     change: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="NAME=VALUE", help="Change this setting. Default: list all settings.", show_default=False
         ),
-    ] = "",
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the settings that are equal on all nodes, or change one. Only an administrator can change one."""

@@ -3,7 +3,6 @@
 An error ends a command with one block of text on stderr and one of the exit codes of exits.py.
 """
 
-import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 from parley import ParleyError
 from parley.terminal.exits import ExitCode, code_of, first_of
 from parley.terminal.options import Flags, resolve_options
+from parley.terminal.signals import run_until_signal
 from parley.terminal.standard_streams import StandardStreamError
 
 _CONNECTION = "Connection"
@@ -126,9 +126,7 @@ def flags_of(given: dict[str, Any]) -> Flags:
 def run_to_end(work: Callable[[], Work]) -> None:
     """Run a command and end the process with an exit code of exits.py."""
     try:
-        code = asyncio.run(_run(work))
-    except KeyboardInterrupt:
-        code = ExitCode.INTERRUPTED
+        code = run_until_signal(lambda: _run(work))
     except (ParleyError, BaseExceptionGroup) as raised:
         error = first_of(ParleyError, raised)
         if error is None or first_of(StandardStreamError, raised) is not None:

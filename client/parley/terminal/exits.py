@@ -30,7 +30,9 @@ class ExitCode(IntEnum):
     TLS = 6
     UNKNOWN = 7
     KEPT = 75
+    HUNG_UP = 129
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 MEANINGS = {
@@ -43,7 +45,9 @@ MEANINGS = {
     ExitCode.TLS: "the TLS connection failed",
     ExitCode.UNKNOWN: "the outcome is not known (look before you try again)",
     ExitCode.KEPT: "the message waits in the outbox and is sent later, as the text says",
+    ExitCode.HUNG_UP: "ended by a hang-up",
     ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.TERMINATED: "ended by SIGTERM",
 }
 
 EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items()) + "."

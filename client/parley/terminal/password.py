@@ -3,8 +3,10 @@
 import getpass
 import os
 import sys
+from collections.abc import Callable
 
 from parley import BadInputError
+from parley.terminal.signals import prompting
 
 VARIABLE = "PARLEY_PASSWORD"
 
@@ -33,12 +35,12 @@ def _line_of_stdin() -> str:
 
 def confirm(question: str) -> bool:
     """Ask a question that only `yes` answers."""
-    return input(question).strip() == "yes"
+    return _answer(lambda: input(question)).strip() == "yes"
 
 
 def _typed_twice(prompt: str) -> str:
-    password = getpass.getpass(prompt)
-    if getpass.getpass("Once more: ") != password:
+    password = _typed(prompt)
+    if _typed("Once more: ") != password:
         raise BadInputError("The two passwords differ. Nothing was done. Try again.")
     return password
 
@@ -52,4 +54,25 @@ def read_password(prompt: str, *, from_stdin: bool, twice: bool = False) -> str:
         return given
     if not sys.stdin.isatty():
         raise BadInputError(f"A password is needed. Give it with --password-stdin or {VARIABLE}.")
-    return _typed_twice(prompt) if twice else getpass.getpass(prompt)
+    return _typed_twice(prompt) if twice else _typed(prompt)
+
+
+def _typed(prompt: str) -> str:
+    return _answer(lambda: getpass.getpass(prompt))
+
+
+def _answer(ask: Callable[[], str]) -> str:
+    """Return what a person types. Raise BadInputError if that is nothing, or no text."""
+    try:
+        with prompting():
+            return ask()
+    except (EOFError, SystemExit) as error:
+        sys.stderr.write("\n")  # the prompt is still on this line
+        if isinstance(error, SystemExit):
+            raise
+        raise BadInputError("Nothing was typed. Nothing was done. Run the command again.") from None
+    except UnicodeDecodeError:
+        raise BadInputError(
+            "What was typed contains bytes that are not valid UTF-8. Nothing was done. Check that the terminal uses "
+            "UTF-8."
+        ) from None

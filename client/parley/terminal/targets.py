@@ -20,8 +20,8 @@ async def find_target(client: ParleyClient, typed: str) -> Target:
             return Target(account=check_account_name(name))
         except BadInputError:
             pass
-    elif name.isdigit() and 0 < int(name) < 2**63:
-        return Target(conversation_id=int(name))
+    elif number := whole_number(name, 2**63 - 1):
+        return Target(conversation_id=number)
     for conversations in (client.cached_conversations, client.conversations):
         found = _called(await conversations(), name)
         if len(found) > 1:
@@ -30,6 +30,12 @@ async def find_target(client: ParleyClient, typed: str) -> Target:
         if found:
             return Target(conversation_id=found[0].id)
     raise BadInputError(f"{name!r} is not an account name, and no channel of yours has this title. {HOW}")
+
+
+def whole_number(word: str, most: int) -> int:
+    """Return a number from 1 to `most`, or 0 if the word is none. int() refuses signs such as "²" and long texts."""
+    number = int(word) if word.isdecimal() and len(word) < 20 else 0
+    return number if number <= most else 0
 
 
 def _called(conversations: tuple[Conversation, ...], title: str) -> list[Conversation]:

@@ -22,6 +22,7 @@ from parley.model import (
     Setting,
     Target,
 )
+from parley.wire.requests import build
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2, model_pb2
 
 E = TypeVar("E", bound=IntEnum)
@@ -102,14 +103,12 @@ def send(message: Outgoing) -> model_pb2.Send:
 
 def history_request(target: Target, before_id: int, limit: int) -> conversations_pb2.GetHistoryRequest:
     """Return the request for one page of a conversation. The caller adds the position it has seen."""
-    wire = conversations_pb2.GetHistoryRequest(before_id=before_id, limit=limit)
+    kind = conversations_pb2.GetHistoryRequest
     if target.account:
-        wire.account_name = target.account
-    elif target.account_id:
-        wire.account_id = target.account_id
-    else:
-        wire.conversation_id = target.conversation_id
-    return wire
+        return build(kind, account_name=target.account, before_id=before_id, limit=limit)
+    if target.account_id:
+        return build(kind, account_id=target.account_id, before_id=before_id, limit=limit)
+    return build(kind, conversation_id=target.conversation_id, before_id=before_id, limit=limit)
 
 
 def setting(wire: admin_pb2.Setting) -> Setting:

@@ -203,7 +203,7 @@ class AccountsService(AccountsServicer):
     ) -> pb.ChangePasswordResponse:
         """Change the caller's password, once the old one is right. A retry finds it changed."""
         session = await self._authenticator.session_that_may(context, Action.CHANGE_OWN_PASSWORD)
-        validate_password(request.new_password, "new_password", account=session.account_name)
+        validate_password(request.new_password, "new password", account=session.account_name)
         account = await self._readers.run(lambda reader: accounts.by_id(reader, session.account_id))
         if account is None or not account.active:
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, NO_ACCOUNT)

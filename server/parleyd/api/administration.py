@@ -14,6 +14,7 @@ import grpc
 from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1 import peer_pb2, state_pb2
 from parley_proto.v1.admin_pb2_grpc import AdminServicer
+from parleyd.addresses import AddressError, parse_address
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import address_of, owner_at
 from parleyd.api.cluster_view import ClusterView
@@ -153,13 +154,13 @@ class AdminService(AdminServicer):
         """Add the new node that waits at an address, as a learner."""
         await self._authenticator.session_that_may(context, Action.CHANGE_CLUSTER, about=request.name)
         validate_node_name(request.name)
+        try:
+            parse_address(request.peer_address)
+        except AddressError as error:
+            raise InvalidInputError("peer_address", f"{request.peer_address!r}: {error}") from error
         info = await self._handshake(request.name, request.peer_address)
         if info is None:
-            raise ApiError(
-                grpc.StatusCode.FAILED_PRECONDITION,
-                f"No node answers at {request.peer_address}, or not with a certificate of {request.name}. Nothing was "
-                "changed. Start it there with --join first.",
-            )
+            raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, self._why_nobody_answers(request))
         own_cluster = self._view.identity.cluster_id
         if info.self.name != request.name or info.cluster_id not in ("", own_cluster):
             belongs = f", and it belongs to cluster {info.cluster_id}" if info.cluster_id else ""
@@ -169,6 +170,16 @@ class AdminService(AdminServicer):
                 f"Give {request.name} an empty data directory and start it with --join.",
             )
         return await self._change(peer_pb2.ClusterChange(add=info.self, admitted=True))
+
+    def _why_nobody_answers(self, request: pb.AddMemberRequest) -> str:
+        silent = f"No node answers at {request.peer_address}, or not with a certificate of {request.name}."
+        row = self._view.replica.members.named(request.name)
+        if row is None:
+            return f"{silent} Nothing was changed. Start it there with --join first."
+        return (
+            f"{silent} {request.name} is a member already, with the address {row.peer_address}. Nothing was changed. "
+            "Start the node with its data directory."
+        )
 
     @unary
     async def PromoteMember(  # noqa: N802
@@ -211,6 +222,12 @@ class AdminService(AdminServicer):
         try:
             reply = await self._rebuild(NodeId(row.node_id))
         except ForwardFailedError as error:
+            if not error.sent:
+                raise ApiError(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    f"{request.name} cannot be reached ({error}). This request changed nothing. Start the node, then "
+                    "repeat the command. Repeating it is safe.",
+                ) from error
             raise ApiError(
                 grpc.StatusCode.UNAVAILABLE,
                 f"{request.name} does not answer ({error}). The rebuild may have begun. Try again. This is safe.",

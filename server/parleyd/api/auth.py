@@ -14,13 +14,15 @@ from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.results import explain
 from parleyd.delivery.position import AheadOfClusterError, position, wanted_index
+from parleyd.group.command_router import LEADER_WAIT_S
 from parleyd.group.errors import UnavailableError
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import ALLOWED, Action, Role, is_allowed
 from parleyd.machine.features.sessions import SessionRecord, with_account
 from parleyd.security.tokens import MalformedTokenError, digest
 
-STATE_WAIT_S = 5.0
+STATE_WAIT_S = LEADER_WAIT_S
+"""How long a caller waits for state. A client's first attempt lasts longer, so it learns that nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)

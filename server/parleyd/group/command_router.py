@@ -36,6 +36,9 @@ T = TypeVar("T")
 RETRY_DELAY_S = 0.01
 MAX_RETRY_DELAY_S = 0.25
 LINK_WAIT_S = 1.0
+LEADER_WAIT_S = 2.0
+"""How long commands wait while no leader is known. An election takes less. A client's first attempt lasts longer, so
+it gets the answer that nothing was done."""
 MAX_WAITING = 16_384
 
 
@@ -82,8 +85,9 @@ class CommandRouter:
     async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
         """Get `commands` applied, all in one log entry, and return their results.
 
-        Raises OverloadedError (certainly not applied), or UnavailableError, at the deadline or if an earlier attempt
-        may have been applied. The error says whether the commands may be applied later. Repeating them is safe.
+        Raises OverloadedError (certainly not applied), or UnavailableError: at the deadline, after LEADER_WAIT_S
+        without a leader, or if an earlier attempt may have been applied. The error says whether the commands may be
+        applied later. Repeating them is safe.
         """
         if self._waiting >= self._max_waiting:
             raise OverloadedError("too many requests wait for the leader")
@@ -178,11 +182,16 @@ class _Attempt:
         return self.leader
 
     async def wait_for_change(self) -> None:
-        """Wait for another leader, or for the link to this one; if this one may answer next time, a growing delay."""
+        """Wait for another leader, or for the link to this one; if this one may answer next time, a growing delay.
+
+        Raises TimeoutError if no leader becomes known.
+        """
         if self._replica.role.leader != self.leader:
             return
         if self.leader == NO_NODE:
-            await self._replica.role_change()
+            async with asyncio.timeout(LEADER_WAIT_S):
+                while self._replica.role.leader == NO_NODE:
+                    await self._replica.role_change()
         elif self.link_failed:
             changes = (self._link_change, self._replica.next_role_change())
             await asyncio.wait(changes, timeout=LINK_WAIT_S, return_when=asyncio.FIRST_COMPLETED)

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from parley_proto.v1 import peer_pb2 as pb
+from parleyd.group.command_router import LEADER_WAIT_S
 from parleyd.group.runner import GroupRunner
 from parleyd.membership.changes import CHANGE_TIMEOUT_S, UNKNOWN_TEXT, MembershipChangeExecutor
 from parleyd.raft.types import NO_NODE, NodeId
@@ -34,8 +35,9 @@ UNCONFIRMED_TEXT = (
 
 @dataclass
 class _Tried:
-    """What earlier attempts of one change have done."""
+    """What earlier attempts of one change have done, and when a leader was last known."""
 
+    leader_known_at: float
     is_applied: bool = False
 
 
@@ -55,13 +57,19 @@ class MembershipChangeRouter:
         self._forwarder = forwarder
 
     async def submit(self, change: pb.ClusterChange, *, timeout_s: float) -> pb.ClusterChangeReply:
-        """Make `change`; never raises. NOT_LEADER means that no leader accepted it within `timeout_s`."""
-        tried = _Tried()
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        """Make `change`; never raises.
+
+        NOT_LEADER: no leader accepted it within `timeout_s`, or none was known for LEADER_WAIT_S.
+        """
+        clock = asyncio.get_running_loop().time
+        tried = _Tried(clock())
+        deadline = clock() + timeout_s
 
         async def pause() -> None:
             # Only between two attempts: an attempt in progress may have been proposed.
-            if asyncio.get_running_loop().time() > deadline:
+            if self._replica.role.leader != NO_NODE:
+                tried.leader_known_at = clock()
+            if clock() > min(deadline, tried.leader_known_at + LEADER_WAIT_S):
                 raise TimeoutError
             await wait_at_most(self._replica.role_change(), LEADER_RETRY_INTERVAL_S)
 

@@ -120,6 +120,11 @@ async def test_waiting_messages_can_be_listed_changed_and_withdrawn(tmp_path: Pa
         assert shown.has("Withdrawn. Nobody receives it: second")
         assert shown.has("no such message")
         assert shown.has("'x' is not a number")
+        for word in ("x", "0", "²", "1001", "9" * 5000):
+            await shown.view.take(f"/history {word}")
+            assert "is not a number of messages from 1 to 1000." in shown.lines[-1]
+            await shown.view.take(f"/to #{word}")
+            await shown.view.take(f"/cancel {word}")
         await shown.cluster.nodes[0].start()
         await shown.expect("FIRST", "✓")
         await shown.expect("third", "✓")
@@ -390,3 +395,14 @@ async def test_two_piped_chats_talk_to_each_other(piped: tuple[InProcessCluster,
         assert "you → anna: hello anna" in line.decode()
         listening.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(listening.wait(), 40) == ExitCode.INTERRUPTED
+
+
+async def test_the_end_of_the_session_is_said_once(tmp_path: Path) -> None:
+    """It was said again for each line of a script."""
+    async with view(tmp_path) as shown:
+        shown.cluster.end_sessions()
+        await shown.expect("The session has ended")
+        for number in range(3):
+            await shown.view.take(f"line {number}")
+            await shown.expect(f"line {number}")
+        assert sum("The session has ended" in line for line in shown.lines) == 1

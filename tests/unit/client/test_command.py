@@ -281,6 +281,28 @@ async def test_a_node_that_is_a_member_already_is_not_called_a_learner(tmp_path:
         assert "n2 is a learner now" in (await parley("cluster", "add", "n2", "127.0.0.1:1")).err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("settings", ""), ExitCode.USAGE, "Nothing was changed"),
+        (("remove", ""), ExitCode.USAGE, "the name is empty"),
+        (("transfer", ""), ExitCode.USAGE, "the name is empty"),
+        (("add", "n9", "127.0.0.9"), ExitCode.USAGE, "has no port"),
+        (("add", "n9", "127.0.0.9:99999"), ExitCode.USAGE, "not a valid port"),
+        (("add", "n9", "127.0.0.9:1-2"), ExitCode.USAGE, "not one address"),
+        (("promote", "n1"), ExitCode.OK, "n1 is a voter already. Nothing was changed."),
+        (("claim", "WRONG"), ExitCode.OK, "anna is an administrator. If it was one before, the code was not used."),
+    ],
+)
+async def test_an_administrator_is_told_what_was_wrong_and_what_was_not_done(
+    tmp_path: Path, arguments: tuple[str, ...], code: ExitCode, says: str
+) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        cluster.rewrite(("UPDATE accounts SET role = 1 WHERE name = 'anna'", ()))
+        done = await parley("cluster", *arguments)
+        assert (done.code, says in " ".join(done.err.split())) == (code, True), done.err
+
+
 async def test_the_time_of_the_cluster_is_set_only_with_a_confirmation(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
         parley = Parley(tmp_path, cluster)

@@ -106,7 +106,9 @@ def test_nodes_and_clients_use_one_name_for_the_outcome() -> None:
 ROOM = "The cluster has no room for more now. Nothing was changed."
 
 
-async def call_three_nodes(answers: Callable[[], grpc.aio.AioRpcError]) -> tuple[ParleyError, int]:
+async def call_three_nodes(
+    answers: Callable[[], grpc.aio.AioRpcError], *, repeatable: bool = False
+) -> tuple[ParleyError, int]:
     """Return the error of a call that each of three nodes answers so, and how many attempts were made."""
     attempts = 0
 
@@ -122,7 +124,7 @@ async def call_three_nodes(answers: Callable[[], grpc.aio.AioRpcError]) -> tuple
     pool = ChannelPool(Security(insecure=True))
     try:
         with pytest.raises(ParleyError) as raised:
-            await UnaryCaller(known, pool, Random(1), never).call(invoke, deadline_s=5)
+            await UnaryCaller(known, pool, Random(1), never).call(invoke, deadline_s=5, repeatable=repeatable)
     finally:
         await pool.close()
     return raised.value, attempts
@@ -194,6 +196,31 @@ async def test_a_connection_that_breaks_after_the_request_left_is_an_unknown_out
             with pytest.raises(OutcomeUnknownError, match="may or may not have been carried out"):
                 await client.register("ada-the-first", PASSWORD)
         assert any(b"ada-the-first" in request for request in received)
+
+
+@pytest.mark.parametrize(("repeatable", "then"), [(True, "Repeating it is safe."), (False, "Check the result")])
+async def test_an_unknown_outcome_says_whether_the_request_may_be_repeated(repeatable: bool, then: str) -> None:
+    lost = ended(Code.UNAVAILABLE, BROKE)
+    error, _ = await call_three_nodes(lambda: lost, repeatable=repeatable)
+    assert (type(error), then in error.text) == (OutcomeUnknownError, True)
+    assert ".;" not in error.text
+
+
+async def test_a_change_is_not_begun_when_a_node_without_a_leader_has_no_time_to_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last attempt was cut off after 1.9 s, and nothing done became an unknown outcome."""
+    now_s = 100.0
+    monkeypatch.setattr(unary_caller, "time", SimpleNamespace(monotonic=lambda: now_s))
+
+    def refused() -> grpc.aio.AioRpcError:
+        nonlocal now_s
+        now_s += 1.0  # of the five seconds
+        return ended(Code.UNAVAILABLE, NODE, "none")
+
+    error, attempts = await call_three_nodes(refused)
+    assert (type(error), attempts) == (NoMajorityError, 3)
+    assert ".)" not in error.text
 
 
 async def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_was_changed(tmp_path: Path) -> None:

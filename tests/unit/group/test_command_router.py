@@ -15,6 +15,7 @@ import pytest
 
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
+from parleyd.group import command_router
 from parleyd.group.command_router import RETRY_DELAY_S, CommandRouter, reply_to
 from parleyd.group.errors import LostError, NotLeaderError, OutcomeUnknownError, OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
@@ -331,3 +332,18 @@ async def test_the_reply_to_an_applied_batch_carries_index_and_results() -> None
     outcome.set_result(DONE)
     reply = reply_to(3, outcome)
     assert (reply.status, reply.index, list(reply.results)) == (pb.FORWARD_STATUS_APPLIED, 5, list(DONE.results))
+
+
+async def test_commands_that_find_no_leader_are_answered_before_the_client_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They waited for ten seconds, and the client left after three without knowing that nothing was done."""
+    monkeypatch.setattr(command_router, "LEADER_WAIT_S", 0.05)
+    router, replica, _ = make(leader=NO_NODE)
+    async with asyncio.timeout(5):
+        submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=60))
+        await asyncio.sleep(0)
+        replica.elect(NO_NODE)  # an election that nobody won is no leader
+        with pytest.raises(UnavailableError, match="no leader is known") as refused:
+            await submitting
+    assert not refused.value.may_have_happened

@@ -18,6 +18,7 @@ from parley_proto.v1 import state_pb2 as pb_state
 from parleyd.group.errors import ChangePendingError, LostError, NotLeaderError, OutcomeUnknownError, OverloadedError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange
+from parleyd.membership import router as router_module
 from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.entries import describe_change, to_committed
 from parleyd.membership.members import ClusterMembers, addition, to_peer_info
@@ -345,6 +346,15 @@ async def test_the_leader_itself_asks_nobody_and_without_a_leader_the_answer_say
     reply = await change_router(FakeForwarder(), led_by=0).submit(add(4), timeout_s=0)
     assert reply.status == pb.CHANGE_STATUS_NOT_LEADER
     assert "Nothing was changed" in reply.detail
+
+
+async def test_a_change_that_finds_no_leader_is_answered_before_the_client_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(router_module, "LEADER_WAIT_S", 0.05)
+    async with asyncio.timeout(5):
+        reply = await change_router(FakeForwarder(), led_by=0).submit(add(4), timeout_s=60)
+    assert (reply.status, "Nothing was changed" in reply.detail) == (pb.CHANGE_STATUS_NOT_LEADER, True)
 
 
 async def test_a_node_that_was_removed_tells_the_truth_about_its_own_removal_and_about_other_changes() -> None:

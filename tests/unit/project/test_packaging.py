@@ -40,7 +40,7 @@ DISTRIBUTION_OF = {
     "xdist": "pytest-xdist",
 }
 """Import names that are not the names of their distributions."""
-OURS = frozenset(("parley", "parleyd", "parley_proto"))
+OURS = frozenset(("parley", "parley_command", "parleyd", "parley_proto"))
 
 
 def name_of(requirement: str) -> str:

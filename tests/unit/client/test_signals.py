@@ -1,0 +1,59 @@
+"""A command that a signal or a key ends leaves the terminal as it was, with the exit code of that signal."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from parley.terminal.exits import ExitCode
+from tests.unit.client.terminal import on_terminal
+from tests.unit.client.test_command import signed_in
+
+ENDS = [(signal.SIGTERM, ExitCode.TERMINATED), (signal.SIGHUP, ExitCode.HUNG_UP)]
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
+async def test_a_chat_that_a_signal_ends_leaves_the_terminal_as_it_was(
+    tmp_path: Path, number: signal.Signals, code: ExitCode
+) -> None:
+    async with signed_in(tmp_path) as (_, parley), on_terminal(parley.environment, "chat", "bob") as terminal:
+        await terminal.shows("anna → bob>")
+        terminal.type(b"half typed")
+        await terminal.shows("half typed")
+        assert not terminal.as_before
+        terminal.process.send_signal(number)
+        assert await terminal.end() == code
+        assert terminal.as_before
+
+
+@pytest.mark.parametrize(("number", "code"), [*ENDS, (signal.SIGINT, ExitCode.INTERRUPTED)])
+async def test_a_signal_at_a_password_prompt_turns_echo_on_again(
+    tmp_path: Path, number: signal.Signals, code: ExitCode
+) -> None:
+    async with signed_in(tmp_path) as (_, parley), on_terminal(parley.environment, "login", "anna") as terminal:
+        await terminal.shows("Password of anna:")
+        assert not terminal.as_before
+        terminal.process.send_signal(number)
+        assert await terminal.end() == code
+        assert terminal.as_before
+
+
+async def test_ctrl_d_at_a_password_prompt_is_a_sentence(tmp_path: Path) -> None:
+    """It was a bare "Aborted." with exit code 1."""
+    async with signed_in(tmp_path) as (_, parley), on_terminal(parley.environment, "login", "anna") as terminal:
+        await terminal.shows("Password of anna:")
+        terminal.type(b"\x04")
+        assert await terminal.end() == ExitCode.USAGE
+        assert "Nothing was done" in terminal.shown
+
+
+@pytest.mark.parametrize(("number", "code"), ENDS)
+async def test_listening_ends_with_the_code_of_the_signal(
+    tmp_path: Path, number: signal.Signals, code: ExitCode
+) -> None:
+    async with signed_in(tmp_path) as (cluster, parley), parley.running("listen") as listening:
+        cluster.store(cluster.accounts["bob"], cluster.accounts["anna"], "hello")
+        assert listening.stdout is not None
+        assert b"hello" in await listening.stdout.readline()
+        listening.send_signal(number)
+        assert await listening.wait() == code
