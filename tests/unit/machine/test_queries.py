@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from parleyd.delivery.encoding import encode_message
 from parleyd.machine.features import accounts, conversations, members, messages, receipts, sessions
 from parleyd.machine.features.conversations import MemberRecord, direct_with
 from parleyd.machine.features.messages import MessageRecord, QueuedPage
+from parleyd.machine.limits import MAX_ID
 from parleyd.machine.reader import StateReader
 from tests.unit.machine.harness import (
     Node,
@@ -338,29 +340,28 @@ def test_marks_of_peers_are_those_of_the_others_in_ones_own_conversations(node: 
     assert one.conversation_id != two.conversation_id
 
 
-def test_marks_above_what_is_applied_are_not_looked_up_and_others_once(
+def test_marks_above_what_is_applied_are_not_looked_up_and_others_in_one_statement(
     node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = node.send(people["ada"], (1, "bob", "one"), (2, "bob", "two"))
     (foreign,) = node.send(people["ada"], (3, "cid", "three"))
     conversation, newest = first.conversation_id, foreign.message_id
-    looked_up: list[tuple[object, ...]] = []
+    looked_up: list[object] = []
     rows = StateReader.rows
 
     def counted(reader: StateReader, query: str, bindings: tuple[int | str | bytes, ...] = ()) -> list[tuple[Any, ...]]:
-        looked_up.extend([bindings] if bindings else [])
+        looked_up.extend([json.loads(str(bindings[0]))] if bindings else [])
         return rows(reader, query, bindings)
 
     monkeypatch.setattr(StateReader, "rows", counted)
-
-    def states(marks: dict[int, int]) -> receipts.MarkedStates:
-        return receipts.read_states(node.reader, BOB, marks)
-
-    assert states({conversation: newest}).known == {conversation: receipts.ReadState(second.message_id, 0)}
-    assert states({foreign.conversation_id: 1}) == receipts.MarkedStates({}, frozenset())
-    assert looked_up == [(conversation, BOB), (foreign.conversation_id, BOB)]
-    assert states({conversation: newest + 1, 999: 1}) == receipts.MarkedStates({}, frozenset({conversation, 999}))
-    assert len(looked_up) == 2
+    marks = {conversation: newest, foreign.conversation_id: 1, 0: 1, 999: 1}
+    known = {conversation: receipts.ReadState(second.message_id, 0)}
+    assert receipts.read_states(node.reader, BOB, marks) == receipts.MarkedStates(known, frozenset({999}))
+    assert looked_up == [[conversation, foreign.conversation_id, 0]]
+    looked_up.clear()
+    beyond = receipts.MarkedStates({}, frozenset({conversation, MAX_ID}))
+    assert receipts.read_states(node.reader, BOB, {conversation: newest + 1, MAX_ID: 1}) == beyond
+    assert looked_up == [[]]
 
 
 def test_the_marks_that_a_device_missed_cost_what_it_is_told(

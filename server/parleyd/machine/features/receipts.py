@@ -6,6 +6,7 @@ because a read message has been delivered.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -239,18 +240,16 @@ def read_states(reader: StateReader, account_id: int, marks: Mapping[int, int]) 
     Ids rise. So a mark of a message or a conversation above the highest id that was given out may name a newer one, and
     is not looked up. Another one names what this state has, or nothing. Nobody joins a conversation after its creation.
     """
+    # One row with everything: as a statement for each conversation, or as rows, it would take ten times as long.
     query = (
-        "SELECT c.last_message_id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "
-        "WHERE m.conversation_id = ? AND m.account_id = ?"
+        "SELECT json_group_array(json_array(m.conversation_id, c.last_message_id, m.read_up_to)) "
+        "FROM json_each(?) asked "
+        "CROSS JOIN members m ON m.conversation_id = asked.value AND m.account_id = ? "
+        "CROSS JOIN conversations c ON c.id = m.conversation_id"
     )
-    known: dict[int, ReadState] = {}
-    beyond: set[int] = set()
     with reader.consistent():
         [(newest_message, newest)] = reader.rows("SELECT last_message_id, last_conversation_id FROM meta")
-        for conversation_id, up_to in marks.items():
-            if up_to > newest_message or conversation_id > newest:
-                beyond.add(conversation_id)
-                continue
-            for row in reader.rows(query, (conversation_id, account_id)):
-                known[conversation_id] = ReadState(*row)
-    return MarkedStates(known, frozenset(beyond))
+        asked = [one for one, up_to in marks.items() if up_to <= newest_message and one <= newest]
+        [(found,)] = reader.rows(query, (json.dumps(asked), account_id))
+    known = {one: ReadState(last, read_up_to) for one, last, read_up_to in json.loads(found)}
+    return MarkedStates(known, frozenset(marks.keys() - set(asked)))
