@@ -37,6 +37,8 @@ STATUS_TIMEOUT_S = 1.5
 LEAST_ATTEMPT_S = 0.1
 LEAST_CHANGE_S = 2.5
 """A node without a leader says after 2 s that nothing was done. An attempt that ends before that has no outcome."""
+NO_MAJORITY_AFTER_S = 8.0
+"""For how long a node may report no majority, each time after its own wait, before the caller is told."""
 UNKNOWN_TEXT = "No node gave a clear answer: {reasons} The request may or may not have been carried out. {then}"
 CHECK_TEXT = "Check the result before you try again."
 REPEAT_TEXT = "Repeating it is safe."
@@ -84,7 +86,8 @@ class UnaryCaller:
         failures: dict[Endpoint, ParleyError] = {}
         signed_out = 0
         unknown = False
-        ends_at = time.monotonic() + deadline_s
+        began_at = time.monotonic()
+        ends_at = began_at + deadline_s
         while (left_s := ends_at - time.monotonic()) > 0 and (attempt := policy.next_attempt()) is not None:
             least_s = LEAST_CHANGE_S if changes and failures.keys() >= set(policy.endpoints) else LEAST_ATTEMPT_S
             if failures and left_s - attempt.delay_s < least_s:
@@ -96,7 +99,8 @@ class UnaryCaller:
                 failures[attempt.endpoint] = error
                 unknown = unknown or isinstance(error, OutcomeUnknownError)
                 policy.failed(attempt.endpoint)
-                if len(failures) == len(policy.endpoints) and _is_final(failures):
+                is_late = not unknown and time.monotonic() - began_at >= NO_MAJORITY_AFTER_S
+                if len(failures) == len(policy.endpoints) and _is_final(failures, is_late=is_late):
                     break
                 continue
             except NotSignedInError as error:
@@ -164,8 +168,13 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
     return (("authorization", f"Bearer {token}"),)
 
 
-def _is_final(failures: dict[Endpoint, ParleyError]) -> bool:
-    """Return true if every address failed for a permanent reason, or every node refused the request for now."""
+def _is_final(failures: dict[Endpoint, ParleyError], *, is_late: bool) -> bool:
+    """Return true if every address failed for a permanent reason, or every node refused the request for now.
+
+    Late in the call, a node without a majority is such a reason, too: an election is over by then.
+    """
+    if is_late and any(isinstance(error, NoMajorityError) for error in failures.values()):
+        return True
     kinds = (TlsError | WrongServiceError, OverloadedError)
     return any(all(isinstance(error, kind) for error in failures.values()) for kind in kinds)
 

@@ -107,7 +107,7 @@ ROOM = "The cluster has no room for more now. Nothing was changed."
 
 
 async def call_three_nodes(
-    answers: Callable[[], grpc.aio.AioRpcError], *, repeatable: bool = False
+    answers: Callable[[], grpc.aio.AioRpcError], *, repeatable: bool = False, deadline_s: float = 5
 ) -> tuple[ParleyError, int]:
     """Return the error of a call that each of three nodes answers so, and how many attempts were made."""
     attempts = 0
@@ -124,7 +124,7 @@ async def call_three_nodes(
     pool = ChannelPool(Security(insecure=True))
     try:
         with pytest.raises(ParleyError) as raised:
-            await UnaryCaller(known, pool, Random(1), never).call(invoke, deadline_s=5, repeatable=repeatable)
+            await UnaryCaller(known, pool, Random(1), never).call(invoke, deadline_s=deadline_s, repeatable=repeatable)
     finally:
         await pool.close()
     return raised.value, attempts
@@ -220,6 +220,8 @@ async def test_a_change_is_not_begun_when_a_node_without_a_leader_has_no_time_to
 
     error, attempts = await call_three_nodes(refused)
     assert (type(error), attempts) == (NoMajorityError, 3)
+    error, attempts = await call_three_nodes(refused, deadline_s=30)
+    assert (type(error), attempts) == (NoMajorityError, 8), "administration does not wait for its whole deadline"
     assert ".)" not in error.text
 
 
