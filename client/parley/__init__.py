@@ -9,9 +9,13 @@ Import everything from this package. The modules below it may change between rel
 
 import os
 
-# gRPC reads it when it is imported. Its lines about failed handshakes repeat what the errors of the SDK say.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+# gRPC reads it when it is imported. Its lines about failed handshakes repeat what the errors of the SDK say. Programs
+# that this process starts do not inherit it: a node has a setting of its own.
+if "GRPC_VERBOSITY" not in os.environ:
+    os.environ["GRPC_VERBOSITY"] = "ERROR"
+    import grpc  # noqa: F401 - it reads the variable now
 
+    del os.environ["GRPC_VERBOSITY"]
 
 from parley.administration import Administration
 from parley.client import ParleyClient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from parleyd.addresses import parse_address
 from parleyd.api.admission import CallLimits
-from parleyd.api.callers import canonical_host, owner_at, source_of_host
+from parleyd.api.callers import owner_at
 from parleyd.api.marks import MARK_BYTES
 from parleyd.budgets import ByteBudget, FairPlaces, Shares, StreamBudgets, shares_of
 from parleyd.connections import BusyPeers, ConnectionWatch, IdleConnections
@@ -12,6 +12,7 @@ from parleyd.delivery.device_stream import FRAME_BYTES
 from parleyd.machine.limits import MAX_BODY_BYTES
 from parleyd.open_files import allowed_connections
 from parleyd.settings.table import Settings
+from parleyd.sources import source_of_host
 from parleyd.transport.channels import Options
 
 # The longest message with its target, and room for a frame around it.
@@ -52,7 +53,7 @@ def connection_watch(settings: Settings, busy: BusyPeers) -> ConnectionWatch:
     """Return what closes connections without calls while connections run short."""
     most = allowed_connections(settings.max_connections)
     idle = IdleConnections(most, lambda host: owner_at(source_of_host(host), host))
-    return ConnectionWatch(parse_address(settings.client_listen).port, idle, busy, canonical_host)
+    return ConnectionWatch(parse_address(settings.client_listen).port, idle, busy)
 
 
 def server_options(settings: Settings) -> Options:

@@ -9,26 +9,22 @@ those of whoever has the most, of these the ones that have been seen longest. gR
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
 
 from parleyd.owners import Owner, OwnerTree
+from parleyd.port_sockets import PortSockets, open_files
+from parleyd.sources import Peer
 
 LOOK_INTERVAL_S = 0.5
 SURE_S = 1.0
 """A connection may be without a call for so long in any case: a client's handshake and first call take less."""
 LOG_INTERVAL_S = 60.0
 """Whoever opens connections must not fill the log."""
-OPEN_FILES = "/dev/fd"
-
-Peer = tuple[str, int]
-"""Host and port of the other end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +84,10 @@ class IdleConnections:
 class ConnectionWatch:
     """Looks at the connections of one port of this process."""
 
-    def __init__(self, port: int, idle: IdleConnections, busy: BusyPeers, canonical: Callable[[str], str]) -> None:
-        self._port = port
+    def __init__(self, port: int, idle: IdleConnections, busy: BusyPeers) -> None:
+        self._sockets = PortSockets(port)
         self._idle = idle
         self._busy = busy
-        self._canonical = canonical
         self._closed = 0  # since the last line of the log
         self._next_line_s = 0.0
 
@@ -100,7 +95,7 @@ class ConnectionWatch:
         """Look until cancelled."""
         while True:
             await asyncio.sleep(LOOK_INTERVAL_S)
-            if len(os.listdir(OPEN_FILES)) > self._idle.enough:
+            if len(open_files()) > self._idle.enough:
                 await self.look()
 
     async def look(self) -> None:
@@ -121,45 +116,8 @@ class ConnectionWatch:
 
     def _close_excess(self, busy: Collection[Peer], now_s: float) -> tuple[int, int]:
         """Return how many connections there are, and how many of them were closed."""
-        connected = self.connected()
+        connected = self._sockets.connected()
         closing = self._idle.excess(connected.keys(), busy, now_s)
-        return len(connected), sum(self._shut_down(connected[peer], peer) for peer in closing)
-
-    def connected(self) -> dict[Peer, int]:
-        """Return the connections of the port, each with its number in this process."""
-        found = {}
-        for name in os.listdir(OPEN_FILES):
-            with suppress(OSError, ValueError):
-                found[self._peer_of(int(name))] = int(name)
-        return found
-
-    def _peer_of(self, file: int) -> Peer:
-        """Return the other end of a connection. Raises OSError or ValueError if the file is none of this port."""
-        connection = socket.socket(fileno=file)
-        try:
-            if connection.family not in (socket.AF_INET, socket.AF_INET6) or connection.getsockname()[1] != self._port:
-                raise ValueError(file)
-            host, port = connection.getpeername()[:2]
-            return self._canonical(host), port
-        finally:
-            connection.detach()
-
-    def _shut_down(self, file: int, peer: Peer) -> bool:
-        """Shut a connection down, unless the number is another one's by now, or it has a call."""
-        try:
-            own = os.dup(file)
-        except OSError:
-            return False
-        try:
-            if peer in self._busy or self._peer_of(own) != peer:
-                return False
-            connection = socket.socket(fileno=own)
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            finally:
-                connection.detach()
-        except (OSError, ValueError):
-            return False
-        finally:
-            os.close(own)
-        return True
+        # Meanwhile one of them may have a call.
+        closed = sum(peer not in self._busy and self._sockets.shut_down(connected[peer], peer) for peer in closing)
+        return len(connected), closed

@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 import structlog
 
+from parleyd.addresses import parse_address
 from parleyd.delivery.device_stream import CloseReason
 from parleyd.exits import ExitCode
 from parleyd.group.opening import create_files
@@ -46,6 +47,7 @@ from parleyd.storage.operator_token import write_operator_token
 from parleyd.transport import channels
 from parleyd.transport.admission import CertificateReader
 from parleyd.transport.bootstrap import bootstrap_cluster, handshake_info_of
+from parleyd.transport.connection_guard import ConnectionGuard
 from parleyd.transport.joining import JoinClient, RemovedError
 from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.service import PeerService
@@ -109,16 +111,25 @@ class Node:
             None
             if self._settings.insecure
             else CertificateReader(peer_name_from_auth_context, peer_key_from_auth_context),
+            expected={*self._settings.peers, *self._settings.join},
         )
         peer_server = make_peer_server(service)
         listen(peer_server, self._settings.peer_listen, peer_server_credentials(self._settings), "peer_listen")
         await peer_server.start()
+        guarding = asyncio.ensure_future(self._guard(service))
         try:
             if await self._join():
                 while await self._serve(service):
                     self._logger.info("node_restarted", reason="its state was rebuilt")
         finally:
+            guarding.cancel()
+            await asyncio.gather(guarding, return_exceptions=True)
             await peer_server.stop(grace=0)
+
+    async def _guard(self, service: PeerService) -> None:
+        """Keep strangers from holding the peer port. Without TLS nobody knows who they are."""
+        if not self._settings.insecure:
+            await ConnectionGuard(service.connections, parse_address(self._settings.peer_listen).port).run()
 
     def _make_channel(self, name: str, address: str) -> grpc.aio.Channel:
         options: channels.Options = [] if self._settings.insecure else [*peer_channel_options(name)]

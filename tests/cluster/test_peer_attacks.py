@@ -101,7 +101,7 @@ async def test_who_was_never_admitted_leads_nobody(cluster: LocalCluster, fresh:
             commit=Index(before.last_index + 1),
             entries=(entry,) if kind is MessageType.APPEND else (),
         )
-        assert await deliver(cluster, node, stranger, encode_message(lie, 0)) is grpc.StatusCode.OK  # and dropped
+        assert await deliver(cluster, node, stranger, encode_message(lie, 0)) is grpc.StatusCode.UNAVAILABLE
     await send_one(cluster, node, fresh("ann"))
     after = await cluster.status(node)
     assert after is not None

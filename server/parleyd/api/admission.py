@@ -32,13 +32,13 @@ import grpc.aio
 from parleyd.api.auth import Authenticator
 from parleyd.api.call_places import CallPlaces, HeldPlace, PlaceTakenError
 from parleyd.api.callers import admit_source, owner_at, peer_of
-from parleyd.api.ending import drop_call, note_waiters
 from parleyd.api.errors import ApiError, Context, abort, fail
 from parleyd.api.patience import Patience, nobody_waits, patient, write
 from parleyd.api.requests import PAGE_BYTES, SMALL_PAGE_BYTES, bound_page
 from parleyd.budgets import BoundReachedError, FairPlaces, Place, shares_of
 from parleyd.connections import BusyPeers
 from parleyd.decoding import Continuation, handler_of_streams
+from parleyd.ending import drop_call, note_waiters
 from parleyd.group.readers import read_for
 
 MAX_REQUEST_BYTES = 64 * 1024

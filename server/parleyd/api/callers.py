@@ -5,15 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Hashable
 from contextvars import ContextVar
-from urllib.parse import unquote
 
 from parleyd.api.errors import Context
-from parleyd.connections import Peer
 from parleyd.owners import Owner
+from parleyd.sources import Peer, canonical_host, peer_of_text, source_of_host
 
 FORWARDED_FOR = "x-forwarded-for"
 MAX_HOST_CHARS = 64
-IPV6_PREFIX = 64
 WIDE_PREFIXES = {4: 24, 6: 48}
 """A network that one organisation has: a customer of a provider has up to 256 IPv6 networks of 64 bits, or more."""
 
@@ -52,7 +50,7 @@ def source_of(context: Context, gateways: Collection[str]) -> str:
 
     A trusted gateway passes on its client's address as the last one in `x-forwarded-for`.
     """
-    address = canonical_host(_host(context.peer()))
+    address = peer_of_text(context.peer())[0]
     if address in gateways:
         for key, value in context.invocation_metadata() or ():
             if key == FORWARDED_FOR and isinstance(value, str):
@@ -60,32 +58,6 @@ def source_of(context: Context, gateways: Collection[str]) -> str:
     return source_of_host(address)
 
 
-def source_of_host(host: str) -> str:
-    """Return a host as bounds count it: of an IPv6 address the network that one customer of a provider has."""
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    return host if ip.version == 4 else str(ipaddress.ip_network((ip, IPV6_PREFIX), strict=False))
-
-
 def peer_of(context: Context) -> Peer:
     """Return the other end of the call's connection, whatever a gateway says."""
-    peer = context.peer()
-    port = peer.rpartition(":")[2]
-    return canonical_host(_host(peer)), int(port) if port.isdigit() else 0
-
-
-def _host(peer: str) -> str:
-    """Return the host of gRPC's `ipv4:127.0.0.1:80` or `ipv6:%5B::1%5D:80`."""
-    return unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]") or peer
-
-
-def canonical_host(host: str) -> str:
-    """Return one spelling of an address: without a zone, and an IPv4 address that came over IPv6 as IPv4."""
-    try:
-        ip = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return str(mapped or ip)
+    return peer_of_text(context.peer())

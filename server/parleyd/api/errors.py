@@ -12,11 +12,11 @@ import grpc.aio
 import structlog
 
 from parley_proto.v1 import state_pb2
-from parleyd.api.ending import drop_call
 from parleyd.api.results import explain
 from parleyd.decoding import NoMessageError
 from parleyd.delivery.cursor import InvalidCursorError
 from parleyd.delivery.position import AheadOfClusterError, InvalidPositionError, NewerGenerationError
+from parleyd.ending import drop_call
 from parleyd.group.errors import NoRoomError, OverloadedError, TooManyReadsError, UnavailableError
 from parleyd.security.names import InvalidInputError
 from parleyd.security.passwords import PasswordsBusyError

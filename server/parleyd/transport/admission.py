@@ -9,8 +9,8 @@ applied (thesis §4.1). So Deliver and InstallSnapshot are open to whom a known 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, NoReturn
@@ -33,6 +33,9 @@ from parleyd.transport.peer_calls import (
 )
 from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.vouching import Vouching
+
+BELIEF_TIMEOUT_S = 5.0
+BELIEF_PAUSE_S = 0.5
 
 Context = grpc.aio.ServicerContext[Any, Any]
 AuthContext = Mapping[str, Iterable[bytes]]
@@ -135,16 +138,29 @@ class PeerAdmission:
             return True
         return await self._vouching.is_believed(caller.info, caller.key_digest)
 
-    @asynccontextmanager
-    async def place(self, caller: Caller, context: Context) -> AsyncIterator[None]:
-        """Count an open call. Calls of nodes that are no members here have few places, and each name a part of them."""
-        info = caller.info
-        if not self.registry.has_place(info):
-            await context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many nodes call that are no members here. Try again later."
-            )
-        with self.registry.take_place(info):
-            yield
+    async def wait_for_standing(self, rpc: str, caller: Caller, context: Context) -> None:
+        """Return once the caller has the standing that `rpc` requires. End the call of whom nobody vouches for in time.
+
+        A link opens its streams before it needs them, and its node's admission may become known here later. Until then
+        nothing of the streams is read.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + BELIEF_TIMEOUT_S
+        while True:
+            if self.registry.is_member(caller.info.node_id):
+                return
+            if await self.is_believed(caller):
+                if REQUIRED[rpc] is Standing.VOUCHED:
+                    return
+                until = loop.time() + BELIEF_TIMEOUT_S
+            elif loop.time() >= until:
+                await self.check_standing(rpc, caller, context)
+                name = caller.info.name
+                await context.abort(
+                    grpc.StatusCode.UNAVAILABLE,
+                    f"no member known here vouches for {name}. Nothing was read. Try again.",
+                )
+            await asyncio.sleep(BELIEF_PAUSE_S)
 
 
 async def check_certificate(name: str, certificates: CertificateReader | None, context: Context) -> None:
@@ -185,3 +201,9 @@ def _sent_record(metadata: Mapping[str, str | bytes]) -> PeerInfo | None:
     except DecodeError:
         return None
     return caller if caller.node_id and caller.name and claimed == str(caller.node_id) else None
+
+
+def claimed_name(context: Context) -> str:
+    """Return the name that a caller without a certificate gives itself; empty if it gives none."""
+    sent = _sent_record(dict(context.invocation_metadata() or ()))
+    return "" if sent is None else sent.name

@@ -15,15 +15,19 @@ MAX_PEER_MESSAGE_BYTES = 16 * 1024 * 1024
 Options = list[tuple[str, str | int]]
 ChannelFactory = Callable[[str, str], grpc.aio.Channel]  # (node name, address)
 
-# Peers have connections of their own, beside those of clients: a node has one to each member.
+# Peers have connections of their own, beside those of clients: a node has one to each member. peer_bounds.py divides
+# them.
 MAX_PEER_CONNECTIONS = 256
 # A member always has a call in progress. A connection without one may be held to keep members away, so it ends soon.
 PEER_IDLE_MS = 2_000
+# A link has three streams, and short calls beside them. More calls than this wait at the caller.
+MAX_STREAMS_PER_CONNECTION = 64
 
 SERVER_OPTIONS: Options = [
     ("grpc.max_allowed_incoming_connections", MAX_PEER_CONNECTIONS),
     ("grpc.server_handshake_timeout_ms", 3_000),
     ("grpc.max_connection_idle_ms", PEER_IDLE_MS),
+    ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
     ("grpc.max_receive_message_length", MAX_PEER_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_PEER_MESSAGE_BYTES),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -2,13 +2,11 @@
 
 Links and admission both follow it. A non-member is a node that calls and is in no membership applied here. This node
 lags behind then, or is new. A non-member that a member vouches for has a link while it calls, because it must be
-answered. A removed node has no link. The calls of all non-members have `MAX_NON_MEMBER_CALLS` places, those of one name
-`MAX_CALLS_PER_NAME`, so that no certificate can take all.
+answered. A removed node has no link. peer_bounds.py bounds the calls of non-members.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -16,9 +14,6 @@ from parleyd.raft.types import NodeId
 from parleyd.storage.identity import PeerInfo
 from parleyd.transport.peer_links import PeerLinks
 from parleyd.transport.peers import PeerLink
-
-MAX_NON_MEMBER_CALLS = 32
-MAX_CALLS_PER_NAME = 6
 
 
 class PeerRegistry:
@@ -31,7 +26,6 @@ class PeerRegistry:
         self._members: dict[NodeId, PeerInfo] = {}
         self._removed: frozenset[NodeId] = frozenset()
         self._barred_keys: frozenset[bytes] = frozenset()
-        self._places: Counter[str] = Counter()
         self._calls: dict[NodeId, int] = {}
         self._callers: dict[NodeId, PeerInfo] = {}
         self._linked: dict[NodeId, PeerInfo] = {}
@@ -59,23 +53,9 @@ class PeerRegistry:
         """Return whether the key is that of a removed node."""
         return key_digest in self._barred_keys
 
-    def has_place(self, caller: PeerInfo) -> bool:
-        """Return whether one more call of this node is taken; a member always has a place."""
-        is_room = self._places.total() < MAX_NON_MEMBER_CALLS and self._places[caller.name] < MAX_CALLS_PER_NAME
-        return self.is_member(caller.node_id) or is_room
-
-    @contextmanager
-    def take_place(self, caller: PeerInfo) -> Iterator[None]:
-        """Count a call that is open; the calls of a member are not counted."""
-        name = "" if self.is_member(caller.node_id) else caller.name
-        if name:
-            self._places[name] += 1
-        try:
-            yield
-        finally:
-            if name:
-                self._places[name] -= 1
-                self._places += Counter()  # without those at zero
+    def is_known_name(self, name: str) -> bool:
+        """Return whether a member has this name, or a node that is believed and calls now."""
+        return any(known.name == name for known in (*self._members.values(), *self._callers.values()))
 
     @contextmanager
     def track_caller(self, caller: PeerInfo) -> Iterator[None]:

@@ -1,14 +1,14 @@
 """Answers the calls of peers: it checks the identity first, then takes messages, snapshots and forwarded commands.
 
-admission.py says who may call what. Messages of a node that no known member vouches for yet are dropped: Raft sends
-again what is lost.
+admission.py says who may call what. Nothing is read from a node that no known member vouches for yet. peer_server.py
+admits a call before its method runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Protocol
 
@@ -23,17 +23,21 @@ from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import NodeId
 from parleyd.storage.identity import PeerInfo
 from parleyd.transport.admission import (
+    REQUIRED,
     Caller,
     CertificateReader,
     Context,
     PeerAdmission,
+    Standing,
     check_certificate,
+    claimed_name,
     refuse,
     refuse_removed,
 )
 from parleyd.transport.bootstrap import decode_peer_info, encode_peer_info
 from parleyd.transport.codec import decode_message
 from parleyd.transport.forwards import MAX_FRAME_BYTES
+from parleyd.transport.peer_bounds import PeerCalls, PeerConnections
 from parleyd.transport.peer_calls import causes_of
 from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.vouching import Vouching
@@ -101,10 +105,21 @@ class StateUnavailableError(Exception):
 class PeerService(PeerServicer):
     """The peer port. Until `start_serving` it answers only Handshake, which bootstrapping uses."""
 
-    def __init__(self, handshake_info: Callable[[], pb.HandshakeInfo], certificates: CertificateReader | None) -> None:
-        """Keep what Handshake needs; `certificates` is None without TLS."""
+    def __init__(
+        self,
+        handshake_info: Callable[[], pb.HandshakeInfo],
+        certificates: CertificateReader | None,
+        expected: Collection[str] = (),
+    ) -> None:
+        """Keep what Handshake needs; `certificates` is None without TLS.
+
+        `expected` are the names of the nodes that this node knows from its settings, until it serves a cluster.
+        """
         self._handshake_info = handshake_info
         self._certificates = certificates
+        self._has_name: Callable[[str], bool] = frozenset(expected).__contains__
+        self.calls = PeerCalls()
+        self.connections = PeerConnections(self.is_known)
         self._handlers: Mapping[int, PeerRequestHandler] = {}
         self._admission: PeerAdmission | None = None
         self._absence = "this node has not joined its cluster yet"
@@ -125,11 +140,31 @@ class PeerService(PeerServicer):
         self._node_id = node_id
         self._admission = PeerAdmission(cluster_id, node_id, registry, vouching, self._certificates)
         self._handlers = handlers
+        self._has_name = registry.is_known_name
 
     def stop_serving(self, reason: str) -> None:
         """Answer only Handshake again, and other calls with `reason`."""
         self._handlers, self._admission = {}, None
         self._absence = reason
+
+    def is_known(self, name: str) -> bool:
+        """Return whether a member has this name, or a node that a member vouches for and that calls now."""
+        return self._has_name(name)
+
+    async def name_of(self, context: Context) -> str:
+        """Return the name that a call counts for; end the call of a certificate that names no node."""
+        if self._certificates is None:
+            return claimed_name(context) or context.peer()
+        name = self._certificates.name_of(context.auth_context())
+        if name is None:
+            self._logger.warning("peer_certificate_refused", claims=claimed_name(context), certified=None)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "the caller's certificate names no node")
+        return name
+
+    async def check_caller(self, rpc: str, context: Context) -> None:
+        """End a unary call that its caller may not make. Handshake and Join say in their bodies who calls."""
+        if REQUIRED[rpc] is not Standing.CERTIFIED:
+            await (await self._serving(context)).admit(rpc, context, any_incarnation=rpc == "DescribeMember")
 
     async def Handshake(  # noqa: N802 - the name is gRPC's
         self, request: pb.HandshakeInfo, context: Context
@@ -146,30 +181,30 @@ class PeerService(PeerServicer):
         """Take Raft messages until the peer disconnects."""
         admission = await self._serving(context)
         caller = await admission.admit("Deliver", context)
-        async with admission.place(caller, context), AsyncExitStack() as answering:
-            is_answered = False
+        await admission.wait_for_standing("Deliver", caller, context)
+        with admission.registry.track_caller(caller.info):
             async for batch in request_iterator:
+                await admission.check_standing("Deliver", caller, context)
+                await admission.wait_for_standing("Deliver", caller, context)
                 if self._admission is not admission:
                     await context.abort(grpc.StatusCode.UNAVAILABLE, f"{self._absence}. Connect again.")
-                await admission.check_standing("Deliver", caller, context)
                 messages = await self._decode_batch(batch, caller, context)
-                if not await admission.is_believed(caller):
-                    continue
-                if not is_answered:
-                    answering.enter_context(admission.registry.track_caller(caller.info))
-                    is_answered = True
                 for handler, message in messages:
                     handler.receive(message)
                 if admission.registry.is_member(caller.info.node_id):
-                    for one in batch.state_hashes:
-                        (await self._handler(one.group, context)).state_hash(caller.info.node_id, one)
-                    # After the messages: the vote that makes this node leader brings the clock that it may go by.
-                    for handler in self._handlers.values() if batch.wall_ms else ():
-                        handler.clock_reported(caller.info.node_id, batch.wall_ms)
-                    if batch.HasField("disk"):
-                        for handler in self._handlers.values():
-                            handler.disk_reported(caller.info.node_id, batch.disk)
+                    await self._take_reports(batch, caller, context)
         return pb.DeliverSummary()
+
+    async def _take_reports(self, batch: pb.RaftBatch, caller: Caller, context: Context) -> None:
+        """Take what a member says about itself."""
+        member = caller.info.node_id
+        for one in batch.state_hashes:
+            (await self._handler(one.group, context)).state_hash(member, one)
+        # After the messages: the vote that makes this node leader brings the clock that it may go by.
+        for handler in self._handlers.values() if batch.wall_ms else ():
+            handler.clock_reported(member, batch.wall_ms)
+        for handler in self._handlers.values() if batch.HasField("disk") else ():
+            handler.disk_reported(member, batch.disk)
 
     async def InstallSnapshot(  # noqa: N802
         self,
@@ -179,22 +214,19 @@ class PeerService(PeerServicer):
         """Take a snapshot; reply when it is durable here or was not wanted."""
         admission = await self._serving(context)
         caller = await admission.admit("InstallSnapshot", context)
-        async with admission.place(caller, context):
-            if not await admission.is_believed(caller):
-                await context.abort(grpc.StatusCode.UNAVAILABLE, f"no member known here vouches for {caller.info.name}")
-            first = await _first_chunk(request_iterator)
-            if first is None or not first.HasField("header"):
-                await refuse(context, "a snapshot begins with its header")
-            handler, message = await self._decode(first.header.message, caller, context)
-            if message.type is not MessageType.SNAPSHOT or message.snapshot is None:
-                await refuse(context, "the header carries no snapshot message")
-            try:
-                with admission.registry.track_caller(caller.info):
-                    installed = await handler.receive_snapshot(first.header, message, _data(request_iterator))
-            except PeerProtocolError as error:
-                await context.abort(
-                    grpc.StatusCode.DATA_LOSS, f"{error}. Nothing was installed. Send the snapshot again."
-                )
+        if not await admission.is_believed(caller):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, f"no member known here vouches for {caller.info.name}")
+        first = await _first_chunk(request_iterator)
+        if first is None or not first.HasField("header"):
+            await refuse(context, "a snapshot begins with its header")
+        handler, message = await self._decode(first.header.message, caller, context)
+        if message.type is not MessageType.SNAPSHOT or message.snapshot is None:
+            await refuse(context, "the header carries no snapshot message")
+        try:
+            with admission.registry.track_caller(caller.info):
+                installed = await handler.receive_snapshot(first.header, message, _data(request_iterator))
+        except PeerProtocolError as error:
+            await context.abort(grpc.StatusCode.DATA_LOSS, f"{error}. Nothing was installed. Send the snapshot again.")
         return pb.SnapshotReceipt(installed=installed)
 
     async def Forward(  # type: ignore[override]  # noqa: N802 - a coroutine that writes by the context is one, too
@@ -205,6 +237,7 @@ class PeerService(PeerServicer):
         """Propose a follower's commands in their order; reply to each when it is done."""
         admission = await self._serving(context)
         caller = await admission.identify(context)
+        await admission.wait_for_standing("Forward", caller, context)
         replies: asyncio.Queue[pb.ForwardReply | None] = asyncio.Queue()
 
         async def write() -> None:
@@ -212,11 +245,10 @@ class PeerService(PeerServicer):
                 await context.write(with_waiting(reply, replies))
 
         try:
-            async with admission.place(caller, context), asyncio.TaskGroup() as tasks:
+            async with asyncio.TaskGroup() as tasks:
                 # Requests are read here and not in a task: gRPC takes an abort only from the call's own coroutine.
                 tasks.create_task(write(), name="forwarded results")
                 async for batch in request_iterator:
-                    # A link opens this stream before it needs it. The caller's admission may become known later.
                     await admission.check_standing("Forward", caller, context)
                     for request in batch.requests:
                         handler = await self._handler(request.group, context)

@@ -14,9 +14,11 @@ import structlog.testing
 
 from parley_proto.v1 import admin_pb2
 from parleyd import connections
-from parleyd.api.callers import canonical_host, owner_at, source_of_host
-from parleyd.connections import SURE_S, BusyPeers, ConnectionWatch, IdleConnections, Peer
+from parleyd.api.callers import owner_at
+from parleyd.connections import SURE_S, BusyPeers, ConnectionWatch, IdleConnections
 from parleyd.owners import Owner
+from parleyd.port_sockets import PortSockets
+from parleyd.sources import Peer, source_of_host
 from tests.support.node import InProcessNode
 from tests.support.raw import Raw
 
@@ -74,8 +76,8 @@ async def test_the_port_of_clients_names_the_connection_of_each_call(node: InPro
     call = asyncio.ensure_future(raw.admin.GetStatus(admin_pb2.GetStatusRequest(), timeout=10))
     await node.reached.wait()
     [peer] = node.busy.peers
-    watch = ConnectionWatch(node.port, IdleConnections(1, owner_of), node.busy, canonical_host)
-    assert [*watch.connected()] == [peer]
+    watch = ConnectionWatch(node.port, IdleConnections(1, owner_of), node.busy)
+    assert [*PortSockets(node.port).connected()] == [peer]
     await watch.look()
     node.release()
     await call
@@ -92,7 +94,7 @@ async def test_a_process_closes_its_idle_connections_of_one_port_only(
         await server.start()
     opened += [socket.create_connection(("127.0.0.1", port)) for port in (*[ports[0]] * 4, *[ports[1]] * 4)]
     busy = BusyPeers()
-    watch = ConnectionWatch(ports[0], IdleConnections(4, owner_of), busy, canonical_host)
+    watch = ConnectionWatch(ports[0], IdleConnections(4, owner_of), busy)
     with busy.one(opened[0].getsockname()), structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(10):
             while not all([await _has_ended(connection) for connection in opened[1:4]]):

@@ -75,9 +75,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "google.protobuf",
         "parley_proto",
         "structlog",
+        "parleyd.budgets",
         "parleyd.decoding",
+        "parleyd.ending",
+        "parleyd.port_sockets",
         "parleyd.raft",
         "parleyd.retry",
+        "parleyd.sources",
         # Bootstrapping a cluster is agreeing on identities, which storage keeps.
         "parleyd.storage.identity",
         "parleyd.storage.errors",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +75,10 @@ def test_what_folds_conversations_is_pure() -> None:
     found = imports_under("client/parley/chat")
     assert found
     assert not [one for one in found for name in IMPURE if is_within(one.module, name)]
+
+
+def test_the_sdk_leaves_nothing_in_the_environment_of_the_programs_that_are_started_from_it() -> None:
+    """A node that was started by a program with the SDK wrote lines of gRPC's core into its log."""
+    environment = {key: value for key, value in os.environ.items() if key != "GRPC_VERBOSITY"}
+    code = "import os; before = dict(os.environ); import parley; assert dict(os.environ) == before, os.environ"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)

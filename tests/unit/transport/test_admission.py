@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import grpc
 import grpc.aio
@@ -21,6 +21,7 @@ from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.storage.errors import IdentityError
 from parleyd.storage.identity import PeerInfo, cluster_id_of, new_identity
+from parleyd.transport import admission
 from parleyd.transport.admission import REQUIRED, CertificateReader
 from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.channels import peer_channel
@@ -34,7 +35,7 @@ from parleyd.transport.peer_calls import (
     METADATA_TO,
 )
 from parleyd.transport.peer_links import PeerLinks
-from parleyd.transport.peer_registry import MAX_CALLS_PER_NAME, MAX_NON_MEMBER_CALLS, PeerRegistry
+from parleyd.transport.peer_registry import PeerRegistry
 from parleyd.transport.peer_server import make_peer_server
 from parleyd.transport.peers import LinkSetup, PeerLink
 from parleyd.transport.service import JoinPendingError, JoinRefusedError, PeerService, StateUnavailableError
@@ -122,23 +123,11 @@ def test_a_guest_that_becomes_a_member_keeps_its_link_and_one_that_was_removed_l
     assert set(links.linked) == {2, 3, 4}
 
 
-def test_calls_of_guests_are_bounded_in_sum_and_by_name_and_members_are_not_counted_among_them() -> None:
-    registry, _ = make_registry()
-    with ExitStack() as calls:
-        for _ in range(2 * MAX_NON_MEMBER_CALLS):
-            calls.enter_context(registry.take_place(peer(2)))
-        for number in range(100, 100 + MAX_CALLS_PER_NAME):
-            one_name = PeerInfo(NodeId(number), "n9", "a:1", "a:2")  # one certificate, many invented ids
-            assert registry.has_place(one_name)
-            calls.enter_context(registry.take_place(one_name))
-        assert not registry.has_place(one_name)
-        for number in range(200, 200 + MAX_NON_MEMBER_CALLS - MAX_CALLS_PER_NAME):
-            assert registry.has_place(peer(number))
-            calls.enter_context(registry.take_place(peer(number)))
-        assert not registry.has_place(peer(999))
-        assert registry.has_place(peer(2))
-    assert registry.has_place(peer(999))
-    assert registry.has_place(one_name)
+def test_the_names_of_members_are_known_and_those_of_believed_callers_while_they_call() -> None:
+    registry, _ = make_registry((1, 3))
+    with registry.track_caller(peer(9)):
+        assert [name for name in ("n1", "n2", "n3", "n9") if registry.is_known_name(name)] == ["n1", "n3", "n9"]
+    assert not registry.is_known_name("n9")
 
 
 async def test_dropping_a_link_fails_what_waits_for_it_and_ends_its_task() -> None:
@@ -341,6 +330,14 @@ async def test_a_node_that_lags_listens_to_a_leader_it_has_not_heard_of_and_can_
         call.cancel()
 
 
+@pytest.fixture
+def doubted_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that nobody vouches for is refused after a short time."""
+    monkeypatch.setattr(admission, "BELIEF_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(admission, "BELIEF_PAUSE_S", 0.05)
+
+
+@pytest.mark.usefixtures("doubted_soon")
 async def test_a_node_that_nobody_vouches_for_is_not_heard_and_gets_no_link() -> None:
     handler = Handler()
     registry, links = make_registry()
@@ -348,7 +345,8 @@ async def test_a_node_that_nobody_vouches_for_is_not_heard_and_gets_no_link() ->
     async with serving(handler, registry, certified="n9") as address, peer_channel(address, None) as channel:
         stub = PeerStub(channel)
         async with asyncio.timeout(5):
-            await stub.Deliver(iter([batch, batch]), metadata=says(peer(9)))
+            with pytest.raises(grpc.aio.AioRpcError, match="no member known here vouches"):
+                await stub.Deliver(iter([batch, batch]), metadata=says(peer(9)))
             header = pb.SnapshotHeader(message=batch.messages[0])
             snapshot = stub.InstallSnapshot(iter([pb.SnapshotChunk(header=header)]), metadata=says(peer(9)))
             with pytest.raises(grpc.aio.AioRpcError, match="no member known here vouches"):
@@ -419,7 +417,8 @@ async def test_a_message_in_another_nodes_name_is_refused() -> None:
     handler = Handler()
     vote = Message(MessageType.VOTE_RESPONSE, sender=NodeId(2), to=ME, term=Term(4))
     for caller in (peer(3), peer(9)):  # a member, and a node that is none
-        async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
+        known = [peer(9)]
+        async with serving(handler, make_registry()[0], known=known) as address, peer_channel(address, None) as channel:
             call = PeerStub(channel).Deliver(metadata=says(caller))
             await call.write(pb.RaftBatch(messages=[encode_message(vote, 0)]))
             await call.done_writing()
@@ -438,6 +437,7 @@ async def test_a_change_of_the_cluster_is_taken_from_members_only() -> None:
             await stub.ChangeCluster(pb.ClusterChange(), metadata=says(peer(9)))
 
 
+@pytest.mark.usefixtures("doubted_soon")
 async def test_commands_are_taken_from_members_only() -> None:
     handler = Handler()
     async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
@@ -508,7 +508,8 @@ async def test_state_hashes_and_reports_about_disks_and_clocks_are_taken_from_me
         disk=pb.DiskReport(room=pb.DISK_ROOM_LOW),
         wall_ms=77,
     )
-    async with serving(handler, make_registry()[0]) as address, peer_channel(address, None) as channel:
+    known = [peer(9)]
+    async with serving(handler, make_registry()[0], known=known) as address, peer_channel(address, None) as channel:
         for number in (9, 2):
             call = PeerStub(channel).Deliver(metadata=says(peer(number)))
             await call.write(batch)

@@ -26,6 +26,7 @@ from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
 from parleyd.security.certificates import Issued, issue_node_certificate, make_ca
 from parleyd.security.tls import peer_channel_options, peer_key_from_auth_context, peer_name_from_auth_context
 from parleyd.storage.identity import PeerInfo
+from parleyd.transport import admission
 from parleyd.transport.admission import CertificateReader
 from parleyd.transport.bootstrap import encode_peer_info
 from parleyd.transport.channels import peer_channel
@@ -44,7 +45,7 @@ CALLERS = ("no certificate", "foreign CA", "no node name", "other's name", "neve
 MATRIX: dict[str, tuple[Code, ...]] = {
     #                   no certificate  foreign CA     no name  other's never    removed  member
     "Handshake": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, OK, OK, OK),
-    "Deliver": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, OK, REFUSED, OK),  # never admitted: dropped
+    "Deliver": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, LATER, REFUSED, OK),
     "InstallSnapshot": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, LATER, REFUSED, OK),
     "Forward": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "Join": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, LATER, REFUSED, OK),
@@ -165,6 +166,9 @@ async def port() -> AsyncIterator[Port]:
     credentials = grpc.ssl_server_credentials([(own.key_pem, own.certificate_pem)], ca, require_client_auth=True)
     number = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
+    patches = pytest.MonkeyPatch()
+    patches.setattr(admission, "BELIEF_TIMEOUT_S", 0.1)
+    patches.setattr(admission, "BELIEF_PAUSE_S", 0.05)
     pairs = {
         "no certificate": None,
         "foreign CA": node("n2", foreign),
@@ -175,6 +179,7 @@ async def port() -> AsyncIterator[Port]:
         "member": node("n2"),
     }
     yield Port(f"127.0.0.1:{number}", ca, handler, pairs)
+    patches.undo()
     await server.stop(grace=0)
 
 
