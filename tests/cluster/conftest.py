@@ -12,6 +12,8 @@ from scripts.cluster_local import LocalCluster
 
 # The cheapest password hash a node takes outside --insecure.
 FAST = {"bcrypt_cost": 10}
+PATIENT = {"election_timeout_min_ms": 3_000, "election_timeout_max_ms": 5_000}
+"""Other tests may have this machine's processors: a leader that is starved for a moment stays the leader."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -13,12 +13,12 @@ from tests.abuse.attacks import ATTACKS, stand_by
 from tests.abuse.measure import Innocent, Load, Measures, Memory
 from tests.abuse.run import judge, run_attack
 from tests.abuse.scenes import Scene
+from tests.cluster.conftest import PATIENT
 from tests.cluster.raw import Person
 
 SECONDS = 3.0
 # Other tests may have this machine's processors: `make abuse` alone asks for the real times.
 PATIENT_MS = 10_000
-PATIENT = {"election_timeout_min_ms": 3_000, "election_timeout_max_ms": 5_000}
 
 
 @pytest.mark.parametrize("name", ["padded strangers", "flood of long messages", "silent connections"])

@@ -68,7 +68,8 @@ async def people(cluster: LocalCluster) -> tuple[Person, Person]:
 
 async def health(cluster: LocalCluster, name: str) -> int:
     async with raw_client(cluster, name) as raw:
-        answer = await health_stub(raw.channel).Check(health_pb2.HealthCheckRequest(), timeout=ANSWER_S)
+        check = health_stub(raw.channel).Check
+        answer = await check(health_pb2.HealthCheckRequest(), timeout=ANSWER_S, wait_for_ready=True)
         return int(answer.status)
 
 

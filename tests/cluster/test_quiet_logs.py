@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.cluster_local import LocalCluster
-from tests.cluster.conftest import FAST
+from tests.cluster.conftest import FAST, PATIENT
 from tests.cluster.load import load
 from tests.cluster.raw import raw_client
 
@@ -45,7 +45,7 @@ def events(cluster: LocalCluster, name: str) -> list[dict[str, object]]:
 
 async def test_a_leader_that_stops_hears_who_leads_next(tmp_path: Path) -> None:
     """It had stopped listening before it transferred leadership, and waited until it missed its majority."""
-    async with LocalCluster(tmp_path, settings=FAST) as cluster:
+    async with LocalCluster(tmp_path, settings={**FAST, **PATIENT}) as cluster:
         leader = await cluster.wait_for_leader()
         await cluster.wait_until_equal()
         assert await cluster.stop(leader) == 0

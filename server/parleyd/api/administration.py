@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Protocol
 
@@ -28,6 +30,7 @@ from parleyd.machine.reader import StateReader
 from parleyd.machine.records import MemberRow
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NodeId, Role
+from parleyd.retry import ask_until_answered
 from parleyd.security.codes import digest_of_code, new_code
 from parleyd.security.names import InvalidInputError, validate_account_name, validate_node_name, validate_password
 from parleyd.security.passwords import PasswordHasher
@@ -35,6 +38,9 @@ from parleyd.security.tokens import new_token
 from parleyd.transport.peer_calls import ForwardFailedError
 
 CHANGE_TIMEOUT_S = 10.0
+LINK_WAIT_S = 5.0
+"""How long a node may be without a link before a rebuild is refused. A rebuild itself breaks links for a moment."""
+LINK_RETRY_S = 0.1
 NODE_INVITATION_S = 86_400
 INVITATION_S = 7 * 86_400
 MAX_INVITATION_S = 90 * 86_400
@@ -220,14 +226,8 @@ class AdminService(AdminServicer):
                 f"There is no member {request.name}. Nothing was changed. The members are {names}.",
             )
         try:
-            reply = await self._rebuild(NodeId(row.node_id))
+            reply = await self._ask_to_rebuild(row)
         except ForwardFailedError as error:
-            if not error.sent:
-                raise ApiError(
-                    grpc.StatusCode.FAILED_PRECONDITION,
-                    f"{request.name} cannot be reached ({error}). This request changed nothing. Start the node, then "
-                    "repeat the command. Repeating it is safe.",
-                ) from error
             raise ApiError(
                 grpc.StatusCode.UNAVAILABLE,
                 f"{request.name} does not answer ({error}). The rebuild may have begun. Try again. This is safe.",
@@ -236,6 +236,26 @@ class AdminService(AdminServicer):
         if reply.status == peer_pb2.REBUILD_STATUS_REFUSED:
             raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, reply.detail)
         return pb.RebuildMemberResponse(done=reply.status == peer_pb2.REBUILD_STATUS_DONE)
+
+    async def _ask_to_rebuild(self, row: MemberRow) -> peer_pb2.RebuildReply:
+        """Ask a member, and wait a moment for a link to it. Raises ForwardFailedError once the request has left."""
+        until_s = time.monotonic() + LINK_WAIT_S
+
+        async def ask() -> peer_pb2.RebuildReply | None:
+            try:
+                return await self._rebuild(NodeId(row.node_id))
+            except ForwardFailedError as error:
+                if error.sent:
+                    raise
+                if time.monotonic() < until_s:
+                    return None
+                raise ApiError(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    f"{row.name} cannot be reached ({error}). This request changed nothing. Start the node, then "
+                    "repeat the command. Repeating it is safe.",
+                ) from error
+
+        return await ask_until_answered(ask, partial(asyncio.sleep, LINK_RETRY_S))
 
     @unary
     async def SetAdministrator(  # noqa: N802
