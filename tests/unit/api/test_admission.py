@@ -244,7 +244,7 @@ async def test_a_session_that_reads_nothing_ends_and_gives_back_what_it_has_in_u
 async def nobody_is_connected(node: InProcessNode) -> None:
     """Wait until no device is connected."""
     while node.hub.connected:  # noqa: ASYNC110 - no event tells this
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
 
 
 class Call:

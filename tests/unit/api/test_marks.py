@@ -78,7 +78,7 @@ async def running(state: LaggingState, log: Log, share: DeviceShare | None = Non
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - lets the node in this process run, one step at a time
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture
