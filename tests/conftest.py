@@ -33,6 +33,12 @@ for name in ("http_proxy", "https_proxy", "grpc_proxy"):
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The same for nohup. The tests still ignore the end of the terminal, by a handler, which nobody inherits.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    os.environ["PARLEY_TESTS_IGNORE_SIGHUP"] = "1"  # for the workers
+if os.environ.get("PARLEY_TESTS_IGNORE_SIGHUP"):
+    signal.signal(signal.SIGHUP, lambda *_: None)
+
 # Hypothesis measures each example on the clock of the wall, and fails above 200 ms.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")

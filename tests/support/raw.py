@@ -248,6 +248,16 @@ async def eventually(
             await asyncio.sleep(0.02)
 
 
+async def until_so(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait for what no event tells.
+
+    It sleeps between two looks: a loop that spins keeps the threads of a node in this process from the interpreter.
+    """
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
 async def until_true(check: Callable[[], Awaitable[None]], timeout_s: float = 20.0) -> None:
     """Repeat a check until it raises no AssertionError; the last one is raised at the deadline."""
     deadline = asyncio.get_running_loop().time() + timeout_s

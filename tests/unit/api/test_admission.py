@@ -21,7 +21,7 @@ from parleyd.api.errors import Context
 from parleyd.api.patience import Patience
 from parleyd.status_publisher import SERVICE_NAMES
 from tests.support.node import InProcessCluster, InProcessNode
-from tests.support.raw import PASSWORD, Person, Raw, refused
+from tests.support.raw import PASSWORD, Person, Raw, refused, until_so
 
 Code = grpc.StatusCode
 MODULES = (accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2)
@@ -243,8 +243,7 @@ async def test_a_session_that_reads_nothing_ends_and_gives_back_what_it_has_in_u
 
 async def nobody_is_connected(node: InProcessNode) -> None:
     """Wait until no device is connected."""
-    while node.hub.connected:  # noqa: ASYNC110 - no event tells this
-        await asyncio.sleep(0.001)
+    await until_so(lambda: not node.hub.connected)
 
 
 class Call:

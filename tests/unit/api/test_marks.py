@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -21,7 +21,7 @@ from parleyd.machine.features.receipts import MarkedStates, ReadState
 from parleyd.raft.types import Index
 from tests.support.budgets import device_share
 from tests.support.node import InProcessCluster
-from tests.support.raw import PASSWORD, Person, Raw, bodies
+from tests.support.raw import PASSWORD, Person, Raw, bodies, until_so
 from tests.support.session import SESSION
 
 INVENTED = 1 << 40
@@ -75,12 +75,6 @@ async def running(state: LaggingState, log: Log, share: DeviceShare | None = Non
         marks.close()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - lets the node in this process run, one step at a time
-            await asyncio.sleep(0.001)
-
-
 @pytest.fixture
 async def ben(cluster: InProcessCluster, raw: Raw) -> Person:
     for name in ("ann", "ben", "cid"):
@@ -95,7 +89,7 @@ async def test_read_marks_that_change_nothing_make_no_entry(cluster: InProcessCl
     async with raw.session(ben) as stream:
         await stream.until_caught_up()
         await stream.mark_read(message.conversation_id, message.id)
-        await until(lambda: bool(cluster.reads))
+        await until_so(lambda: bool(cluster.reads))
         before = cluster.index
         with capture_logs() as logged:
             for number in range(1, 50):
@@ -106,7 +100,7 @@ async def test_read_marks_that_change_nothing_make_no_entry(cluster: InProcessCl
             newer = cluster.store(ann, cluster.accounts["ben"], "again")
             assert bodies(await stream.messages(1)) == ["again"]
             await stream.mark_read(message.conversation_id, newer.id)
-            await until(lambda: cluster.reads[message.conversation_id, ben.id] == newer.id)
+            await until_so(lambda: cluster.reads[message.conversation_id, ben.id] == newer.id)
         assert cluster.index - before == 2, "the message, and the mark of it"
     ignored = [line for line in logged if line["event"] == "mark_ignored"]
     assert len(ignored) == 1
@@ -124,7 +118,7 @@ async def test_a_cursor_that_the_stream_has_not_reached_is_ignored_and_logged(
             await stream.messages(1)
             await stream.delivered(stream.cursor)
             device = cluster.devices[ben.id, ben.device_id]
-            await until(lambda: device.delivered_up_to == message.id)
+            await until_so(lambda: device.delivered_up_to == message.id)
         before = cluster.index
         cluster.store(cluster.accounts["ann"], cluster.accounts["ben"], "more")
         await stream.messages(1)
@@ -153,10 +147,10 @@ async def test_a_mark_of_what_this_node_has_not_applied_yet_enters_the_log_once_
     async with running(state, log) as marks:
         await marks.note(pb.Read(conversation_id=1, up_to=6))
         await marks.note(pb.Read(conversation_id=2, up_to=7))
-        await until(lambda: state.asked > 1)
+        await until_so(lambda: state.asked > 1)
         assert log.marks == []
         state.has_majority = True
-        await until(lambda: bool(log.marks))
+        await until_so(lambda: bool(log.marks))
     assert log.marks == [(1, 6), (2, 7)]
 
 
@@ -166,7 +160,7 @@ async def test_marks_that_this_node_knows_ask_nobody() -> None:
     async with running(state, log) as marks:
         await marks.note(pb.Read(conversation_id=1, up_to=2))
         await marks.note(pb.Read(conversation_id=1, up_to=4))
-        await until(lambda: bool(log.marks))
+        await until_so(lambda: bool(log.marks))
     assert log.marks == [(1, 4)]
     assert state.asked == 0
 
@@ -177,9 +171,9 @@ async def test_each_mark_is_looked_up_once_although_it_names_what_nobody_has() -
     async with running(state, log) as marks:
         for conversation_id in range(1, 11):
             await marks.note(pb.Read(conversation_id=conversation_id, up_to=INVENTED))
-        await until(lambda: sum(state.looked_up) >= 10)
+        await until_so(lambda: sum(state.looked_up) >= 10)
         await marks.note(pb.Read(conversation_id=1, up_to=5))
-        await until(lambda: sum(state.looked_up) > 10)
+        await until_so(lambda: sum(state.looked_up) > 10)
     assert sum(state.looked_up) == 11
     assert log.marks == []
 
@@ -190,7 +184,7 @@ async def test_a_batch_of_marks_is_bounded_and_the_rest_follows_in_order() -> No
     async with running(state, log) as marks:
         for conversation_id in range(300, 0, -1):
             await marks.note(pb.Read(conversation_id=conversation_id, up_to=1))
-        await until(lambda: len(log.marks) == 300)
+        await until_so(lambda: len(log.marks) == 300)
     assert max(state.looked_up) == BATCH
     assert [conversation_id for conversation_id, _ in log.marks] == list(range(300, 0, -1))
 
@@ -205,8 +199,8 @@ async def test_marks_have_a_bound_in_sum_and_everything_is_given_back() -> None:
         for conversation_id in range(1, 10):
             await marks.note(pb.Read(conversation_id=conversation_id, up_to=1))
             assert budget.in_use <= 4 * MARK_BYTES
-        await until(lambda: len(log.marks) == 9)
-        await until(lambda: budget.in_use == MARK_BYTES)
+        await until_so(lambda: len(log.marks) == 9)
+        await until_so(lambda: budget.in_use == MARK_BYTES)
 
 
 async def test_a_mark_without_room_in_the_sum_is_ignored_and_holds_up_nothing() -> None:

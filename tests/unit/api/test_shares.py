@@ -25,7 +25,7 @@ from parleyd.machine.reader import StateReader
 from tests.support.budgets import stream_budgets
 from tests.support.logs import complaints
 from tests.support.node import InProcessCluster, InProcessNode
-from tests.support.raw import PASSWORD, Person, Raw, eventually
+from tests.support.raw import PASSWORD, Person, Raw, eventually, until_so
 
 # A client that accepts little: what it does not read stays with the node.
 READS_LITTLE = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
@@ -73,13 +73,6 @@ async def open_unread(channel: grpc.aio.Channel, person: Person, calls: int = 1)
     return opened
 
 
-async def until(check: Callable[[], bool]) -> None:
-    """Wait for what no event tells. A loop that never sleeps would keep the node's threads from the interpreter."""
-    async with asyncio.timeout(10):
-        while not check():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-
-
 async def test_unread_pages_of_many_accounts_at_one_address_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "ANSWER_PATIENCE", SHORT)
     names = [f"attacker{number}" for number in range(8)]
@@ -89,7 +82,7 @@ async def test_unread_pages_of_many_accounts_at_one_address_hold_up_nobody(monke
         async with grpc.aio.insecure_channel(node.address, options=READS_LITTLE) as channel:
             before = len(node.called)
             calls = [call for attacker in attackers for call in await open_unread(channel, attacker, 8)]
-            await until(lambda: len(node.called) >= before + 8)
+            await until_so(lambda: len(node.called) >= before + 8)
             for person in (ben, ann):
                 page = await raw.conversations.GetHistory(own_history(person), metadata=person.metadata, timeout=10)
                 assert page.messages
@@ -106,7 +99,7 @@ async def test_small_answers_need_no_place(monkeypatch: pytest.MonkeyPatch) -> N
         async with grpc.aio.insecure_channel(node.address, options=READS_LITTLE) as channel:
             before = len(node.called)
             calls = await open_unread(channel, attacker)
-            await until(lambda: len(node.called) > before)
+            await until_so(lambda: len(node.called) > before)
             page = await raw.conversations.GetHistory(own_history(ben), metadata=ben.metadata, timeout=3)
             assert [message.body for message in page.messages] == ["short"]
             del calls
@@ -123,7 +116,7 @@ async def test_a_page_without_a_place_is_small_and_read_once(monkeypatch: pytest
         async with grpc.aio.insecure_channel(node.address, options=READS_LITTLE) as channel:
             before = len(node.called)
             calls = await open_unread(channel, attacker)
-            await until(lambda: len(node.called) > before)
+            await until_so(lambda: len(node.called) > before)
             read: list[int] = []
             history = messages.history
 
@@ -145,8 +138,8 @@ async def test_an_answer_that_nobody_reads_ends_and_gives_its_memory_back(monkey
         [attacker] = await people(cluster, raw, ["attacker"])
         async with grpc.aio.insecure_channel(node.address, options=READS_LITTLE) as channel:
             calls = await open_unread(channel, attacker, 8)
-            await until(lambda: len(grpc_calls()) == 8)
-            await until(lambda: not grpc_calls())
+            await until_so(lambda: len(grpc_calls()) == 8)
+            await until_so(lambda: not grpc_calls())
             await status(raw, "192.0.2.1")  # gRPC keeps the call that came last until there is another
             async with asyncio.timeout(10):
                 assert [await _end_of(call) for call in calls] == [grpc.StatusCode.CANCELLED] * 8
@@ -162,7 +155,7 @@ async def test_to_end_a_call_nobody_searches_among_the_others(monkeypatch: pytes
         async with grpc.aio.insecure_channel(node.address, options=READS_LITTLE) as channel:
             with structlog.testing.capture_logs() as logs:
                 calls = await open_unread(channel, attacker, 16)
-                await until(lambda: [log["event"] for log in logs].count("stalled_client_left") == 16)
+                await until_so(lambda: [log["event"] for log in logs].count("stalled_client_left") == 16)
             await status(raw, "192.0.2.1")  # gRPC keeps the call that came last until there is another
             async with asyncio.timeout(10):
                 assert [await _end_of(call) for call in calls] == [grpc.StatusCode.CANCELLED] * 16
@@ -219,7 +212,7 @@ async def test_calls_of_one_network_leave_room_for_strangers_elsewhere() -> None
     async with running(limits) as (_, node, raw):
         node.faults.hang = True
         calls = [asyncio.ensure_future(status(raw, f"10.0.0.{number % 8}")) for number in range(32)]
-        await until(lambda: len(node.called) == 12)
+        await until_so(lambda: len(node.called) == 12)
         node.faults.hang = False
         assert await status(raw, "192.0.2.1")
         node.release()
@@ -240,7 +233,7 @@ async def test_calls_that_say_nothing_give_way_to_strangers_and_keep_nobody_with
         calls: list[Any] = []
         for number in range(16):
             calls += await silent(channel, STATUS, (("x-forwarded-for", f"10.0.{number}.1"),), 1)
-        await until(lambda: len(grpc_calls()) >= 16)
+        await until_so(lambda: len(grpc_calls()) >= 16)
         assert await raw.conversations.ListConversations(
             conversations_pb2.ListConversationsRequest(), metadata=ann.metadata, timeout=3
         )
@@ -258,7 +251,7 @@ async def test_an_unread_answer_gives_its_place_to_a_call_that_wants_it(monkeypa
         async with grpc.aio.insecure_channel(node.address, options=READS_LITTLE) as channel:
             before = len(node.called)
             calls = await open_unread(channel, ann, 2)
-            await until(lambda: len(node.called) == before + 2)
+            await until_so(lambda: len(node.called) == before + 2)
             # The answers may still be read from the state. Then they wait for nobody yet.
             page = await eventually(
                 lambda: raw.conversations.GetHistory(own_history(ann), metadata=ann.metadata, timeout=3),
@@ -294,7 +287,7 @@ async def test_streams_that_read_nothing_hold_up_no_other(monkeypatch: pytest.Mo
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(node.address, options=READS_LITTLE))
         for attacker in attackers:
             await stack.enter_async_context(Raw(channel).session(attacker))
-        await until(lambda: node.stream_budgets.pages.used >= 2)
+        await until_so(lambda: node.stream_budgets.pages.used >= 2)
         async with asyncio.timeout(5):
             async with raw.session(ben) as quiet:
                 assert await quiet.until_caught_up() == []
@@ -321,9 +314,9 @@ async def _vanish(gateway: _Gateway, person: Person, node: InProcessNode) -> Non
         for _ in range(16):
             stream = await stack.enter_async_context(Raw(channel).stream(person.metadata))
             await stream.write(pb.ClientFrame(hello=pb.Hello()))
-        await until(lambda: node.hub.connected > 0 and len(grpc_calls()) >= 20)
+        await until_so(lambda: node.hub.connected > 0 and len(grpc_calls()) >= 20)
         gateway.abort()
-        await until(lambda: not grpc_calls())
+        await until_so(lambda: not grpc_calls())
         del calls
 
 
