@@ -14,6 +14,8 @@ from typing import Self
 
 from parleyd.owners import Owner
 
+PLACE_TIMEOUT_S = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Shares:
@@ -219,6 +221,14 @@ class Place:
         if self._asked is None:
             self._asked = self._places.ask(self._owner)
         return self._asked
+
+    async def wait(self, reason: str) -> None:
+        """Wait until the owner has it. Raises BoundReachedError, for `reason`, if it does not come in time."""
+        try:
+            async with asyncio.timeout(PLACE_TIMEOUT_S):
+                await asyncio.shield(self.ask())
+        except TimeoutError:
+            raise BoundReachedError(reason) from None
 
     def leave(self) -> None:
         """Give it back, or wait for it no longer."""

@@ -18,7 +18,6 @@ places after a short time if others want them, and its call ends.
 
 from __future__ import annotations
 
-import asyncio
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
@@ -30,12 +29,12 @@ import grpc
 import grpc.aio
 
 from parleyd.api.auth import Authenticator
-from parleyd.api.call_places import CallPlaces, HeldPlace, PlaceTakenError
 from parleyd.api.callers import admit_source, owner_at, peer_of
 from parleyd.api.errors import ApiError, Context, abort, fail
 from parleyd.api.patience import Patience, nobody_waits, patient, write
 from parleyd.api.requests import PAGE_BYTES, SMALL_PAGE_BYTES, bound_page
 from parleyd.budgets import BoundReachedError, FairPlaces, Place, shares_of
+from parleyd.call_places import CallPlaces, HeldPlace, PlaceTakenError
 from parleyd.connections import BusyPeers
 from parleyd.decoding import Continuation, handler_of_streams
 from parleyd.ending import drop_call, note_waiters
@@ -44,7 +43,6 @@ from parleyd.group.readers import read_for
 MAX_REQUEST_BYTES = 64 * 1024
 BODY_PATIENCE = Patience(0.25, 2.0)
 ANSWER_PATIENCE = Patience(3.0, 30.0)
-PLACE_TIMEOUT_S = 5.0
 SMALL_ANSWER_BYTES = 32 * 1024
 """An answer up to this size needs no place. The bound of calls in progress bounds them all."""
 
@@ -212,7 +210,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             elif not place.is_held:
                 del page
                 async with held.waits():
-                    await _wait_for(place, "too many answers wait for their readers")
+                    await place.wait("too many answers wait for their readers")
                 bound_page(PAGE_BYTES)
                 page = await read()
             await _write(page, held, context, place.is_wanted)
@@ -220,7 +218,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     async def _read(self, held: HeldPlace, context: Context) -> Any:
         async with held.waits():
             with Place(self._bodies, held.owner) as place:
-                await _wait_for(place, "too many requests arrive at once")
+                await place.wait("too many requests arrive at once")
                 try:
                     async with patient(BODY_PATIENCE, place.is_wanted):
                         request = await context.read()
@@ -263,12 +261,3 @@ async def _write(answer: Any, place: HeldPlace, context: Context, is_wanted: Cal
             await write(context, answer, ANSWER_PATIENCE, is_wanted)
     except PlaceTakenError:
         drop_call()  # without a line in the log, which newcomers could fill
-
-
-async def _wait_for(place: Place, reason: str) -> None:
-    """Wait for a place; raises BoundReachedError if there is none in time."""
-    try:
-        async with asyncio.timeout(PLACE_TIMEOUT_S):
-            await asyncio.shield(place.ask())
-    except TimeoutError:
-        raise BoundReachedError(reason) from None

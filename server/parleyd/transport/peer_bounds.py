@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
-from parleyd.budgets import BoundReachedError, FairPlaces
+from parleyd.budgets import FairPlaces
+from parleyd.call_places import CallPlaces
 from parleyd.sources import Peer, source_of_host
 
 MAX_NON_MEMBER_CALLS = 32
@@ -30,47 +31,23 @@ MAX_CONNECTIONS_PER_ADDRESS = 32
 MAX_CONNECTIONS_PER_MEMBER = 16
 
 
-class _Counts:
-    """How many calls there are now, by owner and in total, each with a bound."""
-
-    def __init__(self, total: int, share: int) -> None:
-        self._most = total
-        self._share = share
-        self._used: Counter[str] = Counter()
-
-    @contextmanager
-    def one(self, owner: str) -> Iterator[None]:
-        """Count one more while inside. Raises BoundReachedError."""
-        if self._used.total() >= self._most:
-            raise BoundReachedError(f"{self._most} are in progress on this node")
-        if self._used[owner] >= self._share:
-            raise BoundReachedError(f"{self._share} are in progress from the same source")
-        self._used[owner] += 1
-        try:
-            yield
-        finally:
-            self._used[owner] -= 1
-            if not self._used[owner]:
-                del self._used[owner]
-
-
 class PeerCalls:
     """The calls in progress at the peer port, by name and by address."""
 
     def __init__(self) -> None:
-        self._names = _Counts(MAX_NON_MEMBER_CALLS, MAX_CALLS_PER_NAME)
-        self._addresses = _Counts(MAX_NON_MEMBER_CALLS, MAX_CALLS_PER_ADDRESS)
-        self._members = _Counts(16 * MAX_CALLS_PER_MEMBER, MAX_CALLS_PER_MEMBER)
+        self._names = CallPlaces(MAX_NON_MEMBER_CALLS, (MAX_CALLS_PER_NAME,))
+        self._addresses = CallPlaces(MAX_NON_MEMBER_CALLS, (MAX_CALLS_PER_ADDRESS,))
+        self._members = CallPlaces(16 * MAX_CALLS_PER_MEMBER, (MAX_CALLS_PER_MEMBER,))
         self.bodies = FairPlaces(MAX_BODIES, (MAX_BODIES - 1, MAX_BODIES_PER_NAME))
 
     @contextmanager
     def one(self, name: str, address: str, *, is_known: bool) -> Iterator[None]:
         """Count one more call while inside. Raises BoundReachedError."""
         if is_known:
-            with self._members.one(name):
+            with self._members.one((name,)):
                 yield
         else:
-            with self._names.one(name), self._addresses.one(address):
+            with self._names.one((name,)), self._addresses.one((address,)):
                 yield
 
 

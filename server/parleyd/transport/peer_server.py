@@ -31,7 +31,6 @@ from parleyd.sources import peer_of_text, source_of_host
 from parleyd.transport.channels import SERVER_OPTIONS
 from parleyd.transport.service import PeerService
 
-PLACE_TIMEOUT_S = 5.0
 BODY_TIMEOUT_S = 2.0
 MEMBER_BODY_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 10.0
@@ -88,7 +87,7 @@ class _AdmissionInterceptor(grpc.aio.ServerInterceptor):
                 request = await _read(context, MEMBER_BODY_TIMEOUT_S)
             else:
                 with Place(service.calls.bodies, (address, name)) as place:
-                    await _wait_for(place)
+                    await place.wait(BODIES_TEXT)
                     request = await _read(context, BODY_TIMEOUT_S)
             await _answer(handler, request, context)
 
@@ -99,14 +98,6 @@ async def _serve_stream(handler: Any, requests: AsyncIterator[Any], context: Con
         await handler.stream_stream(requests, context)
     else:
         await _write(context, await handler.stream_unary(requests, context))
-
-
-async def _wait_for(place: Place) -> None:
-    try:
-        async with asyncio.timeout(PLACE_TIMEOUT_S):
-            await asyncio.shield(place.ask())
-    except TimeoutError:
-        raise BoundReachedError(BODIES_TEXT) from None
 
 
 async def _read(context: Context, timeout_s: float) -> Any:

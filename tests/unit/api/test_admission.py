@@ -14,6 +14,7 @@ import structlog.testing
 
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2
 from parley_proto.v1 import messaging_pb2 as pb
+from parleyd import budgets
 from parleyd.api import admission, client_stream, messages
 from parleyd.api.admission import ACCESS, CallLimits
 from parleyd.api.callers import source_of
@@ -199,7 +200,7 @@ async def test_a_stream_without_its_first_frame_ends(
 
 
 async def test_pages_that_nobody_reads_are_bounded_and_others_get_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "PLACE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(budgets, "PLACE_TIMEOUT_S", 0.2)
     async with running(CallLimits(pages=8)) as (cluster, node, raw):
         ann, ben = cluster.add_account("ann", PASSWORD), cluster.add_account("ben", PASSWORD)
         for _ in range(20):

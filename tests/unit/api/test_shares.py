@@ -17,7 +17,8 @@ import structlog.testing
 
 from parley_proto.v1 import admin_pb2, conversations_pb2
 from parley_proto.v1 import messaging_pb2 as pb
-from parleyd.api import admission, call_places, client_stream
+from parleyd import call_places
+from parleyd.api import admission, client_stream
 from parleyd.api.admission import CallLimits
 from parleyd.api.patience import Patience
 from parleyd.machine.features import messages

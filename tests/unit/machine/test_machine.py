@@ -287,7 +287,10 @@ def test_checkpoint_syncs_everything_even_while_a_reader_holds_it_up(tmp_path: P
         machine.close()
 
 
-def test_sync_that_fails_in_a_checkpoint_stops_the_machine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("checkpoint", [StateMachine.checkpoint, StateMachine.shorten_wal])
+def test_sync_that_fails_in_a_checkpoint_stops_the_machine(
+    checkpoint: Callable[[StateMachine], object], tmp_path: Path
+) -> None:
     path = tmp_path / "state.sqlite"
     StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
     with faulty_disk() as disk:
@@ -295,10 +298,12 @@ def test_sync_that_fails_in_a_checkpoint_stops_the_machine(tmp_path: Path) -> No
         machine.apply([entry(1)])
         disk.fail["sync"] = apsw.IOError
         with pytest.raises(MachineStorageError):
-            machine.checkpoint()
+            checkpoint(machine)
         disk.fail.clear()
         with pytest.raises(MachineStorageError, match="already failed"):
-            machine.checkpoint()
+            checkpoint(machine)
+        with pytest.raises(MachineStorageError, match="already failed"):
+            machine.apply([entry(2)])
         machine.close()
 
 
@@ -353,21 +358,6 @@ def test_a_wal_that_a_reader_keeps_long_is_tried_again_at_the_next_apply(tmp_pat
         machine.shorten_wal()
         machine.apply([entry(index + 2)])
         assert not _is_long(machine)
-
-
-def test_sync_that_fails_while_the_wal_is_shortened_stops_the_machine(tmp_path: Path) -> None:
-    path = tmp_path / "state.sqlite"
-    StateMachine.create(path, BOOTSTRAP_MEMBERS, b"").close()
-    with faulty_disk() as disk:
-        machine = StateMachine.open(path, vfs=disk.name)
-        machine.apply([entry(1)])
-        disk.fail["sync"] = apsw.IOError
-        with pytest.raises(MachineStorageError):
-            machine.shorten_wal()
-        disk.fail.clear()
-        with pytest.raises(MachineStorageError, match="already failed"):
-            machine.apply([entry(2)])
-        machine.close()
 
 
 def test_closed_machine_applies_nothing_more(node: Node) -> None:

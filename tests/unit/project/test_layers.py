@@ -76,6 +76,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley_proto",
         "structlog",
         "parleyd.budgets",
+        "parleyd.call_places",
         "parleyd.decoding",
         "parleyd.ending",
         "parleyd.port_sockets",

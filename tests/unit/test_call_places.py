@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from parleyd.api import call_places
-from parleyd.api.call_places import CallPlaces, HeldPlace, PlaceTakenError
+from parleyd import call_places
 from parleyd.budgets import BoundReachedError
+from parleyd.call_places import CallPlaces, HeldPlace, PlaceTakenError
 from parleyd.owners import Owner
 
 HERE, THERE = ("net", "here", "ann"), ("net", "there", "ben")

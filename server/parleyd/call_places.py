@@ -95,7 +95,7 @@ class HeldPlace:
         self.owner = owner
         self.is_released = False
         self._places = places
-        self._limit = asyncio.timeout(None)
+        self._limit: asyncio.Timeout  # of the wait in progress
         self._since = 0.0
 
     @asynccontextmanager
