@@ -23,8 +23,8 @@ from scripts.cluster_local import LocalCluster
 from tests.cluster.conftest import FAST
 from tests.cluster.raw import Person, raw_client
 
-DISK_MIB = 48
-SMALL = {"disk_reserve_bytes": 20 << 20, "log_retain_bytes": 1 << 20, "log_retain_entries": 100}
+DISK_MIB = 64
+SMALL = {"disk_reserve_bytes": 32 << 20, "log_retain_bytes": 1 << 20, "log_retain_entries": 100}
 """Settings of nodes on such disks."""
 BODY = "x" * 60_000
 PER_FRAME = 10
@@ -93,8 +93,10 @@ async def main(root: Path) -> None:
             await raw.register("ann")
             person = await raw.log_in("ann")
         await until(cluster, person, SEND_STATUS_NO_ROOM)
-        async with raw_client(cluster, leader) as raw:
-            await raw.log_in("ann")  # goes on from the reserve
+        # What does not grow goes on from the reserve. A node without room appends nothing and falls behind, so that it
+        # lets nobody log in: a client asks another one.
+        async with raw_client(cluster, await cluster.wait_for_leader()) as raw:
+            await raw.log_in("ann")
         grow(cluster)
         await until(cluster, person, SEND_STATUS_ACCEPTED)
         await cluster.wait_until_equal()

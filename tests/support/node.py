@@ -365,7 +365,7 @@ class InProcessReplica:
     async def read_barrier(self) -> int:
         """The applied index, where there is a majority."""
         if self._node.faults.no_majority:
-            raise UnavailableError("no majority confirmed in time that this node is up to date")
+            raise UnavailableError("no majority confirmed in time what is newest")
         return self.machine.applied_index
 
     def next_role_change(self) -> asyncio.Future[None]:

@@ -13,7 +13,7 @@ import structlog
 from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.errors import ApiError, Context, refusal
 from parleyd.api.results import explain
-from parleyd.delivery.position import AheadOfClusterError, position, wanted_index
+from parleyd.delivery.position import AheadOfClusterError, BehindError, position, wanted_index
 from parleyd.group.command_router import LEADER_WAIT_S
 from parleyd.group.errors import UnavailableError
 from parleyd.group.readers import StateReaders
@@ -93,28 +93,41 @@ class Authenticator:
     async def wait_for(self, seen: model_pb2.Position) -> None:
         """Wait until this node has applied everything in answers that the client has seen.
 
-        Raises InvalidPositionError, and NewerGenerationError or UnavailableError if this node lags. Raises
-        AheadOfClusterError at once for what a majority does not have: nobody could ever wait long enough for it.
+        Raises InvalidPositionError, NewerGenerationError or BehindError if this node lags, and UnavailableError
+        without a majority. Raises AheadOfClusterError at once for what a majority does not have: nobody could ever
+        wait long enough for it.
         """
         index = wanted_index(seen, self._state.machine.generation)
         if index <= self._state.machine.applied_index:
             return
-        try:
-            async with asyncio.timeout(STATE_WAIT_S):
-                newest = await self._state.read_barrier()
-                if index > newest:
-                    raise AheadOfClusterError(index, newest)
-                await self._state.wait_applied(index)
-        except TimeoutError:
-            raise UnavailableError("this node has not applied everything that you have seen") from None
+        deadline = asyncio.get_running_loop().time() + STATE_WAIT_S
+        newest = await self._newest(deadline)
+        if index > newest:
+            raise AheadOfClusterError(index, newest)
+        await self._wait_applied(index, deadline, "it has not applied everything that you have seen")
 
     async def read_barrier(self) -> None:
-        """Wait until this node has applied everything acknowledged anywhere before this call."""
+        """Wait until this node has applied everything acknowledged anywhere before this call.
+
+        Raises UnavailableError without a majority, and BehindError if this node lags.
+        """
+        deadline = asyncio.get_running_loop().time() + STATE_WAIT_S
+        newest = await self._newest(deadline)
+        await self._wait_applied(newest, deadline, "it has not applied everything that a majority has")
+
+    async def _newest(self, deadline: float) -> int:
         try:
-            async with asyncio.timeout(STATE_WAIT_S):
-                await self._state.wait_applied(await self._state.read_barrier())
+            async with asyncio.timeout_at(deadline):
+                return await self._state.read_barrier()
         except TimeoutError:
-            raise UnavailableError("no majority confirmed in time that this node is up to date") from None
+            raise UnavailableError("no majority confirmed in time what is newest") from None
+
+    async def _wait_applied(self, index: int, deadline: float, otherwise: str) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._state.wait_applied(index)
+        except TimeoutError:
+            raise BehindError(otherwise) from None
 
     async def session(self, context: Context, *, allow_closed: bool = False) -> SessionRecord:
         """Return the caller's session, as of its admission; raises ApiError UNAUTHENTICATED.

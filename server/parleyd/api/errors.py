@@ -15,7 +15,7 @@ from parley_proto.v1 import state_pb2
 from parleyd.api.results import explain
 from parleyd.decoding import NoMessageError
 from parleyd.delivery.cursor import InvalidCursorError
-from parleyd.delivery.position import AheadOfClusterError, InvalidPositionError, NewerGenerationError
+from parleyd.delivery.position import AheadOfClusterError, BehindError, InvalidPositionError, NewerGenerationError
 from parleyd.ending import drop_call
 from parleyd.group.errors import NoRoomError, OverloadedError, TooManyReadsError, UnavailableError
 from parleyd.security.names import InvalidInputError
@@ -36,6 +36,10 @@ STATUS_TIMEOUT_S = 5.0
 UNAVAILABLE_TEXT = (
     "This node cannot reach a majority of the cluster now ({reason}). Nothing was changed. The client tries the other "
     "nodes by itself."
+)
+BEHIND_TEXT = (
+    "This node is behind the cluster ({reason}). Nothing was changed. The client tries the other nodes by itself. If "
+    "this goes on, the node is slow or its disk is full: look at `parley cluster status`."
 )
 UNCONFIRMED_TEXT = (
     "This node cannot reach a majority of the cluster now ({reason}). The request may or may not have happened. "
@@ -123,6 +127,8 @@ def translate(error: Exception) -> ApiError:  # noqa: PLR0912 (one case for each
             return ApiError(grpc.StatusCode.UNAVAILABLE, OLD_GENERATION_TEXT)
         case AheadOfClusterError():
             return ApiError(grpc.StatusCode.DATA_LOSS, AHEAD_TEXT.format(reason=error))
+        case BehindError():
+            return ApiError(grpc.StatusCode.UNAVAILABLE, BEHIND_TEXT.format(reason=error))
         case UnavailableError(may_have_happened=False):
             return ApiError(grpc.StatusCode.UNAVAILABLE, UNAVAILABLE_TEXT.format(reason=error))
         case UnavailableError():

@@ -22,6 +22,10 @@ class NewerGenerationError(Exception):
     """The client has seen a newer generation of the cluster than this node has."""
 
 
+class BehindError(Exception):
+    """This node has not applied in time what the cluster has: it is slow, or its disk is full."""
+
+
 class AheadOfClusterError(Exception):
     """The client has seen an entry that no majority of this generation has."""
 

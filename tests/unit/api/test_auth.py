@@ -1,7 +1,7 @@
 """Whose call it is: the session as of the state that the caller has seen.
 
 What can go wrong: a node that lags admits a session that has ended, catches up while the call waits, and then serves a
-caller who is signed out.
+caller who is signed out. A node that falls behind, for its disk is full, says that the cluster has no majority.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from parleyd.api import auth
 from parleyd.api.auth import Authenticator
 from parleyd.api.errors import ApiError
-from parleyd.delivery.position import position
+from parleyd.delivery.position import BehindError, position
+from parleyd.group.errors import UnavailableError
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.security.tokens import new_token
 from tests.support.session import SESSION
@@ -78,3 +80,27 @@ async def test_a_node_that_had_all_the_caller_has_seen_looks_once() -> None:
     node = LaggingNode()
     assert await call(node, seen=5) == SESSION
     assert node.looked == 1
+
+
+async def test_a_node_that_stays_behind_a_majority_does_not_say_that_there_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(auth, "STATE_WAIT_S", 0.01)
+    node = LaggingNode()
+    never = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(node, "wait_applied", lambda _: never)
+    with pytest.raises(BehindError, match="that a majority has"):
+        await Authenticator(cast(Any, node)).read_barrier()
+    never = asyncio.get_running_loop().create_future()
+    with pytest.raises(BehindError, match="that you have seen"):
+        await Authenticator(cast(Any, node)).wait_for(position(0, ENDED_AT))
+
+
+async def test_a_node_that_nobody_confirms_anything_to_says_that_there_is_no_majority(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(auth, "STATE_WAIT_S", 0.01)
+    node = LaggingNode()
+    monkeypatch.setattr(node, "read_barrier", asyncio.Event().wait)
+    with pytest.raises(UnavailableError, match="no majority confirmed"):
+        await Authenticator(cast(Any, node)).read_barrier()

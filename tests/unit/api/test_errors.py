@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 
 from parleyd.api.errors import NO_EFFECT, OUTCOME_KEY, UNKNOWN_EFFECT, ApiError, Context, unary
-from parleyd.delivery.position import AheadOfClusterError, NewerGenerationError
+from parleyd.delivery.position import AheadOfClusterError, BehindError, NewerGenerationError
 from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
 from parleyd.security.passwords import PasswordsBusyError
 
@@ -73,6 +73,7 @@ async def test_a_caller_that_left_ends_the_call_and_gets_no_answer() -> None:
         (NoRoomError("the disks are full"), True),
         (NewerGenerationError(), True),
         (AheadOfClusterError(9, 1), True),
+        (BehindError("it lags"), True),
         (UnavailableError("no leader is known"), True),
         (UnavailableError("it did not answer", may_have_happened=True), False),
         (TimeoutError(), False),
