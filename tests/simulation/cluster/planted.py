@@ -19,7 +19,7 @@ from parleyd.group.proposals import AppliedCommands, ProposalTable
 from parleyd.group.retention import LogRetention
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import SignedInCommand
-from parleyd.machine.features import messages
+from parleyd.machine.features import sends
 from parleyd.machine.features.accounts import AccountRow
 from parleyd.machine.features.conversations import Conversations
 from parleyd.machine.features.messages import Messages
@@ -349,7 +349,7 @@ def a_retry_is_a_new_message() -> Iterator[None]:
         if command.sends:
             device = state.devices.get(actor.device_id)
             device.last_send_number = min(device.last_send_number, command.sends[0].number - 1)
-        return messages.send_messages(state, actor, command)
+        return sends.send_messages(state, actor, command)
 
     with patch.dict(COMMANDS, send_messages=SignedInCommand(send_messages, Action.SEND_MESSAGES)):
         yield
@@ -363,7 +363,7 @@ def sends_are_taken_out_of_order() -> Iterator[None]:
         if command.sends:
             device = state.devices.get(actor.device_id)
             device.last_send_number = max(device.last_send_number, command.sends[0].number - 1)
-        return messages.send_messages(state, actor, command)
+        return sends.send_messages(state, actor, command)
 
     with patch.dict(COMMANDS, send_messages=SignedInCommand(send_messages, Action.SEND_MESSAGES)):
         yield
@@ -402,7 +402,7 @@ def a_channel_message_goes_to_a_pair() -> Iterator[None]:
     def resolve(state: State, sender: AccountRow, conversation_id: int) -> Any:
         return state.conversations.direct(sender.id, sender.id)
 
-    with patch.object(messages, "_resolve_conversation", resolve):
+    with patch.object(sends, "_resolve_conversation", resolve):
         yield
 
 

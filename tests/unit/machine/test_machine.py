@@ -23,9 +23,8 @@ from parleyd.machine.errors import (
     MachineReleaseError,
     MachineStorageError,
 )
-from parleyd.machine.features import accounts, messages
-from parleyd.machine.features.accounts import AccountRow
-from parleyd.machine.features.devices import DeviceRow
+from parleyd.machine.features import accounts
+from parleyd.machine.features import sends as sends_feature
 from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.features.settings import Settings
 from parleyd.machine.files import APPLICATION_ID
@@ -129,18 +128,18 @@ def poison(node: Node, monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception],
     """Two users, and a machine that stumbles over the body 'poison' after half of its work is done."""
     sessions = (node.user("ada", 1), node.user("bob", 2))
     node.user("cid", 3)
-    real = messages._send
+    real = sends_feature._Sends.apply
 
     def install(error: Exception) -> tuple[int, int]:
         def stumble(
-            state: State, sender: AccountRow, device: DeviceRow, send: model_pb2.Send, limit: int
+            command: sends_feature._Sends, number: int, send: model_pb2.Send
         ) -> tuple[pb.ResultCode.ValueType, int, int]:
-            result = real(state, sender, device, send, limit)
+            result = real(command, number, send)
             if send.body == "poison":
                 raise error
             return result
 
-        monkeypatch.setattr(messages, "_send", stumble)
+        monkeypatch.setattr(sends_feature._Sends, "apply", stumble)
         return sessions
 
     return install
@@ -535,7 +534,7 @@ def test_node_that_computes_another_result_from_the_same_entry_is_found_by_its_h
         node = Node(tmp_path / f"{number}")
         ada = node.user("ada", 1)
         if number == 1:
-            monkeypatch.setattr(messages, "_send", refuse)
+            monkeypatch.setattr(sends_feature._Sends, "apply", refuse)
         node.send(ada, (1, "ada", "some text"))
         hashes.append(node.machine.state_hash)
         node.close()

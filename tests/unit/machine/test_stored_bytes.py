@@ -275,3 +275,9 @@ def test_only_an_administrator_changes_quota_and_retention(node: Node, ada: int,
         refused = node.one(change_setting(bob, name, 1), level=LEVEL)
         assert refused.code == pb.RESULT_CODE_NOT_ALLOWED
     assert node.one(set_role(ada, "bob", administrator=True), level=LEVEL).code == OK
+
+
+def test_the_sends_of_one_command_share_the_room_that_is_left(node: Node, ada: int, bob: int) -> None:
+    limit(node, ada, max_account_bytes=3 * stored_size("four") - 1)
+    assert put(node, bob, 1, ["four"] * 4) == [OK, OK, QUOTA, QUOTA]
+    assert counted(node, "bob") == 2 * stored_size("four")

@@ -7,7 +7,7 @@ import pytest
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.features import conversations
-from parleyd.machine.features.messages import digest_of
+from parleyd.machine.features.sends import digest_of
 from tests.unit.machine.harness import AccountId, ConversationId, Node, Target, delete_account, dump, send, sends
 
 OK = pb.RESULT_CODE_OK
@@ -39,6 +39,17 @@ def test_name_id_and_conversation_lead_to_the_same_direct_conversation(node: Nod
         assert (result.code, result.conversation_id) == (OK, first.conversation_id)
     (back,) = node.send(bob, (1, ConversationId(first.conversation_id), "and back"))
     assert back.conversation_id == first.conversation_id
+
+
+def test_each_send_of_a_command_reaches_its_own_target(node: Node, ada: int, bob: int, cid: int) -> None:
+    """What the sends of a command have in common is looked up once."""
+    (first,) = node.send(ada, (1, "cid", "x"))
+    targets: list[Target] = ["bob", AccountId(BOB), AccountId(CID), "cid", "nobody", "bob", None]
+    targets.append(ConversationId(first.conversation_id))
+    results = node.send(ada, *((number, target, "x") for number, target in enumerate(targets, start=2)))
+    to_bob, to_cid = results[0].conversation_id, first.conversation_id
+    assert to_bob != to_cid
+    assert [one.conversation_id for one in results] == [to_bob, to_bob, to_cid, to_cid, 0, to_bob, 0, to_cid]
 
 
 def test_account_id_begins_a_conversation_too(node: Node, ada: int, bob: int) -> None:

@@ -216,7 +216,7 @@ def _count_channel(state: State, owner: int, title: str, members: int) -> pb.Res
         if cast(int, state.connection.execute(query, (owner, most)).get) >= most:
             return pb.RESULT_CODE_TOO_MANY_CHANNELS
     size = channel_size(title, members)
-    if not state.stored_bytes.has_room(owner, size):
+    if size > state.stored_bytes.room(owner):
         return pb.RESULT_CODE_QUOTA_REACHED
     state.stored_bytes.add(owner, size)
     return None

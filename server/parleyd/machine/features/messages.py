@@ -1,8 +1,6 @@
-"""Messages: sends in order and once, and the queue of what a device has not received.
+"""The rows of conversations, and the queue of what a device has not received.
 
-A device is a numbered stream. Only its next number is applied. A lower number is a retry and gets its first result. A
-higher number is refused, with everything after it, so that the order holds. A send that breaks a rule uses its number
-too, because the device could not continue otherwise. A message is one row for any number of members.
+A message is one row for any number of members. What adds messages is in `sends`.
 """
 
 from __future__ import annotations
@@ -13,23 +11,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zlib import crc32
 
 from parley_proto.v1 import model_pb2
-from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.authorisation import Action
-from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features.accounts import changed_owner
-from parleyd.machine.features.conversations import DIRECT, is_member
-from parleyd.machine.features.stored_bytes import STORED_BYTES_LEVEL, stored_size
+from parleyd.machine.feature import Feature
+from parleyd.machine.features.conversations import is_member
 from parleyd.machine.limits import MAX_ID
-from parleyd.machine.names import NAME_RULES_LEVEL
 
 if TYPE_CHECKING:
-    from parleyd.machine.features.accounts import AccountRow
     from parleyd.machine.features.conversations import ConversationRow
-    from parleyd.machine.features.devices import DeviceRow
-    from parleyd.machine.features.sessions import Actor
     from parleyd.machine.reader import StateReader
     from parleyd.machine.state import State
 
@@ -139,139 +128,7 @@ class Messages:
         """Keep nothing between transactions."""
 
 
-# ---- commands
-
-
-def send_messages(state: State, actor: Actor, command: pb.SendMessages) -> pb.CommandResult:
-    """Apply the sends of one device; each has a result of its own."""
-    device = state.devices.get(actor.device_id)
-    refused = state.devices.claim(device, command.claim)
-    if refused != pb.RESULT_CODE_OK:
-        return result(refused)
-    limit = state.settings.value("max_message_bytes")
-    outcome = pb.CommandResult(code=pb.RESULT_CODE_OK)
-    results = outcome.send_messages.sends
-    gap = False
-    for send in command.sends:
-        number = send.number
-        next_number = device.last_send_number + 1
-        if gap or number > next_number:
-            gap = True
-            results.add(number=number, code=pb.RESULT_CODE_GAP)
-        elif number == next_number:
-            code, message_id, conversation_id = _send(state, actor.account, device, send, limit)
-            results.add(
-                number=number,
-                code=code,
-                message_id=message_id,
-                conversation_id=conversation_id,
-                sent_at_ms=state.meta.now_ms,
-            )
-        else:
-            results.append(_first_result(state, device, send))
-    if gap:
-        outcome.code = pb.RESULT_CODE_GAP
-    outcome.send_messages.last_send_number = device.last_send_number
-    return outcome
-
-
-def _send(
-    state: State, sender: AccountRow, device: DeviceRow, send: model_pb2.Send, limit: int
-) -> tuple[pb.ResultCode.ValueType, int, int]:
-    """Store the device's next send; gives its code, message id and conversation id."""
-    number, body = send.number, send.body
-    digest = digest_of(send)
-    # A character has 1 to 4 bytes, so most bodies need no encoding to check that they fit.
-    if not body or (len(body) > limit // 4 and len(body.encode()) > limit):
-        target: ConversationRow | pb.ResultCode.ValueType = pb.RESULT_CODE_INVALID_BODY
-    else:
-        target = _resolve(state, sender, send)
-    counts = state.level >= STORED_BYTES_LEVEL
-    if counts and not isinstance(target, int) and not state.stored_bytes.has_room(sender.id, stored_size(body)):
-        target = pb.RESULT_CODE_QUOTA_REACHED
-    if isinstance(target, int):
-        state.devices.use_number(device, number, digest, target, 0, 0)
-        return target, 0, 0
-    message_id = state.messages.add(target, TEXT, sender.id, body, device_id=device.external, send_number=number)
-    state.meta.message_count += 1
-    if counts:
-        state.stored_bytes.add(sender.id, stored_size(body))
-    state.devices.use_number(device, number, digest, pb.RESULT_CODE_OK, message_id, target.id)
-    return pb.RESULT_CODE_OK, message_id, target.id
-
-
-def _resolve(state: State, sender: AccountRow, send: model_pb2.Send) -> ConversationRow | pb.ResultCode.ValueType:
-    """Return the conversation of a send, created now if the pair has none, or the code that refuses it."""
-    match send.WhichOneof("target"):
-        case "account_name":
-            if _is_for_a_former_owner(state, send):
-                return pb.RESULT_CODE_NAME_CHANGED_OWNER
-            account = state.accounts.named(send.account_name)
-        case "account_id":
-            account = state.accounts.find(send.account_id)
-        case "conversation_id":
-            return _resolve_conversation(state, sender, send.conversation_id)
-        case _:
-            return pb.RESULT_CODE_INVALID_TARGET
-    if account is None or not account.active:
-        return pb.RESULT_CODE_NO_SUCH_ACCOUNT
-    return state.conversations.direct(sender.id, account.id)
-
-
-def _is_for_a_former_owner(state: State, send: model_pb2.Send) -> bool:
-    """Return whether the name may have meant another account when the send was queued on its device."""
-    if state.level < NAME_RULES_LEVEL or not send.known_index:
-        return False
-    return changed_owner(state, send.account_name, send.known_index)
-
-
-def _resolve_conversation(
-    state: State, sender: AccountRow, conversation_id: int
-) -> ConversationRow | pb.ResultCode.ValueType:
-    conversation = state.conversations.find(conversation_id)
-    if conversation is None or state.receipts.marks(conversation_id, sender.id) is None:
-        return pb.RESULT_CODE_NO_SUCH_CONVERSATION
-    if conversation.kind == DIRECT:
-        other = state.accounts.find(conversation.high if sender.id == conversation.low else conversation.low)
-        if other is None or not other.active:
-            return pb.RESULT_CODE_NO_SUCH_ACCOUNT
-    return conversation
-
-
-def _first_result(state: State, device: DeviceRow, send: model_pb2.Send) -> pb.StoredSendResult:
-    if send.number == 0:
-        return pb.StoredSendResult(number=0, code=pb.RESULT_CODE_INVALID_NUMBER)
-    kept = state.devices.result(device.id, send.number)
-    if kept is None:
-        return pb.StoredSendResult(number=send.number, code=pb.RESULT_CODE_FORGOTTEN)
-    if kept.digest != digest_of(send):
-        return pb.StoredSendResult(number=send.number, code=pb.RESULT_CODE_MISMATCH)
-    return pb.StoredSendResult(
-        number=send.number,
-        code=kept.code,  # type: ignore[arg-type] # a code of this release or, after a downgrade, of a later one
-        message_id=kept.message_id,
-        conversation_id=kept.conversation_id,
-        sent_at_ms=kept.sent_at_ms,
-    )
-
-
-def digest_of(send: model_pb2.Send) -> int:
-    """Return length and checksum of a send: its target, as the client gave it, and its body.
-
-    A device that finds two contents with one digest harms only itself, so the checksum may be weak but must be cheap.
-    """
-    target = send.WhichOneof("target")
-    value = "" if target is None else str(getattr(send, target))
-    # The length separates the parts: a name may have spaces here, because a name of no account is hashed too.
-    content = f"{target} {len(value)} {value}{send.body}".encode()
-    return len(content) << 32 | crc32(content)
-
-
-FEATURE = Feature(
-    "messages",
-    tables={1: TABLES},
-    commands={"send_messages": SignedInCommand(send_messages, Action.SEND_MESSAGES, grows=True)},
-)
+FEATURE = Feature("messages", tables={1: TABLES})
 
 
 # ---- queries

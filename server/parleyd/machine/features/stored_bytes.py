@@ -9,6 +9,7 @@ entry.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Final, cast
 
 from parley_proto.v1 import model_pb2
@@ -52,10 +53,12 @@ class StoredBytes:
         self._bytes: dict[int, int] = {}
         self._changed: set[int] = set()
 
-    def has_room(self, account_id: int, size: int) -> bool:
-        """Return whether the account may store this many bytes more (`stored_size`, `channel_size`)."""
+    def room(self, account_id: int) -> int:
+        """Return how many bytes more the account may store (`stored_size`, `channel_size`); it may be negative."""
+        if self._state.level < STORED_BYTES_LEVEL:
+            return sys.maxsize
         quota = self._state.settings.value("max_account_bytes")
-        return not quota or self._of(account_id) + size <= quota
+        return quota - self._of(account_id) if quota else sys.maxsize
 
     def add(self, account_id: int, size: int) -> None:
         """Count what was stored."""
