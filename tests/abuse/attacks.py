@@ -51,6 +51,18 @@ async def positions_of_the_future(stage: Stage) -> None:
         )
 
 
+async def burst_of_strangers(stage: Stage) -> None:
+    """1,500 calls at once with tokens that nobody has, and again when they are answered."""
+    request = accounts_pb2.ListAccountsRequest()
+    async with stage.channels(8) as channels:
+        stubs = [accounts_pb2_grpc.AccountsStub(channel) for channel in channels]
+        while True:
+            calls = (
+                stubs[place % 8].ListAccounts(request, metadata=UNKNOWN_TOKEN, timeout=10) for place in range(1_500)
+            )
+            await asyncio.gather(*map(stage.note, calls))
+
+
 async def store_long_messages(stage: Stage) -> None:
     await stage.store(20, LONG)
 
@@ -247,6 +259,7 @@ ATTACKS = {
         Attack("padded strangers", 6, padded_strangers),
         Attack("padded log-ins", 6, padded_log_ins),
         Attack("positions of the future", 6, positions_of_the_future),
+        Attack("burst of strangers", 6, burst_of_strangers),
         Attack("unread pages", 7, unread_pages, prepare=store_long_messages),
         Attack("unread queues", 7, unread_queues, prepare=store_long_messages),
         Attack("flood of long messages", 7, flood_of_long_messages),

@@ -4,8 +4,10 @@ Every call passes here before its handler. A caller costs nothing but its metada
 
 1. The call takes a place of this node, of its network and of its address. Calls of public methods and calls whose
    token is being looked up have places of their own.
-2. Its token is looked up, unless the method is public. From here on the call has a place that no stranger takes: one of
-   those for calls with sessions, or one of those for streams.
+2. Its token is looked up, unless the method is public. A token that this node does not know may be newer than its
+   state. So it is looked up again once the node has all that is committed: UNKNOWN_TOKENS at once, and meanwhile a
+   newcomer may take the call's place. From here on the call has a place that no stranger takes: one of those for
+   calls with sessions, or one of those for streams.
 3. A unary call waits for a place to read its body, which is at most MAX_REQUEST_BYTES. gRPC reads a body only when it
    is asked to, so every handler is registered as one of streams, and this module reads and writes the one message.
 4. A large page needs a place too. It keeps the place until gRPC has written the page, because a client that does not
@@ -43,6 +45,8 @@ from parleyd.group.readers import read_for
 MAX_REQUEST_BYTES = 64 * 1024
 BODY_PATIENCE = Patience(0.25, 2.0)
 ANSWER_PATIENCE = Patience(3.0, 30.0)
+UNKNOWN_TOKENS = 32
+"""All that wait for the same answer of the leader go on in one turn of the event loop, and peers wait meanwhile."""
 SMALL_ANSWER_BYTES = 32 * 1024
 """An answer up to this size needs no place. The bound of calls in progress bounds them all."""
 
@@ -141,6 +145,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         self._looked_up = CallPlaces(half, of_strangers)
         self._calls = CallPlaces(half, (half, half, limits.calls_per_account))
         self._streams = CallPlaces(limits.streams, (limits.streams, limits.streams, limits.streams_per_account))
+        self._unknown = FairPlaces(UNKNOWN_TOKENS, shares_of(UNKNOWN_TOKENS, UNKNOWN_TOKENS // 2))
         self._bodies = FairPlaces(limits.bodies, shares_of(limits.bodies, limits.bodies // 4))
         self._pages = FairPlaces(limits.pages, shares_of(limits.pages, limits.pages // 8))
 
@@ -182,13 +187,23 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
             with self._public.one(caller) as place:
                 yield place
             return
-        with self._looked_up.one(caller):
-            session = await self._authenticator.admit(context, allow_closed=access is Access.CLOSED_SESSION)
+        with self._looked_up.one(caller) as held:
+            session = await self._authenticator.admit(
+                context, allow_closed=access is Access.CLOSED_SESSION, as_unknown=partial(self._as_unknown, held)
+            )
         places = self._streams if handler.request_streaming else self._calls
         owner = owner_at(address, session.account_id)
         read_for(owner, has_session=True)
         with places.one(owner) as place:
             yield place
+
+    @asynccontextmanager
+    async def _as_unknown(self, held: HeldPlace) -> AsyncIterator[None]:
+        """Look a token up that this node does not know, while inside: few at once, and newcomers come first."""
+        async with held.waits():
+            with Place(self._unknown, held.owner) as place:
+                await place.wait("too many tokens that nobody knows are looked up at once")
+                yield
 
     async def _serve(self, method: str, handler: Any, place: HeldPlace, context: Context) -> None:
         """Read the one request, run the method, write its answers."""

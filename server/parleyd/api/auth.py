@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +25,8 @@ from parleyd.security.tokens import MalformedTokenError, digest
 
 STATE_WAIT_S = LEADER_WAIT_S
 """How long a caller waits for state. A client's first attempt lasts longer, so it learns that nothing was done."""
+
+AsUnknown = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +153,22 @@ class Authenticator:
         is_old = wanted_index(seen, self._state.machine.generation) > looked_at
         return await self.admit(context) if is_old else session
 
-    async def admit(self, context: Context, *, allow_closed: bool = False) -> SessionRecord:
+    async def admit(
+        self, context: Context, *, allow_closed: bool = False, as_unknown: AsUnknown = nullcontext
+    ) -> SessionRecord:
         """Look the caller's session up now; raises ApiError UNAUTHENTICATED.
 
-        `session` returns the same one during the rest of the call.
+        `session` returns the same one during the rest of the call. A token that this node does not know is looked up
+        again inside `as_unknown`.
         """
         token_digest = digest_of(context)
         applied_index = self._state.machine.applied_index
         session = await self._find(token_digest)
         if session is None or (session.closed and not allow_closed):
             # The log-in may be newer than this node's state. Look again in state that is known to be current.
-            await self.read_barrier()
-            session = await self._find(token_digest)
+            async with as_unknown():
+                await self.read_barrier()
+                session = await self._find(token_digest)
         if session is None or (session.closed and not allow_closed) or session.expires_at_ms <= self.now_ms:
             raise refusal(state_pb2.RESULT_CODE_SIGNED_OUT)
         _ADMITTED.set(_Admitted(session, applied_index))

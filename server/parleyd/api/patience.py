@@ -25,25 +25,35 @@ class Patience:
 @asynccontextmanager
 async def patient(patience: Patience, is_wanted: Callable[[], bool]) -> AsyncIterator[None]:
     """Run what is inside; raises TimeoutError when its time is over. `is_wanted`: somebody waits for the place."""
-    loop = asyncio.get_running_loop()
-    timer: asyncio.TimerHandle
     async with asyncio.timeout(patience.most_s) as limit:
-
-        def look_after(delay_s: float) -> None:
-            nonlocal timer
-            timer = loop.call_later(delay_s, look)
-
-        def look() -> None:
-            if is_wanted():
-                limit.reschedule(loop.time())
-            else:
-                look_after(patience.sure_s / 4)
-
-        look_after(patience.sure_s)
+        watch = _Watch(limit, patience, is_wanted)
         try:
             yield
         finally:
-            timer.cancel()
+            watch.end()
+
+
+class _Watch:
+    """Looks from time to time whether somebody waits for the place."""
+
+    def __init__(self, limit: asyncio.Timeout, patience: Patience, is_wanted: Callable[[], bool]) -> None:
+        self._limit = limit
+        self._interval_s = patience.sure_s / 4
+        self._is_wanted = is_wanted
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = self._loop.call_later(patience.sure_s, self._look)
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None  # it refers to this object, and what refers to itself waits for the garbage collector
+
+    def _look(self) -> None:
+        if self._is_wanted():
+            self._limit.reschedule(self._loop.time())
+        else:
+            self._timer = self._loop.call_later(self._interval_s, self._look)
 
 
 async def write(context: Context, content: object, patience: Patience, is_wanted: Callable[[], bool]) -> None:
