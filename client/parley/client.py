@@ -51,6 +51,7 @@ from parley.reader import MessageReader
 from parley.state_publisher import Changes, StatePublisher
 from parley.wire.endpoints import KnownEndpoints, parse_endpoints
 from parley.wire.position import Position, merge
+from parley.wire.requests import check_numbers
 
 DEFAULT_DEADLINE_S = 10.0
 MAX_LISTED = 10_000
@@ -234,6 +235,7 @@ class ParleyClient:
 
         With `target`, return those of its conversation, whichever name each message was sent to.
         """
+        check_numbers(limit=limit)
         account = self._in_use()
         wanted = None if target is None else Target.of(target)
         views = await account.store.read(lambda c: outbox.listing(c, limit, target=wanted))
@@ -241,12 +243,14 @@ class ParleyClient:
 
     async def waiting(self, *, limit: int = 1000) -> tuple[OutgoingMessage, ...]:
         """Return the messages without a final result, oldest first."""
+        check_numbers(limit=limit)
         account = self._in_use()
         views = await account.store.read(lambda c: outbox.open_messages(c, limit))
         return tuple(account.handle(view) for view in views)
 
     async def untold(self, *, limit: int = 1000) -> tuple[Outgoing, ...]:
         """Return own messages that were refused, or whose outcome is unknown, and that mark_told() did not name yet."""
+        check_numbers(limit=limit)
         return tuple(await self._in_use().store.read(lambda c: outbox.untold(c, limit)))
 
     async def mark_told(self, local_ids: Sequence[int]) -> None:
@@ -256,14 +260,17 @@ class ParleyClient:
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
         """Change a waiting message. Raises TooLateError if it was already sent to the cluster."""
+        check_numbers(local_id=local_id)
         return await self._in_use().edit(local_id, body)
 
     async def cancel(self, local_id: int) -> Outgoing:
         """Withdraw a waiting message or remove a failed one. Raises TooLateError otherwise."""
+        check_numbers(local_id=local_id)
         return await self._in_use().cancel(local_id)
 
     async def retry(self, local_id: int) -> OutgoingMessage:
         """Send a failed message again, at the end of the outbox."""
+        check_numbers(local_id=local_id)
         return await self._in_use().retry(local_id)
 
     # ---- conversations
@@ -280,6 +287,7 @@ class ParleyClient:
 
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
         """Return the conversations that this device knows. This sends no request."""
+        check_numbers(limit=limit)
         return tuple(await self._in_use().store.read(lambda c: inbox.conversations(c, limit)))
 
     def conversation(self, conversation_id: int) -> Conversation | None:
@@ -294,6 +302,7 @@ class ParleyClient:
 
         Without a connection, return what this device knows of it.
         """
+        check_numbers(before_id=before_id, limit=limit)
         account, who = await self._signed_in()
         wanted = Target.of(target)
         try:
@@ -306,6 +315,7 @@ class ParleyClient:
 
     async def cached_history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
         """Return one page of a conversation as this device knows it. This sends no request."""
+        check_numbers(before_id=before_id, limit=limit)
         wanted = Target.of(target)
         return await self._in_use().store.read(lambda c: inbox.page(c, wanted, before_id, limit))
 

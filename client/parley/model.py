@@ -99,6 +99,8 @@ class Target:
                 "A message needs one recipient: the name or the id of an account, or the id of a conversation. "
                 "Nothing was sent. Name one."
             )
+        if not (0 <= self.account_id < 2**63 and 0 <= self.conversation_id < 2**63):
+            raise BadInputError(f"No cluster has the id of {self}. Nothing was sent. Use an id that it assigned.")
 
     @classmethod
     def of(cls, target: "str | Target") -> "Target":

@@ -125,7 +125,7 @@ def page(connection: apsw.Connection, target: Target, before_id: int, limit: int
     """Return a page of what this device knows of a conversation, and whether it knows older messages."""
     conversation_id = directory.names_of(connection, target).conversation_id
     rest = f"FROM {_KNOWN} WHERE conversation_id = ? AND id < ? ORDER BY id DESC LIMIT ?"
-    rows = fetch(connection, _COLUMNS, rest, (conversation_id, before_id or MAX_ID, limit + 1))
+    rows = fetch(connection, _COLUMNS, rest, (conversation_id, before_id or MAX_ID, min(limit + 1, MAX_ID)))
     own_id = directory.own_id(connection)
     messages = tuple(_message(row, own_id) for row in reversed(rows[:limit]))
     return HistoryPage(messages, len(rows) > limit, _known(connection, conversation_id), cached=True)

@@ -179,7 +179,10 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return OverloadedError(details or f"{where} is overloaded and accepted nothing. Try again in a moment.")
         case grpc.StatusCode.UNIMPLEMENTED:
-            return WrongServiceError(f"The server at {where} is not a Parley node. Check the address.")
+            return WrongServiceError(
+                f"The server at {where} does not know this request. It is no Parley node, or one of another release. "
+                "Nothing was changed. Check the address, and the releases of the node and of this client."
+            )
         case _:
             return _no_answer(error, where, insecure=insecure, changes=changes)
 

@@ -25,6 +25,12 @@ def build(kind: Callable[P, T], /, *args: P.args, **fields: P.kwargs) -> T:
         raise BadInputError(f"The request cannot be made: {error}. Nothing was sent.") from None
 
 
+def check_numbers(**numbers: int) -> None:
+    """Raise BadInputError for a number that neither a cluster nor the file of a device stores."""
+    for name, value in numbers.items():
+        _check(name.replace("_", " "), value)
+
+
 def check_text(what: str, value: str) -> str:
     """Return a text that can be sent. The error does not show it: it may be a password."""
     try:

@@ -4,14 +4,17 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from parley import BadInputError
+from parley import BadInputError, Target
 from parley.terminal.exits import ExitCode
 from parley.wire.requests import build
 from parley_proto.v1 import admin_pb2
+from tests.support.node import running_cluster
+from tests.unit.client import helpers
 from tests.unit.client.helpers import PASSWORD
 from tests.unit.client.terminal import on_terminal
 from tests.unit.client.test_command import Parley, signed_in
@@ -105,3 +108,32 @@ async def test_ctrl_c_while_the_program_is_imported_is_no_traceback(tmp_path: Pa
             process.kill()
             await process.wait()
     assert (process.returncode, err) == (ExitCode.INTERRUPTED, b"")
+
+
+async def test_an_id_that_no_cluster_assigns_is_a_sentence_and_damages_nothing(tmp_path: Path) -> None:
+    """The file of the device was called damaged, with the advice to move it away."""
+    async with signed_in(tmp_path) as (_, parley):
+        for number in (str(2**63), TOO_LARGE):
+            for arguments in (("send", f"#{number}", "hello"), ("history", f"#{number}"), ("retry", number)):
+                done = await parley(*arguments)
+                assert done.code in (ExitCode.USAGE, ExitCode.REFUSED), (arguments, done)
+                assert "damaged" not in done.err, (arguments, done)
+
+
+async def test_a_number_of_a_caller_that_no_file_holds_is_bad_input(tmp_path: Path) -> None:
+    """It was a damaged file, to all whose work was in the same transaction."""
+    async with running_cluster() as cluster, helpers.signed_in(cluster, tmp_path) as client:
+        calls: tuple[Callable[[], Awaitable[object]], ...] = (
+            lambda: client.cached_history("bob", before_id=2**63),
+            lambda: client.history("bob", limit=2**63),
+            lambda: client.edit(2**64, "hello"),
+            lambda: client.cancel(-1),
+            lambda: client.retry(2**64),
+            lambda: client.outgoing(limit=2**70),
+            lambda: client.cached_history(Target(conversation_id=2**63)),
+            lambda: client.send(Target(account_id=-1), "hello"),
+        )
+        for call in calls:
+            with pytest.raises(BadInputError, match="Nothing was sent"):
+                await call()
+        assert (await client.cached_history("bob", limit=2**63 - 1)).messages == ()
