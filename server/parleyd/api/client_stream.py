@@ -2,8 +2,9 @@
 
 Three tasks share one lifetime. The reader converts frames into work. It waits for the cluster only if the device has as
 many unanswered sends as it may have. Then it stops reading, and flow control stops the client. The writer sends what
-the device stream holds. The acknowledger puts at most one delivery mark at a time into the log. Marks that arrive
-meanwhile are merged, because the highest includes the others.
+the device stream holds. The acknowledger puts at most one delivery mark at a time into the log, in one command batch
+with the marks of the node's other streams. Marks that arrive meanwhile are merged, because the highest includes the
+others.
 
 The stream ends if the client closes or disconnects, if the session is closed or expires, if the device opens another
 stream, or if the node stops. Submitted sends are completed in every case, and a retry of their number finds the result.
@@ -22,7 +23,9 @@ from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal
+from parleyd.api.frame_rates import FrameRate
 from parleyd.api.marks import IgnoredMarks, ReadMarks
+from parleyd.api.node_marks import NodeMarks
 from parleyd.api.patience import Patience, write
 from parleyd.api.results import explain
 from parleyd.budgets import DeviceShare
@@ -103,6 +106,8 @@ class ClientStream:
         claim: model_pb2.DeviceClaim,
         read_marks: ReadMarks,
         ignored_marks: IgnoredMarks,
+        node_marks: NodeMarks,
+        frame_rate: FrameRate,
     ) -> None:
         """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats.
 
@@ -122,6 +127,8 @@ class ClientStream:
         self._delivered_changed = asyncio.Event()
         self._read_marks = read_marks
         self._ignored_marks = ignored_marks
+        self._node_marks = node_marks
+        self._frame_rate = frame_rate
 
     async def run(self) -> None:
         """Serve the stream; return when the client has ended it, raise ApiError when this node ends it."""
@@ -150,14 +157,23 @@ class ClientStream:
                     await self._take_sends(frame.sends, tasks)
                 case "delivered":
                     self._note_delivered(frame.delivered.cursor)
+                    await self._keep_rate()
                 case "read":
                     await self._read_marks.note(frame.read)
+                    await self._keep_rate()
                 case "ping":
                     self._stream.offer_pong(frame.ping.nonce)
+                    await self._keep_rate()
                 case "hello":
                     raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, HELLO_AGAIN)
                 case _:
                     raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, EMPTY_FRAME)
+
+    async def _keep_rate(self) -> None:
+        """Wait as long as the account has sent more frames than it may."""
+        delay_s = self._frame_rate.delay_s(asyncio.get_running_loop().time())
+        if delay_s:
+            await asyncio.sleep(delay_s)
 
     async def _take_sends(self, batch: pb.SendBatch, tasks: asyncio.TaskGroup) -> None:
         sends = list(batch.sends)
@@ -261,7 +277,7 @@ class ClientStream:
                 session_id=self._session.session_id, up_to=self._delivered_up_to, claim=self._claim_now()
             )
             try:
-                await self._commands.submit([state_pb2.Command(mark_delivered=mark)])
+                await self._node_marks.submit(self._session.account_id, [state_pb2.Command(mark_delivered=mark)])
             except (OverloadedError, UnavailableError):
                 self._delivered_changed.set()  # the mark is tried again, with the marks that arrived meanwhile
             await asyncio.sleep(ACK_INTERVAL_S)

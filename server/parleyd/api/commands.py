@@ -41,10 +41,14 @@ class Commands:
         Raises ApiError for a command above the cluster's level, OverloadedError, and UnavailableError if the outcome
         may be unknown. Repeating the commands is safe.
         """
+        self.check(commands)
+        return await self._submitter.submit(commands, timeout_s=SUBMIT_TIMEOUT_S)
+
+    def check(self, commands: Sequence[state_pb2.Command]) -> None:
+        """Raise ApiError for a command above the cluster's level."""
         level = self._level()
         for command in commands:
             check_level(command, level)
-        return await self._submitter.submit(commands, timeout_s=SUBMIT_TIMEOUT_S)
 
     async def apply(self, command: state_pb2.Command) -> tuple[int, state_pb2.CommandResult]:
         """Get one command applied; return its index and result. Raises as `submit`, and ApiError for a refusal."""

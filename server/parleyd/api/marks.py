@@ -5,8 +5,9 @@ node's state first. It enters the log if it changes something there. A mark abov
 name something newer. Then the node applies all that is committed before it looks that mark up. What is still unknown
 was invented, and is ignored.
 
-Each mark is looked up once, and a batch has at most BATCH of them. Marks that wait have a bound in sum over all
-streams, in bytes (budgets.py).
+Each mark is looked up once, and a batch has at most BATCH of them. The streams of an account look theirs up in turn.
+Marks that wait have a bound in sum over all streams, in bytes (budgets.py). Those that enter the log do so together
+with the marks of the node's other streams (node_marks.py).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import structlog
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.api.auth import Authenticator
-from parleyd.api.commands import Commands
+from parleyd.api.node_marks import NodeMarks
 from parleyd.api.results import code_name
 from parleyd.budgets import DeviceShare
 from parleyd.group.errors import OverloadedError, UnavailableError
@@ -33,7 +34,6 @@ from parleyd.machine.limits import MAX_ID
 
 MARK_BYTES = 128
 """What a waiting mark counts in the budget: its entries in two tables and its command."""
-INTERVAL_S = 0.02
 BATCH = 128
 RETRY_INTERVAL_S = 0.1
 
@@ -83,10 +83,16 @@ class ReadMarks:
     """The read marks of one stream; only the highest one of a conversation counts."""
 
     def __init__(
-        self, session: SessionRecord, commands: Commands, state: MarkedState, share: DeviceShare, ignored: IgnoredMarks
+        self,
+        session: SessionRecord,
+        node_marks: NodeMarks,
+        state: MarkedState,
+        share: DeviceShare,
+        ignored: IgnoredMarks,
     ) -> None:
         self._session_id = session.session_id
-        self._commands = commands
+        self._account_id = session.account_id
+        self._node_marks = node_marks
         self._state = state
         self._share = share
         self._ignored = ignored
@@ -113,15 +119,17 @@ class ReadMarks:
         while True:
             await self._added.wait()
             self._added.clear()
-            marks = self._take_batch()
-            try:
-                await self._submit(await self._effective(marks))
-            except (OverloadedError, UnavailableError):
+            async with self._node_marks.look_up_turn(self._account_id):
+                marks = self._take_batch()
+                try:
+                    effective = await self._effective(marks)
+                except (OverloadedError, UnavailableError):
+                    effective = None
+            if effective is not None and await self._is_submitted(effective):
+                self._finish(len(marks))
+            else:
                 self._take_back(marks)
                 await asyncio.sleep(RETRY_INTERVAL_S)
-            else:
-                self._finish(len(marks))
-                await asyncio.sleep(INTERVAL_S)
 
     def close(self) -> None:
         """Give back what the marks have in use, after the end of the stream."""
@@ -165,16 +173,21 @@ class ReadMarks:
                 self._ignored.note("read", "NO_SUCH_MESSAGE")
         return {one: up_to for one, up_to in marks.items() if one in known and known[one].is_moved_by(up_to)}
 
-    async def _submit(self, marks: Mapping[int, int]) -> None:
+    async def _is_submitted(self, marks: Mapping[int, int]) -> bool:
+        """Put these marks into the log; return false if they have to be tried again."""
         if not marks:
-            return
+            return True
         commands = [
             state_pb2.Command(
                 mark_read=state_pb2.MarkRead(session_id=self._session_id, conversation_id=conversation_id, up_to=up_to)
             )
             for conversation_id, up_to in marks.items()
         ]
-        applied = await self._commands.submit(commands)
-        for result in applied.results:
+        try:
+            results = await self._node_marks.submit(self._account_id, commands)
+        except (OverloadedError, UnavailableError):
+            return False
+        for result in results:
             if result.code != state_pb2.RESULT_CODE_OK:
                 self._ignored.note("read", code_name(result.code))
+        return True

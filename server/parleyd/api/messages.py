@@ -17,7 +17,9 @@ from parleyd.api.callers import owner_of
 from parleyd.api.client_stream import PAGE_PATIENCE, ClientStream
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal
+from parleyd.api.frame_rates import FrameRates
 from parleyd.api.marks import AppliedMarks, IgnoredMarks, ReadMarks
+from parleyd.api.node_marks import NodeMarks
 from parleyd.api.patience import nobody_waits, write
 from parleyd.api.requests import check_id, check_number
 from parleyd.budgets import DeviceShare, Place, StreamBudgets
@@ -75,6 +77,8 @@ class MessagingService:
         self._authenticator = authenticator
         self._hub = hub
         self._budgets = budgets
+        self._node_marks = NodeMarks(commands)
+        self._frame_rates = FrameRates()
 
     async def Connect(self, _: object, context: Context) -> None:  # noqa: N802
         """Serve one device until either side ends."""
@@ -130,6 +134,8 @@ class MessagingService:
                 claim=hello.claim,
                 read_marks=read_marks,
                 ignored_marks=ignored_marks,
+                node_marks=self._node_marks,
+                frame_rate=self._frame_rates.of(session.account_id),
             ).run()
         finally:
             read_marks.close()
@@ -138,7 +144,7 @@ class MessagingService:
     def _read_marks(self, session: SessionRecord, ignored: IgnoredMarks) -> ReadMarks:
         state = AppliedMarks(self._readers, self._authenticator, session.account_id)
         share = DeviceShare(self._budgets.marks, session.account_id, session.device_id)
-        return ReadMarks(session, self._commands, state, share, ignored)
+        return ReadMarks(session, self._node_marks, state, share, ignored)
 
     async def _existing(self, stored_up_to: int, newest: int, account_id: int) -> int:
         """Return the device's own cursor, or 0 if it is beyond every message of the cluster.

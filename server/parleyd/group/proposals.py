@@ -165,10 +165,14 @@ class ProposalTable:
 
 
 def _source_of(token: int, commands: Sequence[state_pb2.Command]) -> Hashable:
-    """Return the session of these commands; commands without one take turns by themselves."""
-    kind = commands[0].WhichOneof("command") if commands else None
-    session_id = getattr(getattr(commands[0], kind), "session_id", 0) if kind is not None else 0
-    return session_id or (token,)
+    """Return the session of these commands; commands of none, or of several, take turns by themselves."""
+    sessions = {_session_of(command) for command in commands}
+    return sessions.pop() or (token,) if len(sessions) == 1 else (token,)
+
+
+def _session_of(command: state_pb2.Command) -> int:
+    kind = command.WhichOneof("command")
+    return getattr(getattr(command, kind), "session_id", 0) if kind is not None else 0
 
 
 def _shares(index: Index, entry: _EntryInFlight, results: Sequence[state_pb2.CommandResult]) -> Iterator[Outcome]:

@@ -22,8 +22,10 @@ from parleyd.api.auth import Authenticator
 from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, translate
+from parleyd.api.frame_rates import BURST, FRAMES_PER_S, FrameRate
 from parleyd.api.marks import MARK_BYTES, IgnoredMarks, ReadMarks
 from parleyd.api.messages import MessagingService, _Admitted
+from parleyd.api.node_marks import NodeMarks
 from parleyd.budgets import ByteBudget, DeviceShare, Shares
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_hub import DeviceHub
@@ -141,6 +143,7 @@ def serve(
 ) -> asyncio.Task[None]:
     device = DeviceStream(1, b"d" * 16, CURSOR, Nothing(), generation=0, live=device_share(), place=free_place())
     commands = Commands(log, lambda: level)
+    node_marks = NodeMarks(commands)
     ignored = IgnoredMarks(SESSION.account_id)
     stream = ClientStream(
         SESSION,
@@ -151,8 +154,10 @@ def serve(
         sends or device_share(),
         delivered_up_to=delivered_up_to,
         claim=CLAIM,
-        read_marks=ReadMarks(SESSION, commands, Everything(), marks or device_share(), ignored),
+        read_marks=ReadMarks(SESSION, node_marks, Everything(), marks or device_share(), ignored),
         ignored_marks=ignored,
+        node_marks=node_marks,
+        frame_rate=FrameRate(),
     )
     return asyncio.ensure_future(stream.run())
 
@@ -185,6 +190,27 @@ async def test_marks_of_one_conversation_become_one_command_and_no_tasks() -> No
     log.open.set()
     await until(lambda: any(command.mark_read.up_to == 2000 for command in log.commands))
     assert len(log.commands) <= 2
+    await end(serving)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pb.ClientFrame(ping=pb.Ping(nonce=1)),
+        pb.ClientFrame(read=pb.Read(conversation_id=7, up_to=1)),
+        pb.ClientFrame(delivered=pb.Delivered(cursor=StreamCursor.at(0, 5).encode())),
+    ],
+)
+async def test_a_flood_of_frames_that_need_no_answer_waits_in_the_clients_stream(frame: pb.ClientFrame) -> None:
+    client, log = Client([frame] * 3 * BURST), Log()
+    log.open.set()
+    began = asyncio.get_running_loop().time()
+    serving = serve(client, log)
+    await until(lambda: client.taken >= BURST)
+    for _ in range(2 * BURST):
+        await asyncio.sleep(0)
+    passed_s = asyncio.get_running_loop().time() - began
+    assert client.taken <= BURST + passed_s * FRAMES_PER_S + 2
     await end(serving)
 
 

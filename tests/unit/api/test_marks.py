@@ -13,6 +13,7 @@ from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.api.commands import Commands
 from parleyd.api.marks import BATCH, MARK_BYTES, IgnoredMarks, ReadMarks
+from parleyd.api.node_marks import NodeMarks
 from parleyd.budgets import ByteBudget, DeviceShare, Shares
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.group.errors import UnavailableError
@@ -65,7 +66,7 @@ class Log:
 
 @asynccontextmanager
 async def running(state: LaggingState, log: Log, share: DeviceShare | None = None) -> AsyncIterator[ReadMarks]:
-    marks = ReadMarks(SESSION, Commands(log, lambda: 1), state, share or device_share(), IgnoredMarks(1))
+    marks = ReadMarks(SESSION, NodeMarks(Commands(log, lambda: 1)), state, share or device_share(), IgnoredMarks(1))
     task = asyncio.ensure_future(marks.run())
     try:
         yield marks
