@@ -52,7 +52,7 @@ demo: $(READY) ## Kill the leader five times under load and count every message 
 	@python -m scripts.demo $(ARGS)
 
 .PHONY: bench
-bench: $(READY) ## Measure raw sends: rate, latency, CPU; beside another checkout: BASE=folder (build/bench.json)
+bench: $(READY) ## Measure a real cluster, row by row; in pairs with another checkout: BASE=folder (build/bench.json)
 	@python -m scripts.bench $(if $(BASE),--base $(BASE)) $(ARGS)
 
 .PHONY: verify

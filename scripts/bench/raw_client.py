@@ -1,0 +1,172 @@
+"""Raw devices: they speak the protocol and do nothing else, so the figures are the cluster's."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Self
+
+import grpc
+
+from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc, model_pb2
+from scripts.bench.audit import Stamp, make_body
+from scripts.bench.inbox import Inbox, Pacer
+from scripts.cluster_status import secure_channel
+
+PASSWORD = "the bench's password"  # noqa: S105 (of a cluster that lives for minutes on loopback)
+MAX_SENDS_PER_FRAME = 1024
+
+
+async def register(address: str, ca_pem: bytes, account: str) -> None:
+    """Create an account at a node."""
+    request = accounts_pb2.RegisterRequest(name=account, password=PASSWORD, request_id=secrets.token_bytes(16))
+    async with secure_channel(address, ca_pem) as channel:
+        await accounts_pb2_grpc.AccountsStub(channel).Register(request, wait_for_ready=True)
+
+
+class RawSession:
+    """A logged-in device with a connection of its own to one node."""
+
+    def __init__(self, channel: grpc.aio.Channel, token: str) -> None:
+        self._channel = channel
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    @classmethod
+    async def log_in(cls, address: str, ca_pem: bytes, account: str) -> Self:
+        """Log in as a new device."""
+        channel = secure_channel(address, ca_pem)
+        request = accounts_pb2.LogInRequest(name=account, password=PASSWORD, device_id=secrets.token_bytes(16))
+        answer = await accounts_pb2_grpc.AccountsStub(channel).LogIn(request, wait_for_ready=True)
+        return cls(channel, answer.token)
+
+    async def open(self, cursor: bytes = b"") -> Any:
+        """Open the stream and read the welcome."""
+        call = messaging_pb2_grpc.MessagingStub(self._channel).Connect(metadata=self._metadata)
+        await call.write(messaging_pb2.ClientFrame(hello=messaging_pb2.Hello(cursor=cursor)))
+        await call.read()
+        return call
+
+
+class RawSender:
+    """One device on one stream that keeps a number of sends in flight."""
+
+    def __init__(self, account: str, call: Any) -> None:
+        self.accepted: Counter[str] = Counter()
+        self._account = account
+        self._call = call
+        self._next_number = 1
+        self._written: Counter[str] = Counter()
+        self._in_flight: dict[int, tuple[str, float]] = {}
+
+    @classmethod
+    async def connect(cls, address: str, ca_pem: bytes, account: str) -> Self:
+        """Create an account, log in, and open a stream."""
+        await register(address, ca_pem, account)
+        session = await RawSession.log_in(address, ca_pem, account)
+        return cls(account, await session.open())
+
+    async def send(self, count: int, in_flight: int, to: Sequence[str]) -> list[float]:
+        """Send `count` messages, `in_flight` at a time, to the accounts in turn.
+
+        Return the milliseconds until each was accepted.
+        """
+        took_ms: list[float] = []
+        written = min(in_flight, count)
+        await self._write(written, to)
+        while len(took_ms) < count:
+            accepted = await self._read()
+            took_ms += accepted
+            more = min(len(accepted), count - written)
+            written += more
+            await self._write(more, to)
+        return took_ms
+
+    async def pace(self, count: int, rate_per_s: float, to: str) -> list[float]:
+        """Send at an even pace without waiting for results. Return as `send` does."""
+
+        async def write() -> None:
+            pacer = Pacer(count, rate_per_s)
+            while due := await pacer.next_due():
+                await self._write(len(due), [to], due)
+
+        took_ms: list[float] = []
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(write())
+            while len(took_ms) < count:
+                took_ms += await self._read()
+        return took_ms
+
+    async def _read(self) -> list[float]:
+        """Read one frame. Return the milliseconds that the sends took of which it has the results."""
+        frame = await self._call.read()
+        if not isinstance(frame, messaging_pb2.ServerFrame):
+            raise RuntimeError(f"the stream of {self._account} ended: {await self._call.code()}")
+        now = time.perf_counter()
+        took_ms = []
+        for result in frame.results.results:
+            if result.status != messaging_pb2.SEND_STATUS_ACCEPTED:
+                raise RuntimeError(f"send {result.number} was not accepted: {result.detail}")
+            series, sent_at = self._in_flight.pop(result.number)
+            self.accepted[series] += 1
+            took_ms.append((now - sent_at) * 1000)
+        return took_ms
+
+    async def _write(self, count: int, to: Sequence[str], sent_ns: Sequence[int] = ()) -> None:
+        """Write `count` sends, stamped with the given times or with now."""
+        numbers = range(self._next_number, self._next_number + count)
+        self._next_number += count
+        now, now_ns = time.perf_counter(), time.monotonic_ns()
+        sends = []
+        for place, number in enumerate(numbers):
+            target = to[number % len(to)]
+            series = f"{self._account}>{target}"
+            self._written[series] += 1
+            body = make_body(Stamp(series, self._written[series], sent_ns[place] if sent_ns else now_ns))
+            sends.append(model_pb2.Send(number=number, account_name=target, body=body))
+            self._in_flight[number] = (series, now)
+        for first in range(0, count, MAX_SENDS_PER_FRAME):
+            some = sends[first : first + MAX_SENDS_PER_FRAME]
+            await self._call.write(messaging_pb2.ClientFrame(sends=messaging_pb2.SendBatch(sends=some)))
+
+
+class RawReceiver:
+    """One device that reads, audits and acknowledges what arrives while its stream is open."""
+
+    def __init__(self, session: RawSession) -> None:
+        self.inbox = Inbox()
+        self._session = session
+        self._cursor = b""
+        self._reading: asyncio.Task[None] | None = None
+        self._call: Any = None
+
+    @classmethod
+    async def connect(cls, address: str, ca_pem: bytes, account: str) -> Self:
+        """Log in. The account exists. The stream stays closed."""
+        return cls(await RawSession.log_in(address, ca_pem, account))
+
+    async def open(self) -> None:
+        """Begin to receive."""
+        self._call = await self._session.open(self._cursor)
+        self._reading = asyncio.create_task(self._read())
+        self._reading.add_done_callback(self.inbox.ended)
+
+    async def close(self) -> None:
+        """End the stream."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+            self._call.cancel()
+
+    async def _read(self) -> None:
+        while isinstance(frame := await self._call.read(), messaging_pb2.ServerFrame):
+            batch = frame.messages
+            if not batch.messages:
+                continue
+            self.inbox.note([message.body for message in batch.messages])
+            self._cursor = batch.cursor
+            delivered = messaging_pb2.Delivered(cursor=batch.cursor)
+            await self._call.write(messaging_pb2.ClientFrame(delivered=delivered))
+        raise RuntimeError(f"the receiver's stream ended: {await self._call.code()}")
