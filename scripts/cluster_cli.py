@@ -20,8 +20,7 @@ from rich.console import Console
 
 from parley import NameTakenError, ParleyClient, ParleyError, check_account_name
 from parleyd.cli_admin import leave_claim
-from parleyd.storage.administrator_claim import is_waiting
-from parleyd.storage.errors import StorageError
+from parleyd.security.codes import new_code
 from scripts.cluster_layout import (
     ClusterError,
     Layout,
@@ -182,18 +181,21 @@ async def _make_operator(layout: Layout, note: Callable[[str], None]) -> bool:
     folder = layout.data_dir(layout.names[0])
     try:
         async with asyncio.timeout(OPERATOR_TIMEOUT_S):
-            while not folder.exists():  # noqa: ASYNC110 - the node makes it at its first start
+            # The node makes it at its first start, last of all.
+            while not (folder / "identity.json").exists():  # noqa: ASYNC110
                 await asyncio.sleep(CLAIM_POLL_S)
-            code = leave_claim(folder)
-            while is_waiting(folder):  # noqa: ASYNC110 - the node takes it from its disk
+            code = new_code()
+            claim = leave_claim(folder, code)
+            while claim.exists():  # noqa: ASYNC110 - the node takes it from its disk
                 await asyncio.sleep(CLAIM_POLL_S)
             async with ParleyClient(layout.hosts, ca=layout.ca_file, state_dir=home / "state", connect=False) as client:
                 with contextlib.suppress(NameTakenError):  # by an attempt that was cut short
                     await client.register(OPERATOR, password, code)
                 await client.login(OPERATOR, password)
                 await (await client.own_account()).claim_administrator(code)
-    except (ParleyError, TimeoutError, StorageError, OSError) as error:
-        note(f"The administrator is not made yet: {str(error) or 'the cluster did not answer in time'}. Next try soon.")
+    except (ParleyError, TimeoutError, OSError) as error:
+        reason = str(error) or "the cluster did not answer in time"
+        note(f"The administrator is not made yet: {reason.rstrip('.')}. Next try soon.")
         return False
     (home / "made").touch()
     note(f"The account {OPERATOR} is the administrator.")

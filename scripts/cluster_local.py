@@ -14,7 +14,7 @@ from typing import Self
 
 from parley_proto.v1 import admin_pb2
 from parleyd.cli_admin import leave_claim
-from parleyd.storage.administrator_claim import is_waiting
+from parleyd.security.codes import new_code
 from scripts.cluster_layout import Layout, Settings, create_layout, load_layout, plan_private_nodes
 from scripts.cluster_process import Processes, ProcessState
 from scripts.cluster_status import NodeView, StatusReader
@@ -153,8 +153,9 @@ class LocalCluster:
     async def administrator_code(self, name: str = "") -> str:
         """Return a code that makes an administrator, as `parleyd admin create` does on the machine of a node."""
         folder = self.layout.data_dir(name or next(filter(self.is_up, self.names)))
-        code = leave_claim(folder)
-        await self.wait_until(lambda: not is_waiting(folder), f"{folder} to hand over the code")
+        code = new_code()
+        claim = leave_claim(folder, code)
+        await self.wait_until(lambda: not claim.exists(), f"{folder} to hand over the code")
         return code
 
     # ---- what nodes say

@@ -1,4 +1,4 @@
-"""Takes the code that `parleyd admin create` leaves in the data directory into the cluster, while the node runs."""
+"""Takes the codes that `parleyd admin create` leaves in the data directory into the cluster, while the node runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from parley_proto.v1 import state_pb2
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.features.codes import CODES_LEVEL
-from parleyd.storage.administrator_claim import AdministratorClaim, DamagedClaimError, read_claim, remove_claim
+from parleyd.storage.administrator_claim import (
+    AdministratorClaim,
+    DamagedClaimError,
+    read_claim,
+    refuse_claim,
+    remove_claim,
+    waiting_claims,
+)
 
 LOOK_INTERVAL_S = 0.5
 SUBMIT_TIMEOUT_S = 10.0
@@ -27,7 +34,7 @@ class Submitter(Protocol):
 
 
 class AdministratorClaims:
-    """Looks for a claim again and again."""
+    """Looks for claims again and again."""
 
     def __init__(self, data_directory: Path, submitter: Submitter, level: Callable[[], int]) -> None:
         self._data_directory = data_directory
@@ -43,28 +50,33 @@ class AdministratorClaims:
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     async def look(self) -> None:
-        """Take the claim that waits, if there is one and the cluster can take it."""
+        """Take the claims that wait, if the cluster can take them."""
         if self._level() < CODES_LEVEL:
             return
         try:
-            claim = await asyncio.to_thread(read_claim, self._data_directory)
-        except DamagedClaimError as error:
-            self._logger.warning("administrator_claim_refused", reason=str(error))
-            await asyncio.to_thread(remove_claim, self._data_directory)
-            return
+            # Takes a descriptor only if there is one. The process may have run out of them.
+            for path in await asyncio.to_thread(waiting_claims, self._data_directory):
+                await self._look_at(path)
         except OSError as error:
             self._log_unread(str(error))
             return
         self._unread = ""
-        if claim is not None:
-            await self._take(claim)
+
+    async def _look_at(self, path: Path) -> None:
+        try:
+            claim = await asyncio.to_thread(read_claim, path)
+        except DamagedClaimError as error:
+            self._logger.warning("administrator_claim_refused", reason=str(error))
+            await asyncio.to_thread(remove_claim, path)
+            return
+        await self._take(path, claim)
 
     def _log_unread(self, reason: str) -> None:
         if reason != self._unread:
             self._unread = reason
             self._logger.warning("administrator_claim_not_read", reason=reason, effect="the node tries again")
 
-    async def _take(self, claim: AdministratorClaim) -> None:
+    async def _take(self, path: Path, claim: AdministratorClaim) -> None:
         offer = state_pb2.OfferAdministrator(digest=claim.digest, expires_at_ms=claim.expires_at_ms)
         try:
             applied = await self._submitter.submit(
@@ -75,6 +87,7 @@ class AdministratorClaims:
         code = applied.results[0].code
         if code == state_pb2.RESULT_CODE_OK:
             self._logger.warning("administrator_code_offered", expires_at_ms=claim.expires_at_ms)
+            await asyncio.to_thread(remove_claim, path)
         else:
             self._logger.warning("administrator_claim_refused", reason=state_pb2.ResultCode.Name(code))
-        await asyncio.to_thread(remove_claim, self._data_directory)
+            await asyncio.to_thread(refuse_claim, path)

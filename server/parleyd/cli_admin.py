@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -12,8 +13,7 @@ import typer
 from parleyd.exits import ExitCode
 from parleyd.security.codes import digest_of_code, new_code
 from parleyd.settings.load import CONFIG_VARIABLE, SettingsError, load_settings
-from parleyd.storage.administrator_claim import AdministratorClaim, is_waiting, write_claim
-from parleyd.storage.errors import StorageError
+from parleyd.storage.administrator_claim import AdministratorClaim, was_refused, write_claim
 
 VALID_S = 24 * 3600
 WAIT_S = 15.0
@@ -54,12 +54,22 @@ def create(
         _fail(
             ExitCode.USAGE, f"{folder} is no data directory of a node. Nothing was changed. Start the node there first."
         )
-    try:
-        code = leave_claim(folder)
-    except (StorageError, OSError) as error:
-        _fail(ExitCode.STORAGE, f"the code could not be stored ({error}). Nothing was changed.")
+    code = new_code()
+    # Nobody else has the code: it has to be out before the cluster takes it.
     typer.echo(code)
-    _wait_until_taken(folder)
+    sys.stdout.flush()
+    try:
+        claim = leave_claim(folder, code)
+    except OSError as error:
+        _fail(ExitCode.STORAGE, f"the code could not be stored ({error}). It is worth nothing. Nothing was changed.")
+    if not _was_taken(claim):
+        typer.echo(
+            "The cluster does not have the code yet. It takes it as soon as this node runs and a majority of the nodes "
+            "is up.",
+            err=True,
+        )
+    elif was_refused(claim):
+        _fail(ExitCode.FAILED, "the cluster refused the code. It is worth nothing. The node's log has the reason.")
     typer.echo(
         "The code is valid once and for 24 hours. Use it with a new account: parley register NAME --code CODE\n"
         "Or with yours, signed in: parley cluster claim CODE",
@@ -67,24 +77,18 @@ def create(
     )
 
 
-def leave_claim(folder: Path) -> str:
-    """Leave the digest of a new code in a data directory, and return the code. Raises StorageError or OSError."""
-    code = new_code()
-    write_claim(folder, AdministratorClaim(digest_of_code(code), (int(time.time()) + VALID_S) * 1000))
-    return code
+def leave_claim(folder: Path, code: str) -> Path:
+    """Leave the digest of a new code in a data directory. Return the file, which the node removes. Raises OSError."""
+    return write_claim(folder, AdministratorClaim(digest_of_code(code), (int(time.time()) + VALID_S) * 1000))
 
 
-def _wait_until_taken(folder: Path) -> None:
+def _was_taken(claim: Path) -> bool:
     ends_at = time.monotonic() + WAIT_S
-    while is_waiting(folder):
+    while claim.exists():
         if time.monotonic() > ends_at:
-            typer.echo(
-                "The cluster does not have the code yet. It takes it as soon as this node runs and a majority of the "
-                "nodes is up.",
-                err=True,
-            )
-            return
+            return False
         time.sleep(POLL_S)
+    return True
 
 
 def _data_dir_of(config: Path | None) -> Path:

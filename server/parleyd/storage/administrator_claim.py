@@ -1,7 +1,7 @@
-"""The file by which `parleyd admin create` hands an administrator's code to the node that runs on a data directory.
+"""The files by which `parleyd admin create` hands administrators' codes to the node that runs on a data directory.
 
-It has the digest of the code, not the code. Whoever can write it has the node's disk, and so its keys and all data.
-The node removes it once the cluster has the digest.
+Each has the digest of a code, not the code. Whoever can write one has the node's disk, and so its keys and all data.
+The node removes it once the cluster has the digest, and renames it if the cluster refused.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from parleyd.storage.files import io_errors, write_durably
+from parleyd.storage.files import io_errors, replace_durably
 
-NAME = "administrator-claim.json"
+REFUSED_SUFFIX = ".refused"
+_PREFIX = "administrator-claim-"
+_SUFFIX = ".json"
+_NAME_DIGITS = 16
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +32,31 @@ class DamagedClaimError(Exception):
     """The file is no claim. The node removes it; `parleyd admin create` writes another one."""
 
 
-def write_claim(data_directory: Path, claim: AdministratorClaim) -> None:
-    """Write the file, for the user who owns the data directory. A former claim that was not taken yet is replaced."""
-    path = data_directory / NAME
+def write_claim(data_directory: Path, claim: AdministratorClaim) -> Path:
+    """Write a claim, for the user who owns the data directory, and return its file. Raises OSError."""
+    path = data_directory / f"{_PREFIX}{claim.digest.hex()[:_NAME_DIGITS]}{_SUFFIX}"
     document = {"digest": claim.digest.hex(), "expires_at_ms": claim.expires_at_ms}
-    write_durably(path, json.dumps(document).encode())
-    owner = data_directory.stat()
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            replace_durably(path, json.dumps(document).encode())
+            break
+        except FileNotFoundError:  # a node that starts removes what is half written
+            if attempt == _ATTEMPTS or not data_directory.is_dir():
+                raise
     if os.geteuid() == 0:
-        with io_errors(f"giving {path} to the owner of the folder"):
-            os.chown(path, owner.st_uid, owner.st_gid)
+        owner = data_directory.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+    return path
 
 
-def read_claim(data_directory: Path) -> AdministratorClaim | None:
-    """Return the claim that waits, or None. Raises DamagedClaimError, and OSError if it cannot be read now."""
-    if not is_waiting(data_directory):  # takes no descriptor, which a process may have run out of
-        return None
-    try:
-        content = (data_directory / NAME).read_bytes()
-    except FileNotFoundError:
-        return None
+def waiting_claims(data_directory: Path) -> list[Path]:
+    """Return the files of the claims that wait for the node."""
+    return sorted(data_directory.glob(f"{_PREFIX}*{_SUFFIX}"))
+
+
+def read_claim(path: Path) -> AdministratorClaim:
+    """Return a claim. Raises DamagedClaimError, and OSError if it cannot be read now."""
+    content = path.read_bytes()
     try:
         document = json.loads(content)
         return AdministratorClaim(bytes.fromhex(document["digest"]), int(document["expires_at_ms"]))
@@ -54,12 +64,21 @@ def read_claim(data_directory: Path) -> AdministratorClaim | None:
         raise DamagedClaimError(f"{type(error).__name__} in its content") from error
 
 
-def remove_claim(data_directory: Path) -> None:
-    """Remove the file, if it is there."""
-    with io_errors(f"removing {data_directory / NAME}"):
-        (data_directory / NAME).unlink(missing_ok=True)
+def remove_claim(path: Path) -> None:
+    """Remove a claim that was taken, or that is damaged."""
+    with io_errors(f"removing {path}"):
+        path.unlink(missing_ok=True)
 
 
-def is_waiting(data_directory: Path) -> bool:
-    """Return whether a claim waits to be taken by the node."""
-    return (data_directory / NAME).exists()
+def refuse_claim(path: Path) -> None:
+    """Record for `parleyd admin create`, which waits, that the cluster refused the code."""
+    with io_errors(f"renaming {path}"):
+        path.replace(path.with_suffix(REFUSED_SUFFIX))
+
+
+def was_refused(path: Path) -> bool:
+    """Return whether the cluster refused the claim of this file, and forget it."""
+    refused = path.with_suffix(REFUSED_SUFFIX)
+    was = refused.exists()
+    refused.unlink(missing_ok=True)
+    return was

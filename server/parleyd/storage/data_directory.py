@@ -17,12 +17,14 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 import apsw
 
 from parleyd.raft.types import SnapshotMeta
+from parleyd.storage.administrator_claim import REFUSED_SUFFIX
 from parleyd.storage.disk_space import DiskSpace
 from parleyd.storage.errors import DirectoryBusyError
 from parleyd.storage.files import fsync_path, io_errors, make_folder_durably
@@ -132,8 +134,9 @@ class DataDirectory:
             # Snapshots are made or received again whenever one is needed. None is used by a later process.
             for leftover in self.snapshots.iterdir():
                 leftover.unlink()
-            for leftover in self.path.glob(f"*{TEMPORARY_SUFFIX}*"):
-                leftover.unlink()
+            # `parleyd admin create` may write beside this process: its files come and go.
+            for leftover in (*self.path.glob(f"*{TEMPORARY_SUFFIX}*"), *self.path.glob(f"*{REFUSED_SUFFIX}")):
+                leftover.unlink(missing_ok=True)
             for kept in self.path.iterdir():
                 _make_private(kept)
             fsync_path(self.path)
@@ -141,8 +144,9 @@ class DataDirectory:
 
 def _make_private(path: Path) -> None:
     """Take a file from other users, who got it by the umask of an earlier release's process."""
-    if path.is_file() and path.stat().st_mode & 0o077:
-        path.chmod(0o600)
+    with suppress(FileNotFoundError):
+        if path.is_file() and path.stat().st_mode & 0o077:
+            path.chmod(0o600)
 
 
 def _lock(path: Path) -> int:

@@ -59,12 +59,17 @@ def rename_durably(source: Path, target: Path) -> None:
 
 
 def write_durably(target: Path, content: bytes) -> None:
-    """Replace a small file. After a crash it has the old content or the new, complete."""
-    temporary = target.with_name(target.name + ".tmp")
+    """Replace a small file of the node. After a crash it has the old content or the new, complete."""
     with io_errors(f"writing {target}"):
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        rename_durably(temporary, target)
+        replace_durably(target, content)
+
+
+def replace_durably(target: Path, content: bytes) -> None:
+    """Replace a small file, like write_durably(). Raises OSError."""
+    temporary = target.with_name(target.name + ".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    rename_durably(temporary, target)

@@ -59,6 +59,7 @@ class PeerConnections:
         self._is_known = is_known
         self._names: dict[Peer, str] = {}
         self._since: dict[Peer, float] = {}
+        self._unseen: set[Peer] = set()
 
     def called(self, peer: Peer, name: str) -> None:
         """Record that the certificate of this connection has `name`."""
@@ -69,9 +70,16 @@ class PeerConnections:
         return sum(not self._is_known(self._names.get(peer, "")) for peer in self._since)
 
     def surplus(self, peers: Collection[Peer], now_s: float) -> set[Peer]:
-        """Return which of the open connections have to end."""
+        """Return which of the open connections have to end.
+
+        `peers` may be older than the names: a connection may have been made, and called, after the list was made. So a
+        name is forgotten when two lists in a row lack its connection.
+        """
         self._since = {peer: self._since.get(peer, now_s) for peer in peers}
-        self._names = {peer: name for peer, name in self._names.items() if peer in self._since}
+        unseen = self._names.keys() - self._since.keys()
+        for peer in unseen & self._unseen:
+            del self._names[peer]
+        self._unseen = unseen
         known = self._oldest_first(one for one in self._since if self._is_known(self._names.get(one, "")))
         ended = set(_beyond(known, self._name_of, MAX_CONNECTIONS_PER_MEMBER))
         others = self._since.keys() - known

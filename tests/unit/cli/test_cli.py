@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from parleyd.security.certificates import CertificateError
 from parleyd.security.codes import digest_of_code
 from parleyd.settings.load import load_settings
 from parleyd.settings.table import SETTINGS, Settings
+from parleyd.storage.administrator_claim import read_claim, refuse_claim, waiting_claims
 from parleyd.storage.errors import IdentityError, StorageDamagedError
 
 
@@ -365,11 +368,12 @@ def test_an_administrators_code_is_printed_alone_and_the_node_takes_its_digest(
     (tmp_path / "identity.json").touch()
     taken: list[str] = []
 
-    def take(folder: Path) -> bool:  # the node, which looks into its data directory
-        taken.append((folder / "administrator-claim.json").read_text())
-        return False
+    def take(_: float) -> None:  # the node, which looks into its data directory
+        [claim] = waiting_claims(tmp_path)
+        taken.append(claim.read_text())
+        claim.unlink()
 
-    monkeypatch.setattr(cli_admin, "is_waiting", take)
+    monkeypatch.setattr(time, "sleep", take)
     result = parleyd("admin", "create", tmp_path)
     assert result.exit_code == 0
     [code] = result.stdout.split()
@@ -385,7 +389,39 @@ def test_a_code_waits_for_a_node_that_does_not_run(tmp_path: Path, monkeypatch: 
     result = parleyd("admin", "create", "--config", tmp_path / "node.toml")
     assert result.exit_code == 0
     assert "as soon as this node runs" in result.stderr
-    assert (tmp_path / "data" / "administrator-claim.json").exists()
+    assert len(waiting_claims(tmp_path / "data")) == 1
+
+
+def test_two_codes_for_a_node_that_does_not_run_both_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one took the place of the first, which was called valid all the same."""
+    (tmp_path / "identity.json").touch()
+    monkeypatch.setattr(cli_admin, "WAIT_S", 0.0)
+    codes = [parleyd("admin", "create", tmp_path).stdout.strip() for _ in range(2)]
+    assert {read_claim(path).digest for path in waiting_claims(tmp_path)} == set(map(digest_of_code, codes))
+
+
+def test_a_code_that_the_cluster_refuses_is_not_called_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "identity.json").touch()
+    monkeypatch.setattr(time, "sleep", lambda _: refuse_claim(waiting_claims(tmp_path)[0]))
+    result = parleyd("admin", "create", tmp_path)
+    assert result.exit_code == ExitCode.FAILED
+    assert "refused the code" in result.stderr
+    assert "valid" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["identity.json"]
+
+
+def test_a_code_that_cannot_be_stored_is_called_worthless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text was that of a node whose disk has failed."""
+    (tmp_path / "identity.json").touch()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    result = parleyd("admin", "create", tmp_path)
+    assert result.exit_code == ExitCode.STORAGE
+    assert "worth nothing" in result.stderr
+    assert "The node stops" not in result.stderr
 
 
 def test_a_code_is_made_for_a_nodes_data_directory_only(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from parleyd.group.errors import UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.log_in_guard import LogInGuard
 from parleyd.raft.types import NO_NODE, Index, NodeId
-from parleyd.security.codes import digest_of_code
+from parleyd.security.codes import digest_of_code, new_code
 from parleyd.security.log_in_throttle import Attempt
-from parleyd.storage.administrator_claim import NAME, is_waiting
+from parleyd.storage.administrator_claim import waiting_claims, was_refused
+from parleyd.storage.data_directory import DataDirectory
 from parleyd.transport.peer_calls import ForwardFailedError
 
 ANN = Attempt("ann", "10.0.0.66")
@@ -102,19 +103,20 @@ async def test_a_code_reaches_the_cluster_once_and_only_as_a_digest(tmp_path: Pa
     log, levels = Log(), [2]
     claims = AdministratorClaims(tmp_path, log, lambda: levels[-1])
     await claims.look()
-    code = leave_claim(tmp_path)
-    assert (tmp_path / NAME).stat().st_mode & 0o777 == 0o600
-    assert code not in (tmp_path / NAME).read_text()
+    code = new_code()
+    claim = leave_claim(tmp_path, code)
+    assert claim.stat().st_mode & 0o777 == 0o600
+    assert code not in claim.read_text()
     await claims.look()
-    assert is_waiting(tmp_path), "below level 3 it waits"
+    assert claim.exists(), "below level 3 it waits"
     levels.append(3)
     log.up = False
     await claims.look()
-    assert is_waiting(tmp_path), "without a majority it waits"
+    assert claim.exists(), "without a majority it waits"
     log.up = True
     for _ in range(2):
         await claims.look()
-    assert not is_waiting(tmp_path)
+    assert not claim.exists()
     [command] = log.proposed
     assert command.offer_administrator.digest == digest_of_code(code)
 
@@ -122,12 +124,14 @@ async def test_a_code_reaches_the_cluster_once_and_only_as_a_digest(tmp_path: Pa
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"{}", b'{"digest": 5}', b"\xff", b'{"digest": "zz", "expires_at_ms": 1}']
 )
-async def test_a_damaged_claim_is_removed_and_proposes_nothing(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / NAME).write_bytes(content)
+async def test_a_damaged_claim_is_removed_and_holds_up_no_other(tmp_path: Path, content: bytes) -> None:
+    leave_claim(tmp_path, new_code()).write_bytes(content)
+    good = new_code()
+    leave_claim(tmp_path, good)
     log = Log()
     await AdministratorClaims(tmp_path, log, lambda: 3).look()
-    assert not is_waiting(tmp_path)
-    assert log.proposed == []
+    assert waiting_claims(tmp_path) == []
+    assert [command.offer_administrator.digest for command in log.proposed] == [digest_of_code(good)]
 
 
 async def test_a_claim_that_cannot_be_read_now_stays_and_is_logged_once(
@@ -142,28 +146,44 @@ async def test_a_claim_that_cannot_be_read_now_stays_and_is_logged_once(
         monkeypatch.setattr(Path, "read_bytes", fail)
         await claims.look()
         assert logged == [], "nobody has claimed anything"
-        leave_claim(tmp_path)
+        claim = leave_claim(tmp_path, new_code())
         await claims.look()
         await claims.look()
     assert [line["event"] for line in logged] == ["administrator_claim_not_read"]
-    assert is_waiting(tmp_path)
+    assert claim.exists()
     monkeypatch.undo()
     await claims.look()
-    assert not is_waiting(tmp_path)
+    assert not claim.exists()
 
 
 async def test_a_claim_that_the_cluster_refuses_is_not_repeated(tmp_path: Path) -> None:
-    leave_claim(tmp_path)
+    claim = leave_claim(tmp_path, new_code())
     log = Log(state_pb2.RESULT_CODE_TOO_MANY_CODES)
     claims = AdministratorClaims(tmp_path, log, lambda: 3)
     await claims.look()
     await claims.look()
     assert len(log.proposed) == 1
+    assert [was_refused(claim), was_refused(claim), waiting_claims(tmp_path)] == [True, False, []]
+
+
+def test_a_claim_is_stored_although_a_node_that_starts_tidies_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start removed the half written file, and the claim failed with a text about a failed disk."""
+    real = os.fsync
+
+    def tidy(descriptor: int) -> None:
+        real(descriptor)
+        monkeypatch.undo()
+        DataDirectory.open(tmp_path).close()
+
+    monkeypatch.setattr(os, "fsync", tidy)
+    claim = leave_claim(tmp_path, new_code())
+    assert waiting_claims(tmp_path) == [claim]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody")
 def test_a_claim_of_root_belongs_to_the_owner_of_the_data_directory(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12346)
-    leave_claim(tmp_path)
-    found = (tmp_path / NAME).stat()
+    found = leave_claim(tmp_path, new_code()).stat()
     assert (found.st_uid, found.st_gid) == (12345, 12346)

@@ -143,3 +143,16 @@ def test_pages_that_removed_messages_leave_in_the_file_are_told(tmp_path: Path) 
 
 def test_the_free_space_is_that_of_the_disk(tmp_path: Path) -> None:
     assert DiskSpace(tmp_path, 0).free_bytes() > 0
+
+
+def test_a_file_that_vanishes_while_the_folder_is_tidied_stops_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`parleyd admin create` renames its file, and the node that starts said that its disk had failed."""
+    DataDirectory.open(tmp_path).close()
+    gone = tmp_path / "administrator-claim-0.json.tmp"
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone]))
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([*listed(path), *([gone] if path == tmp_path else [])]))
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    DataDirectory.open(tmp_path).close()

@@ -108,3 +108,21 @@ def test_a_connection_that_is_gone_is_forgotten() -> None:
 
 def test_the_shares_of_nine_members_and_of_all_others_fit_into_what_grpc_accepts() -> None:
     assert 9 * MAX_CONNECTIONS_PER_MEMBER + MAX_NON_MEMBER_CONNECTIONS <= MAX_PEER_CONNECTIONS
+
+
+def test_a_member_that_calls_while_the_open_connections_are_listed_is_not_forgotten() -> None:
+    """Its connection was nobody's from then on, and ended after half a minute."""
+    held, link = connections(), ("10.0.0.1", 7)
+    held.called(link, "n1")  # the list of the look that goes on lacks the connection
+    assert held.surplus([], 0) == set()
+    for now in (2, 4, 2 * NON_MEMBER_CONNECTION_S):
+        assert held.surplus([link], now) == set()
+
+
+def test_a_name_is_forgotten_with_its_connection() -> None:
+    held, link = connections(), ("10.0.0.1", 7)
+    held.called(link, "n1")
+    for now in range(3):
+        held.surplus([], now)
+    held.surplus([link], 3)
+    assert held.surplus([link], 4 + NON_MEMBER_CONNECTION_S) == {link}
