@@ -89,13 +89,14 @@ async def test_who_was_never_admitted_leads_nobody(cluster: LocalCluster, fresh:
     ids, before = await node_ids(cluster, node), await cluster.status(node)
     assert before is not None
     stranger = Caller(77, "n9", issue(cluster.layout, "n9"))
-    entry = Entry(Term(before.term + 5), Index(before.last_index + 1))
+    lied = Term(before.term + 1000)
+    entry = Entry(lied, Index(before.last_index + 1))
     for kind in (MessageType.HEARTBEAT, MessageType.VOTE, MessageType.TIMEOUT_NOW, MessageType.APPEND):
         lie = Message(
             kind,
             NodeId(stranger.node_id),
             NodeId(ids[node]),
-            Term(before.term + 5),
+            lied,
             index=Index(before.last_index),
             log_term=Term(before.term),
             commit=Index(before.last_index + 1),
@@ -105,5 +106,7 @@ async def test_who_was_never_admitted_leads_nobody(cluster: LocalCluster, fresh:
     await send_one(cluster, node, fresh("ann"))
     after = await cluster.status(node)
     assert after is not None
-    assert (after.leader, after.term) == (before.leader, before.term)
+    # The machine may be so slow that the nodes elect another leader by themselves.
+    assert after.leader in cluster.names
+    assert after.term < lied
     await cluster.wait_until_equal()

@@ -259,12 +259,17 @@ async def until_so(condition: Callable[[], bool], timeout_s: float = 10.0) -> No
 
 
 async def until_true(check: Callable[[], Awaitable[None]], timeout_s: float = 20.0) -> None:
-    """Repeat a check until it raises no AssertionError; the last one is raised at the deadline."""
+    """Repeat a check until it raises no AssertionError; the last one is raised at the deadline.
+
+    A node that cannot be reached now, because the machine is slow, is asked again.
+    """
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         try:
             return await check()
-        except AssertionError:
+        except (AssertionError, grpc.aio.AioRpcError) as error:
+            if isinstance(error, grpc.aio.AioRpcError) and error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
             if asyncio.get_running_loop().time() > deadline:
                 raise
             await asyncio.sleep(0.02)
