@@ -125,6 +125,26 @@ async def flood_of_long_messages(stage: Stage) -> None:
         await stage.keep_busy(12, flood)
 
 
+async def flood_of_marks(stage: Stage) -> None:
+    """Twelve sessions of one account that send marks of conversations which may be newer than the node."""
+    async with stage.channels(12) as channels:
+
+        async def flood(place: int) -> None:
+            call = messaging_pb2_grpc.MessagingStub(channels[place]).Connect(metadata=stage.metadata(place))
+            await call.write(messaging_pb2.ClientFrame(hello=messaging_pb2.Hello()))
+            await call.read()
+            number = 0
+            while not call.done():
+                number += 1
+                read = messaging_pb2.Read(conversation_id=1_000_000 + number % 500, up_to=1 << 50)
+                await call.write(messaging_pb2.ClientFrame(read=read))
+                stage.counts["marks"] += 1
+                if not number % 50:
+                    await asyncio.sleep(0)
+
+        await stage.keep_busy(12, flood)
+
+
 async def fill_the_disks(stage: Stage) -> None:
     """Twelve sessions of one account that send 64 KiB bodies without pause, each number until it is accepted."""
     async with stage.channels(12) as channels:
@@ -263,6 +283,7 @@ ATTACKS = {
         Attack("unread pages", 7, unread_pages, prepare=store_long_messages),
         Attack("unread queues", 7, unread_queues, prepare=store_long_messages),
         Attack("flood of long messages", 7, flood_of_long_messages),
+        Attack("flood of marks", 7, flood_of_marks),
         Attack("silent connections", 8, silent_connections),
         Attack("log-outs of nobody", 9, log_outs_of_nobody),
         Attack("wrong passwords", 10, wrong_passwords),
