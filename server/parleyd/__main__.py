@@ -4,10 +4,11 @@ The client and the node are one distribution, and the node's libraries are its e
 none of them, so that it can report in one line that they are missing.
 """
 
-import os
 import signal
 import sys
 from importlib.util import find_spec
+
+from parleyd.standard_streams import open_standard_streams, run_with_standard_streams
 
 EXTRA_MODULES = ("bcrypt", "cryptography", "grpc_health", "grpc_reflection")
 """Modules of the extra `server` that a node cannot run without. It can run without uvloop."""
@@ -41,20 +42,6 @@ def _stop_before_the_start(_: int, __: object) -> None:
     sys.exit(0)
 
 
-def open_standard_streams() -> None:
-    """Put the null device in place of each standard stream that is closed.
-
-    Otherwise a file of the node would get the descriptor, and what libraries write to stderr would go into it.
-    """
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is this one
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
-
-
 def main() -> None:
     """Run `parleyd`; without the extra `server`, print how to install it and exit with 1."""
     open_standard_streams()
@@ -65,7 +52,7 @@ def main() -> None:
         sys.exit(explain(missing))
     from parleyd.cli import main as run
 
-    run()
+    run_with_standard_streams(run)
 
 
 if __name__ == "__main__":

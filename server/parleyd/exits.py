@@ -22,7 +22,7 @@ class ExitCode(enum.IntEnum):
 
 EXIT_CODE_MEANINGS = {
     ExitCode.OK: "stopped as asked, or the command did its work",
-    ExitCode.FAILED: "any other error; the log contains it",
+    ExitCode.FAILED: "any other error; stderr or the log contains it",
     ExitCode.USAGE: "a flag, an environment variable or the settings file is wrong, or a file that a setting names: "
     "it is missing, or it is a key that others can read; nothing was started",
     ExitCode.STORAGE: "the data directory is damaged, foreign, in use or cannot be written",

@@ -348,7 +348,7 @@ def test_no_file_of_a_node_takes_the_place_of_a_closed_standard_stream() -> None
     """Libraries write to descriptor 2, which would be a database."""
     program = (
         "import os, sys\n"
-        "from parleyd.__main__ import open_standard_streams\n"
+        "from parleyd.standard_streams import open_standard_streams\n"
         "open_standard_streams()\n"
         "sys.stderr.write('nobody reads this')\n"
         "sys.exit(os.open(os.devnull, os.O_RDONLY))\n"
