@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import grpc
 
+from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
 from parley.model import Setting
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
@@ -72,11 +73,12 @@ class Administration:
         It takes as long as the copy of the state. Cancelling this call does not stop the copy.
         """
         request = build(pb.RebuildMemberRequest, name=name)
-        while True:
-            answer = await self._ask(lambda channel: AdminStub(channel).RebuildMember(request, metadata=self._metadata))
-            if answer.done:
-                return
-            await asyncio.sleep(REBUILD_POLL_S)
+        with unknown_if_cancelled(REPEAT_TEXT):
+            while not (await self._ask_to_rebuild(request)).done:  # noqa: ASYNC110 - only the leader knows
+                await asyncio.sleep(REBUILD_POLL_S)
+
+    async def _ask_to_rebuild(self, request: pb.RebuildMemberRequest) -> pb.RebuildMemberResponse:
+        return await self._ask(lambda channel: AdminStub(channel).RebuildMember(request, metadata=self._metadata))
 
     async def set_administrator(self, account: str, *, administrator: bool) -> None:
         """Grant or revoke the rights of an administrator."""

@@ -140,7 +140,7 @@ async def send(
     """Send a message and wait until it is on a majority's disks.
 
     If that takes too long, the message stays in the outbox on this machine (exit code 75). The next command that
-    connects sends it, once.
+    connects sends it, once. That is also so if the command is interrupted once the message is stored.
     """
     await commands.send(options, to, body, timeout=timeout, as_json=as_json)
 

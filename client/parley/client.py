@@ -24,6 +24,7 @@ from typing import Self
 
 from parley.account import LocalAccount
 from parley.administration import Administration
+from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
 from parley.connection import ConnectionManagerSettings
 from parley.device import drafts, identity, inbox, outbox
 from parley.device.identity import DeviceIdentity
@@ -145,44 +146,47 @@ class ParleyClient:
         """
         check_account_name(name)
         cluster_id = await self._cluster.cluster_id()
-        current = self._account
-        if current is not None and (current.profile.account, current.profile.cluster_id) == (name, cluster_id):
-            who = await current.store.write(identity.load)
-            await self._log_in.again(current, who, password, end_oldest_device=end_oldest_device)
-            current.connection.wake()
-            if self.state.connection is ConnectionState.SIGNED_OUT:
-                self._publisher.update(connection=ConnectionState.CONNECTING, problem="")
-        else:
-            account = self._make_account(cluster_id, name)
-            who = await self._log_in.first_here(account, password, end_oldest_device=end_oldest_device)
-            await self._use(account, who)
+        with unknown_if_cancelled(REPEAT_TEXT):
+            current = self._account
+            if current is not None and (current.profile.account, current.profile.cluster_id) == (name, cluster_id):
+                who = await current.store.write(identity.load)
+                await self._log_in.again(current, who, password, end_oldest_device=end_oldest_device)
+                current.connection.wake()
+                if self.state.connection is ConnectionState.SIGNED_OUT:
+                    self._publisher.update(connection=ConnectionState.CONNECTING, problem="")
+            else:
+                account = self._make_account(cluster_id, name)
+                who = await self._log_in.first_here(account, password, end_oldest_device=end_oldest_device)
+                await self._use(account, who)
         self._remember_last(name)
 
     async def logout(self) -> int:
         """Close the session. Return the number of messages that wait in the outbox until the next log-in."""
         account, who = await self._signed_in()
-        await self._cluster.log_out(who.token)
-        await account.store.write(lambda c: identity.signed_out(c, who.stored_token))
-        await self._token_store.delete(who.stored_token)
-        waiting = await account.store.read(outbox.count_open)
-        self._remember_last("")
-        again = self._make_account(account.profile.cluster_id, account.profile.account)
-        await self._use(again, await _open(again))
+        with unknown_if_cancelled(REPEAT_TEXT):
+            await self._cluster.log_out(who.token)
+            await account.store.write(lambda c: identity.signed_out(c, who.stored_token))
+            await self._token_store.delete(who.stored_token)
+            waiting = await account.store.read(outbox.count_open)
+            self._remember_last("")
+            again = self._make_account(account.profile.cluster_id, account.profile.account)
+            await self._use(again, await _open(again))
         return waiting
 
     async def delete_account(self, password: str) -> None:
         """Delete the account in use and all its data on this machine."""
         account, who = await self._signed_in()
-        await self._cluster.delete_account(who.token, password)
-        forgotten = await account.store.write(lambda c: identity.forget(c, who.account_id))
-        await self._token_store.delete(who.stored_token)
-        self._remember_last("")
-        await self._use(None, None)
-        if forgotten:
-            shutil.rmtree(account.profile.directory, ignore_errors=True)
-        self._publisher.update(
-            account="", connection=ConnectionState.SIGNED_OUT, waiting=0, node="", address="", problem=""
-        )
+        with unknown_if_cancelled():
+            await self._cluster.delete_account(who.token, password)
+            forgotten = await account.store.write(lambda c: identity.forget(c, who.account_id))
+            await self._token_store.delete(who.stored_token)
+            self._remember_last("")
+            await self._use(None, None)
+            if forgotten:
+                shutil.rmtree(account.profile.directory, ignore_errors=True)
+            self._publisher.update(
+                account="", connection=ConnectionState.SIGNED_OUT, waiting=0, node="", address="", problem=""
+            )
 
     @property
     def me(self) -> Account | None:

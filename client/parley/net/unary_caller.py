@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import grpc
 
+from parley.cancellation import CHECK_TEXT, REPEAT_TEXT, unknown_if_cancelled
 from parley.errors import (
     ClusterBehindError,
     NoMajorityError,
@@ -40,8 +41,6 @@ LEAST_CHANGE_S = 2.5
 NO_MAJORITY_AFTER_S = 8.0
 """For how long a node may report no majority, each time after its own wait, before the caller is told."""
 UNKNOWN_TEXT = "No node gave a clear answer: {reasons} The request may or may not have been carried out. {then}"
-CHECK_TEXT = "Check the result before you try again."
-REPEAT_TEXT = "Repeating it is safe."
 
 
 class UnaryCaller:
@@ -79,7 +78,9 @@ class UnaryCaller:
         With `confirm_signed_out`, a second node has to confirm that the session has ended. A node that lags may not
         have the session yet. `changes` is false for a request that only reads: its outcome is never unknown.
         `repeatable` is true if a person may repeat the request, with a new request id, without a second effect.
+        If the call is cancelled after a change has left, the CancelledError has an OutcomeUnknownError as its cause.
         """
+        then = REPEAT_TEXT if repeatable else CHECK_TEXT
         policy = FailoverPolicy(self._known_endpoints.all(), self._rng, _CALL_POLICY)
         if self.preferred is not None:
             policy.prefer(self.preferred)
@@ -92,9 +93,11 @@ class UnaryCaller:
             least_s = LEAST_CHANGE_S if changes and failures.keys() >= set(policy.endpoints) else LEAST_ATTEMPT_S
             if failures and left_s - attempt.delay_s < least_s:
                 break  # an attempt that is cut off would only add an outcome that nobody knows
-            await asyncio.sleep(min(attempt.delay_s, left_s))
+            with unknown_if_cancelled(then, changes=unknown):
+                await asyncio.sleep(min(attempt.delay_s, left_s))
             try:
-                answer = await self._once(invoke, attempt.endpoint, min(attempt.timeout_s, left_s), changes=changes)
+                with unknown_if_cancelled(then, changes=changes):
+                    answer = await self._once(invoke, attempt.endpoint, min(attempt.timeout_s, left_s), changes=changes)
             except (UnreachableError, OutcomeUnknownError, TlsError, WrongServiceError) as error:
                 failures[attempt.endpoint] = error
                 unknown = unknown or isinstance(error, OutcomeUnknownError)
@@ -115,7 +118,6 @@ class UnaryCaller:
                 raise told(error, after_unknown=unknown) from error.__cause__
             self.preferred = attempt.endpoint
             return answer
-        then = REPEAT_TEXT if repeatable else CHECK_TEXT
         raise _summary(failures, unknown=unknown, then=then, insecure=self._pool.security.insecure)
 
     async def status_of(

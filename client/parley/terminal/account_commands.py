@@ -25,7 +25,7 @@ async def change_password(options: ConnectionOptions, *, from_stdin: bool) -> No
     old, new = read_two_passwords(f"Old password of {name}: ", "New password: ", from_stdin=from_stdin)
     async with options.client() as client:
         await (await client.own_account()).change_password(old, new)
-    note("The password is changed. Your other devices are signed out.")
+        note("The password is changed. Your other devices are signed out.")
 
 
 @devices_app.command(name="list", epilog=EPILOG)
@@ -64,7 +64,7 @@ async def revoke(
             return
         chosen = _find(await account.devices(), device)
         await account.sign_out_device(chosen.id)
-    note(f"Signed out: {device_line(chosen)}")
+        note(f"Signed out: {device_line(chosen)}")
 
 
 def device_line(device: Device) -> str:

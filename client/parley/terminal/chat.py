@@ -11,7 +11,7 @@ from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import VARIABLE, read_password
 from parley.terminal.refusals import superseded_text
 from parley.terminal.screen import PlainScreen, PromptScreen, TerminalScreen
-from parley.terminal.signals import prompting
+from parley.terminal.signals import Interrupted, prompting
 from parley.terminal.targets import find_target
 
 LAST_MESSAGES_S = 10.0
@@ -19,7 +19,7 @@ EARLIER_LINES = 100
 
 
 async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: TerminalScreen | None = None) -> int:
-    """Run a chat. Return KEPT if messages of this chat still wait."""
+    """Run a chat. Return KEPT if messages of this chat still wait. A signal that ends it hides no waiting message."""
     async with options.client(connect=True) as client:
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         await sign_in(options, client, create=create)
@@ -27,11 +27,20 @@ async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: Ter
             screen = PromptScreen(await _earlier(client)) if interactive else PlainScreen()
         target = await find_target(client, to) if to else None
         view = ChatView(client, screen.show, screen.quiet, target, mark_read=screen.interactive)
-        await _run(view, screen)
+        try:
+            await _run(view, screen)
+        except asyncio.CancelledError as error:
+            if await client.waiting(limit=1):
+                raise error from Interrupted(_still_waiting(client))
+            raise
         if await client.waiting(limit=1):
-            later = "They are kept here and sent, once, when you come back."
-            screen.quiet(f"Messages still wait. {superseded_text(client) if client.state.superseded else later}")
+            screen.quiet(_still_waiting(client))
         return ExitCode.KEPT if view.unsettled else ExitCode.OK
+
+
+def _still_waiting(client: ParleyClient) -> str:
+    later = "They are kept here and sent, once, when you come back."
+    return f"Messages still wait. {superseded_text(client) if client.state.superseded else later}"
 
 
 async def _run(view: ChatView, screen: TerminalScreen) -> None:

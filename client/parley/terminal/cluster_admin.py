@@ -1,4 +1,7 @@
-"""Implement the commands of `parley cluster` that change something, and its settings. Remarks go to stderr."""
+"""Implement the commands of `parley cluster` that change something, and its settings. Remarks go to stderr.
+
+A change is reported before the client is closed, so a signal meanwhile hides no result.
+"""
 
 import time
 from collections.abc import AsyncIterator
@@ -27,54 +30,54 @@ async def add(options: ConnectionOptions, name: str, peer_address: str) -> None:
         raise BadInputError(f"{peer_address!r} is not one address. Nothing was changed. Write host:port.")
     async with _administration(options) as administration:
         is_new = await administration.add_member(name, peer_address)
-    if not is_new:
-        note(f"{name} is a member already. Nothing was changed. Its state is in: parley cluster status")
-        return
-    note(f"{name} is a learner now. It receives all entries, and becomes a voter once it has caught up.")
+        if not is_new:
+            note(f"{name} is a member already. Nothing was changed. Its state is in: parley cluster status")
+            return
+        note(f"{name} is a learner now. It receives all entries, and becomes a voter once it has caught up.")
 
 
 async def invite_node(options: ConnectionOptions, hours: int) -> None:
     """Print a join token. Only the token goes to stdout, so that it can be written to a file."""
     async with _administration(options) as administration:
         token = await administration.invite_node(hours * 3600)
-    say(token)
-    note(f"Write it to the join_token_file of the new node. It admits one node, within {hours} hours.")
+        say(token)
+        note(f"Write it to the join_token_file of the new node. It admits one node, within {hours} hours.")
 
 
 async def promote(options: ConnectionOptions, name: str) -> None:
     async with _administration(options) as administration:
         is_new = await administration.promote_member(name)
-    note(f"{name} is a voter now." if is_new else f"{name} is a voter already. Nothing was changed.")
+        note(f"{name} is a voter now." if is_new else f"{name} is a voter already. Nothing was changed.")
 
 
 async def remove(options: ConnectionOptions, name: str, *, force: bool) -> None:
     async with _administration(options) as administration:
         await administration.remove_member(name, force=force)
-    note(
-        f"{name} is no member any more. Its data directory is never accepted again. To bring the node "
-        "back, start it with an empty one and admit it: parley cluster add, or invite-node."
-    )
+        note(
+            f"{name} is no member any more. Its data directory is never accepted again. To bring the node "
+            "back, start it with an empty one and admit it: parley cluster add, or invite-node."
+        )
 
 
 async def transfer(options: ConnectionOptions, name: str) -> None:
     """Transfer leadership to the node `name`, or to any voter if `name` is empty."""
     async with _administration(options) as administration:
         leader = await administration.transfer_leadership(name)
-    note(f"{leader} leads now.")
+        note(f"{leader} leads now.")
 
 
 async def rebuild(options: ConnectionOptions, name: str) -> None:
     """Replace the state of a member by the leader's state and wait until it agrees with the others."""
     async with _administration(options) as administration:
         await administration.rebuild_member(name)
-    note(f"The state of {name} agrees with that of the other nodes.")
+        note(f"The state of {name} agrees with that of the other nodes.")
 
 
 async def set_administrator(options: ConnectionOptions, account: str, *, administrator: bool) -> None:
     """Grant or revoke the rights of an administrator."""
     async with _administration(options) as administration:
         await administration.set_administrator(account, administrator=administrator)
-    note(f"{account} is {'an' if administrator else 'no'} administrator now.")
+        note(f"{account} is {'an' if administrator else 'no'} administrator now.")
 
 
 async def claim(options: ConnectionOptions, code: str) -> None:
@@ -82,15 +85,15 @@ async def claim(options: ConnectionOptions, code: str) -> None:
     name = options.must_name_account()
     async with options.client() as client:
         await (await client.own_account()).claim_administrator(code)
-    note(f"{name} is an administrator. If it was one before, the code was not used.")
+        note(f"{name} is an administrator. If it was one before, the code was not used.")
 
 
 async def invite(options: ConnectionOptions, days: int) -> None:
     """Print an invitation."""
     async with _administration(options) as administration:
         code, expires_at_ms = await administration.create_invitation(days * 86_400)
-    say(code)
-    note(f"Valid once, until {text.time_text(expires_at_ms)}. Use it with: parley register NAME --code {code}")
+        say(code)
+        note(f"Valid once, until {text.time_text(expires_at_ms)}. Use it with: parley register NAME --code {code}")
 
 
 async def reset_password(options: ConnectionOptions, account: str, *, password_stdin: bool) -> None:
@@ -99,14 +102,14 @@ async def reset_password(options: ConnectionOptions, account: str, *, password_s
     password = read_new_password(f"New password for {account}: ", from_stdin=password_stdin)
     async with options.client() as client:
         await (await client.administration()).reset_password(account, password)
-    note(f"{account} has a new password, and all its devices are signed out. Ask its owner to change it.")
+        note(f"{account} has a new password, and all its devices are signed out. Ask its owner to change it.")
 
 
 async def lift_delay(options: ConnectionOptions, account: str) -> None:
     """End the delay of an account."""
     async with _administration(options) as administration:
         await administration.lift_delay(account)
-    note(f"{account} can log in at once.")
+        note(f"{account} can log in at once.")
 
 
 async def set_time(options: ConnectionOptions, *, yes: bool) -> None:
@@ -123,7 +126,7 @@ async def set_time(options: ConnectionOptions, *, yes: bool) -> None:
                 "changed. If the clock of this machine is right, give --yes."
             )
         before_ms, after_ms = await (await client.administration()).set_time(now_ms)
-    note(f"The time of the cluster was {_utc(before_ms)} and is {_utc(after_ms)} now.")
+        note(f"The time of the cluster was {_utc(before_ms)} and is {_utc(after_ms)} now.")
 
 
 def _utc(at_ms: int) -> str:
@@ -141,12 +144,12 @@ async def settings(options: ConnectionOptions, change: str | None, *, as_json: b
         administration = await client.administration()
         if name:
             await administration.change_setting(name, value)
+            if not as_json:
+                note(f"{name} is {value} now, on all nodes.")
+                return
         found = await administration.settings()
     if as_json:
         say(text.as_json([asdict(setting) for setting in found]))
-        return
-    if name:
-        note(f"{name} is {value} now, on all nodes.")
         return
     for line in text.setting_lines(found):
         say(line)

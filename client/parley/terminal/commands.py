@@ -1,4 +1,7 @@
-"""The commands of `parley`. cli.py declares their flags. Results go to stdout, everything else to stderr."""
+"""The commands of `parley`. cli.py declares their flags. Results go to stdout, everything else to stderr.
+
+A change is reported before the client is closed, so a signal meanwhile hides no result.
+"""
 
 import asyncio
 import shlex
@@ -6,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict
+from typing import TypeVar
 
 from parley import (
     BadInputError,
@@ -27,7 +31,10 @@ from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import confirm, read_password
 from parley.terminal.refusals import Refusals, connected, superseded_text
+from parley.terminal.signals import Interrupted
 from parley.terminal.targets import find_target
+
+T = TypeVar("T")
 
 READS_TIMEOUT_S = 3.0
 
@@ -48,7 +55,7 @@ async def register(options: ConnectionOptions, name: str, *, code: str, password
     password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
     async with options.client(resume=False) as client:
         await client.register(name, password, code)
-    note(f"The account {name} was created. Sign in with: parley login {name}")
+        note(f"The account {name} was created. Sign in with: parley login {name}")
 
 
 async def login(options: ConnectionOptions, name: str, *, password_stdin: bool, end_oldest: bool) -> None:
@@ -65,14 +72,8 @@ async def login(options: ConnectionOptions, name: str, *, password_stdin: bool, 
                 raise
             await client.login(name, password, end_oldest_device=True)
         waiting = client.state.waiting
-    note(
-        f"Signed in as {name}."
-        + (
-            f" {_waiting(waiting)} from an earlier session. The next command that connects sends what waits."
-            if waiting
-            else ""
-        )
-    )
+        later = f" {_waiting(waiting)} from an earlier session. The next command that connects sends what waits."
+        note(f"Signed in as {name}." + (later if waiting else ""))
 
 
 async def logout(options: ConnectionOptions) -> None:
@@ -80,7 +81,8 @@ async def logout(options: ConnectionOptions) -> None:
     name = options.must_name_account()
     async with options.client() as client:
         waiting = await client.logout()
-    note(f"{name} is signed out." + (f" {_waiting(waiting)} in the outbox until you sign in again." if waiting else ""))
+        later = f" {_waiting(waiting)} in the outbox until you sign in again."
+        note(f"{name} is signed out." + (later if waiting else ""))
 
 
 async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: bool) -> None:
@@ -96,7 +98,7 @@ async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: b
     password = read_password(f"Password of {name}, to delete it: ", from_stdin=password_stdin)
     async with options.client() as client:
         await client.delete_account(password)
-    note(f"The account {name} is deleted.")
+        note(f"The account {name} is deleted.")
 
 
 async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -> None:
@@ -115,14 +117,36 @@ async def send(options: ConnectionOptions, to: str, body: str | None, *, timeout
     options.must_name_account()
     if body is None or body == "-":
         body = sys.stdin.read().removesuffix("\n")
-    async with connected(options, note) as (client, refusals):
-        message = await client.send(await find_target(client, to), body)
-        refusals.shown.add(message.local_id)
-        view = await _accepted(client, message, timeout)
+    view = await _send_and_wait(options, to, body, timeout)
     if as_json:
         say(text.as_json(text.own_record(view)))
     else:
         note(f"{text.MARKS[view.status]} sent to {to} (message {view.message_id})")
+
+
+async def _send_and_wait(options: ConnectionOptions, to: str, body: str, timeout: float) -> Outgoing:
+    """Send one message. If a signal ends this when the message is stored, say what becomes of the message."""
+    storing: asyncio.Task[OutgoingMessage] | None = None
+    try:
+        async with connected(options, note) as (client, refusals):
+            target = await find_target(client, to)
+            storing = asyncio.create_task(client.send(target, body))
+            message = await _even_if_cancelled(storing)
+            refusals.shown.add(message.local_id)
+            return await _accepted(client, message, timeout)
+    except asyncio.CancelledError as error:
+        if storing is None or storing.cancelled() or storing.exception() is not None:
+            raise
+        later = superseded_text(client) if client.state.superseded else text.SENT_LATER
+        raise error from Interrupted(text.interrupted(storing.result().view, later))
+
+
+async def _even_if_cancelled(task: asyncio.Task[T]) -> T:
+    """Return the result of a task. If this is cancelled, let the task end first."""
+    try:
+        return await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])
 
 
 async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: float) -> Outgoing:
@@ -147,8 +171,7 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
             raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
         why = client.state.problem or "the cluster has not confirmed it."
         raise StillWaitingError(
-            f"Not confirmed within {timeout:g} s: {why} The message is kept in the outbox. The next command "
-            "that connects sends it, once."
+            f"Not confirmed within {timeout:g} s: {why} The message is kept in the outbox. {text.SENT_LATER}"
         )
     if isinstance(outcome, Exception):
         raise outcome
@@ -255,7 +278,7 @@ async def set_display_name(options: ConnectionOptions, name: str) -> None:
     options.must_name_account()
     async with options.client() as client:
         await client.set_display_name(name)
-    note("The display name is set." if name.strip() else "The display name is gone.")
+        note("The display name is set." if name.strip() else "The display name is gone.")
 
 
 async def create_channel(options: ConnectionOptions, title: str, members: Sequence[str]) -> None:
@@ -263,8 +286,8 @@ async def create_channel(options: ConnectionOptions, title: str, members: Sequen
     options.must_name_account()
     async with options.client() as client:
         conversation_id = await client.create_channel(title, members)
-    say(f"#{conversation_id}")
-    note(f"The channel was created. Write in it with: parley chat '#{conversation_id}'")
+        say(f"#{conversation_id}")
+        note(f"The channel was created. Write in it with: parley chat '#{conversation_id}'")
 
 
 async def history(

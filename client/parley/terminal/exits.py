@@ -45,9 +45,9 @@ MEANINGS = {
     ExitCode.TLS: "the TLS connection failed",
     ExitCode.UNKNOWN: "the outcome is not known (look before you try again)",
     ExitCode.KEPT: "the message waits in the outbox and is sent later, as the text says",
-    ExitCode.HUNG_UP: "ended by a hang-up",
-    ExitCode.INTERRUPTED: "interrupted",
-    ExitCode.TERMINATED: "ended by SIGTERM",
+    ExitCode.HUNG_UP: "ended by a hang-up; a text says what is kept or not known",
+    ExitCode.INTERRUPTED: "interrupted; a text says what is kept or not known",
+    ExitCode.TERMINATED: "ended by SIGTERM; a text says what is kept or not known",
 }
 
 EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items()) + "."

@@ -18,6 +18,7 @@ from parley.chat import (
 )
 
 LINE_PREVIEW = 60
+SENT_LATER = "The next command that connects sends it, once."
 
 MARKS = {
     MessageStatus.WAITING: "…",
@@ -62,6 +63,20 @@ def own_line(view: Outgoing, chats: Chats) -> str:
     title = chats.title(chats.conversations.key_of_own(view))
     mark = MARKS[MessageStatus.DELIVERED] if counts.others and view.status is MessageStatus.READ else MARKS[view.status]
     return f"{at} you → {title}: {indented(view.body)} {mark}{known}"
+
+
+def interrupted(view: Outgoing, later: str) -> str:
+    """Return what a person has to know of a message whose command was interrupted. `later` says when it is sent."""
+    if view.status in (MessageStatus.WAITING, MessageStatus.SENDING):
+        return (
+            f"Interrupted. The message is kept in the outbox. {later} Until it is sent to a node, /cancel "
+            f"{view.local_id} in parley chat withdraws it."
+        )
+    if view.status is MessageStatus.FAILED:
+        return f"Interrupted. The message was refused and not sent. {safe_body(view.detail)}".rstrip()
+    if view.status is MessageStatus.UNKNOWN:
+        return f"Interrupted. {safe_body(view.detail) or 'It is not known whether the message was sent.'}"
+    return f"Interrupted. The message was accepted (message {view.message_id})."
 
 
 def conversation_line(item: ConversationItem) -> str:
