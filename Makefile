@@ -55,6 +55,10 @@ demo: $(READY) ## Kill the leader five times under load and count every message 
 bench: $(READY) ## Measure a real cluster, row by row; in pairs with another checkout: BASE=folder (build/bench.json)
 	@python -m scripts.bench $(if $(BASE),--base $(BASE)) $(ARGS)
 
+.PHONY: bench-smoke
+bench-smoke: $(READY) ## Check that no message costs twice what is recorded, in units of a fixed loop
+	@python -m scripts.bench.smoke $(ARGS)
+
 .PHONY: verify
 verify: $(READY) ## Check format, lint, types, and that the generated stubs are up to date
 	ruff format --check .

@@ -9,8 +9,12 @@ from scripts.bench.figures import CLIENT_CORES, compare, generator_was_limit, pe
 
 def test_percentiles_of_few_and_many_values() -> None:
     assert percentiles([]) == {}
-    assert percentiles([3.0]) == {"p50_ms": 3.0, "p99_ms": 3.0}
-    assert percentiles([float(value) for value in range(100, 0, -1)]) == {"p50_ms": 51.0, "p99_ms": 100.0}
+    assert percentiles([3.0]) == {"p10_ms": 3.0, "p50_ms": 3.0, "p99_ms": 3.0}
+    assert percentiles([float(value) for value in range(100, 0, -1)]) == {
+        "p10_ms": 11.0,
+        "p50_ms": 51.0,
+        "p99_ms": 100.0,
+    }
 
 
 def test_a_summary_has_median_and_spread_of_what_all_runs_have() -> None:
