@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
-from importlib.metadata import version
 from typing import Protocol
 
 import grpc
@@ -19,17 +17,13 @@ from parley_proto.v1.admin_pb2_grpc import AdminServicer
 from parleyd.addresses import AddressError, parse_address
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import address_of, owner_at
+from parleyd.api.cluster_status import all_settings, full_status, public_status
 from parleyd.api.cluster_view import ClusterView
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, unary
-from parleyd.delivery.position import position_of
 from parleyd.machine.authorisation import Action
-from parleyd.machine.features import settings
-from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
-from parleyd.machine.reader import StateReader
 from parleyd.machine.records import MemberRow
-from parleyd.raft.status import RaftStatus
-from parleyd.raft.types import NodeId, Role
+from parleyd.raft.types import NodeId
 from parleyd.retry import ask_until_answered
 from parleyd.security.codes import digest_of_code, new_code
 from parleyd.security.names import InvalidInputError, validate_account_name, validate_node_name, validate_password
@@ -86,62 +80,12 @@ class AdminService(AdminServicer):
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:  # noqa: N802
         """Return this node's view of itself and of the others; to strangers what a client needs to find the leader."""
         if self._is_operator(context) or await self._authenticator.known_session(context) is not None:
-            return await self._full_status()
-        return self._public_status()
+            return await full_status(self._view, time.monotonic() - self._started)
+        return public_status(self._view)
 
     def _is_operator(self, context: Context) -> bool:
         sent = dict(context.invocation_metadata() or ()).get(OPERATOR_TOKEN, "")
         return bool(self._operator_token) and hmac.compare_digest(str(sent), self._operator_token)
-
-    def _public_status(self) -> pb.GetStatusResponse:
-        view = self._view
-        status = view.replica.raft.status()
-        members = view.members()
-        return pb.GetStatusResponse(
-            cluster_id=view.identity.cluster_id,
-            node_name=view.identity.name,
-            role=status.role.value,
-            leader=_name_of(status.leader, members),
-            serving=view.has_majority(),
-            removed=view.replica.retired,
-            members=[_public_member(member, status, view) for member in members],
-        )
-
-    async def _full_status(self) -> pb.GetStatusResponse:
-        view = self._view
-        status = view.replica.raft.status()
-        summary = await view.replica.readers.run(lambda reader: reader.summary())
-        answer = self._public_status()
-        answer.ClearField("members")
-        answer.MergeFrom(
-            pb.GetStatusResponse(
-                node_id=view.identity.node_id,
-                term=status.term,
-                commit_index=status.commit_index,
-                applied_index=summary.applied_index,
-                last_index=status.last_index,
-                first_index=status.first_index,
-                connected_clients=view.hub.connected,
-                messages_per_second=view.hub.messages_per_second(),
-                messages_total=summary.message_count,
-                members=[_member(member, status, view) for member in view.members()],
-                pid=os.getpid(),
-                uptime_s=time.monotonic() - self._started,
-                state_hash=summary.state_hash,
-                version=version("parley"),
-                joint=bool(status.conf_state.voters_outgoing),
-                level=summary.level,
-                min_level=MIN_LEVEL,
-                max_level=MAX_LEVEL,
-                divergence=view.divergence(),
-                disk=view.disk(),
-                refused=view.refused(),
-                snapshots=view.snapshots(),
-                clock=view.clock(),
-                cluster_time_ms=view.replica.cluster_now_ms,
-            )
-        )
-        return answer
 
     @unary
     async def InviteNode(self, request: pb.InviteNodeRequest, context: Context) -> pb.InviteNodeResponse:  # noqa: N802
@@ -347,7 +291,7 @@ class AdminService(AdminServicer):
     ) -> pb.ListSettingsResponse:
         """Return every setting of the cluster's level, by name."""
         await self._authenticator.session_at(context, request.seen)
-        return await self._view.replica.readers.run(_settings)
+        return await self._view.replica.readers.run(all_settings)
 
     async def _change(self, change: peer_pb2.ClusterChange) -> pb.ClusterChangeResponse:
         reply = await self._change_router.submit(change, timeout_s=CHANGE_TIMEOUT_S)
@@ -366,48 +310,3 @@ CHANGE_STATUS: dict[int, grpc.StatusCode] = {
     peer_pb2.CHANGE_STATUS_OUTCOME_UNKNOWN: grpc.StatusCode.ABORTED,
 }
 UNKNOWN_CHANGES = (grpc.StatusCode.ABORTED, grpc.StatusCode.INTERNAL)
-
-
-def _settings(reader: StateReader) -> pb.ListSettingsResponse:
-    with reader.consistent():
-        return pb.ListSettingsResponse(
-            settings=[_setting(settings.SETTINGS[name], value) for name, value in settings.all_values(reader).items()],
-            position=position_of(reader),
-        )
-
-
-def _setting(known: settings.ClusterSetting, value: int) -> pb.Setting:
-    return pb.Setting(
-        name=known.name,
-        value=value,
-        default=known.default,
-        minimum=known.minimum,
-        maximum=known.maximum,
-        help=known.help,
-    )
-
-
-def _name_of(node: NodeId, members: Sequence[MemberRow]) -> str:
-    return next((member.name for member in members if member.node_id == node), "")
-
-
-def _public_member(member: MemberRow, status: RaftStatus, view: ClusterView) -> pb.MemberStatus:
-    node = NodeId(member.node_id)
-    return pb.MemberStatus(
-        name=member.name,
-        client_address=member.client_address,
-        voter=node in status.conf_state.voters,
-        learner=node in status.conf_state.learners,
-        connected=view.is_up(node),
-    )
-
-
-def _member(member: MemberRow, status: RaftStatus, view: ClusterView) -> pb.MemberStatus:
-    progress = status.progress.get(NodeId(member.node_id)) if status.role is Role.LEADER else None
-    answer = _public_member(member, status, view)
-    answer.node_id = member.node_id
-    answer.peer_address = member.peer_address
-    answer.match_index = progress.match_index if progress is not None else 0
-    answer.min_level = member.min_level
-    answer.max_level = member.max_level
-    return answer

@@ -11,22 +11,19 @@ between nodes, so it stops this one.
 
 from __future__ import annotations
 
-import struct
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import apsw
-from google.protobuf.message import DecodeError
 
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.invariants import check_invariant
-from parleyd.machine.canonical import canonical
 from parleyd.machine.effects import Effect
+from parleyd.machine.entries import DecodedEntry, decode_entries, next_hash
 from parleyd.machine.errors import (
     MachineError,
     MachineInvariantError,
@@ -36,7 +33,7 @@ from parleyd.machine.errors import (
 from parleyd.machine.feature import Command, result
 from parleyd.machine.features import members
 from parleyd.machine.features.stored_bytes import STORED_BYTES_LEVEL
-from parleyd.machine.files import STATE_HASH_BYTES, create_state, open_writer, release_text, storage_faults
+from parleyd.machine.files import create_state, open_writer, release_text, storage_faults
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import FIRST_MESSAGE_ID
 from parleyd.machine.records import CommittedEntry, MemberRow, Members, MembershipChange, StateHash
@@ -71,41 +68,6 @@ class ApplyOutcome:
     level: int  # the cluster's level after them
     failures: tuple[CommandFailure, ...] = ()
     hashes: tuple[StateHash, ...] = ()  # those at multiples of HASH_INTERVAL
-
-
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    """A slot of the log with its decoded payload; `batch` is None for an empty or undecodable payload."""
-
-    entry: CommittedEntry
-    batch: pb.CommandBatch | None
-
-    @classmethod
-    def of(cls, entry: CommittedEntry) -> _Decoded:
-        """Decode the payload."""
-        if not entry.payload:
-            return cls(entry, None)
-        try:
-            return cls(entry, pb.CommandBatch.FromString(entry.payload))
-        except DecodeError:
-            return cls(entry, None)
-
-
-def _decode(entries: Sequence[CommittedEntry]) -> list[_Decoded]:
-    """Decode entries. Raises MachineReleaseError if one of them needs a newer release."""
-    decoded = [_Decoded.of(entry) for entry in entries]
-    for slot in decoded:
-        if slot.batch is not None and slot.batch.level > MAX_LEVEL:
-            raised = _raises_in(decoded).get(slot.batch.level, "")
-            raise MachineReleaseError(release_text(f"entry {slot.entry.index} of the log", slot.batch.level, raised))
-    return decoded
-
-
-def _raises_in(decoded: Sequence[_Decoded]) -> dict[int, str]:
-    """Return the levels that these entries raise the cluster to, with the releases that they name."""
-    commands = [command for slot in decoded if slot.batch is not None for command in slot.batch.commands]
-    raises = [command.raise_level for command in commands if command.WhichOneof("command") == "raise_level"]
-    return {one.level: one.release for one in raises}
 
 
 _Run = Callable[[int, int, pb.Command], pb.CommandResult]
@@ -215,7 +177,7 @@ class StateMachine:
         if not entries:
             return ApplyOutcome(self.applied_index, (), (), self.level)
         with self._fatal("applying"):
-            decoded = _decode(entries)
+            decoded = decode_entries(entries)
             self._failures = []
             try:
                 results = self._transaction(decoded, self._run)
@@ -274,7 +236,7 @@ class StateMachine:
 
     # ---- one transaction
 
-    def _transaction(self, entries: Sequence[_Decoded], run: _Run) -> tuple[tuple[pb.CommandResult, ...], ...]:
+    def _transaction(self, entries: Sequence[DecodedEntry], run: _Run) -> tuple[tuple[pb.CommandResult, ...], ...]:
         state = self._state
         state.effects = []
         self._hashes = []
@@ -288,7 +250,7 @@ class StateMachine:
         self._connection.execute("COMMIT")
         return results
 
-    def _apply_entry(self, decoded: _Decoded, run: _Run) -> tuple[pb.CommandResult, ...]:
+    def _apply_entry(self, decoded: DecodedEntry, run: _Run) -> tuple[pb.CommandResult, ...]:
         entry, batch, state = decoded.entry, decoded.batch, self._state
         results: tuple[pb.CommandResult, ...] = ()
         if batch is not None:
@@ -305,7 +267,7 @@ class StateMachine:
         if entry.membership is not None:
             meta.membership = entry.membership.encoded
             members.change(state, entry.membership)
-        meta.state_hash = _next_hash(meta.state_hash, entry, results)
+        meta.state_hash = next_hash(meta.state_hash, entry, results)
         if entry.index % HASH_INTERVAL == 0:
             self._hashes.append(StateHash(entry.index, meta.state_hash))
         return results
@@ -424,29 +386,8 @@ def _fill(
         "INSERT INTO meta(id, applied_index, applied_term, membership, state_hash, level, generation, now_ms,"
         " last_account_id, last_session_id, last_device_id, last_conversation_id, last_message_id, message_count)"
         " VALUES(1, 0, 0, ?, ?, ?, 0, 0, 0, 0, 0, 0, ?, 0)",
-        (membership, _next_hash(b"", first, ()), first_level, FIRST_MESSAGE_ID - 1),
+        (membership, next_hash(b"", first, ()), first_level, FIRST_MESSAGE_ID - 1),
     )
-
-
-def _next_hash(previous: bytes, entry: CommittedEntry, results: tuple[pb.CommandResult, ...]) -> bytes:
-    """Return the hash of everything up to an entry. Its form belongs to the level."""
-    digest = blake2b(previous, digest_size=STATE_HASH_BYTES)
-    digest.update(struct.pack("<QQQ", entry.index, entry.term, len(entry.payload)))
-    digest.update(entry.payload)
-    digest.update(canonical(results))
-    if entry.membership is not None:
-        digest.update(_membership_bytes(entry.membership))
-    return digest.digest()
-
-
-def _membership_bytes(change: MembershipChange) -> bytes:
-    parts = [change.encoded, struct.pack(f"<{len(change.node_ids)}Q", *change.node_ids)]
-    for row in change.added:
-        texts = (row.name, row.peer_address, row.client_address)
-        parts += (struct.pack("<QII", row.node_id, row.min_level, row.max_level), *(text.encode() for text in texts))
-        if row.key_digest:  # from level 3 on
-            parts.append(row.key_digest)
-    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
 
 
 def _is_local(error: Exception) -> bool:

@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine import files, levels
+from parleyd.machine import entries, files, levels
 from parleyd.machine import machine as machine_module
 from parleyd.machine.authorisation import Action
 from parleyd.machine.errors import MachineReleaseError, MachineStorageError
@@ -56,7 +56,7 @@ def first_release() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for level in [level for level in levels.RELEASES if level > 1]:
             patch.delitem(levels.RELEASES, level)
-        for module in (levels, files, machine_module, levels_feature):
+        for module in (levels, files, machine_module, entries, levels_feature):
             patch.setattr(module, "MAX_LEVEL", 1)
         for name in [name for name, command in COMMANDS.items() if command.level > 1]:
             patch.delitem(COMMANDS, name)
@@ -72,7 +72,7 @@ def newer_release() -> Iterator[None]:
     """A release that supports levels 1 and 2."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(levels.RELEASES, 2, "9.9.0")
-        for module in (levels, files, machine_module, levels_feature):
+        for module in (levels, files, machine_module, entries, levels_feature):
             patch.setattr(module, "MAX_LEVEL", 2)
         patch.setitem(accounts.FEATURE.tables, 2, COLUMN)
         patch.setitem(COMMANDS, "set_role", SignedInCommand(administration.set_role, Action.SET_ROLE, level=2))
@@ -283,7 +283,7 @@ def test_level_rises_by_one_never_falls_and_raising_it_again_is_fine(newer: None
 
 
 def test_level_that_is_not_the_next_is_refused(newer: None, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_module, "MAX_LEVEL", 3)
+    monkeypatch.setattr(entries, "MAX_LEVEL", 3)
     node.apply(*everybody_publishes((1, 9), (1, 9), (1, 9)))
     assert node.one(raise_level(3)).code == NOT_NEXT
     assert level_of(node.path) == (1, 1, False)

@@ -270,16 +270,6 @@ def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
     return result(pb.RESULT_CODE_OK)
 
 
-def changed_owner(state: State, name: str, known_index: int) -> bool:
-    """Return whether an account of this name was deleted after an index.
-
-    If none was, the name had one owner at most since that index: the account that has it now.
-    """
-    query = "SELECT 1 FROM accounts WHERE name_key = ? AND status = ? AND deleted_at_index > ? LIMIT 1"
-    bindings = (name_key(name), DELETED, min(known_index, MAX_ID))
-    return state.connection.execute(query, bindings).get is not None
-
-
 def set_display_name(state: State, actor: Actor, command: pb.SetDisplayName) -> pb.CommandResult:
     """Set the name shown beside the caller's account name; the same name again changes nothing."""
     if len(command.display_name) > MAX_NAME_CHARS or not is_shown_as_written(command.display_name):

@@ -15,10 +15,11 @@ from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features.accounts import changed_owner
+from parleyd.machine.features.accounts import DELETED, name_key
 from parleyd.machine.features.conversations import DIRECT
 from parleyd.machine.features.messages import TEXT
 from parleyd.machine.features.stored_bytes import ROW_BYTES, STORED_BYTES_LEVEL
+from parleyd.machine.limits import MAX_ID
 from parleyd.machine.names import NAME_RULES_LEVEL
 
 if TYPE_CHECKING:
@@ -163,10 +164,15 @@ def _resolve(state: State, sender: AccountRow, send: model_pb2.Send) -> Conversa
 
 
 def _is_for_a_former_owner(state: State, send: model_pb2.Send) -> bool:
-    """Return whether the name may have meant another account when the send was queued on its device."""
+    """Return whether the name may have meant another account when the send was queued on its device.
+
+    If no account of the name was deleted since, the name had one owner at most: the account that has it now.
+    """
     if state.level < NAME_RULES_LEVEL or not send.known_index:
         return False
-    return changed_owner(state, send.account_name, send.known_index)
+    query = "SELECT 1 FROM accounts WHERE name_key = ? AND status = ? AND deleted_at_index > ? LIMIT 1"
+    bindings = (name_key(send.account_name), DELETED, min(send.known_index, MAX_ID))
+    return state.connection.execute(query, bindings).get is not None
 
 
 def _resolve_conversation(state: State, sender: AccountRow, conversation_id: int) -> ConversationRow | _Code:
