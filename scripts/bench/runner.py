@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.bench.figures import Figures
+from scripts.bench.process import ClientError
 from scripts.bench.rig import Rig
 from scripts.bench.rows import Row
 from scripts.bench.scale import Scale
@@ -109,7 +110,10 @@ def run(rows: Sequence[Row], scale: Scale, say: Say) -> list[Measured]:
 
 
 def _text(error: BaseException) -> str:
-    """Return the last line of what failed, of the first of several."""
+    """Return one line about what failed, or about the first of several failures."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1] if str(error).strip() else ''}"
+    lines = str(error).strip().splitlines() or [""]
+    if isinstance(error, ClientError):
+        return lines[-1]  # of the traceback of a client process
+    return f"{type(error).__name__}: {lines[0]}"

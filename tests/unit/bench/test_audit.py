@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 
 import pytest
 
 from scripts.bench.audit import BODY_BYTES, Audit, MessagesWrongError, Stamp, make_body, read_body
-from scripts.bench.figures import Figures
 from scripts.bench.inbox import Inbox, Pacer
-from scripts.bench.report import make_report
-from scripts.bench.rig import Rig
-from scripts.bench.rows import Row
-from scripts.bench.runner import Measured
-from scripts.bench.scale import TINY
 
 SENT = {"ann>ben": 4, "eve>ben": 2}
 
@@ -94,15 +87,3 @@ async def test_a_sender_that_is_late_counts_from_the_time_a_message_was_due() ->
     pacer = Pacer(5, rate_per_s=200.0, began_ns=began_ns)
     assert await pacer.next_due() == [began_ns + number * 5_000_000 for number in range(5)]
     assert await pacer.next_due() == []
-
-
-async def _unused(_: Rig, __: object) -> Figures:
-    return {}
-
-
-def test_a_row_that_failed_fails_the_report() -> None:
-    good, bad = Row("good", "", _unused), Row("bad", "", _unused)
-    report = make_report([Measured(good, [{"per_s": 1.0}]), Measured(bad, failed="ann>ben: 1 lost")], TINY)
-    assert report["failed"] == ["bad"]
-    assert report["rows"]["bad"]["failed"] == "ann>ben: 1 lost"
-    assert json.loads(json.dumps(report)) == report
