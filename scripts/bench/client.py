@@ -6,11 +6,13 @@ import asyncio
 import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from scripts.bench.process import serve_calls
 from scripts.bench.raw_client import RawReceiver, RawSender, register
+from scripts.bench.reference import Identity, measure_reference
 from scripts.bench.sdk_client import SdkDevice
 
 CALLS_AT_ONCE = 4
@@ -52,6 +54,10 @@ class Client:
     async def cpu_s(self) -> float:
         """Return the CPU time that this process has used."""
         return time.process_time()
+
+    async def measure_reference(self, folder: str, operations: int, **identity: str) -> dict[str, float]:
+        """Run the loop of `reference.py` in this process. Return its cost."""
+        return asdict(await measure_reference(Identity(**identity), Path(folder), operations))
 
     # ---- sending
 

@@ -10,13 +10,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import AsyncExitStack
+from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import mean
 
 from scripts.bench.figures import Figures
-from scripts.bench.reference import Cost, Identity, measure_reference
+from scripts.bench.process import ClientProcess
+from scripts.bench.reference import Cost, Identity
 from scripts.bench.report import machine
 from scripts.bench.rig import Rig
 from scripts.bench.scale import QUICK
@@ -64,20 +68,33 @@ def regressions(rounds: Sequence[Figures], recorded: Figures) -> list[str]:
 
 async def measure() -> list[Figures]:
     """Return the ratios of each round. Raise if a message was lost or doubled."""
-    async with Rig.started() as rig:
-        layout, name = rig.cluster.layout, rig.cluster.names[0]
-        identity = Identity(
-            host=split_address(rig.cluster.address(name))[0],
-            ca_file=layout.ca_file,
-            cert_file=layout.folder(name) / "node.pem",
-            key_file=layout.folder(name) / "node.key",
-        )
+    async with Rig.started() as rig, AsyncExitStack() as stack:
+        loops = [await ClientProcess.start() for _ in range(os.cpu_count() or 1)]
+        for process in loops:
+            stack.push_async_callback(process.end)
         await _ROWS["raw-256"].measure(rig, _SCALE)  # warms up
         rounds = []
         for _ in range(ROUNDS):
-            reference = await measure_reference(identity, layout.root, OPERATIONS)
+            reference = await _measure_loops(rig, loops)
             rounds.append(ratios(reference, {row: await work.measure(rig, _SCALE) for row, work in _ROWS.items()}))
         return rounds
+
+
+async def _measure_loops(rig: Rig, loops: Sequence[ClientProcess]) -> Cost:
+    """Return the mean cost of the loops, which run at the same time, with the certificate of a node."""
+    layout, name = rig.cluster.layout, rig.cluster.names[0]
+    identity = Identity(
+        host=split_address(rig.cluster.address(name))[0],
+        ca_file=str(layout.ca_file),
+        cert_file=str(layout.folder(name) / "node.pem"),
+        key_file=str(layout.folder(name) / "node.key"),
+    )
+    asked = {"folder": str(layout.root), "operations": OPERATIONS, **asdict(identity)}
+    costs = [
+        Cost(**reply.value)
+        for reply in await asyncio.gather(*(process.call("measure_reference", **asked) for process in loops))
+    ]
+    return Cost(mean(cost.cpu_s_per_1000 for cost in costs), mean(cost.p10_ms for cost in costs))
 
 
 def record(rounds: Sequence[Figures], target: Path) -> None:

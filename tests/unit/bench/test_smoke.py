@@ -46,7 +46,7 @@ async def test_the_loop_runs_and_costs_something(tmp_path: Path) -> None:
     layout = create_layout(tmp_path / "cluster", plan_private_nodes(1))
     folder = layout.folder("n1")
     host = split_address(layout.hosts[0])[0]
-    identity = Identity(host, layout.ca_file, folder / "node.pem", folder / "node.key")
+    identity = Identity(host, str(layout.ca_file), str(folder / "node.pem"), str(folder / "node.key"))
     cost = await measure_reference(identity, tmp_path, 20)
     assert cost.cpu_s_per_1000 > 0
     assert cost.p10_ms > 0
