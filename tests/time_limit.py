@@ -43,6 +43,8 @@ AFTERWARDS_S = 60.0
 """What teardown gets after the limit was reached, and Python to end after the last test."""
 MOST_TASKS = 40
 WATCHER = "time limit"
+_sleep = time.sleep
+"""A test may put something else in its place."""
 RUNNER = re.compile(r"[/\\\\](_pytest|pytest|pluggy|execnet|xdist|pytest_asyncio)[/\\\\]|^<string>$|^<frozen runpy>$")
 
 
@@ -215,8 +217,15 @@ class TimeLimit:
     # ---- the thread that counts, and what it does to the main thread
 
     def _watch(self) -> None:
+        try:
+            self._count()
+        except BaseException:
+            # Without this thread the clock stands still, and nothing that waits would ever end.
+            self._end_process(f"The thread that counts the time has failed.\n{traceback.format_exc()}")
+
+    def _count(self) -> NoReturn:
         while True:
-            time.sleep(TICK_S)
+            _sleep(TICK_S)
             passed_s, stood_still_s, queued_s = self.clock.tick()
             if self._over_for_s >= 0:
                 self._over_for_s += passed_s
@@ -251,13 +260,13 @@ class TimeLimit:
             loop.call_soon_threadsafe(task.cancel, running.headline())
 
     def _end_process(self, why: str) -> NoReturn:
-        os.write(self._stderr, f"\n{why}\n{describe_threads(None)}\n".encode(errors="replace"))
-        for child in psutil.Process().children(recursive=True):
-            try:
-                child.kill()
-            except psutil.NoSuchProcess:
-                continue
-        os._exit(1)
+        try:
+            os.write(self._stderr, f"\n{why}\n{describe_threads(None)}\n".encode(errors="replace"))
+            for child in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+        finally:
+            os._exit(1)
 
 
 def _outward(frame: FrameType | None) -> Iterator[FrameType]:

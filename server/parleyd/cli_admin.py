@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from time import sleep
 from typing import Annotated, NoReturn
 
 import typer
@@ -87,7 +88,7 @@ def _was_taken(claim: Path) -> bool:
     while claim.exists():
         if time.monotonic() > ends_at:
             return False
-        time.sleep(POLL_S)
+        sleep(POLL_S)
     return True
 
 

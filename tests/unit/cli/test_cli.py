@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -373,7 +372,7 @@ def test_an_administrators_code_is_printed_alone_and_the_node_takes_its_digest(
         taken.append(claim.read_text())
         claim.unlink()
 
-    monkeypatch.setattr(time, "sleep", take)
+    monkeypatch.setattr(cli_admin, "sleep", take)
     result = parleyd("admin", "create", tmp_path)
     assert result.exit_code == 0
     [code] = result.stdout.split()
@@ -402,7 +401,7 @@ def test_two_codes_for_a_node_that_does_not_run_both_reach_it(tmp_path: Path, mo
 
 def test_a_code_that_the_cluster_refuses_is_not_called_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "identity.json").touch()
-    monkeypatch.setattr(time, "sleep", lambda _: refuse_claim(waiting_claims(tmp_path)[0]))
+    monkeypatch.setattr(cli_admin, "sleep", lambda _: refuse_claim(waiting_claims(tmp_path)[0]))
     result = parleyd("admin", "create", tmp_path)
     assert result.exit_code == ExitCode.FAILED
     assert "refused the code" in result.stderr

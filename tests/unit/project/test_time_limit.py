@@ -23,7 +23,7 @@ time_limit.AFTERWARDS_S = 2.0
 """
 
 TESTS = """
-import asyncio, os, signal, subprocess, sys, threading
+import asyncio, os, signal, subprocess, sys, threading, time
 import pytest
 
 async def test_awaits():
@@ -78,6 +78,14 @@ async def test_stands_still():
     async with asyncio.timeout(3):
         await (await asyncio.create_subprocess_exec(sys.executable, "-c", STOP.format(os.getpid()))).wait()
 
+async def test_puts_something_in_the_place_of_sleep(monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _: 1 / 0)
+    await asyncio.sleep(0.5)
+
+def test_breaks_the_clock(monkeypatch):
+    monkeypatch.setattr(os, "listdir", lambda _: 1 / 0)  # which the thread that counts calls
+    threading.Event().wait()
+
 def test_is_well():
     pass
 """
@@ -120,6 +128,8 @@ def test_what_hangs_fails_and_the_run_goes_on(output: str) -> None:
         "test_has_a_teardown_that_hangs": "ERROR",
         "test_hears_nothing": "FAILED",
         "test_stands_still": "PASSED",
+        "test_puts_something_in_the_place_of_sleep": "PASSED",
+        "test_breaks_the_clock": "FAILED",
         "test_is_well": "PASSED",
     }, output
     assert "INTERNALERROR" not in output
@@ -142,6 +152,12 @@ def test_a_worker_that_had_to_end_is_replaced_and_its_test_not_repeated(output: 
         )
         == 1
     )
+
+
+def test_a_worker_whose_clock_fails_ends_with_the_reason(output: str) -> None:
+    """It waited for ever: nothing reached its time any more."""
+    assert output.count("The thread that counts the time has failed.") == 1
+    assert "ZeroDivisionError" in output
 
 
 def test_processes_of_a_dead_worker_are_ended_and_named(output: str) -> None:
