@@ -18,6 +18,7 @@ from scripts.cluster_status import secure_channel
 
 PASSWORD = "the bench's password"  # noqa: S105 (of a cluster that lives for minutes on loopback)
 MAX_SENDS_PER_FRAME = 1024
+ACKNOWLEDGE_EVERY_S = 0.02
 
 
 async def register(address: str, ca_pem: bytes, account: str) -> None:
@@ -141,6 +142,7 @@ class RawReceiver:
         self._cursor = b""
         self._reading: asyncio.Task[None] | None = None
         self._call: Any = None
+        self._has_news = asyncio.Event()
 
     @classmethod
     async def connect(cls, address: str, ca_pem: bytes, account: str) -> Self:
@@ -150,7 +152,7 @@ class RawReceiver:
     async def open(self) -> None:
         """Begin to receive."""
         self._call = await self._session.open(self._cursor)
-        self._reading = asyncio.create_task(self._read())
+        self._reading = asyncio.create_task(self._receive())
         self._reading.add_done_callback(self.inbox.ended)
 
     async def close(self) -> None:
@@ -160,6 +162,14 @@ class RawReceiver:
             await asyncio.wait([self._reading])
             self._call.cancel()
 
+    async def _receive(self) -> None:
+        acknowledging = asyncio.create_task(self._acknowledge())
+        try:
+            await self._read()
+        finally:
+            acknowledging.cancel()
+            await asyncio.gather(acknowledging, return_exceptions=True)
+
     async def _read(self) -> None:
         while isinstance(frame := await self._call.read(), messaging_pb2.ServerFrame):
             batch = frame.messages
@@ -167,6 +177,14 @@ class RawReceiver:
                 continue
             self.inbox.note([message.body for message in batch.messages])
             self._cursor = batch.cursor
-            delivered = messaging_pb2.Delivered(cursor=batch.cursor)
-            await self._call.write(messaging_pb2.ClientFrame(delivered=delivered))
+            self._has_news.set()
         raise RuntimeError(f"the receiver's stream ended: {await self._call.code()}")
+
+    async def _acknowledge(self) -> None:
+        """Acknowledge what has arrived, at most once in ACKNOWLEDGE_EVERY_S, as the SDK does."""
+        while True:
+            await self._has_news.wait()
+            self._has_news.clear()
+            delivered = messaging_pb2.Delivered(cursor=self._cursor)
+            await self._call.write(messaging_pb2.ClientFrame(delivered=delivered))
+            await asyncio.sleep(ACKNOWLEDGE_EVERY_S)

@@ -91,8 +91,8 @@ async def test_who_was_never_admitted_leads_nobody(cluster: LocalCluster, fresh:
     stranger = Caller(77, "n9", issue(cluster.layout, "n9"))
     lied = Term(before.term + 1000)
     entry = Entry(lied, Index(before.last_index + 1))
-    for kind in (MessageType.HEARTBEAT, MessageType.VOTE, MessageType.TIMEOUT_NOW, MessageType.APPEND):
-        lie = Message(
+    lies = [
+        Message(
             kind,
             NodeId(stranger.node_id),
             NodeId(ids[node]),
@@ -102,7 +102,11 @@ async def test_who_was_never_admitted_leads_nobody(cluster: LocalCluster, fresh:
             commit=Index(before.last_index + 1),
             entries=(entry,) if kind is MessageType.APPEND else (),
         )
-        assert await deliver(cluster, node, stranger, encode_message(lie, 0)) is grpc.StatusCode.UNAVAILABLE
+        for kind in (MessageType.HEARTBEAT, MessageType.VOTE, MessageType.TIMEOUT_NOW, MessageType.APPEND)
+    ]
+    # The node asks the members about the stranger before it refuses, for some seconds.
+    ends = await asyncio.gather(*(deliver(cluster, node, stranger, encode_message(lie, 0)) for lie in lies))
+    assert set(ends) == {grpc.StatusCode.UNAVAILABLE}
     await send_one(cluster, node, fresh("ann"))
     after = await cluster.status(node)
     assert after is not None
