@@ -99,13 +99,18 @@ class Target:
                 "A message needs one recipient: the name or the id of an account, or the id of a conversation. "
                 "Nothing was sent. Name one."
             )
-        if not (0 <= self.account_id < 2**63 and 0 <= self.conversation_id < 2**63):
-            raise BadInputError(f"No cluster has the id of {self}. Nothing was sent. Use an id that it assigned.")
 
     @classmethod
     def of(cls, target: "str | Target") -> "Target":
-        """Return `target`, or the target for an account name. Raise BadInputError for an empty name."""
-        return cls(account=target) if isinstance(target, str) else target
+        """Return `target`, or the target for an account name.
+
+        Raise BadInputError for an empty name, and for an id that no cluster assigns.
+        """
+        if isinstance(target, str):
+            return cls(account=target)
+        if not (0 <= target.account_id < 2**63 and 0 <= target.conversation_id < 2**63):
+            raise BadInputError(f"No cluster has the id of {target}. Nothing was sent. Use an id that it assigned.")
+        return target
 
     def __str__(self) -> str:
         if self.account:

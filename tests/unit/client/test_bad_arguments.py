@@ -137,3 +137,10 @@ async def test_a_number_of_a_caller_that_no_file_holds_is_bad_input(tmp_path: Pa
             with pytest.raises(BadInputError, match="Nothing was sent"):
                 await call()
         assert (await client.cached_history("bob", limit=2**63 - 1)).messages == ()
+
+
+def test_a_target_that_a_damaged_file_names_is_no_bad_input_of_a_person() -> None:
+    """Fuzzing a device's file found it: the text said that nothing was sent, and asked for an id."""
+    with pytest.raises(BadInputError):
+        Target.of(Target(conversation_id=-128))
+    assert str(Target(conversation_id=-128)) == "conversation -128"
