@@ -53,27 +53,28 @@ class AdministratorClaims:
         """Take the claims that wait, if the cluster can take them."""
         if self._level() < CODES_LEVEL:
             return
+        unread = ""
         try:
-            # Takes a descriptor only if there is one. The process may have run out of them.
-            for path in await asyncio.to_thread(waiting_claims, self._data_directory):
-                await self._look_at(path)
+            # To list a folder takes a descriptor, which the process may have run out of.
+            paths = await asyncio.to_thread(waiting_claims, self._data_directory)
         except OSError as error:
-            self._log_unread(str(error))
-            return
-        self._unread = ""
-
-    async def _look_at(self, path: Path) -> None:
-        try:
-            claim = await asyncio.to_thread(read_claim, path)
-        except DamagedClaimError as error:
-            self._logger.warning("administrator_claim_refused", reason=str(error))
-            await asyncio.to_thread(remove_claim, path)
-            return
-        await self._take(path, claim)
+            paths, unread = [], str(error)
+        for path in paths:
+            try:
+                claim = await asyncio.to_thread(read_claim, path)
+            except DamagedClaimError as error:
+                self._logger.warning("administrator_claim_refused", reason=str(error))
+                await asyncio.to_thread(remove_claim, path)
+            except OSError as error:
+                unread = unread or str(error)
+            else:
+                await self._take(path, claim)
+        self._log_unread(unread)
 
     def _log_unread(self, reason: str) -> None:
-        if reason != self._unread:
-            self._unread = reason
+        """Log why a claim cannot be read, unless that was logged last. Empty: all were read."""
+        was, self._unread = self._unread, reason
+        if reason not in ("", was):
             self._logger.warning("administrator_claim_not_read", reason=reason, effect="the node tries again")
 
     async def _take(self, path: Path, claim: AdministratorClaim) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def remove_claim(path: Path) -> None:
 
 def refuse_claim(path: Path) -> None:
     """Record for `parleyd admin create`, which waits, that the cluster refused the code."""
-    with io_errors(f"renaming {path}"):
+    with io_errors(f"renaming {path}"), suppress(FileNotFoundError):
         path.replace(path.with_suffix(REFUSED_SUFFIX))
 
 

@@ -187,3 +187,41 @@ def test_a_claim_of_root_belongs_to_the_owner_of_the_data_directory(tmp_path: Pa
     os.chown(tmp_path, 12345, 12346)
     found = leave_claim(tmp_path, new_code()).stat()
     assert (found.st_uid, found.st_gid) == (12345, 12346)
+
+
+async def test_a_claim_that_is_removed_by_hand_meanwhile_does_not_end_the_node(tmp_path: Path) -> None:
+    """The text was that of a node whose disk has failed."""
+    claim = leave_claim(tmp_path, new_code())
+
+    class Slow(Log):
+        async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
+            claim.unlink()
+            return await super().submit(commands, timeout_s=timeout_s)
+
+    await AdministratorClaims(tmp_path, Slow(state_pb2.RESULT_CODE_TOO_MANY_CODES), lambda: 3).look()
+    assert waiting_claims(tmp_path) == []
+
+
+async def test_a_claim_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    (tmp_path / "administrator-claim-.json").mkdir()  # the first by name, and reading it is an OSError
+    good = new_code()
+    claim = leave_claim(tmp_path, good)
+    log = Log()
+    await AdministratorClaims(tmp_path, log, lambda: 3).look()
+    assert not claim.exists()
+    assert [command.offer_administrator.digest for command in log.proposed] == [digest_of_code(good)]
+
+
+async def test_a_process_without_a_file_descriptor_left_looks_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> list[Path]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    claim = leave_claim(tmp_path, new_code())
+    claims = AdministratorClaims(tmp_path, Log(), lambda: 3)
+    monkeypatch.setattr(Path, "glob", fail)
+    await claims.look()
+    monkeypatch.undo()
+    await claims.look()
+    assert not claim.exists()
