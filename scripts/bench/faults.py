@@ -19,53 +19,35 @@ from scripts.demo_ledger import longest_pauses_ms
 RATE_PER_S = 200.0
 BEFORE_S, AFTER_S = 0.7, 1.8
 
-Recover = Callable[[], Awaitable[None]]
-
 
 async def measure_kill(rig: Rig, scale: Scale) -> Figures:
     """Kill the leader with SIGKILL."""
-
-    async def kill(leader: str) -> Recover:
-        rig.cluster.kill(leader)
-
-        async def recover() -> None:
-            rig.cluster.start(leader)
-
-        return recover
-
-    return await _measure(rig, kill)
+    return await _measure(rig, _at_once(rig.cluster.kill), rig.cluster.start)
 
 
 async def measure_silence(rig: Rig, scale: Scale) -> Figures:
     """Stop the leader with SIGSTOP, as a machine that hangs."""
-
-    async def silence(leader: str) -> Recover:
-        rig.cluster.pause(leader)
-
-        async def recover() -> None:
-            rig.cluster.resume(leader)
-
-        return recover
-
-    return await _measure(rig, silence)
+    return await _measure(rig, _at_once(rig.cluster.pause), rig.cluster.resume)
 
 
 async def measure_transfer(rig: Rig, scale: Scale) -> Figures:
     """Let the leader transfer leadership. The request comes from another device than the sender's."""
     operator, _ = await rig.sdk_device("operator")
 
-    async def transfer(leader: str) -> Recover:
+    async def transfer(_: str) -> None:
         await operator.process.call("transfer_leadership", account="operator")
 
-        async def recover() -> None:
-            return
-
-        return recover
-
-    return await _measure(rig, transfer)
+    return await _measure(rig, transfer, lambda _: None)
 
 
-async def _measure(rig: Rig, fault: Callable[[str], Awaitable[Recover]]) -> Figures:
+def _at_once(fault: Callable[[str], None]) -> Callable[[str], Awaitable[None]]:
+    async def run(leader: str) -> None:
+        fault(leader)
+
+    return run
+
+
+async def _measure(rig: Rig, fault: Callable[[str], Awaitable[None]], recover: Callable[[str], None]) -> Figures:
     sender, _ = await rig.sdk_device(SDK_SENDER)
     _, receiver = await rig.sdk_device(SDK_RECEIVER)
     await receiver.open()
@@ -75,9 +57,9 @@ async def _measure(rig: Rig, fault: Callable[[str], Awaitable[Recover]]) -> Figu
         pacing = tasks.create_task(sender.pace(count, RATE_PER_S, receiver.account))
         await asyncio.sleep(BEFORE_S)
         fault_s = time.monotonic()
-        recover = await fault(leader)
+        await fault(leader)
         accepted_at_s = (await pacing).value
-    await recover()
+    recover(leader)
     await rig.cluster.wait_until_answering(*rig.cluster.names)
     await rig.audit(receiver)
     if fault_s > max(accepted_at_s):

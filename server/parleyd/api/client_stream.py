@@ -155,19 +155,18 @@ class ClientStream:
             match frame.WhichOneof("frame"):
                 case "sends":
                     await self._take_sends(frame.sends, tasks)
+                    continue  # their answers bound them
                 case "delivered":
                     self._note_delivered(frame.delivered.cursor)
-                    await self._keep_rate()
                 case "read":
                     await self._read_marks.note(frame.read)
-                    await self._keep_rate()
                 case "ping":
                     self._stream.offer_pong(frame.ping.nonce)
-                    await self._keep_rate()
                 case "hello":
                     raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, HELLO_AGAIN)
                 case _:
                     raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, EMPTY_FRAME)
+            await self._keep_rate()
 
     async def _keep_rate(self) -> None:
         """Wait as long as the account has sent more frames than it may."""

@@ -18,7 +18,7 @@ from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import DELETED, name_key
 from parleyd.machine.features.conversations import DIRECT
 from parleyd.machine.features.messages import TEXT
-from parleyd.machine.features.stored_bytes import ROW_BYTES, STORED_BYTES_LEVEL
+from parleyd.machine.features.stored_bytes import ROW_BYTES
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.names import NAME_RULES_LEVEL
 
@@ -122,7 +122,7 @@ class _Sends:
 
     def count_stored(self) -> None:
         """Count what the command stored for its sender."""
-        if self._stored and self._state.level >= STORED_BYTES_LEVEL:
+        if self._stored:
             self._state.stored_bytes.add(self._sender.id, self._stored)
 
     def _target(self, send: model_pb2.Send) -> _Target:

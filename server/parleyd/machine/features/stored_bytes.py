@@ -61,8 +61,9 @@ class StoredBytes:
         return quota - self._of(account_id) if quota else sys.maxsize
 
     def add(self, account_id: int, size: int) -> None:
-        """Count what was stored."""
-        self._change(account_id, size)
+        """Count what was stored. Below the level that counts, do nothing."""
+        if self._state.level >= STORED_BYTES_LEVEL:
+            self._change(account_id, size)
 
     def _change(self, account_id: int, by: int) -> None:
         self._bytes[account_id] = max(self._of(account_id) + by, 0)
