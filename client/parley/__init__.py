@@ -17,7 +17,7 @@ if "GRPC_VERBOSITY" not in os.environ:
 
     del os.environ["GRPC_VERBOSITY"]
 
-from parley.administration import Administration
+from parley.administration import MAX_IMPORTED_ACCOUNTS, Administration
 from parley.client import ParleyClient
 from parley.connection import ConnectionManagerSettings
 from parley.device.profile import Last, StateDirectory, check_account_name
@@ -56,11 +56,14 @@ from parley.model import (
     ConversationKind,
     Device,
     HistoryPage,
+    ImportResult,
+    ImportStatus,
     Member,
     MemberRole,
     Message,
     MessageKind,
     MessageStatus,
+    NewAccount,
     Node,
     NodeStatus,
     Outgoing,
@@ -79,6 +82,7 @@ from parley.wire.policy import PolicySettings
 
 __all__ = [
     "FINAL",
+    "MAX_IMPORTED_ACCOUNTS",
     "Account",
     "Administration",
     "BadInputError",
@@ -93,6 +97,8 @@ __all__ = [
     "Device",
     "Endpoint",
     "HistoryPage",
+    "ImportResult",
+    "ImportStatus",
     "InvitationNeededError",
     "Last",
     "Member",
@@ -105,6 +111,7 @@ __all__ = [
     "MessageStatus",
     "MessageStreamSettings",
     "NameTakenError",
+    "NewAccount",
     "NoMajorityError",
     "Node",
     "NodeStatus",

@@ -5,13 +5,14 @@ lost answer.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import grpc
 
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
-from parley.model import Setting
+from parley.errors import BadInputError
+from parley.model import ImportResult, NewAccount, Setting
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
 from parley.wire.requests import build
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 DEADLINE_S = 30.0
 REBUILD_POLL_S = 0.5
+MAX_IMPORTED_ACCOUNTS = 128
+"""In one request."""
 
 
 class Administration:
@@ -100,6 +103,32 @@ class Administration:
         """Give an account a new password and sign out all its devices."""
         request = build(pb.ResetPasswordRequest, account=account, password=password)
         await self._ask(lambda channel: AdminStub(channel).ResetPassword(request, metadata=self._metadata))
+
+    async def import_accounts(self, accounts: Sequence[NewAccount]) -> tuple[ImportResult, ...]:
+        """Make up to MAX_IMPORTED_ACCOUNTS accounts, whoever may register. Return what became of each, in order.
+
+        One that is refused holds up no other. If an answer was lost, a repeat finds the accounts that were made.
+        """
+        if len(accounts) > MAX_IMPORTED_ACCOUNTS:
+            raise BadInputError(
+                f"A request has at most {MAX_IMPORTED_ACCOUNTS} accounts, not {len(accounts)}. Nothing was sent. "
+                "Import them in several requests."
+            )
+        if not accounts:
+            return ()
+        request = pb.ImportAccountsRequest(
+            accounts=[
+                build(
+                    pb.AccountToImport,
+                    name=account.name,
+                    display_name=account.display_name,
+                    password_hash=account.password_hash,
+                )
+                for account in accounts
+            ]
+        )
+        answer = await self._ask(lambda channel: AdminStub(channel).ImportAccounts(request, metadata=self._metadata))
+        return tuple(map(convert.import_result, answer.accounts))
 
     async def lift_delay(self, account: str) -> None:
         """Let an account log in again at once after too many wrong passwords."""

@@ -343,6 +343,35 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to import. Without a `password_hash`, nobody can log in until an administrator sets a password.
+
+    The hash is bcrypt of base64(SHA-256(password)), the password in Unicode's form NFC.
+    """
+
+    name: str
+    display_name: str = ""
+    password_hash: str = ""
+
+
+class ImportStatus(IntEnum):
+    """What became of an account to import."""
+
+    UNKNOWN = 0  # a later release of the node names it
+    CREATED = 1
+    EXISTS = 2
+    REFUSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What became of an account to import, and why it was refused. One that exists was not changed."""
+
+    status: ImportStatus
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """The status of all known nodes: one entry per node that answered and one per address that did not."""
 

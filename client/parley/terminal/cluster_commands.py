@@ -1,10 +1,11 @@
 """The flags of `parley cluster`. cluster_admin.py implements its commands."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from parley.terminal import cluster_admin, commands
+from parley.terminal import account_import, cluster_admin, commands
 from parley.terminal.command_line import AsJson, PasswordStdin, with_connection_options
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
@@ -138,6 +139,22 @@ async def invite(
 ) -> None:
     """Print a code with which one account may be registered (setting `registration`)."""
     await cluster_admin.invite(options, days)
+
+
+@cluster_app.command(name="import-accounts", epilog=EPILOG)
+@with_connection_options
+async def import_accounts(
+    options: ConnectionOptions,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Read one account per line.", show_default=False)],
+    as_json: AsJson = False,
+) -> int:
+    """Create the accounts of a file. Repeat it after an interruption: accounts that exist are left as they are.
+
+    A line is a JSON object with name and, if wanted, display_name and password_hash. Without a hash, nobody can log in
+    to the account until `reset-password` sets a password. Lines that are wrong or refused are reported, and the others
+    are imported.
+    """
+    return await account_import.import_file(options, file, as_json=as_json)
 
 
 @cluster_app.command(name="reset-password", epilog=EPILOG)

@@ -11,6 +11,8 @@ from parley.model import (
     Conversation,
     ConversationKind,
     Device,
+    ImportResult,
+    ImportStatus,
     Member,
     MemberRole,
     Message,
@@ -113,6 +115,10 @@ def history_request(target: Target, before_id: int, limit: int) -> conversations
 
 def setting(wire: admin_pb2.Setting) -> Setting:
     return Setting(wire.name, wire.value, wire.default, wire.minimum, wire.maximum, wire.help)
+
+
+def import_result(wire: admin_pb2.ImportedAccount) -> ImportResult:
+    return ImportResult(_known(ImportStatus, wire.status), wire.detail)
 
 
 def nodes(news: messaging_pb2.ClusterStatusUpdate) -> tuple[Node, ...]:

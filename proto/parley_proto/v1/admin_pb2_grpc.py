@@ -84,6 +84,11 @@ class AdminStub:
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordResponse.FromString,
                 _registered_method=True)
+        self.ImportAccounts = channel.unary_unary(
+                '/parley.v1.Admin/ImportAccounts',
+                request_serializer=parley__proto_dot_v1_dot_admin__pb2.ImportAccountsRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_admin__pb2.ImportAccountsResponse.FromString,
+                _registered_method=True)
         self.LiftDelay = channel.unary_unary(
                 '/parley.v1.Admin/LiftDelay',
                 request_serializer=parley__proto_dot_v1_dot_admin__pb2.LiftDelayRequest.SerializeToString,
@@ -183,6 +188,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportAccounts(self, request, context):
+        """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def LiftDelay(self, request, context):
         """Lets an account log in again at once after too many wrong passwords.
         """
@@ -264,6 +276,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ResetPassword,
                     request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_admin__pb2.ResetPasswordResponse.SerializeToString,
+            ),
+            'ImportAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportAccounts,
+                    request_deserializer=parley__proto_dot_v1_dot_admin__pb2.ImportAccountsRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_admin__pb2.ImportAccountsResponse.SerializeToString,
             ),
             'LiftDelay': grpc.unary_unary_rpc_method_handler(
                     servicer.LiftDelay,
@@ -556,6 +573,33 @@ class Admin:
             '/parley.v1.Admin/ResetPassword',
             parley__proto_dot_v1_dot_admin__pb2.ResetPasswordRequest.SerializeToString,
             parley__proto_dot_v1_dot_admin__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Admin/ImportAccounts',
+            parley__proto_dot_v1_dot_admin__pb2.ImportAccountsRequest.SerializeToString,
+            parley__proto_dot_v1_dot_admin__pb2.ImportAccountsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -57,6 +57,8 @@ class AdminStub:
     """Makes a code with which one account may be registered, once."""
     ResetPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetPasswordRequest, _admin_pb2.ResetPasswordResponse]
     """Gives an account a new password and signs out all its devices."""
+    ImportAccounts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ImportAccountsRequest, _admin_pb2.ImportAccountsResponse]
+    """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3."""
     LiftDelay: _grpc.UnaryUnaryMultiCallable[_admin_pb2.LiftDelayRequest, _admin_pb2.LiftDelayResponse]
     """Lets an account log in again at once after too many wrong passwords."""
     ChangeSetting: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]
@@ -97,6 +99,8 @@ class AdminAsyncStub(AdminStub):
     """Makes a code with which one account may be registered, once."""
     ResetPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetPasswordRequest, _admin_pb2.ResetPasswordResponse]  # type: ignore[assignment]
     """Gives an account a new password and signs out all its devices."""
+    ImportAccounts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ImportAccountsRequest, _admin_pb2.ImportAccountsResponse]  # type: ignore[assignment]
+    """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3."""
     LiftDelay: _aio.UnaryUnaryMultiCallable[_admin_pb2.LiftDelayRequest, _admin_pb2.LiftDelayResponse]  # type: ignore[assignment]
     """Lets an account log in again at once after too many wrong passwords."""
     ChangeSetting: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeSettingRequest, _admin_pb2.ChangeSettingResponse]  # type: ignore[assignment]
@@ -194,6 +198,14 @@ class AdminServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ResetPasswordResponse, _abc.Awaitable[_admin_pb2.ResetPasswordResponse]]:
         """Gives an account a new password and signs out all its devices."""
+
+    @_abc_1.abstractmethod
+    def ImportAccounts(
+        self,
+        request: _admin_pb2.ImportAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ImportAccountsResponse, _abc.Awaitable[_admin_pb2.ImportAccountsResponse]]:
+        """Makes accounts, whoever may register. A name that exists stays as it is. Needs level 3."""
 
     @_abc_1.abstractmethod
     def LiftDelay(

@@ -264,6 +264,7 @@ class Command(message.Message):
     RESET_PASSWORD_FIELD_NUMBER: builtins.int
     COUNT_FAILURES_FIELD_NUMBER: builtins.int
     LIFT_DELAY_FIELD_NUMBER: builtins.int
+    IMPORT_ACCOUNTS_FIELD_NUMBER: builtins.int
     SET_TIME_FIELD_NUMBER: builtins.int
     @builtins.property
     def register_account(self) -> RegisterAccount: ...
@@ -312,6 +313,8 @@ class Command(message.Message):
     @builtins.property
     def lift_delay(self) -> LiftDelay: ...
     @builtins.property
+    def import_accounts(self) -> ImportAccounts: ...
+    @builtins.property
     def set_time(self) -> SetTime: ...
     def __init__(
         self,
@@ -339,13 +342,14 @@ class Command(message.Message):
         reset_password: ResetPassword | None = ...,
         count_failures: CountFailures | None = ...,
         lift_delay: LiftDelay | None = ...,
+        import_accounts: ImportAccounts | None = ...,
         set_time: SetTime | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "set_time"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "set_time"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -783,6 +787,56 @@ class LiftDelay(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class ImportAccounts(message.Message):
+    """Accounts that an administrator makes at once, without an invitation. A name that is taken changes nothing. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    ACCOUNTS_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    @builtins.property
+    def accounts(self) -> containers.RepeatedCompositeFieldContainer[NewAccount]:
+        """at most MAX_IMPORTED_ACCOUNTS (limits.py)"""
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        accounts: abc.Iterable[NewAccount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NewAccount(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: builtins.int
+    PASSWORD_HASH_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    display_name: builtins.str
+    """may be empty"""
+    password_hash: builtins.bytes
+    """bcrypt; empty: nobody can log in until an administrator sets a password"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        display_name: builtins.str = ...,
+        password_hash: builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["display_name", b"display_name", "name", b"name", "password_hash", b"password_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class SetTime(message.Message):
     """Sets the replicated time to that of the entry, also backwards; refused where an administrator's clock disagrees. Level 3."""
 
@@ -981,6 +1035,7 @@ class CommandResult(message.Message):
     SEND_MESSAGES_FIELD_NUMBER: builtins.int
     MARK_DELIVERED_FIELD_NUMBER: builtins.int
     CREATE_CHANNEL_FIELD_NUMBER: builtins.int
+    IMPORT_ACCOUNTS_FIELD_NUMBER: builtins.int
     SET_TIME_FIELD_NUMBER: builtins.int
     code: ResultCode.ValueType
     @builtins.property
@@ -994,6 +1049,8 @@ class CommandResult(message.Message):
     @builtins.property
     def create_channel(self) -> CreateChannelResult: ...
     @builtins.property
+    def import_accounts(self) -> ImportAccountsResult: ...
+    @builtins.property
     def set_time(self) -> SetTimeResult: ...
     def __init__(
         self,
@@ -1004,13 +1061,14 @@ class CommandResult(message.Message):
         send_messages: SendMessagesResult | None = ...,
         mark_delivered: MarkDeliveredResult | None = ...,
         create_channel: CreateChannelResult | None = ...,
+        import_accounts: ImportAccountsResult | None = ...,
         set_time: SetTimeResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["create_channel", b"create_channel", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["create_channel", b"create_channel", "import_accounts", b"import_accounts", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "create_channel", b"create_channel", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["code", b"code", "create_channel", b"create_channel", "import_accounts", b"import_accounts", "mark_delivered", b"mark_delivered", "open_session", b"open_session", "register_account", b"register_account", "result", b"result", "send_messages", b"send_messages", "set_time", b"set_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_result: _TypeAlias = typing.Literal["register_account", "open_session", "send_messages", "mark_delivered", "create_channel", "set_time"]  # noqa: Y015
+    _WhichOneofReturnType_result: _TypeAlias = typing.Literal["register_account", "open_session", "send_messages", "mark_delivered", "create_channel", "import_accounts", "set_time"]  # noqa: Y015
     _WhichOneofArgType_result: _TypeAlias = typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
@@ -1131,6 +1189,26 @@ class MarkDeliveredResult(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["delivered_up_to", b"delivered_up_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ImportAccountsResult(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CODES_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def codes(self) -> containers.RepeatedScalarFieldContainer[ResultCode.ValueType]:
+        """one for each account, in order; NAME_TAKEN for one that exists"""
+
+    def __init__(
+        self,
+        *,
+        codes: abc.Iterable[ResultCode.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["codes", b"codes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ from parley_proto.v1 import admin_pb2 as pb
 from parley_proto.v1 import peer_pb2, state_pb2
 from parley_proto.v1.admin_pb2_grpc import AdminServicer
 from parleyd.addresses import AddressError, parse_address
+from parleyd.api.account_import import PlannedImport
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import address_of, owner_at
 from parleyd.api.cluster_status import all_settings, full_status, public_status
@@ -261,6 +262,23 @@ class AdminService(AdminServicer):
         )
         index, _ = await self._commands.apply(state_pb2.Command(reset_password=command))
         return pb.ResetPasswordResponse(position=self._authenticator.position(index))
+
+    @unary
+    async def ImportAccounts(  # noqa: N802
+        self, request: pb.ImportAccountsRequest, context: Context
+    ) -> pb.ImportAccountsResponse:
+        """Make accounts, each with the hash that it comes with, or without a password."""
+        about = f"{len(request.accounts)} accounts"
+        session = await self._authenticator.session_that_may(context, Action.IMPORT_ACCOUNTS, about=about)
+        planned = PlannedImport.of(request.accounts, self._passwords)
+        command = state_pb2.ImportAccounts(session_id=session.session_id, accounts=planned.accepted)
+        if not planned.accepted:
+            self._commands.check([state_pb2.Command(import_accounts=command)])
+            return pb.ImportAccountsResponse(accounts=planned.answers([]))
+        index, result = await self._commands.apply(state_pb2.Command(import_accounts=command))
+        return pb.ImportAccountsResponse(
+            accounts=planned.answers(result.import_accounts.codes), position=self._authenticator.position(index)
+        )
 
     @unary
     async def LiftDelay(self, request: pb.LiftDelayRequest, context: Context) -> pb.LiftDelayResponse:  # noqa: N802

@@ -99,6 +99,7 @@ ACCESS = {
     "/parley.v1.Admin/CreateInvitation": Access.SESSION,
     "/parley.v1.Admin/ResetPassword": Access.SESSION,
     "/parley.v1.Admin/LiftDelay": Access.SESSION,
+    "/parley.v1.Admin/ImportAccounts": Access.SESSION,
 }
 """Every method of the client address. One that is missing here needs a session."""
 

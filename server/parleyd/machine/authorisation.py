@@ -31,6 +31,7 @@ class Action(IntEnum):
     RESET_PASSWORD = auto()
     LIFT_DELAY = auto()
     SET_TIME = auto()
+    IMPORT_ACCOUNTS = auto()
 
 
 _EVERYBODY: Final = frozenset(Role)
@@ -52,6 +53,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.RESET_PASSWORD: _ADMINISTRATORS,
     Action.LIFT_DELAY: _ADMINISTRATORS,
     Action.SET_TIME: _ADMINISTRATORS,
+    Action.IMPORT_ACCOUNTS: _ADMINISTRATORS,
 }
 
 

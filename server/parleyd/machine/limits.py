@@ -11,6 +11,8 @@ MAX_TITLE_CHARS = 100
 MAX_LABEL_CHARS = 64
 MAX_ADDRESS_CHARS = 255
 MAX_HASH_BYTES = 255
+# In one command. As many as fit into a request, however long their names are.
+MAX_IMPORTED_ACCOUNTS = 128
 MAX_DEVICES_PER_ACCOUNT = 32
 MAX_MEMBERS_AT_CREATION = 256
 # Rows of expired sessions removed with each new session.

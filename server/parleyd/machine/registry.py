@@ -6,12 +6,14 @@ from typing import Final
 
 from parleyd.machine.feature import Command, Feature, SignedInCommand
 from parleyd.machine.features import (
+    account_import,
     accounts,
     administration,
     codes,
     conversations,
     credentials,
     devices,
+    display_names,
     failed_log_ins,
     levels,
     members,
@@ -25,6 +27,8 @@ from parleyd.machine.features import (
 
 FEATURES: Final[tuple[Feature, ...]] = (
     accounts.FEATURE,
+    account_import.FEATURE,
+    display_names.FEATURE,
     administration.FEATURE,
     codes.FEATURE,
     credentials.FEATURE,

@@ -8,7 +8,8 @@ Risks and rules:
   whoever has the most waiting. Networks take turns, addresses in them and accounts do (fair_queue.py).
 - A cancelled caller leaves the queue. If its hash runs, the worker counts as busy until the thread is done, so
   cancelled calls cannot exceed the bound.
-- An unknown account must take the time of a known one: `verify(password, None)` checks against an unused hash.
+- An unknown account must take the time of a known one: `verify(password, None)` checks against an unused hash, and so
+  does an empty hash, which an account without a password has.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 import secrets
 import unicodedata
 from collections.abc import Callable
@@ -27,11 +29,12 @@ import structlog
 
 from parleyd.owners import Owner
 from parleyd.security.fair_queue import FairQueue
-from parleyd.security.names import password_is_readable, validate_password
+from parleyd.security.names import InvalidInputError, password_is_readable, validate_password
 
 NOBODY: Owner = ("", "", "")
 BCRYPT_COST_MIN = 4
 BCRYPT_COST_MAX = 16
+_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
@@ -65,14 +68,28 @@ class PasswordHasher:
         return await self._run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._cost)), caller)
 
     async def verify(self, password: str, hashed: bytes | None, caller: Owner = NOBODY) -> bool:
-        """Return whether `password` matches `hashed`; None stands for an account that does not exist."""
+        """Return whether `password` matches `hashed`; None or empty: there is no such password."""
         if not password_is_readable(password):
             return False  # no account can have it, so the quick answer reveals nothing about this one
         prepared = _prepare(password)
-        matches = await self._run(
-            lambda: _check(prepared, self._nobodys_hash.result() if hashed is None else hashed), caller
-        )
-        return matches and hashed is not None
+        matches = await self._run(lambda: _check(prepared, hashed or self._nobodys_hash.result()), caller)
+        return matches and bool(hashed)
+
+    def validate_hash(self, hashed: str, field: str = "password_hash") -> bytes:
+        """Return a hash from elsewhere, or empty for no password; raise `InvalidInputError` if it cannot be kept.
+
+        A hash that is cheaper to guess than this node's own would be the weakest one.
+        """
+        if not hashed:
+            return b""
+        form = _HASH.fullmatch(hashed)
+        if form is None:
+            raise InvalidInputError(field, "is no bcrypt hash; give one of the form $2b$12$ and 53 more characters")
+        if not self._cost <= int(form[1]) <= BCRYPT_COST_MAX:
+            raise InvalidInputError(
+                field, f"has the cost {int(form[1])}; this node takes {self._cost} (bcrypt_cost) to {BCRYPT_COST_MAX}"
+            )
+        return hashed.encode()
 
     def close(self) -> None:
         """Accept no more work; a hash in progress ends by itself within a second."""

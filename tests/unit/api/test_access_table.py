@@ -92,6 +92,9 @@ TABLE: dict[str, Row] = {
     "Admin.SetAdministrator": Row(ADMINISTRATOR, admin_pb2.SetAdministratorRequest(account="ben", administrator=True)),
     "Admin.CreateInvitation": Row(ADMINISTRATOR, admin_pb2.CreateInvitationRequest()),
     "Admin.ResetPassword": Row(ADMINISTRATOR, admin_pb2.ResetPasswordRequest(account="ben", password=NEW_PASSWORD)),
+    "Admin.ImportAccounts": Row(
+        ADMINISTRATOR, admin_pb2.ImportAccountsRequest(accounts=[admin_pb2.AccountToImport(name="dora")])
+    ),
     "Admin.LiftDelay": Row(ADMINISTRATOR, admin_pb2.LiftDelayRequest(account="ben")),
     "Admin.ChangeSetting": Row(ADMINISTRATOR, admin_pb2.ChangeSettingRequest(name="registration", value=1)),
     "Admin.SetClusterTime": Row(ADMINISTRATOR, admin_pb2.SetClusterTimeRequest()),

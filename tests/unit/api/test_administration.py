@@ -73,6 +73,7 @@ async def test_the_status_tells_strangers_what_a_client_needs_to_find_the_leader
         ("RebuildMember", pb.RebuildMemberRequest(name="n1")),
         ("SetAdministrator", pb.SetAdministratorRequest(account="ben", administrator=True)),
         ("ChangeSetting", pb.ChangeSettingRequest(name="max_message_bytes", value=1)),
+        ("ImportAccounts", pb.ImportAccountsRequest(accounts=[pb.AccountToImport(name="dora")])),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -102,6 +102,8 @@ def test_every_field_of_every_result_is_seen() -> None:
                 getattr(message, field.name).append(item) if field.is_repeated else getattr(
                     message, field.name
                 ).SetInParent()
+            elif field.is_repeated:
+                getattr(message, field.name).append(1)
             else:
                 setattr(message, field.name, 1)
             seen.add(encode(message))

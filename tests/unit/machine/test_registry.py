@@ -26,6 +26,7 @@ ADMINISTRATORS_ONLY = {
     Action.RESET_PASSWORD,
     Action.LIFT_DELAY,
     Action.SET_TIME,
+    Action.IMPORT_ACCOUNTS,
 }
 
 

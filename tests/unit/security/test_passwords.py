@@ -73,8 +73,9 @@ async def test_a_password_from_before_a_stricter_rule_still_verifies(hasher: Pas
     assert await hasher.verify("old", old)
 
 
+@pytest.mark.parametrize("kept", [None, b""], ids=["unknown account", "no password"])
 async def test_an_unknown_account_costs_one_check_of_the_same_cost(
-    hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
+    hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch, kept: bytes | None
 ) -> None:
     checked: list[bytes] = []
 
@@ -83,7 +84,7 @@ async def test_an_unknown_account_costs_one_check_of_the_same_cost(
         return True
 
     monkeypatch.setattr(bcrypt, "checkpw", check)
-    assert not await hasher.verify("correct horse", None)
+    assert not await hasher.verify("correct horse", kept)
     (hashed,) = checked
     assert hashed.startswith(b"$2b$04$")
 
@@ -205,3 +206,17 @@ async def test_a_closed_hasher_refuses_as_busy(hasher: PasswordHasher) -> None:
     for _ in range(5):  # and gives the worker back each time
         with pytest.raises(PasswordsBusyError):
             await hasher.verify("correct horse", None)
+
+
+async def test_a_hash_from_elsewhere_is_kept_if_it_costs_as_much_as_the_nodes_own() -> None:
+    hasher = PasswordHasher(5)
+    try:
+        made = (await hasher.hash("correct horse")).decode()
+        assert await hasher.verify("correct horse", hasher.validate_hash(made))
+        assert hasher.validate_hash("") == b""
+        for wrong in (made.replace("$05$", "$04$"), made.replace("$05$", "$17$"), made[:-1], made + "a", "secret"):
+            with pytest.raises(InvalidInputError) as refused:
+                hasher.validate_hash(wrong)
+            assert "secret" not in str(refused.value)
+    finally:
+        hasher.close()

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role, is_allowed
-from parleyd.machine.feature import Command, Feature, SignedInCommand, result
+from parleyd.machine.feature import Command, Feature, result
 from parleyd.machine.features import administration, codes, devices, failed_log_ins, sessions
 from parleyd.machine.features.settings import all_values
 from parleyd.machine.limits import MAX_HASH_BYTES, MAX_ID, MAX_NAME_CHARS, REQUEST_ID_BYTES
 from parleyd.machine.names import NAME_RULES_LEVEL, RESERVED_FORMS, skeleton, skeleton_sql
 from parleyd.machine.rows import Rows, trim
-from parleyd.machine.texts import BLANK_TEXTS_LEVEL, is_blank, is_shown_as_written
 
 if TYPE_CHECKING:
-    from parleyd.machine.features.sessions import Actor
     from parleyd.machine.reader import StateReader
     from parleyd.machine.state import State
 
@@ -151,7 +149,7 @@ class Accounts:
 
 def register(state: State, command: pb.RegisterAccount) -> pb.CommandResult:
     """Create an account. The name of a deleted one may be taken again, and is a new account."""
-    if not _NAME.fullmatch(command.name):
+    if not is_name(command.name):
         return result(pb.RESULT_CODE_INVALID_NAME)
     if not 0 < len(command.password_hash) <= MAX_HASH_BYTES or len(command.request_id) not in (0, REQUEST_ID_BYTES):
         return result(pb.RESULT_CODE_INVALID_LENGTH)
@@ -161,43 +159,46 @@ def register(state: State, command: pb.RegisterAccount) -> pb.CommandResult:
         if row is not None:
             same = name_key(row[1]) == name_key(command.name)
             return _registered(row[0]) if same else result(pb.RESULT_CODE_REQUEST_ID_REUSED)
-    if state.accounts.named(command.name) is not None:
-        return result(pb.RESULT_CODE_NAME_TAKEN)
+    refused = name_refusal(state, command.name)
+    if refused is not None:
+        return result(refused)
     role = Role.USER
     if state.level >= NAME_RULES_LEVEL:
-        refused = _name_refusal(state, command.name)
-        if refused is not None:
-            return result(refused)
         allowed = _admit(state, command.invitation_digest)
         if not isinstance(allowed, Role):
             return result(allowed)
         role = allowed
     elif state.meta.last_account_id == 0:
         role = Role.ADMINISTRATOR  # below level 3, whoever came first looks after the cluster
+    return _registered(add(state, command.name, command.password_hash, role, command.request_id))
+
+
+def add(state: State, name: str, password_hash: bytes, role: Role, request_id: bytes = b"") -> int:
+    """Add an account whose name was checked. Return its id."""
     state.meta.last_account_id += 1
     account_id = state.meta.last_account_id
     state.connection.execute(
         "INSERT INTO accounts(id, name, name_key, password_hash, request_id, role, status, created_at_ms) "
         "VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            account_id,
-            command.name,
-            name_key(command.name),
-            command.password_hash,
-            command.request_id,
-            role,
-            ACTIVE,
-            state.meta.now_ms,
-        ),
+        (account_id, name, name_key(name), password_hash, request_id, role, ACTIVE, state.meta.now_ms),
     )
     if state.meta.level >= NAME_RULES_LEVEL:
         query = "UPDATE accounts SET skeleton = ? WHERE id = ?"
-        state.connection.execute(query, (skeleton(command.name), account_id))
-    return _registered(account_id)
+        state.connection.execute(query, (skeleton(name), account_id))
+    return account_id
 
 
-def _name_refusal(state: State, name: str) -> pb.ResultCode.ValueType | None:
-    """Return why people would take the name for something else; None if they would not."""
+def is_name(name: str) -> bool:
+    """Return whether the characters may be those of an account's name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def name_refusal(state: State, name: str) -> pb.ResultCode.ValueType | None:
+    """Return why no new account may have the name: another has it, or people would take it for something else."""
+    if state.accounts.named(name) is not None:
+        return pb.RESULT_CODE_NAME_TAKEN
+    if state.level < NAME_RULES_LEVEL:
+        return None
     form = skeleton(name)
     nodes = state.connection.execute("SELECT name FROM cluster_members")
     if form in RESERVED_FORMS or any(form == skeleton(node) for (node,) in nodes):
@@ -270,19 +271,6 @@ def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
     return result(pb.RESULT_CODE_OK)
 
 
-def set_display_name(state: State, actor: Actor, command: pb.SetDisplayName) -> pb.CommandResult:
-    """Set the name shown beside the caller's account name; the same name again changes nothing."""
-    if len(command.display_name) > MAX_NAME_CHARS or not is_shown_as_written(command.display_name):
-        return result(pb.RESULT_CODE_INVALID_DISPLAY_NAME)
-    if command.display_name and state.level >= BLANK_TEXTS_LEVEL and is_blank(command.display_name):
-        return result(pb.RESULT_CODE_INVALID_DISPLAY_NAME)
-    query = "UPDATE accounts SET display_name = ?1 WHERE id = ?2 AND display_name <> ?1"
-    state.connection.execute(query, (command.display_name, actor.account.id))
-    if state.connection.changes():
-        state.effects.append(AccountChanged(actor.account.id))
-    return result(pb.RESULT_CODE_OK)
-
-
 def _registered(account_id: int) -> pb.CommandResult:
     registered = pb.RegisterAccountResult(account_id=account_id)
     return pb.CommandResult(code=pb.RESULT_CODE_OK, register_account=registered)
@@ -299,7 +287,6 @@ FEATURE = Feature(
     commands={
         "register_account": Command(register, grows=True),
         "delete_account": Command(delete),
-        "set_display_name": SignedInCommand(set_display_name, Action.SET_OWN_DISPLAY_NAME, DISPLAY_NAME_LEVEL),
     },
 )
 

@@ -133,6 +133,8 @@ def open_session(state: State, command: pb.OpenSession) -> pb.CommandResult:
     account = state.accounts.find(command.account_id)
     if account is None or not account.active or account.password_hash != command.password_hash:
         return result(pb.RESULT_CODE_CREDENTIALS_CHANGED)
+    if not account.password_hash:  # imported without a password, so nothing can have been checked
+        return result(pb.RESULT_CODE_CREDENTIALS_CHANGED)
     state.flush()
     if state.level < TTL_LEVEL:
         _purge_expired(state)  # later levels keep two sessions per device at most, so that set_time can revive them
