@@ -22,7 +22,7 @@ from parleyd.storage.administrator_claim import (
     waiting_claims,
 )
 
-LOOK_INTERVAL_S = 0.5
+LOOK_INTERVAL_S = 1.0
 SUBMIT_TIMEOUT_S = 10.0
 
 

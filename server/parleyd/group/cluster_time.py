@@ -20,6 +20,7 @@ TOLERANCE_MS = 60_000
 """A clock that differs by more from the majority's time is wrong. Its node should not lead."""
 MAX_WALL_MS = 1 << 62
 MAX_REPORTS = 64
+JUDGEMENT_INTERVAL_MS = 250.0
 CLOCK_LEVEL = 3
 """Members of an older level may run a release that reports no clock."""
 
@@ -47,6 +48,7 @@ class ClusterTime:
     def __init__(self, own: NodeId) -> None:
         self._own = own
         self._reports: dict[NodeId, _Report] = {}
+        self._judgement_due_ms = 0.0
 
     def report(self, node: NodeId, wall_ms: int, now_ms: float, term: Term) -> None:
         """Take a member's clock. The latest report counts, because a wrong clock can be set right."""
@@ -60,6 +62,13 @@ class ClusterTime:
         """Return the time of an entry that this node proposes as the leader; 0 for the replicated time."""
         reached = self._reached(moment)
         return 0 if reached is None else min(moment.wall_ms, reached)
+
+    def take_judgement(self, now_ms: float) -> bool:
+        """Return whether it is time to ask for the wrong clocks again."""
+        if now_ms < self._judgement_due_ms:
+            return False
+        self._judgement_due_ms = now_ms + JUDGEMENT_INTERVAL_MS
+        return True
 
     def wrong_clocks(self, moment: Moment) -> Mapping[NodeId, int]:
         """Return how far the clocks of voters are ahead (or, negative, behind) that are out of tolerance, in ms."""

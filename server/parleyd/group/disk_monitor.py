@@ -14,6 +14,9 @@ from parleyd.raft.types import NodeId
 from parleyd.storage.data_directory import DataDirectory
 
 INTERVAL_S = 0.5
+REPORT_EVERY = 4
+"""Members hear of enough room at every fourth measurement, because each report costs all of them. Everything else they
+hear at once, and at every measurement."""
 
 _EFFECTS = {
     Room.LOW: "this node passes leadership on, and makes and receives no copies of the state",
@@ -65,6 +68,7 @@ class DiskMonitor:
         self._on_change = on_change
         self._room = Room.ENOUGH
         self._free_bytes = 0
+        self._unreported = REPORT_EVERY  # measurements since the last report
         self._logger = structlog.get_logger("disk")
 
     @property
@@ -85,22 +89,35 @@ class DiskMonitor:
 
     async def measure(self) -> None:
         """Measure once, and report what was found."""
-        try:
-            self._free_bytes = await asyncio.to_thread(self._space.free_bytes)
-        except OSError as error:
-            self._logger.error("disk_not_measured", error=str(error))
-            self._free_bytes = 0
-        reusable_bytes = await asyncio.to_thread(self._reusable_bytes)
+        self._free_bytes, reusable_bytes = await asyncio.to_thread(self._look)
         room = room_of(self._free_bytes, self._space.reserve_bytes, reusable_bytes)
         self._replica.report_room(self._own, room)
-        report = pb.DiskReport(
-            room=_TO_WIRE[room], free_bytes=self._free_bytes, reserve_bytes=self._space.reserve_bytes
-        )
-        self._links.send_disk(report)
-        if room is not self._room:
-            self._room = room
+        was, self._room = self._room, room
+        self._report(is_news=room is not was or room is not Room.ENOUGH)
+        if room is not was:
             self._log()
             self._on_change()
+
+    def _look(self) -> tuple[int, int]:
+        """Return the free bytes of the disk and those inside the state's file. Runs on a thread."""
+        try:
+            free_bytes = self._space.free_bytes()
+        except OSError as error:
+            self._logger.error("disk_not_measured", error=str(error))
+            free_bytes = 0
+        return free_bytes, self._reusable_bytes()
+
+    def _report(self, *, is_news: bool) -> None:
+        """Send a report to the members, unless they know from one of the last."""
+        self._unreported += 1
+        if not is_news and self._unreported < REPORT_EVERY:
+            return
+        self._unreported = 0
+        self._links.send_disk(
+            pb.DiskReport(
+                room=_TO_WIRE[self._room], free_bytes=self._free_bytes, reserve_bytes=self._space.reserve_bytes
+            )
+        )
 
     def _log(self) -> None:
         figures = {"free_bytes": self._free_bytes, "reserve_bytes": self._space.reserve_bytes}

@@ -109,7 +109,6 @@ class Group:
         self._retention = LogRetention(settings.log_bounds, start.kept_entries)
         self._room = MemberRoom(self.node_id)
         self._time = ClusterTime(self.node_id)
-        self._clocks_are_due = False
         self._snapshots = SnapshotOffers()
         self._members = start.members
         self._level = start.level
@@ -220,7 +219,6 @@ class Group:
                 self._entries_applied(one)
             case TimePassed():
                 if self._leadership.time_passed(now_ms):
-                    self._clocks_are_due = True
                     self._reads.ask_again(now_ms)
             case AskReadBarrier(token):
                 self._reads.add(token)
@@ -273,8 +271,7 @@ class Group:
         """End a turn: propose and ask what was gathered, start what can start, answer the callers that are due."""
         if self._proposals.waiting and not self._driver.is_writing:
             self._propose_gathered(self._moment(now_ms, wall_ms))
-        if self._clocks_are_due:
-            self._clocks_are_due = False
+        if self._time.take_judgement(now_ms):
             # Only a leader knows the clocks of a majority.
             wrong = self._time.wrong_clocks(self._moment(now_ms, wall_ms)) if self.is_leader else {}
             self._leadership.clocks_judged(wrong)

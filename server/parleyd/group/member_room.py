@@ -1,9 +1,9 @@
 """Decides by the room on the members' disks what may enter the log, and who should lead.
 
-Every member reports the room on its disk about twice a second. A command that makes the data grow is refused while no
-majority of the voters has more than its reserve. Everything is refused while no majority can append. A member whose
-connection broke has no room until it is heard again, because a majority must have room without it. A member of a
-release that reports nothing has room.
+Every member reports the room on its disk twice a second, or every two seconds while it has enough. A command that
+makes the data grow is refused while no majority of the voters has more than its reserve. Everything is refused while no
+majority can append. A member whose connection broke has no room until it is heard again, because a majority must have
+room without it. A member of a release that reports nothing has room.
 
 A node that is full takes no entries from the leader. That is safe: to the others it looks as if the messages were lost.
 It still votes, and it can become leader, because it may be the only one with an entry. Then it transfers leadership to

@@ -15,6 +15,7 @@ import pytest
 from parley_proto.v1 import state_pb2
 from parleyd.group.campaign_delay import JITTER_MS, STEP_MS
 from parleyd.group.clock import MAX_CATCH_UP_TICKS
+from parleyd.group.cluster_time import JUDGEMENT_INTERVAL_MS
 from parleyd.group.effects import (
     AppliedReached,
     ChangeRefused,
@@ -269,25 +270,25 @@ def test_a_leader_whose_clock_is_wrong_says_so_and_hands_over_to_one_whose_clock
     one = leading_at(NOON)
     one.acknowledge(TWO, THREE)
     one.tell(ClockReported(TWO, NOON + YEAR_MS), ClockReported(THREE, NOON))
-    assert only(ClocksJudged, one.after(TICK_MS)) == [ClocksJudged({TWO: YEAR_MS})]
+    assert only(ClocksJudged, one.after(JUDGEMENT_INTERVAL_MS)) == [ClocksJudged({TWO: YEAR_MS})]
     assert one.group.raft.status().transferee == NO_NODE, "its own clock is right"
-    assert not only(ClocksJudged, one.after(TICK_MS)), "it is said once"
+    assert not only(ClocksJudged, one.after(JUDGEMENT_INTERVAL_MS)), "it is said once"
     one.wall_ms = NOON - YEAR_MS
     one.tell(ClockReported(TWO, NOON))
-    [judged] = only(ClocksJudged, one.after(TICK_MS))
+    [judged] = only(ClocksJudged, one.after(JUDGEMENT_INTERVAL_MS))
     assert judged.offsets_ms.keys() == {ME}
     one.tell(ClockReported(TWO, NOON + YEAR_MS))
-    one.after(TICK_MS)
-    one.after(TICK_MS)
+    one.after(JUDGEMENT_INTERVAL_MS)
+    one.after(JUDGEMENT_INTERVAL_MS)
     assert one.group.raft.status().transferee == THREE
 
 
 def test_clocks_that_are_set_right_are_no_longer_wrong() -> None:
     one = leading_at(NOON)
     one.tell(ClockReported(TWO, NOON + YEAR_MS), ClockReported(THREE, NOON))
-    one.after(TICK_MS)
+    one.after(JUDGEMENT_INTERVAL_MS)
     one.tell(ClockReported(TWO, NOON))
-    assert only(ClocksJudged, one.after(TICK_MS)) == [ClocksJudged({})]
+    assert only(ClocksJudged, one.after(JUDGEMENT_INTERVAL_MS)) == [ClocksJudged({})]
 
 
 def test_one_that_does_not_lead_proposes_nothing() -> None:
