@@ -13,7 +13,6 @@ import typer
 
 from parley.terminal import account_commands, commands
 from parley.terminal.account_commands import devices_app
-from parley.terminal.chat import chat as run_chat
 from parley.terminal.cluster_commands import cluster_app
 from parley.terminal.command_line import (
     AsJson,
@@ -229,6 +228,8 @@ async def chat(
     ] = False,
 ) -> int:
     """Chat: send what you type and show what comes. The command /help lists more."""
+    from parley.terminal.chat import chat as run_chat  # its libraries take long to load
+
     return await run_chat(options, to or where or "", create=create)
 
 

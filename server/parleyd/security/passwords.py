@@ -35,6 +35,8 @@ NOBODY: Owner = ("", "", "")
 BCRYPT_COST_MIN = 4
 BCRYPT_COST_MAX = 16
 _HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
+_BCRYPT_BYTES = 23
+_BCRYPT_CHARACTERS = 31
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
@@ -57,10 +59,7 @@ class PasswordHasher:
         self._free = workers
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue(max_waiting)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="passwords")
-        # Made once, so that the first unknown account does not take twice as long as the others. It takes a third of a
-        # second, so the start of the node does not wait for it.
-        nobodys = _prepare(secrets.token_urlsafe())
-        self._nobodys_hash = self._pool.submit(lambda: bcrypt.hashpw(nobodys, bcrypt.gensalt(cost)))
+        self._nobodys_hash = _hash_of_nobody(cost)
 
     async def hash(self, password: str, caller: Owner = NOBODY) -> bytes:
         """Return the bcrypt hash of a new password; raise `InvalidInputError` if the rules refuse it."""
@@ -72,7 +71,7 @@ class PasswordHasher:
         if not password_is_readable(password):
             return False  # no account can have it, so the quick answer reveals nothing about this one
         prepared = _prepare(password)
-        matches = await self._run(lambda: _check(prepared, hashed or self._nobodys_hash.result()), caller)
+        matches = await self._run(lambda: _check(prepared, hashed or self._nobodys_hash), caller)
         return matches and bool(hashed)
 
     def validate_hash(self, hashed: str, field: str = "password_hash") -> bytes:
@@ -140,6 +139,14 @@ class PasswordHasher:
 def _prepare(password: str) -> bytes:
     composed = unicodedata.normalize("NFC", password).encode()
     return base64.b64encode(hashlib.sha256(composed).digest())
+
+
+def _hash_of_nobody(cost: int) -> bytes:
+    """Return a hash that no known password has, of the time to check of all others.
+
+    To hash a random password would take a quarter of a second of each start.
+    """
+    return bcrypt.gensalt(cost) + base64.b64encode(secrets.token_bytes(_BCRYPT_BYTES), b"./")[:_BCRYPT_CHARACTERS]
 
 
 def _check(prepared: bytes, hashed: bytes) -> bool:

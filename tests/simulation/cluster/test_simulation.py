@@ -17,7 +17,7 @@ from tests.simulation.cluster.shrink import shrink, write_timeline
 from tests.simulation.cluster.simulation import run_plan
 
 ROOT = Path(__file__).resolve().parents[3]
-CAMPAIGN_WALL_S = 35.0
+CAMPAIGN_WALL_S = 25.0
 SEEDS_THAT_SEE_MOST = 200
 
 FOUND_A_BUG = {
