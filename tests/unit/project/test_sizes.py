@@ -30,7 +30,6 @@ LARGE_CLASSES = {
     "ChatPage": (19, "Qt: a reference to each widget it shows"),
     "DeviceStream": (22, "what one device has been sent and is owed; split, the parts share a cursor"),
     "Core": (22, "the state of a Raft server, by the names of the paper (figure 2) and of the reference"),
-    "Group": (16, "the state of a replica: the core, its fences and what waits"),
     "PeerLink": (17, "one link: its three streams, what waits on them, and what was measured"),
 }
 
