@@ -5,6 +5,7 @@ rig.py          a cluster with client processes, and the CPU time that both use
 workloads.py    rows that send: throughput, end to end, a queue for an absent receiver
 faults.py       rows that kill, stop or replace the leader under a paced sender
 footprint.py    rows about start-up, memory, stored messages and idle nodes
+growth.py       rows about many accounts, many connections, and the copy of the state
 client.py       the client process: runs the devices below for the rig (process.py has both ends of the pipe)
 raw_client.py   devices that speak the protocol and do nothing else
 sdk_client.py   devices of the SDK, with their durable outbox

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bench.process import serve_calls
-from scripts.bench.raw_client import RawReceiver, RawSender, register
+from scripts.bench.raw_client import RawAdministrator, RawReceiver, RawSender
 from scripts.bench.reference import Identity, measure_reference
 from scripts.bench.sdk_client import SdkDevice
 
@@ -25,16 +25,21 @@ class Client:
     def __init__(self) -> None:
         self._senders: dict[str, RawSender | SdkDevice] = {}
         self._receivers: dict[str, RawReceiver | SdkDevice] = {}
+        self._administrator: RawAdministrator | None = None
 
     # ---- who is there
 
-    async def register(self, ca_file: str, places: Sequence[tuple[str, str]]) -> None:
-        """Create accounts at (address, account)."""
-        ca_pem = _read(ca_file)
-        await _few_at_a_time([register(address, ca_pem, account) for address, account in places])
+    async def connect_administrator(self, ca_file: str, address: str, account: str, code: str, cost: int) -> None:
+        """Log in an administrator, who makes accounts with a password hash of this cost."""
+        self._administrator = await RawAdministrator.connect(address, _read(ca_file), account, code, cost)
+
+    async def import_accounts(self, accounts: Sequence[str]) -> None:
+        """Make accounts."""
+        assert self._administrator is not None
+        await self._administrator.import_accounts(accounts)
 
     async def connect_raw_senders(self, ca_file: str, places: Sequence[tuple[str, str]]) -> None:
-        """Create accounts at (address, account), with a raw sender of each."""
+        """Log in a raw sender of each (address, account)."""
 
         async def connect(address: str, account: str) -> None:
             self._senders[account] = await RawSender.connect(address, ca_pem, account)

@@ -42,7 +42,7 @@ class Stored:
             for first in range(0, self.messages, FILL_STEP):
                 await send_flat_out(rig, [sender], min(FILL_STEP, self.messages - first), 256)
                 await drain(rig, receiver)
-        memory = _memory_mib(rig)
+        memory = memory_mib(rig)
         return memory | await measure_speed(rig, scale)
 
 
@@ -70,7 +70,7 @@ class Idle:
         return {"clients": clients, "node_cores": used.nodes_s / used.at_s}
 
 
-def _memory_mib(rig: Rig) -> Figures:
+def memory_mib(rig: Rig) -> Figures:
     """Return the mean over the nodes of resident and, where the system knows it, proportional memory."""
     infos = [psutil.Process(rig.cluster.pid(name)).memory_full_info() for name in rig.cluster.names]
     figures = {"rss_mib": statistics.mean(info.rss for info in infos) / 2**20}

@@ -11,7 +11,17 @@ from typing import Any, Self
 
 import grpc
 
-from parley_proto.v1 import accounts_pb2, accounts_pb2_grpc, messaging_pb2, messaging_pb2_grpc, model_pb2
+from parley_proto.v1 import (
+    accounts_pb2,
+    accounts_pb2_grpc,
+    admin_pb2,
+    admin_pb2_grpc,
+    messaging_pb2,
+    messaging_pb2_grpc,
+    model_pb2,
+)
+from parleyd.machine.limits import MAX_IMPORTED_ACCOUNTS
+from parleyd.security.passwords import PasswordHasher
 from scripts.bench.audit import Stamp, make_body
 from scripts.bench.inbox import Inbox, Pacer
 from scripts.cluster_status import secure_channel
@@ -21,11 +31,37 @@ MAX_SENDS_PER_FRAME = 1024
 ACKNOWLEDGE_EVERY_S = 0.02
 
 
-async def register(address: str, ca_pem: bytes, account: str) -> None:
-    """Create an account at a node."""
-    request = accounts_pb2.RegisterRequest(name=account, password=PASSWORD, request_id=secrets.token_bytes(16))
-    async with secure_channel(address, ca_pem) as channel:
-        await accounts_pb2_grpc.AccountsStub(channel).Register(request, wait_for_ready=True)
+class RawAdministrator:
+    """An administrator who makes the accounts of a bench. All have the same password, which is hashed once."""
+
+    def __init__(self, session: RawSession, password_hash: str) -> None:
+        self._session = session
+        self._password_hash = password_hash
+
+    @classmethod
+    async def connect(cls, address: str, ca_pem: bytes, account: str, code: str, cost: int) -> Self:
+        """Create the administrator's account by a code and log in."""
+        request = accounts_pb2.RegisterRequest(
+            name=account, password=PASSWORD, request_id=secrets.token_bytes(16), code=code
+        )
+        async with secure_channel(address, ca_pem) as channel:
+            await accounts_pb2_grpc.AccountsStub(channel).Register(request, wait_for_ready=True)
+        hasher = PasswordHasher(cost, workers=1)
+        hashed = await hasher.hash(PASSWORD)
+        hasher.close()
+        return cls(await RawSession.log_in(address, ca_pem, account), hashed.decode())
+
+    async def import_accounts(self, accounts: Sequence[str]) -> None:
+        """Make accounts that do not exist yet. Raise if one is refused."""
+        for first in range(0, len(accounts), MAX_IMPORTED_ACCOUNTS):
+            some = accounts[first : first + MAX_IMPORTED_ACCOUNTS]
+            for account, result in zip(some, await self._import(some), strict=True):
+                if result.status != admin_pb2.IMPORT_STATUS_CREATED:
+                    raise RuntimeError(f"{account} was not created: {result.detail or 'it exists already'}")
+
+    async def _import(self, accounts: Sequence[str]) -> Sequence[admin_pb2.ImportedAccount]:
+        new = [admin_pb2.AccountToImport(name=account, password_hash=self._password_hash) for account in accounts]
+        return (await self._session.import_accounts(admin_pb2.ImportAccountsRequest(accounts=new))).accounts
 
 
 class RawSession:
@@ -42,6 +78,10 @@ class RawSession:
         request = accounts_pb2.LogInRequest(name=account, password=PASSWORD, device_id=secrets.token_bytes(16))
         answer = await accounts_pb2_grpc.AccountsStub(channel).LogIn(request, wait_for_ready=True)
         return cls(channel, answer.token)
+
+    async def import_accounts(self, request: admin_pb2.ImportAccountsRequest) -> admin_pb2.ImportAccountsResponse:
+        """Import accounts. The device is an administrator's."""
+        return await admin_pb2_grpc.AdminStub(self._channel).ImportAccounts(request, metadata=self._metadata)
 
     async def open(self, cursor: bytes = b"") -> Any:
         """Open the stream and read the welcome."""
@@ -64,8 +104,7 @@ class RawSender:
 
     @classmethod
     async def connect(cls, address: str, ca_pem: bytes, account: str) -> Self:
-        """Create an account, log in, and open a stream."""
-        await register(address, ca_pem, account)
+        """Log in and open a stream. The account exists."""
         session = await RawSession.log_in(address, ca_pem, account)
         return cls(account, await session.open())
 

@@ -17,12 +17,17 @@ import psutil
 
 from scripts.bench.figures import CLIENT_CORES, OTHER_CORES, Figures
 from scripts.bench.process import ClientProcess, Reply
+from scripts.cluster_layout import Settings
 from scripts.cluster_local import LocalCluster
 
 RECEIVER = "ben"
 CROWD_PROCESSES = 2
 """One process cannot serve a crowd's connections as fast as the cluster does."""
-_SETTINGS = {"bcrypt_cost": 10}  # the least: a crowd logs in before its first run
+_MOST_CONNECTIONS = 1000
+"""Of one client process. A larger crowd has more processes."""
+ADMINISTRATOR = "maker"
+BCRYPT_COST = 10
+"""The least that a node with TLS allows: a crowd logs in before its first run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +75,15 @@ class Rig:
         self._processes: dict[str, ClientProcess] = {}
         self._senders: dict[str, Senders] = {}
         self._receivers: dict[str, Receiver] = {}
+        self._accounts: set[str] = set()
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, nodes: int = 3) -> AsyncIterator[Rig]:
-        """Start a cluster. At the end, end it and all clients."""
+    async def started(cls, nodes: int = 3, settings: Settings | None = None) -> AsyncIterator[Rig]:
+        """Start a cluster, its nodes with more settings if there are some. At the end, end it and all clients."""
+        chosen = {"bcrypt_cost": BCRYPT_COST, **(settings or {})}
         with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
-            cluster = LocalCluster(Path(folder) / "cluster", nodes=nodes, settings=_SETTINGS, start=False)
+            cluster = LocalCluster(Path(folder) / "cluster", nodes=nodes, settings=chosen, start=False)
             async with cluster:
                 began_s = time.monotonic()
                 cluster.start(*cluster.names)
@@ -93,6 +100,7 @@ class Rig:
     async def raw_sender(self, account: str = "ann") -> Senders:
         """Return a raw device at the leader, in a process of its own."""
         if account not in self._senders:
+            await self.create_accounts([account])
             process = await self._process(account)
             await process.call("connect_raw_senders", ca_file=self._ca_file, places=[(self._address(0), account)])
             self._senders[account] = Senders(process, (account,))
@@ -101,16 +109,17 @@ class Rig:
     async def crowd(self, size: int) -> list[Senders]:
         """Return raw devices on connections of their own, to all nodes in turn. They are split over some processes."""
         accounts = [f"crowd{number}" for number in range(size)]
-        groups = [accounts[first::CROWD_PROCESSES] for first in range(CROWD_PROCESSES)]
+        await self.create_accounts(accounts)
+        parts = max(CROWD_PROCESSES, -(-size // _MOST_CONNECTIONS))
+        groups = [accounts[first::parts] for first in range(parts)]
         return list(await asyncio.gather(*(self._crowd_part(part, group) for part, group in enumerate(groups))))
 
     async def raw_receiver(self, account: str = RECEIVER) -> Receiver:
-        """Return a raw device at a follower, in a process of its own. Create the account unless it sends, too."""
+        """Return a raw device at a follower, in a process of its own."""
         key = f"to {account}"
         if key not in self._receivers:
             process, address = await self._process(key), self._address(1)
-            if account not in self._senders:
-                await process.call("register", ca_file=self._ca_file, places=[(address, account)])
+            await self.create_accounts([account])
             await process.call("connect_raw_receiver", ca_file=self._ca_file, address=address, account=account)
             self._receivers[key] = Receiver(process, account)
         return self._receivers[key]
@@ -132,9 +141,23 @@ class Rig:
         return self._senders[account], self._receivers[account]
 
     async def create_accounts(self, accounts: Sequence[str]) -> None:
-        """Create accounts that neither send nor receive, at all nodes in turn."""
-        process = await self._process("accounts")
-        await process.call("register", ca_file=self._ca_file, places=self._spread(accounts))
+        """Let an administrator import the accounts that this rig has not made yet."""
+        missing = [account for account in accounts if account not in self._accounts]
+        if not missing:
+            return
+        is_first = ADMINISTRATOR not in self._processes
+        process = await self._process(ADMINISTRATOR)
+        if is_first:
+            await process.call(
+                "connect_administrator",
+                ca_file=self._ca_file,
+                address=self._address(0),
+                account=ADMINISTRATOR,
+                code=await self.cluster.administrator_code(),
+                cost=BCRYPT_COST,
+            )
+        await process.call("import_accounts", accounts=missing)
+        self._accounts.update(missing)
 
     async def audit(self, receiver: Receiver, *, sent_by: str = "") -> Reply:
         """Wait for all that was accepted for a receiver, or was sent by an account. Raise unless each came once.
@@ -153,8 +176,8 @@ class Rig:
     # ---- CPU
 
     async def meter(self) -> Meter:
-        """Begin to measure CPU time."""
-        nodes = [psutil.Process(self.cluster.pid(name)) for name in self.cluster.names]
+        """Begin to measure CPU time, of the nodes that run."""
+        nodes = [psutil.Process(self.cluster.pid(name)) for name in self.cluster.names if self.cluster.is_up(name)]
         return await Meter.begin(nodes, list(self._processes.values()))
 
     # ---- inside

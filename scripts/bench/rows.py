@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from scripts.bench import faults, footprint, workloads
+from scripts.bench import faults, footprint, growth, workloads
 from scripts.bench.figures import Figures
 from scripts.bench.footprint import Idle, Stored
+from scripts.bench.growth import Accounts, Connections
 from scripts.bench.rig import Rig
 from scripts.bench.scale import Scale
 from scripts.bench.workloads import EndToEnd, SdkThroughput, Throughput
+from scripts.cluster_layout import Settings
 
 
 class UnknownRowError(Exception):
@@ -21,7 +23,8 @@ class UnknownRowError(Exception):
 class Row:
     """One measurement. `runs` returns how often it is repeated, each time with the same rig.
 
-    Rows with `own_rig` disturb others or depend on what is stored: they get a cluster of `nodes` for themselves.
+    Rows with `own_rig` disturb others or depend on what is stored: they get a cluster of `nodes` for themselves,
+    with `settings` in the file of each node.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Row:
     runs: Callable[[Scale], int] = lambda scale: scale.runs
     own_rig: bool = False
     nodes: int = 3
+    settings: Settings = field(default_factory=dict)
     only_full: bool = False
 
 
@@ -76,6 +80,13 @@ ROWS: tuple[Row, ...] = (
     Row("stored-10000", "10,000 messages stored", Stored(10_000).measure, once, own_rig=True),
     Row("stored-100000", "100,000 messages stored", Stored(100_000).measure, once, own_rig=True),
     Row("stored-1000000", "1,000,000 messages stored", Stored(1_000_000).measure, once, own_rig=True, only_full=True),
+    Row("snapshot", "copy of the state to a node that was away", growth.measure_snapshot, once, own_rig=True,
+        settings=growth.SNAPSHOT_SETTINGS),
+    *(Row(f"accounts-{accounts}", f"{accounts:,} accounts", Accounts(accounts).measure, once, own_rig=True,
+          only_full=accounts > 10_000) for accounts in (10, 1000, 100_000)),
+    *(Row(f"connections-{connections}", f"{connections:,} connections with 1 in flight",
+          Connections(connections).measure, once, own_rig=True, only_full=connections > 100)
+      for connections in (1, 100, 1000, 5000)),
     *(Row(f"nodes-{nodes}", f"a cluster of {nodes}", footprint.measure_speed, some, own_rig=True, nodes=nodes)
       for nodes in (1, 3, 5)),
 )  # fmt: skip

@@ -53,7 +53,7 @@ class Runner:
         measured, began_s = Measured(row, load_before=os.getloadavg()[0]), time.monotonic()
         try:
             if row.own_rig:
-                async with Rig.started(row.nodes) as rig:
+                async with Rig.started(row.nodes, row.settings) as rig:
                     await self._repeat(rig, measured)
             else:
                 await self._repeat(await self._standing_rig(), measured)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts.bench.rows import ROWS, UnknownRowError, choose, comparable
-from scripts.bench.scale import QUICK
+from scripts.bench.scale import FULL, QUICK
 from scripts.bench.serving import legacy_request
 
 
@@ -24,6 +24,13 @@ def test_the_largest_sizes_are_measured_only_when_asked_for() -> None:
     assert "stored-1000000" not in names()
     assert "stored-1000000" in names(full=True)
     assert names("stored-1000000") == ["stored-1000000"]
+    assert {"accounts-100000", "connections-1000", "connections-5000", "raw-recipients"} <= set(names(full=True))
+    assert "connections-100" in names()
+
+
+def test_faults_are_repeated_as_often_as_the_scale_says() -> None:
+    repeats = {row.name: (row.runs(QUICK), row.runs(FULL)) for row in choose(["leader"], full=True)}
+    assert repeats == {"leader-killed": (5, 20), "leader-silent": (5, 10), "leader-transfer": (5, 10)}
 
 
 def test_a_name_takes_its_row_and_otherwise_those_that_begin_so() -> None:

@@ -15,6 +15,7 @@ from scripts.bench.process import ClientError
 from scripts.bench.rig import Rig
 from scripts.bench.rows import Row
 from scripts.bench.scale import Scale
+from scripts.cluster_layout import Settings
 
 TRACEBACK = "Traceback (most recent call last):\n  ...\nMessagesWrongError: ann>ben: 1 messages were lost or late"
 
@@ -32,7 +33,7 @@ def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of these tests need no cluster."""
 
     @asynccontextmanager
-    async def started(nodes: int) -> AsyncIterator[None]:
+    async def started(nodes: int, settings: Settings) -> AsyncIterator[None]:
         yield None
 
     monkeypatch.setattr(Rig, "started", started)
