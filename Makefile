@@ -59,6 +59,11 @@ bench: $(READY) ## Measure a real cluster, row by row; in pairs with another che
 bench-smoke: $(READY) ## Check that no message costs twice what is recorded, in units of a fixed loop
 	@python -m scripts.bench.smoke $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: $(READY) ## Measure NATS, etcd and RabbitMQ beside a cluster, three nodes each (build/bench_peers.json)
+	@bash scripts/bench_peers/install.sh $(VENV)
+	@python -m scripts.bench_peers $(ARGS)
+
 .PHONY: verify
 verify: $(READY) ## Check format, lint, types, and that the generated stubs are up to date
 	ruff format --check .
@@ -131,7 +136,8 @@ dist: $(READY) ## Build wheel and sdist in dist/ and try them in clean environme
 lock: ## Pin every package with its hashes anew, from pyproject.toml (asks the registry)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv==$(UV_VERSION)
-	$(call compile_lock,--all-extras,requirements-dev.lock)
+	$(call compile_lock,--extra server --extra gui --extra dev,requirements-dev.lock)
+	$(call compile_lock,--constraint requirements-dev.lock --extra server --extra gui --extra dev --extra peers,requirements-peers.lock)
 	$(call compile_lock,--constraint requirements-dev.lock --extra server,requirements.lock)
 	$(call compile_lock,--constraint requirements-dev.lock,requirements-client.lock)
 
@@ -141,7 +147,8 @@ endef
 
 # One file for every platform and Python from 3.11 on; hashes so that an index cannot swap a file; no index address,
 # so that the lock works behind a mirror. What is pinned already stays: LOCK_ARGS=--upgrade moves everything. The
-# first lock has every package. The other two are parts of it with the same pins.
+# first lock has every package but the clients of other systems, which have a lock with them. The other two are parts of
+# it with the same pins.
 LOCK_FLAGS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate $(LOCK_ARGS)
 
 .PHONY: clean

@@ -31,7 +31,7 @@ PORT_RELEASE_S = 2.0
 
 # Dies with whoever started it (Linux), so that a killed test run leaves no nodes behind. A tiny launcher rather than
 # `preexec_fn`, which is unsafe in a process with threads; the setting outlives exec.
-_DIE_WITH_PARENT = (
+DIE_WITH_PARENT = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
     "os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])"
 )
@@ -177,7 +177,7 @@ class Processes:
         command = [sys.executable, *self.programs.get(name, PROGRAM), "start", "--config"]
         command.append(str(self._layout.config_file(name)))
         if self._die_with_parent:
-            command = [sys.executable, "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]
+            command = [sys.executable, "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
         # Settings of the person's shell are not settings of these nodes: the file alone says.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PARLEY")}
         with open(self._layout.log_file(name), "ab", opener=_open_private) as log:

@@ -55,6 +55,11 @@ class NodeView:
         return self.role if self.answers else "no answer"
 
 
+def insecure_channel(address: str) -> grpc.aio.Channel:
+    """Return a channel without TLS to a server on this machine, for example of another system."""
+    return grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS)
+
+
 def secure_channel(address: str, ca_pem: bytes) -> grpc.aio.Channel:
     """Return a TLS channel to one node with a short timeout for reconnects."""
     return grpc.aio.secure_channel(

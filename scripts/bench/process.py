@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import grpc
+
 from scripts.cluster_process import ROOT
 
 _LINE_BYTES = 256 * 1024 * 1024  # the latencies of a million messages in one line
@@ -43,9 +45,9 @@ class ClientProcess:
         self._turn = asyncio.Lock()
 
     @classmethod
-    async def start(cls) -> ClientProcess:
+    async def start(cls, module: str = "scripts.bench.client", *arguments: str) -> ClientProcess:
         """Start a client process. It ends when its standard input does."""
-        program = [sys.executable, "-m", "scripts.bench.client"]
+        program = [sys.executable, "-m", module, *arguments]
         return cls(await asyncio.create_subprocess_exec(*program, cwd=ROOT, stdin=PIPE, stdout=PIPE, limit=_LINE_BYTES))
 
     async def call(self, method: str, **arguments: Any) -> Reply:
@@ -87,9 +89,14 @@ async def serve_calls(served: object) -> None:
         try:
             value = await getattr(served, method)(**arguments)
             answer: dict[str, Any] = asdict(Reply(value, began_s, time.monotonic()))
-        except Exception:
-            answer = {"error": traceback.format_exc()}
+        except Exception as error:
+            answer = {"error": traceback.format_exc() + _status_of(error)}
         print(json.dumps(answer), flush=True)
+
+
+def _status_of(error: Exception) -> str:
+    """Return a line with the status of a failed call, whose own text ends with a bracket. Empty for other errors."""
+    return f"{error.code().name}: {error.details()}\n" if isinstance(error, grpc.aio.AioRpcError) else ""
 
 
 def span_s(replies: Sequence[Reply]) -> float:

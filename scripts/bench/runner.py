@@ -58,7 +58,7 @@ class Runner:
             else:
                 await self._repeat(await self._standing_rig(), measured)
         except Exception as error:
-            measured.failed = _text(error)
+            measured.failed = text_of(error)
             if not row.own_rig:
                 await self._end_standing()  # later rows get a sound cluster
         measured.took_s = time.monotonic() - began_s
@@ -109,7 +109,7 @@ def run(rows: Sequence[Row], scale: Scale, say: Say) -> list[Measured]:
     return asyncio.run(Runner(scale, say).measure(rows))
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """Return one line about what failed, or about the first of several failures."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

@@ -23,16 +23,19 @@ EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 LOCKS = {
     "requirements-client.lock": (),
     "requirements.lock": ("server",),
-    "requirements-dev.lock": tuple(EXTRAS),
+    "requirements-dev.lock": tuple(extra for extra in EXTRAS if extra != "peers"),
+    "requirements-peers.lock": tuple(EXTRAS),
 }
 """The lock files, and the extras that each covers."""
 
 DISTRIBUTION_OF = {
     "PySide6": "pyside6-essentials",
+    "aio_pika": "aio-pika",
     "google": "protobuf",
     "grpc": "grpcio",
     "grpc_health": "grpcio-health-checking",
     "grpc_reflection": "grpcio-reflection",
+    "nats": "nats-py",
     "prompt_toolkit": "prompt-toolkit",
     "pytest_asyncio": "pytest-asyncio",
     "pytest_timeout": "pytest-timeout",
@@ -127,6 +130,7 @@ def test_lock_holds_every_declared_dependency_and_the_build_backend(name: str) -
 
 def test_the_smaller_locks_pin_what_the_tests_run_with() -> None:
     tested = pins("requirements-dev.lock").items()
+    assert tested <= pins("requirements-peers.lock").items()
     assert pins("requirements.lock").items() <= tested
     assert pins("requirements-client.lock").items() <= pins("requirements.lock").items()
 
