@@ -293,3 +293,257 @@ class CreateChannelResponse(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListChannelsRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    AFTER_CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    SEEN_FIELD_NUMBER: builtins.int
+    after_conversation_id: builtins.int
+    """page on: channels with a higher id"""
+    page_size: builtins.int
+    """0 means 100; at most 1000"""
+    title: builtins.str
+    """only channels with exactly this title; empty: all"""
+    @builtins.property
+    def seen(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        after_conversation_id: builtins.int = ...,
+        page_size: builtins.int = ...,
+        title: builtins.str = ...,
+        seen: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_conversation_id", b"after_conversation_id", "page_size", b"page_size", "seen", b"seen", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListChannelsResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CHANNELS_FIELD_NUMBER: builtins.int
+    NEXT_AFTER_CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    next_after_conversation_id: builtins.int
+    """0 on the last page"""
+    @builtins.property
+    def channels(self) -> containers.RepeatedCompositeFieldContainer[ListedChannel]: ...
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        channels: abc.Iterable[ListedChannel] | None = ...,
+        next_after_conversation_id: builtins.int = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["channels", b"channels", "next_after_conversation_id", b"next_after_conversation_id", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListedChannel(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    INFO_FIELD_NUMBER: builtins.int
+    JOINED_FIELD_NUMBER: builtins.int
+    joined: builtins.bool
+    @builtins.property
+    def info(self) -> model_pb2.ConversationInfo:
+        """without members"""
+
+    def __init__(
+        self,
+        *,
+        info: model_pb2.ConversationInfo | None = ...,
+        joined: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["info", b"info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["info", b"info", "joined", b"joined"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangeChannelRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    TOPIC_FIELD_NUMBER: builtins.int
+    PUBLIC_FIELD_NUMBER: builtins.int
+    ARCHIVED_FIELD_NUMBER: builtins.int
+    OPEN_HISTORY_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    title: builtins.str
+    """1 to 100 characters"""
+    topic: builtins.str
+    """up to 250 characters; empty removes it"""
+    public: builtins.bool
+    archived: builtins.bool
+    open_history: builtins.bool
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        title: builtins.str | None = ...,
+        topic: builtins.str | None = ...,
+        public: builtins.bool | None = ...,
+        archived: builtins.bool | None = ...,
+        open_history: builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_archived", b"_archived", "_open_history", b"_open_history", "_public", b"_public", "_title", b"_title", "_topic", b"_topic", "archived", b"archived", "open_history", b"open_history", "public", b"public", "title", b"title", "topic", b"topic"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_archived", b"_archived", "_open_history", b"_open_history", "_public", b"_public", "_title", b"_title", "_topic", b"_topic", "archived", b"archived", "conversation_id", b"conversation_id", "open_history", b"open_history", "public", b"public", "title", b"title", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__archived: _TypeAlias = typing.Literal["archived"]  # noqa: Y015
+    _WhichOneofArgType__archived: _TypeAlias = typing.Literal["_archived", b"_archived"]  # noqa: Y015
+    _WhichOneofReturnType__open_history: _TypeAlias = typing.Literal["open_history"]  # noqa: Y015
+    _WhichOneofArgType__open_history: _TypeAlias = typing.Literal["_open_history", b"_open_history"]  # noqa: Y015
+    _WhichOneofReturnType__public: _TypeAlias = typing.Literal["public"]  # noqa: Y015
+    _WhichOneofArgType__public: _TypeAlias = typing.Literal["_public", b"_public"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = typing.Literal["_title", b"_title"]  # noqa: Y015
+    _WhichOneofReturnType__topic: _TypeAlias = typing.Literal["topic"]  # noqa: Y015
+    _WhichOneofArgType__topic: _TypeAlias = typing.Literal["_topic", b"_topic"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__archived) -> _WhichOneofReturnType__archived | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open_history) -> _WhichOneofReturnType__open_history | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__public) -> _WhichOneofReturnType__public | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__topic) -> _WhichOneofReturnType__topic | None: ...
+
+@typing.final
+class JoinChannelRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class LeaveChannelRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AddMembersRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    MEMBERS_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    @builtins.property
+    def members(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """account names, at most 255"""
+
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        members: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveMembersRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    MEMBERS_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    @builtins.property
+    def members(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """account names, at most 255"""
+
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        members: abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "members", b"members"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetMemberRoleRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    MEMBER_FIELD_NUMBER: builtins.int
+    ROLE_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    member: builtins.str
+    """account name"""
+    role: model_pb2.MemberRole.ValueType
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        member: builtins.str = ...,
+        role: model_pb2.MemberRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "member", b"member", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChannelResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -55,6 +55,41 @@ class ConversationsStub:
                 request_serializer=parley__proto_dot_v1_dot_conversations__pb2.CreateChannelRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.CreateChannelResponse.FromString,
                 _registered_method=True)
+        self.ListChannels = channel.unary_unary(
+                '/parley.v1.Conversations/ListChannels',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.ListChannelsRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ListChannelsResponse.FromString,
+                _registered_method=True)
+        self.ChangeChannel = channel.unary_unary(
+                '/parley.v1.Conversations/ChangeChannel',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.ChangeChannelRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+                _registered_method=True)
+        self.JoinChannel = channel.unary_unary(
+                '/parley.v1.Conversations/JoinChannel',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.JoinChannelRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+                _registered_method=True)
+        self.LeaveChannel = channel.unary_unary(
+                '/parley.v1.Conversations/LeaveChannel',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.LeaveChannelRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+                _registered_method=True)
+        self.AddMembers = channel.unary_unary(
+                '/parley.v1.Conversations/AddMembers',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.AddMembersRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+                _registered_method=True)
+        self.RemoveMembers = channel.unary_unary(
+                '/parley.v1.Conversations/RemoveMembers',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.RemoveMembersRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+                _registered_method=True)
+        self.SetMemberRole = channel.unary_unary(
+                '/parley.v1.Conversations/SetMemberRole',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetMemberRoleRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+                _registered_method=True)
 
 
 class ConversationsServicer:
@@ -89,6 +124,54 @@ class ConversationsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListChannels(self, request, context):
+        """The public channels and the caller's own, by id. What changes below may be repeated: done twice, it is done once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeChannel(self, request, context):
+        """Changes what the request names. For owners and moderators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def JoinChannel(self, request, context):
+        """Makes the caller a member of a public channel.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaveChannel(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddMembers(self, request, context):
+        """For owners and moderators. Accounts that are members already stay what they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveMembers(self, request, context):
+        """For owners and moderators; only owners remove moderators and owners.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetMemberRole(self, request, context):
+        """For owners, and for administrators of the cluster, so that a channel that lost its owners gets a new one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConversationsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +194,41 @@ def add_ConversationsServicer_to_server(servicer, server):
                     servicer.CreateChannel,
                     request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.CreateChannelRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_conversations__pb2.CreateChannelResponse.SerializeToString,
+            ),
+            'ListChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChannels,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ListChannelsRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.ListChannelsResponse.SerializeToString,
+            ),
+            'ChangeChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeChannel,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ChangeChannelRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.SerializeToString,
+            ),
+            'JoinChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.JoinChannel,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.JoinChannelRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.SerializeToString,
+            ),
+            'LeaveChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaveChannel,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.LeaveChannelRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.SerializeToString,
+            ),
+            'AddMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddMembers,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.AddMembersRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.SerializeToString,
+            ),
+            'RemoveMembers': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveMembers,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.RemoveMembersRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.SerializeToString,
+            ),
+            'SetMemberRole': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMemberRole,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetMemberRoleRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +340,195 @@ class Conversations:
             '/parley.v1.Conversations/CreateChannel',
             parley__proto_dot_v1_dot_conversations__pb2.CreateChannelRequest.SerializeToString,
             parley__proto_dot_v1_dot_conversations__pb2.CreateChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/ListChannels',
+            parley__proto_dot_v1_dot_conversations__pb2.ListChannelsRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.ListChannelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/ChangeChannel',
+            parley__proto_dot_v1_dot_conversations__pb2.ChangeChannelRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def JoinChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/JoinChannel',
+            parley__proto_dot_v1_dot_conversations__pb2.JoinChannelRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaveChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/LeaveChannel',
+            parley__proto_dot_v1_dot_conversations__pb2.LeaveChannelRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/AddMembers',
+            parley__proto_dot_v1_dot_conversations__pb2.AddMembersRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveMembers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/RemoveMembers',
+            parley__proto_dot_v1_dot_conversations__pb2.RemoveMembersRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMemberRole(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/SetMemberRole',
+            parley__proto_dot_v1_dot_conversations__pb2.SetMemberRoleRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
             options,
             channel_credentials,
             insecure,

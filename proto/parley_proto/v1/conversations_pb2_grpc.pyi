@@ -41,6 +41,19 @@ class ConversationsStub:
     """One page of a conversation's members by account id. NOT_FOUND for a conversation the caller is not in."""
     CreateChannel: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.CreateChannelRequest, _conversations_pb2.CreateChannelResponse]
     """Makes a channel with the caller as its owner. A retry with the same request id finds the first channel."""
+    ListChannels: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.ListChannelsRequest, _conversations_pb2.ListChannelsResponse]
+    """The public channels and the caller's own, by id. What changes below may be repeated: done twice, it is done once."""
+    ChangeChannel: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.ChangeChannelRequest, _conversations_pb2.ChannelResponse]
+    """Changes what the request names. For owners and moderators."""
+    JoinChannel: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.JoinChannelRequest, _conversations_pb2.ChannelResponse]
+    """Makes the caller a member of a public channel."""
+    LeaveChannel: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.LeaveChannelRequest, _conversations_pb2.ChannelResponse]
+    AddMembers: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.AddMembersRequest, _conversations_pb2.ChannelResponse]
+    """For owners and moderators. Accounts that are members already stay what they are."""
+    RemoveMembers: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.RemoveMembersRequest, _conversations_pb2.ChannelResponse]
+    """For owners and moderators; only owners remove moderators and owners."""
+    SetMemberRole: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.SetMemberRoleRequest, _conversations_pb2.ChannelResponse]
+    """For owners, and for administrators of the cluster, so that a channel that lost its owners gets a new one."""
 
 @_typing.type_check_only
 class ConversationsAsyncStub(ConversationsStub):
@@ -55,6 +68,19 @@ class ConversationsAsyncStub(ConversationsStub):
     """One page of a conversation's members by account id. NOT_FOUND for a conversation the caller is not in."""
     CreateChannel: _aio.UnaryUnaryMultiCallable[_conversations_pb2.CreateChannelRequest, _conversations_pb2.CreateChannelResponse]  # type: ignore[assignment]
     """Makes a channel with the caller as its owner. A retry with the same request id finds the first channel."""
+    ListChannels: _aio.UnaryUnaryMultiCallable[_conversations_pb2.ListChannelsRequest, _conversations_pb2.ListChannelsResponse]  # type: ignore[assignment]
+    """The public channels and the caller's own, by id. What changes below may be repeated: done twice, it is done once."""
+    ChangeChannel: _aio.UnaryUnaryMultiCallable[_conversations_pb2.ChangeChannelRequest, _conversations_pb2.ChannelResponse]  # type: ignore[assignment]
+    """Changes what the request names. For owners and moderators."""
+    JoinChannel: _aio.UnaryUnaryMultiCallable[_conversations_pb2.JoinChannelRequest, _conversations_pb2.ChannelResponse]  # type: ignore[assignment]
+    """Makes the caller a member of a public channel."""
+    LeaveChannel: _aio.UnaryUnaryMultiCallable[_conversations_pb2.LeaveChannelRequest, _conversations_pb2.ChannelResponse]  # type: ignore[assignment]
+    AddMembers: _aio.UnaryUnaryMultiCallable[_conversations_pb2.AddMembersRequest, _conversations_pb2.ChannelResponse]  # type: ignore[assignment]
+    """For owners and moderators. Accounts that are members already stay what they are."""
+    RemoveMembers: _aio.UnaryUnaryMultiCallable[_conversations_pb2.RemoveMembersRequest, _conversations_pb2.ChannelResponse]  # type: ignore[assignment]
+    """For owners and moderators; only owners remove moderators and owners."""
+    SetMemberRole: _aio.UnaryUnaryMultiCallable[_conversations_pb2.SetMemberRoleRequest, _conversations_pb2.ChannelResponse]  # type: ignore[assignment]
+    """For owners, and for administrators of the cluster, so that a channel that lost its owners gets a new one."""
 
 class ConversationsServicer(metaclass=_abc_1.ABCMeta):
     """Every call carries `authorization: Bearer <token>` metadata. Reads may be repeated freely."""
@@ -90,5 +116,60 @@ class ConversationsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_conversations_pb2.CreateChannelResponse, _abc.Awaitable[_conversations_pb2.CreateChannelResponse]]:
         """Makes a channel with the caller as its owner. A retry with the same request id finds the first channel."""
+
+    @_abc_1.abstractmethod
+    def ListChannels(
+        self,
+        request: _conversations_pb2.ListChannelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.ListChannelsResponse, _abc.Awaitable[_conversations_pb2.ListChannelsResponse]]:
+        """The public channels and the caller's own, by id. What changes below may be repeated: done twice, it is done once."""
+
+    @_abc_1.abstractmethod
+    def ChangeChannel(
+        self,
+        request: _conversations_pb2.ChangeChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.ChannelResponse, _abc.Awaitable[_conversations_pb2.ChannelResponse]]:
+        """Changes what the request names. For owners and moderators."""
+
+    @_abc_1.abstractmethod
+    def JoinChannel(
+        self,
+        request: _conversations_pb2.JoinChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.ChannelResponse, _abc.Awaitable[_conversations_pb2.ChannelResponse]]:
+        """Makes the caller a member of a public channel."""
+
+    @_abc_1.abstractmethod
+    def LeaveChannel(
+        self,
+        request: _conversations_pb2.LeaveChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.ChannelResponse, _abc.Awaitable[_conversations_pb2.ChannelResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AddMembers(
+        self,
+        request: _conversations_pb2.AddMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.ChannelResponse, _abc.Awaitable[_conversations_pb2.ChannelResponse]]:
+        """For owners and moderators. Accounts that are members already stay what they are."""
+
+    @_abc_1.abstractmethod
+    def RemoveMembers(
+        self,
+        request: _conversations_pb2.RemoveMembersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.ChannelResponse, _abc.Awaitable[_conversations_pb2.ChannelResponse]]:
+        """For owners and moderators; only owners remove moderators and owners."""
+
+    @_abc_1.abstractmethod
+    def SetMemberRole(
+        self,
+        request: _conversations_pb2.SetMemberRoleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.ChannelResponse, _abc.Awaitable[_conversations_pb2.ChannelResponse]]:
+        """For owners, and for administrators of the cluster, so that a channel that lost its owners gets a new one."""
 
 def add_ConversationsServicer_to_server(servicer: ConversationsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

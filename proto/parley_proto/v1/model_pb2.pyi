@@ -46,12 +46,16 @@ class _MemberRoleEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_MemberRole.
     MEMBER_ROLE_UNSPECIFIED: _MemberRole.ValueType  # 0
     MEMBER_ROLE_MEMBER: _MemberRole.ValueType  # 1
     MEMBER_ROLE_OWNER: _MemberRole.ValueType  # 2
+    MEMBER_ROLE_MODERATOR: _MemberRole.ValueType  # 3
+    """adds and removes members, and changes the channel"""
 
 class MemberRole(_MemberRole, metaclass=_MemberRoleEnumTypeWrapper): ...
 
 MEMBER_ROLE_UNSPECIFIED: MemberRole.ValueType  # 0
 MEMBER_ROLE_MEMBER: MemberRole.ValueType  # 1
 MEMBER_ROLE_OWNER: MemberRole.ValueType  # 2
+MEMBER_ROLE_MODERATOR: MemberRole.ValueType  # 3
+"""adds and removes members, and changes the channel"""
 
 class _MessageKind:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -71,6 +75,11 @@ class _MessageKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_MessageKin
     """subjects left; the sender removed them"""
     MESSAGE_KIND_TITLE_CHANGED: _MessageKind.ValueType  # 5
     """body: the new title"""
+    MESSAGE_KIND_TOPIC_CHANGED: _MessageKind.ValueType  # 6
+    """body: the new topic; empty: it was removed"""
+    MESSAGE_KIND_ARCHIVED: _MessageKind.ValueType  # 7
+    MESSAGE_KIND_REOPENED: _MessageKind.ValueType  # 8
+    """it is archived no longer"""
 
 class MessageKind(_MessageKind, metaclass=_MessageKindEnumTypeWrapper): ...
 
@@ -86,6 +95,11 @@ MESSAGE_KIND_MEMBERS_LEFT: MessageKind.ValueType  # 4
 """subjects left; the sender removed them"""
 MESSAGE_KIND_TITLE_CHANGED: MessageKind.ValueType  # 5
 """body: the new title"""
+MESSAGE_KIND_TOPIC_CHANGED: MessageKind.ValueType  # 6
+"""body: the new topic; empty: it was removed"""
+MESSAGE_KIND_ARCHIVED: MessageKind.ValueType  # 7
+MESSAGE_KIND_REOPENED: MessageKind.ValueType  # 8
+"""it is archived no longer"""
 
 @typing.final
 class Position(message.Message):
@@ -202,11 +216,23 @@ class ConversationInfo(message.Message):
     TITLE_FIELD_NUMBER: builtins.int
     MEMBER_COUNT_FIELD_NUMBER: builtins.int
     MEMBERS_FIELD_NUMBER: builtins.int
+    TOPIC_FIELD_NUMBER: builtins.int
+    PUBLIC_FIELD_NUMBER: builtins.int
+    ARCHIVED_FIELD_NUMBER: builtins.int
+    OPEN_HISTORY_FIELD_NUMBER: builtins.int
     id: builtins.int
     kind: ConversationKind.ValueType
     title: builtins.str
     """of a channel; a direct conversation has the names of its members"""
     member_count: builtins.int
+    topic: builtins.str
+    """of a channel; may be empty"""
+    public: builtins.bool
+    """everybody finds the channel and may join it"""
+    archived: builtins.bool
+    """nobody sends to the channel, and nobody joins it"""
+    open_history: builtins.bool
+    """members read what was written before they joined"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberInfo]:
         """by account id; the first 64 where there are more: ListMembers has all"""
@@ -219,10 +245,14 @@ class ConversationInfo(message.Message):
         title: builtins.str = ...,
         member_count: builtins.int = ...,
         members: abc.Iterable[MemberInfo] | None = ...,
+        topic: builtins.str = ...,
+        public: builtins.bool = ...,
+        archived: builtins.bool = ...,
+        open_history: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["id", b"id", "kind", b"kind", "member_count", b"member_count", "members", b"members", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["archived", b"archived", "id", b"id", "kind", b"kind", "member_count", b"member_count", "members", b"members", "open_history", b"open_history", "public", b"public", "title", b"title", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -116,6 +116,23 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     """
     RESULT_CODE_TOO_MANY_CHANNELS: _ResultCode.ValueType  # 91
     """max_account_channels"""
+    RESULT_CODE_NOT_A_CHANNEL: _ResultCode.ValueType  # 100
+    """about channels, level 3
+    a direct conversation
+    """
+    RESULT_CODE_NOT_A_MODERATOR: _ResultCode.ValueType  # 101
+    """the caller's role in the channel does not permit it"""
+    RESULT_CODE_CHANNEL_ARCHIVED: _ResultCode.ValueType  # 102
+    RESULT_CODE_LAST_OWNER: _ResultCode.ValueType  # 103
+    """others would stay without an owner"""
+    RESULT_CODE_CHANNEL_FULL: _ResultCode.ValueType  # 104
+    """max_channel_members"""
+    RESULT_CODE_TOO_MANY_JOINED: _ResultCode.ValueType  # 105
+    """max_joined_channels of an account"""
+    RESULT_CODE_INVALID_TOPIC: _ResultCode.ValueType  # 106
+    RESULT_CODE_NOT_A_MEMBER: _ResultCode.ValueType  # 107
+    """the account that the command names"""
+    RESULT_CODE_INVALID_ROLE: _ResultCode.ValueType  # 108
 
 class ResultCode(_ResultCode, metaclass=_ResultCodeEnumTypeWrapper):
     """One code for each thing that can be said about a command; the api makes the texts."""
@@ -208,6 +225,23 @@ max_account_bytes
 """
 RESULT_CODE_TOO_MANY_CHANNELS: ResultCode.ValueType  # 91
 """max_account_channels"""
+RESULT_CODE_NOT_A_CHANNEL: ResultCode.ValueType  # 100
+"""about channels, level 3
+a direct conversation
+"""
+RESULT_CODE_NOT_A_MODERATOR: ResultCode.ValueType  # 101
+"""the caller's role in the channel does not permit it"""
+RESULT_CODE_CHANNEL_ARCHIVED: ResultCode.ValueType  # 102
+RESULT_CODE_LAST_OWNER: ResultCode.ValueType  # 103
+"""others would stay without an owner"""
+RESULT_CODE_CHANNEL_FULL: ResultCode.ValueType  # 104
+"""max_channel_members"""
+RESULT_CODE_TOO_MANY_JOINED: ResultCode.ValueType  # 105
+"""max_joined_channels of an account"""
+RESULT_CODE_INVALID_TOPIC: ResultCode.ValueType  # 106
+RESULT_CODE_NOT_A_MEMBER: ResultCode.ValueType  # 107
+"""the account that the command names"""
+RESULT_CODE_INVALID_ROLE: ResultCode.ValueType  # 108
 
 @typing.final
 class CommandBatch(message.Message):
@@ -265,6 +299,12 @@ class Command(message.Message):
     COUNT_FAILURES_FIELD_NUMBER: builtins.int
     LIFT_DELAY_FIELD_NUMBER: builtins.int
     IMPORT_ACCOUNTS_FIELD_NUMBER: builtins.int
+    CHANGE_CHANNEL_FIELD_NUMBER: builtins.int
+    JOIN_CHANNEL_FIELD_NUMBER: builtins.int
+    LEAVE_CHANNEL_FIELD_NUMBER: builtins.int
+    ADD_MEMBERS_FIELD_NUMBER: builtins.int
+    REMOVE_MEMBERS_FIELD_NUMBER: builtins.int
+    SET_MEMBER_ROLE_FIELD_NUMBER: builtins.int
     SET_TIME_FIELD_NUMBER: builtins.int
     @builtins.property
     def register_account(self) -> RegisterAccount: ...
@@ -315,6 +355,18 @@ class Command(message.Message):
     @builtins.property
     def import_accounts(self) -> ImportAccounts: ...
     @builtins.property
+    def change_channel(self) -> ChangeChannel: ...
+    @builtins.property
+    def join_channel(self) -> JoinChannel: ...
+    @builtins.property
+    def leave_channel(self) -> LeaveChannel: ...
+    @builtins.property
+    def add_members(self) -> AddMembers: ...
+    @builtins.property
+    def remove_members(self) -> RemoveMembers: ...
+    @builtins.property
+    def set_member_role(self) -> SetMemberRole: ...
+    @builtins.property
     def set_time(self) -> SetTime: ...
     def __init__(
         self,
@@ -343,13 +395,19 @@ class Command(message.Message):
         count_failures: CountFailures | None = ...,
         lift_delay: LiftDelay | None = ...,
         import_accounts: ImportAccounts | None = ...,
+        change_channel: ChangeChannel | None = ...,
+        join_channel: JoinChannel | None = ...,
+        leave_channel: LeaveChannel | None = ...,
+        add_members: AddMembers | None = ...,
+        remove_members: RemoveMembers | None = ...,
+        set_member_role: SetMemberRole | None = ...,
         set_time: SetTime | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_member_role", b"set_member_role", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["add_members", b"add_members", "change_channel", b"change_channel", "change_password", b"change_password", "change_setting", b"change_setting", "claim_administrator", b"claim_administrator", "close_session", b"close_session", "command", b"command", "count_failures", b"count_failures", "create_channel", b"create_channel", "delete_account", b"delete_account", "import_accounts", b"import_accounts", "invite", b"invite", "invite_node", b"invite_node", "join_channel", b"join_channel", "leave_channel", b"leave_channel", "lift_delay", b"lift_delay", "mark_delivered", b"mark_delivered", "mark_read", b"mark_read", "offer_administrator", b"offer_administrator", "open_session", b"open_session", "publish_member", b"publish_member", "raise_level", b"raise_level", "register_account", b"register_account", "remove_members", b"remove_members", "reset_password", b"reset_password", "revoke_devices", b"revoke_devices", "send_messages", b"send_messages", "set_display_name", b"set_display_name", "set_member_role", b"set_member_role", "set_role", b"set_role", "set_time", b"set_time", "use_join_token", b"use_join_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "set_time"]  # noqa: Y015
+    _WhichOneofReturnType_command: _TypeAlias = typing.Literal["register_account", "open_session", "close_session", "delete_account", "send_messages", "mark_delivered", "mark_read", "publish_member", "set_role", "create_channel", "change_setting", "raise_level", "set_display_name", "invite_node", "use_join_token", "offer_administrator", "claim_administrator", "invite", "change_password", "revoke_devices", "reset_password", "count_failures", "lift_delay", "import_accounts", "change_channel", "join_channel", "leave_channel", "add_members", "remove_members", "set_member_role", "set_time"]  # noqa: Y015
     _WhichOneofArgType_command: _TypeAlias = typing.Literal["command", b"command"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
 
@@ -885,6 +943,191 @@ class CreateChannel(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["members", b"members", "request_id", b"request_id", "session_id", b"session_id", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ChangeChannel(message.Message):
+    """Changes what is set. Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    TITLE_FIELD_NUMBER: builtins.int
+    TOPIC_FIELD_NUMBER: builtins.int
+    PUBLIC_FIELD_NUMBER: builtins.int
+    ARCHIVED_FIELD_NUMBER: builtins.int
+    OPEN_HISTORY_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    conversation_id: builtins.int
+    title: builtins.str
+    topic: builtins.str
+    public: builtins.bool
+    archived: builtins.bool
+    open_history: builtins.bool
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        conversation_id: builtins.int = ...,
+        title: builtins.str | None = ...,
+        topic: builtins.str | None = ...,
+        public: builtins.bool | None = ...,
+        archived: builtins.bool | None = ...,
+        open_history: builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["_archived", b"_archived", "_open_history", b"_open_history", "_public", b"_public", "_title", b"_title", "_topic", b"_topic", "archived", b"archived", "open_history", b"open_history", "public", b"public", "title", b"title", "topic", b"topic"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["_archived", b"_archived", "_open_history", b"_open_history", "_public", b"_public", "_title", b"_title", "_topic", b"_topic", "archived", b"archived", "conversation_id", b"conversation_id", "open_history", b"open_history", "public", b"public", "session_id", b"session_id", "title", b"title", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__archived: _TypeAlias = typing.Literal["archived"]  # noqa: Y015
+    _WhichOneofArgType__archived: _TypeAlias = typing.Literal["_archived", b"_archived"]  # noqa: Y015
+    _WhichOneofReturnType__open_history: _TypeAlias = typing.Literal["open_history"]  # noqa: Y015
+    _WhichOneofArgType__open_history: _TypeAlias = typing.Literal["_open_history", b"_open_history"]  # noqa: Y015
+    _WhichOneofReturnType__public: _TypeAlias = typing.Literal["public"]  # noqa: Y015
+    _WhichOneofArgType__public: _TypeAlias = typing.Literal["_public", b"_public"]  # noqa: Y015
+    _WhichOneofReturnType__title: _TypeAlias = typing.Literal["title"]  # noqa: Y015
+    _WhichOneofArgType__title: _TypeAlias = typing.Literal["_title", b"_title"]  # noqa: Y015
+    _WhichOneofReturnType__topic: _TypeAlias = typing.Literal["topic"]  # noqa: Y015
+    _WhichOneofArgType__topic: _TypeAlias = typing.Literal["_topic", b"_topic"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__archived) -> _WhichOneofReturnType__archived | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__open_history) -> _WhichOneofReturnType__open_history | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__public) -> _WhichOneofReturnType__public | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__title) -> _WhichOneofReturnType__title | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__topic) -> _WhichOneofReturnType__topic | None: ...
+
+@typing.final
+class JoinChannel(message.Message):
+    """Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    conversation_id: builtins.int
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        conversation_id: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class LeaveChannel(message.Message):
+    """Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    conversation_id: builtins.int
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        conversation_id: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AddMembers(message.Message):
+    """Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    MEMBERS_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    conversation_id: builtins.int
+    @builtins.property
+    def members(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """account ids"""
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        conversation_id: builtins.int = ...,
+        members: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "members", b"members", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class RemoveMembers(message.Message):
+    """Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    MEMBERS_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    conversation_id: builtins.int
+    @builtins.property
+    def members(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """account ids"""
+
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        conversation_id: builtins.int = ...,
+        members: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "members", b"members", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetMemberRole(message.Message):
+    """Level 3."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    MEMBER_FIELD_NUMBER: builtins.int
+    ROLE_FIELD_NUMBER: builtins.int
+    session_id: builtins.int
+    conversation_id: builtins.int
+    member: builtins.int
+    """account id"""
+    role: model_pb2.MemberRole.ValueType
+    def __init__(
+        self,
+        *,
+        session_id: builtins.int = ...,
+        conversation_id: builtins.int = ...,
+        member: builtins.int = ...,
+        role: model_pb2.MemberRole.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "member", b"member", "role", b"role", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -84,6 +84,13 @@ ACCESS = {
     "/parley.v1.Conversations/GetHistory": Access.SESSION,
     "/parley.v1.Conversations/ListMembers": Access.SESSION,
     "/parley.v1.Conversations/CreateChannel": Access.SESSION,
+    "/parley.v1.Conversations/ListChannels": Access.SESSION,
+    "/parley.v1.Conversations/ChangeChannel": Access.SESSION,
+    "/parley.v1.Conversations/JoinChannel": Access.SESSION,
+    "/parley.v1.Conversations/LeaveChannel": Access.SESSION,
+    "/parley.v1.Conversations/AddMembers": Access.SESSION,
+    "/parley.v1.Conversations/RemoveMembers": Access.SESSION,
+    "/parley.v1.Conversations/SetMemberRole": Access.SESSION,
     "/parley.v1.Messaging/Connect": Access.SESSION,
     "/parley.v1.Admin/GetStatus": Access.PUBLIC,
     "/parley.v1.Admin/InviteNode": Access.SESSION,
@@ -110,6 +117,7 @@ _PAGES = frozenset(
         "/parley.v1.Conversations/ListConversations",
         "/parley.v1.Conversations/GetHistory",
         "/parley.v1.Conversations/ListMembers",
+        "/parley.v1.Conversations/ListChannels",
     }
 )
 

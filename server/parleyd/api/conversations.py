@@ -1,4 +1,4 @@
-"""The Conversations service: list them, read them back, see their members, make a channel."""
+"""The Conversations service: list them, read them back, see their members, make channels and change them."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from parleyd.api.requests import (
 from parleyd.delivery.position import position_of
 from parleyd.delivery.records import (
     MAX_ACCOUNT_INFO_BYTES,
+    MAX_CHANNEL_INFO_BYTES,
     MAX_MEMBER_INFO_BYTES,
     accounts_named,
     accounts_of,
@@ -33,12 +34,22 @@ from parleyd.delivery.records import (
 )
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
-from parleyd.machine.features import accounts, conversations, messages
+from parleyd.machine.features import accounts, channels, conversations, messages
 from parleyd.machine.features.conversations import ConversationSummary
 from parleyd.machine.features.messages import MessageRecord
+from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION
 from parleyd.machine.reader import StateReader
 from parleyd.security.names import InvalidInputError, validate_account_name
+
+_ChannelRequest = (
+    pb.ChangeChannelRequest
+    | pb.JoinChannelRequest
+    | pb.LeaveChannelRequest
+    | pb.AddMembersRequest
+    | pb.RemoveMembersRequest
+    | pb.SetMemberRoleRequest
+)
 
 LIST_ENTRIES = 100
 LIST_BYTES = 256 * 1024
@@ -117,6 +128,99 @@ class ConversationsService(ConversationsServicer):
             conversation_id=result.create_channel.conversation_id, position=self._authenticator.position(index)
         )
 
+    @unary
+    async def ListChannels(  # noqa: N802
+        self, request: pb.ListChannelsRequest, context: Context
+    ) -> pb.ListChannelsResponse:
+        """Return one page of the public channels and the caller's own."""
+        limit = entries_within_page(page_size("page_size", request.page_size), MAX_CHANNEL_INFO_BYTES)
+        check_number("after_conversation_id", request.after_conversation_id)
+        session = await self._authenticator.session_at(context, request.seen)
+        return await self._readers.run(lambda reader: _channels(reader, session.account_id, request, limit))
+
+    @unary
+    async def ChangeChannel(  # noqa: N802
+        self, request: pb.ChangeChannelRequest, context: Context
+    ) -> pb.ChannelResponse:
+        """Change what the request names."""
+        session = await self._changer(request, context)
+        given = {field.name: value for field, value in request.ListFields()}
+        command = state_pb2.ChangeChannel(session_id=session.session_id, **given)
+        return await self._change(state_pb2.Command(change_channel=command))
+
+    @unary
+    async def JoinChannel(self, request: pb.JoinChannelRequest, context: Context) -> pb.ChannelResponse:  # noqa: N802
+        """Make the caller a member of a public channel."""
+        session = await self._changer(request, context, Action.JOIN_CHANNEL)
+        command = state_pb2.JoinChannel(session_id=session.session_id, conversation_id=request.conversation_id)
+        return await self._change(state_pb2.Command(join_channel=command))
+
+    @unary
+    async def LeaveChannel(  # noqa: N802
+        self, request: pb.LeaveChannelRequest, context: Context
+    ) -> pb.ChannelResponse:
+        """End the caller's membership."""
+        session = await self._changer(request, context, Action.JOIN_CHANNEL)
+        command = state_pb2.LeaveChannel(session_id=session.session_id, conversation_id=request.conversation_id)
+        return await self._change(state_pb2.Command(leave_channel=command))
+
+    @unary
+    async def AddMembers(self, request: pb.AddMembersRequest, context: Context) -> pb.ChannelResponse:  # noqa: N802
+        """Make accounts members."""
+        session = await self._changer(request, context)
+        command = state_pb2.AddMembers(
+            session_id=session.session_id,
+            conversation_id=request.conversation_id,
+            members=await self._members_named(request.members),
+        )
+        return await self._change(state_pb2.Command(add_members=command))
+
+    @unary
+    async def RemoveMembers(  # noqa: N802
+        self, request: pb.RemoveMembersRequest, context: Context
+    ) -> pb.ChannelResponse:
+        """End the memberships of accounts."""
+        session = await self._changer(request, context)
+        command = state_pb2.RemoveMembers(
+            session_id=session.session_id,
+            conversation_id=request.conversation_id,
+            members=await self._members_named(request.members),
+        )
+        return await self._change(state_pb2.Command(remove_members=command))
+
+    @unary
+    async def SetMemberRole(  # noqa: N802
+        self, request: pb.SetMemberRoleRequest, context: Context
+    ) -> pb.ChannelResponse:
+        """Give a member a role."""
+        session = await self._changer(request, context)
+        [member] = await self._members_named([request.member])
+        command = state_pb2.SetMemberRole(
+            session_id=session.session_id,
+            conversation_id=request.conversation_id,
+            member=member,
+            role=request.role,
+        )
+        return await self._change(state_pb2.Command(set_member_role=command))
+
+    async def _changer(
+        self, request: _ChannelRequest, context: Context, action: Action = Action.CHANGE_CHANNEL
+    ) -> SessionRecord:
+        """Check a request that changes a channel; return the caller's session."""
+        check_number("conversation_id", request.conversation_id)
+        return await self._authenticator.session_that_may(context, action)
+
+    async def _members_named(self, names: Sequence[str]) -> list[int]:
+        if not 0 < len(names) < MAX_MEMBERS_AT_CREATION:
+            raise InvalidInputError("members", f"holds {len(names)} names; give 1 to {MAX_MEMBERS_AT_CREATION - 1}")
+        for name in names:
+            validate_account_name(name, "members")
+        return await self._account_ids(names)
+
+    async def _change(self, command: state_pb2.Command) -> pb.ChannelResponse:
+        index, _ = await self._commands.apply(command)
+        return pb.ChannelResponse(position=self._authenticator.position(index))
+
     async def _account_ids(self, names: Sequence[str]) -> list[int]:
         """Return the ids of these accounts; raises ApiError NOT_FOUND that names the missing ones."""
         found = await self._readers.run(lambda reader: _ids_of(reader, names))
@@ -128,9 +232,22 @@ class ConversationsService(ConversationsServicer):
         if missing:
             raise ApiError(
                 grpc.StatusCode.NOT_FOUND,
-                f"There is no account {', '.join(missing[:10])}. The channel was not made. Check the names.",
+                f"There is no account {', '.join(missing[:10])}. Nothing was changed. Check the names.",
             )
         return [account_id for account_id in found.values() if account_id is not None]
+
+
+def _channels(
+    reader: StateReader, account_id: int, request: pb.ListChannelsRequest, limit: int
+) -> pb.ListChannelsResponse:
+    with reader.consistent():
+        found = channels.listed(reader, account_id, request.after_conversation_id, limit + 1, request.title)
+        shown = found[:limit]
+        return pb.ListChannelsResponse(
+            channels=[pb.ListedChannel(info=conversation_info(record), joined=joined) for record, joined in shown],
+            next_after_conversation_id=shown[-1][0].id if len(found) > limit else 0,
+            position=position_of(reader),
+        )
 
 
 def _ids_of(reader: StateReader, names: Sequence[str]) -> dict[str, int | None]:
@@ -179,15 +296,15 @@ def _history(
         asked_about: set[int] = {account_id}
         if request.WhichOneof("which") == "conversation_id":
             conversation_id = request.conversation_id
-            if not conversations.is_member(reader, conversation_id, account_id):
+            if not conversations.readable(reader, conversation_id, account_id):
                 raise refusal(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
         else:
             conversation_id = _direct(reader, account_id, request, asked_about)
         shown = messages.history(reader, account_id, conversation_id, request.before_id, limit, most_bytes)
-        conversation = conversations.by_id(reader, conversation_id)
+        conversation = conversations.as_seen_by(reader, conversation_id, account_id)
         return pb.GetHistoryResponse(
             messages=[message(record) for record in shown],
-            more=bool(shown) and messages.has_older(reader, conversation_id, shown[0].id),
+            more=bool(shown) and messages.has_older(reader, account_id, conversation_id, shown[0].id),
             conversation=None if conversation is None else conversation_info(conversation),
             accounts=accounts_named(
                 reader, asked_about | accounts_of(shown, () if conversation is None else (conversation,))

@@ -118,7 +118,7 @@ class MessagingService:
             welcome = pb.ServerFrame(welcome=self._welcome(admitted, generation, superseded=superseded))
             await write(context, welcome, PAGE_PATIENCE, nobody_waits)
             channels, marks = await self._readers.run(lambda reader: _missed(reader, session.account_id))
-            self._hub.add_channels(session.account_id, channels)
+            self._hub.add_channels(stream, channels)
             for mark in marks:
                 stream.offer_receipt(
                     receipt(mark.conversation_id, mark.account_id, mark.delivered_up_to, mark.read_up_to)

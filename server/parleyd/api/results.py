@@ -129,7 +129,7 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
     ),
     pb.RESULT_CODE_TOO_MANY_MEMBERS: Explanation(
         Code.INVALID_ARGUMENT,
-        "A new channel has at most 256 members. Nothing was changed. Name fewer accounts.",
+        "One request names at most 255 accounts. Nothing was changed. Name fewer at once.",
     ),
     pb.RESULT_CODE_LAST_ADMINISTRATOR: Explanation(
         Code.FAILED_PRECONDITION,
@@ -185,6 +185,46 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         Code.FAILED_PRECONDITION,
         "Your account has created as many channels as it may (max_account_channels). This one was not created. Use an "
         "existing one, or ask an administrator for more.",
+    ),
+    pb.RESULT_CODE_NOT_A_CHANNEL: Explanation(
+        Code.FAILED_PRECONDITION,
+        "This is a conversation of two accounts. Only channels can be changed. Nothing was changed. Name a channel.",
+    ),
+    pb.RESULT_CODE_NOT_A_MODERATOR: Explanation(
+        Code.PERMISSION_DENIED,
+        "Your role in the channel does not allow this. Nothing was changed. Owners and moderators change a channel and "
+        "its members; only owners give roles and remove owners and moderators. Ask one of them.",
+    ),
+    pb.RESULT_CODE_CHANNEL_ARCHIVED: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The channel is archived: it takes no messages and no members. Nothing was changed. Its owners and moderators "
+        "can reopen it.",
+    ),
+    pb.RESULT_CODE_LAST_OWNER: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The channel would have members and no owner. Nothing was changed. Make another member an owner first.",
+    ),
+    pb.RESULT_CODE_CHANNEL_FULL: Explanation(
+        Code.FAILED_PRECONDITION,
+        "The channel has as many members as a channel may have (max_channel_members). Nobody was added. Ask an "
+        "administrator of the cluster for more.",
+    ),
+    pb.RESULT_CODE_TOO_MANY_JOINED: Explanation(
+        Code.FAILED_PRECONDITION,
+        "An account would be in more channels than it may (max_joined_channels). Nobody was added. It has to leave "
+        "another channel first.",
+    ),
+    pb.RESULT_CODE_INVALID_TOPIC: Explanation(
+        Code.INVALID_ARGUMENT,
+        "The topic breaks the rules for topics. Nothing was changed. Use at most 250 printable characters.",
+    ),
+    pb.RESULT_CODE_NOT_A_MEMBER: Explanation(
+        Code.NOT_FOUND,
+        "The account is no member of the channel. Nothing was changed. Add it first.",
+    ),
+    pb.RESULT_CODE_INVALID_ROLE: Explanation(
+        Code.INVALID_ARGUMENT,
+        "There is no such role in a channel. Nothing was changed. Give owner, moderator or member.",
     ),
     pb.RESULT_CODE_LEVEL_NOT_SUPPORTED: Explanation(
         Code.FAILED_PRECONDITION,

@@ -19,6 +19,8 @@ from parleyd.delivery.encoding import EncodedMessage, encode_message
 from parleyd.delivery.records import receipt
 from parleyd.machine.effects import Effect
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
+from parleyd.machine.features.channel_members import MembersJoined, MembersLeft
+from parleyd.machine.features.channels import ChannelChanged
 from parleyd.machine.features.conversations import CHANNEL, ConversationCreated
 from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.levels import LevelRaised
@@ -40,6 +42,8 @@ class DeviceHub:
     def __init__(self) -> None:
         self._streams: dict[int, dict[DeviceStream, int]] = {}  # account id -> stream -> session id
         self._channel_members: dict[int, set[int]] = {}  # channel id -> accounts connected here
+        # Channels that the account left after the stream joined, and maybe after its channels were read.
+        self._left_meanwhile: dict[DeviceStream, set[int]] = {}
         self._channels: dict[int, set[int]] = {}  # account connected here -> channel ids
         self._watchers = AccountWatchers()
         self._status = pb.ClusterStatusUpdate()
@@ -76,20 +80,33 @@ class DeviceHub:
             if other.claim == stream.claim or other in too_many:
                 other.close(CloseReason.TAKEN_OVER)
         streams[stream] = session_id
+        self._left_meanwhile[stream] = set()
         stream.watch_accounts(self._watchers)
 
-    def add_channels(self, account_id: int, channel_ids: Iterable[int]) -> None:
-        """Add the account's channels, after its device has joined and before the stream reads its first page."""
-        if account_id not in self._streams:
-            return
-        known = self._channels.setdefault(account_id, set())
+    def add_channels(self, stream: DeviceStream, channel_ids: Iterable[int]) -> None:
+        """Add the channels of the stream's account, as read after it joined and before it reads its first page."""
+        left_meanwhile = self._left_meanwhile.pop(stream, set())
         for channel_id in channel_ids:
-            known.add(channel_id)
+            if channel_id not in left_meanwhile:
+                self._enter(channel_id, stream.account_id)
+
+    def _enter(self, channel_id: int, account_id: int) -> None:
+        if account_id in self._streams:
+            self._channels.setdefault(account_id, set()).add(channel_id)
             self._channel_members.setdefault(channel_id, set()).add(account_id)
+
+    def _exit(self, channel_id: int, account_id: int) -> None:
+        for stream in self._streams.get(account_id, ()):
+            if stream in self._left_meanwhile:
+                self._left_meanwhile[stream].add(channel_id)
+        if channel_id in self._channels.get(account_id, ()):
+            self._channels[account_id].remove(channel_id)
+            self._remove_member(channel_id, account_id)
 
     def leave(self, stream: DeviceStream) -> None:
         """Remove a device that disconnected, and what waited for it."""
         stream.release()
+        self._left_meanwhile.pop(stream, None)
         streams = self._streams.get(stream.account_id, {})
         streams.pop(stream, None)
         if not streams:
@@ -124,6 +141,8 @@ class DeviceHub:
                     self._receipt(effect)
                 case ConversationCreated():
                     self._conversation(effect)
+                case MembersJoined() | MembersLeft() | ChannelChanged():
+                    self._channel_changed(effect)
                 case AccountChanged():
                     self._watchers.changed(effect.account_id)
                 case SessionsClosed() | DeviceClaimed() | AccountDeleted():
@@ -157,9 +176,26 @@ class DeviceHub:
     def _conversation(self, effect: ConversationCreated) -> None:
         if effect.kind == CHANNEL:
             for account_id in effect.members:
-                self.add_channels(account_id, (effect.conversation_id,))
+                self._enter(effect.conversation_id, account_id)
         for stream in self._of(effect.members):
             stream.conversation_changed(effect.conversation_id)
+
+    def _channel_changed(self, effect: MembersJoined | MembersLeft | ChannelChanged) -> None:
+        channel_id = effect.conversation_id
+        match effect:
+            case MembersJoined(_, account_ids):
+                for account_id in account_ids:
+                    self._enter(channel_id, account_id)
+            case MembersLeft(_, account_ids):
+                for account_id in account_ids:
+                    self._exit(channel_id, account_id)
+                for stream in self._of(account_ids):
+                    stream.conversation_changed(channel_id)
+            case ChannelChanged():
+                for stream in self._of(self._channel_members.get(channel_id, ())):
+                    stream.conversation_changed(channel_id)
+            case _:
+                assert_never(effect)
 
     def _end_streams(self, effect: SessionsClosed | DeviceClaimed | AccountDeleted) -> None:
         for stream, session_id in list(self._streams.get(effect.account_id, {}).items()):
@@ -185,10 +221,13 @@ class DeviceHub:
 
     def _forget_channels(self, account_id: int) -> None:
         for channel_id in self._channels.pop(account_id, ()):
-            members = self._channel_members[channel_id]
-            members.discard(account_id)
-            if not members:
-                del self._channel_members[channel_id]
+            self._remove_member(channel_id, account_id)
+
+    def _remove_member(self, channel_id: int, account_id: int) -> None:
+        members = self._channel_members[channel_id]
+        members.discard(account_id)
+        if not members:
+            del self._channel_members[channel_id]
 
     def _count(self, stored: int) -> None:
         second = int(time.monotonic())

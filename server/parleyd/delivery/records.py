@@ -15,6 +15,8 @@ from parleyd.machine.reader import StateReader
 MAX_ACCOUNT_INFO_BYTES = 384
 # The most that a member takes: four numbers, and the tags and lengths.
 MAX_MEMBER_INFO_BYTES = 48
+# The most that a channel takes without members: title and topic with 4 bytes a character, numbers, tags and lengths.
+MAX_CHANNEL_INFO_BYTES = 1_500
 
 
 def message(record: MessageRecord) -> model_pb2.Message:
@@ -62,6 +64,10 @@ def conversation_info(record: ConversationRecord) -> model_pb2.ConversationInfo:
         title=record.title,
         member_count=record.member_count,
         members=[member_info(member) for member in record.members],
+        topic=record.topic,
+        public=record.public,
+        archived=record.archived,
+        open_history=record.open_history,
     )
 
 
@@ -81,11 +87,14 @@ def accounts_named(reader: StateReader, account_ids: Iterable[int]) -> list[mode
 
 
 def directory(
-    reader: StateReader, account_ids: Iterable[int], conversation_ids: Iterable[int]
+    reader: StateReader, account_id: int, account_ids: Iterable[int], conversation_ids: Iterable[int]
 ) -> messaging_pb2.Directory:
-    """Return these accounts and conversations, and the members that the conversations show, as of one moment."""
+    """Return these accounts and conversations, and the members that the conversations show, as of one moment.
+
+    `account_id`: who asks. It sees of a conversation what it may.
+    """
     with reader.consistent():
-        found = [conversations.by_id(reader, conversation_id) for conversation_id in sorted(conversation_ids)]
+        found = [conversations.as_seen_by(reader, one, account_id) for one in sorted(conversation_ids)]
         shown = [record for record in found if record is not None]
         return messaging_pb2.Directory(
             accounts=accounts_named(reader, accounts_of((), shown).union(account_ids)),

@@ -32,4 +32,6 @@ class StoredSource:
 
     async def directory(self, account_ids: set[int], conversation_ids: set[int]) -> pb.Directory:
         """Return these accounts and conversations."""
-        return await self._readers.run(lambda reader: directory(reader, account_ids, conversation_ids))
+        return await self._readers.run(
+            lambda reader: directory(reader, self._account_id, account_ids, conversation_ids)
+        )

@@ -32,6 +32,8 @@ class Action(IntEnum):
     LIFT_DELAY = auto()
     SET_TIME = auto()
     IMPORT_ACCOUNTS = auto()
+    JOIN_CHANNEL = auto()
+    CHANGE_CHANNEL = auto()  # the caller's role in the channel decides
 
 
 _EVERYBODY: Final = frozenset(Role)
@@ -54,6 +56,8 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.LIFT_DELAY: _ADMINISTRATORS,
     Action.SET_TIME: _ADMINISTRATORS,
     Action.IMPORT_ACCOUNTS: _ADMINISTRATORS,
+    Action.JOIN_CHANNEL: _EVERYBODY,
+    Action.CHANGE_CHANNEL: _EVERYBODY,
 }
 
 

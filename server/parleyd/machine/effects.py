@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
+from parleyd.machine.features.channel_members import MembersJoined, MembersLeft
+from parleyd.machine.features.channels import ChannelChanged
 from parleyd.machine.features.conversations import ConversationCreated
 from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.levels import LevelRaised
@@ -16,6 +18,9 @@ Effect = (
     MessageStored
     | ReceiptMoved
     | ConversationCreated
+    | MembersJoined
+    | MembersLeft
+    | ChannelChanged
     | AccountChanged
     | AccountDeleted
     | SessionsClosed

@@ -8,6 +8,7 @@ MAX_SENDS_IN_FLIGHT = 1024
 MAX_BODY_BYTES = 1 << 20
 MAX_NAME_CHARS = 64
 MAX_TITLE_CHARS = 100
+MAX_TOPIC_CHARS = 250
 MAX_LABEL_CHARS = 64
 MAX_ADDRESS_CHARS = 255
 MAX_HASH_BYTES = 255
@@ -15,6 +16,8 @@ MAX_HASH_BYTES = 255
 MAX_IMPORTED_ACCOUNTS = 128
 MAX_DEVICES_PER_ACCOUNT = 32
 MAX_MEMBERS_AT_CREATION = 256
+# How often an account may have left a channel until what it read first is no longer shown to it.
+MAX_PAST_MEMBERSHIPS = 16
 # Rows of expired sessions removed with each new session.
 EXPIRED_SESSIONS_PER_STEP = 64
 TOKEN_DIGEST_BYTES = 32

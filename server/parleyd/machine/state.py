@@ -16,6 +16,7 @@ import apsw
 from parleyd.machine.effects import Effect
 from parleyd.machine.errors import MachineDamagedError
 from parleyd.machine.features.accounts import Accounts
+from parleyd.machine.features.channels import Channels
 from parleyd.machine.features.conversations import Conversations
 from parleyd.machine.features.devices import Devices
 from parleyd.machine.features.messages import Messages
@@ -96,6 +97,7 @@ class State:
         self.sessions = Sessions(self)
         self.devices = Devices(self)
         self.conversations = Conversations(self)
+        self.channels = Channels(self)
         self.messages = Messages(self)
         self.receipts = Receipts(self)
         self.settings = Settings(self)
@@ -138,6 +140,7 @@ class State:
         yield self.messages
         yield self.devices
         yield self.conversations
+        yield self.channels
         yield self.receipts
         yield self.accounts
         yield self.sessions

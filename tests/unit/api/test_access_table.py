@@ -15,7 +15,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2
+from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2, model_pb2
 from tests.support.node import InProcessCluster
 from tests.support.raw import PASSWORD, Raw
 
@@ -81,6 +81,20 @@ TABLE: dict[str, Row] = {
     "Conversations.ListMembers": Row(SIGNED_IN, conversations_pb2.ListMembersRequest(conversation_id=1)),
     "Conversations.CreateChannel": Row(
         SIGNED_IN, conversations_pb2.CreateChannelRequest(title="Ward 4", request_id=bytes(16))
+    ),
+    "Conversations.ListChannels": Row(SIGNED_IN, conversations_pb2.ListChannelsRequest()),
+    "Conversations.ChangeChannel": Row(SIGNED_IN, conversations_pb2.ChangeChannelRequest(conversation_id=1)),
+    "Conversations.JoinChannel": Row(SIGNED_IN, conversations_pb2.JoinChannelRequest(conversation_id=1)),
+    "Conversations.LeaveChannel": Row(SIGNED_IN, conversations_pb2.LeaveChannelRequest(conversation_id=1)),
+    "Conversations.AddMembers": Row(
+        SIGNED_IN, conversations_pb2.AddMembersRequest(conversation_id=1, members=["boss"])
+    ),
+    "Conversations.RemoveMembers": Row(
+        SIGNED_IN, conversations_pb2.RemoveMembersRequest(conversation_id=1, members=["boss"])
+    ),
+    "Conversations.SetMemberRole": Row(
+        SIGNED_IN,
+        conversations_pb2.SetMemberRoleRequest(conversation_id=1, member="boss", role=model_pb2.MEMBER_ROLE_MEMBER),
     ),
     "Admin.GetStatus": Row(ANYBODY, admin_pb2.GetStatusRequest()),
     "Admin.AddMember": Row(ADMINISTRATOR, admin_pb2.AddMemberRequest(name="n2", peer_address="127.0.0.1:1")),

@@ -14,6 +14,8 @@ from parleyd.delivery.device_hub import MAX_COPIES, DeviceHub
 from parleyd.delivery.device_stream import CloseReason, DeviceStream, Page
 from parleyd.delivery.encoding import EncodedMessage, serialize_frame
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
+from parleyd.machine.features.channel_members import MembersJoined, MembersLeft
+from parleyd.machine.features.channels import ChannelChanged
 from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
 from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.messages import MessageRecord, MessageStored
@@ -39,7 +41,7 @@ async def joined(hub: DeviceHub, account_id: int, session_id: int, *, channels: 
     device_id = session_id.to_bytes(16, "big")
     stream = DeviceStream(account_id, device_id, 0, Nothing(), generation=0, live=device_share(), place=free_place())
     hub.join(session_id, stream)
-    hub.add_channels(account_id, channels)
+    hub.add_channels(stream, channels)
     await stream.next_frames()
     return stream
 
@@ -106,9 +108,45 @@ async def test_a_channel_that_begins_while_its_members_are_connected_is_kept_cur
         assert [frame.WhichOneof("frame") for frame in await frames(stream)] == ["directory", "messages"]
     assert await frames(eve) == []
     # A load of the channels that began before must not take away what the effect added.
-    hub.add_channels(ANN, [])
+    hub.add_channels(ann, [])
     hub.publish([stored(2, "still", pair=())])
     assert await bodies(ann) == ["still"]
+
+
+async def test_who_joins_receives_and_who_leaves_receives_nothing_after_the_row_that_says_so() -> None:
+    hub = DeviceHub()
+    ann, ben = await joined(hub, ANN, 1, channels=[7]), await joined(hub, BEN, 2)
+    hub.publish([MembersJoined(7, (BEN,)), stored(1, "ben joined", pair=()), ChannelChanged(7)])
+    assert await bodies(ben) == ["ben joined"]
+    hub.publish([stored(2, "ben left", pair=()), MembersLeft(7, (BEN,)), ChannelChanged(7)])
+    hub.publish([stored(3, "without ben", pair=())])
+    assert await bodies(ben) == ["ben left"]
+    assert await bodies(ann) == ["ben joined", "ben left", "without ben"]
+    assert hub._channel_members == {7: {ANN}}
+
+
+async def test_a_load_of_channels_that_is_older_than_a_leave_does_not_undo_it() -> None:
+    hub = DeviceHub()
+    ben = DeviceStream(BEN, b"b" * 16, 0, Nothing(), generation=0, live=device_share(), place=free_place())
+    hub.join(2, ben)
+    hub.publish([MembersLeft(7, (BEN,))])
+    hub.add_channels(ben, [7, 8])
+    await ben.next_frames()
+    hub.publish([stored(1, "not for ben", pair=())])
+    assert await bodies(ben) == []
+    assert hub._channel_members == {8: {BEN}}
+    hub.leave(ben)
+    assert not hub._left_meanwhile
+
+
+async def test_what_members_see_of_a_channel_is_sent_to_them_again_when_it_changed() -> None:
+    hub = DeviceHub()
+    ann, ben = await joined(hub, ANN, 1, channels=[7]), await joined(hub, BEN, 2)
+    hub.publish([stored(1, "x", pair=())])
+    await frames(ann)
+    hub.publish([ChannelChanged(7)])
+    assert [frame.WhichOneof("frame") for frame in await frames(ann)] == ["directory"]
+    assert await frames(ben) == []
 
 
 async def test_a_direct_conversation_is_told_to_its_two_sides() -> None:
@@ -130,7 +168,7 @@ async def test_what_a_channel_holds_is_forgotten_with_the_last_device_of_an_acco
     hub.leave(other)
     assert not hub._channel_members
     assert not hub._channels
-    hub.add_channels(ANN, [7])
+    hub.add_channels(other, [7])
     assert not hub._channels, "a load that ends after the stream has left adds nothing"
 
 

@@ -186,7 +186,7 @@ def test_history_page_is_bounded_in_encoded_bytes_and_every_message_is_on_one(
     found: list[int] = []
     while page := messages.history(node.reader, BOB, conversation or 0, found[0] if found else 0, 1000, 1500):
         assert sum(len(encode_message(message).entry) for message in page) <= 1500
-        assert messages.has_older(node.reader, conversation or 0, page[0].id) == (page[0].id > 1)
+        assert messages.has_older(node.reader, BOB, conversation or 0, page[0].id) == (page[0].id > 1)
         found = [message.id for message in page] + found
     assert found == list(range(1, 11))
 

@@ -205,11 +205,13 @@ def test_messages_older_than_the_retention_are_removed_and_their_bytes_are_free(
     assert bodies(node) == ["young"]
     assert counted(node, "bob") == stored_size("young")
     conversation = node.reader.rows("SELECT id FROM conversations")[0][0]
-    shown = messages.history(node.reader, node.account("ada").id, conversation, 0, 10)
+    account_id = node.account("ada").id
+    shown = messages.history(node.reader, account_id, conversation, 0, 10)
     assert [message.body for message in shown] == ["young"]
-    assert not messages.has_older(node.reader, conversation, shown[0].id)
+    assert not messages.has_older(node.reader, account_id, conversation, shown[0].id)
     tick(node, 40)
     assert bodies(node) == []
+    assert messages.queued_page(node.reader, account_id, 0, 10, b"").messages == (), "nothing waits for a device"
     assert put(node, bob, 4, ["again"]) == [OK]
     page = messages.queued_page(node.reader, node.account("ada").id, 0, 10, b"")
     assert [message.body for message in page.messages] == ["again"], "a device that was away goes on"

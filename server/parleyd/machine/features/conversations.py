@@ -1,27 +1,25 @@
-"""Conversations and their members: direct ones, begun by the first message of a pair, and channels.
+"""Conversations and their members: direct ones, begun by the first message of a pair, and channels (channels.py).
 
 A conversation is always identified by its id. Each event in it is a row of its own sequence (messages.py), so a device
 that was offline receives it by the same cursor as messages.
+
+Who left a channel keeps what was written before, on all devices, and gets nothing newer. So a membership that has ended
+stays as a row, from its first message to its last one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from parley_proto.v1 import model_pb2
-from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.authorisation import Action
-from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.feature import Feature
 from parleyd.machine.features.accounts import name_key
-from parleyd.machine.features.stored_bytes import STORED_BYTES_LEVEL, channel_size
-from parleyd.machine.limits import MAX_ID, MAX_MEMBERS_AT_CREATION, MAX_TITLE_CHARS, REQUEST_ID_BYTES
+from parleyd.machine.limits import MAX_ID
 from parleyd.machine.rows import Rows, trim
-from parleyd.machine.texts import BLANK_TEXTS_LEVEL, is_blank, is_shown_as_written
 
 if TYPE_CHECKING:
-    from parleyd.machine.features.sessions import Actor
     from parleyd.machine.reader import StateReader
     from parleyd.machine.state import State
 
@@ -29,6 +27,8 @@ DIRECT = model_pb2.CONVERSATION_KIND_DIRECT
 CHANNEL = model_pb2.CONVERSATION_KIND_CHANNEL
 ROLE_MEMBER = model_pb2.MEMBER_ROLE_MEMBER
 ROLE_OWNER = model_pb2.MEMBER_ROLE_OWNER
+CHANNELS_LEVEL = 3
+"""The first level at which channels change, and so have more than a title."""
 SHOWN_MEMBERS = 64
 UNREAD_SCAN_LIMIT = 1_000
 
@@ -154,6 +154,10 @@ class Conversations:
         self._state.effects.append(ConversationCreated(conversation_id, kind, tuple(sorted(members))))
         return row
 
+    def rename(self, conversation_id: int, title: str) -> None:
+        """Give a channel another title."""
+        self._connection.execute("UPDATE conversations SET title = ? WHERE id = ?", (title, conversation_id))
+
     def _begin_direct(self, pair: tuple[int, int]) -> ConversationRow:
         row = self.add(DIRECT, pair, "", dict.fromkeys(pair, ROLE_MEMBER), pair[0], b"")
         self._direct_ids[pair] = row.id
@@ -174,64 +178,7 @@ class Conversations:
         trim(self._direct_ids)
 
 
-# ---- commands
-
-
-def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.CommandResult:
-    """Create a channel. A retry by the same account with the same request id returns the first one."""
-    if not 0 < len(command.title) <= MAX_TITLE_CHARS or not is_shown_as_written(command.title):
-        return result(pb.RESULT_CODE_INVALID_TITLE)
-    if state.level >= BLANK_TEXTS_LEVEL and is_blank(command.title):
-        return result(pb.RESULT_CODE_INVALID_TITLE)
-    if len(command.request_id) != REQUEST_ID_BYTES:
-        return result(pb.RESULT_CODE_INVALID_LENGTH)
-    owner = actor.account.id
-    query = "SELECT id, title FROM conversations WHERE created_by = ? AND request_id = ? AND request_id <> x''"
-    row = state.connection.execute(query, (owner, command.request_id)).get
-    if row is not None:
-        return _created(row[0]) if row[1] == command.title else result(pb.RESULT_CODE_REQUEST_ID_REUSED)
-    if len(command.members) >= MAX_MEMBERS_AT_CREATION:
-        return result(pb.RESULT_CODE_TOO_MANY_MEMBERS)
-    for account_id in command.members:
-        account = state.accounts.find(account_id)
-        if account is None or not account.active:
-            return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
-    members: dict[int, int] = {**dict.fromkeys(command.members, ROLE_MEMBER), owner: ROLE_OWNER}
-    if state.level >= STORED_BYTES_LEVEL:
-        refused = _count_channel(state, owner, command.title, len(members))
-        if refused is not None:
-            return result(refused)
-    conversation = state.conversations.add(CHANNEL, (0, 0), command.title, members, owner, command.request_id)
-    state.messages.add_event(
-        conversation, model_pb2.MESSAGE_KIND_CHANNEL_CREATED, owner, command.title, sorted(members)
-    )
-    return _created(conversation.id)
-
-
-def _count_channel(state: State, owner: int, title: str, members: int) -> pb.ResultCode.ValueType | None:
-    """Count a new channel for its owner, or return why the owner may have no more."""
-    most = state.settings.value("max_account_channels")
-    if most:
-        query = "SELECT count(*) FROM (SELECT 1 FROM conversations WHERE created_by = ? AND request_id <> x'' LIMIT ?)"
-        if cast(int, state.connection.execute(query, (owner, most)).get) >= most:
-            return pb.RESULT_CODE_TOO_MANY_CHANNELS
-    size = channel_size(title, members)
-    if size > state.stored_bytes.room(owner):
-        return pb.RESULT_CODE_QUOTA_REACHED
-    state.stored_bytes.add(owner, size)
-    return None
-
-
-def _created(conversation_id: int) -> pb.CommandResult:
-    created = pb.CreateChannelResult(conversation_id=conversation_id)
-    return pb.CommandResult(code=pb.RESULT_CODE_OK, create_channel=created)
-
-
-FEATURE = Feature(
-    "conversations",
-    tables={1: TABLES},
-    commands={"create_channel": SignedInCommand(create_channel, Action.CREATE_CHANNEL, grows=True)},
-)
+FEATURE = Feature("conversations", tables={1: TABLES})
 
 
 # ---- queries
@@ -257,6 +204,10 @@ class ConversationRecord:
     member_count: int
     last_message_id: int
     members: tuple[MemberRecord, ...]
+    topic: str = ""
+    public: bool = False
+    archived: bool = False
+    open_history: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,11 +236,75 @@ def by_id(reader: StateReader, conversation_id: int) -> ConversationRecord | Non
     """Return the conversation with that id; the caller checks who may see it."""
     if not 0 < conversation_id <= MAX_ID:
         return None
-    query = "SELECT id, kind, title, member_count, last_message_id FROM conversations WHERE id = ?"
-    for _, kind, title, count, last_message_id in reader.rows(query, (conversation_id,)):
-        shown = members(reader, conversation_id, 0, SHOWN_MEMBERS)
-        return ConversationRecord(conversation_id, kind, title, count, last_message_id, shown)
+    return with_members(reader, conversation_id, members(reader, conversation_id, 0, SHOWN_MEMBERS))
+
+
+def with_members(
+    reader: StateReader, conversation_id: int, shown: tuple[MemberRecord, ...] = ()
+) -> ConversationRecord | None:
+    """Return the conversation with that id and with the members to show."""
+    for row in reader.rows(f"{_record_select(reader)} WHERE c.id = ?", (conversation_id,)):
+        _, kind, title, count, last_message_id, topic, *flags = row
+        public, archived, open_history = map(bool, flags)
+        return ConversationRecord(
+            conversation_id, kind, title, count, last_message_id, shown, topic, public, archived, open_history
+        )
     return None
+
+
+def as_seen_by(reader: StateReader, conversation_id: int, account_id: int) -> ConversationRecord | None:
+    """Return the conversation as far as the account may know of it; None if it was never in it.
+
+    Who left a channel knows its title at that time, and nothing newer.
+    """
+    if is_member(reader, conversation_id, account_id):
+        return by_id(reader, conversation_id)
+    if not 0 < conversation_id <= MAX_ID or reader.level() < CHANNELS_LEVEL:
+        return None
+    query = (
+        "SELECT title, last_message_id FROM past_memberships WHERE account_id = ? AND conversation_id = ? "
+        "ORDER BY last_message_id DESC LIMIT 1"
+    )
+    for title, last_message_id in reader.rows(query, (account_id, conversation_id)):
+        return ConversationRecord(conversation_id, CHANNEL, title, 0, last_message_id, ())
+    return None
+
+
+def _record_select(reader: StateReader) -> str:
+    columns = "c.id, c.kind, c.title, c.member_count, c.last_message_id"
+    if reader.level() < CHANNELS_LEVEL:
+        return f"SELECT {columns}, '', 0, 0, 0 FROM conversations c"  # noqa: S608 - constants only
+    return (
+        f"SELECT {columns}, coalesce(x.topic, ''), coalesce(x.public, 0), coalesce(x.archived, 0), "  # noqa: S608
+        "coalesce(x.open_history, 0) FROM conversations c LEFT JOIN channels x ON x.conversation_id = c.id"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Message ids of a conversation, from `first` to `last`."""
+
+    first: int
+    last: int
+
+
+def readable(reader: StateReader, conversation_id: int, account_id: int) -> list[Interval]:
+    """Return what the account may read of a conversation, the newest first; nothing if it was never in it."""
+    if not 0 < conversation_id <= MAX_ID:
+        return []
+    query = "SELECT first_message_id FROM members WHERE conversation_id = ? AND account_id = ?"
+    found = [Interval(first, MAX_ID) for (first,) in reader.rows(query, (conversation_id, account_id))]
+    if reader.level() < CHANNELS_LEVEL:
+        return found
+    if found and reader.rows(
+        "SELECT 1 FROM channels WHERE conversation_id = ? AND open_history = 1", (conversation_id,)
+    ):
+        return [Interval(0, MAX_ID)]
+    query = (
+        "SELECT first_message_id, last_message_id FROM past_memberships WHERE account_id = ? AND conversation_id = ? "
+        "ORDER BY last_message_id DESC"
+    )
+    return found + [Interval(*row) for row in reader.rows(query, (account_id, conversation_id))]
 
 
 def members(reader: StateReader, conversation_id: int, after_account_id: int, limit: int) -> tuple[MemberRecord, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parley_proto.v1 import model_pb2
 from parleyd.machine.feature import Feature
-from parleyd.machine.features.conversations import is_member
+from parleyd.machine.features.conversations import CHANNELS_LEVEL, readable
 from parleyd.machine.limits import MAX_ID
 
 if TYPE_CHECKING:
@@ -160,21 +160,26 @@ def history(
 ) -> tuple[MessageRecord, ...]:
     """Return the newest messages below `before_id` (0: the newest), oldest first, at most `max_bytes` of them.
 
-    None for an account that is no member.
+    Only those that the account may read; none for an account that was never in the conversation.
     """
+    found: list[Row] = []
+    left = max_bytes
     with reader.consistent():
-        if not is_member(reader, conversation_id, account_id):
-            return ()
-        query = f"{_SELECT} AND id < ? ORDER BY id DESC LIMIT ?"
-        bindings = (conversation_id, min(before_id or MAX_ID, MAX_ID), limit)
-        rows = reader.rows_within(query, bindings, max_bytes, _row_bytes)
-        return tuple(_record(row) for row in reversed(rows))
+        for interval in readable(reader, conversation_id, account_id):
+            query = f"{_SELECT} AND id < ? AND id >= ? ORDER BY id DESC LIMIT ?"
+            end = min(before_id or MAX_ID, interval.last + 1, MAX_ID)
+            bindings = (conversation_id, end, interval.first, limit - len(found))
+            rows = reader.rows_within(query, bindings, left, _row_bytes)
+            left -= sum(map(_row_bytes, rows))
+            found += rows if left >= 0 or not found else ()
+            if left <= 0 or len(found) >= limit:
+                break
+    return tuple(_record(row) for row in reversed(found))
 
 
-def has_older(reader: StateReader, conversation_id: int, message_id: int) -> bool:
-    """Return whether the conversation has a row before this one."""
-    query = "SELECT 1 FROM messages WHERE conversation_id = ? AND id < ? LIMIT 1"
-    return bool(reader.rows(query, (conversation_id, message_id)))
+def has_older(reader: StateReader, account_id: int, conversation_id: int, message_id: int) -> bool:
+    """Return whether the account may read a row before this one."""
+    return bool(history(reader, account_id, conversation_id, message_id, limit=1))
 
 
 def by_id(reader: StateReader, conversation_id: int, message_id: int) -> MessageRecord | None:
@@ -214,35 +219,53 @@ def queued_page(
 
 def _merge(reader: StateReader, account_id: int, after_id: int) -> Iterator[MessageRecord]:
     """Return messages of many conversations in order of id; each is read in short runs, as far as needed."""
-    heads = reader.rows(
-        "SELECT (SELECT g.id FROM messages g WHERE g.conversation_id = c.id AND g.id > ?1 ORDER BY g.id "
-        "LIMIT 1), c.id FROM members m JOIN conversations c ON c.id = m.conversation_id "
-        "WHERE m.account_id = ?2 AND c.last_message_id > ?1",
-        (after_id, account_id),
-    )
-    heap: list[tuple[int, int]] = [(row[0], row[1]) for row in heads]
+    heap = _heads(reader, account_id, after_id)
     heapq.heapify(heap)
-    runs: dict[int, deque[Row]] = {}
+    runs: dict[tuple[int, int], deque[Row]] = {}
     while heap:
-        message_id, conversation_id = heap[0]
-        run = runs.get(conversation_id)
+        message_id, conversation_id, last_id = heap[0]
+        run = runs.get((conversation_id, last_id))
         if not run:
-            query = f"{_SELECT} AND id >= ? ORDER BY id LIMIT ?"
-            bindings = (conversation_id, message_id, _RUN_LENGTH)
-            run = runs[conversation_id] = deque(reader.rows_within(query, bindings, _RUN_BYTES, _row_bytes))
+            query = f"{_SELECT} AND id >= ? AND id <= ? ORDER BY id LIMIT ?"
+            bindings = (conversation_id, message_id, last_id, _RUN_LENGTH)
+            run = deque(reader.rows_within(query, bindings, _RUN_BYTES, _row_bytes))
+            runs[(conversation_id, last_id)] = run
         row = run.popleft()
-        following = run[0][1] if run else _id_after(reader, conversation_id, message_id)
+        following = run[0][1] if run else _id_after(reader, conversation_id, message_id, last_id)
         if following is None:
             heapq.heappop(heap)
-            del runs[conversation_id]
+            del runs[(conversation_id, last_id)]
         else:
-            heapq.heapreplace(heap, (following, conversation_id))
+            heapq.heapreplace(heap, (following, conversation_id, last_id))
         yield _record(row)
 
 
-def _id_after(reader: StateReader, conversation_id: int, message_id: int) -> int | None:
-    query = "SELECT id FROM messages WHERE conversation_id = ? AND id > ? ORDER BY id LIMIT 1"
-    rows = reader.rows(query, (conversation_id, message_id))
+def _heads(reader: StateReader, account_id: int, after_id: int) -> list[tuple[int, int, int]]:
+    """Return the first message after an id, the conversation and the last message, of each membership that has some.
+
+    Memberships that ended are among them: a device that was offline gets what was sent while the account was a member.
+    """
+    first = "SELECT g.id FROM messages g WHERE g.conversation_id = {0} AND g.id > max(?1, {1} - 1)"
+    heads = reader.rows(
+        f"SELECT ({first.format('c.id', 'm.first_message_id')} ORDER BY g.id LIMIT 1), c.id "  # noqa: S608 - constants
+        "FROM members m JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE m.account_id = ?2 AND c.last_message_id > ?1",
+        (after_id, account_id),
+    )
+    found = [(head, conversation_id, MAX_ID) for head, conversation_id in heads]
+    if reader.level() >= CHANNELS_LEVEL:
+        found += reader.rows(
+            f"SELECT ({first.format('p.conversation_id', 'p.first_message_id')} "  # noqa: S608 - constants only
+            "AND g.id <= p.last_message_id ORDER BY g.id LIMIT 1), p.conversation_id, p.last_message_id "
+            "FROM past_memberships p WHERE p.account_id = ?2 AND p.last_message_id > ?1",
+            (after_id, account_id),
+        )
+    return [head for head in found if head[0] is not None]  # None: retention removed them
+
+
+def _id_after(reader: StateReader, conversation_id: int, message_id: int, last_id: int) -> int | None:
+    query = "SELECT id FROM messages WHERE conversation_id = ? AND id > ? AND id <= ? ORDER BY id LIMIT 1"
+    rows = reader.rows(query, (conversation_id, message_id, last_id))
     return rows[0][0] if rows else None
 
 

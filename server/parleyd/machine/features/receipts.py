@@ -73,6 +73,14 @@ class Receipts:
             if channels is not None:
                 channels.add(conversation_id)
 
+    def left(self, conversation_id: int, account_ids: Sequence[int]) -> None:
+        """Record that accounts are members of a channel no longer; what they changed is flushed."""
+        self._rows.forget((conversation_id, account_id) for account_id in account_ids)
+        for account_id in account_ids:
+            for of_account in (self._undelivered.get(account_id), self._channels.get(account_id)):
+                if of_account is not None:
+                    of_account.discard(conversation_id)
+
     def marks(self, conversation_id: int, account_id: int) -> Marks | None:
         """Return a member's marks; None for an account that is no member."""
         return self._rows.find((conversation_id, account_id)) if 0 < conversation_id <= MAX_ID else None
@@ -123,10 +131,11 @@ class Receipts:
                     (account_id,),
                 )
             )
-        waiting.update(self._channels_of(account_id))
+        waiting.update(self.channels_of(account_id))
         return waiting
 
-    def _channels_of(self, account_id: int) -> set[int]:
+    def channels_of(self, account_id: int) -> set[int]:
+        """Return the channels that the account is in."""
         channels = self._channels.get(account_id)
         if channels is None:
             self._state.flush()
@@ -238,7 +247,7 @@ def read_states(reader: StateReader, account_id: int, marks: Mapping[int, int]) 
     """Look up the conversations of these read marks, of which the account is a member.
 
     Ids rise. So a mark of a message or a conversation above the highest id that was given out may name a newer one, and
-    is not looked up. Another one names what this state has, or nothing. Nobody joins a conversation after its creation.
+    is not looked up. Another one names what this state has, or nothing: who joins later has no mark below the joining.
     """
     # One row with everything: as a statement for each conversation, or as rows, it would take ten times as long.
     query = (

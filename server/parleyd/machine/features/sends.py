@@ -16,7 +16,7 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import DELETED, name_key
-from parleyd.machine.features.conversations import DIRECT
+from parleyd.machine.features.conversations import CHANNEL, DIRECT
 from parleyd.machine.features.messages import TEXT
 from parleyd.machine.features.stored_bytes import ROW_BYTES
 from parleyd.machine.limits import MAX_ID
@@ -179,6 +179,8 @@ def _resolve_conversation(state: State, sender: AccountRow, conversation_id: int
     conversation = state.conversations.find(conversation_id)
     if conversation is None or state.receipts.marks(conversation_id, sender.id) is None:
         return pb.RESULT_CODE_NO_SUCH_CONVERSATION
+    if conversation.kind == CHANNEL and state.channels.get(conversation_id).archived:
+        return pb.RESULT_CODE_CHANNEL_ARCHIVED
     if conversation.kind == DIRECT:
         other = state.accounts.find(conversation.high if sender.id == conversation.low else conversation.low)
         if other is None or not other.active:

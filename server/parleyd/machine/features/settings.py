@@ -82,6 +82,22 @@ SETTINGS: Final[dict[str, ClusterSetting]] = {
             level=3,
         ),
         ClusterSetting(
+            "max_channel_members",
+            10_000,
+            0,
+            1_000_000,
+            "The members of a channel. 0: no limit. Default: 10000.",
+            level=3,
+        ),
+        ClusterSetting(
+            "max_joined_channels",
+            1000,
+            0,
+            1_000_000,
+            "The channels that one account may be in when it joins or is added. 0: no limit. Default: 1000.",
+            level=3,
+        ),
+        ClusterSetting(
             "retention_days",
             0,
             0,

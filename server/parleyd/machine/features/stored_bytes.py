@@ -1,6 +1,7 @@
 """How much each account has stored, its quota, and how long messages are kept.
 
-A message counts for its sender, from level 3 on, with its body and a fixed size of its row. A channel counts for its
+A message counts for its sender, from level 3 on, with its body and a fixed size of its row. So does what an account
+does in a channel: it is a row too. A channel counts for its
 creator with its title and members, as long as it exists: for ever. Messages older than
 `retention_days` are removed by time of the cluster: a bounded number of rows with each entry of the log, in one sweep
 after the other over all conversations, at most one sweep per hour. So every node removes the same rows at the same
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 STORED_BYTES_LEVEL: Final = 3
 ROW_BYTES: Final = 128
 MEMBER_BYTES: Final = 96
+SUBJECT_BYTES: Final = 8
 # Work of one entry while a sweep is under way.
 ROWS_PER_ENTRY: Final = 256
 CONVERSATIONS_PER_ENTRY: Final = 8
@@ -110,13 +112,14 @@ class StoredBytes:
         """Remove the oldest rows of a conversation, at most `limit`; return how many."""
         connection = self._state.connection
         rows = connection.execute(
-            "SELECT id, kind, sender_id, body FROM messages WHERE conversation_id = ? AND sent_at_ms < ? "
-            "ORDER BY id LIMIT ?",
+            "SELECT id, kind, sender_id, body, length(subjects) FROM messages "
+            "WHERE conversation_id = ? AND sent_at_ms < ? ORDER BY id LIMIT ?",
             (conversation_id, older_than_ms, limit),
         ).fetchall()
-        for message_id, kind, sender_id, body in cast("list[tuple[int, int, int, str]]", rows):
-            if kind == model_pb2.MESSAGE_KIND_TEXT and message_id > counted_after:
-                self._change(sender_id, -stored_size(body))
+        for message_id, kind, sender_id, body, subject_bytes in cast("list[tuple[int, int, int, str, int]]", rows):
+            # The first row of a channel counts with its channel.
+            if kind != model_pb2.MESSAGE_KIND_CHANNEL_CREATED and message_id > counted_after:
+                self._change(sender_id, -event_size(body, subject_bytes // SUBJECT_BYTES))
         if rows:
             connection.execute(
                 "DELETE FROM messages WHERE conversation_id = ? AND id <= ?", (conversation_id, rows[-1][0])
@@ -148,6 +151,11 @@ class StoredBytes:
 def stored_size(body: str) -> int:
     """Return what a message with this body counts, in bytes."""
     return ROW_BYTES + (len(body) if body.isascii() else len(body.encode()))
+
+
+def event_size(body: str, subjects: int) -> int:
+    """Return what an event of a channel counts, in bytes: its row, its text and the accounts that it names."""
+    return stored_size(body) + subjects * SUBJECT_BYTES
 
 
 def channel_size(title: str, members: int) -> int:

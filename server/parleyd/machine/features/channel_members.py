@@ -1,0 +1,226 @@
+"""Who joins and leaves channels, and with which role. Level 3.
+
+Everybody joins a public channel. Owners and moderators add members and remove them. Owners give roles, and only they
+remove owners and moderators. An administrator of the cluster gives roles too, because an owner's account may be gone.
+A channel with members never loses its last owner by a command.
+
+Who joins and leaves is a row of the channel's sequence, stored at the cost of whoever does it. Every command may be
+repeated: what is so already changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from parley_proto.v1 import model_pb2
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.authorisation import Action, Role
+from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged, OneChannel
+from parleyd.machine.features.conversations import CHANNEL, CHANNELS_LEVEL, ROLE_MEMBER, ROLE_OWNER
+from parleyd.machine.features.stored_bytes import event_size
+from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION, MAX_PAST_MEMBERSHIPS
+
+if TYPE_CHECKING:
+    from parleyd.machine.features.sessions import Actor
+    from parleyd.machine.state import State
+
+ROLES = (ROLE_MEMBER, ROLE_OWNER, ROLE_MODERATOR)
+
+TABLES = """
+-- What an account read before it left, and the title that it knew.
+CREATE TABLE past_memberships(
+    account_id INTEGER NOT NULL,
+    conversation_id INTEGER NOT NULL,
+    first_message_id INTEGER NOT NULL,
+    last_message_id INTEGER NOT NULL,
+    title TEXT NOT NULL,
+    PRIMARY KEY(account_id, conversation_id, last_message_id)
+) STRICT, WITHOUT ROWID;
+"""
+
+_Code: TypeAlias = pb.ResultCode.ValueType
+
+
+@dataclass(frozen=True, slots=True)
+class MembersJoined:
+    """Accounts became members of a channel. The row that says so follows."""
+
+    conversation_id: int
+    account_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MembersLeft:
+    """Accounts are members of a channel no longer. They still get the row that says so, which came before."""
+
+    conversation_id: int
+    account_ids: tuple[int, ...]
+
+
+# ---- commands
+
+
+def join_channel(state: State, actor: Actor, command: pb.JoinChannel) -> pb.CommandResult:
+    """Make the caller a member of a public channel."""
+    found = state.conversations.find(command.conversation_id)
+    account_id = actor.account.id
+    if found is None or found.kind != CHANNEL:
+        return result(pb.RESULT_CODE_NO_SUCH_CONVERSATION)
+    if state.receipts.marks(found.id, account_id) is not None:
+        return result(pb.RESULT_CODE_OK)
+    if not state.channels.get(found.id).public:
+        return result(pb.RESULT_CODE_NO_SUCH_CONVERSATION)
+    return result(_enter(OneChannel(state, account_id, found, ROLE_MEMBER), [account_id]))
+
+
+def leave_channel(state: State, actor: Actor, command: pb.LeaveChannel) -> pb.CommandResult:
+    """End the caller's membership. It is possible at any time, unless it would leave others without an owner."""
+    channel = OneChannel.of(state, actor, command.conversation_id)
+    if channel == pb.RESULT_CODE_NO_SUCH_CONVERSATION:
+        return result(pb.RESULT_CODE_OK)
+    if not isinstance(channel, OneChannel):
+        return result(channel)
+    return result(_depart(channel, [actor.account.id]))
+
+
+def add_members(state: State, actor: Actor, command: pb.AddMembers) -> pb.CommandResult:
+    """Make accounts members; those that are members already stay what they are."""
+    channel = OneChannel.of(state, actor, command.conversation_id)
+    if not isinstance(channel, OneChannel):
+        return result(channel)
+    if not channel.is_moderated:
+        return result(pb.RESULT_CODE_NOT_A_MODERATOR)
+    if len(command.members) >= MAX_MEMBERS_AT_CREATION:
+        return result(pb.RESULT_CODE_TOO_MANY_MEMBERS)
+    for account_id in command.members:
+        account = state.accounts.find(account_id)
+        if account is None or not account.active:
+            return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    new = sorted({one for one in command.members if state.receipts.marks(channel.id, one) is None})
+    return result(_enter(channel, new))
+
+
+def remove_members(state: State, actor: Actor, command: pb.RemoveMembers) -> pb.CommandResult:
+    """End memberships; of accounts that are no members there is nothing to end."""
+    channel = OneChannel.of(state, actor, command.conversation_id)
+    if not isinstance(channel, OneChannel):
+        return result(channel)
+    if len(command.members) >= MAX_MEMBERS_AT_CREATION:
+        return result(pb.RESULT_CODE_TOO_MANY_MEMBERS)
+    leaving = {one: role for one in command.members if (role := channel.role_of(one))}
+    needed = channel.is_moderated if set(leaving.values()) <= {ROLE_MEMBER} else channel.is_owned
+    if not needed:
+        return result(pb.RESULT_CODE_NOT_A_MODERATOR)
+    return result(_depart(channel, sorted(leaving)))
+
+
+def set_member_role(state: State, actor: Actor, command: pb.SetMemberRole) -> pb.CommandResult:
+    """Give a member a role."""
+    if command.role not in ROLES:
+        return result(pb.RESULT_CODE_INVALID_ROLE)
+    channel = OneChannel.of(state, actor, command.conversation_id)
+    if not isinstance(channel, OneChannel):
+        return result(channel)
+    if not channel.is_owned and actor.account.role != Role.ADMINISTRATOR:
+        return result(pb.RESULT_CODE_NOT_A_MODERATOR)
+    role = channel.role_of(command.member)
+    if not role:
+        return result(pb.RESULT_CODE_NOT_A_MEMBER)
+    if role == command.role:
+        return result(pb.RESULT_CODE_OK)
+    if role == ROLE_OWNER and channel.owners() == {command.member}:
+        return result(pb.RESULT_CODE_LAST_OWNER)
+    state.connection.execute(
+        "UPDATE members SET role = ? WHERE conversation_id = ? AND account_id = ?",
+        (command.role, channel.id, command.member),
+    )
+    state.effects.append(ChannelChanged(channel.id))
+    return result(pb.RESULT_CODE_OK)
+
+
+def _enter(channel: OneChannel, account_ids: list[int]) -> _Code:
+    """Make accounts members that are none yet."""
+    state = channel.state
+    if not account_ids:
+        return pb.RESULT_CODE_OK
+    if state.channels.get(channel.id).archived:
+        return pb.RESULT_CODE_CHANNEL_ARCHIVED
+    most = state.settings.value("max_channel_members")
+    if most and channel.member_count + len(account_ids) > most:
+        return pb.RESULT_CODE_CHANNEL_FULL
+    most = state.settings.value("max_joined_channels")
+    if most and any(len(state.receipts.channels_of(one)) >= most for one in account_ids):
+        return pb.RESULT_CODE_TOO_MANY_JOINED
+    if not channel.pays_for(event_size("", len(account_ids))):
+        return pb.RESULT_CODE_QUOTA_REACHED
+    last_message_id = channel.conversation.last_message_id
+    first_message_id = state.meta.last_message_id + 1  # the row that says so
+    state.connection.executemany(
+        "INSERT INTO members(conversation_id, account_id, role, joined_at_ms, first_message_id, delivered_up_to, "
+        "read_up_to) VALUES(?, ?, ?, ?, ?, ?, ?)",
+        [
+            (channel.id, one, ROLE_MEMBER, state.meta.now_ms, first_message_id, last_message_id, last_message_id)
+            for one in account_ids
+        ],
+    )
+    _count_members(channel, len(account_ids))
+    state.receipts.joined(channel.id, account_ids)
+    state.effects.append(MembersJoined(channel.id, tuple(account_ids)))
+    channel.add_event(model_pb2.MESSAGE_KIND_MEMBERS_JOINED, "", account_ids)
+    state.effects.append(ChannelChanged(channel.id))
+    return pb.RESULT_CODE_OK
+
+
+def _depart(channel: OneChannel, account_ids: list[int]) -> _Code:
+    """End the memberships of members."""
+    state = channel.state
+    if not account_ids:
+        return pb.RESULT_CODE_OK
+    owners = channel.owners()  # a channel without one has none to lose
+    if owners and owners <= set(account_ids) and channel.member_count > len(account_ids):
+        return pb.RESULT_CODE_LAST_OWNER
+    title = channel.title
+    last_message_id = channel.add_event(model_pb2.MESSAGE_KIND_MEMBERS_LEFT, "", account_ids)
+    state.flush()  # marks that wait to be written
+    for account_id in account_ids:
+        state.connection.execute(
+            "INSERT INTO past_memberships(account_id, conversation_id, first_message_id, last_message_id, title) "
+            "SELECT account_id, conversation_id, first_message_id, ?, ? FROM members "
+            "WHERE conversation_id = ? AND account_id = ?",
+            (last_message_id, title, channel.id, account_id),
+        )
+        state.connection.execute(
+            "DELETE FROM past_memberships WHERE account_id = ?1 AND conversation_id = ?2 AND last_message_id <= "
+            "(SELECT last_message_id FROM past_memberships WHERE account_id = ?1 AND conversation_id = ?2 "
+            "ORDER BY last_message_id DESC LIMIT 1 OFFSET ?3)",
+            (account_id, channel.id, MAX_PAST_MEMBERSHIPS),
+        )
+    state.connection.executemany(
+        "DELETE FROM members WHERE conversation_id = ? AND account_id = ?",
+        [(channel.id, account_id) for account_id in account_ids],
+    )
+    _count_members(channel, -len(account_ids))
+    state.receipts.left(channel.id, account_ids)
+    state.effects += (MembersLeft(channel.id, tuple(account_ids)), ChannelChanged(channel.id))
+    return pb.RESULT_CODE_OK
+
+
+def _count_members(channel: OneChannel, by: int) -> None:
+    channel.state.connection.execute(
+        "UPDATE conversations SET member_count = member_count + ? WHERE id = ?", (by, channel.id)
+    )
+
+
+FEATURE = Feature(
+    "channel_members",
+    tables={CHANNELS_LEVEL: TABLES},
+    commands={
+        "join_channel": SignedInCommand(join_channel, Action.JOIN_CHANNEL, CHANNELS_LEVEL, grows=True),
+        "leave_channel": SignedInCommand(leave_channel, Action.JOIN_CHANNEL, CHANNELS_LEVEL),
+        "add_members": SignedInCommand(add_members, Action.CHANGE_CHANNEL, CHANNELS_LEVEL, grows=True),
+        "remove_members": SignedInCommand(remove_members, Action.CHANGE_CHANNEL, CHANNELS_LEVEL),
+        "set_member_role": SignedInCommand(set_member_role, Action.CHANGE_CHANNEL, CHANNELS_LEVEL),
+    },
+)
