@@ -14,5 +14,6 @@ audit.py        message bodies with numbers, and the check that each arrived onc
 figures.py      medians, spread, and comparison of pairs
 runner.py       runs the rows, alone or in pairs with another checkout (serving.py)
 report.py       build/bench.json and the table on the terminal
+plots.py        its plots, drawn by charts.py
 smoke.py        `make bench-smoke`: ratios to a fixed loop (reference.py)
 """

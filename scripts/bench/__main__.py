@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.bench.report import make_report, readable, write_report
+from scripts.bench.plots import make_plots, write_plots
+from scripts.bench.report import EVIDENCE, make_report, readable, write_report
 from scripts.bench.rows import UnknownRowError, choose, comparable
 from scripts.bench.runner import measure_pairs, run
 from scripts.bench.scale import FULL, QUICK, TINY, Scale
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--runs", "--pairs", type=int, help="runs of a row. Default: 5, and 10 pairs with --base")
     parser.add_argument("--sends", type=int, help="messages of one run of a throughput row. Default: 10000")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench.json")
+    parser.add_argument("--record", action="store_true", help="write the plots to docs/evidence, not beside the report")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.serve:
@@ -46,8 +48,10 @@ def main(arguments: Sequence[str]) -> int:
         parser.error(str(error))
     report = make_report(found, scale)
     write_report(report, options.out)
+    plots = EVIDENCE if options.record else options.out.parent
+    write_plots(make_plots(report), plots)
     print(readable(report))
-    print(f"details in {options.out}")
+    print(f"details in {options.out}, plots in {plots}")
     if report["failed"]:
         print(f"FAILED: {', '.join(report['failed'])}")
     return 1 if report["failed"] else 0

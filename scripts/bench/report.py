@@ -15,8 +15,10 @@ from scripts.bench.audit import BODY_BYTES
 from scripts.bench.figures import compare, generator_was_limit, summary
 from scripts.bench.runner import Measured
 from scripts.bench.scale import Scale
+from scripts.cluster_process import ROOT
 
 Report = dict[str, Any]
+EVIDENCE = ROOT / "docs" / "evidence"
 
 
 def make_report(found: Sequence[Measured], scale: Scale) -> Report:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.bench.report import write_report
+from scripts.bench.plots import make_peer_plots, write_plots
+from scripts.bench.report import EVIDENCE, write_report
 from scripts.bench.scale import QUICK, TINY, Scale
 from scripts.bench_peers.peers import PEERS
 from scripts.bench_peers.report import make_report, readable
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", action="append", choices=[*ROWS], help="measure this row. Default: all")
     parser.add_argument("--runs", type=int, help=f"runs of a row. Default: {PEER_SCALE.runs}")
     parser.add_argument("--tiny", action="store_true", help="the smallest sizes, to see that all rows work")
+    parser.add_argument("--record", action="store_true", help="write the plot to docs/evidence, not beside the report")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench_peers.json")
     options = parser.parse_args(arguments)
     scale = TINY if options.tiny else PEER_SCALE
@@ -38,8 +40,10 @@ def main(arguments: Sequence[str]) -> int:
     found = asyncio.run(_measure(options.peer or names, options.only or [*ROWS], scale))
     report = make_report(found, scale)
     write_report(report, options.out)
+    plots = EVIDENCE if options.record else options.out.parent
+    write_plots(make_peer_plots(report), plots)
     print(readable(report))
-    print(f"details in {options.out}")
+    print(f"details in {options.out}, plots in {plots}")
     return 1 if report["failed"] else 0
 
 
