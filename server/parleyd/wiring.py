@@ -37,6 +37,7 @@ from parleyd.group.disk_monitor import INTAKE_TEXTS, DiskMonitor
 from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.hosted import HostedGroups
+from parleyd.group.leader_watch import SilenceBounds
 from parleyd.group.opening import open_files, recover
 from parleyd.group.parts import GroupObserver, GroupParts
 from parleyd.group.peer_handler import PeerHandler
@@ -213,6 +214,13 @@ def _open_group(
             max_waiting_bytes=settings.max_queued_bytes,
             max_pipeline_bytes=settings.max_pipeline_bytes,
             growing_commands=GROWING,
+            silence=SilenceBounds(
+                tick_ms=settings.tick_ms,
+                heartbeat_ms=settings.heartbeat_ms,
+                least_ms=settings.missed_heartbeats * settings.heartbeat_ms,
+                election_timeout_min_ms=settings.election_timeout_min_ms,
+                election_timeout_max_ms=settings.election_timeout_max_ms,
+            ),
         ),
         GroupStart(
             members=ClusterMembers.of(machine.members()),

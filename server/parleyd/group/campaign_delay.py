@@ -17,8 +17,10 @@ STEP_MS = 30.0
 JITTER_MS = (5.0, 15.0)
 
 
-def campaign_delay_ms(voters: Collection[NodeId], me: NodeId, lost_leader: NodeId, rng: random.Random) -> float:
-    """Return the delay of `me` before its pre-vote: 5 to 15 ms, and 30 ms more for each candidate before it."""
+def campaign_delay_ms(
+    voters: Collection[NodeId], me: NodeId, lost_leader: NodeId, rng: random.Random, step_ms: float = STEP_MS
+) -> float:
+    """Return the delay of `me` before its pre-vote: 5 to 15 ms, and a step more for each candidate before it."""
     in_line = sorted(voter for voter in voters if voter != lost_leader)
     place = in_line.index(me) if me in in_line else len(in_line)
-    return place * STEP_MS + rng.uniform(*JITTER_MS)
+    return place * step_ms + rng.uniform(*JITTER_MS)

@@ -1,4 +1,5 @@
-"""Times at which something is due: the core's ticks, and one campaign after the connection to the leader broke.
+"""Times at which something is due: the core's ticks, and one campaign after the connection to the leader broke or
+the leader fell silent.
 
 After a pause of the whole process only a few ticks are made up for. Messages that arrived meanwhile are still in the
 sockets, and the node must read them before an election is due.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 
-from parleyd.group.campaign_delay import campaign_delay_ms
+from parleyd.group.campaign_delay import STEP_MS, campaign_delay_ms
 from parleyd.raft.types import NodeId
 
 MAX_CATCH_UP_TICKS = 3
@@ -41,9 +42,16 @@ class Clock:
         self._tick_due_ms += missed * self._tick_ms
         return missed
 
-    def plan_campaign(self, voters: Collection[NodeId], me: NodeId, lost_leader: NodeId, now_ms: float) -> None:
+    def plan_campaign(
+        self,
+        voters: Collection[NodeId],
+        me: NodeId,
+        lost_leader: NodeId,
+        now_ms: float,
+        step_ms: float = STEP_MS,
+    ) -> None:
         """Plan a campaign for the time that is this node's turn; it replaces an earlier plan."""
-        self._campaign_due_ms = now_ms + campaign_delay_ms(voters, me, lost_leader, self._rng)
+        self._campaign_due_ms = now_ms + campaign_delay_ms(voters, me, lost_leader, self._rng, step_ms)
 
     def take_campaign(self, now_ms: float) -> bool:
         """Return whether the planned campaign is due now."""

@@ -112,7 +112,7 @@ class Group:
         self._snapshots = SnapshotOffers()
         self._members = start.members
         self._level = start.level
-        self._leadership = Leadership(self._driver, self._output, settings, self._clock, self._room, start.members)
+        self._leadership = Leadership(self._driver, self._output, settings, self._clock, self._room, start)
         self._is_stopping = False
 
     # ---- what others see
@@ -204,9 +204,9 @@ class Group:
     def _take(self, one: Input, now_ms: float) -> None:  # noqa: PLR0912, PLR0915 (one case for each input)
         match one:
             case MessageReceived(message):
-                self._receive(message)
+                self._receive(message, now_ms)
             case SnapshotReceived(token, message):
-                self._receive(message)
+                self._receive(message, now_ms)
                 if message.snapshot is not None:
                     is_taken = self._driver.will_install(message.snapshot)
                     self._output.append(SnapshotAnswered(token, message.snapshot, is_taken))
@@ -296,7 +296,7 @@ class Group:
 
     # ---- what peers say
 
-    def _receive(self, message: Message) -> None:
+    def _receive(self, message: Message, now_ms: float) -> None:
         if self._leadership.has_lost_entries:
             return  # a vote of this node could elect a leader without the entries that it lost
         self._room.hear(message.sender)
@@ -304,6 +304,7 @@ class Group:
             return
         try:
             self._driver.step(Receive(check_received(message, self.raft)))
+            self._leadership.heard(message.sender, now_ms)
         except PeerProtocolError as error:
             self._output.append(MessageDropped(message.sender, str(error)))
         except EntriesLostError as error:

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from parleyd.group.campaign_delay import STEP_MS
 from parleyd.group.clock import Clock
 from parleyd.group.disk_watch import DiskWatch
 from parleyd.group.driver import Driver
 from parleyd.group.effects import ClocksJudged, DiskStalled, Effect, EntriesLost, NodeRetired, TransferEnded
 from parleyd.group.fenced_campaigns import FencedCampaigns
+from parleyd.group.leader_watch import LeaderWatch
 from parleyd.group.member_room import MemberRoom, Room
-from parleyd.group.settings import GroupSettings
+from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.waits import TransferWaits, best_follower
 from parleyd.membership.members import ClusterMembers
 from parleyd.raft.events import (
@@ -46,19 +48,21 @@ class Leadership:
         settings: GroupSettings,
         clock: Clock,
         room: MemberRoom,
-        members: ClusterMembers,
+        start: GroupStart,
     ) -> None:
         """Start without a fence; the group reports one that a former run left."""
         self.disk = DiskWatch(settings.disk_stall_ms)
         self.is_fenced = False
-        self.is_retired = driver.raft.node_id in members.removed
+        self.is_retired = driver.raft.node_id in start.members.removed
         self.has_lost_entries = False
         self._driver = driver
         self._output = output
         self._clock = clock
         self._room = room
-        self._members = members
+        self._members = start.members
         self._transfers = TransferWaits(2 * settings.retry_ms)
+        self._watch = LeaderWatch(settings.silence, start.now_ms)
+        self._silence_step_ms = settings.silence.campaign_step_ms
         self._fenced_campaigns = FencedCampaigns(FENCED_PATIENCE * settings.retry_ms)
         self._wrong_clocks: Mapping[NodeId, int] = {}
         self._untrusted: frozenset[NodeId] = frozenset()
@@ -129,11 +133,19 @@ class Leadership:
 
         A live majority with contact to the leader refuses, so a short network failure changes nothing.
         """
-        own = self._driver.raft.node_id
         self._room.lose(node)
-        if node == self._driver.role.leader and node != own:
-            self._driver.step(ForgetLeader())
-            self._clock.plan_campaign(self._driver.raft.conf_state.voters, own, node, now_ms)
+        if node == self._driver.role.leader and node != self._driver.raft.node_id:
+            self._forget_leader(now_ms, STEP_MS)
+
+    def heard(self, node: NodeId, now_ms: float) -> None:
+        """Record a message that the core took. A leader that sends is not silent."""
+        if node == self._driver.role.leader:
+            self._watch.heard(node, now_ms)
+
+    def _forget_leader(self, now_ms: float, step_ms: float) -> None:
+        raft, leader = self._driver.raft, self._driver.role.leader
+        self._driver.step(ForgetLeader())
+        self._clock.plan_campaign(raft.conf_state.voters, raft.node_id, leader, now_ms, step_ms)
 
     # ---- time
 
@@ -144,6 +156,8 @@ class Leadership:
             self._let_others_campaign_first(now_ms)
         for _ in range(0 if self._would_disturb() else ticks):
             self._driver.step(Tick())
+        if ticks and self._watch.ticked(self._driver.role.leader, now_ms):
+            self._forget_leader(now_ms, self._silence_step_ms)
         if ticks and self.is_leader:
             if self.disk.should_give_up(now_ms):
                 self._transfer_from_stalled_disk()

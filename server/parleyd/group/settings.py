@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parleyd.group.leader_watch import NO_SUSPICION, SilenceBounds
 from parleyd.group.retention import LogBounds
 from parleyd.membership.members import ClusterMembers
 from parleyd.raft.types import Entry
@@ -20,6 +21,7 @@ class GroupSettings:
     to transfer leadership. `max_waiting_proposals` bounds the callers that wait for the next entry, and
     `max_waiting_bytes` their commands. Nothing is proposed while `max_pipeline_bytes` are not yet applied.
     `growing_commands` are the fields of `Command` that make the data grow. Disks that are nearly full do not take them.
+    `silence` says after which silence a node asks for votes early.
     """
 
     tick_ms: float
@@ -31,6 +33,7 @@ class GroupSettings:
     growing_commands: frozenset[str] = frozenset()
     max_waiting_bytes: int = 16 << 20
     max_pipeline_bytes: int = 1 << 20
+    silence: SilenceBounds = NO_SUSPICION
 
 
 @dataclass(frozen=True, slots=True)

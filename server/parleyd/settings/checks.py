@@ -69,6 +69,12 @@ def _heartbeats_outpace_elections(settings: Settings, _: Mapping[str, str]) -> I
         )
 
 
+@_looks_at("missed_heartbeats")
+def _one_late_heartbeat_is_no_silence(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if settings.missed_heartbeats == 1:
+        yield Finding("missed_heartbeats", "must be 0 or at least 2, or one late heartbeat may depose a working leader")
+
+
 @_looks_at("tick_ms", "election_timeout_min_ms", "election_timeout_max_ms")
 def _elections_are_spread(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     tick, least, most = settings.tick_ms, settings.election_timeout_min_ms, settings.election_timeout_max_ms

@@ -168,6 +168,14 @@ class Settings:
             "Longest such time, in milliseconds. Each node draws a random time between the two.",
         ),
     ] = 500
+    missed_heartbeats: Annotated[
+        int,
+        SettingSpec(
+            Integer(0, 100),
+            "Timing",
+            "Heartbeats without a message of a punctual leader after which a node asks for votes early; 0 for never.",
+        ),
+    ] = 3
     shutdown_grace_s: Annotated[
         int,
         SettingSpec(

@@ -85,6 +85,7 @@ class Plan:
     max_applying_bytes: int
     retain_entries: int
     commit_notices: bool
+    asks_early: bool
 
     def faults_on(self) -> list[str]:
         """The kinds of faults of this run, for people."""
@@ -141,6 +142,7 @@ def draw_plan(seed: int, fault_phase_ms: int = 10_000) -> Plan:
         max_applying_bytes=rng.choice((1, 500, 2**23)),
         retain_entries=rng.choice((1, 3, 8, 40, 10_000)),
         commit_notices=rng.random() < 0.75,
+        asks_early=rng.random() < 0.5,
     )
 
 

@@ -56,6 +56,7 @@ from parleyd.group.inputs import (
     TransferLeadership,
     Withdraw,
 )
+from parleyd.group.leader_watch import NO_SUSPICION, SilenceBounds
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.retention import LogBounds
 from parleyd.group.settings import GroupSettings, GroupStart
@@ -222,6 +223,7 @@ class SimulatedServer:
             retry_ms=RETRY_MS,
             log_bounds=LogBounds(plan.retain_entries, RETAIN_BYTES),
             max_entry_bytes=MAX_ENTRY_BYTES,
+            silence=_silence_bounds(self.tick_ms) if plan.asks_early else NO_SUSPICION,
         )
         start = GroupStart(
             members=self.members(),
@@ -471,3 +473,9 @@ class SimulatedServer:
                 world.counters["elected-in-joint-membership"] += 1
             if world.network.blocked:
                 world.counters["elected-in-partition"] += 1
+
+
+def _silence_bounds(tick_ms: float) -> SilenceBounds:
+    """A server asks early after three heartbeats of a punctual leader."""
+    least_ms, most_ms = ELECTION_TICKS * tick_ms, 2 * ELECTION_TICKS * tick_ms
+    return SilenceBounds(tick_ms, tick_ms, 3 * tick_ms, least_ms, most_ms)

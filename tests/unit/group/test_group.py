@@ -67,6 +67,7 @@ from parleyd.group.inputs import (
     Withdraw,
     Written,
 )
+from parleyd.group.leader_watch import NO_SUSPICION, SilenceBounds
 from parleyd.group.leadership import OWN_LOG
 from parleyd.group.member_room import Room, room_of
 from parleyd.group.proposals import AppliedCommands
@@ -103,14 +104,24 @@ class Dialogue:
     """A group, the time, and everything it has said so far."""
 
     def __init__(
-        self, *voters: NodeId, bounds: LogBounds | None = None, ticks: int = 10, seed: int = 1, level: int = LEVEL
+        self,
+        *voters: NodeId,
+        bounds: LogBounds | None = None,
+        ticks: int = 10,
+        seed: int = 1,
+        level: int = LEVEL,
+        silence: SilenceBounds = NO_SUSPICION,
     ) -> None:
         self.now_ms = 1_000.0
         self.wall_ms = 77
         self._level = level
-        config = RaftConfig(node_id=ME, election_timeout_ticks=ticks, heartbeat_ticks=1, check_quorum=False)
+        config = RaftConfig(
+            node_id=ME, election_timeout_ticks=ticks, heartbeat_ticks=1, check_quorum=silence is not NO_SUSPICION
+        )
         growing = frozenset({"send_messages"})
-        settings = GroupSettings(TICK_MS, RETRY_MS, bounds or LogBounds(100, 1 << 20), STALL_MS, 1_000, 3, growing)
+        settings = GroupSettings(
+            TICK_MS, RETRY_MS, bounds or LogBounds(100, 1 << 20), STALL_MS, 1_000, 3, growing, silence=silence
+        )
         start = GroupStart(members(*voters), level, (), self.now_ms, random.Random(seed))
         self.group = Group(Raft(config, InitialState(conf_state=ConfState(voters=voters))), settings, start)
         self.said: list[Effect] = []
@@ -505,6 +516,45 @@ def test_whoever_loses_its_leader_asks_for_pre_votes_when_it_is_its_turn() -> No
     low, high = JITTER_MS
     assert not sent(one.after(low - 1), M.PRE_VOTE)
     assert sent(one.after(high - low + 1), M.PRE_VOTE), "it has the lowest id of those left"
+
+
+def following_punctually() -> Dialogue:
+    """A follower that has heard a heartbeat of TWO at every tick for a while."""
+    bounds = SilenceBounds(TICK_MS, TICK_MS, 3 * TICK_MS, 100 * TICK_MS, 200 * TICK_MS)
+    one = Dialogue(ME, TWO, THREE, ticks=1_000, silence=bounds)
+    one.follow(TWO)
+    for _ in range(50):
+        one.after(TICK_MS)
+        one.receive(M.HEARTBEAT)
+    return one
+
+
+def test_whoever_follows_a_punctual_leader_that_falls_silent_asks_for_pre_votes_early() -> None:
+    one = following_punctually()
+    one.after(TICK_MS)
+    assert not only(RoleChanged, one.after(TICK_MS))
+    assert [told.change.leader for told in only(RoleChanged, one.after(TICK_MS))] == [NO_NODE]
+    assert sent(one.after(JITTER_MS[1]), M.PRE_VOTE)
+
+
+def test_a_silent_leader_that_is_heard_again_is_followed_and_not_challenged() -> None:
+    one = following_punctually()
+    for _ in range(3):
+        one.after(TICK_MS)
+    one.receive(M.HEARTBEAT)
+    assert one.group.role.leader == TWO
+    assert not sent(one.after(JITTER_MS[1]), M.PRE_VOTE)
+
+
+def test_a_follower_that_hears_its_leader_refuses_who_does_not() -> None:
+    one = following_punctually()
+    term = one.group.raft.term
+    one.receive(M.PRE_VOTE, THREE, term=Term(term + 1), index=Index(9), log_term=term)
+    assert not [vote for vote in sent(one.said, M.PRE_VOTE_RESPONSE) if not vote.reject]
+    for _ in range(3):
+        one.after(TICK_MS)
+    effects = one.receive(M.PRE_VOTE, THREE, term=Term(term + 1), index=Index(9), log_term=term)
+    assert [vote.reject for vote in sent(effects, M.PRE_VOTE_RESPONSE)] == [False]
 
 
 def test_a_leader_that_is_heard_again_is_not_challenged() -> None:
