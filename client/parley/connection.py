@@ -21,10 +21,11 @@ from parley.log import logger
 from parley.model import ConnectionState
 from parley.net.channel import ChannelPool
 from parley.net.message_stream import MessageStream, MessageStreamEvents, StreamClosedError
-from parley.net.unary_caller import UnaryCaller
+from parley.net.unary_caller import NodesBeside, UnaryCaller
 from parley.state_publisher import StatePublisher
 from parley.wire.actions import StreamCloseReason
 from parley.wire.endpoints import Endpoint, KnownEndpoints
+from parley.wire.node_doubt import DoubtPause
 from parley.wire.node_health import MessageStreamSettings
 from parley.wire.policy import Attempt, FailoverPolicy, PolicySettings
 from parley.wire.stream import StreamProtocol
@@ -77,6 +78,7 @@ class ConnectionManager:
         self._policy = FailoverPolicy(known_endpoints.all(), rng, settings.policy)
         if last_good is not None:
             self._policy.prefer(last_good)
+        self._doubt_pause = DoubtPause(settings.stream.doubt)
         self._woken = asyncio.Event()
         self._stream: MessageStream | None = None
         self._welcomed_at: float | None = None
@@ -160,13 +162,22 @@ class ConnectionManager:
         self._endpoint, self._welcomed_at = attempt.endpoint, None
         stream = MessageStream(
             self._pool.get(attempt.endpoint),
-            StreamProtocol(name, who.device_id, who.cursor, who.position, who.claim, self._settings.stream, self._rng),
+            StreamProtocol(
+                name,
+                who.device_id,
+                who.cursor,
+                who.position,
+                who.claim,
+                self._settings.stream,
+                self._rng,
+                self._doubt_pause,
+            ),
             name,
             who.token,
             self._store,
             self._publisher,
             self._events,
-            lambda: self._caller.find_serving(attempt.endpoint),
+            NodesBeside(self._caller, attempt.endpoint),
             insecure=self._pool.security.insecure,
         )
         self._stream = stream

@@ -18,13 +18,14 @@ from parley.device.store import Store
 from parley.errors import OverloadedError, ParleyError, TlsError
 from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt
 from parley.net.grpc_errors import from_grpc
-from parley.net.unary_caller import bearer
+from parley.net.unary_caller import NodesBeside, bearer
 from parley.state_publisher import StatePublisher
 from parley.wire.actions import (
     Action,
     BeginOutbox,
     ClaimSends,
     Close,
+    FindAnother,
     FindServing,
     NoteReadSent,
     SettleSends,
@@ -113,11 +114,10 @@ class MessageStream:
         store: Store,
         publisher: StatePublisher,
         events: MessageStreamEvents,
-        find_serving: Callable[[], Awaitable[Endpoint | None]],
+        others: NodesBeside,
         *,
         insecure: bool,
     ) -> None:
-        """`find_serving` asks the other nodes whether one of them serves."""
         self._stub = messaging_pb2_grpc.MessagingStub(channel)
         self._protocol = protocol
         self._where = where
@@ -125,7 +125,7 @@ class MessageStream:
         self._store = store
         self._publisher = publisher
         self._events = events
-        self._find_serving = find_serving
+        self._others = others
         self._insecure = insecure
         self._more_reads = False
         self._wake_writer = asyncio.Event()
@@ -300,7 +300,9 @@ class MessageStream:
             case ClaimSends():
                 self._run(lambda: self._store.claim(action.limit), self._claimed)
             case FindServing():
-                self._run(self._find_serving, self._found_serving)
+                self._run(self._others.find_serving, self._found_serving)
+            case FindAnother():
+                self._run(self._others.find_another, self._found_another)
             case NoteReadSent():
                 told = [(action.conversation_id, action.up_to)]
                 self._store.post(lambda c: inbox.reads_sent(c, told))
@@ -376,6 +378,9 @@ class MessageStream:
 
     def _found_serving(self, better: Endpoint | None) -> None:
         self._perform(self._protocol.serving_found(better, self._now()))
+
+    def _found_another(self, other: Endpoint | None) -> None:
+        self._perform(self._protocol.another_found(other, self._now()))
 
     def _run(self, work: Callable[[], Awaitable[T]], then: Callable[[T], None]) -> None:
         """Await what `work` begins, beside the tasks. It ends with the stream at the latest.

@@ -6,6 +6,7 @@ Only calls that may be repeated use this module: reads, writes with a request id
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
@@ -140,15 +141,25 @@ class UnaryCaller:
 
     async def find_serving(self, besides: Endpoint) -> Endpoint | None:
         """Return the endpoint of a node that reports that it serves, other than `besides`."""
-        name = self._known_endpoints.names.get(besides)
-        others = [
-            e
-            for e in self._known_endpoints.all()
-            if e != besides and (not name or self._known_endpoints.names.get(e) != name)
-        ]
+        name, others = self._others(besides)
         answers = await asyncio.gather(*(self.status_of(endpoint) for endpoint in others))
         serving = [e for e, answer in zip(others, answers, strict=True) if answer.serving and answer.name != name]
         return self._rng.choice(serving) if serving else None
+
+    async def find_another(self, besides: Endpoint) -> Endpoint | None:
+        """Ask one node other than `besides`; return its endpoint if it answers."""
+        name, others = self._others(besides)
+        if not others:
+            return None
+        endpoint = self._rng.choice(others)
+        answer = await self.status_of(endpoint)
+        return None if answer.error or answer.name == name else endpoint
+
+    def _others(self, besides: Endpoint) -> tuple[str | None, list[Endpoint]]:
+        """Return the name of the node at `besides`, and the endpoints that are not known to be of that node."""
+        names = self._known_endpoints.names
+        name = names.get(besides)
+        return name, [e for e in self._known_endpoints.all() if e != besides and (not name or names.get(e) != name)]
 
     async def _once(
         self, invoke: Callable[[grpc.aio.Channel], Awaitable[T]], endpoint: Endpoint, timeout_s: float, *, changes: bool
@@ -163,6 +174,22 @@ class UnaryCaller:
         except TimeoutError:
             kind = OutcomeUnknownError if changes else UnreachableError
             raise kind(f"{where} did not answer within {timeout_s:.1f} s.") from None
+
+
+@dataclass(frozen=True, slots=True)
+class NodesBeside:
+    """Looks for nodes other than the one at `endpoint`."""
+
+    caller: UnaryCaller
+    endpoint: Endpoint
+
+    async def find_serving(self) -> Endpoint | None:
+        """Return a node that reports that it serves."""
+        return await self.caller.find_serving(self.endpoint)
+
+    async def find_another(self) -> Endpoint | None:
+        """Ask one node; return it if it answers."""
+        return await self.caller.find_another(self.endpoint)
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

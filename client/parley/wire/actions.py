@@ -134,8 +134,13 @@ class FindServing:
 
 
 @dataclass(frozen=True, slots=True)
+class FindAnother:
+    """Ask one other node whether it answers. Answer with it (another_found)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
-    """End the stream. `better` is a node that reports that it serves, if one was found."""
+    """End the stream. `better` is a node that serves or answers, if one was found."""
 
     reason: StreamCloseReason
     text: str
@@ -156,5 +161,6 @@ Action = (
     | TellSuperseded
     | TellCaughtUp
     | FindServing
+    | FindAnother
     | Close
 )

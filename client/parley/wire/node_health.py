@@ -3,9 +3,11 @@
 The caller passes the time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from random import Random
+
+from parley.wire.node_doubt import DoubtPause, DoubtSettings, Look, NodeDoubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,7 @@ class MessageStreamSettings:
     majority_grace_s: float = 0.5
     probe_interval_s: float = 1.0
     acknowledge_interval_s: float = 0.02
+    doubt: DoubtSettings = field(default_factory=DoubtSettings)
 
 
 class Beat(Enum):
@@ -24,13 +27,18 @@ class Beat(Enum):
 
     NOTHING = auto()
     PING = auto()
+    ASK_ANOTHER = auto()
     SILENT = auto()
+
+
+_BEATS = {Look.NOTHING: Beat.NOTHING, Look.PING: Beat.PING, Look.ASK_ANOTHER: Beat.ASK_ANOTHER}
 
 
 class Heart:
     """Sends pings, and counts the ticks in which nothing was received."""
 
-    def __init__(self, settings: MessageStreamSettings) -> None:
+    def __init__(self, settings: MessageStreamSettings, pause: DoubtPause) -> None:
+        self.doubt = NodeDoubt(settings.doubt, pause)
         self._settings = settings
         self._silent_ticks = 0
         self.beat_at: float | None = None
@@ -39,20 +47,30 @@ class Heart:
         """Begin to send pings."""
         self.beat_at = now + self._settings.ping_interval_s
 
+    @property
+    def due_at(self) -> float | None:
+        """Return when something is due, or None."""
+        times = [time for time in (self.beat_at, self.doubt.look_at) if time is not None]
+        return min(times, default=None)
+
     def heard(self) -> None:
         """Record that the node sent something."""
         self._silent_ticks = 0
+        self.doubt.heard()
 
     def beat(self, now: float, *, listening: bool) -> Beat:
         """Return what is due.
 
         Without `listening` the tick does not count, because a slow local disk is not silence of the node.
         """
+        look = self.doubt.look(now, listening=listening)
         if self.beat_at is None or now < self.beat_at:
-            return Beat.NOTHING
+            return _BEATS[look]
         self.beat_at = now + self._settings.ping_interval_s
         self._silent_ticks += listening
-        return Beat.SILENT if self._silent_ticks > self._settings.silent_ticks else Beat.PING
+        if self._silent_ticks > self._settings.silent_ticks:
+            return Beat.SILENT
+        return Beat.ASK_ANOTHER if look is Look.ASK_ANOTHER else Beat.PING
 
 
 class Health:

@@ -21,6 +21,7 @@ from parley.wire.actions import (
     BeginOutbox,
     ClaimSends,
     Close,
+    FindAnother,
     FindServing,
     NoteReadSent,
     SettleSends,
@@ -39,6 +40,7 @@ from parley.wire.actions import (
 from parley.wire.claim import Claim
 from parley.wire.endpoints import Endpoint
 from parley.wire.frames_up import FramesUp
+from parley.wire.node_doubt import DoubtPause
 from parley.wire.node_health import Beat, Health, Heart, MessageStreamSettings
 from parley.wire.position import Position, was_restored
 from parley.wire.send_window import SendWindow
@@ -59,6 +61,10 @@ _OUTCOMES = {
 }
 
 
+_ANSWERED = frozenset({"ping", "sends"})
+"""Frames that the node answers at once, or as soon as a majority has what they bring."""
+
+
 class StreamProtocol:
     """The state of one stream. Every connection makes a new one."""
 
@@ -71,6 +77,7 @@ class StreamProtocol:
         claim: Claim,
         settings: MessageStreamSettings,
         rng: Random,
+        doubt_pause: DoubtPause,
     ) -> None:
         """`where` is the name of the node. `cursor`, `seen` and `claim` are those stored on the device."""
         self._where = where
@@ -89,7 +96,7 @@ class StreamProtocol:
         self._claiming = False
         self._resume_at: float | None = None
         self._being_stored = 0
-        self._heart = Heart(settings)
+        self._heart = Heart(settings, doubt_pause)
         self._health = Health(settings, rng)
 
     # ---- what the caller asks
@@ -111,7 +118,7 @@ class StreamProtocol:
 
     def deadline(self) -> float | None:
         """Return when advance() has to be called, even if nothing else happens. None means never."""
-        times = (self._resume_at, self._heart.beat_at, self._health.probe_at, self._frames.acknowledge_due())
+        times = (self._resume_at, self._heart.due_at, self._health.probe_at, self._frames.acknowledge_due())
         return min((time for time in times if time is not None), default=None)
 
     def next_frame(self, now: float) -> pb.ClientFrame | None:
@@ -121,6 +128,8 @@ class StreamProtocol:
         frame = self._frames.next(now)
         if frame is None and self._may_send and (sends := self._window.next_frame()):
             frame = pb.ClientFrame(sends=pb.SendBatch(sends=map(convert.send, sends)))
+        if frame is not None and self._begun and frame.WhichOneof("frame") in _ANSWERED:
+            self._heart.doubt.asked(now)
         return frame
 
     # ---- events
@@ -208,6 +217,14 @@ class StreamProtocol:
             StreamCloseReason.NOT_SERVING, f"{self._where} has no majority. Another node has one.", better=better
         )
 
+    def another_found(self, other: Endpoint | None, now: float) -> list[Action]:
+        """Handle the answer to FindAnother."""
+        if self._closed or not self._heart.doubt.answered(now, found=other is not None):
+            return []
+        return self._close(
+            StreamCloseReason.SILENT, f"{self._where} stopped answering. Another node answers.", better=other
+        )
+
     def advance(self, now: float) -> list[Action]:
         """Carry out everything that is due."""
         if self._closed:
@@ -222,6 +239,9 @@ class StreamProtocol:
         match self._heart.beat(now, listening=self.can_receive):
             case Beat.PING:
                 self._frames.ping()
+            case Beat.ASK_ANOTHER:
+                self._frames.ping()
+                actions.append(FindAnother())
             case Beat.SILENT:
                 return self._close(StreamCloseReason.SILENT, f"{self._where} stopped answering.")
             case Beat.NOTHING:

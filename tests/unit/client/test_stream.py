@@ -1,7 +1,7 @@
 """The stream's decisions as dialogues: a frame or an answer goes in, actions and frames come out; no connection."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -12,6 +12,7 @@ from parley.wire.actions import (
     BeginOutbox,
     ClaimSends,
     Close,
+    FindAnother,
     FindServing,
     NoteReadSent,
     SettleSends,
@@ -29,6 +30,7 @@ from parley.wire.actions import (
 )
 from parley.wire.claim import Claim
 from parley.wire.endpoints import Endpoint
+from parley.wire.node_doubt import DoubtPause, DoubtSettings
 from parley.wire.node_health import MessageStreamSettings
 from parley.wire.position import Position
 from parley.wire.stream import (
@@ -45,8 +47,14 @@ DEVICE = b"d" * 16
 SEEN = Position(1, ((0, 40),))
 CLAIM = Claim(3, b"n" * 16)
 SETTINGS = MessageStreamSettings(
-    ping_interval_s=1.0, silent_ticks=3, majority_grace_s=5.0, probe_interval_s=10.0, acknowledge_interval_s=0.5
+    ping_interval_s=1.0,
+    silent_ticks=3,
+    majority_grace_s=5.0,
+    probe_interval_s=10.0,
+    acknowledge_interval_s=0.5,
+    doubt=DoubtSettings(answer_due_s=600.0),
 )
+DOUBTING = replace(SETTINGS, doubt=DoubtSettings(answer_due_s=0.25, first_pause_s=2.0, max_pause_s=5.0))
 
 
 @dataclass
@@ -54,7 +62,9 @@ class Dialogue:
     """One stream and its clock; frames and answers are said in few words."""
 
     protocol: StreamProtocol = field(
-        default_factory=lambda: StreamProtocol("n1", DEVICE, b"c0", SEEN, CLAIM, SETTINGS, Random(1))
+        default_factory=lambda: StreamProtocol(
+            "n1", DEVICE, b"c0", SEEN, CLAIM, SETTINGS, Random(1), DoubtPause(SETTINGS.doubt)
+        )
     )
     now: float = 100.0
 
@@ -353,7 +363,7 @@ def test_what_the_device_holds_is_acknowledged_after_the_welcome_where_the_clust
 
 
 def test_a_device_that_holds_nothing_acknowledges_nothing() -> None:
-    talk = Dialogue(StreamProtocol("n1", DEVICE, b"", SEEN, CLAIM, SETTINGS, Random(1)))
+    talk = Dialogue(StreamProtocol("n1", DEVICE, b"", SEEN, CLAIM, SETTINGS, Random(1), DoubtPause(SETTINGS.doubt)))
     talk.began()
     assert talk.says_all() == []
 
@@ -416,6 +426,80 @@ def test_a_node_that_says_nothing_for_some_ticks_is_left() -> None:
     (closed,) = talk.waits(1.0)
     assert isinstance(closed, Close)
     assert closed.reason is StreamCloseReason.SILENT
+
+
+OTHER = Endpoint("other", 1)
+
+
+def doubting(pause: DoubtPause | None = None) -> Dialogue:
+    """A stream that has sent a message and has no answer yet."""
+    pause = pause or DoubtPause(DOUBTING.doubt)
+    talk = Dialogue(StreamProtocol("n1", DEVICE, b"c0", SEEN, CLAIM, DOUBTING, Random(1), pause))
+    talk.began([outgoing(5)])
+    talk.says_all()
+    return talk
+
+
+def test_a_node_that_owes_an_answer_gets_a_ping_and_then_another_node_is_asked() -> None:
+    talk = doubting()
+    assert talk.protocol.deadline() == talk.now + 0.25
+    talk.now += 0.25
+    assert talk.protocol.advance(talk.now) == []
+    assert [frame.WhichOneof("frame") for frame in talk.says_all()] == ["ping"]
+    assert talk.waits(0.25) == [FindAnother()]
+    assert talk.waits(0.5) == [], "one is asked at a time"
+    assert talk.protocol.another_found(OTHER, talk.now) == [
+        Close(StreamCloseReason.SILENT, "n1 stopped answering. Another node answers.", OTHER)
+    ]
+
+
+def test_a_node_that_answers_pings_is_kept_however_long_a_send_takes() -> None:
+    talk = doubting()
+    for _ in range(20):
+        assert talk.waits(0.4) == []
+        talk.hears(pong=pb.Pong())
+
+
+def test_a_node_that_is_heard_while_another_is_asked_is_kept_and_the_next_doubt_waits_longer() -> None:
+    talk = doubting()
+    pauses_s = []
+    assert talk.waits(0.5) == [FindAnother()]
+    for _ in range(3):
+        talk.hears(pong=pb.Pong())
+        assert talk.protocol.another_found(OTHER, talk.now) == []
+        since = talk.now
+        while not (actions := talk.waits(0.25)):
+            if talk.now - since < 1.75:
+                talk.hears(pong=pb.Pong())
+        assert actions == [FindAnother()]
+        pauses_s.append(talk.now - since)
+        if talk.now - since > 4:
+            break
+    assert pauses_s[0] >= 2.0
+    assert pauses_s[1] >= 4.0
+
+
+def test_a_node_without_an_answering_other_is_kept_until_it_is_silent() -> None:
+    talk = doubting()
+    assert talk.waits(0.5) == [FindAnother()]
+    assert talk.protocol.another_found(None, talk.now) == []
+
+
+def test_a_look_that_comes_late_doubts_nobody() -> None:
+    talk = doubting()
+    for _ in range(2):
+        talk.now += 0.75
+        assert FindAnother() not in talk.protocol.advance(talk.now)
+        talk.says_all()
+
+
+def test_a_slow_disk_of_the_device_doubts_no_node() -> None:
+    talk = doubting()
+    for number in range(MAX_BATCHES_BEING_STORED):
+        talk.hears(messages=pb.MessageBatch(cursor=b"c%d" % (number + 1)))
+    talk.protocol._heart.doubt.asked(talk.now)
+    assert not talk.protocol.can_receive
+    assert FindAnother() not in talk.waits(2.0)
 
 
 def test_one_late_look_at_the_clock_is_one_tick_however_late() -> None:

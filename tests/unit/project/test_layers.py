@@ -21,6 +21,7 @@ PURE_MODULES = (
     "fenced_campaigns",
     "group",
     "inputs",
+    "leader_watch",
     "leadership",
     "member_room",
     "proposals",
