@@ -16,7 +16,7 @@ from parleyd.api.admission import MAX_REQUEST_BYTES
 from parleyd.machine import limits
 from parleyd.security import passwords
 from tests.support.node import running_cluster
-from tests.unit.client.helpers import PASSWORD, make_client
+from tests.unit.client.helpers import PASSWORD, make_client, until
 from tests.unit.client.test_command import Parley
 
 HASH = bcrypt.hashpw(passwords._prepare(PASSWORD), bcrypt.gensalt(4)).decode()
@@ -131,6 +131,28 @@ async def test_a_file_is_imported_once_however_often_the_command_runs(tmp_path: 
         assert (await person("login", "p0x", PARLEY_PASSWORD=PASSWORD)).code == ExitCode.NOT_SIGNED_IN
         missing = await boss("cluster", "import-accounts", str(tmp_path / "missing"))
         assert (missing.code, "cannot be read" in missing.err) == (ExitCode.USAGE, True)
+
+
+async def test_an_import_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "people.jsonl"
+    count = 2 * MAX_IMPORTED_ACCOUNTS + 1
+    file.write_text("\n".join(json.dumps({"name": f"p{number}x"}) for number in range(count)))
+    async with running_cluster() as cluster:
+        cluster.add_account("boss", PASSWORD)
+        boss = Parley(tmp_path / "boss", cluster)
+        await boss("login", "boss", PARLEY_PASSWORD=PASSWORD)
+        cluster.nodes[0].faults.delay_s = 0.5
+        async with boss.running("cluster", "import-accounts", str(file)) as process:
+            await until(lambda: len(cluster.rows("SELECT 1 FROM accounts")) > 1, "the first accounts")
+            process.kill()
+            await process.wait()
+        cluster.nodes[0].faults.delay_s = 0.0
+        again = await boss("cluster", "import-accounts", str(file), "--json")
+        counts = json.loads(again.out)
+        assert again.code == ExitCode.OK
+        assert (counts["created"] + counts["exists"], counts["exists"] >= MAX_IMPORTED_ACCOUNTS) == (count, True)
+        assert len(cluster.rows("SELECT DISTINCT name_key FROM accounts")) == count + 1
+        assert len(cluster.rows("SELECT 1 FROM accounts")) == count + 1
 
 
 async def test_an_interrupted_import_says_how_to_go_on(tmp_path: Path) -> None:
