@@ -90,13 +90,19 @@ async def serve_calls(served: object) -> None:
             value = await getattr(served, method)(**arguments)
             answer: dict[str, Any] = asdict(Reply(value, began_s, time.monotonic()))
         except Exception as error:
-            answer = {"error": traceback.format_exc() + _status_of(error)}
+            answer = {"error": traceback.format_exc() + first_line(error)}
         print(json.dumps(answer), flush=True)
 
 
-def _status_of(error: Exception) -> str:
-    """Return a line with the status of a failed call, whose own text ends with a bracket. Empty for other errors."""
-    return f"{error.code().name}: {error.details()}\n" if isinstance(error, grpc.aio.AioRpcError) else ""
+def first_line(error: BaseException) -> str:
+    """Return one line about an error, or about the first of a group. It ends the text of a ClientError."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    if isinstance(error, ClientError):
+        return (str(error).strip().splitlines() or [""])[-1]
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def span_s(replies: Sequence[Reply]) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.bench.figures import Figures
-from scripts.bench.process import ClientError
+from scripts.bench.process import first_line
 from scripts.bench.rig import Rig
 from scripts.bench.rows import Row
 from scripts.bench.scale import Scale
@@ -58,7 +58,7 @@ class Runner:
             else:
                 await self._repeat(await self._standing_rig(), measured)
         except Exception as error:
-            measured.failed = text_of(error)
+            measured.failed = first_line(error)
             if not row.own_rig:
                 await self._end_standing()  # later rows get a sound cluster
         measured.took_s = time.monotonic() - began_s
@@ -107,13 +107,3 @@ def measure_pairs(base: Path, rows: Sequence[Row], scale: Scale, say: Say) -> li
 def run(rows: Sequence[Row], scale: Scale, say: Say) -> list[Measured]:
     """Measure rows of this checkout."""
     return asyncio.run(Runner(scale, say).measure(rows))
-
-
-def text_of(error: BaseException) -> str:
-    """Return one line about what failed, or about the first of several failures."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    lines = str(error).strip().splitlines() or [""]
-    if isinstance(error, ClientError):
-        return lines[-1]  # of the traceback of a client process
-    return f"{type(error).__name__}: {lines[0]}"

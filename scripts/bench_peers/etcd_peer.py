@@ -70,7 +70,10 @@ class EtcdPeer:
 
     async def sender(self, address: str, queue: str, name: str, *, repeats: bool) -> EtcdSender:
         """Connect a sender. A repeat writes the same key again."""
-        return EtcdSender(insecure_channel(address), f"{queue}/")
+        channel = insecure_channel(address)
+        async with asyncio.timeout(_TIMEOUT_S):
+            await channel.channel_ready()
+        return EtcdSender(channel, f"{queue}/")
 
     async def receiver(self, address: str, queue: str) -> EtcdReceiver:
         """Connect a receiver, which watches from now on."""

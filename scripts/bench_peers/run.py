@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.bench.figures import Figures
-from scripts.bench.process import ClientError
+from scripts.bench.process import ClientError, first_line
 from scripts.bench.rows import choose
-from scripts.bench.runner import Runner, text_of
+from scripts.bench.runner import Runner
 from scripts.bench.scale import Scale
 from scripts.bench_peers.peer import Peer, PeerFailedError
 from scripts.bench_peers.servers import Servers
@@ -68,6 +68,6 @@ async def _measure_row(rig: PeerRig, name: str, scale: Scale, found: System) -> 
     try:
         runs = [await ROWS[name](rig, scale) for _ in range(runs_of(name, scale))]
     except (ClientError, OSError, RuntimeError, ExceptionGroup) as error:
-        found.failed[name] = text_of(error)
+        found.failed[name] = first_line(error)
     else:
         found.runs[name] = runs
