@@ -19,6 +19,15 @@ if "GRPC_VERBOSITY" not in os.environ:
 
 from parley.administration import MAX_IMPORTED_ACCOUNTS, Administration
 from parley.client import ParleyClient
+from parley.cluster_model import (
+    ClusterMember,
+    ClusterStatus,
+    ImportResult,
+    ImportStatus,
+    NewAccount,
+    NodeStatus,
+    Setting,
+)
 from parley.connection import ConnectionManagerSettings
 from parley.device.profile import Last, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
@@ -49,26 +58,20 @@ from parley.model import (
     FINAL,
     Account,
     ClientState,
-    ClusterMember,
-    ClusterStatus,
     ConnectionState,
     Conversation,
     ConversationKind,
     Device,
     HistoryPage,
-    ImportResult,
-    ImportStatus,
+    ListedChannel,
     Member,
     MemberRole,
     Message,
     MessageKind,
     MessageStatus,
-    NewAccount,
     Node,
-    NodeStatus,
     Outgoing,
     Receipt,
-    Setting,
     Target,
 )
 from parley.outgoing_message import OutgoingMessage
@@ -101,6 +104,7 @@ __all__ = [
     "ImportStatus",
     "InvitationNeededError",
     "Last",
+    "ListedChannel",
     "Member",
     "MemberRole",
     "Message",

@@ -11,8 +11,8 @@ from typing import TypeVar
 import grpc
 
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
+from parley.cluster_model import ImportResult, NewAccount, Setting
 from parley.errors import BadInputError
-from parley.model import ImportResult, NewAccount, Setting
 from parley.net.unary_caller import UnaryCaller, bearer
 from parley.wire import convert
 from parley.wire.requests import build

@@ -25,6 +25,7 @@ from typing import Self
 from parley.account import LocalAccount
 from parley.administration import Administration
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
+from parley.cluster_model import ClusterStatus
 from parley.connection import ConnectionManagerSettings
 from parley.device import drafts, identity, inbox, outbox
 from parley.device.identity import DeviceIdentity
@@ -35,15 +36,17 @@ from parley.log_in import LogIn
 from parley.model import (
     Account,
     ClientState,
-    ClusterStatus,
     ConnectionState,
     Conversation,
     HistoryPage,
+    ListedChannel,
     Member,
+    MemberRole,
     Outgoing,
     Target,
 )
 from parley.net.channel import ChannelPool, load_security
+from parley.net.channel_calls import change_request
 from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
@@ -295,7 +298,7 @@ class ParleyClient:
         return tuple(await self._in_use().store.read(lambda c: inbox.conversations(c, limit)))
 
     def conversation(self, conversation_id: int) -> Conversation | None:
-        """Return kind, title and members of a conversation as this device knows them, without a request.
+        """Return what a conversation is, and its members, as this device knows them, without a request.
 
         `last` and `unread` are not filled in.
         """
@@ -340,7 +343,59 @@ class ParleyClient:
         `members` are names of accounts besides the caller. Raises RefusedError if one of them does not exist.
         """
         _, who = await self._signed_in()
-        return await self._cluster.create_channel(who.token, title, members)
+        return await self._cluster.channels.create(who.token, title, members)
+
+    async def list_channels(self, *, title: str = "", limit: int = MAX_LISTED) -> tuple[ListedChannel, ...]:
+        """Return the public channels and the account's own, by id. With `title`, only those with exactly this title."""
+        check_numbers(limit=limit)
+        _, who = await self._signed_in()
+        return await self._cluster.channels.listed(who.token, self._seen(who), title, limit)
+
+    async def change_channel(
+        self,
+        conversation_id: int,
+        *,
+        title: str | None = None,
+        topic: str | None = None,
+        public: bool | None = None,
+        archived: bool | None = None,
+        open_history: bool | None = None,
+    ) -> None:
+        """Change what is not None. For owners and moderators. An empty topic removes the topic.
+
+        Everybody finds and joins a public channel. Nobody sends to an archived one or joins it. With `open_history`,
+        members read what was written before they joined. Like all changes of channels, it may be repeated.
+        """
+        request = change_request(
+            conversation_id, title=title, topic=topic, public=public, archived=archived, open_history=open_history
+        )
+        _, who = await self._signed_in()
+        await self._cluster.channels.change(who.token, request)
+
+    async def join_channel(self, conversation_id: int) -> None:
+        """Become a member of a public channel."""
+        _, who = await self._signed_in()
+        await self._cluster.channels.join(who.token, conversation_id)
+
+    async def leave_channel(self, conversation_id: int) -> None:
+        """Leave a channel. What was written until then stays readable. The last owner leaves last."""
+        _, who = await self._signed_in()
+        await self._cluster.channels.leave(who.token, conversation_id)
+
+    async def add_members(self, conversation_id: int, members: Sequence[str]) -> None:
+        """Add accounts to a channel by name, up to 255. For owners and moderators."""
+        _, who = await self._signed_in()
+        await self._cluster.channels.add_members(who.token, conversation_id, members)
+
+    async def remove_members(self, conversation_id: int, members: Sequence[str]) -> None:
+        """Remove members of a channel by name, up to 255. For owners and moderators. Owners remove those, too."""
+        _, who = await self._signed_in()
+        await self._cluster.channels.remove_members(who.token, conversation_id, members)
+
+    async def set_member_role(self, conversation_id: int, member: str, role: MemberRole) -> None:
+        """Set the role of a member of a channel. For owners, and for administrators of the cluster."""
+        _, who = await self._signed_in()
+        await self._cluster.channels.set_role(who.token, conversation_id, member, role)
 
     async def set_display_name(self, display_name: str) -> None:
         """Set the name that others see beside the account name; an empty one takes it away.

@@ -12,7 +12,7 @@ from parley.model import Account, Conversation, Member, MemberRole, Receipt
 
 
 class Known:
-    """Accounts and conversations by id. Conversations hold kind, title and members with their marks, nothing else."""
+    """Accounts and conversations by id. Conversations hold no messages and no read positions."""
 
     def __init__(self) -> None:
         self._accounts: dict[int, Account] = {}
@@ -67,14 +67,16 @@ class Known:
 def _merge(before: Conversation | None, told: Conversation) -> Conversation:
     """Return `told`, with marks that only move forward.
 
-    If `told` does not hold all members, the members known before stay.
+    If `told` does not hold all members, it holds the first ones. Known members behind them stay.
     """
     known = {} if before is None else {member.account_id: member for member in before.members}
-    members = dict(known) if len(told.members) < told.member_count else {}
+    last = told.members[-1].account_id if told.members else 0
+    is_whole = len(told.members) >= told.member_count
+    members = {} if is_whole else {id_: member for id_, member in known.items() if id_ > last}
     for member in told.members:
         former = known.get(member.account_id, member)
         members[member.account_id] = _further(member, former.delivered_up_to, former.read_up_to)
-    return Conversation(told.id, told.kind, told.title, _ordered(members.values()), told.member_count)
+    return replace(told, members=_ordered(members.values()), last=None, unread=0, read_up_to=0)
 
 
 def _further(member: Member, delivered_up_to: int, read_up_to: int) -> Member:

@@ -63,18 +63,23 @@ class ConversationKind(IntEnum):
 
 
 class MemberRole(IntEnum):
-    """The roles of a member of a conversation, with the numbers of the wire."""
+    """The roles of a member of a conversation, with the numbers of the wire.
+
+    A MODERATOR adds and removes members and changes the channel. An OWNER also sets roles.
+    """
 
     UNKNOWN = 0
     MEMBER = 1
     OWNER = 2
+    MODERATOR = 3
 
 
 class MessageKind(IntEnum):
     """The kinds of rows of a conversation, with the numbers of the wire. UNKNOWN: of a later release.
 
     TEXT is a message of a person. The others are events of the conversation. `body` holds the title of CHANNEL_CREATED
-    and TITLE_CHANGED. `subjects` holds the accounts of MEMBERS_JOINED and MEMBERS_LEFT.
+    and TITLE_CHANGED, and the topic of TOPIC_CHANGED, which is empty if the topic was removed. `subjects` holds the
+    accounts of MEMBERS_JOINED and MEMBERS_LEFT.
     """
 
     UNKNOWN = 0
@@ -83,6 +88,9 @@ class MessageKind(IntEnum):
     MEMBERS_JOINED = 3
     MEMBERS_LEFT = 4
     TITLE_CHANGED = 5
+    TOPIC_CHANGED = 6
+    ARCHIVED = 7
+    REOPENED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +194,8 @@ class Conversation:
     `members` holds the first 64 members in the order of their account ids. `member_count` counts all of them. `title`
     is empty for a direct conversation. `last` is None if no message is known. `read_up_to` is the mark of the own
     account. `unread` counts the messages of others above it.
+    The fields below `read_up_to` are those of channels: everybody finds a `public` one and may join it; nobody sends to
+    an `archived` one or joins it; with `open_history`, members read what was written before they joined.
     """
 
     id: int
@@ -196,6 +206,18 @@ class Conversation:
     last: Message | None = None
     unread: int = 0
     read_up_to: int = 0
+    topic: str = ""
+    public: bool = False
+    archived: bool = False
+    open_history: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListedChannel:
+    """A channel that the account may see, without its members, and whether the account is a member."""
+
+    channel: Conversation
+    joined: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,122 +290,3 @@ class ClientState:
     def nodes_total(self) -> int:
         """Return the number of nodes of the cluster at the last report."""
         return len(self.nodes)
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterMember:
-    """One member of the cluster as one node reports it. `min_level` and `max_level` are what its release supports."""
-
-    name: str
-    node_id: int
-    client_address: str
-    peer_address: str
-    voter: bool
-    connected: bool
-    learner: bool = False
-    match_index: int = 0
-    min_level: int = 0
-    max_level: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """The status of one node, or `error` if it did not answer. `tls_trouble` states that TLS is the reason.
-
-    `level` is the level of its replicated state. `divergence` states which node's state is not trusted, and why.
-    `clock` states whose clock is wrong, on the leader. `cluster_time_ms` is the time by which sessions expire.
-    `disk` states what the node does not do because its disk is nearly full. `refused` states what the cluster does
-    not accept because of its disks, on the leader. `snapshots` states which peers do not install the snapshots that the
-    node sends, and why.
-    """
-
-    address: str
-    error: str = ""
-    cluster_id: str = ""
-    name: str = ""
-    role: str = ""
-    term: int = 0
-    leader: str = ""
-    commit_index: int = 0
-    applied_index: int = 0
-    first_index: int = 0
-    last_index: int = 0
-    connected_clients: int = 0
-    messages_per_second: float = 0.0
-    messages_total: int = 0
-    serving: bool = False
-    pid: int = 0
-    uptime_s: float = 0.0
-    version: str = ""
-    members: tuple[ClusterMember, ...] = ()
-    joint: bool = False
-    removed: bool = False
-    level: int = 0
-    min_level: int = 0
-    max_level: int = 0
-    divergence: str = ""
-    clock: str = ""
-    cluster_time_ms: int = 0
-    disk: str = ""
-    refused: str = ""
-    snapshots: str = ""
-    tls_trouble: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A setting of the whole cluster, its value and its bounds."""
-
-    name: str
-    value: int
-    default: int
-    minimum: int
-    maximum: int
-    help: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class NewAccount:
-    """An account to import. Without a `password_hash`, nobody can log in until an administrator sets a password.
-
-    The hash is bcrypt of base64(SHA-256(password)), the password in Unicode's form NFC.
-    """
-
-    name: str
-    display_name: str = ""
-    password_hash: str = ""
-
-
-class ImportStatus(IntEnum):
-    """What became of an account to import."""
-
-    UNKNOWN = 0  # a later release of the node names it
-    CREATED = 1
-    EXISTS = 2
-    REFUSED = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ImportResult:
-    """What became of an account to import, and why it was refused. One that exists was not changed."""
-
-    status: ImportStatus
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterStatus:
-    """The status of all known nodes: one entry per node that answered and one per address that did not."""
-
-    nodes: tuple[NodeStatus, ...]
-
-    @property
-    def serving(self) -> bool:
-        """Return true if at least one node reports that it serves."""
-        return any(node.serving for node in self.nodes)
-
-    @property
-    def leader(self) -> str:
-        """Return the leader of the highest reported term, or an empty string."""
-        named = [node for node in self.nodes if node.leader]
-        return max(named, key=lambda node: node.term).leader if named else ""

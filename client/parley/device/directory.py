@@ -78,9 +78,13 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
     )
     own = own_id(connection)
     connection.executemany(
-        """INSERT OR REPLACE INTO conversations (id, kind, title, member_count, peer_id, revision)
-           VALUES (?, ?, ?, ?, ?, ?)""",
-        [(c.id, int(c.kind), c.title, c.member_count, peer_of(c, own), revision) for c in conversations],
+        """INSERT OR REPLACE INTO conversations
+           (id, kind, title, member_count, peer_id, revision, topic, public, archived, open_history)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        [
+            (c.id, int(c.kind), c.title, c.member_count, peer_of(c, own), revision, c.topic, *_flags(c))
+            for c in conversations
+        ],
     )
     for conversation in conversations:
         connection.execute(
@@ -93,6 +97,10 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
         [(c.id, m.account_id, int(m.role), m.delivered_up_to, m.read_up_to) for c in conversations for m in c.members],
         revision,
     )
+
+
+def _flags(channel: Conversation) -> tuple[int, int, int]:
+    return int(channel.public), int(channel.archived), int(channel.open_history)
 
 
 def peer_of(conversation: Conversation, own: int) -> int:
@@ -137,19 +145,21 @@ def accounts(connection: apsw.Connection, since_revision: int = 0) -> list[Accou
 
 
 def conversations(connection: apsw.Connection, since_revision: int = 0) -> list[Conversation]:
-    """Return kind, title and members of the known conversations that changed after a revision."""
+    """Return the known conversations, with their members, that changed after a revision."""
     return _conversations(connection, "WHERE revision > ? ORDER BY id", (since_revision,))
 
 
 def conversations_by_id(connection: apsw.Connection, ids: Sequence[int]) -> list[Conversation]:
-    """Return kind, title and members of those of the given conversations that are known here."""
+    """Return those of the given conversations that are known here, with their members."""
     return _conversations(connection, "WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
 
 
 def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, ...]) -> list[Conversation]:
     members = """json((SELECT json_group_array(json_array(account_id, role, delivered_up_to, read_up_to)) FROM
                   (SELECT * FROM members WHERE conversation_id = conversations.id ORDER BY account_id)))"""
-    rows = fetch(connection, f"id, kind, title, member_count, {members}", f"FROM conversations {rest}", bindings)
+    columns = f"id, kind, title, member_count, topic, public, archived, open_history, {members}"
+    rows = fetch(connection, columns, f"FROM conversations {rest}", bindings)
+    kinds = (int, int, str, int, str, int, int, int, list)
     return [
         Conversation(
             id_,
@@ -160,8 +170,14 @@ def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, 
                 for account, role, delivered, read in (check_row(member, (int, int, int, int)) for member in found)
             ),
             member_count,
+            topic=topic,
+            public=bool(public),
+            archived=bool(archived),
+            open_history=bool(open_history),
         )
-        for id_, kind, title, member_count, found in (check_row(row, (int, int, str, int, list)) for row in rows)
+        for id_, kind, title, member_count, topic, public, archived, open_history, found in (
+            check_row(row, kinds) for row in rows
+        )
     ]
 
 

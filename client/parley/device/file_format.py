@@ -45,7 +45,18 @@ def _add_told(connection: apsw.Connection) -> None:
     connection.execute("ALTER TABLE outbox ADD COLUMN told INTEGER NOT NULL DEFAULT 0")
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(3, _add_known_index), Migration(4, _add_told))
+def _add_channel_columns(connection: apsw.Connection) -> None:
+    # Channels did not change before this format: none had a topic or was archived. The cluster reports what is set.
+    connection.execute("ALTER TABLE conversations ADD COLUMN topic TEXT NOT NULL DEFAULT ''")
+    for column in ("public", "archived", "open_history"):
+        connection.execute(f"ALTER TABLE conversations ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(3, _add_known_index),
+    Migration(4, _add_told),
+    Migration(5, _add_channel_columns),
+)
 
 
 def current_format() -> int:

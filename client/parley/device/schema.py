@@ -48,7 +48,9 @@ SCHEMA = (
     # peer_id: of a direct conversation the other account, or the own one in a conversation with oneself; otherwise 0.
     """CREATE TABLE conversations (
         id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, title TEXT NOT NULL, member_count INTEGER NOT NULL,
-        peer_id INTEGER NOT NULL, revision INTEGER NOT NULL)""",
+        peer_id INTEGER NOT NULL, revision INTEGER NOT NULL, topic TEXT NOT NULL DEFAULT '',
+        public INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0,
+        open_history INTEGER NOT NULL DEFAULT 0)""",
     "CREATE INDEX conversations_peer ON conversations (peer_id) WHERE peer_id > 0",
     "CREATE INDEX conversations_revision ON conversations (revision)",
     """CREATE TABLE members (

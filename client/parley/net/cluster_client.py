@@ -1,12 +1,12 @@
 """The cluster's single calls, typed: one method per request, each safe to repeat.
 
-Registering and making a channel carry a request id, reads repeat by nature, a second log-in only opens a second
-session, and closing a closed session is fine. What a repeated deletion means is sorted out in delete_account().
+Registering carries a request id, reads repeat by nature, a second log-in only opens a second session, and closing a
+closed session is fine. What a repeated deletion means is sorted out in delete_account(). channel_calls.py has the calls
+about channels.
 """
 
 import asyncio
 import platform
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +14,12 @@ from typing import TypeVar
 
 import grpc
 
+from parley.cluster_model import ClusterStatus, NodeStatus
 from parley.device.identity import DeviceIdentity
 from parley.errors import NotSignedInError, RefusedError, WrongPasswordError
-from parley.model import Account, ClusterStatus, Conversation, HistoryPage, Member, Message, NodeStatus, Target
-from parley.net.unary_caller import UnaryCaller, bearer
+from parley.model import Account, Conversation, HistoryPage, Member, Message, Target
+from parley.net.channel_calls import ChannelCalls
+from parley.net.unary_caller import UnaryCaller, bearer, new_request_id
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.position import Position, merge
@@ -28,7 +30,6 @@ from parley_proto.v1.admin_pb2_grpc import AdminStub
 from parley_proto.v1.conversations_pb2_grpc import ConversationsStub
 
 MAX_PAGE = 1000
-REQUEST_ID_BYTES = 16
 
 T = TypeVar("T")
 Invoke = Callable[[grpc.aio.Channel], Awaitable[T]]
@@ -64,6 +65,7 @@ class ClusterClient:
         self._known_endpoints = known_endpoints
         self._deadline_s = deadline_s
         self._position = Position()
+        self.channels = ChannelCalls(self)
 
     def forget_position(self) -> None:
         """Forget what was seen, because the cluster's data is older now."""
@@ -78,9 +80,11 @@ class ClusterClient:
 
     async def register(self, name: str, password: str, code: str) -> None:
         """Create an account, once however often the answer is lost."""
-        request = build(accounts_pb2.RegisterRequest, name=name, password=password, request_id=_request_id(), code=code)
-        answer = await self._call(lambda channel: AccountsStub(channel).Register(request))
-        self._saw(answer.position)
+        request = build(
+            accounts_pb2.RegisterRequest, name=name, password=password, request_id=new_request_id(), code=code
+        )
+        answer = await self.call(lambda channel: AccountsStub(channel).Register(request))
+        self.saw(answer.position)
 
     async def log_in(
         self,
@@ -103,12 +107,12 @@ class ClusterClient:
             password=password,
             device_id=device_id,
             device_label=platform.node()[:64],
-            seen=self._seen(seen),
+            seen=self.seen(seen),
             used_send_number=used_number,
             end_oldest_device=end_oldest_device,
         )
         try:
-            answer = await self._call(
+            answer = await self.call(
                 lambda channel: AccountsStub(channel).LogIn(request), confirm_signed_out=False, repeatable=True
             )
         except NotSignedInError as error:
@@ -116,7 +120,7 @@ class ClusterClient:
                 f"The cluster does not know {name} with this password. Nothing was changed. Check both and try again; "
                 "new here? parley register."
             ) from error
-        self._saw(answer.position)
+        self.saw(answer.position)
         if answer.device_forgotten:
             return None
         return SignedIn(
@@ -131,7 +135,7 @@ class ClusterClient:
         """Close the session, if it is open."""
         request = accounts_pb2.LogOutRequest()
         try:
-            await self._call(
+            await self.call(
                 lambda channel: AccountsStub(channel).LogOut(request, metadata=bearer(token)), repeatable=True
             )
         except NotSignedInError:
@@ -144,7 +148,7 @@ class ClusterClient:
         """
         request = build(accounts_pb2.DeleteAccountRequest, password=password)
         try:
-            await self._call(
+            await self.call(
                 lambda channel: AccountsStub(channel).DeleteAccount(request, metadata=bearer(token)),
                 confirm_signed_out=False,
             )
@@ -171,10 +175,10 @@ class ClusterClient:
                 pattern=pattern,
                 page_size=min(MAX_PAGE, limit - len(found)),
                 after_name=after,
-                seen=self._seen(seen),
+                seen=self.seen(seen),
             )
             page = await self._read(_list_accounts(request, token))
-            self._saw(page.position)
+            self.saw(page.position)
             found.extend(convert.accounts(page.accounts))
             after = page.next_after_name
             if not after:
@@ -195,10 +199,10 @@ class ClusterClient:
                 conversations_pb2.ListConversationsRequest,
                 page_size=min(MAX_PAGE, limit - len(found)),
                 page_token=page_token,
-                seen=self._seen(seen),
+                seen=self.seen(seen),
             )
             page = await self._read(_list_conversations(request, token))
-            self._saw(page.position)
+            self.saw(page.position)
             found.extend(convert.summary(wire, who.account_id, who.device_id) for wire in page.conversations)
             accounts.extend(convert.accounts(page.accounts))
             page_token = page.next_page_token
@@ -218,9 +222,9 @@ class ClusterClient:
         accounts: dict[int, Account] = {}
         while True:
             request = convert.history_request(target, messages[0].id if messages else before_id, limit - len(messages))
-            request.seen.CopyFrom(self._seen(seen))
+            request.seen.CopyFrom(self.seen(seen))
             answer = await self._read(_get_history(request, token))
-            self._saw(answer.position)
+            self.saw(answer.position)
             messages[:0] = (convert.message(wire, who.account_id, who.device_id) for wire in answer.messages)
             accounts.update((account.id, account) for account in convert.accounts(answer.accounts))
             if not answer.more or not answer.messages or len(messages) >= limit:
@@ -244,32 +248,23 @@ class ClusterClient:
                 conversation_id=conversation_id,
                 after_account_id=after,
                 page_size=MAX_PAGE,
-                seen=self._seen(seen),
+                seen=self.seen(seen),
             )
             page = await self._read(_list_members(request, token))
-            self._saw(page.position)
+            self.saw(page.position)
             found.extend(map(convert.member, page.members))
             accounts.extend(convert.accounts(page.accounts))
             after = page.next_after_account_id
             if not after:
                 return tuple(found), tuple(accounts)
 
-    async def create_channel(self, token: str, title: str, members: Sequence[str]) -> int:
-        """Create a channel, once even if an answer is lost. Return its conversation id."""
-        request = build(conversations_pb2.CreateChannelRequest, title=title, members=members, request_id=_request_id())
-        answer = await self._call(
-            lambda channel: ConversationsStub(channel).CreateChannel(request, metadata=bearer(token))
-        )
-        self._saw(answer.position)
-        return answer.conversation_id
-
     async def set_display_name(self, token: str, display_name: str) -> None:
         """Set the name that is shown beside the caller's account name; an empty one takes it away."""
         request = build(accounts_pb2.SetDisplayNameRequest, display_name=display_name)
-        answer = await self._call(
+        answer = await self.call(
             lambda channel: AccountsStub(channel).SetDisplayName(request, metadata=bearer(token)), repeatable=True
         )
-        self._saw(answer.position)
+        self.saw(answer.position)
 
     # ---- the cluster
 
@@ -287,14 +282,12 @@ class ClusterClient:
             answers.update(zip(more, await asyncio.gather(*map(ask, more)), strict=True))
         return ClusterStatus(_one_per_node(answers, self._known_endpoints))
 
-    # ---- inside
+    # ---- for the calls about channels, too
 
-    async def _read(self, invoke: Invoke[T]) -> T:
-        return await self._call(invoke, changes=False)
-
-    async def _call(
+    async def call(
         self, invoke: Invoke[T], *, confirm_signed_out: bool = True, changes: bool = True, repeatable: bool = False
     ) -> T:
+        """Send one request and return its answer. UnaryCaller.call() documents the flags."""
         return await self._caller.call(
             invoke,
             deadline_s=self._deadline_s,
@@ -303,13 +296,20 @@ class ClusterClient:
             repeatable=repeatable,
         )
 
-    def _seen(self, seen: Position) -> model_pb2.Position:
+    def seen(self, seen: Position) -> model_pb2.Position:
+        """Return the position that an answer must have reached: `seen`, or what this client has seen."""
         return merge(seen, self._position).to_wire()
 
-    def _saw(self, position: model_pb2.Position) -> None:
+    def saw(self, position: model_pb2.Position) -> None:
+        """Record the position of an answer."""
         seen = Position.from_wire(position)
         self._position = merge(self._position, seen)
         self._on_position(seen)
+
+    # ---- inside
+
+    async def _read(self, invoke: Invoke[T]) -> T:
+        return await self.call(invoke, changes=False)
 
 
 def _list_accounts(request: accounts_pb2.ListAccountsRequest, token: str) -> Invoke[accounts_pb2.ListAccountsResponse]:
@@ -336,10 +336,6 @@ def _list_members(
 
 def _names(accounts: Sequence[Account], name: str) -> bool:
     return any(account.name.lower() == name.lower() for account in accounts)
-
-
-def _request_id() -> bytes:
-    return secrets.token_bytes(REQUEST_ID_BYTES)
 
 
 def _one_per_node(answers: dict[Endpoint, NodeStatus], known_endpoints: KnownEndpoints) -> tuple[NodeStatus, ...]:

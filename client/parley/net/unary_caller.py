@@ -4,6 +4,7 @@ Only calls that may be repeated use this module: reads, writes with a request id
 """
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TypeVar
 import grpc
 
 from parley.cancellation import CHECK_TEXT, REPEAT_TEXT, unknown_if_cancelled
+from parley.cluster_model import NodeStatus
 from parley.errors import (
     ClusterBehindError,
     NoMajorityError,
@@ -24,7 +26,6 @@ from parley.errors import (
     UnreachableError,
     WrongServiceError,
 )
-from parley.model import NodeStatus
 from parley.net.channel import ChannelPool
 from parley.net.grpc_errors import from_grpc, told
 from parley.wire import convert
@@ -36,6 +37,7 @@ T = TypeVar("T")
 
 _CALL_POLICY = PolicySettings(attempt_timeouts_s=(3.0, 5.0, 10.0))
 STATUS_TIMEOUT_S = 1.5
+REQUEST_ID_BYTES = 16
 LEAST_ATTEMPT_S = 0.1
 LEAST_CHANGE_S = 2.5
 """A node without a leader says after 2 s that nothing was done. An attempt that ends before that has no outcome."""
@@ -190,6 +192,11 @@ class NodesBeside:
     async def find_another(self) -> Endpoint | None:
         """Ask one node; return it if it answers."""
         return await self.caller.find_another(self.endpoint)
+
+
+def new_request_id() -> bytes:
+    """Return the id by which a cluster finds the repeats of one request."""
+    return secrets.token_bytes(REQUEST_ID_BYTES)
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

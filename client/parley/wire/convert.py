@@ -5,23 +5,20 @@ from dataclasses import replace
 from enum import IntEnum
 from typing import TypeVar
 
+from parley.cluster_model import ClusterMember, ImportResult, ImportStatus, NodeStatus, Setting
 from parley.model import (
     Account,
-    ClusterMember,
     Conversation,
     ConversationKind,
     Device,
-    ImportResult,
-    ImportStatus,
+    ListedChannel,
     Member,
     MemberRole,
     Message,
     MessageKind,
     Node,
-    NodeStatus,
     Outgoing,
     Receipt,
-    Setting,
     Target,
 )
 from parley.wire.requests import build
@@ -71,9 +68,23 @@ def message(wire: model_pb2.Message, own_id: int, device_id: bytes) -> Message:
 
 
 def conversation(wire: model_pb2.ConversationInfo) -> Conversation:
-    """Return kind, title and members of a conversation."""
+    """Return what a conversation is, and its members."""
     members = tuple(map(member, wire.members))
-    return Conversation(wire.id, _known(ConversationKind, wire.kind), wire.title, members, wire.member_count)
+    return Conversation(
+        wire.id,
+        _known(ConversationKind, wire.kind),
+        wire.title,
+        members,
+        wire.member_count,
+        topic=wire.topic,
+        public=wire.public,
+        archived=wire.archived,
+        open_history=wire.open_history,
+    )
+
+
+def listed_channel(wire: conversations_pb2.ListedChannel) -> ListedChannel:
+    return ListedChannel(conversation(wire.info), wire.joined)
 
 
 def summary(wire: conversations_pb2.ConversationSummary, own_id: int, device_id: bytes) -> Conversation:

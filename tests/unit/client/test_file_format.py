@@ -5,16 +5,17 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
 import pytest
 
-from parley.device import file_format, outbox, schema
+from parley.device import directory, file_format, outbox, schema
 from parley.device.file_format import FIRST_FORMAT, MIGRATIONS, Migration, current_format, own_release
 from parley.device.profile import Hosts, StateDirectory
 from parley.errors import StoreError
-from tests.unit.client.records import BOB
+from tests.unit.client.records import BOB, channel
 
 STATEMENTS = 4
 
@@ -56,10 +57,32 @@ def test_a_file_names_its_format_and_the_release_that_wrote_it(path: Path) -> No
 def test_a_message_that_waits_since_format_2_claims_to_know_nothing(path: Path) -> None:
     with closing(apsw.Connection(str(path))) as connection:
         connection.execute("ALTER TABLE outbox DROP COLUMN known_index; ALTER TABLE outbox DROP COLUMN told")
+        drop_channel_columns(connection)
         connection.execute("UPDATE format SET version = 2")
         connection.execute("PRAGMA user_version = 2")
     with closing(schema.open_database(path)) as connection:
         assert [(m.body, m.known_index) for m in outbox.listing(connection, 10)] == [("waiting", 1)]
+    assert mark_of(path) == (NOW, NOW, own_release())
+
+
+def drop_channel_columns(connection: apsw.Connection) -> None:
+    """Give the file the table of conversations as formats 2 to 4 have it."""
+    for column in ("topic", "public", "archived", "open_history"):
+        connection.execute(f"ALTER TABLE conversations DROP COLUMN {column}")
+
+
+def test_a_channel_that_is_known_since_format_4_has_no_topic_and_keeps_what_it_learns(path: Path) -> None:
+    known = channel(70, title="Ward 4")
+    with closing(schema.open_database(path)) as connection:
+        directory.learn(connection, (), (known,))
+        drop_channel_columns(connection)
+        connection.execute("UPDATE format SET version = 4; PRAGMA user_version = 4")
+    changed = replace(known, topic="Nights", public=True, archived=True, open_history=True)
+    with closing(schema.open_database(path)) as connection:
+        assert directory.conversations(connection) == [known]
+        directory.learn(connection, (), (changed,))
+    with closing(schema.open_database(path)) as connection:
+        assert directory.conversations(connection) == [changed]
     assert mark_of(path) == (NOW, NOW, own_release())
 
 

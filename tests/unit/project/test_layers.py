@@ -129,7 +129,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.owners",
         "parleyd.settings.table",
     ),
-    "client/parley/wire": ("google.protobuf", "parley_proto", "parley.errors", "parley.model"),
+    "client/parley/wire": (
+        "google.protobuf",
+        "parley_proto",
+        "parley.cluster_model",
+        "parley.errors",
+        "parley.model",
+    ),
     "client/parley/device": (
         "apsw",
         "keyring",

@@ -1,0 +1,123 @@
+"""The records about the cluster that the SDK returns: its nodes and members, its settings, and imported accounts."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterMember:
+    """One member of the cluster as one node reports it. `min_level` and `max_level` are what its release supports."""
+
+    name: str
+    node_id: int
+    client_address: str
+    peer_address: str
+    voter: bool
+    connected: bool
+    learner: bool = False
+    match_index: int = 0
+    min_level: int = 0
+    max_level: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatus:
+    """The status of one node, or `error` if it did not answer. `tls_trouble` states that TLS is the reason.
+
+    `level` is the level of its replicated state. `divergence` states which node's state is not trusted, and why.
+    `clock` states whose clock is wrong, on the leader. `cluster_time_ms` is the time by which sessions expire.
+    `disk` states what the node does not do because its disk is nearly full. `refused` states what the cluster does
+    not accept because of its disks, on the leader. `snapshots` states which peers do not install the snapshots that the
+    node sends, and why.
+    """
+
+    address: str
+    error: str = ""
+    cluster_id: str = ""
+    name: str = ""
+    role: str = ""
+    term: int = 0
+    leader: str = ""
+    commit_index: int = 0
+    applied_index: int = 0
+    first_index: int = 0
+    last_index: int = 0
+    connected_clients: int = 0
+    messages_per_second: float = 0.0
+    messages_total: int = 0
+    serving: bool = False
+    pid: int = 0
+    uptime_s: float = 0.0
+    version: str = ""
+    members: tuple[ClusterMember, ...] = ()
+    joint: bool = False
+    removed: bool = False
+    level: int = 0
+    min_level: int = 0
+    max_level: int = 0
+    divergence: str = ""
+    clock: str = ""
+    cluster_time_ms: int = 0
+    disk: str = ""
+    refused: str = ""
+    snapshots: str = ""
+    tls_trouble: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of the whole cluster, its value and its bounds."""
+
+    name: str
+    value: int
+    default: int
+    minimum: int
+    maximum: int
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to import. Without a `password_hash`, nobody can log in until an administrator sets a password.
+
+    The hash is bcrypt of base64(SHA-256(password)), the password in Unicode's form NFC.
+    """
+
+    name: str
+    display_name: str = ""
+    password_hash: str = ""
+
+
+class ImportStatus(IntEnum):
+    """What became of an account to import."""
+
+    UNKNOWN = 0  # a later release of the node names it
+    CREATED = 1
+    EXISTS = 2
+    REFUSED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ImportResult:
+    """What became of an account to import, and why it was refused. One that exists was not changed."""
+
+    status: ImportStatus
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """The status of all known nodes: one entry per node that answered and one per address that did not."""
+
+    nodes: tuple[NodeStatus, ...]
+
+    @property
+    def serving(self) -> bool:
+        """Return true if at least one node reports that it serves."""
+        return any(node.serving for node in self.nodes)
+
+    @property
+    def leader(self) -> str:
+        """Return the leader of the highest reported term, or an empty string."""
+        named = [node for node in self.nodes if node.leader]
+        return max(named, key=lambda node: node.term).leader if named else ""
