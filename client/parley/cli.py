@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from parley.terminal import account_commands, commands
+from parley.terminal import account_commands, channel_commands, commands
 from parley.terminal.account_commands import devices_app
+from parley.terminal.channel_commands import channel_app
 from parley.terminal.cluster_commands import cluster_app
 from parley.terminal.command_line import (
     AsJson,
@@ -34,9 +35,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cluster_app, name="cluster")
-channel_app = typer.Typer(help="Create channels.", epilog=EPILOG, no_args_is_help=True)
 app.add_typer(channel_app, name="channel")
 app.add_typer(devices_app, name="devices")
+for _name, _command in (
+    ("channels", channel_commands.list_channels),
+    ("join", channel_commands.join),
+    ("leave", channel_commands.leave),
+):
+    app.command(name=_name, epilog=EPILOG)(_command)
 
 
 def _root(ctx: typer.Context, **given: Any) -> None:
@@ -178,20 +184,6 @@ async def display_name(
 ) -> None:
     """Set the name that others see beside your account name."""
     await commands.set_display_name(options, name)
-
-
-@channel_app.command(epilog=EPILOG)
-@with_connection_options
-async def create(
-    options: ConnectionOptions,
-    title: Annotated[str, typer.Argument(metavar="TITLE", help="Give the channel this title.", show_default=False)],
-    members: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME...", help="Add these accounts besides yours.", show_default=False),
-    ] = None,
-) -> None:
-    """Create a channel with you as its owner, and print its number."""
-    await commands.create_channel(options, title, members or [])
 
 
 @app.command(epilog=EPILOG)

@@ -13,6 +13,7 @@ from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, Thre
 from parley.chat.previews import Link, is_big_emoji, links, preview
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.chat.safe_text import safe_body, safe_name
+from parley.chat.standing import Standing
 from parley.chat.status_text import (
     StatusLevel,
     StatusLine,
@@ -48,6 +49,7 @@ __all__ = [
     "RowsChanged",
     "RowsInserted",
     "RowsRemoved",
+    "Standing",
     "StatusLevel",
     "StatusLine",
     "Thread",

@@ -14,6 +14,7 @@ from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, Thre
 from parley.chat.paging import Paging
 from parley.chat.previews import preview
 from parley.chat.rows import Edit
+from parley.chat.standing import Standing
 from parley.chat.thread import Thread
 from parley.chat.titles import row_text
 from parley.model import Account, Conversation, HistoryPage, Message, Outgoing, Receipt, Target
@@ -63,6 +64,10 @@ class Chats:
     def conversation_id(self, key: ConversationKey) -> int:
         """Return the id of a conversation, or 0 while it is not known."""
         return self.conversations.look(key).conversation_id
+
+    def standing(self, key: ConversationKey) -> Standing:
+        """Return whether the person can write in a conversation, and whether anybody else is there."""
+        return self.conversations.look(key).standing(self.book)
 
     def draft(self, key: ConversationKey) -> str:
         return self.conversations.look(key).draft
@@ -196,7 +201,7 @@ class Chats:
         return [*out, ListChanged()]
 
     def take_conversations(self, conversations: Sequence[Conversation]) -> list[Output]:
-        """Record kinds, titles and members. `last` and `unread` are ignored."""
+        """Record what conversations are, and their members. `last` and `unread` are ignored."""
         if not conversations:
             return []
         for conversation in conversations:
@@ -286,16 +291,15 @@ class Chats:
             out += self.take_conversations((page.conversation,))
         key = self.key_of(target)
         thread, line = self._threads.get(key), self.conversations.get(key)
+        if line is not None and page.messages:
+            line.conversation_id = line.conversation_id or page.messages[-1].conversation_id
+            if line.take_last(page.messages[-1]):
+                out.append(ListChanged())
         if thread is None or line is None:
             return out
         if page.cached and before_id:
             self.paging.failed(key, before_id)
-        out.append(ThreadEdited(key, tuple(thread.load(page, before_id))))
-        if page.messages:
-            line.conversation_id = line.conversation_id or page.messages[-1].conversation_id
-            if line.take_last(page.messages[-1]):
-                out.append(ListChanged())
-        return out
+        return [*out, ThreadEdited(key, tuple(thread.load(page, before_id)))]
 
     def load_failed(self, target: Target, before_id: int) -> list[Output]:
         """Record that a page could not be loaded."""

@@ -11,6 +11,9 @@ from parley.chat.accounts import AccountBook
 from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.line import ConversationLine
 from parley.chat.previews import preview
+from parley.chat.safe_text import safe_name
+from parley.chat.standing import Standing
+from parley.chat.status_text import plural
 from parley.chat.titles import direct_partner
 from parley.model import Account, Conversation, ConversationKind, MessageStatus, Outgoing, Target
 
@@ -33,6 +36,17 @@ class ConversationItem:
     channel: bool = False
     member_count: int = 0
     initials_of: str = ""
+    topic: str = ""
+    standing: Standing = Standing.OPEN
+
+    @property
+    def about(self) -> str:
+        """Return what is shown beside the title of a channel, empty for direct conversations."""
+        if not self.channel:
+            return ""
+        if self.standing is Standing.LEFT:
+            return "left"
+        return plural(self.member_count, "member") + (", archived" if self.standing is Standing.ARCHIVED else "")
 
 
 class Conversations:
@@ -131,7 +145,7 @@ class Conversations:
         return line
 
     def learn(self, conversation: Conversation) -> ConversationLine:
-        """Record kind, title and members of a conversation."""
+        """Record what a conversation is, and its members."""
         line = self.line(conversation_key(conversation.id))
         line.learn(conversation)
         self._index(line)
@@ -166,6 +180,8 @@ class Conversations:
             line.channel,
             conversation.member_count if line.channel and conversation is not None else 0,
             partner.name if partner is not None else title,
+            safe_name(conversation.topic) if line.channel and conversation is not None else "",
+            line.standing(self.book),
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from parley.chat.accounts import AccountBook
 from parley.chat.previews import preview
+from parley.chat.standing import Standing, standing_of
 from parley.chat.titles import conversation_title, direct_partner, partner_title, row_text
 from parley.model import (
     FINAL,
@@ -84,6 +85,10 @@ class ConversationLine:
             return Target(conversation_id=self.conversation_id)
         return Target(account=self.account) if self.account else Target(account_id=self.account_id)
 
+    def standing(self, book: AccountBook) -> Standing:
+        """Return whether the person can write here, and whether anybody else is here."""
+        return standing_of(self.conversation, self.last, book.own_id)
+
     def latest(self, book: AccountBook) -> tuple[str, int, MessageStatus | None]:
         """Return text, time and status of the latest message. The status is None unless it is an own message."""
         last, own = self.last, self.own
@@ -111,7 +116,7 @@ class ConversationLine:
         self.arrived = [message_id for message_id in self.arrived if message_id > self.read_up_to]
 
     def learn(self, conversation: Conversation) -> Conversation:
-        """Record kind, title and members. Marks only move forward. Return the resulting conversation."""
+        """Record what the conversation is. Marks only move forward. Return the resulting conversation."""
         known = self.conversation.members if self.conversation is not None else ()
         before = {member.account_id: member for member in known}
         members = tuple(_forward(before.get(member.account_id), member) for member in conversation.members)

@@ -41,6 +41,14 @@ def row_text(message: Message, book: AccountBook) -> str:
             return f"{actor} created the channel “{safe_name(message.body)}”."
         case MessageKind.TITLE_CHANGED:
             return f"{actor} changed the title to “{safe_name(message.body)}”."
+        case MessageKind.TOPIC_CHANGED if not message.body:
+            return f"{actor} removed the topic."
+        case MessageKind.TOPIC_CHANGED:
+            return f"{actor} changed the topic to “{safe_name(message.body)}”."
+        case MessageKind.ARCHIVED:
+            return f"{actor} archived the channel."
+        case MessageKind.REOPENED:
+            return f"{actor} reopened the channel."
         case MessageKind.MEMBERS_JOINED:
             if message.subjects == (message.sender_id,):
                 return f"{actor} joined."

@@ -21,8 +21,10 @@ from parley import (
     ParleyError,
     Target,
 )
-from parley.chat import Chats, conversation_key, safe_name, status_line
+from parley.chat import Chats, Standing, conversation_key, safe_name, status_line
 from parley.terminal import text
+from parley.terminal.chat_channels import HELP as CHANNEL_HELP
+from parley.terminal.chat_channels import ChannelCommands
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.refusals import Refusals
@@ -32,12 +34,13 @@ HISTORY_LINES = 20
 MOST_HISTORY_LINES = 1000
 ALWAYS_NEWS_S = 60.0
 
-HELP = """\
+HELP = f"""\
 Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /to NAME          talk to somebody else; /to #TITLE or /to #ID for a channel
   /history [N]      the last N messages there
   /conversations    your conversations, and what is new
   /accounts [PAT]   who is there; * and ? as in file names
+{CHANNEL_HELP}
   /waiting          messages that wait here, with their numbers
   /cancel N         withdraw a waiting message, or put a failed one away
   /edit N TEXT      change a waiting message
@@ -90,6 +93,7 @@ class ChatView:
             "/edit": self._edit,
             "/retry": self._retry,
             "/status": self._status,
+            **ChannelCommands(client, show, quiet, self.chats, self._open_id, self._go_to_joined).by_name,
         }
 
     @property
@@ -183,6 +187,10 @@ class ChatView:
         if self.target is None:
             self._quiet("No recipient was named. Name one with /to NAME. /accounts lists the accounts.")
             return
+        standing = self._standing()
+        if not standing.takes_messages:
+            self._quiet(f"The message was not sent. {standing.text}")
+            return
         self._own.track((await self._client.send(self.target, body)).view)
         self._work.set()
 
@@ -195,10 +203,34 @@ class ChatView:
             if not self._is_known(target.account):
                 self._quiet(f"There is no account {safe_name(target.account)} yet.")
                 return
-        self.target = target
         if target.conversation_id:
-            self.chats.look_up(self._client, conversation_ids=(target.conversation_id,))
+            await self._look_at(target)
+        self.target = target
+        self._tell_standing()
         self.changed()
+
+    async def _look_at(self, target: Target, *, anew: bool = False) -> None:
+        """Learn what a conversation is. Ask the cluster only if it is not known here, or with `anew`."""
+        self.chats.look_up(self._client, conversation_ids=(target.conversation_id,))
+        if anew or self.chats.conversations.get(self.chats.key_of(target)) is None:
+            page = await self._client.history(target, limit=1)
+            self.chats.look_up(self._client, page.messages)
+            self.chats.load(target, 0, page)
+
+    async def _go_to_joined(self, channel: int) -> None:
+        """Talk in a channel that was joined now, before the stream brings the row that says so."""
+        await self._look_at(Target(conversation_id=channel), anew=True)
+        await self._talk_to(f"#{channel}")
+
+    def _standing(self) -> Standing:
+        return Standing.OPEN if self.target is None else self.chats.standing(self.chats.key_of(self.target))
+
+    def _tell_standing(self) -> None:
+        if sentence := self._standing().text:
+            self._quiet(sentence)
+
+    def _open_id(self) -> int:
+        return 0 if self.target is None else self.chats.conversation_id(self.chats.key_of(self.target))
 
     def _is_known(self, name: str) -> bool:
         return name.casefold() in (known.casefold() for known in self.names)
@@ -254,6 +286,7 @@ class ChatView:
         """Print messages as they come, after the last ones of the first conversation if `with_history` is set."""
         if with_history and self.target is not None:
             await self.take("/history")
+            self._tell_standing()
         async with await self._client.messages(include_own=True) as reader:
             async for message in reader:
                 self.chats.look_up(self._client, (message,))
@@ -262,6 +295,8 @@ class ChatView:
                     continue
                 self._own.flush(everything=True)
                 self._show(self._incoming(message))
+                if message.kind is not MessageKind.TEXT and self._is_open(message):
+                    self._tell_standing()
                 if self._mark_read and self._is_open(message):
                     await self._client.mark_read(message.conversation_id, message.id)
 

@@ -281,15 +281,6 @@ async def set_display_name(options: ConnectionOptions, name: str) -> None:
         note("The display name is set." if name.strip() else "The display name is gone.")
 
 
-async def create_channel(options: ConnectionOptions, title: str, members: Sequence[str]) -> None:
-    """Create a channel and print its number."""
-    options.must_name_account()
-    async with options.client() as client:
-        conversation_id = await client.create_channel(title, members)
-        say(f"#{conversation_id}")
-        note(f"The channel was created. Write in it with: parley chat '#{conversation_id}'")
-
-
 async def history(
     options: ConnectionOptions, where: str, *, before_id: int, limit: int, read: bool, as_json: bool
 ) -> None:

@@ -4,6 +4,8 @@ A text that can be an account name always means that account, even if a channel 
 title to receive the messages for somebody else.
 """
 
+from collections.abc import Sequence
+
 from parley import BadInputError, Conversation, ConversationKind, ParleyClient, Target, check_account_name
 
 HOW = "Name an account, or a channel: #ID or #TITLE. `parley conversations` lists yours."
@@ -25,11 +27,44 @@ async def find_target(client: ParleyClient, typed: str) -> Target:
     for conversations in (client.cached_conversations, client.conversations):
         found = _called(await conversations(), name)
         if len(found) > 1:
-            ids = ", ".join(f"#{conversation.id}" for conversation in found)
-            raise BadInputError(f"{len(found)} channels have the title {name!r}: {ids}. Name one by its number.")
+            raise _ambiguous(name, found)
         if found:
             return Target(conversation_id=found[0].id)
     raise BadInputError(f"{name!r} is not an account name, and no channel of yours has this title. {HOW}")
+
+
+async def find_channel(client: ParleyClient, typed: str) -> int:
+    """Return the id of the channel of the account that `typed` names: a number or a title, with or without #."""
+    name = _channel_name(typed)
+    number = whole_number(name, 2**63 - 1)
+    return number or (await find_target(client, f"#{name}")).conversation_id
+
+
+async def find_visible_channel(client: ParleyClient, typed: str) -> int:
+    """Return the id of the channel that `typed` names. Look a title up among all channels that the account may see."""
+    name = _channel_name(typed)
+    if number := whole_number(name, 2**63 - 1):
+        return number
+    found = await client.list_channels(title=name)
+    if not found:
+        raise BadInputError(
+            f"No channel that you may see has exactly the title {name!r}. Nothing was changed. See: parley channels"
+        )
+    if len(found) > 1:
+        raise _ambiguous(name, [listed.channel for listed in found])
+    return found[0].channel.id
+
+
+def _channel_name(typed: str) -> str:
+    name = typed.strip().removeprefix("#").strip()
+    if not name:
+        raise BadInputError("No channel was named. Nothing was changed. Name one: #ID or #TITLE.")
+    return name
+
+
+def _ambiguous(name: str, channels: Sequence[Conversation]) -> BadInputError:
+    ids = ", ".join(f"#{channel.id}" for channel in channels)
+    return BadInputError(f"{len(channels)} channels have the title {name!r}: {ids}. Name one by its number.")
 
 
 def whole_number(word: str, most: int) -> int:

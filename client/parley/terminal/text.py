@@ -5,16 +5,18 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from parley import HistoryPage, Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
+from parley import HistoryPage, ListedChannel, Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
 from parley.chat import (
     Chats,
     ConversationItem,
     conversation_key,
     counts_text,
     line_time,
+    plural,
     preview,
     row_text,
     safe_body,
+    safe_name,
 )
 
 LINE_PREVIEW = 60
@@ -84,11 +86,39 @@ def conversation_line(item: ConversationItem) -> str:
     new = f"{item.unread} new" if item.unread else ""
     title = item.title + (" (account deleted)" if item.deleted else "")
     if item.channel:
-        title += f" (#{item.key.conversation_id}, {item.member_count} members)"
+        title += f" (#{item.key.conversation_id}, {item.about})"
     if not item.at_ms:
         return f"{new:>8}  {title}"
     you = "you: " if item.status is not None else ""
     return f"{new:>8}  {title:<16}  {clock(item.at_ms)}  {you}{preview(item.preview, LINE_PREVIEW)}"
+
+
+def channel_line(listed: ListedChannel) -> str:
+    """Return one line of the list of channels: number, title, what it is, and its topic."""
+    channel = listed.channel
+    parts = [
+        plural(channel.member_count, "member"),
+        "public" if channel.public else "private",
+        "archived" if channel.archived else "",
+        "joined" if listed.joined else "",
+    ]
+    topic = f"  {safe_name(channel.topic)}" if channel.topic else ""
+    return f"{f'#{channel.id}':>8}  {safe_name(channel.title)} ({', '.join(filter(None, parts))}){topic}"
+
+
+def channel_record(listed: ListedChannel) -> dict[str, Any]:
+    """Return one line of the list of channels as a record for programs."""
+    channel = listed.channel
+    return {
+        "id": channel.id,
+        "title": channel.title,
+        "topic": channel.topic,
+        "member_count": channel.member_count,
+        "public": channel.public,
+        "archived": channel.archived,
+        "open_history": channel.open_history,
+        "joined": listed.joined,
+    }
 
 
 def setting_lines(settings: tuple[Setting, ...]) -> list[str]:
@@ -138,6 +168,8 @@ def conversation_record(item: ConversationItem) -> dict[str, Any]:
         "peer": "" if item.channel else item.initials_of,
         "peer_deleted": item.deleted,
         "member_count": item.member_count,
+        "topic": item.topic,
+        "standing": item.standing.value,
         "unread": item.unread,
         "last_at_ms": item.at_ms,
         "last": item.preview,
