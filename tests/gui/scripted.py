@@ -7,7 +7,7 @@ outbox, the inbox and the drafts, which belong to this device, are remembered.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -22,6 +22,7 @@ from parley import (
     Device,
     HistoryPage,
     InvitationNeededError,
+    ListedChannel,
     Member,
     Message,
     MessageKind,
@@ -74,6 +75,8 @@ class ScriptedSdk:
         self.outbox: dict[int, Outgoing] = {}
         self.inbox: list[Message] = []
         self.listed: tuple[Conversation, ...] = ()
+        self.channels: tuple[ListedChannel, ...] = ()
+        self.asked: list[tuple[str, int, tuple[str, ...]]] = []  # changes of channels
         self.pages: dict[tuple[Target, int], HistoryPage] = {}
         self.drafts: dict[Target, str] = {}
         self.read: list[tuple[int, int]] = []
@@ -275,6 +278,22 @@ class ScriptedClient:
     async def list_accounts(self, pattern: str = "", *, limit: int = 100) -> tuple[Account, ...]:
         self.reach()
         return tuple(account for account in PEOPLE if account.name.startswith(pattern.removesuffix("*")))
+
+    async def list_channels(self) -> tuple[ListedChannel, ...]:
+        self.reach()
+        return self.sdk.channels
+
+    async def join_channel(self, conversation_id: int) -> None:
+        self.reach()
+        self.sdk.asked.append(("join", conversation_id, ()))
+
+    async def leave_channel(self, conversation_id: int) -> None:
+        self.reach()
+        self.sdk.asked.append(("leave", conversation_id, ()))
+
+    async def add_members(self, conversation_id: int, members: Sequence[str]) -> None:
+        self.reach()
+        self.sdk.asked.append(("add", conversation_id, tuple(members)))
 
     async def send(self, target: str | Target, body: str) -> Outgoing:
         if self.sdk.refuse_sends is not None:

@@ -58,8 +58,11 @@ class Listener(Protocol):
     def accounts_found(self, prefix: str, accounts: tuple[Account, ...]) -> None:
         """Show accounts whose names begin with `prefix`."""
 
-    def account_told(self, answer: events.PasswordChanged | events.DevicesListed) -> None:
+    def account_told(self, answer: events.AccountTold) -> None:
         """Show the answer to a request about the account."""
+
+    def channels_told(self, answer: events.ChannelsTold) -> None:
+        """Show the answer to a request about channels."""
 
     def refused(self, refusal: events.Refused) -> None:
         """Show why something was not done."""
@@ -158,6 +161,8 @@ class ChatAppState:
                 self._listener.refused(event)
             case events.PasswordChanged() | events.DevicesListed():
                 self._listener.account_told(event)
+            case events.ChannelsListed() | events.ChannelJoined():
+                self._listener.channels_told(event)
             case _:
                 self._tell(self._fold(event))
 

@@ -5,7 +5,7 @@ import signal
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QByteArray, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 
@@ -55,13 +55,13 @@ def main(address: ClusterAddress, account: str, state_dir: Path | None) -> int:
     bridge = Bridge(connector(state_dir), window.app_state.apply)
     window.attach(bridge)
     bridge.start()
-    window.restore(geometry.load(directory.root))
+    window.restoreGeometry(QByteArray(geometry.load(directory.root)))  # of no stored one Qt restores nothing
     window.show()
     window.sign_in.password.setText(os.environ.pop("PARLEY_PASSWORD", ""))
     window.resume(address, account or last.account)
     _end_on_signals(app)
     code = app.exec()
-    geometry.save(directory.root, window.geometry_bytes())
+    geometry.save(directory.root, bytes(window.saveGeometry().data()))
     bridge.stop()
     return code
 

@@ -148,6 +148,24 @@ class Bridge(QObject):
     def sign_out_other_devices(self) -> None:
         self._ask(Action.DEVICES, lambda worker: worker.list_devices(sign_out=""))
 
+    def list_channels(self) -> None:
+        self._ask(Action.OTHER, lambda worker: worker.list_channels())
+
+    def join_channel(self, conversation_id: int) -> None:
+        self._ask(Action.OTHER, lambda worker: worker.join_channel(conversation_id))
+
+    def leave_channel(self, conversation_id: int) -> None:
+        async def leave(worker: ClientWorker) -> None:
+            await (await worker.client()).leave_channel(conversation_id)
+
+        self._ask(Action.OTHER, leave)
+
+    def add_member(self, conversation_id: int, name: str) -> None:
+        async def add(worker: ClientWorker) -> None:
+            await (await worker.client()).add_members(conversation_id, (name,))
+
+        self._ask(Action.OTHER, add)
+
     def find_accounts(self, prefix: str) -> None:
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
 

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
@@ -53,6 +54,11 @@ class ChatPage(QWidget):
         self.title.setTextFormat(Qt.TextFormat.PlainText)
         self.members = QLabel()
         self.members.setTextFormat(Qt.TextFormat.PlainText)
+        self.topic = QLabel()
+        self.topic.setTextFormat(Qt.TextFormat.PlainText)
+        self.topic.setAccessibleName("Topic")
+        self.topic.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)  # a long one is cut off
+        self.topic.hide()
         self.latest = QPushButton(self.view)
         self.latest.setAccessibleName("To the latest message")
         self.latest.hide()
@@ -75,7 +81,10 @@ class ChatPage(QWidget):
     def show_title(self, item: ConversationItem) -> None:
         """Show which conversation is open."""
         self.title.setText(item.title + (" (deleted)" if item.deleted else ""))
-        self.members.setText(plural(item.member_count, "member") if item.channel else "")
+        self.members.setText(item.about)
+        self.topic.setText(item.topic)
+        self.topic.setVisible(bool(item.topic))
+        self.composer.show_standing(item.standing)
         self.avatar.show_name(item.initials_of, channel=item.channel)
         self.view.setAccessibleName(f"Messages {'in' if item.channel else 'with'} {item.title}")
         self.right.setCurrentIndex(1)
@@ -118,6 +127,7 @@ class ChatPage(QWidget):
         self.loading.setStyleSheet(f"color: {theme.quiet}; background: {theme.window}; border-radius: 8px;")
         self.title.setFont(scaled_font(self.font(), 1.15, bold=True))
         self.members.setStyleSheet(f"color: {theme.quiet};")
+        self.topic.setStyleSheet(f"color: {theme.quiet};")
         self.view.remeasure()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -142,16 +152,7 @@ class ChatPage(QWidget):
         left.setSpacing(0)
         left.addWidget(top_bar)
         left.addWidget(self.list, 1)
-        self._header = QFrame()
-        self._header.setObjectName("header")
-        self._header.setFixedHeight(HEADER)
-        head = QHBoxLayout(self._header)
-        head.setContentsMargins(3 * GRID, 0, 3 * GRID, 0)
-        head.setSpacing(1 * GRID + 4)
-        head.addWidget(self.avatar)
-        head.addWidget(self.title)
-        head.addWidget(self.members)
-        head.addStretch(1)
+        self._compose_header()
         self._thread = QFrame()
         self._thread.setObjectName("thread")
         column = QVBoxLayout(self._thread)
@@ -176,6 +177,27 @@ class ChatPage(QWidget):
         order = (self.me, self.new_button, self.list, self.view, self.composer.editor, self.composer.button)
         for earlier, later in pairwise(order):
             QWidget.setTabOrder(earlier, later)
+
+    def _compose_header(self) -> None:
+        self._header = QFrame()
+        self._header.setObjectName("header")
+        self._header.setFixedHeight(HEADER)
+        head = QHBoxLayout(self._header)
+        head.setContentsMargins(3 * GRID, 0, 3 * GRID, 0)
+        head.setSpacing(1 * GRID + 4)
+        head.addWidget(self.avatar)
+        first = QHBoxLayout()
+        first.setSpacing(1 * GRID + 4)
+        first.addWidget(self.title)
+        first.addWidget(self.members)
+        first.addStretch(1)
+        texts = QVBoxLayout()
+        texts.setSpacing(0)
+        texts.addStretch(1)
+        texts.addLayout(first)
+        texts.addWidget(self.topic)
+        texts.addStretch(1)
+        head.addLayout(texts, 1)
 
     def _place_overlays(self) -> None:
         area = self.view.viewport().size()

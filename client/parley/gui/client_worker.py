@@ -268,6 +268,18 @@ class ClientWorker:
         await client.send(target, body)
         await client.save_draft(target, "")
 
+    # ---- channels
+
+    async def list_channels(self) -> None:
+        """Send the channels that the account may see."""
+        client = await self.client()
+        self._put(events.ChannelsListed(await client.list_channels()))
+
+    async def join_channel(self, conversation_id: int) -> None:
+        client = await self.client()
+        await client.join_channel(conversation_id)
+        self._put(events.ChannelJoined(conversation_id))
+
     # ---- the account
 
     async def change_password(self, old: str, new: str) -> None:

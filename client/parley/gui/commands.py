@@ -81,5 +81,17 @@ class Commands(Protocol):
     def sign_out_other_devices(self) -> None:
         """Sign out all other devices of the account, and list all again."""
 
+    def list_channels(self) -> None:
+        """List the channels that the account may see."""
+
+    def join_channel(self, conversation_id: int) -> None:
+        """Become a member of a channel."""
+
+    def leave_channel(self, conversation_id: int) -> None:
+        """Leave a channel."""
+
+    def add_member(self, conversation_id: int, name: str) -> None:
+        """Add an account to a channel."""
+
     def find_accounts(self, prefix: str) -> None:
         """Search for account names."""

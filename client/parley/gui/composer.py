@@ -7,7 +7,7 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QFocusEvent, QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
-from parley.chat import plural
+from parley.chat import Standing, plural
 from parley.gui.theme import GRID, Theme, scaled_font
 
 MAX_LINES = 8
@@ -88,6 +88,10 @@ class Composer(QFrame):
         self.note.setTextFormat(Qt.TextFormat.PlainText)
         self.note.setWordWrap(True)
         self.note.hide()
+        self.standing = QLabel()
+        self.standing.setTextFormat(Qt.TextFormat.PlainText)
+        self.standing.setWordWrap(True)
+        self.standing.hide()
         self.editor = _Editor()
         self.button = QPushButton("Send")
         self.button.setProperty("primary", True)
@@ -105,6 +109,7 @@ class Composer(QFrame):
         column = QVBoxLayout(self)
         column.setContentsMargins(3 * GRID, GRID, 3 * GRID + SCROLL_BAR, 2 * GRID)
         column.setSpacing(GRID)
+        column.addWidget(self.standing)
         column.addWidget(self.note)
         column.addLayout(row)
         self.editor.entered.connect(self._submit)
@@ -138,8 +143,17 @@ class Composer(QFrame):
         self._put(draft)
         self._name_button()
 
+    def show_standing(self, standing: Standing) -> None:
+        """Show the field only where the person can write, and a sentence about who is there."""
+        self.standing.setText(standing.text)
+        self.standing.setVisible(bool(standing.text))
+        self.field.setVisible(standing.takes_messages)
+        self.button.setVisible(standing.takes_messages)
+
     def edit(self, local_id: int, body: str) -> None:
-        """Begin to edit a waiting message."""
+        """Begin to edit a waiting message, where the person can write."""
+        if self.field.isHidden():
+            return
         if self._editing is None:
             self._aside = self.editor.toPlainText()
         self._editing = local_id
@@ -175,6 +189,7 @@ class Composer(QFrame):
         self.editor.setStyleSheet("background: transparent;")
         self.note.setStyleSheet(f"color: {theme.warn_text};")
         self.note.setFont(scaled_font(self.font(), 0.9))
+        self.standing.setStyleSheet(f"color: {theme.quiet};")
         self._draw_edge(self.editor.hasFocus())
 
     # ---- inside

@@ -98,7 +98,7 @@ def spoken_item(item: ConversationItem) -> str:
     unread = f", {plural(item.unread, 'unread message')}" if item.unread else ""
     known = f", {meaning(item.status)}" if item.status is not None else ""
     said = f"{'Draft: ' if item.draft else ''}{item.preview}"
-    members = f", channel, {plural(item.member_count, 'member')}" if item.channel else ""
+    members = f", channel, {item.about}" if item.channel else ""
     return f"{item.title}{members}{unread}. {said}{known}"
 
 
@@ -181,7 +181,7 @@ class LineDelegate(QStyledItemDelegate):
         painter.setFont(self._name_font)
         painter.setPen(self._theme.color("text"))
         available_width = rect.width() - time_width - GRID
-        members = plural(item.member_count, "member") if item.channel else ""
+        members = item.about
         members_width = metrics.horizontalAdvance(members) + GRID if members else 0
         name = item.title + (" (deleted)" if item.deleted else "")
         name_metrics = QFontMetricsF(self._name_font)

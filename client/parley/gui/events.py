@@ -3,7 +3,18 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from parley import Account, Changes, ClientState, Conversation, Device, HistoryPage, Message, Outgoing, Target
+from parley import (
+    Account,
+    Changes,
+    ClientState,
+    Conversation,
+    Device,
+    HistoryPage,
+    ListedChannel,
+    Message,
+    Outgoing,
+    Target,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,20 @@ class DevicesListed:
     devices: tuple[Device, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ChannelsListed:
+    """The public channels and those of the account."""
+
+    channels: tuple[ListedChannel, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelJoined:
+    """The account is a member of this channel, because the person joined it here."""
+
+    conversation_id: int
+
+
 class Action(StrEnum):
     """What a person requested."""
 
@@ -136,5 +161,7 @@ class Refused:
 
 
 Folded = Learned | OwnListed | Arrived | ConversationsListed | HistoryLoaded | HistoryFailed
-Told = DraftLoaded | AccountsFound | PasswordChanged | DevicesListed | Refused
+AccountTold = PasswordChanged | DevicesListed
+ChannelsTold = ChannelsListed | ChannelJoined
+Told = DraftLoaded | AccountsFound | AccountTold | ChannelsTold | Refused
 Event = SignedIn | SignedOut | StateChanged | Changed | Told | Folded

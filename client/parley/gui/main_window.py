@@ -6,7 +6,7 @@ events cost one redraw. Rows of the open conversation are applied one by one, be
 
 from collections.abc import Callable, Iterable
 
-from PySide6.QtCore import QByteArray, QEvent, QModelIndex, QPoint, QTimer
+from PySide6.QtCore import QEvent, QModelIndex, QPoint, QTimer
 from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
@@ -15,6 +15,7 @@ from parley.chat import ConversationKey, Edit, account_label
 from parley.gui import events
 from parley.gui.account_dialogs import AccountDialogs
 from parley.gui.app_state import ChatAppState, VisiblePage
+from parley.gui.channel_actions import ChannelActions
 from parley.gui.chat import ChatPage
 from parley.gui.commands import ClusterAddress, Commands
 from parley.gui.events import Action
@@ -61,6 +62,7 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(whole)
         self.row_actions = RowActions(self.chat, self.app_state, lambda: self.commands)
         self.account_dialogs = AccountDialogs(self, lambda: self.commands)
+        self.channel_actions = ChannelActions(self, self.app_state, lambda: self.commands, self.open_conversation)
         self._reading = Reading(self.chat, self.app_state, lambda: self.commands)
         self.notifier = Notifier(self, app_icon())
         self._items_timer = self._timer(0, self._draw_items)
@@ -133,6 +135,7 @@ class MainWindow(QMainWindow):
             self.chat.list.setFocus()
         else:
             self.account_dialogs.close()
+            self.channel_actions.close()
             self.sign_in.show_problem(self.app_state.reason)
             self.sign_in.focus_first()
         self._pay_attention()
@@ -192,7 +195,11 @@ class MainWindow(QMainWindow):
             ],
         )
 
-    def account_told(self, answer: events.PasswordChanged | events.DevicesListed) -> None:
+    def channels_told(self, answer: events.ChannelsTold) -> None:
+        """Show the answer to a request about channels."""
+        self.channel_actions.told(answer)
+
+    def account_told(self, answer: events.AccountTold) -> None:
         """Show the answer to a request about the account."""
         if text := self.account_dialogs.told(answer):
             self.chat.tell(text)
@@ -325,6 +332,7 @@ class MainWindow(QMainWindow):
         menu = new_menu(self)
         offer(menu, "New conversation\tCtrl+N", self.begin_conversation)
         offer(menu, "Go to a conversation\tCtrl+K", self.switch_conversation)
+        self.channel_actions.add_to(menu)
         menu.addSeparator()
         offer(menu, "Change the password", self.account_dialogs.change_password)
         offer(menu, "Devices", self.account_dialogs.show_devices)
@@ -376,15 +384,6 @@ class MainWindow(QMainWindow):
             self.restyle(system_theme())
 
     # ---- Qt
-
-    def geometry_bytes(self) -> bytes:
-        """Return the position and size of the window."""
-        return bytes(self.saveGeometry().data())
-
-    def restore(self, geometry: bytes) -> None:
-        """Restore the position and size of the window."""
-        if geometry:
-            self.restoreGeometry(QByteArray(geometry))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Record whether the window is in front."""

@@ -1,10 +1,21 @@
 """The part of ParleyClient that the window uses, so that tests can script a client."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from parley import Account, Changes, ClientState, Conversation, Device, HistoryPage, Message, Outgoing, Target
+from parley import (
+    Account,
+    Changes,
+    ClientState,
+    Conversation,
+    Device,
+    HistoryPage,
+    ListedChannel,
+    Message,
+    Outgoing,
+    Target,
+)
 from parley.gui.commands import ClusterAddress
 
 
@@ -49,6 +60,14 @@ class Client(Protocol):
     async def own_account(self) -> "OwnAccount": ...
 
     async def list_accounts(self, pattern: str = "", *, limit: int = ...) -> tuple[Account, ...]: ...
+
+    async def list_channels(self) -> tuple[ListedChannel, ...]: ...
+
+    async def join_channel(self, conversation_id: int) -> None: ...
+
+    async def leave_channel(self, conversation_id: int) -> None: ...
+
+    async def add_members(self, conversation_id: int, members: Sequence[str]) -> None: ...
 
     async def send(self, target: str | Target, body: str) -> object: ...
 
