@@ -409,7 +409,7 @@ def a_channel_message_goes_to_a_pair() -> Iterator[None]:
 @contextmanager
 def channels_have_no_delivery_marks() -> Iterator[None]:
     """What a device acknowledges moves the marks of direct conversations alone."""
-    with patch.object(Receipts, "_channels_of", lambda self, account_id: set()):
+    with patch.object(Receipts, "channels_of", lambda self, account_id: set()):
         yield
 
 
