@@ -1,0 +1,224 @@
+"""Random changes of a channel against a small model: who is in it, who may do what, and who reads which rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parley_proto.v1 import state_pb2 as pb
+from parleyd.machine.features import conversations, messages
+from parleyd.machine.features.channels import ROLE_MODERATOR
+from parleyd.machine.features.conversations import CHANNELS_LEVEL, ROLE_MEMBER, ROLE_OWNER
+from parleyd.machine.limits import MAX_ID
+from tests.unit.machine.harness import ConversationId, Node, queued, sends
+
+OK = pb.RESULT_CODE_OK
+NOT_FOUND = pb.RESULT_CODE_NO_SUCH_CONVERSATION
+REFUSED = pb.RESULT_CODE_NOT_A_MODERATOR
+ARCHIVED = pb.RESULT_CODE_CHANNEL_ARCHIVED
+LAST_OWNER = pb.RESULT_CODE_LAST_OWNER
+PEOPLE = (1, 2, 3, 4)
+
+
+@dataclass
+class Model:
+    """What a channel of four people should be; `rows` are the ids of its rows."""
+
+    next_id: int
+    roles: dict[int, int] = field(default_factory=lambda: {1: ROLE_OWNER, 2: ROLE_MEMBER})
+    rows: list[int] = field(default_factory=list)
+    since: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
+    past: list[tuple[int, int, int]] = field(default_factory=list)  # account, first and last row
+    public: bool = False
+    archived: bool = False
+    open_history: bool = False
+
+    def row(self) -> int:
+        self.rows.append(self.next_id)
+        self.next_id += 1
+        return self.rows[-1]
+
+    def say(self, who: int) -> int:
+        if who not in self.roles:
+            return NOT_FOUND
+        if self.archived:
+            return ARCHIVED
+        self.row()
+        return OK
+
+    def join(self, who: int) -> int:
+        if who in self.roles:
+            return OK
+        return self._enter({who}) if self.public else NOT_FOUND
+
+    def add(self, who: int, others: set[int]) -> int:
+        if who not in self.roles:
+            return NOT_FOUND
+        if self.roles[who] == ROLE_MEMBER:
+            return REFUSED
+        return self._enter(others - self.roles.keys())
+
+    def _enter(self, new: set[int]) -> int:
+        if new and self.archived:
+            return ARCHIVED
+        if new:
+            first = self.row()
+            for one in new:
+                self.roles[one], self.since[one] = ROLE_MEMBER, first
+        return OK
+
+    def leave(self, who: int) -> int:
+        return self._depart({who}) if who in self.roles else OK
+
+    def remove(self, who: int, others: set[int]) -> int:
+        if who not in self.roles:
+            return NOT_FOUND
+        leaving = others & self.roles.keys()
+        if self.roles[who] == ROLE_MEMBER:
+            return REFUSED
+        if self.roles[who] == ROLE_MODERATOR and any(self.roles[one] != ROLE_MEMBER for one in leaving):
+            return REFUSED
+        return self._depart(leaving)
+
+    def _depart(self, leaving: set[int]) -> int:
+        staying = {one: role for one, role in self.roles.items() if one not in leaving}
+        if staying and ROLE_OWNER not in staying.values():
+            return LAST_OWNER
+        if leaving:
+            last = self.row()
+            self.past += [(one, self.since.pop(one), last) for one in leaving]
+            self.roles = staying
+        return OK
+
+    def give_role(self, who: int, other: int, role: int) -> int:
+        if who not in self.roles:
+            return NOT_FOUND
+        if self.roles[who] != ROLE_OWNER:
+            return REFUSED
+        if other not in self.roles:
+            return pb.RESULT_CODE_NOT_A_MEMBER
+        if role != ROLE_OWNER and [one for one, its in self.roles.items() if its == ROLE_OWNER] == [other]:
+            return LAST_OWNER
+        self.roles[other] = role
+        return OK
+
+    def change(self, who: int, name: str, value: bool) -> int:
+        if who not in self.roles:
+            return NOT_FOUND
+        if self.roles[who] == ROLE_MEMBER:
+            return REFUSED
+        if name == "archived" and value != self.archived:
+            self.row()
+        setattr(self, name, value)
+        return OK
+
+    def received(self, who: int) -> list[int]:
+        """The rows that a device of the person receives."""
+        memberships = [(first, last) for one, first, last in self.past if one == who]
+        if who in self.roles:
+            memberships.append((self.since[who], MAX_ID))
+        return [row for row in self.rows if any(first <= row <= last for first, last in memberships)]
+
+    def read(self, who: int) -> list[int]:
+        """The rows that the person may read."""
+        return self.rows if self.open_history and who in self.roles else self.received(who)
+
+
+Person = st.sampled_from(PEOPLE)
+Some = st.sets(Person, min_size=1, max_size=3)
+Flag = st.sampled_from(["public", "archived", "open_history"])
+Role = st.sampled_from([ROLE_MEMBER, ROLE_MODERATOR, ROLE_OWNER])
+Actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("say"), Person),
+        st.tuples(st.just("join"), Person),
+        st.tuples(st.just("leave"), Person),
+        st.tuples(st.just("add"), Person, Some),
+        st.tuples(st.just("remove"), Person, Some),
+        st.tuples(st.just("give_role"), Person, Person, Role),
+        st.tuples(st.just("change"), Person, Flag, st.booleans()),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+class Real:
+    """The same words, said to a state machine."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        node.rise()
+        self._sessions = {one: node.user(f"user{one}", 10 + one) for one in PEOPLE}
+        self.id = node.channel(self._sessions[1], "ward 3", 2)
+        self._numbers = dict.fromkeys(PEOPLE, 0)
+
+    def say(self, who: int) -> int:
+        self._numbers[who] += 1
+        item = (self._numbers[who], ConversationId(self.id), "x")
+        [one] = self.node.one(sends(self._sessions[who], item), level=CHANNELS_LEVEL).send_messages.sends
+        return one.code
+
+    def join(self, who: int) -> int:
+        return self._do(
+            pb.Command(join_channel=pb.JoinChannel(session_id=self._sessions[who], conversation_id=self.id))
+        )
+
+    def leave(self, who: int) -> int:
+        leave = pb.LeaveChannel(session_id=self._sessions[who], conversation_id=self.id)
+        return self._do(pb.Command(leave_channel=leave))
+
+    def add(self, who: int, others: set[int]) -> int:
+        add = pb.AddMembers(session_id=self._sessions[who], conversation_id=self.id, members=sorted(others))
+        return self._do(pb.Command(add_members=add))
+
+    def remove(self, who: int, others: set[int]) -> int:
+        remove = pb.RemoveMembers(session_id=self._sessions[who], conversation_id=self.id, members=sorted(others))
+        return self._do(pb.Command(remove_members=remove))
+
+    def give_role(self, who: int, other: int, role: int) -> int:
+        give = pb.SetMemberRole(session_id=self._sessions[who], conversation_id=self.id, member=other)
+        give.role = role  # type: ignore[assignment] # one of the enum's numbers
+        return self._do(pb.Command(set_member_role=give))
+
+    def change(self, who: int, name: str, value: bool) -> int:
+        change = pb.ChangeChannel(session_id=self._sessions[who], conversation_id=self.id)
+        setattr(change, name, value)
+        return self._do(pb.Command(change_channel=change))
+
+    def _do(self, command: pb.Command) -> int:
+        return self.node.one(command, level=CHANNELS_LEVEL).code
+
+
+@settings(max_examples=60, deadline=None)
+@given(actions=Actions, cursor=st.integers(0, 30))
+def test_a_channel_is_what_a_small_model_says(
+    tmp_path_factory: object, actions: list[tuple[object, ...]], cursor: int
+) -> None:
+    folder: Path = tmp_path_factory.mktemp("channel")  # type: ignore[attr-defined]
+    node = Node(folder / "state.sqlite")
+    try:
+        real = Real(node)
+        model = Model(node.reader.last_message_id(), rows=[])
+        model.row()
+        for name, *arguments in actions:
+            does: Callable[..., int] = getattr(real, str(name))
+            should: Callable[..., int] = getattr(model, str(name))
+            assert does(*arguments) == should(*arguments), (name, arguments)
+        members = conversations.members(node.reader, real.id, 0, 10)
+        assert {row.account_id: row.role for row in members} == model.roles
+        for who in PEOPLE:
+            shown = messages.history(node.reader, who, real.id, 0, 100)
+            assert [record.id for record in shown] == model.read(who)
+            waiting = queued(node.reader, who, cursor, 100, b"")
+            assert [record.id for record in waiting] == [row for row in model.received(who) if row > cursor]
+            by_pages: list[int] = []
+            while page := messages.history(node.reader, who, real.id, by_pages[0] if by_pages else 0, 3):
+                by_pages = [record.id for record in page] + by_pages
+            assert by_pages == model.read(who)
+    finally:
+        node.close()
