@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
@@ -29,6 +29,12 @@ PATIENCE_HEALED_MS = 100
 MAX_UNANSWERED = 8
 PAGE = 16
 NEVER_EXPIRES_MS = 1 << 62
+CHANGED_OR_REFUSED = {
+    pb.RESULT_CODE_OK,
+    pb.RESULT_CODE_NO_SUCH_CONVERSATION,
+    pb.RESULT_CODE_NOT_A_MODERATOR,
+    pb.RESULT_CODE_LAST_OWNER,
+}
 
 
 class Client:
@@ -101,6 +107,8 @@ class Client:
             self._every(plan.read_every_ms, self._read)
             self._every(plan.read_every_ms * 2, self._receive)
             self._every(PATIENCE_MS, self._make_channel)
+            if plan.channel_changes:
+                self._every(PATIENCE_MS, self._change_channel)
 
     def _every(self, interval_ms: int, action: Callable[[], None]) -> None:
         """Repeat `action` at random intervals of this mean; in a healed world nobody dawdles."""
@@ -161,6 +169,30 @@ class Client:
         members = {self.account_id, *self.new_channel.create_channel.members}
         self.world.ledger.channel_made(self.account_id, result.create_channel.conversation_id, members)
 
+    def _change_channel(self) -> None:
+        """Join or leave any channel, or change one's own. It may happen later than the answer is awaited, or never."""
+        channels = sorted(self.world.ledger.channels.values())
+        if not channels:
+            return
+        about: dict[str, Any] = {"session_id": self.session_id, "conversation_id": self.rng.choice(channels)}
+        others = [self.rng.choice(sorted(self.world.accounts.values()))]
+        join, add = pb.JoinChannel(**about), pb.AddMembers(**about, members=others)
+        command = self.rng.choice(
+            [
+                # Twice as often, because most who leave could come back.
+                *[pb.Command(join_channel=join), pb.Command(add_members=add)] * 2,
+                pb.Command(leave_channel=pb.LeaveChannel(**about)),
+                pb.Command(remove_members=pb.RemoveMembers(**about, members=others)),
+                pb.Command(change_channel=pb.ChangeChannel(**about, public=self.rng.random() < 0.8)),
+            ]
+        )
+        self._submit([command], self._channel_changed)
+
+    def _channel_changed(self, applied: AppliedCommands) -> None:
+        [result] = applied.results
+        self.world.counters["channel-" + pb.ResultCode.Name(result.code)[12:].lower()] += 1
+        require(result.code in CHANGED_OR_REFUSED, f"{self.name}'s change of a channel ends with {result}")
+
     def _look_after_unanswered(self) -> None:
         """Repeat everything that is unanswered, in order, after a while; elsewhere if nobody answers here."""
         patience_ms = PATIENCE_HEALED_MS if self.world.network.is_healed else PATIENCE_MS
@@ -182,6 +214,10 @@ class Client:
         for send in result.send_messages.sends:
             if send.code == pb.RESULT_CODE_OK:
                 self.world.ledger.was_acknowledged((self.device, send.number), send.message_id, applied.index)
+                if self.unanswered.pop(send.number, None) is not None:
+                    self._asked_at = self.world.now
+            elif send.code == pb.RESULT_CODE_NO_SUCH_CONVERSATION and self.world.plan.channel_changes:
+                self.world.ledger.was_refused((self.device, send.number))
                 if self.unanswered.pop(send.number, None) is not None:
                     self._asked_at = self.world.now
             else:
@@ -215,6 +251,9 @@ class Client:
     def _mark_read(self, conversation_id: int, up_to: int) -> None:
         def marked(applied: AppliedCommands) -> None:
             [result] = applied.results
+            if result.code == pb.RESULT_CODE_NO_SUCH_CONVERSATION and self.world.plan.channel_changes:
+                self.world.ledger.was_out_of(conversation_id, self.account_id)
+                return
             require(result.code == pb.RESULT_CODE_OK, f"{self.name} may not read {conversation_id}: {result}")
             self.world.ledger.was_marked_read(conversation_id, self.account_id, up_to)
 

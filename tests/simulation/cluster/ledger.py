@@ -14,10 +14,12 @@ from typing import cast
 import apsw
 
 from parley_proto.v1 import model_pb2
+from parley_proto.v1.model_pb2 import MESSAGE_KIND_MEMBERS_JOINED, MESSAGE_KIND_MEMBERS_LEFT, MessageKind
 from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
 from parleyd.machine.features.messages import TEXT, MessageRecord
 from tests.simulation.cluster.checker import Checker, require
 
+FOR_EVER = 1 << 63
 Send = tuple[bytes, int]  # a device's external id and its number for the message
 
 
@@ -37,6 +39,7 @@ class Ledger:
     events: dict[int, MessageRecord] = field(default_factory=dict)
     read_marks: dict[tuple[int, int], int] = field(default_factory=dict)
     first_floor: dict[Send, int] = field(default_factory=dict)
+    refused: set[Send] = field(default_factory=set)
     newest_acknowledged: int = 0
 
     # Sending
@@ -71,11 +74,51 @@ class Ledger:
 
     def channels_of(self, account_id: int) -> list[int]:
         """The channels that the account is in and that somebody was told of."""
-        return [c for c in sorted(self.channels.values()) if account_id in self.created[c].members]
+        return [c for c in sorted(self.channels.values()) if self.is_member(c, account_id, self._newest_row())]
+
+    def is_member(self, conversation_id: int, account_id: int, row_id: int) -> bool:
+        """Whether the account was in the conversation when the row of that id was stored."""
+        memberships = self.memberships(conversation_id, account_id)
+        return any(first <= row_id <= last for first, last in memberships)
+
+    def memberships(self, conversation_id: int, account_id: int) -> list[tuple[int, int]]:
+        """The ids of the first and the last row of each membership, as the rows of the conversation say it."""
+        found = [(0, FOR_EVER)] if account_id in self.created[conversation_id].members else []
+        for row_id, event in sorted(self.events.items()):
+            if event.conversation_id != conversation_id or account_id not in event.subjects:
+                continue
+            if event.kind == MESSAGE_KIND_MEMBERS_JOINED:
+                found.append((row_id, FOR_EVER))
+            elif event.kind == MESSAGE_KIND_MEMBERS_LEFT:
+                found[-1] = (found[-1][0], row_id)
+        return found
+
+    def was_out_of(self, conversation_id: int, account_id: int) -> None:
+        """A client was told that it is not in a conversation: there is a row that says so."""
+        memberships = self.memberships(conversation_id, account_id)
+        ended = any(last != FOR_EVER for _, last in memberships)
+        require(ended or not memberships, f"{account_id} is refused in {conversation_id} and never left it")
+
+    def was_refused(self, send: Send) -> None:
+        """A client was told that its message used its number and is not stored."""
+        content = self.contents[send]
+        self.was_out_of(content.conversation_id, self.senders[send[0]])
+        require(send not in self.ids, f"{_name(send)} is refused and stored")
+        self.refused.add(send)
+        self.counters["send-refused"] += 1
+
+    def _newest_row(self) -> int:
+        return max((*self.events, *self.sends), default=0)
+
+    def _could_be_refused(self, send: Send) -> bool:
+        return send in self.contents and bool(self.contents[send].conversation_id)
 
     def stored(self, message: MessageRecord) -> None:
         """A server has stored a row: under the same id as every other server, once, in the sender's order."""
         if message.kind != TEXT:
+            self.counters["event-" + MessageKind.Name(cast("MessageKind.ValueType", message.kind))[13:].lower()] += (
+                message.id not in self.events
+            )
             known_event = self.events.setdefault(message.id, message)
             require(known_event == message, f"row {known_event} is stored as {message} too")
             require(message.id not in self.sends, f"id {message.id} is given to a message and to {message}")
@@ -93,9 +136,12 @@ class Ledger:
         )
         assert content is not None
         self._is_where_it_was_sent(send, content, message)
-        before = self.ids.get((message.device_id, message.send_number - 1))
+        earlier = message.send_number - 1
+        while (message.device_id, earlier) not in self.ids and self._could_be_refused((message.device_id, earlier)):
+            earlier -= 1  # its sender may have left the channel
+        before = self.ids.get((message.device_id, earlier))
         require(
-            before is not None if message.send_number > 1 else True,
+            before is not None if earlier else True,
             f"message {_name(send)} is stored before the one sent before it",
         )
         require(before is None or before < message.id, f"message {_name(send)} is stored out of order")
@@ -104,7 +150,8 @@ class Ledger:
         conversation = self.created[message.conversation_id]
         sender = self.senders[send[0]]
         require(message.sender_id == sender, f"{_name(send)} is stored as one of {message.sender_id}")
-        require(sender in conversation.members, f"{_name(send)} is stored in {conversation}, where its sender is not")
+        is_in = self.is_member(message.conversation_id, sender, message.id)
+        require(is_in, f"{_name(send)} is stored in {conversation}, where its sender is not")
         if content.WhichOneof("target") == "conversation_id":
             self.counters["stored-in-channel"] += 1
             require(
@@ -168,11 +215,14 @@ class Ledger:
             require(
                 content is not None and content.body == body, f"{_name(send)} is in the final state with another text"
             )
-            require(number == last_number.get(device, 0) + 1, f"{_name(send)} does not follow the one sent before it")
+            skipped = range(last_number.get(device, 0) + 1, number)
+            are_refused = all(self._could_be_refused((device, earlier)) for earlier in skipped)
+            require(are_refused, f"{_name(send)} does not follow the one sent before it")
             require(sent_at_ms >= last_time, "the time of messages runs backwards")
             final[send], last_number[device], last_time = message_id, number, sent_at_ms
         for send, message_id in self.acknowledged.items():
             require(final.get(send) == message_id, f"{_name(send)} was acknowledged and is not in the final state")
+        require(not self.refused & final.keys(), "what was refused is in the final state")
         require(final == self.ids, "servers have stored messages that are not in the final state")
         events = connection.execute("SELECT id FROM messages WHERE kind <> ? ORDER BY id", (TEXT,)).fetchall()
         require([row[0] for row in events] == sorted(self.events), "the final state has other events than were stored")

@@ -86,6 +86,8 @@ class Plan:
     retain_entries: int
     commit_notices: bool
     asks_early: bool
+    # Drawn by itself, so that a seed without it is the run that it was before channels changed.
+    channel_changes: bool
 
     def faults_on(self) -> list[str]:
         """The kinds of faults of this run, for people."""
@@ -143,6 +145,7 @@ def draw_plan(seed: int, fault_phase_ms: int = 10_000) -> Plan:
         retain_entries=rng.choice((1, 3, 8, 40, 10_000)),
         commit_notices=rng.random() < 0.75,
         asks_early=rng.random() < 0.5,
+        channel_changes=random.Random(f"channels/{seed}").random() < 0.5,
     )
 
 

@@ -19,12 +19,14 @@ from parleyd.group.proposals import AppliedCommands, ProposalTable
 from parleyd.group.retention import LogRetention
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import SignedInCommand
-from parleyd.machine.features import sends
+from parleyd.machine.features import messages, sends
 from parleyd.machine.features.accounts import AccountRow
 from parleyd.machine.features.conversations import Conversations
 from parleyd.machine.features.messages import Messages
 from parleyd.machine.features.receipts import Receipts
 from parleyd.machine.features.sessions import Actor
+from parleyd.machine.limits import MAX_ID
+from parleyd.machine.reader import StateReader
 from parleyd.machine.registry import COMMANDS
 from parleyd.machine.state import State
 from parleyd.raft import election, reads, receive, reconfigure, replication
@@ -414,6 +416,30 @@ def channels_have_no_delivery_marks() -> Iterator[None]:
 
 
 @contextmanager
+def a_former_member_receives_on() -> Iterator[None]:
+    """A device whose account left a channel receives what is written there later."""
+    heads = messages._heads
+
+    def without_ends(reader: StateReader, account_id: int, after_id: int) -> Any:
+        return [(head, conversation_id, MAX_ID) for head, conversation_id, _ in heads(reader, account_id, after_id)]
+
+    with patch.object(messages, "_heads", without_ends):
+        yield
+
+
+@contextmanager
+def what_waited_for_a_former_member_is_lost() -> Iterator[None]:
+    """A device that was offline when its account left a channel never receives what was sent to it before."""
+    heads = messages._heads
+
+    def of_members(reader: StateReader, account_id: int, after_id: int) -> Any:
+        return [head for head in heads(reader, account_id, after_id) if head[2] == MAX_ID]
+
+    with patch.object(messages, "_heads", of_members):
+        yield
+
+
+@contextmanager
 def a_read_mark_is_told_and_not_stored() -> Iterator[None]:
     """The answer to MarkRead comes from memory; the row is never written."""
 
@@ -497,6 +523,8 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
         a_repeated_channel_is_made_again,
         a_channel_message_goes_to_a_pair,
         channels_have_no_delivery_marks,
+        a_former_member_receives_on,
+        what_waited_for_a_former_member_is_lost,
         a_read_mark_is_told_and_not_stored,
         a_snapshot_brings_an_old_membership,
         a_wiped_server_keeps_its_id,

@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from parleyd.raft.membership import members_of
 from parleyd.raft.messages import Message
@@ -351,14 +352,10 @@ class Simulation:
         connection = newest.disk.state_connection
         self.ledger.is_final(connection)
         for client in self.clients:
-            query = (
-                "SELECT id FROM messages WHERE device <> ? AND id <= ? AND conversation_id IN "
-                "(SELECT conversation_id FROM members WHERE account_id = ?) ORDER BY id"
-            )
-            rows = connection.execute(query, (client.device, client.cursor, client.account_id)).fetchall()
-            require(
-                client.received == [row[0] for row in rows], f"{client.name} was not handed exactly what is its own"
-            )
+            query = "SELECT id, conversation_id FROM messages WHERE device <> ? AND id <= ? ORDER BY id"
+            rows = cast("list[tuple[int, int]]", connection.execute(query, (client.device, client.cursor)).fetchall())
+            own = [row_id for row_id, where in rows if self.ledger.is_member(where, client.account_id, row_id)]
+            require(client.received == own, f"{client.name} was not handed exactly what is its own")
         for server in members:
             if server.machine.applied_index == newest.machine.applied_index:
                 same = server.disk.content() == newest.disk.content()

@@ -54,12 +54,16 @@ FINDERS = {
     "a_repeated_channel_is_made_again": 2,
     "a_channel_message_goes_to_a_pair": 1,
     "channels_have_no_delivery_marks": 5,
+    "a_former_member_receives_on": 2,
+    "what_waited_for_a_former_member_is_lost": 0,
     "a_read_mark_is_told_and_not_stored": 1,
     "a_snapshot_brings_an_old_membership": 2,
     "a_wiped_server_keeps_its_id": 4,
     "reads_are_answered_from_what_is_here": 0,
 }
 """A seed that finds each planted bug; where a change of the simulation has moved it, the first hundreds are tried."""
+
+NEED_CHANGES_OF_CHANNELS = {"a_former_member_receives_on", "what_waited_for_a_former_member_is_lost"}
 
 WITHOUT_A_SEED = {
     "waiting_reads_are_not_counted_again": "waiting_reads_are_not_counted_again",
@@ -86,14 +90,15 @@ def test_a_short_campaign_finds_no_violation_and_has_seen_every_kind_of_fault() 
 @pytest.mark.parametrize("seed", sorted(FOUND_A_BUG))
 def test_a_seed_that_once_found_a_bug_passes(seed: int) -> None:
     # They were found before commits had notices. Without notices a seed is the run that it was.
-    assert run_plan(replace(draw_plan(seed), commit_notices=False)).violation == ""
+    assert run_plan(replace(draw_plan(seed), commit_notices=False, channel_changes=False)).violation == ""
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", sorted(FINDERS))
 def test_a_planted_bug_is_found(name: str) -> None:
     with PLANTED[name]():
-        found = any(run_seed(seed).violation for seed in (FINDERS[name], *range(300)))
+        pinned = run_plan(replace(draw_plan(FINDERS[name]), channel_changes=name in NEED_CHANGES_OF_CHANNELS))
+        found = pinned.violation or any(run_seed(seed).violation for seed in range(300))
     assert found
 
 
@@ -132,7 +137,7 @@ def test_plans_turn_every_fault_on_and_off() -> None:
 
 
 def test_a_failing_seed_shrinks_to_fewer_faults_and_writes_its_timeline(tmp_path: Path) -> None:
-    plan = draw_plan(FINDERS["apply_draws_a_number"])
+    plan = replace(draw_plan(FINDERS["apply_draws_a_number"]), channel_changes=False)
     with PLANTED["apply_draws_a_number"]():
         small = shrink(plan)
         result = write_timeline(small, tmp_path / "timeline.txt")
