@@ -6,6 +6,7 @@ only when it has two: the run would never end.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
@@ -25,6 +26,11 @@ class LastingGroupScheduling(LoadGroupScheduling):  # type: ignore[misc]
                 del units[scope]
         super().remove_node(node)
         return crashed
+
+    def _assign_work_unit(self, node: Any) -> None:
+        """Give a worker its next tests. One that died a moment ago cannot be told: `remove_node` takes them back."""
+        with contextlib.suppress(OSError):
+            super()._assign_work_unit(node)
 
     def schedule(self) -> None:
         """Also give a new worker the second test it waits for, or tell it that there is none."""

@@ -90,7 +90,10 @@ def test_a_short_campaign_finds_no_violation_and_has_seen_every_kind_of_fault() 
 @pytest.mark.parametrize("seed", sorted(FOUND_A_BUG))
 def test_a_seed_that_once_found_a_bug_passes(seed: int) -> None:
     # They were found before commits had notices. Without notices a seed is the run that it was.
-    assert run_plan(replace(draw_plan(seed), commit_notices=False, channel_changes=False, asks_early=False)).violation == ""
+    assert (
+        run_plan(replace(draw_plan(seed), commit_notices=False, channel_changes=False, asks_early=False)).violation
+        == ""
+    )
 
 
 @pytest.mark.timeout(300)
