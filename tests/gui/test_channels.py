@@ -125,6 +125,13 @@ def test_a_channel_is_found_in_the_menu_joined_and_opened(desktop: Desktop) -> N
     assert actions.finder is None
 
 
+def test_that_no_channel_can_be_joined_is_told(desktop: Desktop) -> None:
+    desktop.sdk.channels = (ListedChannel(WARD, True),)
+    choose(desktop, "Join a channel")
+    desktop.until(lambda: desktop.note.startswith("There is no channel that you could join."))
+    assert desktop.window.channel_actions.finder is None
+
+
 def test_somebody_is_added_and_the_channel_is_left_by_the_menu(desktop: Desktop) -> None:
     choose(desktop, "Add somebody to this channel")
     dialog = desktop.window.channel_actions.invitation

@@ -66,14 +66,8 @@ class NodeInThread:
         self._thread.join(5)
 
 
-def test_a_channel_a_direct_conversation_and_notes_on_a_real_node(
-    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
-) -> None:
-    node: NodeInThread = closing(NodeInThread(tmp_path))
-    cluster = node.cluster
-    ann, ben, dana = node.do(lambda: [cluster.add_account(name) for name in ("ann", "ben", "dana")])
-    channel = node.do(lambda: cluster.create_channel(ben, "Ward 4", [ann, dana]))
-    node.do(lambda: cluster.store(ben, channel, "who is on duty?"))
+def signed_in(qtbot: QtBot, closing: Callable[[Any], Any], cluster: InProcessCluster, tmp_path: Path) -> MainWindow:
+    """A window in which ann signs in."""
     window = MainWindow(LIGHT)
     bridge: Bridge = closing(Bridge(connector(tmp_path / "ann"), window.app_state.apply))
     window.attach(bridge)
@@ -83,6 +77,18 @@ def test_a_channel_a_direct_conversation_and_notes_on_a_real_node(
     window.sign_in.fill(ClusterAddress(cluster.nodes[0].address, insecure=True), "ann")
     window.sign_in.password.setText(PASSWORD)
     QTest.keyClick(window.sign_in.password, Qt.Key.Key_Return)
+    return window
+
+
+def test_a_channel_a_direct_conversation_and_notes_on_a_real_node(
+    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    node: NodeInThread = closing(NodeInThread(tmp_path))
+    cluster = node.cluster
+    ann, ben, dana = node.do(lambda: [cluster.add_account(name) for name in ("ann", "ben", "dana")])
+    channel = node.do(lambda: cluster.create_channel(ben, "Ward 4", [ann, dana]))
+    node.do(lambda: cluster.store(ben, channel, "who is on duty?"))
+    window = signed_in(qtbot, closing, cluster, tmp_path)
 
     def until(condition: Callable[[], object]) -> None:
         qtbot.waitUntil(lambda: bool(condition()), timeout=20_000)
@@ -127,3 +133,40 @@ def test_a_channel_a_direct_conversation_and_notes_on_a_real_node(
     until(lambda: rows() == [("milk", MessageStatus.ACCEPTED)])
     until(lambda: [title for title, _, _ in items()] == ["Notes to yourself", "ben", "Ward 4"])
     assert window.chat.title.text() == "Notes to yourself"
+
+
+def test_a_public_channel_is_found_joined_and_left_and_who_is_added_again_writes_again(
+    qtbot: QtBot, closing: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    node: NodeInThread = closing(NodeInThread(tmp_path))
+    node.do(lambda: [node.cluster.add_account(name) for name in ("ann", "ben")])
+    with_ben = node.person("ben")
+    channel = node.run(with_ben.create_channel("Ward 4"))
+    node.run(with_ben.change_channel(channel, public=True, topic="Nights"))
+    window = signed_in(qtbot, closing, node.cluster, tmp_path)
+
+    def until(condition: Callable[[], object]) -> None:
+        qtbot.waitUntil(lambda: bool(condition()), timeout=20_000)
+
+    def bodies() -> list[str]:
+        return [window.chat.rows.row(at).body for at in range(window.chat.rows.rowCount())]
+
+    actions = window.channel_actions
+    until(lambda: window.app_state.account == "ann")
+    window.commands.list_channels()
+    until(lambda: actions.finder is not None)
+    assert actions.finder is not None
+    assert actions.finder.names.stringList() == [f"Ward 4 (#{channel}, 1 member)"]
+    QTest.keyClick(actions.finder.field, Qt.Key.Key_Return)
+    until(lambda: bodies() == ["You joined."])
+    until(lambda: (window.chat.title.text(), window.chat.topic.text()) == ("Ward 4", "Nights"))
+    QTest.keyClicks(window.chat.composer.editor, "hello")
+    QTest.keyClick(window.chat.composer.editor, Qt.Key.Key_Return)
+    until(lambda: bodies() == ["You joined.", "hello"])
+    window.commands.leave_channel(channel)
+    until(lambda: not window.chat.composer.editor.isVisible())
+    until(lambda: bodies() == ["You joined.", "hello", "You left."])
+    assert window.chat.composer.standing.text().startswith("You are no longer in this channel.")
+    node.run(with_ben.add_members(channel, ["ann"]))
+    until(window.chat.composer.editor.isVisible)
+    until(lambda: bodies()[3:] == ["ben added you."])

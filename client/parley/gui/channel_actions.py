@@ -1,11 +1,11 @@
 """What a person does with channels in the window: find and join one, add somebody, leave."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
 
-from parley import ListedChannel, Target
+from parley import Conversation, Target
 from parley.chat import Standing, plural, safe_name
 from parley.gui.app_state import ChatAppState
 from parley.gui.commands import Commands
@@ -47,13 +47,17 @@ class ChannelActions(QObject):
             offer(menu, "Add somebody to this channel", lambda: self._invite(conversation_id))
         offer(menu, "Leave this channel", lambda: self._commands().leave_channel(conversation_id))
 
-    def told(self, answer: ChannelsListed | ChannelJoined) -> None:
-        """Show the channels that can be joined, or the one that was joined."""
+    def told(self, answer: ChannelsListed | ChannelJoined) -> str:
+        """Show the channels that can be joined, or the one that was joined. Return what to say in the window."""
         match answer:
             case ChannelsListed(channels):
-                self._choose(channels)
+                free = [one.channel for one in channels if not one.joined and not one.channel.archived]
+                if not free:
+                    return "There is no channel that you could join. You are in all public ones."
+                self._choose(free)
             case ChannelJoined(conversation_id):
                 self._open_conversation(Target(conversation_id=conversation_id))
+        return ""
 
     def close(self) -> None:
         """Close what is open, because nobody is signed in any more."""
@@ -68,16 +72,15 @@ class ChannelActions(QObject):
         item = self._app_state.chats.item(key)
         return (item.key.conversation_id, item.standing) if item.channel else None
 
-    def _choose(self, channels: tuple[ListedChannel, ...]) -> None:
+    def _choose(self, channels: Sequence[Conversation]) -> None:
         if self.finder is not None:
             return
-        free = (listed.channel for listed in channels if not listed.joined and not listed.channel.archived)
         choices = [
             Choice(
                 f"{safe_name(channel.title)} (#{channel.id}, {plural(channel.member_count, 'member')})",
                 Target(conversation_id=channel.id),
             )
-            for channel in free
+            for channel in channels
         ]
         self.finder = Finder("Join a channel", choices, anybody=False, parent=self._window)
         self.finder.chosen.connect(lambda target: self._commands().join_channel(target.conversation_id))

@@ -197,7 +197,8 @@ class MainWindow(QMainWindow):
 
     def channels_told(self, answer: events.ChannelsTold) -> None:
         """Show the answer to a request about channels."""
-        self.channel_actions.told(answer)
+        if text := self.channel_actions.told(answer):
+            self.chat.tell(text)
 
     def account_told(self, answer: events.AccountTold) -> None:
         """Show the answer to a request about the account."""

@@ -159,6 +159,15 @@ def test_marks_of_members_beyond_those_told_are_kept() -> None:
     assert [m.account_id for m in conversation.members] == [1, 2, 3, 60]
 
 
+def test_a_member_that_left_a_large_channel_is_forgotten() -> None:
+    known = Known()
+    known.learn_conversations([replace(channel(others=(2, 3, 4)), member_count=70)])
+    known.learn_conversations([replace(channel(others=(2, 4)), member_count=69)])
+    conversation = known.conversation(9)
+    assert conversation is not None
+    assert [m.account_id for m in conversation.members] == [1, 2, 4]
+
+
 # ---- watching
 
 
