@@ -20,6 +20,7 @@ from tests.unit.machine.harness import (
     ConversationId,
     Node,
     change_setting,
+    create_channel,
     delete_account,
     dump,
     mark_delivered,
@@ -352,6 +353,22 @@ def test_changes_are_rows_and_a_repeat_changes_nothing(ward: Ward) -> None:
     record = conversations.by_id(ward.node.reader, ward.id)
     assert record is not None
     assert (record.title, record.topic, record.public, record.open_history) == ("ward 4", "", False, True)
+
+
+def test_a_retry_of_the_creation_finds_a_channel_that_was_renamed(ward: Ward) -> None:
+    """The answer to a creation may be lost, and repeated after somebody has changed the title."""
+    assert ward.change(ADA, title="ward 4") == OK
+    again = create_channel(ward.sessions[ADA], "ward 3", BOB)
+    assert ward.node.one(again, level=CHANNELS_LEVEL).create_channel.conversation_id == ward.id
+    other = create_channel(ward.sessions[ADA], "ward 4", BOB)
+    assert ward.node.one(other, level=CHANNELS_LEVEL).code == pb.RESULT_CODE_REQUEST_ID_REUSED
+    set_limit(ward, retention_days=1)
+    for _ in range(3):
+        ward.node.apply(at_ms=ward.node.now_ms + 2 * 86_400_000, level=CHANNELS_LEVEL)
+    assert ward.read(ADA) == []
+    again = create_channel(ward.node.login(ADA, 77), "ward 3", BOB)
+    found = ward.node.one(again, level=CHANNELS_LEVEL)
+    assert found.create_channel.conversation_id == ward.id, "its first title is gone, so the request id decides"
 
 
 @pytest.mark.parametrize("title", ["", " ", "x" * (MAX_TITLE_CHARS + 1), "a\u202eb", "a\nb"])

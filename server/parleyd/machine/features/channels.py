@@ -197,7 +197,8 @@ def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.
     query = "SELECT id, title FROM conversations WHERE created_by = ? AND request_id = ? AND request_id <> x''"
     row = state.connection.execute(query, (owner, command.request_id)).get
     if row is not None:
-        return _created(row[0]) if row[1] == command.title else result(pb.RESULT_CODE_REQUEST_ID_REUSED)
+        is_same = _was_created_as(state, row[0], row[1], command.title)
+        return _created(row[0]) if is_same else result(pb.RESULT_CODE_REQUEST_ID_REUSED)
     if len(command.members) >= MAX_MEMBERS_AT_CREATION:
         return result(pb.RESULT_CODE_TOO_MANY_MEMBERS)
     for account_id in command.members:
@@ -214,6 +215,16 @@ def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.
         conversation, model_pb2.MESSAGE_KIND_CHANNEL_CREATED, owner, command.title, sorted(members)
     )
     return _created(conversation.id)
+
+
+def _was_created_as(state: State, conversation_id: int, title: str, asked: str) -> bool:
+    """Return whether a creation with the title `asked` made this channel, as far as it is known."""
+    if state.level < CHANNELS_LEVEL:
+        return asked == title
+    state.flush()
+    query = "SELECT kind, body FROM messages WHERE conversation_id = ? ORDER BY id LIMIT 1"
+    kind, body = state.connection.execute(query, (conversation_id,)).fetchone() or (0, "")
+    return kind != model_pb2.MESSAGE_KIND_CHANNEL_CREATED or body == asked
 
 
 def _count_channel(state: State, owner: int, title: str, members: int) -> pb.ResultCode.ValueType | None:
