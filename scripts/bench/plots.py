@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ MEMORY = "rss_mib"
 
 def make_plots(report: Report) -> dict[str, str]:
     """Return the plots of `make bench`, by file name."""
-    about = about_of(report)
     rows = report["rows"]
+    about = about_of(report, rows.values())
     plots = {
         "bench-speed.svg": _bars("Accepted messages per second", about, [(row, "per_s", row) for row in SPEED], rows),
         "bench-latency.svg": _bars(
@@ -53,15 +53,15 @@ def make_peer_plots(report: Report) -> dict[str, str]:
         for group, (name, system) in enumerate(systems.items())
         if row in system["rows"]
     ]
-    about = f"{about_of(report)}. Durability differs: see bench_peers.json"
+    rows = [row for system in systems.values() for row in system["rows"].values()]
+    about = f"{about_of(report, rows)}. Durability differs: see bench_peers.json"
     return {"bench-peers.svg": bars("Accepted messages per second", about, shown, tuple(systems))} if shown else {}
 
 
-def about_of(report: Report) -> str:
+def about_of(report: Report, rows: Iterable[Report]) -> str:
     """Return the date and the machine of a report, and how busy others kept the machine, if that was measured."""
     machine = report["machine"]
     about = f"{report['date']} UTC, {machine['cpus']} CPUs, {machine['system']}, Python {machine['python']}"
-    rows = report.get("rows", {}).values()
     others = [row["figures"][OTHER_CORES]["median"] for row in rows if OTHER_CORES in row["figures"]]
     return f"{about}; other programs used {statistics.median(others):.2g} cores" if others else about
 
