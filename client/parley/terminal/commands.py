@@ -7,7 +7,7 @@ import asyncio
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -15,16 +15,18 @@ from parley import (
     BadInputError,
     ConnectionState,
     Conversation,
+    ConversationKind,
     Message,
     NotSignedInError,
     Outgoing,
     OutgoingMessage,
     ParleyClient,
+    ParleyError,
     StillWaitingError,
     TlsError,
     TooManyDevicesError,
 )
-from parley.chat import Chats, account_label
+from parley.chat import Chats, Standing, account_label
 from parley.terminal import text
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
@@ -133,12 +135,24 @@ async def _send_and_wait(options: ConnectionOptions, to: str, body: str, timeout
             storing = asyncio.create_task(client.send(target, body))
             message = await _even_if_cancelled(storing)
             refusals.shown.add(message.local_id)
-            return await _accepted(client, message, timeout)
+            view = await _accepted(client, message, timeout)
+            await _tell_if_alone(client, view.conversation_id)
+            return view
     except asyncio.CancelledError as error:
         if storing is None or storing.cancelled() or storing.exception() is not None:
             raise
         later = superseded_text(client) if client.state.superseded else text.SENT_LATER
         raise error from Interrupted(text.interrupted(storing.result().view, later))
+
+
+async def _tell_if_alone(client: ParleyClient, conversation_id: int) -> None:
+    """Say that a channel has no other member. What this device knows may be old, so ask the cluster then."""
+    known = client.conversation(conversation_id)
+    if known is None or known.kind is not ConversationKind.CHANNEL or known.member_count != 1:
+        return
+    with suppress(ParleyError):  # the message is accepted, and that is what the command reports
+        if len(await client.members(conversation_id)) == 1:
+            note(Standing.ALONE.text)
 
 
 async def _even_if_cancelled(task: asyncio.Task[T]) -> T:

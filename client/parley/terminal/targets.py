@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 from parley import BadInputError, Conversation, ConversationKind, ParleyClient, Target, check_account_name
 
-HOW = "Name an account, or a channel: #ID or #TITLE. `parley conversations` lists yours."
+HOW = (
+    "Name an account, or a channel: #ID or #TITLE. `parley conversations` lists yours, `parley channels` those "
+    "that you can join."
+)
 
 
 async def find_target(client: ParleyClient, typed: str) -> Target:

@@ -250,6 +250,15 @@ async def test_members_titles_and_roles_change_by_commands(tmp_path: Path) -> No
         ) == [(0, 0, 0)]
 
 
+async def test_a_message_to_a_channel_without_others_is_sent_and_says_so(tmp_path: Path) -> None:
+    async with two_people(tmp_path) as (anna, _, _cluster):
+        number = (await anna("channel", "create", "Ward 4")).out.strip()
+        alone = await anna("send", "#Ward 4", "anybody?")
+        assert (alone.code, "Nobody else is here." in alone.err) == (0, True), alone.err
+        assert (await anna("channel", "add", number, "bob")).code == 0
+        assert "Nobody else" not in (await anna("send", number, "you are")).err
+
+
 async def test_a_title_that_names_no_channel_or_several_is_told_with_their_numbers(tmp_path: Path) -> None:
     async with two_people(tmp_path) as (anna, bob, _):
         numbers = [(await anna("channel", "create", "twice", "--public")).out.strip() for _ in range(2)]
