@@ -79,4 +79,6 @@ def whole_number(word: str, most: int) -> int:
 def _called(conversations: tuple[Conversation, ...], title: str) -> list[Conversation]:
     wanted = title.casefold()
     channels = (one for one in conversations if one.kind is ConversationKind.CHANNEL)
-    return [one for one in channels if one.title.strip().casefold() == wanted]
+    found = [one for one in channels if one.title.strip().casefold() == wanted]
+    # Of one that was left, the cluster tells no members.
+    return [one for one in found if one.member_count] or found

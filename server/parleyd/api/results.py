@@ -222,6 +222,11 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         Code.NOT_FOUND,
         "The account is no member of the channel. Nothing was changed. Add it first.",
     ),
+    pb.RESULT_CODE_LEFT_TOO_OFTEN: Explanation(
+        Code.FAILED_PRECONDITION,
+        "An account has left this channel 16 times, and none of its devices has received what was sent to it before. "
+        "Nobody was added. It can be added again after one of its devices was connected.",
+    ),
     pb.RESULT_CODE_INVALID_ROLE: Explanation(
         Code.INVALID_ARGUMENT,
         "There is no such role in a channel. Nothing was changed. Give owner, moderator or member.",

@@ -86,6 +86,8 @@ class DeviceHub:
     def add_channels(self, stream: DeviceStream, channel_ids: Iterable[int]) -> None:
         """Add the channels of the stream's account, as read after it joined and before it reads its first page."""
         left_meanwhile = self._left_meanwhile.pop(stream, set())
+        if stream.closed.done():
+            return  # what was read may be of a state that was replaced
         for channel_id in channel_ids:
             if channel_id not in left_meanwhile:
                 self._enter(channel_id, stream.account_id)
@@ -125,9 +127,12 @@ class DeviceHub:
         self.close_all(reason)
 
     def close_all(self, reason: CloseReason) -> None:
-        """End the present streams; their devices may connect again."""
+        """End the present streams, and forget their channels; their devices may connect again."""
         for stream in list(self._all()):
             stream.close(reason)
+        # Streams of the same accounts may begin before the last of these has left.
+        self._channels.clear()
+        self._channel_members.clear()
 
     def publish(self, effects: Sequence[Effect]) -> None:
         """Pass on the changes of one apply."""
@@ -191,6 +196,8 @@ class DeviceHub:
                     self._exit(channel_id, account_id)
                 for stream in self._of(account_ids):
                     stream.conversation_changed(channel_id)
+                for stream in self._of(self._channel_members.get(channel_id, ())):
+                    stream.drop_receipts(channel_id, account_ids)
             case ChannelChanged():
                 for stream in self._of(self._channel_members.get(channel_id, ())):
                     stream.conversation_changed(channel_id)

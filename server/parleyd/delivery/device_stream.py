@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -146,6 +146,11 @@ class DeviceStream:
         """Queue another member's marks."""
         self._receipts[(receipt.conversation_id, receipt.account_id)] = receipt
         self._wake.set()
+
+    def drop_receipts(self, conversation_id: int, account_ids: Iterable[int]) -> None:
+        """Forget the marks of accounts that are members no longer."""
+        for account_id in account_ids:
+            self._receipts.pop((conversation_id, account_id), None)
 
     def offer_status(self, status: pb.ClusterStatusUpdate) -> None:
         """Queue a new condition of the cluster."""

@@ -34,7 +34,8 @@ from parleyd.security.names import InvalidInputError, password_is_readable, vali
 NOBODY: Owner = ("", "", "")
 BCRYPT_COST_MIN = 4
 BCRYPT_COST_MAX = 16
-_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}", re.ASCII)
+# A salt of 16 bytes ends with one of four characters: bcrypt reads no other.
+_HASH = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
 _BCRYPT_BYTES = 23
 _BCRYPT_CHARACTERS = 31
 
@@ -71,7 +72,7 @@ class PasswordHasher:
         if not password_is_readable(password):
             return False  # no account can have it, so the quick answer reveals nothing about this one
         prepared = _prepare(password)
-        matches = await self._run(lambda: _check(prepared, hashed or self._nobodys_hash), caller)
+        matches = await self._run(lambda: _check(prepared, hashed or self._nobodys_hash, self._nobodys_hash), caller)
         return matches and bool(hashed)
 
     def validate_hash(self, hashed: str, field: str = "password_hash") -> bytes:
@@ -149,9 +150,10 @@ def _hash_of_nobody(cost: int) -> bytes:
     return bcrypt.gensalt(cost) + base64.b64encode(secrets.token_bytes(_BCRYPT_BYTES), b"./")[:_BCRYPT_CHARACTERS]
 
 
-def _check(prepared: bytes, hashed: bytes) -> bool:
+def _check(prepared: bytes, hashed: bytes, nobodys: bytes) -> bool:
     try:
         return bcrypt.checkpw(prepared, hashed)
     except ValueError:
         _log.error("password_hash_unreadable", effect="its account cannot log in until the password is set anew")
+        bcrypt.checkpw(prepared, nobodys)  # a quick answer would tell that the account exists
         return False

@@ -146,7 +146,34 @@ async def test_what_members_see_of_a_channel_is_sent_to_them_again_when_it_chang
     await frames(ann)
     hub.publish([ChannelChanged(7)])
     assert [frame.WhichOneof("frame") for frame in await frames(ann)] == ["directory"]
+    hub.publish([ChannelChanged(7), ChannelChanged(7)])
+    assert [frame.WhichOneof("frame") for frame in await frames(ann)] == ["directory"], "once for both"
     assert await frames(ben) == []
+
+
+async def test_a_state_that_was_replaced_leaves_no_membership_behind() -> None:
+    hub = DeviceHub()
+    slow, other = await joined(hub, ANN, 1, channels=[7]), await joined(hub, ANN, 2, channels=[7])
+    late = DeviceStream(ANN, b"l" * 16, 0, Nothing(), generation=0, live=device_share(), place=free_place())
+    hub.join(3, late)
+    hub.close_all(CloseReason.REPLACED)
+    hub.add_channels(late, [7])
+    hub.leave(other)
+    again = await joined(hub, ANN, 4)
+    hub.publish([stored(1, "not for ann any more", pair=())])
+    assert await bodies(again) == []
+    for stream in (slow, late, again):
+        hub.leave(stream)
+    assert not hub._streams
+
+
+async def test_marks_of_who_left_are_not_sent_after_the_row_that_says_so() -> None:
+    hub = DeviceHub()
+    ann = await joined(hub, ANN, 1, channels=[7])
+    hub.publish([ReceiptMoved(7, BEN, 1, 1, ()), stored(2, "ben left", pair=()), MembersLeft(7, (BEN,))])
+    kinds = [frame.WhichOneof("frame") for frame in await frames(ann)]
+    assert "receipts" not in kinds
+    assert "messages" in kinds
 
 
 async def test_a_direct_conversation_is_told_to_its_two_sides() -> None:

@@ -14,7 +14,7 @@ from parleyd.machine.features.channel_members import ROLES, MembersJoined, Membe
 from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged
 from parleyd.machine.features.conversations import CHANNELS_LEVEL, ROLE_MEMBER, ROLE_OWNER, Interval
 from parleyd.machine.features.messages import MessageStored
-from parleyd.machine.features.stored_bytes import event_size
+from parleyd.machine.features.stored_bytes import event_size, membership_size
 from parleyd.machine.limits import MAX_ID, MAX_PAST_MEMBERSHIPS, MAX_TITLE_CHARS, MAX_TOPIC_CHARS
 from tests.unit.machine.harness import (
     ConversationId,
@@ -209,10 +209,42 @@ def test_who_comes_back_reads_what_was_there_in_each_membership_and_nothing_betw
     assert not messages.has_older(public.node.reader, CID, public.id, older[0].id)
 
 
+def test_who_comes_back_has_not_read_what_its_devices_have_not_received(ward: Ward) -> None:
+    assert ward.say(ADA, "urgent") == OK
+    urgent = ward.node.reader.last_message_id()
+    assert ward.remove(ADA, BOB) == ward.say(ADA, "without bob") == ward.add(ADA, BOB) == OK
+    [marks] = [row for row in conversations.members(ward.node.reader, ward.id, 0, 10) if row.account_id == BOB]
+    assert marks.delivered_up_to < urgent
+    assert marks.read_up_to < urgent
+    [summary] = conversations.page(ward.node.reader, BOB, 0, 10)
+    assert summary.unread == 1, "what was written without bob is not for him"
+    received = mark_delivered(ward.sessions[BOB], ward.node.reader.last_message_id())
+    ward.node.one(received, level=CHANNELS_LEVEL)
+    assert ward.remove(ADA, BOB) == ward.say(ADA, "once more") == ward.add(ADA, BOB) == OK
+    [marks] = [row for row in conversations.members(ward.node.reader, ward.id, 0, 10) if row.account_id == BOB]
+    assert marks.delivered_up_to > urgent
+    assert marks.read_up_to < urgent
+
+
+def test_nobody_is_added_so_often_that_what_waits_is_forgotten(ward: Ward) -> None:
+    assert ward.say(ADA, "urgent") == OK
+    for _ in range(MAX_PAST_MEMBERSHIPS - 1):
+        assert ward.remove(ADA, BOB) == ward.add(ADA, BOB) == OK
+    assert ward.remove(ADA, BOB) == OK
+    assert ward.add(ADA, BOB) == ward.add(ADA, CID, BOB) == pb.RESULT_CODE_LEFT_TOO_OFTEN
+    assert "urgent" in ward.waiting(BOB)
+    assert CID not in ward.members()
+    received = mark_delivered(ward.sessions[BOB], ward.node.reader.last_message_id())
+    ward.node.one(received, level=CHANNELS_LEVEL)
+    assert ward.add(ADA, BOB) == OK
+
+
 def test_the_oldest_of_too_many_memberships_is_no_longer_shown(public: Ward) -> None:
     for number in range(MAX_PAST_MEMBERSHIPS + 2):
         assert public.join(CID) == OK
         assert public.say(ADA, str(number)) == OK
+        received = mark_delivered(public.sessions[CID], public.node.reader.last_message_id())
+        public.node.one(received, level=CHANNELS_LEVEL)
         assert public.leave(CID) == OK
     shown = [text for text in public.read(CID) if text not in "+-"]
     assert shown == [str(number) for number in range(2, MAX_PAST_MEMBERSHIPS + 2)]
@@ -227,7 +259,11 @@ def test_an_open_history_is_read_by_new_members_and_by_nobody_else(public: Ward)
     assert public.read(CID) == ["*", "before", "+"]
     assert public.waiting(CID) == ["+"], "what was before is read on demand, no device receives it"
     assert public.leave(CID) == OK
-    assert public.read(CID) == ["+", "-"]
+    assert public.say(ADA, "after") == OK
+    assert public.read(CID) == ["*", "before", "+", "-"], "it stays readable"
+    assert public.waiting(CID) == ["+", "-"]
+    assert public.change(ADA, open_history=False) == public.join(CID) == public.leave(CID) == OK
+    assert public.read(CID) == ["*", "before", "+", "-", "+", "-"]
     assert conversations.readable(public.node.reader, public.id, ADA) == [Interval(0, MAX_ID)]
 
 
@@ -307,6 +343,24 @@ def test_an_administrator_gives_a_channel_whose_owner_is_gone_a_new_one(ward: Wa
     assert ward.role(DAN, BOB, ROLE_OWNER) == OK
     assert ward.change(BOB, title="ours") == OK
     assert ward.read(DAN) == []
+
+
+def test_an_administrator_that_is_in_no_channel_leaves_none(ward: Ward) -> None:
+    ward.sessions[DAN] = administrator(ward)
+    before = dump(ward.node.path)["messages"]
+    assert ward.leave(DAN) == OK
+    assert ward.node.effects() == ()
+    assert ward.members() == {ADA: ROLE_OWNER, BOB: ROLE_MEMBER}
+    assert dump(ward.node.path)["messages"] == before
+
+
+def test_an_owner_whose_account_is_deleted_is_none_to_stay_with(ward: Ward) -> None:
+    assert ward.role(ADA, BOB, ROLE_OWNER) == OK
+    assert ward.add(ADA, CID) == OK
+    ward.sessions[BOB] = ward.node.login(BOB, 61)
+    ward.node.one(delete_account(ward.node.token), level=CHANNELS_LEVEL)
+    assert ward.leave(ADA) == ward.role(ADA, ADA, ROLE_MEMBER) == pb.RESULT_CODE_LAST_OWNER
+    assert ward.remove(ADA, CID) == ward.leave(ADA) == OK, "nobody who could miss an owner stays"
 
 
 def test_only_roles_that_there_are_are_given(ward: Ward) -> None:
@@ -424,9 +478,23 @@ def test_a_channel_has_a_bounded_number_of_members(public: Ward) -> None:
     assert public.join(DAN) == OK
 
 
+def test_the_limits_hold_at_the_creation(ward: Ward) -> None:
+    set_limit(ward, max_channel_members=2, max_joined_channels=2)
+
+    def create(who: int, number: int, *members: int) -> int:
+        command = create_channel(ward.sessions[who], "new", *members, request_id=bytes([number]) * 16)
+        return ward.node.one(command, level=CHANNELS_LEVEL).code
+
+    assert create(CID, 1, BOB, DAN) == pb.RESULT_CODE_CHANNEL_FULL
+    assert create(CID, 2, BOB) == create(CID, 3) == OK
+    refused = pb.RESULT_CODE_TOO_MANY_JOINED
+    assert create(CID, 4) == create(DAN, 5, CID) == create(DAN, 6, BOB) == refused
+    assert create(DAN, 7) == OK
+
+
 def test_an_account_is_in_a_bounded_number_of_channels(public: Ward) -> None:
-    set_limit(public, max_joined_channels=1)
     public.node.channel(public.sessions[CID], "cid's own", request_id=b"2" * 16)
+    set_limit(public, max_joined_channels=1)
     refused = pb.RESULT_CODE_TOO_MANY_JOINED
     assert public.join(CID) == public.add(ADA, DAN, CID) == refused
     assert DAN not in public.members(), "all of them, or none"
@@ -435,12 +503,13 @@ def test_an_account_is_in_a_bounded_number_of_channels(public: Ward) -> None:
 
 def test_what_happens_counts_for_whoever_does_it_and_leaving_is_always_possible(public: Ward) -> None:
     assert public.join(CID) == OK
-    assert counted(public, CID) == event_size("", 1)
+    joined = event_size("", 1) + membership_size("ward 3")
+    assert counted(public, CID) == joined
     set_limit(public, max_account_bytes=1)
     assert public.change(ADA, topic="x") == public.add(ADA, DAN) == public.join(DAN) == pb.RESULT_CODE_QUOTA_REACHED
     assert public.node.effects() == ()
     assert public.leave(CID) == OK
-    assert counted(public, CID) == 2 * event_size("", 1)
+    assert counted(public, CID) == joined + event_size("", 1)
 
 
 def test_events_that_retention_removes_count_no_longer(public: Ward) -> None:

@@ -33,7 +33,8 @@ class Model:
     roles: dict[int, int] = field(default_factory=lambda: {1: ROLE_OWNER, 2: ROLE_MEMBER})
     rows: list[int] = field(default_factory=list)
     since: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
-    past: list[tuple[int, int, int]] = field(default_factory=list)  # account, first and last row
+    past: list[tuple[int, int, int]] = field(default_factory=list)  # account, first and last row that it receives
+    kept: list[tuple[int, int, int]] = field(default_factory=list)  # the same, that it may read
     public: bool = False
     archived: bool = False
     open_history: bool = False
@@ -93,6 +94,7 @@ class Model:
             return LAST_OWNER
         if leaving:
             last = self.row()
+            self.kept += [(one, 0 if self.open_history else self.since[one], last) for one in leaving]
             self.past += [(one, self.since.pop(one), last) for one in leaving]
             self.roles = staying
         return OK
@@ -126,7 +128,10 @@ class Model:
 
     def read(self, who: int) -> list[int]:
         """The rows that the person may read."""
-        return self.rows if self.open_history and who in self.roles else self.received(who)
+        readable = [(first, last) for one, first, last in self.kept if one == who]
+        if who in self.roles:
+            readable.append((0 if self.open_history else self.since[who], MAX_ID))
+        return [row for row in self.rows if any(first <= row <= last for first, last in readable)]
 
 
 Person = st.sampled_from(PEOPLE)
@@ -212,6 +217,9 @@ def test_a_channel_is_what_a_small_model_says(
             assert does(*arguments) == should(*arguments), (name, arguments)
         members = conversations.members(node.reader, real.id, 0, 10)
         assert {row.account_id: row.role for row in members} == model.roles
+        record = conversations.by_id(node.reader, real.id)
+        assert record is not None
+        assert record.member_count == len(members)
         for who in PEOPLE:
             shown = messages.history(node.reader, who, real.id, 0, 100)
             assert [record.id for record in shown] == model.read(who)

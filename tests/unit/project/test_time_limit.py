@@ -143,15 +143,9 @@ def test_the_text_says_which_phase_and_where_everything_waits(output: str) -> No
 
 
 def test_a_worker_that_had_to_end_is_replaced_and_its_test_not_repeated(output: str) -> None:
-    assert output.count("Nothing ended it. This process ends.") == 1
-    assert (
-        len(
-            re.findall(
-                r"worker '\w+' crashed while running '\S*test_hears_nothing'", output.partition("short test summary")[0]
-            )
-        )
-        == 1
-    )
+    assert output.count("Nothing ended it. This process ends.") == 1, output
+    crashed = r"worker '\w+' crashed while running '\S*test_hears_nothing'"
+    assert len(re.findall(crashed, output.partition("short test summary")[0])) == 1, output
 
 
 def test_a_worker_whose_clock_fails_ends_with_the_reason(output: str) -> None:

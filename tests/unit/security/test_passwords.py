@@ -89,6 +89,21 @@ async def test_an_unknown_account_costs_one_check_of_the_same_cost(
     assert hashed.startswith(b"$2b$04$")
 
 
+async def test_a_damaged_hash_is_no_match_and_takes_the_time_of_one(
+    hasher: PasswordHasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[bytes] = []
+    check = bcrypt.checkpw
+
+    def count(prepared: bytes, hashed: bytes) -> bool:
+        checked.append(hashed)
+        return check(prepared, hashed)
+
+    monkeypatch.setattr(bcrypt, "checkpw", count)
+    assert not await hasher.verify("correct horse", b"not a hash")
+    assert [hashed[:7] for hashed in checked] == [b"not a h", b"$2b$04$"]
+
+
 async def test_a_damaged_hash_is_no_match_and_is_logged(hasher: PasswordHasher) -> None:
     with structlog.testing.capture_logs() as logs:
         assert not await hasher.verify("correct horse", b"not a hash")
@@ -214,7 +229,15 @@ async def test_a_hash_from_elsewhere_is_kept_if_it_costs_as_much_as_the_nodes_ow
         made = (await hasher.hash("correct horse")).decode()
         assert await hasher.verify("correct horse", hasher.validate_hash(made))
         assert hasher.validate_hash("") == b""
-        for wrong in (made.replace("$05$", "$04$"), made.replace("$05$", "$17$"), made[:-1], made + "a", "secret"):
+        ends_wrongly = made[:28] + "B" + made[29:]  # no salt of 16 bytes ends so, and bcrypt does not read it
+        for wrong in (
+            made.replace("$05$", "$04$"),
+            made.replace("$05$", "$17$"),
+            made[:-1],
+            made + "a",
+            "secret",
+            ends_wrongly,
+        ):
             with pytest.raises(InvalidInputError) as refused:
                 hasher.validate_hash(wrong)
             assert "secret" not in str(refused.value)

@@ -11,15 +11,15 @@ repeated: what is so already changes nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged, OneChannel
+from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged, OneChannel, may_join_more
 from parleyd.machine.features.conversations import CHANNEL, CHANNELS_LEVEL, ROLE_MEMBER, ROLE_OWNER
-from parleyd.machine.features.stored_bytes import event_size
+from parleyd.machine.features.stored_bytes import event_size, membership_size
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION, MAX_PAST_MEMBERSHIPS
 
 if TYPE_CHECKING:
@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 ROLES = (ROLE_MEMBER, ROLE_OWNER, ROLE_MODERATOR)
 
 TABLES = """
--- What an account read before it left, and the title that it knew.
+-- What an account received before it left, from where on it may read, its marks, and the title that it knew.
 CREATE TABLE past_memberships(
     account_id INTEGER NOT NULL,
     conversation_id INTEGER NOT NULL,
     first_message_id INTEGER NOT NULL,
     last_message_id INTEGER NOT NULL,
+    readable_from INTEGER NOT NULL,
+    delivered_up_to INTEGER NOT NULL,
+    read_up_to INTEGER NOT NULL,
     title TEXT NOT NULL,
     PRIMARY KEY(account_id, conversation_id, last_message_id)
 ) STRICT, WITHOUT ROWID;
@@ -82,6 +85,8 @@ def leave_channel(state: State, actor: Actor, command: pb.LeaveChannel) -> pb.Co
         return result(pb.RESULT_CODE_OK)
     if not isinstance(channel, OneChannel):
         return result(channel)
+    if not channel.role:  # an administrator of the cluster
+        return result(pb.RESULT_CODE_OK)
     return result(_depart(channel, [actor.account.id]))
 
 
@@ -150,19 +155,24 @@ def _enter(channel: OneChannel, account_ids: list[int]) -> _Code:
     most = state.settings.value("max_channel_members")
     if most and channel.member_count + len(account_ids) > most:
         return pb.RESULT_CODE_CHANNEL_FULL
-    most = state.settings.value("max_joined_channels")
-    if most and any(len(state.receipts.channels_of(one)) >= most for one in account_ids):
+    if not may_join_more(state, account_ids):
         return pb.RESULT_CODE_TOO_MANY_JOINED
-    if not channel.pays_for(event_size("", len(account_ids))):
+    size = len(account_ids) * membership_size(channel.title)
+    if not channel.pays_for(size + event_size("", len(account_ids))):
         return pb.RESULT_CODE_QUOTA_REACHED
-    last_message_id = channel.conversation.last_message_id
+    state.flush()  # cursors and marks that wait to be written
+    marks_of_all = [_marks_of(channel, one) for one in account_ids]
+    if None in marks_of_all:
+        return pb.RESULT_CODE_LEFT_TOO_OFTEN
+    state.stored_bytes.add(channel.caller_id, size)
     first_message_id = state.meta.last_message_id + 1  # the row that says so
     state.connection.executemany(
         "INSERT INTO members(conversation_id, account_id, role, joined_at_ms, first_message_id, delivered_up_to, "
         "read_up_to) VALUES(?, ?, ?, ?, ?, ?, ?)",
         [
-            (channel.id, one, ROLE_MEMBER, state.meta.now_ms, first_message_id, last_message_id, last_message_id)
-            for one in account_ids
+            (channel.id, one, ROLE_MEMBER, state.meta.now_ms, first_message_id, *marks)
+            for one, marks in zip(account_ids, marks_of_all, strict=True)
+            if marks is not None
         ],
     )
     _count_members(channel, len(account_ids))
@@ -173,23 +183,46 @@ def _enter(channel: OneChannel, account_ids: list[int]) -> _Code:
     return pb.RESULT_CODE_OK
 
 
+def _marks_of(channel: OneChannel, account_id: int) -> tuple[int, int] | None:
+    """Return the marks with which an account enters, or None if it has left too often.
+
+    Nothing that is there waits for a newcomer. For who comes back, something may: the marks are those of the time
+    before, or what its devices have received since.
+    """
+    connection, last_message_id = channel.state.connection, channel.conversation.last_message_id
+    past = connection.execute(
+        "SELECT last_message_id, delivered_up_to, read_up_to FROM past_memberships "
+        "WHERE account_id = ? AND conversation_id = ? ORDER BY last_message_id",
+        (account_id, channel.id),
+    ).fetchall()
+    if not past:
+        return last_message_id, last_message_id
+    query = "SELECT coalesce(max(delivered_up_to), 0) FROM devices WHERE account_id = ?"
+    cursor = cast(int, connection.execute(query, (account_id,)).get)
+    oldest, latest = cast("tuple[int, int, int]", past[0]), cast("tuple[int, int, int]", past[-1])
+    if len(past) >= MAX_PAST_MEMBERSHIPS and cursor < oldest[0]:
+        return None  # the oldest is to be forgotten, and a device has not received what belongs to it
+    return max(latest[1], min(cursor, last_message_id)), latest[2]
+
+
 def _depart(channel: OneChannel, account_ids: list[int]) -> _Code:
     """End the memberships of members."""
     state = channel.state
     if not account_ids:
         return pb.RESULT_CODE_OK
     owners = channel.owners()  # a channel without one has none to lose
-    if owners and owners <= set(account_ids) and channel.member_count > len(account_ids):
+    if owners and owners <= set(account_ids) and channel.has_others(account_ids):
         return pb.RESULT_CODE_LAST_OWNER
-    title = channel.title
+    title, is_open = channel.title, state.channels.get(channel.id).open_history
     last_message_id = channel.add_event(model_pb2.MESSAGE_KIND_MEMBERS_LEFT, "", account_ids)
     state.flush()  # marks that wait to be written
     for account_id in account_ids:
         state.connection.execute(
-            "INSERT INTO past_memberships(account_id, conversation_id, first_message_id, last_message_id, title) "
-            "SELECT account_id, conversation_id, first_message_id, ?, ? FROM members "
-            "WHERE conversation_id = ? AND account_id = ?",
-            (last_message_id, title, channel.id, account_id),
+            "INSERT INTO past_memberships(account_id, conversation_id, first_message_id, last_message_id, "
+            "readable_from, delivered_up_to, read_up_to, title) "
+            "SELECT account_id, conversation_id, first_message_id, ?, iif(?, 0, first_message_id), delivered_up_to, "
+            "read_up_to, ? FROM members WHERE conversation_id = ? AND account_id = ?",
+            (last_message_id, is_open, title, channel.id, account_id),
         )
         state.connection.execute(
             "DELETE FROM past_memberships WHERE account_id = ?1 AND conversation_id = ?2 AND last_message_id <= "

@@ -7,7 +7,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -163,9 +163,20 @@ class OneChannel:
         return cast("int | None", self._value(query, self.id, account_id)) or 0 if 0 < account_id <= MAX_ID else 0
 
     def owners(self) -> set[int]:
-        """Return the accounts that are owners."""
-        query = "SELECT account_id FROM members WHERE conversation_id = ? AND role = ?"
+        """Return the accounts that are owners and can act as such."""
+        query = (
+            "SELECT m.account_id FROM members m JOIN accounts a ON a.id = m.account_id "
+            "WHERE m.conversation_id = ? AND m.role = ? AND a.status = 1"
+        )
         return set(self.state.ids(query, (self.id, ROLE_OWNER)))
+
+    def has_others(self, account_ids: Sequence[int]) -> bool:
+        """Return whether a member besides these can still act."""
+        query = (
+            "SELECT m.account_id FROM members m JOIN accounts a ON a.id = m.account_id "
+            "WHERE m.conversation_id = ? AND a.status = 1 LIMIT ?"
+        )
+        return bool(set(self.state.ids(query, (self.id, len(account_ids) + 1))) - set(account_ids))
 
     @property
     def member_count(self) -> int:
@@ -206,6 +217,12 @@ def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.
         if account is None or not account.active:
             return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
     members: dict[int, int] = {**dict.fromkeys(command.members, ROLE_MEMBER), owner: ROLE_OWNER}
+    if state.level >= CHANNELS_LEVEL:
+        most = state.settings.value("max_channel_members")
+        if most and len(members) > most:
+            return result(pb.RESULT_CODE_CHANNEL_FULL)
+        if not may_join_more(state, members):
+            return result(pb.RESULT_CODE_TOO_MANY_JOINED)
     if state.level >= STORED_BYTES_LEVEL:
         refused = _count_channel(state, owner, command.title, len(members))
         if refused is not None:
@@ -215,6 +232,12 @@ def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.
         conversation, model_pb2.MESSAGE_KIND_CHANNEL_CREATED, owner, command.title, sorted(members)
     )
     return _created(conversation.id)
+
+
+def may_join_more(state: State, account_ids: Iterable[int]) -> bool:
+    """Return whether each of these accounts may be in another channel."""
+    most = state.settings.value("max_joined_channels")
+    return not most or all(len(state.receipts.channels_of(one)) < most for one in account_ids)
 
 
 def _was_created_as(state: State, conversation_id: int, title: str, asked: str) -> bool:
@@ -269,7 +292,8 @@ def change_channel(state: State, actor: Actor, command: pb.ChangeChannel) -> pb.
     if not channel.pays_for(sum(event_size(body, 0) for _, body in events)):
         return result(pb.RESULT_CODE_QUOTA_REACHED)
     if command.HasField("title"):
-        state.conversations.rename(channel.id, command.title)
+        query = "UPDATE conversations SET title = ? WHERE id = ?"
+        state.connection.execute(query, (command.title, channel.id))
     state.channels.put(
         ChannelRow(
             channel.id,

@@ -154,10 +154,6 @@ class Conversations:
         self._state.effects.append(ConversationCreated(conversation_id, kind, tuple(sorted(members))))
         return row
 
-    def rename(self, conversation_id: int, title: str) -> None:
-        """Give a channel another title."""
-        self._connection.execute("UPDATE conversations SET title = ? WHERE id = ?", (title, conversation_id))
-
     def _begin_direct(self, pair: tuple[int, int]) -> ConversationRow:
         row = self.add(DIRECT, pair, "", dict.fromkeys(pair, ROLE_MEMBER), pair[0], b"")
         self._direct_ids[pair] = row.id
@@ -301,10 +297,14 @@ def readable(reader: StateReader, conversation_id: int, account_id: int) -> list
     ):
         return [Interval(0, MAX_ID)]
     query = (
-        "SELECT first_message_id, last_message_id FROM past_memberships WHERE account_id = ? AND conversation_id = ? "
+        "SELECT readable_from, last_message_id FROM past_memberships WHERE account_id = ? AND conversation_id = ? "
         "ORDER BY last_message_id DESC"
     )
-    return found + [Interval(*row) for row in reader.rows(query, (account_id, conversation_id))]
+    for first, last in reader.rows(query, (account_id, conversation_id)):
+        end = min(last, found[-1].first - 1) if found else last
+        if first <= end:  # an open history may have shown what belongs to an earlier membership
+            found.append(Interval(first, end))
+    return found
 
 
 def members(reader: StateReader, conversation_id: int, after_account_id: int, limit: int) -> tuple[MemberRecord, ...]:
@@ -375,10 +375,24 @@ def page(reader: StateReader, account_id: int, before_message_id: int, limit: in
 
 
 def _unread(reader: StateReader, conversation_id: int, account_id: int, read_up_to: int) -> tuple[int, int]:
-    """Return the number of unread messages, and how many rows were read for it."""
-    [(unread, scanned)] = reader.rows(
-        "SELECT coalesce(sum(sender_id <> ? AND kind = ?), 0), count(*) FROM "
-        "(SELECT sender_id, kind FROM messages WHERE conversation_id = ? AND id > ? ORDER BY id LIMIT ?)",
-        (account_id, model_pb2.MESSAGE_KIND_TEXT, conversation_id, read_up_to, UNREAD_SCAN_LIMIT),
-    )
-    return int(unread), int(scanned)
+    """Return the number of unread messages among those the account may read, and how many rows were read for it."""
+    total = scanned = 0
+    for interval in readable(reader, conversation_id, account_id):
+        after = max(read_up_to, interval.first - 1)
+        [(unread, rows)] = reader.rows(
+            "SELECT coalesce(sum(sender_id <> ? AND kind = ?), 0), count(*) FROM "
+            "(SELECT sender_id, kind FROM messages WHERE conversation_id = ? AND id > ? AND id <= ? "
+            "ORDER BY id LIMIT ?)",
+            (
+                account_id,
+                model_pb2.MESSAGE_KIND_TEXT,
+                conversation_id,
+                after,
+                interval.last,
+                UNREAD_SCAN_LIMIT - scanned,
+            ),
+        )
+        total, scanned = total + int(unread), scanned + int(rows)
+        if interval.first <= read_up_to or scanned >= UNREAD_SCAN_LIMIT:
+            break
+    return total, scanned

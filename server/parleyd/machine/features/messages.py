@@ -179,7 +179,11 @@ def history(
 
 def has_older(reader: StateReader, account_id: int, conversation_id: int, message_id: int) -> bool:
     """Return whether the account may read a row before this one."""
-    return bool(history(reader, account_id, conversation_id, message_id, limit=1))
+    query = "SELECT 1 FROM messages WHERE conversation_id = ? AND id < ? AND id >= ? LIMIT 1"
+    return any(
+        reader.rows(query, (conversation_id, min(message_id, interval.last + 1, MAX_ID), interval.first))
+        for interval in readable(reader, conversation_id, account_id)
+    )
 
 
 def by_id(reader: StateReader, conversation_id: int, message_id: int) -> MessageRecord | None:

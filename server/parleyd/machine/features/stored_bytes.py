@@ -158,6 +158,11 @@ def event_size(body: str, subjects: int) -> int:
     return stored_size(body) + subjects * SUBJECT_BYTES
 
 
+def membership_size(title: str) -> int:
+    """Return what a member that enters a channel counts, in bytes, for whoever adds it: its row, also after its end."""
+    return MEMBER_BYTES + stored_size(title)
+
+
 def channel_size(title: str, members: int) -> int:
     """Return what a channel counts, in bytes: its own row, its first row, and a row for each member."""
     return 2 * stored_size(title) + members * MEMBER_BYTES
