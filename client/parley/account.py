@@ -361,28 +361,32 @@ class LocalAccount:
             await asyncio.sleep(REFRESH_INTERVAL_S)
 
     async def _follow_others(self) -> None:
-        since = self._revision
         watched = tuple(self._handles)
         existing = await self.store.read(lambda c: outbox.get_many(c, watched))
         self._removed([local_id for local_id in watched if local_id not in existing])
-        self.learned(
-            await self.store.read(lambda c: directory.accounts(c, since)),
-            await self.store.read(lambda c: directory.conversations(c, since)),
-        )
-        self.receipts_moved(await self.store.read(lambda c: directory.receipts(c, since)))
-        while True:
-            views, self._revision = await self.store.read(
-                lambda c: outbox.changed_since(c, self._revision, REFRESH_PAGE)
-            )
-            self._tell(views)
-            if len(views) < REFRESH_PAGE:
-                break
+        while await self._follow_page(self._revision):
+            pass
         self.received(0)
         if self.connection.stream is not None:
             await self.connection.stream.push_reads()
         if self._publisher.state.connection is ConnectionState.SHARED:
             shared = shared_state.parse(await self.store.read(lambda c: schema.get_meta(c, shared_state.KEY, "")))
             self._publisher.update(**shared)
+
+    async def _follow_page(self, since: int) -> bool:
+        """Take over what others wrote after a revision; return whether there is more.
+
+        The next revision is read first. What is written meanwhile has a higher one, and is read the next time.
+        """
+        views, revision = await self.store.read(lambda c: outbox.changed_since(c, since, REFRESH_PAGE))
+        self.learned(
+            await self.store.read(lambda c: directory.accounts(c, since)),
+            await self.store.read(lambda c: directory.conversations(c, since)),
+        )
+        self.receipts_moved(await self.store.read(lambda c: directory.receipts(c, since)))
+        self._revision = revision
+        self._tell(views)
+        return len(views) >= REFRESH_PAGE
 
     async def _publish(self) -> NoReturn:
         """Write the state of the shared connection to the file, for the other processes of this account."""

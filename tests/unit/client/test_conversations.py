@@ -1,10 +1,12 @@
 """Conversations through the SDK: targets, channels, members and their marks, and how changes reach those who watch."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 
+import apsw
 import pytest
 
 from parley import (
@@ -15,11 +17,13 @@ from parley import (
     MemberRole,
     MessageKind,
     MessageStatus,
+    Outgoing,
     ParleyClient,
     RefusedError,
     Target,
     progress,
 )
+from parley.device import outbox
 from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
@@ -184,6 +188,36 @@ async def test_another_process_of_the_account_hears_of_conversations_and_marks(t
                 assert told.receipts[0].delivered_up_to >= view.message_id
             (own,) = await second.outgoing()
             assert own.status is MessageStatus.DELIVERED
+
+
+async def test_what_is_written_while_another_process_reads_is_read_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed_since = outbox.changed_since
+    written: list[Path] = []
+
+    def meanwhile(connection: apsw.Connection, revision: int, limit: int) -> tuple[list[Outgoing], int]:
+        """A conversation and a change of a message come just before the messages are read."""
+        for file in set(tmp_path.glob("**/client.sqlite")) - set(written):
+            written.append(file)
+            with closing(sqlite3.connect(file)) as other, other:
+                [(newest,)] = other.execute("SELECT max(revision) FROM outbox")
+                other.execute(
+                    "INSERT INTO conversations (id, kind, title, member_count, peer_id, revision) VALUES "
+                    "(77, 2, 'Ward 7', 1, 0, ?)",
+                    (newest + 1000,),
+                )
+                other.execute("UPDATE outbox SET revision = ?", (newest + 1001,))
+        return changed_since(connection, revision, limit)
+
+    async with running_cluster() as cluster:
+        add_accounts(cluster, "bob")
+        async with signed_in(cluster, tmp_path / "a") as anna, make_client(cluster, tmp_path / "a", "anna") as second:
+            await (await anna.send("bob", "hello")).accepted(5)
+            monkeypatch.setattr(outbox, "changed_since", meanwhile)
+            await anna.send("bob", "again")  # which the other process hears of
+            await until(lambda: second.conversation(77) is not None, "it knows the conversation")
+    assert written
 
 
 async def test_a_draft_to_a_name_is_found_again_in_the_conversation(tmp_path: Path) -> None:
