@@ -4,12 +4,14 @@ Every change may be repeated: done twice, it is done once. So the texts say how 
 """
 
 import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from parley import MemberRole, ParleyError
+from parley import MemberRole, ParleyClient, ParleyError
 from parley.chat import account_label, safe_name
 from parley.terminal import text
 from parley.terminal.command_line import AsJson, with_connection_options
@@ -24,6 +26,14 @@ _Channel = Annotated[
     str, typer.Argument(metavar="CHANNEL", help="Name the channel: #ID or #TITLE.", show_default=False)
 ]
 _Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Name the accounts.", show_default=False)]
+
+
+@asynccontextmanager
+async def _own_channel(options: ConnectionOptions, channel: str) -> AsyncIterator[tuple[ParleyClient, int]]:
+    """Connect as the account, and find the one of its channels that is named so."""
+    options.must_name_account()
+    async with options.client() as client:
+        yield client, await find_channel(client, channel)
 
 
 class _Role(StrEnum):
@@ -110,9 +120,7 @@ async def join(options: ConnectionOptions, channel: _Channel) -> None:
 @with_connection_options
 async def leave(options: ConnectionOptions, channel: _Channel) -> None:
     """Leave a channel. What was written until then stays readable."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.leave_channel(found)
         note(f"You are no longer in channel #{found}. Read what was written until then: parley history '#{found}'")
 
@@ -121,9 +129,7 @@ async def leave(options: ConnectionOptions, channel: _Channel) -> None:
 @with_connection_options
 async def add(options: ConnectionOptions, channel: _Channel, names: _Names) -> None:
     """Add accounts to a channel. For owners and moderators."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.add_members(found, names)
         note(f"In channel #{found} now: {_joined(names)}.")
 
@@ -132,9 +138,7 @@ async def add(options: ConnectionOptions, channel: _Channel, names: _Names) -> N
 @with_connection_options
 async def remove(options: ConnectionOptions, channel: _Channel, names: _Names) -> None:
     """Remove members from a channel. For owners and moderators. They keep what was written until now."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.remove_members(found, names)
         note(f"No longer in channel #{found}: {_joined(names)}.")
 
@@ -143,10 +147,8 @@ async def remove(options: ConnectionOptions, channel: _Channel, names: _Names) -
 @with_connection_options
 async def members(options: ConnectionOptions, channel: _Channel, as_json: AsJson = False) -> None:
     """List the members of a channel with their roles."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await client.members(await find_channel(client, channel))
-        known = [(member, client.account(member.account_id)) for member in found]
+    async with _own_channel(options, channel) as (client, found):
+        known = [(member, client.account(member.account_id)) for member in await client.members(found)]
     if as_json:
         records = [
             {
@@ -178,9 +180,7 @@ async def role(
     Moderators add and remove members and change the channel. Owners also set roles. An administrator names the channel
     by its #ID.
     """
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.set_member_role(found, name, MemberRole[new_role.name])
         note(f"The role of {safe_name(name)} in channel #{found} is {new_role.value} now.")
 
@@ -196,9 +196,7 @@ async def rename(
     title: Annotated[str, typer.Argument(metavar="TITLE", help="Give the channel this title.", show_default=False)],
 ) -> None:
     """Change the title of a channel. For owners and moderators, like the commands below."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.change_channel(found, title=title)
         note(f"The title of channel #{found} is “{safe_name(title)}” now.")
 
@@ -211,9 +209,7 @@ async def topic(
     topic: Annotated[str, typer.Argument(metavar="TEXT", help="The topic; '' removes it.", show_default=False)],
 ) -> None:
     """Set the topic of a channel."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.change_channel(found, topic=topic)
         note(
             f"The topic of channel #{found} is “{safe_name(topic)}” now."
@@ -226,9 +222,7 @@ async def topic(
 @with_connection_options
 async def public(options: ConnectionOptions, channel: _Channel) -> None:
     """Let everybody find and join a channel."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.change_channel(found, public=True)
         note(f"Channel #{found} is public now. Everybody finds it and may join it.")
 
@@ -237,9 +231,7 @@ async def public(options: ConnectionOptions, channel: _Channel) -> None:
 @with_connection_options
 async def private(options: ConnectionOptions, channel: _Channel) -> None:
     """Show a channel to its members only. Owners and moderators add others."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.change_channel(found, public=False)
         note(f"Channel #{found} is private now. Only its members see it.")
 
@@ -252,9 +244,7 @@ async def open_history(
     off: Annotated[bool, typer.Option("--off", help="Let members read only from their joining on.")] = False,
 ) -> None:
     """Let members read what was written before they joined."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.change_channel(found, open_history=not off)
         note(f"Members of channel #{found} read {'from their joining on' if off else 'its whole history'} now.")
 
@@ -263,9 +253,7 @@ async def open_history(
 @with_connection_options
 async def archive(options: ConnectionOptions, channel: _Channel) -> None:
     """End the writing in a channel. It stays readable, and nobody joins it."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.change_channel(found, archived=True)
         note(f"Channel #{found} is archived now. To write in it again: parley channel reopen '#{found}'")
 
@@ -274,9 +262,7 @@ async def archive(options: ConnectionOptions, channel: _Channel) -> None:
 @with_connection_options
 async def reopen(options: ConnectionOptions, channel: _Channel) -> None:
     """Let members write in an archived channel again."""
-    options.must_name_account()
-    async with options.client() as client:
-        found = await find_channel(client, channel)
+    async with _own_channel(options, channel) as (client, found):
         await client.change_channel(found, archived=False)
         note(f"Channel #{found} is open again.")
 

@@ -29,3 +29,10 @@ def is_shown_as_written(text: str) -> bool:
 def is_blank(text: str) -> bool:
     """Return whether the text shows nothing."""
     return _BLANK.fullmatch(text) is not None
+
+
+def is_short_text(text: str, max_chars: int, level: int) -> bool:
+    """Return whether a short text is accepted at a level. Empty is for none."""
+    if len(text) > max_chars or not is_shown_as_written(text):
+        return False
+    return not (text and level >= BLANK_TEXTS_LEVEL and is_blank(text))

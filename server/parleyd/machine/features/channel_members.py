@@ -17,7 +17,7 @@ from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged, OneChannel, may_join_more
+from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged, OneChannel, may_join_more, refuse_members
 from parleyd.machine.features.conversations import CHANNEL, CHANNELS_LEVEL, ROLE_MEMBER, ROLE_OWNER
 from parleyd.machine.features.stored_bytes import event_size, membership_size
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION, MAX_PAST_MEMBERSHIPS
@@ -97,12 +97,9 @@ def add_members(state: State, actor: Actor, command: pb.AddMembers) -> pb.Comman
         return result(channel)
     if not channel.is_moderated:
         return result(pb.RESULT_CODE_NOT_A_MODERATOR)
-    if len(command.members) >= MAX_MEMBERS_AT_CREATION:
-        return result(pb.RESULT_CODE_TOO_MANY_MEMBERS)
-    for account_id in command.members:
-        account = state.accounts.find(account_id)
-        if account is None or not account.active:
-            return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    refused = refuse_members(state, command.members)
+    if refused is not None:
+        return result(refused)
     new = sorted({one for one in command.members if state.receipts.marks(channel.id, one) is None})
     return result(_enter(channel, new))
 

@@ -33,7 +33,7 @@ from parleyd.machine.limits import (
     REQUEST_ID_BYTES,
 )
 from parleyd.machine.rows import Rows
-from parleyd.machine.texts import BLANK_TEXTS_LEVEL, is_blank, is_shown_as_written
+from parleyd.machine.texts import is_short_text
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -198,9 +198,7 @@ class OneChannel:
 
 def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.CommandResult:
     """Create a channel. A retry by the same account with the same request id returns the first one."""
-    if not 0 < len(command.title) <= MAX_TITLE_CHARS or not is_shown_as_written(command.title):
-        return result(pb.RESULT_CODE_INVALID_TITLE)
-    if state.level >= BLANK_TEXTS_LEVEL and is_blank(command.title):
+    if not _is_title(state, command.title):
         return result(pb.RESULT_CODE_INVALID_TITLE)
     if len(command.request_id) != REQUEST_ID_BYTES:
         return result(pb.RESULT_CODE_INVALID_LENGTH)
@@ -210,12 +208,9 @@ def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.
     if row is not None:
         is_same = _was_created_as(state, row[0], row[1], command.title)
         return _created(row[0]) if is_same else result(pb.RESULT_CODE_REQUEST_ID_REUSED)
-    if len(command.members) >= MAX_MEMBERS_AT_CREATION:
-        return result(pb.RESULT_CODE_TOO_MANY_MEMBERS)
-    for account_id in command.members:
-        account = state.accounts.find(account_id)
-        if account is None or not account.active:
-            return result(pb.RESULT_CODE_NO_SUCH_ACCOUNT)
+    refused = refuse_members(state, command.members)
+    if refused is not None:
+        return result(refused)
     members: dict[int, int] = {**dict.fromkeys(command.members, ROLE_MEMBER), owner: ROLE_OWNER}
     if state.level >= CHANNELS_LEVEL:
         most = state.settings.value("max_channel_members")
@@ -232,6 +227,16 @@ def create_channel(state: State, actor: Actor, command: pb.CreateChannel) -> pb.
         conversation, model_pb2.MESSAGE_KIND_CHANNEL_CREATED, owner, command.title, sorted(members)
     )
     return _created(conversation.id)
+
+
+def refuse_members(state: State, account_ids: Sequence[int]) -> _Code | None:
+    """Return why these accounts cannot all be made members, or None."""
+    if len(account_ids) >= MAX_MEMBERS_AT_CREATION:
+        return pb.RESULT_CODE_TOO_MANY_MEMBERS
+    found = (state.accounts.find(account_id) for account_id in account_ids)
+    if any(account is None or not account.active for account in found):
+        return pb.RESULT_CODE_NO_SUCH_ACCOUNT
+    return None
 
 
 def may_join_more(state: State, account_ids: Iterable[int]) -> bool:
@@ -276,9 +281,9 @@ def change_channel(state: State, actor: Actor, command: pb.ChangeChannel) -> pb.
         return result(channel)
     if not channel.is_moderated:
         return result(pb.RESULT_CODE_NOT_A_MODERATOR)
-    if command.HasField("title") and not _is_title(command.title):
+    if command.HasField("title") and not _is_title(state, command.title):
         return result(pb.RESULT_CODE_INVALID_TITLE)
-    if command.HasField("topic") and not _is_topic(command.topic):
+    if command.HasField("topic") and not is_short_text(command.topic, MAX_TOPIC_CHARS, state.level):
         return result(pb.RESULT_CODE_INVALID_TOPIC)
     row = state.channels.get(channel.id)
     events: list[tuple[model_pb2.MessageKind.ValueType, str]] = []
@@ -310,12 +315,8 @@ def change_channel(state: State, actor: Actor, command: pb.ChangeChannel) -> pb.
     return result(pb.RESULT_CODE_OK)
 
 
-def _is_title(text: str) -> bool:
-    return 0 < len(text) <= MAX_TITLE_CHARS and is_shown_as_written(text) and not is_blank(text)
-
-
-def _is_topic(text: str) -> bool:
-    return len(text) <= MAX_TOPIC_CHARS and is_shown_as_written(text) and not (text and is_blank(text))
+def _is_title(state: State, text: str) -> bool:
+    return bool(text) and is_short_text(text, MAX_TITLE_CHARS, state.level)
 
 
 FEATURE = Feature(

@@ -9,7 +9,7 @@ from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import DISPLAY_NAME_LEVEL, AccountChanged
 from parleyd.machine.limits import MAX_NAME_CHARS
-from parleyd.machine.texts import BLANK_TEXTS_LEVEL, is_blank, is_shown_as_written
+from parleyd.machine.texts import is_short_text
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -27,9 +27,7 @@ def set_display_name(state: State, actor: Actor, command: pb.SetDisplayName) -> 
 
 def is_display_name(state: State, text: str) -> bool:
     """Return whether an account may be shown so. Empty is for none."""
-    if len(text) > MAX_NAME_CHARS or not is_shown_as_written(text):
-        return False
-    return not (text and state.level >= BLANK_TEXTS_LEVEL and is_blank(text))
+    return is_short_text(text, MAX_NAME_CHARS, state.level)
 
 
 def show_as(state: State, account_id: int, display_name: str) -> bool:
