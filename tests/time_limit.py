@@ -62,27 +62,32 @@ class RunningTime:
     def __init__(self) -> None:
         self._longest_s = LONGEST_TICK_S
         now = time.monotonic()
-        self._mark = (now, now, now)  # counted, when, and what was told before: one tuple, because any thread reads it
+        self._mark = (now, now, now)  # counted, when, and what was told before
+        # A tick moves the mark in another thread than the one that asks. A signal may come while its thread asks.
+        self._lock = threading.RLock()
         self._queued_s = _queued_by_process_s()
 
     def now(self) -> float:
-        counted, at, told = self._mark
-        return max(told, counted + min(time.monotonic() - at, self._longest_s))
+        with self._lock:
+            counted, at, told = self._mark
+            return max(told, counted + min(time.monotonic() - at, self._longest_s))
 
     def tick(self) -> tuple[float, float, float]:
         """Seconds since the last tick: counted, stood still, and waited for a processor."""
-        counted, at, told = self._mark
-        now = time.monotonic()
-        passed = min(now - at, self._longest_s)
         before, self._queued_s = self._queued_s, _queued_by_process_s()
         waited = [now_s - before[process] for process, now_s in self._queued_s.items() if process in before]
-        queued = min(max(waited, default=0.0), passed)
-        self._mark = (counted + passed - queued, now, max(told, counted + passed))
+        with self._lock:
+            counted, at, told = self._mark
+            now = time.monotonic()
+            passed = min(now - at, self._longest_s)
+            queued = min(max(waited, default=0.0), passed)
+            self._mark = (counted + passed - queued, now, max(told, counted + passed))
         return passed - queued, now - at - passed, queued
 
     def go_on_without_ticks(self) -> None:
         """For a forked child, which has no thread that ticks."""
         self._longest_s = float("inf")
+        self._lock = threading.RLock()  # the thread that ticks may have held the old one
 
 
 def _queued_by_process_s() -> dict[int, float]:

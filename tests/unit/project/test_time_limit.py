@@ -6,9 +6,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from tests import time_limit
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -169,3 +172,20 @@ def test_what_tests_start_hears_ctrl_c_also_when_the_tests_run_in_the_background
         check=False,
     )
     assert "KeyboardInterrupt" in done.stderr
+
+
+def test_the_clock_never_goes_back_for_who_asks_while_a_tick_takes_waiting_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[float] = []
+
+    def asked_meanwhile() -> dict[int, float]:
+        told.append(clock.now())
+        return {os.getpid(): 10.0 * len(told)}  # waited all the time
+
+    clock = time_limit.RunningTime()
+    monkeypatch.setattr(time_limit, "_queued_by_process_s", asked_meanwhile)
+    clock.tick()
+    end = time.monotonic() + 0.005
+    while time.monotonic() < end:
+        pass
+    clock.tick()
+    assert clock.now() >= told[-1]
