@@ -36,6 +36,7 @@ from parley.log_in import LogIn
 from parley.model import (
     Account,
     ClientState,
+    ConnectedAccounts,
     ConnectionState,
     Conversation,
     HistoryPage,
@@ -213,6 +214,13 @@ class ParleyClient:
         account, who = await self._signed_in()
         found = await self._cluster.accounts(who.token, pattern, self._seen(who), limit)
         account.learn(accounts=found)
+        return found
+
+    async def list_connected(self, *, limit: int = MAX_LISTED) -> ConnectedAccounts:
+        """Return who is connected now, by name, and how many clients each node has. It may be two seconds old."""
+        account, who = await self._signed_in()
+        found = await self._cluster.presence.connected(who.token, self._seen(who), limit)
+        account.learn(accounts=tuple(one.account for one in found.accounts))
         return found
 
     def account(self, account_id: int) -> Account | None:

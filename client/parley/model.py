@@ -221,6 +221,41 @@ class ListedChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectedAccount:
+    """An account with a connected device, and since when (Unix time), as far as the asked node knows."""
+
+    account: Account
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClients:
+    """The number of devices that are connected to a node. If `heard` is false, it is not known to the asked node."""
+
+    name: str
+    clients: int
+    heard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedAccounts:
+    """Who is connected now. `clients` counts the devices of all nodes that were heard, also of hidden accounts.
+
+    `hidden` is true if the own account is hidden from others. It is in its own list.
+    """
+
+    accounts: tuple[ConnectedAccount, ...]
+    nodes: tuple[NodeClients, ...]
+    clients: int
+    hidden: bool
+
+    @property
+    def unheard(self) -> tuple[str, ...]:
+        """Return the nodes whose clients are not in the list, because they could not be heard from."""
+        return tuple(node.name for node in self.nodes if not node.heard)
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryPage:
     """A page of a conversation, oldest first. If `cached` is true, it comes from this device, not from the cluster.
 

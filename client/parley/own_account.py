@@ -1,4 +1,7 @@
-"""The requests about the own account: its password and its devices. Every request may be repeated."""
+"""The requests about the own account: password, devices, and whether others see it connected.
+
+Every request may be repeated.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -12,7 +15,7 @@ from parley.wire import convert
 from parley.wire.position import Position
 from parley.wire.requests import build
 from parley_proto.v1 import accounts_pb2 as pb
-from parley_proto.v1.accounts_pb2_grpc import AccountsStub
+from parley_proto.v1.accounts_pb2_grpc import AccountsStub, PresenceStub
 
 T = TypeVar("T")
 
@@ -55,6 +58,13 @@ class OwnAccount:
     async def sign_out_other_devices(self) -> None:
         """Sign out all devices but this one."""
         await self._revoke(b"")
+
+    async def set_hidden(self, *, hidden: bool) -> None:
+        """Hide the account from the lists of connected accounts of all others, or show it again."""
+        request = build(pb.SetHiddenRequest, hidden=hidden)
+        await self._ask(
+            lambda channel: PresenceStub(channel).SetHidden(request, metadata=self._metadata), repeatable=True
+        )
 
     async def claim_administrator(self, code: str) -> None:
         """Become an administrator by a code that `parleyd admin create` printed on a node."""

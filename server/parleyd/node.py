@@ -231,6 +231,7 @@ class Node:
         return {
             "group": parts.runner.run(),
             "links": parts.links.run(),
+            "clients": parts.clients.run(),
             "damage": parts.runner.readers.watch_damage(),
             "status": StatusPublisher(parts.view, parts.health, self._status_due).run(),
             "addresses": parts.addresses.run(),

@@ -29,6 +29,7 @@ from parleyd.api.conversations import ConversationsService
 from parleyd.api.fencing import FenceInterceptor
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
+from parleyd.api.presence import PresenceService
 from parleyd.client_port import call_limits, connection_watch, server_options, stream_budgets
 from parleyd.connections import BusyPeers, ConnectionWatch
 from parleyd.delivery.device_hub import DeviceHub
@@ -57,8 +58,11 @@ from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.join_tokens import JoinTokens
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.router import MembershipChangeRouter
+from parleyd.presence.clients import ConnectedClients
+from parleyd.presence.presence import Presence
 from parleyd.raft.config import RaftConfig
 from parleyd.raft.raft import Raft
+from parleyd.raft.types import NodeId
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tls import (
     client_server_credentials,
@@ -100,6 +104,7 @@ class Components:
     """The parts of a node that serves."""
 
     hub: DeviceHub
+    clients: ConnectedClients
     links: PeerLinks
     registry: PeerRegistry
     vouching: Vouching
@@ -120,9 +125,13 @@ class Components:
 def build(setup: NodeSetup) -> Components:
     """Make all parts of a node that serves, each from those before it, and open its files."""
     settings, identity = setup.settings, setup.identity
-    hub, links, groups, busy = DeviceHub(), PeerLinks(), HostedGroups(), BusyPeers()
-    link_setup = _link_setup(setup, groups)
+    links, groups, busy = PeerLinks(), HostedGroups(), BusyPeers()
+    peers = KnownPeers(links)
+    clients = ConnectedClients(Presence(identity.node_id, secrets.randbits(63), peers), links.send_presence)
+    hub = DeviceHub(clients)
+    link_setup = _link_setup(setup, groups, clients)
     registry = PeerRegistry(identity.node_id, links, LinkMaker(settings, link_setup).make)
+    peers.registry = registry
     questions = MemberQuestions(link_setup.call_metadata, setup.make_channel)
     vouching = Vouching(identity.node_id, questions.ask)
     observer = GroupNews(identity.node_id, registry, vouching, hub, setup.status_due)
@@ -160,6 +169,7 @@ def build(setup: NodeSetup) -> Components:
     observer.follow(runner, addresses, trust)
     return Components(
         hub=hub,
+        clients=clients,
         links=links,
         registry=registry,
         vouching=vouching,
@@ -179,21 +189,22 @@ def build(setup: NodeSetup) -> Components:
             AnnouncedRecords(runner, router),
             trust.parts,
             log_ins.answer,
+            clients.received,
         ),
         view=view,
         passwords=passwords,
         health=health_service,
         client_server=_make_client_server(
-            setup, router, change_router, view, passwords, log_ins, health_service, trust, busy
+            setup, router, change_router, view, clients, passwords, log_ins, health_service, trust, busy
         ),
         connections=connection_watch(settings, busy),
     )
 
 
-def _link_setup(setup: NodeSetup, groups: HostedGroups) -> LinkSetup:
+def _link_setup(setup: NodeSetup, groups: HostedGroups, clients: ConnectedClients) -> LinkSetup:
     info = setup.handshake_info
     call_metadata = CallMetadata(setup.identity.cluster_id, setup.identity.node_id, info)
-    return LinkSetup(call_metadata, setup.make_channel, groups, groups, setup.status_due.set)
+    return LinkSetup(call_metadata, setup.make_channel, groups, groups, setup.status_due.set, clients)
 
 
 def _open_group(
@@ -258,6 +269,7 @@ def _make_client_server(
     router: CommandRouter,
     change_router: MembershipChangeRouter,
     view: ClusterView,
+    clients: ConnectedClients,
     passwords: PasswordHasher,
     log_ins: LogInGuard,
     health_service: health.aio.HealthServicer,
@@ -281,6 +293,9 @@ def _make_client_server(
             AccountsConfig(settings.session_ttl_s),
         ),
         server,
+    )
+    accounts_pb2_grpc.add_PresenceServicer_to_server(
+        PresenceService(commands, readers, authenticator, view, clients), server
     )
     add_messaging_to_server(
         MessagingService(settings.name, commands, readers, authenticator, view.hub, stream_budgets(settings)),
@@ -313,6 +328,22 @@ def _make_client_server(
 
 async def _handshake(setup: NodeSetup, name: str, address: str) -> peer_pb2.HandshakeInfo | None:
     return await handshake(setup.handshake_info, name, address, setup.make_channel)
+
+
+class KnownPeers:
+    """The other nodes: members by the registry, which is made after the links, and connected by the links."""
+
+    def __init__(self, links: PeerLinks) -> None:
+        self.registry: PeerRegistry | None = None
+        self._links = links
+
+    def is_member(self, node: NodeId) -> bool:
+        """Return whether the cluster has this member."""
+        return self.registry is not None and self.registry.is_member(node)
+
+    def connected(self, node: NodeId) -> bool:
+        """Return whether this node's link to `node` is up."""
+        return self._links.connected(node)
 
 
 class LinkMaker:

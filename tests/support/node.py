@@ -29,6 +29,7 @@ from parleyd.api.conversations import ConversationsService
 from parleyd.api.errors import ApiError, abort
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
+from parleyd.api.presence import PresenceService
 from parleyd.connections import BusyPeers
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
@@ -41,6 +42,8 @@ from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import MemberRow
 from parleyd.membership.members import ClusterMembers
+from parleyd.presence.clients import ConnectedClients
+from parleyd.presence.presence import Presence
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import NO_NODE, ConfState, Index, NodeId, Role, Term
 from parleyd.raft.update import RoleChange
@@ -172,7 +175,8 @@ class InProcessNode:
 
     async def start(self, credentials: grpc.ServerCredentials | None = None, port: int = 0) -> None:
         """Serve, on the port it had before if it had one."""
-        self.hub = DeviceHub()
+        self.clients = ConnectedClients(Presence(NodeId(self.node_id), 1, _NoPeers()), lambda: None)
+        self.hub = DeviceHub(self.clients)
         self.cluster.listeners.append(self.hub.publish)
         authenticator = Authenticator(self.replica)
         admission = AdmissionInterceptor(authenticator, self.call_limits, self.busy)
@@ -203,6 +207,9 @@ class InProcessNode:
                 AccountsConfig(WEEK_MS // 1000),
             ),
             server,
+        )
+        accounts_pb2_grpc.add_PresenceServicer_to_server(
+            PresenceService(commands, readers, authenticator, self.view, self.clients), server
         )
         messaging = _Messaging(self.name, commands, readers, authenticator, self.hub, self.stream_budgets)
         messaging.faults = self.faults
@@ -435,6 +442,16 @@ async def _no_other_leader(node: NodeId, attempt: peer_pb2.LogInAttempt, timeout
 
 async def _no_rebuild(node: NodeId) -> peer_pb2.RebuildReply:
     raise ForwardFailedError(f"no link to node {node}", sent=False)
+
+
+class _NoPeers:
+    """Nodes here report nothing to each other."""
+
+    def is_member(self, _: NodeId) -> bool:
+        return False
+
+    def connected(self, _: NodeId) -> bool:
+        return False
 
 
 class _View(ClusterView):

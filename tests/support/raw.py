@@ -57,6 +57,7 @@ class Raw:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
         self.accounts = accounts_pb2_grpc.AccountsStub(channel)
+        self.presence = accounts_pb2_grpc.PresenceStub(channel)
         self.messaging = messaging_pb2_grpc.MessagingStub(channel)
         self.conversations = conversations_pb2_grpc.ConversationsStub(channel)
         self.admin = admin_pb2_grpc.AdminStub(channel)

@@ -19,6 +19,7 @@ from parley.device.identity import DeviceIdentity
 from parley.errors import NotSignedInError, RefusedError, WrongPasswordError
 from parley.model import Account, Conversation, HistoryPage, Member, Message, Target
 from parley.net.channel_calls import ChannelCalls
+from parley.net.presence_calls import PresenceCalls
 from parley.net.unary_caller import UnaryCaller, bearer, new_request_id
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
@@ -66,6 +67,7 @@ class ClusterClient:
         self._deadline_s = deadline_s
         self._position = Position()
         self.channels = ChannelCalls(self)
+        self.presence = PresenceCalls(self)
 
     def forget_position(self) -> None:
         """Forget what was seen, because the cluster's data is older now."""

@@ -27,6 +27,7 @@ from parley.terminal.chat_channels import HELP as CHANNEL_HELP
 from parley.terminal.chat_channels import ChannelCommands
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
+from parley.terminal.presence_commands import who_lines, who_remarks
 from parley.terminal.refusals import Refusals
 from parley.terminal.targets import find_target, whole_number
 
@@ -39,7 +40,8 @@ Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /to NAME          talk to somebody else; /to #TITLE or /to #ID for a channel
   /history [N]      the last N messages there
   /conversations    your conversations, and what is new
-  /accounts [PAT]   who is there; * and ? as in file names
+  /accounts [PAT]   all accounts; * and ? as in file names
+  /who              who is connected now
 {CHANNEL_HELP}
   /waiting          messages that wait here, with their numbers
   /cancel N         withdraw a waiting message, or put a failed one away
@@ -88,6 +90,7 @@ class ChatView:
             "/history": self._history,
             "/conversations": self._conversations,
             "/accounts": self._accounts,
+            "/who": self._who,
             "/waiting": self._waiting,
             "/cancel": self._cancel,
             "/edit": self._edit,
@@ -170,6 +173,14 @@ class ChatView:
         found = await self._client.list_accounts(pattern)
         self.chats.take_accounts(found)
         self._show("  ".join(self.chats.book.label(account.id) for account in found) or "Nobody.")
+
+    async def _who(self, _: str) -> None:
+        found = await self._client.list_connected()
+        self.chats.take_accounts(tuple(one.account for one in found.accounts))
+        for line in who_lines(found):
+            self._show(line)
+        for line in who_remarks(found):
+            self._quiet(line)
 
     async def _status(self, _: str) -> None:
         for line in cluster_lines(await self._client.cluster_status()):

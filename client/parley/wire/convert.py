@@ -8,6 +8,7 @@ from typing import TypeVar
 from parley.cluster_model import ClusterMember, ImportResult, ImportStatus, NodeStatus, Setting
 from parley.model import (
     Account,
+    ConnectedAccount,
     Conversation,
     ConversationKind,
     Device,
@@ -17,6 +18,7 @@ from parley.model import (
     Message,
     MessageKind,
     Node,
+    NodeClients,
     Outgoing,
     Receipt,
     Target,
@@ -45,6 +47,14 @@ def account(wire: model_pb2.AccountInfo) -> Account:
 
 def accounts(wires: Iterable[model_pb2.AccountInfo]) -> tuple[Account, ...]:
     return tuple(map(account, wires))
+
+
+def connected_account(wire: accounts_pb2.ConnectedAccount) -> ConnectedAccount:
+    return ConnectedAccount(account(wire.account), wire.since_ms)
+
+
+def node_clients(wire: accounts_pb2.NodeClients) -> NodeClients:
+    return NodeClients(wire.name, wire.clients, wire.heard)
 
 
 def member(wire: model_pb2.MemberInfo) -> Member:

@@ -499,3 +499,151 @@ class ClaimAdministratorResponse(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListConnectedRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    AFTER_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    SEEN_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """0 means 100; at most 1000"""
+    after_account_id: builtins.int
+    """page on: ids greater than this one"""
+    @builtins.property
+    def seen(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        after_account_id: builtins.int = ...,
+        seen: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_account_id", b"after_account_id", "page_size", b"page_size", "seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListConnectedResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: builtins.int
+    NEXT_AFTER_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    NODES_FIELD_NUMBER: builtins.int
+    CLIENTS_FIELD_NUMBER: builtins.int
+    HIDDEN_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    next_after_account_id: builtins.int
+    """0 on the last page"""
+    clients: builtins.int
+    """of all nodes that were heard from, with those of hidden accounts"""
+    hidden: builtins.bool
+    """whether the caller is hidden from others"""
+    @builtins.property
+    def accounts(self) -> containers.RepeatedCompositeFieldContainer[ConnectedAccount]: ...
+    @builtins.property
+    def nodes(self) -> containers.RepeatedCompositeFieldContainer[NodeClients]:
+        """every member of the cluster, by name"""
+
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        accounts: abc.Iterable[ConnectedAccount] | None = ...,
+        next_after_account_id: builtins.int = ...,
+        nodes: abc.Iterable[NodeClients] | None = ...,
+        clients: builtins.int = ...,
+        hidden: builtins.bool = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "clients", b"clients", "hidden", b"hidden", "next_after_account_id", b"next_after_account_id", "nodes", b"nodes", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ConnectedAccount(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: builtins.int
+    SINCE_MS_FIELD_NUMBER: builtins.int
+    since_ms: builtins.int
+    """Unix time, as far as the answering node knows"""
+    @builtins.property
+    def account(self) -> model_pb2.AccountInfo: ...
+    def __init__(
+        self,
+        *,
+        account: model_pb2.AccountInfo | None = ...,
+        since_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class NodeClients(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    CLIENTS_FIELD_NUMBER: builtins.int
+    HEARD_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    clients: builtins.int
+    """connected devices; 0 if the node was not heard from"""
+    heard: builtins.bool
+    """false: the answering node has no report of it now, so its clients are not listed"""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        clients: builtins.int = ...,
+        heard: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["clients", b"clients", "heard", b"heard", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetHiddenRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    HIDDEN_FIELD_NUMBER: builtins.int
+    hidden: builtins.bool
+    def __init__(
+        self,
+        *,
+        hidden: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["hidden", b"hidden"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class SetHiddenResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -495,3 +495,124 @@ class Accounts:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class PresenceStub:
+    """Who is connected now. It is no part of the replicated state: nodes tell each other, and a list may be two seconds old.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.ListConnected = channel.unary_unary(
+                '/parley.v1.Presence/ListConnected',
+                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.ListConnectedRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ListConnectedResponse.FromString,
+                _registered_method=True)
+        self.SetHidden = channel.unary_unary(
+                '/parley.v1.Presence/SetHidden',
+                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.SetHiddenRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.SetHiddenResponse.FromString,
+                _registered_method=True)
+
+
+class PresenceServicer:
+    """Who is connected now. It is no part of the replicated state: nodes tell each other, and a list may be two seconds old.
+    """
+
+    def ListConnected(self, request, context):
+        """Lists the accounts with a connected device in order of their ids, and counts the clients of each node.
+        A page may have fewer accounts than asked for, or none, before the last one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetHidden(self, request, context):
+        """Hides the caller from the lists of all others, or shows it again. FAILED_PRECONDITION below level 3.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_PresenceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'ListConnected': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConnected,
+                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ListConnectedRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.ListConnectedResponse.SerializeToString,
+            ),
+            'SetHidden': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetHidden,
+                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.SetHiddenRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.SetHiddenResponse.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'parley.v1.Presence', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('parley.v1.Presence', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Presence:
+    """Who is connected now. It is no part of the replicated state: nodes tell each other, and a list may be two seconds old.
+    """
+
+    @staticmethod
+    def ListConnected(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Presence/ListConnected',
+            parley__proto_dot_v1_dot_accounts__pb2.ListConnectedRequest.SerializeToString,
+            parley__proto_dot_v1_dot_accounts__pb2.ListConnectedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetHidden(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Presence/SetHidden',
+            parley__proto_dot_v1_dot_accounts__pb2.SetHiddenRequest.SerializeToString,
+            parley__proto_dot_v1_dot_accounts__pb2.SetHiddenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

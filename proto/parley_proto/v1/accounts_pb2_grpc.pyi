@@ -164,3 +164,52 @@ class AccountsServicer(metaclass=_abc_1.ABCMeta):
         """Makes the caller an administrator by a code that `parleyd admin create` printed on a node."""
 
 def add_AccountsServicer_to_server(servicer: AccountsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
+
+class PresenceStub:
+    """Who is connected now. It is no part of the replicated state: nodes tell each other, and a list may be two seconds old."""
+
+    @_typing.overload
+    def __new__(cls, channel: _grpc.Channel) -> _Self: ...
+    @_typing.overload
+    def __new__(cls, channel: _aio.Channel) -> PresenceAsyncStub: ...
+    ListConnected: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.ListConnectedRequest, _accounts_pb2.ListConnectedResponse]
+    """Lists the accounts with a connected device in order of their ids, and counts the clients of each node.
+    A page may have fewer accounts than asked for, or none, before the last one.
+    """
+    SetHidden: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SetHiddenRequest, _accounts_pb2.SetHiddenResponse]
+    """Hides the caller from the lists of all others, or shows it again. FAILED_PRECONDITION below level 3."""
+
+@_typing.type_check_only
+class PresenceAsyncStub(PresenceStub):
+    """Who is connected now. It is no part of the replicated state: nodes tell each other, and a list may be two seconds old."""
+
+    def __init__(self, channel: _aio.Channel) -> None: ...
+    ListConnected: _aio.UnaryUnaryMultiCallable[_accounts_pb2.ListConnectedRequest, _accounts_pb2.ListConnectedResponse]  # type: ignore[assignment]
+    """Lists the accounts with a connected device in order of their ids, and counts the clients of each node.
+    A page may have fewer accounts than asked for, or none, before the last one.
+    """
+    SetHidden: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SetHiddenRequest, _accounts_pb2.SetHiddenResponse]  # type: ignore[assignment]
+    """Hides the caller from the lists of all others, or shows it again. FAILED_PRECONDITION below level 3."""
+
+class PresenceServicer(metaclass=_abc_1.ABCMeta):
+    """Who is connected now. It is no part of the replicated state: nodes tell each other, and a list may be two seconds old."""
+
+    @_abc_1.abstractmethod
+    def ListConnected(
+        self,
+        request: _accounts_pb2.ListConnectedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.ListConnectedResponse, _abc.Awaitable[_accounts_pb2.ListConnectedResponse]]:
+        """Lists the accounts with a connected device in order of their ids, and counts the clients of each node.
+        A page may have fewer accounts than asked for, or none, before the last one.
+        """
+
+    @_abc_1.abstractmethod
+    def SetHidden(
+        self,
+        request: _accounts_pb2.SetHiddenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.SetHiddenResponse, _abc.Awaitable[_accounts_pb2.SetHiddenResponse]]:
+        """Hides the caller from the lists of all others, or shows it again. FAILED_PRECONDITION below level 3."""
+
+def add_PresenceServicer_to_server(servicer: PresenceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

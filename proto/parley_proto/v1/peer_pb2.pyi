@@ -560,6 +560,7 @@ class RaftBatch(message.Message):
     STATE_HASHES_FIELD_NUMBER: builtins.int
     WALL_MS_FIELD_NUMBER: builtins.int
     DISK_FIELD_NUMBER: builtins.int
+    PRESENCE_FIELD_NUMBER: builtins.int
     wall_ms: builtins.int
     """what the sender's wall clock shows, Unix time, as the batch leaves"""
     @builtins.property
@@ -572,6 +573,10 @@ class RaftBatch(message.Message):
     def disk(self) -> DiskReport:
         """about the sender's disk, twice a second"""
 
+    @builtins.property
+    def presence(self) -> PresenceReport:
+        """who is connected to the sender. Believed of members only"""
+
     def __init__(
         self,
         *,
@@ -579,10 +584,67 @@ class RaftBatch(message.Message):
         state_hashes: abc.Iterable[StateHash] | None = ...,
         wall_ms: builtins.int = ...,
         disk: DiskReport | None = ...,
+        presence: PresenceReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["disk", b"disk"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["disk", b"disk", "presence", b"presence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["disk", b"disk", "messages", b"messages", "state_hashes", b"state_hashes", "wall_ms", b"wall_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["disk", b"disk", "messages", b"messages", "presence", b"presence", "state_hashes", b"state_hashes", "wall_ms", b"wall_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PresenceReport(message.Message):
+    """A change of the accounts that have a device connected to the sender. Sent after changes, and once a second as a sign
+    of life. The set is in no log: the frames to one receiver build it, and a frame with `begins` builds it anew.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    BEGINS_FIELD_NUMBER: builtins.int
+    CLIENTS_FIELD_NUMBER: builtins.int
+    ONLINE_FIELD_NUMBER: builtins.int
+    ONLINE_S_FIELD_NUMBER: builtins.int
+    GONE_FIELD_NUMBER: builtins.int
+    AGAIN_FIELD_NUMBER: builtins.int
+    epoch: builtins.int
+    """random, made when the sender's process starts"""
+    sequence: builtins.int
+    """counts the sender's reports to this receiver, from 1"""
+    begins: builtins.bool
+    """the set is empty before this report"""
+    clients: builtins.int
+    """connected devices, also those of accounts that no report names"""
+    again: builtins.bool
+    """a report of the receiver is missing here: it begins anew"""
+    @builtins.property
+    def online(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """accounts that are in the set now"""
+
+    @builtins.property
+    def online_s(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """for each of them: since how many seconds"""
+
+    @builtins.property
+    def gone(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """accounts that are not in the set any more"""
+
+    def __init__(
+        self,
+        *,
+        epoch: builtins.int = ...,
+        sequence: builtins.int = ...,
+        begins: builtins.bool = ...,
+        clients: builtins.int = ...,
+        online: abc.Iterable[builtins.int] | None = ...,
+        online_s: abc.Iterable[builtins.int] | None = ...,
+        gone: abc.Iterable[builtins.int] | None = ...,
+        again: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["again", b"again", "begins", b"begins", "clients", b"clients", "epoch", b"epoch", "gone", b"gone", "online", b"online", "online_s", b"online_s", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,6 +80,8 @@ ACCESS = {
     "/parley.v1.Accounts/ListDevices": Access.SESSION,
     "/parley.v1.Accounts/RevokeDevices": Access.SESSION,
     "/parley.v1.Accounts/ClaimAdministrator": Access.SESSION,
+    "/parley.v1.Presence/ListConnected": Access.SESSION,
+    "/parley.v1.Presence/SetHidden": Access.SESSION,
     "/parley.v1.Conversations/ListConversations": Access.SESSION,
     "/parley.v1.Conversations/GetHistory": Access.SESSION,
     "/parley.v1.Conversations/ListMembers": Access.SESSION,
@@ -114,6 +116,7 @@ _STANDARD_SERVICES = ("/grpc.health.", "/grpc.reflection.")
 _PAGES = frozenset(
     {
         "/parley.v1.Accounts/ListAccounts",
+        "/parley.v1.Presence/ListConnected",
         "/parley.v1.Conversations/ListConversations",
         "/parley.v1.Conversations/GetHistory",
         "/parley.v1.Conversations/ListMembers",

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.delivery.account_watchers import AccountWatchers
@@ -36,10 +36,31 @@ MAX_COPIES = 4
 """Streams that copies of one device's files have here. Beyond that the oldest ends."""
 
 
+class ClientObserver(Protocol):
+    """What hears of each connected device."""
+
+    def client_connected(self, account_id: int) -> None:
+        """Report that a device of an account connected."""
+
+    def client_gone(self, account_id: int) -> None:
+        """Report that one of them is gone."""
+
+
+class NoObserver:
+    """Takes no notice."""
+
+    def client_connected(self, account_id: int) -> None:
+        """Do nothing."""
+
+    def client_gone(self, account_id: int) -> None:
+        """Do nothing."""
+
+
 class DeviceHub:
     """The connected devices, and what is sent to them. Used from the event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: ClientObserver | None = None) -> None:
+        self._observer = observer or NoObserver()
         self._streams: dict[int, dict[DeviceStream, int]] = {}  # account id -> stream -> session id
         self._channel_members: dict[int, set[int]] = {}  # channel id -> accounts connected here
         # Channels that the account left after the stream joined, and maybe after its channels were read.
@@ -82,6 +103,7 @@ class DeviceHub:
         streams[stream] = session_id
         self._left_meanwhile[stream] = set()
         stream.watch_accounts(self._watchers)
+        self._observer.client_connected(stream.account_id)
 
     def add_channels(self, stream: DeviceStream, channel_ids: Iterable[int]) -> None:
         """Add the channels of the stream's account, as read after it joined and before it reads its first page."""
@@ -110,7 +132,8 @@ class DeviceHub:
         stream.release()
         self._left_meanwhile.pop(stream, None)
         streams = self._streams.get(stream.account_id, {})
-        streams.pop(stream, None)
+        if streams.pop(stream, None) is not None:
+            self._observer.client_gone(stream.account_id)
         if not streams:
             self._streams.pop(stream.account_id, None)
             self._forget_channels(stream.account_id)

@@ -55,6 +55,7 @@ class PeerHandler:
         announced: AnnouncedRecords,
         trust: TrustParts,
         count_log_in: Callable[[pb.LogInAttempt], pb.LogInVerdict],
+        take_presence: Callable[[NodeId, pb.PresenceReport], None],
     ) -> None:
         self._identity = identity
         self._replica = replica
@@ -65,6 +66,7 @@ class PeerHandler:
         self._announced = announced
         self._trust = trust
         self._count_log_in = count_log_in
+        self._take_presence = take_presence
 
     @property
     def current_term(self) -> int:
@@ -86,6 +88,10 @@ class PeerHandler:
     def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
         """Take a member's report about its own disk."""
         self._replica.report_room(node, decode_room(report))
+
+    def presence_reported(self, node: NodeId, report: pb.PresenceReport) -> None:
+        """Take a member's report about its clients."""
+        self._take_presence(node, report)
 
     async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state, if this node leads and its state is trusted."""

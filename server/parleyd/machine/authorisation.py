@@ -33,6 +33,7 @@ class Action(IntEnum):
     SET_TIME = auto()
     IMPORT_ACCOUNTS = auto()
     JOIN_CHANNEL = auto()
+    HIDE_ITSELF = auto()
     CHANGE_CHANNEL = auto()  # the caller's role in the channel decides
 
 
@@ -57,6 +58,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.SET_TIME: _ADMINISTRATORS,
     Action.IMPORT_ACCOUNTS: _ADMINISTRATORS,
     Action.JOIN_CHANNEL: _EVERYBODY,
+    Action.HIDE_ITSELF: _EVERYBODY,
     Action.CHANGE_CHANNEL: _EVERYBODY,
 }
 

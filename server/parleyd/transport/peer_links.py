@@ -115,6 +115,11 @@ class PeerLinks:
         for link in self._links.values():
             link.send_disk(report)
 
+    def send_presence(self) -> None:
+        """Send all peers a report about this node's clients."""
+        for link in self._links.values():
+            link.send_presence()
+
     async def announce(self, record: pb.PeerInfo) -> None:
         """Send this node's record to every peer that is connected; returns within a bounded time, never raises."""
 

@@ -86,6 +86,16 @@ class SnapshotSource(Protocol):
         """
 
 
+class PresenceSource(Protocol):
+    """Source of the reports about this node's clients. A link asks for one when it can write it, so none waits."""
+
+    def link_began(self, node: NodeId) -> None:
+        """Report that a connection was established. What was sent before may be lost."""
+
+    def next_report(self, node: NodeId) -> pb.PresenceReport | None:
+        """Return what `node` has to know next; None if it may know nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class LinkSetup:
     """What all links of a node have in common. `on_change` is called when a link comes up or breaks."""
@@ -95,6 +105,7 @@ class LinkSetup:
     events: PeerEvents
     snapshots: SnapshotSource
     on_change: Callable[[], None]
+    presence: PresenceSource | None = None
 
 
 class PeerLink:
@@ -113,6 +124,7 @@ class PeerLink:
         self._notice_timer: asyncio.Handle | None = None
         self._hashes: deque[pb.StateHash] = deque(maxlen=MAX_QUEUED_HASHES)
         self._disk: pb.DiskReport | None = None
+        self._presence_due = False
         self.snapshots = SnapshotLane(node, name, setup)
         self._forwards = Forwards()
         self.on_can_forward: Callable[[], None] = lambda: None
@@ -171,6 +183,12 @@ class PeerLink:
         """Queue this node's report about its disk; a newer one replaces it."""
         if self.connected:
             self._disk = report
+            self._queue_filled.set()
+
+    def send_presence(self) -> None:
+        """Send a report about this node's clients with the next batch."""
+        if self.connected:
+            self._presence_due = True
             self._queue_filled.set()
 
     def forward(self, commands: Sequence[state_pb2.Command], group: int) -> asyncio.Future[pb.ForwardReply]:
@@ -322,6 +340,10 @@ class PeerLink:
         if self._disk is not None:
             batch.disk.CopyFrom(self._disk)
             self._disk = None
+        if self._presence_due and self._setup.presence is not None:
+            # None leaves the field unset.
+            batch.MergeFrom(pb.RaftBatch(presence=self._setup.presence.next_report(self.node)))
+        self._presence_due = False
         if not self._queue:
             self._queue_filled.clear()
         return batch
@@ -349,6 +371,8 @@ class PeerLink:
         self.connected = True
         self._logger.info("peer_connected", address=self._addresses[0])
         self._setup.events.peer_connected(self.node)
+        if self._setup.presence is not None:
+            self._setup.presence.link_began(self.node)
         self.on_can_forward()
         self._setup.on_change()
 

@@ -64,6 +64,9 @@ class PeerRequestHandler(Protocol):
     def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
         """Take a member's report about its own disk."""
 
+    def presence_reported(self, node: NodeId, report: pb.PresenceReport) -> None:
+        """Take a member's report about its clients."""
+
     def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state; raises StateUnavailableError if this node cannot make one now."""
 
@@ -174,9 +177,7 @@ class PeerService(PeerServicer):
         return self._handshake_info()
 
     async def Deliver(  # noqa: N802
-        self,
-        request_iterator: AsyncIterator[pb.RaftBatch],
-        context: Context,
+        self, request_iterator: AsyncIterator[pb.RaftBatch], context: Context
     ) -> pb.DeliverSummary:
         """Take Raft messages until the peer disconnects."""
         admission = await self._serving(context)
@@ -205,11 +206,11 @@ class PeerService(PeerServicer):
             handler.clock_reported(member, batch.wall_ms)
         for handler in self._handlers.values() if batch.HasField("disk") else ():
             handler.disk_reported(member, batch.disk)
+        for handler in self._handlers.values() if batch.HasField("presence") else ():
+            handler.presence_reported(member, batch.presence)
 
     async def InstallSnapshot(  # noqa: N802
-        self,
-        request_iterator: AsyncIterator[pb.SnapshotChunk],
-        context: Context,
+        self, request_iterator: AsyncIterator[pb.SnapshotChunk], context: Context
     ) -> pb.SnapshotReceipt:
         """Take a snapshot; reply when it is durable here or was not wanted."""
         admission = await self._serving(context)

@@ -77,6 +77,8 @@ TABLE: dict[str, Row] = {
     "Accounts.ListDevices": Row(SIGNED_IN, accounts_pb2.ListDevicesRequest()),
     "Accounts.RevokeDevices": Row(SIGNED_IN, accounts_pb2.RevokeDevicesRequest()),
     "Accounts.ClaimAdministrator": Row(SIGNED_IN, accounts_pb2.ClaimAdministratorRequest(code="wrong")),
+    "Presence.ListConnected": Row(SIGNED_IN, accounts_pb2.ListConnectedRequest()),
+    "Presence.SetHidden": Row(SIGNED_IN, accounts_pb2.SetHiddenRequest(hidden=True)),
     "Messaging.Connect": Row(SIGNED_IN, messaging_pb2.ClientFrame(hello=messaging_pb2.Hello())),
     "Conversations.ListConversations": Row(SIGNED_IN, conversations_pb2.ListConversationsRequest()),
     "Conversations.GetHistory": Row(SIGNED_IN, conversations_pb2.GetHistoryRequest(account_name="boss")),

@@ -318,3 +318,29 @@ async def test_a_new_claim_ends_the_streams_of_other_copies_of_that_device_alone
     assert await older.closed is CloseReason.SUPERSEDED
     assert not newer.closed.done()
     assert not elsewhere.closed.done()
+
+
+class Observer:
+    """Counts the devices it hears of."""
+
+    def __init__(self) -> None:
+        self.devices: list[int] = []
+
+    def client_connected(self, account_id: int) -> None:
+        self.devices.append(account_id)
+
+    def client_gone(self, account_id: int) -> None:
+        self.devices.remove(account_id)
+
+
+async def test_an_observer_hears_of_each_device_once_also_when_one_replaces_another() -> None:
+    observer = Observer()
+    hub = DeviceHub(observer)
+    first = await joined(hub, ANN, 1)
+    second = await joined(hub, ANN, 1)
+    assert observer.devices == [ANN, ANN], "the older one ends, and is there until it has left"
+    hub.leave(first)
+    hub.leave(first)
+    assert observer.devices == [ANN]
+    hub.leave(second)
+    assert observer.devices == []

@@ -48,6 +48,7 @@ PURE_MEMBERSHIP = (
     "parleyd.machine.records",
     "parleyd.membership.members",
 )
+PURE_PRESENCE = ("ids", "own", "presence", "reports")
 IMPURE_STDLIB = ("asyncio", "concurrent", "logging", "multiprocessing", "os", "pathlib", "socket", "threading", "time")
 
 # What a layer may import besides the standard library and itself.
@@ -120,6 +121,12 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.retry",
     ),
     "server/parleyd/delivery": ("parley_proto", "structlog", "parleyd.budgets", "parleyd.machine", "parleyd.group"),
+    "server/parleyd/presence": ("parley_proto", "structlog", "parleyd.raft"),
+    # What is sent and what still counts is pure, as in a group.
+    **{
+        f"server/parleyd/presence/{module}.py": ("parley_proto", "parleyd.raft", "parleyd.presence")
+        for module in PURE_PRESENCE
+    },
     "server/parleyd/security": (
         "bcrypt",
         "cryptography",
@@ -178,6 +185,12 @@ def test_layer_imports_only_what_its_row_names(folder: str) -> None:
 @pytest.mark.parametrize("module", PURE_MODULES)
 def test_what_a_group_decides_reads_no_clock_and_starts_nothing(module: str) -> None:
     imports = imports_under(f"server/parleyd/group/{module}.py")
+    assert not [str(found) for found in imports if found.module.split(".")[0] in IMPURE_STDLIB]
+
+
+@pytest.mark.parametrize("module", PURE_PRESENCE)
+def test_presence_reads_no_clock_and_starts_nothing(module: str) -> None:
+    imports = imports_under(f"server/parleyd/presence/{module}.py")
     assert not [str(found) for found in imports if found.module.split(".")[0] in IMPURE_STDLIB]
 
 

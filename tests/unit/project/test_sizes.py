@@ -30,7 +30,7 @@ LARGE_CLASSES = {
     "ChatPage": (20, "Qt: a reference to each widget it shows"),
     "DeviceStream": (22, "what one device has been sent and is owed; split, the parts share a cursor"),
     "Core": (22, "the state of a Raft server, by the names of the paper (figure 2) and of the reference"),
-    "PeerLink": (17, "one link: its three streams, what waits on them, and what was measured"),
+    "PeerLink": (18, "one link: its three streams, what waits on them, and what was measured"),
 }
 
 

@@ -170,12 +170,16 @@ class Handler:
         self.announcements: list[PeerInfo] = []
         self.clocks: list[tuple[NodeId, int]] = []
         self.disks: list[tuple[NodeId, int]] = []
+        self.clients: list[tuple[NodeId, int]] = []
 
     def receive(self, message: Message) -> None:
         self.received.put_nowait(message)
 
     def disk_reported(self, node: NodeId, report: pb.DiskReport) -> None:
         self.disks.append((node, report.room))
+
+    def presence_reported(self, node: NodeId, report: pb.PresenceReport) -> None:
+        self.clients.append((node, report.clients))
 
     def state_hash(self, node: NodeId, report: pb.StateHash) -> None:
         self.hashes.append((node, report.index))
@@ -501,11 +505,12 @@ async def test_a_copy_of_the_state_and_a_rebuild_are_for_members_only() -> None:
             await stub.Rebuild(pb.RebuildRequest(), metadata=says(peer(9)))
 
 
-async def test_state_hashes_and_reports_about_disks_and_clocks_are_taken_from_members_only() -> None:
+async def test_state_hashes_and_reports_about_disks_clients_and_clocks_are_taken_from_members_only() -> None:
     handler = Handler()
     batch = pb.RaftBatch(
         state_hashes=[pb.StateHash(index=256), pb.StateHash(index=512)],
         disk=pb.DiskReport(room=pb.DISK_ROOM_LOW),
+        presence=pb.PresenceReport(clients=5),
         wall_ms=77,
     )
     known = [peer(9)]
@@ -517,6 +522,7 @@ async def test_state_hashes_and_reports_about_disks_and_clocks_are_taken_from_me
             await call
     assert handler.hashes == [(NodeId(2), 256), (NodeId(2), 512)]
     assert handler.disks == [(NodeId(2), pb.DISK_ROOM_LOW)]
+    assert handler.clients == [(NodeId(2), 5)]
     assert handler.clocks == [(NodeId(2), 77)]
 
 

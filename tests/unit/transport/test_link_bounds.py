@@ -249,3 +249,36 @@ async def test_a_call_that_dies_with_its_channel_fails_and_ends_nobody_who_waits
         with pytest.raises(ForwardFailedError, match="connection was closed") as failed:
             await call
         assert failed.value.sent
+
+
+class Clients:
+    """Reports that are made when they are asked for."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.began: list[NodeId] = []
+
+    def link_began(self, node: NodeId) -> None:
+        self.began.append(node)
+
+    def next_report(self, _: NodeId) -> pb.PresenceReport | None:
+        self.made += 1
+        return pb.PresenceReport(sequence=self.made)
+
+
+async def test_a_report_about_clients_is_made_when_it_can_be_written_so_none_waits_for_a_slow_peer() -> None:
+    link, _ = make_link(connected=True)
+    clients = Clients()
+    link._setup = replace(link._setup, presence=clients)
+    for _ in range(10):
+        link.send_presence()
+    assert clients.made == 0
+    assert link._queue_filled.is_set()
+    assert link._next_batch().presence.sequence == 1
+    assert not link._next_batch().HasField("presence")
+
+
+async def test_a_link_that_is_down_asks_for_no_report() -> None:
+    link, _ = make_link(connected=False)
+    link.send_presence()
+    assert not link._queue_filled.is_set()

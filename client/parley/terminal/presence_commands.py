@@ -1,0 +1,84 @@
+"""`parley who` and `parley presence`: who is connected, and whether others see that you are."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from parley import ConnectedAccounts
+from parley.chat import account_label, plural, safe_name
+from parley.terminal import text
+from parley.terminal.command_line import AsJson, with_connection_options
+from parley.terminal.commands import note, say
+from parley.terminal.options import ConnectionOptions
+
+HIDDEN_TEXT = "You are hidden: others do not see you here. To change that: parley presence shown"
+
+
+class _Presence(StrEnum):
+    SHOWN = "shown"
+    HIDDEN = "hidden"
+
+
+@with_connection_options
+async def who(options: ConnectionOptions, as_json: AsJson = False) -> None:
+    """List the accounts that are connected now, and count the clients of each node."""
+    options.must_name_account()
+    async with options.client() as client:
+        found = await client.list_connected()
+    if as_json:
+        say(text.as_json(who_record(found)))
+        return
+    for line in who_lines(found):
+        say(line)
+    for line in who_remarks(found):
+        note(line)
+
+
+@with_connection_options
+async def presence(
+    options: ConnectionOptions,
+    visible: Annotated[
+        _Presence, typer.Argument(metavar="shown|hidden", help="Let others see you, or not.", show_default=False)
+    ],
+) -> None:
+    """Let others see when you are connected, or hide it. Hidden accounts still count as clients of a node."""
+    options.must_name_account()
+    hidden = visible is _Presence.HIDDEN
+    async with options.client() as client:
+        await (await client.own_account()).set_hidden(hidden=hidden)
+        note("Others do not see that you are connected." if hidden else "Others see when you are connected.")
+
+
+def who_lines(found: ConnectedAccounts) -> list[str]:
+    """Return one line for each connected account: since when, and its names."""
+    return [f"{text.time_text(one.since_ms)}  {account_label(one.account)}" for one in found.accounts]
+
+
+def who_remarks(found: ConnectedAccounts) -> list[str]:
+    """Return the counts, the nodes that could not be heard from, and whether the own account is hidden."""
+    counts = ", ".join(f"{safe_name(node.name)} {node.clients}" for node in found.nodes if node.heard)
+    remarks = [f"{plural(found.clients, 'client')} connected ({counts})." if counts else "No node was heard from."]
+    if found.unheard:
+        names = ", ".join(map(safe_name, found.unheard))
+        remarks.append(f"Not heard from: {names}. Accounts that are connected only there are not listed.")
+    return [*remarks, HIDDEN_TEXT] if found.hidden else remarks
+
+
+def who_record(found: ConnectedAccounts) -> dict[str, Any]:
+    """Return the list as a record for programs."""
+    return {
+        "accounts": [
+            {
+                "id": one.account.id,
+                "name": one.account.name,
+                "display_name": one.account.display_name,
+                "since_ms": one.since_ms,
+            }
+            for one in found.accounts
+        ],
+        "nodes": [asdict(node) for node in found.nodes],
+        "clients": found.clients,
+        "hidden": found.hidden,
+    }

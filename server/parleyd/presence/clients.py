@@ -1,0 +1,94 @@
+"""The asyncio shell around Presence: a clock, the rhythm of the reports, and the log of clients that come and go.
+
+An idle node sends each member one report in BEAT_S. After a change it sends the next one at once, unless the last one
+left less than INTERVAL_S ago. Changes that come meanwhile share a report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+import structlog
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.presence.presence import Connected, Presence
+from parleyd.raft.types import NodeId
+
+BEAT_S = 1.0
+INTERVAL_S = 0.2
+
+
+class ConnectedClients:
+    """The clients that are connected to the cluster, as this node knows them. Used from the event loop only."""
+
+    def __init__(
+        self, presence: Presence, send_reports: Callable[[], None], now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`send_reports` makes each link ask for a report."""
+        self._presence = presence
+        self._send_reports = send_reports
+        self._now_s = now_s
+        self._due = asyncio.Event()
+        self._logger = structlog.get_logger("clients")
+
+    async def run(self) -> None:
+        """Have reports sent until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._due.clear()
+            sent_at = loop.time()
+            self._send_reports()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(sent_at + BEAT_S):
+                    await self._due.wait()
+            await asyncio.sleep(max(0.0, sent_at + INTERVAL_S - loop.time()))
+
+    # ---- from the hub
+
+    def client_connected(self, account_id: int) -> None:
+        """Take a device that connected."""
+        self._presence.client_connected(account_id, self._now_s())
+        self._logger.info("client_connected", account_id=account_id, clients=self._presence.own_clients)
+        self._due.set()
+
+    def client_gone(self, account_id: int) -> None:
+        """Take a device that is gone."""
+        self._presence.client_gone(account_id)
+        self._logger.info("client_gone", account_id=account_id, clients=self._presence.own_clients)
+        self._due.set()
+
+    # ---- from the links
+
+    def link_began(self, node: NodeId) -> None:
+        """Send the whole set over a new connection."""
+        self._presence.link_began(node)
+        self._due.set()
+
+    def next_report(self, node: NodeId) -> pb.PresenceReport | None:
+        """Return what `node` has to know next."""
+        report = self._presence.next_report(node, self._now_s())
+        if self._presence.has_more:
+            self._due.set()
+        return report
+
+    def received(self, node: NodeId, report: pb.PresenceReport) -> None:
+        """Take a member's report."""
+        if self._presence.received(node, report, self._now_s()):
+            self._due.set()
+
+    # ---- for the api
+
+    def clients_of(self, node: NodeId) -> int | None:
+        """Return how many devices are connected to a node; None if it was not heard from."""
+        return self._presence.clients_of(node, self._now_s())
+
+    def page(self, after_account_id: int, limit: int) -> list[Connected]:
+        """Return at most `limit` connected accounts with greater ids, ascending."""
+        return self._presence.page(after_account_id, limit, self._now_s())
+
+    def age_ms(self, connected: Connected) -> int:
+        """Return for how long an account is connected."""
+        return max(0, int((self._now_s() - connected.since_s) * 1000))

@@ -1,0 +1,155 @@
+"""Who is connected to which node, without I/O and without a clock: what to send, what was heard, what still counts.
+
+No part of it is in the log. Each node sends each other member its own accounts (reports.py) and believes what that
+member reports of itself, for SILENT_AFTER_S. A member that is silent for longer, or whose link is down, keeps its set
+here, but nobody sees it: a member that was only slow needs no new set.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.presence.own import OwnClients
+from parleyd.presence.reports import ReportsFrom, ReportsTo
+from parleyd.raft.types import NodeId
+
+MAX_LISTED = 10_000
+"""Accounts of one node that others see. Those above it show only in the counts."""
+SILENT_AFTER_S = 1.7
+"""Members send a report each second. One that is 0.7 s late hides nobody, and the dead are gone within two seconds."""
+
+
+class Peers(Protocol):
+    """What is known of the other nodes."""
+
+    def is_member(self, node: NodeId) -> bool:
+        """Return whether the cluster has this member."""
+
+    def connected(self, node: NodeId) -> bool:
+        """Return whether this node's link to `node` is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """An account with a connected device, and since when."""
+
+    account_id: int
+    since_s: float
+
+
+class Presence:
+    """This node's own accounts, and those of the other members."""
+
+    def __init__(self, node: NodeId, epoch: int, peers: Peers, max_listed: int = MAX_LISTED) -> None:
+        """`epoch` is a random number of this process. Times are those of one clock that never goes back."""
+        self._node = node
+        self._epoch = epoch
+        self._peers = peers
+        self._max_listed = max_listed
+        self._own = OwnClients(max_listed)
+        self._sent: dict[NodeId, ReportsTo] = {}
+        self._heard: dict[NodeId, ReportsFrom] = {}
+
+    @property
+    def own_clients(self) -> int:
+        """Return how many devices are connected to this node."""
+        return self._own.count
+
+    @property
+    def has_more(self) -> bool:
+        """Return whether some member lacks something that fitted into no report."""
+        return any(reports.has_more for node, reports in self._sent.items() if self._is_reached(node))
+
+    # ---- this node's clients
+
+    def client_connected(self, account_id: int, now_s: float) -> None:
+        """Count a device of an account."""
+        self._own_changed(self._own.connected(account_id, now_s))
+
+    def client_gone(self, account_id: int) -> None:
+        """Take a device of an account off the count."""
+        self._own_changed(self._own.gone(account_id))
+
+    def _own_changed(self, account_ids: Iterable[int]) -> None:
+        for reports in self._sent.values():
+            reports.changed(account_ids)
+
+    # ---- the other nodes
+
+    def link_began(self, node: NodeId) -> None:
+        """Send the whole set again: what the link had sent before may be lost."""
+        if node in self._sent:
+            self._sent[node].begin()
+
+    def next_report(self, node: NodeId, now_s: float) -> pb.PresenceReport | None:
+        """Return what `node` has to know next; None if it is no member."""
+        if not self._peers.is_member(node):
+            return None
+        reports = self._sent.get(node)
+        if reports is None:
+            self._forget_others()
+            reports = self._sent[node] = ReportsTo(self._epoch, self._own, 2 * self._max_listed)
+            reports.again = node in self._heard and self._heard[node].lacks_report
+        return reports.next_report(now_s)
+
+    def received(self, node: NodeId, report: pb.PresenceReport, now_s: float) -> bool:
+        """Take a member's report. Return whether it waits for an answer: one side lacks something."""
+        if not self._peers.is_member(node):
+            return False
+        heard = self._heard.get(node)
+        if heard is None:
+            self._forget_others()
+            heard = self._heard[node] = ReportsFrom(self._max_listed)
+        heard.take(report, now_s)
+        sent = self._sent.get(node)
+        if sent is not None:
+            sent.again = heard.lacks_report
+            if report.again:
+                sent.begin()
+        return heard.lacks_report or report.again
+
+    def _forget_others(self) -> None:
+        """Forget nodes that are members no more."""
+        for known in (self._sent, self._heard):
+            for node in [node for node in known if not self._peers.is_member(node)]:
+                del known[node]
+
+    # ---- what clients may ask
+
+    def clients_of(self, node: NodeId, now_s: float) -> int | None:
+        """Return how many devices are connected to a node; None if it was not heard from."""
+        if node == self._node:
+            return self._own.count
+        return self._heard[node].clients if self._is_heard(node, now_s) else None
+
+    def page(self, after_account_id: int, limit: int, now_s: float) -> list[Connected]:
+        """Return at most `limit` connected accounts with greater ids, ascending, each once, since it came first."""
+        heard = [reports for node, reports in self._heard.items() if self._is_heard(node, now_s)]
+        sources: list[OwnClients | ReportsFrom] = [self._own, *heard]
+        found: list[Connected] = []
+        ascending = heapq.merge(*(one.after(after_account_id) for one in sources))
+        for account_id in _each_once(ascending):
+            if len(found) == limit:
+                break
+            times = (one.since_s(account_id) for one in sources)
+            found.append(Connected(account_id, min(since_s for since_s in times if since_s is not None)))
+        return found
+
+    def _is_heard(self, node: NodeId, now_s: float) -> bool:
+        heard = self._heard.get(node)
+        return heard is not None and heard.silent_for_s(now_s) <= SILENT_AFTER_S and self._is_reached(node)
+
+    def _is_reached(self, node: NodeId) -> bool:
+        return self._peers.is_member(node) and self._peers.connected(node)
+
+
+def _each_once(ascending: Iterable[int]) -> Iterator[int]:
+    last = 0
+    for one in ascending:
+        if one != last:
+            last = one
+            yield one

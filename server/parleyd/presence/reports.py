@@ -1,0 +1,132 @@
+"""What one other node is sent about this node's accounts, and what this node has heard from one other node.
+
+A report has at most MAX_REPORTED accounts. The reports to one receiver count up, so the receiver sees that one is
+missing. It asks for the set anew in its own next report, and the sender begins again.
+
+The sender keeps no report. It keeps which accounts the receiver has not been sent in their present state, and makes a
+report of them when the link takes one. So a slow receiver costs this set, and gets the newest state.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+
+from parley_proto.v1 import peer_pb2 as pb
+from parleyd.presence.ids import SortedIds
+from parleyd.presence.own import OwnClients
+
+MAX_REPORTED = 4096
+"""Accounts in a report: at most 64 KiB."""
+MAX_ID = (1 << 63) - 1
+
+
+class ReportsTo:
+    """What one other node is sent."""
+
+    def __init__(self, epoch: int, own: OwnClients, max_pending: int) -> None:
+        self.again = False  # a report of that node is missing here
+        self._epoch = epoch
+        self._own = own
+        self._max_pending = max_pending
+        self._sequence = 0
+        self._begins = True
+        self._pending: dict[int, None] = {}
+
+    @property
+    def has_more(self) -> bool:
+        """Return whether the last report lacked something."""
+        return self._begins or bool(self._pending)
+
+    def begin(self) -> None:
+        """Send the whole set with the next report."""
+        self._begins = True
+        self._pending.clear()
+
+    def changed(self, account_ids: Iterable[int]) -> None:
+        """Note that these accounts came or went."""
+        if self._begins:
+            return
+        self._pending.update(dict.fromkeys(account_ids))
+        if len(self._pending) > self._max_pending:
+            self.begin()
+
+    def next_report(self, now_s: float) -> pb.PresenceReport:
+        """Return what the node has to know next, and that this one is alive."""
+        self._sequence += 1
+        report = pb.PresenceReport(
+            epoch=self._epoch,
+            sequence=self._sequence,
+            begins=self._begins,
+            clients=self._own.count,
+            again=self.again,
+        )
+        if self._begins:
+            self._pending = dict.fromkeys(self._own.listed)
+            self._begins = False
+        for account_id in list(itertools.islice(self._pending, MAX_REPORTED)):
+            del self._pending[account_id]
+            since_s = self._own.since_s(account_id)
+            if since_s is None:
+                report.gone.append(account_id)
+            else:
+                report.online.append(account_id)
+                report.online_s.append(max(0, int(now_s - since_s)))
+        return report
+
+
+class ReportsFrom:
+    """What this node has heard from one other node, while that one's process lives."""
+
+    def __init__(self, max_listed: int) -> None:
+        self.clients = 0
+        self.lacks_report = False
+        self._max_listed = max_listed
+        self._heard_s = float("-inf")
+        self._epoch = 0
+        self._sequence = 0
+        self._since: dict[int, float] = {}
+        self._ids = SortedIds()
+
+    def take(self, report: pb.PresenceReport, now_s: float) -> None:
+        """Take the next report; one that is older than the last is of no use."""
+        is_same = report.epoch == self._epoch
+        if is_same and report.sequence <= self._sequence:
+            return
+        if report.begins or not is_same:
+            self._since.clear()
+            self._ids.clear()
+        follows = is_same and report.sequence == self._sequence + 1
+        self.lacks_report = not report.begins and (self.lacks_report or not follows)
+        self._epoch, self._sequence = report.epoch, report.sequence
+        self._heard_s = now_s
+        self.clients = report.clients
+        self._remove(report.gone[:MAX_REPORTED])
+        self._add(zip(report.online[:MAX_REPORTED], report.online_s, strict=False), now_s)
+
+    def silent_for_s(self, now_s: float) -> float:
+        """Return how long ago the last report came."""
+        return now_s - self._heard_s
+
+    def since_s(self, account_id: int) -> float | None:
+        """Return since when an account is connected there; None for one that is not."""
+        return self._since.get(account_id)
+
+    def after(self, account_id: int) -> Iterator[int]:
+        """Return the accounts with greater ids, ascending."""
+        return self._ids.after(account_id)
+
+    def _add(self, online: Iterable[tuple[int, int]], now_s: float) -> None:
+        new = []
+        for account_id, age_s in online:
+            if not 0 < account_id <= MAX_ID:
+                continue
+            if account_id not in self._since:
+                if len(self._since) >= self._max_listed:
+                    continue
+                new.append(account_id)
+            self._since[account_id] = now_s - age_s
+        self._ids.add(new)
+
+    def _remove(self, gone: Iterable[int]) -> None:
+        self._ids.remove([account_id for account_id in gone if self._since.pop(account_id, None) is not None])

@@ -1,0 +1,145 @@
+"""Who is connected, as each of three real nodes sees it: soon after a client comes, and after it or its node dies."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from parley_proto.v1 import accounts_pb2 as pb
+from scripts.cluster_local import LocalCluster
+from tests.cluster.raw import Person, Raw, raw_client
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Fresh = Callable[[str], str]
+RIGHT_AFTER_S = 2.0
+LIMIT_S = 20.0
+"""How long a list is awaited before the test fails without a figure."""
+
+CLIENT = """
+import asyncio, sys
+from pathlib import Path
+from scripts.cluster_status import secure_channel
+from tests.support.raw import Raw
+from parley_proto.v1 import messaging_pb2 as pb
+
+async def main(address, ca, token):
+    async with secure_channel(address, Path(ca).read_bytes()) as channel:
+        async with Raw(channel).stream((("authorization", f"Bearer {token}"),)) as stream:
+            await stream.write(pb.ClientFrame(hello=pb.Hello()))
+            await stream.next("welcome")
+            print("connected", flush=True)
+            await asyncio.Event().wait()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+class Watchers:
+    """A session of one account on each node, which asks for the list."""
+
+    def __init__(self, cluster: LocalCluster, raws: dict[str, Raw], watcher: Person) -> None:
+        self.cluster = cluster
+        self.raws = raws
+        self.watcher = watcher
+
+    async def listed(self, node: str) -> pb.ListConnectedResponse:
+        return await self.raws[node].presence.ListConnected(
+            pb.ListConnectedRequest(page_size=1000, seen=self.raws[node].seen),
+            metadata=self.watcher.metadata,
+            timeout=5,
+        )
+
+    async def seconds_until(self, person: Person, nodes: list[str], *, is_listed: bool) -> float:
+        """Return how long it took until all these nodes list an account, or do not list it any more."""
+        began = time.monotonic()
+
+        async def until(node: str) -> None:
+            while any(one.account.id == person.id for one in (await self.listed(node)).accounts) is not is_listed:
+                continue  # each look is a call, which gives way
+
+        async with asyncio.timeout(LIMIT_S):
+            await asyncio.gather(*map(until, nodes))
+        return time.monotonic() - began
+
+    async def all_heard(self, node: str) -> pb.ListConnectedResponse:
+        """Return the list of a node, once it has heard from all others."""
+        async with asyncio.timeout(LIMIT_S):
+            answer = await self.listed(node)
+            while not all(one.heard for one in answer.nodes):
+                answer = await self.listed(node)
+        return answer
+
+
+async def watchers(cluster: LocalCluster, fresh: Fresh, stack: AsyncExitStack) -> tuple[Watchers, Person]:
+    """Eve, who asks every node, and Ann, who is to be seen."""
+    raws = {name: await stack.enter_async_context(raw_client(cluster, name)) for name in cluster.names}
+    first = raws[cluster.names[0]]
+    people = []
+    for name in (fresh("eve"), fresh("ann")):
+        await first.register(name)
+        people.append(await first.log_in(name))
+    for raw in raws.values():
+        raw.note(people[1].login.position)
+    return Watchers(cluster, raws, people[0]), people[1]
+
+
+async def test_a_client_is_seen_from_all_nodes_and_gone_within_two_seconds_of_its_kill_9(
+    cluster: LocalCluster, fresh: Fresh
+) -> None:
+    async with AsyncExitStack() as stack:
+        watching, ann = await watchers(cluster, fresh, stack)
+        node = cluster.names[0]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CLIENT, cluster.address(node), str(cluster.ca_file), ann.token,
+            stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            assert process.stdout is not None
+            async with asyncio.timeout(LIMIT_S):
+                assert await process.stdout.readline() == b"connected\n"
+            seen_s = await watching.seconds_until(ann, list(cluster.names), is_listed=True)
+            answer = await watching.all_heard(cluster.names[2])
+            assert [(one.name, one.clients, one.heard) for one in answer.nodes] == [
+                (name, int(name == node), True) for name in cluster.names
+            ]
+            assert answer.clients == 1
+        finally:
+            process.kill()
+            await process.wait()
+        gone_s = await watching.seconds_until(ann, list(cluster.names), is_listed=False)
+        print(f"presence: seen everywhere after {seen_s:.2f} s, gone {gone_s:.2f} s after kill -9 of the client")
+        assert max(seen_s, gone_s) <= RIGHT_AFTER_S
+        assert "client_connected" in cluster.log_text(node)
+        assert "client_gone" in cluster.log_text(node)
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+async def test_the_clients_of_a_node_that_dies_or_hangs_are_gone_within_two_seconds_and_the_node_is_named(
+    cluster: LocalCluster, fresh: Fresh, fault: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        watching, ann = await watchers(cluster, fresh, stack)
+        node, *others = cluster.names
+        async with watching.raws[node].session(ann):
+            await watching.seconds_until(ann, list(cluster.names), is_listed=True)
+            getattr(cluster, fault)(node)
+            gone_s = await watching.seconds_until(ann, others, is_listed=False)
+        print(f"presence: gone {gone_s:.2f} s after {fault} of the node")
+        assert gone_s <= RIGHT_AFTER_S
+        for other in others:
+            assert [one.name for one in (await watching.listed(other)).nodes if not one.heard] == [node]
+        if fault == "pause":
+            cluster.resume(node)
+        else:
+            cluster.start(node)
+        await cluster.wait_until_answering(*cluster.names)
+        answer = await watching.all_heard(others[0])
+        if fault == "kill":
+            assert answer.clients == 0, "nobody of its former life is back"
+        await watching.seconds_until(ann, list(cluster.names), is_listed=False)
