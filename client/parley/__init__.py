@@ -55,6 +55,7 @@ from parley.errors import (
     WrongServiceError,
 )
 from parley.model import (
+    EVERYONE,
     FINAL,
     Account,
     ClientState,
@@ -87,6 +88,7 @@ from parley.wire.node_health import MessageStreamSettings
 from parley.wire.policy import PolicySettings
 
 __all__ = [
+    "EVERYONE",
     "FINAL",
     "MAX_IMPORTED_ACCOUNTS",
     "Account",

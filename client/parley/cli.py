@@ -152,6 +152,26 @@ async def send(
     await commands.send(options, to, body, timeout=timeout, as_json=as_json)
 
 
+app.command(name="dm", epilog=EPILOG, help="The same as `parley send`.")(send)
+
+
+@app.command(name="all", epilog=EPILOG)
+@with_connection_options
+async def to_all(
+    options: ConnectionOptions,
+    body: Annotated[str | None, typer.Argument(help="Send this text. Default, and for '-': standard input.")] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.0, help="Wait at most this many seconds for a majority.")
+    ] = 10.0,
+    as_json: AsJson = False,
+) -> None:
+    """Send a message to every account of the cluster. The same as `parley send everyone`.
+
+    Administrators decide who may do that: the setting `everyone_writers` of the cluster.
+    """
+    await commands.send(options, "everyone", body, timeout=timeout, as_json=as_json)
+
+
 @app.command(epilog=EPILOG)
 @with_connection_options
 async def listen(

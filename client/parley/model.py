@@ -55,11 +55,15 @@ class Device:
 
 
 class ConversationKind(IntEnum):
-    """The kinds of conversations, with the numbers of the wire. UNKNOWN: of a later release, or not known yet."""
+    """The kinds of conversations, with the numbers of the wire. UNKNOWN: of a later release, or not known yet.
+
+    EVERYONE is one conversation, to which every account of the cluster belongs.
+    """
 
     UNKNOWN = 0
     DIRECT = 1
     CHANNEL = 2
+    EVERYONE = 3
 
 
 class MemberRole(IntEnum):
@@ -124,6 +128,10 @@ class Target:
         if self.account:
             return self.account
         return f"account {self.account_id}" if self.account_id else f"conversation {self.conversation_id}"
+
+
+EVERYONE = Target(conversation_id=1 << 40)
+"""The recipient of a message to all accounts of the cluster."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,11 @@ from parley.chat.status_text import (
 )
 from parley.chat.thread import AHEAD_ROWS, KEEP_ROWS, Thread
 from parley.chat.times import clock_time, day_label, line_time, list_time, local_date
-from parley.chat.titles import NOTES, conversation_title, row_text
+from parley.chat.titles import EVERYONE_TITLE, NOTES, conversation_title, row_text
 
 __all__ = [
     "AHEAD_ROWS",
+    "EVERYONE_TITLE",
     "KEEP_ROWS",
     "NOTES",
     "AccountBook",

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from parley.chat.accounts import AccountBook
 from parley.chat.previews import preview
 from parley.chat.standing import Standing, standing_of
-from parley.chat.titles import conversation_title, direct_partner, partner_title, row_text
+from parley.chat.titles import EVERYONE_TITLE, conversation_title, direct_partner, partner_title, row_text
 from parley.model import (
+    EVERYONE,
     FINAL,
     Account,
     Conversation,
@@ -65,7 +66,7 @@ class ConversationLine:
         return book.get(self.account_id) if self.account_id else book.find(self.account) if self.account else None
 
     def title(self, book: AccountBook) -> str:
-        if self.channel and self.conversation is not None:
+        if self.conversation is not None and self.conversation.kind is not ConversationKind.DIRECT:
             return conversation_title(self.conversation, book)
         partner = self.partner(book)
         if partner is not None:
@@ -74,6 +75,8 @@ class ConversationLine:
             return conversation_title(self.conversation, book)
         if self.account:
             return book.label_of_name(self.account)
+        if self.conversation_id == EVERYONE.conversation_id:
+            return EVERYONE_TITLE
         return book.label(self.account_id) if self.account_id else f"Conversation #{self.conversation_id}"
 
     def target(self, book: AccountBook) -> Target:

@@ -5,6 +5,7 @@ from parley.chat.safe_text import safe_name
 from parley.model import Conversation, ConversationKind, Member, Message, MessageKind
 
 NOTES = "Notes to yourself"
+EVERYONE_TITLE = "Everyone"
 MAX_NAMED = 5
 
 
@@ -18,6 +19,8 @@ def direct_partner(members: tuple[Member, ...], own_id: int) -> int:
 
 def conversation_title(conversation: Conversation, book: AccountBook) -> str:
     """Return the title for the list and the header."""
+    if conversation.kind is ConversationKind.EVERYONE:
+        return EVERYONE_TITLE
     if conversation.kind is ConversationKind.CHANNEL:
         return safe_name(conversation.title) or f"Channel #{conversation.id}"
     partner_id = direct_partner(conversation.members, book.own_id)

@@ -7,8 +7,8 @@ from PySide6.QtCore import QEvent, QObject, QStringListModel, Qt, QTimer, Signal
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QDialog, QLabel, QLineEdit, QListView, QVBoxLayout, QWidget
 
-from parley import Target
-from parley.chat import ConversationKey
+from parley import EVERYONE, Target
+from parley.chat import EVERYONE_TITLE, ConversationKey, conversation_key
 from parley.gui.theme import GRID, scaled_font
 
 ASK_AFTER_MS = 120
@@ -32,6 +32,9 @@ class Finder(QDialog):
         """`known` are conversations. With `anybody` the dialog also searches the accounts of the cluster."""
         super().__init__(parent)
         self._known = tuple(known)
+        everyone = conversation_key(EVERYONE.conversation_id)
+        if anybody and all(choice.opens != everyone for choice in self._known):
+            self._known += (Choice(EVERYONE_TITLE, everyone),)
         self._others: tuple[Choice, ...] = ()
         self._shown: list[Choice] = []
         self._anybody = anybody

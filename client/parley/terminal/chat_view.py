@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import NoReturn
 
 from parley import (
+    EVERYONE,
     BadInputError,
     Changes,
     ConnectionState,
@@ -37,7 +38,8 @@ ALWAYS_NEWS_S = 60.0
 
 HELP = f"""\
 Type a line and Enter: it is sent to the one named in the prompt. Commands:
-  /to NAME          talk to somebody else; /to #TITLE or /to #ID for a channel
+  /to NAME          talk to somebody else; /to #TITLE or /to #ID for a channel, /to everyone for all accounts
+  /all TEXT         write to everyone, and stay here
   /history [N]      the last N messages there
   /conversations    your conversations, and what is new
   /accounts [PAT]   all accounts; * and ? as in file names
@@ -87,6 +89,7 @@ class ChatView:
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/help": self._help,
             "/to": self._talk_to,
+            "/all": self._send_to_all,
             "/history": self._history,
             "/conversations": self._conversations,
             "/accounts": self._accounts,
@@ -203,6 +206,12 @@ class ChatView:
             self._quiet(f"The message was not sent. {standing.text}")
             return
         self._own.track((await self._client.send(self.target, body)).view)
+        self._work.set()
+
+    async def _send_to_all(self, body: str) -> None:
+        if not body:
+            raise BadInputError("/all needs a text. Nothing was sent.")
+        self._own.track((await self._client.send(EVERYONE, body)).view)
         self._work.set()
 
     async def _talk_to(self, typed: str) -> None:

@@ -1,4 +1,6 @@
-"""How a person names a conversation: an account name, `#` and the id or title of a channel, or a title.
+"""How a person names a conversation: an account name, `#` and the id or title of a channel, a title, or `everyone`.
+
+No account can have the name `everyone`.
 
 A text that can be an account name always means that account, even if a channel has this title. So nobody can choose a
 title to receive the messages for somebody else.
@@ -6,11 +8,11 @@ title to receive the messages for somebody else.
 
 from collections.abc import Sequence
 
-from parley import BadInputError, Conversation, ConversationKind, ParleyClient, Target, check_account_name
+from parley import EVERYONE, BadInputError, Conversation, ConversationKind, ParleyClient, Target, check_account_name
 
 HOW = (
-    "Name an account, or a channel: #ID or #TITLE. `parley conversations` lists yours, `parley channels` those "
-    "that you can join."
+    "Name an account, a channel (#ID or #TITLE), or everyone. `parley conversations` lists yours, `parley channels` "
+    "those that you can join."
 )
 
 
@@ -20,6 +22,8 @@ async def find_target(client: ParleyClient, typed: str) -> Target:
     name = typed.removeprefix("#").strip()
     if not name:
         raise BadInputError(f"No recipient was named. {HOW}")
+    if name.casefold() == "everyone":
+        return EVERYONE
     if not typed.startswith("#"):
         try:
             return Target(account=check_account_name(name))

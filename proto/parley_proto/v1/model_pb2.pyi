@@ -29,6 +29,8 @@ class _ConversationKindEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_Conve
     CONVERSATION_KIND_DIRECT: _ConversationKind.ValueType  # 1
     """two accounts, or one with itself"""
     CONVERSATION_KIND_CHANNEL: _ConversationKind.ValueType  # 2
+    CONVERSATION_KIND_EVERYONE: _ConversationKind.ValueType  # 3
+    """all accounts; its id is 2^40 in every cluster"""
 
 class ConversationKind(_ConversationKind, metaclass=_ConversationKindEnumTypeWrapper): ...
 
@@ -36,6 +38,8 @@ CONVERSATION_KIND_UNSPECIFIED: ConversationKind.ValueType  # 0
 CONVERSATION_KIND_DIRECT: ConversationKind.ValueType  # 1
 """two accounts, or one with itself"""
 CONVERSATION_KIND_CHANNEL: ConversationKind.ValueType  # 2
+CONVERSATION_KIND_EVERYONE: ConversationKind.ValueType  # 3
+"""all accounts; its id is 2^40 in every cluster"""
 
 class _MemberRole:
     ValueType = typing.NewType("ValueType", builtins.int)

@@ -133,6 +133,8 @@ class _ResultCodeEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_ResultCode.
     RESULT_CODE_NOT_A_MEMBER: _ResultCode.ValueType  # 107
     """the account that the command names"""
     RESULT_CODE_INVALID_ROLE: _ResultCode.ValueType  # 108
+    RESULT_CODE_ADMINISTRATORS_WRITE: _ResultCode.ValueType  # 110
+    """to everyone: everyone_writers"""
     RESULT_CODE_LEFT_TOO_OFTEN: _ResultCode.ValueType  # 109
     """the account's devices have not received what belongs to its oldest membership"""
 
@@ -244,6 +246,8 @@ RESULT_CODE_INVALID_TOPIC: ResultCode.ValueType  # 106
 RESULT_CODE_NOT_A_MEMBER: ResultCode.ValueType  # 107
 """the account that the command names"""
 RESULT_CODE_INVALID_ROLE: ResultCode.ValueType  # 108
+RESULT_CODE_ADMINISTRATORS_WRITE: ResultCode.ValueType  # 110
+"""to everyone: everyone_writers"""
 RESULT_CODE_LEFT_TOO_OFTEN: ResultCode.ValueType  # 109
 """the account's devices have not received what belongs to its oldest membership"""
 

@@ -34,7 +34,7 @@ from parleyd.delivery.records import (
 )
 from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
-from parleyd.machine.features import accounts, channels, conversations, messages
+from parleyd.machine.features import accounts, channels, conversations, memberships, messages
 from parleyd.machine.features.conversations import ConversationSummary
 from parleyd.machine.features.messages import MessageRecord
 from parleyd.machine.features.sessions import SessionRecord
@@ -296,7 +296,7 @@ def _history(
         asked_about: set[int] = {account_id}
         if request.WhichOneof("which") == "conversation_id":
             conversation_id = request.conversation_id
-            if not conversations.readable(reader, conversation_id, account_id):
+            if not memberships.readable(reader, conversation_id, account_id):
                 raise refusal(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
         else:
             conversation_id = _direct(reader, account_id, request, asked_about)
@@ -328,9 +328,9 @@ def _members(
     reader: StateReader, account_id: int, request: pb.ListMembersRequest, limit: int
 ) -> pb.ListMembersResponse:
     with reader.consistent():
-        if not conversations.is_member(reader, request.conversation_id, account_id):
+        if not memberships.is_member(reader, request.conversation_id, account_id):
             raise refusal(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
-        found = conversations.members(reader, request.conversation_id, request.after_account_id, limit + 1)
+        found = memberships.members(reader, request.conversation_id, request.after_account_id, limit + 1)
         shown = found[:limit]
         return pb.ListMembersResponse(
             members=[member_info(record) for record in shown],

@@ -31,7 +31,7 @@ from parleyd.delivery.records import account_info, receipt
 from parleyd.delivery.stored_source import StoredSource
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.readers import StateReaders
-from parleyd.machine.features import accounts, conversations, devices, receipts, settings
+from parleyd.machine.features import accounts, devices, memberships, receipts, settings
 from parleyd.machine.features.accounts import AccountCard
 from parleyd.machine.features.devices import ClaimRow, DeviceRow
 from parleyd.machine.features.sessions import SessionRecord
@@ -234,7 +234,7 @@ def _missed(reader: StateReader, account_id: int) -> tuple[tuple[int, ...], tupl
     """Return the account's channels, and the marks of others that the device may have missed."""
     with reader.consistent():
         return (
-            conversations.channels_of(reader, account_id),
+            memberships.channels_of(reader, account_id),
             receipts.of_others(reader, account_id, MISSED_RECEIPTS),
         )
 

@@ -188,7 +188,7 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
     ),
     pb.RESULT_CODE_NOT_A_CHANNEL: Explanation(
         Code.FAILED_PRECONDITION,
-        "This is a conversation of two accounts. Only channels can be changed. Nothing was changed. Name a channel.",
+        "This is no channel. Only channels can be changed, joined and left. Nothing was changed. Name a channel.",
     ),
     pb.RESULT_CODE_NOT_A_MODERATOR: Explanation(
         Code.PERMISSION_DENIED,
@@ -199,6 +199,11 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
         Code.FAILED_PRECONDITION,
         "The channel is archived: it takes no messages and no members. Nothing was changed. Its owners and moderators "
         "can reopen it.",
+    ),
+    pb.RESULT_CODE_ADMINISTRATORS_WRITE: Explanation(
+        Code.PERMISSION_DENIED,
+        "Only administrators of the cluster write to everyone (everyone_writers). The message was not stored. Write to "
+        "accounts or to a channel, or ask an administrator.",
     ),
     pb.RESULT_CODE_LAST_OWNER: Explanation(
         Code.FAILED_PRECONDITION,

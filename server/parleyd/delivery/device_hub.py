@@ -25,6 +25,7 @@ from parleyd.machine.features.conversations import CHANNEL, ConversationCreated
 from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.features.members import MembersChanged
+from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.features.sessions import SessionsClosed
@@ -194,6 +195,8 @@ class DeviceHub:
                     stream.offer_message(message)
 
     def _receipt(self, effect: ReceiptMoved) -> None:
+        if effect.conversation_id == EVERYONE_ID:
+            return  # each mark of each account to each account: too many. ListMembers has them, for who looks
         others = [each for each in self._members(effect.conversation_id, effect.pair) if each != effect.account_id]
         streams = list(self._of(others))
         if streams:
@@ -242,7 +245,9 @@ class DeviceHub:
                     assert_never(effect)
 
     def _members(self, conversation_id: int, pair: Sequence[int]) -> Iterable[int]:
-        """Return the members of a conversation; of a channel, only those connected here."""
+        """Return the members of a conversation; of a channel and of everyone, only those connected here."""
+        if conversation_id == EVERYONE_ID:
+            return self._streams.keys()
         return pair or self._channel_members.get(conversation_id, ())
 
     def _of(self, account_ids: Iterable[int]) -> Iterator[DeviceStream]:

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from parley_proto.v1 import messaging_pb2, model_pb2
 from parleyd.machine.features import accounts, conversations
 from parleyd.machine.features.accounts import AccountCard
-from parleyd.machine.features.conversations import ConversationRecord, MemberRecord
+from parleyd.machine.features.conversations import ConversationRecord
+from parleyd.machine.features.memberships import MemberRecord
 from parleyd.machine.features.messages import MessageRecord
 from parleyd.machine.reader import StateReader
 

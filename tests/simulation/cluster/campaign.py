@@ -75,6 +75,7 @@ EXPECTED_COUNTERS = (
     "start-refused-damaged-disk",
     "start-repairs-log",
     "stopped-by-its-disk",
+    "stored-for-all",
     "stored-in-channel",
     "transfer-in-joint-membership",
     "transfer-in-partition",

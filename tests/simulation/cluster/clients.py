@@ -16,6 +16,7 @@ from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.features import messages
+from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.reader import StateReader
 from parleyd.raft.types import NO_NODE, NodeId
 from tests.simulation.cluster.checker import require
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 PATIENCE_MS = 700
 PATIENCE_HEALED_MS = 100
 MAX_UNANSWERED = 8
+TO_EVERYONE = 0.1
 PAGE = 16
 NEVER_EXPIRES_MS = 1 << 62
 CHANGED_OR_REFUSED = {
@@ -44,6 +46,8 @@ class Client:
         self.world = world
         self.number = number
         self.rng = random.Random(f"client/{world.plan.seed}/{number}")
+        # Of its own, so that the rest of a seed's run stays what it was.
+        self.everyone_rng = random.Random(f"everyone/{world.plan.seed}/{number}")
         self.name = f"client{number}"
         self.device = bytes(15) + bytes([number])
         self.at = NodeId(1 + number % world.plan.voters)
@@ -148,7 +152,13 @@ class Client:
                 send.account_id = self.world.accounts[name]
             case _:
                 send.account_name = name
+        if self._writes_to_all() and self.everyone_rng.random() < TO_EVERYONE:
+            send.conversation_id = EVERYONE_ID
         return send
+
+    def _writes_to_all(self) -> bool:
+        """Whether there are messages to everyone: from then on, when every account reads them."""
+        return self.world.plan.channel_changes and len(self.world.accounts) == len(self.world.clients)
 
     def _make_channel(self) -> None:
         """Make one channel with some of the others; repeat it, unchanged, until it is answered."""

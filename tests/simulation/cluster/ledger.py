@@ -16,6 +16,7 @@ import apsw
 from parley_proto.v1 import model_pb2
 from parley_proto.v1.model_pb2 import MESSAGE_KIND_MEMBERS_JOINED, MESSAGE_KIND_MEMBERS_LEFT, MessageKind
 from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
+from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.messages import TEXT, MessageRecord
 from tests.simulation.cluster.checker import Checker, require
 
@@ -83,6 +84,8 @@ class Ledger:
 
     def memberships(self, conversation_id: int, account_id: int) -> list[tuple[int, int]]:
         """The ids of the first and the last row of each membership, as the rows of the conversation say it."""
+        if conversation_id == EVERYONE_ID:
+            return [(0, FOR_EVER)]
         found = [(0, FOR_EVER)] if account_id in self.created[conversation_id].members else []
         for row_id, event in sorted(self.events.items()):
             if event.conversation_id != conversation_id or account_id not in event.subjects:
@@ -153,7 +156,7 @@ class Ledger:
         is_in = self.is_member(message.conversation_id, sender, message.id)
         require(is_in, f"{_name(send)} is stored in {conversation}, where its sender is not")
         if content.WhichOneof("target") == "conversation_id":
-            self.counters["stored-in-channel"] += 1
+            self.counters["stored-for-all" if content.conversation_id == EVERYONE_ID else "stored-in-channel"] += 1
             require(
                 conversation.conversation_id == content.conversation_id,
                 f"{_name(send)} is stored in {conversation.conversation_id}, not in {content.conversation_id}",

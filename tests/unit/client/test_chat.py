@@ -213,6 +213,7 @@ async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> Non
             "/status",
             "",
             "/to",
+            "/all",
             "/conversations",
         ):
             assert await shown.view.take(line)
@@ -223,6 +224,11 @@ async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> Non
         assert "bob" in shown.lines
         assert shown.has("The cluster serves")
         assert shown.has("/to needs a name")
+        assert shown.has("/all needs a text")
+        await shown.view.take("/all fire drill at ten")
+        await shown.expect("you → Everyone: fire drill at ten")
+        await shown.view.take("/to everyone")
+        assert shown.view.prompt == "anna → Everyone> "
         await shown.view.take("/to bob")
         assert shown.view.prompt == "anna → bob> "
         await shown.view.take("//not a command")

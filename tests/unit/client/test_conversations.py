@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from parley import (
+    EVERYONE,
     Account,
     BadInputError,
     Changes,
@@ -242,3 +243,29 @@ async def test_settings_are_listed_and_changed_by_an_administrator(tmp_path: Pat
         assert after["max_message_bytes"] == 2048
         with pytest.raises(RefusedError):
             await administration.change_setting("no_such_setting", 1)
+
+
+async def test_a_message_to_everyone_reaches_every_account_and_is_a_conversation_of_all(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        add_accounts(cluster, "bob", "cleo")
+        async with signed_in(cluster, tmp_path / "a") as anna, signed_in(cluster, tmp_path / "b", "bob") as bob:
+            assert (await anna.history(EVERYONE)).messages == (), "nobody has written yet"
+            view = await (await anna.send(EVERYONE, "fire drill at ten")).accepted(5)
+            assert view.conversation_id == EVERYONE.conversation_id
+            received = await anext(await bob.messages())
+            assert (received.conversation_id, received.body) == (EVERYONE.conversation_id, "fire drill at ten")
+            known = bob.conversation(received.conversation_id)
+            assert known is not None
+            assert (known.kind, known.title, known.member_count) == (ConversationKind.EVERYONE, "everyone", 3)
+            await bob.mark_read(received.conversation_id, received.id)
+            async with signed_in(cluster, tmp_path / "c", "cleo") as cleo:
+                assert (await anext(await cleo.messages())).body == "fire drill at ten"
+            assert bob.me is not None
+            read_by: set[int] = set()
+            async with asyncio.timeout(5):
+                while not read_by:  # the mark is under way
+                    members = await anna.members(view.conversation_id)
+                    read_by = {one.account_id for one in members if one.read_up_to == received.id}
+            assert (read_by, len(members)) == ({bob.me.id}, 3)
+            (own,) = await anna.outgoing(target=EVERYONE)
+            assert own.status is MessageStatus.ACCEPTED, "nothing is claimed of accounts that nobody asked about"

@@ -18,6 +18,7 @@ from parleyd.machine.features.channel_members import MembersJoined, MembersLeft
 from parleyd.machine.features.channels import ChannelChanged
 from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
 from parleyd.machine.features.devices import DeviceClaimed
+from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.features.sessions import SessionsClosed
@@ -344,3 +345,13 @@ async def test_an_observer_hears_of_each_device_once_also_when_one_replaces_anot
     assert observer.devices == [ANN]
     hub.leave(second)
     assert observer.devices == []
+
+
+async def test_a_message_to_everyone_reaches_all_accounts_connected_here_and_their_marks_nobody() -> None:
+    hub = DeviceHub()
+    ann, ben, bens_other = await joined(hub, ANN, 1), await joined(hub, BEN, 2), await joined(hub, BEN, 3)
+    record = MessageRecord(EVERYONE_ID, 5, 1, ANN, "fire drill", 0, (1).to_bytes(16, "big"), 1)
+    hub.publish([MessageStored(record, ())])
+    assert [await bodies(one) for one in (ann, ben, bens_other)] == [[], ["fire drill"], ["fire drill"]]
+    hub.publish([ReceiptMoved(EVERYONE_ID, BEN, 5, 5, ())])
+    assert [await frames(one) for one in (ann, ben, bens_other)] == [[], [], []]

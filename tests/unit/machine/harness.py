@@ -12,7 +12,7 @@ import apsw
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.effects import Effect
-from parleyd.machine.features import accounts, conversations, messages
+from parleyd.machine.features import accounts, memberships, messages
 from parleyd.machine.features.messages import MessageRecord
 from parleyd.machine.features.receipts import Marks
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
@@ -61,7 +61,7 @@ def queued(
 
 def marks(node: Node, conversation_id: int) -> list[Marks]:
     """How far each member of a conversation has come."""
-    members = conversations.members(node.reader, conversation_id, 0, 1000)
+    members = memberships.members(node.reader, conversation_id, 0, 1000)
     return [Marks(conversation_id, row.account_id, row.delivered_up_to, row.read_up_to) for row in members]
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import channels, conversations, messages, receipts
+from parleyd.machine.features import channels, conversations, memberships, messages, receipts
 from parleyd.machine.features.channel_members import ROLES, MembersJoined, MembersLeft
 from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged
-from parleyd.machine.features.conversations import CHANNELS_LEVEL, ROLE_MEMBER, ROLE_OWNER, Interval
+from parleyd.machine.features.conversations import ROLE_OWNER
+from parleyd.machine.features.memberships import CHANNELS_LEVEL, ROLE_MEMBER, Interval
 from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.features.stored_bytes import event_size, membership_size
 from parleyd.machine.limits import MAX_ID, MAX_PAST_MEMBERSHIPS, MAX_TITLE_CHARS, MAX_TOPIC_CHARS
@@ -85,7 +86,7 @@ class Ward:
         return [self._text(record) for record in queued(self.node.reader, who, after, 100, b"")]
 
     def members(self) -> dict[int, int]:
-        found = conversations.members(self.node.reader, self.id, 0, 100)
+        found = memberships.members(self.node.reader, self.id, 0, 100)
         record = conversations.by_id(self.node.reader, self.id)
         assert record is not None
         assert record.member_count == len(found)
@@ -177,7 +178,7 @@ def test_who_left_keeps_what_was_written_before_and_gets_nothing_newer(public: W
     assert public.say(CID, "may I") == pb.RESULT_CODE_NO_SUCH_CONVERSATION
     kept = ["+", "for all", "mine", "-"]
     assert public.read(CID) == public.waiting(CID) == kept
-    assert conversations.channels_of(public.node.reader, CID) == ()
+    assert memberships.channels_of(public.node.reader, CID) == ()
     seen = conversations.as_seen_by(public.node.reader, public.id, CID)
     assert seen is not None
     assert (seen.title, seen.topic, seen.members) == ("ward 3", "", ()), "what it was called then"
@@ -213,7 +214,7 @@ def test_who_comes_back_has_not_read_what_its_devices_have_not_received(ward: Wa
     assert ward.say(ADA, "urgent") == OK
     urgent = ward.node.reader.last_message_id()
     assert ward.remove(ADA, BOB) == ward.say(ADA, "without bob") == ward.add(ADA, BOB) == OK
-    [marks] = [row for row in conversations.members(ward.node.reader, ward.id, 0, 10) if row.account_id == BOB]
+    [marks] = [row for row in memberships.members(ward.node.reader, ward.id, 0, 10) if row.account_id == BOB]
     assert marks.delivered_up_to < urgent
     assert marks.read_up_to < urgent
     [summary] = conversations.page(ward.node.reader, BOB, 0, 10)
@@ -221,7 +222,7 @@ def test_who_comes_back_has_not_read_what_its_devices_have_not_received(ward: Wa
     received = mark_delivered(ward.sessions[BOB], ward.node.reader.last_message_id())
     ward.node.one(received, level=CHANNELS_LEVEL)
     assert ward.remove(ADA, BOB) == ward.say(ADA, "once more") == ward.add(ADA, BOB) == OK
-    [marks] = [row for row in conversations.members(ward.node.reader, ward.id, 0, 10) if row.account_id == BOB]
+    [marks] = [row for row in memberships.members(ward.node.reader, ward.id, 0, 10) if row.account_id == BOB]
     assert marks.delivered_up_to > urgent
     assert marks.read_up_to < urgent
 
@@ -264,7 +265,7 @@ def test_an_open_history_is_read_by_new_members_and_by_nobody_else(public: Ward)
     assert public.waiting(CID) == ["+", "-"]
     assert public.change(ADA, open_history=False) == public.join(CID) == public.leave(CID) == OK
     assert public.read(CID) == ["*", "before", "+", "-", "+", "-"]
-    assert conversations.readable(public.node.reader, public.id, ADA) == [Interval(0, MAX_ID)]
+    assert memberships.readable(public.node.reader, public.id, ADA) == [Interval(0, MAX_ID)]
 
 
 def test_a_new_member_has_nothing_unread_and_moves_marks_as_all_do(public: Ward) -> None:
@@ -277,7 +278,7 @@ def test_a_new_member_has_nothing_unread_and_moves_marks_as_all_do(public: Ward)
     newest = node.reader.last_message_id()
     node.one(mark_delivered(public.sessions[CID], newest), level=CHANNELS_LEVEL)
     node.one(mark_read(public.sessions[CID], public.id, newest), level=CHANNELS_LEVEL)
-    marks = {row.account_id: row for row in conversations.members(node.reader, public.id, 0, 10)}
+    marks = {row.account_id: row for row in memberships.members(node.reader, public.id, 0, 10)}
     assert (marks[CID].delivered_up_to, marks[CID].read_up_to) == (newest, newest)
     assert public.leave(CID) == OK
     assert public.say(ADA, "more") == OK

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import conversations, messages
+from parleyd.machine.features import conversations, memberships, messages
 from parleyd.machine.features.channels import ROLE_MODERATOR
-from parleyd.machine.features.conversations import CHANNELS_LEVEL, ROLE_MEMBER, ROLE_OWNER
+from parleyd.machine.features.conversations import ROLE_OWNER
+from parleyd.machine.features.memberships import CHANNELS_LEVEL, ROLE_MEMBER
 from parleyd.machine.limits import MAX_ID
 from tests.unit.machine.harness import ConversationId, Node, queued, sends
 
@@ -121,10 +122,10 @@ class Model:
 
     def received(self, who: int) -> list[int]:
         """The rows that a device of the person receives."""
-        memberships = [(first, last) for one, first, last in self.past if one == who]
+        spans = [(first, last) for one, first, last in self.past if one == who]
         if who in self.roles:
-            memberships.append((self.since[who], MAX_ID))
-        return [row for row in self.rows if any(first <= row <= last for first, last in memberships)]
+            spans.append((self.since[who], MAX_ID))
+        return [row for row in self.rows if any(first <= row <= last for first, last in spans)]
 
     def read(self, who: int) -> list[int]:
         """The rows that the person may read."""
@@ -215,7 +216,7 @@ def test_a_channel_is_what_a_small_model_says(
             does: Callable[..., int] = getattr(real, str(name))
             should: Callable[..., int] = getattr(model, str(name))
             assert does(*arguments) == should(*arguments), (name, arguments)
-        members = conversations.members(node.reader, real.id, 0, 10)
+        members = memberships.members(node.reader, real.id, 0, 10)
         assert {row.account_id: row.role for row in members} == model.roles
         record = conversations.by_id(node.reader, real.id)
         assert record is not None

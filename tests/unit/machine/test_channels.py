@@ -6,8 +6,9 @@ import pytest
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import conversations, messages, receipts
-from parleyd.machine.features.conversations import ConversationCreated, MemberRecord
+from parleyd.machine.features import conversations, memberships, messages, receipts
+from parleyd.machine.features.conversations import ConversationCreated
+from parleyd.machine.features.memberships import MemberRecord
 from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.receipts import Marks, ReceiptMoved
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION, MAX_TITLE_CHARS
@@ -56,8 +57,8 @@ def test_channel_has_its_owner_its_members_and_its_first_row(node: Node, people:
     assert (found.kind, found.title, found.member_count) == (conversations.CHANNEL, "ward 3", 3)
     assert found.members == (
         MemberRecord(ADA, conversations.ROLE_OWNER, 0, 0),
-        MemberRecord(BOB, conversations.ROLE_MEMBER, 0, 0),
-        MemberRecord(CID, conversations.ROLE_MEMBER, 0, 0),
+        MemberRecord(BOB, memberships.ROLE_MEMBER, 0, 0),
+        MemberRecord(CID, memberships.ROLE_MEMBER, 0, 0),
     )
 
 
@@ -144,7 +145,7 @@ def test_member_named_twice_and_the_owner_among_them_count_once(node: Node, peop
     assert found is not None
     assert [(member.account_id, member.role) for member in found.members] == [
         (ADA, conversations.ROLE_OWNER),
-        (BOB, conversations.ROLE_MEMBER),
+        (BOB, memberships.ROLE_MEMBER),
     ]
     assert found.member_count == 2
 
@@ -287,6 +288,6 @@ def test_member_beyond_those_shown_is_found_by_paging(
     found = conversations.by_id(node.reader, channel)
     assert found is not None
     assert ([member.account_id for member in found.members], found.member_count) == ([ADA, BOB], 3)
-    assert [member.account_id for member in conversations.members(node.reader, channel, BOB, 10)] == [CID]
-    assert conversations.members(node.reader, channel, 2**64 - 1, 10) == ()
-    assert conversations.channels_of(node.reader, CID) == (channel,)
+    assert [member.account_id for member in memberships.members(node.reader, channel, BOB, 10)] == [CID]
+    assert memberships.members(node.reader, channel, 2**64 - 1, 10) == ()
+    assert memberships.channels_of(node.reader, CID) == (channel,)

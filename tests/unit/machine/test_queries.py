@@ -10,8 +10,9 @@ import apsw
 import pytest
 
 from parleyd.delivery.encoding import encode_message
-from parleyd.machine.features import accounts, conversations, members, messages, receipts, sessions
-from parleyd.machine.features.conversations import MemberRecord, direct_with
+from parleyd.machine.features import accounts, conversations, members, memberships, messages, receipts, sessions
+from parleyd.machine.features.conversations import direct_with
+from parleyd.machine.features.memberships import MemberRecord
 from parleyd.machine.features.messages import MessageRecord, QueuedPage
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.reader import StateReader
@@ -245,8 +246,8 @@ def test_conversation_shows_its_members_and_how_far_each_has_come(node: Node, pe
         second.message_id,
     )
     assert found.members == (
-        MemberRecord(ADA, conversations.ROLE_MEMBER, 0, 0),
-        MemberRecord(BOB, conversations.ROLE_MEMBER, second.message_id, first.message_id),
+        MemberRecord(ADA, memberships.ROLE_MEMBER, 0, 0),
+        MemberRecord(BOB, memberships.ROLE_MEMBER, second.message_id, first.message_id),
     )
 
 
@@ -306,7 +307,7 @@ def test_conversation_with_a_deleted_account_is_found_until_the_name_is_taken_ag
     assert conversations.direct_with_name(node.reader, ADA, "cid") == result.conversation_id
     node.one(register("cid"))
     assert conversations.direct_with_name(node.reader, ADA, "cid") is None
-    assert conversations.is_member(node.reader, result.conversation_id, ADA)
+    assert memberships.is_member(node.reader, result.conversation_id, ADA)
 
 
 def test_history_is_paged_backwards_and_each_page_is_oldest_first(node: Node, people: dict[str, int]) -> None:
@@ -325,7 +326,7 @@ def test_history_is_paged_backwards_and_each_page_is_oldest_first(node: Node, pe
 def test_history_of_others_is_empty(node: Node, people: dict[str, int], conversation: int) -> None:
     node.send(people["ada"], (1, "bob", "secret"))
     assert messages.history(node.reader, CID, conversation, 0, 10) == ()
-    assert not conversations.is_member(node.reader, conversation, CID)
+    assert not memberships.is_member(node.reader, conversation, CID)
 
 
 def test_marks_of_peers_are_those_of_the_others_in_ones_own_conversations(node: Node, people: dict[str, int]) -> None:
@@ -380,7 +381,7 @@ def test_the_marks_that_a_device_missed_cost_what_it_is_told(
 
     monkeypatch.setattr(StateReader, "rows", counted)
     assert len(receipts.of_others(node.reader, ADA, 30)) == 30
-    assert returned == [5, 20, 10]
+    assert returned == [1, 5, 20, 10]
 
 
 # ---- beside the writer

@@ -47,6 +47,7 @@ CREATE INDEX accounts_request ON accounts(request_id) WHERE request_id <> x'';
 # What was deleted before this level has the index 0: no device can tell any more who had its name when.
 NAME_RULES = f"""
 ALTER TABLE accounts ADD COLUMN skeleton TEXT NOT NULL DEFAULT '';
+ALTER TABLE accounts ADD COLUMN first_message_id INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE accounts ADD COLUMN deleted_at_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE accounts ADD COLUMN deleted_at_index INTEGER NOT NULL DEFAULT 0;
 UPDATE accounts SET skeleton = {skeleton_sql("name_key")};
@@ -183,8 +184,8 @@ def add(state: State, name: str, password_hash: bytes, role: Role, request_id: b
         (account_id, name, name_key(name), password_hash, request_id, role, ACTIVE, state.meta.now_ms),
     )
     if state.meta.level >= NAME_RULES_LEVEL:
-        query = "UPDATE accounts SET skeleton = ? WHERE id = ?"
-        state.connection.execute(query, (skeleton(name), account_id))
+        query = "UPDATE accounts SET skeleton = ?, first_message_id = ? WHERE id = ?"
+        state.connection.execute(query, (skeleton(name), state.meta.last_message_id + 1, account_id))
     return account_id
 
 

@@ -18,7 +18,8 @@ from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged, OneChannel, may_join_more, refuse_members
-from parleyd.machine.features.conversations import CHANNEL, CHANNELS_LEVEL, ROLE_MEMBER, ROLE_OWNER
+from parleyd.machine.features.conversations import CHANNEL, ROLE_OWNER
+from parleyd.machine.features.memberships import CHANNELS_LEVEL, ROLE_MEMBER
 from parleyd.machine.features.stored_bytes import event_size, membership_size
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION, MAX_PAST_MEMBERSHIPS
 

@@ -17,13 +17,12 @@ from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.conversations import (
     CHANNEL,
-    CHANNELS_LEVEL,
-    ROLE_MEMBER,
     ROLE_OWNER,
     ConversationRecord,
     ConversationRow,
     with_members,
 )
+from parleyd.machine.features.memberships import CHANNELS_LEVEL, EVERYONE, ROLE_MEMBER
 from parleyd.machine.features.stored_bytes import STORED_BYTES_LEVEL, channel_size, event_size
 from parleyd.machine.limits import (
     MAX_ID,
@@ -136,6 +135,8 @@ class OneChannel:
         conversation = state.conversations.find(conversation_id)
         if conversation is None:
             return pb.RESULT_CODE_NO_SUCH_CONVERSATION
+        if conversation.kind == EVERYONE:
+            return pb.RESULT_CODE_NOT_A_CHANNEL
         channel = cls(state, actor.account.id, conversation, 0)
         channel.role = channel.role_of(actor.account.id)
         if not channel.role and (actor.account.role != Role.ADMINISTRATOR or conversation.kind != CHANNEL):

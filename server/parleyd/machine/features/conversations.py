@@ -1,5 +1,7 @@
 """Conversations and their members: direct ones, begun by the first message of a pair, and channels (channels.py).
 
+One conversation is for everyone. It has its own id and begins with its first message too.
+
 A conversation is always identified by its id. Each event in it is a row of its own sequence (messages.py), so a device
 that was offline receives it by the same cursor as messages.
 
@@ -16,6 +18,17 @@ from typing import TYPE_CHECKING
 from parley_proto.v1 import model_pb2
 from parleyd.machine.feature import Feature
 from parleyd.machine.features.accounts import name_key
+from parleyd.machine.features.memberships import (
+    CHANNELS_LEVEL,
+    EVERYONE,
+    EVERYONE_ID,
+    EVERYONE_TITLE,
+    ROLE_MEMBER,
+    MemberRecord,
+    is_member,
+    members,
+    readable,
+)
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.rows import Rows, trim
 
@@ -25,10 +38,7 @@ if TYPE_CHECKING:
 
 DIRECT = model_pb2.CONVERSATION_KIND_DIRECT
 CHANNEL = model_pb2.CONVERSATION_KIND_CHANNEL
-ROLE_MEMBER = model_pb2.MEMBER_ROLE_MEMBER
 ROLE_OWNER = model_pb2.MEMBER_ROLE_OWNER
-CHANNELS_LEVEL = 3
-"""The first level at which channels change, and so have more than a title."""
 SHOWN_MEMBERS = 64
 UNREAD_SCAN_LIMIT = 1_000
 
@@ -125,6 +135,11 @@ class Conversations:
         found = self._rows.find(conversation_id)
         return found if found is not None else self._begin_direct(pair)
 
+    def everyone(self) -> ConversationRow:
+        """Return the conversation of all accounts; create it if it has no message yet. Level 3."""
+        found = self._rows.find(EVERYONE_ID)
+        return found if found is not None else self._create(EVERYONE_ID, EVERYONE, (0, 0), EVERYONE_TITLE, {}, 0, b"")
+
     def advance(self, conversation: ConversationRow, message_id: int) -> None:
         """Record that a row was added at the end of its sequence."""
         conversation.last_message_id = message_id
@@ -136,7 +151,19 @@ class Conversations:
         """Create a conversation with these members and their roles."""
         meta = self._state.meta
         meta.last_conversation_id += 1
-        conversation_id, now_ms = meta.last_conversation_id, meta.now_ms
+        return self._create(meta.last_conversation_id, kind, pair, title, members, created_by, request_id)
+
+    def _create(
+        self,
+        conversation_id: int,
+        kind: int,
+        pair: tuple[int, int],
+        title: str,
+        members: dict[int, int],
+        created_by: int,
+        request_id: bytes,
+    ) -> ConversationRow:
+        now_ms = self._state.meta.now_ms
         self._connection.execute(
             "INSERT INTO conversations(id, kind, low, high, title, member_count, last_message_id, created_by, "
             "created_at_ms, request_id) VALUES(?, ?, ?, ?, ?, ?, 0, ?, ?, ?)",
@@ -181,16 +208,6 @@ FEATURE = Feature("conversations", tables={1: TABLES})
 
 
 @dataclass(frozen=True, slots=True)
-class MemberRecord:
-    """A member of a conversation, and its marks."""
-
-    account_id: int
-    role: int
-    delivered_up_to: int
-    read_up_to: int
-
-
-@dataclass(frozen=True, slots=True)
 class ConversationRecord:
     """A conversation with its first SHOWN_MEMBERS members."""
 
@@ -219,20 +236,12 @@ class ConversationSummary:
     scanned: int
 
 
-_MEMBERS = "SELECT account_id, role, delivered_up_to, read_up_to FROM members WHERE conversation_id = ?"
-
-
-def is_member(reader: StateReader, conversation_id: int, account_id: int) -> bool:
-    """Return whether the account may read the conversation."""
-    query = "SELECT 1 FROM members WHERE conversation_id = ? AND account_id = ?"
-    return 0 < conversation_id <= MAX_ID and bool(reader.rows(query, (conversation_id, account_id)))
-
-
 def by_id(reader: StateReader, conversation_id: int) -> ConversationRecord | None:
     """Return the conversation with that id; the caller checks who may see it."""
     if not 0 < conversation_id <= MAX_ID:
         return None
-    return with_members(reader, conversation_id, members(reader, conversation_id, 0, SHOWN_MEMBERS))
+    shown = () if conversation_id == EVERYONE_ID else members(reader, conversation_id, 0, SHOWN_MEMBERS)
+    return with_members(reader, conversation_id, shown)
 
 
 def with_members(
@@ -242,6 +251,8 @@ def with_members(
     for row in reader.rows(f"{_record_select(reader)} WHERE c.id = ?", (conversation_id,)):
         _, kind, title, count, last_message_id, topic, *flags = row
         public, archived, open_history = map(bool, flags)
+        if kind == EVERYONE:
+            [(count,)] = reader.rows("SELECT count(*) FROM accounts WHERE status = 1")
         return ConversationRecord(
             conversation_id, kind, title, count, last_message_id, shown, topic, public, archived, open_history
         )
@@ -276,44 +287,6 @@ def _record_select(reader: StateReader) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """Message ids of a conversation, from `first` to `last`."""
-
-    first: int
-    last: int
-
-
-def readable(reader: StateReader, conversation_id: int, account_id: int) -> list[Interval]:
-    """Return what the account may read of a conversation, the newest first; nothing if it was never in it."""
-    if not 0 < conversation_id <= MAX_ID:
-        return []
-    query = "SELECT first_message_id FROM members WHERE conversation_id = ? AND account_id = ?"
-    found = [Interval(first, MAX_ID) for (first,) in reader.rows(query, (conversation_id, account_id))]
-    if reader.level() < CHANNELS_LEVEL:
-        return found
-    if found and reader.rows(
-        "SELECT 1 FROM channels WHERE conversation_id = ? AND open_history = 1", (conversation_id,)
-    ):
-        return [Interval(0, MAX_ID)]
-    query = (
-        "SELECT readable_from, last_message_id FROM past_memberships WHERE account_id = ? AND conversation_id = ? "
-        "ORDER BY last_message_id DESC"
-    )
-    for first, last in reader.rows(query, (account_id, conversation_id)):
-        end = min(last, found[-1].first - 1) if found else last
-        if first <= end:  # an open history may have shown what belongs to an earlier membership
-            found.append(Interval(first, end))
-    return found
-
-
-def members(reader: StateReader, conversation_id: int, after_account_id: int, limit: int) -> tuple[MemberRecord, ...]:
-    """Return members by account id."""
-    query = f"{_MEMBERS} AND account_id > ? ORDER BY account_id LIMIT ?"
-    rows = reader.rows(query, (min(conversation_id, MAX_ID), min(after_account_id, MAX_ID), limit))
-    return tuple(MemberRecord(*row) for row in rows)
-
-
 def direct_with_name(reader: StateReader, account_id: int, name: str) -> int | None:
     """Return the direct conversation with the account of that name; with a deleted one if no active one has it."""
     rows = reader.rows(
@@ -336,28 +309,26 @@ def direct_with(reader: StateReader, account_id: int, other_id: int) -> int | No
     return rows[0][0] if rows else None
 
 
-def channels_of(reader: StateReader, account_id: int) -> tuple[int, ...]:
-    """Return the ids of the account's channels."""
-    rows = reader.rows(
-        "SELECT c.id FROM members m JOIN conversations c ON c.id = m.conversation_id "
-        "WHERE m.account_id = ? AND c.kind = ?",
-        (account_id, CHANNEL),
-    )
-    return tuple(row[0] for row in rows)
-
-
 def latest(
     reader: StateReader, account_id: int, before_message_id: int, limit: int
 ) -> tuple[tuple[int, int, int], ...]:
     """Return id, last message and read mark of the account's conversations, the latest first.
 
-    `before_message_id` 0 means from the latest on.
+    `before_message_id` 0 means from the latest on. That of everyone is among them once it has what the account reads.
     """
-    rows = reader.rows(
+    listed = (
         "SELECT c.id, c.last_message_id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "
-        "WHERE m.account_id = ? AND c.last_message_id < ? ORDER BY c.last_message_id DESC LIMIT ?",
-        (account_id, min(before_message_id or MAX_ID, MAX_ID), limit),
+        "WHERE m.account_id = ?1 AND c.last_message_id < ?2"
     )
+    if reader.level() >= CHANNELS_LEVEL:
+        listed += (
+            " UNION ALL SELECT c.id, c.last_message_id, a.first_message_id - 1 FROM accounts a "  # noqa: S608 - constants
+            f"JOIN conversations c ON c.id = {EVERYONE_ID} AND c.last_message_id >= a.first_message_id "
+            "WHERE a.id = ?1 AND c.last_message_id < ?2 "
+            f"AND NOT EXISTS (SELECT 1 FROM members m WHERE m.conversation_id = {EVERYONE_ID} AND m.account_id = ?1)"
+        )
+    before = min(before_message_id or MAX_ID, MAX_ID)
+    rows = reader.rows(f"{listed} ORDER BY 2 DESC LIMIT ?3", (account_id, before, limit))
     return tuple((conversation_id, last, read_up_to) for conversation_id, last, read_up_to in rows)
 
 

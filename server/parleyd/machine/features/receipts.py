@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features.conversations import DIRECT, latest
+from parleyd.machine.features.conversations import CHANNEL, latest
+from parleyd.machine.features.memberships import CHANNELS_LEVEL, EVERYONE_ID, ROLE_MEMBER
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.rows import Rows, trim
 
@@ -83,7 +84,18 @@ class Receipts:
 
     def marks(self, conversation_id: int, account_id: int) -> Marks | None:
         """Return a member's marks; None for an account that is no member."""
-        return self._rows.find((conversation_id, account_id)) if 0 < conversation_id <= MAX_ID else None
+        if not 0 < conversation_id <= MAX_ID:
+            return None
+        found = self._rows.find((conversation_id, account_id))
+        return self._implied(account_id) if found is None and conversation_id == EVERYONE_ID else found
+
+    def _implied(self, account_id: int) -> Marks | None:
+        """Return the marks of a member of everyone that has no row yet."""
+        if self._state.level < CHANNELS_LEVEL:
+            return None
+        query = "SELECT first_message_id - 1 FROM accounts WHERE id = ?"
+        before = self._state.connection.execute(query, (account_id,)).get
+        return None if before is None else Marks(EVERYONE_ID, account_id, before, before)
 
     def message_added(self, conversation_id: int, pair: Sequence[int]) -> None:
         """Record that a message waits for both sides of a direct conversation."""
@@ -108,9 +120,17 @@ class Receipts:
 
     def move(self, marks: Marks, delivered_up_to: int, read_up_to: int) -> None:
         """Raise a member's marks to these values."""
+        key = (marks.conversation_id, marks.account_id)
+        if marks.conversation_id == EVERYONE_ID and self._rows.find(key) is None:
+            self._state.connection.execute(
+                "INSERT INTO members(conversation_id, account_id, role, joined_at_ms, first_message_id, "
+                "delivered_up_to, read_up_to) VALUES(?, ?, ?, ?, ?, ?, ?)",
+                (*key, ROLE_MEMBER, self._state.meta.now_ms, marks.delivered_up_to + 1, delivered_up_to, read_up_to),
+            )
+            self._rows.added(key, marks)
         marks.delivered_up_to = delivered_up_to
         marks.read_up_to = read_up_to
-        self._rows.changed((marks.conversation_id, marks.account_id), marks)
+        self._rows.changed(key, marks)
         conversation = self._state.conversations.find(marks.conversation_id)
         pair = () if conversation is None else conversation.pair
         moved = ReceiptMoved(marks.conversation_id, marks.account_id, delivered_up_to, read_up_to, pair)
@@ -132,6 +152,7 @@ class Receipts:
                 )
             )
         waiting.update(self.channels_of(account_id))
+        waiting.add(EVERYONE_ID)
         return waiting
 
     def channels_of(self, account_id: int) -> set[int]:
@@ -142,8 +163,8 @@ class Receipts:
             channels = self._channels[account_id] = set(
                 self._state.ids(
                     "SELECT m.conversation_id FROM members m JOIN conversations c ON c.id = m.conversation_id "
-                    "WHERE m.account_id = ? AND c.kind <> ?",
-                    (account_id, DIRECT),
+                    "WHERE m.account_id = ? AND c.kind = ?",
+                    (account_id, CHANNEL),
                 )
             )
         return channels
@@ -216,6 +237,8 @@ def of_others(reader: StateReader, account_id: int, limit: int) -> tuple[Marks, 
     found: list[Marks] = []
     with reader.consistent():
         for conversation_id, _, _ in latest(reader, account_id, 0, limit):
+            if conversation_id == EVERYONE_ID:
+                continue  # ListMembers has them, for who looks
             rows = reader.rows(query, (conversation_id, account_id, limit - len(found)))
             found.extend(Marks(*row) for row in rows)
             if len(found) >= limit:
@@ -243,6 +266,11 @@ class MarkedStates:
     beyond: frozenset[int]
 
 
+_IMPLIED = (
+    "SELECT c.last_message_id, a.first_message_id - 1 FROM accounts a JOIN conversations c ON c.id = ? WHERE a.id = ?"
+)
+
+
 def read_states(reader: StateReader, account_id: int, marks: Mapping[int, int]) -> MarkedStates:
     """Look up the conversations of these read marks, of which the account is a member.
 
@@ -258,7 +286,12 @@ def read_states(reader: StateReader, account_id: int, marks: Mapping[int, int]) 
     )
     with reader.consistent():
         [(newest_message, newest)] = reader.rows("SELECT last_message_id, last_conversation_id FROM meta")
-        asked = [one for one, up_to in marks.items() if up_to <= newest_message and one <= newest]
+        asked = [
+            one for one, up_to in marks.items() if up_to <= newest_message and (one <= newest or one == EVERYONE_ID)
+        ]
         [(found,)] = reader.rows(query, (json.dumps(asked), account_id))
-    known = {one: ReadState(last, read_up_to) for one, last, read_up_to in json.loads(found)}
+        known = {one: ReadState(last, read_up_to) for one, last, read_up_to in json.loads(found)}
+        if EVERYONE_ID in asked and EVERYONE_ID not in known and reader.level() >= CHANNELS_LEVEL:
+            for last, read_up_to in reader.rows(_IMPLIED, (EVERYONE_ID, account_id)):
+                known[EVERYONE_ID] = ReadState(last, read_up_to)
     return MarkedStates(known, frozenset(marks.keys() - set(asked)))

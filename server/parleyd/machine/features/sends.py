@@ -13,10 +13,11 @@ from zlib import crc32
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.authorisation import Action
+from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import DELETED, name_key
 from parleyd.machine.features.conversations import CHANNEL, DIRECT
+from parleyd.machine.features.memberships import CHANNELS_LEVEL, EVERYONE_ID
 from parleyd.machine.features.messages import TEXT
 from parleyd.machine.features.stored_bytes import ROW_BYTES
 from parleyd.machine.limits import MAX_ID
@@ -176,6 +177,10 @@ def _is_for_a_former_owner(state: State, send: model_pb2.Send) -> bool:
 
 
 def _resolve_conversation(state: State, sender: AccountRow, conversation_id: int) -> ConversationRow | _Code:
+    if conversation_id == EVERYONE_ID and state.level >= CHANNELS_LEVEL:
+        if sender.role != Role.ADMINISTRATOR and not state.settings.value("everyone_writers"):
+            return pb.RESULT_CODE_ADMINISTRATORS_WRITE
+        return state.conversations.everyone()
     conversation = state.conversations.find(conversation_id)
     if conversation is None or state.receipts.marks(conversation_id, sender.id) is None:
         return pb.RESULT_CODE_NO_SUCH_CONVERSATION

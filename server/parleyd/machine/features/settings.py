@@ -98,6 +98,14 @@ SETTINGS: Final[dict[str, ClusterSetting]] = {
             level=3,
         ),
         ClusterSetting(
+            "everyone_writers",
+            1,
+            0,
+            1,
+            "Who writes in the conversation of everyone. 0: administrators. 1: every account. Default: 1.",
+            level=3,
+        ),
+        ClusterSetting(
             "retention_days",
             0,
             0,

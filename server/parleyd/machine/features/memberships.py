@@ -1,0 +1,104 @@
+"""What an account may read: the memberships of conversations, those that ended, and that of everyone. Queries only.
+
+Every account belongs to the conversation of everyone, and reads it from its registration on. So no command writes a row
+for each of them: an account has one only once a mark of it has moved (receipts.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from parley_proto.v1 import model_pb2
+from parleyd.machine.limits import MAX_ID
+
+if TYPE_CHECKING:
+    from parleyd.machine.reader import StateReader
+
+CHANNELS_LEVEL: Final = 3
+"""The first level at which channels change, and so have more than a title, and at which one conversation is for all."""
+ROLE_MEMBER = model_pb2.MEMBER_ROLE_MEMBER
+EVERYONE = model_pb2.CONVERSATION_KIND_EVERYONE
+EVERYONE_ID: Final = 1 << 40
+"""The id of the conversation of everyone, in every cluster. The other ids begin at 1 and do not reach it."""
+EVERYONE_TITLE: Final = "everyone"
+
+_REGISTERED_BEFORE = "SELECT first_message_id FROM accounts WHERE id = ?"
+_ALL_ACCOUNTS = (
+    "SELECT a.id, coalesce(m.delivered_up_to, a.first_message_id - 1), coalesce(m.read_up_to, a.first_message_id - 1) "  # noqa: S608
+    f"FROM accounts a LEFT JOIN members m ON m.conversation_id = {EVERYONE_ID} AND m.account_id = a.id "
+    "WHERE a.status = 1 AND a.id > ? ORDER BY a.id LIMIT ?"
+)
+
+_MEMBERS = "SELECT account_id, role, delivered_up_to, read_up_to FROM members WHERE conversation_id = ?"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """A member of a conversation, and its marks."""
+
+    account_id: int
+    role: int
+    delivered_up_to: int
+    read_up_to: int
+
+
+def is_member(reader: StateReader, conversation_id: int, account_id: int) -> bool:
+    """Return whether the account may read the conversation."""
+    if conversation_id == EVERYONE_ID and reader.level() >= CHANNELS_LEVEL:
+        return bool(reader.rows(_REGISTERED_BEFORE, (account_id,)))
+    query = "SELECT 1 FROM members WHERE conversation_id = ? AND account_id = ?"
+    return 0 < conversation_id <= MAX_ID and bool(reader.rows(query, (conversation_id, account_id)))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Message ids of a conversation, from `first` to `last`."""
+
+    first: int
+    last: int
+
+
+def readable(reader: StateReader, conversation_id: int, account_id: int) -> list[Interval]:
+    """Return what the account may read of a conversation, the newest first; nothing if it was never in it."""
+    if not 0 < conversation_id <= MAX_ID:
+        return []
+    query = "SELECT first_message_id FROM members WHERE conversation_id = ? AND account_id = ?"
+    found = [Interval(first, MAX_ID) for (first,) in reader.rows(query, (conversation_id, account_id))]
+    if reader.level() < CHANNELS_LEVEL:
+        return found
+    if conversation_id == EVERYONE_ID:
+        return [Interval(first, MAX_ID) for (first,) in reader.rows(_REGISTERED_BEFORE, (account_id,))]
+    if found and reader.rows(
+        "SELECT 1 FROM channels WHERE conversation_id = ? AND open_history = 1", (conversation_id,)
+    ):
+        return [Interval(0, MAX_ID)]
+    query = (
+        "SELECT readable_from, last_message_id FROM past_memberships WHERE account_id = ? AND conversation_id = ? "
+        "ORDER BY last_message_id DESC"
+    )
+    for first, last in reader.rows(query, (account_id, conversation_id)):
+        end = min(last, found[-1].first - 1) if found else last
+        if first <= end:  # an open history may have shown what belongs to an earlier membership
+            found.append(Interval(first, end))
+    return found
+
+
+def members(reader: StateReader, conversation_id: int, after_account_id: int, limit: int) -> tuple[MemberRecord, ...]:
+    """Return members by account id. Those of everyone are all accounts that are not deleted."""
+    if conversation_id == EVERYONE_ID and reader.level() >= CHANNELS_LEVEL:
+        rows = reader.rows(_ALL_ACCOUNTS, (min(after_account_id, MAX_ID), limit))
+        return tuple(MemberRecord(account_id, ROLE_MEMBER, *marks) for account_id, *marks in rows)
+    query = f"{_MEMBERS} AND account_id > ? ORDER BY account_id LIMIT ?"
+    rows = reader.rows(query, (min(conversation_id, MAX_ID), min(after_account_id, MAX_ID), limit))
+    return tuple(MemberRecord(*row) for row in rows)
+
+
+def channels_of(reader: StateReader, account_id: int) -> tuple[int, ...]:
+    """Return the ids of the account's channels."""
+    rows = reader.rows(
+        "SELECT c.id FROM members m JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE m.account_id = ? AND c.kind = ?",
+        (account_id, model_pb2.CONVERSATION_KIND_CHANNEL),
+    )
+    return tuple(row[0] for row in rows)
