@@ -389,14 +389,12 @@ def _last_of(conversations: tuple[Conversation, ...]) -> list[Message]:
 def _count(word: str) -> int:
     if not word:
         return HISTORY_LINES
-    count = whole_number(word, MOST_HISTORY_LINES)
-    if not count:
+    if not (count := whole_number(word, MOST_HISTORY_LINES)):
         raise BadInputError(f"{word!r} is not a number of messages from 1 to {MOST_HISTORY_LINES}.")
     return count
 
 
 def _number(word: str) -> int:
-    number = whole_number(word, 2**31 - 1)
-    if not number:
+    if not (number := whole_number(word, 2**31 - 1)):
         raise BadInputError(f"{word!r} is not a number of a message. /waiting lists the numbers.")
     return number

@@ -62,6 +62,7 @@ class OwnMessages:
         if len(self._sent) < MAX_TRACKED:
             self._sent[view.local_id] = _Sent(view, self._clock())
         self.last_status = view.status
+        self.update(view)  # the result may have come before the message was followed
 
     def forget(self, local_id: int) -> None:
         """Forget a message that was withdrawn."""

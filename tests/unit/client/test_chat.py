@@ -4,7 +4,9 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from prompt_toolkit.completion import CompleteEvent
@@ -12,17 +14,20 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from parley import Account, ConnectionState, Message, MessageKind, ParleyClient, Target
+from parley import Account, ConnectionState, Message, MessageKind, MessageStatus, ParleyClient, Target
 from parley.chat import Chats
 from parley.terminal.chat import chat
 from parley.terminal.chat_view import HELP, ChatView
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
+from parley.terminal.own_messages import OwnMessages
+from parley.terminal.refusals import Refusals
 from parley.terminal.screen import PromptScreen, _Words
 from parley.terminal.text import message_line
 from parley_proto.v1 import messaging_pb2 as pb
 from tests.support.node import InProcessCluster, InProcessNode, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
+from tests.unit.client.records import outgoing
 from tests.unit.client.test_command import Parley
 
 
@@ -82,6 +87,16 @@ async def test_a_delivered_message_gets_its_second_mark_at_once_or_in_a_later_re
             await bob.wait_until(ConnectionState.CONNECTED, timeout=5)
             await shown.view.take("while there")
             await shown.expect("while there", "✓✓")
+
+
+def test_a_result_that_came_before_the_message_was_followed_settles_it() -> None:
+    shown: list[str] = []
+    refusals = Refusals(cast(ParleyClient, None), shown.append)
+    own = OwnMessages(Chats("anna"), shown.append, shown.append, lambda: 0.0, refusals)
+    own.track(replace(outgoing(1, "one"), status=MessageStatus.ACCEPTED, message_id=5))
+    assert own.unsettled == 0
+    own.flush(everything=True)
+    assert [line.split("you → ")[1] for line in shown] == ["bob: one ✓"]
 
 
 async def test_a_message_that_cannot_go_out_is_announced_as_waiting_and_shown_again_when_it_went(
@@ -369,10 +384,8 @@ async def test_a_script_can_chat_and_register_on_the_way(piped: tuple[InProcessC
     )
     assert done.code == 0, done.err
     assert cluster.bodies_for("bob") == ["one", "two"]
-    assert [line.split("you → ")[1] for line in done.out.splitlines() if line.endswith("✓")] == [
-        "bob: one ✓",
-        "bob: two ✓",
-    ]
+    own = [line.split("you → ")[1] for line in done.out.splitlines() if line.endswith("✓")]
+    assert own == ["bob: one ✓", "bob: two ✓"], done.out
     again = await parley("chat", "--to", "bob", stdin="three\n/quit\nnever sent\n")
     assert (again.code, cluster.bodies_for("bob")) == (0, ["one", "two", "three"])
 

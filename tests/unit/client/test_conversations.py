@@ -1,7 +1,6 @@
 """Conversations through the SDK: targets, channels, members and their marks, and how changes reach those who watch."""
 
 import asyncio
-import sqlite3
 from collections.abc import Callable
 from contextlib import aclosing, closing
 from pathlib import Path
@@ -201,7 +200,10 @@ async def test_what_is_written_while_another_process_reads_is_read_the_next_time
         """A conversation and a change of a message come just before the messages are read."""
         for file in set(tmp_path.glob("**/client.sqlite")) - set(written):
             written.append(file)
-            with closing(sqlite3.connect(file)) as other, other:
+            # apsw's library, as the client uses: two libraries in one process would spoil the file.
+            with closing(apsw.Connection(str(file))) as other:
+                other.set_busy_timeout(5000)
+                other.execute("BEGIN IMMEDIATE")
                 [(newest,)] = other.execute("SELECT max(revision) FROM outbox")
                 other.execute(
                     "INSERT INTO conversations (id, kind, title, member_count, peer_id, revision) VALUES "
@@ -209,6 +211,7 @@ async def test_what_is_written_while_another_process_reads_is_read_the_next_time
                     (newest + 1000,),
                 )
                 other.execute("UPDATE outbox SET revision = ?", (newest + 1001,))
+                other.execute("COMMIT")
         return changed_since(connection, revision, limit)
 
     async with running_cluster() as cluster:
