@@ -30,6 +30,7 @@ from parleyd.api.errors import ApiError, abort
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
 from parleyd.api.presence import PresenceService
+from parleyd.api.stream_opener import StreamOpener
 from parleyd.connections import BusyPeers
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
@@ -211,8 +212,9 @@ class InProcessNode:
         accounts_pb2_grpc.add_PresenceServicer_to_server(
             PresenceService(commands, readers, authenticator, self.view, self.clients), server
         )
-        messaging = _Messaging(self.name, commands, readers, authenticator, self.hub, self.stream_budgets)
-        messaging.faults = self.faults
+        messaging = MessagingService(self.name, commands, readers, authenticator, self.hub, self.stream_budgets)
+        messaging.opener = opener = _Opener(self.name, readers, authenticator, self.hub, self.stream_budgets)
+        opener.faults = self.faults
         add_messaging_to_server(messaging, server)
         conversations_pb2_grpc.add_ConversationsServicer_to_server(
             ConversationsService(commands, readers, authenticator), server
@@ -459,11 +461,11 @@ class _View(ClusterView):
         return self.replica.serving
 
 
-class _Messaging(MessagingService):
+class _Opener(StreamOpener):
     faults: Faults
 
-    def _start_after(self, device: DeviceRow, stored_up_to: int) -> int:
-        return max(0, super()._start_after(device, stored_up_to) - self.faults.redeliver)
+    def start_after(self, device: DeviceRow, stored_up_to: int) -> int:
+        return max(0, super().start_after(device, stored_up_to) - self.faults.redeliver)
 
 
 # ---- faults on the wire
@@ -532,6 +534,25 @@ class FaultyStream:
             await self._context.write(frame)
 
 
+class _FaultyCall:
+    """The context of a single call that is served like a stream: its answer may be lost."""
+
+    def __init__(self, node: InProcessNode, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        self._node = node
+        self._context = context
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    async def write(self, answer: Any) -> None:
+        """The answer to the client."""
+        await self._node.stay_silent()
+        if self._node.faults.lose_answers > 0:
+            self._node.faults.lose_answers -= 1
+            await self._context.abort(grpc.StatusCode.INTERNAL, "the answer was lost")
+        await self._context.write(answer)
+
+
 class _Interceptor(grpc.aio.ServerInterceptor):
     """Puts the node's faults around every call."""
 
@@ -583,6 +604,9 @@ class _Interceptor(grpc.aio.ServerInterceptor):
                 await node.enter(name)
             except ApiError as error:
                 await abort(context, error)
+            if name != "Connect":
+                await method(request_iterator, _FaultyCall(node, context))
+                return
             stream = FaultyStream(node, context)
             node.streams.append(stream)
             try:

@@ -20,7 +20,7 @@ import apsw
 import bcrypt
 
 from parley_proto.v1 import messaging_pb2, model_pb2, state_pb2
-from parleyd.api import client_stream
+from parleyd.api import device_commands
 from parleyd.delivery import position, records
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
@@ -303,7 +303,7 @@ class InProcessState:
 
 def retry_text(reason: str) -> str:
     """What a sender is told of a message that was not taken."""
-    return client_stream.RETRY_TEXT.format(reason=reason)
+    return device_commands.RETRY_TEXT.format(reason=reason)
 
 
 def _hash(password: str) -> bytes:

@@ -548,3 +548,129 @@ class Pong(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["nonce", b"nonce"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class FetchRequest(message.Message):
+    """---- without a stream"""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    HELLO_FIELD_NUMBER: builtins.int
+    WAIT_MS_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    wait_ms: builtins.int
+    """how long to wait for a message if there is none; at most 30000"""
+    limit: builtins.int
+    """at most so many messages; at most 256, which 0 means, too"""
+    @builtins.property
+    def hello(self) -> Hello:
+        """the cursor is that of the latest answer whose messages the device has stored"""
+
+    def __init__(
+        self,
+        *,
+        hello: Hello | None = ...,
+        wait_ms: builtins.int = ...,
+        limit: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["hello", b"hello"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["hello", b"hello", "limit", b"limit", "wait_ms", b"wait_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class FetchResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    WELCOME_FIELD_NUMBER: builtins.int
+    DIRECTORY_FIELD_NUMBER: builtins.int
+    MESSAGES_FIELD_NUMBER: builtins.int
+    MORE_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    more: builtins.bool
+    """others wait already"""
+    @builtins.property
+    def welcome(self) -> Welcome:
+        """its cursor is what the cluster has acknowledged for the device, this call included"""
+
+    @builtins.property
+    def directory(self) -> Directory:
+        """the accounts and conversations that the messages name"""
+
+    @builtins.property
+    def messages(self) -> MessageBatch:
+        """may be empty; its cursor is for the next Fetch, once the messages are stored"""
+
+    @builtins.property
+    def position(self) -> model_pb2.Position:
+        """merge it into what the client has seen"""
+
+    def __init__(
+        self,
+        *,
+        welcome: Welcome | None = ...,
+        directory: Directory | None = ...,
+        messages: MessageBatch | None = ...,
+        more: builtins.bool = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["directory", b"directory", "messages", b"messages", "position", b"position", "welcome", b"welcome"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["directory", b"directory", "messages", b"messages", "more", b"more", "position", b"position", "welcome", b"welcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PushRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    SENDS_FIELD_NUMBER: builtins.int
+    CLAIM_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def sends(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.Send]:
+        """as in SendBatch"""
+
+    @builtins.property
+    def claim(self) -> model_pb2.DeviceClaim: ...
+    def __init__(
+        self,
+        *,
+        sends: abc.Iterable[model_pb2.Send] | None = ...,
+        claim: model_pb2.DeviceClaim | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["claim", b"claim"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["claim", b"claim", "sends", b"sends"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class PushResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    LAST_SEND_NUMBER_FIELD_NUMBER: builtins.int
+    last_send_number: builtins.int
+    """highest number of the device that was applied; 0: not known"""
+    @builtins.property
+    def results(self) -> containers.RepeatedCompositeFieldContainer[SendResult]:
+        """one for each send"""
+
+    @builtins.property
+    def position(self) -> model_pb2.Position:
+        """merge it into what the client has seen"""
+
+    def __init__(
+        self,
+        *,
+        results: abc.Iterable[SendResult] | None = ...,
+        position: model_pb2.Position | None = ...,
+        last_send_number: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["last_send_number", b"last_send_number", "position", b"position", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -39,6 +39,16 @@ class MessagingStub:
                 request_serializer=parley__proto_dot_v1_dot_messaging__pb2.ClientFrame.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_messaging__pb2.ServerFrame.FromString,
                 _registered_method=True)
+        self.Fetch = channel.unary_unary(
+                '/parley.v1.Messaging/Fetch',
+                request_serializer=parley__proto_dot_v1_dot_messaging__pb2.FetchRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_messaging__pb2.FetchResponse.FromString,
+                _registered_method=True)
+        self.Push = channel.unary_unary(
+                '/parley.v1.Messaging/Push',
+                request_serializer=parley__proto_dot_v1_dot_messaging__pb2.PushRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_messaging__pb2.PushResponse.FromString,
+                _registered_method=True)
 
 
 class MessagingServicer:
@@ -52,6 +62,21 @@ class MessagingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Fetch(self, request, context):
+        """For a client that cannot hold a stream: the next messages of the device. The cursor of a Fetch acknowledges what it
+        covers. Counts as a stream of the device while it waits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Push(self, request, context):
+        """For a client that cannot hold a stream: numbered sends, with the rules of SendBatch.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MessagingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +84,16 @@ def add_MessagingServicer_to_server(servicer, server):
                     servicer.Connect,
                     request_deserializer=parley__proto_dot_v1_dot_messaging__pb2.ClientFrame.FromString,
                     response_serializer=parley__proto_dot_v1_dot_messaging__pb2.ServerFrame.SerializeToString,
+            ),
+            'Fetch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Fetch,
+                    request_deserializer=parley__proto_dot_v1_dot_messaging__pb2.FetchRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_messaging__pb2.FetchResponse.SerializeToString,
+            ),
+            'Push': grpc.unary_unary_rpc_method_handler(
+                    servicer.Push,
+                    request_deserializer=parley__proto_dot_v1_dot_messaging__pb2.PushRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_messaging__pb2.PushResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -88,6 +123,60 @@ class Messaging:
             '/parley.v1.Messaging/Connect',
             parley__proto_dot_v1_dot_messaging__pb2.ClientFrame.SerializeToString,
             parley__proto_dot_v1_dot_messaging__pb2.ServerFrame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Fetch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Messaging/Fetch',
+            parley__proto_dot_v1_dot_messaging__pb2.FetchRequest.SerializeToString,
+            parley__proto_dot_v1_dot_messaging__pb2.FetchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Push(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Messaging/Push',
+            parley__proto_dot_v1_dot_messaging__pb2.PushRequest.SerializeToString,
+            parley__proto_dot_v1_dot_messaging__pb2.PushResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,12 @@ class MessagingStub:
     """One stream per device: sends and marks go up; results, messages, receipts and the cluster's status come down.
     The first client frame is Hello. A newer stream of the same device ends the older one with ABORTED.
     """
+    Fetch: _grpc.UnaryUnaryMultiCallable[_messaging_pb2.FetchRequest, _messaging_pb2.FetchResponse]
+    """For a client that cannot hold a stream: the next messages of the device. The cursor of a Fetch acknowledges what it
+    covers. Counts as a stream of the device while it waits.
+    """
+    Push: _grpc.UnaryUnaryMultiCallable[_messaging_pb2.PushRequest, _messaging_pb2.PushResponse]
+    """For a client that cannot hold a stream: numbered sends, with the rules of SendBatch."""
 
 @_typing.type_check_only
 class MessagingAsyncStub(MessagingStub):
@@ -43,6 +49,12 @@ class MessagingAsyncStub(MessagingStub):
     """One stream per device: sends and marks go up; results, messages, receipts and the cluster's status come down.
     The first client frame is Hello. A newer stream of the same device ends the older one with ABORTED.
     """
+    Fetch: _aio.UnaryUnaryMultiCallable[_messaging_pb2.FetchRequest, _messaging_pb2.FetchResponse]  # type: ignore[assignment]
+    """For a client that cannot hold a stream: the next messages of the device. The cursor of a Fetch acknowledges what it
+    covers. Counts as a stream of the device while it waits.
+    """
+    Push: _aio.UnaryUnaryMultiCallable[_messaging_pb2.PushRequest, _messaging_pb2.PushResponse]  # type: ignore[assignment]
+    """For a client that cannot hold a stream: numbered sends, with the rules of SendBatch."""
 
 class MessagingServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -54,5 +66,23 @@ class MessagingServicer(metaclass=_abc_1.ABCMeta):
         """One stream per device: sends and marks go up; results, messages, receipts and the cluster's status come down.
         The first client frame is Hello. A newer stream of the same device ends the older one with ABORTED.
         """
+
+    @_abc_1.abstractmethod
+    def Fetch(
+        self,
+        request: _messaging_pb2.FetchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_messaging_pb2.FetchResponse, _abc.Awaitable[_messaging_pb2.FetchResponse]]:
+        """For a client that cannot hold a stream: the next messages of the device. The cursor of a Fetch acknowledges what it
+        covers. Counts as a stream of the device while it waits.
+        """
+
+    @_abc_1.abstractmethod
+    def Push(
+        self,
+        request: _messaging_pb2.PushRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_messaging_pb2.PushResponse, _abc.Awaitable[_messaging_pb2.PushResponse]]:
+        """For a client that cannot hold a stream: numbered sends, with the rules of SendBatch."""
 
 def add_MessagingServicer_to_server(servicer: MessagingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

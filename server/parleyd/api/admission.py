@@ -8,8 +8,9 @@ Every call passes here before its handler. A caller costs nothing but its metada
    state. So it is looked up again once the node has all that is committed: UNKNOWN_TOKENS at once, and meanwhile a
    newcomer may take the call's place. From here on the call has a place that no stranger takes: one of those for
    calls with sessions, or one of those for streams.
-3. A unary call waits for a place to read its body, which is at most MAX_REQUEST_BYTES. gRPC reads a body only when it
-   is asked to, so every handler is registered as one of streams, and this module reads and writes the one message.
+3. A unary call waits for a place to read its body, which is at most MAX_REQUEST_BYTES, of Push MAX_PUSH_BYTES. gRPC
+   reads a body only when it is asked to, so every handler is registered as one of streams, and this module reads and
+   writes the one message.
 4. A large page needs a place too. It keeps the place until gRPC has written the page, because a client that does not
    read its answer makes this node keep it. A call that has no place at once reads a small page instead. If the first
    entry alone is large, the call waits for a place. Meanwhile it keeps no page, and reads it again.
@@ -41,8 +42,11 @@ from parleyd.connections import BusyPeers
 from parleyd.decoding import Continuation, handler_of_streams
 from parleyd.ending import drop_call, note_waiters
 from parleyd.group.readers import read_for
+from parleyd.machine.limits import MAX_BODY_BYTES
 
 MAX_REQUEST_BYTES = 64 * 1024
+MAX_PUSH_BYTES = MAX_BODY_BYTES + 64 * 1024
+"""The longest message with its target, and room beside it, as in a frame of a stream."""
 BODY_PATIENCE = Patience(0.25, 2.0)
 ANSWER_PATIENCE = Patience(3.0, 30.0)
 UNKNOWN_TOKENS = 32
@@ -56,8 +60,8 @@ BUSY_TEXT = (
 NO_BODY_TEXT = "The call ended without a request. Nothing was changed. Update the client."
 SLOW_BODY_TEXT = "The request did not arrive in time after the call began. Nothing was changed. Try again."
 LARGE_BODY_TEXT = (
-    f"The request has more than {MAX_REQUEST_BYTES} bytes, and no valid one has. Nothing was changed. "
-    "Update the client."
+    "The request has more than {most_bytes} bytes, and no valid one has. Nothing was changed. Send less at once, or "
+    "update the client."
 )
 
 
@@ -94,6 +98,8 @@ ACCESS = {
     "/parley.v1.Conversations/RemoveMembers": Access.SESSION,
     "/parley.v1.Conversations/SetMemberRole": Access.SESSION,
     "/parley.v1.Messaging/Connect": Access.SESSION,
+    "/parley.v1.Messaging/Fetch": Access.SESSION,
+    "/parley.v1.Messaging/Push": Access.SESSION,
     "/parley.v1.Admin/GetStatus": Access.PUBLIC,
     "/parley.v1.Admin/InviteNode": Access.SESSION,
     "/parley.v1.Admin/AddMember": Access.SESSION,
@@ -112,6 +118,7 @@ ACCESS = {
 }
 """Every method of the client address. One that is missing here needs a session."""
 
+_MAX_BYTES = {"/parley.v1.Messaging/Push": MAX_PUSH_BYTES}
 _STANDARD_SERVICES = ("/grpc.health.", "/grpc.reflection.")
 _PAGES = frozenset(
     {
@@ -219,7 +226,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
 
     async def _serve(self, method: str, handler: Any, place: HeldPlace, context: Context) -> None:
         """Read the one request, run the method, write its answers."""
-        request = await self._read(place, context)
+        request = await self._read(place, context, _MAX_BYTES.get(method, MAX_REQUEST_BYTES))
         if handler.response_streaming:
             await _answer(method, handler.unary_stream(request, context), place, context)
         elif method in _PAGES:
@@ -242,7 +249,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
                 page = await read()
             await _write(page, held, context, place.is_wanted)
 
-    async def _read(self, held: HeldPlace, context: Context) -> Any:
+    async def _read(self, held: HeldPlace, context: Context, most_bytes: int) -> Any:
         async with held.waits():
             with Place(self._bodies, held.owner) as place:
                 await place.wait("too many requests arrive at once")
@@ -253,8 +260,8 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
                     raise ApiError(grpc.StatusCode.DEADLINE_EXCEEDED, SLOW_BODY_TEXT) from None
         if request is grpc.aio.EOF:
             raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, NO_BODY_TEXT)
-        if request.ByteSize() > MAX_REQUEST_BYTES:
-            raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, LARGE_BODY_TEXT)
+        if request.ByteSize() > most_bytes:
+            raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, LARGE_BODY_TEXT.format(most_bytes=most_bytes))
         return request
 
 

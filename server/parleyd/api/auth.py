@@ -94,6 +94,10 @@ class Authenticator:
         """Return the position of an answer that includes everything up to this entry."""
         return position(self._state.machine.generation, index)
 
+    def applied_position(self) -> model_pb2.Position:
+        """Return the position of everything that this node has applied."""
+        return self.position(self._state.machine.applied_index)
+
     async def wait_for(self, seen: model_pb2.Position) -> None:
         """Wait until this node has applied everything in answers that the client has seen.
 

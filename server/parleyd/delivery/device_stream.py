@@ -81,8 +81,9 @@ class DeviceStream:
         live: DeviceShare,
         place: Place,
         claim: bytes = b"",
+        page_messages: int = PAGE_MESSAGES,
     ) -> None:
-        """Begin after `cursor`: the device has everything up to this message id.
+        """Begin after `cursor`: the device has everything up to this message id. A frame has `page_messages` at most.
 
         `live` bounds the messages that wait in memory. A large frame of stored messages is written only with `place`.
         `claim` is the nonce of the copy of the device's files that is connected.
@@ -91,6 +92,7 @@ class DeviceStream:
         self.account_id = account_id
         self.device_id = device_id
         self._cursor = cursor
+        self._page_messages = page_messages
         self._source = source
         self._generation = generation
         self._share = live
@@ -115,6 +117,11 @@ class DeviceStream:
     def cursor(self) -> int:
         """Return the message id up to which this stream has handed out everything."""
         return self._cursor
+
+    @property
+    def has_messages(self) -> bool:
+        """Return whether messages wait that this stream has not handed out yet, as far as it knows."""
+        return self._behind or bool(self._live)
 
     # ---- filled by the hub and by the upward side
 
@@ -252,7 +259,7 @@ class DeviceStream:
     def _take_live(self) -> list[_Batch]:
         taken: list[EncodedMessage] = []
         size = 0
-        while self._live and len(taken) < PAGE_MESSAGES:
+        while self._live and len(taken) < self._page_messages:
             size += len(self._live[0].entry)
             if taken and size > FRAME_BYTES:
                 break
@@ -267,7 +274,7 @@ class DeviceStream:
 
     async def _fetch_page(self) -> list[_Batch]:
         self._stored_meanwhile = False
-        page = await self._source.page(self._cursor, PAGE_MESSAGES)
+        page = await self._source.page(self._cursor, self._page_messages)
         if sum(len(message.entry) for message in page.messages) > SMALL_FRAME_BYTES and not self._has_place():
             return []  # it is read again when there is a place, and nothing is kept until then
         self._has_read = self._place.is_held

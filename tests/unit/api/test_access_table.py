@@ -80,6 +80,11 @@ TABLE: dict[str, Row] = {
     "Presence.ListConnected": Row(SIGNED_IN, accounts_pb2.ListConnectedRequest()),
     "Presence.SetHidden": Row(SIGNED_IN, accounts_pb2.SetHiddenRequest(hidden=True)),
     "Messaging.Connect": Row(SIGNED_IN, messaging_pb2.ClientFrame(hello=messaging_pb2.Hello())),
+    "Messaging.Fetch": Row(SIGNED_IN, messaging_pb2.FetchRequest()),
+    "Messaging.Push": Row(
+        SIGNED_IN,
+        messaging_pb2.PushRequest(sends=[model_pb2.Send(number=1, account_name="boss", body="hello")]),
+    ),
     "Conversations.ListConversations": Row(SIGNED_IN, conversations_pb2.ListConversationsRequest()),
     "Conversations.GetHistory": Row(SIGNED_IN, conversations_pb2.GetHistoryRequest(account_name="boss")),
     "Conversations.ListMembers": Row(SIGNED_IN, conversations_pb2.ListMembersRequest(conversation_id=1)),

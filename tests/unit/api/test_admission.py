@@ -15,7 +15,7 @@ import structlog.testing
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd import budgets
-from parleyd.api import admission, client_stream, messages
+from parleyd.api import admission, messages, stream_ends
 from parleyd.api.admission import ACCESS, CallLimits
 from parleyd.api.callers import source_of
 from parleyd.api.errors import Context
@@ -226,7 +226,7 @@ async def test_pages_that_nobody_reads_are_bounded_and_others_get_theirs(monkeyp
 async def test_a_session_that_reads_nothing_ends_and_gives_back_what_it_has_in_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client_stream, "PAGE_PATIENCE", Patience(0.2, 0.2))
+    monkeypatch.setattr(stream_ends, "PAGE_PATIENCE", Patience(0.2, 0.2))
     async with running(CallLimits()) as (cluster, node, raw):
         ann, ben = cluster.add_account("ann", PASSWORD), cluster.add_account("ben", PASSWORD)
         for _ in range(20):

@@ -21,11 +21,13 @@ from parleyd.api import client_stream
 from parleyd.api.auth import Authenticator
 from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
+from parleyd.api.device_commands import DeviceCommands
 from parleyd.api.errors import ApiError, translate
 from parleyd.api.frame_rates import BURST, FRAMES_PER_S, FrameRate
 from parleyd.api.marks import MARK_BYTES, IgnoredMarks, ReadMarks
-from parleyd.api.messages import MessagingService, _Admitted
+from parleyd.api.messages import MessagingService
 from parleyd.api.node_marks import NodeMarks
+from parleyd.api.stream_opener import Admitted
 from parleyd.budgets import ByteBudget, DeviceShare, Shares
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_hub import DeviceHub
@@ -145,18 +147,16 @@ def serve(
     commands = Commands(log, lambda: level)
     node_marks = NodeMarks(commands)
     ignored = IgnoredMarks(SESSION.account_id)
+    authenticator = cast(Authenticator, Positions())
     stream = ClientStream(
         SESSION,
         device,
-        commands,
-        cast(Authenticator, Positions()),
+        DeviceCommands(SESSION, CLAIM, commands, node_marks, authenticator, sends or device_share()),
+        authenticator,
         cast(Any, client),
-        sends or device_share(),
         delivered_up_to=delivered_up_to,
-        claim=CLAIM,
         read_marks=ReadMarks(SESSION, node_marks, Everything(), marks or device_share(), ignored),
         ignored_marks=ignored,
-        node_marks=node_marks,
         frame_rate=FrameRate(),
     )
     return asyncio.ensure_future(stream.run())
@@ -394,7 +394,7 @@ class OneDevice:
 
     async def run(self, query: object) -> object:
         account, device = AccountCard(1, "ann", "", deleted=False), DeviceRow(1, b"d" * 16, 1, 0, 0)
-        return _Admitted(account, device, ClaimRow(), max_message_bytes=1000, last_message_id=0)
+        return Admitted(account, device, ClaimRow(), max_message_bytes=1000, last_message_id=0)
 
 
 async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() -> None:

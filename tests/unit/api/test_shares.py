@@ -18,7 +18,7 @@ import structlog.testing
 from parley_proto.v1 import admin_pb2, conversations_pb2
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd import call_places
-from parleyd.api import admission, client_stream
+from parleyd.api import admission, stream_ends
 from parleyd.api.admission import CallLimits
 from parleyd.api.patience import Patience
 from parleyd.machine.features import messages
@@ -282,7 +282,7 @@ async def test_silent_calls_of_many_accounts_at_one_address_hold_up_nobody() -> 
 
 
 async def test_streams_that_read_nothing_hold_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_stream, "PAGE_PATIENCE", SHORT)
+    monkeypatch.setattr(stream_ends, "PAGE_PATIENCE", SHORT)
     names = [f"attacker{number}" for number in range(4)]
     async with running(pages=4, share=1) as (cluster, node, raw), AsyncExitStack() as stack:
         *attackers, ann = await people(cluster, raw, [*names, "ann"])
