@@ -138,6 +138,7 @@ class LocalAccount:
         position = self.position
         self.store.post(lambda c: identity.raise_position(c, position))
         await self.store.close()
+        self.connection.release()
         self._reader_lock.release()
 
     def signed_in(self, account: Account, position: Position, max_message_bytes: int, *, anew: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parley.terminal import account_commands, channel_commands, commands, presence_commands
+from parley.terminal import account_commands, channel_commands, commands, fetch_command, presence_commands
 from parley.terminal.account_commands import devices_app
 from parley.terminal.channel_commands import channel_app
 from parley.terminal.cluster_commands import cluster_app
@@ -185,6 +185,24 @@ async def listen(
 ) -> int:
     """Print messages as they come, each once. Includes messages that came while nobody listened."""
     return await commands.listen(options, count=count, timeout=timeout, as_json=as_json, own=own)
+
+
+@app.command(epilog=EPILOG)
+@with_connection_options
+async def fetch(
+    options: ConnectionOptions,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0.0, help="Wait at most this many seconds for the first message.")
+    ] = 0.0,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Print at most this many messages.")] = 1000,
+    own: Annotated[bool, typer.Option("--own", help="Print your messages from other devices, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line. Default: text.")] = False,
+) -> None:
+    """Print new messages, each once, and end. For scripts and cron: the exit code is 0 also if there was nothing.
+
+    Messages that wait in the outbox are sent, too.
+    """
+    await fetch_command.fetch(options, wait=wait, limit=limit, as_json=as_json, own=own)
 
 
 @app.command(epilog=EPILOG)

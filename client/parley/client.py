@@ -32,6 +32,7 @@ from parley.device.identity import DeviceIdentity
 from parley.device.profile import Last, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
 from parley.errors import BadInputError, NotSignedInError, UnreachableError
+from parley.fetcher import MAX_FETCHED, Fetcher
 from parley.log_in import LogIn
 from parley.model import (
     Account,
@@ -39,6 +40,7 @@ from parley.model import (
     ConnectedAccounts,
     ConnectionState,
     Conversation,
+    FetchResult,
     HistoryPage,
     ListedChannel,
     Member,
@@ -244,6 +246,17 @@ class ParleyClient:
     async def messages(self, *, include_own: bool = False) -> MessageReader:
         """Return a reader of new messages, each once. `include_own` adds those of the account's other devices."""
         return await self._in_use().reader(own=include_own)
+
+    async def fetch(self, *, wait: float = 0.0, limit: int = MAX_FETCHED) -> FetchResult:
+        """Store the next messages without a stream. Wait up to `wait` seconds for the first one. messages() reads them.
+
+        This acknowledges what earlier calls stored. For a client that was made with `connect=False`.
+        """
+        return await self._fetcher().fetch(wait, limit)
+
+    async def push(self) -> int:
+        """Send what waits in the outbox without a stream. Return how many messages wait afterwards. See fetch()."""
+        return await self._fetcher().push()
 
     async def outgoing(self, *, target: str | Target | None = None, limit: int = 200) -> tuple[Outgoing, ...]:
         """Return the newest own messages of this device with their status, oldest first.
@@ -535,6 +548,11 @@ class ParleyClient:
         self._cluster.forget_position()
         if self._account is not None:
             await self._account.cluster_went_back()
+
+    def _fetcher(self) -> Fetcher:
+        if self._connect:
+            raise BadInputError("This client has a stream, which receives and sends. To fetch, use connect=False.")
+        return Fetcher(self._in_use(), self._cluster)
 
     def _in_use(self) -> LocalAccount:
         if self._account is None:

@@ -113,16 +113,30 @@ class ConnectionManager:
             self._policy.succeeded(self._endpoint)
             self._caller.preferred = self._endpoint
 
+    async def take_device(self) -> DeviceIdentity | None:
+        """Take the device lock without a stream; return the identity, or None while another process holds the lock.
+
+        release() frees the lock.
+        """
+        return await self._load() if self._lock.try_acquire() else None
+
+    def release(self) -> None:
+        """Free the device lock."""
+        self._lock.release()
+
+    async def _load(self) -> DeviceIdentity:
+        # One claim while this process holds the lock, not one for each stream or call.
+        who = await self._store.write(identity.load if self._has_claimed else identity.open_profile)
+        self._has_claimed = True
+        return replace(who, token=await self._token_store.load(who.stored_token))
+
     async def run(self) -> NoReturn:
         """Connect and reconnect until cancelled."""
         try:
             while True:
                 await self._take_lock()
                 try:
-                    # One claim while this process holds the lock, not one for each stream.
-                    who = await self._store.write(identity.load if self._has_claimed else identity.open_profile)
-                    self._has_claimed = True
-                    who = replace(who, token=await self._token_store.load(who.stored_token))
+                    who = await self._load()
                     if not who.token:
                         self._publisher.update(
                             connection=ConnectionState.SIGNED_OUT, node="", address="", caught_up=False

@@ -278,6 +278,21 @@ class HistoryPage:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchResult:
+    """What a fetch without a stream brought.
+
+    `received`: new messages that are stored on this device now. `more`: others wait in the cluster already.
+    `is_connected_elsewhere`: another process of this account receives the messages, so nothing was fetched.
+    `superseded`: another copy of this device's files sends for it, so nothing is acknowledged.
+    """
+
+    received: int = 0
+    more: bool = False
+    is_connected_elsewhere: bool = False
+    superseded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """Up to which message another member of a conversation has received and read. It only moves forward."""
 

@@ -53,14 +53,20 @@ class MessageReader:
         return self
 
     async def __anext__(self) -> Message:
-        self._done()
-        while not self._page:
+        while (message := await self.next_stored()) is None:
             if self._closed:
                 raise StopAsyncIteration
+            await self._grew.wait()
+        return message
+
+    async def next_stored(self) -> Message | None:
+        """Return the next message that is in the inbox already, or None. This waits for no other."""
+        self._done()
+        if not self._page and not self._closed:
             self._grew.clear()
             self._page.extend(await self._store.read(self._next_page))
-            if not self._page:
-                await self._grew.wait()
+        if not self._page:
+            return None
         place, message = self._page.popleft()
         self._cursor = self._handed = place
         return message

@@ -287,7 +287,13 @@ class ClusterClient:
     # ---- for the calls about channels, too
 
     async def call(
-        self, invoke: Invoke[T], *, confirm_signed_out: bool = True, changes: bool = True, repeatable: bool = False
+        self,
+        invoke: Invoke[T],
+        *,
+        confirm_signed_out: bool = True,
+        changes: bool = True,
+        repeatable: bool = False,
+        answer_s: float = 0.0,
     ) -> T:
         """Send one request and return its answer. UnaryCaller.call() documents the flags."""
         return await self._caller.call(
@@ -296,6 +302,7 @@ class ClusterClient:
             confirm_signed_out=confirm_signed_out,
             changes=changes,
             repeatable=repeatable,
+            answer_s=answer_s,
         )
 
     def seen(self, seen: Position) -> model_pb2.Position:

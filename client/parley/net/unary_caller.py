@@ -75,12 +75,14 @@ class UnaryCaller:
         confirm_signed_out: bool = True,
         changes: bool = True,
         repeatable: bool = False,
+        answer_s: float = 0.0,
     ) -> T:
         """Return the first answer. Raise the cluster's refusal, or the reason why no node answered.
 
         With `confirm_signed_out`, a second node has to confirm that the session has ended. A node that lags may not
         have the session yet. `changes` is false for a request that only reads: its outcome is never unknown.
         `repeatable` is true if a person may repeat the request, with a new request id, without a second effect.
+        `answer_s` is how long a node may wait on purpose before it answers. Each attempt has so much time more.
         If the call is cancelled after a change has left, the CancelledError has an OutcomeUnknownError as its cause.
         """
         then = REPEAT_TEXT if repeatable else CHECK_TEXT
@@ -91,7 +93,7 @@ class UnaryCaller:
         signed_out = 0
         unknown = False
         began_at = time.monotonic()
-        ends_at = began_at + deadline_s
+        ends_at = began_at + deadline_s + answer_s
         while (left_s := ends_at - time.monotonic()) > 0 and (attempt := policy.next_attempt()) is not None:
             least_s = LEAST_CHANGE_S if changes and failures.keys() >= set(policy.endpoints) else LEAST_ATTEMPT_S
             if failures and left_s - attempt.delay_s < least_s:
@@ -100,7 +102,8 @@ class UnaryCaller:
                 await asyncio.sleep(min(attempt.delay_s, left_s))
             try:
                 with unknown_if_cancelled(then, changes=changes):
-                    answer = await self._once(invoke, attempt.endpoint, min(attempt.timeout_s, left_s), changes=changes)
+                    timeout_s = min(attempt.timeout_s + answer_s, left_s)
+                    answer = await self._once(invoke, attempt.endpoint, timeout_s, changes=changes)
             except (UnreachableError, OutcomeUnknownError, TlsError, WrongServiceError) as error:
                 failures[attempt.endpoint] = error
                 unknown = unknown or isinstance(error, OutcomeUnknownError)

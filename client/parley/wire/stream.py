@@ -54,7 +54,7 @@ RESTORED_TEXT = (
     "The cluster was restored from a backup. Messages sent after the backup may be missing in it. What this device had "
     "received was fetched again. Tell an administrator if this surprises you."
 )
-_OUTCOMES = {
+OUTCOMES = {
     pb.SEND_STATUS_ACCEPTED: MessageStatus.ACCEPTED,
     pb.SEND_STATUS_REJECTED: MessageStatus.FAILED,
     pb.SEND_STATUS_UNKNOWN: MessageStatus.UNKNOWN,
@@ -300,10 +300,10 @@ class StreamProtocol:
         actions: list[Action] = []
         no_room = ""
         for result in batch.results:
-            if result.status in _OUTCOMES:
+            if result.status in OUTCOMES:
                 message = self._window.settle(result.number)
                 if message is not None:
-                    settled.append(_with_outcome(message, result))
+                    settled.append(with_outcome(message, result))
             elif result.status == pb.SEND_STATUS_NO_ROOM:
                 self._push_back(result.number, now, gap=False, no_room=True)
                 no_room = result.detail
@@ -342,10 +342,11 @@ class StreamProtocol:
         return [] if healthy is None else [TellHealth(healthy)]
 
 
-def _with_outcome(message: Outgoing, result: pb.SendResult) -> Outgoing:
+def with_outcome(message: Outgoing, result: pb.SendResult) -> Outgoing:
+    """Return the message with its final result, whose status is in OUTCOMES."""
     return replace(
         message,
-        status=_OUTCOMES[result.status],
+        status=OUTCOMES[result.status],
         message_id=result.message_id,
         conversation_id=result.conversation_id,
         sent_at_ms=result.sent_at_ms,

@@ -63,7 +63,7 @@ async def test_a_reader_that_leaves_ends_listening_quietly_and_what_it_did_not_r
 async def test_output_that_cannot_be_written_is_a_sentence_and_marks_nothing(tmp_path: Path, output: str) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
         cluster.store(cluster.accounts["bob"], cluster.accounts["anna"], "hello")
-        for command in ("listen", "history bob --read", "conversations", "accounts", "cluster status"):
+        for command in ("listen", "fetch", "history bob --read", "conversations", "accounts", "cluster status"):
             done = await in_shell(parley, f"{command} {output}")
             assert (done.code, done.err.startswith(CANNOT_WRITE)) == (ExitCode.FAILED, True), (command, done)
             assert done.err.count("\n") == 1

@@ -12,7 +12,7 @@ from parley_proto.v1 import model_pb2
 from parleyd.budgets import ByteBudget, DeviceShare, FairPlaces, Place, Shares
 from parleyd.delivery import device_stream
 from parleyd.delivery.cursor import StreamCursor
-from parleyd.delivery.device_stream import DeviceStream, Page
+from parleyd.delivery.device_stream import PAGE_MESSAGES, DeviceStream, Page
 from parleyd.delivery.encoding import EncodedMessage, encode_message, serialize_frame
 from parleyd.delivery.position import index_of, position
 from parleyd.machine.features.messages import MessageRecord
@@ -57,9 +57,18 @@ def message(
     return encode_message(MessageRecord(conversation_id, message_id, 1, sender_id, body, 0, device_id, 0))
 
 
-def make(stored: Stored, cursor: int = 0, max_live_bytes: int = 1 << 20) -> DeviceStream:
+def make(
+    stored: Stored, cursor: int = 0, max_live_bytes: int = 1 << 20, page_messages: int = PAGE_MESSAGES
+) -> DeviceStream:
     return DeviceStream(
-        1, OWN_DEVICE, cursor, stored, generation=3, live=device_share(max_live_bytes), place=free_place()
+        1,
+        OWN_DEVICE,
+        cursor,
+        stored,
+        generation=3,
+        live=device_share(max_live_bytes),
+        place=free_place(),
+        page_messages=page_messages,
     )
 
 
@@ -201,9 +210,8 @@ async def test_a_small_page_needs_no_place() -> None:
     assert places.used == 0
 
 
-async def test_a_long_queue_comes_in_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_stream, "PAGE_MESSAGES", 10)
-    stream = make(Stored(*range(1, 36)))
+async def test_a_long_queue_comes_in_pages() -> None:
+    stream = make(Stored(*range(1, 36)), page_messages=10)
     frames = await frames_until(stream, lambda f: 35 in ids(f))
     assert ids(frames) == list(range(1, 36))
     assert max(len(frame.messages.messages) for frame in frames) == 10
