@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import grpc
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from parley_proto.v1 import accounts_pb2, conversations_pb2, messaging_pb2, model_pb2
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED, SEND_STATUS_GAP
 from scripts.cluster_local import LocalCluster
-from tests.cluster.raw import PASSWORD, Person, Raw, bodies, raw_client, refused
+from tests.cluster.raw import PASSWORD, Person, Raw, bodies, eventually, raw_client, refused, until_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -207,3 +208,52 @@ async def test_a_channel_reaches_members_on_all_nodes_and_a_kill_of_the_leader_l
             assert bodies(await receiving.messages(1)) == ["hello all"]
         there.note(here.seen)
         assert bodies(await there.history(ben, channel)) == ["Ward A", "hello all"]
+
+
+async def test_a_fetch_goes_on_at_another_node_when_its_own_is_killed_and_a_push_is_stored_once(
+    cluster: LocalCluster, fresh: Fresh
+) -> None:
+    leader = await cluster.wait_for_leader()
+    here_name, there_name = cluster.others(leader)
+    async with (
+        raw_client(cluster, leader) as dying,
+        raw_client(cluster, here_name) as here,
+        raw_client(cluster, there_name) as there,
+    ):
+        ann, ben = await person(here, fresh("ann")), await person(here, fresh("ben"))
+
+        async def push(raw: Raw, number: int, body: str) -> messaging_pb2.SendResult:
+            request = messaging_pb2.PushRequest(sends=[model_pb2.Send(number=number, account_name=ben.name, body=body)])
+            while True:
+                answer = await eventually(lambda: raw.messaging.Push(request, metadata=ann.metadata, timeout=15))
+                [result] = answer.results
+                if result.status == SEND_STATUS_ACCEPTED:
+                    here.note(answer.position)
+                    return result
+
+        def fetch(raw: Raw, cursor: bytes, wait_ms: int) -> Awaitable[messaging_pb2.FetchResponse]:
+            hello = messaging_pb2.Hello(cursor=cursor, seen=here.seen)
+            request = messaging_pb2.FetchRequest(hello=hello, wait_ms=wait_ms)
+            return raw.messaging.Fetch(request, metadata=ben.metadata, timeout=40)
+
+        first = await push(here, 1, "one")
+        page = (await fetch(dying, b"", 0)).messages
+        assert bodies(page.messages) == ["one"]
+        waiting = asyncio.ensure_future(refused(fetch(dying, page.cursor, 30_000)))
+        await until_true(partial(_is_acknowledged, there, ann, ben, first))
+        cluster.kill(leader)
+        assert (await waiting)[0] is grpc.StatusCode.UNAVAILABLE
+        second = await push(there, 2, "two")
+        assert await push(here, 2, "two") == second
+        assert await push(there, 1, "one") == first
+        late = await eventually(lambda: fetch(there, page.cursor, 10_000))
+        assert bodies(late.messages.messages) == ["two"]
+        assert not (await eventually(lambda: fetch(here, late.messages.cursor, 0))).messages.messages
+        assert not (await eventually(lambda: fetch(there, b"", 0))).messages.messages, "it is acknowledged"
+
+
+async def _is_acknowledged(raw: Raw, sender: Person, receiver: Person, result: messaging_pb2.SendResult) -> None:
+    request = conversations_pb2.ListMembersRequest(conversation_id=result.conversation_id)
+    answer = await raw.conversations.ListMembers(request, metadata=sender.metadata, timeout=10)
+    [mark] = [member.delivered_up_to for member in answer.members if member.account_id == receiver.id]
+    assert mark >= result.message_id

@@ -23,7 +23,7 @@ from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
 from parleyd.api.device_commands import DeviceCommands
 from parleyd.api.errors import ApiError, translate
-from parleyd.api.frame_rates import BURST, FRAMES_PER_S, FrameRate
+from parleyd.api.frame_rates import BURST, FRAMES_PER_S, RECENT, FrameRate, FrameRates
 from parleyd.api.marks import MARK_BYTES, IgnoredMarks, ReadMarks
 from parleyd.api.messages import MessagingService
 from parleyd.api.node_marks import NodeMarks
@@ -489,3 +489,12 @@ async def test_sends_without_room_on_the_disks_are_told_by_a_status_of_their_own
     ]
     assert "the disks are nearly full" in batch.results[0].detail
     await end(serving)
+
+
+def test_a_rate_outlives_its_stream_because_a_fetch_has_a_new_one_each_time() -> None:
+    rates = FrameRates()
+    delays = [rates.of(1).delay_s(100.0) for _ in range(BURST + 2)]
+    assert (delays[0], delays[-1] > 0) == (0.0, True)
+    for account_id in range(2, RECENT + 2):
+        rates.of(account_id)
+    assert rates.of(1).delay_s(100.0) == 0.0, "it is forgotten, so that rates have a bound"

@@ -9,15 +9,17 @@ acknowledgement; pages that nobody reads pile up.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
-from parley_proto.v1 import accounts_pb2, model_pb2
+from parley_proto.v1 import accounts_pb2, messaging_pb2_grpc, model_pb2
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.api import fetch as fetching
 from parleyd.api import stream_ends
@@ -30,6 +32,7 @@ from tests.support.node import InProcessCluster, InProcessNode
 from tests.support.raw import PASSWORD, Person, Raw, bodies, refused, until_so
 
 Code = grpc.StatusCode
+ROOT = Path(__file__).resolve().parents[3]
 WAIT_MS = 30_000
 ANSWER_S = 10.0
 READS_LITTLE = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
@@ -351,3 +354,27 @@ async def test_a_page_that_nobody_reads_has_a_place_until_others_want_it(monkeyp
             unread.cancel()
         await until_so(lambda: node.stream_budgets.pages.used == 0)
         assert len((await fetch(raw, people[1])).messages.messages) == 4
+
+
+async def test_the_example_for_other_clients_receives_and_sends_once(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw, ben: Person
+) -> None:
+    text = (ROOT / "docs" / "PROTOCOL.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    code: dict[str, Any] = {}
+    exec(example, code)
+    ids = tell(cluster, "one", "two")
+    stored: list[str] = []
+
+    def run() -> None:
+        with grpc.insecure_channel(node.address) as channel:
+            stub = messaging_pb2_grpc.MessagingStub(channel)
+            cursor = code["receive"](stub, ben.metadata, b"", lambda found, _: stored.extend(bodies(found)))
+            code["receive"](stub, ben.metadata, cursor, lambda found, _: stored.extend(bodies(found)), 0)
+            for _ in range(2):
+                result = code["send"](stub, ben.metadata, 1, "ann", "hello")
+                assert result.status == pb.SEND_STATUS_ACCEPTED
+
+    await asyncio.to_thread(run)
+    assert (stored, acknowledged(cluster, ben)) == (["one", "two"], ids[1])
+    assert cluster.bodies_for("ann") == ["hello"]
