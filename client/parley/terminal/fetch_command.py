@@ -44,7 +44,8 @@ class _Printer:
         printed = await self._print()
         while True:
             if self._client.state.waiting:
-                await self._client.push()
+                await self._client.push()  # which may store a message, too
+                printed += await self._print()
             left_s = 0.0 if printed else max(0.0, ends_at - time.monotonic())
             # At the limit one more call acknowledges what is stored. What it brings is printed the next time.
             result = await self._client.fetch(wait=min(left_s, ROUND_S), limit=min(PAGE, max(1, self._left)))

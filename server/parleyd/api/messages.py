@@ -11,6 +11,7 @@ import grpc.aio
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
 from parleyd.api import stream_ends
+from parleyd.api.admission import NO_BODY_TEXT
 from parleyd.api.auth import Authenticator
 from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
@@ -124,7 +125,7 @@ class MessagingService:
     async def _fetch(self, context: Context) -> None:
         request = await _first_message(context)
         if request is None:
-            return
+            raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, NO_BODY_TEXT)
         check_fetch(request)
         hello, limit = request.hello, request.limit or MAX_FETCHED
         async with self.opener.opened(context, hello, FetchStream, limit) as opened:

@@ -378,3 +378,11 @@ async def test_the_example_for_other_clients_receives_and_sends_once(
     await asyncio.to_thread(run)
     assert (stored, acknowledged(cluster, ben)) == (["one", "two"], ids[1])
     assert cluster.bodies_for("ann") == ["hello"]
+
+
+async def test_a_fetch_without_a_request_is_refused(raw: Raw, ben: Person) -> None:
+    method: Any = raw.channel.stream_stream("/parley.v1.Messaging/Fetch")
+    call = method(metadata=ben.metadata)
+    await call.done_writing()
+    code, text = await refused(call.read())
+    assert (code, "without a request" in text) == (Code.INVALID_ARGUMENT, True)
