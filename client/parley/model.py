@@ -281,7 +281,7 @@ class HistoryPage:
 class FetchResult:
     """What a fetch without a stream brought.
 
-    `received`: new messages that are stored on this device now. `more`: others wait in the cluster already.
+    `received`: new messages that are stored on this device now. `more`: others may wait in the cluster already.
     `is_connected_elsewhere`: another process of this account receives the messages, so nothing was fetched.
     `superseded`: another copy of this device's files sends for it, so nothing is acknowledged.
     """

@@ -589,7 +589,7 @@ class FetchResponse(message.Message):
     MORE_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
     more: builtins.bool
-    """others wait already"""
+    """others may wait already: fetch again without a wait"""
     @builtins.property
     def welcome(self) -> Welcome:
         """its cursor is what the cluster has acknowledged for the device, this call included"""
