@@ -42,6 +42,8 @@ BUSY_TEXT = (
 class FetchStream(DeviceStream):
     """A stream that ends with its first messages. It takes no news beside them: the next call brings what is new."""
 
+    shows_presence = False  # a script that looks for messages now and then would come and go all the time
+
     def offer_receipt(self, receipt: pb.Receipt) -> None:
         """Ignore another member's marks: ListMembers has them."""
 

@@ -104,7 +104,8 @@ class DeviceHub:
         streams[stream] = session_id
         self._left_meanwhile[stream] = set()
         stream.watch_accounts(self._watchers)
-        self._observer.client_connected(stream.account_id)
+        if stream.shows_presence:
+            self._observer.client_connected(stream.account_id)
 
     def add_channels(self, stream: DeviceStream, channel_ids: Iterable[int]) -> None:
         """Add the channels of the stream's account, as read after it joined and before it reads its first page."""
@@ -133,7 +134,7 @@ class DeviceHub:
         stream.release()
         self._left_meanwhile.pop(stream, None)
         streams = self._streams.get(stream.account_id, {})
-        if streams.pop(stream, None) is not None:
+        if streams.pop(stream, None) is not None and stream.shows_presence:
             self._observer.client_gone(stream.account_id)
         if not streams:
             self._streams.pop(stream.account_id, None)

@@ -14,7 +14,7 @@ import enum
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
@@ -69,6 +69,9 @@ class StreamSource(Protocol):
 
 class DeviceStream:
     """The downward side of one Connect stream; filled by the hub, drained by the stream's writer."""
+
+    shows_presence: ClassVar[bool] = True
+    """Whether others are told that the account is connected while the stream is open."""
 
     def __init__(
         self,

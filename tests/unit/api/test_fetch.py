@@ -127,6 +127,7 @@ async def test_a_fetch_that_finds_nothing_waits_and_writes_nothing_to_the_log(
     assert (got(empty), cluster.index) == ([], index)
     async with waiting(node, fetch(raw, ben, empty.messages.cursor, wait_ms=WAIT_MS)) as answering:
         assert not answering.done()
+        assert node.clients.page(0, 10) == [], "it does not make the account present"
         tell(cluster, "late")
         answer = await answering
     assert got(answer) == ["late"]

@@ -334,6 +334,14 @@ class Observer:
         self.devices.remove(account_id)
 
 
+async def test_an_observer_hears_nothing_of_a_stream_that_shows_no_presence(monkeypatch: pytest.MonkeyPatch) -> None:
+    observer = Observer()
+    hub = DeviceHub(observer)
+    monkeypatch.setattr(DeviceStream, "shows_presence", False)
+    hub.leave(await joined(hub, ANN, 1))
+    assert observer.devices == []
+
+
 async def test_an_observer_hears_of_each_device_once_also_when_one_replaces_another() -> None:
     observer = Observer()
     hub = DeviceHub(observer)
