@@ -5,6 +5,7 @@ import os
 import sys
 
 from parley import BadInputError, NameTakenError, ParleyClient, UnreachableError, WrongPasswordError
+from parley.terminal.chat_hints import Hints
 from parley.terminal.chat_view import ChatView
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
@@ -51,7 +52,11 @@ async def _run(view: ChatView, screen: TerminalScreen) -> None:
             group.create_task(view.keep_time()),
             group.create_task(view.learn_names()),
         ]
+        hints = Hints()
         async for line in screen.lines(view):
+            if screen.interactive and (question := hints.question(line)):
+                screen.quiet(question)
+                continue
             if not await view.take(line):
                 break
         if not screen.interactive:

@@ -11,10 +11,7 @@ from contextlib import aclosing
 from typing import NoReturn
 
 from parley import (
-    EVERYONE,
     BadInputError,
-    Changes,
-    ConnectionState,
     Conversation,
     Message,
     MessageKind,
@@ -26,11 +23,14 @@ from parley.chat import Chats, Standing, conversation_key, safe_name, status_lin
 from parley.terminal import text
 from parley.terminal.chat_channels import HELP as CHANNEL_HELP
 from parley.terminal.chat_channels import ChannelCommands
+from parley.terminal.chat_direct import HELP as DIRECT_HELP
+from parley.terminal.chat_direct import DirectCommands
+from parley.terminal.chat_session import SessionNews
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.presence_commands import who_lines, who_remarks
 from parley.terminal.refusals import Refusals
-from parley.terminal.targets import find_target, whole_number
+from parley.terminal.targets import find_target, message_number, whole_number
 
 HISTORY_LINES = 20
 MOST_HISTORY_LINES = 1000
@@ -39,7 +39,7 @@ ALWAYS_NEWS_S = 60.0
 HELP = f"""\
 Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /to NAME          talk to somebody else; /to #TITLE or /to #ID for a channel, /to everyone for all accounts
-  /all TEXT         write to everyone, and stay here
+{DIRECT_HELP}
   /history [N]      the last N messages there
   /conversations    your conversations, and what is new
   /accounts [PAT]   all accounts; * and ? as in file names
@@ -82,14 +82,13 @@ class ChatView:
         self.chats = Chats(client.signed_in_as)
         self._own = OwnMessages(self.chats, show, quiet, clock, Refusals(client, quiet))
         self._work = asyncio.Event()
+        self._direct = DirectCommands(client, self.chats, self._own, self._work.set)
         self._in_history: dict[int, int] = {}
-        self._lost = ""
-        self._told = ConnectionState.CONNECTED
+        self._session = SessionNews(quiet)
         self.changed: Callable[[], None] = lambda: None
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/help": self._help,
             "/to": self._talk_to,
-            "/all": self._send_to_all,
             "/history": self._history,
             "/conversations": self._conversations,
             "/accounts": self._accounts,
@@ -99,6 +98,7 @@ class ChatView:
             "/edit": self._edit,
             "/retry": self._retry,
             "/status": self._status,
+            **self._direct.by_name,
             **ChannelCommands(client, show, quiet, self.chats, self._open_id, self._go_to_joined).by_name,
         }
 
@@ -191,10 +191,10 @@ class ChatView:
 
     async def _edit(self, rest: str) -> None:
         number, _, body = rest.partition(" ")
-        self._show(text.own_line(await self._client.edit(_number(number), body.strip()), self.chats))
+        self._show(text.own_line(await self._client.edit(message_number(number), body.strip()), self.chats))
 
     async def _retry(self, number: str) -> None:
-        self._own.track((await self._client.retry(_number(number))).view)
+        self._own.track((await self._client.retry(message_number(number))).view)
         self._work.set()
 
     async def _send(self, body: str) -> None:
@@ -206,12 +206,6 @@ class ChatView:
             self._quiet(f"The message was not sent. {standing.text}")
             return
         self._own.track((await self._client.send(self.target, body)).view)
-        self._work.set()
-
-    async def _send_to_all(self, body: str) -> None:
-        if not body:
-            raise BadInputError("/all needs a text. Nothing was sent.")
-        self._own.track((await self._client.send(EVERYONE, body)).view)
         self._work.set()
 
     async def _talk_to(self, typed: str) -> None:
@@ -284,7 +278,7 @@ class ChatView:
             self._quiet("Nothing waits.")
 
     async def _cancel(self, number: str) -> None:
-        local_id = _number(number)
+        local_id = message_number(number)
         view = await self._client.cancel(local_id)
         self._own.forget(local_id)
         self._quiet(f"Withdrawn. Nobody receives it: {text.indented(view.body)}")
@@ -314,6 +308,7 @@ class ChatView:
                 if message.id <= self._in_history.get(message.conversation_id, 0):
                     continue
                 self._own.flush(everything=True)
+                self._direct.came(message)
                 self._show(self._incoming(message))
                 if message.kind is not MessageKind.TEXT and self._is_open(message):
                     self._tell_standing()
@@ -335,7 +330,7 @@ class ChatView:
         """Print changes of the client's state. Returns when the client is closed."""
         async with aclosing(self._client.watch()) as changes:
             async for change in changes:
-                self._follow_session(change)
+                self._session.follow(change.state, has_own=bool(self._own))
                 ids = {one.conversation_id for one in change.outgoing if one.conversation_id}
                 ids |= {receipt.conversation_id for receipt in change.receipts}
                 self.chats.look_up(self._client, conversations=change.conversations, conversation_ids=ids)
@@ -357,25 +352,6 @@ class ChatView:
                 self._work.clear()
             await asyncio.sleep(SHOW_AFTER_S / 3)
 
-    def _follow_session(self, change: Changes) -> None:
-        state = change.state
-        if state.connection is ConnectionState.SEARCHING and state.lost:
-            self._lost = state.lost
-        elif state.connection is ConnectionState.CONNECTED:
-            if self._lost:
-                self._quiet(f"({self._lost} was lost, now on {state.node})")
-            elif self._told is ConnectionState.NO_MAJORITY:
-                self._quiet("(a majority is back)")
-            self._lost, self._told = "", state.connection
-        elif state.connection is self._told:
-            return
-        elif state.connection is ConnectionState.NO_MAJORITY and self._own:
-            self._told = state.connection
-            self._quiet("(no majority: your messages are kept here and sent as soon as possible)")
-        elif state.connection is ConnectionState.SIGNED_OUT:
-            self._told = state.connection
-            self._quiet("The session has ended. Waiting messages are kept. Leave with /quit and sign in again.")
-
     async def finish(self) -> None:
         """Print all settled messages, for a chat that ends."""
         self._own.flush(everything=True)
@@ -392,9 +368,3 @@ def _count(word: str) -> int:
     if not (count := whole_number(word, MOST_HISTORY_LINES)):
         raise BadInputError(f"{word!r} is not a number of messages from 1 to {MOST_HISTORY_LINES}.")
     return count
-
-
-def _number(word: str) -> int:
-    if not (number := whole_number(word, 2**31 - 1)):
-        raise BadInputError(f"{word!r} is not a number of a message. /waiting lists the numbers.")
-    return number

@@ -80,6 +80,13 @@ def whole_number(word: str, most: int) -> int:
     return number if number <= most else 0
 
 
+def message_number(word: str) -> int:
+    """Return the number of a waiting message. Raise BadInputError if the word is none."""
+    if not (number := whole_number(word, 2**31 - 1)):
+        raise BadInputError(f"{word!r} is not a number of a message. /waiting lists the numbers.")
+    return number
+
+
 def _called(conversations: tuple[Conversation, ...], title: str) -> list[Conversation]:
     wanted = title.casefold()
     channels = (one for one in conversations if one.kind is ConversationKind.CHANNEL)

@@ -5,7 +5,17 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from parley import HistoryPage, ListedChannel, Message, MessageKind, MessageStatus, NodeStatus, Outgoing, Setting
+from parley import (
+    EVERYONE,
+    HistoryPage,
+    ListedChannel,
+    Message,
+    MessageKind,
+    MessageStatus,
+    NodeStatus,
+    Outgoing,
+    Setting,
+)
 from parley.chat import (
     Chats,
     ConversationItem,
@@ -39,14 +49,16 @@ def clock(at_ms: int) -> str:
 
 
 def message_line(message: Message, chats: Chats) -> str:
-    """Return a message as text. Later lines are indented. In a channel the title is named, too."""
+    """Return a message as text. Later lines are indented. Where more than two receive it, the title is named, too."""
     at, title = clock(message.sent_at_ms), chats.title(conversation_key(message.conversation_id))
     if message.kind is not MessageKind.TEXT:
         return f"{at} {title}: {safe_body(row_text(message, chats.book))}"
     if message.mine:
         return f"{at} you → {title}: {indented(message.body)}"
     sender = chats.book.label(message.sender_id)
-    who = f"{sender} in {title}" if chats.item(conversation_key(message.conversation_id)).channel else sender
+    is_everyone = message.conversation_id == EVERYONE.conversation_id
+    named = is_everyone or chats.item(conversation_key(message.conversation_id)).channel
+    who = f"{sender} in {title}" if named else sender
     return f"{at} {who}: {indented(message.body)}"
 
 

@@ -14,7 +14,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from parley import Account, ConnectionState, Message, MessageKind, MessageStatus, ParleyClient, Target
+from parley import EVERYONE, Account, ConnectionState, Message, MessageKind, MessageStatus, ParleyClient, Target
 from parley.chat import Chats
 from parley.terminal.chat import chat
 from parley.terminal.chat_view import HELP, ChatView
@@ -242,6 +242,8 @@ async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> Non
         assert shown.has("/all needs a text")
         await shown.view.take("/all fire drill at ten")
         await shown.expect("you → Everyone: fire drill at ten")
+        await shown.view.take("/dm bob see you there")
+        await shown.expect("you → bob: see you there")
         await shown.view.take("/to everyone")
         assert shown.view.prompt == "anna → Everyone> "
         await shown.view.take("/to bob")
@@ -249,6 +251,22 @@ async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> Non
         await shown.view.take("//not a command")
         await shown.expect("you → bob: /not a command")
         assert not await shown.view.take("/quit")
+
+
+async def test_an_answer_goes_to_who_wrote_to_this_account_alone(tmp_path: Path) -> None:
+    async with view(tmp_path, "") as shown, signed_in(shown.cluster, tmp_path / "b", "bob") as bob:
+        await shown.view.take("/reply hello")
+        assert shown.has("Nobody has written to you alone")
+        await bob.send("anna", "are you there?")
+        await shown.expect("bob: are you there?")
+        await bob.send(EVERYONE, "lunch")
+        await shown.expect("bob in Everyone: lunch")
+        await shown.view.take("/reply yes")
+        await shown.expect("you → bob: yes")
+        assert shown.cluster.bodies_for("bob")[-1] == "yes"
+        for line in ("/reply", "/dm", "/dm bob", "/all"):
+            await shown.view.take(line)
+        assert sum("Nothing was sent" in line for line in shown.lines) == 5
 
 
 def test_escape_sequences_and_writing_direction_of_others_do_no_harm() -> None:
@@ -365,6 +383,27 @@ async def test_leaving_with_something_waiting_says_that_it_is_kept(tmp_path: Pat
             keys.send_text("\x04")
             assert await asyncio.wait_for(task, 10) == ExitCode.KEPT
             assert any("are kept here and sent, once" in line for line in shown)
+
+
+async def test_a_command_of_another_system_is_asked_about_before_it_is_sent(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        cluster.add_account("bob", PASSWORD)
+        cluster.add_account("anna", PASSWORD)
+        async with terminal(tmp_path, cluster) as (keys, _, shown):
+
+            async def type_line(line: str, answer: str) -> None:
+                before = len(shown)
+                keys.send_text(f"{line}\r")
+                await until(lambda: any(answer in one for one in shown[before:]), f"{answer!r} after {line!r}: {shown}")
+
+            await type_line("help", "Did you mean /help?")
+            await type_line("Quit", "Did you mean /quit?")
+            await type_line("REGISTER bob", "Did you mean parley register NAME")
+            await type_line("help me, please", "you → bob: help me, please")
+            await type_line("help", "Did you mean /help?")
+            await type_line("help", "you → bob: help")
+            await type_line("Registered mail is here", "you → bob: Registered mail")
+            assert cluster.bodies_for("bob") == ["help me, please", "help", "Registered mail is here"]
 
 
 # ---- pipes

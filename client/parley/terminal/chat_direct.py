@@ -1,0 +1,56 @@
+"""The commands of the chat that send to somebody else than the one in the prompt, and stay there."""
+
+from collections.abc import Awaitable, Callable
+
+from parley import EVERYONE, BadInputError, ConversationKind, Message, ParleyClient, Target
+from parley.chat import Chats
+from parley.terminal.own_messages import OwnMessages
+from parley.terminal.targets import find_target
+
+HELP = """\
+  /all TEXT         write to everyone, and stay here
+  /dm NAME TEXT     write to somebody else, and stay here; also /whisper
+  /reply TEXT       answer who wrote to you alone last"""
+
+
+class DirectCommands:
+    """Sends single messages."""
+
+    def __init__(self, client: ParleyClient, chats: Chats, own: OwnMessages, sent: Callable[[], None]) -> None:
+        """`sent` is called after each message."""
+        self._client = client
+        self._chats = chats
+        self._own = own
+        self._sent = sent
+        self._last: Target | None = None
+
+    @property
+    def by_name(self) -> dict[str, Callable[[str], Awaitable[None]]]:
+        """Return the commands by what is typed."""
+        return {"/all": self._all, "/dm": self._dm, "/whisper": self._dm, "/reply": self._reply}
+
+    def came(self, message: Message) -> None:
+        """Remember who wrote to this account alone."""
+        known = self._client.conversation(message.conversation_id)
+        if not message.mine and known is not None and known.kind is ConversationKind.DIRECT:
+            self._last = Target(conversation_id=message.conversation_id)
+
+    async def _all(self, body: str) -> None:
+        await self._send(EVERYONE, body, "/all")
+
+    async def _dm(self, typed: str) -> None:
+        name, _, body = typed.partition(" ")
+        if not name:
+            raise BadInputError("/dm needs a name and a text. Nothing was sent.")
+        await self._send(await find_target(self._client, name), body.strip(), "/dm")
+
+    async def _reply(self, body: str) -> None:
+        if self._last is None:
+            raise BadInputError("Nobody has written to you alone since this chat began. Nothing was sent.")
+        await self._send(self._last, body, "/reply")
+
+    async def _send(self, target: Target, body: str, command: str) -> None:
+        if not body:
+            raise BadInputError(f"{command} needs a text. Nothing was sent.")
+        self._own.track((await self._client.send(target, body)).view)
+        self._sent()
