@@ -348,6 +348,7 @@ class Send(message.Message):
     CONVERSATION_ID_FIELD_NUMBER: builtins.int
     BODY_FIELD_NUMBER: builtins.int
     KNOWN_INDEX_FIELD_NUMBER: builtins.int
+    ORIGINAL_DIGEST_FIELD_NUMBER: builtins.int
     number: builtins.int
     """1, 2, 3 ... per device; a retry repeats number, target and body"""
     account_name: builtins.str
@@ -360,6 +361,10 @@ class Send(message.Message):
     """The highest index that the client had seen when the message was queued, for a target by name. A name whose account
     was deleted after it is refused: it may mean another person now. 0: it was not queued. Level 3.
     """
+    original_digest: builtins.int
+    """Set by the node that takes the send, never by a client: what identifies the text that the client sent, if the node
+    has changed it (see "Text" in docs/PROTOCOL.md). Level 3.
+    """
     def __init__(
         self,
         *,
@@ -369,10 +374,11 @@ class Send(message.Message):
         conversation_id: builtins.int = ...,
         body: builtins.str = ...,
         known_index: builtins.int = ...,
+        original_digest: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "conversation_id", b"conversation_id", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "body", b"body", "conversation_id", b"conversation_id", "known_index", b"known_index", "number", b"number", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "body", b"body", "conversation_id", b"conversation_id", "known_index", b"known_index", "number", b"number", "original_digest", b"original_digest", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = typing.Literal["account_name", "account_id", "conversation_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = typing.Literal["target", b"target"]  # noqa: Y015

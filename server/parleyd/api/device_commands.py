@@ -15,6 +15,7 @@ from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
 from parleyd.api.errors import refusal
+from parleyd.api.message_text import normal_sends
 from parleyd.api.node_marks import NodeMarks
 from parleyd.api.results import explain
 from parleyd.api.stream_ends import ended
@@ -23,6 +24,7 @@ from parleyd.delivery.device_stream import CloseReason
 from parleyd.group.errors import NoRoomError, OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.machine.features.devices import CLAIM_LEVEL
+from parleyd.machine.features.sends import TEXT_LEVEL
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID
 from parleyd.security.names import InvalidInputError
@@ -97,7 +99,9 @@ class DeviceCommands:
 
         Raises ApiError if the command was refused as a whole. Then no number was used.
         """
-        command = state_pb2.SendMessages(session_id=self._session.session_id, sends=sends, claim=self._claim_now())
+        # Below that level the text is stored as it came, by all nodes.
+        texts = normal_sends(sends) if self._commands.level >= TEXT_LEVEL else sends
+        command = state_pb2.SendMessages(session_id=self._session.session_id, sends=texts, claim=self._claim_now())
         submitting = asyncio.ensure_future(self._commands.submit([state_pb2.Command(send_messages=command)]))
         submitting.add_done_callback(lambda done: self._submitted(done, size))
         try:

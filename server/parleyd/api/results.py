@@ -78,8 +78,8 @@ EXPLANATIONS: Final[dict[int, Explanation]] = {
     ),
     pb.RESULT_CODE_INVALID_BODY: Explanation(
         Code.INVALID_ARGUMENT,
-        "The message is empty, or longer than the cluster's setting max_message_bytes allows. It was not stored. "
-        "Shorten or split it, and send it as a new message.",
+        "The message shows nothing, or is longer than the cluster's setting max_message_bytes allows. It was not "
+        "stored. Shorten or split it, and send it as a new message.",
     ),
     pb.RESULT_CODE_INVALID_TARGET: Explanation(
         Code.INVALID_ARGUMENT,

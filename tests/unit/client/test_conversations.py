@@ -272,3 +272,16 @@ async def test_a_message_to_everyone_reaches_every_account_and_is_a_conversation
             assert (read_by, len(members)) == ({bob.me.id}, 3)
             (own,) = await anna.outgoing(target=EVERYONE)
             assert own.status is MessageStatus.ACCEPTED, "nothing is claimed of accounts that nobody asked about"
+
+
+async def test_a_text_is_stored_in_one_form_and_one_that_shows_nothing_is_refused(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        add_accounts(cluster, "bob")
+        async with signed_in(cluster, tmp_path / "a") as anna:
+            await (await anna.send("bob", "  cafe\u0301\x07\r\n ")).accepted(5)
+            assert cluster.bodies_for("bob") == ["caf\u00e9"]
+            blank = await anna.send("bob", " \t ")
+            with pytest.raises(RefusedError, match="shows nothing"):
+                await blank.accepted(5)
+            await (await anna.send("bob", "next")).accepted(5)
+            assert cluster.bodies_for("bob") == ["caf\u00e9", "next"]

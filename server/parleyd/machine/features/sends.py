@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
     from parleyd.machine.state import State
 
+TEXT_LEVEL = 3
+"""The first level at which nodes change a text before it enters the log, and say what it was."""
+
 _Code: TypeAlias = pb.ResultCode.ValueType
 
 
@@ -109,7 +112,7 @@ class _Sends:
         encoded = body.encode()
         target = self._target(send)
         conversation = self._conversation(send, target, len(encoded))
-        digest = target.digest(encoded)
+        digest = _original_digest(state, send) or target.digest(encoded)
         if isinstance(conversation, int):
             state.devices.use_number(device, number, digest, conversation, 0, 0)
             return conversation, 0, 0
@@ -199,7 +202,7 @@ def _first_result(state: State, device: DeviceRow, send: model_pb2.Send) -> pb.S
     kept = state.devices.result(device.id, send.number)
     if kept is None:
         return pb.StoredSendResult(number=send.number, code=pb.RESULT_CODE_FORGOTTEN)
-    if kept.digest != digest_of(send):
+    if kept.digest != (_original_digest(state, send) or digest_of(send)):
         return pb.StoredSendResult(number=send.number, code=pb.RESULT_CODE_MISMATCH)
     return pb.StoredSendResult(
         number=send.number,
@@ -208,6 +211,11 @@ def _first_result(state: State, device: DeviceRow, send: model_pb2.Send) -> pb.S
         conversation_id=kept.conversation_id,
         sent_at_ms=kept.sent_at_ms,
     )
+
+
+def _original_digest(state: State, send: model_pb2.Send) -> int:
+    """Return the digest of the text that the client sent, if a node has changed it; otherwise 0."""
+    return send.original_digest if state.level >= TEXT_LEVEL and send.original_digest <= MAX_ID else 0
 
 
 def digest_of(send: model_pb2.Send) -> int:

@@ -1,0 +1,61 @@
+"""Texts are stored in one form, and a retry is still known by what the client repeats."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parley_proto.v1 import model_pb2
+from parleyd.api.message_text import normal_sends, normal_text
+from parleyd.machine.features.sends import digest_of
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        ("hello", "hello"),
+        ("  hello  ", "hello"),
+        ("\n\thello\n", "hello"),
+        ("a\tb\nc", "a\tb\nc"),
+        ("a\r\nb\rc", "a\nb\nc"),
+        ("a\x00b\x1b[31mc\x7f\x85", "ab[31mc"),
+        ("e\u0301", "\u00e9"),
+        ("\u212b", "\u00c5"),
+        ("\u3000wide\u00a0", "wide"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("👩\u200d👩\u200d👧", "👩\u200d👩\u200d👧"),
+        (" \t\r\n\x0b ", ""),
+        ("\x07", ""),
+        ("", ""),
+    ],
+)
+def test_a_text_has_one_form(sent: str, stored: str) -> None:
+    assert normal_text(sent) == stored
+
+
+@given(st.text(max_size=30))
+def test_the_form_is_final(text: str) -> None:
+    once = normal_text(text)
+    assert normal_text(once) == once
+    assert once == once.strip()
+    assert unicodedata.is_normalized("NFC", once)
+    assert not any(unicodedata.category(char) == "Cc" and char not in "\t\n" for char in once)
+
+
+def test_a_changed_send_says_what_the_client_sent_and_another_one_is_as_it_was() -> None:
+    plain = model_pb2.Send(number=1, account_name="ben", body="hello")
+    padded = model_pb2.Send(number=2, account_name="ben", body=" hello", known_index=7)
+    [first, second] = normal_sends([plain, padded])
+    assert first is plain
+    assert (second.number, second.body, second.known_index) == (2, "hello", 7)
+    assert second.original_digest == digest_of(padded) != digest_of(plain)
+    assert padded.body == " hello", "what the client sent is left alone"
+
+
+def test_a_digest_that_a_client_claims_counts_for_nothing() -> None:
+    forged = model_pb2.Send(number=1, account_name="ben", body="hello", original_digest=5)
+    [taken] = normal_sends([forged])
+    assert taken.original_digest == 0
