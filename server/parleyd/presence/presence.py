@@ -81,9 +81,14 @@ class Presence:
     # ---- the other nodes
 
     def link_began(self, node: NodeId) -> None:
-        """Send the whole set again: what the link had sent before may be lost."""
+        """Send the whole set again: what the link had sent before may be lost.
+
+        What `node` has reported counts again with its next report, because another process may be behind the link now.
+        """
         if node in self._sent:
             self._sent[node].begin()
+        if node in self._heard:
+            self._heard[node].wait_for_report()
 
     def next_report(self, node: NodeId, now_s: float) -> pb.PresenceReport | None:
         """Return what `node` has to know next; None if it is no member."""

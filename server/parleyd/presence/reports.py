@@ -104,6 +104,10 @@ class ReportsFrom:
         self._remove(report.gone[:MAX_REPORTED])
         self._add(zip(report.online[:MAX_REPORTED], report.online_s, strict=False), now_s)
 
+    def wait_for_report(self) -> None:
+        """Count as silent until the next report comes."""
+        self._heard_s = float("-inf")
+
     def silent_for_s(self, now_s: float) -> float:
         """Return how long ago the last report came."""
         return now_s - self._heard_s

@@ -241,3 +241,28 @@ def test_a_member_that_reports_too_much_or_impossible_ids_gets_its_bound() -> No
     assert list(heard.after(0)) == [3, 4, 5]
     heard.take(pb.PresenceReport(epoch=1, sequence=2, online=[9], online_s=[]), 2.0)
     assert list(heard.after(0)) == [3, 4, 5], "an account without a time is none"
+
+
+def test_a_node_that_restarts_at_once_brings_nobody_of_its_former_life_back() -> None:
+    pair = Pair()
+    pair.one.client_connected(7, pair.now_s)
+    pair.deliver()
+    pair.peers.down.add(N1)
+    assert pair.seen() == []
+    pair.now_s += SILENT_AFTER_S / 2
+    pair.restart_one(12)
+    pair.peers.down.clear()
+    pair.two.link_began(N1)
+    assert (pair.seen(), pair.two.clients_of(N1, pair.now_s)) == ([], None)
+    pair.deliver()
+    assert (pair.seen(), pair.two.clients_of(N1, pair.now_s)) == ([], 0)
+
+
+def test_a_link_that_breaks_and_is_back_shows_who_was_there_with_the_next_report() -> None:
+    pair = Pair()
+    pair.one.client_connected(7, pair.now_s)
+    pair.deliver()
+    pair.two.link_began(N1)
+    assert pair.seen() == []
+    pair.deliver()
+    assert pair.seen() == [7]
