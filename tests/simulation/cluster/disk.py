@@ -168,7 +168,7 @@ class SimulatedDisk:
         connection = self.state_connection
         tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
         return [
-            (str(table), connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall())
+            (str(table), sorted(connection.execute(f"SELECT * FROM {table}").fetchall()))
             for (table,) in tables
             if table != "checkpoints"  # each node's own
         ]
