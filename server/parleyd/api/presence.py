@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from functools import partial
 
 from parley_proto.v1 import accounts_pb2 as pb
 from parley_proto.v1 import state_pb2
@@ -20,11 +20,12 @@ from parleyd.machine.authorisation import Action
 from parleyd.machine.features import accounts, hidden_accounts
 from parleyd.machine.reader import StateReader
 from parleyd.presence.clients import ConnectedClients
-from parleyd.presence.presence import Connected
 from parleyd.raft.types import NodeId
 
 # An account, and with it a time, tags and lengths.
 _ENTRY_BYTES = MAX_ACCOUNT_INFO_BYTES + 16
+MAX_READ = 1_001
+"""Connected accounts that are looked up at once, while those that hide fill no page."""
 
 
 class PresenceService(PresenceServicer):
@@ -52,24 +53,30 @@ class PresenceService(PresenceServicer):
         limit = entries_within_page(page_size("page_size", request.page_size), _ENTRY_BYTES)
         check_number("after_account_id", request.after_account_id)
         session = await self._authenticator.session_at(context, request.seen)
-        found = self._clients.page(request.after_account_id, limit + 1)
-        wall_ms = time.time_ns() // 1_000_000
-        since_ms = {one.account_id: wall_ms - self._clients.age_ms(one) for one in found}
-        shown = found[:limit]
+        answer, visible = await self._visible(session.account_id, request.after_account_id, limit + 1)
         nodes = self._nodes()
+        answer.accounts.extend(visible[:limit])
+        # Not the id of an account that hides: it would say that the account is connected.
+        answer.next_after_account_id = visible[limit - 1].account.id if len(visible) > limit else 0
+        answer.nodes.extend(nodes)
+        answer.clients = sum(node.clients for node in nodes)
+        return answer
 
-        def read(reader: StateReader) -> pb.ListConnectedResponse:
-            with reader.consistent():
-                return pb.ListConnectedResponse(
-                    accounts=_visible(reader, session.account_id, shown, since_ms),
-                    next_after_account_id=shown[-1].account_id if len(found) > limit else 0,
-                    nodes=nodes,
-                    clients=sum(node.clients for node in nodes),
-                    hidden=bool(hidden_accounts.among(reader, {session.account_id})),
-                    position=position_of(reader),
-                )
-
-        return await self._readers.run(read)
+    async def _visible(
+        self, own_id: int, after_account_id: int, wanted: int
+    ) -> tuple[pb.ListConnectedResponse, list[pb.ConnectedAccount]]:
+        """Return an answer still without accounts, and the first accounts that the caller may see."""
+        found: list[pb.ConnectedAccount] = []
+        size = wanted
+        while True:
+            connected = self._clients.page(after_account_id, size)
+            wall_ms = time.time_ns() // 1_000_000
+            since_ms = {one.account_id: wall_ms - self._clients.age_ms(one) for one in connected}
+            answer, visible = await self._readers.run(partial(_read, own_id=own_id, since_ms=since_ms))
+            found += visible
+            if len(found) >= wanted or len(connected) < size:
+                return answer, found[:wanted]
+            after_account_id, size = connected[-1].account_id, min(2 * size, MAX_READ)
 
     @unary
     async def SetHidden(self, request: pb.SetHiddenRequest, context: Context) -> pb.SetHiddenResponse:  # noqa: N802
@@ -84,14 +91,15 @@ class PresenceService(PresenceServicer):
         return [pb.NodeClients(name=name, clients=count or 0, heard=count is not None) for name, count in counts]
 
 
-def _visible(
-    reader: StateReader, own_id: int, connected: Sequence[Connected], since_ms: dict[int, int]
-) -> list[pb.ConnectedAccount]:
+def _read(
+    reader: StateReader, own_id: int, since_ms: dict[int, int]
+) -> tuple[pb.ListConnectedResponse, list[pb.ConnectedAccount]]:
     """Return those that the caller may see: accounts that exist, and of those that hide only itself."""
-    ids = {one.account_id for one in connected}
-    hidden = hidden_accounts.among(reader, ids) - {own_id}
-    return [
-        pb.ConnectedAccount(account=account_info(card), since_ms=since_ms[card.id])
-        for card in accounts.cards(reader, ids - hidden)
-        if not card.deleted
-    ]
+    with reader.consistent():
+        hidden = hidden_accounts.among(reader, {*since_ms, own_id})
+        answer = pb.ListConnectedResponse(hidden=own_id in hidden, position=position_of(reader))
+        return answer, [
+            pb.ConnectedAccount(account=account_info(card), since_ms=since_ms[card.id])
+            for card in accounts.cards(reader, since_ms.keys() - (hidden - {own_id}))
+            if not card.deleted
+        ]

@@ -59,20 +59,37 @@ async def test_a_hidden_account_counts_and_only_itself_sees_it_listed(cluster: I
         assert names(await connected(raw, boss)) == ["boss", "ben"]
 
 
-async def test_pages_go_on_where_the_last_one_ended_also_after_one_of_hidden_accounts(
+async def test_pages_go_on_where_the_last_one_ended_and_name_no_account_that_hides(
     cluster: InProcessCluster, raw: Raw
 ) -> None:
     ann, ben, eve = await people(cluster, raw, "ann", "ben", "eve")
     await raw.presence.SetHidden(pb.SetHiddenRequest(hidden=True), metadata=ben.metadata)
     async with raw.session(ann), raw.session(ben), raw.session(eve):
-        pages, after = [], 0
+        pages, after, named = [], 0, set()
         while True:
             answer = await connected(raw, ann, page_size=1, after_account_id=after)
             pages.append(names(answer))
             after = answer.next_after_account_id
+            named.add(after)
             if not after:
                 break
-        assert pages == [["ann"], [], ["eve"]]
+        assert pages == [["ann"], ["eve"]]
+        assert named == {ann.id, 0}, "not even by the place where the next page begins"
+
+
+async def test_one_page_passes_over_any_number_of_hidden_accounts(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw
+) -> None:
+    ann, ben, eve = await people(cluster, raw, "ann", "ben", "eve")
+    hidden = range(eve.id + 1, 3_000)
+    values = ", ".join(f"({one})" for one in (eve.id, *hidden))
+    cluster.rewrite((f"INSERT INTO hidden_accounts(account_id) VALUES {values}", ()))
+    cluster.add_account("zoe", PASSWORD)
+    cluster.rewrite(("UPDATE accounts SET id = 4000 WHERE name = 'zoe'", ()))
+    for one in (ben.id, eve.id, *hidden, 4_000):
+        node.clients.client_connected(one)
+    answer = await connected(raw, ann, page_size=1, after_account_id=ben.id)
+    assert (names(answer), answer.next_after_account_id) == (["zoe"], 0)
 
 
 async def test_a_deleted_account_is_not_listed_although_a_node_still_reports_it(
