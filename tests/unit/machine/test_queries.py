@@ -149,14 +149,18 @@ def test_queue_ends_only_where_there_is_no_more_however_many_own_sends_lie_betwe
     assert [message.body for message in queued(node.reader, BOB, 0, 2, BOBS_DEVICE)] == ["at last"]
 
 
-def test_page_of_the_queue_is_bounded_in_own_sends_passed_over(node: Node, people: dict[str, int]) -> None:
+@pytest.mark.parametrize("limit", [1, 10])
+def test_page_of_the_queue_is_bounded_in_own_sends_passed_over_and_not_by_its_limit(
+    node: Node, people: dict[str, int], limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(messages, "SCANNED", 100)
     node.send(people["bob"], *[(number, "ada", "own") for number in range(1, 501)])
     (result,) = node.send(people["ada"], (1, "bob", "at last"))
-    pages = [messages.queued_page(node.reader, BOB, 0, 10, BOBS_DEVICE)]
+    pages = [messages.queued_page(node.reader, BOB, 0, limit, BOBS_DEVICE)]
     while pages[-1].more:
-        pages.append(messages.queued_page(node.reader, BOB, pages[-1].up_to, 10, BOBS_DEVICE))
+        pages.append(messages.queued_page(node.reader, BOB, pages[-1].up_to, limit, BOBS_DEVICE))
     assert [message.id for page in pages for message in page.messages] == [result.message_id]
-    assert 2 < len(pages) < 10
+    assert 5 < len(pages) < 8
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "😀"])
