@@ -232,7 +232,9 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         elif method in _PAGES:
             await self._serve_page(partial(handler.unary_unary, request, context), place, context)
         else:
-            await _write(await handler.unary_unary(request, context), place, context)
+            answering = handler.unary_unary(request, context)
+            del request  # up to 1 MiB, which would be kept until the client has read its answer
+            await _write(await answering, place, context)
 
     async def _serve_page(self, read: Callable[[], Awaitable[Any]], held: HeldPlace, context: Context) -> None:
         """Write what `read` returns: a large page with a place, otherwise a small one."""

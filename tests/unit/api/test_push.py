@@ -6,6 +6,7 @@ something else; the files of the device were copied; no majority answers; too ma
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import grpc
@@ -13,6 +14,8 @@ import pytest
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
+from parleyd.api import admission
+from parleyd.api.patience import write
 from parleyd.budgets import ByteBudget, Shares
 from tests.support.node import InProcessCluster, InProcessNode
 from tests.support.raw import PASSWORD, Person, Raw, refused, until_so
@@ -155,3 +158,35 @@ async def test_a_batch_that_breaks_the_rules_is_refused_as_a_whole(
     index = cluster.index
     code, told = await refused(raw.messaging.Push(request_, metadata=ann.metadata))
     assert (code, text in told, cluster.index) == (Code.INVALID_ARGUMENT, True, index)
+
+
+class Noted:
+    """A request that can be seen to be gone."""
+
+    def __init__(self, request: pb.PushRequest) -> None:
+        self._request = request
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+
+async def test_the_messages_of_a_push_are_not_kept_until_its_answer_is_read(
+    monkeypatch: pytest.MonkeyPatch, raw: Raw, ann: Person
+) -> None:
+    read = admission.AdmissionInterceptor._read
+    requests: list[weakref.ref[Noted]] = []
+    kept: list[bool] = []
+
+    async def noted(self: admission.AdmissionInterceptor, *args: Any) -> Any:
+        request = Noted(await read(self, *args))
+        requests.append(weakref.ref(request))
+        return request
+
+    async def observed(*args: Any) -> None:
+        kept.append(requests[-1]() is not None)
+        await write(*args)
+
+    monkeypatch.setattr(admission.AdmissionInterceptor, "_read", noted)
+    monkeypatch.setattr(admission, "write", observed)
+    await push(raw, ann, (1, "one"))
+    assert kept == [False]
