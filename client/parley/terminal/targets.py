@@ -1,6 +1,6 @@
 """How a person names a conversation: an account name, `#` and the id or title of a channel, a title, or `everyone`.
 
-No account can have the name `everyone`.
+From level 3 on no account gets the name `everyone`, so the word alone means the conversation of everyone.
 
 A text that can be an account name always means that account, even if a channel has this title. So nobody can choose a
 title to receive the messages for somebody else.
@@ -22,7 +22,7 @@ async def find_target(client: ParleyClient, typed: str) -> Target:
     name = typed.removeprefix("#").strip()
     if not name:
         raise BadInputError(f"No recipient was named. {HOW}")
-    if name.casefold() == "everyone":
+    if typed.casefold() == "everyone":  # a channel may have this title, so not with #
         return EVERYONE
     if not typed.startswith("#"):
         try:

@@ -278,6 +278,16 @@ async def test_a_title_that_names_no_channel_or_several_is_told_with_their_numbe
         assert "secret" not in (await bob("channels")).out
 
 
+async def test_a_channel_with_the_title_everyone_is_not_the_conversation_of_everyone(tmp_path: Path) -> None:
+    async with two_people(tmp_path) as (anna, bob, cluster):
+        number = int((await anna("channel", "create", "Everyone")).out.strip().removeprefix("#"))
+        sent = await anna("send", "#everyone", "for the members only")
+        assert sent.code == 0, sent.err
+        told = [message for message in cluster.messages if message.body == "for the members only"]
+        assert [message.conversation_id for message in told] == [number]
+        assert (await bob("leave", "#everyone")).code == ExitCode.USAGE, "a title, of no channel of bob's"
+
+
 # ---- the chat
 
 
