@@ -6,13 +6,12 @@ At the bound the node reads the account's next frames later, and flow control st
 
 from __future__ import annotations
 
-from collections import deque
 from weakref import WeakValueDictionary
 
 FRAMES_PER_S = 1_000
 BURST = 4_096
 RECENT = 1_024
-"""Rates that are kept although no stream has them: a client that fetches has a new stream each time."""
+"""Accounts whose rates are kept although no stream has them: a client that fetches has a new stream each time."""
 
 
 class FrameRate:
@@ -32,12 +31,15 @@ class FrameRates:
 
     def __init__(self) -> None:
         self._rates: WeakValueDictionary[int, FrameRate] = WeakValueDictionary()
-        self._recent: deque[FrameRate] = deque(maxlen=RECENT)
+        self._recent: dict[int, FrameRate] = {}  # the latest account comes last
 
     def of(self, account_id: int) -> FrameRate:
         """Return the rate that all streams of the account have in common. Each of them keeps it."""
         rate = self._rates.get(account_id)
         if rate is None:
             rate = self._rates[account_id] = FrameRate()
-        self._recent.append(rate)
+        self._recent.pop(account_id, None)
+        self._recent[account_id] = rate
+        if len(self._recent) > RECENT:
+            del self._recent[next(iter(self._recent))]
         return rate

@@ -498,3 +498,12 @@ def test_a_rate_outlives_its_stream_because_a_fetch_has_a_new_one_each_time() ->
     for account_id in range(2, RECENT + 2):
         rates.of(account_id)
     assert rates.of(1).delay_s(100.0) == 0.0, "it is forgotten, so that rates have a bound"
+
+
+def test_an_account_that_fetches_often_makes_no_other_rate_forgotten() -> None:
+    rates = FrameRates()
+    for _ in range(BURST):
+        rates.of(1).delay_s(0.0)
+    for _ in range(RECENT + 1):
+        rates.of(2)
+    assert rates.of(1).delay_s(0.0) > 0
