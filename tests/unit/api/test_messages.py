@@ -87,8 +87,8 @@ async def test_a_send_is_fixed_to_its_target_however_it_is_named(
 @pytest.mark.parametrize(
     ("send", "text"),
     [
-        (model_pb2.Send(number=1, account_name="ben"), "empty, or longer"),
-        (model_pb2.Send(number=1, account_name="ben", body="x" * 65537), "empty, or longer"),
+        (model_pb2.Send(number=1, account_name="ben"), "shows nothing, or is longer"),
+        (model_pb2.Send(number=1, account_name="ben", body="x" * 65537), "shows nothing, or is longer"),
         (model_pb2.Send(number=1, account_name="nobody", body="x"), "no such account"),
         (model_pb2.Send(number=1, account_id=99, body="x"), "no such account"),
         (model_pb2.Send(number=1, conversation_id=99, body="x"), "no such conversation"),
