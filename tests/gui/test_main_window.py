@@ -440,6 +440,19 @@ def test_a_new_conversation_completes_names_the_cluster_knows(desktop: Desktop) 
     assert desktop.window.focusWidget() is desktop.window.chat.composer.editor
 
 
+def test_a_new_conversation_can_be_with_everyone(desktop: Desktop) -> None:
+    desktop.signed_in()
+    QTest.keyClick(desktop.window, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
+    finder = desktop.window.finder
+    assert finder is not None
+    QTest.keyClicks(finder.field, "every")
+    desktop.until(lambda: "Everyone" in finder.names.stringList())
+    QTest.keyClick(finder.field, Qt.Key.Key_Return)
+    desktop.until(lambda: desktop.open_title == "Everyone")
+    desktop.type("fire drill at ten")
+    desktop.until(lambda: [body for body, _ in desktop.rows] == ["fire drill at ten"])
+
+
 def test_conversations_are_switched_by_keyboard(desktop: Desktop) -> None:
     desktop.signed_in()
     desktop.sdk.arrive("ben", "b")
