@@ -17,8 +17,12 @@ from parley.terminal.channel_commands import channel_app
 from parley.terminal.cluster_commands import cluster_app
 from parley.terminal.command_line import (
     AsJson,
+    AsJsonLines,
+    BodyArgument,
+    MajorityTimeout,
     PasswordStdin,
     TargetArgument,
+    WithOwn,
     connection_parameters,
     flags_of,
     with_connection_options,
@@ -138,10 +142,8 @@ async def accounts(
 async def send(
     options: ConnectionOptions,
     to: TargetArgument,
-    body: Annotated[str | None, typer.Argument(help="Send this text. Default, and for '-': standard input.")] = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=0.0, help="Wait at most this many seconds for a majority.")
-    ] = 10.0,
+    body: BodyArgument = None,
+    timeout: MajorityTimeout = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Send a message and wait until it is on a majority's disks.
@@ -159,10 +161,8 @@ app.command(name="dm", epilog=EPILOG, help="The same as `parley send`.")(send)
 @with_connection_options
 async def to_all(
     options: ConnectionOptions,
-    body: Annotated[str | None, typer.Argument(help="Send this text. Default, and for '-': standard input.")] = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=0.0, help="Wait at most this many seconds for a majority.")
-    ] = 10.0,
+    body: BodyArgument = None,
+    timeout: MajorityTimeout = 10.0,
     as_json: AsJson = False,
 ) -> None:
     """Send a message to every account of the cluster. The same as `parley send everyone`.
@@ -180,8 +180,8 @@ async def listen(
     timeout: Annotated[
         float | None, typer.Option("--timeout", min=0.0, help="End after this many seconds. Default: do not end.")
     ] = None,
-    own: Annotated[bool, typer.Option("--own", help="Print your messages from other devices, too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line. Default: text.")] = False,
+    own: WithOwn = False,
+    as_json: AsJsonLines = False,
 ) -> int:
     """Print messages as they come, each once. Includes messages that came while nobody listened."""
     return await commands.listen(options, count=count, timeout=timeout, as_json=as_json, own=own)
@@ -195,8 +195,8 @@ async def fetch(
         float, typer.Option("--wait", min=0.0, help="Wait at most this many seconds for the first message.")
     ] = 0.0,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Print at most this many messages.")] = 1000,
-    own: Annotated[bool, typer.Option("--own", help="Print your messages from other devices, too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line. Default: text.")] = False,
+    own: WithOwn = False,
+    as_json: AsJsonLines = False,
 ) -> None:
     """Print new messages, each once, and end. For scripts and cron: the exit code is 0 also if there was nothing.
 

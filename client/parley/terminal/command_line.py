@@ -89,8 +89,17 @@ PasswordStdin = Annotated[
     ),
 ]
 TargetArgument = Annotated[
-    str, typer.Argument(metavar="TARGET", help="Name an account, or a channel: #ID or #TITLE.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="TARGET", help="Name an account, a channel (#ID or #TITLE), or everyone.", show_default=False
+    ),
 ]
+BodyArgument = Annotated[str | None, typer.Argument(help="Send this text. Default, and for '-': standard input.")]
+MajorityTimeout = Annotated[
+    float, typer.Option("--timeout", min=0.0, help="Wait at most this many seconds for a majority.")
+]
+WithOwn = Annotated[bool, typer.Option("--own", help="Print your messages from other devices, too.")]
+AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line. Default: text.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON. Default: text.")]
 
 Work = Coroutine[Any, Any, int | None]

@@ -27,6 +27,7 @@ from parleyd.machine.features.memberships import (
     MemberRecord,
     is_member,
     members,
+    of_account,
     readable,
 )
 from parleyd.machine.limits import MAX_ID
@@ -316,19 +317,12 @@ def latest(
 
     `before_message_id` 0 means from the latest on. That of everyone is among them once it has what the account reads.
     """
-    listed = (
-        "SELECT c.id, c.last_message_id, m.read_up_to FROM members m JOIN conversations c ON c.id = m.conversation_id "
-        "WHERE m.account_id = ?1 AND c.last_message_id < ?2"
+    query = (
+        f"SELECT c.id, c.last_message_id, m.read_up_to FROM ({of_account(reader.level())}) m "  # noqa: S608 - constants
+        "JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE c.last_message_id >= m.first_message_id AND c.last_message_id < ?2 ORDER BY 2 DESC LIMIT ?3"
     )
-    if reader.level() >= CHANNELS_LEVEL:
-        listed += (
-            " UNION ALL SELECT c.id, c.last_message_id, a.first_message_id - 1 FROM accounts a "  # noqa: S608 - constants
-            f"JOIN conversations c ON c.id = {EVERYONE_ID} AND c.last_message_id >= a.first_message_id "
-            "WHERE a.id = ?1 AND c.last_message_id < ?2 "
-            f"AND NOT EXISTS (SELECT 1 FROM members m WHERE m.conversation_id = {EVERYONE_ID} AND m.account_id = ?1)"
-        )
-    before = min(before_message_id or MAX_ID, MAX_ID)
-    rows = reader.rows(f"{listed} ORDER BY 2 DESC LIMIT ?3", (account_id, before, limit))
+    rows = reader.rows(query, (account_id, min(before_message_id or MAX_ID, MAX_ID), limit))
     return tuple((conversation_id, last, read_up_to) for conversation_id, last, read_up_to in rows)
 
 

@@ -29,7 +29,6 @@ _ALL_ACCOUNTS = (
     f"FROM accounts a LEFT JOIN members m ON m.conversation_id = {EVERYONE_ID} AND m.account_id = a.id "
     "WHERE a.status = 1 AND a.id > ? ORDER BY a.id LIMIT ?"
 )
-
 _MEMBERS = "SELECT account_id, role, delivered_up_to, read_up_to FROM members WHERE conversation_id = ?"
 
 
@@ -92,6 +91,18 @@ def members(reader: StateReader, conversation_id: int, after_account_id: int, li
     query = f"{_MEMBERS} AND account_id > ? ORDER BY account_id LIMIT ?"
     rows = reader.rows(query, (min(conversation_id, MAX_ID), min(after_account_id, MAX_ID), limit))
     return tuple(MemberRecord(*row) for row in rows)
+
+
+def of_account(level: int) -> str:
+    """Return SQL for the present memberships of account ?1: conversation_id, first_message_id, read_up_to."""
+    rows = "SELECT conversation_id, first_message_id, read_up_to FROM members WHERE account_id = ?1"
+    if level < CHANNELS_LEVEL:
+        return rows
+    return (
+        f"{rows} UNION ALL SELECT {EVERYONE_ID}, first_message_id, first_message_id - 1 "  # noqa: S608 - constants only
+        "FROM accounts WHERE id = ?1 "
+        f"AND NOT EXISTS (SELECT 1 FROM members WHERE conversation_id = {EVERYONE_ID} AND account_id = ?1)"
+    )
 
 
 def channels_of(reader: StateReader, account_id: int) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from parley_proto.v1 import model_pb2
 from parleyd.machine.feature import Feature
-from parleyd.machine.features.memberships import CHANNELS_LEVEL, EVERYONE_ID, readable
+from parleyd.machine.features.memberships import CHANNELS_LEVEL, of_account, readable
 from parleyd.machine.limits import MAX_ID
 
 if TYPE_CHECKING:
@@ -250,25 +250,20 @@ def _heads(reader: StateReader, account_id: int, after_id: int) -> list[tuple[in
 
     Memberships that ended are among them: a device that was offline gets what was sent while the account was a member.
     """
-    first = "SELECT g.id FROM messages g WHERE g.conversation_id = {0} AND g.id > max(?1, {1} - 1)"
+    level = reader.level()
+    first = "SELECT g.id FROM messages g WHERE g.conversation_id = {0} AND g.id > max(?2, {1} - 1)"
     found: list[tuple[int, int, int]] = reader.rows(
         f"SELECT ({first.format('c.id', 'm.first_message_id')} ORDER BY g.id LIMIT 1), c.id, {MAX_ID} "  # noqa: S608
-        "FROM members m JOIN conversations c ON c.id = m.conversation_id "
-        "WHERE m.account_id = ?2 AND c.last_message_id > ?1",
-        (after_id, account_id),
+        f"FROM ({of_account(level)}) m JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE c.last_message_id > ?2",
+        (account_id, after_id),
     )
-    if reader.level() >= CHANNELS_LEVEL:
-        found += reader.rows(
-            f"SELECT ({first.format('c.id', 'a.first_message_id')} ORDER BY g.id LIMIT 1), c.id, {MAX_ID} "  # noqa: S608
-            "FROM accounts a JOIN conversations c ON c.id = ?3 WHERE a.id = ?2 AND c.last_message_id > ?1 "
-            "AND NOT EXISTS (SELECT 1 FROM members WHERE conversation_id = ?3 AND account_id = ?2)",
-            (after_id, account_id, EVERYONE_ID),
-        )
+    if level >= CHANNELS_LEVEL:
         found += reader.rows(
             f"SELECT ({first.format('p.conversation_id', 'p.first_message_id')} "  # noqa: S608 - constants only
             "AND g.id <= p.last_message_id ORDER BY g.id LIMIT 1), p.conversation_id, p.last_message_id "
-            "FROM past_memberships p WHERE p.account_id = ?2 AND p.last_message_id > ?1",
-            (after_id, account_id),
+            "FROM past_memberships p WHERE p.account_id = ?1 AND p.last_message_id > ?2",
+            (account_id, after_id),
         )
     return [head for head in found if head[0] is not None]  # None: retention removed them
 
