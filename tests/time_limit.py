@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,13 +59,15 @@ class RunningTime:
     started, waited for a processor is taken off again: a busy machine has a slower clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, queued_s: Callable[[], dict[int, float]] | None = None) -> None:
+        """`queued_s` returns how long processes have waited for a processor. Default: this one and its descendants."""
         self._longest_s = LONGEST_TICK_S
+        self._read_queued_s = queued_s or _queued_by_process_s
         now = time.monotonic()
         self._mark = (now, now, now)  # counted, when, and what was told before
         # A tick moves the mark in another thread than the one that asks. A signal may come while its thread asks.
         self._lock = threading.RLock()
-        self._queued_s = _queued_by_process_s()
+        self._queued_s = self._read_queued_s()
 
     def now(self) -> float:
         with self._lock:
@@ -74,7 +76,7 @@ class RunningTime:
 
     def tick(self) -> tuple[float, float, float]:
         """Seconds since the last tick: counted, stood still, and waited for a processor."""
-        before, self._queued_s = self._queued_s, _queued_by_process_s()
+        before, self._queued_s = self._queued_s, self._read_queued_s()
         waited = [now_s - before[process] for process, now_s in self._queued_s.items() if process in before]
         with self._lock:
             counted, at, told = self._mark

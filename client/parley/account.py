@@ -70,6 +70,7 @@ class LocalAccount:
         self.known = Known()
         self.account_id = 0
         self._revision = 0
+        self._told_meanwhile: set[int] | None = None  # local ids, while the file is read
         self._waiting_when_opened = 0
         self._since_prune = 0
         self._dirty = asyncio.Event()
@@ -321,6 +322,8 @@ class LocalAccount:
     # ---- keeping up
 
     def _tell(self, views: Sequence[Outgoing]) -> None:
+        if self._told_meanwhile is not None:
+            self._told_meanwhile.update(view.local_id for view in views)
         for view in views:
             handle = self._handles.get(view.local_id)
             if handle is not None:
@@ -377,8 +380,10 @@ class LocalAccount:
     async def _follow_page(self, since: int) -> bool:
         """Take over what others wrote after a revision; return whether there is more.
 
-        The next revision is read first. What is written meanwhile has a higher one, and is read the next time.
+        The next revision is read first. What is written meanwhile has a higher one, and is read the next time. What
+        this process tells of a message meanwhile is newer than what it reads.
         """
+        self._told_meanwhile = set()
         views, revision = await self.store.read(lambda c: outbox.changed_since(c, since, REFRESH_PAGE))
         self.learned(
             await self.store.read(lambda c: directory.accounts(c, since)),
@@ -386,7 +391,8 @@ class LocalAccount:
         )
         self.receipts_moved(await self.store.read(lambda c: directory.receipts(c, since)))
         self._revision = revision
-        self._tell(views)
+        told, self._told_meanwhile = self._told_meanwhile, None
+        self._tell([view for view in views if view.local_id not in told])
         return len(views) >= REFRESH_PAGE
 
     async def _publish(self) -> NoReturn:

@@ -196,7 +196,7 @@ class InProcessNode:
 
     def _add_services(self, server: grpc.aio.Server, authenticator: Authenticator) -> None:
         readers = self.cluster.readers
-        router = _FaultyRouter(self)
+        router = FaultyRouter(self)
         commands = Commands(router, lambda: self.cluster.machine.level)
         accounts_pb2_grpc.add_AccountsServicer_to_server(
             AccountsService(
@@ -382,7 +382,7 @@ class InProcessReplica:
         return asyncio.get_running_loop().create_future()
 
 
-class _FaultyRouter:
+class FaultyRouter:
     """Applies what the api submits, unless the node's faults say otherwise."""
 
     def __init__(self, node: InProcessNode) -> None:

@@ -1,15 +1,17 @@
 """Conversations through the SDK: targets, channels, members and their marks, and how changes reach those who watch."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, closing
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 from parley import (
     EVERYONE,
+    FINAL,
     Account,
     BadInputError,
     Changes,
@@ -23,8 +25,12 @@ from parley import (
     Target,
     progress,
 )
+from parley.account import LocalAccount
 from parley.device import outbox
-from tests.support.node import InProcessCluster, running_cluster
+from parley.device.store import Store
+from parley_proto.v1 import state_pb2
+from parleyd.group.proposals import AppliedCommands
+from tests.support.node import FaultyRouter, InProcessCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 
 
@@ -222,6 +228,63 @@ async def test_what_is_written_while_another_process_reads_is_read_the_next_time
             await anna.send("bob", "again")  # which the other process hears of
             await until(lambda: second.conversation(77) is not None, "it knows the conversation")
     assert written
+
+
+async def test_a_result_that_comes_while_the_file_is_read_is_not_taken_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, changed_since, read, settled = FaultyRouter.submit, outbox.changed_since, Store.read, LocalAccount.settled
+    loop, was_read, has_result = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    told: list[Outgoing] = []
+    without_result: list[tuple[list[Outgoing], int]] = []
+
+    async def answer_late(
+        router: FaultyRouter, commands: Sequence[state_pb2.Command], *, timeout_s: float
+    ) -> AppliedCommands:
+        if any(command.HasField("send_messages") for command in commands):
+            await was_read.wait()
+        return await submit(router, commands, timeout_s=timeout_s)
+
+    def changed(connection: apsw.Connection, revision: int, limit: int) -> tuple[list[Outgoing], int]:
+        found = changed_since(connection, revision, limit)
+        if any(view.status not in FINAL for view in found[0]):
+            without_result.append(found)
+            loop.call_soon_threadsafe(was_read.set)
+        return found
+
+    async def read_slowly(store: Store, operation: Callable[[apsw.Connection], Any]) -> Any:
+        """What was read from the file comes after the result."""
+        found = await read(store, operation)
+        if any(found is one for one in without_result):
+            await has_result.wait()
+        return found
+
+    def tell(account: LocalAccount, messages: Sequence[Outgoing]) -> None:
+        settled(account, messages)
+        has_result.set()
+
+    async def collect(client: ParleyClient) -> None:
+        async for change in client.watch():
+            told.extend(change.outgoing)
+
+    async with running_cluster() as cluster:
+        add_accounts(cluster, "bob")
+        async with signed_in(cluster, tmp_path) as anna:
+            collecting = asyncio.ensure_future(collect(anna))
+            monkeypatch.setattr(FaultyRouter, "submit", answer_late)
+            monkeypatch.setattr(outbox, "changed_since", changed)
+            monkeypatch.setattr(Store, "read", read_slowly)
+            monkeypatch.setattr(LocalAccount, "settled", tell)
+            message = await anna.send("bob", "hello")
+            [file] = set(tmp_path.glob("**/client.sqlite"))  # noqa: ASYNC240 - a folder of this test
+            with closing(apsw.Connection(str(file))) as other:  # as another process would
+                other.set_busy_timeout(5000)
+                other.execute("UPDATE outbox SET body = body")
+            await message.accepted(30)
+            last = (await (await anna.send("bob", "again")).accepted(30)).local_id
+            await until(lambda: any(one.local_id == last and one.status in FINAL for one in told), "both are told")
+            collecting.cancel()
+    assert [one.status for one in told if one.local_id == message.local_id][-1] is MessageStatus.ACCEPTED
 
 
 async def test_a_draft_to_a_name_is_found_again_in_the_conversation(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ LONG_MODULES = {
 
 LARGE_CLASSES = {
     "ParleyClient": (19, "the parts of a client; most are handed to the account that signs in"),
-    "LocalAccount": (19, "what an account has while it is in use: file, connection, stream, what it knows"),
+    "LocalAccount": (20, "what an account has while it is in use: file, connection, stream, what it knows"),
     "ConnectionManager": (19, "the states of a connection that keeps itself up; each is of a single method or two"),
     "StreamProtocol": (16, "the whole state of a client's session, without input and output"),
     "MainWindow": (17, "Qt: a reference to each widget it shows"),
