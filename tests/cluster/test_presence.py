@@ -67,11 +67,14 @@ class Watchers:
             await asyncio.gather(*map(until, nodes))
         return time.monotonic() - began
 
-    async def all_heard(self, node: str) -> pb.ListConnectedResponse:
-        """Return the list of a node, once it has heard from all others."""
+    async def until_silent(self, node: str, *silent: str) -> pb.ListConnectedResponse:
+        """Return the list of a node, once it has heard from all others except these.
+
+        On a busy machine a node that lives may be late with a report, so one look proves nothing.
+        """
         async with asyncio.timeout(LIMIT_S):
             answer = await self.listed(node)
-            while not all(one.heard for one in answer.nodes):
+            while [one.name for one in answer.nodes if not one.heard] != [*silent]:
                 answer = await self.listed(node)
         return answer
 
@@ -104,7 +107,7 @@ async def test_a_client_is_seen_from_all_nodes_and_gone_within_two_seconds_of_it
             async with asyncio.timeout(LIMIT_S):
                 assert await process.stdout.readline() == b"connected\n"
             seen_s = await watching.seconds_until(ann, list(cluster.names), is_listed=True)
-            answer = await watching.all_heard(cluster.names[2])
+            answer = await watching.until_silent(cluster.names[2])
             assert [(one.name, one.clients, one.heard) for one in answer.nodes] == [
                 (name, int(name == node), True) for name in cluster.names
             ]
@@ -133,13 +136,13 @@ async def test_the_clients_of_a_node_that_dies_or_hangs_are_gone_within_two_seco
         print(f"presence: gone {gone_s:.2f} s after {fault} of the node")
         assert gone_s <= RIGHT_AFTER_S
         for other in others:
-            assert [one.name for one in (await watching.listed(other)).nodes if not one.heard] == [node]
+            await watching.until_silent(other, node)
         if fault == "pause":
             cluster.resume(node)
         else:
             cluster.start(node)
         await cluster.wait_until_answering(*cluster.names)
-        answer = await watching.all_heard(others[0])
+        answer = await watching.until_silent(others[0])
         if fault == "kill":
             assert answer.clients == 0, "nobody of its former life is back"
         await watching.seconds_until(ann, list(cluster.names), is_listed=False)
