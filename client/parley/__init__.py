@@ -21,10 +21,12 @@ from parley.administration import MAX_IMPORTED_ACCOUNTS, Administration
 from parley.client import ParleyClient
 from parley.cluster_model import (
     ClusterMember,
+    ClusterPing,
     ClusterStatus,
     ImportResult,
     ImportStatus,
     NewAccount,
+    NodePing,
     NodeStatus,
     Setting,
 )
@@ -84,7 +86,7 @@ from parley.own_account import OwnAccount
 from parley.reader import MessageReader
 from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes, StatePublisher
-from parley.wire.endpoints import Endpoint, parse_endpoints
+from parley.wire.endpoints import Endpoint, parse_endpoints, parse_host_lists
 from parley.wire.node_health import MessageStreamSettings
 from parley.wire.policy import PolicySettings
 
@@ -98,6 +100,7 @@ __all__ = [
     "Changes",
     "ClientState",
     "ClusterMember",
+    "ClusterPing",
     "ClusterStatus",
     "ConnectedAccount",
     "ConnectedAccounts",
@@ -128,6 +131,7 @@ __all__ = [
     "NoMajorityError",
     "Node",
     "NodeClients",
+    "NodePing",
     "NodeStatus",
     "NotSignedInError",
     "OutboxFullError",
@@ -158,6 +162,7 @@ __all__ = [
     "WrongServiceError",
     "check_account_name",
     "parse_endpoints",
+    "parse_host_lists",
     "progress",
     "with_progress",
 ]

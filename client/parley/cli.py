@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parley.terminal import account_commands, channel_commands, commands, fetch_command, presence_commands
+from parley.terminal import account_commands, channel_commands, commands, fetch_command, ping_command, presence_commands
 from parley.terminal.account_commands import devices_app
 from parley.terminal.channel_commands import channel_app
 from parley.terminal.cluster_commands import cluster_app
@@ -45,6 +45,7 @@ for _name, _command in (
     ("channels", channel_commands.list_channels),
     ("join", channel_commands.join),
     ("leave", channel_commands.leave),
+    ("ping", ping_command.ping),
     ("who", presence_commands.who),
     ("presence", presence_commands.presence),
 ):

@@ -25,7 +25,7 @@ from typing import Self
 from parley.account import LocalAccount
 from parley.administration import Administration
 from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
-from parley.cluster_model import ClusterStatus
+from parley.cluster_model import ClusterPing, ClusterStatus
 from parley.connection import ConnectionManagerSettings
 from parley.device import drafts, identity, inbox, outbox
 from parley.device.identity import DeviceIdentity
@@ -480,11 +480,12 @@ class ParleyClient:
 
     async def cluster_status(self) -> ClusterStatus:
         """Ask every known node for its status, all at once. Without a session, nodes tell only who leads and serves."""
-        try:
-            _, who = await self._signed_in()
-        except NotSignedInError:
-            return await self._cluster.status()
-        return await self._cluster.status(who.token)
+        return await self._cluster.status(await self._token_or_none())
+
+    async def ping(self, *, count: int = 5) -> ClusterPing:
+        """Measure the round trip of `count` calls to every known node. Needs no session."""
+        check_numbers(count=count)
+        return await self._cluster.ping(count, await self._token_or_none())
 
     async def administration(self) -> Administration:
         """Return the requests of an administrator. Raises NotSignedInError without a session."""
@@ -568,6 +569,12 @@ class ParleyClient:
                 f"{account.profile.account} is not signed in. Waiting messages are kept here. Sign in: parley login."
             )
         return account, who
+
+    async def _token_or_none(self) -> str:
+        try:
+            return (await self._signed_in())[1].token
+        except NotSignedInError:
+            return ""
 
     def _seen(self, who: DeviceIdentity) -> Position:
         return merge(who.position, self._in_use().position)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from statistics import median
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +122,41 @@ class ClusterStatus:
         """Return the leader of the highest reported term, or an empty string."""
         named = [node for node in self.nodes if node.leader]
         return max(named, key=lambda node: node.term).leader if named else ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodePing:
+    """The round trips of single calls to one node, in the order of the calls.
+
+    `status` is what the node told last. Its `error` is set if the node did not answer, or not to every call.
+    """
+
+    status: NodeStatus
+    round_trips_ms: tuple[float, ...] = ()
+
+    @property
+    def min_ms(self) -> float:
+        """Return the shortest round trip, or 0 if there is none."""
+        return min(self.round_trips_ms, default=0.0)
+
+    @property
+    def median_ms(self) -> float:
+        """Return the median of the round trips, or 0 if there is none."""
+        return median(self.round_trips_ms) if self.round_trips_ms else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPing:
+    """The round trips to all known nodes: one entry per node that answered and one per address that did not."""
+
+    nodes: tuple[NodePing, ...]
+
+    @property
+    def all_answered(self) -> bool:
+        """Return true if every node answered every call."""
+        return not any(node.status.error for node in self.nodes)
+
+    @property
+    def leader(self) -> str:
+        """Return the leader that the nodes name, or an empty string."""
+        return ClusterStatus(tuple(node.status for node in self.nodes)).leader

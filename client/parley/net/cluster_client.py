@@ -14,11 +14,12 @@ from typing import TypeVar
 
 import grpc
 
-from parley.cluster_model import ClusterStatus, NodeStatus
+from parley.cluster_model import ClusterPing, ClusterStatus, NodeStatus
 from parley.device.identity import DeviceIdentity
 from parley.errors import NotSignedInError, RefusedError, WrongPasswordError
 from parley.model import Account, Conversation, HistoryPage, Member, Message, Target
 from parley.net.channel_calls import ChannelCalls
+from parley.net.ping_calls import ping_nodes
 from parley.net.presence_calls import PresenceCalls
 from parley.net.unary_caller import UnaryCaller, bearer, new_request_id
 from parley.wire import convert
@@ -283,6 +284,10 @@ class ClusterClient:
             more = [endpoint for endpoint in self._known_endpoints.all() if endpoint not in answers]
             answers.update(zip(more, await asyncio.gather(*map(ask, more)), strict=True))
         return ClusterStatus(_one_per_node(answers, self._known_endpoints))
+
+    async def ping(self, count: int, token: str = "") -> ClusterPing:
+        """Measure `count` round trips to every node of status()."""
+        return await ping_nodes(self._caller, await self.status(token), count, token)
 
     # ---- for the calls about channels, too
 

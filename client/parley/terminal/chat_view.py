@@ -28,6 +28,7 @@ from parley.terminal.chat_direct import DirectCommands
 from parley.terminal.chat_session import SessionNews
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
+from parley.terminal.ping_command import ping_lines
 from parley.terminal.presence_commands import who_lines, who_remarks
 from parley.terminal.refusals import Refusals
 from parley.terminal.targets import find_target, message_number, whole_number
@@ -50,6 +51,7 @@ Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /edit N TEXT      change a waiting message
   /retry N          send a failed message again
   /status           the state of the cluster
+  /ping             the round trip to each node
   /quit             leave; what waits is kept and sent next time
 A line that begins with // is sent with one / less.
 ✓ on a majority's disks   ✓✓ delivered to all   … waits here   ✗ failed"""
@@ -98,6 +100,7 @@ class ChatView:
             "/edit": self._edit,
             "/retry": self._retry,
             "/status": self._status,
+            "/ping": self._ping,
             **self._direct.by_name,
             **ChannelCommands(client, show, quiet, self.chats, self._open_id, self._go_to_joined).by_name,
         }
@@ -187,6 +190,10 @@ class ChatView:
 
     async def _status(self, _: str) -> None:
         for line in cluster_lines(await self._client.cluster_status()):
+            self._show(line)
+
+    async def _ping(self, _: str) -> None:
+        for line in ping_lines(await self._client.ping()):
             self._show(line)
 
     async def _edit(self, rest: str) -> None:

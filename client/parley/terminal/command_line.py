@@ -29,6 +29,37 @@ _CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
             show_default=False,
         ),
     ),
+    "host_names": (
+        list[str] | None,
+        typer.Option(
+            "--hosts",
+            metavar="HOST,HOST",
+            help="Connect to these hosts, too, with --ports and --num_ports: the flags of other clients.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "ports": (
+        list[str] | None,
+        typer.Option(
+            "--ports",
+            metavar="PORT,PORT",
+            help="Give the first port of each of --hosts.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "num_ports": (
+        list[str] | None,
+        typer.Option(
+            "--num_ports",
+            "--num-ports",
+            metavar="N,N",
+            help="Give the number of ports of each of --hosts. Default: 1 each.",
+            rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
     "ca": (
         Path | None,
         typer.Option(
@@ -129,7 +160,8 @@ def connection_parameters() -> list[inspect.Parameter]:
 
 
 def flags_of(given: dict[str, Any]) -> Flags:
-    return Flags(tuple(given.pop("host") or ()), **given)
+    lists = {name: tuple(given.pop(name) or ()) for name in ("host_names", "ports", "num_ports")}
+    return Flags(tuple(given.pop("host") or ()), **{**given, **lists})
 
 
 def run_to_end(work: Callable[[], Work]) -> None:

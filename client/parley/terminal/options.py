@@ -14,7 +14,15 @@ from pathlib import Path
 
 import platformdirs
 
-from parley import BadInputError, Last, NotSignedInError, ParleyClient, StateDirectory, parse_endpoints
+from parley import (
+    BadInputError,
+    Last,
+    NotSignedInError,
+    ParleyClient,
+    StateDirectory,
+    parse_endpoints,
+    parse_host_lists,
+)
 
 KEYS = ("hosts", "ca", "insecure", "account", "state_dir")
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
@@ -30,6 +38,17 @@ class Flags:
     account: str | None = None
     state_dir: Path | None = None
     config: Path | None = None
+    host_names: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+    num_ports: tuple[str, ...] = ()
+
+    @property
+    def all_hosts(self) -> tuple[str, ...]:
+        """Return the addresses of all flags. Raise BadInputError if the lists do not fit together."""
+        if not (self.host_names or self.ports or self.num_ports):
+            return self.hosts
+        lists = (",".join(given) for given in (self.host_names, self.ports, self.num_ports))
+        return (*self.hosts, *map(str, parse_host_lists(*lists)))
 
     def over(self, outer: "Flags") -> "Flags":
         """Return these flags.
@@ -43,6 +62,9 @@ class Flags:
             self.account or outer.account,
             self.state_dir or outer.state_dir,
             self.config or outer.config,
+            self.host_names or outer.host_names,
+            self.ports or outer.ports,
+            self.num_ports or outer.num_ports,
         )
 
 
@@ -99,7 +121,7 @@ def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) 
     file = _read_file(flags.config or _path(env.get("PARLEY_CONFIG")))
     state_dir = flags.state_dir or _path(env.get("PARLEY_STATE_DIR")) or file.state_dir
     last = StateDirectory(state_dir).last()
-    hosts = flags.hosts or _split(env.get("PARLEY_HOSTS", "")) or file.hosts
+    hosts = flags.all_hosts or _split(env.get("PARLEY_HOSTS", "")) or file.hosts
     ca = flags.ca or _path(env.get("PARLEY_CA")) or file.ca
     given = flags.insecure if flags.insecure is not None else _flag(env.get("PARLEY_INSECURE", ""), file.insecure)
     if flags.insecure and flags.ca is None:

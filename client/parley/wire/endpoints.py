@@ -51,6 +51,40 @@ def parse_endpoints(specs: Iterable[str]) -> tuple[Endpoint, ...]:
     return tuple(found)
 
 
+def parse_host_lists(hosts: str, ports: str, counts: str = "") -> tuple[Endpoint, ...]:
+    """Parse the three lists of other clients: host i has `counts[i]` ports from `ports[i]` on, without `counts` one.
+
+    The lists are separated by commas. Raises BadInputError that names the flag and quotes the wrong part.
+    """
+    names, firsts, numbers = (_pieces(text) for text in (hosts, ports, counts))
+    for flag, given in (("--hosts", names), ("--ports", firsts)):
+        if not any(given):
+            raise BadInputError(f"{flag} is missing. Write --hosts a,b --ports 50000,50001, a port for each host.")
+    for flag, given in (("--ports", firsts), ("--num_ports", numbers if counts else names)):
+        if len(given) != len(names):
+            raise BadInputError(
+                f"--hosts has {len(names)} entries and {flag} has {len(given)}. Give one entry for each host."
+            )
+    specs = []
+    for name, first, number in zip(names, firsts, numbers if counts else ["1"] * len(names), strict=True):
+        port, count = _whole("--ports", first, 65535), _whole("--num_ports", number, MAX_ENDPOINTS)
+        if port + count - 1 > 65535:
+            raise BadInputError(f"{count} ports from {port} on end above 65535. Give a smaller --ports or --num_ports.")
+        host = f"[{name}]" if ":" in name and not name.startswith("[") else name
+        specs.append(f"{host}:{port}-{port + count - 1}")
+    return parse_endpoints(specs)
+
+
+def _pieces(text: str) -> list[str]:
+    return [piece.strip() for piece in text.split(",")]
+
+
+def _whole(flag: str, text: str, most: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= most):
+        raise BadInputError(f"{text!r} in {flag} is not a number from 1 to {most}.")
+    return int(text)
+
+
 def _parse_one(part: str) -> list[Endpoint]:
     if "://" in part:
         raise BadInputError(f"{part!r} is a URL. Write host:port, for example localhost:7600.")
