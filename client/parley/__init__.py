@@ -19,6 +19,7 @@ if "GRPC_VERBOSITY" not in os.environ:
 
 from parley.administration import MAX_IMPORTED_ACCOUNTS, Administration
 from parley.client import ParleyClient
+from parley.client_group import ClientGroup
 from parley.cluster_model import (
     ClusterMember,
     ClusterPing,
@@ -98,6 +99,7 @@ __all__ = [
     "Administration",
     "BadInputError",
     "Changes",
+    "ClientGroup",
     "ClientState",
     "ClusterMember",
     "ClusterPing",

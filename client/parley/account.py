@@ -20,14 +20,14 @@ from parley.errors import StoreError
 from parley.known import Known
 from parley.log import logger
 from parley.model import FINAL, Account, ConnectionState, Conversation, Outgoing, Receipt, Target
-from parley.net.channel import ChannelPool
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage, check_body
 from parley.reader import MessageReader
 from parley.receipts import with_progress
+from parley.shared import Shared
 from parley.state_publisher import StatePublisher
 from parley.wire.actions import TellStatus, TellWelcome
-from parley.wire.endpoints import Endpoint, KnownEndpoints
+from parley.wire.endpoints import Endpoint
 from parley.wire.position import Position, raised
 
 REFRESH_INTERVAL_S = 0.02
@@ -47,8 +47,7 @@ class LocalAccount:
         self,
         profile: Profile,
         directory: StateDirectory,
-        known_endpoints: KnownEndpoints,
-        pool: ChannelPool,
+        shared: Shared,
         caller: UnaryCaller,
         publisher: StatePublisher,
         rng: Random,
@@ -61,9 +60,9 @@ class LocalAccount:
         """With `connect` false, no session is opened. `on_went_back` is called when the cluster's data is older now."""
         self._on_went_back = on_went_back
         self.profile = profile
-        self.store = Store(profile.database, on_foreign_change=self._foreign)
+        self.store = Store(profile.database, on_foreign_change=self._foreign, thread=shared.store_thread)
         self._directory = directory
-        self._known_endpoints = known_endpoints
+        self._known_endpoints = shared.known_endpoints
         self._publisher = publisher
         self._connect = connect
         self._handles: dict[int, OutgoingMessage] = {}
@@ -79,19 +78,19 @@ class LocalAccount:
         self._reader_lock = FileLock(profile.directory / "reader.lock")
         self.position = Position()
         hosts = directory.hosts(profile.cluster_id)
-        known_endpoints.learn(dict(hosts.learned))
+        self._known_endpoints.learn(dict(hosts.learned))
         self.connection = ConnectionManager(
             self.store,
             FileLock(profile.directory / "device.lock"),
-            known_endpoints,
-            pool,
+            shared.known_endpoints,
+            shared.sessions,
             caller,
             publisher,
             self,
             rng,
             settings,
             token_store,
-            last_good=_parse(hosts.last_good, known_endpoints.all()),
+            last_good=_parse(hosts.last_good, shared.known_endpoints.all()),
         )
 
     # ---- lifetime

@@ -48,15 +48,14 @@ from parley.model import (
     Outgoing,
     Target,
 )
-from parley.net.channel import ChannelPool, load_security
 from parley.net.channel_calls import change_request
 from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
 from parley.reader import MessageReader
+from parley.shared import Shared
 from parley.state_publisher import Changes, StatePublisher
-from parley.wire.endpoints import KnownEndpoints, parse_endpoints
 from parley.wire.position import Position, merge
 from parley.wire.requests import check_numbers
 
@@ -82,6 +81,8 @@ class ParleyClient:
         settings: ConnectionManagerSettings | None = None,
         rng: Random | None = None,
         token_store: TokenStore | None = None,
+        shared: Shared | None = None,
+        on_behalf_of: str = "",
     ) -> None:
         """`account` resumes the stored session of that account, even if no node can be reached.
 
@@ -89,25 +90,22 @@ class ParleyClient:
 
         With `connect=False` the client opens no stream, so it sends and receives no messages.
         `token_store` stores the session tokens. Default: the client's file.
+        `shared` and `on_behalf_of` are for ClientGroup.client(). With `shared`, hosts and TLS are those of the group.
         """
-        endpoints = parse_endpoints([hosts] if isinstance(hosts, str) else hosts)
-        if not endpoints:
-            raise BadInputError("No host was given. Name a node, for example --host localhost:7600.")
         self._account_name = None if account is None else check_account_name(account)
-        self._ca = ca
-        self._security = load_security(ca, insecure=insecure, insecure_network=insecure_network)
-        self._security.check(endpoints)
+        self._own = shared is None
+        self._shared = shared or Shared(
+            hosts, ca=ca, insecure=insecure, insecure_network=insecure_network, one_thread=False
+        )
         self._connect = connect
         self._token_store = token_store or TokenStore()
         self._settings = settings or ConnectionManagerSettings()
         self._rng = rng or Random(secrets.randbits(64))  # noqa: S311 - spreads load, keeps no secret
         self._directory = StateDirectory(state_dir)
-        self._known_endpoints = KnownEndpoints(endpoints, self._security.loopback_only)
         self._publisher = StatePublisher()
-        self._sessions = ChannelPool(self._security)
-        self._calls = ChannelPool(self._security)
-        self._caller = UnaryCaller(self._known_endpoints, self._calls, self._rng, self._went_back)
-        self._cluster = ClusterClient(self._caller, self._known_endpoints, deadline_s, self._answered)
+        known = self._shared.known_endpoints
+        self._caller = UnaryCaller(known, self._shared.calls, self._rng, self._went_back)
+        self._cluster = ClusterClient(self._caller, known, deadline_s, self._answered, on_behalf_of)
         self._log_in = LogIn(self._cluster, self._token_store)
         self._account: LocalAccount | None = None
         self._running: asyncio.Task[None] | None = None
@@ -115,12 +113,12 @@ class ParleyClient:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._sessions.close)
-            stack.push_async_callback(self._calls.close)
+            if self._own:
+                stack.push_async_callback(self._shared.close)
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             stack.push_async_callback(self._leave)
             if self._account_name is not None:
-                profile = self._directory.find(self._account_name, self._known_endpoints.all())
+                profile = self._directory.find(self._account_name, self._shared.known_endpoints.all())
                 if profile is not None:
                     account = self._make_account(profile.cluster_id, self._account_name)
                     await self._use(account, await _open(account))
@@ -500,16 +498,17 @@ class ParleyClient:
     # ---- inside
 
     def _remember_last(self, account: str) -> None:
-        hosts = tuple(str(endpoint) for endpoint in self._known_endpoints.configured)
-        ca = "" if self._ca is None else str(self._ca.absolute())
-        self._directory.remember_last(Last(account, hosts, ca, self._security.insecure))
+        if not self._own:
+            return  # one of many: no program uses it by default
+        hosts = tuple(str(endpoint) for endpoint in self._shared.known_endpoints.configured)
+        ca = "" if self._shared.ca is None else str(self._shared.ca.absolute())
+        self._directory.remember_last(Last(account, hosts, ca, self._shared.security.insecure))
 
     def _make_account(self, cluster_id: str, name: str) -> LocalAccount:
         return LocalAccount(
             self._directory.profile(cluster_id, name),
             self._directory,
-            self._known_endpoints,
-            self._sessions,
+            self._shared,
             self._caller,
             self._publisher,
             self._rng,

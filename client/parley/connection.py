@@ -31,6 +31,7 @@ from parley.wire.policy import Attempt, FailoverPolicy, PolicySettings
 from parley.wire.stream import StreamProtocol
 
 SIGNED_OUT_CONFIRMATIONS = 2
+CONNECTION_FAILED = frozenset((StreamCloseReason.LOST, StreamCloseReason.SILENT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +175,9 @@ class ConnectionManager:
 
     async def _run_stream(self, who: DeviceIdentity, attempt: Attempt, name: str) -> None:
         self._endpoint, self._welcomed_at = attempt.endpoint, None
+        shared = self._pool.take(attempt.endpoint)
         stream = MessageStream(
-            self._pool.get(attempt.endpoint),
+            shared.channel,
             StreamProtocol(
                 name,
                 who.device_id,
@@ -197,12 +199,15 @@ class ConnectionManager:
         self._stream = stream
         try:
             await stream.run(attempt.timeout_s)
+        except StreamClosedError as closed:
+            shared.is_broken = shared.is_broken or closed.reason in CONNECTION_FAILED
+            raise
         finally:
             self._stream = self._endpoint = None
             if stream.reads_told:
                 told = stream.reads_told
                 self._store.post(lambda c: inbox.reads_lost(c, told))
-            await self._pool.discard(attempt.endpoint)
+            await self._pool.release(shared)
 
     async def _stream_closed(self, closed: StreamClosedError, who: DeviceIdentity, endpoint: Endpoint) -> None:
         name = self._known_endpoints.name_of(endpoint)  # which the stream may have found out

@@ -1,4 +1,4 @@
-"""The client's file: one SQLite database per cluster and account, used by one thread of its own.
+"""The client's file: one SQLite database per cluster and account, used by one thread (store_thread.py).
 
 Invariants. The event loop never touches SQLite. Operations that arrive during a transaction are collected into the
 next, so one fsync (WAL, synchronous=FULL) covers them all. A result is returned only after the commit that holds it. An
@@ -9,14 +9,13 @@ back from a loop that may be busy.
 
 Several processes may have the file open (`parley listen` here, `parley send` there). One of them holds the device lock
 (profile.FileLock) and connects. The others write into the outbox and read the inbox. Every process detects the commits
-of the others by SQLite's data_version, read every `foreign_poll_s`.
+of the others by SQLite's data_version, read every `foreign_poll_s`, or as often as a shared thread gets to it.
 """
 
 import asyncio
 import contextlib
 import queue
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ import apsw
 
 from parley.device import outbox
 from parley.device.schema import open_database
+from parley.device.store_thread import StoreThread
 from parley.errors import ParleyError, StoreError
 from parley.log import logger
 from parley.model import Outgoing
@@ -36,6 +36,7 @@ T = TypeVar("T")
 MAX_OPERATIONS_PER_COMMIT = 4096
 CLAIM_RETRY_S = 1.0
 SWITCH_INTERVAL_S = 0.0005
+CLOSED_TEXT = "The client is closed. Nothing was changed."
 _WRONG_VALUES = (ValueError, TypeError, LookupError, OverflowError, RecursionError)
 """What reading values that this client did not write may raise."""
 
@@ -71,34 +72,45 @@ class _Batch:
 
 
 class Store:
-    """Runs functions on the database's own thread, many per transaction."""
+    """Runs functions on the database's thread, many per transaction."""
 
     def __init__(
-        self, path: Path, *, foreign_poll_s: float = 0.03, on_foreign_change: Callable[[], None] | None = None
+        self,
+        path: Path,
+        *,
+        foreign_poll_s: float = 0.03,
+        on_foreign_change: Callable[[], None] | None = None,
+        thread: StoreThread | None = None,
     ) -> None:
-        """`on_foreign_change` is called on the event loop after another process committed."""
+        """`on_foreign_change` is called on the event loop after another process committed.
+
+        `thread` is shared with other stores. Default: a thread of its own.
+        """
         self._path = path
-        self._poll_s = foreign_poll_s
         self._on_foreign_change = on_foreign_change
+        self._thread = thread or StoreThread(foreign_poll_s)
+        self._owns_thread = thread is None
+        self.is_called = False
         self._queue: queue.SimpleQueue[_Operation | _Claim | _Stop] = queue.SimpleQueue()
         self._claim: _Claim | None = None
         self._claim_again_at: float | None = None
         self._failure: StoreError | None = None
         self._batch = _Batch()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connection: apsw.Connection | None = None
+        self._seen = 0
+        self._opened: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
         self._closed = False
 
     async def open(self) -> None:
         """Open or make the file. Raises StoreError if it cannot be used."""
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         if sys.getswitchinterval() > SWITCH_INTERVAL_S:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
-        opened: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._main, args=(opened,), name="parley-store", daemon=True)
-        self._thread.start()
+        self._opened, self._ended = loop.create_future(), loop.create_future()
+        self._thread.call(self)
         try:
-            await opened
+            await self._opened
         except asyncio.CancelledError:
             await self.close()
             raise
@@ -124,6 +136,7 @@ class Store:
         """Queue a write without waiting for it, in order with all others. A failed write is not repeated."""
         if not self._closed:
             self._queue.put(_Operation(operation, True, None))
+            self._thread.call(self)
 
     async def claim(self, limit: int) -> list[Outgoing]:
         """Wait for waiting messages, number up to `limit` of them durably, and return them.
@@ -138,12 +151,17 @@ class Store:
             claim.future.cancel()
 
     async def close(self) -> None:
-        """Finish what is queued and end the thread."""
-        if self._thread is None or self._closed:
+        """Finish what is queued and close the file. End the thread if it is this store's own."""
+        if self._ended is None or self._closed:
             return
         self._closed = True
         self._queue.put(_Stop())
-        await asyncio.shield(asyncio.to_thread(self._thread.join))
+        self._thread.call(self)
+        if self._owns_thread:
+            self._thread.end()
+        await asyncio.shield(self._ended)
+        if self._owns_thread:
+            await asyncio.shield(asyncio.to_thread(self._thread.join))
 
     async def _submit(self, operation: Callable[[apsw.Connection], T], *, write: bool, adds: bool) -> T:
         future: asyncio.Future[T] = self._running_loop().create_future()
@@ -152,38 +170,43 @@ class Store:
 
     def _put(self, item: _Operation | _Claim) -> None:
         if self._closed:
-            raise StoreError("The client is closed. Nothing was changed.")
+            raise StoreError(CLOSED_TEXT)
         self._queue.put(item)
-        failure = self._failure
-        if failure is not None:  # the thread has ended
-            self._refuse_all(failure)
+        self._thread.call(self)
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
+        if self._opened is None:
             raise StoreError("The client's file is not open yet.")
-        return self._loop
+        return self._opened.get_loop()
 
     # ---- below: the thread
 
-    def _main(self, opened: asyncio.Future[None]) -> None:
+    def turn(self, *, look: bool) -> bool:
+        """Do what is queued. With `look`, see whether another process changed the file. Return false at the end."""
+        self.is_called = False  # before the queue is read: what is put in later calls again
         try:
-            connection = open_database(self._path)
-            seen = _data_version(connection)
-        except Exception as error:
-            failure = error if isinstance(error, StoreError) else _store_error(self._path, error)
-            self._tell(lambda: _fail(opened, failure))
-            return
-        self._tell(lambda: _resolve(opened, None))
-        try:
-            self._serve(connection, seen)
+            if self._connection is None and self._failure is None:
+                self._begin()
+            if self._failure is not None:
+                return self._refuse_all(self._failure)
+            return self._work(look=look)
         except Exception as error:
             logger.error("store_thread_failed", error=repr(error))
-            self._refuse_all(_store_error(self._path, error), self._batch.operations)
-        finally:
-            connection.close()
+            return self._refuse_all(_store_error(self._path, error), self._batch.operations)
 
-    def _refuse_all(self, failure: StoreError, begun: Sequence[_Operation] = ()) -> None:
-        """Answer with `failure` what was begun, what waits, and what comes later."""
+    def _begin(self) -> None:
+        try:
+            self._connection = open_database(self._path)
+            self._seen = _data_version(self._connection)
+        except Exception as error:
+            failure = error if isinstance(error, StoreError) else _store_error(self._path, error)
+            self._failure = failure
+            self._tell(lambda: _fail(self._opened, failure))
+        else:
+            self._tell(lambda: _resolve(self._opened, None))
+
+    def _refuse_all(self, failure: StoreError, begun: Sequence[_Operation] = ()) -> bool:
+        """Answer with `failure` what was begun, what waits, and what comes later. Return whether more may come."""
         self._failure = failure
         batch = _Batch(list(begun))
         with contextlib.suppress(queue.Empty):
@@ -193,32 +216,45 @@ class Store:
         self._tell(lambda: _settle(batch.operations, None, [], failure))
         if claim is not None:
             self._tell(lambda: _fail(claim.future, failure))
+        self._close_file()
+        if batch.stop:
+            self._tell(lambda: _resolve(self._ended, None))
+        return False
 
-    def _serve(self, connection: apsw.Connection, seen: int) -> None:
-        look_at = time.monotonic() + self._poll_s
-        while True:
-            batch = self._batch = self._gather()
-            foreign = False
-            if time.monotonic() >= look_at:
-                version = _version_now(connection, seen)
-                foreign, seen = version != seen, version
-                look_at = time.monotonic() + self._poll_s
-            look_for_sends = batch.look_for_sends or (self._claim is not None and (foreign or self._claim_is_due()))
-            if batch.operations or look_for_sends:
-                self._run(connection, batch.operations, look_for_sends=look_for_sends)
-            if foreign and self._on_foreign_change is not None:
-                self._tell(self._on_foreign_change)
-            if batch.stop:
-                return
+    def _work(self, *, look: bool) -> bool:
+        connection = self._connection
+        if connection is None:
+            return False
+        batch = self._batch = self._gather()
+        foreign = False
+        if look:
+            version = _version_now(connection, self._seen)
+            foreign, self._seen = version != self._seen, version
+        look_for_sends = batch.look_for_sends or (self._claim is not None and (foreign or self._claim_is_due()))
+        if batch.operations or look_for_sends:
+            self._run(connection, batch.operations, look_for_sends=look_for_sends)
+        if foreign and self._on_foreign_change is not None:
+            self._tell(self._on_foreign_change)
+        if batch.stop:
+            self._failure = StoreError(CLOSED_TEXT)  # another turn may be due, which must not open the file again
+            self._close_file()
+            self._tell(lambda: _resolve(self._ended, None))
+        return not batch.stop
 
     def _gather(self) -> _Batch:
         batch = _Batch()
         with contextlib.suppress(queue.Empty):
-            _take(self._queue.get(timeout=self._poll_s), batch)
             while not batch.stop and len(batch.operations) < MAX_OPERATIONS_PER_COMMIT:
                 _take(self._queue.get_nowait(), batch)
+        if not self._queue.empty():
+            self._thread.call(self)  # the others come first
         self._claim = batch.claim or self._claim
         return batch
+
+    def _close_file(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _claim_is_due(self) -> bool:
         """Return whether a claim whose transaction failed is tried again now."""
@@ -294,13 +330,13 @@ def _settle(batch: list[_Operation], claim: _Claim | None, claimed: list[Outgoin
         _resolve(claim.future, claimed)
 
 
-def _resolve(future: asyncio.Future[T], result: T) -> None:
-    if not future.done():
+def _resolve(future: asyncio.Future[T] | None, result: T) -> None:
+    if future is not None and not future.done():
         future.set_result(result)
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
+def _fail(future: asyncio.Future[Any] | None, error: Exception) -> None:
+    if future is not None and not future.done():
         future.set_exception(error)
 
 

@@ -1,4 +1,4 @@
-"""gRPC channels to nodes: one per address, each with its own connection pool.
+"""gRPC channels to nodes, each with its own connection pool: one per address for calls, and others for streams.
 
 The options detect a dead node early. Without local subchannel pools, channels to one address share a connection and its
 backoff (grpc 20985). The reconnect backoff of up to two minutes is limited to one second (grpc 29996). Keepalive
@@ -20,6 +20,8 @@ from parley.errors import BadInputError, TlsError
 from parley.wire.endpoints import Endpoint
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+STREAMS_PER_CHANNEL = 128
+"""A node serves 256 calls and sessions on one connection by default. Beyond that, a stream would wait for another's."""
 PROXY_VARIABLE = "PARLEY_USE_HTTP_PROXY"
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -82,32 +84,58 @@ def channel_options() -> tuple[tuple[str, int], ...]:
     return (*_OPTIONS, ("grpc.enable_http_proxy", int(os.environ.get(PROXY_VARIABLE) == "1")))
 
 
+@dataclass(slots=True, eq=False)
+class StreamChannel:
+    """A channel that streams share. Set `is_broken` if the connection has failed: then no further stream uses it."""
+
+    endpoint: Endpoint
+    channel: grpc.aio.Channel
+    streams: int = 0
+    is_broken: bool = False
+
+
 class ChannelPool:
-    """The channels by address. The number of addresses is bounded."""
+    """The channels by address. The number of addresses is bounded, and of their streams by the number of accounts."""
 
     def __init__(self, security: Security) -> None:
         """Make an empty pool."""
         self.security = security
         self._channels: dict[Endpoint, grpc.aio.Channel] = {}
+        self._shared: list[StreamChannel] = []
 
     def get(self, endpoint: Endpoint) -> grpc.aio.Channel:
-        """Return the channel to an address. It connects when it is first used."""
+        """Return the channel for calls to an address. It connects when it is first used."""
         channel = self._channels.get(endpoint)
         if channel is None:
             channel = self._open(endpoint)
             self._channels[endpoint] = channel
         return channel
 
-    async def discard(self, endpoint: Endpoint) -> None:
-        """Drop a channel that failed. The next attempt then connects at once, without the backoff of this channel."""
-        channel = self._channels.pop(endpoint, None)
-        if channel is not None:
-            await channel.close()
+    def take(self, endpoint: Endpoint) -> StreamChannel:
+        """Return a channel for one stream, which up to STREAMS_PER_CHANNEL streams share. See release()."""
+        for shared in self._shared:
+            if shared.endpoint == endpoint and not shared.is_broken and shared.streams < STREAMS_PER_CHANNEL:
+                break
+        else:
+            shared = StreamChannel(endpoint, self._open(endpoint))
+            self._shared.append(shared)
+        shared.streams += 1
+        return shared
+
+    async def release(self, shared: StreamChannel) -> None:
+        """End the use by one stream. The last one closes the channel.
+
+        The next attempt then connects at once, without the backoff of this channel.
+        """
+        shared.streams -= 1
+        if shared.streams == 0 and shared in self._shared:
+            self._shared.remove(shared)
+            await shared.channel.close()
 
     async def close(self) -> None:
         """Close all channels, and with them every running call."""
-        while self._channels:
-            _, channel = self._channels.popitem()
+        while self._channels or self._shared:
+            channel = self._shared.pop().channel if self._shared else self._channels.popitem()[1]
             with contextlib.suppress(grpc.aio.UsageError):
                 await channel.close()
 

@@ -32,6 +32,7 @@ from parley_proto.v1.admin_pb2_grpc import AdminStub
 from parley_proto.v1.conversations_pb2_grpc import ConversationsStub
 
 MAX_PAGE = 1000
+FORWARDED_FOR = "x-forwarded-for"
 
 T = TypeVar("T")
 Invoke = Callable[[grpc.aio.Channel], Awaitable[T]]
@@ -60,8 +61,13 @@ class ClusterClient:
         known_endpoints: KnownEndpoints,
         deadline_s: float,
         on_position: Callable[[Position], None],
+        on_behalf_of: str = "",
     ) -> None:
-        """`deadline_s` bounds each request over all its attempts. `on_position` gets the position of each answer."""
+        """`deadline_s` bounds each request over all its attempts. `on_position` gets the position of each answer.
+
+        `on_behalf_of` is the address of the person for whom a gateway calls.
+        """
+        self._origin = ((FORWARDED_FOR, on_behalf_of),) if on_behalf_of else ()
         self._on_position = on_position
         self._caller = caller
         self._known_endpoints = known_endpoints
@@ -86,7 +92,7 @@ class ClusterClient:
         request = build(
             accounts_pb2.RegisterRequest, name=name, password=password, request_id=new_request_id(), code=code
         )
-        answer = await self.call(lambda channel: AccountsStub(channel).Register(request))
+        answer = await self.call(lambda channel: AccountsStub(channel).Register(request, metadata=self._origin))
         self.saw(answer.position)
 
     async def log_in(
@@ -116,7 +122,9 @@ class ClusterClient:
         )
         try:
             answer = await self.call(
-                lambda channel: AccountsStub(channel).LogIn(request), confirm_signed_out=False, repeatable=True
+                lambda channel: AccountsStub(channel).LogIn(request, metadata=self._origin),
+                confirm_signed_out=False,
+                repeatable=True,
             )
         except NotSignedInError as error:
             raise WrongPasswordError(

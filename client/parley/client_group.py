@@ -1,0 +1,73 @@
+"""ClientGroup: many accounts in one process, as a gateway or a bot needs them.
+
+    async with ClientGroup(["localhost:7600"], ca=Path("ca.pem")) as group:
+        async with group.client() as anna, group.client() as ben:
+            await anna.login("anna", password)
+            await ben.login("ben", other)
+
+The clients share the connections to the nodes (128 sessions on each) and one thread for their files. So 500 accounts
+need a handful of connections and one thread. An account may be in use in one client of the group at a time.
+"""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Self
+
+from parley.client import DEFAULT_DEADLINE_S, ParleyClient
+from parley.connection import ConnectionManagerSettings
+from parley.device.token_store import TokenStore
+from parley.shared import Shared
+
+
+class ClientGroup:
+    """Makes clients of one cluster. Leave them before the group."""
+
+    def __init__(
+        self,
+        hosts: str | Sequence[str],
+        *,
+        ca: Path | None = None,
+        insecure: bool = False,
+        insecure_network: bool = False,
+        state_dir: Path | None = None,
+        deadline_s: float = DEFAULT_DEADLINE_S,
+        settings: ConnectionManagerSettings | None = None,
+        rng: Random | None = None,
+        token_store: TokenStore | None = None,
+    ) -> None:
+        """The arguments are those of ParleyClient, and count for all clients of the group."""
+        self._shared = Shared(hosts, ca=ca, insecure=insecure, insecure_network=insecure_network, one_thread=True)
+        self._state_dir = state_dir
+        self._deadline_s = deadline_s
+        self._settings = settings
+        self._rng = rng or Random(secrets.randbits(64))  # noqa: S311 - spreads load, keeps no secret
+        self._token_store = token_store
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._shared.close()
+
+    def client(self, *, account: str | None = None, connect: bool = True, on_behalf_of: str = "") -> ParleyClient:
+        """Return a client that is not entered yet. It does not become the last sign-in of this machine.
+
+        `on_behalf_of` is the IP address of the person. Nodes that trust this gateway count log-ins for that address.
+        """
+        return ParleyClient(
+            (),
+            account=account,
+            state_dir=self._state_dir,
+            connect=connect,
+            deadline_s=self._deadline_s,
+            settings=self._settings,
+            rng=Random(self._rng.getrandbits(64)),  # noqa: S311 - spreads load, keeps no secret
+            token_store=self._token_store,
+            shared=self._shared,
+            on_behalf_of=on_behalf_of,
+        )
