@@ -6,6 +6,7 @@ Any Python can start this file. It continues in the environment that `make setup
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -13,17 +14,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main() -> int:
-    """Find an environment with the packages and run the command in it."""
+def main(module: str = "scripts.cluster_cli", script: str = __file__) -> int:
+    """Find an environment with the packages and run the command in it: `main` of a module. `script` was started."""
     sys.path.insert(0, str(ROOT))
     try:
-        from scripts.cluster_cli import main as run_command
+        run_command = importlib.import_module(module).main
     except ModuleNotFoundError as error:
         python = ROOT / ".venv" / "bin" / "python"
         if not python.exists() or Path(sys.prefix) == ROOT / ".venv":
             print(f"The packages Parley needs are not installed ({error}). Run: make setup", file=sys.stderr)
             return 1
-        os.execv(python, [str(python), str(Path(__file__)), *sys.argv[1:]])  # noqa: S606 (no shell is wanted)
+        os.execv(python, [str(python), str(Path(script)), *sys.argv[1:]])  # noqa: S606 (no shell is wanted)
     code: int = run_command(sys.argv[1:])
     return code
 

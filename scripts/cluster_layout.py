@@ -129,12 +129,15 @@ def create_layout(root: Path, nodes: Sequence[NodePlan], settings: Settings | No
     _make_certificates(layout)
     for node in layout.nodes:
         write_config(layout, node.name, settings or {})
-    _write_atomically(layout.root / "cluster.json", json.dumps({"nodes": [asdict(node) for node in nodes]}, indent=2))
+    write_atomically(layout.root / "cluster.json", json.dumps({"nodes": [asdict(node) for node in nodes]}, indent=2))
     return layout
 
 
-def write_config(layout: Layout, name: str, settings: Settings) -> None:
-    """Write one node's settings file. `settings` adds to and replaces the defaults."""
+def write_config(layout: Layout, name: str, settings: Settings, *, joins: bool = False) -> None:
+    """Write one node's settings file. `settings` adds to and replaces the defaults.
+
+    With `joins`, the node joins the cluster of the others. Otherwise it is one of its first members.
+    """
     node, folder = layout.node(name), layout.folder(name)
     merged: dict[str, SettingValue] = {
         "name": node.name,
@@ -147,9 +150,11 @@ def write_config(layout: Layout, name: str, settings: Settings) -> None:
         **settings,
     }
     lines = [f"{key} = {_toml_value(value)}" for key, value in merged.items()]
-    lines += ["", "[peers]", *(f"{other.name} = {_toml_value(other.peer_address)}" for other in layout.nodes)]
+    named = [other for other in layout.nodes if other != node or not joins]
+    lines += ["", "[join]" if joins else "[peers]"]
+    lines += [f"{other.name} = {_toml_value(other.peer_address)}" for other in named]
     folder.mkdir(parents=True, exist_ok=True)
-    _write_atomically(layout.config_file(name), "\n".join(lines) + "\n")
+    write_atomically(layout.config_file(name), "\n".join(lines) + "\n")
 
 
 def plan_default_nodes(count: int) -> tuple[NodePlan, ...]:
@@ -257,7 +262,8 @@ def _toml_value(value: SettingValue) -> str:
     return json.dumps(value)
 
 
-def _write_atomically(file: Path, text: str) -> None:
+def write_atomically(file: Path, text: str) -> None:
+    """Write a text file, of which a reader sees all or nothing."""
     part = file.with_suffix(file.suffix + f".{os.getpid()}.part")
     part.write_text(text)
     part.replace(file)
