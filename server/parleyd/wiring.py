@@ -30,9 +30,11 @@ from parleyd.api.fencing import FenceInterceptor
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
 from parleyd.api.presence import PresenceService
+from parleyd.api.receipts import MessageReceipts
 from parleyd.client_port import call_limits, connection_watch, server_options, stream_budgets
 from parleyd.connections import BusyPeers, ConnectionWatch
 from parleyd.delivery.device_hub import DeviceHub
+from parleyd.entry_holders import EntryHolders
 from parleyd.group.command_router import CommandRouter
 from parleyd.group.disk_monitor import INTAKE_TEXTS, DiskMonitor
 from parleyd.group.files import GroupFiles
@@ -149,6 +151,7 @@ def build(setup: NodeSetup) -> Components:
     groups.add(GROUP, runner, snapshot_store, trust.guard)
     router = CommandRouter(runner, group_links, settings.max_queued_commands)
     log_ins = LogInGuard(identity.node_id, lambda: runner.role.leader, links.count_log_in)
+    holders = EntryHolders(identity.node_id, runner.raft.status, links.list_holders)
     changes = MembershipChangeExecutor(runner, links.connected, settings.election_timeout_max_ms)
     change_router = MembershipChangeRouter(runner, changes, group_links)
     addresses = AddressPublisher(setup.own, runner, router, links)
@@ -190,12 +193,13 @@ def build(setup: NodeSetup) -> Components:
             trust.parts,
             log_ins.answer,
             clients.received,
+            holders.answer,
         ),
         view=view,
         passwords=passwords,
         health=health_service,
         client_server=_make_client_server(
-            setup, router, change_router, view, clients, passwords, log_ins, health_service, trust, busy
+            setup, router, change_router, view, clients, passwords, log_ins, holders, health_service, trust, busy
         ),
         connections=connection_watch(settings, busy),
     )
@@ -272,6 +276,7 @@ def _make_client_server(
     clients: ConnectedClients,
     passwords: PasswordHasher,
     log_ins: LogInGuard,
+    holders: EntryHolders,
     health_service: health.aio.HealthServicer,
     trust: StateTrust,
     busy: BusyPeers,
@@ -302,7 +307,10 @@ def _make_client_server(
         server,
     )
     conversations_pb2_grpc.add_ConversationsServicer_to_server(
-        ConversationsService(commands, readers, authenticator), server
+        ConversationsService(
+            commands, readers, authenticator, MessageReceipts(readers, authenticator, view, holders.of)
+        ),
+        server,
     )
     admin_pb2_grpc.add_AdminServicer_to_server(
         AdminService(

@@ -30,6 +30,7 @@ from parleyd.api.errors import ApiError, abort
 from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
 from parleyd.api.presence import PresenceService
+from parleyd.api.receipts import MessageReceipts
 from parleyd.api.stream_opener import StreamOpener
 from parleyd.connections import BusyPeers
 from parleyd.delivery.device_hub import DeviceHub
@@ -217,7 +218,10 @@ class InProcessNode:
         opener.faults = self.faults
         add_messaging_to_server(messaging, server)
         conversations_pb2_grpc.add_ConversationsServicer_to_server(
-            ConversationsService(commands, readers, authenticator), server
+            ConversationsService(
+                commands, readers, authenticator, MessageReceipts(readers, authenticator, self.view, self.holders)
+            ),
+            server,
         )
         admin_pb2_grpc.add_AdminServicer_to_server(
             AdminService(
@@ -231,6 +235,12 @@ class InProcessNode:
             ),
             server,
         )
+
+    async def holders(self, index: int) -> frozenset[int] | None:
+        """Return the nodes that are up: they share one state. None without a majority."""
+        if self.faults.no_majority:
+            return None
+        return frozenset(node.node_id for node in self.cluster.nodes if node.up)
 
     def _publish(self) -> None:
         """Tell the cluster this node's address, as a node does when it starts."""

@@ -246,6 +246,173 @@ class ListMembersResponse(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class GetReceiptsRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    MESSAGE_ID_FIELD_NUMBER: builtins.int
+    AFTER_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    SEEN_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    message_id: builtins.int
+    after_account_id: builtins.int
+    """page on: members with a higher id"""
+    page_size: builtins.int
+    """0 means 100; at most 1000"""
+    @builtins.property
+    def seen(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        message_id: builtins.int = ...,
+        after_account_id: builtins.int = ...,
+        page_size: builtins.int = ...,
+        seen: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["after_account_id", b"after_account_id", "conversation_id", b"conversation_id", "message_id", b"message_id", "page_size", b"page_size", "seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetReceiptsResponse(message.Message):
+    """It counts who is a member now and has been one, without a break, since before the message. It does not count the
+    sender, who left, and who joined later.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    MEMBERS_FIELD_NUMBER: builtins.int
+    ACCOUNTS_FIELD_NUMBER: builtins.int
+    NEXT_AFTER_ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    COUNTS_FIELD_NUMBER: builtins.int
+    DISKS_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    next_after_account_id: builtins.int
+    """0 on the last page"""
+    @builtins.property
+    def members(self) -> containers.RepeatedCompositeFieldContainer[MemberReceipt]: ...
+    @builtins.property
+    def accounts(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.AccountInfo]: ...
+    @builtins.property
+    def counts(self) -> ReceiptCounts:
+        """on the first page only"""
+
+    @builtins.property
+    def disks(self) -> DiskReceipt:
+        """on the first page only"""
+
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        members: abc.Iterable[MemberReceipt] | None = ...,
+        accounts: abc.Iterable[model_pb2.AccountInfo] | None = ...,
+        next_after_account_id: builtins.int = ...,
+        counts: ReceiptCounts | None = ...,
+        disks: DiskReceipt | None = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["counts", b"counts", "disks", b"disks", "position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "counts", b"counts", "disks", b"disks", "members", b"members", "next_after_account_id", b"next_after_account_id", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class MemberReceipt(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    DELIVERED_FIELD_NUMBER: builtins.int
+    READ_FIELD_NUMBER: builtins.int
+    account_id: builtins.int
+    delivered: builtins.bool
+    """a device of the account has it"""
+    read: builtins.bool
+    def __init__(
+        self,
+        *,
+        account_id: builtins.int = ...,
+        delivered: builtins.bool = ...,
+        read: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "delivered", b"delivered", "read", b"read"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReceiptCounts(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    OTHERS_FIELD_NUMBER: builtins.int
+    DELIVERED_FIELD_NUMBER: builtins.int
+    READ_FIELD_NUMBER: builtins.int
+    others: builtins.int
+    """the members that count"""
+    delivered: builtins.int
+    """how many of them have it"""
+    read: builtins.int
+    def __init__(
+        self,
+        *,
+        others: builtins.int = ...,
+        delivered: builtins.int = ...,
+        read: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["delivered", b"delivered", "others", b"others", "read", b"read"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class DiskReceipt(message.Message):
+    """Where one message is on disk. A message is accepted once a majority of the voters has it."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: builtins.int
+    NODES_FIELD_NUMBER: builtins.int
+    OTHERS_FIELD_NUMBER: builtins.int
+    TERM_FIELD_NUMBER: builtins.int
+    LOG_INDEX_FIELD_NUMBER: builtins.int
+    known: builtins.bool
+    """false: no leader answered, or an older release stored the message"""
+    term: builtins.int
+    """of the log entry that stored the message; 0: not known"""
+    log_index: builtins.int
+    """the same"""
+    @builtins.property
+    def nodes(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """names of the members that have the entry in their logs on disk, or in their states"""
+
+    @builtins.property
+    def others(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """the other members: they lack it, or have not said yet that they have it"""
+
+    def __init__(
+        self,
+        *,
+        known: builtins.bool = ...,
+        nodes: abc.Iterable[builtins.str] | None = ...,
+        others: abc.Iterable[builtins.str] | None = ...,
+        term: builtins.int = ...,
+        log_index: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["known", b"known", "log_index", b"log_index", "nodes", b"nodes", "others", b"others", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class CreateChannelRequest(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 

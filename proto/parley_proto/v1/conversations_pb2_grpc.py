@@ -50,6 +50,11 @@ class ConversationsStub:
                 request_serializer=parley__proto_dot_v1_dot_conversations__pb2.ListMembersRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ListMembersResponse.FromString,
                 _registered_method=True)
+        self.GetReceipts = channel.unary_unary(
+                '/parley.v1.Conversations/GetReceipts',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.GetReceiptsRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.GetReceiptsResponse.FromString,
+                _registered_method=True)
         self.CreateChannel = channel.unary_unary(
                 '/parley.v1.Conversations/CreateChannel',
                 request_serializer=parley__proto_dot_v1_dot_conversations__pb2.CreateChannelRequest.SerializeToString,
@@ -112,6 +117,14 @@ class ConversationsServicer:
 
     def ListMembers(self, request, context):
         """One page of a conversation's members by account id. NOT_FOUND for a conversation the caller is not in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReceipts(self, request, context):
+        """Who has received and read a message of the caller, and the nodes that have it on disk. NOT_FOUND for a message of a
+        conversation the caller is not in. PERMISSION_DENIED for a message of somebody else.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,6 +202,11 @@ def add_ConversationsServicer_to_server(servicer, server):
                     servicer.ListMembers,
                     request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ListMembersRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_conversations__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'GetReceipts': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReceipts,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.GetReceiptsRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.GetReceiptsResponse.SerializeToString,
             ),
             'CreateChannel': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateChannel,
@@ -313,6 +331,33 @@ class Conversations:
             '/parley.v1.Conversations/ListMembers',
             parley__proto_dot_v1_dot_conversations__pb2.ListMembersRequest.SerializeToString,
             parley__proto_dot_v1_dot_conversations__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReceipts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/GetReceipts',
+            parley__proto_dot_v1_dot_conversations__pb2.GetReceiptsRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.GetReceiptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class ConversationsStub:
     """One page of a conversation, oldest first within the page. NOT_FOUND for one the caller is not in."""
     ListMembers: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.ListMembersRequest, _conversations_pb2.ListMembersResponse]
     """One page of a conversation's members by account id. NOT_FOUND for a conversation the caller is not in."""
+    GetReceipts: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.GetReceiptsRequest, _conversations_pb2.GetReceiptsResponse]
+    """Who has received and read a message of the caller, and the nodes that have it on disk. NOT_FOUND for a message of a
+    conversation the caller is not in. PERMISSION_DENIED for a message of somebody else.
+    """
     CreateChannel: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.CreateChannelRequest, _conversations_pb2.CreateChannelResponse]
     """Makes a channel with the caller as its owner. A retry with the same request id finds the first channel."""
     ListChannels: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.ListChannelsRequest, _conversations_pb2.ListChannelsResponse]
@@ -66,6 +70,10 @@ class ConversationsAsyncStub(ConversationsStub):
     """One page of a conversation, oldest first within the page. NOT_FOUND for one the caller is not in."""
     ListMembers: _aio.UnaryUnaryMultiCallable[_conversations_pb2.ListMembersRequest, _conversations_pb2.ListMembersResponse]  # type: ignore[assignment]
     """One page of a conversation's members by account id. NOT_FOUND for a conversation the caller is not in."""
+    GetReceipts: _aio.UnaryUnaryMultiCallable[_conversations_pb2.GetReceiptsRequest, _conversations_pb2.GetReceiptsResponse]  # type: ignore[assignment]
+    """Who has received and read a message of the caller, and the nodes that have it on disk. NOT_FOUND for a message of a
+    conversation the caller is not in. PERMISSION_DENIED for a message of somebody else.
+    """
     CreateChannel: _aio.UnaryUnaryMultiCallable[_conversations_pb2.CreateChannelRequest, _conversations_pb2.CreateChannelResponse]  # type: ignore[assignment]
     """Makes a channel with the caller as its owner. A retry with the same request id finds the first channel."""
     ListChannels: _aio.UnaryUnaryMultiCallable[_conversations_pb2.ListChannelsRequest, _conversations_pb2.ListChannelsResponse]  # type: ignore[assignment]
@@ -108,6 +116,16 @@ class ConversationsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_conversations_pb2.ListMembersResponse, _abc.Awaitable[_conversations_pb2.ListMembersResponse]]:
         """One page of a conversation's members by account id. NOT_FOUND for a conversation the caller is not in."""
+
+    @_abc_1.abstractmethod
+    def GetReceipts(
+        self,
+        request: _conversations_pb2.GetReceiptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.GetReceiptsResponse, _abc.Awaitable[_conversations_pb2.GetReceiptsResponse]]:
+        """Who has received and read a message of the caller, and the nodes that have it on disk. NOT_FOUND for a message of a
+        conversation the caller is not in. PERMISSION_DENIED for a message of somebody else.
+        """
 
     @_abc_1.abstractmethod
     def CreateChannel(

@@ -1149,3 +1149,48 @@ class LogInVerdict(message.Message):
     _ClearFieldArgType: _TypeAlias = typing.Literal["counted", b"counted", "failures", b"failures", "wait_ms", b"wait_ms", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListHoldersRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    group: builtins.int
+    """the Raft group whose log it concerns"""
+    index: builtins.int
+    def __init__(
+        self,
+        *,
+        group: builtins.int = ...,
+        index: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["group", b"group", "index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ListHoldersReply(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    KNOWN_FIELD_NUMBER: builtins.int
+    NODE_IDS_FIELD_NUMBER: builtins.int
+    known: builtins.bool
+    """false: this node does not lead, or does not know that the entry is committed"""
+    @builtins.property
+    def node_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """members whose match index is not below it"""
+
+    def __init__(
+        self,
+        *,
+        known: builtins.bool = ...,
+        node_ids: abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["known", b"known", "node_ids", b"node_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...

@@ -91,6 +91,11 @@ class PeerStub:
                 request_serializer=parley__proto_dot_v1_dot_peer__pb2.DescribeMemberRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_peer__pb2.DescribeMemberReply.FromString,
                 _registered_method=True)
+        self.ListHolders = channel.unary_unary(
+                '/parley.v1.Peer/ListHolders',
+                request_serializer=parley__proto_dot_v1_dot_peer__pb2.ListHoldersRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_peer__pb2.ListHoldersReply.FromString,
+                _registered_method=True)
 
 
 class PeerServicer:
@@ -178,6 +183,13 @@ class PeerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListHolders(self, request, context):
+        """A member asks the leader which members have an entry on disk. Nothing is changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -235,6 +247,11 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.DescribeMember,
                     request_deserializer=parley__proto_dot_v1_dot_peer__pb2.DescribeMemberRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_peer__pb2.DescribeMemberReply.SerializeToString,
+            ),
+            'ListHolders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolders,
+                    request_deserializer=parley__proto_dot_v1_dot_peer__pb2.ListHoldersRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_peer__pb2.ListHoldersReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -536,6 +553,33 @@ class Peer:
             '/parley.v1.Peer/DescribeMember',
             parley__proto_dot_v1_dot_peer__pb2.DescribeMemberRequest.SerializeToString,
             parley__proto_dot_v1_dot_peer__pb2.DescribeMemberReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Peer/ListHolders',
+            parley__proto_dot_v1_dot_peer__pb2.ListHoldersRequest.SerializeToString,
+            parley__proto_dot_v1_dot_peer__pb2.ListHoldersReply.FromString,
             options,
             channel_credentials,
             insecure,

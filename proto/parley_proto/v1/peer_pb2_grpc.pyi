@@ -63,6 +63,8 @@ class PeerStub:
     """
     DescribeMember: _grpc.UnaryUnaryMultiCallable[_peer_pb2.DescribeMemberRequest, _peer_pb2.DescribeMemberReply]
     """A member asks a member it knows about a node that it does not know."""
+    ListHolders: _grpc.UnaryUnaryMultiCallable[_peer_pb2.ListHoldersRequest, _peer_pb2.ListHoldersReply]
+    """A member asks the leader which members have an entry on disk. Nothing is changed."""
 
 @_typing.type_check_only
 class PeerAsyncStub(PeerStub):
@@ -99,6 +101,8 @@ class PeerAsyncStub(PeerStub):
     """
     DescribeMember: _aio.UnaryUnaryMultiCallable[_peer_pb2.DescribeMemberRequest, _peer_pb2.DescribeMemberReply]  # type: ignore[assignment]
     """A member asks a member it knows about a node that it does not know."""
+    ListHolders: _aio.UnaryUnaryMultiCallable[_peer_pb2.ListHoldersRequest, _peer_pb2.ListHoldersReply]  # type: ignore[assignment]
+    """A member asks the leader which members have an entry on disk. Nothing is changed."""
 
 class PeerServicer(metaclass=_abc_1.ABCMeta):
     """Every call that concerns a log names its Raft group. A group that the receiver does not host is refused with
@@ -198,5 +202,13 @@ class PeerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_peer_pb2.DescribeMemberReply, _abc.Awaitable[_peer_pb2.DescribeMemberReply]]:
         """A member asks a member it knows about a node that it does not know."""
+
+    @_abc_1.abstractmethod
+    def ListHolders(
+        self,
+        request: _peer_pb2.ListHoldersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.ListHoldersReply, _abc.Awaitable[_peer_pb2.ListHoldersReply]]:
+        """A member asks the leader which members have an entry on disk. Nothing is changed."""
 
 def add_PeerServicer_to_server(servicer: PeerServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -89,6 +89,7 @@ ACCESS = {
     "/parley.v1.Conversations/ListConversations": Access.SESSION,
     "/parley.v1.Conversations/GetHistory": Access.SESSION,
     "/parley.v1.Conversations/ListMembers": Access.SESSION,
+    "/parley.v1.Conversations/GetReceipts": Access.SESSION,
     "/parley.v1.Conversations/CreateChannel": Access.SESSION,
     "/parley.v1.Conversations/ListChannels": Access.SESSION,
     "/parley.v1.Conversations/ChangeChannel": Access.SESSION,
@@ -127,6 +128,7 @@ _PAGES = frozenset(
         "/parley.v1.Conversations/ListConversations",
         "/parley.v1.Conversations/GetHistory",
         "/parley.v1.Conversations/ListMembers",
+        "/parley.v1.Conversations/GetReceipts",
         "/parley.v1.Conversations/ListChannels",
     }
 )

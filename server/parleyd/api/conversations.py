@@ -12,6 +12,7 @@ from parley_proto.v1.conversations_pb2_grpc import ConversationsServicer
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, refusal, unary
+from parleyd.api.receipts import MessageReceipts
 from parleyd.api.requests import (
     before_message_id,
     check_id,
@@ -60,7 +61,10 @@ LIST_SCANNED = 5_000
 class ConversationsService(ConversationsServicer):
     """Converts requests about conversations into commands and queries."""
 
-    def __init__(self, commands: Commands, readers: StateReaders, authenticator: Authenticator) -> None:
+    def __init__(
+        self, commands: Commands, readers: StateReaders, authenticator: Authenticator, receipts: MessageReceipts
+    ) -> None:
+        self._receipts = receipts
         self._commands = commands
         self._readers = readers
         self._authenticator = authenticator
@@ -105,6 +109,13 @@ class ConversationsService(ConversationsServicer):
         check_number("after_account_id", request.after_account_id)
         session = await self._authenticator.session_at(context, request.seen)
         return await self._readers.run(lambda reader: _members(reader, session.account_id, request, limit))
+
+    @unary
+    async def GetReceipts(  # noqa: N802
+        self, request: pb.GetReceiptsRequest, context: Context
+    ) -> pb.GetReceiptsResponse:
+        """Return who has received and read a message of the caller, and where it is on disk."""
+        return await self._receipts.get(request, context)
 
     @unary
     async def CreateChannel(  # noqa: N802

@@ -56,6 +56,7 @@ class PeerHandler:
         trust: TrustParts,
         count_log_in: Callable[[pb.LogInAttempt], pb.LogInVerdict],
         take_presence: Callable[[NodeId, pb.PresenceReport], None],
+        list_holders: Callable[[pb.ListHoldersRequest], pb.ListHoldersReply],
     ) -> None:
         self._identity = identity
         self._replica = replica
@@ -67,6 +68,7 @@ class PeerHandler:
         self._trust = trust
         self._count_log_in = count_log_in
         self._take_presence = take_presence
+        self._list_holders = list_holders
 
     @property
     def current_term(self) -> int:
@@ -142,6 +144,10 @@ class PeerHandler:
     def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:
         """Count a log-in, if this node leads."""
         return self._count_log_in(attempt)
+
+    def list_holders(self, request: pb.ListHoldersRequest) -> pb.ListHoldersReply:
+        """Return which members have an entry on disk, if this node leads."""
+        return self._list_holders(request)
 
     async def announced(self, record: PeerInfo) -> bool:
         """Publish a member's record for it."""

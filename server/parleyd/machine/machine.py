@@ -255,7 +255,7 @@ class StateMachine:
         results: tuple[pb.CommandResult, ...] = ()
         if batch is not None:
             state.level = batch.level
-            state.stamp_ms = batch.proposed_at_ms
+            state.stamp_ms, state.messages.entry = batch.proposed_at_ms, entry
             state.meta.now_ms = max(state.meta.now_ms, batch.proposed_at_ms)
             results = tuple(run(entry.index, place, command) for place, command in enumerate(batch.commands))
             if state.level >= STORED_BYTES_LEVEL:

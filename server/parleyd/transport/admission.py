@@ -61,6 +61,7 @@ REQUIRED: Final[dict[str, Standing]] = {
     "Rebuild": Standing.MEMBER,
     "DescribeMember": Standing.MEMBER,
     "AnnounceMember": Standing.MEMBER,
+    "ListHolders": Standing.MEMBER,
 }
 
 

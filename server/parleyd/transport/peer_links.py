@@ -137,6 +137,10 @@ class PeerLinks:
         """Have `node`, the presumed leader, count a log-in; raises ForwardFailedError."""
         return await self._known(node).count_log_in(attempt, timeout_s)
 
+    async def list_holders(self, node: NodeId, request: pb.ListHoldersRequest, timeout_s: float) -> pb.ListHoldersReply:
+        """Ask `node`, the presumed leader, which members have an entry on disk; raises ForwardFailedError."""
+        return await self._known(node).list_holders(request, timeout_s)
+
     def fetch_state(self, node: NodeId, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state of `node`, the presumed leader; raises ForwardFailedError."""
         return self._known(node).fetch_state(request)

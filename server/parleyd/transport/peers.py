@@ -200,44 +200,42 @@ class PeerLink:
             reply.set_exception(ForwardFailedError(f"too many requests are on their way to {self.name}", sent=False))
         return reply
 
+    def _connected_stub(self) -> PeerAsyncStub:
+        if self._stub is None or not self.connected:
+            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
+        return self._stub
+
+    def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        return self._call_metadata.to(self.node)
+
     async def change(self, change: pb.ClusterChange, timeout_s: float) -> pb.ClusterChangeReply:
         """Request a change of the cluster from this peer, the presumed leader; raises ForwardFailedError."""
-        stub = self._stub
-        if stub is None or not self.connected:
-            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
         with call_faults():
-            return await stub.ChangeCluster(change, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
+            return await self._connected_stub().ChangeCluster(change, metadata=self._metadata(), timeout=timeout_s)
 
     async def announce(self, record: pb.PeerInfo, timeout_s: float) -> None:
         """Send this node's record to this peer; raises ForwardFailedError."""
-        stub = self._stub
-        if stub is None or not self.connected:
-            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
         with call_faults():
-            await stub.AnnounceMember(record, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
+            await self._connected_stub().AnnounceMember(record, metadata=self._metadata(), timeout=timeout_s)
 
     async def rebuild(self, request: pb.RebuildRequest, timeout_s: float) -> pb.RebuildReply:
         """Make this peer replace its state by the leader's; raises ForwardFailedError."""
-        stub = self._stub
-        if stub is None or not self.connected:
-            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
         with call_faults():
-            return await stub.Rebuild(request, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
+            return await self._connected_stub().Rebuild(request, metadata=self._metadata(), timeout=timeout_s)
 
     async def count_log_in(self, attempt: pb.LogInAttempt, timeout_s: float) -> pb.LogInVerdict:
         """Have this peer, the presumed leader, count a log-in; raises ForwardFailedError."""
-        stub = self._stub
-        if stub is None or not self.connected:
-            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
         with call_faults():
-            return await stub.CountLogIn(attempt, metadata=self._call_metadata.to(self.node), timeout=timeout_s)
+            return await self._connected_stub().CountLogIn(attempt, metadata=self._metadata(), timeout=timeout_s)
+
+    async def list_holders(self, request: pb.ListHoldersRequest, timeout_s: float) -> pb.ListHoldersReply:
+        """Ask this peer, the presumed leader, which members have an entry on disk; raises ForwardFailedError."""
+        with call_faults():
+            return await self._connected_stub().ListHolders(request, metadata=self._metadata(), timeout=timeout_s)
 
     async def fetch_state(self, request: pb.FetchStateRequest) -> AsyncGenerator[pb.SnapshotChunk]:
         """Stream a copy of the state of this peer, the presumed leader; raises ForwardFailedError."""
-        stub = self._stub
-        if stub is None or not self.connected:
-            raise ForwardFailedError(f"no connection to {self.name}", sent=False)
-        call = stub.FetchState(request, metadata=self._call_metadata.to(self.node))
+        call = self._connected_stub().FetchState(request, metadata=self._metadata())
         try:
             with call_faults():
                 async for chunk in call:

@@ -88,6 +88,7 @@ TABLE: dict[str, Row] = {
     "Conversations.ListConversations": Row(SIGNED_IN, conversations_pb2.ListConversationsRequest()),
     "Conversations.GetHistory": Row(SIGNED_IN, conversations_pb2.GetHistoryRequest(account_name="boss")),
     "Conversations.ListMembers": Row(SIGNED_IN, conversations_pb2.ListMembersRequest(conversation_id=1)),
+    "Conversations.GetReceipts": Row(SIGNED_IN, conversations_pb2.GetReceiptsRequest(conversation_id=1)),
     "Conversations.CreateChannel": Row(
         SIGNED_IN, conversations_pb2.CreateChannelRequest(title="Ward 4", request_id=bytes(16))
     ),

@@ -10,12 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import conversations, memberships, messages
+from parleyd.machine.features import conversations, memberships, message_receipts, messages
 from parleyd.machine.features.channels import ROLE_MODERATOR
 from parleyd.machine.features.conversations import ROLE_OWNER
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, ROLE_MEMBER
+from parleyd.machine.features.message_receipts import MemberReceipt, ReceiptCounts
 from parleyd.machine.limits import MAX_ID
-from tests.unit.machine.harness import ConversationId, Node, queued, sends
+from tests.unit.machine.harness import ConversationId, Node, mark_delivered, mark_read, queued, sends
 
 OK = pb.RESULT_CODE_OK
 NOT_FOUND = pb.RESULT_CODE_NO_SUCH_CONVERSATION
@@ -36,6 +37,10 @@ class Model:
     since: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
     past: list[tuple[int, int, int]] = field(default_factory=list)  # account, first and last row that it receives
     kept: list[tuple[int, int, int]] = field(default_factory=list)  # the same, that it may read
+    said: dict[int, int] = field(default_factory=dict)  # message -> who sent it
+    marks: dict[int, list[int]] = field(default_factory=lambda: {1: [0, 0], 2: [0, 0]})  # delivered, read
+    left_at: dict[int, list[int]] = field(default_factory=dict)  # marks of who left
+    cursors: dict[int, int] = field(default_factory=dict)
     public: bool = False
     archived: bool = False
     open_history: bool = False
@@ -50,8 +55,27 @@ class Model:
             return NOT_FOUND
         if self.archived:
             return ARCHIVED
-        self.row()
+        self.said[self.row()] = who
         return OK
+
+    def hear(self, who: int) -> int:
+        """A device of the person receives all that waits for it."""
+        self.cursors[who] = self.rows[-1]
+        if who in self.roles:
+            self.marks[who][0] = self.rows[-1]
+        return OK
+
+    def see(self, who: int) -> int:
+        """The person reads everything."""
+        if who not in self.roles:
+            return NOT_FOUND
+        self.marks[who] = [self.rows[-1], self.rows[-1]]
+        return OK
+
+    def receipts(self, message: int) -> list[MemberReceipt]:
+        """The members who were there when it was sent, and have been since."""
+        present = [one for one in sorted(self.roles) if self.since[one] <= message and one != self.said[message]]
+        return [MemberReceipt(one, *(mark >= message for mark in self.marks[one])) for one in present]
 
     def join(self, who: int) -> int:
         if who in self.roles:
@@ -73,9 +97,11 @@ class Model:
         if new and self.archived:
             return ARCHIVED
         if new:
-            first = self.row()
+            before, first = self.rows[-1], self.row()
             for one in new:
                 self.roles[one], self.since[one] = ROLE_MEMBER, first
+                delivered, read = self.left_at.get(one, (before, before))
+                self.marks[one] = [max(delivered, min(self.cursors.get(one, 0), before)), read]
         return OK
 
     def leave(self, who: int) -> int:
@@ -96,6 +122,7 @@ class Model:
         if leaving:
             last = self.row()
             self.kept += [(one, 0 if self.open_history else self.since[one], last) for one in leaving]
+            self.left_at |= {one: self.marks.pop(one) for one in leaving}
             self.past += [(one, self.since.pop(one), last) for one in leaving]
             self.roles = staying
         return OK
@@ -142,6 +169,8 @@ Role = st.sampled_from([ROLE_MEMBER, ROLE_MODERATOR, ROLE_OWNER])
 Actions = st.lists(
     st.one_of(
         st.tuples(st.just("say"), Person),
+        st.tuples(st.just("hear"), Person),
+        st.tuples(st.just("see"), Person),
         st.tuples(st.just("join"), Person),
         st.tuples(st.just("leave"), Person),
         st.tuples(st.just("add"), Person, Some),
@@ -169,6 +198,12 @@ class Real:
         item = (self._numbers[who], ConversationId(self.id), "x")
         [one] = self.node.one(sends(self._sessions[who], item), level=CHANNELS_LEVEL).send_messages.sends
         return one.code
+
+    def hear(self, who: int) -> int:
+        return self._do(mark_delivered(self._sessions[who], MAX_ID))
+
+    def see(self, who: int) -> int:
+        return self._do(mark_read(self._sessions[who], self.id, MAX_ID))
 
     def join(self, who: int) -> int:
         return self._do(
@@ -221,6 +256,14 @@ def test_a_channel_is_what_a_small_model_says(
         record = conversations.by_id(node.reader, real.id)
         assert record is not None
         assert record.member_count == len(members)
+        for message, sender in model.said.items():
+            stored = message_receipts.find(node.reader, real.id, message)
+            assert stored is not None
+            assert stored.sender_id == sender
+            expected = model.receipts(message)
+            assert list(message_receipts.by_member(node.reader, stored, 0, 10)) == expected
+            heard, seen = sum(one.delivered for one in expected), sum(one.read for one in expected)
+            assert message_receipts.counts(node.reader, stored) == ReceiptCounts(len(expected), heard, seen)
         for who in PEOPLE:
             shown = messages.history(node.reader, who, real.id, 0, 100)
             assert [record.id for record in shown] == model.read(who)

@@ -210,6 +210,9 @@ class Handler:
     def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:
         return pb.LogInVerdict(counted=True)
 
+    def list_holders(self, request: pb.ListHoldersRequest) -> pb.ListHoldersReply:
+        return pb.ListHoldersReply(known=True, node_ids=[1])
+
     async def announced(self, record: PeerInfo) -> bool:
         self.announcements.append(record)
         return record.peer_address != "no leader:1"

@@ -54,6 +54,7 @@ MATRIX: dict[str, tuple[Code, ...]] = {
     "FetchState": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "Rebuild": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "AnnounceMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
+    "ListHolders": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
     "DescribeMember": (NO_CONNECTION, NO_CONNECTION, DENIED, DENIED, REFUSED, REFUSED, OK),
 }
 # What the node behind the port is asked to do. Handshake and DescribeMember change nothing anywhere.
@@ -85,6 +86,10 @@ class Recorder(Handler):
     def count_log_in(self, attempt: pb.LogInAttempt) -> pb.LogInVerdict:
         self.done.append("CountLogIn")
         return pb.LogInVerdict()
+
+    def list_holders(self, request: pb.ListHoldersRequest) -> pb.ListHoldersReply:
+        self.done.append("ListHolders")
+        return pb.ListHoldersReply()
 
     async def fetch_state(self, request: pb.FetchStateRequest, receiver: NodeId) -> Any:
         self.done.append("FetchState")
@@ -208,6 +213,7 @@ def calls(stub: PeerStub, who: PeerInfo) -> dict[str, Callable[[], Awaitable[obj
         "Join": lambda: any_stub.Join(pb.JoinRequest(self=record)),
         "ChangeCluster": lambda: any_stub.ChangeCluster(pb.ClusterChange(), metadata=metadata),
         "CountLogIn": lambda: any_stub.CountLogIn(pb.LogInAttempt(), metadata=metadata),
+        "ListHolders": lambda: any_stub.ListHolders(pb.ListHoldersRequest(), metadata=metadata),
         "FetchState": lambda: read_all(any_stub.FetchState(pb.FetchStateRequest(), metadata=metadata)),
         "Rebuild": lambda: any_stub.Rebuild(pb.RebuildRequest(), metadata=metadata),
         "AnnounceMember": lambda: any_stub.AnnounceMember(record, metadata=metadata),

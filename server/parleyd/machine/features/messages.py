@@ -16,6 +16,7 @@ from parley_proto.v1 import model_pb2
 from parleyd.machine.feature import Feature
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, of_account, readable
 from parleyd.machine.limits import MAX_ID
+from parleyd.machine.records import CommittedEntry
 
 if TYPE_CHECKING:
     from parleyd.machine.features.conversations import ConversationRow
@@ -49,6 +50,13 @@ CREATE TABLE messages(
 ) STRICT, WITHOUT ROWID;
 """
 
+ENTRIES_LEVEL = 3
+"""The first level at which a row has the log entry that stored it. Rows of levels before have 0."""
+ENTRY_COLUMNS = """
+ALTER TABLE messages ADD COLUMN entry_term INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN entry_index INTEGER NOT NULL DEFAULT 0;
+"""
+
 
 class MessageRecord(NamedTuple):
     """One row of a conversation's sequence. `device_id` is the sending device's external id, empty for an event."""
@@ -72,11 +80,12 @@ class MessageStored(NamedTuple):
 
 
 class Messages:
-    """The rows that a transaction adds."""
+    """The rows that a transaction adds. `entry` is the log entry that is applied."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._new: list[tuple[int, int, int, int, bytes, int, int, str, bytes]] = []
+        self.entry = CommittedEntry(0, 0)
+        self._new: list[tuple[int, int, int, int, bytes, int, int, str, bytes, int, int]] = []
 
     def add(
         self,
@@ -95,7 +104,10 @@ class Messages:
         message_id = meta.last_message_id = meta.last_message_id + 1
         now_ms = meta.now_ms
         packed = struct.pack(f"<{len(subjects)}q", *subjects) if subjects else b""
-        self._new.append((conversation.id, message_id, kind, sender_id, device_id, send_number, now_ms, body, packed))
+        place = (self.entry.term, self.entry.index) if state.level >= ENTRIES_LEVEL else (0, 0)
+        self._new.append(
+            (conversation.id, message_id, kind, sender_id, device_id, send_number, now_ms, body, packed, *place)
+        )
         state.conversations.advance(conversation, message_id)
         pair = conversation.pair
         state.receipts.message_added(conversation.id, pair)
@@ -114,11 +126,13 @@ class Messages:
     def flush(self) -> None:
         """Write the new rows."""
         if self._new:
-            self._state.connection.executemany(
-                "INSERT INTO messages(conversation_id, id, kind, priority, sender_id, device, send_number, sent_at_ms, "
-                "body, subjects) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
-                self._new,
-            )
+            columns = "conversation_id, id, kind, sender_id, device, send_number, sent_at_ms, body, subjects, priority"
+            if self._state.meta.level >= ENTRIES_LEVEL:
+                insert = f"INSERT INTO messages({columns}, entry_term, entry_index) "
+                self._state.connection.executemany(f"{insert}VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)", self._new)
+            else:
+                insert = f"INSERT INTO messages({columns}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
+                self._state.connection.executemany(insert, [row[:-2] for row in self._new])
             self._new = []
 
     def forget_all(self) -> None:
@@ -129,7 +143,7 @@ class Messages:
         """Keep nothing between transactions."""
 
 
-FEATURE = Feature("messages", tables={1: TABLES})
+FEATURE = Feature("messages", tables={1: TABLES, ENTRIES_LEVEL: ENTRY_COLUMNS})
 
 
 # ---- queries

@@ -1,0 +1,76 @@
+"""Receipts of a real cluster: the names of the nodes that have a message on disk, while one is down and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from parley_proto.v1 import conversations_pb2 as pb
+from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from scripts.cluster_local import LocalCluster
+from tests.cluster.raw import raw_client
+from tests.support.raw import until_true
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_node_that_is_down_is_missing_in_a_receipt_until_it_is_back(
+    cluster: LocalCluster, fresh: Callable[[str], str]
+) -> None:
+    leader = await cluster.wait_for_leader()
+    other, down = cluster.others(leader)
+    names = fresh("ann"), fresh("ben")
+    async with raw_client(cluster, leader) as at_leader, raw_client(cluster, other) as at_other:
+        for name in names:
+            await at_leader.register(name)
+        ann, ben = [await at_leader.log_in(name) for name in names]
+        cluster.kill(down)
+        async with at_leader.session(ann) as sending:
+            sent = await sending.send_surely(1, ben.name, "while one node is down")
+        assert sent.status == SEND_STATUS_ACCEPTED
+        request = pb.GetReceiptsRequest(
+            conversation_id=sent.conversation_id, message_id=sent.message_id, seen=at_leader.seen
+        )
+
+        async def says(nodes: set[str], others: set[str]) -> None:
+            """The leader and the node that asks it say the same."""
+            for raw in (at_leader, at_other):
+                answer = await raw.conversations.GetReceipts(request, metadata=ann.metadata, timeout=10)
+                assert answer.disks.known
+                assert (set(answer.disks.nodes), set(answer.disks.others)) == (nodes, others)
+                assert (answer.disks.term > 0, answer.disks.log_index > 0) == (True, True)
+                assert (answer.counts.others, answer.counts.delivered) == (1, 0)
+
+        await until_true(lambda: says({leader, other}, {down}))
+        cluster.start(down)
+        await until_true(lambda: says({leader, other, down}, set()))
+
+
+async def test_without_a_majority_a_receipt_says_that_it_is_not_known_where_the_message_is(
+    cluster: LocalCluster, fresh: Callable[[str], str]
+) -> None:
+    leader = await cluster.wait_for_leader()
+    others = cluster.others(leader)
+    names = fresh("ann"), fresh("ben")
+    async with raw_client(cluster, others[0]) as raw:
+        for name in names:
+            await raw.register(name)
+        ann, ben = [await raw.log_in(name) for name in names]
+        async with raw.session(ann) as sending:
+            sent = await sending.send_surely(1, ben.name, "before")
+            request = pb.GetReceiptsRequest(
+                conversation_id=sent.conversation_id, message_id=sent.message_id, seen=raw.seen
+            )
+            cluster.kill(leader)
+            cluster.kill(others[1])
+
+            async def is_unknown() -> None:
+                answer = await raw.conversations.GetReceipts(request, metadata=ann.metadata, timeout=10)
+                assert (answer.disks.known, list(answer.disks.nodes)) == (False, [])
+                assert answer.counts.others == 1
+
+            await until_true(is_unknown)
+        cluster.start(leader)
+        cluster.start(others[1])
+        await cluster.wait_for_leader()
