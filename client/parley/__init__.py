@@ -85,6 +85,7 @@ from parley.model import (
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
 from parley.reader import MessageReader
+from parley.receipt_model import MemberReceipt, MessageReceipts
 from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes, StatePublisher
 from parley.wire.endpoints import Endpoint, parse_endpoints, parse_host_lists
@@ -120,12 +121,14 @@ __all__ = [
     "Last",
     "ListedChannel",
     "Member",
+    "MemberReceipt",
     "MemberRole",
     "Message",
     "MessageCancelledError",
     "MessageFailedError",
     "MessageKind",
     "MessageReader",
+    "MessageReceipts",
     "MessageStatus",
     "MessageStreamSettings",
     "NameTakenError",

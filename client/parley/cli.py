@@ -11,7 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from parley.terminal import account_commands, channel_commands, commands, fetch_command, ping_command, presence_commands
+from parley.terminal import (
+    account_commands,
+    channel_commands,
+    commands,
+    fetch_command,
+    ping_command,
+    presence_commands,
+    receipt_commands,
+)
 from parley.terminal.account_commands import devices_app
 from parley.terminal.channel_commands import channel_app
 from parley.terminal.cluster_commands import cluster_app
@@ -48,6 +56,7 @@ for _name, _command in (
     ("ping", ping_command.ping),
     ("who", presence_commands.who),
     ("presence", presence_commands.presence),
+    ("receipts", receipt_commands.receipts),
 ):
     app.command(name=_name, epilog=EPILOG)(_command)
 

@@ -54,6 +54,7 @@ from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
 from parley.reader import MessageReader
+from parley.receipt_model import MessageReceipts
 from parley.shared import Shared
 from parley.state_publisher import Changes, StatePublisher
 from parley.wire.position import Position, merge
@@ -354,6 +355,18 @@ class ParleyClient:
             known = account.known.conversation(conversation_id)
             return () if known is None else known.members
         account.learn(accounts=accounts)
+        return found
+
+    async def receipts(self, conversation_id: int, message_id: int, *, limit: int = MAX_LISTED) -> MessageReceipts:
+        """Return who has received and read an own message, and which nodes have it on disk.
+
+        Raises RefusedError for a message of somebody else, and of a channel that this account is in no longer.
+        """
+        check_numbers(conversation_id=conversation_id, message_id=message_id, limit=limit)
+        account, who = await self._signed_in()
+        seen = self._seen(who)
+        found = await self._cluster.receipts.of_message(who.token, seen, conversation_id, message_id, limit)
+        account.learn(accounts=tuple(one.account for one in found.members if one.account.name))
         return found
 
     async def create_channel(self, title: str, members: Sequence[str] = ()) -> int:

@@ -11,6 +11,7 @@ from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.known import Known, named_in
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
 from parley.chat.previews import Link, is_big_emoji, links, preview
+from parley.chat.receipt_text import missing_lines, receipt_line
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.chat.safe_text import safe_body, safe_name
 from parley.chat.standing import Standing
@@ -71,9 +72,11 @@ __all__ = [
     "list_time",
     "local_date",
     "meaning",
+    "missing_lines",
     "named_in",
     "plural",
     "preview",
+    "receipt_line",
     "row_text",
     "safe_body",
     "safe_name",

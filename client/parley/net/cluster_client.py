@@ -21,6 +21,7 @@ from parley.model import Account, Conversation, HistoryPage, Member, Message, Ta
 from parley.net.channel_calls import ChannelCalls
 from parley.net.ping_calls import ping_nodes
 from parley.net.presence_calls import PresenceCalls
+from parley.net.receipt_calls import ReceiptCalls
 from parley.net.unary_caller import UnaryCaller, bearer, new_request_id
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
@@ -75,6 +76,7 @@ class ClusterClient:
         self._position = Position()
         self.channels = ChannelCalls(self)
         self.presence = PresenceCalls(self)
+        self.receipts = ReceiptCalls(self)
 
     def forget_position(self) -> None:
         """Forget what was seen, because the cluster's data is older now."""

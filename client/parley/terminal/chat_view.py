@@ -19,7 +19,7 @@ from parley import (
     ParleyError,
     Target,
 )
-from parley.chat import Chats, Standing, conversation_key, safe_name, status_line
+from parley.chat import Chats, Standing, conversation_key, preview, safe_name, status_line
 from parley.terminal import text
 from parley.terminal.chat_channels import HELP as CHANNEL_HELP
 from parley.terminal.chat_channels import ChannelCommands
@@ -30,6 +30,7 @@ from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.ping_command import ping_lines
 from parley.terminal.presence_commands import who_lines, who_remarks
+from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
 from parley.terminal.refusals import Refusals
 from parley.terminal.targets import find_target, message_number, whole_number
 
@@ -45,6 +46,7 @@ Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /conversations    your conversations, and what is new
   /accounts [PAT]   all accounts; * and ? as in file names
   /who              who is connected now
+  /receipts         who has your last message there, and which nodes have it on disk
 {CHANNEL_HELP}
   /waiting          messages that wait here, with their numbers
   /cancel N         withdraw a waiting message, or put a failed one away
@@ -95,6 +97,7 @@ class ChatView:
             "/conversations": self._conversations,
             "/accounts": self._accounts,
             "/who": self._who,
+            "/receipts": self._receipts,
             "/waiting": self._waiting,
             "/cancel": self._cancel,
             "/edit": self._edit,
@@ -187,6 +190,14 @@ class ChatView:
             self._show(line)
         for line in who_remarks(found):
             self._quiet(line)
+
+    async def _receipts(self, _: str) -> None:
+        if self.target is None:
+            raise BadInputError("No conversation was named. Name one with /to NAME.")
+        own = await find_own(self._client, self.target)
+        self._quiet(f"“{preview(own.body, 40)}”")
+        for line in receipt_lines(await self._client.receipts(own.conversation_id, own.id, limit=MEMBERS)):
+            self._show(line)
 
     async def _status(self, _: str) -> None:
         for line in cluster_lines(await self._client.cluster_status()):
