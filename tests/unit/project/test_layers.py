@@ -154,7 +154,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.wire.claim",
         "parley.wire.position",
     ),
-    "client/parley/chat": ("parley.model", "parley.receipts", "parley.state_publisher"),
+    "client/parley/chat": ("parley.model", "parley.receipt_model", "parley.receipts", "parley.state_publisher"),
     "client/parley/net": ("apsw", "google.protobuf", "grpc", "parley_proto", "parley"),
 }
 
