@@ -59,7 +59,7 @@ async def test_the_sender_sees_each_member_the_counts_and_the_nodes(
     ben, _, dan = answer.members
     assert (ben.delivered, ben.read, dan.delivered, dan.read) == (True, True, False, False)
     assert (answer.counts.others, answer.counts.read) == (3, 1)
-    assert (answer.disks.known, answer.disks.nodes, answer.disks.others) == (True, ["n1"], [])
+    assert (answer.disks.known, list(answer.disks.nodes), list(answer.disks.others)) == (True, ["n1"], [])
     assert (answer.disks.term, answer.disks.log_index) == (1, index)
 
 
