@@ -303,7 +303,7 @@ class LocalAccount:
 
     async def cluster_went_back(self, notice: str = "") -> None:
         """Forget what this device has seen, say so, and fetch again what the cluster has."""
-        logger.warning("cluster_went_back", account=self.profile.account)
+        logger().warning("cluster_went_back", account=self.profile.account)
         await self.store.write(identity.cluster_went_back)
         self.known, self.position = Known(), Position()
         self._on_went_back()

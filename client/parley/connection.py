@@ -212,7 +212,7 @@ class ConnectionManager:
     async def _stream_closed(self, closed: StreamClosedError, who: DeviceIdentity, endpoint: Endpoint) -> None:
         name = self._known_endpoints.name_of(endpoint)  # which the stream may have found out
         lived_s = 0.0 if self._welcomed_at is None else self._clock() - self._welcomed_at
-        logger.info(
+        logger().info(
             "stream_closed", node=name, reason=closed.reason.name, lived_s=round(lived_s, 3), detail=closed.text
         )
         self._policy.failed(endpoint, lived_s)

@@ -93,7 +93,7 @@ class MessageReader:
     def _next_page(self, connection: apsw.Connection) -> list[tuple[int, Message]]:
         pruned = inbox.pruned_place(connection)
         if self._cursor < pruned:
-            logger.warning("reader_missed_messages", at_most=pruned - self._cursor)
+            logger().warning("reader_missed_messages", at_most=pruned - self._cursor)
             self.missed += pruned - self._cursor
             self._cursor = pruned
         return inbox.after(connection, self._cursor, PAGE, own=self._own)

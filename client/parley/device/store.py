@@ -191,7 +191,7 @@ class Store:
                 return self._refuse_all(self._failure)
             return self._work(look=look)
         except Exception as error:
-            logger.error("store_thread_failed", error=repr(error))
+            logger().error("store_thread_failed", error=repr(error))
             return self._refuse_all(_store_error(self._path, error), self._batch.operations)
 
     def _begin(self) -> None:
@@ -278,7 +278,7 @@ class Store:
             connection.execute("COMMIT")
         except Exception as error:
             failure = _store_error(self._path, error) if isinstance(error, (apsw.Error, *_WRONG_VALUES)) else error
-            logger.error("store_transaction_failed", error=repr(error), operations=len(batch))
+            logger().error("store_transaction_failed", error=repr(error), operations=len(batch))
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             claimed = []
@@ -349,7 +349,7 @@ def _version_now(connection: apsw.Connection, before: int) -> int:
     try:
         return _data_version(connection)
     except apsw.Error as error:
-        logger.error("store_version_failed", error=repr(error))
+        logger().error("store_version_failed", error=repr(error))
         return before
 
 

@@ -38,7 +38,7 @@ class TokenStore:
             async with asyncio.timeout(KEYRING_TIMEOUT_S):
                 taken = await asyncio.to_thread(_put, reference, token)
         except Exception as error:  # keyrings are plug-ins and raise what they like
-            logger.info("keyring_save_failed", reason=type(error).__name__)
+            logger().info("keyring_save_failed", reason=type(error).__name__)
             return token
         if taken:
             self._known[reference] = token
@@ -54,7 +54,7 @@ class TokenStore:
                 async with asyncio.timeout(KEYRING_TIMEOUT_S):
                     found = await asyncio.to_thread(_get, stored_token)
             except Exception as error:  # keyrings are plug-ins and raise what they like
-                logger.info("keyring_load_failed", reason=type(error).__name__)
+                logger().info("keyring_load_failed", reason=type(error).__name__)
             if not found:
                 return ""
             self._known[stored_token] = found

@@ -165,7 +165,7 @@ class Nothing:
 
 
 @pytest.mark.parametrize(
-    ("program", "why"), [("no-such-server", "is not installed"), ("sh", "s1 ended by itself. s1 has no data")]
+    ("program", "why"), [("no-such-server", "is not installed"), ("sh", r"(s\d) ended by itself. \1 has no data")]
 )
 async def test_a_peer_that_does_not_start_says_why(tmp_path: Path, program: str, why: str) -> None:
     with pytest.raises(PeerFailedError, match=why):
