@@ -213,7 +213,7 @@ async def test_calls_of_one_network_leave_room_for_strangers_elsewhere() -> None
     async with running(limits) as (_, node, raw):
         node.faults.hang = True
         calls = [asyncio.ensure_future(status(raw, f"10.0.0.{number % 8}")) for number in range(32)]
-        await until_so(lambda: len(node.called) == 12)
+        await until_so(lambda: (len(node.called), sum(call.done() for call in calls)) == (12, 20))
         node.faults.hang = False
         assert await status(raw, "192.0.2.1")
         node.release()
