@@ -49,6 +49,7 @@ from parley.errors import (
     RefusedError,
     StillWaitingError,
     StoreError,
+    TextFilterError,
     TlsError,
     TooLargeError,
     TooLateError,
@@ -82,12 +83,14 @@ from parley.model import (
     Receipt,
     Target,
 )
+from parley.net.filter_server import TextFilterServer
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
 from parley.reader import MessageReader
 from parley.receipt_model import MemberReceipt, MessageReceipts
 from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes, StatePublisher
+from parley.text_filter import TextFilter, WhenFilterFails, squeeze_blanks
 from parley.wire.endpoints import Endpoint, parse_endpoints, parse_host_lists
 from parley.wire.node_health import MessageStreamSettings
 from parley.wire.policy import PolicySettings
@@ -157,17 +160,22 @@ __all__ = [
     "StillWaitingError",
     "StoreError",
     "Target",
+    "TextFilter",
+    "TextFilterError",
+    "TextFilterServer",
     "TlsError",
     "TokenStore",
     "TooLargeError",
     "TooLateError",
     "TooManyDevicesError",
     "UnreachableError",
+    "WhenFilterFails",
     "WrongPasswordError",
     "WrongServiceError",
     "check_account_name",
     "parse_endpoints",
     "parse_host_lists",
     "progress",
+    "squeeze_blanks",
     "with_progress",
 ]

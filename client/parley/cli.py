@@ -36,6 +36,7 @@ from parley.terminal.command_line import (
     with_connection_options,
 )
 from parley.terminal.exits import EPILOG
+from parley.terminal.filter_command import filter_app
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.standard_streams import run_with_standard_streams
 
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(channel_app, name="channel")
 app.add_typer(devices_app, name="devices")
+app.add_typer(filter_app, name="filter")
 for _name, _command in (
     ("channels", channel_commands.list_channels),
     ("join", channel_commands.join),
@@ -289,6 +291,7 @@ async def gui(options: ConnectionOptions) -> int:
         insecure=options.insecure,
         insecure_network=options.insecure_given,
         state_dir=options.state_dir,
+        text_filter=options.text_filter,
     )
 
 

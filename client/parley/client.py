@@ -14,8 +14,8 @@ were not accepted stay in the outbox. Any program on this machine that uses the 
 import asyncio
 import secrets
 import shutil
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -50,6 +50,7 @@ from parley.model import (
 )
 from parley.net.channel_calls import change_request
 from parley.net.cluster_client import ClusterClient
+from parley.net.filter_client import FilterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
@@ -57,6 +58,7 @@ from parley.reader import MessageReader
 from parley.receipt_model import MessageReceipts
 from parley.shared import Shared
 from parley.state_publisher import Changes, StatePublisher
+from parley.text_filter import TextFilter
 from parley.wire.position import Position, merge
 from parley.wire.requests import check_numbers
 
@@ -84,6 +86,7 @@ class ParleyClient:
         token_store: TokenStore | None = None,
         shared: Shared | None = None,
         on_behalf_of: str = "",
+        text_filter: TextFilter | None = None,
     ) -> None:
         """`account` resumes the stored session of that account, even if no node can be reached.
 
@@ -91,6 +94,7 @@ class ParleyClient:
 
         With `connect=False` the client opens no stream, so it sends and receives no messages.
         `token_store` stores the session tokens. Default: the client's file.
+        `text_filter` changes the texts of send(), send_many() and edit() before they enter the outbox.
         `shared` and `on_behalf_of` are for ClientGroup.client(). With `shared`, hosts and TLS are those of the group.
         """
         self._account_name = None if account is None else check_account_name(account)
@@ -108,6 +112,7 @@ class ParleyClient:
         self._caller = UnaryCaller(known, self._shared.calls, self._rng, self._went_back)
         self._cluster = ClusterClient(self._caller, known, deadline_s, self._answered, on_behalf_of)
         self._log_in = LogIn(self._cluster, self._token_store)
+        self._filter = None if text_filter is None else FilterClient(text_filter)
         self._account: LocalAccount | None = None
         self._running: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
@@ -116,6 +121,8 @@ class ParleyClient:
         async with AsyncExitStack() as stack:
             if self._own:
                 stack.push_async_callback(self._shared.close)
+            if self._filter is not None:
+                stack.push_async_callback(self._filter.close)
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             stack.push_async_callback(self._leave)
             if self._account_name is not None:
@@ -240,7 +247,9 @@ class ParleyClient:
 
     async def send_many(self, items: Sequence[tuple[str | Target, str]]) -> list[OutgoingMessage]:
         """Send (target, body) pairs like send(). All of them are stored, in order, or none."""
-        return await self._in_use().send([(Target.of(target), body) for target, body in items])
+        account, targets = self._in_use(), [Target.of(target) for target, _ in items]
+        async with self._filtered(account, [body for _, body in items]) as bodies:
+            return await account.send(list(zip(targets, bodies, strict=True)))
 
     async def messages(self, *, include_own: bool = False) -> MessageReader:
         """Return a reader of new messages, each once. `include_own` adds those of the account's other devices."""
@@ -288,7 +297,9 @@ class ParleyClient:
     async def edit(self, local_id: int, body: str) -> Outgoing:
         """Change a waiting message. Raises TooLateError if it was already sent to the cluster."""
         check_numbers(local_id=local_id)
-        return await self._in_use().edit(local_id, body)
+        account = self._in_use()
+        async with self._filtered(account, [body]) as bodies:
+            return await account.edit(local_id, bodies[0])
 
     async def cancel(self, local_id: int) -> Outgoing:
         """Withdraw a waiting message or remove a failed one. Raises TooLateError otherwise."""
@@ -561,6 +572,18 @@ class ParleyClient:
         self._cluster.forget_position()
         if self._account is not None:
             await self._account.cluster_went_back()
+
+    @asynccontextmanager
+    async def _filtered(self, account: LocalAccount, bodies: list[str]) -> AsyncIterator[list[str]]:
+        """Ask the text filter, if there is one, and keep later texts back until the caller has stored these."""
+        if self._filter is None:
+            yield bodies
+            return
+        async with self._filter.turn:
+            changed = await self._filter.change(bodies, self.state.max_message_bytes)
+            if self._account is not account:
+                raise NotSignedInError("The account was changed while the text filter was asked. Nothing was sent.")
+            yield changed
 
     def _fetcher(self) -> Fetcher:
         if self._connect:

@@ -32,6 +32,12 @@ class WrongPasswordError(NotSignedInError):
     """The name or the password is wrong. The cluster does not tell which of the two."""
 
 
+class TextFilterError(ParleyError):
+    """The text filter gave no usable answer, and nothing is sent without it. The text is stored nowhere."""
+
+    retry_safe = True
+
+
 class RefusedError(ParleyError):
     """The cluster refused the request. A retry is refused, too."""
 

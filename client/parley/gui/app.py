@@ -6,6 +6,7 @@ It checks first that Qt can be loaded, and states in one line what is missing.
 import sys
 from pathlib import Path
 
+from parley import TextFilter
 from parley.gui import libraries
 from parley.gui.commands import ClusterAddress
 
@@ -18,6 +19,7 @@ def run(
     insecure: bool = False,
     insecure_network: bool = False,
     state_dir: Path | None = None,
+    text_filter: TextFilter | None = None,
 ) -> int:
     """Open the window.
 
@@ -30,4 +32,4 @@ def run(
         return 1
     from parley.gui.app_window import main
 
-    return main(ClusterAddress(hosts, ca, insecure, insecure_network), account, state_dir)
+    return main(ClusterAddress(hosts, ca, insecure, insecure_network), account, state_dir, text_filter)

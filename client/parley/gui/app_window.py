@@ -9,7 +9,7 @@ from PySide6.QtCore import QByteArray, Qt, QTimer
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 
-from parley import ParleyClient, StateDirectory, TokenStore
+from parley import ParleyClient, StateDirectory, TextFilter, TokenStore
 from parley.gui import geometry
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress
@@ -20,7 +20,7 @@ from parley.gui.theme import apply_theme, system_theme
 SIGNAL_CHECK_MS = 200
 
 
-def connector(state_dir: Path | None) -> Connect:
+def connector(state_dir: Path | None, text_filter: TextFilter | None = None) -> Connect:
     """Return a function that makes real clients. They store their tokens in the system's keyring, if there is one."""
     token_store = TokenStore(use_keyring=True)
 
@@ -33,12 +33,13 @@ def connector(state_dir: Path | None) -> Connect:
             insecure_network=address.insecure_network,
             state_dir=state_dir,
             token_store=token_store,
+            text_filter=text_filter,
         )
 
     return connect
 
 
-def main(address: ClusterAddress, account: str, state_dir: Path | None) -> int:
+def main(address: ClusterAddress, account: str, state_dir: Path | None, text_filter: TextFilter | None = None) -> int:
     """Run until the window is closed."""
     QGuiApplication.setHighDpiScaleFactorRoundingPolicy(Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
     app = QApplication(["parley"])
@@ -52,7 +53,7 @@ def main(address: ClusterAddress, account: str, state_dir: Path | None) -> int:
     if not address.hosts:
         address = ClusterAddress(", ".join(last.hosts), Path(last.ca) if last.ca else None, last.insecure)
     window = MainWindow()
-    bridge = Bridge(connector(state_dir), window.app_state.apply)
+    bridge = Bridge(connector(state_dir, text_filter), window.app_state.apply)
     window.attach(bridge)
     bridge.start()
     window.restoreGeometry(QByteArray(geometry.load(directory.root)))  # of no stored one Qt restores nothing

@@ -14,6 +14,7 @@ from parley.terminal.refusals import superseded_text
 from parley.terminal.screen import PlainScreen, PromptScreen, TerminalScreen
 from parley.terminal.signals import Interrupted, prompting
 from parley.terminal.targets import find_target
+from parley.terminal.text import indented
 
 LAST_MESSAGES_S = 10.0
 EARLIER_LINES = 100
@@ -29,10 +30,13 @@ async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: Ter
         target = await find_target(client, to) if to else None
         view = ChatView(client, screen.show, screen.quiet, target, mark_read=screen.interactive)
         try:
-            await _run(view, screen)
+            await _run(view, screen, in_background=screen.interactive and options.text_filter is not None)
         except asyncio.CancelledError as error:
+            remarks = [f"Not sent, because the text filter had not answered: {indented(body)}" for body in view.unsent]
             if await client.waiting(limit=1):
-                raise error from Interrupted(_still_waiting(client))
+                remarks.append(_still_waiting(client))
+            if remarks:
+                raise error from Interrupted("\n".join(remarks))
             raise
         if await client.waiting(limit=1):
             screen.quiet(_still_waiting(client))
@@ -44,7 +48,7 @@ def _still_waiting(client: ParleyClient) -> str:
     return f"Messages still wait. {superseded_text(client) if client.state.superseded else later}"
 
 
-async def _run(view: ChatView, screen: TerminalScreen) -> None:
+async def _run(view: ChatView, screen: TerminalScreen, *, in_background: bool) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(view.receive(with_history=screen.interactive)),
@@ -52,6 +56,8 @@ async def _run(view: ChatView, screen: TerminalScreen) -> None:
             group.create_task(view.keep_time()),
             group.create_task(view.learn_names()),
         ]
+        if in_background:
+            tasks.append(group.create_task(view.keep_sending()))
         hints = Hints()
         async for line in screen.lines(view):
             if screen.interactive and (question := hints.question(line)):

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from parley import EVERYONE, BadInputError, ConversationKind, Message, ParleyClient, Target
-from parley.chat import Chats
-from parley.terminal.own_messages import OwnMessages
 from parley.terminal.targets import find_target
 
 HELP = """\
@@ -16,12 +14,10 @@ HELP = """\
 class DirectCommands:
     """Sends single messages."""
 
-    def __init__(self, client: ParleyClient, chats: Chats, own: OwnMessages, sent: Callable[[], None]) -> None:
-        """`sent` is called after each message."""
+    def __init__(self, client: ParleyClient, send: Callable[[Target, str], Awaitable[None]]) -> None:
+        """`send` sends a message."""
         self._client = client
-        self._chats = chats
-        self._own = own
-        self._sent = sent
+        self._send_to = send
         self._last: Target | None = None
 
     @property
@@ -52,5 +48,4 @@ class DirectCommands:
     async def _send(self, target: Target, body: str, command: str) -> None:
         if not body:
             raise BadInputError(f"{command} needs a text. Nothing was sent.")
-        self._own.track((await self._client.send(target, body)).view)
-        self._sent()
+        await self._send_to(target, body)

@@ -32,6 +32,7 @@ from parley.terminal.ping_command import ping_lines
 from parley.terminal.presence_commands import who_lines, who_remarks
 from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
 from parley.terminal.refusals import Refusals
+from parley.terminal.send_queue import SendQueue
 from parley.terminal.targets import find_target, message_number, whole_number
 
 HISTORY_LINES = 20
@@ -85,8 +86,8 @@ class ChatView:
         self.names: tuple[str, ...] = ()
         self.chats = Chats(client.signed_in_as)
         self._own = OwnMessages(self.chats, show, quiet, clock, Refusals(client, quiet))
-        self._work = asyncio.Event()
-        self._direct = DirectCommands(client, self.chats, self._own, self._work.set)
+        self._sends = SendQueue(client, self._own, lambda view: show(text.own_line(view, self.chats)), quiet)
+        self._direct = DirectCommands(client, self._sends.send)
         self._in_history: dict[int, int] = {}
         self._session = SessionNews(quiet)
         self.changed: Callable[[], None] = lambda: None
@@ -133,7 +134,12 @@ class ChatView:
     @property
     def unsettled(self) -> int:
         """Return the number of own messages of this chat without a final result."""
-        return self._own.unsettled
+        return self._own.unsettled + len(self.unsent)
+
+    @property
+    def unsent(self) -> tuple[str, ...]:
+        """Return the typed texts that are not in the outbox yet, because a text filter is asked."""
+        return self._sends.unsent
 
     # ---- what the person types
 
@@ -209,11 +215,11 @@ class ChatView:
 
     async def _edit(self, rest: str) -> None:
         number, _, body = rest.partition(" ")
-        self._show(text.own_line(await self._client.edit(message_number(number), body.strip()), self.chats))
+        await self._sends.edit(message_number(number), body.strip())
 
     async def _retry(self, number: str) -> None:
         self._own.track((await self._client.retry(message_number(number))).view)
-        self._work.set()
+        self._sends.grew.set()
 
     async def _send(self, body: str) -> None:
         if self.target is None:
@@ -223,8 +229,7 @@ class ChatView:
         if not standing.takes_messages:
             self._quiet(f"The message was not sent. {standing.text}")
             return
-        self._own.track((await self._client.send(self.target, body)).view)
-        self._work.set()
+        await self._sends.send(self.target, body)
 
     async def _talk_to(self, typed: str) -> None:
         if not typed:
@@ -364,14 +369,19 @@ class ChatView:
     async def keep_time(self) -> NoReturn:
         """Print own messages when their time has come."""
         while True:
-            await self._work.wait()
+            await self._sends.grew.wait()
             self._own.flush()
             if not self._own:
-                self._work.clear()
+                self._sends.grew.clear()
             await asyncio.sleep(SHOW_AFTER_S / 3)
 
+    async def keep_sending(self) -> NoReturn:
+        """Send what is typed without holding up the next line, for a client that asks a text filter."""
+        await self._sends.run()
+
     async def finish(self) -> None:
-        """Print all settled messages, for a chat that ends."""
+        """Store what was typed, and print all settled messages, for a chat that ends."""
+        await self._sends.drain()
         self._own.flush(everything=True)
         await self._own.refusals.tell()
 

@@ -12,11 +12,14 @@ import typer
 
 from parley import ParleyError
 from parley.terminal.exits import ExitCode, code_of, first_of
+from parley.terminal.filter_options import FilterFlags
 from parley.terminal.options import Flags, resolve_options
 from parley.terminal.signals import run_until_signal
 from parley.terminal.standard_streams import StandardStreamError
 
 _CONNECTION = "Connection"
+_FILTER = "Text filter"
+_FILTER_NAMES = ("filter_address", "filter_fails", "filter_ms", "filter_ca")
 _CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
     "host": (
         list[str] | None,
@@ -107,8 +110,53 @@ _CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
         typer.Option(
             "--config",
             metavar="FILE",
-            help="Read this settings file (TOML: hosts, ca, insecure, account, state_dir). Default: PARLEY_CONFIG.",
+            help="Read this settings file (TOML: hosts, ca, insecure, account, state_dir, filter and so on). Default: "
+            "PARLEY_CONFIG.",
             rich_help_panel=_CONNECTION,
+            show_default=False,
+        ),
+    ),
+    "filter_address": (
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="HOST:PORT",
+            help="Ask this text filter about each text before it is stored and sent; 'none' asks nobody. Default: "
+            "PARLEY_FILTER, or the settings file (filter).",
+            rich_help_panel=_FILTER,
+            show_default=False,
+        ),
+    ),
+    "filter_fails": (
+        str | None,
+        typer.Option(
+            "--filter-fails",
+            metavar="send|refuse",
+            help="If the filter is down or slow: send the text as it is, or refuse it. Default: PARLEY_FILTER_FAILS, "
+            "the settings file (filter_fails), or refuse.",
+            rich_help_panel=_FILTER,
+            show_default=False,
+        ),
+    ),
+    "filter_ms": (
+        int | None,
+        typer.Option(
+            "--filter-ms",
+            metavar="MS",
+            help="Wait at most this many milliseconds for the filter. Default: PARLEY_FILTER_MS, the settings file "
+            "(filter_ms), or 300.",
+            rich_help_panel=_FILTER,
+            show_default=False,
+        ),
+    ),
+    "filter_ca": (
+        Path | None,
+        typer.Option(
+            "--filter-ca",
+            metavar="FILE",
+            help="Check the filter against this CA. Default: PARLEY_FILTER_CA, the settings file (filter_ca), no TLS "
+            "on this machine, or the authorities of the system.",
+            rich_help_panel=_FILTER,
             show_default=False,
         ),
     ),
@@ -161,7 +209,9 @@ def connection_parameters() -> list[inspect.Parameter]:
 
 def flags_of(given: dict[str, Any]) -> Flags:
     lists = {name: tuple(given.pop(name) or ()) for name in ("host_names", "ports", "num_ports")}
-    return Flags(tuple(given.pop("host") or ()), **{**given, **lists})
+    address, fails, timeout_ms, ca = (given.pop(name) for name in _FILTER_NAMES)
+    asked = FilterFlags(address or "", fails or "", timeout_ms, ca)
+    return Flags(tuple(given.pop("host") or ()), **{**given, **lists, "text_filter": asked})
 
 
 def run_to_end(work: Callable[[], Work]) -> None:

@@ -20,11 +20,14 @@ from parley import (
     NotSignedInError,
     ParleyClient,
     StateDirectory,
+    TextFilter,
     parse_endpoints,
     parse_host_lists,
 )
+from parley.terminal import filter_options
+from parley.terminal.filter_options import NOTHING_SAID, FilterFlags
 
-KEYS = ("hosts", "ca", "insecure", "account", "state_dir")
+KEYS = ("hosts", "ca", "insecure", "account", "state_dir", *filter_options.KEYS)
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
@@ -41,6 +44,7 @@ class Flags:
     host_names: tuple[str, ...] = ()
     ports: tuple[str, ...] = ()
     num_ports: tuple[str, ...] = ()
+    text_filter: FilterFlags = NOTHING_SAID
 
     @property
     def all_hosts(self) -> tuple[str, ...]:
@@ -65,6 +69,7 @@ class Flags:
             self.host_names or outer.host_names,
             self.ports or outer.ports,
             self.num_ports or outer.num_ports,
+            self.text_filter.over(outer.text_filter),
         )
 
 
@@ -78,6 +83,7 @@ class ConnectionOptions:
     account: str
     state_dir: Path | None
     insecure_given: bool = False  # for this command, not remembered from the last log-in
+    text_filter: TextFilter | None = None
 
     def client(self, *, resume: bool = True, connect: bool = False) -> ParleyClient:
         """Return a client that is not entered yet.
@@ -100,6 +106,7 @@ class ConnectionOptions:
             insecure_network=self.insecure_given,
             state_dir=self.state_dir,
             connect=connect,
+            text_filter=self.text_filter,
         )
 
     def must_name_account(self) -> str:
@@ -127,6 +134,7 @@ def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) 
     if flags.insecure and flags.ca is None:
         ca = None  # said for this command: it wins over a CA from elsewhere
     insecure = bool(given)
+    of_environment = filter_options.filter_of_environment(env, _path(env.get("PARLEY_FILTER_CA")))
     if ca is None and not insecure and _same_cluster(hosts, last):
         ca, insecure = Path(last.ca) if last.ca else None, last.insecure and given is None
     return ConnectionOptions(
@@ -136,6 +144,7 @@ def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) 
         account=flags.account or env.get("PARLEY_ACCOUNT", "") or file.account or last.account,
         state_dir=state_dir,
         insecure_given=bool(given),
+        text_filter=flags.text_filter.over(of_environment).over(file.text_filter).resolve(),
     )
 
 
@@ -170,6 +179,7 @@ class _File:
     insecure: bool | None = None
     account: str = ""
     state_dir: Path | None = None
+    text_filter: FilterFlags = NOTHING_SAID
 
 
 def _read_file(named: Path | None) -> _File:
@@ -191,7 +201,7 @@ def _read_file(named: Path | None) -> _File:
     hosts = _split(hosts) if isinstance(hosts, str) else hosts
     if not isinstance(hosts, list | tuple) or not all(isinstance(host, str) for host in hosts):
         raise BadInputError(f'hosts in {path} must be a list of strings, such as ["localhost:7600"].')
-    for key in ("ca", "account", "state_dir"):
+    for key in ("ca", "account", "state_dir", "filter_ca"):
         if not isinstance(document.get(key, ""), str):
             raise BadInputError(f"{key} in {path} must be a string.")
     if not isinstance(document.get("insecure", False), bool):
@@ -201,4 +211,11 @@ def _read_file(named: Path | None) -> _File:
         named = _path(document.get(key))
         return None if named is None else path.parent / named
 
-    return _File(tuple(hosts), beside("ca"), document.get("insecure"), document.get("account", ""), beside("state_dir"))
+    return _File(
+        tuple(hosts),
+        beside("ca"),
+        document.get("insecure"),
+        document.get("account", ""),
+        beside("state_dir"),
+        filter_options.filter_of_file(document, path, beside("filter_ca")),
+    )

@@ -127,12 +127,12 @@ TABLE: dict[str, Row] = {
 
 
 def methods() -> Iterator[tuple[str, MethodDescriptor]]:
-    """Every RPC of every .proto file but that of the peers, which has a table of its own."""
+    """Every RPC of every .proto file but those of the peers, which have a table of their own, and the text filter."""
     pool = descriptor_pool.Default()
     for path in sorted(PROTO.rglob("*.proto")):
         file = pool.FindFileByName(path.relative_to(PROTO).as_posix())
         for service in file.services_by_name.values():
-            if service.name != "Peer":
+            if service.name not in ("Peer", "TextFilter"):
                 yield from ((f"{service.name}.{method.name}", method) for method in service.methods)
 
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 
-from parley import ConnectionManagerSettings, MessageStreamSettings, ParleyClient
+from parley import ConnectionManagerSettings, MessageStreamSettings, ParleyClient, TextFilter
 from tests.support.node import PASSWORD as PASSWORD
 from tests.support.node import InProcessCluster
 
@@ -37,6 +37,7 @@ def make_client(
     connect: bool = True,
     deadline_s: float = 30.0,
     seed: int = 1,
+    text_filter: TextFilter | None = None,
 ) -> ParleyClient:
     """A client of the cluster, not yet entered."""
     chosen = cluster.nodes if nodes is None else [cluster.nodes[i] for i in nodes]
@@ -49,6 +50,7 @@ def make_client(
         deadline_s=deadline_s,
         settings=QUICK,
         rng=Random(seed),
+        text_filter=text_filter,
     )
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 
-from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2, peer_pb2
+from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2, peer_pb2, text_filter_pb2
 from tests.unit.project.source import ROOT
 
 PAGE = (ROOT / "docs" / "PROTOCOL.md").read_text()
-SERVED = (accounts_pb2, conversations_pb2, messaging_pb2, admin_pb2, peer_pb2)
+SERVED = (accounts_pb2, conversations_pb2, messaging_pb2, admin_pb2, peer_pb2, text_filter_pb2)
 
 
 def section(heading: str) -> str:
