@@ -87,7 +87,7 @@ class FilterClient:
                 f"{where} Nothing was sent. Send the text again when the filter works. To send without it, change the "
                 "setting of the filter."
             )
-        logger.warning("text_filter_failed", address=str(self._endpoint), reason=reason)
+        logger().warning("text_filter_failed", address=str(self._endpoint), reason=reason)
         if not self._has_told and self._settings.on_unfiltered is not None:
             self._settings.on_unfiltered(f"{where} Messages are sent unfiltered until it works again.")
         self._has_told = True
