@@ -81,6 +81,7 @@ from parley.model import (
     NodeClients,
     Outgoing,
     Receipt,
+    ReceiptCounts,
     Target,
 )
 from parley.net.filter_server import TextFilterServer
@@ -153,6 +154,7 @@ __all__ = [
     "PolicySettings",
     "Progress",
     "Receipt",
+    "ReceiptCounts",
     "RefusedError",
     "Setting",
     "StateDirectory",

@@ -19,7 +19,7 @@ from parley.device.token_store import TokenStore
 from parley.errors import StoreError
 from parley.known import Known
 from parley.log import logger
-from parley.model import FINAL, Account, ConnectionState, Conversation, Outgoing, Receipt, Target
+from parley.model import FINAL, Account, ConnectionState, Conversation, Outgoing, Receipt, ReceiptCounts, Target
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage, check_body
 from parley.reader import MessageReader
@@ -314,9 +314,9 @@ class LocalAccount:
         self._foreign_seen = True
         self._dirty.set()
 
-    def receipts_moved(self, receipts: Sequence[Receipt]) -> None:
-        """Record that the marks of other members moved."""
-        self._publisher.changed(receipts=self.known.move(receipts))
+    def receipts_moved(self, receipts: Sequence[Receipt], counts: Sequence[tuple[int, ReceiptCounts]] = ()) -> None:
+        """Record that the marks of other members moved. In large channels they are only counted."""
+        self._publisher.changed(receipts=self.known.move(receipts), conversations=self.known.count(counts))
 
     # ---- keeping up
 

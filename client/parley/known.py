@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from parley.device.directory import KEEP_ACCOUNTS, KEEP_CONVERSATIONS
-from parley.model import Account, Conversation, Member, MemberRole, Receipt
+from parley.model import Account, Conversation, Member, MemberRole, Receipt, ReceiptCounts
 
 
 class Known:
@@ -52,6 +52,16 @@ class Known:
         """Record the marks of members. Return the marks as they stand now."""
         return tuple(map(self._move_one, receipts))
 
+    def count(self, counts: Sequence[tuple[int, ReceiptCounts]]) -> tuple[Conversation, ...]:
+        """Record the counts of large channels. Return the channels that are known here."""
+        found = []
+        for channel_id, counted in counts:
+            channel = self._conversations.get(channel_id)
+            if channel is not None:
+                self._conversations[channel_id] = replace(channel, counts=later_counts(channel.counts, counted))
+                found.append(self._conversations[channel_id])
+        return tuple(found)
+
     def _move_one(self, receipt: Receipt) -> Receipt:
         conversation = self._conversations.get(receipt.conversation_id)
         if conversation is None:
@@ -76,7 +86,15 @@ def _merge(before: Conversation | None, told: Conversation) -> Conversation:
     for member in told.members:
         former = known.get(member.account_id, member)
         members[member.account_id] = _further(member, former.delivered_up_to, former.read_up_to)
-    return replace(told, members=_ordered(members.values()), last=None, unread=0, read_up_to=0)
+    counts = later_counts(None if before is None else before.counts, told.counts)
+    return replace(told, members=_ordered(members.values()), last=None, unread=0, read_up_to=0, counts=counts)
+
+
+def later_counts(before: ReceiptCounts | None, told: ReceiptCounts | None) -> ReceiptCounts | None:
+    """Return the counts that say more. Counts of an older message come late, from a node that was connected before."""
+    if before is None or told is None:
+        return told or before
+    return told if (told.message_id, told.delivered_to_all) >= (before.message_id, before.delivered_to_all) else before
 
 
 def _further(member: Member, delivered_up_to: int, read_up_to: int) -> Member:

@@ -146,12 +146,33 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a conversation, and up to which message id it has received and read."""
+    """A member of a conversation, and up to which message id it has received and read.
+
+    It was sent the messages from `first_message_id` on, with 0 all.
+    """
 
     account_id: int
     role: MemberRole = MemberRole.MEMBER
     delivered_up_to: int = 0
     read_up_to: int = 0
+    first_message_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptCounts:
+    """How far the own messages have come in a channel of more than 64 members, whose marks are not known one by one.
+
+    `others`, `delivered` and `read` are those of the message `message_id`. `delivered_to_all` and `read_by_all` are the
+    ids up to which all others have come. No message below `sent_from` was sent to anybody who is another member now.
+    """
+
+    message_id: int
+    others: int
+    delivered: int
+    read: int
+    delivered_to_all: int
+    read_by_all: int
+    sent_from: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +224,8 @@ class Conversation:
     is empty for a direct conversation. `last` is None if no message is known. `read_up_to` is the mark of the own
     account. `unread` counts the messages of others above it.
     The fields below `read_up_to` are those of channels: everybody finds a `public` one and may join it; nobody sends to
-    an `archived` one or joins it; with `open_history`, members read what was written before they joined.
+    an `archived` one or joins it; with `open_history`, members read what was written before they joined. `counts` are
+    the latest receipts of own messages in a channel of more than 64 members.
     """
 
     id: int
@@ -218,6 +240,7 @@ class Conversation:
     public: bool = False
     archived: bool = False
     open_history: bool = False
+    counts: ReceiptCounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import structlog
 
 from parleyd.addresses import parse_address
 from parleyd.delivery.device_stream import CloseReason
+from parleyd.delivery.receipt_counts import ReceiptCounter
 from parleyd.exits import ExitCode
 from parleyd.group.opening import create_files
 from parleyd.group.rebuild import replace_state
@@ -234,6 +235,7 @@ class Node:
             "clients": parts.clients.run(),
             "damage": parts.runner.readers.watch_damage(),
             "status": StatusPublisher(parts.view, parts.health, self._status_due).run(),
+            "receipt counts": ReceiptCounter(parts.hub, parts.runner.readers).run(),
             "addresses": parts.addresses.run(),
             "disk": parts.disk.run(),
             "connections": parts.connections.run(),

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -35,6 +35,7 @@ from parleyd.api.stream_opener import StreamOpener
 from parleyd.connections import BusyPeers
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.device_stream import CloseReason
+from parleyd.delivery.receipt_counts import ReceiptCounter
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.group.readers import StateReaders
@@ -163,6 +164,7 @@ class InProcessNode:
         self.replica = InProcessReplica(self)
         self._released = asyncio.Event()
         self._server: grpc.aio.Server | None = None
+        self._counting: asyncio.Task[NoReturn] | None = None
 
     @property
     def address(self) -> str:
@@ -191,6 +193,7 @@ class InProcessNode:
         self.advertised = self.advertised or self.address
         await server.start()
         self._server = server
+        self._counting = asyncio.create_task(ReceiptCounter(self.hub, self.cluster.readers).run())
         self.up = True
         self._publish()
         self.cluster.announce()
@@ -262,6 +265,10 @@ class InProcessNode:
         if self._server is not None:
             await self._server.stop(0)
             self._server = None
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.wait([self._counting])
+            self._counting = None
         heir = next((node.name for node in self.cluster.nodes if node.up), "")
         if self.cluster.leader == self.name and heir:
             self.cluster.lead(heir)

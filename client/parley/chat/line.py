@@ -123,7 +123,8 @@ class ConversationLine:
         known = self.conversation.members if self.conversation is not None else ()
         before = {member.account_id: member for member in known}
         members = tuple(_forward(before.get(member.account_id), member) for member in conversation.members)
-        self.conversation = replace(conversation, members=members, last=None, unread=0, read_up_to=0)
+        counts = conversation.counts or (self.conversation.counts if self.conversation is not None else None)
+        self.conversation = replace(conversation, members=members, last=None, unread=0, read_up_to=0, counts=counts)
         self.conversation_id = conversation.id
         return self.conversation
 
@@ -135,7 +136,8 @@ class ConversationLine:
         former = members.get(receipt.account_id)
         if former is not None or len(members) < self.conversation.member_count:
             role = former.role if former is not None else MemberRole.UNKNOWN
-            marks = Member(receipt.account_id, role, receipt.delivered_up_to, receipt.read_up_to)
+            first = former.first_message_id if former is not None else 0
+            marks = Member(receipt.account_id, role, receipt.delivered_up_to, receipt.read_up_to, first)
             members[receipt.account_id] = _forward(former, marks)
         ordered = tuple(members[account_id] for account_id in sorted(members))
         self.conversation = replace(self.conversation, members=ordered)

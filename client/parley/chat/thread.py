@@ -134,7 +134,7 @@ class Thread:
     def set_conversation(self, conversation: Conversation) -> list[Edit]:
         """Record new marks, other members, or the kind of the conversation."""
         former, self._conversation = self._conversation, conversation
-        if former is None or not _same_members(former, conversation):
+        if former is None or not _same_members(former, conversation) or former.counts != conversation.counts:
             return self.redraw()
         moved = [(old, new) for old, new in zip(former.members, conversation.members, strict=True) if old != new]
         if not moved:

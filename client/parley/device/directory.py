@@ -5,13 +5,13 @@ Marks of members only move forward. All functions run on the store's thread insi
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, cast
 
 import apsw
 
 from parley.device.schema import check_row, fetch, get_meta, next_revision
-from parley.model import Account, Conversation, ConversationKind, Member, MemberRole, Receipt, Target
+from parley.model import Account, Conversation, ConversationKind, Member, MemberRole, Receipt, ReceiptCounts, Target
 
 KEEP_ACCOUNTS = 50_000
 KEEP_CONVERSATIONS = 10_000
@@ -78,9 +78,13 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
     )
     own = own_id(connection)
     connection.executemany(
-        """INSERT OR REPLACE INTO conversations
+        """INSERT INTO conversations
            (id, kind, title, member_count, peer_id, revision, topic, public, archived, open_history)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           ON CONFLICT (id) DO UPDATE SET
+             kind = excluded.kind, title = excluded.title, member_count = excluded.member_count,
+             peer_id = excluded.peer_id, revision = excluded.revision, topic = excluded.topic,
+             public = excluded.public, archived = excluded.archived, open_history = excluded.open_history""",
         [
             (c.id, int(c.kind), c.title, c.member_count, peer_of(c, own), revision, c.topic, *_flags(c))
             for c in conversations
@@ -94,7 +98,11 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
         )
     _move(
         connection,
-        [(c.id, m.account_id, int(m.role), m.delivered_up_to, m.read_up_to) for c in conversations for m in c.members],
+        [
+            (c.id, m.account_id, int(m.role), m.delivered_up_to, m.read_up_to, m.first_message_id)
+            for c in conversations
+            for m in c.members
+        ],
         revision,
     )
 
@@ -111,20 +119,29 @@ def peer_of(conversation: Conversation, own: int) -> int:
     return others[0] if others else own
 
 
-def set_receipts(connection: apsw.Connection, receipts: Sequence[Receipt]) -> None:
-    """Store marks of members. Marks only move forward."""
+def set_receipts(
+    connection: apsw.Connection, receipts: Sequence[Receipt], counts: Sequence[tuple[int, ReceiptCounts]] = ()
+) -> None:
+    """Store marks of members, which only move forward, and the counts of large channels."""
+    revision = next_revision(connection)
     _move(
         connection,
-        [(r.conversation_id, r.account_id, 0, r.delivered_up_to, r.read_up_to) for r in receipts],
-        next_revision(connection),
+        [(r.conversation_id, r.account_id, 0, r.delivered_up_to, r.read_up_to, 0) for r in receipts],
+        revision,
+    )
+    connection.executemany(
+        "UPDATE conversations SET counts = ?, revision = ? WHERE id = ?",
+        [(json.dumps(astuple(counted)), revision, channel_id) for channel_id, counted in counts],
     )
 
 
-def _move(connection: apsw.Connection, marks: Sequence[tuple[int, int, int, int, int]], revision: int) -> None:
+def _move(connection: apsw.Connection, marks: Sequence[tuple[int, int, int, int, int, int]], revision: int) -> None:
     connection.executemany(
-        """INSERT INTO members (conversation_id, account_id, role, delivered_up_to, read_up_to, revision)
-           VALUES (?, ?, ?, ?, ?, ?)
+        """INSERT INTO members
+           (conversation_id, account_id, role, delivered_up_to, read_up_to, first_message_id, revision)
+           VALUES (?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (conversation_id, account_id) DO UPDATE SET
+             first_message_id = CASE WHEN excluded.role > 0 THEN excluded.first_message_id ELSE first_message_id END,
              role = CASE WHEN excluded.role > 0 THEN excluded.role ELSE role END,
              delivered_up_to = max(delivered_up_to, excluded.delivered_up_to),
              read_up_to = max(read_up_to, excluded.read_up_to), revision = excluded.revision""",
@@ -155,30 +172,37 @@ def conversations_by_id(connection: apsw.Connection, ids: Sequence[int]) -> list
 
 
 def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, ...]) -> list[Conversation]:
-    members = """json((SELECT json_group_array(json_array(account_id, role, delivered_up_to, read_up_to)) FROM
+    members = """json((SELECT json_group_array(json_array(
+                  account_id, role, delivered_up_to, read_up_to, first_message_id)) FROM
                   (SELECT * FROM members WHERE conversation_id = conversations.id ORDER BY account_id)))"""
-    columns = f"id, kind, title, member_count, topic, public, archived, open_history, {members}"
+    columns = f"id, kind, title, member_count, topic, public, archived, open_history, counts, {members}"
     rows = fetch(connection, columns, f"FROM conversations {rest}", bindings)
-    kinds = (int, int, str, int, str, int, int, int, list)
+    kinds = (int, int, str, int, str, int, int, int, str, list)
     return [
         Conversation(
             id_,
             ConversationKind(kind),
             title,
             tuple(
-                Member(account, MemberRole(role), delivered, read)
-                for account, role, delivered, read in (check_row(member, (int, int, int, int)) for member in found)
+                Member(account, MemberRole(role), delivered, read, first)
+                for account, role, delivered, read, first in (check_row(member, (int,) * 5) for member in found)
             ),
             member_count,
             topic=topic,
             public=bool(public),
             archived=bool(archived),
             open_history=bool(open_history),
+            counts=_counts(counts),
         )
-        for id_, kind, title, member_count, topic, public, archived, open_history, found in (
+        for id_, kind, title, member_count, topic, public, archived, open_history, counts, found in (
             check_row(row, kinds) for row in rows
         )
     ]
+
+
+def _counts(text: str) -> ReceiptCounts | None:
+    """Return stored counts. Raises ValueError for a text that is none."""
+    return ReceiptCounts(*check_row(json.loads(text), (int,) * 7)) if text else None
 
 
 def receipts(connection: apsw.Connection, since_revision: int) -> list[Receipt]:

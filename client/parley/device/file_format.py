@@ -52,10 +52,17 @@ def _add_channel_columns(connection: apsw.Connection) -> None:
         connection.execute(f"ALTER TABLE conversations ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_receipt_counts(connection: apsw.Connection) -> None:
+    # Before this format each member's marks were told, whatever the size of a channel. The cluster reports both anew.
+    connection.execute("ALTER TABLE members ADD COLUMN first_message_id INTEGER NOT NULL DEFAULT 0")
+    connection.execute("ALTER TABLE conversations ADD COLUMN counts TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, _add_known_index),
     Migration(4, _add_told),
     Migration(5, _add_channel_columns),
+    Migration(6, _add_receipt_counts),
 )
 
 

@@ -46,16 +46,18 @@ SCHEMA = (
     "CREATE INDEX accounts_name ON accounts (name)",
     "CREATE INDEX accounts_revision ON accounts (revision)",
     # peer_id: of a direct conversation the other account, or the own one in a conversation with oneself; otherwise 0.
+    # counts: of a large channel, the latest ReceiptCounts as a JSON array, in the order of its fields.
     """CREATE TABLE conversations (
         id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, title TEXT NOT NULL, member_count INTEGER NOT NULL,
         peer_id INTEGER NOT NULL, revision INTEGER NOT NULL, topic TEXT NOT NULL DEFAULT '',
         public INTEGER NOT NULL DEFAULT 0, archived INTEGER NOT NULL DEFAULT 0,
-        open_history INTEGER NOT NULL DEFAULT 0)""",
+        open_history INTEGER NOT NULL DEFAULT 0, counts TEXT NOT NULL DEFAULT '')""",
     "CREATE INDEX conversations_peer ON conversations (peer_id) WHERE peer_id > 0",
     "CREATE INDEX conversations_revision ON conversations (revision)",
     """CREATE TABLE members (
         conversation_id INTEGER NOT NULL, account_id INTEGER NOT NULL, role INTEGER NOT NULL,
         delivered_up_to INTEGER NOT NULL, read_up_to INTEGER NOT NULL, revision INTEGER NOT NULL,
+        first_message_id INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (conversation_id, account_id)) WITHOUT ROWID""",
     "CREATE INDEX members_revision ON members (revision)",
     """CREATE TABLE reads (

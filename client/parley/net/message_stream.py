@@ -16,7 +16,7 @@ import grpc
 from parley.device import directory, identity, inbox, outbox, schema
 from parley.device.store import Store
 from parley.errors import OverloadedError, ParleyError, TlsError
-from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt
+from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt, ReceiptCounts
 from parley.net.grpc_errors import from_grpc
 from parley.net.unary_caller import NodesBeside, bearer
 from parley.state_publisher import StatePublisher
@@ -92,7 +92,7 @@ class MessageStreamEvents(Protocol):
     def learned(self, accounts: Iterable[Account], conversations: Iterable[Conversation]) -> None:
         """Record stored accounts and conversations."""
 
-    def receipts_moved(self, receipts: Sequence[Receipt]) -> None:
+    def receipts_moved(self, receipts: Sequence[Receipt], counts: Sequence[tuple[int, ReceiptCounts]]) -> None:
         """Record that the marks of other members moved."""
 
     async def cluster_went_back(self, notice: str = "") -> None:
@@ -367,7 +367,7 @@ class MessageStream:
             case StoreDirectory():
                 self._events.learned(action.accounts, action.conversations)
             case StoreReceipts():
-                self._events.receipts_moved(action.receipts)
+                self._events.receipts_moved(action.receipts, action.counts)
             case other:
                 assert_never(other)
 
@@ -413,7 +413,7 @@ def _store(connection: apsw.Connection, action: Storing) -> int:
         case StoreDirectory():
             directory.learn(connection, action.accounts, action.conversations)
         case StoreReceipts():
-            directory.set_receipts(connection, action.receipts)
+            directory.set_receipts(connection, action.receipts, action.counts)
         case other:
             assert_never(other)
     return 0

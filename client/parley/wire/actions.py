@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from parley.model import Account, Conversation, Message, Node, Outgoing, Receipt
+from parley.model import Account, Conversation, Message, Node, Outgoing, Receipt, ReceiptCounts
 from parley.wire.endpoints import Endpoint
 from parley.wire.position import Position
 
@@ -81,9 +81,10 @@ class StoreDirectory:
 
 @dataclass(frozen=True, slots=True)
 class StoreReceipts:
-    """Store marks of other members. Answer with stored()."""
+    """Store marks of other members, and counts by the id of a large channel. Answer with stored()."""
 
     receipts: tuple[Receipt, ...]
+    counts: tuple[tuple[int, ReceiptCounts], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

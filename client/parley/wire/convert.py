@@ -21,6 +21,7 @@ from parley.model import (
     NodeClients,
     Outgoing,
     Receipt,
+    ReceiptCounts,
     Target,
 )
 from parley.wire.requests import build
@@ -58,7 +59,8 @@ def node_clients(wire: accounts_pb2.NodeClients) -> NodeClients:
 
 
 def member(wire: model_pb2.MemberInfo) -> Member:
-    return Member(wire.account_id, _known(MemberRole, wire.role), wire.delivered_up_to, wire.read_up_to)
+    role = _known(MemberRole, wire.role)
+    return Member(wire.account_id, role, wire.delivered_up_to, wire.read_up_to, wire.first_message_id)
 
 
 def message(wire: model_pb2.Message, own_id: int, device_id: bytes) -> Message:
@@ -109,6 +111,19 @@ def summary(wire: conversations_pb2.ConversationSummary, own_id: int, device_id:
 
 def receipt(wire: messaging_pb2.Receipt) -> Receipt:
     return Receipt(wire.conversation_id, wire.account_id, wire.delivered_up_to, wire.read_up_to)
+
+
+def receipt_counts(wire: messaging_pb2.ReceiptCount) -> ReceiptCounts:
+    """Return the counts of own messages in a large channel."""
+    return ReceiptCounts(
+        message_id=wire.message_id,
+        others=wire.others,
+        delivered=wire.delivered,
+        read=wire.read,
+        delivered_to_all=wire.delivered_to_all_up_to,
+        read_by_all=wire.read_by_all_up_to,
+        sent_from=wire.sent_from,
+    )
 
 
 def send(message: Outgoing) -> model_pb2.Send:

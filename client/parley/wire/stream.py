@@ -293,7 +293,8 @@ class StreamProtocol:
     def _take_receipts(self, batch: pb.ReceiptBatch) -> list[Action]:
         own_id = self._welcome.account.id if self._welcome is not None else 0
         receipts = tuple(convert.receipt(r) for r in batch.receipts if r.account_id != own_id)
-        return self._store(StoreReceipts(receipts)) if receipts else []
+        counts = tuple((count.conversation_id, convert.receipt_counts(count)) for count in batch.counts)
+        return self._store(StoreReceipts(receipts, counts)) if receipts or counts else []
 
     def _take_results(self, batch: pb.SendResultBatch, now: float) -> list[Action]:
         settled: list[Outgoing] = []

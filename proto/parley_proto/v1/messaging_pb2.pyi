@@ -461,16 +461,68 @@ class ReceiptBatch(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     RECEIPTS_FIELD_NUMBER: builtins.int
+    COUNTS_FIELD_NUMBER: builtins.int
     @builtins.property
     def receipts(self) -> containers.RepeatedCompositeFieldContainer[Receipt]: ...
+    @builtins.property
+    def counts(self) -> containers.RepeatedCompositeFieldContainer[ReceiptCount]: ...
     def __init__(
         self,
         *,
         receipts: abc.Iterable[Receipt] | None = ...,
+        counts: abc.Iterable[ReceiptCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["receipts", b"receipts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["counts", b"counts", "receipts", b"receipts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ReceiptCount(message.Message):
+    """In a channel of more than 64 members, instead of the marks of each: how far the caller's messages have come. Told to
+    who has sent a message there that not all have read, at most once a second.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    MESSAGE_ID_FIELD_NUMBER: builtins.int
+    OTHERS_FIELD_NUMBER: builtins.int
+    DELIVERED_FIELD_NUMBER: builtins.int
+    READ_FIELD_NUMBER: builtins.int
+    DELIVERED_TO_ALL_UP_TO_FIELD_NUMBER: builtins.int
+    READ_BY_ALL_UP_TO_FIELD_NUMBER: builtins.int
+    SENT_FROM_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    message_id: builtins.int
+    """the caller's newest message there, or one that was the newest a moment ago"""
+    others: builtins.int
+    """the members besides the caller that it was sent to"""
+    delivered: builtins.int
+    """how many of them have received it"""
+    read: builtins.int
+    delivered_to_all_up_to: builtins.int
+    """message id up to which all others have received what they were sent"""
+    read_by_all_up_to: builtins.int
+    """the same for what they have read"""
+    sent_from: builtins.int
+    """no message with a lower id was sent to anybody who is another member now"""
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        message_id: builtins.int = ...,
+        others: builtins.int = ...,
+        delivered: builtins.int = ...,
+        read: builtins.int = ...,
+        delivered_to_all_up_to: builtins.int = ...,
+        read_by_all_up_to: builtins.int = ...,
+        sent_from: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["conversation_id", b"conversation_id", "delivered", b"delivered", "delivered_to_all_up_to", b"delivered_to_all_up_to", "message_id", b"message_id", "others", b"others", "read", b"read", "read_by_all_up_to", b"read_by_all_up_to", "sent_from", b"sent_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

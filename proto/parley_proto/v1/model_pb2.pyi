@@ -191,12 +191,15 @@ class MemberInfo(message.Message):
     ROLE_FIELD_NUMBER: builtins.int
     DELIVERED_UP_TO_FIELD_NUMBER: builtins.int
     READ_UP_TO_FIELD_NUMBER: builtins.int
+    FIRST_MESSAGE_ID_FIELD_NUMBER: builtins.int
     account_id: builtins.int
     role: MemberRole.ValueType
     delivered_up_to: builtins.int
     """message id up to which a device of the account has everything"""
     read_up_to: builtins.int
     """message id"""
+    first_message_id: builtins.int
+    """the member was sent the messages from this id on; 0: all"""
     def __init__(
         self,
         *,
@@ -204,10 +207,11 @@ class MemberInfo(message.Message):
         role: MemberRole.ValueType = ...,
         delivered_up_to: builtins.int = ...,
         read_up_to: builtins.int = ...,
+        first_message_id: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "delivered_up_to", b"delivered_up_to", "read_up_to", b"read_up_to", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "delivered_up_to", b"delivered_up_to", "first_message_id", b"first_message_id", "read_up_to", b"read_up_to", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -47,6 +47,9 @@ class FetchStream(DeviceStream):
     def offer_receipt(self, receipt: pb.Receipt) -> None:
         """Ignore another member's marks: ListMembers has them."""
 
+    def offer_count(self, count: pb.ReceiptCount) -> None:
+        """Ignore counts: GetReceipts has them."""
+
     def offer_status(self, status: pb.ClusterStatusUpdate) -> None:
         """Ignore a new condition of the cluster: the answer has the newest one."""
 

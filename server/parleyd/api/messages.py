@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -28,7 +29,7 @@ from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.encoding import serialize_frame
 from parleyd.delivery.records import receipt
 from parleyd.group.readers import StateReaders
-from parleyd.machine.features import memberships, receipts
+from parleyd.machine.features import channel_counts, memberships, receipts
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.reader import StateReader
 
@@ -99,9 +100,10 @@ class MessagingService:
             session, stream = opened.session, opened.stream
             welcome = pb.ServerFrame(welcome=self.opener.welcome(opened, opened.delivered_up_to))
             await write(context, welcome, stream_ends.PAGE_PATIENCE, nobody_waits)
-            channels, marks = await self._readers.run(lambda reader: _missed(reader, session.account_id))
-            self._hub.add_channels(stream, channels)
-            for mark in marks:
+            missed = await self._readers.run(lambda reader: _missed(reader, session))
+            self._hub.add_channels(stream, missed.channels)
+            self._hub.receipt_counts.connected(session.account_id, missed.newest)
+            for mark in missed.marks:
                 stream.offer_receipt(
                     receipt(mark.conversation_id, mark.account_id, mark.delivered_up_to, mark.read_up_to)
                 )
@@ -176,12 +178,22 @@ async def _first_message(context: Context) -> Any:
     return None if first is grpc.aio.EOF else first
 
 
-def _missed(reader: StateReader, account_id: int) -> tuple[tuple[int, ...], tuple[receipts.Marks, ...]]:
-    """Return the account's channels, and the marks of others that the device may have missed."""
+@dataclass(frozen=True, slots=True)
+class _Missed:
+    """The account's channels, marks of others, and the device's newest messages in large channels."""
+
+    channels: tuple[int, ...]
+    marks: tuple[receipts.Marks, ...]
+    newest: dict[int, int]
+
+
+def _missed(reader: StateReader, session: SessionRecord) -> _Missed:
+    """Return what the device may have missed besides messages."""
     with reader.consistent():
-        return (
-            memberships.channels_of(reader, account_id),
-            receipts.of_others(reader, account_id, MISSED_RECEIPTS),
+        return _Missed(
+            memberships.channels_of(reader, session.account_id),
+            receipts.of_others(reader, session.account_id, MISSED_RECEIPTS),
+            channel_counts.newest_of_device(reader, session.device_id),
         )
 
 

@@ -16,9 +16,11 @@ from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.delivery.account_watchers import AccountWatchers
 from parleyd.delivery.device_stream import CloseReason, DeviceStream
 from parleyd.delivery.encoding import EncodedMessage, encode_message
-from parleyd.delivery.records import receipt
+from parleyd.delivery.receipt_counts import ReceiptCounts
+from parleyd.delivery.records import receipt, receipt_count
 from parleyd.machine.effects import Effect
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
+from parleyd.machine.features.channel_counts import SenderCounts
 from parleyd.machine.features.channel_members import MembersJoined, MembersLeft
 from parleyd.machine.features.channels import ChannelChanged
 from parleyd.machine.features.conversations import CHANNEL, ConversationCreated
@@ -26,7 +28,7 @@ from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.features.memberships import EVERYONE_ID
-from parleyd.machine.features.messages import MessageStored
+from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.features.sessions import SessionsClosed
 from parleyd.machine.features.settings import SettingChanged
@@ -68,6 +70,7 @@ class DeviceHub:
         self._left_meanwhile: dict[DeviceStream, set[int]] = {}
         self._channels: dict[int, set[int]] = {}  # account connected here -> channel ids
         self._watchers = AccountWatchers()
+        self.receipt_counts = ReceiptCounts()
         self._status = pb.ClusterStatusUpdate()
         self._shut: CloseReason | None = None
         self._stored_per_second: deque[tuple[int, int]] = deque(maxlen=RATE_WINDOW_S + 1)
@@ -138,6 +141,7 @@ class DeviceHub:
             self._observer.client_gone(stream.account_id)
         if not streams:
             self._streams.pop(stream.account_id, None)
+            self.receipt_counts.gone(stream.account_id)
             self._forget_channels(stream.account_id)
 
     def announce(self, status: pb.ClusterStatusUpdate) -> None:
@@ -188,6 +192,8 @@ class DeviceHub:
         """Offer a message to the connected devices of its members. Runs for every message on every node."""
         record = effect.message
         message: EncodedMessage | None = None
+        if record.device_id and not effect.pair and record.sender_id in self._streams:
+            self._sent(record)
         for account_id in self._members(record.conversation_id, effect.pair):
             for stream in self._streams.get(account_id, _NO_STREAMS):
                 # The device that sent it has it: where no other one is connected, nothing is encoded.
@@ -195,9 +201,23 @@ class DeviceHub:
                     message = message or encode_message(record)
                     stream.offer_message(message)
 
+    def _sent(self, record: MessageRecord) -> None:
+        if record.conversation_id != EVERYONE_ID:
+            self.receipt_counts.sent(record.conversation_id, record.sender_id, record.id)
+
+    def offer_counts(self, counted: Sequence[SenderCounts]) -> None:
+        """Tell senders how many members of large channels have their newest messages."""
+        for counts in counted:
+            if self.receipt_counts.is_news(counts):
+                for stream in self._of((counts.account_id,)):
+                    stream.offer_count(receipt_count(counts))
+
     def _receipt(self, effect: ReceiptMoved) -> None:
         if effect.conversation_id == EVERYONE_ID:
             return  # each mark of each account to each account: too many. ListMembers has them, for who looks
+        if effect.is_large:
+            self.receipt_counts.moved(effect.conversation_id)
+            return
         others = [each for each in self._members(effect.conversation_id, effect.pair) if each != effect.account_id]
         streams = list(self._of(others))
         if streams:
@@ -225,6 +245,7 @@ class DeviceHub:
                     stream.conversation_changed(channel_id)
                 for stream in self._of(self._channel_members.get(channel_id, ())):
                     stream.drop_receipts(channel_id, account_ids)
+                self.receipt_counts.moved(channel_id)
             case ChannelChanged():
                 for stream in self._of(self._channel_members.get(channel_id, ())):
                     stream.conversation_changed(channel_id)

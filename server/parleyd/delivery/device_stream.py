@@ -109,6 +109,7 @@ class DeviceStream:
         self._results: list[pb.SendResult] = []
         self._results_position = model_pb2.Position()
         self._receipts: dict[tuple[int, int], pb.Receipt] = {}
+        self._counts: dict[int, pb.ReceiptCount] = {}
         self._status: pb.ClusterStatusUpdate | None = None
         self._pong: int | None = None
         self._sent_directory = SentDirectory()
@@ -155,6 +156,11 @@ class DeviceStream:
     def offer_receipt(self, receipt: pb.Receipt) -> None:
         """Queue another member's marks."""
         self._receipts[(receipt.conversation_id, receipt.account_id)] = receipt
+        self._wake.set()
+
+    def offer_count(self, count: pb.ReceiptCount) -> None:
+        """Queue the counts of this account's newest message in a large channel; newer ones replace them."""
+        self._counts[count.conversation_id] = count
         self._wake.set()
 
     def drop_receipts(self, conversation_id: int, account_ids: Iterable[int]) -> None:
@@ -238,7 +244,14 @@ class DeviceStream:
 
     def _has_more(self) -> bool:
         can_read = self._behind and not self._place.is_awaited
-        waiting = can_read or self._live or self._results or self._receipts or self._sent_directory.has_changes
+        waiting = (
+            can_read
+            or self._live
+            or self._results
+            or self._receipts
+            or self._counts
+            or self._sent_directory.has_changes
+        )
         return bool(waiting) or self._status is not None or self._pong is not None
 
     def _take_small_frames(self) -> list[pb.ServerFrame]:
@@ -250,10 +263,11 @@ class DeviceStream:
         if self._status is not None:
             status, self._status = self._status, None
             frames.append(pb.ServerFrame(status=status))
-        if self._receipts:
+        if self._receipts or self._counts:
             keys = list(self._receipts)[:RECEIPTS_PER_FRAME]
             receipts = [self._receipts.pop(key) for key in keys]
-            frames.append(pb.ServerFrame(receipts=pb.ReceiptBatch(receipts=receipts)))
+            counts = [self._counts.pop(channel_id) for channel_id in list(self._counts)[:RECEIPTS_PER_FRAME]]
+            frames.append(pb.ServerFrame(receipts=pb.ReceiptBatch(receipts=receipts, counts=counts)))
         if self._pong is not None:
             nonce, self._pong = self._pong, None
             frames.append(pb.ServerFrame(pong=pb.Pong(nonce=nonce)))
@@ -302,6 +316,7 @@ class DeviceStream:
             for receipt in frame.receipts.receipts:
                 accounts.add(receipt.account_id)
                 conversations.add(receipt.conversation_id)
+            conversations.update(count.conversation_id for count in frame.receipts.counts)
         for messages, _ in batches:
             for message in messages:
                 accounts.update(message.account_ids)

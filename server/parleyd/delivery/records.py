@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from parley_proto.v1 import messaging_pb2, model_pb2
 from parleyd.machine.features import accounts, conversations
 from parleyd.machine.features.accounts import AccountCard
+from parleyd.machine.features.channel_counts import SenderCounts
 from parleyd.machine.features.conversations import ConversationRecord
 from parleyd.machine.features.memberships import MemberRecord
 from parleyd.machine.features.messages import MessageRecord
@@ -14,8 +15,8 @@ from parleyd.machine.reader import StateReader
 
 # The most that an account takes in an answer: id, two names of 64 characters, of which one may have 4 bytes each.
 MAX_ACCOUNT_INFO_BYTES = 384
-# The most that a member takes: four numbers, and the tags and lengths.
-MAX_MEMBER_INFO_BYTES = 48
+# The most that a member takes: five numbers, and the tags and lengths.
+MAX_MEMBER_INFO_BYTES = 64
 # The most that a channel takes without members: title and topic with 4 bytes a character, numbers, tags and lengths.
 MAX_CHANNEL_INFO_BYTES = 1_500
 
@@ -42,6 +43,20 @@ def receipt(conversation_id: int, account_id: int, delivered_up_to: int, read_up
     )
 
 
+def receipt_count(counts: SenderCounts) -> messaging_pb2.ReceiptCount:
+    """Convert the counts of a sender's newest message in a large channel."""
+    return messaging_pb2.ReceiptCount(
+        conversation_id=counts.conversation_id,
+        message_id=counts.message_id,
+        others=counts.others,
+        delivered=counts.delivered,
+        read=counts.read,
+        delivered_to_all_up_to=counts.delivered_to_all,
+        read_by_all_up_to=counts.read_by_all,
+        sent_from=counts.sent_from,
+    )
+
+
 def account_info(card: AccountCard) -> model_pb2.AccountInfo:
     """Convert an account's public data."""
     return model_pb2.AccountInfo(id=card.id, name=card.name, display_name=card.display_name, deleted=card.deleted)
@@ -54,6 +69,7 @@ def member_info(record: MemberRecord) -> model_pb2.MemberInfo:
         role=record.role,  # type: ignore[arg-type] # the state holds the enum's numbers
         delivered_up_to=record.delivered_up_to,
         read_up_to=record.read_up_to,
+        first_message_id=record.first_message_id,
     )
 
 

@@ -6,7 +6,9 @@ import grpc
 import pytest
 
 from parley_proto.v1 import conversations_pb2 as pb
-from parley_proto.v1 import model_pb2, state_pb2
+from parley_proto.v1 import messaging_pb2, model_pb2, state_pb2
+from parleyd.delivery import receipt_counts
+from parleyd.machine.features.channel_counts import MARKS_TOLD_UP_TO
 from parleyd.machine.limits import MAX_ID
 from tests.support.node import InProcessCluster, InProcessNode
 from tests.support.raw import PASSWORD, Person, Raw, Stream, refused
@@ -141,3 +143,55 @@ async def test_where_a_message_is_on_disk_is_not_known_without_a_leader_or_of_an
     answer = await receipts(raw, person, request)
     assert (answer.disks.known, list(answer.disks.nodes), answer.disks.log_index > 0) == (False, [], True)
     assert counted(answer) == (1, 0, 0), "the marks are this node's own"
+
+
+# ---- large channels
+
+
+@pytest.fixture
+async def crowd(cluster: InProcessCluster, raw: Raw, people: dict[str, Person], monkeypatch: pytest.MonkeyPatch) -> int:
+    """A channel of ann, ben, and more members than are told each other's marks."""
+    monkeypatch.setattr(receipt_counts, "INTERVAL_S", 0.001)
+    others = [cluster.add_account(f"other{number}", PASSWORD) for number in range(MARKS_TOLD_UP_TO)]
+    return cluster.create_channel(cluster.accounts["ann"], "all", [cluster.accounts["ben"], *others])
+
+
+async def next_counts(stream: Stream, message: int, read: int) -> messaging_pb2.ReceiptCount:
+    """The counts that say that so many have read a message; no mark of a member comes with any."""
+    while True:
+        batch = (await stream.next("receipts")).receipts
+        assert not batch.receipts
+        for count in batch.counts:
+            if (count.message_id, count.read) == (message, read):
+                return count
+
+
+async def test_a_sender_in_a_large_channel_is_told_counts_also_on_a_device_that_connects_again(
+    cluster: InProcessCluster, raw: Raw, people: dict[str, Person], crowd: int
+) -> None:
+    ann = people["ann"]
+    async with raw.session(ann) as stream, raw.session(people["ben"]) as other:
+        message = await say(stream, 1, crowd)
+        mark_read(cluster, "ben", crowd, message)
+        found = await next_counts(stream, message, 1)
+        assert (found.conversation_id, found.others, found.delivered) == (crowd, MARKS_TOLD_UP_TO + 1, 1)
+        assert (found.delivered_to_all_up_to, found.read_by_all_up_to, found.sent_from) == (0, 0, 0)
+        assert crowd in {one.id for one in stream.directory.conversations}, "the channel is named before its counts"
+        await other.send((1, "ben", "a note"))
+        kinds = set()
+        while not kinds & {"results"}:
+            frame = await other.read()
+            assert frame is not None
+            kinds.add(frame.WhichOneof("frame"))
+        assert "receipts" not in kinds
+    async with raw.session(ann) as stream:
+        assert (await next_counts(stream, message, 1)).delivered == 1
+    for number in range(MARKS_TOLD_UP_TO):
+        cluster.store(cluster.accounts[f"other{number}"], cluster.accounts["ben"], "begins a session")
+        mark_read(cluster, f"other{number}", crowd, message)
+    async with raw.session(ann) as stream:
+        found = await next_counts(stream, message, MARKS_TOLD_UP_TO + 1)
+        assert (found.delivered, found.others) == (MARKS_TOLD_UP_TO + 1, MARKS_TOLD_UP_TO + 1)
+        assert found.read_by_all_up_to == message
+    answer = await receipts(raw, ann, pb.GetReceiptsRequest(conversation_id=crowd, message_id=message))
+    assert counted(answer) == (found.others, found.delivered, found.read)

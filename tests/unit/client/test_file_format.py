@@ -11,6 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from parley import Receipt, ReceiptCounts
 from parley.device import directory, file_format, outbox, schema
 from parley.device.file_format import FIRST_FORMAT, MIGRATIONS, Migration, current_format, own_release
 from parley.device.profile import Hosts, StateDirectory
@@ -66,9 +67,16 @@ def test_a_message_that_waits_since_format_2_claims_to_know_nothing(path: Path) 
 
 
 def drop_channel_columns(connection: apsw.Connection) -> None:
-    """Give the file the table of conversations as formats 2 to 4 have it."""
+    """Give the file the tables of conversations and members as formats 2 to 4 have them."""
     for column in ("topic", "public", "archived", "open_history"):
         connection.execute(f"ALTER TABLE conversations DROP COLUMN {column}")
+    drop_receipt_counts(connection)
+
+
+def drop_receipt_counts(connection: apsw.Connection) -> None:
+    """Give the file these tables as format 5 has them."""
+    connection.execute("ALTER TABLE conversations DROP COLUMN counts")
+    connection.execute("ALTER TABLE members DROP COLUMN first_message_id")
 
 
 def test_a_channel_that_is_known_since_format_4_has_no_topic_and_keeps_what_it_learns(path: Path) -> None:
@@ -84,6 +92,32 @@ def test_a_channel_that_is_known_since_format_4_has_no_topic_and_keeps_what_it_l
     with closing(schema.open_database(path)) as connection:
         assert directory.conversations(connection) == [changed]
     assert mark_of(path) == (NOW, NOW, own_release())
+
+
+def test_a_channel_that_is_known_since_format_5_keeps_the_counts_that_it_learns(path: Path) -> None:
+    known = channel(70)
+    with closing(schema.open_database(path)) as connection:
+        directory.learn(connection, (), (known,))
+        drop_receipt_counts(connection)
+        connection.execute("UPDATE format SET version = 5; PRAGMA user_version = 5")
+    counts = ReceiptCounts(5, 99, 3, 2, 1, 1, 0)
+    newcomer = replace(known.members[-1], first_message_id=4)
+    changed = replace(known, members=(*known.members[:-1], newcomer))
+    with closing(schema.open_database(path)) as connection:
+        assert directory.conversations(connection) == [known]
+        since = schema.next_revision(connection) - 1
+        directory.set_receipts(connection, [Receipt(70, newcomer.account_id, 2, 1)], [(70, counts)])
+        directory.learn(connection, (), (changed,))
+        [found] = directory.conversations(connection, since)
+        assert (found.counts, found.members[-1].first_message_id) == (counts, 4)
+        assert (found.members[-1].delivered_up_to, found.members[-1].read_up_to) == (2, 1)
+        directory.set_receipts(connection, [Receipt(70, newcomer.account_id, 3, 1)])
+        [found] = directory.conversations(connection)
+        assert (found.members[-1].first_message_id, found.members[-1].delivered_up_to) == (4, 3)
+        for damage in ("[1]", "[1, 2, 3, 4, 5, 6, null]", "{"):
+            connection.execute("UPDATE conversations SET counts = ?", (damage,))
+            with pytest.raises(ValueError):  # noqa: PT011 - as of any damaged value
+                directory.conversations(connection)
 
 
 def test_a_file_of_a_newer_release_is_refused_by_name(path: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from parley import Account, BadInputError, MemberReceipt, MessageReceipts, RefusedError
+from parley import Account, BadInputError, MemberReceipt, MessageReceipts, MessageStatus, RefusedError, Target
 from parley.chat import missing_lines, receipt_line
+from parley.receipts import SHOWN_MEMBERS
+from parley_proto.v1 import state_pb2
 from tests.support.node import running_cluster
-from tests.unit.client.helpers import PASSWORD, signed_in
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
 from tests.unit.client.test_chat import view
 from tests.unit.client.test_command import Parley
 
@@ -112,3 +114,39 @@ async def test_the_chat_shows_the_receipts_of_the_last_message_there(tmp_path: P
         await shown.expect("you → bob: hello", "✓")
         assert await shown.view.take("/receipts")
         assert shown.has("on disk at n1; delivered to 0 of 1")
+
+
+async def test_a_message_in_a_large_channel_is_read_only_when_the_last_member_has_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parleyd.delivery.receipt_counts.INTERVAL_S", 0.001)
+    async with running_cluster() as cluster:
+        async with signed_in(cluster, tmp_path / "anna") as anna:
+            names = [cluster.add_account(f"user{number}").name for number in range(SHOWN_MEMBERS)]
+            channel = await anna.create_channel("all", names)
+            sent = await (await anna.send(Target(conversation_id=channel), "x")).accepted(timeout=10)
+
+            def read(name: str) -> None:
+                cluster.store(cluster.accounts[name], cluster.accounts["anna"], "begins a session")
+                [(session,)] = cluster.rows(
+                    "SELECT max(id) FROM sessions WHERE account_id = ?", (cluster.accounts[name].id,)
+                )
+                command = state_pb2.MarkRead(session_id=session, conversation_id=channel, up_to=sent.message_id)
+                cluster.apply_one(state_pb2.Command(mark_read=command))
+
+            def are_told(readers: int) -> bool:
+                found = anna.conversation(channel)
+                return found is not None and found.counts is not None and found.counts.read == readers
+
+            for name in names[:-1]:
+                read(name)
+            await until(lambda: are_told(SHOWN_MEMBERS - 1), "all readers but one are counted")
+            [view] = await anna.outgoing(target=Target(conversation_id=channel))
+            assert view.status is MessageStatus.ACCEPTED
+            read(names[-1])
+            await until(lambda: are_told(SHOWN_MEMBERS), "all readers are counted")
+            [view] = await anna.outgoing(target=Target(conversation_id=channel))
+            assert view.status is MessageStatus.READ
+        async with make_client(cluster, tmp_path / "anna", "anna", connect=False) as offline:
+            [view] = await offline.outgoing(target=Target(conversation_id=channel))
+            assert view.status is MessageStatus.READ, "it is kept on this device"

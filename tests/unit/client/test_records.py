@@ -15,7 +15,9 @@ from parley import (
     Conversation,
     Member,
     MessageStatus,
+    Progress,
     Receipt,
+    ReceiptCounts,
     StatePublisher,
     Target,
     progress,
@@ -108,6 +110,51 @@ def test_members_that_are_not_known_here_count_as_not_having_it() -> None:
     conversation = replace(with_marks(channel(), {2: (5, 5), 3: (5, 5)}), member_count=70)
     counted = progress(5, conversation, OWN_ID)
     assert (counted.read, counted.others, counted.status) == (2, 69, MessageStatus.ACCEPTED)
+
+
+def test_who_joined_after_a_message_was_not_sent_it() -> None:
+    known, newcomer = (replace(m, delivered_up_to=9, read_up_to=9) for m in channel().members[1:])
+    newcomer = replace(newcomer, first_message_id=6)
+    conversation = replace(channel(), members=(Member(OWN_ID), known, newcomer))
+    assert progress(5, conversation, OWN_ID) == Progress(1, 1, 1)
+    assert progress(6, conversation, OWN_ID) == Progress(2, 2, 2)
+    alone = replace(conversation, members=(Member(OWN_ID), newcomer), member_count=2)
+    assert progress(5, alone, OWN_ID).status is MessageStatus.ACCEPTED, "nobody else has ever been sent it"
+
+
+@pytest.mark.parametrize(
+    ("message_id", "counted"),
+    [
+        (5, Progress(98, 97, 99)),  # the counted message itself
+        (4, Progress(1, 1, 99)),  # older, and not all have it: what is known of single members
+        (3, Progress(99, 1, 99)),  # delivered to all
+        (2, Progress(99, 99, 99)),  # read by all
+        (1, Progress(1, 1, 99)),  # nobody who is a member now was sent it
+        (6, Progress(1, 1, 99)),  # newer than the counts
+    ],
+)
+def test_in_a_large_channel_the_counts_of_the_node_say_what_no_mark_does(message_id: int, counted: Progress) -> None:
+    counts = ReceiptCounts(5, 99, 98, 97, delivered_to_all=3, read_by_all=2, sent_from=2)
+    conversation = replace(with_marks(channel(), {2: (9, 9)}), member_count=100, counts=counts)
+    assert progress(message_id, conversation, OWN_ID) == counted
+    assert progress(5, replace(conversation, counts=None), OWN_ID) == Progress(1, 1, 99)
+    small = replace(conversation, member_count=3)
+    assert progress(3, small, OWN_ID) == Progress(1, 1, 2), "the marks of a channel that became small are newer"
+
+
+def test_counts_are_kept_by_a_directory_and_not_replaced_by_those_of_an_older_message() -> None:
+    known = Known()
+    known.learn_conversations([replace(channel(), member_count=100)])
+    older = ReceiptCounts(4, 99, 9, 9, 0, 0, 0)
+    newer = ReceiptCounts(5, 99, 3, 3, 2, 1, 0)
+    assert [one.counts for one in known.count([(9, newer), (8, newer)])] == [newer]
+    known.count([(9, older)])
+    known.learn_conversations([replace(channel(), member_count=101)])
+    found = known.conversation(9)
+    assert found is not None
+    assert (found.counts, found.member_count) == (newer, 101)
+    further = replace(newer, read=4)
+    assert [one.counts for one in known.count([(9, further)])] == [further]
 
 
 def test_a_note_to_oneself_and_an_unknown_conversation_stay_accepted() -> None:

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from parley import Account, Message, MessageKind, MessageStatus, Outgoing, Receipt, Target
+from parley import Account, Message, MessageKind, MessageStatus, Outgoing, Receipt, ReceiptCounts, Target
 from parley.wire.actions import (
     Action,
     BeginOutbox,
@@ -401,6 +401,18 @@ def test_receipts_of_others_are_stored_and_the_own_ones_are_not() -> None:
     talk.began()
     receipts = [pb.Receipt(conversation_id=7, account_id=a, delivered_up_to=5, read_up_to=4) for a in (1, 2)]
     assert talk.hears(receipts=pb.ReceiptBatch(receipts=receipts)) == [StoreReceipts((Receipt(7, 2, 5, 4),))]
+    count = pb.ReceiptCount(
+        conversation_id=8,
+        message_id=6,
+        others=99,
+        delivered=3,
+        read=2,
+        delivered_to_all_up_to=5,
+        read_by_all_up_to=4,
+        sent_from=1,
+    )
+    counted = (8, ReceiptCounts(6, 99, 3, 2, delivered_to_all=5, read_by_all=4, sent_from=1))
+    assert talk.hears(receipts=pb.ReceiptBatch(counts=[count])) == [StoreReceipts((), (counted,))]
 
 
 def test_what_a_later_release_says_is_left_out() -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
-from parleyd.delivery import device_hub, encoding
+from parleyd.delivery import device_hub, encoding, receipt_counts
 from parleyd.delivery.device_hub import MAX_COPIES, DeviceHub
 from parleyd.delivery.device_stream import CloseReason, DeviceStream, Page
 from parleyd.delivery.encoding import EncodedMessage, serialize_frame
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
+from parleyd.machine.features.channel_counts import SenderCounts
 from parleyd.machine.features.channel_members import MembersJoined, MembersLeft
 from parleyd.machine.features.channels import ChannelChanged
 from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
@@ -363,3 +364,105 @@ async def test_a_message_to_everyone_reaches_all_accounts_connected_here_and_the
     assert [await bodies(one) for one in (ann, ben, bens_other)] == [[], ["fire drill"], ["fire drill"]]
     hub.publish([ReceiptMoved(EVERYONE_ID, BEN, 5, 5, ())])
     assert [await frames(one) for one in (ann, ben, bens_other)] == [[], [], []]
+
+
+def sent(message_id: int, sender_id: int = ANN, *, channel: int = 7) -> MessageStored:
+    """A message in a channel, from the only device of its sender."""
+    device_id = sender_id.to_bytes(16, "big")
+    return MessageStored(MessageRecord(channel, message_id, 1, sender_id, "x", 0, device_id, 1), ())
+
+
+def large(account_id: int, up_to: int, *, channel: int = 7) -> ReceiptMoved:
+    return ReceiptMoved(channel, account_id, up_to, up_to, (), is_large=True)
+
+
+def counted(message_id: int, delivered: int, read: int, *, sender_id: int = ANN, others: int = 99) -> SenderCounts:
+    return SenderCounts(7, sender_id, message_id, others, delivered, read, 3, 2, 0)
+
+
+async def told(stream: DeviceStream) -> list[tuple[int, int, int]]:
+    """The counts that wait for a device: message, delivered, read. No mark comes with them."""
+    batches = [frame.receipts for frame in await frames(stream)]
+    assert not [one for batch in batches for one in batch.receipts]
+    return [(one.message_id, one.delivered, one.read) for batch in batches for one in batch.counts]
+
+
+async def test_marks_of_a_large_channel_reach_nobody_and_its_senders_are_told_counts() -> None:
+    hub = DeviceHub()
+    ann, ben = await joined(hub, ANN, 1, channels=[7]), await joined(hub, BEN, 2, channels=[7])
+    hub.publish([sent(5), large(BEN, 5), large(EVE, 5)])
+    assert await told(ann) == await told(ben) == []
+    assert hub.receipt_counts.take(10) == [(7, {ANN: 5})]
+    hub.offer_counts([counted(5, 40, 7)])
+    assert await told(ann) == [(5, 40, 7)]
+    assert await told(ben) == []
+    hub.offer_counts([counted(5, 40, 7)])
+    assert await told(ann) == [], "it is no news"
+    hub.offer_counts([counted(5, 41, 7), counted(5, 42, 8)])
+    assert await told(ann) == [(5, 42, 8)], "the newest counts replace older ones"
+
+
+async def test_a_channel_is_counted_only_while_a_sender_that_is_connected_here_waits_for_it() -> None:
+    hub = DeviceHub()
+    ann = await joined(hub, ANN, 1, channels=[7])
+    hub.publish([large(BEN, 4), sent(5, EVE), large(BEN, 5)])
+    assert hub.receipt_counts.take(10) == [], "ann has sent nothing, and eve is not connected here"
+    hub.publish([sent(6), large(BEN, 6)])
+    assert hub.receipt_counts.take(10) == [(7, {ANN: 6})]
+    hub.offer_counts([counted(6, 99, 99)])
+    assert await told(ann) == [(6, 99, 99)]
+    hub.publish([large(BEN, 7)])
+    assert hub.receipt_counts.take(10) == [], "all have read it"
+    hub.publish([sent(8), large(BEN, 8)])
+    hub.leave(ann)
+    assert hub.receipt_counts.take(10) == []
+    assert not hub.receipt_counts._newest
+    assert not hub.receipt_counts._channels
+    assert not hub.receipt_counts._told
+    assert not hub.receipt_counts._senders
+
+
+async def test_counts_of_an_older_message_do_not_end_the_wait_for_a_newer_one() -> None:
+    hub = DeviceHub()
+    await joined(hub, ANN, 1, channels=[7])
+    hub.publish([sent(5), large(BEN, 5)])
+    hub.receipt_counts.take(10)
+    hub.publish([sent(6)])
+    hub.offer_counts([counted(5, 99, 99)])
+    hub.publish([large(BEN, 6)])
+    assert hub.receipt_counts.take(10) == [(7, {ANN: 6})]
+
+
+async def test_who_leaves_a_large_channel_changes_its_counts() -> None:
+    hub = DeviceHub()
+    await joined(hub, ANN, 1, channels=[7])
+    hub.publish([sent(5), MembersLeft(7, (BEN,))])
+    assert hub.receipt_counts.take(10) == [(7, {ANN: 5})]
+
+
+async def test_a_device_that_connects_is_told_again_how_far_its_messages_have_come() -> None:
+    hub = DeviceHub()
+    ann = await joined(hub, ANN, 1, channels=[7])
+    hub.publish([sent(5), large(BEN, 5)])
+    hub.receipt_counts.take(10)
+    hub.offer_counts([counted(5, 40, 7)])
+    await told(ann)
+    hub.receipt_counts.connected(ANN, {7: 4, 8: 2})
+    assert hub.receipt_counts.take(10) == [(7, {ANN: 5}), (8, {ANN: 2})]
+    hub.offer_counts([counted(5, 40, 7)])
+    assert await told(ann) == [(5, 40, 7)]
+
+
+async def test_channels_are_counted_in_turn_and_the_senders_of_a_node_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub = DeviceHub()
+    await joined(hub, ANN, 1, channels=[7, 8, 9])
+    hub.publish([sent(1, channel=7), sent(2, channel=8), sent(3, channel=9)])
+    hub.publish([large(BEN, 3, channel=channel) for channel in (9, 7, 8, 7)])
+    assert hub.receipt_counts.take(2) == [(9, {ANN: 3}), (7, {ANN: 1})]
+    assert hub.receipt_counts.take(2) == [(8, {ANN: 2})]
+    assert hub.receipt_counts.take(2) == []
+    monkeypatch.setattr(receipt_counts, "MAX_SENDERS", 3)
+    hub.publish([sent(4, channel=10), large(BEN, 4, channel=10), sent(5, channel=9), large(BEN, 5, channel=9)])
+    assert hub.receipt_counts.take(2) == [(9, {ANN: 5})], "one beyond the bound is told nothing, and may ask"

@@ -123,10 +123,10 @@ def test_a_row_exists_only_once_a_mark_moves_and_keeps_from_where_the_account_re
     assert (line.unread, line.read_up_to) == (0, second)
     assert one(node, mark_read(people["cid"], EVERYONE_ID, first)).code == OK, "a read mark comes first"
     assert memberships.members(node.reader, EVERYONE_ID, 0, 10) == (
-        MemberRecord(ADA, memberships.ROLE_MEMBER, 0, 0),
-        MemberRecord(BOB, memberships.ROLE_MEMBER, 0, 0),
-        MemberRecord(CID, memberships.ROLE_MEMBER, first, first),
-        MemberRecord(dan, memberships.ROLE_MEMBER, second, second),
+        MemberRecord(ADA, memberships.ROLE_MEMBER, 0, 0, 1),
+        MemberRecord(BOB, memberships.ROLE_MEMBER, 0, 0, 1),
+        MemberRecord(CID, memberships.ROLE_MEMBER, first, first, 1),
+        MemberRecord(dan, memberships.ROLE_MEMBER, second, second, first),
     )
     assert memberships.members(node.reader, EVERYONE_ID, CID, 10)[0].account_id == dan
     one(node, mark_delivered(dan_session, second))

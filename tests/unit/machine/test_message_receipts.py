@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import message_receipts
+from parleyd.machine.features import channel_counts, message_receipts, receipts
+from parleyd.machine.features.channel_counts import MARKS_TOLD_UP_TO
 from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.message_receipts import MemberReceipt, ReceiptCounts, StoredMessage
+from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.records import CommittedEntry
 from tests.unit.machine.harness import ConversationId, Node, mark_delivered, mark_read, payload, sends
@@ -178,3 +180,65 @@ def test_a_message_to_everyone_counts_the_accounts_that_were_there(node: Node, p
     stored = find(node, EVERYONE_ID, message)
     receipts = message_receipts.by_member(node.reader, stored, 0, 10)
     assert [(each.account_id, each.read) for each in receipts] == [(BOB, False), (CID, True), (DAN, False)]
+
+
+# ---- large channels
+
+
+@pytest.fixture
+def crowd(node: Node, people: dict[str, int]) -> int:
+    """A channel of more members than are told each other's marks: ada, bob, and many others."""
+    others = [node.register(f"other{number}") for number in range(MARKS_TOLD_UP_TO - 1)]
+    return node.channel(people["ada"], "all of us", BOB, *others, request_id=b"l" * 16)
+
+
+def test_a_mark_in_a_large_channel_is_marked_as_such_and_follows_its_members(
+    node: Node, people: dict[str, int], crowd: int
+) -> None:
+    message = say(node, people["ada"], 1, crowd)
+    one(node, mark_delivered(people["bob"], message))
+    assert node.effects() == (ReceiptMoved(crowd, BOB, message, 0, (), is_large=True),)
+    one(node, leave(people["bob"], crowd))
+    one(node, mark_read(people["ada"], crowd, message))
+    assert node.effects() == (ReceiptMoved(crowd, ADA, message, message, ()),), "it is small enough again"
+    one(node, add(people["ada"], crowd, CID))
+    for is_reopened in (False, True):
+        if is_reopened:
+            node.reopen()
+        one(node, mark_read(people["ada"], crowd, message + 1 + is_reopened))
+        [moved] = node.effects()
+        assert isinstance(moved, ReceiptMoved)
+        assert moved.is_large
+
+
+def test_the_marks_of_a_large_channel_are_not_among_those_that_a_device_missed(
+    node: Node, people: dict[str, int], crowd: int, channel: int
+) -> None:
+    missed = receipts.of_others(node.reader, ADA, 1000)
+    assert {one.conversation_id for one in missed} == {channel}
+
+
+def test_a_large_channel_is_counted_for_its_senders_and_a_small_or_huge_one_is_not(
+    node: Node, people: dict[str, int], crowd: int, channel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = say(node, people["ada"], 1, crowd), say(node, people["bob"], 1, crowd)
+    one(node, mark_read(people["bob"], crowd, first))
+    ada, bob = channel_counts.count(node.reader, crowd, {ADA: first, BOB: second, CID: second})
+    others = MARKS_TOLD_UP_TO
+    assert (ada.account_id, ada.others, ada.delivered, ada.read) == (ADA, others, 1, 1)
+    assert (bob.account_id, bob.others, bob.delivered, bob.read) == (BOB, others, 0, 0)
+    assert (ada.delivered_to_all, ada.sent_from) == (0, 0)
+    assert channel_counts.count(node.reader, channel, {ADA: say(node, people["ada"], 2, channel)}) == ()
+    monkeypatch.setattr(channel_counts, "MAX_COUNTED", others)
+    assert channel_counts.count(node.reader, crowd, {ADA: first}) == ()
+
+
+def test_the_newest_messages_of_a_device_in_large_channels_are_found(
+    node: Node, people: dict[str, int], crowd: int, channel: int
+) -> None:
+    say(node, people["ada"], 1, crowd)
+    newest = say(node, people["ada"], 2, crowd)
+    say(node, people["ada"], 3, channel)
+    say(node, people["bob"], 1, crowd)
+    [(device,)] = node.reader.rows("SELECT id FROM devices WHERE account_id = ?", (ADA,))
+    assert channel_counts.newest_of_device(node.reader, device) == {crowd: newest}

@@ -242,6 +242,7 @@ def _count_members(channel: OneChannel, by: int) -> None:
     channel.state.connection.execute(
         "UPDATE conversations SET member_count = member_count + ? WHERE id = ?", (by, channel.id)
     )
+    channel.conversation.member_count += by
 
 
 FEATURE = Feature(

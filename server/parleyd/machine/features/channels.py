@@ -182,7 +182,7 @@ class OneChannel:
     @property
     def member_count(self) -> int:
         """Return how many members the channel has."""
-        return cast(int, self._value("SELECT member_count FROM conversations WHERE id = ?", self.id))
+        return self.conversation.member_count
 
     def pays_for(self, size: int) -> bool:
         """Return whether the caller has room for so many bytes of events."""

@@ -93,6 +93,7 @@ class ConversationRow:
     low: int
     high: int
     last_message_id: int
+    member_count: int
     pair: tuple[int, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ class ConversationRow:
         self.pair = both if self.kind == DIRECT else ()
 
 
-_SELECT = "SELECT id, kind, low, high, last_message_id FROM conversations WHERE id = ?"
+_SELECT = "SELECT id, kind, low, high, last_message_id, member_count FROM conversations WHERE id = ?"
 
 
 class Conversations:
@@ -175,7 +176,7 @@ class Conversations:
             "read_up_to) VALUES(?, ?, ?, ?, 0, 0, 0)",
             [(conversation_id, account_id, role, now_ms) for account_id, role in sorted(members.items())],
         )
-        row = ConversationRow(conversation_id, kind, *pair, last_message_id=0)
+        row = ConversationRow(conversation_id, kind, *pair, last_message_id=0, member_count=len(members))
         self._rows.added(conversation_id, row)
         if kind == CHANNEL:
             self._state.receipts.joined(conversation_id, tuple(members))

@@ -25,21 +25,25 @@ EVERYONE_TITLE: Final = "everyone"
 
 _REGISTERED_BEFORE = "SELECT first_message_id FROM accounts WHERE id = ?"
 _ALL_ACCOUNTS = (
-    "SELECT a.id, coalesce(m.delivered_up_to, a.first_message_id - 1), coalesce(m.read_up_to, a.first_message_id - 1) "  # noqa: S608
+    "SELECT a.id, coalesce(m.delivered_up_to, a.first_message_id - 1), coalesce(m.read_up_to, a.first_message_id - 1), "  # noqa: S608
+    "a.first_message_id "
     f"FROM accounts a LEFT JOIN members m ON m.conversation_id = {EVERYONE_ID} AND m.account_id = a.id "
     "WHERE a.status = 1 AND a.id > ? ORDER BY a.id LIMIT ?"
 )
-_MEMBERS = "SELECT account_id, role, delivered_up_to, read_up_to FROM members WHERE conversation_id = ?"
+_MEMBERS = (
+    "SELECT account_id, role, delivered_up_to, read_up_to, first_message_id FROM members WHERE conversation_id = ?"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class MemberRecord:
-    """A member of a conversation, and its marks."""
+    """A member of a conversation, and its marks. It was sent the messages from `first_message_id` on."""
 
     account_id: int
     role: int
     delivered_up_to: int
     read_up_to: int
+    first_message_id: int = 0
 
 
 def is_member(reader: StateReader, conversation_id: int, account_id: int) -> bool:

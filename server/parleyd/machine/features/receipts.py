@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import Feature, SignedInCommand, result
+from parleyd.machine.features.channel_counts import MARKS_TOLD_UP_TO
 from parleyd.machine.features.conversations import CHANNEL, latest
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, EVERYONE_ID, ROLE_MEMBER
 from parleyd.machine.limits import MAX_ID
@@ -27,13 +28,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReceiptMoved:
-    """A member's marks grew. `pair` has the members of a direct conversation and is empty for a channel."""
+    """A member's marks grew. `pair` has the members of a direct conversation and is empty for a channel.
+
+    A channel `is_large` if its members are not told each other's marks.
+    """
 
     conversation_id: int
     account_id: int
     delivered_up_to: int
     read_up_to: int
     pair: tuple[int, ...]
+    is_large: bool = False
 
 
 @dataclass(slots=True)
@@ -133,7 +138,8 @@ class Receipts:
         self._rows.changed(key, marks)
         conversation = self._state.conversations.find(marks.conversation_id)
         pair = () if conversation is None else conversation.pair
-        moved = ReceiptMoved(marks.conversation_id, marks.account_id, delivered_up_to, read_up_to, pair)
+        is_large = conversation is not None and conversation.member_count > MARKS_TOLD_UP_TO
+        moved = ReceiptMoved(marks.conversation_id, marks.account_id, delivered_up_to, read_up_to, pair, is_large)
         self._state.effects.append(moved)
 
     def _waiting(self, account_id: int) -> set[int]:
@@ -229,17 +235,21 @@ FEATURE = Feature(
 
 
 def of_others(reader: StateReader, account_id: int, limit: int) -> tuple[Marks, ...]:
-    """Return others' marks in the account's latest conversations, `limit` at most, for a device that missed them."""
+    """Return others' marks in the account's latest conversations, `limit` at most, for a device that missed them.
+
+    None of a large channel, whose senders are told counts.
+    """
     query = (
-        "SELECT conversation_id, account_id, delivered_up_to, read_up_to FROM members "
-        "WHERE conversation_id = ? AND account_id <> ? LIMIT ?"
+        "SELECT m.conversation_id, m.account_id, m.delivered_up_to, m.read_up_to FROM conversations c "
+        "JOIN members m ON m.conversation_id = c.id "
+        "WHERE c.id = ? AND m.account_id <> ? AND c.member_count <= ? LIMIT ?"
     )
     found: list[Marks] = []
     with reader.consistent():
         for conversation_id, _, _ in latest(reader, account_id, 0, limit):
             if conversation_id == EVERYONE_ID:
                 continue  # ListMembers has them, for who looks
-            rows = reader.rows(query, (conversation_id, account_id, limit - len(found)))
+            rows = reader.rows(query, (conversation_id, account_id, MARKS_TOLD_UP_TO, limit - len(found)))
             found.extend(Marks(*row) for row in rows)
             if len(found) >= limit:
                 break
