@@ -178,7 +178,7 @@ async def test_a_sender_in_a_large_channel_is_told_counts_also_on_a_device_that_
         assert (found.delivered_to_all_up_to, found.read_by_all_up_to, found.sent_from) == (0, 0, 0)
         assert crowd in {one.id for one in stream.directory.conversations}, "the channel is named before its counts"
         await other.send((1, "ben", "a note"))
-        kinds = set()
+        kinds: set[str | None] = set()
         while not kinds & {"results"}:
             frame = await other.read()
             assert frame is not None
