@@ -21,7 +21,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: $(READY) ## Start a three-node cluster on this machine and watch it (NODES=5, ARGS=--restart)
+run: $(READY) ## Start a three-node cluster on this machine and watch it (NODES=5, ARGS=--restart, ARGS=--events)
 	@python scripts/cluster.py --var $(VAR) up --nodes $(NODES) $(ARGS)
 
 # Tests start hundreds of processes. Without bytecode on disk each would compile every module again.

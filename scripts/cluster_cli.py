@@ -21,6 +21,7 @@ from rich.console import Console
 from parley import NameTakenError, ParleyClient, ParleyError, check_account_name
 from parleyd.cli_admin import leave_claim
 from parleyd.security.codes import new_code
+from scripts.cluster_events import EventStream
 from scripts.cluster_layout import (
     ClusterError,
     Layout,
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start the cluster and watch it; Ctrl-C stops it, the data stays")
     up.add_argument("--nodes", type=int, default=DEFAULT_NODES, help="how many nodes a new cluster has (default: 3)")
     up.add_argument("--restart", action="store_true", help="start nodes again that die")
+    up.add_argument("--events", action="store_true", help="show clients that come and go, and each command")
     up.set_defaults(command=_up)
 
     for name, text in (
@@ -104,8 +106,11 @@ def _up(options: argparse.Namespace) -> int:
                 f"{', '.join(taken)} {'is' if len(taken) == 1 else 'are'} in use, but this cluster's addresses are "
                 f"settled in {layout.root}. End the other program, or use another folder: make run VAR=var2"
             )
+        layout.events_file.unlink(missing_ok=True)
+        if options.events:
+            layout.events_file.touch()
         try:
-            return asyncio.run(_supervise(layout, processes, restart=options.restart))
+            return asyncio.run(_supervise(layout, processes, restart=options.restart, events=options.events))
         finally:
             # Also when the loop ended by an error: whoever runs `up` must not leave nodes behind.
             processes.stop(layout.names)
@@ -128,11 +133,12 @@ def _open_or_create(root: Path, count: int) -> Layout:
     return layout
 
 
-async def _supervise(layout: Layout, processes: Processes, *, restart: bool) -> int:
+async def _supervise(layout: Layout, processes: Processes, *, restart: bool, events: bool) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
+    stream = EventStream(layout) if events else None
     for name in layout.names:
         processes.start(name)
     keeper = _Restarter(processes) if restart else None
@@ -141,6 +147,8 @@ async def _supervise(layout: Layout, processes: Processes, *, restart: bool) -> 
         async with StatusReader(layout, processes) as reader, _making_operator(layout, screen.note):
             while not stopping.is_set():
                 views = await reader.read_all()
+                if stream is not None:
+                    screen.stream(stream.read())
                 screen.show(views)
                 if keeper is not None:
                     keeper.look_after(views, screen.note)

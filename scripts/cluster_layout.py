@@ -96,6 +96,11 @@ class Layout:
         """Return the data directory of one node."""
         return self.folder(name) / "data"
 
+    @property
+    def events_file(self) -> Path:
+        """Return the file that exists while nodes log each command (`up --events`)."""
+        return self.root / "events"
+
     def operator_token(self, name: str) -> str:
         """Return the secret with which a node tells its whole status; empty before its first start."""
         try:
@@ -202,7 +207,7 @@ def destroy_layout(layout: Layout) -> None:
     (layout.root / "cluster.json").unlink()  # first: from here on it is no cluster, however this ends
     for folder in (*map(layout.folder, layout.names), layout.root / "ca", layout.root / "clients"):
         shutil.rmtree(folder, ignore_errors=True)
-    for file in ("lock", "supervisor.lock"):
+    for file in ("lock", "supervisor.lock", "events"):
         (layout.root / file).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # somebody else's files keep the folder
         layout.root.rmdir()

@@ -180,6 +180,8 @@ class Processes:
             command = [sys.executable, "-c", DIE_WITH_PARENT, str(os.getpid()), *command]
         # Settings of the person's shell are not settings of these nodes: the file alone says.
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PARLEY")}
+        if self._layout.events_file.exists():
+            environment["PARLEYD_LOG_COMMANDS"] = "yes"
         with open(self._layout.log_file(name), "ab", opener=_open_private) as log:
             # A session of its own: Ctrl-C in this terminal reaches the supervisor, which stops nodes in good order.
             return subprocess.Popen(

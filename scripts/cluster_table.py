@@ -67,6 +67,11 @@ class Screen:
             self._last_plain_s = time.monotonic()
             self._console.print(f"{_clock()} {plain_line(views)}", highlight=False, soft_wrap=True)
 
+    def stream(self, lines: Sequence[str]) -> None:
+        """Print events of the nodes, above the table where there is one."""
+        for line in lines:
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     def note(self, text: str) -> None:
         """Print one line outside the rounds."""
         if self._live is not None:

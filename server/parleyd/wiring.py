@@ -284,7 +284,7 @@ def _make_client_server(
     settings = setup.settings
     readers = view.replica.readers
     authenticator = Authenticator(view.replica)
-    commands = Commands(router, lambda: view.replica.machine.level)
+    commands = Commands(router, lambda: view.replica.machine.level, log_commands=settings.log_commands)
     fence = FenceInterceptor(lambda: trust.is_fenced)
     admission = AdmissionInterceptor(authenticator, call_limits(settings), busy)
     server = grpc.aio.server(options=server_options(settings), interceptors=[fence, admission])

@@ -281,3 +281,28 @@ async def test_destroy_removes_the_cluster_and_leaves_what_is_not_its_own(layout
         assert await running.end() == 0
     assert (await cluster(layout.root, "destroy", "--yes"))[0] == 0
     assert [file.name for file in layout.root.iterdir()] == ["precious.txt"]
+
+
+async def test_the_stream_of_events_shows_clients_and_commands_of_all_nodes_and_no_body(layout: Layout) -> None:
+    async with up(layout.root, "--events") as running:
+        await running.until_says("The account operator is the administrator.")
+        async with ParleyClient(layout.hosts, ca=layout.ca_file, state_dir=layout.root / "elsewhere") as client:
+            await client.register("ann", "a long enough password")
+            await client.login("ann", "a long enough password")
+            await (await client.send("ann", "words of ann")).accepted(60)
+        await running.until_says("command register_account: ", times=2)
+        await running.until_says("  client connected: account ")
+        await running.until_says(" bytes, 1 messages")
+        await running.until_says("  client gone: account ")
+        await cluster(layout.root, "stop", "n3")
+        await cluster(layout.root, "start", "n3")
+        assert (layout.root / "events").exists(), "a node that is started from another terminal logs commands, too"
+        assert await running.end() == 0
+        assert "words of ann" not in running.output
+    for name in layout.names:
+        assert "words of ann" not in layout.log_file(name).read_text(errors="replace")
+    async with up(layout.root) as running:
+        await running.until_says(" leads (term ")
+        assert await running.end() == 0
+        assert "command " not in running.output
+        assert not (layout.root / "events").exists()

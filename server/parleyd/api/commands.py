@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import grpc
+import structlog
 
 from parley_proto.v1 import state_pb2
 from parleyd.api.errors import ApiError, check_result
@@ -14,6 +15,8 @@ from parleyd.machine.levels import RELEASES
 from parleyd.machine.registry import COMMANDS
 
 SUBMIT_TIMEOUT_S = 10.0
+MAX_LOGGED = 64
+"""How many commands of one entry are logged one by one. The marks of all devices of a node can be thousands."""
 
 
 class Submitter(Protocol):
@@ -26,9 +29,11 @@ class Submitter(Protocol):
 class Commands:
     """Submits commands of the cluster's level, and refuses others before they reach the log."""
 
-    def __init__(self, submitter: Submitter, level: Callable[[], int]) -> None:
+    def __init__(self, submitter: Submitter, level: Callable[[], int], *, log_commands: bool = False) -> None:
+        """With `log_commands`, log kind and size of each command when it is submitted."""
         self._submitter = submitter
         self._level = level
+        self._logger = structlog.get_logger("commands") if log_commands else None
 
     @property
     def level(self) -> int:
@@ -42,6 +47,8 @@ class Commands:
         may be unknown. Repeating the commands is safe.
         """
         self.check(commands)
+        if self._logger is not None:
+            _log(self._logger, commands)
         return await self._submitter.submit(commands, timeout_s=SUBMIT_TIMEOUT_S)
 
     def check(self, commands: Sequence[state_pb2.Command]) -> None:
@@ -54,6 +61,16 @@ class Commands:
         """Get one command applied; return its index and result. Raises as `submit`, and ApiError for a refusal."""
         applied = await self.submit([command])
         return applied.index, check_result(applied.results[0], after_unknown=applied.after_unknown)
+
+
+def _log(logger: Any, commands: Sequence[state_pb2.Command]) -> None:
+    """Log what is submitted, without anything that a person wrote."""
+    for command in commands[:MAX_LOGGED]:
+        kind = command.WhichOneof("command")
+        messages = {"messages": len(command.send_messages.sends)} if kind == "send_messages" else {}
+        logger.info("command_submitted", kind=kind, bytes=command.ByteSize(), **messages)
+    if len(commands) > MAX_LOGGED:
+        logger.info("commands_left_out", commands=len(commands) - MAX_LOGGED)
 
 
 def check_level(command: state_pb2.Command, level: int) -> None:

@@ -379,6 +379,9 @@ class Settings:
         str,
         SettingSpec(Choice(("auto", "json", "console")), "Logs", "auto: console on a terminal, otherwise JSON lines."),
     ] = "auto"
+    log_commands: Annotated[
+        bool, SettingSpec(BoolSetting(), "Logs", "Log kind and size of each command of a client, never its content.")
+    ] = False
 
     def __post_init__(self) -> None:
         peer_advertise = self.peer_advertise or self.peers.get(self.name) or self.peer_listen
