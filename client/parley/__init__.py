@@ -84,6 +84,7 @@ from parley.model import (
     ReceiptCounts,
     Target,
 )
+from parley.naming import find_channel, find_target, find_visible_channel, whole_number
 from parley.net.filter_server import TextFilterServer
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
@@ -175,9 +176,13 @@ __all__ = [
     "WrongPasswordError",
     "WrongServiceError",
     "check_account_name",
+    "find_channel",
+    "find_target",
+    "find_visible_channel",
     "parse_endpoints",
     "parse_host_lists",
     "progress",
     "squeeze_blanks",
+    "whole_number",
     "with_progress",
 ]

@@ -7,10 +7,12 @@ terminal/exits.py, never a traceback.
 import inspect
 import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from parley import StateDirectory
 from parley.terminal import (
     account_commands,
     channel_commands,
@@ -293,6 +295,74 @@ async def gui(options: ConnectionOptions) -> int:
         state_dir=options.state_dir,
         text_filter=options.text_filter,
     )
+
+
+@app.command(epilog=EPILOG)
+@with_connection_options
+async def gateway(
+    options: ConnectionOptions,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="ADDRESS:PORT", help="Take connections here.")
+    ] = "127.0.0.1:7070",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="FOLDER",
+            help="Keep the files of the accounts here. Only you may read it. Default: `gateway` in the state folder.",
+            show_default=False,
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None, typer.Option("--cert", metavar="FILE", help="Use TLS with this certificate. Default: no TLS.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option("--key", metavar="FILE", help="The key of the certificate.")] = None,
+    allow_plain: Annotated[
+        bool, typer.Option("--allow-plain", help="Take connections without TLS from other machines, too.")
+    ] = False,
+    allow_secrets: Annotated[
+        bool,
+        typer.Option("--allow-secrets", help="Take names without a password. Each gets a secret, which is shown once."),
+    ] = False,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Begin in the style for programs. Default: the style for people.")
+    ] = False,
+    max_connections: Annotated[
+        int, typer.Option("--max-connections", min=1, max=100_000, help="Take at most this many connections.")
+    ] = 1000,
+    max_per_address: Annotated[
+        int, typer.Option("--max-per-address", min=1, max=100_000, help="Take at most this many from one address.")
+    ] = 100,
+    max_line: Annotated[
+        int, typer.Option("--max-line", min=64, max=1_048_576, help="Refuse lines of more bytes than this.")
+    ] = 65_536,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0.1, help="Read at most this many lines a second of one connection.")
+    ] = 20.0,
+) -> None:
+    """Serve telnet, nc and old clients: a text protocol on TCP, docs/GATEWAY.md. It runs until a signal ends it.
+
+    One process serves many connections, each with an account of the cluster. It logs connections and commands, never
+    a text. --state-dir and --account are not used, except for the default of --data.
+    """
+    from parley.gateway.app import private_folder, serve
+    from parley.gateway.settings import CALM, GatewaySettings
+
+    settings = GatewaySettings(
+        listen=listen,
+        cert=cert,
+        key=key,
+        allow_plain=allow_plain,
+        allow_secrets=allow_secrets,
+        style="compact" if compact else "plain",
+        max_connections=max_connections,
+        max_per_address=max_per_address,
+        max_line_bytes=max_line,
+        lines_per_s=rate,
+        lines_burst=5 * rate,
+    )
+    folder = private_folder(data or StateDirectory(options.state_dir).root / "gateway")
+    await serve(options.group(folder, CALM), settings)
 
 
 @app.command()

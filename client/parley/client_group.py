@@ -18,7 +18,9 @@ from typing import Self
 
 from parley.client import DEFAULT_DEADLINE_S, ParleyClient
 from parley.connection import ConnectionManagerSettings
+from parley.device.profile import FileLock, StateDirectory
 from parley.device.token_store import TokenStore
+from parley.errors import StoreError
 from parley.shared import Shared
 
 
@@ -37,22 +39,39 @@ class ClientGroup:
         settings: ConnectionManagerSettings | None = None,
         rng: Random | None = None,
         token_store: TokenStore | None = None,
+        exclusive: bool = False,
     ) -> None:
-        """The arguments are those of ParleyClient, and count for all clients of the group."""
+        """The arguments are those of ParleyClient, and count for all clients of the group.
+
+        With `exclusive`, the group is entered only if no other exclusive group uses the folder.
+        """
         self._shared = Shared(hosts, ca=ca, insecure=insecure, insecure_network=insecure_network, one_thread=True)
-        self._state_dir = state_dir
+        self._directory = StateDirectory(state_dir)
+        self._lock = FileLock(self._directory.root / "group.lock") if exclusive else None
         self._deadline_s = deadline_s
         self._settings = settings
         self._rng = rng or Random(secrets.randbits(64))  # noqa: S311 - spreads load, keeps no secret
         self._token_store = token_store
 
     async def __aenter__(self) -> Self:
+        self._directory.make()
+        if self._lock is not None and not self._lock.try_acquire():
+            raise StoreError(
+                f"Another process uses the folder {self._directory.root}. Nothing was changed. End that process, or "
+                "name another folder."
+            )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._shared.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def kept_accounts(self) -> tuple[str, ...]:
+        """Return the names, in small letters, of the accounts that have a file in the folder of the group."""
+        return self._directory.accounts()
 
     def client(self, *, account: str | None = None, connect: bool = True, on_behalf_of: str = "") -> ParleyClient:
         """Return a client that is not entered yet. It does not become the last sign-in of this machine.
@@ -62,7 +81,7 @@ class ClientGroup:
         return ParleyClient(
             (),
             account=account,
-            state_dir=self._state_dir,
+            state_dir=self._directory.root,
             connect=connect,
             deadline_s=self._deadline_s,
             settings=self._settings,

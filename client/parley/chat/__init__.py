@@ -9,11 +9,13 @@ from parley.chat.chats import Chats
 from parley.chat.conversations import ConversationItem, Conversations
 from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.known import Known, named_in
+from parley.chat.listed import channel_line
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
 from parley.chat.previews import Link, is_big_emoji, links, preview
 from parley.chat.receipt_text import missing_lines, receipt_line
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.chat.safe_text import safe_body, safe_name
+from parley.chat.session_news import SessionNews
 from parley.chat.standing import Standing
 from parley.chat.status_text import (
     StatusLevel,
@@ -51,6 +53,7 @@ __all__ = [
     "RowsChanged",
     "RowsInserted",
     "RowsRemoved",
+    "SessionNews",
     "Standing",
     "StatusLevel",
     "StatusLine",
@@ -59,6 +62,7 @@ __all__ = [
     "ThreadReplaced",
     "account_key",
     "account_label",
+    "channel_line",
     "clock_time",
     "conversation_key",
     "conversation_title",

@@ -97,14 +97,7 @@ class Profile:
 
     def make(self) -> None:
         """Make the folders if they are missing. Raises StoreError if they cannot be made."""
-        try:
-            for folder in (self.directory.parent.parent, self.directory.parent, self.directory):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"The folder {self.directory} cannot be made ({error}). Nothing was stored. Name another one with "
-                "--state-dir or PARLEY_STATE_DIR."
-            ) from error
+        _make_folders(self.directory.parent.parent, self.directory.parent, self.directory)
 
 
 class StateDirectory:
@@ -120,6 +113,10 @@ class StateDirectory:
                 f"The folder {str(self.root)!a} has bytes that are not UTF-8, and SQLite opens no file there. "
                 "Nothing was stored. Name another one with --state-dir or PARLEY_STATE_DIR."
             ) from None
+
+    def make(self) -> None:
+        """Make the root if it is missing. Raises StoreError if it cannot be made."""
+        _make_folders(self.root)
 
     def profile(self, cluster_id: str, account: str) -> Profile:
         """Return the profile. Its folders may be missing."""
@@ -141,6 +138,14 @@ class StateDirectory:
             return None
         newest = max(found, key=lambda path: _modified_ns(path.parent.parent / "hosts.json"))
         return Profile(newest.parent, self._cluster_id(newest.parent.parent), account)
+
+    def accounts(self) -> tuple[str, ...]:
+        """Return the names of the accounts that have a file, as they are in small letters.
+
+        Names whose folder has another name are left out: those with a capital letter, or with a full stop at the end.
+        """
+        folders = (path.parent.name for path in self.root.glob("*/*/client.sqlite"))
+        return tuple(sorted({name for name in folders if _ACCOUNT.fullmatch(name)}))
 
     def hosts(self, cluster_id: str) -> Hosts:
         """Return the stored addresses of the cluster."""
@@ -238,6 +243,17 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _make_folders(*folders: Path) -> None:
+    try:
+        for folder in folders:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"The folder {folders[-1]} cannot be made ({error}). Nothing was stored. Name another one with "
+            "--state-dir or PARLEY_STATE_DIR."
+        ) from error
 
 
 def _folder_name(name: str) -> str:

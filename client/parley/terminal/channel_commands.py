@@ -11,14 +11,13 @@ from typing import Annotated
 
 import typer
 
-from parley import MemberRole, ParleyClient, ParleyError
-from parley.chat import account_label, safe_name
+from parley import MemberRole, ParleyClient, ParleyError, find_channel, find_visible_channel
+from parley.chat import account_label, channel_line, safe_name
 from parley.terminal import text
 from parley.terminal.command_line import AsJson, with_connection_options
 from parley.terminal.commands import note, say
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.targets import find_channel, find_visible_channel
 
 channel_app = typer.Typer(help="Create, find, join, leave and change channels.", epilog=EPILOG, no_args_is_help=True)
 
@@ -96,7 +95,7 @@ async def list_channels(
         say(text.as_json([text.channel_record(listed) for listed in found]))
         return
     for listed in found:
-        say(text.channel_line(listed))
+        say(channel_line(listed))
     if not found:
         note(
             "No channel has this title."

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 
-from parley import BadInputError, NameTakenError, ParleyClient, UnreachableError, WrongPasswordError
+from parley import BadInputError, NameTakenError, ParleyClient, UnreachableError, WrongPasswordError, find_target
 from parley.terminal.chat_hints import Hints
 from parley.terminal.chat_view import ChatView
 from parley.terminal.exits import ExitCode
@@ -13,7 +13,6 @@ from parley.terminal.password import VARIABLE, read_password
 from parley.terminal.refusals import superseded_text
 from parley.terminal.screen import PlainScreen, PromptScreen, TerminalScreen
 from parley.terminal.signals import Interrupted, prompting
-from parley.terminal.targets import find_target
 from parley.terminal.text import indented
 
 LAST_MESSAGES_S = 10.0

@@ -2,10 +2,8 @@
 
 from collections.abc import Awaitable, Callable
 
-from parley import BadInputError, ConversationKind, ParleyClient
-from parley.chat import Chats, conversation_key, safe_name
-from parley.terminal import text
-from parley.terminal.targets import find_visible_channel
+from parley import BadInputError, ConversationKind, ParleyClient, find_visible_channel
+from parley.chat import Chats, channel_line, conversation_key, safe_name
 
 HELP = """\
   /channels         the public channels and your own
@@ -52,7 +50,7 @@ class ChannelCommands:
     async def _list(self, _: str) -> None:
         found = await self._client.list_channels()
         for listed in found:
-            self._show(text.channel_line(listed))
+            self._show(channel_line(listed))
         if not found:
             self._quiet("There are no channels yet. Create one: parley channel create TITLE")
 

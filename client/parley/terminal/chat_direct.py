@@ -2,8 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from parley import EVERYONE, BadInputError, ConversationKind, Message, ParleyClient, Target
-from parley.terminal.targets import find_target
+from parley import EVERYONE, BadInputError, ConversationKind, Message, ParleyClient, Target, find_target
 
 HELP = """\
   /all TEXT         write to everyone, and stay here

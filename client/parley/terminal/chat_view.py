@@ -18,26 +18,28 @@ from parley import (
     ParleyClient,
     ParleyError,
     Target,
+    find_target,
+    whole_number,
 )
-from parley.chat import Chats, Standing, conversation_key, preview, safe_name, status_line
+from parley.chat import Chats, SessionNews, Standing, conversation_key, preview, safe_name, status_line
 from parley.terminal import text
 from parley.terminal.chat_channels import HELP as CHANNEL_HELP
 from parley.terminal.chat_channels import ChannelCommands
 from parley.terminal.chat_direct import HELP as DIRECT_HELP
 from parley.terminal.chat_direct import DirectCommands
-from parley.terminal.chat_session import SessionNews
 from parley.terminal.cluster_text import cluster_lines
+from parley.terminal.message_numbers import message_number
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.ping_command import ping_lines
 from parley.terminal.presence_commands import who_lines, who_remarks
 from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
 from parley.terminal.refusals import Refusals
 from parley.terminal.send_queue import SendQueue
-from parley.terminal.targets import find_target, message_number, whole_number
 
 HISTORY_LINES = 20
 MOST_HISTORY_LINES = 1000
 ALWAYS_NEWS_S = 60.0
+SESSION_ENDED = "The session has ended. Waiting messages are kept. Leave with /quit and sign in again."
 
 HELP = f"""\
 Type a line and Enter: it is sent to the one named in the prompt. Commands:
@@ -89,7 +91,7 @@ class ChatView:
         self._sends = SendQueue(client, self._own, lambda view: show(text.own_line(view, self.chats)), quiet)
         self._direct = DirectCommands(client, self._sends.send)
         self._in_history: dict[int, int] = {}
-        self._session = SessionNews(quiet)
+        self._session = SessionNews(quiet, SESSION_ENDED)
         self.changed: Callable[[], None] = lambda: None
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/help": self._help,

@@ -25,6 +25,7 @@ from parley import (
     StillWaitingError,
     TlsError,
     TooManyDevicesError,
+    find_target,
 )
 from parley.chat import Chats, Standing, account_label
 from parley.terminal import text
@@ -34,7 +35,6 @@ from parley.terminal.options import ConnectionOptions
 from parley.terminal.password import confirm, read_password
 from parley.terminal.refusals import Refusals, connected, superseded_text
 from parley.terminal.signals import Interrupted
-from parley.terminal.targets import find_target
 
 T = TypeVar("T")
 

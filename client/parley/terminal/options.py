@@ -16,6 +16,8 @@ import platformdirs
 
 from parley import (
     BadInputError,
+    ClientGroup,
+    ConnectionManagerSettings,
     Last,
     NotSignedInError,
     ParleyClient,
@@ -90,13 +92,7 @@ class ConnectionOptions:
 
         `resume` resumes the stored session, `connect` also opens a stream.
         """
-        if not self.hosts:
-            raise BadInputError(
-                "No host is known. Name a node: --host localhost:7600, PARLEY_HOSTS, or a list named hosts in "
-                "the settings file."
-            )
-        if self.insecure and any(not endpoint.is_loopback for endpoint in parse_endpoints(self.hosts)):
-            sys.stderr.write("Not encrypted: others on the network can read passwords and messages.\n")
+        self._check_hosts()
         account = self.account if resume and self.account else None
         return ParleyClient(
             self.hosts,
@@ -108,6 +104,28 @@ class ConnectionOptions:
             connect=connect,
             text_filter=self.text_filter,
         )
+
+    def group(self, folder: Path, settings: ConnectionManagerSettings) -> ClientGroup:
+        """Return a group of clients, not entered yet, whose files are in `folder`, which no other group uses."""
+        self._check_hosts()
+        return ClientGroup(
+            self.hosts,
+            ca=self.ca,
+            insecure=self.insecure,
+            insecure_network=self.insecure_given,
+            state_dir=folder,
+            settings=settings,
+            exclusive=True,
+        )
+
+    def _check_hosts(self) -> None:
+        if not self.hosts:
+            raise BadInputError(
+                "No host is known. Name a node: --host localhost:7600, PARLEY_HOSTS, or a list named hosts in "
+                "the settings file."
+            )
+        if self.insecure and any(not endpoint.is_loopback for endpoint in parse_endpoints(self.hosts)):
+            sys.stderr.write("Not encrypted: others on the network can read passwords and messages.\n")
 
     def must_name_account(self) -> str:
         """Return the account to use.

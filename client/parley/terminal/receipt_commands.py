@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
-from parley import BadInputError, Message, MessageKind, MessageReceipts, ParleyClient, Target
+from parley import BadInputError, Message, MessageKind, MessageReceipts, ParleyClient, Target, find_target
 from parley.chat import missing_lines, preview, receipt_line
 from parley.terminal import text
 from parley.terminal.command_line import AsJson, TargetArgument, with_connection_options
 from parley.terminal.commands import note, say
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.targets import find_target
 
 PAGE = 100
 LOOKED_AT = 1_000

@@ -22,11 +22,9 @@ from parley.chat import (
     conversation_key,
     counts_text,
     line_time,
-    plural,
     preview,
     row_text,
     safe_body,
-    safe_name,
 )
 
 LINE_PREVIEW = 60
@@ -103,19 +101,6 @@ def conversation_line(item: ConversationItem) -> str:
         return f"{new:>8}  {title}"
     you = "you: " if item.status is not None else ""
     return f"{new:>8}  {title:<16}  {clock(item.at_ms)}  {you}{preview(item.preview, LINE_PREVIEW)}"
-
-
-def channel_line(listed: ListedChannel) -> str:
-    """Return one line of the list of channels: number, title, what it is, and its topic."""
-    channel = listed.channel
-    parts = [
-        plural(channel.member_count, "member"),
-        "public" if channel.public else "private",
-        "archived" if channel.archived else "",
-        "joined" if listed.joined else "",
-    ]
-    topic = f"  {safe_name(channel.topic)}" if channel.topic else ""
-    return f"{f'#{channel.id}':>8}  {safe_name(channel.title)} ({', '.join(filter(None, parts))}){topic}"
 
 
 def channel_record(listed: ListedChannel) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from parley import (
     ParleyClient,
     RefusedError,
     Target,
+    naming,
 )
 from parley.chat import Chats, Standing, conversation_key
 from parley.net import channel_calls
-from parley.terminal import targets
 from parley.terminal.exits import ExitCode
 from tests.support.node import InProcessCluster, running_cluster
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in, until
@@ -364,5 +364,5 @@ async def test_a_listed_channel_says_whether_one_is_in_it(tmp_path: Path) -> Non
 def test_a_title_leads_to_the_channel_that_one_is_still_in() -> None:
     left = Conversation(1, ConversationKind.CHANNEL, "ops")
     live = Conversation(2, ConversationKind.CHANNEL, "Ops", member_count=2)
-    assert targets._called((left, live), "ops") == [live]
-    assert targets._called((left,), "ops") == [left], "its history is read by its title"
+    assert naming._called((left, live), "ops") == [live]
+    assert naming._called((left,), "ops") == [left], "its history is read by its title"

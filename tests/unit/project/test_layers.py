@@ -49,6 +49,7 @@ PURE_MEMBERSHIP = (
     "parleyd.membership.members",
 )
 PURE_PRESENCE = ("ids", "own", "presence", "reports")
+PURE_GATEWAY = ("limits", "lines", "requests", "styles")
 IMPURE_STDLIB = ("asyncio", "concurrent", "logging", "multiprocessing", "os", "pathlib", "socket", "threading", "time")
 
 # What a layer may import besides the standard library and itself.
@@ -155,6 +156,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.wire.position",
     ),
     "client/parley/chat": ("parley.model", "parley.receipt_model", "parley.receipts", "parley.state_publisher"),
+    **{f"client/parley/gateway/{module}.py": ("parley.chat",) for module in PURE_GATEWAY},
     "client/parley/net": ("apsw", "google.protobuf", "grpc", "parley_proto", "parley"),
 }
 
@@ -191,6 +193,12 @@ def test_what_a_group_decides_reads_no_clock_and_starts_nothing(module: str) -> 
 @pytest.mark.parametrize("module", PURE_PRESENCE)
 def test_presence_reads_no_clock_and_starts_nothing(module: str) -> None:
     imports = imports_under(f"server/parleyd/presence/{module}.py")
+    assert not [str(found) for found in imports if found.module.split(".")[0] in IMPURE_STDLIB]
+
+
+@pytest.mark.parametrize("module", PURE_GATEWAY)
+def test_the_protocol_of_the_gateway_reads_no_clock_and_starts_nothing(module: str) -> None:
+    imports = imports_under(f"client/parley/gateway/{module}.py")
     assert not [str(found) for found in imports if found.module.split(".")[0] in IMPURE_STDLIB]
 
 

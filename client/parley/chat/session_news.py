@@ -1,16 +1,17 @@
-"""What a chat tells of its session: a lost node, a missing majority, the end of the session. Each once."""
+"""What a chat in lines tells of its session: a lost node, a missing majority, the end of the session. Each once."""
 
 from collections.abc import Callable
 
-from parley import ClientState, ConnectionState
+from parley.model import ClientState, ConnectionState
 
 
 class SessionNews:
     """Remembers what was told."""
 
-    def __init__(self, quiet: Callable[[str], None]) -> None:
-        """`quiet` prints a remark."""
+    def __init__(self, quiet: Callable[[str], None], session_ended: str) -> None:
+        """`quiet` prints a remark, `session_ended` is the one at the end of the session."""
         self._quiet = quiet
+        self._session_ended = session_ended
         self._lost = ""
         self._told = ConnectionState.CONNECTED
 
@@ -31,4 +32,4 @@ class SessionNews:
             self._quiet("(no majority: your messages are kept here and sent as soon as possible)")
         elif state.connection is ConnectionState.SIGNED_OUT:
             self._told = state.connection
-            self._quiet("The session has ended. Waiting messages are kept. Leave with /quit and sign in again.")
+            self._quiet(self._session_ended)

@@ -8,7 +8,10 @@ title to receive the messages for somebody else.
 
 from collections.abc import Sequence
 
-from parley import EVERYONE, BadInputError, Conversation, ConversationKind, ParleyClient, Target, check_account_name
+from parley.client import ParleyClient
+from parley.device.profile import check_account_name
+from parley.errors import BadInputError
+from parley.model import EVERYONE, Conversation, ConversationKind, Target
 
 HOW = (
     "Name an account, a channel (#ID or #TITLE), or everyone. `parley conversations` lists yours, `parley channels` "
@@ -78,13 +81,6 @@ def whole_number(word: str, most: int) -> int:
     """Return a number from 1 to `most`, or 0 if the word is none. int() refuses signs such as "²" and long texts."""
     number = int(word) if word.isdecimal() and len(word) < 20 else 0
     return number if number <= most else 0
-
-
-def message_number(word: str) -> int:
-    """Return the number of a waiting message. Raise BadInputError if the word is none."""
-    if not (number := whole_number(word, 2**31 - 1)):
-        raise BadInputError(f"{word!r} is not a number of a message. /waiting lists the numbers.")
-    return number
 
 
 def _called(conversations: tuple[Conversation, ...], title: str) -> list[Conversation]:
