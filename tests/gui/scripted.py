@@ -24,8 +24,10 @@ from parley import (
     InvitationNeededError,
     ListedChannel,
     Member,
+    MemberReceipt,
     Message,
     MessageKind,
+    MessageReceipts,
     MessageStatus,
     Node,
     Outgoing,
@@ -294,6 +296,12 @@ class ScriptedClient:
     async def add_members(self, conversation_id: int, members: Sequence[str]) -> None:
         self.reach()
         self.sdk.asked.append(("add", conversation_id, tuple(members)))
+
+    async def receipts(self, conversation_id: int, message_id: int) -> MessageReceipts:
+        self.reach()
+        self.sdk.asked.append(("receipts", conversation_id, (str(message_id),)))
+        members = (MemberReceipt(PEOPLE[1], delivered=True, read=True), MemberReceipt(PEOPLE[2], False, False))
+        return MessageReceipts(conversation_id, message_id, 2, 1, 1, members, True, ("n1", "n2"), ("n3",))
 
     async def send(self, target: str | Target, body: str) -> Outgoing:
         if self.sdk.refuse_sends is not None:

@@ -11,7 +11,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
-from parley import Conversation, ConversationKind, ListedChannel, Member, MessageKind, Target
+from parley import Conversation, ConversationKind, ListedChannel, Member, MessageKind, MessageStatus, Target
+from parley.chat import Row
 from tests.gui.scripted import WARD
 from tests.gui.test_main_window import Desktop, Keep
 
@@ -146,3 +147,27 @@ def test_why_a_channel_was_not_left_is_told(desktop: Desktop) -> None:
     desktop.sdk.unreachable = True
     choose(desktop, "Leave this channel")
     desktop.until(lambda: "No node of the cluster could be reached" in desktop.note)
+
+
+def row_of(desktop: Desktop, body: str) -> Row:
+    """The row of a message."""
+    model = desktop.window.chat.rows
+    return next(model.row(at) for at in range(model.rowCount()) if model.row(at).body == body)
+
+
+def test_who_has_an_own_message_is_told_from_its_menu(desktop: Desktop) -> None:
+    desktop.type("hello all")
+    desktop.until(lambda: ("hello all", MessageStatus.WAITING) in desktop.rows)
+    row = row_of(desktop, "hello all")
+    assert "Receipts" not in {action.text() for action in desktop.window.row_actions.menu(row).actions()}
+    desktop.sdk.settle(row.local_id, MessageStatus.ACCEPTED)
+    desktop.until(lambda: ("hello all", MessageStatus.ACCEPTED) in desktop.rows)
+    own, others = row_of(desktop, "hello all"), row_of(desktop, "hello ward")
+    assert "Receipts" not in {action.text() for action in desktop.window.row_actions.menu(others).actions()}
+    desktop.sdk.asked.clear()
+    menu = desktop.window.row_actions.menu(own)
+    next(action for action in menu.actions() if action.text() == "Receipts").trigger()
+    desktop.until(lambda: desktop.note.startswith("Your message is on disk at n1, n2, not yet reported by n3"))
+    assert "delivered to 1 of 2; read by" in desktop.note
+    assert "Not delivered yet to" in desktop.note
+    assert desktop.sdk.asked == [("receipts", WARD.id, (str(own.message_id),))]

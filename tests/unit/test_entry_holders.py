@@ -19,7 +19,7 @@ ME, OTHER, THIRD = NodeId(1), NodeId(2), NodeId(3)
 def matches(index: int) -> ProgressStatus:
     return ProgressStatus(
         match_index=Index(index),
-        next_index=Index(index + 1),
+        next_index=Index(index + 5),  # sent and not confirmed
         state=ProgressState.REPLICATE,
         inflight=0,
         recent_active=True,

@@ -62,7 +62,7 @@ class Listener(Protocol):
         """Show the answer to a request about the account."""
 
     def channels_told(self, answer: events.ChannelsTold) -> None:
-        """Show the answer to a request about channels."""
+        """Show the answer to a request about channels, or about who has a message."""
 
     def refused(self, refusal: events.Refused) -> None:
         """Show why something was not done."""
@@ -161,7 +161,7 @@ class ChatAppState:
                 self._listener.refused(event)
             case events.PasswordChanged() | events.DevicesListed():
                 self._listener.account_told(event)
-            case events.ChannelsListed() | events.ChannelJoined():
+            case events.ChannelsListed() | events.ChannelJoined() | events.ReceiptsTold():
                 self._listener.channels_told(event)
             case _:
                 self._tell(self._fold(event))

@@ -166,6 +166,9 @@ class Bridge(QObject):
 
         self._ask(Action.OTHER, add)
 
+    def ask_receipts(self, conversation_id: int, message_id: int) -> None:
+        self._ask(Action.OTHER, lambda worker: worker.ask_receipts(conversation_id, message_id))
+
     def find_accounts(self, prefix: str) -> None:
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
 

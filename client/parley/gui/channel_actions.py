@@ -1,4 +1,4 @@
-"""What a person does with channels in the window: find and join one, add somebody, leave."""
+"""What a person does with channels in the window: find and join one, add somebody, leave. And who has a message."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,10 +6,10 @@ from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QInputDialog, QMenu, QWidget
 
 from parley import Conversation, Target
-from parley.chat import Standing, plural, safe_name
+from parley.chat import Standing, missing_lines, plural, receipt_line, safe_name
 from parley.gui.app_state import ChatAppState
 from parley.gui.commands import Commands
-from parley.gui.events import ChannelJoined, ChannelsListed
+from parley.gui.events import ChannelJoined, ChannelsListed, ChannelsTold, ReceiptsTold
 from parley.gui.finder import Choice, Finder
 from parley.gui.row_actions import offer
 
@@ -47,7 +47,7 @@ class ChannelActions(QObject):
             offer(menu, "Add somebody to this channel", lambda: self._invite(conversation_id))
         offer(menu, "Leave this channel", lambda: self._commands().leave_channel(conversation_id))
 
-    def told(self, answer: ChannelsListed | ChannelJoined) -> str:
+    def told(self, answer: ChannelsTold) -> str:
         """Show the channels that can be joined, or the one that was joined. Return what to say in the window."""
         match answer:
             case ChannelsListed(channels):
@@ -57,6 +57,8 @@ class ChannelActions(QObject):
                 self._choose(free)
             case ChannelJoined(conversation_id):
                 self._open_conversation(Target(conversation_id=conversation_id))
+            case ReceiptsTold(receipts):
+                return " ".join((f"Your message is {receipt_line(receipts)}.", *missing_lines(receipts)))
         return ""
 
     def close(self) -> None:

@@ -280,6 +280,10 @@ class ClientWorker:
         await client.join_channel(conversation_id)
         self._put(events.ChannelJoined(conversation_id))
 
+    async def ask_receipts(self, conversation_id: int, message_id: int) -> None:
+        client = await self.client()
+        self._put(events.ReceiptsTold(await client.receipts(conversation_id, message_id)))
+
     # ---- the account
 
     async def change_password(self, old: str, new: str) -> None:

@@ -93,5 +93,8 @@ class Commands(Protocol):
     def add_member(self, conversation_id: int, name: str) -> None:
         """Add an account to a channel."""
 
+    def ask_receipts(self, conversation_id: int, message_id: int) -> None:
+        """Ask who has an own message, and which nodes have it on disk."""
+
     def find_accounts(self, prefix: str) -> None:
         """Search for account names."""

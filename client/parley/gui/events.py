@@ -12,6 +12,7 @@ from parley import (
     HistoryPage,
     ListedChannel,
     Message,
+    MessageReceipts,
     Outgoing,
     Target,
 )
@@ -133,6 +134,13 @@ class ChannelJoined:
     conversation_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiptsTold:
+    """Who has an own message, and which nodes have it on disk."""
+
+    receipts: MessageReceipts
+
+
 class Action(StrEnum):
     """What a person requested."""
 
@@ -162,6 +170,6 @@ class Refused:
 
 Folded = Learned | OwnListed | Arrived | ConversationsListed | HistoryLoaded | HistoryFailed
 AccountTold = PasswordChanged | DevicesListed
-ChannelsTold = ChannelsListed | ChannelJoined
+ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
 Told = DraftLoaded | AccountsFound | AccountTold | ChannelsTold | Refused
 Event = SignedIn | SignedOut | StateChanged | Changed | Told | Folded

@@ -13,6 +13,7 @@ from parley import (
     HistoryPage,
     ListedChannel,
     Message,
+    MessageReceipts,
     Outgoing,
     Target,
 )
@@ -88,6 +89,8 @@ class Client(Protocol):
     async def history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage: ...
 
     async def cached_history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage: ...
+
+    async def receipts(self, conversation_id: int, message_id: int) -> MessageReceipts: ...
 
     async def mark_read(self, conversation_id: int, up_to: int) -> None: ...
 

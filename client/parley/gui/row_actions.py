@@ -30,7 +30,7 @@ def offer(menu: QMenu, text: str, doing: Callable[[], None]) -> None:
 
 
 class RowActions(QObject):
-    """Copies, edits, cancels and retries messages of the open conversation."""
+    """Copies, edits, cancels and retries messages of the open conversation, and asks who has them."""
 
     def __init__(self, chat: ChatPage, app_state: ChatAppState, commands: Callable[[], Commands]) -> None:
         """`commands` returns the object that carries out the commands."""
@@ -58,6 +58,8 @@ class RowActions(QObject):
         """Return the menu of a message."""
         menu = new_menu(self._chat)
         offer(menu, "Copy\tCtrl+C", lambda: self._copy(row))
+        if row.status is not None and row.message_id:
+            offer(menu, "Receipts", lambda: self._ask_receipts(row))
         for link in links(row.shown)[:5]:
             offer(menu, f"Open {link.url[:60].replace('&', '&&')}", partial(self._open_link, link.url))
         if row.editable:
@@ -104,6 +106,11 @@ class RowActions(QObject):
     def _cancel(self, row: Row) -> None:
         if row.cancellable:
             self._commands().cancel(row.local_id)
+
+    def _ask_receipts(self, row: Row) -> None:
+        key = self._app_state.open_key
+        if key is not None:
+            self._commands().ask_receipts(self._app_state.chats.conversation_id(key), row.message_id)
 
     def _copy(self, row: Row) -> None:
         QGuiApplication.clipboard().setText(row.shown)

@@ -1,12 +1,14 @@
 """Counts of receipts in large channels: who is told, of which message, and how often.
 
 A sender that is connected here is told about its newest message in each large channel, after marks of the channel have
-moved, until all have read it. A channel is counted once in INTERVAL_S at most, however many marks moved meanwhile.
+moved, until all have read it. A channel is counted once in INTERVAL_S at most, however many marks moved meanwhile, and
+counting has a bounded share of a node's time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NoReturn, Protocol
@@ -16,6 +18,8 @@ from parleyd.machine.features import channel_counts
 from parleyd.machine.features.channel_counts import SenderCounts
 
 INTERVAL_S = 1.0
+PAUSES = 20
+"""A node pauses for so many times as long as it has counted: many large channels cost it a twentieth of its time."""
 CHANNELS_AT_ONCE = 16
 """Channels that are counted in one interval. The others wait for the next one."""
 MAX_SENDERS = 16_384
@@ -102,6 +106,11 @@ class ReceiptCounts:
             self._due.pop(channel_id, None)
 
 
+def pause_s(counted_s: float) -> float:
+    """Return how long to wait after a round of counting that took so long."""
+    return max(INTERVAL_S, PAUSES * counted_s)
+
+
 class CountsReceiver(Protocol):
     """Takes the counts for the devices that are connected here."""
 
@@ -124,8 +133,9 @@ class ReceiptCounter:
         """Count until cancelled."""
         while True:
             await self._hub.receipt_counts.wait()
+            began_at = time.monotonic()
             await self.count_due()
-            await asyncio.sleep(INTERVAL_S)
+            await asyncio.sleep(pause_s(time.monotonic() - began_at))
 
     async def count_due(self) -> None:
         """Count the channels that are due, CHANNELS_AT_ONCE at most, and tell their senders."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from parley_proto.v1 import peer_pb2
+from parleyd.entry_holders import EntryHolders
 from parleyd.raft.core import PROMISES
 from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.raft import Raft
@@ -40,6 +42,10 @@ class Durable(Protocol):
 
     def has_entry(self, index: int, term: int) -> bool:
         """Whether the entry is on disk, or behind the start of the log there."""
+
+
+async def _nobody(*_: object) -> peer_pb2.ListHoldersReply:
+    raise AssertionError("a leader asks nobody")
 
 
 LEADERS_WORDS = frozenset({MessageType.APPEND, MessageType.HEARTBEAT, MessageType.SNAPSHOT, MessageType.TIMEOUT_NOW})
@@ -95,6 +101,7 @@ class Checker:
         self._note_committed(node, raft, view)
         if core.role is Role.LEADER and core.log.commit_index > view.commit and self.disk_of is not None:
             self._check_majority(node, raft, self.disk_of)
+            self._check_holders(node, raft, self.disk_of)
         view.term, view.role = core.current_term, core.role
         view.last_index, view.last_term = core.log.last_index, core.log.last_term
         view.commit = core.log.commit_index
@@ -150,6 +157,16 @@ class Checker:
             is_on_majority(conf.voters) and is_on_majority(conf.voters_outgoing),
             f"leader {node} takes {term}/{index} for committed, and no majority of {conf} has it on disk",
         )
+
+    def _check_holders(self, node: int, raft: Raft, disk_of: Callable[[NodeId], Durable]) -> None:
+        """The receipts of a message name servers: each of them has its entry on disk."""
+        index = raft._core.log.commit_index
+        term = int(raft._core.log.term(index) or 0)
+        answer = EntryHolders(NodeId(node), raft.status, _nobody).answer(peer_pb2.ListHoldersRequest(index=index))
+        require(answer.known, f"leader {node} does not know who has {term}/{index}")
+        for holder in answer.node_ids:
+            has_it = disk_of(NodeId(holder)).has_entry(index, term)
+            require(has_it, f"leader {node} says that {holder} has {term}/{index}, and its disk does not")
 
     def left(self, message: Message, disk: Durable | None = None) -> None:
         """A message leaves, or a promise of a server to itself is given. `disk`: the sender's."""

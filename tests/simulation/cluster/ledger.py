@@ -17,7 +17,7 @@ from parley_proto.v1 import model_pb2
 from parley_proto.v1.model_pb2 import MESSAGE_KIND_MEMBERS_JOINED, MESSAGE_KIND_MEMBERS_LEFT, MessageKind
 from parleyd.machine.features.conversations import CHANNEL, DIRECT, ConversationCreated
 from parleyd.machine.features.memberships import EVERYONE_ID
-from parleyd.machine.features.messages import TEXT, MessageRecord
+from parleyd.machine.features.messages import ENTRIES_LEVEL, TEXT, MessageRecord
 from tests.simulation.cluster.checker import Checker, require
 
 FOR_EVER = 1 << 63
@@ -230,6 +230,22 @@ class Ledger:
         events = connection.execute("SELECT id FROM messages WHERE kind <> ? ORDER BY id", (TEXT,)).fetchall()
         require([row[0] for row in events] == sorted(self.events), "the final state has other events than were stored")
         self._marks_are_right(connection)
+        self._entries_are_right(connection)
+
+    def _entries_are_right(self, connection: apsw.Connection) -> None:
+        """A row has the committed entry that stored it, from the level on that keeps it."""
+        if cast(int, connection.execute("SELECT level FROM meta").get) < ENTRIES_LEVEL:
+            return
+        rows = connection.execute("SELECT id, entry_term, entry_index FROM messages WHERE entry_index > 0 ORDER BY id")
+        last_index = 0
+        for message_id, term, index in cast("list[tuple[int, int, int]]", rows.fetchall()):
+            known, _ = self.checker.committed.get(index, (0, 0))
+            require(known == term, f"row {message_id} was stored by {term}/{index}, and {known}/{index} is committed")
+            require(
+                index >= last_index, f"row {message_id} was stored by {index}, and the one before it by {last_index}"
+            )
+            last_index = index
+            self.counters["row-with-entry"] += 1
 
     def _marks_are_right(self, connection: apsw.Connection) -> None:
         """What is read was delivered, nothing beyond the end, nothing that a client was told is lost."""

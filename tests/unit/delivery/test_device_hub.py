@@ -466,3 +466,8 @@ async def test_channels_are_counted_in_turn_and_the_senders_of_a_node_are_bounde
     monkeypatch.setattr(receipt_counts, "MAX_SENDERS", 3)
     hub.publish([sent(4, channel=10), large(BEN, 4, channel=10), sent(5, channel=9), large(BEN, 5, channel=9)])
     assert hub.receipt_counts.take(2) == [(9, {ANN: 5})], "one beyond the bound is told nothing, and may ask"
+
+
+def test_counting_takes_a_bounded_share_of_the_time_of_a_node() -> None:
+    assert receipt_counts.pause_s(0.003) == receipt_counts.INTERVAL_S
+    assert receipt_counts.pause_s(0.5) == 10.0
