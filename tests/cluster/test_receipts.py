@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from parley_proto.v1 import conversations_pb2 as pb
+from parley_proto.v1 import messaging_pb2, model_pb2
 from parley_proto.v1.messaging_pb2 import SEND_STATUS_ACCEPTED
+from parleyd.machine.features.channel_counts import MARKS_TOLD_UP_TO
 from scripts.cluster_local import LocalCluster
 from tests.cluster.raw import raw_client
-from tests.support.raw import until_true
+from tests.support.raw import Stream, eventually, until_true
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -74,3 +77,46 @@ async def test_without_a_majority_a_receipt_says_that_it_is_not_known_where_the_
         cluster.start(leader)
         cluster.start(others[1])
         await cluster.wait_for_leader()
+
+
+async def count_of(stream: Stream, read: int) -> messaging_pb2.ReceiptCount:
+    """The first counts that say that so many have read; no mark of a member comes before them."""
+    while True:
+        batch = (await stream.next("receipts")).receipts
+        assert not batch.receipts
+        for count in batch.counts:
+            if count.read == read:
+                return count
+
+
+async def test_a_sender_in_a_large_channel_is_told_counts_by_any_node_also_after_the_death_of_its_own(
+    cluster: LocalCluster, fresh: Callable[[str], str]
+) -> None:
+    leader = await cluster.wait_for_leader()
+    dying, other = cluster.others(leader)
+    names = [fresh("ann"), *(fresh(f"user{number}") for number in range(MARKS_TOLD_UP_TO))]
+    async with (
+        raw_client(cluster, leader) as at_leader,
+        raw_client(cluster, dying) as at_dying,
+        raw_client(cluster, other) as at_other,
+    ):
+        await asyncio.gather(*(at_leader.register(name) for name in names))
+        ann, ben, cid = [await at_leader.log_in(name) for name in names[:3]]
+        request = pb.CreateChannelRequest(title="all of us", members=names[1:], request_id=b"large channel 16")
+        channel = (
+            await eventually(lambda: at_leader.conversations.CreateChannel(request, metadata=ann.metadata, timeout=10))
+        ).conversation_id
+        async with at_dying.session(ann) as sending:
+            await sending.send_to(model_pb2.Send(number=1, conversation_id=channel, body="hello"))
+            [sent] = await sending.results(1)
+            assert sent.status == SEND_STATUS_ACCEPTED
+            async with at_leader.session(ben, seen=at_dying.seen) as reading:
+                await reading.mark_read(channel, sent.message_id)
+                found = await count_of(sending, 1)
+            assert (found.message_id, found.others, found.delivered) == (sent.message_id, MARKS_TOLD_UP_TO, 1)
+        cluster.kill(dying)
+        async with at_other.session(ann, seen=at_dying.seen) as again:
+            assert (await count_of(again, 1)).message_id == sent.message_id
+            async with at_leader.session(cid, seen=at_dying.seen) as reading:
+                await reading.mark_read(channel, sent.message_id)
+                assert (await count_of(again, 2)).delivered == 2
