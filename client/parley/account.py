@@ -118,6 +118,7 @@ class LocalAccount:
             connection=ConnectionState.CONNECTING if who.token else ConnectionState.SIGNED_OUT,
             waiting=self._waiting_when_opened,
             problem="",
+            away=False,
         )
 
     async def run(self) -> None:

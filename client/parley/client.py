@@ -231,6 +231,21 @@ class ParleyClient:
         account.learn(accounts=tuple(one.account for one in found.accounts))
         return found
 
+    def set_away(self, *, away: bool) -> None:
+        """Show the account as away in the lists of others, or no longer. It counts until this client ends.
+
+        An account is away if all its connected devices are. Raises BadInputError if another process is connected for
+        the account on this machine.
+        """
+        account = self._in_use()
+        if self.state.connection is ConnectionState.SHARED:
+            raise BadInputError(
+                "Another program on this machine is connected for this account. Nothing was changed. Set it there."
+            )
+        self._publisher.update(away=away)
+        if account.connection.stream is not None:
+            account.connection.stream.push_away()
+
     def account(self, account_id: int) -> Account | None:
         """Return an account as this device knows it, or None. This sends no request."""
         return None if self._account is None else self._account.known.account(account_id)

@@ -253,10 +253,14 @@ class ListedChannel:
 
 @dataclass(frozen=True, slots=True)
 class ConnectedAccount:
-    """An account with a connected device, and since when (Unix time), as far as the asked node knows."""
+    """An account with a connected device, and since when (Unix time), as far as the asked node knows.
+
+    `away`: it has said so on all connected devices.
+    """
 
     account: Account
     since_ms: int
+    away: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +362,7 @@ class ClientState:
     problem: str = ""
     tls_trouble: bool = False
     superseded: bool = False
+    away: bool = False  # what set_away() said
     notice: str = ""
     last_heard: float | None = None
     max_message_bytes: int = 65536

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from parley_proto.v1 import accounts_pb2 as pb
+from parley_proto.v1 import messaging_pb2
 from scripts.cluster_local import LocalCluster
 from tests.cluster.raw import Person, Raw, raw_client
 
@@ -120,6 +121,28 @@ async def test_a_client_is_seen_from_all_nodes_and_gone_within_two_seconds_of_it
         assert max(seen_s, gone_s) <= RIGHT_AFTER_S
         assert "client_connected" in cluster.log_text(node)
         assert "client_gone" in cluster.log_text(node)
+
+
+async def test_all_nodes_show_within_two_seconds_who_is_away_and_who_is_back(
+    cluster: LocalCluster, fresh: Fresh
+) -> None:
+    async with AsyncExitStack() as stack:
+        watching, ann = await watchers(cluster, fresh, stack)
+        stream = await stack.enter_async_context(watching.raws[cluster.names[0]].session(ann))
+        await watching.seconds_until(ann, list(cluster.names), is_listed=True)
+        for away in (True, False):
+            began = time.monotonic()
+            await stream.write(messaging_pb2.ClientFrame(away=messaging_pb2.Away(away=away)))
+
+            async def until(node: str, expected: bool = away) -> None:
+                while [one.away for one in (await watching.listed(node)).accounts if one.account.id == ann.id] != [
+                    expected
+                ]:
+                    continue  # each look is a call, which gives way
+
+            async with asyncio.timeout(LIMIT_S):
+                await asyncio.gather(*map(until, cluster.names))
+            assert time.monotonic() - began <= RIGHT_AFTER_S
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])

@@ -172,6 +172,11 @@ class MessageStream:
         self._protocol.reads_found(found)
         self._wake_writer.set()
 
+    def push_away(self) -> None:
+        """Tell the node whether the person is away, as the client's state says."""
+        self._protocol.set_away(away=self._publisher.state.away)
+        self._wake_writer.set()
+
     # ---- beginning and end
 
     async def _greet(self, call: Call, timeout_s: float) -> None:
@@ -194,6 +199,7 @@ class MessageStream:
                     self._perform(self._protocol.outbox_begun(unanswered, self._now()))
                 case _:
                     self._perform([action])
+        self.push_away()
         await self.push_reads()
 
     async def _guard(self) -> NoReturn:

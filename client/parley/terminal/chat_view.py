@@ -27,11 +27,12 @@ from parley.terminal.chat_channels import HELP as CHANNEL_HELP
 from parley.terminal.chat_channels import ChannelCommands
 from parley.terminal.chat_direct import HELP as DIRECT_HELP
 from parley.terminal.chat_direct import DirectCommands
+from parley.terminal.chat_presence import HELP as PRESENCE_HELP
+from parley.terminal.chat_presence import PresenceCommands
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.message_numbers import message_number
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.ping_command import ping_lines
-from parley.terminal.presence_commands import who_lines, who_remarks
 from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
 from parley.terminal.refusals import Refusals
 from parley.terminal.send_queue import SendQueue
@@ -48,7 +49,7 @@ Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /history [N]      the last N messages there
   /conversations    your conversations, and what is new
   /accounts [PAT]   all accounts; * and ? as in file names
-  /who              who is connected now
+{PRESENCE_HELP}
   /receipts         who has your last message there, and which nodes have it on disk
 {CHANNEL_HELP}
   /waiting          messages that wait here, with their numbers
@@ -99,7 +100,6 @@ class ChatView:
             "/history": self._history,
             "/conversations": self._conversations,
             "/accounts": self._accounts,
-            "/who": self._who,
             "/receipts": self._receipts,
             "/waiting": self._waiting,
             "/cancel": self._cancel,
@@ -108,6 +108,7 @@ class ChatView:
             "/status": self._status,
             "/ping": self._ping,
             **self._direct.by_name,
+            **PresenceCommands(client, show, quiet, self.chats).by_name,
             **ChannelCommands(client, show, quiet, self.chats, self._open_id, self._go_to_joined).by_name,
         }
 
@@ -190,14 +191,6 @@ class ChatView:
         found = await self._client.list_accounts(pattern)
         self.chats.take_accounts(found)
         self._show("  ".join(self.chats.book.label(account.id) for account in found) or "Nobody.")
-
-    async def _who(self, _: str) -> None:
-        found = await self._client.list_connected()
-        self.chats.take_accounts(tuple(one.account for one in found.accounts))
-        for line in who_lines(found):
-            self._show(line)
-        for line in who_remarks(found):
-            self._quiet(line)
 
     async def _receipts(self, _: str) -> None:
         if self.target is None:

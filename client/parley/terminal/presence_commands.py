@@ -52,8 +52,11 @@ async def presence(
 
 
 def who_lines(found: ConnectedAccounts) -> list[str]:
-    """Return one line for each connected account: since when, and its names."""
-    return [f"{text.time_text(one.since_ms)}  {account_label(one.account)}" for one in found.accounts]
+    """Return one line for each connected account: since when, its names, and whether it is away."""
+    return [
+        f"{text.time_text(one.since_ms)}  {account_label(one.account)}{' (away)' if one.away else ''}"
+        for one in found.accounts
+    ]
 
 
 def who_remarks(found: ConnectedAccounts) -> list[str]:
@@ -75,6 +78,7 @@ def who_record(found: ConnectedAccounts) -> dict[str, Any]:
                 "name": one.account.name,
                 "display_name": one.account.display_name,
                 "since_ms": one.since_ms,
+                "away": one.away,
             }
             for one in found.accounts
         ],

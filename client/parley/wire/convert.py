@@ -51,7 +51,7 @@ def accounts(wires: Iterable[model_pb2.AccountInfo]) -> tuple[Account, ...]:
 
 
 def connected_account(wire: accounts_pb2.ConnectedAccount) -> ConnectedAccount:
-    return ConnectedAccount(account(wire.account), wire.since_ms)
+    return ConnectedAccount(account(wire.account), wire.since_ms, wire.away)
 
 
 def node_clients(wire: accounts_pb2.NodeClients) -> NodeClients:

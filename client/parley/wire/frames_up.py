@@ -1,4 +1,4 @@
-"""The frames from the client except sends: greeting, pings, acknowledgements, read positions."""
+"""The frames from the client except sends: greeting, pings, acknowledgements, read positions, whether one is away."""
 
 from parley_proto.v1 import messaging_pb2 as pb
 
@@ -17,6 +17,9 @@ class FramesUp:
         self._next_at = float("-inf")
         self._ping_due = False
         self._nonce = 0
+        self.away = False
+        """Whether the person is away. The node is told when it changes."""
+        self._away_told = False
 
     def ping(self) -> None:
         """Make the next frame a ping."""
@@ -43,6 +46,9 @@ class FramesUp:
             self._ping_due = False
             self._nonce += 1
             return pb.ClientFrame(ping=pb.Ping(nonce=self._nonce))
+        if self.away != self._away_told:
+            self._away_told = self.away
+            return pb.ClientFrame(away=pb.Away(away=self.away))
         if self._stored is not None and now >= self._next_at:
             self._acknowledged, self._stored = self._stored, None
             self._next_at = now + self._interval_s

@@ -209,6 +209,10 @@ class StreamProtocol:
         """Record (conversation, message id) of read positions that the cluster does not have yet."""
         self._frames.reads.update(reads)
 
+    def set_away(self, *, away: bool) -> None:
+        """Tell the node whether the person is away, if its release takes that. For after the Welcome."""
+        self._frames.away = away and self._welcome is not None and self._welcome.takes_away
+
     def serving_found(self, better: Endpoint | None, now: float) -> list[Action]:
         """Handle the answer to FindServing."""
         if self._closed or not self._health.probed(now, found=better is not None):

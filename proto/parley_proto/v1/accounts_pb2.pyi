@@ -572,8 +572,11 @@ class ConnectedAccount(message.Message):
 
     ACCOUNT_FIELD_NUMBER: builtins.int
     SINCE_MS_FIELD_NUMBER: builtins.int
+    AWAY_FIELD_NUMBER: builtins.int
     since_ms: builtins.int
     """Unix time, as far as the answering node knows"""
+    away: builtins.bool
+    """the account said so on all its streams"""
     @builtins.property
     def account(self) -> model_pb2.AccountInfo: ...
     def __init__(
@@ -581,10 +584,11 @@ class ConnectedAccount(message.Message):
         *,
         account: model_pb2.AccountInfo | None = ...,
         since_ms: builtins.int = ...,
+        away: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "since_ms", b"since_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "away", b"away", "since_ms", b"since_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

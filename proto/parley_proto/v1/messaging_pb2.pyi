@@ -67,6 +67,7 @@ class ClientFrame(message.Message):
     DELIVERED_FIELD_NUMBER: builtins.int
     READ_FIELD_NUMBER: builtins.int
     PING_FIELD_NUMBER: builtins.int
+    AWAY_FIELD_NUMBER: builtins.int
     @builtins.property
     def hello(self) -> Hello: ...
     @builtins.property
@@ -77,6 +78,10 @@ class ClientFrame(message.Message):
     def read(self) -> Read: ...
     @builtins.property
     def ping(self) -> Ping: ...
+    @builtins.property
+    def away(self) -> Away:
+        """only if Welcome.takes_away"""
+
     def __init__(
         self,
         *,
@@ -85,12 +90,13 @@ class ClientFrame(message.Message):
         delivered: Delivered | None = ...,
         read: Read | None = ...,
         ping: Ping | None = ...,
+        away: Away | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["hello", "sends", "delivered", "read", "ping"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["hello", "sends", "delivered", "read", "ping", "away"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -202,9 +208,29 @@ class Ping(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
-class ServerFrame(message.Message):
-    """---- server to client"""
+class Away(message.Message):
+    """---- server to client
 
+    Whether the person is away from this device. A stream begins with false, and what it said ends with it.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    AWAY_FIELD_NUMBER: builtins.int
+    away: builtins.bool
+    def __init__(
+        self,
+        *,
+        away: builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["away", b"away"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class ServerFrame(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     WELCOME_FIELD_NUMBER: builtins.int
@@ -265,6 +291,7 @@ class Welcome(message.Message):
     MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
     MAX_SENDS_IN_FLIGHT_FIELD_NUMBER: builtins.int
     SUPERSEDED_FIELD_NUMBER: builtins.int
+    TAKES_AWAY_FIELD_NUMBER: builtins.int
     GENERATION_FIELD_NUMBER: builtins.int
     last_send_number: builtins.int
     """highest number of this device that was applied"""
@@ -276,6 +303,8 @@ class Welcome(message.Message):
     """unanswered sends a device may have; the results kept for retries"""
     superseded: builtins.bool
     """another copy of the device's files sends for it: this one may only read"""
+    takes_away: builtins.bool
+    """the node takes frames of the kind Away"""
     generation: builtins.int
     """of the cluster; higher than in Hello.seen: it was restored since then"""
     @builtins.property
@@ -293,11 +322,12 @@ class Welcome(message.Message):
         max_message_bytes: builtins.int = ...,
         max_sends_in_flight: builtins.int = ...,
         superseded: builtins.bool = ...,
+        takes_away: builtins.bool = ...,
         generation: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "generation", b"generation", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "node_name", b"node_name", "status", b"status", "superseded", b"superseded"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "generation", b"generation", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "node_name", b"node_name", "status", b"status", "superseded", b"superseded", "takes_away", b"takes_away"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -608,6 +608,7 @@ class PresenceReport(message.Message):
     ONLINE_S_FIELD_NUMBER: builtins.int
     GONE_FIELD_NUMBER: builtins.int
     AGAIN_FIELD_NUMBER: builtins.int
+    AWAY_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     """random, made when the sender's process starts"""
     sequence: builtins.int
@@ -630,6 +631,10 @@ class PresenceReport(message.Message):
     def gone(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
         """accounts that are not in the set any more"""
 
+    @builtins.property
+    def away(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """accounts of `online` that are away at all their devices here; the others are not"""
+
     def __init__(
         self,
         *,
@@ -641,10 +646,11 @@ class PresenceReport(message.Message):
         online_s: abc.Iterable[builtins.int] | None = ...,
         gone: abc.Iterable[builtins.int] | None = ...,
         again: builtins.bool = ...,
+        away: abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["again", b"again", "begins", b"begins", "clients", b"clients", "epoch", b"epoch", "gone", b"gone", "online", b"online", "online_s", b"online_s", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["again", b"again", "away", b"away", "begins", b"begins", "clients", b"clients", "epoch", b"epoch", "gone", b"gone", "online", b"online", "online_s", b"online_s", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

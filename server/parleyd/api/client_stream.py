@@ -13,7 +13,7 @@ stream, or if the node stops. Submitted sends are completed in every case, and a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 import grpc.aio
@@ -57,8 +57,12 @@ class ClientStream:
         read_marks: ReadMarks,
         ignored_marks: IgnoredMarks,
         frame_rate: FrameRate,
+        on_away: Callable[[bool], None],
     ) -> None:
-        """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats."""
+        """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats.
+
+        `on_away` is called with what the client says of the person.
+        """
         self._session = session
         self._stream = stream
         self._device = device
@@ -71,6 +75,7 @@ class ClientStream:
         self._read_marks = read_marks
         self._ignored_marks = ignored_marks
         self._frame_rate = frame_rate
+        self._on_away = on_away
 
     async def run(self) -> None:
         """Serve the stream; return when the client has ended it, raise ApiError when this node ends it."""
@@ -104,6 +109,8 @@ class ClientStream:
                     await self._read_marks.note(frame.read)
                 case "ping":
                     self._stream.offer_pong(frame.ping.nonce)
+                case "away":
+                    self._on_away(frame.away.away)
                 case "hello":
                     raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, HELLO_AGAIN)
                 case _:

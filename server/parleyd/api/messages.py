@@ -120,6 +120,7 @@ class MessagingService:
                     read_marks=read_marks,
                     ignored_marks=ignored_marks,
                     frame_rate=self._frame_rates.of(session.account_id),
+                    on_away=lambda away: self._hub.set_away(stream, away=away),
                 ).run()
             finally:
                 read_marks.close()

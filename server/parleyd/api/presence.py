@@ -72,7 +72,8 @@ class PresenceService(PresenceServicer):
             connected = self._clients.page(after_account_id, size)
             wall_ms = time.time_ns() // 1_000_000
             since_ms = {one.account_id: wall_ms - self._clients.age_ms(one) for one in connected}
-            answer, visible = await self._readers.run(partial(_read, own_id=own_id, since_ms=since_ms))
+            away = {one.account_id for one in connected if one.away}
+            answer, visible = await self._readers.run(partial(_read, own_id=own_id, since_ms=since_ms, away=away))
             found += visible
             if len(found) >= wanted or len(connected) < size:
                 return answer, found[:wanted]
@@ -92,14 +93,14 @@ class PresenceService(PresenceServicer):
 
 
 def _read(
-    reader: StateReader, own_id: int, since_ms: dict[int, int]
+    reader: StateReader, own_id: int, since_ms: dict[int, int], away: set[int]
 ) -> tuple[pb.ListConnectedResponse, list[pb.ConnectedAccount]]:
     """Return those that the caller may see: accounts that exist, and of those that hide only itself."""
     with reader.consistent():
         hidden = hidden_accounts.among(reader, {*since_ms, own_id})
         answer = pb.ListConnectedResponse(hidden=own_id in hidden, position=position_of(reader))
         return answer, [
-            pb.ConnectedAccount(account=account_info(card), since_ms=since_ms[card.id])
+            pb.ConnectedAccount(account=account_info(card), since_ms=since_ms[card.id], away=card.id in away)
             for card in accounts.cards(reader, since_ms.keys() - (hidden - {own_id}))
             if not card.deleted
         ]

@@ -166,6 +166,7 @@ class StreamOpener:
             max_sends_in_flight=MAX_SENDS_IN_FLIGHT,
             superseded=opened.superseded,
             generation=opened.generation,
+            takes_away=True,
         )
 
 

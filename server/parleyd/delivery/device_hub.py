@@ -45,8 +45,11 @@ class ClientObserver(Protocol):
     def client_connected(self, account_id: int) -> None:
         """Report that a device of an account connected."""
 
-    def client_gone(self, account_id: int) -> None:
-        """Report that one of them is gone."""
+    def client_away(self, account_id: int, *, away: bool) -> None:
+        """Report that one of them is away, or no longer."""
+
+    def client_gone(self, account_id: int, *, away: bool) -> None:
+        """Report that one of them is gone. `away` is what it had said last."""
 
 
 class NoObserver:
@@ -55,7 +58,10 @@ class NoObserver:
     def client_connected(self, account_id: int) -> None:
         """Do nothing."""
 
-    def client_gone(self, account_id: int) -> None:
+    def client_away(self, account_id: int, *, away: bool) -> None:
+        """Do nothing."""
+
+    def client_gone(self, account_id: int, *, away: bool) -> None:
         """Do nothing."""
 
 
@@ -69,6 +75,7 @@ class DeviceHub:
         # Channels that the account left after the stream joined, and maybe after its channels were read.
         self._left_meanwhile: dict[DeviceStream, set[int]] = {}
         self._channels: dict[int, set[int]] = {}  # account connected here -> channel ids
+        self._away: set[DeviceStream] = set()
         self._watchers = AccountWatchers()
         self.receipt_counts = ReceiptCounts()
         self._status = pb.ClusterStatusUpdate()
@@ -110,6 +117,13 @@ class DeviceHub:
         if stream.shows_presence:
             self._observer.client_connected(stream.account_id)
 
+    def set_away(self, stream: DeviceStream, *, away: bool) -> None:
+        """Note whether the person is away from a device."""
+        is_here = stream in self._streams.get(stream.account_id, {}) and stream.shows_presence
+        if is_here and away != (stream in self._away):
+            (self._away.add if away else self._away.discard)(stream)
+            self._observer.client_away(stream.account_id, away=away)
+
     def add_channels(self, stream: DeviceStream, channel_ids: Iterable[int]) -> None:
         """Add the channels of the stream's account, as read after it joined and before it reads its first page."""
         left_meanwhile = self._left_meanwhile.pop(stream, set())
@@ -137,8 +151,10 @@ class DeviceHub:
         stream.release()
         self._left_meanwhile.pop(stream, None)
         streams = self._streams.get(stream.account_id, {})
+        away = stream in self._away
+        self._away.discard(stream)
         if streams.pop(stream, None) is not None and stream.shows_presence:
-            self._observer.client_gone(stream.account_id)
+            self._observer.client_gone(stream.account_id, away=away)
         if not streams:
             self._streams.pop(stream.account_id, None)
             self.receipt_counts.gone(stream.account_id)

@@ -54,9 +54,14 @@ class ConnectedClients:
         self._logger.info("client_connected", account_id=account_id, clients=self._presence.own_clients)
         self._due.set()
 
-    def client_gone(self, account_id: int) -> None:
-        """Take a device that is gone."""
-        self._presence.client_gone(account_id)
+    def client_away(self, account_id: int, *, away: bool) -> None:
+        """Take a device that is away now, or no longer."""
+        self._presence.client_away(account_id, away=away)
+        self._due.set()
+
+    def client_gone(self, account_id: int, *, away: bool = False) -> None:
+        """Take a device that is gone. `away` is what it had said last."""
+        self._presence.client_gone(account_id, away=away)
         self._logger.info("client_gone", account_id=account_id, clients=self._presence.own_clients)
         self._due.set()
 

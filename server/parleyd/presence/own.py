@@ -1,4 +1,4 @@
-"""The accounts that have a device connected to this node, and since when."""
+"""The accounts that have a device connected to this node, since when, and whether they are away."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class OwnClients:
         self.count = 0
         self._max_listed = max_listed
         self._devices: dict[int, int] = {}
+        self._away: dict[int, int] = {}  # account -> how many of its devices are away
         self._listed: dict[int, float] = {}  # account -> since when
         self._ids = SortedIds()
         self._unlisted: dict[int, float] = {}  # in the order in which they came
@@ -27,16 +28,21 @@ class OwnClients:
         """Return since when a listed account is connected; None for any other."""
         return self._listed.get(account_id)
 
+    def is_away(self, account_id: int) -> bool:
+        """Return whether all connected devices of an account are away."""
+        return account_id in self._away and self._away[account_id] == self._devices[account_id]
+
     def after(self, account_id: int) -> Iterator[int]:
         """Return the listed accounts with greater ids, ascending."""
         return self._ids.after(account_id)
 
     def connected(self, account_id: int, now_s: float) -> tuple[int, ...]:
-        """Count a device. Return the accounts that the list has or lacks now."""
+        """Count a device, which is not away. Return the accounts of the list that changed."""
         self.count += 1
+        was_away = self.is_away(account_id)
         self._devices[account_id] = self._devices.get(account_id, 0) + 1
         if self._devices[account_id] > 1:
-            return ()
+            return (account_id,) if was_away and account_id in self._listed else ()
         if len(self._listed) >= self._max_listed:
             self._unlisted[account_id] = now_s
             return ()
@@ -44,15 +50,26 @@ class OwnClients:
         self._ids.add((account_id,))
         return (account_id,)
 
-    def gone(self, account_id: int) -> tuple[int, ...]:
-        """Take a device off the count. Return the accounts that the list has or lacks now."""
-        left = self._devices.pop(account_id, 0) - 1
-        if left < 0:
+    def set_away(self, account_id: int, *, away: bool) -> tuple[int, ...]:
+        """Count a device of an account as away, or no longer. Return the accounts of the list that changed."""
+        was_away = self.is_away(account_id)
+        count = self._away.pop(account_id, 0) + (1 if away else -1)
+        if count > 0:
+            self._away[account_id] = min(count, self._devices[account_id])
+        return (account_id,) if self.is_away(account_id) != was_away and account_id in self._listed else ()
+
+    def gone(self, account_id: int, *, away: bool = False) -> tuple[int, ...]:
+        """Take a device off the count, which was `away`. Return the accounts of the list that changed."""
+        if account_id not in self._devices:
             return ()
+        was_away = self.is_away(account_id)
+        if away:
+            self.set_away(account_id, away=False)
+        left = self._devices.pop(account_id) - 1
         self.count -= 1
         if left:
             self._devices[account_id] = left
-            return ()
+            return (account_id,) if self.is_away(account_id) != was_away and account_id in self._listed else ()
         if self._unlisted.pop(account_id, None) is not None:
             return ()
         del self._listed[account_id]

@@ -35,10 +35,11 @@ class Peers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """An account with a connected device, and since when."""
+    """An account with a connected device, and since when. `away`: it is away from all of them."""
 
     account_id: int
     since_s: float
+    away: bool = False
 
 
 class Presence:
@@ -70,9 +71,13 @@ class Presence:
         """Count a device of an account."""
         self._own_changed(self._own.connected(account_id, now_s))
 
-    def client_gone(self, account_id: int) -> None:
-        """Take a device of an account off the count."""
-        self._own_changed(self._own.gone(account_id))
+    def client_away(self, account_id: int, *, away: bool) -> None:
+        """Note that a device of an account is away, or no longer. The caller tells each change once."""
+        self._own_changed(self._own.set_away(account_id, away=away))
+
+    def client_gone(self, account_id: int, *, away: bool = False) -> None:
+        """Take a device of an account off the count, which was `away`."""
+        self._own_changed(self._own.gone(account_id, away=away))
 
     def _own_changed(self, account_ids: Iterable[int]) -> None:
         for reports in self._sent.values():
@@ -140,8 +145,9 @@ class Presence:
         for account_id in _each_once(ascending):
             if len(found) == limit:
                 break
-            times = (one.since_s(account_id) for one in sources)
-            found.append(Connected(account_id, min(since_s for since_s in times if since_s is not None)))
+            having = [(since_s, one) for one in sources if (since_s := one.since_s(account_id)) is not None]
+            away = all(one.is_away(account_id) for _, one in having)
+            found.append(Connected(account_id, min(since_s for since_s, _ in having), away))
         return found
 
     def _is_heard(self, node: NodeId, now_s: float) -> bool:

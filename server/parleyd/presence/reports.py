@@ -72,6 +72,8 @@ class ReportsTo:
             else:
                 report.online.append(account_id)
                 report.online_s.append(max(0, int(now_s - since_s)))
+                if self._own.is_away(account_id):
+                    report.away.append(account_id)
         return report
 
 
@@ -86,6 +88,7 @@ class ReportsFrom:
         self._epoch = 0
         self._sequence = 0
         self._since: dict[int, float] = {}
+        self._away: set[int] = set()
         self._ids = SortedIds()
 
     def take(self, report: pb.PresenceReport, now_s: float) -> None:
@@ -95,6 +98,7 @@ class ReportsFrom:
             return
         if report.begins or not is_same:
             self._since.clear()
+            self._away.clear()
             self._ids.clear()
         follows = is_same and report.sequence == self._sequence + 1
         self.lacks_report = not report.begins and (self.lacks_report or not follows)
@@ -102,7 +106,10 @@ class ReportsFrom:
         self._heard_s = now_s
         self.clients = report.clients
         self._remove(report.gone[:MAX_REPORTED])
-        self._add(zip(report.online[:MAX_REPORTED], report.online_s, strict=False), now_s)
+        online = report.online[:MAX_REPORTED]
+        self._add(zip(online, report.online_s, strict=False), now_s)
+        self._away.difference_update(online)
+        self._away.update(self._since.keys() & report.away[:MAX_REPORTED])
 
     def wait_for_report(self) -> None:
         """Count as silent until the next report comes."""
@@ -115,6 +122,10 @@ class ReportsFrom:
     def since_s(self, account_id: int) -> float | None:
         """Return since when an account is connected there; None for one that is not."""
         return self._since.get(account_id)
+
+    def is_away(self, account_id: int) -> bool:
+        """Return whether an account is away at all its devices there."""
+        return account_id in self._away
 
     def after(self, account_id: int) -> Iterator[int]:
         """Return the accounts with greater ids, ascending."""
@@ -133,4 +144,5 @@ class ReportsFrom:
         self._ids.add(new)
 
     def _remove(self, gone: Iterable[int]) -> None:
+        self._away.difference_update(gone)
         self._ids.remove([account_id for account_id in gone if self._since.pop(account_id, None) is not None])

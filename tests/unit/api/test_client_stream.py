@@ -158,6 +158,7 @@ def serve(
         read_marks=ReadMarks(SESSION, node_marks, Everything(), marks or device_share(), ignored),
         ignored_marks=ignored,
         frame_rate=FrameRate(),
+        on_away=lambda _: None,
     )
     return asyncio.ensure_future(stream.run())
 

@@ -6,11 +6,11 @@ import grpc
 import pytest
 
 from parley_proto.v1 import accounts_pb2 as pb
-from parley_proto.v1 import peer_pb2
+from parley_proto.v1 import messaging_pb2, peer_pb2
 from parleyd.presence.presence import Presence
 from parleyd.raft.types import NodeId
 from tests.support.node import InProcessCluster, InProcessNode
-from tests.support.raw import PASSWORD, Person, Raw, refused, until_so
+from tests.support.raw import PASSWORD, Person, Raw, refused, until_so, until_true
 
 
 async def people(cluster: InProcessCluster, raw: Raw, *names: str) -> list[Person]:
@@ -44,6 +44,36 @@ async def test_an_account_is_listed_while_it_has_a_stream(
     await until_so(lambda: node.hub.connected == 0)
     answer = await connected(raw, ann)
     assert (names(answer), answer.clients) == ([], 0)
+
+
+async def test_an_account_is_away_while_all_its_streams_say_so(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw
+) -> None:
+    ann, ben = await people(cluster, raw, "ann", "ben")
+    other_device = await raw.log_in("ben")
+
+    async def until_away(*, away: bool) -> None:
+        async def check() -> None:
+            assert [one.away for one in (await connected(raw, ann)).accounts] == [away]
+
+        await until_true(check)
+
+    async with raw.session(ben) as stream:
+        assert stream.welcome.takes_away
+        await until_away(away=False)
+        await stream.write(messaging_pb2.ClientFrame(away=messaging_pb2.Away(away=True)))
+        await until_away(away=True)
+        async with raw.session(other_device):
+            await until_away(away=False)
+        await until_so(lambda: node.hub.connected == 1)
+        await until_away(away=True)
+        await stream.write(messaging_pb2.ClientFrame(away=messaging_pb2.Away()))
+        await until_away(away=False)
+        await stream.write(messaging_pb2.ClientFrame(away=messaging_pb2.Away(away=True)))
+        await until_away(away=True)
+    await until_so(lambda: node.hub.connected == 0)
+    async with raw.session(ben):
+        await until_away(away=False)
 
 
 async def test_a_hidden_account_counts_and_only_itself_sees_it_listed(cluster: InProcessCluster, raw: Raw) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from parley import Account, ConnectedAccount, ConnectedAccounts, ConnectionState, NodeClients
+import pytest
+
+from parley import Account, BadInputError, ConnectedAccount, ConnectedAccounts, ConnectionState, NodeClients
 from parley.terminal.presence_commands import HIDDEN_TEXT, who_lines, who_remarks
 from tests.support.node import running_cluster
-from tests.unit.client.helpers import PASSWORD, signed_in
+from tests.support.raw import until_true
+from tests.unit.client.helpers import PASSWORD, make_client, signed_in
 from tests.unit.client.test_chat import view
 from tests.unit.client.test_command import Parley
 
@@ -54,6 +58,60 @@ async def test_the_command_lists_counts_and_hides(tmp_path: Path) -> None:
         assert (await parley("presence", "away")).code != 0
 
 
+async def test_away_is_seen_by_others_goes_along_to_the_next_node_and_ends_with_the_client(tmp_path: Path) -> None:
+    async with running_cluster(["n1", "n2"]) as cluster, AsyncExitStack() as stack:
+        anna = await stack.enter_async_context(signed_in(cluster, tmp_path / "anna"))
+        anna.set_away(away=True)
+        await anna.wait_until(ConnectionState.CONNECTED, timeout=10)
+        first = anna.state.node
+        other = "n2" if first == "n1" else "n1"
+        zoe = await stack.enter_async_context(
+            signed_in(cluster, tmp_path / "zoe", name="zoe", nodes=[int(other[1:]) - 1])
+        )
+        await zoe.wait_until(ConnectionState.CONNECTED, timeout=10)
+
+        async def until_away(*expected: bool) -> None:
+            async def check() -> None:
+                found = (await zoe.list_connected()).accounts
+                assert [one.away for one in found if one.account.name == "anna"] == [*expected]
+
+            await until_true(check)
+
+        await cluster.node(first).die()
+        await until_away(True)
+        assert (anna.state.node, anna.state.away) == (other, True)
+        anna.set_away(away=False)
+        await until_away(False)
+        anna.set_away(away=True)
+        await until_away(True)
+        async with signed_in(cluster, tmp_path / "again", nodes=[int(other[1:]) - 1]) as again:
+            assert not again.state.away
+            await until_away(False)
+        await until_away(True)
+
+
+async def test_a_process_without_the_connection_cannot_say_that_the_person_is_away(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, signed_in(cluster, tmp_path) as first:
+        await first.wait_until(ConnectionState.CONNECTED, timeout=10)
+        async with make_client(cluster, tmp_path, "anna") as second:
+            await second.wait_until(ConnectionState.SHARED, timeout=10)
+            with pytest.raises(BadInputError, match="Set it there"):
+                second.set_away(away=True)
+
+
+async def test_the_chat_says_that_one_is_away_and_back(tmp_path: Path) -> None:
+    async with view(tmp_path, "") as shown:
+        for line, ending in (("/away", "anna (away)"), ("/back", "anna")):
+            assert await shown.view.take(line)
+
+            async def check(ending: str = ending) -> None:
+                shown.lines.clear()
+                await shown.view.take("/who")
+                assert shown.lines[0].endswith(f"  {ending}")
+
+            await until_true(check)
+
+
 async def test_the_chat_lists_who_is_connected(tmp_path: Path) -> None:
     async with view(tmp_path, "") as shown:
         assert await shown.view.take("/who")
@@ -69,6 +127,7 @@ def test_a_node_that_was_not_heard_from_is_named_and_names_are_safe_to_show() ->
         hidden=False,
     )
     assert "\x1b" not in who_lines(found)[0]
+    assert not who_lines(found)[0].endswith("(away)")
     assert who_remarks(found) == [
         "3 clients connected (n1 3).",
         "Not heard from: n2. Accounts that are connected only there are not listed.",

@@ -185,6 +185,29 @@ def test_nothing_is_read_and_nothing_sent_until_the_outbox_has_begun() -> None:
     assert numbers(talk.says()) == [3, 4], "what has no known outcome is sent again first"
 
 
+def test_a_node_is_told_once_when_the_person_is_away_or_back_and_only_if_it_takes_that() -> None:
+    def kinds(talk: Dialogue) -> list[str | None]:
+        return [frame.WhichOneof("frame") for frame in talk.says_all()]
+
+    old, new = Dialogue(), Dialogue()
+    old.began()
+    new.began()
+    assert new.protocol._welcome is not None
+    new.protocol._welcome.takes_away = True
+    for talk in (old, new):
+        talk.says_all()
+        talk.protocol.set_away(away=False)
+        assert kinds(talk) == [], "a stream begins with it"
+        talk.protocol.set_away(away=True)
+        talk.protocol.set_away(away=True)
+    assert kinds(old) == []
+    assert [frame.away.away for frame in new.says_all()] == [True]
+    for away in (False, True, False):
+        new.protocol.set_away(away=away)
+    assert [frame.away.away for frame in new.says_all()] == [False], "only the newest is told"
+    assert kinds(new) == []
+
+
 def test_something_else_than_a_welcome_is_another_protocol() -> None:
     talk = Dialogue()
     (closed,) = talk.hears(pong=pb.Pong())

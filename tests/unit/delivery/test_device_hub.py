@@ -327,12 +327,32 @@ class Observer:
 
     def __init__(self) -> None:
         self.devices: list[int] = []
+        self.away: list[tuple[int, bool]] = []
+        self.gone_away: list[bool] = []
 
     def client_connected(self, account_id: int) -> None:
         self.devices.append(account_id)
 
-    def client_gone(self, account_id: int) -> None:
+    def client_away(self, account_id: int, *, away: bool) -> None:
+        self.away.append((account_id, away))
+
+    def client_gone(self, account_id: int, *, away: bool) -> None:
         self.devices.remove(account_id)
+        self.gone_away.append(away)
+
+
+async def test_an_observer_hears_once_that_a_device_is_away_and_what_it_was_when_it_went() -> None:
+    observer = Observer()
+    hub = DeviceHub(observer)
+    one, other = await joined(hub, ANN, 1), await joined(hub, ANN, 2)
+    for away in (False, True, True, False, True):
+        hub.set_away(one, away=away)
+    assert observer.away == [(ANN, True), (ANN, False), (ANN, True)]
+    hub.leave(one)
+    hub.leave(other)
+    assert observer.gone_away == [True, False]
+    hub.set_away(one, away=True)
+    assert len(observer.away) == 3, "it is gone"
 
 
 async def test_an_observer_hears_nothing_of_a_stream_that_shows_no_presence(monkeypatch: pytest.MonkeyPatch) -> None:

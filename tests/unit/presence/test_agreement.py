@@ -34,7 +34,7 @@ class World:
         self.rng = rng
         self.now_s = 0.0
         self.epochs = 0
-        self.clients: dict[NodeId, list[int]] = {node: [] for node in NODES}
+        self.clients: dict[NodeId, list[tuple[int, bool]]] = {node: [] for node in NODES}  # and who is away
         self.nodes = {node: self.start(node) for node in NODES}
         self.on_their_way: list[tuple[NodeId, NodeId, pb.PresenceReport]] = []
 
@@ -45,14 +45,14 @@ class World:
     def step(self) -> None:
         self.now_s += self.rng.random()
         node = self.rng.choice(NODES)
-        match self.rng.randrange(6):
+        match self.rng.randrange(7):
             case 0 | 1 if len(self.clients[node]) < MAX_LISTED:
                 account_id = self.rng.randrange(1, 9)
-                self.clients[node].append(account_id)
+                self.clients[node].append((account_id, False))
                 self.nodes[node].client_connected(account_id, self.now_s)
             case 2 if self.clients[node]:
-                account_id = self.clients[node].pop(self.rng.randrange(len(self.clients[node])))
-                self.nodes[node].client_gone(account_id)
+                account_id, away = self.clients[node].pop(self.rng.randrange(len(self.clients[node])))
+                self.nodes[node].client_gone(account_id, away=away)
             case 3 if self.rng.random() < 0.2:
                 self.clients[node].clear()
                 self.nodes[node] = self.start(node)
@@ -60,6 +60,11 @@ class World:
                 self.send(node)
             case 5 if self.on_their_way:
                 self.deliver(self.rng.randrange(len(self.on_their_way)))
+            case 6 if self.clients[node]:
+                place = self.rng.randrange(len(self.clients[node]))
+                account_id, away = self.clients[node][place]
+                self.clients[node][place] = (account_id, not away)
+                self.nodes[node].client_away(account_id, away=not away)
 
     def send(self, node: NodeId) -> None:
         for to in NODES:
@@ -86,9 +91,11 @@ class World:
         self.on_their_way.clear()
 
     def check(self) -> None:
-        everybody = sorted({account_id for clients in self.clients.values() for account_id in clients})
+        devices = [device for clients in self.clients.values() for device in clients]
+        there = {account_id for account_id, away in devices if not away}
+        everybody = sorted({(account_id, account_id not in there) for account_id, _ in devices})
         for node in NODES:
-            assert [one.account_id for one in self.nodes[node].page(0, 100, self.now_s)] == everybody
+            assert [(one.account_id, one.away) for one in self.nodes[node].page(0, 100, self.now_s)] == everybody
             assert {other: self.nodes[node].clients_of(other, self.now_s) for other in NODES} == {
                 other: len(clients) for other, clients in self.clients.items()
             }

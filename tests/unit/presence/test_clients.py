@@ -116,6 +116,19 @@ async def test_a_report_that_could_not_take_all_makes_another_one_due(monkeypatc
         assert node.sent == 2, "the second one had the rest"
 
 
+async def test_who_is_away_is_reported_at_once_and_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shell, "BEAT_S", NEVER_S)
+    monkeypatch.setattr(shell, "INTERVAL_S", 0.0)
+    node = Node()
+    async with node.running():
+        node.clients.client_connected(7)
+        await turns()
+        with capture_logs() as logs:
+            node.clients.client_away(7, away=True)
+        await turns()
+        assert (node.sent, logs) == (3, [])
+
+
 def test_clients_that_come_and_go_are_logged_with_their_count_and_nothing_secret() -> None:
     node = Node()
     with capture_logs() as logs:

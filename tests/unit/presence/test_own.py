@@ -45,3 +45,31 @@ def test_five_thousand_accounts_are_read_from_any_place() -> None:
         own.connected(account_id, 0.0)
     page = own.after(4990)
     assert [next(page) for _ in range(10)] == list(range(4991, 5001))
+
+
+def test_an_account_is_away_while_all_its_devices_are() -> None:
+    own = OwnClients(10)
+    own.connected(7, 1.0)
+    assert own.set_away(7, away=True) == (7,)
+    assert own.is_away(7)
+    assert own.connected(7, 2.0) == (7,), "a new device is not away"
+    assert not own.is_away(7)
+    assert own.set_away(7, away=True) == (7,)
+    assert own.set_away(7, away=False) == (7,)
+    assert own.gone(7, away=False) == (7,), "the one that was there has gone"
+    assert own.is_away(7)
+    assert own.gone(7, away=True) == (7,)
+    assert not own.is_away(7)
+    assert own.connected(7, 3.0) == (7,)
+    assert not own.is_away(7), "nothing is left of the former device"
+
+
+def test_who_is_not_listed_changes_nothing_by_being_away() -> None:
+    own = OwnClients(1)
+    own.connected(1, 0.0)
+    own.connected(2, 0.0)
+    assert own.set_away(2, away=True) == ()
+    assert own.connected(2, 0.0) == ()
+    assert own.gone(2, away=False) == ()
+    assert own.gone(1) == (1, 2)
+    assert own.is_away(2), "it is listed as it is"

@@ -266,3 +266,54 @@ def test_a_link_that_breaks_and_is_back_shows_who_was_there_with_the_next_report
     assert pair.seen() == []
     pair.deliver()
     assert pair.seen() == [7]
+
+
+def test_who_is_away_is_seen_from_another_node_and_who_is_back_too() -> None:
+    pair = Pair()
+    pair.one.client_connected(7, pair.now_s)
+    pair.one.client_connected(8, pair.now_s)
+    pair.deliver()
+    pair.one.client_away(7, away=True)
+    report = pair.report()
+    assert (list(report.online), list(report.away), list(report.gone)) == ([7], [7], [])
+    pair.deliver(report)
+
+    def away() -> list[bool]:
+        return [one.away for one in pair.two.page(0, 10, pair.now_s)]
+
+    assert away() == [True, False]
+    pair.two.client_connected(7, pair.now_s)
+    assert away() == [False, False], "at another node it is there"
+    pair.two.client_gone(7)
+    assert away() == [True, False]
+    pair.one.client_away(7, away=False)
+    pair.deliver()
+    assert away() == [False, False]
+
+
+def test_a_set_that_begins_anew_has_who_is_away_and_nobody_else_is() -> None:
+    pair = Pair()
+    for account_id in (7, 8):
+        pair.one.client_connected(account_id, pair.now_s)
+        pair.one.client_away(account_id, away=True)
+    pair.deliver()
+    pair.one.client_away(8, away=False)
+    pair.one.link_began(N2)
+    pair.deliver()
+    assert [(one.account_id, one.away) for one in pair.two.page(0, 10, pair.now_s)] == [(7, True), (8, False)]
+    pair.restart_one(12)
+    pair.one.client_connected(7, pair.now_s)
+    pair.deliver()
+    assert [(one.account_id, one.away) for one in pair.two.page(0, 10, pair.now_s)] == [(7, False)]
+
+
+def test_a_report_cannot_make_accounts_away_that_it_does_not_list() -> None:
+    pair = Pair()
+    pair.one.client_connected(7, pair.now_s)
+    pair.deliver()
+    report = pair.report()
+    report.away.extend([8, 9])
+    pair.deliver(report)
+    pair.one.client_connected(8, pair.now_s)
+    pair.deliver()
+    assert [(one.account_id, one.away) for one in pair.two.page(0, 10, pair.now_s)] == [(7, False), (8, False)]
