@@ -50,7 +50,6 @@ from parley.model import (
 )
 from parley.net.channel_calls import change_request
 from parley.net.cluster_client import ClusterClient
-from parley.net.filter_client import FilterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
@@ -95,12 +94,18 @@ class ParleyClient:
         With `connect=False` the client opens no stream, so it sends and receives no messages.
         `token_store` stores the session tokens. Default: the client's file.
         `text_filter` changes the texts of send(), send_many() and edit() before they enter the outbox.
-        `shared` and `on_behalf_of` are for ClientGroup.client(). With `shared`, hosts and TLS are those of the group.
+        `shared` and `on_behalf_of` are for ClientGroup.client(). With `shared`, hosts, TLS and
+        text filter are those of the group.
         """
         self._account_name = None if account is None else check_account_name(account)
         self._own = shared is None
         self._shared = shared or Shared(
-            hosts, ca=ca, insecure=insecure, insecure_network=insecure_network, one_thread=False
+            hosts,
+            ca=ca,
+            insecure=insecure,
+            insecure_network=insecure_network,
+            one_thread=False,
+            text_filter=text_filter,
         )
         self._connect = connect
         self._token_store = token_store or TokenStore()
@@ -112,7 +117,7 @@ class ParleyClient:
         self._caller = UnaryCaller(known, self._shared.calls, self._rng, self._went_back)
         self._cluster = ClusterClient(self._caller, known, deadline_s, self._answered, on_behalf_of)
         self._log_in = LogIn(self._cluster, self._token_store)
-        self._filter = None if text_filter is None else FilterClient(text_filter)
+        self._filter_turn = asyncio.Lock()  # held until the texts are stored, so sends stay in order
         self._account: LocalAccount | None = None
         self._running: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
@@ -121,8 +126,6 @@ class ParleyClient:
         async with AsyncExitStack() as stack:
             if self._own:
                 stack.push_async_callback(self._shared.close)
-            if self._filter is not None:
-                stack.push_async_callback(self._filter.close)
             self._tasks = await stack.enter_async_context(asyncio.TaskGroup())
             stack.push_async_callback(self._leave)
             if self._account_name is not None:
@@ -591,11 +594,12 @@ class ParleyClient:
     @asynccontextmanager
     async def _filtered(self, account: LocalAccount, bodies: list[str]) -> AsyncIterator[list[str]]:
         """Ask the text filter, if there is one, and keep later texts back until the caller has stored these."""
-        if self._filter is None:
+        text_filter = self._shared.text_filter
+        if text_filter is None:
             yield bodies
             return
-        async with self._filter.turn:
-            changed = await self._filter.change(bodies, self.state.max_message_bytes)
+        async with self._filter_turn:
+            changed = await text_filter.change(bodies, self.state.max_message_bytes)
             if self._account is not account:
                 raise NotSignedInError("The account was changed while the text filter was asked. Nothing was sent.")
             yield changed

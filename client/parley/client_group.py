@@ -22,6 +22,7 @@ from parley.device.profile import FileLock, StateDirectory
 from parley.device.token_store import TokenStore
 from parley.errors import StoreError
 from parley.shared import Shared
+from parley.text_filter import TextFilter
 
 
 class ClientGroup:
@@ -40,12 +41,20 @@ class ClientGroup:
         rng: Random | None = None,
         token_store: TokenStore | None = None,
         exclusive: bool = False,
+        text_filter: TextFilter | None = None,
     ) -> None:
         """The arguments are those of ParleyClient, and count for all clients of the group.
 
         With `exclusive`, the group is entered only if no other exclusive group uses the folder.
         """
-        self._shared = Shared(hosts, ca=ca, insecure=insecure, insecure_network=insecure_network, one_thread=True)
+        self._shared = Shared(
+            hosts,
+            ca=ca,
+            insecure=insecure,
+            insecure_network=insecure_network,
+            one_thread=True,
+            text_filter=text_filter,
+        )
         self._directory = StateDirectory(state_dir)
         self._lock = FileLock(self._directory.root / "group.lock") if exclusive else None
         self._deadline_s = deadline_s

@@ -1,4 +1,4 @@
-"""What the clients of one process may share: the addresses of the cluster, the connections to it, and a thread.
+"""What the clients of one process may share: addresses and connections of the cluster, a text filter, and a thread.
 
 A ParleyClient makes its own, unless a ClientGroup gives it those of the group.
 """
@@ -11,6 +11,8 @@ from pathlib import Path
 from parley.device.store_thread import StoreThread
 from parley.errors import BadInputError
 from parley.net.channel import ChannelPool, load_security
+from parley.net.filter_client import FilterClient
+from parley.text_filter import TextFilter
 from parley.wire.endpoints import KnownEndpoints, parse_endpoints
 
 
@@ -18,7 +20,14 @@ class Shared:
     """Addresses, connections, and with `one_thread` the thread that works on the files of all clients."""
 
     def __init__(
-        self, hosts: str | Sequence[str], *, ca: Path | None, insecure: bool, insecure_network: bool, one_thread: bool
+        self,
+        hosts: str | Sequence[str],
+        *,
+        ca: Path | None,
+        insecure: bool,
+        insecure_network: bool,
+        one_thread: bool,
+        text_filter: TextFilter | None = None,
     ) -> None:
         endpoints = parse_endpoints([hosts] if isinstance(hosts, str) else hosts)
         if not endpoints:
@@ -29,6 +38,7 @@ class Shared:
         self.known_endpoints = KnownEndpoints(endpoints, self.security.loopback_only)
         self.sessions = ChannelPool(self.security)
         self.calls = ChannelPool(self.security)
+        self.text_filter = None if text_filter is None else FilterClient(text_filter)
         self.store_thread = StoreThread() if one_thread else None
 
     async def close(self) -> None:
@@ -37,5 +47,7 @@ class Shared:
             if self.store_thread is not None:
                 self.store_thread.end()
                 stack.push_async_callback(asyncio.to_thread, self.store_thread.join)
+            if self.text_filter is not None:
+                stack.push_async_callback(self.text_filter.close)
             stack.push_async_callback(self.sessions.close)
             stack.push_async_callback(self.calls.close)

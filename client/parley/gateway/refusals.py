@@ -11,6 +11,7 @@ from parley import (
     ParleyError,
     RefusedError,
     StoreError,
+    TextFilterError,
     UnreachableError,
     WrongPasswordError,
 )
@@ -29,9 +30,11 @@ _CODES: tuple[tuple[type[ParleyError], str], ...] = (
     (UnreachableError, "unreachable"),
     (StoreError, "gateway-disk"),
     (OutboxFullError, "outbox-full"),
+    (TextFilterError, "filter"),
 )
 _TEXTS = {
     "wrong-password": "The name or the password is wrong. Nothing was changed. Try again: LOGIN NAME PASSWORD.",
+    "filter": "The text filter of this gateway gives no answer now. Nothing was sent. Send the text again later.",
     "session-ended": "Your session has ended. What waits is kept. Log in again: LOGIN NAME PASSWORD.",
     "invitation-needed": "This cluster creates accounts by invitation, which needs the command parley register.",
 }

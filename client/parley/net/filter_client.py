@@ -20,7 +20,7 @@ MAX_BYTES = 1 << 20
 
 
 class FilterClient:
-    """The filter of one client."""
+    """The filter of one client, or of all clients of a group."""
 
     def __init__(self, settings: TextFilter) -> None:
         """Read the settings. Raise BadInputError or TlsError if they cannot be used."""
@@ -34,8 +34,6 @@ class FilterClient:
         self._pool = ChannelPool(load_security(settings.ca, insecure=is_open, insecure_network=False))
         self._settings = settings
         self._has_told = False
-        self.turn = asyncio.Lock()
-        """Held by a send until its texts are stored. So sends stay in order, however long each call takes."""
 
     async def close(self) -> None:
         """Close the connection."""

@@ -116,6 +116,7 @@ class ConnectionOptions:
             state_dir=folder,
             settings=settings,
             exclusive=True,
+            text_filter=self.text_filter,
         )
 
     def _check_hosts(self) -> None:

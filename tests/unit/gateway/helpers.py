@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from parley import ClientGroup
+from parley import ClientGroup, TextFilter
 from parley.gateway.server import Gateway
 from parley.gateway.settings import CALM, GatewaySettings
 from tests.support.node import InProcessCluster
@@ -16,10 +16,24 @@ from tests.support.node import InProcessCluster
 
 @asynccontextmanager
 async def gateway_at(
-    hosts: Sequence[str], data: Path, *, ca: Path | None = None, **settings: Any
+    hosts: Sequence[str],
+    data: Path,
+    *,
+    ca: Path | None = None,
+    text_filter: TextFilter | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway on a free port."""
-    group = ClientGroup(hosts, ca=ca, insecure=ca is None, state_dir=data, settings=CALM, rng=Random(1), exclusive=True)
+    group = ClientGroup(
+        hosts,
+        ca=ca,
+        insecure=ca is None,
+        state_dir=data,
+        settings=CALM,
+        rng=Random(1),
+        exclusive=True,
+        text_filter=text_filter,
+    )
     async with group, Gateway(group, GatewaySettings(listen="127.0.0.1:0", **settings)) as gateway:
         yield gateway
 

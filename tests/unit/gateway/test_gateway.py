@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parley import ClientGroup, StoreError, Target
+from parley import ClientGroup, StoreError, Target, TextFilter, TextFilterServer
 from parley.errors import BadInputError
 from parley.gateway import connection, session
 from parley.gateway.app import private_folder
@@ -37,6 +37,35 @@ async def next_message(client: LineClient) -> tuple[str, str]:
     text = await client.line()
     assert await client.line() == "END"
     return first, text
+
+
+# ---- the text filter
+
+
+async def test_what_is_sent_through_a_gateway_is_filtered_or_refused_with_its_own_code(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, TextFilterServer(str.upper, "127.0.0.1:0") as server:
+        cluster.add_account("ben", PASSWORD)
+        works = TextFilter(server.address, timeout_ms=10_000)
+        async with (
+            gateway_of(cluster, tmp_path / "a", text_filter=works) as gateway,
+            line_client(gateway.port, compact=True) as anna,
+            line_client(gateway.port, compact=True) as eve,
+        ):
+            for one, name in ((anna, "anna"), (eve, "eve")):
+                await log_in(one, cluster, name)
+                assert (await one.ask(f"SEND ben hello from {name}")).startswith("OK")
+            await until(lambda: len(cluster.bodies_for("ben")) == 2, "both are sent")
+            assert sorted(cluster.bodies_for("ben")) == ["HELLO FROM ANNA", "HELLO FROM EVE"]
+        down = TextFilter("127.0.0.1:1", timeout_ms=10_000)
+        async with (
+            gateway_of(cluster, tmp_path / "b", text_filter=down) as gateway,
+            line_client(gateway.port, compact=True) as anna,
+        ):
+            await log_in(anna, cluster, "anna")
+            answer = await anna.ask("SEND ben not without it")
+            assert answer.startswith("ERROR filter ")
+            assert "127.0.0.1:1" not in answer, "where the filter is concerns nobody outside"
+        assert len(cluster.bodies_for("ben")) == 2
 
 
 # ---- exactly once
