@@ -188,7 +188,7 @@ class Demo:
                     timeout=20,
                 )
                 bodies = [*(message.body for message in page.messages), *bodies]
-                more = page.more
+                more = page.has_older
                 before_id = page.messages[0].id if page.messages else 0
         return bodies
 

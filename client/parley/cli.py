@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parley import StateDirectory
+from parley import HistoryStart, StateDirectory
 from parley.terminal import (
     account_commands,
     channel_commands,
@@ -249,15 +249,25 @@ async def history(
         int, typer.Option("--limit", "-n", min=1, max=1000, help="Print at most this many messages.")
     ] = 50,
     before: Annotated[int, typer.Option("--before", min=0, help="Print only messages older than this id.")] = 0,
+    after: Annotated[
+        int | None, typer.Option("--after", min=0, help="Print the first messages newer than this id.")
+    ] = None,
+    around: Annotated[
+        int | None, typer.Option("--around", min=0, help="Print the messages before and after this id.")
+    ] = None,
+    unread: Annotated[
+        bool, typer.Option("--unread", help="Print the messages before and after the first unread one.")
+    ] = False,
     read: Annotated[
         bool | None,
         typer.Option("--read/--peek", help="Mark the messages as read, or do not. Default: mark on a terminal."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the last messages of a conversation, oldest first."""
+    """Print messages of a conversation, oldest first: the last ones, or those at the place that is named."""
+    start = HistoryStart(before, after, around, unread)
     mark = read if read is not None else sys.stdout.isatty() and not as_json
-    await commands.history(options, where, before_id=before, limit=limit, read=mark, as_json=as_json)
+    await commands.history(options, where, start, limit=limit, read=mark, as_json=as_json)
 
 
 @app.command(epilog=EPILOG)

@@ -35,6 +35,7 @@ from parley.errors import BadInputError, NotSignedInError, UnreachableError
 from parley.fetcher import MAX_FETCHED, Fetcher
 from parley.log_in import LogIn
 from parley.model import (
+    NEWEST,
     Account,
     ClientState,
     ConnectedAccounts,
@@ -42,6 +43,7 @@ from parley.model import (
     Conversation,
     FetchResult,
     HistoryPage,
+    HistoryStart,
     ListedChannel,
     Member,
     MemberRole,
@@ -59,7 +61,7 @@ from parley.shared import Shared
 from parley.state_publisher import Changes, StatePublisher
 from parley.text_filter import TextFilter
 from parley.wire.position import Position, merge
-from parley.wire.requests import check_numbers
+from parley.wire.requests import check_numbers, check_start
 
 DEFAULT_DEADLINE_S = 10.0
 MAX_LISTED = 10_000
@@ -353,27 +355,29 @@ class ParleyClient:
         """
         return None if self._account is None else self._account.known.conversation(conversation_id)
 
-    async def history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
+    async def history(self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100) -> HistoryPage:
         """Return one page of a conversation, oldest first.
 
         Without a connection, return what this device knows of it.
         """
-        check_numbers(before_id=before_id, limit=limit)
         account, who = await self._signed_in()
         wanted = Target.of(target)
+        check_start(start, limit)
         try:
-            page, accounts = await self._cluster.history(who.token, who, self._seen(who), wanted, before_id, limit)
+            page, accounts = await self._cluster.history(who.token, who, self._seen(who), wanted, start, limit)
         except UnreachableError as error:
-            kept = await self.cached_history(wanted, before_id=before_id, limit=limit)
+            kept = await self.cached_history(wanted, start, limit=limit)
             return replace(kept, cached_because=error.text)
         account.learn(accounts=accounts, conversations=() if page.conversation is None else (page.conversation,))
         return page
 
-    async def cached_history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
+    async def cached_history(
+        self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100
+    ) -> HistoryPage:
         """Return one page of a conversation as this device knows it. This sends no request."""
-        check_numbers(before_id=before_id, limit=limit)
         wanted = Target.of(target)
-        return await self._in_use().store.read(lambda c: inbox.page(c, wanted, before_id, limit))
+        check_start(start, limit)
+        return await self._in_use().store.read(lambda c: inbox.page(c, wanted, start, limit))
 
     async def members(self, conversation_id: int) -> tuple[Member, ...]:
         """Return all members of a conversation by account id. Without a connection, return those this device knows."""

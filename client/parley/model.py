@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Final
 
 from parley.errors import BadInputError
 
@@ -291,6 +292,30 @@ class ConnectedAccounts:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryStart:
+    """Where a page of a conversation lies, by message ids. Without any it has the newest messages.
+
+    `before_id`: the newest below it. `after_id`: the oldest above it. `around_id`: older ones, and those from it on,
+    each half of the page where there are as many. `first_unread`: around the first one above the
+    account's read mark.
+    """
+
+    before_id: int = 0
+    after_id: int | None = None
+    around_id: int | None = None
+    first_unread: bool = False
+
+    @property
+    def choices(self) -> int:
+        """Return how many of them are given; more than one makes no sense."""
+        return sum((self.before_id > 0, self.after_id is not None, self.around_id is not None, self.first_unread))
+
+
+NEWEST: Final = HistoryStart()
+"""The newest messages of a conversation."""
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryPage:
     """A page of a conversation, oldest first. If `cached` is true, it comes from this device, not from the cluster.
 
@@ -298,8 +323,10 @@ class HistoryPage:
     """
 
     messages: tuple[Message, ...]
-    more: bool
+    has_older: bool
     conversation: Conversation | None = None
+    has_newer: bool = False
+    read_up_to: int = 0  # the account's read mark; 0 if it is not known
     cached: bool = False
     cached_because: str = ""  # why no node answered
 

@@ -18,6 +18,9 @@ HOW = (
     "those that you can join."
 )
 
+HISTORY_LINES = 20
+MOST_HISTORY_LINES = 1000
+
 
 async def find_target(client: ParleyClient, typed: str) -> Target:
     """Return the conversation that `typed` names. Look a title up on this device first, then in the cluster."""
@@ -89,3 +92,12 @@ def _called(conversations: tuple[Conversation, ...], title: str) -> list[Convers
     found = [one for one in channels if one.title.strip().casefold() == wanted]
     # Of one that was left, the cluster tells no members.
     return [one for one in found if one.member_count] or found
+
+
+def message_count(word: str) -> int:
+    """Return how many messages of a history are asked for. Raises BadInputError."""
+    if not word:
+        return HISTORY_LINES
+    if not (count := whole_number(word, MOST_HISTORY_LINES)):
+        raise BadInputError(f"{word!r} is not a number of messages from 1 to {MOST_HISTORY_LINES}.")
+    return count

@@ -24,7 +24,7 @@ from parley.device import directory, drafts, identity, inbox, outbox, schema, sh
 from parley.device.profile import Hosts, Last, StateDirectory
 from parley.device.store import Store
 from parley.errors import StoreError
-from parley.model import ClientState, Target
+from parley.model import NEWEST, ClientState, Target
 from parley.terminal.options import Flags, resolve_options
 from parley.wire.endpoints import parse_endpoints
 from tests.fuzz.engine import Target as FuzzTarget
@@ -170,8 +170,8 @@ READS: tuple[Callable[[apsw.Connection], object], ...] = (
     inbox.load_cursor,
     inbox.unsent_reads,
     lambda c: inbox.after(c, 0, 10, own=True),
-    lambda c: inbox.page(c, Target(conversation_id=7), 0, 10),
-    lambda c: inbox.page(c, BOB, 0, 10),
+    lambda c: inbox.page(c, Target(conversation_id=7), NEWEST, 10),
+    lambda c: inbox.page(c, BOB, NEWEST, 10),
     lambda c: inbox.conversations(c, 10),
     directory.accounts,
     directory.conversations,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from parley import (
+    NEWEST,
     Account,
     Changes,
     ClientState,
@@ -21,6 +22,7 @@ from parley import (
     ConversationKind,
     Device,
     HistoryPage,
+    HistoryStart,
     InvitationNeededError,
     ListedChannel,
     Member,
@@ -342,17 +344,19 @@ class ScriptedClient:
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
         return ()
 
-    async def history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
+    async def history(self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100) -> HistoryPage:
         wanted = Target.of(target)
-        self.sdk.history_asked.append((str(wanted), before_id))
+        self.sdk.history_asked.append((str(wanted), start.before_id))
         if self.sdk.unreachable:
-            return await self.cached_history(wanted, before_id=before_id, limit=limit)
-        return self.sdk.pages.get((wanted, before_id), HistoryPage((), False))
+            return await self.cached_history(wanted, start, limit=limit)
+        return self.sdk.pages.get((wanted, start.before_id), HistoryPage((), False))
 
-    async def cached_history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage:
+    async def cached_history(
+        self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100
+    ) -> HistoryPage:
         where = conversation_of(Target.of(target))
         found = tuple(message for message in self.sdk.inbox if message.conversation_id == where.id)
-        return HistoryPage(found, more=False, conversation=where if found else None, cached=True)
+        return HistoryPage(found, has_older=False, conversation=where if found else None, cached=True)
 
     async def mark_read(self, conversation_id: int, up_to: int) -> None:
         self.sdk.read.append((conversation_id, up_to))

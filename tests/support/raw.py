@@ -111,7 +111,7 @@ class Raw:
                 lambda: self.conversations.GetHistory(request, metadata=person.metadata, timeout=ANSWER_S)  # noqa: B023
             )
             messages = [*page.messages, *messages]
-            if not page.more:
+            if not page.has_older:
                 return messages
 
     @asynccontextmanager

@@ -96,7 +96,7 @@ class Thread:
             oldest = page.messages[0].id if page.messages else before_id or None
             contiguous = self.verified_from is None or before_id == self.verified_from
             if contiguous and oldest is not None:
-                self.verified_from, self.more = oldest, page.more
+                self.verified_from, self.more = oldest, page.has_older
             elif contiguous:
                 self.verified_from, self.more = 0, False
         return edits

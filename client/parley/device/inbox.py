@@ -16,7 +16,7 @@ import apsw
 from parley.device import directory
 from parley.device.schema import check_row, fetch, get_meta, set_meta
 from parley.errors import StoreError
-from parley.model import Conversation, HistoryPage, Message, MessageKind, Target
+from parley.model import Conversation, HistoryPage, HistoryStart, Message, MessageKind, Target
 
 KEEP_MESSAGES = 100_000
 MAX_UNREAD = 1_000_000
@@ -121,14 +121,37 @@ def last_place(connection: apsw.Connection) -> int:
 # ---- what is known without the cluster
 
 
-def page(connection: apsw.Connection, target: Target, before_id: int, limit: int) -> HistoryPage:
-    """Return a page of what this device knows of a conversation, and whether it knows older messages."""
+def page(connection: apsw.Connection, target: Target, start: HistoryStart, limit: int) -> HistoryPage:
+    """Return a page of what this device knows of a conversation, and whether it knows older and newer messages."""
     conversation_id = directory.names_of(connection, target).conversation_id
-    rest = f"FROM {_KNOWN} WHERE conversation_id = ? AND id < ? ORDER BY id DESC LIMIT ?"
-    rows = fetch(connection, _COLUMNS, rest, (conversation_id, before_id or MAX_ID, min(limit + 1, MAX_ID)))
+    conversation = _known(connection, conversation_id)
+    read_up_to = 0 if conversation is None else conversation.read_up_to
+    limit = min(limit, MAX_ID - 1)
+    if start.after_id is not None:
+        place, most_newer = min(start.after_id, MAX_ID - 1) + 1, limit
+    elif start.around_id is not None or start.first_unread:
+        place, most_newer = (read_up_to + 1 if start.around_id is None else start.around_id), limit - limit // 2
+    else:
+        place, most_newer = start.before_id or MAX_ID, 0
+    newer = _rows(connection, conversation_id, "id >= ? ORDER BY id", place, limit if most_newer else 0)
+    older = _rows(connection, conversation_id, "id < ? ORDER BY id DESC", place, 0 if most_newer == limit else limit)
+    most_newer = max(most_newer, limit - len(older)) if most_newer else 0
+    most_older = limit - len(newer[:most_newer])
     own_id = directory.own_id(connection)
-    messages = tuple(_message(row, own_id) for row in reversed(rows[:limit]))
-    return HistoryPage(messages, len(rows) > limit, _known(connection, conversation_id), cached=True)
+    return HistoryPage(
+        tuple(_message(row, own_id) for row in [*older[:most_older][::-1], *newer[:most_newer]]),
+        len(older) > most_older,
+        conversation,
+        has_newer=len(newer) > most_newer,
+        read_up_to=read_up_to,
+        cached=True,
+    )
+
+
+def _rows(connection: apsw.Connection, conversation_id: int, where: str, place: int, most: int) -> list[Any]:
+    """Return the first rows on one side of a place, and one more if there is one."""
+    rest = f"FROM {_KNOWN} WHERE conversation_id = ? AND {where} LIMIT ?"
+    return list(fetch(connection, _COLUMNS, rest, (conversation_id, place, most + 1)))
 
 
 def _known(connection: apsw.Connection, conversation_id: int) -> Conversation | None:

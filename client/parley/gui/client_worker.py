@@ -16,6 +16,7 @@ from parley import (
     ConnectionState,
     Conversation,
     HistoryPage,
+    HistoryStart,
     InvitationNeededError,
     Message,
     NotSignedInError,
@@ -250,7 +251,7 @@ class ClientWorker:
     async def load_history(self, target: Target, before_id: int) -> None:
         client = await self.client()
         try:
-            page = await client.history(target, before_id=before_id, limit=PAGE)
+            page = await client.history(target, HistoryStart(before_id), limit=PAGE)
         except ParleyError:
             self._put(events.HistoryFailed(target, before_id))
         else:

@@ -5,12 +5,14 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from parley import (
+    NEWEST,
     Account,
     Changes,
     ClientState,
     Conversation,
     Device,
     HistoryPage,
+    HistoryStart,
     ListedChannel,
     Message,
     MessageReceipts,
@@ -86,9 +88,11 @@ class Client(Protocol):
 
     async def cached_conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]: ...
 
-    async def history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage: ...
+    async def history(self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100) -> HistoryPage: ...
 
-    async def cached_history(self, target: str | Target, *, before_id: int = 0, limit: int = 100) -> HistoryPage: ...
+    async def cached_history(
+        self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100
+    ) -> HistoryPage: ...
 
     async def receipts(self, conversation_id: int, message_id: int) -> MessageReceipts: ...
 

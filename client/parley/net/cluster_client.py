@@ -17,7 +17,7 @@ import grpc
 from parley.cluster_model import ClusterPing, ClusterStatus, NodeStatus
 from parley.device.identity import DeviceIdentity
 from parley.errors import NotSignedInError, RefusedError, WrongPasswordError
-from parley.model import Account, Conversation, HistoryPage, Member, Message, Target
+from parley.model import Account, Conversation, HistoryPage, HistoryStart, Member, Message, Target
 from parley.net.channel_calls import ChannelCalls
 from parley.net.ping_calls import ping_nodes
 from parley.net.presence_calls import PresenceCalls
@@ -224,29 +224,37 @@ class ClusterClient:
         return tuple(found), tuple(accounts)
 
     async def history(
-        self, token: str, who: DeviceIdentity, seen: Position, target: Target, before_id: int, limit: int
+        self, token: str, who: DeviceIdentity, seen: Position, target: Target, start: HistoryStart, limit: int
     ) -> tuple[HistoryPage, tuple[Account, ...]]:
         """Return up to `limit` messages of a conversation, oldest first, and the accounts they name.
 
-        A node bounds its pages in bytes, so long messages take several calls. Raises RefusedError where there is no
-        account of the name that is asked about.
+        A node bounds its pages in bytes, so long messages take several calls. A page around a message takes one, and
+        may be shorter. Raises RefusedError where there is no account of the name that is asked about.
         """
         messages: list[Message] = []
         accounts: dict[int, Account] = {}
+        is_forward, is_around = start.after_id is not None, start.around_id is not None or start.first_unread
+        has_older = has_newer = True
         while True:
-            request = convert.history_request(target, messages[0].id if messages else before_id, limit - len(messages))
+            request = convert.history_request(target, start, limit - len(messages))
             request.seen.CopyFrom(self.seen(seen))
             answer = await self._read(_get_history(request, token))
             self.saw(answer.position)
-            messages[:0] = (convert.message(wire, who.account_id, who.device_id) for wire in answer.messages)
+            found = [convert.message(wire, who.account_id, who.device_id) for wire in answer.messages]
+            has_older = answer.has_older if not (messages and is_forward) else has_older
+            has_newer = answer.has_newer if not messages or is_forward else has_newer
+            messages = messages + found if is_forward else found + messages
             accounts.update((account.id, account) for account in convert.accounts(answer.accounts))
-            if not answer.more or not answer.messages or len(messages) >= limit:
+            goes_on = has_newer if is_forward else has_older
+            if is_around or not goes_on or not found or len(messages) >= limit:
                 break
+            start = HistoryStart(after_id=found[-1].id) if is_forward else HistoryStart(before_id=found[0].id)
         conversation = convert.conversation(answer.conversation) if answer.conversation.id else None
         named = tuple(accounts.values())
         if target.account and conversation is None and not _names(named, target.account):
             raise RefusedError(f"There is no account {target.account}. Nothing was changed. Check the name.")
-        return HistoryPage(tuple(messages), answer.more, conversation), named
+        page = HistoryPage(tuple(messages), has_older, conversation, has_newer=has_newer, read_up_to=answer.read_up_to)
+        return page, named
 
     async def members(
         self, token: str, seen: Position, conversation_id: int

@@ -13,13 +13,13 @@ from typing import NoReturn
 from parley import (
     BadInputError,
     Conversation,
+    HistoryStart,
     Message,
     MessageKind,
     ParleyClient,
     ParleyError,
     Target,
     find_target,
-    whole_number,
 )
 from parley.chat import Chats, SessionNews, Standing, conversation_key, preview, safe_name, status_line
 from parley.terminal import text
@@ -30,15 +30,13 @@ from parley.terminal.chat_direct import DirectCommands
 from parley.terminal.chat_presence import HELP as PRESENCE_HELP
 from parley.terminal.chat_presence import PresenceCommands
 from parley.terminal.cluster_text import cluster_lines
-from parley.terminal.message_numbers import message_number
+from parley.terminal.message_numbers import message_count, message_number
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.ping_command import ping_lines
 from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
 from parley.terminal.refusals import Refusals
 from parley.terminal.send_queue import SendQueue
 
-HISTORY_LINES = 20
-MOST_HISTORY_LINES = 1000
 ALWAYS_NEWS_S = 60.0
 SESSION_ENDED = "The session has ended. Waiting messages are kept. Leave with /quit and sign in again."
 
@@ -46,7 +44,7 @@ HELP = f"""\
 Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /to NAME          talk to somebody else; /to #TITLE or /to #ID for a channel, /to everyone for all accounts
 {DIRECT_HELP}
-  /history [N]      the last N messages there
+  /history [N]      the last N messages there; /history unread: where you stopped
   /conversations    your conversations, and what is new
   /accounts [PAT]   all accounts; * and ? as in file names
 {PRESENCE_HELP}
@@ -268,14 +266,18 @@ class ChatView:
         return name.casefold() in (known.casefold() for known in self.names)
 
     async def _history(self, rest: str) -> None:
-        count = _count(rest)
+        unread = rest == "unread"
+        count = message_count("" if unread else rest)
         if self.target is None:
             raise BadInputError("No conversation was named. Name one with /to NAME.")
-        page = await self._client.history(self.target, limit=count)
+        page = await self._client.history(self.target, HistoryStart(first_unread=unread), limit=count)
         conversations = () if page.conversation is None else (page.conversation,)
         self.chats.look_up(self._client, page.messages, conversations)
         self.chats.take_conversations(conversations)
+        unread_ids = [message.id for message in page.messages if unread and message.id > page.read_up_to]
         for message in page.messages:
+            if unread_ids and message.id == unread_ids[0]:
+                self._quiet("Not read yet:")
             self._show(text.message_line(message, self.chats))
         if not page.messages:
             self._quiet(f"There are no messages {'in' if self.target.conversation_id else 'with'} {self.title} yet.")
@@ -383,11 +385,3 @@ class ChatView:
 
 def _last_of(conversations: tuple[Conversation, ...]) -> list[Message]:
     return [conversation.last for conversation in conversations if conversation.last is not None]
-
-
-def _count(word: str) -> int:
-    if not word:
-        return HISTORY_LINES
-    if not (count := whole_number(word, MOST_HISTORY_LINES)):
-        raise BadInputError(f"{word!r} is not a number of messages from 1 to {MOST_HISTORY_LINES}.")
-    return count

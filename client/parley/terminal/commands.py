@@ -16,6 +16,7 @@ from parley import (
     ConnectionState,
     Conversation,
     ConversationKind,
+    HistoryStart,
     Message,
     NotSignedInError,
     Outgoing,
@@ -296,20 +297,23 @@ async def set_display_name(options: ConnectionOptions, name: str) -> None:
 
 
 async def history(
-    options: ConnectionOptions, where: str, *, before_id: int, limit: int, read: bool, as_json: bool
+    options: ConnectionOptions, where: str, start: HistoryStart, *, limit: int, read: bool, as_json: bool
 ) -> None:
     """Print a page of a conversation, oldest first."""
     options.must_name_account()
     async with connected(options, note, connect=read) as (client, _):
-        page = await client.history(await find_target(client, where), before_id=before_id, limit=limit)
+        target = await find_target(client, where)
+        page = await client.history(target, start, limit=limit)
         chats = _fold(client, () if page.conversation is None else (page.conversation,), page.messages)
         if as_json:
             say(text.as_json([text.message_record(message, chats) for message in page.messages]))
         else:
             for message in page.messages:
                 say(text.message_line(message, chats))
-        if page.more:
+        if page.has_older and page.messages:
             note(f"Print older messages: parley history {shlex.quote(where)} --before {page.messages[0].id}")
+        if page.has_newer and page.messages:
+            note(f"Print newer messages: parley history {shlex.quote(where)} --after {page.messages[-1].id}")
         if page.cached:
             note(text.from_this_device(page))
         if read and page.messages:

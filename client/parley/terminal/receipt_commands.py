@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from parley import BadInputError, Message, MessageKind, MessageReceipts, ParleyClient, Target, find_target
+from parley import (
+    BadInputError,
+    HistoryStart,
+    Message,
+    MessageKind,
+    MessageReceipts,
+    ParleyClient,
+    Target,
+    find_target,
+)
 from parley.chat import missing_lines, preview, receipt_line
 from parley.terminal import text
 from parley.terminal.command_line import AsJson, TargetArgument, with_connection_options
@@ -53,19 +62,19 @@ async def find_own(client: ParleyClient, target: Target, message_id: int = 0) ->
     before = message_id + 1 if message_id else 0
     looked_at = 0
     while looked_at < LOOKED_AT:
-        page = await client.history(target, before_id=before, limit=1 if message_id else PAGE)
+        page = await client.history(target, HistoryStart(before), limit=1 if message_id else PAGE)
         for one in reversed(page.messages):
             if message_id and one.id != message_id:
                 break
             if one.mine and one.kind is MessageKind.TEXT:
                 return one
-        if message_id or not page.more or not page.messages:
+        if message_id or not page.has_older or not page.messages:
             break
         before = page.messages[0].id
         looked_at += len(page.messages)
     if message_id:
         raise BadInputError(f"Message {message_id} is none of yours in this conversation. Nothing was changed.")
-    if not page.more:
+    if not page.has_older:
         raise BadInputError("You have sent no message in this conversation. Nothing was changed.")
     raise BadInputError(
         f"None of the last {LOOKED_AT} messages of this conversation is yours. Nothing was changed. Name an older one: "

@@ -12,6 +12,7 @@ from parley.model import (
     Conversation,
     ConversationKind,
     Device,
+    HistoryStart,
     ListedChannel,
     Member,
     MemberRole,
@@ -139,14 +140,24 @@ def send(message: Outgoing) -> model_pb2.Send:
     return wire
 
 
-def history_request(target: Target, before_id: int, limit: int) -> conversations_pb2.GetHistoryRequest:
+def history_request(target: Target, start: HistoryStart, limit: int) -> conversations_pb2.GetHistoryRequest:
     """Return the request for one page of a conversation. The caller adds the position it has seen."""
-    kind = conversations_pb2.GetHistoryRequest
+    request = build(conversations_pb2.GetHistoryRequest, limit=limit)
     if target.account:
-        return build(kind, account_name=target.account, before_id=before_id, limit=limit)
-    if target.account_id:
-        return build(kind, account_id=target.account_id, before_id=before_id, limit=limit)
-    return build(kind, conversation_id=target.conversation_id, before_id=before_id, limit=limit)
+        request.account_name = target.account
+    elif target.account_id:
+        request.account_id = target.account_id
+    else:
+        request.conversation_id = target.conversation_id
+    if start.after_id is not None:
+        request.after_id = start.after_id
+    elif start.around_id is not None:
+        request.around_id = start.around_id
+    elif start.first_unread:
+        request.first_unread = True
+    else:
+        request.before_id = start.before_id
+    return request
 
 
 def setting(wire: admin_pb2.Setting) -> Setting:

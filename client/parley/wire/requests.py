@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 from parley.errors import BadInputError
+from parley.model import HistoryStart
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +30,16 @@ def check_numbers(**numbers: int) -> None:
     """Raise BadInputError for a number that neither a cluster nor the file of a device stores."""
     for name, value in numbers.items():
         _check(name.replace("_", " "), value)
+
+
+def check_start(start: HistoryStart, limit: int) -> None:
+    """Raise BadInputError for a page of history that has more than one place, or a wrong number."""
+    if start.choices > 1:
+        raise BadInputError(
+            "Two places of the history were named. Nothing was read. Name one: before an id, after an id, around an "
+            "id, or the first unread message."
+        )
+    check_numbers(before_id=start.before_id, after_id=start.after_id or 0, around_id=start.around_id or 0, limit=limit)
 
 
 def check_text(what: str, value: str) -> str:

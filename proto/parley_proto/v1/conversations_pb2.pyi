@@ -88,7 +88,7 @@ class ConversationSummary(message.Message):
     UNREAD_FIELD_NUMBER: builtins.int
     READ_UP_TO_FIELD_NUMBER: builtins.int
     unread: builtins.int
-    """messages of others above the caller's read mark; exact up to 1,000"""
+    """messages of others above the caller's read mark; up to 100 before level 3"""
     read_up_to: builtins.int
     """the caller's own mark"""
     @builtins.property
@@ -117,6 +117,9 @@ class GetHistoryRequest(message.Message):
     ACCOUNT_NAME_FIELD_NUMBER: builtins.int
     ACCOUNT_ID_FIELD_NUMBER: builtins.int
     BEFORE_ID_FIELD_NUMBER: builtins.int
+    AFTER_ID_FIELD_NUMBER: builtins.int
+    AROUND_ID_FIELD_NUMBER: builtins.int
+    FIRST_UNREAD_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
     SEEN_FIELD_NUMBER: builtins.int
     conversation_id: builtins.int
@@ -125,7 +128,13 @@ class GetHistoryRequest(message.Message):
     account_id: builtins.int
     """the same, by id"""
     before_id: builtins.int
-    """message id; 0: from the end"""
+    """the newest below it; 0: the newest of all"""
+    after_id: builtins.int
+    """the oldest above it; for paging on"""
+    around_id: builtins.int
+    """older ones, and those from it on; each half of the page where there are as many"""
+    first_unread: builtins.bool
+    """around the first message above the caller's read mark"""
     limit: builtins.int
     """0 means 100; at most 1000"""
     @builtins.property
@@ -137,15 +146,23 @@ class GetHistoryRequest(message.Message):
         account_name: builtins.str = ...,
         account_id: builtins.int = ...,
         before_id: builtins.int = ...,
+        after_id: builtins.int = ...,
+        around_id: builtins.int = ...,
+        first_unread: builtins.bool = ...,
         limit: builtins.int = ...,
         seen: model_pb2.Position | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "conversation_id", b"conversation_id", "seen", b"seen", "which", b"which"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "after_id", b"after_id", "around_id", b"around_id", "before_id", b"before_id", "conversation_id", b"conversation_id", "first_unread", b"first_unread", "seen", b"seen", "start", b"start", "which", b"which"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "before_id", b"before_id", "conversation_id", b"conversation_id", "limit", b"limit", "seen", b"seen", "which", b"which"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "after_id", b"after_id", "around_id", b"around_id", "before_id", b"before_id", "conversation_id", b"conversation_id", "first_unread", b"first_unread", "limit", b"limit", "seen", b"seen", "start", b"start", "which", b"which"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_start: _TypeAlias = typing.Literal["before_id", "after_id", "around_id", "first_unread"]  # noqa: Y015
+    _WhichOneofArgType_start: _TypeAlias = typing.Literal["start", b"start"]  # noqa: Y015
     _WhichOneofReturnType_which: _TypeAlias = typing.Literal["conversation_id", "account_name", "account_id"]  # noqa: Y015
     _WhichOneofArgType_which: _TypeAlias = typing.Literal["which", b"which"]  # noqa: Y015
+    @typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_start) -> _WhichOneofReturnType_start | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_which) -> _WhichOneofReturnType_which | None: ...
 
 @typing.final
@@ -153,12 +170,16 @@ class GetHistoryResponse(message.Message):
     DESCRIPTOR: descriptor.Descriptor
 
     MESSAGES_FIELD_NUMBER: builtins.int
-    MORE_FIELD_NUMBER: builtins.int
+    HAS_OLDER_FIELD_NUMBER: builtins.int
+    HAS_NEWER_FIELD_NUMBER: builtins.int
+    READ_UP_TO_FIELD_NUMBER: builtins.int
     CONVERSATION_FIELD_NUMBER: builtins.int
     ACCOUNTS_FIELD_NUMBER: builtins.int
     POSITION_FIELD_NUMBER: builtins.int
-    more: builtins.bool
-    """older ones exist"""
+    has_older: builtins.bool
+    has_newer: builtins.bool
+    read_up_to: builtins.int
+    """the caller's read mark; a message id"""
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.Message]: ...
     @builtins.property
@@ -175,14 +196,16 @@ class GetHistoryResponse(message.Message):
         self,
         *,
         messages: abc.Iterable[model_pb2.Message] | None = ...,
-        more: builtins.bool = ...,
+        has_older: builtins.bool = ...,
+        has_newer: builtins.bool = ...,
+        read_up_to: builtins.int = ...,
         conversation: model_pb2.ConversationInfo | None = ...,
         accounts: abc.Iterable[model_pb2.AccountInfo] | None = ...,
         position: model_pb2.Position | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["conversation", b"conversation", "position", b"position"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "conversation", b"conversation", "messages", b"messages", "more", b"more", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "conversation", b"conversation", "has_newer", b"has_newer", "has_older", b"has_older", "messages", b"messages", "position", b"position", "read_up_to", b"read_up_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

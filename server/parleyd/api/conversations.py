@@ -37,6 +37,7 @@ from parleyd.group.readers import StateReaders
 from parleyd.machine.authorisation import Action
 from parleyd.machine.features import accounts, channels, conversations, memberships, messages
 from parleyd.machine.features.conversations import ConversationSummary
+from parleyd.machine.features.history import History, HistoryPage
 from parleyd.machine.features.messages import MessageRecord
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION
@@ -54,8 +55,6 @@ _ChannelRequest = (
 
 LIST_ENTRIES = 100
 LIST_BYTES = 256 * 1024
-LIST_SCANNED = 5_000
-"""A page of conversations ends after so many messages were read to count what is unread."""
 
 
 class ConversationsService(ConversationsServicer):
@@ -84,7 +83,8 @@ class ConversationsService(ConversationsServicer):
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:  # noqa: N802
         """Return one page of a conversation of the caller."""
         limit = page_size("limit", request.limit)
-        check_number("before_id", request.before_id)
+        if (start := request.WhichOneof("start")) is not None and start != "first_unread":
+            check_number(start, getattr(request, start))
         match request.WhichOneof("which"):
             case "account_name":
                 validate_account_name(request.account_name, "account_name")
@@ -273,17 +273,16 @@ def _list(
     with reader.consistent():
         response = pb.ListConversationsResponse(position=position_of(reader))
         named: set[int] = set()
-        size = scanned = last_id = 0
+        size = last_id = 0
         for one in conversations.page(reader, account_id, before_id, limit + 1):
             last = messages.by_id(reader, one.conversation.id, one.conversation.last_message_id)
             names = accounts_of(() if last is None else (last,), (one.conversation,))
             summary = _summary(one, last)
             size += summary.ByteSize() + MAX_ACCOUNT_INFO_BYTES * len(names - named)
             shown = len(response.conversations)
-            if shown == limit or (shown and (size > most_bytes or scanned >= LIST_SCANNED)):
+            if shown == limit or (shown and size > most_bytes):
                 response.next_page_token = page_token(last_id)
                 break
-            scanned += one.scanned
             last_id = one.conversation.last_message_id
             named |= names
             response.conversations.append(summary)
@@ -311,17 +310,32 @@ def _history(
                 raise refusal(state_pb2.RESULT_CODE_NO_SUCH_CONVERSATION)
         else:
             conversation_id = _direct(reader, account_id, request, asked_about)
-        shown = messages.history(reader, account_id, conversation_id, request.before_id, limit, most_bytes)
+        history = History(reader, account_id, conversation_id)
+        page = _history_page(history, request, limit, most_bytes)
         conversation = conversations.as_seen_by(reader, conversation_id, account_id)
         return pb.GetHistoryResponse(
-            messages=[message(record) for record in shown],
-            more=bool(shown) and messages.has_older(reader, account_id, conversation_id, shown[0].id),
+            messages=[message(record) for record in page.messages],
+            has_older=page.has_older,
+            has_newer=page.has_newer,
+            read_up_to=history.read_up_to(),
             conversation=None if conversation is None else conversation_info(conversation),
             accounts=accounts_named(
-                reader, asked_about | accounts_of(shown, () if conversation is None else (conversation,))
+                reader, asked_about | accounts_of(page.messages, () if conversation is None else (conversation,))
             ),
             position=position_of(reader),
         )
+
+
+def _history_page(history: History, request: pb.GetHistoryRequest, limit: int, most_bytes: int) -> HistoryPage:
+    match request.WhichOneof("start"):
+        case "after_id":
+            return history.after(request.after_id, limit, most_bytes)
+        case "around_id":
+            return history.around(request.around_id, limit, most_bytes)
+        case "first_unread" if request.first_unread:
+            return history.around(history.read_up_to() + 1, limit, most_bytes)
+        case _:
+            return history.before(request.before_id, limit, most_bytes)
 
 
 def _direct(reader: StateReader, account_id: int, request: pb.GetHistoryRequest, asked_about: set[int]) -> int:

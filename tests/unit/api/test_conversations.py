@@ -14,7 +14,7 @@ from parleyd.api import conversations as service
 from parleyd.machine.features import conversations as records
 from parleyd.machine.reader import StateReader
 from tests.support.node import InProcessCluster
-from tests.support.raw import PASSWORD, Person, Raw, refused
+from tests.support.raw import PASSWORD, Person, Raw, refused, until_so
 
 Code = grpc.StatusCode
 DIRECT, CHANNEL = model_pb2.CONVERSATION_KIND_DIRECT, model_pb2.CONVERSATION_KIND_CHANNEL
@@ -88,7 +88,7 @@ async def test_pages_of_long_messages_are_bounded_in_bytes_and_together_have_eve
         assert page.messages
         assert page.ByteSize() <= 1 << 20
         found = [message.id for message in page.messages] + found
-        if not page.more:
+        if not page.has_older:
             break
         request.before_id = found[0]
     assert found == [message.id for message in stored]
@@ -148,23 +148,37 @@ async def test_a_page_of_conversations_costs_what_it_holds(
     assert answer.next_page_token
 
 
-async def test_a_page_of_conversations_ends_when_enough_messages_were_counted(
-    cluster: InProcessCluster, raw: Raw, ann: Person, monkeypatch: pytest.MonkeyPatch
+async def test_history_is_read_on_and_around_a_message_and_from_the_first_unread_one(
+    cluster: InProcessCluster, raw: Raw, ann: Person, ben: Person
 ) -> None:
-    monkeypatch.setattr(service, "LIST_SCANNED", 10)
-    for number in range(6):
-        other = cluster.add_account(f"other{number}")
-        for _ in range(5):
-            cluster.store(other, cluster.accounts["ann"], "hi")
-    unread = []
-    request = pb.ListConversationsRequest()
-    while True:
-        answer = await raw.conversations.ListConversations(request, metadata=ann.metadata)
-        unread.append([summary.unread for summary in answer.conversations])
-        request.page_token = answer.next_page_token
-        if not request.page_token:
-            break
-    assert unread == [[5, 5]] * 3
+    ids = [cluster.store(cluster.accounts["ben"], cluster.accounts["ann"], str(number)).id for number in range(10)]
+    conversation_id = cluster.conversation_id(cluster.accounts["ann"], cluster.accounts["ben"])
+
+    async def page(limit: int, **start: int | bool) -> tuple[list[int], bool, bool, int]:
+        request = pb.GetHistoryRequest(conversation_id=conversation_id, limit=limit)
+        for field, value in start.items():
+            setattr(request, field, value)
+        answer = await raw.conversations.GetHistory(request, metadata=ann.metadata)
+        return [ids.index(one.id) for one in answer.messages], answer.has_older, answer.has_newer, answer.read_up_to
+
+    assert await page(3) == ([7, 8, 9], True, False, 0)
+    assert await page(3, after_id=0) == ([0, 1, 2], False, True, 0)
+    assert await page(3, after_id=ids[6]) == ([7, 8, 9], True, False, 0)
+    assert await page(3, after_id=ids[9]) == ([], True, False, 0)
+    assert await page(4, around_id=ids[5]) == ([3, 4, 5, 6], True, True, 0)
+    assert await page(4, around_id=ids[1]) == ([0, 1, 2, 3], False, True, 0)
+    assert await page(4, around_id=ids[9]) == ([6, 7, 8, 9], True, False, 0)
+    assert await page(4, first_unread=True) == ([0, 1, 2, 3], False, True, 0)
+    async with raw.session(ann) as stream:
+        await stream.mark_read(conversation_id, ids[4])
+        await until_so(lambda: cluster.reads.get((conversation_id, ann.id)) == ids[4])
+    assert await page(4, first_unread=True) == ([3, 4, 5, 6], True, True, ids[4])
+    assert await page(3, first_unread=False) == ([7, 8, 9], True, False, ids[4])
+    for start in ("before_id", "after_id", "around_id"):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await page(3, **{start: 1 << 63})
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert start in str(refused.value.details())
 
 
 async def test_history_is_found_by_conversation_by_name_and_by_account(
@@ -179,19 +193,19 @@ async def test_history_is_found_by_conversation_by_name_and_by_account(
         pb.GetHistoryRequest(account_id=two.id, limit=3),
     ):
         page = await raw.conversations.GetHistory(which, metadata=ann.metadata)
-        assert (list(page.messages), page.more) == (stored[2:], True)
+        assert (list(page.messages), page.has_older) == (stored[2:], True)
         assert (page.conversation.id, page.conversation.member_count) == (conversation_id, 2)
         assert [account.name for account in page.accounts] == ["ann", "ben"]
         assert page.position == cluster.position
         which.before_id = page.messages[0].id
         older = await raw.conversations.GetHistory(which, metadata=ann.metadata)
-        assert (list(older.messages), older.more) == (stored[:2], False)
+        assert (list(older.messages), older.has_older) == (stored[:2], False)
 
 
 async def test_two_who_have_never_spoken_have_an_empty_history(raw: Raw, ann: Person, ben: Person) -> None:
     for which in (pb.GetHistoryRequest(account_name="ben"), pb.GetHistoryRequest(account_id=ben.id)):
         page = await raw.conversations.GetHistory(which, metadata=ann.metadata)
-        assert (list(page.messages), page.more, page.conversation.id) == ([], False, 0)
+        assert (list(page.messages), page.has_older, page.conversation.id) == ([], False, 0)
         assert [account.name for account in page.accounts] == ["ann", "ben"]
 
 

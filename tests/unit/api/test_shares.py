@@ -21,8 +21,7 @@ from parleyd import call_places
 from parleyd.api import admission, stream_ends
 from parleyd.api.admission import CallLimits
 from parleyd.api.patience import Patience
-from parleyd.machine.features import messages
-from parleyd.machine.reader import StateReader
+from parleyd.machine.features.history import History, HistoryPage
 from tests.support.budgets import stream_budgets
 from tests.support.logs import complaints
 from tests.support.node import InProcessCluster, InProcessNode
@@ -119,15 +118,15 @@ async def test_a_page_without_a_place_is_small_and_read_once(monkeypatch: pytest
             calls = await open_unread(channel, attacker)
             await until_so(lambda: len(node.called) > before)
             read: list[int] = []
-            history = messages.history
+            before_id = History.before
 
-            def counted(reader: StateReader, account_id: int, *bounds: int) -> tuple[messages.MessageRecord, ...]:
-                read.append(account_id)
-                return history(reader, account_id, *bounds)
+            def counted(history: History, *bounds: int) -> HistoryPage:
+                read.append(history.account_id)
+                return before_id(history, *bounds)
 
-            monkeypatch.setattr(messages, "history", counted)
+            monkeypatch.setattr(History, "before", counted)
             page = await raw.conversations.GetHistory(own_history(ben), metadata=ben.metadata, timeout=3)
-            assert (page.more, 0 < page.ByteSize() <= admission.SMALL_ANSWER_BYTES) == (True, True)
+            assert (page.has_older, 0 < page.ByteSize() <= admission.SMALL_ANSWER_BYTES) == (True, True)
             assert read.count(account.id) == 1
             for call in calls:
                 call.cancel()

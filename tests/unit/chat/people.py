@@ -99,7 +99,7 @@ def page(
     *messages: Message, conversation: Conversation | None = None, more: bool = False, cached: bool = False
 ) -> HistoryPage:
     """A page of history."""
-    return HistoryPage(messages, more, conversation, cached)
+    return HistoryPage(messages, more, conversation, cached=cached)
 
 
 def _marked(account: Account, delivered: int, read: int) -> Member:

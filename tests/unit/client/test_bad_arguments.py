@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from parley import BadInputError, Target
+from parley import BadInputError, HistoryStart, Target
 from parley.terminal.exits import ExitCode
 from parley.wire.requests import build
 from parley_proto.v1 import admin_pb2
@@ -124,7 +124,7 @@ async def test_a_number_of_a_caller_that_no_file_holds_is_bad_input(tmp_path: Pa
     """It was a damaged file, to all whose work was in the same transaction."""
     async with running_cluster() as cluster, helpers.signed_in(cluster, tmp_path) as client:
         calls: tuple[Callable[[], Awaitable[object]], ...] = (
-            lambda: client.cached_history("bob", before_id=2**63),
+            lambda: client.cached_history("bob", HistoryStart(2**63)),
             lambda: client.history("bob", limit=2**63),
             lambda: client.edit(2**64, "hello"),
             lambda: client.cancel(-1),

@@ -202,6 +202,23 @@ async def test_history_at_the_start_is_not_shown_twice(tmp_path: Path) -> None:
         assert [sum(body in line for line in shown.lines) for body in ("bob: one", "bob: two")] == [2, 1]
 
 
+async def test_the_history_from_the_first_unread_message_says_where_it_begins(tmp_path: Path) -> None:
+    async with view(tmp_path) as shown:
+        accounts = shown.cluster.accounts
+        for body in ("one", "two", "three"):
+            shown.cluster.store(accounts["carl"], accounts["anna"], body)
+            await shown.expect(f"carl: {body}")
+        await shown.view.take("/to carl")
+        shown.lines.clear()
+        await shown.view.take("/history unread")
+        first = next(place for place, line in enumerate(shown.lines) if "Not read yet" in line)
+        assert "carl: one" in shown.lines[first + 1]
+        shown.lines.clear()
+        await until(lambda: len(shown.cluster.reads) == 1, "a read mark")
+        await shown.view.take("/history unread")
+        assert not shown.has("Not read yet"), "what was shown is read"
+
+
 async def test_unread_messages_come_with_the_history_at_the_start_once(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
         bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)

@@ -211,6 +211,16 @@ async def test_conversations_and_history_show_what_is_new_until_it_was_read(tmp_
         assert [line[-2:] for line in page.out.splitlines()] == ["m1", "m2"]
         assert f"--before {ids[1]}" in page.err
         assert json.loads((await parley("history", "bob", "--before", str(ids[1]), "--json")).out)[0]["body"] == "m0"
+        on = await parley("history", "bob", "--after", str(ids[0]), "-n", "1", "--peek")
+        assert [line[-2:] for line in on.out.splitlines()] == ["m1"]
+        assert f"--before {ids[1]}" in on.err
+        assert f"--after {ids[1]}" in on.err
+        around = await parley("history", "bob", "--around", str(ids[1]), "-n", "2", "--peek")
+        assert [line[-2:] for line in around.out.splitlines()] == ["m0", "m1"]
+        unread = await parley("history", "bob", "--unread", "-n", "4", "--peek")
+        assert [line[-2:] for line in unread.out.splitlines()] == ["m0", "m1", "m2"]
+        two = await parley("history", "bob", "--unread", "--after", "1")
+        assert (two.code, "Two places" in two.err) == (2, True)
         assert (await parley("conversations", "--unread")).out != ""
         assert (await parley("history", "bob", "--read")).code == 0
         read = await parley("conversations", "--unread")

@@ -16,6 +16,7 @@ from parley import (
     BadInputError,
     Changes,
     ConversationKind,
+    HistoryStart,
     MemberRole,
     MessageKind,
     MessageStatus,
@@ -71,9 +72,47 @@ async def test_a_history_of_long_messages_has_as_many_as_were_asked_for(tmp_path
             for _ in range(40):
                 cluster.store(bob, cluster.accounts["anna"], "😀" * 16_384)
             page = await anna.history("bob", limit=30)
-            assert ([m.id for m in page.messages], page.more) == (list(range(11, 41)), True)
-            page = await anna.history("bob", before_id=11, limit=30)
-            assert ([m.id for m in page.messages], page.more) == (list(range(1, 11)), False)
+            assert ([m.id for m in page.messages], page.has_older) == (list(range(11, 41)), True)
+            page = await anna.history("bob", HistoryStart(11), limit=30)
+            assert ([m.id for m in page.messages], page.has_older) == (list(range(1, 11)), False)
+
+
+async def test_a_history_is_read_on_from_a_message_however_long_the_messages_are(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob = cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            for _ in range(40):
+                cluster.store(bob, cluster.accounts["anna"], "😀" * 16_384)
+            page = await anna.history("bob", HistoryStart(after_id=4), limit=30)
+            assert [m.id for m in page.messages] == list(range(5, 35))
+            assert (page.has_older, page.has_newer) == (True, True)
+            page = await anna.history("bob", HistoryStart(after_id=34), limit=30)
+            assert [m.id for m in page.messages] == list(range(35, 41))
+            assert (page.has_older, page.has_newer) == (True, False)
+            with pytest.raises(BadInputError, match="Two places"):
+                await anna.history("bob", HistoryStart(before_id=4, first_unread=True))
+
+
+async def test_a_device_without_a_node_reads_on_and_around_what_it_knows(tmp_path: Path) -> None:
+    async with running_cluster() as cluster:
+        bob = cluster.add_account("bob", PASSWORD)
+        async with signed_in(cluster, tmp_path) as anna:
+            ids = [cluster.store(bob, cluster.accounts["anna"], str(number)).id for number in range(6)]
+            messages = await anna.messages()
+            for _ in ids:
+                seen = await anext(messages)
+            await anna.mark_read(seen.conversation_id, ids[3])
+            for start, found, older, newer in (
+                (HistoryStart(), [2, 3, 4, 5], True, False),
+                (HistoryStart(before_id=ids[2]), [0, 1], False, True),
+                (HistoryStart(after_id=ids[1]), [2, 3, 4, 5], True, False),
+                (HistoryStart(after_id=0), [0, 1, 2, 3], False, True),
+                (HistoryStart(around_id=ids[2]), [0, 1, 2, 3], False, True),
+                (HistoryStart(first_unread=True), [2, 3, 4, 5], True, False),
+            ):
+                cached = await anna.cached_history("bob", start, limit=4)
+                assert [ids.index(m.id) for m in cached.messages] == found, start
+                assert (cached.has_older, cached.has_newer, cached.read_up_to) == (older, newer, ids[3]), start
 
 
 @pytest.mark.parametrize("retry", [False, True])

@@ -15,7 +15,7 @@ from parley.device.notes import DAMAGED_SUFFIX
 from parley.device.profile import Hosts, Last, StateDirectory
 from parley.device.store import Store
 from parley.errors import StoreError
-from parley.model import ClientState, Node, Target
+from parley.model import NEWEST, ClientState, Node, Target
 from parley.wire.endpoints import parse_endpoints
 from tests.unit.client.records import BOB, account, direct, message
 
@@ -171,7 +171,7 @@ async def test_a_value_of_the_wrong_type_in_the_file_is_damage_and_no_traceback(
         ("UPDATE outbox SET target = ''", lambda c: outbox.open_messages(c, 10)),
         ("UPDATE inbox SET id = 'x'", lambda c: inbox.after(c, 0, 10, own=True)),
         ("UPDATE inbox SET subjects = '[\"x\"]'", lambda c: inbox.after(c, 0, 10, own=True)),
-        ("UPDATE inbox SET sent_at_ms = 9e999", lambda c: inbox.page(c, Target(conversation_id=7), 0, 10)),
+        ("UPDATE inbox SET sent_at_ms = 9e999", lambda c: inbox.page(c, Target(conversation_id=7), NEWEST, 10)),
         ("UPDATE reads SET up_to = 'x'", inbox.unsent_reads),
         ("UPDATE accounts SET deleted = 'x'", directory.accounts),
         ("UPDATE members SET role = 'x'", directory.conversations),

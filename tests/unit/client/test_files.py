@@ -13,7 +13,7 @@ import pytest
 from parley.device import directory, drafts, identity, inbox, outbox, schema
 from parley.device.profile import FileLock, Hosts, StateDirectory
 from parley.errors import BadInputError, OutboxFullError, StoreError, TooLateError
-from parley.model import Message, MessageKind, MessageStatus, Receipt, Target
+from parley.model import HistoryStart, Message, MessageKind, MessageStatus, Receipt, Target
 from parley.wire.endpoints import parse_endpoints
 from parley.wire.position import Position
 from tests.unit.client.records import BOB, OWN_ID, accepted, account, channel, direct, message, refused
@@ -256,9 +256,9 @@ def test_a_page_of_what_is_known_joins_both_directions(file: apsw.Connection) ->
     outbox.settle(file, [accepted(1, 2)])
     store(file, message(1, "one"), message(3, "three"), message(3, "elsewhere", conversation_id=8))
     for target in (Target(account="BOB"), Target(account_id=2), Target(conversation_id=7)):
-        page = inbox.page(file, target, 0, 2)
+        page = inbox.page(file, target, HistoryStart(), 2)
         assert [(m.body, m.sender_id, m.mine) for m in page.messages] == [("mine", 1, True), ("three", 2, False)]
-        assert page.more
+        assert page.has_older
         assert page.conversation is not None
         assert page.conversation.id == 7
     (conversation,) = inbox.conversations(file, 10)

@@ -13,7 +13,8 @@ from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.effects import Effect
 from parleyd.machine.features import accounts, memberships, messages
-from parleyd.machine.features.messages import MessageRecord
+from parleyd.machine.features.history import History
+from parleyd.machine.features.messages import PAGE_BYTES, MessageRecord
 from parleyd.machine.features.receipts import Marks
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.machine import ApplyOutcome, StateMachine
@@ -57,6 +58,19 @@ def queued(
         found.extend(page.messages)
         after_id, more = page.up_to, page.more
     return found
+
+
+def read_back(
+    reader: StateReader,
+    account_id: int,
+    conversation_id: int,
+    before_id: int,
+    limit: int,
+    max_bytes: int = PAGE_BYTES,
+) -> tuple[MessageRecord, ...]:
+    """The messages of a page of history."""
+    with reader.consistent():
+        return History(reader, account_id, conversation_id).before(before_id, limit, max_bytes).messages
 
 
 def marks(node: Node, conversation_id: int) -> list[Marks]:

@@ -27,6 +27,7 @@ from tests.unit.machine.harness import (
     mark_delivered,
     mark_read,
     queued,
+    read_back,
     sends,
 )
 
@@ -78,7 +79,7 @@ class Ward:
 
     def read(self, who: int) -> list[str]:
         """What a person reads of the channel's history, events as their kind."""
-        shown = messages.history(self.node.reader, who, self.id, 0, 100)
+        shown = read_back(self.node.reader, who, self.id, 0, 100)
         return [self._text(record) for record in shown]
 
     def waiting(self, who: int, after: int = 0) -> list[str]:
@@ -201,13 +202,13 @@ def test_who_comes_back_reads_what_was_there_in_each_membership_and_nothing_betw
     assert public.join(CID) == OK
     everything = ["+", "first", "-", "+", "second", "-", "+"]
     assert public.read(CID) == public.waiting(CID) == everything
-    newest = messages.history(public.node.reader, CID, public.id, 0, 2)
-    older = messages.history(public.node.reader, CID, public.id, newest[0].id, 100)
+    newest = read_back(public.node.reader, CID, public.id, 0, 2)
+    older = read_back(public.node.reader, CID, public.id, newest[0].id, 100)
     assert [record.id for record in (*older, *newest)] == [
-        record.id for record in messages.history(public.node.reader, CID, public.id, 0, 100)
+        record.id for record in read_back(public.node.reader, CID, public.id, 0, 100)
     ]
-    assert messages.has_older(public.node.reader, CID, public.id, newest[0].id)
-    assert not messages.has_older(public.node.reader, CID, public.id, older[0].id)
+    assert read_back(public.node.reader, CID, public.id, newest[0].id, 1)
+    assert not read_back(public.node.reader, CID, public.id, older[0].id, 1)
 
 
 def test_who_comes_back_has_not_read_what_its_devices_have_not_received(ward: Ward) -> None:
@@ -531,7 +532,7 @@ def test_below_the_level_no_channel_changes(node: Node) -> None:
     change = pb.Command(change_channel=pb.ChangeChannel(session_id=ada, conversation_id=channel, public=True))
     leave = pb.Command(leave_channel=pb.LeaveChannel(session_id=bob, conversation_id=channel))
     assert [one.code for one in node.apply(change, leave, level=CHANNELS_LEVEL - 1)] == [unknown] * 2
-    assert [record.kind for record in messages.history(node.reader, BOB, channel, 0, 10)] == [2]
+    assert [record.kind for record in read_back(node.reader, BOB, channel, 0, 10)] == [2]
     assert channels.listed(node.reader, BOB, 0, 10, "") == []
     node.rise()
     assert [one.code for one in node.apply(change, leave, level=CHANNELS_LEVEL)] == [OK] * 2

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import channel_counts, conversations, memberships, message_receipts, messages
+from parleyd.machine.features import channel_counts, conversations, memberships, message_receipts
 from parleyd.machine.features.channels import ROLE_MODERATOR
 from parleyd.machine.features.conversations import ROLE_OWNER
+from parleyd.machine.features.history import History
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, ROLE_MEMBER
 from parleyd.machine.features.message_receipts import MemberReceipt, ReceiptCounts
 from parleyd.machine.limits import MAX_ID
-from tests.unit.machine.harness import ConversationId, Node, mark_delivered, mark_read, queued, sends
+from tests.unit.machine.harness import ConversationId, Node, mark_delivered, mark_read, queued, read_back, sends
 
 OK = pb.RESULT_CODE_OK
 NOT_FOUND = pb.RESULT_CODE_NO_SUCH_CONVERSATION
@@ -246,6 +247,27 @@ def check_counts(found: channel_counts.SenderCounts, counted: ReceiptCounts) -> 
         assert (found.message_id <= found.read_by_all) == (counted.read == counted.others)
 
 
+def read_anywhere(node: Node, who: int, channel: int, readable: list[int], place: int) -> None:
+    """Read on from the beginning and from a place, and around it."""
+    history = History(node.reader, who, channel)
+    forward: list[int] = []
+    while (page := history.after(forward[-1] if forward else 0, 3)).messages:
+        forward += [record.id for record in page.messages]
+        assert page.has_newer == (forward != readable)
+    assert forward == readable
+    above = [one for one in readable if one > place]
+    page = history.after(place, 2)
+    assert [record.id for record in page.messages] == above[:2]
+    assert (page.has_older, page.has_newer) == (any(one <= place for one in readable), len(above) > 2)
+    older = [one for one in readable if one < place]
+    newer = [one for one in readable if one >= place][: max(2, 4 - len(older))]
+    older = older[-(4 - len(newer)) :] if len(newer) < 4 else []
+    page = history.around(place, 4)
+    assert [record.id for record in page.messages] == older + newer
+    assert page.has_older == bool(readable and readable[0] < min(older, default=place))
+    assert page.has_newer == bool(readable and readable[-1] > max(newer, default=place - 1))
+
+
 @settings(max_examples=30, deadline=None)
 @given(actions=Actions, cursor=st.integers(0, 30))
 def test_a_channel_is_what_a_small_model_says(
@@ -279,13 +301,14 @@ def test_a_channel_is_what_a_small_model_says(
                 for found in channel_counts.count(node.reader, real.id, {sender: message}):
                     check_counts(found, counted)
         for who in PEOPLE:
-            shown = messages.history(node.reader, who, real.id, 0, 100)
+            shown = read_back(node.reader, who, real.id, 0, 100)
             assert [record.id for record in shown] == model.read(who)
             waiting = queued(node.reader, who, cursor, 100, b"")
             assert [record.id for record in waiting] == [row for row in model.received(who) if row > cursor]
             by_pages: list[int] = []
-            while page := messages.history(node.reader, who, real.id, by_pages[0] if by_pages else 0, 3):
+            while page := read_back(node.reader, who, real.id, by_pages[0] if by_pages else 0, 3):
                 by_pages = [record.id for record in page] + by_pages
             assert by_pages == model.read(who)
+            read_anywhere(node, who, real.id, model.read(who), cursor)
     finally:
         node.close()

@@ -6,7 +6,7 @@ import pytest
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import conversations, memberships, messages, receipts
+from parleyd.machine.features import conversations, memberships, receipts
 from parleyd.machine.features.conversations import ConversationCreated
 from parleyd.machine.features.memberships import MemberRecord
 from parleyd.machine.features.messages import MessageRecord, MessageStored
@@ -24,6 +24,7 @@ from tests.unit.machine.harness import (
     mark_read,
     marks,
     queued,
+    read_back,
 )
 
 OK = pb.RESULT_CODE_OK
@@ -50,7 +51,7 @@ def test_channel_has_its_owner_its_members_and_its_first_row(node: Node, people:
     )
     assert stored.message == first
     for account_id in (ADA, BOB, CID):
-        assert messages.history(node.reader, account_id, channel, 0, 10) == (first,)
+        assert read_back(node.reader, account_id, channel, 0, 10) == (first,)
         assert queued(node.reader, account_id, 0, 10, b"") == [first]
     found = conversations.by_id(node.reader, channel)
     assert found is not None
@@ -175,7 +176,7 @@ def test_message_to_a_channel_is_one_row_and_one_effect(node: Node, people: dict
     assert isinstance(effect, MessageStored)
     assert (effect.message.body, effect.message.sender_id, effect.pair) == ("hello all", BOB, ())
     for account_id in (ADA, BOB, CID):
-        assert messages.history(node.reader, account_id, channel, 0, 1)[0].body == "hello all"
+        assert read_back(node.reader, account_id, channel, 0, 1)[0].body == "hello all"
 
 
 def test_queue_merges_channels_and_direct_conversations_in_one_order(node: Node, people: dict[str, int]) -> None:
@@ -194,7 +195,7 @@ def test_queue_merges_channels_and_direct_conversations_in_one_order(node: Node,
     assert [message.id for message in found] == sorted(
         message.id
         for conversation in (one, two, conversations.direct_with(node.reader, ADA, BOB) or 0)
-        for message in messages.history(node.reader, BOB, conversation, 0, 1000)
+        for message in read_back(node.reader, BOB, conversation, 0, 1000)
     )
     assert len(found) == 2 + 20 * 4
     paged: list[MessageRecord] = []

@@ -6,7 +6,7 @@ import pytest
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import conversations, memberships, messages, receipts
+from parleyd.machine.features import conversations, memberships, receipts
 from parleyd.machine.features.conversations import ConversationCreated
 from parleyd.machine.features.memberships import EVERYONE, EVERYONE_ID, Interval, MemberRecord
 from parleyd.machine.features.messages import MessageStored
@@ -23,6 +23,7 @@ from tests.unit.machine.harness import (
     mark_delivered,
     mark_read,
     queued,
+    read_back,
     sends,
 )
 
@@ -76,7 +77,7 @@ def test_the_first_message_begins_it_and_every_account_receives_it(node: Node, p
     assert rows_of_members(node) == [], "no row for anybody"
     for account_id in (ADA, BOB, CID):
         assert [row.id for row in queued(node.reader, account_id, 0, 10, b"")] == [first]
-        assert [row.id for row in messages.history(node.reader, account_id, EVERYONE_ID, 0, 10)] == [first]
+        assert [row.id for row in read_back(node.reader, account_id, EVERYONE_ID, 0, 10)] == [first]
         [line] = conversations.page(node.reader, account_id, 0, 10)
         assert (line.conversation.id, line.conversation.title, line.conversation.member_count) == (
             EVERYONE_ID,
@@ -94,12 +95,12 @@ def test_a_new_account_reads_from_its_registration_on(node: Node, people: dict[s
     node.user("dan", 14)
     dan = node.account("dan").id
     assert queued(node.reader, dan, 0, 10, b"") == []
-    assert messages.history(node.reader, dan, EVERYONE_ID, 0, 10) == ()
+    assert read_back(node.reader, dan, EVERYONE_ID, 0, 10) == ()
     assert list(conversations.page(node.reader, dan, 0, 10)) == [], "not even its last message is shown"
     assert memberships.readable(node.reader, EVERYONE_ID, dan) == [Interval(before + 1, MAX_ID)]
     after = call(node, people["ada"], 2, "after")
     assert [row.id for row in queued(node.reader, dan, 0, 10, b"")] == [after]
-    assert not messages.has_older(node.reader, dan, EVERYONE_ID, after)
+    assert not read_back(node.reader, dan, EVERYONE_ID, after, 1)
     [line] = conversations.page(node.reader, dan, 0, 10)
     assert (line.unread, line.read_up_to) == (1, before)
 
@@ -115,7 +116,7 @@ def test_a_row_exists_only_once_a_mark_moves_and_keeps_from_where_the_account_re
     one(node, mark_delivered(dan_session, first))
     assert node.effects() == (ReceiptMoved(EVERYONE_ID, dan, first, first - 1, ()),)
     assert [row[1] for row in rows_of_members(node)] == [dan]
-    assert [row.id for row in messages.history(node.reader, dan, EVERYONE_ID, 0, 10)] == [first, second]
+    assert [row.id for row in read_back(node.reader, dan, EVERYONE_ID, 0, 10)] == [first, second]
     assert [row.id for row in queued(node.reader, dan, 0, 10, b"")] == [first, second]
     one(node, mark_read(dan_session, EVERYONE_ID, second))
     assert node.effects() == (ReceiptMoved(EVERYONE_ID, dan, second, second, ()),)
@@ -209,5 +210,5 @@ def test_what_a_message_to_everyone_writes_does_not_depend_on_the_number_of_acco
 
 def test_kinds_of_rows_are_those_of_messages(node: Node, people: dict[str, int]) -> None:
     sent = call(node, people["bob"], 1, "hello")
-    [row] = messages.history(node.reader, CID, EVERYONE_ID, 0, 10)
+    [row] = read_back(node.reader, CID, EVERYONE_ID, 0, 10)
     assert (row.id, row.kind, row.sender_id, row.body) == (sent, model_pb2.MESSAGE_KIND_TEXT, BOB, "hello")

@@ -10,7 +10,17 @@ from parleyd.machine.features.conversations import ConversationCreated
 from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.features.receipts import Marks, ReceiptMoved
 from parleyd.machine.limits import FIRST_MESSAGE_ID, MAX_SENDS_IN_FLIGHT
-from tests.unit.machine.harness import Node, external, mark_delivered, mark_read, marks, message_count, queued, sends
+from tests.unit.machine.harness import (
+    Node,
+    external,
+    mark_delivered,
+    mark_read,
+    marks,
+    message_count,
+    queued,
+    read_back,
+    sends,
+)
 
 OK = pb.RESULT_CODE_OK
 GAP = pb.RESULT_CODE_GAP
@@ -49,7 +59,7 @@ def test_both_directions_share_one_conversation_with_rising_ids(node: Node, ada:
     (two,) = node.send(bob, (1, "ada", "pong"))
     assert one.conversation_id == two.conversation_id
     assert two.message_id == one.message_id + 1
-    assert [m.body for m in messages.history(node.reader, ADA, one.conversation_id, 0, 10)] == ["ping", "pong"]
+    assert [m.body for m in read_back(node.reader, ADA, one.conversation_id, 0, 10)] == ["ping", "pong"]
 
 
 def test_retried_send_gets_its_first_result_and_makes_no_second_message(node: Node, ada: int, bob: int) -> None:
@@ -128,7 +138,7 @@ def test_body_is_bounded_in_bytes_and_a_refused_one_uses_its_number_up(node: Nod
 @pytest.mark.parametrize("body", ["\x00", "a\x00b", "'; DROP TABLE messages; --", "👩‍👩‍👧", "\u202e", "\r\n" * 10])
 def test_any_text_comes_back_as_it_was_sent(node: Node, ada: int, bob: int, body: str) -> None:
     (result,) = node.send(ada, (1, "bob", body))
-    assert messages.history(node.reader, BOB, result.conversation_id, 0, 1)[0].body == body
+    assert read_back(node.reader, BOB, result.conversation_id, 0, 1)[0].body == body
 
 
 def test_notes_to_oneself_are_a_conversation_with_one_member(node: Node, ada: int) -> None:

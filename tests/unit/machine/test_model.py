@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import conversations, devices, messages
+from parleyd.machine.features import conversations, devices
 from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.limits import FIRST_MESSAGE_ID
 from parleyd.machine.machine import StateMachine
@@ -38,6 +38,7 @@ from tests.unit.machine.harness import (
     publish,
     queued,
     raise_level,
+    read_back,
     register,
     sends,
     set_role,
@@ -300,7 +301,7 @@ def check_conversation(
     summary: conversations.ConversationSummary,
     conversation: ModelConversation,
 ) -> None:
-    history = messages.history(reader, account, conversation.id, 0, 1000)
+    history = read_back(reader, account, conversation.id, 0, 1000)
     assert [(m.id, m.body, m.sender_id, m.device_id) for m in history] == [
         (row.id, row.body, row.sender, external(row.device) if row.device else b"") for row in conversation.rows
     ]

@@ -10,7 +10,16 @@ import apsw
 import pytest
 
 from parleyd.delivery.encoding import encode_message
-from parleyd.machine.features import accounts, conversations, members, memberships, messages, receipts, sessions
+from parleyd.machine.features import (
+    accounts,
+    conversations,
+    history,
+    members,
+    memberships,
+    messages,
+    receipts,
+    sessions,
+)
 from parleyd.machine.features.conversations import direct_with
 from parleyd.machine.features.memberships import MemberRecord
 from parleyd.machine.features.messages import MessageRecord, QueuedPage
@@ -26,6 +35,7 @@ from tests.unit.machine.harness import (
     mark_read,
     message_count,
     queued,
+    read_back,
     register,
 )
 
@@ -189,9 +199,9 @@ def test_history_page_is_bounded_in_encoded_bytes_and_every_message_is_on_one(
     node.send(people["ada"], *[(number, "bob", "😀" * 100) for number in range(1, 11)])
     conversation = direct_with(node.reader, ADA, BOB)
     found: list[int] = []
-    while page := messages.history(node.reader, BOB, conversation or 0, found[0] if found else 0, 1000, 1500):
+    while page := read_back(node.reader, BOB, conversation or 0, found[0] if found else 0, 1000, 1500):
         assert sum(len(encode_message(message).entry) for message in page) <= 1500
-        assert messages.has_older(node.reader, BOB, conversation or 0, page[0].id) == (page[0].id > 1)
+        assert bool(read_back(node.reader, BOB, conversation or 0, page[0].id, 1)) == (page[0].id > 1)
         found = [message.id for message in page] + found
     assert found == list(range(1, 11))
 
@@ -267,15 +277,6 @@ def test_conversations_are_paged(node: Node, people: dict[str, int]) -> None:
     assert others == list(reversed(friends))
 
 
-def test_unread_count_is_exact_up_to_its_bound(
-    node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    node.send(people["ada"], *[(number, "bob", "x") for number in range(1, 31)])
-    assert next(conversations.page(node.reader, BOB, 0, 1)).unread == 30
-    monkeypatch.setattr(conversations, "UNREAD_SCAN_LIMIT", 20)
-    assert next(conversations.page(node.reader, BOB, 0, 1)).unread == 20
-
-
 def test_a_conversation_that_the_caller_does_not_take_is_not_read(
     node: Node, people: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,7 +320,7 @@ def test_history_is_paged_backwards_and_each_page_is_oldest_first(node: Node, pe
     conversation = first.conversation_id
     bodies: list[list[str]] = []
     before = 0
-    while page := messages.history(node.reader, BOB, conversation, before, 3):
+    while page := read_back(node.reader, BOB, conversation, before, 3):
         bodies.append([message.body for message in page])
         before = page[0].id
         assert all(message.sender_id == ADA for message in page)
@@ -329,7 +330,7 @@ def test_history_is_paged_backwards_and_each_page_is_oldest_first(node: Node, pe
 @pytest.mark.parametrize("conversation", [0, 1, 5, 2**63, 2**64 - 1])
 def test_history_of_others_is_empty(node: Node, people: dict[str, int], conversation: int) -> None:
     node.send(people["ada"], (1, "bob", "secret"))
-    assert messages.history(node.reader, CID, conversation, 0, 10) == ()
+    assert read_back(node.reader, CID, conversation, 0, 10) == ()
     assert not memberships.is_member(node.reader, conversation, CID)
 
 
@@ -401,7 +402,7 @@ def test_reader_sees_new_commits_and_holds_no_transaction_between_calls(node: No
         reader.summary,
         lambda: queued(reader, BOB, 0, 10, BOBS_DEVICE),
         lambda: list(conversations.page(reader, BOB, 0, 10)),
-        lambda: messages.history(reader, BOB, result.conversation_id, 0, 10),
+        lambda: read_back(reader, BOB, result.conversation_id, 0, 10),
         lambda: accounts.matching(reader, "*", "", 1),
     ):
         call()
@@ -416,10 +417,11 @@ def test_failed_query_leaves_no_transaction_open(
     def broken(*_: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(messages, "_record", broken)
+    monkeypatch.setattr(messages, "record", broken)
+    monkeypatch.setattr(history, "record", broken)
     for call in (
         lambda: queued(node.reader, BOB, 0, 10, BOBS_DEVICE),
-        lambda: messages.history(node.reader, BOB, 1, 0, 10),
+        lambda: read_back(node.reader, BOB, 1, 0, 10),
     ):
         with pytest.raises(KeyError):
             call()

@@ -32,6 +32,7 @@ from tests.unit.machine.harness import (
     payload,
     publish,
     raise_level,
+    read_back,
     register,
     sends,
     set_role,
@@ -206,9 +207,9 @@ def test_messages_older_than_the_retention_are_removed_and_their_bytes_are_free(
     assert counted(node, "bob") == stored_size("young")
     conversation = node.reader.rows("SELECT id FROM conversations")[0][0]
     account_id = node.account("ada").id
-    shown = messages.history(node.reader, account_id, conversation, 0, 10)
+    shown = read_back(node.reader, account_id, conversation, 0, 10)
     assert [message.body for message in shown] == ["young"]
-    assert not messages.has_older(node.reader, account_id, conversation, shown[0].id)
+    assert not read_back(node.reader, account_id, conversation, shown[0].id, 1)
     tick(node, 40)
     assert bodies(node) == []
     assert messages.queued_page(node.reader, account_id, 0, 10, b"").messages == (), "nothing waits for a device"

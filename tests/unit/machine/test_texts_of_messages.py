@@ -5,8 +5,7 @@ from __future__ import annotations
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.api.message_text import normal_sends
-from parleyd.machine.features import messages
-from tests.unit.machine.harness import Node
+from tests.unit.machine.harness import Node, read_back
 
 ADA = 1
 TYPED = model_pb2.Send(number=1, account_name="bob", body="  cafe\u0301 ")
@@ -29,7 +28,7 @@ def test_a_retry_is_the_same_message_through_a_node_that_changes_texts_and_one_t
     stored = apply(node, ada, normal_sends([second]), 3)
     assert stored.code == pb.RESULT_CODE_OK
     assert apply(node, ada, normal_sends([second]), 3) == stored
-    assert [row.body for row in messages.history(node.reader, ADA, stored.conversation_id, 0, 10)] == [
+    assert [row.body for row in read_back(node.reader, ADA, stored.conversation_id, 0, 10)] == [
         "  cafe\u0301 ",
         "two",
     ]

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from parley_proto.v1 import model_pb2
 from parleyd.machine.feature import Feature
+from parleyd.machine.features import unread
 from parleyd.machine.features.accounts import name_key
 from parleyd.machine.features.memberships import (
     CHANNELS_LEVEL,
@@ -28,7 +29,6 @@ from parleyd.machine.features.memberships import (
     is_member,
     members,
     of_account,
-    readable,
 )
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.rows import Rows, trim
@@ -41,7 +41,6 @@ DIRECT = model_pb2.CONVERSATION_KIND_DIRECT
 CHANNEL = model_pb2.CONVERSATION_KIND_CHANNEL
 ROLE_OWNER = model_pb2.MEMBER_ROLE_OWNER
 SHOWN_MEMBERS = 64
-UNREAD_SCAN_LIMIT = 1_000
 
 TABLES = """
 CREATE TABLE conversations(
@@ -70,6 +69,21 @@ CREATE TABLE members(
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX members_account ON members(account_id);
 """
+
+LISTED_LEVEL: Final = 3
+"""The first level at which an account's direct conversations are kept in the order of a list."""
+
+_STEP_BITS = 10
+# `latest` is the step of the last message of a direct conversation. A busy conversation changes it once in 1,024
+# messages of the cluster. It stays 0 for channels, where each change would cost a row per member.
+LATEST = f"""
+ALTER TABLE members ADD COLUMN latest INTEGER NOT NULL DEFAULT 0;
+UPDATE members SET latest = coalesce((
+    SELECT c.last_message_id >> {_STEP_BITS} FROM conversations c WHERE c.id = conversation_id AND c.kind = 1
+), 0);
+DROP INDEX members_account;
+CREATE INDEX members_account ON members(account_id, latest);
+"""  # noqa: S608 - a constant only
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +133,7 @@ class Conversations:
             values=lambda row: (row.last_message_id, row.id),
         )
         self._direct_ids: dict[tuple[int, int], int] = {}
+        self._latest: dict[int, int] = {}  # steps to write
 
     def find(self, conversation_id: int) -> ConversationRow | None:
         """Return the conversation with that id."""
@@ -144,6 +159,9 @@ class Conversations:
 
     def advance(self, conversation: ConversationRow, message_id: int) -> None:
         """Record that a row was added at the end of its sequence."""
+        step = message_id >> _STEP_BITS
+        if conversation.pair and step != conversation.last_message_id >> _STEP_BITS:
+            self._latest[conversation.id] = step
         conversation.last_message_id = message_id
         self._rows.changed(conversation.id, conversation)
 
@@ -191,11 +209,18 @@ class Conversations:
     def flush(self) -> None:
         """Write the changed rows."""
         self._rows.flush()
+        if self._latest and self._state.meta.level >= LISTED_LEVEL:
+            self._connection.executemany(
+                "UPDATE members SET latest = ? WHERE conversation_id = ?",
+                [(step, conversation_id) for conversation_id, step in self._latest.items()],
+            )
+        self._latest.clear()
 
     def forget_all(self) -> None:
         """Read everything from the file again."""
         self._rows.forget_all()
         self._direct_ids.clear()
+        self._latest.clear()
 
     def trim(self) -> None:
         """Bound the caches."""
@@ -203,7 +228,7 @@ class Conversations:
         trim(self._direct_ids)
 
 
-FEATURE = Feature("conversations", tables={1: TABLES})
+FEATURE = Feature("conversations", tables={1: TABLES, LISTED_LEVEL: LATEST})
 
 
 # ---- queries
@@ -227,15 +252,11 @@ class ConversationRecord:
 
 @dataclass(frozen=True, slots=True)
 class ConversationSummary:
-    """A conversation as one member sees it. `unread` is exact up to UNREAD_SCAN_LIMIT messages after the mark.
-
-    `scanned` is the number of messages that were read to count them.
-    """
+    """A conversation as one member sees it."""
 
     conversation: ConversationRecord
     unread: int
     read_up_to: int
-    scanned: int
 
 
 def by_id(reader: StateReader, conversation_id: int) -> ConversationRecord | None:
@@ -311,6 +332,25 @@ def direct_with(reader: StateReader, account_id: int, other_id: int) -> int | No
     return rows[0][0] if rows else None
 
 
+def _latest_of(memberships: str) -> str:
+    """Return SQL for the latest of these memberships of account ?1, below message ?2, ?3 at most."""
+    return (
+        f"SELECT c.id, c.last_message_id, m.read_up_to FROM ({memberships}) m "  # noqa: S608 - constants
+        "JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE c.last_message_id >= m.first_message_id AND c.last_message_id < ?2 ORDER BY 2 DESC LIMIT ?3"
+    )
+
+
+# Direct conversations are read in the order of their steps, as far as the page needs. An account has few others: its
+# channels, and the conversations of the first step.
+_LATEST_LISTED = (
+    "SELECT * FROM (SELECT c.id, c.last_message_id, m.read_up_to FROM members m "  # noqa: S608 - constants
+    "JOIN conversations c ON c.id = m.conversation_id WHERE m.account_id = ?1 AND m.latest > 0 "
+    f"AND m.latest <= ?2 >> {_STEP_BITS} AND c.last_message_id < ?2 ORDER BY m.latest DESC, 2 DESC LIMIT ?3) "
+    f"UNION ALL SELECT * FROM ({_latest_of(of_account(LISTED_LEVEL, 'AND latest = 0'))}) ORDER BY 2 DESC LIMIT ?3"
+)
+
+
 def latest(
     reader: StateReader, account_id: int, before_message_id: int, limit: int
 ) -> tuple[tuple[int, int, int], ...]:
@@ -318,11 +358,8 @@ def latest(
 
     `before_message_id` 0 means from the latest on. That of everyone is among them once it has what the account reads.
     """
-    query = (
-        f"SELECT c.id, c.last_message_id, m.read_up_to FROM ({of_account(reader.level())}) m "  # noqa: S608 - constants
-        "JOIN conversations c ON c.id = m.conversation_id "
-        "WHERE c.last_message_id >= m.first_message_id AND c.last_message_id < ?2 ORDER BY 2 DESC LIMIT ?3"
-    )
+    level = reader.level()
+    query = _LATEST_LISTED if level >= LISTED_LEVEL else _latest_of(of_account(level))
     rows = reader.rows(query, (account_id, min(before_message_id or MAX_ID, MAX_ID), limit))
     return tuple((conversation_id, last, read_up_to) for conversation_id, last, read_up_to in rows)
 
@@ -336,29 +373,6 @@ def page(reader: StateReader, account_id: int, before_message_id: int, limit: in
     for conversation_id, _, read_up_to in latest(reader, account_id, before_message_id, limit):
         conversation = by_id(reader, conversation_id)
         if conversation is not None:
-            unread, scanned = _unread(reader, conversation_id, account_id, read_up_to)
-            yield ConversationSummary(conversation, unread, read_up_to, scanned)
-
-
-def _unread(reader: StateReader, conversation_id: int, account_id: int, read_up_to: int) -> tuple[int, int]:
-    """Return the number of unread messages among those the account may read, and how many rows were read for it."""
-    total = scanned = 0
-    for interval in readable(reader, conversation_id, account_id):
-        after = max(read_up_to, interval.first - 1)
-        [(unread, rows)] = reader.rows(
-            "SELECT coalesce(sum(sender_id <> ? AND kind = ?), 0), count(*) FROM "
-            "(SELECT sender_id, kind FROM messages WHERE conversation_id = ? AND id > ? AND id <= ? "
-            "ORDER BY id LIMIT ?)",
-            (
-                account_id,
-                model_pb2.MESSAGE_KIND_TEXT,
-                conversation_id,
-                after,
-                interval.last,
-                UNREAD_SCAN_LIMIT - scanned,
-            ),
-        )
-        total, scanned = total + int(unread), scanned + int(rows)
-        if interval.first <= read_up_to or scanned >= UNREAD_SCAN_LIMIT:
-            break
-    return total, scanned
+            yield ConversationSummary(
+                conversation, unread.count(reader, conversation_id, account_id, read_up_to), read_up_to
+            )

@@ -87,6 +87,19 @@ def readable(reader: StateReader, conversation_id: int, account_id: int) -> list
     return found
 
 
+def read_mark(reader: StateReader, conversation_id: int, account_id: int) -> int:
+    """Return up to where an account has read a conversation; for one that left, up to where it had; 0 for others."""
+    query = f"SELECT read_up_to FROM ({of_account(reader.level())}) WHERE conversation_id = ?2"  # noqa: S608 - constants
+    found = reader.rows(query, (account_id, conversation_id))
+    if not found and reader.level() >= CHANNELS_LEVEL:
+        query = (
+            "SELECT read_up_to FROM past_memberships WHERE account_id = ? AND conversation_id = ? "
+            "ORDER BY last_message_id DESC LIMIT 1"
+        )
+        found = reader.rows(query, (account_id, conversation_id))
+    return int(found[0][0]) if found else 0
+
+
 def members(reader: StateReader, conversation_id: int, after_account_id: int, limit: int) -> tuple[MemberRecord, ...]:
     """Return members by account id. Those of everyone are all accounts that are not deleted."""
     if conversation_id == EVERYONE_ID and reader.level() >= CHANNELS_LEVEL:
@@ -97,9 +110,12 @@ def members(reader: StateReader, conversation_id: int, after_account_id: int, li
     return tuple(MemberRecord(*row) for row in rows)
 
 
-def of_account(level: int) -> str:
-    """Return SQL for the present memberships of account ?1: conversation_id, first_message_id, read_up_to."""
-    rows = "SELECT conversation_id, first_message_id, read_up_to FROM members WHERE account_id = ?1"
+def of_account(level: int, condition: str = "") -> str:
+    """Return SQL for the present memberships of account ?1: conversation_id, first_message_id, read_up_to.
+
+    `condition` is SQL about the rows of members.
+    """
+    rows = f"SELECT conversation_id, first_message_id, read_up_to FROM members WHERE account_id = ?1 {condition}"  # noqa: S608
     if level < CHANNELS_LEVEL:
         return rows
     return (

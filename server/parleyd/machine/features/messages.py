@@ -1,6 +1,11 @@
 """The rows of conversations, and the queue of what a device has not received.
 
-A message is one row for any number of members. What adds messages is in `sends`.
+A message is one row for any number of members. What adds messages is in `sends`, how they are read back in `history`.
+
+From COUNTED_LEVEL on each row says how many texts of its conversation, and of its sender in it, there are up to it. So
+the unread messages of a member are a difference of rows (unread.py), and no message costs anything per member.
+Retention removes the oldest rows of a conversation only, so the difference is right for what is left. The rows of
+channels have an index by sender. In a direct conversation the texts that are not its sender's are the other's.
 """
 
 from __future__ import annotations
@@ -10,13 +15,14 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from parley_proto.v1 import model_pb2
 from parleyd.machine.feature import Feature
-from parleyd.machine.features.memberships import CHANNELS_LEVEL, of_account, readable
+from parleyd.machine.features.memberships import CHANNELS_LEVEL, of_account
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.records import CommittedEntry
+from parleyd.machine.rows import trim
 
 if TYPE_CHECKING:
     from parleyd.machine.features.conversations import ConversationRow
@@ -50,12 +56,44 @@ CREATE TABLE messages(
 ) STRICT, WITHOUT ROWID;
 """
 
-ENTRIES_LEVEL = 3
+ENTRIES_LEVEL: Final = 3
 """The first level at which a row has the log entry that stored it. Rows of levels before have 0."""
 ENTRY_COLUMNS = """
 ALTER TABLE messages ADD COLUMN entry_term INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE messages ADD COLUMN entry_index INTEGER NOT NULL DEFAULT 0;
 """
+
+COUNTED_LEVEL: Final = 3
+"""The first level whose rows count the texts up to them."""
+
+COUNTS = """
+ALTER TABLE messages ADD COLUMN ordinal INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN sender_ordinal INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN channel_sender_id INTEGER;
+UPDATE messages SET channel_sender_id = sender_id
+    WHERE (SELECT c.kind FROM conversations c WHERE c.id = messages.conversation_id) <> 1;
+CREATE INDEX messages_sender ON messages(conversation_id, channel_sender_id, id) WHERE channel_sender_id IS NOT NULL;
+UPDATE messages SET ordinal = counted.ordinal, sender_ordinal = counted.sender_ordinal FROM (
+    SELECT conversation_id, id,
+        sum(kind = 1) OVER (PARTITION BY conversation_id ORDER BY id) AS ordinal,
+        sum(kind = 1) OVER (PARTITION BY conversation_id, sender_id ORDER BY id) AS sender_ordinal
+    FROM messages
+) AS counted WHERE counted.conversation_id = messages.conversation_id AND counted.id = messages.id;
+"""
+_INSERT = (
+    "INSERT INTO messages(conversation_id, id, kind, priority, sender_id, device, send_number, sent_at_ms, body, "
+    "subjects) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_COUNTED = (
+    "INSERT INTO messages(conversation_id, id, kind, priority, sender_id, device, send_number, sent_at_ms, body, "
+    "subjects, entry_term, entry_index, ordinal, sender_ordinal, channel_sender_id) "
+    "VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_LAST = "SELECT ordinal, sender_ordinal, sender_id FROM messages WHERE conversation_id = ? ORDER BY id DESC LIMIT 1"
+_LAST_OF_SENDER = (
+    "SELECT sender_ordinal FROM messages INDEXED BY messages_sender WHERE conversation_id = ? "
+    "AND channel_sender_id = ? ORDER BY id DESC LIMIT 1"
+)
 
 
 class MessageRecord(NamedTuple):
@@ -79,13 +117,22 @@ class MessageStored(NamedTuple):
     pair: tuple[int, ...]
 
 
+_ALL = 0  # no account
+_NewRow: TypeAlias = tuple[int, int, int, int, bytes, int, int, str, bytes, int, int]
+
+
 class Messages:
-    """The rows that a transaction adds. `entry` is the log entry that is applied."""
+    """The rows that a transaction adds, and the counts of the last rows. `entry` is the log entry that is applied.
+
+    A count is that of the last row in the file, whether it is cached or not.
+    """
 
     def __init__(self, state: State) -> None:
         self._state = state
         self.entry = CommittedEntry(0, 0)
-        self._new: list[tuple[int, int, int, int, bytes, int, int, str, bytes, int, int]] = []
+        self._new: list[_NewRow] = []
+        self._in_channels: set[int] = set()  # the channels among the conversations of these rows
+        self._ordinals: dict[tuple[int, int], int] = {}  # by conversation and sender, ALL for all of them
 
     def add(
         self,
@@ -108,6 +155,8 @@ class Messages:
         self._new.append(
             (conversation.id, message_id, kind, sender_id, device_id, send_number, now_ms, body, packed, *place)
         )
+        if not conversation.pair:
+            self._in_channels.add(conversation.id)
         state.conversations.advance(conversation, message_id)
         pair = conversation.pair
         state.receipts.message_added(conversation.id, pair)
@@ -125,32 +174,62 @@ class Messages:
 
     def flush(self) -> None:
         """Write the new rows."""
-        if self._new:
-            columns = "conversation_id, id, kind, sender_id, device, send_number, sent_at_ms, body, subjects, priority"
-            if self._state.meta.level >= ENTRIES_LEVEL:
-                insert = f"INSERT INTO messages({columns}, entry_term, entry_index) "
-                self._state.connection.executemany(f"{insert}VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)", self._new)
-            else:
-                insert = f"INSERT INTO messages({columns}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 0)"
-                self._state.connection.executemany(insert, [row[:-2] for row in self._new])
-            self._new = []
+        if not self._new:
+            return
+        if self._state.meta.level < COUNTED_LEVEL:
+            self._state.connection.executemany(_INSERT, [row[:-2] for row in self._new])
+        else:
+            self._state.connection.executemany(_INSERT_COUNTED, [(*row, *self._count(row)) for row in self._new])
+        self._new = []
+        self._in_channels.clear()
+
+    def _count(self, row: _NewRow) -> tuple[int, int, int | None]:
+        """Return the counts of a row that follows those counted before, and its sender if it is in a channel."""
+        conversation_id, kind, sender_id = row[0], row[2], row[3]
+        is_channel = conversation_id in self._in_channels
+        of_all, of_sender = (conversation_id, _ALL), (conversation_id, sender_id)
+        if of_all not in self._ordinals or of_sender not in self._ordinals:
+            self._read_counts(conversation_id, sender_id, is_channel=is_channel)
+        added = kind == TEXT
+        ordinal = self._ordinals[of_all] = self._ordinals[of_all] + added
+        sender_ordinal = self._ordinals[of_sender] = self._ordinals[of_sender] + added
+        return ordinal, sender_ordinal, sender_id if is_channel else None
+
+    def _read_counts(self, conversation_id: int, sender_id: int, *, is_channel: bool) -> None:
+        """Read the counts that the file has; a row that is not written yet has its own in the cache."""
+        connection = self._state.connection
+        last = connection.execute(_LAST, (conversation_id,)).fetchone()
+        ordinal, sender_ordinal, last_sender_id = cast("tuple[int, int, int]", last or (0, 0, sender_id))
+        self._ordinals.setdefault((conversation_id, _ALL), ordinal)
+        if is_channel:
+            sender_ordinal = cast(int, connection.execute(_LAST_OF_SENDER, (conversation_id, sender_id)).get or 0)
+        elif last_sender_id != sender_id:
+            sender_ordinal = ordinal - sender_ordinal
+        self._ordinals.setdefault((conversation_id, sender_id), sender_ordinal)
+
+    def removed(self) -> None:
+        """Read the counts again: SQL removed rows, and everything before was flushed."""
+        self._ordinals.clear()
 
     def forget_all(self) -> None:
         """Read everything from the file again."""
         self._new.clear()
+        self._in_channels.clear()
+        self._ordinals.clear()
 
     def trim(self) -> None:
-        """Keep nothing between transactions."""
+        """Bound the cache."""
+        trim(self._ordinals)
 
 
-FEATURE = Feature("messages", tables={1: TABLES, ENTRIES_LEVEL: ENTRY_COLUMNS})
+FEATURE = Feature("messages", tables={1: TABLES, 3: ENTRY_COLUMNS + COUNTS})
 
 
 # ---- queries
 
-Row = tuple[Any, ...]  # values from SQLite; every column's type is fixed by its STRICT table
+Row: TypeAlias = tuple[Any, ...]  # values from SQLite; every column's type is fixed by its STRICT table
 
-_SELECT = (
+SELECT = (
     "SELECT conversation_id, id, kind, sender_id, body, sent_at_ms, device, send_number, subjects FROM messages "
     "WHERE conversation_id = ?"
 )
@@ -165,46 +244,10 @@ class QueuedPage:
     more: bool
 
 
-def history(
-    reader: StateReader,
-    account_id: int,
-    conversation_id: int,
-    before_id: int,
-    limit: int,
-    max_bytes: int = PAGE_BYTES,
-) -> tuple[MessageRecord, ...]:
-    """Return the newest messages below `before_id` (0: the newest), oldest first, at most `max_bytes` of them.
-
-    Only those that the account may read; none for an account that was never in the conversation.
-    """
-    found: list[Row] = []
-    left = max_bytes
-    with reader.consistent():
-        for interval in readable(reader, conversation_id, account_id):
-            query = f"{_SELECT} AND id < ? AND id >= ? ORDER BY id DESC LIMIT ?"
-            end = min(before_id or MAX_ID, interval.last + 1, MAX_ID)
-            bindings = (conversation_id, end, interval.first, limit - len(found))
-            rows = reader.rows_within(query, bindings, left, _row_bytes)
-            left -= sum(map(_row_bytes, rows))
-            found += rows if left >= 0 or not found else ()
-            if left <= 0 or len(found) >= limit:
-                break
-    return tuple(_record(row) for row in reversed(found))
-
-
-def has_older(reader: StateReader, account_id: int, conversation_id: int, message_id: int) -> bool:
-    """Return whether the account may read a row before this one."""
-    query = "SELECT 1 FROM messages WHERE conversation_id = ? AND id < ? AND id >= ? LIMIT 1"
-    return any(
-        reader.rows(query, (conversation_id, min(message_id, interval.last + 1, MAX_ID), interval.first))
-        for interval in readable(reader, conversation_id, account_id)
-    )
-
-
 def by_id(reader: StateReader, conversation_id: int, message_id: int) -> MessageRecord | None:
     """Return one row of a conversation."""
-    rows = reader.rows(f"{_SELECT} AND id = ?", (min(conversation_id, MAX_ID), min(message_id, MAX_ID)))
-    return _record(rows[0]) if rows else None
+    rows = reader.rows(f"{SELECT} AND id = ?", (min(conversation_id, MAX_ID), min(message_id, MAX_ID)))
+    return record(rows[0]) if rows else None
 
 
 def queued_page(
@@ -245,9 +288,9 @@ def _merge(reader: StateReader, account_id: int, after_id: int) -> Iterator[Mess
         message_id, conversation_id, last_id = heap[0]
         run = runs.get((conversation_id, last_id))
         if not run:
-            query = f"{_SELECT} AND id >= ? AND id <= ? ORDER BY id LIMIT ?"
+            query = f"{SELECT} AND id >= ? AND id <= ? ORDER BY id LIMIT ?"
             bindings = (conversation_id, message_id, last_id, _RUN_LENGTH)
-            run = deque(reader.rows_within(query, bindings, _RUN_BYTES, _row_bytes))
+            run = deque(reader.rows_within(query, bindings, _RUN_BYTES, row_bytes))
             runs[(conversation_id, last_id)] = run
         row = run.popleft()
         following = run[0][1] if run else _id_after(reader, conversation_id, message_id, last_id)
@@ -256,7 +299,7 @@ def _merge(reader: StateReader, account_id: int, after_id: int) -> Iterator[Mess
             del runs[(conversation_id, last_id)]
         else:
             heapq.heapreplace(heap, (following, conversation_id, last_id))
-        yield _record(row)
+        yield record(row)
 
 
 def _heads(reader: StateReader, account_id: int, after_id: int) -> list[tuple[int, int, int]]:
@@ -293,7 +336,8 @@ def encoded_bytes(message: MessageRecord) -> int:
     return _encoded_bytes(message.body, len(message.subjects))
 
 
-def _row_bytes(row: Row) -> int:
+def row_bytes(row: Row) -> int:
+    """Return an upper bound of the bytes that the message of a row takes."""
     return _encoded_bytes(row[4], len(row[8]) // 8)
 
 
@@ -302,7 +346,8 @@ def _encoded_bytes(body: str, subjects: int) -> int:
     return MESSAGE_OVERHEAD_BYTES + size + _SUBJECT_BYTES * subjects
 
 
-def _record(row: Row) -> MessageRecord:
+def record(row: Row) -> MessageRecord:
+    """Return the message of a row of SELECT."""
     conversation_id, message_id, kind, sender_id, body, sent_at_ms, device_id, send_number, subjects = row
     named = struct.unpack(f"<{len(subjects) // 8}q", subjects) if subjects else ()
     return MessageRecord(conversation_id, message_id, kind, sender_id, body, sent_at_ms, device_id, send_number, named)

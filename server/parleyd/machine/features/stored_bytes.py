@@ -124,6 +124,7 @@ class StoredBytes:
             connection.execute(
                 "DELETE FROM messages WHERE conversation_id = ? AND id <= ?", (conversation_id, rows[-1][0])
             )
+            self._state.messages.removed()
         return len(rows)
 
     # ---- rows of a transaction
