@@ -29,6 +29,10 @@ class Authority:
 
     def server(self, address: str, *, valid_from_h: int = -1, valid_to_h: int = 1) -> grpc.ServerCredentials:
         """Credentials of a server at an IP address, valid between these hours from now."""
+        return grpc.ssl_server_credentials([self.pair(address, valid_from_h=valid_from_h, valid_to_h=valid_to_h)])
+
+    def pair(self, address: str, *, valid_from_h: int = -1, valid_to_h: int = 1) -> tuple[bytes, bytes]:
+        """Key and certificate of a server at an IP address."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "node")])
@@ -37,7 +41,7 @@ class Authority:
         key_pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return grpc.ssl_server_credentials([(key_pem, certificate.public_bytes(serialization.Encoding.PEM))])
+        return key_pem, certificate.public_bytes(serialization.Encoding.PEM)
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, valid_from_h: int = -1, valid_to_h: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from parley.gateway.server import Gateway
 from parley.gateway.settings import GatewaySettings
 from tests.support.node import PASSWORD, InProcessCluster, running_cluster
 from tests.support.transcripts import LineClient, line_client
+from tests.unit.client.certificates import Authority
 from tests.unit.client.helpers import until
 from tests.unit.gateway.helpers import gateway_of
 
@@ -385,3 +387,30 @@ def test_a_folder_that_others_may_read_is_refused(tmp_path: Path) -> None:
 def test_each_wait_of_a_connection_ends() -> None:
     settings = GatewaySettings()
     assert max(settings.log_in_s, settings.write_s, settings.stop_s, connection.CLOSE_S, session.LAST_WORDS_S) <= 300
+
+
+async def test_with_a_certificate_lines_are_encrypted_and_nobody_is_warned(tmp_path: Path) -> None:
+    authority, cert, key = Authority("ward"), tmp_path / "cert.pem", tmp_path / "key.pem"
+    key_pem, cert_pem = authority.pair("127.0.0.1")
+    key.write_bytes(key_pem)
+    cert.write_bytes(cert_pem)
+    async with running_cluster() as cluster, gateway_of(cluster, tmp_path / "data", cert=cert, key=key) as gateway:
+        trust = ssl.create_default_context(cadata=authority.pem.decode())
+        anna = LineClient(*await asyncio.open_connection("127.0.0.1", gateway.port, ssl=trust))
+        assert await anna.line() == "Welcome to Parley. 1 client connected here, with you."
+        assert (await anna.line()).startswith("What is your name?")
+        await anna.ask("STYLE compact")
+        await log_in(anna, cluster, "anna")
+        async with line_client(gateway.port) as plain:
+            await plain.say("REGISTER ben a-long-password")
+            assert (await plain.reader.read()) == b"", "who speaks without TLS gets no answer"
+        assert await anna.ask("CLOSE") == "OK"
+        anna.writer.close()
+
+
+async def test_a_certificate_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("none")
+    async with running_cluster() as cluster:
+        with pytest.raises(BadInputError, match="cannot be used"):
+            async with gateway_of(cluster, tmp_path / "data", cert=tmp_path / "cert.pem", key=tmp_path / "cert.pem"):
+                pass
