@@ -155,13 +155,13 @@ class LocalAccount:
 
     # ---- the outbox
 
-    async def send(self, items: Sequence[tuple[Target, str]]) -> list[OutgoingMessage]:
+    async def send(self, items: Sequence[tuple[Target, str]], *, urgent: bool = False) -> list[OutgoingMessage]:
         """Store messages durably, in order. The connection then sends them."""
         limit = self._publisher.state.max_message_bytes
         for _, body in items:
             check_body(body, limit)
         now_ms, known = int(time.time() * 1000), self.position.lowest_index
-        views = await self.store.write(lambda c: outbox.add(c, items, now_ms, known), adds=True)
+        views = await self.store.write(lambda c: outbox.add(c, items, now_ms, known, urgent=urgent), adds=True)
         return [self._track(view) for view in views]
 
     async def edit(self, local_id: int, body: str) -> Outgoing:

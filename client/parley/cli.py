@@ -32,6 +32,7 @@ from parley.terminal.command_line import (
     MajorityTimeout,
     PasswordStdin,
     TargetArgument,
+    Urgent,
     WithOwn,
     connection_parameters,
     flags_of,
@@ -158,6 +159,7 @@ async def send(
     to: TargetArgument,
     body: BodyArgument = None,
     timeout: MajorityTimeout = 10.0,
+    urgent: Urgent = False,
     as_json: AsJson = False,
 ) -> None:
     """Send a message and wait until it is on a majority's disks.
@@ -165,7 +167,7 @@ async def send(
     If that takes too long, the message stays in the outbox on this machine (exit code 75). The next command that
     connects sends it, once. That is also so if the command is interrupted once the message is stored.
     """
-    await commands.send(options, to, body, timeout=timeout, as_json=as_json)
+    await commands.send(options, to, body, timeout=timeout, as_json=as_json, urgent=urgent)
 
 
 app.command(name="dm", epilog=EPILOG, help="The same as `parley send`.")(send)
@@ -177,13 +179,14 @@ async def to_all(
     options: ConnectionOptions,
     body: BodyArgument = None,
     timeout: MajorityTimeout = 10.0,
+    urgent: Urgent = False,
     as_json: AsJson = False,
 ) -> None:
     """Send a message to every account of the cluster. The same as `parley send everyone`.
 
     Administrators decide who may do that: the setting `everyone_writers` of the cluster.
     """
-    await commands.send(options, "everyone", body, timeout=timeout, as_json=as_json)
+    await commands.send(options, "everyone", body, timeout=timeout, as_json=as_json, urgent=urgent)
 
 
 @app.command(epilog=EPILOG)

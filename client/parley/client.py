@@ -257,19 +257,21 @@ class ParleyClient:
 
     # ---- messages
 
-    async def send(self, target: str | Target, body: str) -> OutgoingMessage:
+    async def send(self, target: str | Target, body: str, *, urgent: bool = False) -> OutgoingMessage:
         """Put a message into the outbox. Return once it is durable on this machine. The client then sends it.
 
         A string as `target` is the name of an account. The target is stored as it is given and never rewritten. This
         needs no connection. If the call is cancelled, the outbox holds the whole message or nothing.
         """
-        return (await self.send_many([(target, body)]))[0]
+        return (await self.send_many([(target, body)], urgent=urgent))[0]
 
-    async def send_many(self, items: Sequence[tuple[str | Target, str]]) -> list[OutgoingMessage]:
+    async def send_many(
+        self, items: Sequence[tuple[str | Target, str]], *, urgent: bool = False
+    ) -> list[OutgoingMessage]:
         """Send (target, body) pairs like send(). All of them are stored, in order, or none."""
         account, targets = self._in_use(), [Target.of(target) for target, _ in items]
         async with self._filtered(account, [body for _, body in items]) as bodies:
-            return await account.send(list(zip(targets, bodies, strict=True)))
+            return await account.send(list(zip(targets, bodies, strict=True)), urgent=urgent)
 
     async def messages(self, *, include_own: bool = False) -> MessageReader:
         """Return a reader of new messages, each once. `include_own` adds those of the account's other devices."""

@@ -195,6 +195,7 @@ class Outgoing:
     sent_at_ms: int = 0
     detail: str = ""
     known_index: int = 0
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +216,7 @@ class Message:
     mine: bool
     number: int = 0
     subjects: tuple[int, ...] = ()
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

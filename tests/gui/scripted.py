@@ -193,10 +193,10 @@ class ScriptedSdk:
         waiting = (MessageStatus.WAITING, MessageStatus.SENDING)
         self.publisher.update(waiting=sum(one.status in waiting for one in self.outbox.values()))
 
-    def put(self, target: Target, body: str) -> Outgoing:
+    def put(self, target: Target, body: str, *, urgent: bool = False) -> Outgoing:
         """Into the outbox."""
         local_id, self._next_local = self._next_local, self._next_local + 1
-        one = Outgoing(local_id, target, body, BASE_MS + 10_000_000 + local_id, MessageStatus.WAITING)
+        one = Outgoing(local_id, target, body, BASE_MS + 10_000_000 + local_id, MessageStatus.WAITING, urgent=urgent)
         self.outbox[one.local_id] = one
         self.publisher.changed(outgoing=(one,))
         self.count()
@@ -305,10 +305,10 @@ class ScriptedClient:
         members = (MemberReceipt(PEOPLE[1], delivered=True, read=True), MemberReceipt(PEOPLE[2], False, False))
         return MessageReceipts(conversation_id, message_id, 2, 1, 1, members, True, ("n1", "n2"), ("n3",))
 
-    async def send(self, target: str | Target, body: str) -> Outgoing:
+    async def send(self, target: str | Target, body: str, *, urgent: bool = False) -> Outgoing:
         if self.sdk.refuse_sends is not None:
             raise self.sdk.refuse_sends
-        return self.sdk.put(Target.of(target), body)
+        return self.sdk.put(Target.of(target), body, urgent=urgent)
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
         one = self.sdk.outbox[local_id] = replace(self.sdk.outbox[local_id], body=body)

@@ -31,6 +31,7 @@ from parley.gui.app_state import VisiblePage
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress
 from parley.gui.main_window import MainWindow
+from parley.gui.notifier import Gathered, summaries
 from parley.gui.theme import DARK, LIGHT
 from tests.gui.scripted import NODES, PASSWORD, WARD, ScriptedSdk, direct
 
@@ -621,6 +622,23 @@ def test_messages_in_the_background_are_announced_and_stay_unread(desktop: Deskt
     assert desktop.window.chat.rows.row(0).unread_above
     desktop.window.activateWindow()
     desktop.until(lambda: desktop.items == [("Ben Ortiz (ben)", "are you there?", 0)])
+
+
+def test_urgent_messages_come_first_and_are_sent_once_as_urgent(desktop: Desktop) -> None:
+    calm = [Gathered(f"calm {number}", ("hello",)) for number in range(5)]
+    fire = Gathered("ward", ("Urgent: fire", "smoke"), urgent=True)
+    assert summaries([*calm, fire]) == [
+        ("ward", "Urgent: 2 new messages"),
+        ("Parley", "5 new messages in 5 conversations"),
+    ]
+    assert summaries([calm[0], Gathered("ward", ("Urgent: fire",), urgent=True)])[0] == ("ward", "Urgent: fire")
+    desktop.signed_in().open()
+    desktop.window.chat.composer.urgent.click()
+    desktop.type("fire")
+    desktop.type("all clear")
+    desktop.until(lambda: [one.urgent for one in desktop.sdk.outbox.values()] == [True, False])
+    desktop.until(lambda: [desktop.window.chat.rows.row(at).urgent for at in (0, 1)] == [True, False])
+    desktop.window.chat.view.grab()
 
 
 def test_everything_a_person_can_reach_has_a_name(desktop: Desktop) -> None:

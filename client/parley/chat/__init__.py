@@ -11,7 +11,7 @@ from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.known import Known, named_in
 from parley.chat.listed import channel_line
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
-from parley.chat.previews import Link, is_big_emoji, links, preview
+from parley.chat.previews import Link, is_big_emoji, links, marked, preview
 from parley.chat.receipt_text import missing_lines, receipt_line
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.chat.safe_text import safe_body, safe_name
@@ -75,6 +75,7 @@ __all__ = [
     "links",
     "list_time",
     "local_date",
+    "marked",
     "meaning",
     "missing_lines",
     "named_in",

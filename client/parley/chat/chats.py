@@ -12,7 +12,7 @@ from parley.chat.keys import ConversationKey, conversation_key
 from parley.chat.known import Known, named_in
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
 from parley.chat.paging import Paging
-from parley.chat.previews import preview
+from parley.chat.previews import marked, preview
 from parley.chat.rows import Edit
 from parley.chat.standing import Standing
 from parley.chat.thread import Thread
@@ -79,7 +79,7 @@ class Chats:
     def notice(self, message: Message) -> str:
         """Return a new message in one line. In a channel it includes the name of the sender."""
         line = self.conversations.look(conversation_key(message.conversation_id))
-        text = row_text(message, self.book)
+        text = marked(row_text(message, self.book), urgent=message.urgent)
         return preview(f"{self.book.name(message.sender_id)}: {text}" if line.channel else text)
 
     def progress(self, one: Outgoing) -> Outgoing:

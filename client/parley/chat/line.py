@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from parley.chat.accounts import AccountBook
-from parley.chat.previews import preview
+from parley.chat.previews import marked, preview
 from parley.chat.standing import Standing, standing_of
 from parley.chat.titles import EVERYONE_TITLE, conversation_title, direct_partner, partner_title, row_text
 from parley.model import (
@@ -96,12 +96,13 @@ class ConversationLine:
         """Return text, time and status of the latest message. The status is None unless it is an own message."""
         last, own = self.last, self.own
         if own is not None and not own.message_id and (last is None or own.created_at_ms >= last.sent_at_ms):
-            return preview(own.body), own.created_at_ms, own.status
+            return preview(marked(own.body, urgent=own.urgent)), own.created_at_ms, own.status
         if own is not None and own.message_id and (last is None or own.message_id >= last.id):
-            return preview(own.body), own.sent_at_ms, self._status(own.message_id, book)
+            return preview(marked(own.body, urgent=own.urgent)), own.sent_at_ms, self._status(own.message_id, book)
         if last is None:
             return "", 0, None
-        text, own_text = row_text(last, book), last.mine and last.kind is MessageKind.TEXT
+        text = marked(row_text(last, book), urgent=last.urgent)
+        own_text = last.mine and last.kind is MessageKind.TEXT
         named = self.channel and last.kind is MessageKind.TEXT and not last.mine
         said = preview(f"{book.name(last.sender_id)}: {text}" if named else text)
         return said, last.sent_at_ms, self._status(last.id, book) if own_text else None

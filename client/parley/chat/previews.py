@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from parley.chat.safe_text import safe_body
 
 PREVIEW_LENGTH = 160
+_URGENT = "Urgent: "
 
 _LINK = re.compile(r"https?://[^\s<>\"'\x00-\x20]+", re.IGNORECASE)
 _LINK_TAIL = ".,;:!?'\""
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 _PICTOGRAPH = "\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff\u2300-\u23ff"
 _ONLY_EMOJI = re.compile(rf"(?:[{_PICTOGRAPH}](?:[\ufe0f\U0001f3fb-\U0001f3ff]|\u200d[{_PICTOGRAPH}])*\s?){{1,3}}")
+
+
+def marked(body: str, *, urgent: bool) -> str:
+    """Return a text with the word that stands before an urgent one."""
+    return _URGENT + body if urgent else body
 
 
 def preview(body: str, length: int = PREVIEW_LENGTH) -> str:

@@ -32,6 +32,7 @@ class Row:
     delivered: int = 0
     read: int = 0
     others: int = 0
+    urgent: bool = False
 
     @property
     def shown(self) -> str:

@@ -293,6 +293,7 @@ class Thread:
             delivered=counts.delivered,
             read=counts.read,
             others=counts.others,
+            urgent=_is_urgent(entry),
         )
 
     def _known(self, entry: _Entry) -> tuple[MessageStatus | None, Progress]:
@@ -337,6 +338,10 @@ def _same_members(one: Conversation, other: Conversation) -> bool:
         other.member_count,
         [m.account_id for m in other.members],
     )
+
+
+def _is_urgent(entry: _Entry) -> bool:
+    return any(one is not None and one.urgent for one in (entry.message, entry.own))
 
 
 def _body(entry: _Entry) -> str:

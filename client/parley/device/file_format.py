@@ -58,11 +58,18 @@ def _add_receipt_counts(connection: apsw.Connection) -> None:
     connection.execute("ALTER TABLE conversations ADD COLUMN counts TEXT NOT NULL DEFAULT ''")
 
 
+def _add_urgent(connection: apsw.Connection) -> None:
+    # No message was urgent before this format.
+    for table in ("outbox", "inbox"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN urgent INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, _add_known_index),
     Migration(4, _add_told),
     Migration(5, _add_channel_columns),
     Migration(6, _add_receipt_counts),
+    Migration(7, _add_urgent),
 )
 
 

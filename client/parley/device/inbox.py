@@ -22,11 +22,11 @@ KEEP_MESSAGES = 100_000
 MAX_UNREAD = 1_000_000
 MAX_ID = 9223372036854775807
 
-_COLUMNS = "conversation_id, id, kind, sender_id, body, sent_at_ms, mine, subjects"
-_KINDS = (int, int, int, int, str, int, int, str)
+_COLUMNS = "conversation_id, id, kind, sender_id, body, sent_at_ms, mine, subjects, urgent"
+_KINDS = (int, int, int, int, str, int, int, str, int)
 _OWN = (
     "SELECT conversation_id, message_id AS id, 1 AS kind, 0 AS sender_id, body, sent_at_ms, 1 AS mine, "
-    "'[]' AS subjects FROM outbox WHERE message_id > 0 AND status = 3"
+    "'[]' AS subjects, urgent FROM outbox WHERE message_id > 0 AND status = 3"
 )
 # What is known of conversations without asking the cluster: received messages, and own accepted ones of this device.
 _KNOWN = f"(SELECT {_COLUMNS} FROM inbox UNION ALL {_OWN})"  # noqa: S608 - constants only
@@ -34,7 +34,7 @@ _ROWS_PER_STATEMENT = (256, 64, 16, 4, 1)  # few sizes, so that the statements s
 
 
 def _message(row: Sequence[Any], own_id: int) -> Message:
-    conversation_id, id_, kind, sender_id, body, sent_at_ms, mine, encoded = check_row(row, _KINDS)
+    conversation_id, id_, kind, sender_id, body, sent_at_ms, mine, encoded, urgent = check_row(row, _KINDS)
     subjects = json.loads(encoded)
     return Message(
         conversation_id,
@@ -45,6 +45,7 @@ def _message(row: Sequence[Any], own_id: int) -> Message:
         sent_at_ms,
         bool(mine),
         subjects=tuple(check_row(subjects, [int] * len(subjects))),
+        urgent=bool(urgent),
     )
 
 
@@ -77,9 +78,9 @@ def _insert_all(connection: apsw.Connection, messages: list[Message]) -> int:
         while len(messages) - start >= size:
             values: list[str | int] = []
             for m in messages[start : start + size]:
-                subjects = json.dumps(m.subjects)
-                values += (m.conversation_id, m.id, m.kind, m.sender_id, m.body, m.sent_at_ms, int(m.mine), subjects)
-            places = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?)"] * size)
+                values += (m.conversation_id, m.id, m.kind, m.sender_id, m.body, m.sent_at_ms)
+                values += (int(m.mine), json.dumps(m.subjects), int(m.urgent))
+            places = ", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?)"] * size)
             connection.execute(f"INSERT OR IGNORE INTO inbox ({_COLUMNS}) VALUES {places}", values)  # noqa: S608
             stored += connection.changes()
             start += size

@@ -24,14 +24,13 @@ MAX_OPEN = 100_000
 KEEP_SETTLED = 10_000
 
 _COLUMNS = """local_id, target_kind, target, body, created_at_ms, status, number, message_id, conversation_id,
-              sent_at_ms, detail, known_index"""
-_KINDS = (int, int, str, str, int, int, int, int, int, int, str, int)
+              sent_at_ms, detail, known_index, urgent"""
+_KINDS = (int, int, str, str, int, int, int, int, int, int, str, int, int)
 
 
 def _outgoing(row: Sequence[Any]) -> Outgoing:
-    local_id, kind, target, body, created, status, number, message_id, conversation, sent_at, detail, known = check_row(
-        row, _KINDS
-    )
+    local_id, kind, target, body, created, status, *result, known, urgent = check_row(row, _KINDS)
+    number, message_id, conversation, sent_at, detail = result
     return Outgoing(
         local_id,
         target_of(kind, target),
@@ -44,11 +43,17 @@ def _outgoing(row: Sequence[Any]) -> Outgoing:
         sent_at,
         detail,
         known,
+        bool(urgent),
     )
 
 
 def add(
-    connection: apsw.Connection, items: Sequence[tuple[Target, str]], created_at_ms: int, known_index: int = 1
+    connection: apsw.Connection,
+    items: Sequence[tuple[Target, str]],
+    created_at_ms: int,
+    known_index: int = 1,
+    *,
+    urgent: bool = False,
 ) -> list[Outgoing]:
     """Add (target, body) pairs at the end. Raises OutboxFullError before anything is stored.
 
@@ -64,12 +69,13 @@ def add(
     added = []
     for target, body in items:
         connection.execute(
-            "INSERT INTO outbox (target_kind, target, body, created_at_ms, status, revision, known_index) "
-            "VALUES (?, ?, ?, ?, 1, ?, ?)",
-            (*target_columns(target), body, created_at_ms, revision, known_index),
+            "INSERT INTO outbox (target_kind, target, body, created_at_ms, status, revision, known_index, urgent) "
+            "VALUES (?, ?, ?, ?, 1, ?, ?, ?)",
+            (*target_columns(target), body, created_at_ms, revision, known_index, urgent),
         )
         local_id = connection.last_insert_rowid()
-        added.append(Outgoing(local_id, target, body, created_at_ms, MessageStatus.WAITING, known_index=known_index))
+        waiting = Outgoing(local_id, target, body, created_at_ms, MessageStatus.WAITING)
+        added.append(replace(waiting, known_index=known_index, urgent=urgent))
     return added
 
 
@@ -186,7 +192,8 @@ def retry(connection: apsw.Connection, local_id: int, created_at_ms: int, known_
             "Only a message that failed, or whose outcome is unknown, can be sent again. Nothing was changed."
         )
     connection.execute("DELETE FROM outbox WHERE local_id = ?", (local_id,))
-    return add(connection, [(message.target, message.body)], created_at_ms, known_index)[0]
+    again = [(message.target, message.body)]
+    return add(connection, again, created_at_ms, known_index, urgent=message.urgent)[0]
 
 
 def _must_wait(connection: apsw.Connection, local_id: int) -> Outgoing:

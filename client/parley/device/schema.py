@@ -27,7 +27,8 @@ SCHEMA = (
         status INTEGER NOT NULL, number INTEGER NOT NULL DEFAULT 0,
         message_id INTEGER NOT NULL DEFAULT 0, conversation_id INTEGER NOT NULL DEFAULT 0,
         sent_at_ms INTEGER NOT NULL DEFAULT 0, detail TEXT NOT NULL DEFAULT '', revision INTEGER NOT NULL,
-        known_index INTEGER NOT NULL DEFAULT 1, told INTEGER NOT NULL DEFAULT 0)""",
+        known_index INTEGER NOT NULL DEFAULT 1, told INTEGER NOT NULL DEFAULT 0,
+        urgent INTEGER NOT NULL DEFAULT 0)""",
     # One each: SQLite does not see that status = 1 is covered by an index WHERE status IN (1, 2).
     "CREATE INDEX outbox_waiting ON outbox (local_id) WHERE status = 1",
     "CREATE INDEX outbox_sending ON outbox (local_id) WHERE status = 2",
@@ -39,7 +40,7 @@ SCHEMA = (
         place INTEGER PRIMARY KEY AUTOINCREMENT,
         conversation_id INTEGER NOT NULL, id INTEGER NOT NULL, kind INTEGER NOT NULL, sender_id INTEGER NOT NULL,
         body TEXT NOT NULL, sent_at_ms INTEGER NOT NULL, mine INTEGER NOT NULL, subjects TEXT NOT NULL,
-        UNIQUE (conversation_id, id))""",
+        urgent INTEGER NOT NULL DEFAULT 0, UNIQUE (conversation_id, id))""",
     """CREATE TABLE accounts (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL COLLATE NOCASE, display_name TEXT NOT NULL,
         deleted INTEGER NOT NULL, revision INTEGER NOT NULL)""",

@@ -154,7 +154,8 @@ class Member:
             book.add(named_in(self.client, messages=[message])[0])
             return Shown("", place, row_text(message, book), at)
         sender = self.client.account(message.sender_id)
-        return Shown(f"account {message.sender_id}" if sender is None else sender.name, place, message.body, at)
+        name = f"account {message.sender_id}" if sender is None else sender.name
+        return Shown(name, place, message.body, at, message.urgent)
 
     def _place(self, conversation_id: int) -> str:
         if conversation_id == EVERYONE.conversation_id:

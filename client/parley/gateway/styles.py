@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from parley.chat import safe_body, safe_name
+from parley.chat import marked, safe_body, safe_name
 
 EVERYONE_PLACE = "everyone"
 
@@ -30,6 +30,7 @@ class Shown:
     place: str
     body: str
     at: str = ""
+    urgent: bool = False
 
 
 class Style(Protocol):
@@ -78,7 +79,7 @@ class Plain:
         return [*map(safe_name, rows), *filter(None, [safe_name(remark)])]
 
     def message(self, number: int, message: Shown) -> list[str]:
-        first, *more = safe_body(message.body).split("\n")
+        first, *more = safe_body(marked(message.body, urgent=message.urgent)).split("\n")
         at = f"{message.at} " if message.at else ""
         if not message.sender:
             return [f"* {at}{safe_name(message.place)}: {first}", *(f"    {line}" for line in more)]

@@ -103,8 +103,8 @@ class Bridge(QObject):
     def load_history(self, target: Target, before_id: int) -> None:
         self._ask(Action.OTHER, lambda worker: worker.load_history(target, before_id))
 
-    def send(self, target: Target, body: str) -> None:
-        self._ask(Action.SEND, lambda worker: worker.send(target, body), target, body)
+    def send(self, target: Target, body: str, *, urgent: bool = False) -> None:
+        self._ask(Action.SEND, lambda worker: worker.send(target, body, urgent=urgent), target, body)
 
     def edit(self, local_id: int, body: str, target: Target) -> None:
         async def edit(worker: ClientWorker) -> None:

@@ -342,8 +342,7 @@ def _counts(row: Row) -> str:
 
 
 def _footer_text(row: Row) -> str:
-    counts = _counts(row)
-    return f"{counts}  {clock_time(row.at_ms)}" if counts else clock_time(row.at_ms)
+    return "  ".join(filter(None, ("Urgent" if row.urgent else "", _counts(row), clock_time(row.at_ms))))
 
 
 def today() -> date:

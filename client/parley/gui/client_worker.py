@@ -263,10 +263,10 @@ class ClientWorker:
         )
         self._put(events.HistoryLoaded(target, before_id, page))
 
-    async def send(self, target: Target, body: str) -> None:
+    async def send(self, target: Target, body: str, *, urgent: bool = False) -> None:
         """Put a message into the outbox, then remove the draft."""
         client = await self.client()
-        await client.send(target, body)
+        await client.send(target, body, urgent=urgent)
         await client.save_draft(target, "")
 
     # ---- channels

@@ -51,7 +51,7 @@ class Commands(Protocol):
     def load_history(self, target: Target, before_id: int) -> None:
         """Load the page before a message id. 0 means the end."""
 
-    def send(self, target: Target, body: str) -> None:
+    def send(self, target: Target, body: str, *, urgent: bool = False) -> None:
         """Put a message into the outbox."""
 
     def edit(self, local_id: int, body: str, target: Target) -> None:

@@ -72,7 +72,7 @@ class _Editor(QPlainTextEdit):
 class Composer(QFrame):
     """The field, its button, and a line above it for editing and errors."""
 
-    send_asked = Signal(str)
+    send_asked = Signal(str, bool)  # the text, and whether it is urgent
     edit_asked = Signal(int, str)
     typed = Signal(str)
     edit_last_asked = Signal()
@@ -97,6 +97,10 @@ class Composer(QFrame):
         self.button.setProperty("primary", True)
         self.button.setStyleSheet(f"min-height: {3 * GRID + 2}px;")  # as high as the field with one line
         self.button.setAccessibleName("Send message")
+        self.urgent = QPushButton("Urgent")
+        self.urgent.setCheckable(True)
+        self.urgent.setStyleSheet(f"min-height: {3 * GRID + 2}px;")
+        self.urgent.setToolTip("Send the next message as urgent. It comes first in notifications.")
         self.field = QFrame()
         self.field.setObjectName("field")
         inside = QHBoxLayout(self.field)
@@ -105,6 +109,7 @@ class Composer(QFrame):
         row = QHBoxLayout()
         row.setSpacing(GRID)
         row.addWidget(self.field, 1)
+        row.addWidget(self.urgent, 0, Qt.AlignmentFlag.AlignBottom)
         row.addWidget(self.button, 0, Qt.AlignmentFlag.AlignBottom)
         column = QVBoxLayout(self)
         column.setContentsMargins(3 * GRID, GRID, 3 * GRID + SCROLL_BAR, 2 * GRID)
@@ -137,6 +142,7 @@ class Composer(QFrame):
     def begin(self, title: str, draft: str, limit_bytes: int) -> None:
         """Show the draft of another conversation."""
         self._editing = None
+        self.urgent.setChecked(False)
         self._limit_bytes = limit_bytes
         self.tell("")
         self.editor.setPlaceholderText(f"Message {title}")
@@ -149,6 +155,7 @@ class Composer(QFrame):
         self.standing.setVisible(bool(standing.text))
         self.field.setVisible(standing.takes_messages)
         self.button.setVisible(standing.takes_messages)
+        self.urgent.setVisible(standing.takes_messages)
 
     def edit(self, local_id: int, body: str) -> None:
         """Begin to edit a waiting message, where the person can write."""
@@ -207,6 +214,7 @@ class Composer(QFrame):
         self.editor.setTextCursor(cursor)
 
     def _name_button(self) -> None:
+        self.urgent.setEnabled(self._editing is None)
         self.button.setText("Send" if self._editing is None else "Keep")
         self.button.setAccessibleName("Send message" if self._editing is None else "Keep the change")
 
@@ -231,7 +239,8 @@ class Composer(QFrame):
             self.edit_asked.emit(local_id, text)
         else:
             self._put("")
-            self.send_asked.emit(text)
+            self.send_asked.emit(text, self.urgent.isChecked())
+            self.urgent.setChecked(False)
         self.editor.setFocus()
 
     def _escape(self) -> None:

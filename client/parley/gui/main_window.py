@@ -224,7 +224,8 @@ class MainWindow(QMainWindow):
     def noticed(self, key: ConversationKey, messages: tuple[Message, ...]) -> None:
         """Notify the person of messages that arrived unseen."""
         chats = self.app_state.chats
-        self.notifier.notice(key, chats.title(key), [chats.notice(message) for message in messages])
+        urgent = any(message.urgent for message in messages)
+        self.notifier.notice(key, chats.title(key), [chats.notice(message) for message in messages], urgent=urgent)
 
     # ---- what people do
 
@@ -311,13 +312,13 @@ class MainWindow(QMainWindow):
         if key is not None and self.app_state.chats.keep_draft(key, text):
             self._draft_timer.start()
 
-    def _send(self, body: str) -> None:
+    def _send(self, body: str, urgent: bool) -> None:
         key = self.app_state.open_key
         if key is None:
             return
         self._draft_timer.stop()
         self.app_state.draft_sent(key)
-        self.commands.send(self.app_state.chats.target(key), body)
+        self.commands.send(self.app_state.chats.target(key), body, urgent=urgent)
         self.chat.view.to_bottom()
 
     def _keep_edit(self, local_id: int, body: str) -> None:

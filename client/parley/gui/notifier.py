@@ -1,13 +1,33 @@
 """Notifies people of messages while the window is in the background. It bounds the number of notifications."""
 
+from dataclasses import dataclass
+
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QIcon
 from PySide6.QtWidgets import QApplication, QSystemTrayIcon, QWidget
 
-from parley.chat import ConversationKey, plural
+from parley.chat import ConversationKey, marked, plural
 
 GATHER_MS = 400
 SHOW_MS = 8000
+MOST_SINGLE = 3
+MOST_URGENT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """New messages of a conversation that no notification has shown."""
+
+    title: str
+    previews: tuple[str, ...] = ()
+    urgent: bool = False
+
+    @property
+    def text(self) -> str:
+        """Return them in one line."""
+        if len(self.previews) == 1:
+            return self.previews[0]
+        return marked(plural(len(self.previews), "new message"), urgent=self.urgent)
 
 
 class Notifier(QObject):
@@ -19,7 +39,7 @@ class Notifier(QObject):
     def __init__(self, window: QWidget, icon: QIcon) -> None:
         super().__init__(window)
         self._window = window
-        self._waiting: dict[ConversationKey, tuple[str, list[str]]] = {}
+        self._waiting: dict[ConversationKey, Gathered] = {}
         self._latest: ConversationKey | None = None
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
@@ -33,13 +53,17 @@ class Notifier(QObject):
             self._tray.activated.connect(lambda _reason: self._raise())
             self._tray.show()
 
-    def notice(self, key: ConversationKey, title: str, previews: list[str]) -> None:
-        """Add new messages of a conversation. The notification follows once no more arrive."""
+    def notice(self, key: ConversationKey, title: str, previews: list[str], *, urgent: bool = False) -> None:
+        """Add new messages of a conversation. The notification follows once no more arrive.
+
+        A click on it opens the latest urgent one, or the latest if none is urgent.
+        """
         if self._window.isActiveWindow():
             return
-        _, gathered = self._waiting.get(key, (title, []))
-        self._waiting[key] = title, [*gathered, *previews][-100:]
-        self._latest = key
+        before = self._waiting.get(key, Gathered(title))
+        self._waiting[key] = Gathered(title, (*before.previews, *previews)[-100:], before.urgent or urgent)
+        if urgent or not any(one.urgent for one in self._waiting.values()):
+            self._latest = key
         self._pause.start()
 
     def _show(self) -> None:
@@ -63,12 +87,15 @@ class Notifier(QObject):
         self._window.activateWindow()
 
 
-def summaries(waiting: list[tuple[str, list[str]]]) -> list[tuple[str, str]]:
-    """Return title and text of each notification: one per conversation, or one for all if there are many."""
-    if len(waiting) > 3:
-        count = sum(len(previews) for _, previews in waiting)
-        return [("Parley", f"{plural(count, 'new message')} in {plural(len(waiting), 'conversation')}")]
-    return [
-        (title, previews[0] if len(previews) == 1 else plural(len(previews), "new message"))
-        for title, previews in waiting
-    ]
+def summaries(waiting: list[Gathered]) -> list[tuple[str, str]]:
+    """Return title and text of each notification: one per conversation, or one for all if there are many.
+
+    Conversations with urgent messages come first, each on its own up to MOST_URGENT.
+    """
+    urgent = [one for one in waiting if one.urgent][:MOST_URGENT]
+    others = [one for one in waiting if one not in urgent]
+    shown = [(one.title, one.text) for one in urgent]
+    if len(others) > MOST_SINGLE:
+        count = sum(len(one.previews) for one in others)
+        return [*shown, ("Parley", f"{plural(count, 'new message')} in {plural(len(others), 'conversation')}")]
+    return [*shown, *((one.title, one.text) for one in others)]

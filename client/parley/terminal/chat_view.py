@@ -44,6 +44,7 @@ HELP = f"""\
 Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /to NAME          talk to somebody else; /to #TITLE or /to #ID for a channel, /to everyone for all accounts
 {DIRECT_HELP}
+  /urgent TEXT      write there as urgent; it comes first in notifications
   /history [N]      the last N messages there; /history unread: where you stopped
   /conversations    your conversations, and what is new
   /accounts [PAT]   all accounts; * and ? as in file names
@@ -96,6 +97,7 @@ class ChatView:
             "/help": self._help,
             "/to": self._talk_to,
             "/history": self._history,
+            "/urgent": self._urgent,
             "/conversations": self._conversations,
             "/accounts": self._accounts,
             "/receipts": self._receipts,
@@ -214,7 +216,7 @@ class ChatView:
         self._own.track((await self._client.retry(message_number(number))).view)
         self._sends.grew.set()
 
-    async def _send(self, body: str) -> None:
+    async def _send(self, body: str, *, urgent: bool = False) -> None:
         if self.target is None:
             self._quiet("No recipient was named. Name one with /to NAME. /accounts lists the accounts.")
             return
@@ -222,7 +224,12 @@ class ChatView:
         if not standing.takes_messages:
             self._quiet(f"The message was not sent. {standing.text}")
             return
-        await self._sends.send(self.target, body)
+        await self._sends.send(self.target, body, urgent=urgent)
+
+    async def _urgent(self, body: str) -> None:
+        if not body:
+            raise BadInputError("/urgent needs a text. Nothing was sent.")
+        await self._send(body, urgent=True)
 
     async def _talk_to(self, typed: str) -> None:
         if not typed:

@@ -174,6 +174,7 @@ TargetArgument = Annotated[
     ),
 ]
 BodyArgument = Annotated[str | None, typer.Argument(help="Send this text. Default, and for '-': standard input.")]
+Urgent = Annotated[bool, typer.Option("--urgent", help="Send it as urgent. It comes first in notifications.")]
 MajorityTimeout = Annotated[
     float, typer.Option("--timeout", min=0.0, help="Wait at most this many seconds for a majority.")
 ]

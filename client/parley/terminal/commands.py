@@ -115,25 +115,29 @@ async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -
         say(account_label(account))
 
 
-async def send(options: ConnectionOptions, to: str, body: str | None, *, timeout: float, as_json: bool) -> None:
+async def send(
+    options: ConnectionOptions, to: str, body: str | None, *, timeout: float, as_json: bool, urgent: bool = False
+) -> None:
     """Send one message and wait until it is on a majority's disks."""
     options.must_name_account()
     if body is None or body == "-":
         body = sys.stdin.read().removesuffix("\n")
-    view = await _send_and_wait(options, to, body, timeout)
+    view = await _send_and_wait(options, to, body, timeout, urgent=urgent)
     if as_json:
         say(text.as_json(text.own_record(view)))
     else:
         note(f"{text.MARKS[view.status]} sent to {to} (message {view.message_id})")
 
 
-async def _send_and_wait(options: ConnectionOptions, to: str, body: str, timeout: float) -> Outgoing:
+async def _send_and_wait(
+    options: ConnectionOptions, to: str, body: str, timeout: float, *, urgent: bool = False
+) -> Outgoing:
     """Send one message. If a signal ends this when the message is stored, say what becomes of the message."""
     storing: asyncio.Task[OutgoingMessage] | None = None
     try:
         async with connected(options, note) as (client, refusals):
             target = await find_target(client, to)
-            storing = asyncio.create_task(client.send(target, body))
+            storing = asyncio.create_task(client.send(target, body, urgent=urgent))
             message = await _even_if_cancelled(storing)
             refusals.shown.add(message.local_id)
             view = await _accepted(client, message, timeout)

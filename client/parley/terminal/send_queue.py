@@ -39,11 +39,11 @@ class SendQueue:
         """Return the texts that are not in the outbox yet, in the order of typing."""
         return tuple(self._bodies)
 
-    async def send(self, target: Target, body: str) -> None:
+    async def send(self, target: Target, body: str, *, urgent: bool = False) -> None:
         """Send a message. What goes wrong is raised, or printed while run() runs."""
 
         async def store() -> None:
-            self._own.track((await self._client.send(target, body)).view)
+            self._own.track((await self._client.send(target, body, urgent=urgent)).view)
             self.grew.set()
 
         await self._do(body, store)

@@ -22,6 +22,7 @@ from parley.chat import (
     conversation_key,
     counts_text,
     line_time,
+    marked,
     preview,
     row_text,
     safe_body,
@@ -51,13 +52,14 @@ def message_line(message: Message, chats: Chats) -> str:
     at, title = clock(message.sent_at_ms), chats.title(conversation_key(message.conversation_id))
     if message.kind is not MessageKind.TEXT:
         return f"{at} {title}: {safe_body(row_text(message, chats.book))}"
+    body = marked(indented(message.body), urgent=message.urgent)
     if message.mine:
-        return f"{at} you → {title}: {indented(message.body)}"
+        return f"{at} you → {title}: {body}"
     sender = chats.book.label(message.sender_id)
     is_everyone = message.conversation_id == EVERYONE.conversation_id
     named = is_everyone or chats.item(conversation_key(message.conversation_id)).channel
     who = f"{sender} in {title}" if named else sender
-    return f"{at} {who}: {indented(message.body)}"
+    return f"{at} {who}: {body}"
 
 
 def indented(body: str) -> str:
@@ -74,7 +76,7 @@ def own_line(view: Outgoing, chats: Chats) -> str:
         known = f" {counts_text(counts.delivered, counts.read, counts.others)}"
     title = chats.title(chats.conversations.key_of_own(view))
     mark = MARKS[MessageStatus.DELIVERED] if counts.others and view.status is MessageStatus.READ else MARKS[view.status]
-    return f"{at} you → {title}: {indented(view.body)} {mark}{known}"
+    return f"{at} you → {title}: {marked(indented(view.body), urgent=view.urgent)} {mark}{known}"
 
 
 def interrupted(view: Outgoing, later: str) -> str:

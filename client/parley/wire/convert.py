@@ -77,6 +77,7 @@ def message(wire: model_pb2.Message, own_id: int, device_id: bytes) -> Message:
         mine=mine,
         number=wire.send_number if mine and device_id and wire.device_id == device_id else 0,
         subjects=tuple(wire.subjects),
+        urgent=wire.priority == model_pb2.MESSAGE_PRIORITY_URGENT,
     )
 
 
@@ -130,6 +131,8 @@ def receipt_counts(wire: messaging_pb2.ReceiptCount) -> ReceiptCounts:
 def send(message: Outgoing) -> model_pb2.Send:
     """Return a numbered message for the wire, with its target as it was stored."""
     wire = model_pb2.Send(number=message.number, body=message.body)
+    if message.urgent:
+        wire.priority = model_pb2.MESSAGE_PRIORITY_URGENT
     if message.target.account:
         wire.account_name = message.target.account
         wire.known_index = message.known_index

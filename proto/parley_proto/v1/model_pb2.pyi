@@ -105,6 +105,21 @@ MESSAGE_KIND_ARCHIVED: MessageKind.ValueType  # 7
 MESSAGE_KIND_REOPENED: MessageKind.ValueType  # 8
 """it is archived no longer"""
 
+class _MessagePriority:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MessagePriorityEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_MessagePriority.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    MESSAGE_PRIORITY_NORMAL: _MessagePriority.ValueType  # 0
+    MESSAGE_PRIORITY_URGENT: _MessagePriority.ValueType  # 1
+
+class MessagePriority(_MessagePriority, metaclass=_MessagePriorityEnumTypeWrapper):
+    """How soon a person has to see a message. What is urgent comes first in notifications."""
+
+MESSAGE_PRIORITY_NORMAL: MessagePriority.ValueType  # 0
+MESSAGE_PRIORITY_URGENT: MessagePriority.ValueType  # 1
+
 @typing.final
 class Position(message.Message):
     """How much of the log a client has seen. A client keeps the merged maximum of all answers and sends it with each
@@ -279,6 +294,7 @@ class Message(message.Message):
     DEVICE_ID_FIELD_NUMBER: builtins.int
     SEND_NUMBER_FIELD_NUMBER: builtins.int
     SUBJECTS_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
     conversation_id: builtins.int
     id: builtins.int
     """64-bit, increasing within the conversation, the same on every node"""
@@ -293,6 +309,7 @@ class Message(message.Message):
     """which of the sender's devices; empty for what no device sent"""
     send_number: builtins.int
     """that device's number for it; 0 for what no device sent"""
+    priority: MessagePriority.ValueType
     @builtins.property
     def subjects(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
         """accounts that the row is about, for kinds that name some"""
@@ -309,10 +326,11 @@ class Message(message.Message):
         device_id: builtins.bytes = ...,
         send_number: builtins.int = ...,
         subjects: abc.Iterable[builtins.int] | None = ...,
+        priority: MessagePriority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body", "conversation_id", b"conversation_id", "device_id", b"device_id", "id", b"id", "kind", b"kind", "send_number", b"send_number", "sender_id", b"sender_id", "sent_at_ms", b"sent_at_ms", "subjects", b"subjects"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["body", b"body", "conversation_id", b"conversation_id", "device_id", b"device_id", "id", b"id", "kind", b"kind", "priority", b"priority", "send_number", b"send_number", "sender_id", b"sender_id", "sent_at_ms", b"sent_at_ms", "subjects", b"subjects"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,6 +371,7 @@ class Send(message.Message):
     BODY_FIELD_NUMBER: builtins.int
     KNOWN_INDEX_FIELD_NUMBER: builtins.int
     ORIGINAL_DIGEST_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
     number: builtins.int
     """1, 2, 3 ... per device; a retry repeats number, target and body"""
     account_name: builtins.str
@@ -369,6 +388,8 @@ class Send(message.Message):
     """Set by the node that takes the send, never by a client: what identifies the text that the client sent, if the node
     has changed it (see "Text" in docs/PROTOCOL.md). Level 3.
     """
+    priority: MessagePriority.ValueType
+    """Fixed with the number, as the text is: a retry never changes it. Below level 3 every message is stored as normal."""
     def __init__(
         self,
         *,
@@ -379,10 +400,11 @@ class Send(message.Message):
         body: builtins.str = ...,
         known_index: builtins.int = ...,
         original_digest: builtins.int = ...,
+        priority: MessagePriority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "conversation_id", b"conversation_id", "target", b"target"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "body", b"body", "conversation_id", b"conversation_id", "known_index", b"known_index", "number", b"number", "original_digest", b"original_digest", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "account_name", b"account_name", "body", b"body", "conversation_id", b"conversation_id", "known_index", b"known_index", "number", b"number", "original_digest", b"original_digest", "priority", b"priority", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = typing.Literal["account_name", "account_id", "conversation_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = typing.Literal["target", b"target"]  # noqa: Y015

@@ -33,6 +33,7 @@ def message(record: MessageRecord) -> model_pb2.Message:
         device_id=record.device_id,
         send_number=record.send_number,
         subjects=record.subjects,
+        priority=record.priority,  # type: ignore[arg-type] # the same
     )
 
 

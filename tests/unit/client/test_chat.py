@@ -219,6 +219,17 @@ async def test_the_history_from_the_first_unread_message_says_where_it_begins(tm
         assert not shown.has("Not read yet"), "what was shown is read"
 
 
+async def test_an_urgent_line_is_sent_as_urgent(tmp_path: Path) -> None:
+    async with view(tmp_path) as shown:
+        await shown.view.take("/urgent fire")
+        await shown.expect("Urgent: fire")
+        await until(lambda: shown.cluster.bodies_for("bob") == ["fire"], "the message")
+        [(priority,)] = shown.cluster.rows("SELECT priority FROM messages")
+        assert priority == 1
+        await shown.view.take("/urgent")
+        await shown.expect("/urgent needs a text")
+
+
 async def test_unread_messages_come_with_the_history_at_the_start_once(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
         bob, anna = cluster.add_account("bob", PASSWORD), cluster.add_account("anna", PASSWORD)

@@ -122,6 +122,22 @@ async def test_an_account_is_registered_used_and_deleted(tmp_path: Path) -> None
         assert (await parley("accounts")).code == ExitCode.NOT_SIGNED_IN
 
 
+async def test_an_urgent_message_is_shown_as_urgent_wherever_it_is_read(tmp_path: Path) -> None:
+    async with signed_in(tmp_path) as (cluster, parley):
+        bob = cluster.add_account("carl", PASSWORD)
+        sent = await parley("send", "anna", "fire", "--urgent")
+        assert sent.code == 0, sent.err
+        cluster.store(bob, cluster.accounts["anna"], "calm")
+        shown = (await parley("history", "anna", "--peek")).out
+        assert shown.endswith("Urgent: fire\n")
+        listed = json.loads((await parley("history", "anna", "--peek", "--json")).out)
+        assert [one["urgent"] for one in listed] == [True]
+        assert "Urgent: fire" in (await parley("conversations")).out
+        cluster.rise()
+        calm = json.loads((await parley("history", "carl", "--peek", "--json")).out)
+        assert [one["urgent"] for one in calm] == [False]
+
+
 async def test_a_message_is_sent_from_an_argument_or_from_standard_input(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
         sent = await parley("send", "bob", "hello")

@@ -14,8 +14,10 @@ from parley.device import directory, drafts, identity, inbox, outbox, schema
 from parley.device.profile import FileLock, Hosts, StateDirectory
 from parley.errors import BadInputError, OutboxFullError, StoreError, TooLateError
 from parley.model import HistoryStart, Message, MessageKind, MessageStatus, Receipt, Target
+from parley.wire import convert
 from parley.wire.endpoints import parse_endpoints
 from parley.wire.position import Position
+from parley_proto.v1 import model_pb2
 from tests.unit.client.records import BOB, OWN_ID, accepted, account, channel, direct, message, refused
 
 
@@ -511,3 +513,17 @@ def test_no_step_on_the_way_of_a_message_walks_over_what_is_settled(file: apsw.C
     file.trace_v2(0)
     assert len(scanned) > 15
     assert [sql for steps, sql in scanned if steps > 20] == []
+
+
+def test_an_urgent_message_stays_urgent_on_its_way_through_the_file(file: apsw.Connection) -> None:
+    [one, two] = [
+        outbox.add(file, [(Target(account="bob"), body)], 0, urgent=urgent)[0]
+        for body, urgent in (("fire", True), ("calm", False))
+    ]
+    assert (one.urgent, two.urgent) == (True, False)
+    assert [claimed.urgent for claimed in outbox.claim(file, 10)] == [True, False]
+    assert convert.send(replace(one, number=1)).priority == model_pb2.MESSAGE_PRIORITY_URGENT
+    outbox.settle(file, [refused(1)])
+    assert outbox.retry(file, one.local_id, 0).urgent, "sent again as a new one, it is as urgent"
+    store(file, replace(message(1, "flood"), urgent=True), message(2, "calm"))
+    assert [row.urgent for _, row in inbox.after(file, 0, 10, own=True)] == [True, False]

@@ -183,6 +183,12 @@ def test_a_message_for_people_says_where_it_was_written(place: str, plain: str) 
     assert Plain().message(1, Shown("ben", place, "hi")) == [plain]
 
 
+def test_an_urgent_message_is_marked_for_people_and_left_as_it_is_for_programs() -> None:
+    fire = Shown("ben", "", "fire", urgent=True)
+    assert Plain().message(1, fire)[0].endswith("Urgent: fire")
+    assert Compact().message(1, fire)[1:] == ["fire", "END"]
+
+
 def test_a_message_for_programs_is_a_block_with_a_number() -> None:
     shown = Shown("ben", "everyone", "hi")
     assert Compact().message(3, shown) == ["MESSAGE 3 FROM ben :", "hi", "END"]

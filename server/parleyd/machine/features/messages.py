@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from parleyd.machine.state import State
 
 TEXT = model_pb2.MESSAGE_KIND_TEXT
+NORMAL = model_pb2.MESSAGE_PRIORITY_NORMAL
 # Bound of one page, in bytes of its encoded messages; a page has at least one message. The largest body is 1 MiB.
 PAGE_BYTES = 1 << 20
 # What a message takes in a frame besides its body and its subjects: ids, times, the device, tags and lengths.
@@ -81,13 +82,13 @@ UPDATE messages SET ordinal = counted.ordinal, sender_ordinal = counted.sender_o
 ) AS counted WHERE counted.conversation_id = messages.conversation_id AND counted.id = messages.id;
 """
 _INSERT = (
-    "INSERT INTO messages(conversation_id, id, kind, priority, sender_id, device, send_number, sent_at_ms, body, "
-    "subjects) VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO messages(conversation_id, id, kind, sender_id, device, send_number, sent_at_ms, body, subjects, "
+    "priority) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_COUNTED = (
-    "INSERT INTO messages(conversation_id, id, kind, priority, sender_id, device, send_number, sent_at_ms, body, "
-    "subjects, entry_term, entry_index, ordinal, sender_ordinal, channel_sender_id) "
-    "VALUES(?, ?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO messages(conversation_id, id, kind, sender_id, device, send_number, sent_at_ms, body, subjects, "
+    "priority, entry_term, entry_index, ordinal, sender_ordinal, channel_sender_id) "
+    "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _LAST = "SELECT ordinal, sender_ordinal, sender_id FROM messages WHERE conversation_id = ? ORDER BY id DESC LIMIT 1"
 _LAST_OF_SENDER = (
@@ -108,6 +109,7 @@ class MessageRecord(NamedTuple):
     device_id: bytes
     send_number: int
     subjects: tuple[int, ...] = ()
+    priority: int = NORMAL
 
 
 class MessageStored(NamedTuple):
@@ -118,7 +120,7 @@ class MessageStored(NamedTuple):
 
 
 _ALL = 0  # no account
-_NewRow: TypeAlias = tuple[int, int, int, int, bytes, int, int, str, bytes, int, int]
+_NewRow: TypeAlias = tuple[int, int, int, int, bytes, int, int, str, bytes, int, int, int]
 
 
 class Messages:
@@ -144,6 +146,7 @@ class Messages:
         device_id: bytes = b"",
         send_number: int = 0,
         subjects: Sequence[int] = (),
+        priority: int = NORMAL,
     ) -> int:
         """Store a row at the end of its conversation and give it the next id."""
         state = self._state
@@ -152,16 +155,16 @@ class Messages:
         now_ms = meta.now_ms
         packed = struct.pack(f"<{len(subjects)}q", *subjects) if subjects else b""
         place = (self.entry.term, self.entry.index) if state.level >= ENTRIES_LEVEL else (0, 0)
-        self._new.append(
-            (conversation.id, message_id, kind, sender_id, device_id, send_number, now_ms, body, packed, *place)
-        )
+        content = (device_id, send_number, now_ms, body, packed, priority)
+        self._new.append((conversation.id, message_id, kind, sender_id, *content, *place))
         if not conversation.pair:
             self._in_channels.add(conversation.id)
         state.conversations.advance(conversation, message_id)
         pair = conversation.pair
         state.receipts.message_added(conversation.id, pair)
+        named = tuple(subjects)
         record = MessageRecord(
-            conversation.id, message_id, kind, sender_id, body, now_ms, device_id, send_number, tuple(subjects)
+            conversation.id, message_id, kind, sender_id, body, now_ms, device_id, send_number, named, priority
         )
         state.effects.append(MessageStored(record, pair))
         return message_id
@@ -230,8 +233,8 @@ FEATURE = Feature("messages", tables={1: TABLES, 3: ENTRY_COLUMNS + COUNTS})
 Row: TypeAlias = tuple[Any, ...]  # values from SQLite; every column's type is fixed by its STRICT table
 
 SELECT = (
-    "SELECT conversation_id, id, kind, sender_id, body, sent_at_ms, device, send_number, subjects FROM messages "
-    "WHERE conversation_id = ?"
+    "SELECT conversation_id, id, kind, sender_id, body, sent_at_ms, device, send_number, subjects, priority "
+    "FROM messages WHERE conversation_id = ?"
 )
 
 
@@ -348,6 +351,6 @@ def _encoded_bytes(body: str, subjects: int) -> int:
 
 def record(row: Row) -> MessageRecord:
     """Return the message of a row of SELECT."""
-    conversation_id, message_id, kind, sender_id, body, sent_at_ms, device_id, send_number, subjects = row
-    named = struct.unpack(f"<{len(subjects) // 8}q", subjects) if subjects else ()
-    return MessageRecord(conversation_id, message_id, kind, sender_id, body, sent_at_ms, device_id, send_number, named)
+    *columns, packed, priority = row
+    subjects = struct.unpack(f"<{len(packed) // 8}q", packed) if packed else ()
+    return MessageRecord._make((*columns, subjects, priority))

@@ -18,7 +18,7 @@ from parleyd.machine.feature import Feature, SignedInCommand, result
 from parleyd.machine.features.accounts import DELETED, name_key
 from parleyd.machine.features.conversations import CHANNEL, DIRECT
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, EVERYONE_ID
-from parleyd.machine.features.messages import TEXT
+from parleyd.machine.features.messages import NORMAL, TEXT
 from parleyd.machine.features.stored_bytes import ROW_BYTES
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.names import NAME_RULES_LEVEL
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 TEXT_LEVEL = 3
 """The first level at which nodes change a text before it enters the log, and say what it was."""
+
+PRIORITY_LEVEL = 3
+"""The first level at which a message may be urgent. A priority that this release does not know is a normal one."""
+URGENT = model_pb2.MESSAGE_PRIORITY_URGENT
 
 _Code: TypeAlias = pb.ResultCode.ValueType
 
@@ -118,7 +122,13 @@ class _Sends:
             return conversation, 0, 0
         self._stored += ROW_BYTES + len(encoded)
         message_id = state.messages.add(
-            conversation, TEXT, self._sender.id, body, device_id=device.external, send_number=number
+            conversation,
+            TEXT,
+            self._sender.id,
+            body,
+            device_id=device.external,
+            send_number=number,
+            priority=URGENT if send.priority == URGENT and state.level >= PRIORITY_LEVEL else NORMAL,
         )
         state.meta.message_count += 1
         state.devices.use_number(device, number, digest, pb.RESULT_CODE_OK, message_id, conversation.id)
