@@ -155,7 +155,7 @@ QPushButton {{ background: {raised}; border: 1px solid {border}; border-radius: 
     min-height: 20px; }}
 QPushButton:hover {{ background: {hover}; }}
 QPushButton:focus {{ border: 1px solid {accent}; }}
-QPushButton:checked {{ border: 2px solid {bad_text}; color: {bad_text}; padding: 7px 15px; font-weight: 600; }}
+QPushButton:checked {{ border: 2px solid {bad_text}; color: {bad_text}; padding: 7px 15px; }}
 QPushButton:disabled {{ color: {quiet}; }}
 QPushButton[primary="true"] {{ background: {accent}; color: {on_accent}; border: 1px solid {accent};
     font-weight: 600; }}

@@ -75,8 +75,26 @@ def drop_channel_columns(connection: apsw.Connection) -> None:
 
 def drop_receipt_counts(connection: apsw.Connection) -> None:
     """Give the file these tables as format 5 has them."""
+    drop_urgent(connection)
     connection.execute("ALTER TABLE conversations DROP COLUMN counts")
     connection.execute("ALTER TABLE members DROP COLUMN first_message_id")
+
+
+def drop_urgent(connection: apsw.Connection) -> None:
+    """Give the file the tables of messages as format 6 has them."""
+    for table in ("outbox", "inbox"):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN urgent")
+
+
+def test_what_waits_since_format_6_is_not_urgent(path: Path) -> None:
+    with closing(schema.open_database(path)) as connection:
+        drop_urgent(connection)
+        connection.execute("UPDATE format SET version = 6; PRAGMA user_version = 6")
+    with closing(schema.open_database(path)) as connection:
+        assert [(m.body, m.urgent) for m in outbox.listing(connection, 10)] == [("waiting", False)]
+        outbox.add(connection, [(BOB, "fire")], 1, urgent=True)
+        assert [m.urgent for m in outbox.listing(connection, 10)] == [False, True]
+    assert mark_of(path) == (NOW, NOW, own_release())
 
 
 def test_a_channel_that_is_known_since_format_4_has_no_topic_and_keeps_what_it_learns(path: Path) -> None:
@@ -122,10 +140,10 @@ def test_a_channel_that_is_known_since_format_5_keeps_the_counts_that_it_learns(
 
 def test_a_file_of_a_newer_release_is_refused_by_name(path: Path) -> None:
     with closing(apsw.Connection(str(path))) as connection:
-        connection.execute("UPDATE format SET version = 7, release = '9.1.0'; PRAGMA user_version = 7")
-    with pytest.raises(StoreError, match=r"written by release 9\.1\.0 \(format 7.*Start with 9\.1\.0 or newer"):
+        connection.execute(f"UPDATE format SET version = {NOW + 1}, release = '9.1.0'; PRAGMA user_version = {NOW + 1}")
+    with pytest.raises(StoreError, match=rf"written by release 9\.1\.0 \(format {NOW + 1}.*Start with 9\.1\.0 or newer"):
         schema.open_database(path)
-    assert mark_of(path) == (7, 7, "9.1.0")
+    assert mark_of(path) == (NOW + 1, NOW + 1, "9.1.0")
 
 
 def test_a_file_of_parley_0_1_is_refused_by_name(path: Path) -> None:

@@ -28,6 +28,7 @@ KEPT = (
     "to a node, /cancel {} in parley chat withdraws it.\n"
 )
 UNKNOWN = "Interrupted. The request may or may not have been carried out. "
+FIRST = "where is the ladder?"  # no word of the schema, which is in the file, too
 STILL_WAIT = "Messages still wait. They are kept here and sent, once, when you come back."
 
 
@@ -53,19 +54,19 @@ async def test_an_interrupted_send_says_that_the_message_is_kept_and_it_is_sent_
 ) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
         await cluster.nodes[0].die()
-        sending = await parley.start("send", "bob", "first")
-        await until(lambda: is_in_outbox(parley, "first"), "the message is stored")
+        sending = await parley.start("send", "bob", FIRST)
+        await until(lambda: is_in_outbox(parley, FIRST), "the message is stored")
         assert await ended(sending, number) == (code, KEPT.format(1))
         await cluster.nodes[0].start()
         assert (await parley("send", "bob", "second")).code == ExitCode.OK
-        assert cluster.bodies_for("bob") == ["first", "second"]
+        assert cluster.bodies_for("bob") == [FIRST, "second"]
 
 
 async def test_an_interrupted_send_whose_stderr_is_gone_ends_with_its_code(tmp_path: Path) -> None:
     async with signed_in(tmp_path) as (cluster, parley):
         await cluster.nodes[0].die()
-        sending = await parley.start("send", "bob", "first")
-        await until(lambda: is_in_outbox(parley, "first"), "the message is stored")
+        sending = await parley.start("send", "bob", FIRST)
+        await until(lambda: is_in_outbox(parley, FIRST), "the message is stored")
         close_stderr(sending)
         sending.send_signal(signal.SIGHUP)
         async with asyncio.timeout(40):
@@ -171,8 +172,8 @@ async def test_a_chat_that_a_signal_ends_says_that_messages_still_wait(
         await cluster.nodes[0].die()
         async with on_terminal(parley.environment, "chat", "bob") as terminal:
             await terminal.shows("anna → bob>")
-            terminal.type(b"first\r")
-            await until(lambda: is_in_outbox(parley, "first"), "the message is stored")
+            terminal.type(f"{FIRST}\r".encode())
+            await until(lambda: is_in_outbox(parley, FIRST), "the message is stored")
             terminal.process.send_signal(number)
             assert await terminal.end() == code
             assert STILL_WAIT in terminal.shown
@@ -184,8 +185,8 @@ async def test_a_piped_chat_that_a_signal_ends_says_that_messages_still_wait(tmp
         await cluster.nodes[0].die()
         chatting = await parley.start("chat", "bob")
         assert chatting.stdin is not None
-        chatting.stdin.write(b"first\n")
-        await until(lambda: is_in_outbox(parley, "first"), "the message is stored")
+        chatting.stdin.write(f"{FIRST}\n".encode())
+        await until(lambda: is_in_outbox(parley, FIRST), "the message is stored")
         chatting.send_signal(signal.SIGINT)
         async with asyncio.timeout(40):
             _, err = await chatting.communicate()
