@@ -575,7 +575,9 @@ class ParleyClient:
         if account is not None and who is not None:
             account.show(who)
             self._running = self._tasks.create_task(account.run())
-        if former is not None:
+        if former is None:
+            await asyncio.sleep(0)  # a task that is cancelled before its first step would never close its account
+        else:
             former.cancel()
             await asyncio.wait([former])
 

@@ -1,6 +1,7 @@
 """Registering, signing in and out, deleting, listing: once, whatever answers are lost, and refused in words."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,20 @@ async def test_no_node_is_told_from_no_majority(tmp_path: Path) -> None:
         async with make_client(cluster, tmp_path, deadline_s=0.3) as client:
             with pytest.raises(UnreachableError, match="No node of the cluster could be reached"):
                 await client.register("anna", PASSWORD)
+
+
+async def test_an_account_that_is_left_right_after_its_log_in_is_closed(tmp_path: Path) -> None:
+    def open_files() -> int:
+        return sum(thread.name == "parley-store" for thread in threading.enumerate())
+
+    before = open_files()
+    async with running_cluster() as cluster:
+        cluster.add_account("anna", PASSWORD)
+        for again in range(2):
+            async with make_client(cluster, tmp_path, "anna" if again else None, connect=False) as client:
+                if not again:
+                    await client.login("anna", PASSWORD)
+            assert open_files() == before
 
 
 async def test_an_unknown_outcome_is_called_unknown(tmp_path: Path) -> None:

@@ -141,7 +141,9 @@ def test_a_channel_that_is_known_since_format_5_keeps_the_counts_that_it_learns(
 def test_a_file_of_a_newer_release_is_refused_by_name(path: Path) -> None:
     with closing(apsw.Connection(str(path))) as connection:
         connection.execute(f"UPDATE format SET version = {NOW + 1}, release = '9.1.0'; PRAGMA user_version = {NOW + 1}")
-    with pytest.raises(StoreError, match=rf"written by release 9\.1\.0 \(format {NOW + 1}.*Start with 9\.1\.0 or newer"):
+    with pytest.raises(
+        StoreError, match=rf"written by release 9\.1\.0 \(format {NOW + 1}.*Start with 9\.1\.0 or newer"
+    ):
         schema.open_database(path)
     assert mark_of(path) == (NOW + 1, NOW + 1, "9.1.0")
 
