@@ -24,6 +24,7 @@ RECORDS = st.builds(
     device_id=st.binary(max_size=16),
     send_number=NUMBERS,
     subjects=st.lists(NUMBERS, max_size=4).map(tuple),
+    priority=st.integers(0, 1),
 )
 
 
