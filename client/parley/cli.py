@@ -18,6 +18,7 @@ from parley.terminal import (
     channel_commands,
     commands,
     fetch_command,
+    mute_commands,
     ping_command,
     presence_commands,
     receipt_commands,
@@ -62,6 +63,8 @@ for _name, _command in (
     ("who", presence_commands.who),
     ("presence", presence_commands.presence),
     ("receipts", receipt_commands.receipts),
+    ("mute", mute_commands.mute),
+    ("unmute", mute_commands.unmute),
 ):
     app.command(name=_name, epilog=EPILOG)(_command)
 

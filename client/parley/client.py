@@ -50,6 +50,7 @@ from parley.model import (
     Outgoing,
     Target,
 )
+from parley.muting import set_muted
 from parley.net.channel_calls import change_request
 from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
@@ -403,6 +404,14 @@ class ParleyClient:
         found = await self._cluster.receipts.of_message(who.token, seen, conversation_id, message_id, limit)
         account.learn(accounts=tuple(one.account for one in found.members if one.account.name))
         return found
+
+    async def mute(self, target: str | Target, *, muted: bool = True) -> None:
+        """Mute a conversation for all devices of the account, or end that. It may be repeated.
+
+        Front ends notify of its urgent messages only. Raises RefusedError where no conversation has begun.
+        """
+        account, who = await self._signed_in()
+        await set_muted(self._cluster, account, replace(who, position=self._seen(who)), Target.of(target), muted=muted)
 
     async def create_channel(self, title: str, members: Sequence[str] = ()) -> int:
         """Create a channel with the caller as its owner. Return its conversation id.

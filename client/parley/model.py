@@ -226,9 +226,10 @@ class Conversation:
     `members` holds the first 64 members in the order of their account ids. `member_count` counts all of them. `title`
     is empty for a direct conversation. `last` is None if no message is known. `read_up_to` is the mark of the own
     account. `unread` counts the messages of others above it.
-    The fields below `read_up_to` are those of channels: everybody finds a `public` one and may join it; nobody sends to
-    an `archived` one or joins it; with `open_history`, members read what was written before they joined. `counts` are
-    the latest receipts of own messages in a channel of more than 64 members.
+    `muted`: the account wants to be notified of urgent messages only.
+    The other fields below `read_up_to` are those of channels: everybody finds a `public` one and may join it; nobody
+    sends to an `archived` one or joins it; with `open_history`, members read what was written before they joined.
+    `counts` are the latest receipts of own messages in a channel of more than 64 members.
     """
 
     id: int
@@ -244,6 +245,7 @@ class Conversation:
     archived: bool = False
     open_history: bool = False
     counts: ReceiptCounts | None = None
+    muted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -291,6 +291,10 @@ class ScriptedClient:
         self.reach()
         self.sdk.asked.append(("join", conversation_id, ()))
 
+    async def mute(self, target: str | Target, *, muted: bool = True) -> None:
+        self.reach()
+        self.sdk.asked.append(("mute" if muted else "unmute", Target.of(target).conversation_id, ()))
+
     async def leave_channel(self, conversation_id: int) -> None:
         self.reach()
         self.sdk.asked.append(("leave", conversation_id, ()))

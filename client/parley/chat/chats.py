@@ -278,8 +278,8 @@ class Chats:
         line.arrived += [message.id for message in fresh]
         if thread is not None:
             out += self._edited(key, thread.arrive(messages))
-        if fresh and not looking:
-            out.append(Noticed(key, tuple(fresh)))
+        if (noticed := line.noticed(fresh)) and not looking:
+            out.append(Noticed(key, noticed))
         return out
 
     def load(self, target: Target, before_id: int, page: HistoryPage) -> list[Output]:

@@ -38,6 +38,7 @@ class ConversationItem:
     initials_of: str = ""
     topic: str = ""
     standing: Standing = Standing.OPEN
+    muted: bool = False
 
     @property
     def about(self) -> str:
@@ -182,6 +183,7 @@ class Conversations:
             partner.name if partner is not None else title,
             safe_name(conversation.topic) if line.channel and conversation is not None else "",
             line.standing(self.book),
+            line.muted,
         )
 
 

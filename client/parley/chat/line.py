@@ -4,7 +4,7 @@ Unread counts are those of the cluster's list plus the messages that arrived sin
 this device is newer than the cluster's and takes precedence over both.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from parley.chat.accounts import AccountBook
@@ -52,6 +52,14 @@ class ConversationLine:
         """Return the number of unread messages: those the cluster listed and those that came since."""
         listed = self.unread_listed if self.read_up_to < self.listed_up_to else 0
         return listed + len(self.arrived)
+
+    @property
+    def muted(self) -> bool:
+        return self.conversation is not None and self.conversation.muted
+
+    def noticed(self, messages: Sequence[Message]) -> tuple[Message, ...]:
+        """Return the messages of which a person is notified: of a muted conversation only the urgent ones."""
+        return tuple(message for message in messages if message.urgent or not self.muted)
 
     @property
     def channel(self) -> bool:

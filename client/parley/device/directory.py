@@ -79,12 +79,13 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
     own = own_id(connection)
     connection.executemany(
         """INSERT INTO conversations
-           (id, kind, title, member_count, peer_id, revision, topic, public, archived, open_history)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+           (id, kind, title, member_count, peer_id, revision, topic, public, archived, open_history, muted)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET
              kind = excluded.kind, title = excluded.title, member_count = excluded.member_count,
              peer_id = excluded.peer_id, revision = excluded.revision, topic = excluded.topic,
-             public = excluded.public, archived = excluded.archived, open_history = excluded.open_history""",
+             public = excluded.public, archived = excluded.archived, open_history = excluded.open_history,
+             muted = excluded.muted""",
         [
             (c.id, int(c.kind), c.title, c.member_count, peer_of(c, own), revision, c.topic, *_flags(c))
             for c in conversations
@@ -107,8 +108,8 @@ def learn(connection: apsw.Connection, accounts: Iterable[Account], conversation
     )
 
 
-def _flags(channel: Conversation) -> tuple[int, int, int]:
-    return int(channel.public), int(channel.archived), int(channel.open_history)
+def _flags(one: Conversation) -> tuple[int, int, int, int]:
+    return int(one.public), int(one.archived), int(one.open_history), int(one.muted)
 
 
 def peer_of(conversation: Conversation, own: int) -> int:
@@ -175,9 +176,9 @@ def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, 
     members = """json((SELECT json_group_array(json_array(
                   account_id, role, delivered_up_to, read_up_to, first_message_id)) FROM
                   (SELECT * FROM members WHERE conversation_id = conversations.id ORDER BY account_id)))"""
-    columns = f"id, kind, title, member_count, topic, public, archived, open_history, counts, {members}"
+    columns = f"id, kind, title, member_count, topic, public, archived, open_history, muted, counts, {members}"
     rows = fetch(connection, columns, f"FROM conversations {rest}", bindings)
-    kinds = (int, int, str, int, str, int, int, int, str, list)
+    kinds = (int, int, str, int, str, int, int, int, int, str, list)
     return [
         Conversation(
             id_,
@@ -193,8 +194,9 @@ def _conversations(connection: apsw.Connection, rest: str, bindings: tuple[Any, 
             archived=bool(archived),
             open_history=bool(open_history),
             counts=_counts(counts),
+            muted=bool(muted),
         )
-        for id_, kind, title, member_count, topic, public, archived, open_history, counts, found in (
+        for id_, kind, title, member_count, topic, public, archived, open_history, muted, counts, found in (
             check_row(row, kinds) for row in rows
         )
     ]

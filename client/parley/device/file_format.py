@@ -64,12 +64,18 @@ def _add_urgent(connection: apsw.Connection) -> None:
         connection.execute(f"ALTER TABLE {table} ADD COLUMN urgent INTEGER NOT NULL DEFAULT 0")
 
 
+def _add_muted(connection: apsw.Connection) -> None:
+    # Nothing was muted before this format. The cluster reports what is.
+    connection.execute("ALTER TABLE conversations ADD COLUMN muted INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, _add_known_index),
     Migration(4, _add_told),
     Migration(5, _add_channel_columns),
     Migration(6, _add_receipt_counts),
     Migration(7, _add_urgent),
+    Migration(8, _add_muted),
 )
 
 

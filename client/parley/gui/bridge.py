@@ -136,6 +136,12 @@ class Bridge(QObject):
 
         self._ask(Action.OTHER, mark)
 
+    def mute(self, target: Target, *, muted: bool) -> None:
+        async def mute(worker: ClientWorker) -> None:
+            await (await worker.client()).mute(target, muted=muted)
+
+        self._ask(Action.OTHER, mute)
+
     def change_password(self, old: str, new: str) -> None:
         self._ask(Action.CHANGE_PASSWORD, lambda worker: worker.change_password(old, new))
 

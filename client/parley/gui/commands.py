@@ -93,6 +93,9 @@ class Commands(Protocol):
     def add_member(self, conversation_id: int, name: str) -> None:
         """Add an account to a channel."""
 
+    def mute(self, target: Target, *, muted: bool) -> None:
+        """Mute a conversation, or end that."""
+
     def ask_receipts(self, conversation_id: int, message_id: int) -> None:
         """Ask who has an own message, and which nodes have it on disk."""
 

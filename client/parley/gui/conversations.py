@@ -99,7 +99,8 @@ def spoken_item(item: ConversationItem) -> str:
     known = f", {meaning(item.status)}" if item.status is not None else ""
     said = f"{'Draft: ' if item.draft else ''}{item.preview}"
     members = f", channel, {item.about}" if item.channel else ""
-    return f"{item.title}{members}{unread}. {said}{known}"
+    muted = ", muted" if item.muted else ""
+    return f"{item.title}{members}{muted}{unread}. {said}{known}"
 
 
 def initials(name: str) -> str:
@@ -176,7 +177,7 @@ class LineDelegate(QStyledItemDelegate):
         metrics = QFontMetricsF(self._small)
         time_width = metrics.horizontalAdvance(time)
         painter.setFont(self._small)
-        painter.setPen(self._theme.color("accent" if item.unread else "quiet"))
+        painter.setPen(self._theme.color("accent" if item.unread and not item.muted else "quiet"))
         painter.drawText(rect, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter, time)
         painter.setFont(self._name_font)
         painter.setPen(self._theme.color("text"))
@@ -196,7 +197,7 @@ class LineDelegate(QStyledItemDelegate):
     def _paint_lower(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> None:
         right = rect.right()
         if item.unread:
-            right = self._paint_badge(painter, item.unread, rect) - GRID
+            right = self._paint_badge(painter, item, rect) - GRID
         left = rect.left()
         if item.status is not None:
             left -= mark_left(item.status)  # narrow marks begin where the text does
@@ -210,16 +211,17 @@ class LineDelegate(QStyledItemDelegate):
         area = QRectF(left, rect.top(), right - left, rect.height())
         painter.drawText(area, Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter, said)
 
-    def _paint_badge(self, painter: QPainter, unread: int, rect: QRectF) -> float:
-        """Draw the badge. Return the position of its left edge."""
-        text = str(unread) if unread < 1000 else "999+"
+    def _paint_badge(self, painter: QPainter, item: ConversationItem, rect: QRectF) -> float:
+        """Draw the badge, without its ground if the conversation is muted. Return the position of its left edge."""
+        text = str(item.unread) if item.unread < 1000 else "999+"
         metrics = QFontMetricsF(self._badge)
         width = max(20.0, metrics.horizontalAdvance(text) + 12)
         badge = QRectF(rect.right() - width, rect.center().y() - 10, width, 20)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(self._theme.color("accent"))
-        painter.drawRoundedRect(badge, 10, 10)
-        painter.setPen(self._theme.color("on_accent"))
+        if not item.muted:
+            painter.setBrush(self._theme.color("accent"))
+            painter.drawRoundedRect(badge, 10, 10)
+        painter.setPen(self._theme.color("quiet" if item.muted else "on_accent"))
         painter.setFont(self._badge)
         painter.drawText(badge, Qt.AlignmentFlag.AlignCenter, text)
         return badge.left()

@@ -1,4 +1,4 @@
-"""The actions on one message: from its menu, by key, or by opening its links."""
+"""The actions on one message: from its menu, by key, or by opening its links. And the menu of a conversation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,10 +7,12 @@ from PySide6.QtCore import QModelIndex, QObject, QPoint, Qt, QUrl
 from PySide6.QtGui import QAction, QDesktopServices, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QMenu, QWidget
 
-from parley.chat import Row, links
+from parley import Target
+from parley.chat import ConversationItem, Row, links
 from parley.gui.app_state import ChatAppState
 from parley.gui.chat import ChatPage
 from parley.gui.commands import Commands
+from parley.gui.conversations import ITEM_ROLE
 
 TOO_LATE = "The message was sent before your change. Your text is kept here. Enter sends it as a new message."
 
@@ -43,6 +45,8 @@ class RowActions(QObject):
         view.activated.connect(self._activate)
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._show_menu)
+        chat.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+        chat.list.customContextMenuRequested.connect(self._show_conversation_menu)
         chat.composer.edit_last_asked.connect(self._edit_last)
         for keys, action in (
             ("Ctrl+C", lambda: self._with_row(self._copy)),
@@ -69,6 +73,15 @@ class RowActions(QObject):
         if row.cancellable:
             words = "Do not send\tDel" if row.editable else "Remove\tDel"
             offer(menu, words, lambda: self._cancel(row))
+        return menu
+
+    def conversation_menu(self, item: ConversationItem) -> QMenu:
+        """Return the menu of a conversation of the list."""
+        menu = new_menu(self._chat)
+        known = item.key.conversation_id
+        target = Target(conversation_id=known) if known else self._app_state.chats.target(item.key)
+        words = "Unmute" if item.muted else "Mute"
+        offer(menu, words, lambda: self._commands().mute(target, muted=not item.muted))
         return menu
 
     def retry(self) -> None:
@@ -128,6 +141,15 @@ class RowActions(QObject):
 
     def _open_link(self, url: str) -> None:
         QDesktopServices.openUrl(QUrl(url))
+
+    def _show_conversation_menu(self, position: QPoint) -> None:
+        shown = self._chat.list
+        index = shown.indexAt(position)
+        if shown.hasFocus() and shown.currentIndex().isValid() and not shown.underMouse():
+            index = shown.currentIndex()  # asked for by key
+            position = shown.visualRect(index).center()
+        if index.isValid():
+            self.conversation_menu(index.data(ITEM_ROLE)).popup(shown.viewport().mapToGlobal(position))
 
     def _show_menu(self, position: QPoint) -> None:
         view = self._chat.view

@@ -1,4 +1,4 @@
-"""The calls about channels, typed: one method per request, each safe to repeat.
+"""The calls about channels, and the one that mutes a conversation, typed: one method per request, each safe to repeat.
 
 Making a channel carries a request id. The other changes have no second effect if they are repeated.
 """
@@ -96,6 +96,13 @@ class ChannelCalls:
             role=model_pb2.MemberRole.ValueType(role),
         )
         await self._change(lambda channel: ConversationsStub(channel).SetMemberRole(request, metadata=bearer(token)))
+
+    async def set_muted(self, token: str, conversation_id: int, *, muted: bool) -> None:
+        request = build(pb.SetMutedRequest, conversation_id=conversation_id, muted=muted)
+        answer = await self._calls.call(
+            lambda channel: ConversationsStub(channel).SetMuted(request, metadata=bearer(token)), repeatable=True
+        )
+        self._calls.saw(answer.position)
 
     async def _change(self, invoke: Invoke[pb.ChannelResponse]) -> None:
         answer = await self._calls.call(invoke, repeatable=True)

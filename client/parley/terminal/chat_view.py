@@ -31,6 +31,8 @@ from parley.terminal.chat_presence import HELP as PRESENCE_HELP
 from parley.terminal.chat_presence import PresenceCommands
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.message_numbers import message_count, message_number
+from parley.terminal.mute_commands import HELP as MUTE_HELP
+from parley.terminal.mute_commands import MuteCommands
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.ping_command import ping_lines
 from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
@@ -50,6 +52,7 @@ Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /accounts [PAT]   all accounts; * and ? as in file names
 {PRESENCE_HELP}
   /receipts         who has your last message there, and which nodes have it on disk
+{MUTE_HELP}
 {CHANNEL_HELP}
   /waiting          messages that wait here, with their numbers
   /cancel N         withdraw a waiting message, or put a failed one away
@@ -108,6 +111,7 @@ class ChatView:
             "/status": self._status,
             "/ping": self._ping,
             **self._direct.by_name,
+            **MuteCommands(client, quiet, lambda: self.target).by_name,
             **PresenceCommands(client, show, quiet, self.chats).by_name,
             **ChannelCommands(client, show, quiet, self.chats, self._open_id, self._go_to_joined).by_name,
         }

@@ -99,6 +99,8 @@ def conversation_line(item: ConversationItem) -> str:
     title = item.title + (" (account deleted)" if item.deleted else "")
     if item.channel:
         title += f" (#{item.key.conversation_id}, {item.about})"
+    if item.muted:
+        title += " (muted)"
     if not item.at_ms:
         return f"{new:>8}  {title}"
     you = "you: " if item.status is not None else ""
@@ -169,6 +171,7 @@ def conversation_record(item: ConversationItem) -> dict[str, Any]:
         "member_count": item.member_count,
         "topic": item.topic,
         "standing": item.standing.value,
+        "muted": item.muted,
         "unread": item.unread,
         "last_at_ms": item.at_ms,
         "last": item.preview,

@@ -94,6 +94,7 @@ def conversation(wire: model_pb2.ConversationInfo) -> Conversation:
         public=wire.public,
         archived=wire.archived,
         open_history=wire.open_history,
+        muted=wire.muted,
     )
 
 

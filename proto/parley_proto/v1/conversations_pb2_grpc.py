@@ -95,6 +95,11 @@ class ConversationsStub:
                 request_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetMemberRoleRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
                 _registered_method=True)
+        self.SetMuted = channel.unary_unary(
+                '/parley.v1.Conversations/SetMuted',
+                request_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetMutedRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetMutedResponse.FromString,
+                _registered_method=True)
 
 
 class ConversationsServicer:
@@ -185,6 +190,13 @@ class ConversationsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetMuted(self, request, context):
+        """Mutes a conversation for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConversationsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -247,6 +259,11 @@ def add_ConversationsServicer_to_server(servicer, server):
                     servicer.SetMemberRole,
                     request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetMemberRoleRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.SerializeToString,
+            ),
+            'SetMuted': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetMuted,
+                    request_deserializer=parley__proto_dot_v1_dot_conversations__pb2.SetMutedRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_conversations__pb2.SetMutedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -574,6 +591,33 @@ class Conversations:
             '/parley.v1.Conversations/SetMemberRole',
             parley__proto_dot_v1_dot_conversations__pb2.SetMemberRoleRequest.SerializeToString,
             parley__proto_dot_v1_dot_conversations__pb2.ChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetMuted(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Conversations/SetMuted',
+            parley__proto_dot_v1_dot_conversations__pb2.SetMutedRequest.SerializeToString,
+            parley__proto_dot_v1_dot_conversations__pb2.SetMutedResponse.FromString,
             options,
             channel_credentials,
             insecure,

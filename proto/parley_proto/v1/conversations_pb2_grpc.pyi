@@ -58,6 +58,8 @@ class ConversationsStub:
     """For owners and moderators; only owners remove moderators and owners."""
     SetMemberRole: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.SetMemberRoleRequest, _conversations_pb2.ChannelResponse]
     """For owners, and for administrators of the cluster, so that a channel that lost its owners gets a new one."""
+    SetMuted: _grpc.UnaryUnaryMultiCallable[_conversations_pb2.SetMutedRequest, _conversations_pb2.SetMutedResponse]
+    """Mutes a conversation for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
 
 @_typing.type_check_only
 class ConversationsAsyncStub(ConversationsStub):
@@ -89,6 +91,8 @@ class ConversationsAsyncStub(ConversationsStub):
     """For owners and moderators; only owners remove moderators and owners."""
     SetMemberRole: _aio.UnaryUnaryMultiCallable[_conversations_pb2.SetMemberRoleRequest, _conversations_pb2.ChannelResponse]  # type: ignore[assignment]
     """For owners, and for administrators of the cluster, so that a channel that lost its owners gets a new one."""
+    SetMuted: _aio.UnaryUnaryMultiCallable[_conversations_pb2.SetMutedRequest, _conversations_pb2.SetMutedResponse]  # type: ignore[assignment]
+    """Mutes a conversation for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
 
 class ConversationsServicer(metaclass=_abc_1.ABCMeta):
     """Every call carries `authorization: Bearer <token>` metadata. Reads may be repeated freely."""
@@ -189,5 +193,13 @@ class ConversationsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_conversations_pb2.ChannelResponse, _abc.Awaitable[_conversations_pb2.ChannelResponse]]:
         """For owners, and for administrators of the cluster, so that a channel that lost its owners gets a new one."""
+
+    @_abc_1.abstractmethod
+    def SetMuted(
+        self,
+        request: _conversations_pb2.SetMutedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_conversations_pb2.SetMutedResponse, _abc.Awaitable[_conversations_pb2.SetMutedResponse]]:
+        """Mutes a conversation for the caller, or ends that. Needs level 3. NOT_FOUND for one the caller was never in."""
 
 def add_ConversationsServicer_to_server(servicer: ConversationsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

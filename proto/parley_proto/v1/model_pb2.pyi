@@ -243,6 +243,7 @@ class ConversationInfo(message.Message):
     PUBLIC_FIELD_NUMBER: builtins.int
     ARCHIVED_FIELD_NUMBER: builtins.int
     OPEN_HISTORY_FIELD_NUMBER: builtins.int
+    MUTED_FIELD_NUMBER: builtins.int
     id: builtins.int
     kind: ConversationKind.ValueType
     title: builtins.str
@@ -256,6 +257,8 @@ class ConversationInfo(message.Message):
     """nobody sends to the channel, and nobody joins it"""
     open_history: builtins.bool
     """members read what was written before they joined"""
+    muted: builtins.bool
+    """the account that is told has muted it"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberInfo]:
         """by account id; the first 64 where there are more: ListMembers has all"""
@@ -272,10 +275,11 @@ class ConversationInfo(message.Message):
         public: builtins.bool = ...,
         archived: builtins.bool = ...,
         open_history: builtins.bool = ...,
+        muted: builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["archived", b"archived", "id", b"id", "kind", b"kind", "member_count", b"member_count", "members", b"members", "open_history", b"open_history", "public", b"public", "title", b"title", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["archived", b"archived", "id", b"id", "kind", b"kind", "member_count", b"member_count", "members", b"members", "muted", b"muted", "open_history", b"open_history", "public", b"public", "title", b"title", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

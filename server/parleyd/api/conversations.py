@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import grpc
 
 from parley_proto.v1 import conversations_pb2 as pb
-from parley_proto.v1 import state_pb2
+from parley_proto.v1 import model_pb2, state_pb2
 from parley_proto.v1.conversations_pb2_grpc import ConversationsServicer
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
@@ -214,6 +214,17 @@ class ConversationsService(ConversationsServicer):
         )
         return await self._change(state_pb2.Command(set_member_role=command))
 
+    @unary
+    async def SetMuted(self, request: pb.SetMutedRequest, context: Context) -> pb.SetMutedResponse:  # noqa: N802
+        """Mute a conversation for the caller, or end that."""
+        check_number("conversation_id", request.conversation_id)
+        session = await self._authenticator.session_that_may(context, Action.MUTE_CONVERSATION)
+        command = state_pb2.SetMuted(
+            session_id=session.session_id, conversation_id=request.conversation_id, muted=request.muted
+        )
+        index, _ = await self._commands.apply(state_pb2.Command(set_muted=command))
+        return pb.SetMutedResponse(position=self._authenticator.position(index))
+
     async def _changer(
         self, request: _ChannelRequest, context: Context, action: Action = Action.CHANGE_CHANNEL
     ) -> SessionRecord:
@@ -255,7 +266,10 @@ def _channels(
         found = channels.listed(reader, account_id, request.after_conversation_id, limit + 1, request.title)
         shown = found[:limit]
         return pb.ListChannelsResponse(
-            channels=[pb.ListedChannel(info=conversation_info(record), joined=joined) for record, joined in shown],
+            channels=[
+                pb.ListedChannel(info=conversation_info(reader, record, account_id), joined=joined)
+                for record, joined in shown
+            ],
             next_after_conversation_id=shown[-1][0].id if len(found) > limit else 0,
             position=position_of(reader),
         )
@@ -277,7 +291,7 @@ def _list(
         for one in conversations.page(reader, account_id, before_id, limit + 1):
             last = messages.by_id(reader, one.conversation.id, one.conversation.last_message_id)
             names = accounts_of(() if last is None else (last,), (one.conversation,))
-            summary = _summary(one, last)
+            summary = _summary(conversation_info(reader, one.conversation, account_id), one, last)
             size += summary.ByteSize() + MAX_ACCOUNT_INFO_BYTES * len(names - named)
             shown = len(response.conversations)
             if shown == limit or (shown and size > most_bytes):
@@ -290,10 +304,10 @@ def _list(
         return response
 
 
-def _summary(record: ConversationSummary, last: MessageRecord | None) -> pb.ConversationSummary:
-    summary = pb.ConversationSummary(
-        info=conversation_info(record.conversation), unread=record.unread, read_up_to=record.read_up_to
-    )
+def _summary(
+    info: model_pb2.ConversationInfo, record: ConversationSummary, last: MessageRecord | None
+) -> pb.ConversationSummary:
+    summary = pb.ConversationSummary(info=info, unread=record.unread, read_up_to=record.read_up_to)
     if last is not None:
         summary.last_message.CopyFrom(message(last))
     return summary
@@ -318,7 +332,7 @@ def _history(
             has_older=page.has_older,
             has_newer=page.has_newer,
             read_up_to=history.read_up_to(),
-            conversation=None if conversation is None else conversation_info(conversation),
+            conversation=None if conversation is None else conversation_info(reader, conversation, account_id),
             accounts=accounts_named(
                 reader, asked_about | accounts_of(page.messages, () if conversation is None else (conversation,))
             ),

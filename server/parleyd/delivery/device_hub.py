@@ -29,6 +29,7 @@ from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.messages import MessageRecord, MessageStored
+from parleyd.machine.features.mutes import ConversationMuted
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.features.sessions import SessionsClosed
 from parleyd.machine.features.settings import SettingChanged
@@ -191,6 +192,9 @@ class DeviceHub:
                     self._receipt(effect)
                 case ConversationCreated():
                     self._conversation(effect)
+                case ConversationMuted():
+                    for stream in self._of((effect.account_id,)):
+                        stream.conversation_changed(effect.conversation_id)
                 case MembersJoined() | MembersLeft() | ChannelChanged():
                     self._channel_changed(effect)
                 case AccountChanged():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from parley_proto.v1 import messaging_pb2, model_pb2
-from parleyd.machine.features import accounts, conversations
+from parleyd.machine.features import accounts, conversations, mutes
 from parleyd.machine.features.accounts import AccountCard
 from parleyd.machine.features.channel_counts import SenderCounts
 from parleyd.machine.features.conversations import ConversationRecord
@@ -74,8 +74,8 @@ def member_info(record: MemberRecord) -> model_pb2.MemberInfo:
     )
 
 
-def conversation_info(record: ConversationRecord) -> model_pb2.ConversationInfo:
-    """Convert a conversation with its first members."""
+def conversation_info(reader: StateReader, record: ConversationRecord, account_id: int) -> model_pb2.ConversationInfo:
+    """Convert a conversation with its first members, for the account that is told."""
     return model_pb2.ConversationInfo(
         id=record.id,
         kind=record.kind,  # type: ignore[arg-type] # the state holds the enum's numbers
@@ -86,6 +86,7 @@ def conversation_info(record: ConversationRecord) -> model_pb2.ConversationInfo:
         public=record.public,
         archived=record.archived,
         open_history=record.open_history,
+        muted=mutes.is_muted(reader, account_id, record.id),
     )
 
 
@@ -116,5 +117,5 @@ def directory(
         shown = [record for record in found if record is not None]
         return messaging_pb2.Directory(
             accounts=accounts_named(reader, accounts_of((), shown).union(account_ids)),
-            conversations=[conversation_info(record) for record in shown],
+            conversations=[conversation_info(reader, record, account_id) for record in shown],
         )

@@ -34,6 +34,7 @@ class Action(IntEnum):
     IMPORT_ACCOUNTS = auto()
     JOIN_CHANNEL = auto()
     HIDE_ITSELF = auto()
+    MUTE_CONVERSATION = auto()
     CHANGE_CHANNEL = auto()  # the caller's role in the channel decides
 
 
@@ -59,6 +60,7 @@ ALLOWED: Final[dict[Action, frozenset[Role]]] = {
     Action.IMPORT_ACCOUNTS: _ADMINISTRATORS,
     Action.JOIN_CHANNEL: _EVERYBODY,
     Action.HIDE_ITSELF: _EVERYBODY,
+    Action.MUTE_CONVERSATION: _EVERYBODY,
     Action.CHANGE_CHANNEL: _EVERYBODY,
 }
 

@@ -10,6 +10,7 @@ from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.levels import LevelRaised
 from parleyd.machine.features.members import MembersChanged
 from parleyd.machine.features.messages import MessageStored
+from parleyd.machine.features.mutes import ConversationMuted
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.features.sessions import SessionsClosed
 from parleyd.machine.features.settings import SettingChanged
@@ -18,6 +19,7 @@ Effect = (
     MessageStored
     | ReceiptMoved
     | ConversationCreated
+    | ConversationMuted
     | MembersJoined
     | MembersLeft
     | ChannelChanged

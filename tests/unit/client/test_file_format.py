@@ -80,10 +80,16 @@ def drop_receipt_counts(connection: apsw.Connection) -> None:
     connection.execute("ALTER TABLE members DROP COLUMN first_message_id")
 
 
+def drop_muted(connection: apsw.Connection) -> None:
+    """Give the file the table of conversations as format 7 has it."""
+    connection.execute("ALTER TABLE conversations DROP COLUMN muted")
+
+
 def drop_urgent(connection: apsw.Connection) -> None:
     """Give the file the tables of messages as format 6 has them."""
     for table in ("outbox", "inbox"):
         connection.execute(f"ALTER TABLE {table} DROP COLUMN urgent")
+    drop_muted(connection)
 
 
 def test_what_waits_since_format_6_is_not_urgent(path: Path) -> None:
@@ -136,6 +142,22 @@ def test_a_channel_that_is_known_since_format_5_keeps_the_counts_that_it_learns(
             connection.execute("UPDATE conversations SET counts = ?", (damage,))
             with pytest.raises(ValueError):  # noqa: PT011 - as of any damaged value
                 directory.conversations(connection)
+
+
+def test_a_conversation_that_is_known_since_format_7_is_not_muted_and_keeps_that_it_is(path: Path) -> None:
+    known = channel(70)
+    with closing(schema.open_database(path)) as connection:
+        directory.learn(connection, (), (known,))
+        drop_muted(connection)
+        connection.execute("UPDATE format SET version = 7; PRAGMA user_version = 7")
+    with closing(schema.open_database(path)) as connection:
+        assert directory.conversations(connection) == [known]
+    for muted in (True, False):
+        with closing(schema.open_database(path)) as connection:
+            directory.learn(connection, (), (replace(known, muted=muted),))
+        with closing(schema.open_database(path)) as connection:
+            assert [one.muted for one in directory.conversations(connection)] == [muted]
+    assert mark_of(path) == (NOW, NOW, own_release())
 
 
 def test_a_file_of_a_newer_release_is_refused_by_name(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role, is_allowed
 from parleyd.machine.feature import Command, Feature, result
-from parleyd.machine.features import administration, codes, devices, failed_log_ins, hidden_accounts, sessions
+from parleyd.machine.features import administration, codes, devices, failed_log_ins, hidden_accounts, mutes, sessions
 from parleyd.machine.features.settings import all_values
 from parleyd.machine.limits import MAX_HASH_BYTES, MAX_ID, MAX_NAME_CHARS, REQUEST_ID_BYTES
 from parleyd.machine.names import NAME_RULES_LEVEL, RESERVED_FORMS, skeleton, skeleton_sql
@@ -268,6 +268,7 @@ def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
         state.connection.execute(query, (state.meta.now_ms, state.meta.applied_index + 1, account.id))
         failed_log_ins.forget(state, account.id)
         hidden_accounts.forget(state, account.id)
+        mutes.forget(state, account.id)
     state.accounts.forget(account)
     state.effects += (AccountDeleted(account.id), AccountChanged(account.id))
     return result(pb.RESULT_CODE_OK)
