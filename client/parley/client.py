@@ -178,6 +178,10 @@ class ParleyClient:
                 await self._use(account, who)
         self._remember_last(name)
 
+    def speak_for(self, address: str) -> None:
+        """Make the next log-ins for the person at this IP address. For gateways."""
+        self._cluster.speak_for(address)
+
     async def logout(self) -> int:
         """Close the session. Return the number of messages that wait in the outbox until the next log-in."""
         account, who = await self._signed_in()

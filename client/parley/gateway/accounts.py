@@ -95,6 +95,7 @@ class AccountsInUse:
                     )
                 kept = await self._start(key, password, address)
             else:
+                kept.client.speak_for(address)
                 await kept.client.login(key, password)
             await self._hand_over(key, kept)
             kept.hold = Hold(kept.client)

@@ -34,14 +34,14 @@ class Connection:
     async def lines(self, read_until: Callable[[], float | None]) -> AsyncGenerator[bytes | TooLong, None]:
         """Yield the lines, not faster than the settings allow, until the client ends its side.
 
-        `read_until` returns the time of the loop until which the next bytes have to come. Raises EndedError.
+        `read_until` returns the time of the loop until which a client has to log in; None: it has. Raises EndedError.
         """
         loop = asyncio.get_running_loop()
         splitter = LineSplitter(self._settings.max_line_bytes)
         allowed = allowance(self._settings.lines_per_s, self._settings.lines_burst, loop.time())
         while True:
             try:
-                async with asyncio.timeout_at(read_until()):
+                async with asyncio.timeout_at(_not_past(read_until())):
                     data = await self._reader.read(READ_BYTES)
             except TimeoutError:
                 raise EndedError("no_log_in") from None
@@ -51,6 +51,7 @@ class Connection:
                 raise EndedError("half_a_line" if splitter.is_inside_a_line else "end_of_input")
             for line in splitter.feed(data):
                 await asyncio.sleep(allowed.take(loop.time()))
+                _not_past(read_until())
                 yield line
 
     async def say(self, lines: Sequence[str]) -> None:
@@ -75,6 +76,13 @@ class Connection:
                 await self._writer.wait_closed()
         except (OSError, TimeoutError):
             self._writer.transport.abort()
+
+
+def _not_past(time_s: float | None) -> float | None:
+    """Return the time. Raises EndedError if it is past: what is in a buffer already is read without a wait."""
+    if time_s is not None and asyncio.get_running_loop().time() >= time_s:
+        raise EndedError("no_log_in")
+    return time_s
 
 
 def _set_socket(writer: asyncio.StreamWriter, max_output_bytes: int) -> None:

@@ -1,9 +1,23 @@
 """The bounds of connections: how many, from one address, and how often. Pure: the time is an argument."""
 
+import ipaddress
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
 MAX_ADDRESSES = 10_000
+IPV6_PREFIX = 64
+"""What one customer of a provider has at least. The nodes count the same."""
+
+
+def counted(address: str) -> str:
+    """Return what an address counts as: of IPv6 the network, of IPv4 in IPv6 the IPv4 address."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    return str(ip.ipv4_mapped or ipaddress.ip_network((ip, IPV6_PREFIX), strict=False))
 
 
 @dataclass(slots=True)
@@ -46,11 +60,12 @@ class Failures:
 
     def wait_s(self, address: str, now_s: float) -> float:
         """Return how long the next log-in from this address has to wait."""
-        known = self._by_address.get(address)
+        known = self._by_address.get(counted(address))
         return 0.0 if known is None else known.wait_s(now_s)
 
     def add(self, address: str, now_s: float) -> None:
         """Count a failed log-in."""
+        address = counted(address)
         known = self._by_address.pop(address, None) or allowance(self._per_s, self._burst, now_s)
         known.take(now_s)
         self._by_address[address] = known
@@ -73,6 +88,7 @@ class Places:
 
     def take(self, address: str) -> str:
         """Take a place. Return an empty text, or why there is none."""
+        address = counted(address)
         if self.taken >= self._most:
             return f"The gateway has {self._most} connections, and takes no more. Try again later."
         if self._by_address[address] >= self._most_per_address:
@@ -82,6 +98,7 @@ class Places:
 
     def give_back(self, address: str) -> None:
         """Give a place back."""
+        address = counted(address)
         self._by_address[address] -= 1
         if self._by_address[address] <= 0:
             del self._by_address[address]

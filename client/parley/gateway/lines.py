@@ -5,7 +5,6 @@ beginning of another text. Memory is bounded: of a line that is too long, nothin
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 # Telnet's own commands (RFC 854): an option with its number, a negotiation up to its end, or a single command.
@@ -56,7 +55,7 @@ class LineSplitter:
 def text_of(line: bytes) -> str:
     """Return a line as text: without commands of telnet, control characters, and blanks at its ends.
 
-    Bytes that are not UTF-8 become the replacement character. A tab becomes a blank.
+    Bytes that are not UTF-8 become the replacement character. A tab becomes a blank. The nodes bring it to NFC.
     """
     text = _TELNET.sub(b"", line).decode("utf-8", "replace").replace("\t", " ")
-    return unicodedata.normalize("NFC", _CONTROL.sub("", text)).strip()
+    return _CONTROL.sub("", text).strip()

@@ -68,7 +68,8 @@ class ClusterClient:
 
         `on_behalf_of` is the address of the person for whom a gateway calls.
         """
-        self._origin = ((FORWARDED_FOR, on_behalf_of),) if on_behalf_of else ()
+        self._origin: tuple[tuple[str, str], ...] = ()
+        self.speak_for(on_behalf_of)
         self._on_position = on_position
         self._caller = caller
         self._known_endpoints = known_endpoints
@@ -255,6 +256,10 @@ class ClusterClient:
             raise RefusedError(f"There is no account {target.account}. Nothing was changed. Check the name.")
         page = HistoryPage(tuple(messages), has_older, conversation, has_newer=has_newer, read_up_to=answer.read_up_to)
         return page, named
+
+    def speak_for(self, address: str) -> None:
+        """Make the next log-ins for the person at this address; empty: for the caller's own."""
+        self._origin = ((FORWARDED_FOR, address),) if address else ()
 
     async def members(
         self, token: str, seen: Position, conversation_id: int

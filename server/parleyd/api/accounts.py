@@ -10,7 +10,7 @@ from parley_proto.v1 import accounts_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parley_proto.v1.accounts_pb2_grpc import AccountsServicer
 from parleyd.api.auth import Authenticator, digest_of, log_admin_action
-from parleyd.api.callers import address_of, owner_at
+from parleyd.api.callers import address_of, is_forwarded, owner_at
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError, Context, check_result, refusal, unary
 from parleyd.api.password_check import Claim, PasswordCheck
@@ -100,9 +100,11 @@ class AccountsService(AccountsServicer):
         if len(request.device_label) > MAX_LABEL_CHARS:
             raise InvalidInputError("device_label", f"is longer than {MAX_LABEL_CHARS} characters")
         await self._authenticator.read_barrier()
-        account, card, claim = await self._readers.run(
-            lambda reader: _claim(reader, request.name[: MAX_NAME_CHARS + 1], request.device_id, address_of(context))
-        )
+        address = address_of(context)  # not on a thread of readers, which does not know the call
+        # A gateway has the files of many people, so whoever types a name there has the device of its account.
+        device_id = b"" if is_forwarded(context) else request.device_id
+        name = request.name[: MAX_NAME_CHARS + 1]
+        account, card, claim = await self._readers.run(lambda reader: _claim(reader, name, device_id, address))
         if not await self._check.is_right(claim, request.password) or account is None or card is None:
             raise ApiError(grpc.StatusCode.UNAUTHENTICATED, WRONG_CREDENTIALS)
         await self._authenticator.wait_for(request.seen)

@@ -30,6 +30,11 @@ def address_of(context: Context) -> str:
     return _ADMITTED.get() or source_of(context, ())
 
 
+def is_forwarded(context: Context) -> bool:
+    """Return whether a trusted gateway makes the call for somebody else."""
+    return address_of(context) != source_of(context, ())
+
+
 def owner_of(context: Context, account_id: int | None) -> Owner:
     """Return for whom a place of this call counts: its network, its address, and its account if it has a session."""
     address = address_of(context)

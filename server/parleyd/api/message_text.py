@@ -5,7 +5,9 @@ A node does this before the text enters the log. Apply could not: the Unicode ta
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
@@ -16,15 +18,30 @@ from parleyd.machine.features.sends import digest_of
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+MAX_MARKS: Final = 30
+"""Of more combining marks in a row the others are removed. No language needs so many (UAX #15, stream-safe text), and
+the time of NFC grows with the square of their number: 64 KiB of them took a second, 1 MiB four minutes."""
+
+
+@functools.cache
+def _too_many_marks() -> re.Pattern[str]:
+    marks = "".join(one for one in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(one))
+    return re.compile(f"([{marks}]{{{MAX_MARKS}}})[{marks}]+")
+
+
 def normal_text(body: str) -> str:
     """Return the text in NFC, without control characters and without blanks at both ends. Tabs and new lines stay.
 
-    A line ends with a line feed alone. A text that shows nothing becomes empty.
+    A line ends with a line feed alone. A text that shows nothing becomes empty. The time is linear in the length.
     """
     if body.isascii() and body.isprintable():
         return body.strip(" ")
     text = _CONTROL.sub("", body.replace("\r\n", "\n").replace("\r", "\n"))
-    return unicodedata.normalize("NFC", text).strip()
+    if not text.isascii():
+        bounded = _too_many_marks().sub(r"\1", text)
+        # NFC makes two marks of some. So they are counted again.
+        text = _too_many_marks().sub(r"\1", unicodedata.normalize("NFC", bounded))
+    return text.strip()
 
 
 def normal_sends(sends: Iterable[model_pb2.Send]) -> list[model_pb2.Send]:

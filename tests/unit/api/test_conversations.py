@@ -165,6 +165,8 @@ async def test_history_is_read_on_and_around_a_message_and_from_the_first_unread
     assert await page(3, after_id=0) == ([0, 1, 2], False, True, 0)
     assert await page(3, after_id=ids[6]) == ([7, 8, 9], True, False, 0)
     assert await page(3, after_id=ids[9]) == ([], True, False, 0)
+    highest = (1 << 63) - 1
+    assert (await page(3, after_id=highest))[0] == []
     assert await page(4, around_id=ids[5]) == ([3, 4, 5, 6], True, True, 0)
     assert await page(4, around_id=ids[1]) == ([0, 1, 2, 3], False, True, 0)
     assert await page(4, around_id=ids[9]) == ([6, 7, 8, 9], True, False, 0)

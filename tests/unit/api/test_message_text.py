@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley_proto.v1 import model_pb2
-from parleyd.api.message_text import normal_sends, normal_text
+from parleyd.api.message_text import MAX_MARKS, normal_sends, normal_text
 from parleyd.machine.features.sends import digest_of
 
 
@@ -34,6 +35,23 @@ from parleyd.machine.features.sends import digest_of
 )
 def test_a_text_has_one_form(sent: str, stored: str) -> None:
     assert normal_text(sent) == stored
+
+
+def test_a_text_of_nothing_but_marks_takes_no_longer_than_others() -> None:
+    """NFC sorts a run of marks in a time that grows with its square: this one took 24 s, and the node stood still."""
+    marks = "\u0301\u0327"
+    began_s = time.process_time()
+    stored = normal_text("e" + marks * 75_000 + " and e" + marks * 10)
+    assert time.process_time() - began_s < 2
+    assert len(stored) < 2 * MAX_MARKS + 10, "the marks that nobody can read are gone"
+    assert normal_text("e" + marks * (MAX_MARKS // 2)) == unicodedata.normalize("NFC", "e" + marks * (MAX_MARKS // 2))
+
+
+@given(st.text(st.sampled_from("ae\u0301\u0327\u0344\u0345 \ufb1d\u0f73"), max_size=200))
+def test_the_form_of_many_marks_is_final(text: str) -> None:
+    once = normal_text(text)
+    assert normal_text(once) == once
+    assert unicodedata.is_normalized("NFC", once)
 
 
 @given(st.text(max_size=30))

@@ -15,7 +15,7 @@ import grpc.aio
 import pytest
 import structlog.testing
 
-from parley_proto.v1 import admin_pb2, conversations_pb2
+from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd import call_places
 from parleyd.api import admission, stream_ends
@@ -25,7 +25,7 @@ from parleyd.machine.features.history import History, HistoryPage
 from tests.support.budgets import stream_budgets
 from tests.support.logs import complaints
 from tests.support.node import InProcessCluster, InProcessNode
-from tests.support.raw import PASSWORD, Person, Raw, eventually, until_so
+from tests.support.raw import PASSWORD, Person, Raw, eventually, refused, until_so
 
 # A client that accepts little: what it does not read stays with the node.
 READS_LITTLE = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024))
@@ -361,3 +361,17 @@ async def _pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> 
     except OSError:
         pass
     sink.close()
+
+
+async def test_a_failed_log_in_through_a_gateway_counts_for_the_person_and_not_for_the_device_of_the_account() -> None:
+    async with running(GATEWAY) as (cluster, _, raw):
+        cluster.add_account("ben", PASSWORD)
+        ben = await raw.log_in("ben")
+        wrong = accounts_pb2.LogInRequest(name="ben", password="a wrong guess", device_id=ben.device_id)
+        with structlog.testing.capture_logs() as logged:
+            for metadata in ((("x-forwarded-for", "192.0.2.7"),), ()):
+                code, _ = await refused(raw.accounts.LogIn(wrong, metadata=metadata, timeout=10))
+                assert code is grpc.StatusCode.UNAUTHENTICATED
+        failed = [(one["address"], one["failures"]) for one in logged if one["event"] == "login_failed"]
+        assert [address for address, _ in failed] == ["192.0.2.7", "127.0.0.1"]
+        assert [count for _, count in failed] == [1, 1], "a guess at a gateway is none of the device's own"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from contextlib import AsyncExitStack
@@ -300,6 +301,22 @@ async def test_who_does_not_log_in_is_ended(tmp_path: Path) -> None:
         await silent.until("What is your name")
         assert await silent.is_at_end()
         assert await anna.ask("/ping") == "OK pong"
+
+
+async def test_who_writes_empty_lines_instead_of_a_log_in_is_ended_too(tmp_path: Path) -> None:
+    async with (
+        running_cluster() as cluster,
+        gateway_of(cluster, tmp_path, log_in_s=0.2, lines_per_s=1000.0) as gateway,
+        asyncio.timeout(20),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        with contextlib.suppress(OSError):
+            while not reader.at_eof():
+                writer.write(b"\n" * 50)
+                await writer.drain()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(4096), 0.01)
+        writer.close()
 
 
 async def test_lines_are_read_no_faster_than_the_rate(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from parley import BadInputError
-from parley.gateway.limits import MAX_ADDRESSES, Failures, Places, allowance
+from parley.gateway.limits import MAX_ADDRESSES, Failures, Places, allowance, counted
 from parley.gateway.lines import LineSplitter, TooLong, text_of
 from parley.gateway.requests import COMMANDS, MAX_HISTORY, Kind, Request, Takes, Wrong, parse
 from parley.gateway.settings import GatewaySettings
@@ -59,7 +59,7 @@ def test_any_bytes_become_a_text_without_control_characters(line: bytes) -> None
         (b"\x1b[31mred\x1b[0m", "[31mred[0m"),
         (b"a\tb", "a b"),
         (b"Zo\xc3\xab", "Zo\u00eb"),
-        (b"Zoe\xcc\x88", "Zo\u00eb"),
+        (b"Zoe\xcc\x88", "Zoe\u0308"),  # a node brings it to NFC
         (b"\xc3(", "\ufffd("),
         ("\u202eevil".encode(), "evil"),
     ],
@@ -283,3 +283,27 @@ def test_an_address_of_the_network_needs_tls_or_a_clear_wish() -> None:
 def test_an_address_that_is_none_is_refused(listen: str) -> None:
     with pytest.raises(BadInputError):
         GatewaySettings(listen=listen).address()
+
+
+@pytest.mark.parametrize(
+    ("address", "counts_as"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_an_address_counts_with_those_of_the_same_customer(address: str, counts_as: str) -> None:
+    assert counted(address) == counts_as
+
+
+def test_many_addresses_of_one_network_have_the_places_and_failures_of_one() -> None:
+    places, failures = Places(100, 2), Failures(0.1, 2)
+    assert [bool(places.take(f"2001:db8::{number}")) for number in range(3)] == [False, False, True]
+    places.give_back("2001:db8::1")
+    assert places.take("2001:db8::9") == ""
+    for number in range(2):
+        failures.add(f"2001:db8::{number}", 0.0)
+    assert failures.wait_s("2001:db8::77", 0.0) > 0

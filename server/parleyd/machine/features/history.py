@@ -47,7 +47,8 @@ class History:
 
     def after(self, message_id: int, limit: int, max_bytes: int = PAGE_BYTES) -> HistoryPage:
         """Return the oldest messages above an id."""
-        return self._page(self._rows_from(message_id + 1, limit, max_bytes), message_id + 1)
+        first = min(message_id, MAX_ID - 1) + 1
+        return self._page(self._rows_from(first, limit, max_bytes), first)
 
     def around(self, message_id: int, limit: int, max_bytes: int = PAGE_BYTES) -> HistoryPage:
         """Return messages on both sides of an id: those from it on, and older ones.
