@@ -16,6 +16,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2, model_pb2
+from parley_proto.v1 import text_filter_pb2 as _known_to_the_pool  # noqa: F401
 from tests.support.node import InProcessCluster
 from tests.support.raw import PASSWORD, Raw
 
