@@ -160,7 +160,10 @@ async def test_500_connections_at_once_log_in_write_and_receive_in_bounded_time(
         assert gateway._services.places.taken == MANY
         began = time.monotonic()
         sent = await asyncio.gather(
-            *(one.ask(f"SEND {names[(number + 1) % MANY]} hello {number}") for number, one in enumerate(people))
+            *(
+                one.ask_and_keep(f"SEND {names[(number + 1) % MANY]} hello {number}")
+                for number, one in enumerate(people)
+            )
         )
         assert all(answer.startswith("OK ") for answer in sent)
         async with asyncio.timeout(120):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ class LineClient:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self._early: deque[str] = deque()  # lines that came before an answer, and that nobody has read
 
     async def say(self, *lines: str) -> None:
         self.writer.write("".join(f"{line}\n" for line in lines).encode())
@@ -37,6 +39,9 @@ class LineClient:
 
     async def line(self) -> str:
         """Return the next line that is no news of a node; an empty text at the end of the connection."""
+        return self._early.popleft() if self._early else await self._next()
+
+    async def _next(self) -> str:
         async with asyncio.timeout(LIMIT_S):
             while NODE_NEWS.match(line := (await self.reader.readline()).decode()):
                 continue
@@ -52,6 +57,14 @@ class LineClient:
         """Say one line of the compact style. Return its OK or ERROR."""
         await self.say(line)
         return await self.until("OK|ERROR")
+
+    async def ask_and_keep(self, line: str) -> str:
+        """The same, and keep for later what comes before the answer: messages that others send at the same time."""
+        await self.say(line)
+        while not re.match("OK|ERROR", came := await self._next()):
+            assert came, "the connection ended before an answer"
+            self._early.append(came)
+        return came
 
     async def is_at_end(self) -> bool:
         return await self.line() == ""
