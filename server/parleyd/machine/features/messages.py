@@ -87,7 +87,7 @@ _INSERT = (
 )
 _INSERT_COUNTED = (
     "INSERT INTO messages(conversation_id, id, kind, sender_id, device, send_number, sent_at_ms, body, subjects, "
-    "priority, entry_term, entry_index, ordinal, sender_ordinal, channel_sender_id) "
+    "priority, entry_term, entry_index, channel_sender_id, ordinal, sender_ordinal) "
     "VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _LAST = "SELECT ordinal, sender_ordinal, sender_id FROM messages WHERE conversation_id = ? ORDER BY id DESC LIMIT 1"
@@ -120,7 +120,7 @@ class MessageStored(NamedTuple):
 
 
 _ALL = 0  # no account
-_NewRow: TypeAlias = tuple[int, int, int, int, bytes, int, int, str, bytes, int, int, int]
+_NewRow: TypeAlias = tuple[int, int, int, int, bytes, int, int, str, bytes, int, int, int, int | None]
 
 
 class Messages:
@@ -133,7 +133,6 @@ class Messages:
         self._state = state
         self.entry = CommittedEntry(0, 0)
         self._new: list[_NewRow] = []
-        self._in_channels: set[int] = set()  # the channels among the conversations of these rows
         self._ordinals: dict[tuple[int, int], int] = {}  # by conversation and sender, ALL for all of them
 
     def add(
@@ -156,9 +155,8 @@ class Messages:
         packed = struct.pack(f"<{len(subjects)}q", *subjects) if subjects else b""
         place = (self.entry.term, self.entry.index) if state.level >= ENTRIES_LEVEL else (0, 0)
         content = (device_id, send_number, now_ms, body, packed, priority)
-        self._new.append((conversation.id, message_id, kind, sender_id, *content, *place))
-        if not conversation.pair:
-            self._in_channels.add(conversation.id)
+        channel_sender_id = None if conversation.pair else sender_id
+        self._new.append((conversation.id, message_id, kind, sender_id, *content, *place, channel_sender_id))
         state.conversations.advance(conversation, message_id)
         pair = conversation.pair
         state.receipts.message_added(conversation.id, pair)
@@ -180,23 +178,21 @@ class Messages:
         if not self._new:
             return
         if self._state.meta.level < COUNTED_LEVEL:
-            self._state.connection.executemany(_INSERT, [row[:-2] for row in self._new])
+            self._state.connection.executemany(_INSERT, [row[:-3] for row in self._new])
         else:
             self._state.connection.executemany(_INSERT_COUNTED, [(*row, *self._count(row)) for row in self._new])
         self._new = []
-        self._in_channels.clear()
 
-    def _count(self, row: _NewRow) -> tuple[int, int, int | None]:
-        """Return the counts of a row that follows those counted before, and its sender if it is in a channel."""
+    def _count(self, row: _NewRow) -> tuple[int, int]:
+        """Return the counts of a row that follows those counted before."""
         conversation_id, kind, sender_id = row[0], row[2], row[3]
-        is_channel = conversation_id in self._in_channels
         of_all, of_sender = (conversation_id, _ALL), (conversation_id, sender_id)
         if of_all not in self._ordinals or of_sender not in self._ordinals:
-            self._read_counts(conversation_id, sender_id, is_channel=is_channel)
+            self._read_counts(conversation_id, sender_id, is_channel=row[-1] is not None)
         added = kind == TEXT
         ordinal = self._ordinals[of_all] = self._ordinals[of_all] + added
         sender_ordinal = self._ordinals[of_sender] = self._ordinals[of_sender] + added
-        return ordinal, sender_ordinal, sender_id if is_channel else None
+        return ordinal, sender_ordinal
 
     def _read_counts(self, conversation_id: int, sender_id: int, *, is_channel: bool) -> None:
         """Read the counts that the file has; a row that is not written yet has its own in the cache."""
@@ -217,7 +213,6 @@ class Messages:
     def forget_all(self) -> None:
         """Read everything from the file again."""
         self._new.clear()
-        self._in_channels.clear()
         self._ordinals.clear()
 
     def trim(self) -> None:
