@@ -187,6 +187,7 @@ class ConnectionManager:
                 self._settings.stream,
                 self._rng,
                 self._doubt_pause,
+                shared.pulse,
             ),
             name,
             who.token,
@@ -198,7 +199,7 @@ class ConnectionManager:
         )
         self._stream = stream
         try:
-            await stream.run(attempt.timeout_s)
+            await stream.run(attempt.timeout_s, self._pool.starts)
         except StreamClosedError as closed:
             shared.is_broken = shared.is_broken or closed.reason in CONNECTION_FAILED
             raise

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parley.device.store_thread import StoreThread
 from parley.errors import BadInputError
-from parley.net.channel import ChannelPool, load_security
+from parley.net.channel import KEEPALIVE_MS, SHARED_KEEPALIVE_MS, ChannelPool, load_security
 from parley.net.filter_client import FilterClient
 from parley.text_filter import TextFilter
 from parley.wire.endpoints import KnownEndpoints, parse_endpoints
@@ -36,8 +36,9 @@ class Shared:
         self.security.check(endpoints)
         self.ca = ca
         self.known_endpoints = KnownEndpoints(endpoints, self.security.loopback_only)
-        self.sessions = ChannelPool(self.security)
-        self.calls = ChannelPool(self.security)
+        keepalive_ms = SHARED_KEEPALIVE_MS if one_thread else KEEPALIVE_MS
+        self.sessions = ChannelPool(self.security, keepalive_ms)
+        self.calls = ChannelPool(self.security, keepalive_ms)
         self.text_filter = None if text_filter is None else FilterClient(text_filter)
         self.store_thread = StoreThread() if one_thread else None
 

@@ -16,8 +16,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from parley.gateway.accounts import SIGN_IN_S
+
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 60.0
+LIMIT_S = SIGN_IN_S + 10.0  # a log-in may wait so long for its turn
 _LINE = re.compile(r"(?P<who>[a-z]+)(?P<way>[<>.]) ?(?P<text>.*)")
 _BLOCK = re.compile(r"^```transcript ?(?P<kind>\w*)\n(?P<lines>.*?)^```$", re.MULTILINE | re.DOTALL)
 _WILD = {"{n}": r"\d+", "{time}": r"\d\d:\d\d", "{any}": r".*"}

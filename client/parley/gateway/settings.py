@@ -4,10 +4,19 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-from parley import BadInputError, ConnectionManagerSettings, MessageStreamSettings, parse_endpoints
+from parley import (
+    BadInputError,
+    ConnectionManagerSettings,
+    MessageStreamSettings,
+    PolicySettings,
+    parse_endpoints,
+)
 
 DEFAULT_LISTEN = "127.0.0.1:7070"
-CALM = ConnectionManagerSettings(stream=MessageStreamSettings(ping_interval_s=1.0, silent_ticks=3))
+CALM = ConnectionManagerSettings(
+    stream=MessageStreamSettings(ping_interval_s=1.0, silent_ticks=3),
+    policy=PolicySettings(attempt_timeouts_s=(2.0, 4.0, 8.0)),
+)
 """A node that dies breaks its connections at once. Pings find one that is silent, for hundreds of accounts."""
 
 

@@ -8,20 +8,28 @@ Proxies of the environment (http_proxy, https_proxy, grpc_proxy) are used only w
 they are for the web and reach no node.
 """
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
 
 from parley.errors import BadInputError, TlsError
 from parley.wire.endpoints import Endpoint
+from parley.wire.node_health import Pulse
 
 MAX_FRAME_BYTES = 16 * 1024 * 1024
+STARTS_AT_ONCE = 32
+"""So many streams start at once. When a node is lost, hundreds would take the next node's time from each other."""
 STREAMS_PER_CHANNEL = 128
 """A node serves 256 calls and sessions on one connection by default. Beyond that, a stream would wait for another's."""
+KEEPALIVE_MS = (1000, 1500)
+"""Interval and limit of the pings of a connection."""
+SHARED_KEEPALIVE_MS = (5000, 5000)
+"""The same for connections of many accounts: a wrong suspicion would make all of them connect anew."""
 PROXY_VARIABLE = "PARLEY_USE_HTTP_PROXY"
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
@@ -29,9 +37,6 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 1000),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.keepalive_time_ms", 1000),
-    ("grpc.keepalive_timeout_ms", 1500),
-    ("grpc.http2.ping_timeout_ms", 1500),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_retries", 0),
     ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
@@ -79,9 +84,16 @@ def load_security(ca: Path | None, *, insecure: bool, insecure_network: bool) ->
     return Security(pem)
 
 
-def channel_options() -> tuple[tuple[str, int], ...]:
+def channel_options(keepalive_ms: tuple[int, int] = KEEPALIVE_MS) -> tuple[tuple[str, int], ...]:
     """Return the options of every channel of this SDK."""
-    return (*_OPTIONS, ("grpc.enable_http_proxy", int(os.environ.get(PROXY_VARIABLE) == "1")))
+    interval_ms, limit_ms = keepalive_ms
+    return (
+        *_OPTIONS,
+        ("grpc.keepalive_time_ms", interval_ms),
+        ("grpc.keepalive_timeout_ms", limit_ms),
+        ("grpc.http2.ping_timeout_ms", limit_ms),
+        ("grpc.enable_http_proxy", int(os.environ.get(PROXY_VARIABLE) == "1")),
+    )
 
 
 @dataclass(slots=True, eq=False)
@@ -92,14 +104,18 @@ class StreamChannel:
     channel: grpc.aio.Channel
     streams: int = 0
     is_broken: bool = False
+    pulse: Pulse = field(default_factory=Pulse)
 
 
 class ChannelPool:
     """The channels by address. The number of addresses is bounded, and of their streams by the number of accounts."""
 
-    def __init__(self, security: Security) -> None:
+    def __init__(self, security: Security, keepalive_ms: tuple[int, int] = KEEPALIVE_MS) -> None:
         """Make an empty pool."""
         self.security = security
+        self.starts = asyncio.Semaphore(STARTS_AT_ONCE)
+        """Held by a stream from its first frame to its welcome."""
+        self._options = channel_options(keepalive_ms)
         self._channels: dict[Endpoint, grpc.aio.Channel] = {}
         self._shared: list[StreamChannel] = []
 
@@ -141,6 +157,6 @@ class ChannelPool:
 
     def _open(self, endpoint: Endpoint) -> grpc.aio.Channel:
         if self.security.insecure:
-            return grpc.aio.insecure_channel(str(endpoint), options=channel_options())
+            return grpc.aio.insecure_channel(str(endpoint), options=self._options)
         credentials = grpc.ssl_channel_credentials(root_certificates=self.security.ca_pem)
-        return grpc.aio.secure_channel(str(endpoint), credentials, options=channel_options())
+        return grpc.aio.secure_channel(str(endpoint), credentials, options=self._options)

@@ -138,13 +138,18 @@ class MessageStream:
         """Return the conversations whose read position was sent on this stream. The stream may have lost it."""
         return self._protocol.reads_told
 
-    async def run(self, welcome_timeout_s: float) -> NoReturn:
-        """Send and receive until the stream ends. Cancelling this call ends the stream."""
-        call = self._stub.Connect(metadata=bearer(self._token))
+    async def run(self, welcome_timeout_s: float, starts: asyncio.Semaphore) -> NoReturn:
+        """Send and receive until the stream ends. Cancelling this call ends the stream.
+
+        `starts` is held until the welcome. The time for the welcome begins then.
+        """
+        call: Call | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                await self._greet(call, welcome_timeout_s)
+                async with starts:
+                    call = self._stub.Connect(metadata=bearer(self._token))
+                    await self._greet(call, welcome_timeout_s)
                 group.create_task(self._read(call))
                 group.create_task(self._write(call))
                 group.create_task(self._keep_time())
@@ -159,7 +164,8 @@ class MessageStream:
             raise self._why(group_error) from group_error
         finally:
             self._ending.cancel()
-            call.cancel()
+            if call is not None:
+                call.cancel()
         raise StreamClosedError(StreamCloseReason.LOST, f"{self._where} ended the session.")
 
     async def push_reads(self) -> None:

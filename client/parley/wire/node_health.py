@@ -1,5 +1,8 @@
 """Decides whether the node of a stream is alive (heartbeats) and whether it serves (health).
 
+The streams of one connection share a pulse: what one of them hears proves to all that the node is alive, and one ping
+is enough for all. A stream that hears nothing itself sends its own ping from time to time.
+
 The caller passes the time.
 """
 
@@ -8,6 +11,9 @@ from enum import Enum, auto
 from random import Random
 
 from parley.wire.node_doubt import DoubtPause, DoubtSettings, Look, NodeDoubt
+
+OWN_PING_TICKS = 16
+"""After so many ticks without a frame of its own, a stream sends its own pings, whatever the other streams hear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,22 @@ class MessageStreamSettings:
     probe_interval_s: float = 1.0
     acknowledge_interval_s: float = 0.02
     doubt: DoubtSettings = field(default_factory=DoubtSettings)
+
+
+class Pulse:
+    """The life of one connection, for all streams that share it."""
+
+    def __init__(self) -> None:
+        self.heard = 0
+        """How many frames came."""
+        self._pinged_at = float("-inf")
+
+    def takes_ping(self, now: float, interval_s: float) -> bool:
+        """Return whether a ping is due, which the caller sends then. The beats of many streams do not coincide."""
+        if now - self._pinged_at < interval_s / 2:
+            return False
+        self._pinged_at = now
+        return True
 
 
 class Beat(Enum):
@@ -37,10 +59,13 @@ _BEATS = {Look.NOTHING: Beat.NOTHING, Look.PING: Beat.PING, Look.ASK_ANOTHER: Be
 class Heart:
     """Sends pings, and counts the ticks in which nothing was received."""
 
-    def __init__(self, settings: MessageStreamSettings, pause: DoubtPause) -> None:
+    def __init__(self, settings: MessageStreamSettings, pause: DoubtPause, pulse: Pulse) -> None:
         self.doubt = NodeDoubt(settings.doubt, pause)
         self._settings = settings
+        self._pulse = pulse
+        self._pulse_heard = 0
         self._silent_ticks = 0
+        self._own_silent_ticks = 0
         self.beat_at: float | None = None
 
     def start(self, now: float) -> None:
@@ -55,7 +80,8 @@ class Heart:
 
     def heard(self) -> None:
         """Record that the node sent something."""
-        self._silent_ticks = 0
+        self._pulse.heard += 1
+        self._own_silent_ticks = 0
         self.doubt.heard()
 
     def beat(self, now: float, *, listening: bool) -> Beat:
@@ -67,10 +93,17 @@ class Heart:
         if self.beat_at is None or now < self.beat_at:
             return _BEATS[look]
         self.beat_at = now + self._settings.ping_interval_s
+        if self._pulse_heard != self._pulse.heard:
+            self._pulse_heard, self._silent_ticks = self._pulse.heard, 0
         self._silent_ticks += listening
-        if self._silent_ticks > self._settings.silent_ticks:
+        self._own_silent_ticks += listening
+        most = self._settings.silent_ticks
+        if self._silent_ticks > most or self._own_silent_ticks > OWN_PING_TICKS + most:
             return Beat.SILENT
-        return Beat.ASK_ANOTHER if look is Look.ASK_ANOTHER else Beat.PING
+        if look is not Look.NOTHING:
+            return _BEATS[look]
+        is_due = self._pulse.takes_ping(now, self._settings.ping_interval_s)
+        return Beat.PING if is_due or self._own_silent_ticks > OWN_PING_TICKS else Beat.NOTHING
 
 
 class Health:

@@ -41,7 +41,7 @@ from parley.wire.claim import Claim
 from parley.wire.endpoints import Endpoint
 from parley.wire.frames_up import FramesUp
 from parley.wire.node_doubt import DoubtPause
-from parley.wire.node_health import Beat, Health, Heart, MessageStreamSettings
+from parley.wire.node_health import Beat, Health, Heart, MessageStreamSettings, Pulse
 from parley.wire.position import Position, was_restored
 from parley.wire.send_window import SendWindow
 from parley_proto.v1 import messaging_pb2 as pb
@@ -78,8 +78,12 @@ class StreamProtocol:
         settings: MessageStreamSettings,
         rng: Random,
         doubt_pause: DoubtPause,
+        pulse: Pulse,
     ) -> None:
-        """`where` is the name of the node. `cursor`, `seen` and `claim` are those stored on the device."""
+        """`where` is the name of the node. `cursor`, `seen` and `claim` are those stored on the device.
+
+        `pulse` is the one of the connection, which other streams may share.
+        """
         self._where = where
         self._device_id = device_id
         self._cursor = cursor
@@ -96,7 +100,7 @@ class StreamProtocol:
         self._claiming = False
         self._resume_at: float | None = None
         self._being_stored = 0
-        self._heart = Heart(settings, doubt_pause)
+        self._heart = Heart(settings, doubt_pause, pulse)
         self._health = Health(settings, rng)
 
     # ---- what the caller asks

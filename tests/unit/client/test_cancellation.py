@@ -212,9 +212,9 @@ async def test_a_stream_that_fails_while_it_is_cancelled_is_cancelled(
         except asyncio.CancelledError:
             raise asyncio.InvalidStateError("the call is gone") from None
 
-    async def run(self: MessageStream, welcome_timeout_s: float) -> NoReturn:
+    async def run(self: MessageStream, welcome_timeout_s: float, starts: asyncio.Semaphore) -> NoReturn:
         try:
-            await real_run(self, welcome_timeout_s)
+            await real_run(self, welcome_timeout_s, starts)
         except BaseException as error:
             ended.append(type(error))
             raise

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,12 +22,13 @@ from parley import (
     MessageStreamSettings,
     NotSignedInError,
     ParleyClient,
+    PolicySettings,
 )
 from parley.device import outbox, schema
 from parley.device.store import Store
 from parley.device.store_thread import MOST_LOOKED, StoreThread
 from parley.errors import StoreError
-from parley.net.channel import STREAMS_PER_CHANNEL, ChannelPool, Security
+from parley.net.channel import STARTS_AT_ONCE, STREAMS_PER_CHANNEL, ChannelPool, Security
 from parley.wire.endpoints import parse_endpoints
 from parleyd.api import callers
 from tests.support.node import PASSWORD, InProcessCluster, running_cluster
@@ -126,6 +128,36 @@ async def test_all_accounts_of_a_node_that_dies_go_on_at_another_and_nothing_is_
             got = [(await anext(reader)).body for _ in sent]
         assert sorted(got) == sorted(f"{index} {when}" for index in range(5) for when in ("before", "after"))
         assert await reader.next_stored() is None
+
+
+async def test_the_time_of_a_node_begins_when_it_is_the_turn_of_a_stream_to_start(tmp_path: Path) -> None:
+    """After a node is lost, hundreds of streams start. Those that wait are not taken for unanswered."""
+    attempt_s = 0.3
+    settings = replace(QUICK, policy=PolicySettings(attempt_timeouts_s=(attempt_s, 30.0)))
+    async with running_cluster() as cluster, make_group(cluster, tmp_path, settings) as group:
+        cluster.add_account("anna", PASSWORD)
+        async with AsyncExitStack() as taken, group.client() as anna:
+            for _ in range(STARTS_AT_ONCE):
+                await taken.enter_async_context(group._shared.sessions.starts)
+            await anna.login("anna", PASSWORD)
+            loop = asyncio.get_running_loop()
+            until = loop.time() + 2 * attempt_s
+            while loop.time() < until:
+                await anna.ping(count=1)  # calls need no turn
+            assert anna.state.connection is ConnectionState.CONNECTING
+            assert anna.state.problem == ""
+            await taken.aclose()
+            await anna.wait_until(ConnectionState.CONNECTED, timeout=30)
+
+
+async def test_connections_of_many_accounts_bear_a_longer_silence(tmp_path: Path) -> None:
+    def limit_ms(pool: ChannelPool) -> int:
+        return dict(pool._options)["grpc.keepalive_timeout_ms"]
+
+    alone = ChannelPool(Security(insecure=True))
+    async with running_cluster() as cluster, make_group(cluster, tmp_path) as group:
+        for pool in (group._shared.sessions, group._shared.calls):
+            assert limit_ms(pool) >= 3 * limit_ms(alone)
 
 
 async def test_a_client_of_a_group_is_not_the_last_sign_in_of_the_machine(tmp_path: Path) -> None:

@@ -45,9 +45,9 @@ def watch_failover(monkeypatch: pytest.MonkeyPatch) -> tuple[list[float], list[S
             delays_s.append(attempt.delay_s)
         return attempt
 
-    async def recorded_run(stream: MessageStream, welcome_timeout_s: float) -> NoReturn:
+    async def recorded_run(stream: MessageStream, welcome_timeout_s: float, starts: asyncio.Semaphore) -> NoReturn:
         try:
-            await run(stream, welcome_timeout_s)
+            await run(stream, welcome_timeout_s, starts)
         except StreamClosedError as closed:
             reasons.append(closed.reason)
             raise

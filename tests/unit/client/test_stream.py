@@ -31,7 +31,7 @@ from parley.wire.actions import (
 from parley.wire.claim import Claim
 from parley.wire.endpoints import Endpoint
 from parley.wire.node_doubt import DoubtPause, DoubtSettings
-from parley.wire.node_health import MessageStreamSettings
+from parley.wire.node_health import OWN_PING_TICKS, MessageStreamSettings, Pulse
 from parley.wire.position import Position
 from parley.wire.stream import (
     GAP_ROUNDS_MEAN_OUT_OF_STEP,
@@ -57,16 +57,25 @@ SETTINGS = MessageStreamSettings(
 DOUBTING = replace(SETTINGS, doubt=DoubtSettings(answer_due_s=0.25, first_pause_s=2.0, max_pause_s=5.0))
 
 
-@dataclass
+def stream_at(
+    pulse: Pulse,
+    *,
+    cursor: bytes = b"c0",
+    settings: MessageStreamSettings = SETTINGS,
+    pause: DoubtPause | None = None,
+) -> StreamProtocol:
+    """A stream of a connection."""
+    doubts = pause or DoubtPause(settings.doubt)
+    return StreamProtocol("n1", DEVICE, cursor, SEEN, CLAIM, settings, Random(1), doubts, pulse)
+
+
+@dataclass(eq=False)
 class Dialogue:
     """One stream and its clock; frames and answers are said in few words."""
 
-    protocol: StreamProtocol = field(
-        default_factory=lambda: StreamProtocol(
-            "n1", DEVICE, b"c0", SEEN, CLAIM, SETTINGS, Random(1), DoubtPause(SETTINGS.doubt)
-        )
-    )
+    protocol: StreamProtocol = field(default_factory=lambda: stream_at(Pulse()))
     now: float = 100.0
+    closed: list[Close] = field(default_factory=list)
 
     def hears(self, **frame: object) -> list[Action]:
         """The node sends a frame."""
@@ -386,7 +395,7 @@ def test_what_the_device_holds_is_acknowledged_after_the_welcome_where_the_clust
 
 
 def test_a_device_that_holds_nothing_acknowledges_nothing() -> None:
-    talk = Dialogue(StreamProtocol("n1", DEVICE, b"", SEEN, CLAIM, SETTINGS, Random(1), DoubtPause(SETTINGS.doubt)))
+    talk = Dialogue(stream_at(Pulse(), cursor=b""))
     talk.began()
     assert talk.says_all() == []
 
@@ -466,10 +475,59 @@ def test_a_node_that_says_nothing_for_some_ticks_is_left() -> None:
 OTHER = Endpoint("other", 1)
 
 
+def crowd(count: int) -> list[Dialogue]:
+    """Streams that share a connection, with beats at different times of an interval."""
+    pulse = Pulse()
+    talks = [Dialogue(stream_at(pulse)) for _ in range(count)]
+    for number, talk in enumerate(talks):
+        talk.now += SETTINGS.ping_interval_s * number / count
+        talk.began()
+        talk.says_all()
+    return talks
+
+
+def pings_in(talks: list[Dialogue], intervals: float, *, answers: Iterable[Dialogue]) -> list[Dialogue]:
+    """Time passes for all streams at once; return who sent pings. Those of `answers` get pongs."""
+    pinged: list[Dialogue] = []
+    now = max(talk.now for talk in talks)
+    until = now + intervals * SETTINGS.ping_interval_s
+    while now < until:
+        now += SETTINGS.ping_interval_s / 100
+        for talk in talks:
+            talk.now = now
+            talk.closed += [action for action in talk.protocol.advance(now) if isinstance(action, Close)]
+            if any(frame.HasField("ping") for frame in talk.says_all()):
+                pinged.append(talk)
+                if talk in answers:
+                    talk.hears(pong=pb.Pong())
+    return pinged
+
+
+def test_streams_of_one_connection_send_as_many_pings_as_a_few_however_many_there_are() -> None:
+    talks = crowd(100)
+    assert 8 <= len(pings_in(talks, 8, answers=talks)) <= 16
+    assert not any(talk.closed for talk in talks)
+
+
+def test_all_streams_of_a_connection_leave_a_node_that_says_nothing() -> None:
+    talks = crowd(100)
+    pings_in(talks, SETTINGS.silent_ticks + 2, answers=())
+    assert all(talk.closed[0].reason is StreamCloseReason.SILENT for talk in talks)
+
+
+def test_a_stream_that_hears_nothing_pings_itself_and_is_left_whatever_the_others_hear() -> None:
+    talks = crowd(3)
+    deaf, *others = talks
+    pinged = pings_in(talks, OWN_PING_TICKS + SETTINGS.silent_ticks + 3, answers=others)
+    assert pinged.count(deaf) >= SETTINGS.silent_ticks
+    assert deaf.closed[0].reason is StreamCloseReason.SILENT
+    assert not any(talk.closed for talk in others)
+
+
 def doubting(pause: DoubtPause | None = None) -> Dialogue:
     """A stream that has sent a message and has no answer yet."""
     pause = pause or DoubtPause(DOUBTING.doubt)
-    talk = Dialogue(StreamProtocol("n1", DEVICE, b"c0", SEEN, CLAIM, DOUBTING, Random(1), pause))
+    talk = Dialogue(stream_at(Pulse(), settings=DOUBTING, pause=pause))
     talk.began([outgoing(5)])
     talk.says_all()
     return talk
