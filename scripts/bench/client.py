@@ -51,6 +51,16 @@ class Client:
         """Log in a raw receiver."""
         self._receivers[account] = await RawReceiver.connect(address, _read(ca_file), account)
 
+    async def connect_raw_receivers(self, ca_file: str, places: Sequence[tuple[str, str]]) -> None:
+        """Log in a raw receiver of each (address, account)."""
+        await _few_at_a_time([self.connect_raw_receiver(ca_file, *place) for place in places])
+
+    async def create_channel(self, account: str, members: Sequence[str]) -> int:
+        """Let a raw sender create a channel. Return its id."""
+        sender = self._senders[account]
+        assert isinstance(sender, RawSender)
+        return await sender.session.create_channel(members)
+
     async def connect_sdk(self, ca_file: str, hosts: list[str], folder: str, account: str, code: str = "") -> None:
         """Sign in an SDK client, which sends and receives."""
         device = await SdkDevice.connect(hosts, Path(ca_file), Path(folder), account, code)
@@ -100,6 +110,18 @@ class Client:
         inbox = self._receivers[account].inbox
         await inbox.wait_for(sent)
         return {"took_ms": inbox.took_ms, "first_s": inbox.first_ns / 1e9, "last_s": inbox.last_ns / 1e9}
+
+    async def open_all(self, accounts: Sequence[str]) -> None:
+        """Begin to receive at all these accounts."""
+        await asyncio.gather(*map(self.open, accounts))
+
+    async def latest(self, accounts: Sequence[str], sent: dict[str, int]) -> list[float]:
+        """Wait until all accounts have the messages, and audit them.
+
+        Return for each message how many milliseconds it took until the last of the accounts had it.
+        """
+        arrived = await asyncio.gather(*(self.wait_for(account, sent) for account in accounts))
+        return [max(took_ms) for took_ms in zip(*(one["took_ms"] for one in arrived), strict=True)]
 
     async def close(self, account: str) -> None:
         """Receive no more."""

@@ -16,6 +16,8 @@ from parley_proto.v1 import (
     accounts_pb2_grpc,
     admin_pb2,
     admin_pb2_grpc,
+    conversations_pb2,
+    conversations_pb2_grpc,
     messaging_pb2,
     messaging_pb2_grpc,
     model_pb2,
@@ -28,6 +30,7 @@ from scripts.cluster_status import secure_channel
 
 PASSWORD = "the bench's password"  # noqa: S105 (of a cluster that lives for minutes on loopback)
 MAX_SENDS_PER_FRAME = 1024
+MAX_NAMED_MEMBERS = 255
 ACKNOWLEDGE_EVERY_S = 0.02
 LOG_IN_S, LOG_IN_AGAIN_S = 60.0, 0.5
 LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -89,6 +92,17 @@ class RawSession:
                     raise
             await asyncio.sleep(LOG_IN_AGAIN_S)
 
+    async def create_channel(self, members: Sequence[str]) -> int:
+        """Create a channel with these members and the device's account. Return its id."""
+        stub = conversations_pb2_grpc.ConversationsStub(self._channel)
+        create = conversations_pb2.CreateChannelRequest(title="bench", request_id=secrets.token_bytes(16))
+        made = await stub.CreateChannel(create, metadata=self._metadata)
+        for first in range(0, len(members), MAX_NAMED_MEMBERS):
+            some = members[first : first + MAX_NAMED_MEMBERS]
+            add = conversations_pb2.AddMembersRequest(conversation_id=made.conversation_id, members=some)
+            await stub.AddMembers(add, metadata=self._metadata)
+        return made.conversation_id
+
     async def import_accounts(self, request: admin_pb2.ImportAccountsRequest) -> admin_pb2.ImportAccountsResponse:
         """Import accounts. The device is an administrator's."""
         return await admin_pb2_grpc.AdminStub(self._channel).ImportAccounts(request, metadata=self._metadata)
@@ -101,10 +115,16 @@ class RawSession:
         return call
 
 
+def _target(text: str) -> dict[str, Any]:
+    """Return the field of a send for the name of an account, or for the id of a conversation after `#`."""
+    return {"conversation_id": int(text[1:])} if text.startswith("#") else {"account_name": text}
+
+
 class RawSender:
     """One device on one stream that keeps a number of sends in flight."""
 
-    def __init__(self, account: str, call: Any) -> None:
+    def __init__(self, account: str, session: RawSession, call: Any) -> None:
+        self.session = session
         self.accepted: Counter[str] = Counter()
         self._account = account
         self._call = call
@@ -116,7 +136,7 @@ class RawSender:
     async def connect(cls, address: str, ca_pem: bytes, account: str) -> Self:
         """Log in and open a stream. The account exists."""
         session = await RawSession.log_in(address, ca_pem, account)
-        return cls(account, await session.open())
+        return cls(account, session, await session.open())
 
     async def send(self, count: int, in_flight: int, to: Sequence[str]) -> list[float]:
         """Send `count` messages, `in_flight` at a time, to the accounts in turn.
@@ -175,7 +195,7 @@ class RawSender:
             series = f"{self._account}>{target}"
             self._written[series] += 1
             body = make_body(Stamp(series, self._written[series], sent_ns[place] if sent_ns else now_ns))
-            sends.append(model_pb2.Send(number=number, account_name=target, body=body))
+            sends.append(model_pb2.Send(number=number, body=body, **_target(target)))
             self._in_flight[number] = (series, now)
         for first in range(0, count, MAX_SENDS_PER_FRAME):
             some = sends[first : first + MAX_SENDS_PER_FRAME]
@@ -224,7 +244,8 @@ class RawReceiver:
             batch = frame.messages
             if not batch.messages:
                 continue
-            self.inbox.note([message.body for message in batch.messages])
+            texts = [message.body for message in batch.messages if message.kind == model_pb2.MESSAGE_KIND_TEXT]
+            self.inbox.note(texts)
             self._cursor = batch.cursor
             self._has_news.set()
         raise RuntimeError(f"the receiver's stream ended: {await self._call.code()}")

@@ -64,6 +64,23 @@ class Receiver:
         await self.process.call("close", account=self.account)
 
 
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Devices in one client process that receive the same messages."""
+
+    process: ClientProcess
+    accounts: tuple[str, ...]
+
+    async def open(self) -> None:
+        """Begin to receive."""
+        await self.process.call("open_all", accounts=self.accounts)
+
+    async def latest(self, sent: dict[str, int]) -> list[float]:
+        """Return for each message how many milliseconds it took until the last of the devices had it."""
+        latest: list[float] = (await self.process.call("latest", accounts=self.accounts, sent=sent)).value
+        return latest
+
+
 class Rig:
     """A cluster and its clients."""
 
@@ -123,6 +140,17 @@ class Rig:
             await process.call("connect_raw_receiver", ca_file=self._ca_file, address=address, account=account)
             self._receivers[key] = Receiver(process, account)
         return self._receivers[key]
+
+    async def listeners(self, accounts: Sequence[str]) -> list[Listeners]:
+        """Return raw devices that receive, on connections of their own, to all nodes in turn, in some processes."""
+        groups = [tuple(accounts[part::CROWD_PROCESSES]) for part in range(CROWD_PROCESSES)]
+        return list(await asyncio.gather(*(self._listening_part(part, group) for part, group in enumerate(groups))))
+
+    async def create_channel(self, owner: str, members: Sequence[str]) -> int:
+        """Let a raw sender create a channel with other accounts. Return its id."""
+        process = self._senders[owner].process
+        channel_id: int = (await process.call("create_channel", account=owner, members=members)).value
+        return channel_id
 
     async def sdk_device(self, account: str) -> tuple[Senders, Receiver]:
         """Return a device of the SDK in a process of its own. Its account is an administrator's."""
@@ -202,6 +230,11 @@ class Rig:
         await process.call("connect_raw_senders", ca_file=self._ca_file, places=self._spread(missing))
         self._senders[name] = Senders(process, (*there, *missing))
         return Senders(process, tuple(accounts))
+
+    async def _listening_part(self, part: int, accounts: tuple[str, ...]) -> Listeners:
+        process = await self._process(f"listeners part {part}")
+        await process.call("connect_raw_receivers", ca_file=self._ca_file, places=self._spread(accounts))
+        return Listeners(process, accounts)
 
     async def _process(self, name: str) -> ClientProcess:
         if name not in self._processes:

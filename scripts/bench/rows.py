@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from scripts.bench import faults, footprint, growth, workloads
+from scripts.bench.fan_out import FanOut
 from scripts.bench.figures import Figures
 from scripts.bench.footprint import Idle, Stored
 from scripts.bench.growth import Accounts, Connections
@@ -87,6 +88,10 @@ ROWS: tuple[Row, ...] = (
     *(Row(f"connections-{connections}", f"{connections:,} connections with 1 in flight",
           Connections(connections).measure, once, own_rig=True, only_full=connections > 100)
       for connections in (1, 100, 1000, 5000)),
+    *(Row(f"fan-out-{members}", f"5 messages per s to a channel of {members:,}, 200 of them connected",
+          FanOut(members).measure, once, own_rig=True) for members in (201, 1000)),
+    Row("fan-out-everyone", "5 messages per s to 10,000 accounts, 200 of them connected",
+        FanOut(10_000, is_everyone=True).measure, once, own_rig=True),
     *(Row(f"nodes-{nodes}", f"a cluster of {nodes}", footprint.measure_speed, some, own_rig=True, nodes=nodes)
       for nodes in (1, 3, 5)),
 )  # fmt: skip

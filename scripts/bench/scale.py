@@ -18,9 +18,21 @@ class Scale:
     idle_s: float = 10.0
     idle_clients: int = 256
     recipients: int = 10_000
+    fan_out_s: float = 20.0
 
 
 QUICK = Scale()
 FULL = Scale(runs=10, kills=20, silences=10, idle_clients=1000)
-TINY = Scale(runs=1, sends=200, paced_s=0.5, queued=500, kills=1, silences=1, idle_s=1.0, idle_clients=8, recipients=20)
+TINY = Scale(
+    runs=1,
+    sends=200,
+    paced_s=0.5,
+    queued=500,
+    kills=1,
+    silences=1,
+    idle_s=1.0,
+    idle_clients=8,
+    recipients=20,
+    fan_out_s=1.0,
+)
 """Shows that the bench works. Its figures say nothing."""

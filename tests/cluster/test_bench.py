@@ -12,6 +12,14 @@ from scripts.bench.__main__ import main
 pytestmark = pytest.mark.cluster
 
 
+def test_a_bench_of_a_channel_waits_for_the_last_of_its_connected_members(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    assert main(["--tiny", "--only", "fan-out-201", "--out", str(out)]) == 0
+    figures = json.loads(out.read_text())["rows"]["fan-out-201"]["figures"]
+    assert figures["last_p99_ms"]["min"] >= figures["last_p50_ms"]["min"] > 0
+    assert figures["server_cpu_ms_per_message"]["min"] > 0
+
+
 def test_a_bench_of_raw_and_sdk_clients_counts_every_message(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     assert main(["--tiny", "--only", "raw-64", "--only", "end-to-end-sdk", "--out", str(out)]) == 0
