@@ -169,3 +169,29 @@ async def test_the_clients_of_a_node_that_dies_or_hangs_are_gone_within_two_seco
         if fault == "kill":
             assert answer.clients == 0, "nobody of its former life is back"
         await watching.seconds_until(ann, list(cluster.names), is_listed=False)
+
+
+async def test_a_node_that_hears_no_other_one_shows_its_own_clients_only_and_says_so_until_the_others_are_back(
+    cluster: LocalCluster, fresh: Fresh
+) -> None:
+    """The smaller part of a partition. The other part is the test of a node that hangs."""
+    async with AsyncExitStack() as stack:
+        watching, ann = await watchers(cluster, fresh, stack)
+        node, *others = cluster.names
+        await stack.enter_async_context(watching.raws[node].session(watching.watcher))
+        await stack.enter_async_context(watching.raws[others[0]].session(ann))
+        await watching.seconds_until(ann, list(cluster.names), is_listed=True)
+        for other in others:
+            cluster.pause(other)
+        gone_s = await watching.seconds_until(ann, [node], is_listed=False)
+        answer = await watching.until_silent(node, *others)
+        assert [one.account.id for one in answer.accounts] == [watching.watcher.id]
+        assert answer.clients == 1
+        began = time.monotonic()
+        for other in others:
+            cluster.resume(other)
+        await watching.seconds_until(ann, [node], is_listed=True)
+        back_s = time.monotonic() - began
+        await watching.until_silent(node)
+        print(f"presence: gone {gone_s:.2f} s after the others fell silent, back {back_s:.2f} s after they went on")
+        assert max(gone_s, back_s) <= RIGHT_AFTER_S
