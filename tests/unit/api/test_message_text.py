@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import unicodedata
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parley_proto.v1 import model_pb2
+from parleyd.api import message_text
 from parleyd.api.message_text import MAX_MARKS, normal_sends, normal_text
 from parleyd.machine.features.sends import digest_of
 
@@ -29,6 +31,12 @@ from parleyd.machine.features.sends import digest_of
         ("می\u200cخواهم", "می\u200cخواهم"),
         ("👩\u200d👩\u200d👧", "👩\u200d👩\u200d👧"),
         (" \t\r\n\x0b ", ""),
+        ("\u200b", ""),
+        (" \u2060\ufeff\u00ad \u202e", ""),
+        ("\u3164\u2800", ""),
+        ("\u200b\ufe0f", ""),
+        ("\u200ba", "\u200ba"),
+        ("\u2764\ufe0f", "\u2764\ufe0f"),
         ("\x07", ""),
         ("", ""),
     ],
@@ -77,3 +85,9 @@ def test_a_digest_that_a_client_claims_counts_for_nothing() -> None:
     forged = model_pb2.Send(number=1, account_name="ben", body="hello", original_digest=5)
     [taken] = normal_sends([forged])
     assert taken.original_digest == 0
+
+
+def test_no_mark_and_no_character_that_shows_nothing_is_outside_the_planes_that_are_looked_at() -> None:
+    others = set(map(chr, range(sys.maxunicode + 1))) - set(message_text._characters())
+    unseen = message_text._INVISIBLE
+    assert not [one for one in others if unicodedata.combining(one) or unicodedata.category(one) in unseen]
