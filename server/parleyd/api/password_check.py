@@ -17,8 +17,9 @@ from parleyd.api.callers import owner_at
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError
 from parleyd.group.errors import OverloadedError, UnavailableError
-from parleyd.machine.features.accounts import AccountRow, name_key
+from parleyd.machine.features.accounts import AccountRow
 from parleyd.machine.features.failed_log_ins import Failures
+from parleyd.machine.names import name_key
 from parleyd.security.log_in_throttle import KEPT_COUNTS, Attempt, Verdict
 from parleyd.security.passwords import PasswordHasher
 

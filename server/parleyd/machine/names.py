@@ -1,6 +1,7 @@
-"""Account names that people would take for another account or for the cluster itself. Level 3.
+"""How account names are compared, and which people would take for another account or for the cluster itself.
 
 The tables are frozen: names are ASCII, and no Unicode table of a Python release decides. A change needs a new level.
+The forms of names count from level 3 on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ RESERVED: Final = frozenset(
 )
 # In this order, on lower-case names: what looks like what on most screens.
 _ALIKE: Final = (("rn", "m"), ("vv", "w"), ("0", "o"), ("1", "l"), ("i", "l"))
+
+
+def name_key(name: str) -> str:
+    """Return the spelling by which names are compared, which differ by more than letter case.
+
+    Names are ASCII, so this does not depend on a Unicode version.
+    """
+    return name.lower()
 
 
 def skeleton(name: str) -> str:

@@ -9,7 +9,15 @@ import pytest
 
 from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import channels, conversations, memberships, messages, receipts
+from parleyd.machine.features import (
+    channel_members,
+    channels,
+    conversations,
+    memberships,
+    message_receipts,
+    messages,
+    receipts,
+)
 from parleyd.machine.features.channel_members import ROLES, MembersJoined, MembersLeft
 from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged
 from parleyd.machine.features.conversations import ROLE_OWNER
@@ -363,6 +371,39 @@ def test_an_owner_whose_account_is_deleted_is_none_to_stay_with(ward: Ward) -> N
     ward.node.one(delete_account(ward.node.token), level=CHANNELS_LEVEL)
     assert ward.leave(ADA) == ward.role(ADA, ADA, ROLE_MEMBER) == pb.RESULT_CODE_LAST_OWNER
     assert ward.remove(ADA, CID) == ward.leave(ADA) == OK, "nobody who could miss an owner stays"
+
+
+def delete(ward: Ward, who: int) -> None:
+    ward.sessions[who] = ward.node.login(who, 60 + who)
+    assert ward.node.one(delete_account(ward.node.token), level=CHANNELS_LEVEL).code == OK
+
+
+def test_an_account_that_is_deleted_leaves_its_channels_so_that_nobody_waits_for_it(ward: Ward) -> None:
+    other = ward.node.channel(ward.sessions[BOB], "kitchen", CID)
+    assert ward.say(ADA, "to bob") == OK
+    [sent] = [record.id for record in read_back(ward.node.reader, ADA, ward.id, 0, 10) if record.body == "to bob"]
+    delete(ward, BOB)
+    assert [one for one in ward.node.effects() if isinstance(one, MembersLeft)] == [
+        MembersLeft(ward.id, (BOB,)),
+        MembersLeft(other, (BOB,)),
+    ]
+    assert ward.members() == {ADA: ROLE_OWNER}
+    assert ward.waiting(ADA)[-1] == "-", "and the others are told"
+    stored = message_receipts.find(ward.node.reader, ward.id, sent)
+    assert stored is not None
+    assert message_receipts.counts(ward.node.reader, stored).others == 0
+    assert [row.account_id for row in memberships.members(ward.node.reader, other, 0, 9)] == [CID]
+    assert dump(ward.node.path)["past_memberships"] == [], "nobody reads as a deleted account"
+
+
+def test_the_deletion_of_an_account_in_very_many_channels_is_bounded(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_members, "MAX_CHANNELS_LEFT", 1)
+    other = ward.node.channel(ward.sessions[CID], "kitchen", BOB)
+    delete(ward, BOB)
+    assert ward.members() == {ADA: ROLE_OWNER}
+    assert [row.account_id for row in memberships.members(ward.node.reader, other, 0, 9)] == [BOB, CID]
 
 
 def test_only_roles_that_there_are_are_given(ward: Ward) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parley_proto.v1 import state_pb2 as pb
-from parleyd.machine.features import channel_counts, conversations, memberships, message_receipts
+from parleyd.machine.features import channel_counts, conversations, memberships, message_receipts, mutes
 from parleyd.machine.features.channels import ROLE_MODERATOR
 from parleyd.machine.features.conversations import ROLE_OWNER
 from parleyd.machine.features.history import History
@@ -43,6 +43,7 @@ class Model:
     marks: dict[int, list[int]] = field(default_factory=lambda: {1: [0, 0], 2: [0, 0]})  # delivered, read
     left_at: dict[int, list[int]] = field(default_factory=dict)  # marks of who left
     cursors: dict[int, int] = field(default_factory=dict)
+    muted: set[int] = field(default_factory=set)
     public: bool = False
     archived: bool = False
     open_history: bool = False
@@ -129,6 +130,13 @@ class Model:
             self.roles = staying
         return OK
 
+    def mute(self, who: int, muted: bool) -> int:
+        """It may be muted by who was ever in it, and stays so for who comes back."""
+        if who not in self.roles and who not in self.left_at:
+            return NOT_FOUND
+        (self.muted.add if muted else self.muted.discard)(who)
+        return OK
+
     def give_role(self, who: int, other: int, role: int) -> int:
         if who not in self.roles and who != ADMINISTRATOR:
             return NOT_FOUND
@@ -178,6 +186,7 @@ Actions = st.lists(
         st.tuples(st.just("add"), Person, Some),
         st.tuples(st.just("remove"), Person, Some),
         st.tuples(st.just("give_role"), Person, Person, Role),
+        st.tuples(st.just("mute"), Person, st.booleans()),
         st.tuples(st.just("change"), Person, Flag, st.booleans()),
     ),
     min_size=1,
@@ -233,6 +242,10 @@ class Real:
         change = pb.ChangeChannel(session_id=self._sessions[who], conversation_id=self.id)
         setattr(change, name, value)
         return self._do(pb.Command(change_channel=change))
+
+    def mute(self, who: int, muted: bool) -> int:
+        mute = pb.SetMuted(session_id=self._sessions[who], conversation_id=self.id, muted=muted)
+        return self._do(pb.Command(set_muted=mute))
 
     def _do(self, command: pb.Command) -> int:
         return self.node.one(command, level=CHANNELS_LEVEL).code
@@ -300,6 +313,7 @@ def test_a_channel_is_what_a_small_model_says(
             with patch.object(channel_counts, "MARKS_TOLD_UP_TO", 1):
                 for found in channel_counts.count(node.reader, real.id, {sender: message}):
                     check_counts(found, counted)
+        assert {one for one in PEOPLE if mutes.is_muted(node.reader, one, real.id)} == model.muted
         for who in PEOPLE:
             shown = read_back(node.reader, who, real.id, 0, 100)
             assert [record.id for record in shown] == model.read(who)

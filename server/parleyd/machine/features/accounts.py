@@ -12,10 +12,19 @@ from typing import TYPE_CHECKING
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role, is_allowed
 from parleyd.machine.feature import Command, Feature, result
-from parleyd.machine.features import administration, codes, devices, failed_log_ins, hidden_accounts, mutes, sessions
+from parleyd.machine.features import (
+    administration,
+    channel_members,
+    codes,
+    devices,
+    failed_log_ins,
+    hidden_accounts,
+    mutes,
+    sessions,
+)
 from parleyd.machine.features.settings import all_values
 from parleyd.machine.limits import MAX_HASH_BYTES, MAX_ID, MAX_NAME_CHARS, REQUEST_ID_BYTES
-from parleyd.machine.names import NAME_RULES_LEVEL, RESERVED_FORMS, skeleton, skeleton_sql
+from parleyd.machine.names import NAME_RULES_LEVEL, RESERVED_FORMS, name_key, skeleton, skeleton_sql
 from parleyd.machine.rows import Rows, trim
 
 if TYPE_CHECKING:
@@ -269,6 +278,7 @@ def delete(state: State, command: pb.DeleteAccount) -> pb.CommandResult:
         failed_log_ins.forget(state, account.id)
         hidden_accounts.forget(state, account.id)
         mutes.forget(state, account.id)
+        channel_members.leave_all(state, account.id)
     state.accounts.forget(account)
     state.effects += (AccountDeleted(account.id), AccountChanged(account.id))
     return result(pb.RESULT_CODE_OK)
@@ -360,14 +370,6 @@ def matching(reader: StateReader, pattern: str, after_name: str, limit: int) -> 
 def _card_select(reader: StateReader) -> str:
     display_name = "display_name" if reader.level() >= DISPLAY_NAME_LEVEL else "''"
     return f"SELECT id, name, {display_name}, status <> 1 FROM accounts"  # noqa: S608 - constants only
-
-
-def name_key(name: str) -> str:
-    """The spelling by which names are compared: they differ by more than letter case.
-
-    Names are ASCII, so this does not depend on a Unicode version.
-    """
-    return name.lower()
 
 
 def _one(reader: StateReader, condition: str, value: int | str) -> AccountRow | None:

@@ -2,7 +2,7 @@
 
 Everybody joins a public channel. Owners and moderators add members and remove them. Owners give roles, and only they
 remove owners and moderators. An administrator of the cluster gives roles too, because an owner's account may be gone.
-A channel with members never loses its last owner by a command.
+A channel with members never loses its last owner by a command, except by the deletion of that account.
 
 Who joins and leaves is a row of the channel's sequence, stored at the cost of whoever does it. Every command may be
 repeated: what is so already changes nothing.
@@ -21,7 +21,7 @@ from parleyd.machine.features.channels import ROLE_MODERATOR, ChannelChanged, On
 from parleyd.machine.features.conversations import CHANNEL, ROLE_OWNER
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, ROLE_MEMBER
 from parleyd.machine.features.stored_bytes import event_size, membership_size
-from parleyd.machine.limits import MAX_MEMBERS_AT_CREATION, MAX_PAST_MEMBERSHIPS
+from parleyd.machine.limits import MAX_CHANNELS_LEFT, MAX_MEMBERS_AT_CREATION, MAX_PAST_MEMBERSHIPS
 
 if TYPE_CHECKING:
     from parleyd.machine.features.sessions import Actor
@@ -89,6 +89,19 @@ def leave_channel(state: State, actor: Actor, command: pb.LeaveChannel) -> pb.Co
     if not channel.role:  # an administrator of the cluster
         return result(pb.RESULT_CODE_OK)
     return result(_depart(channel, [actor.account.id]))
+
+
+def leave_all(state: State, account_id: int) -> None:
+    """End the memberships of an account that is deleted: nobody waits for it, and no list has it."""
+    query = (
+        "SELECT m.conversation_id FROM members m JOIN conversations c ON c.id = m.conversation_id "
+        "WHERE m.account_id = ? AND c.kind = ? ORDER BY m.conversation_id LIMIT ?"
+    )
+    for channel_id in state.ids(query, (account_id, CHANNEL, MAX_CHANNELS_LEFT)):
+        conversation = state.conversations.find(channel_id)
+        assert conversation is not None
+        _depart(OneChannel(state, account_id, conversation, ROLE_MEMBER), [account_id])
+    state.connection.execute("DELETE FROM past_memberships WHERE account_id = ?", (account_id,))
 
 
 def add_members(state: State, actor: Actor, command: pb.AddMembers) -> pb.CommandResult:

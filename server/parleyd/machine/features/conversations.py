@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 from parley_proto.v1 import model_pb2
 from parleyd.machine.feature import Feature
 from parleyd.machine.features import unread
-from parleyd.machine.features.accounts import name_key
 from parleyd.machine.features.memberships import (
     CHANNELS_LEVEL,
     EVERYONE,
@@ -31,6 +30,7 @@ from parleyd.machine.features.memberships import (
     of_account,
 )
 from parleyd.machine.limits import MAX_ID
+from parleyd.machine.names import name_key
 from parleyd.machine.rows import Rows, trim
 
 if TYPE_CHECKING:

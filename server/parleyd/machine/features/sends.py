@@ -15,13 +15,13 @@ from parley_proto.v1 import model_pb2
 from parley_proto.v1 import state_pb2 as pb
 from parleyd.machine.authorisation import Action, Role
 from parleyd.machine.feature import Feature, SignedInCommand, result
-from parleyd.machine.features.accounts import DELETED, name_key
+from parleyd.machine.features.accounts import DELETED
 from parleyd.machine.features.conversations import CHANNEL, DIRECT
 from parleyd.machine.features.memberships import CHANNELS_LEVEL, EVERYONE_ID
 from parleyd.machine.features.messages import NORMAL, TEXT
 from parleyd.machine.features.stored_bytes import ROW_BYTES
 from parleyd.machine.limits import MAX_ID
-from parleyd.machine.names import NAME_RULES_LEVEL
+from parleyd.machine.names import NAME_RULES_LEVEL, name_key
 
 if TYPE_CHECKING:
     from parleyd.machine.features.accounts import AccountRow
