@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from parley.gateway.limits import allowance
@@ -11,6 +12,7 @@ from parley.gateway.styles import bytes_of
 
 READ_BYTES = 16_384
 CLOSE_S = 5.0
+HANDSHAKE_S = 10.0
 KEEPALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 
 
@@ -30,6 +32,19 @@ class Connection:
         self.address: str = peer[0] if peer else "unknown"
         writer.transport.set_write_buffer_limits(high=settings.max_output_bytes)
         _set_socket(writer, settings.max_output_bytes)
+
+    async def encrypt(self, context: ssl.SSLContext) -> bool:
+        """Begin TLS. Return false if the client does not within HANDSHAKE_S.
+
+        Nothing may be awaited before: what the reader has read by then is no part of TLS.
+        """
+        try:
+            await self._writer.start_tls(context, ssl_handshake_timeout=HANDSHAKE_S)
+        except OSError:
+            self._writer.transport.abort()
+            return False
+        self._writer.transport.set_write_buffer_limits(high=self._settings.max_output_bytes)
+        return True
 
     async def lines(self, read_until: Callable[[], float | None]) -> AsyncGenerator[bytes | TooLong, None]:
         """Yield the lines, not faster than the settings allow, until the client ends its side.

@@ -18,7 +18,6 @@ from parley.gateway.settings import GatewaySettings
 from parley.gateway.styles import bytes_of, style_named
 
 BACKLOG = 512
-HANDSHAKE_S = 10.0
 FAILURES_BURST = 10
 FAILURES_PER_S = 0.1
 
@@ -40,15 +39,13 @@ class Gateway:
 
     async def __aenter__(self) -> Self:
         host, port = self._settings.address()
-        context = _tls(self._settings.cert, self._settings.key)
+        self._context = _tls(self._settings.cert, self._settings.key)
         try:
             server = await asyncio.start_server(
                 self._accept,
                 host,
                 port,
                 limit=READ_BYTES,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_S if context else None,
                 backlog=BACKLOG,
                 start_serving=False,
             )
@@ -94,17 +91,24 @@ class Gateway:
         places = self._services.places
         if why := places.take(connection.address):
             log("client_refused", client=number, address=connection.address, clients=places.taken)
-            writer.write(bytes_of(style_named(self._settings.style).refused("no-place", why)))
+            if self._context is None:
+                writer.write(bytes_of(style_named(self._settings.style).refused("no-place", why)))
             await connection.close()
             return
         log("client_connected", client=number, address=connection.address, clients=places.taken)
         reason = "defect"
         try:
-            reason = await Session(number, connection, self._services).run()
+            reason = await self._serve(number, connection)
         finally:
             places.give_back(connection.address)
             log("client_gone", client=number, reason=reason, clients=places.taken)
             await connection.close()
+
+    async def _serve(self, number: int, connection: Connection) -> str:
+        """Serve a connection that has a place. Return the reason of its end."""
+        if self._context is not None and not await connection.encrypt(self._context):
+            return "no_tls"
+        return await Session(number, connection, self._services).run()
 
 
 def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

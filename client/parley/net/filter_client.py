@@ -51,11 +51,12 @@ class FilterClient:
             async with asyncio.timeout(self._settings.timeout_ms / 1000):
                 changed = [text for part in _parts(texts) for text in await self._ask(part)]
         except TimeoutError:
-            return self._failed(texts, f"did not answer within {self._settings.timeout_ms} ms")
+            return self._failed(texts, "timeout", f"did not answer within {self._settings.timeout_ms} ms")
         except grpc.aio.AioRpcError as error:
-            return self._failed(texts, f"gave no answer ({error.code().name}: {brief(error.details() or '')})")
+            code = error.code().name
+            return self._failed(texts, code, f"gave no answer ({code}: {brief(error.details() or '')})")
         except _UselessAnswerError as error:
-            return self._failed(texts, str(error))
+            return self._failed(texts, "useless_answer", str(error))
         for text in changed:
             self._check(text, limit)
         self._has_told = False
@@ -78,14 +79,15 @@ class FilterClient:
         except BadInputError as error:
             raise BadInputError(f"{where}, and the result cannot be sent. {error.text}") from None
 
-    def _failed(self, texts: Sequence[str], reason: str) -> list[str]:
+    def _failed(self, texts: Sequence[str], kind: str, reason: str) -> list[str]:
+        """Send or refuse, as it is set. The log gets the kind only: the reason may quote a text."""
         where = f"The text filter at {self._endpoint} {reason}."
         if self._settings.when_fails is WhenFilterFails.REFUSE:
             raise TextFilterError(
                 f"{where} Nothing was sent. Send the text again when the filter works. To send without it, change the "
                 "setting of the filter."
             )
-        logger().warning("text_filter_failed", address=str(self._endpoint), reason=reason)
+        logger().warning("text_filter_failed", address=str(self._endpoint), reason=kind)
         if not self._has_told and self._settings.on_unfiltered is not None:
             self._settings.on_unfiltered(f"{where} Messages are sent unfiltered until it works again.")
         self._has_told = True

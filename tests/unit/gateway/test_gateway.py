@@ -8,6 +8,7 @@ import logging
 import ssl
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from parley import ClientGroup, StoreError, Target, TextFilter, TextFilterServer
 from parley.errors import BadInputError
 from parley.gateway import connection, session
 from parley.gateway.app import private_folder
+from parley.gateway.connection import Connection
 from parley.gateway.member import Member
 from parley.gateway.server import Gateway
 from parley.gateway.settings import GatewaySettings
@@ -406,13 +408,66 @@ def test_each_wait_of_a_connection_ends() -> None:
     assert max(settings.log_in_s, settings.write_s, settings.stop_s, connection.CLOSE_S, session.LAST_WORDS_S) <= 300
 
 
-async def test_with_a_certificate_lines_are_encrypted_and_nobody_is_warned(tmp_path: Path) -> None:
+def encrypted(tmp_path: Path) -> tuple[ssl.SSLContext, dict[str, Any]]:
+    """What a client trusts, and the settings of a gateway with TLS."""
     authority, cert, key = Authority("ward"), tmp_path / "cert.pem", tmp_path / "key.pem"
     key_pem, cert_pem = authority.pair("127.0.0.1")
     key.write_bytes(key_pem)
     cert.write_bytes(cert_pem)
-    async with running_cluster() as cluster, gateway_of(cluster, tmp_path / "data", cert=cert, key=key) as gateway:
-        trust = ssl.create_default_context(cadata=authority.pem.decode())
+    return ssl.create_default_context(cadata=authority.pem.decode()), {"cert": cert, "key": key}
+
+
+async def test_who_does_not_finish_its_handshake_has_one_of_the_places_and_not_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust, settings = encrypted(tmp_path)
+    handshakes = asyncio.Event()
+    limit_s = 60.0
+
+    async def begin_tls(self: Connection, context: ssl.SSLContext) -> bool:
+        monkeypatch.setattr(connection, "HANDSHAKE_S", limit_s)
+        handshakes.set()
+        return await real(self, context)
+
+    real = Connection.encrypt
+    monkeypatch.setattr(Connection, "encrypt", begin_tls)
+    async with (
+        running_cluster() as cluster,
+        gateway_of(cluster, tmp_path / "data", max_connections=1, **settings) as gateway,
+    ):
+        async with line_client(gateway.port):
+            await handshakes.wait()
+            with pytest.raises(OSError, match=r"(?i)eof|reset|closed"):
+                await asyncio.open_connection("127.0.0.1", gateway.port, ssl=trust)
+            assert gateway._services.places.taken == 1
+        await until(lambda: gateway._services.places.taken == 0, "the place is free")
+        limit_s = 0.1
+        async with line_client(gateway.port) as silent:
+            assert await silent.reader.read() == b"", "the gateway ends it"
+        await until(lambda: gateway._services.places.taken == 0, "the place is free again")
+        limit_s = 60.0
+        anna = LineClient(*await asyncio.open_connection("127.0.0.1", gateway.port, ssl=trust))
+        assert (await anna.line()).startswith("Welcome to Parley.")
+        anna.writer.close()
+
+
+async def test_a_client_that_speaks_tls_at_once_is_understood_however_many_come(tmp_path: Path) -> None:
+    trust, settings = encrypted(tmp_path)
+    async with running_cluster() as cluster, gateway_of(cluster, tmp_path / "data", **settings) as gateway:
+
+        async def greeted() -> str:
+            one = LineClient(*await asyncio.open_connection("127.0.0.1", gateway.port, ssl=trust))
+            greeting = await one.line()
+            one.writer.close()
+            return greeting
+
+        for greeting in await asyncio.gather(*(greeted() for _ in range(40))):
+            assert greeting.startswith("Welcome to Parley.")
+
+
+async def test_with_a_certificate_lines_are_encrypted_and_nobody_is_warned(tmp_path: Path) -> None:
+    trust, settings = encrypted(tmp_path)
+    async with running_cluster() as cluster, gateway_of(cluster, tmp_path / "data", **settings) as gateway:
         anna = LineClient(*await asyncio.open_connection("127.0.0.1", gateway.port, ssl=trust))
         assert await anna.line() == "Welcome to Parley. 1 client connected here, with you."
         assert (await anna.line()).startswith("What is your name?")
