@@ -51,6 +51,11 @@ gui: $(READY) ## Open the window on the running cluster: make gui ACCOUNT=ann
 demo: $(READY) ## Kill the leader five times under load and count every message (build/demo.json)
 	@python -m scripts.demo $(ARGS)
 
+.PHONY: chaos
+chaos: $(READY) ## Kill the leader under load (build/demo.json), then nodes behind a gateway, which 500 connections log in to
+	@python -m scripts.demo $(ARGS)
+	GATEWAY_CONNECTIONS=500 python -m pytest -q -s tests/cluster/test_gateway.py
+
 .PHONY: bench
 bench: $(READY) ## Measure a real cluster, row by row; in pairs with another checkout: BASE=folder (build/bench.json)
 	@python -m scripts.bench $(if $(BASE),--base $(BASE)) $(ARGS)

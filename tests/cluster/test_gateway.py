@@ -1,9 +1,10 @@
-"""The line gateway before three real nodes: its dialogues word for word, a node that is killed, 500 connections."""
+"""The line gateway before three real nodes: its dialogues word for word, nodes that are killed, hundreds of people."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import sys
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Fresh = Callable[[str], str]
 PASSWORD = "blue-kite-42"
-MANY = 500
+MANY = int(os.environ.get("GATEWAY_CONNECTIONS", "150"))
+"""`make chaos` has 500: the log-ins alone take both processors half a minute."""
 
 
 @asynccontextmanager
@@ -137,7 +139,7 @@ async def import_accounts(cluster: LocalCluster, folder: Path, admin: str, names
 
 
 @pytest.mark.timeout(600)
-async def test_500_connections_at_once_log_in_write_and_receive_in_bounded_time(
+async def test_hundreds_of_connections_at_once_log_in_write_and_receive_in_bounded_time(
     cluster: LocalCluster, fresh: Fresh, tmp_path: Path
 ) -> None:
     stem = fresh("many")
@@ -169,7 +171,7 @@ async def test_500_connections_at_once_log_in_write_and_receive_in_bounded_time(
         async with asyncio.timeout(120):
             got = await asyncio.gather(*(bodies(one, 1) for one in people))
         assert got == [[f"hello {(number - 1) % MANY}"] for number in range(MANY)]
-        print(f"gateway: 500 log-ins {logged_in_s:.1f} s, 500 messages {time.monotonic() - began:.1f} s")
+        print(f"gateway: {MANY} log-ins {logged_in_s:.1f} s, {MANY} messages {time.monotonic() - began:.1f} s")
 
 
 async def test_the_command_serves_until_a_signal_and_says_where(

@@ -36,8 +36,10 @@ from tests.unit.client.helpers import QUICK
 from tests.unit.client.records import BOB
 
 MANY = 500
-CALM = ConnectionManagerSettings(stream=MessageStreamSettings(ping_interval_s=5.0))
-"""500 clients that ping a node of the same process 20 times a second would leave it no time for anything else."""
+CALM = ConnectionManagerSettings(
+    stream=MessageStreamSettings(ping_interval_s=5.0), policy=PolicySettings(attempt_timeouts_s=(60.0,))
+)
+"""For 500 clients of a node of the same process: none of them may take it for silent while it serves the others."""
 
 
 @pytest.fixture
