@@ -6,42 +6,29 @@ A node does this before the text enters the log. Apply could not: the Unicode ta
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from parley_proto.v1 import model_pb2
 from parleyd.machine.features.sends import digest_of
+from parleyd.machine.texts import shows_nothing
 
-_INVISIBLE: Final = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp"))
-"""General categories whose characters show nothing."""
-# Letters, marks and a symbol that show nothing: fillers of Hangul, variation selectors, the empty cell of Braille.
-_BLANKS: Final = "\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
+_WITH_MARKS: Final = range(0x20000)
+"""The planes above have ideographs, private characters, tags and variation selectors: no combining marks."""
 MAX_MARKS: Final = 30
 """Of more combining marks in a row the others are removed. No language needs so many (UAX #15, stream-safe text), and
 the time of NFC grows with the square of their number: 64 KiB of them took a second, 1 MiB four minutes."""
 
 
-def _characters() -> Iterator[str]:
-    """Return all that may be combining marks or show nothing. Other planes have ideographs and private characters."""
-    return map(chr, itertools.chain(range(0x20000), range(0xE0000, 0xE1000)))
-
-
 @functools.cache
 def _too_many_marks() -> re.Pattern[str]:
-    marks = "".join(one for one in _characters() if unicodedata.combining(one))
+    marks = "".join(one for one in map(chr, _WITH_MARKS) if unicodedata.combining(one))
     return re.compile(f"([{marks}]{{{MAX_MARKS}}})[{marks}]+")
-
-
-@functools.cache
-def _shows_nothing() -> re.Pattern[str]:
-    unseen = (one for one in _characters() if unicodedata.category(one) in _INVISIBLE)
-    return re.compile(f"[{''.join(map(re.escape, unseen))}{_BLANKS}]*")
 
 
 def normal_text(body: str) -> str:
@@ -56,7 +43,7 @@ def normal_text(body: str) -> str:
         bounded = _too_many_marks().sub(r"\1", text)
         # NFC makes two marks of some. So they are counted again.
         text = _too_many_marks().sub(r"\1", unicodedata.normalize("NFC", bounded))
-    return "" if _shows_nothing().fullmatch(text) else text.strip()
+    return "" if shows_nothing(text) else text.strip()
 
 
 def normal_sends(sends: Iterable[model_pb2.Send]) -> list[model_pb2.Send]:
