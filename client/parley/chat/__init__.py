@@ -9,6 +9,7 @@ from parley.chat.chats import Chats
 from parley.chat.conversations import ConversationItem, Conversations
 from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.known import Known, named_in
+from parley.chat.last_writer import CHANGED_TEXT, LastWriter
 from parley.chat.listed import channel_line
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
 from parley.chat.previews import Link, is_big_emoji, links, marked, preview
@@ -35,6 +36,7 @@ from parley.chat.titles import EVERYONE_TITLE, NOTES, conversation_title, row_te
 
 __all__ = [
     "AHEAD_ROWS",
+    "CHANGED_TEXT",
     "EVERYONE_TITLE",
     "KEEP_ROWS",
     "NOTES",
@@ -45,6 +47,7 @@ __all__ = [
     "Conversations",
     "Edit",
     "Known",
+    "LastWriter",
     "Link",
     "ListChanged",
     "Noticed",

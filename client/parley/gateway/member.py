@@ -3,6 +3,7 @@
 A message counts as accepted here when it is in the outbox of the account, on the disk of the gateway.
 """
 
+import time
 from datetime import datetime
 
 from parley import (
@@ -18,7 +19,7 @@ from parley import (
     check_account_name,
     find_visible_channel,
 )
-from parley.chat import AccountBook, channel_line, line_time, named_in, row_text
+from parley.chat import CHANGED_TEXT, AccountBook, LastWriter, channel_line, line_time, named_in, row_text
 from parley.gateway.requests import Kind, Request, Wrong
 from parley.gateway.styles import EVERYONE_PLACE, Shown, Style
 
@@ -36,7 +37,7 @@ class Member:
         self.is_leaving = False
         """True while the account is being deleted: that its session ends is no news then."""
         self._open = EVERYONE
-        self._last_private: Target | None = None
+        self._last_writer = LastWriter()
 
     @property
     def name(self) -> str:
@@ -45,11 +46,9 @@ class Member:
 
     def came(self, message: Message) -> Shown:
         """Count a message, and remember who wrote to this account alone."""
-        known = self.client.conversation(message.conversation_id)
+        self._last_writer.came(message, self.client.conversation(message.conversation_id), time.monotonic())
         if message.kind is MessageKind.TEXT:
             self.messages += 1
-            if known is not None and known.kind is ConversationKind.DIRECT:
-                self._last_private = Target(conversation_id=message.conversation_id)
         return self._shown(message)
 
     async def carry_out(self, request: Request, style: Style) -> list[str]:
@@ -65,9 +64,7 @@ class Member:
                     _refused(found, style) if isinstance(found, Wrong) else await self._send(found, request.text, style)
                 )
             case Kind.REPLY:
-                if self._last_private is None:
-                    return style.refused("nobody-to-answer", "Nobody has written to you alone yet. Nothing was sent.")
-                return await self._send(self._last_private, request.text, style)
+                return await self._reply(request.text, style)
             case Kind.CONNECTED:
                 found_now = await self.client.list_connected(limit=MAX_ROWS)
                 names = [one.account.name for one in found_now.accounts if one.account != self.client.me]
@@ -94,6 +91,14 @@ class Member:
     async def _send(self, target: Target, body: str, style: Style) -> list[str]:
         sent = await self.client.send(target, body)
         return style.done(str(sent.local_id), "")
+
+    async def _reply(self, body: str, style: Style) -> list[str]:
+        last = self._last_writer.target
+        if last is None:
+            return style.refused("nobody-to-answer", "Nobody has written to you alone yet. Nothing was sent.")
+        if self._last_writer.has_just_changed(time.monotonic()):
+            return style.refused("writer-changed", CHANGED_TEXT)
+        return await self._send(last, body, style)
 
     async def _find(self, typed: str) -> Target | Wrong:
         """Return the account of a name. Without a connection the name itself: if it is wrong, the cluster refuses."""

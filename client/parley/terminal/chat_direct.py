@@ -1,8 +1,10 @@
 """The commands of the chat that send to somebody else than the one in the prompt, and stay there."""
 
+import time
 from collections.abc import Awaitable, Callable
 
-from parley import EVERYONE, BadInputError, ConversationKind, Message, ParleyClient, Target, find_target
+from parley import EVERYONE, BadInputError, Message, ParleyClient, Target, find_target
+from parley.chat import CHANGED_TEXT, LastWriter
 
 HELP = """\
   /all TEXT         write to everyone, and stay here
@@ -17,7 +19,7 @@ class DirectCommands:
         """`send` sends a message."""
         self._client = client
         self._send_to = send
-        self._last: Target | None = None
+        self._last = LastWriter()
 
     @property
     def by_name(self) -> dict[str, Callable[[str], Awaitable[None]]]:
@@ -26,9 +28,7 @@ class DirectCommands:
 
     def came(self, message: Message) -> None:
         """Remember who wrote to this account alone."""
-        known = self._client.conversation(message.conversation_id)
-        if not message.mine and known is not None and known.kind is ConversationKind.DIRECT:
-            self._last = Target(conversation_id=message.conversation_id)
+        self._last.came(message, self._client.conversation(message.conversation_id), time.monotonic())
 
     async def _all(self, body: str) -> None:
         await self._send(EVERYONE, body, "/all")
@@ -40,9 +40,11 @@ class DirectCommands:
         await self._send(await find_target(self._client, name), body.strip(), "/dm")
 
     async def _reply(self, body: str) -> None:
-        if self._last is None:
+        if self._last.target is None:
             raise BadInputError("Nobody has written to you alone since this chat began. Nothing was sent.")
-        await self._send(self._last, body, "/reply")
+        if self._last.has_just_changed(time.monotonic()):
+            raise BadInputError(CHANGED_TEXT)
+        await self._send(self._last.target, body, "/reply")
 
     async def _send(self, target: Target, body: str, command: str) -> None:
         if not body:

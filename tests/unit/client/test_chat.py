@@ -295,6 +295,13 @@ async def test_an_answer_goes_to_who_wrote_to_this_account_alone(tmp_path: Path)
         for line in ("/reply", "/dm", "/dm bob", "/all"):
             await shown.view.take(line)
         assert sum("Nothing was sent" in line for line in shown.lines) == 5
+        carl = shown.cluster.accounts["carl"]
+        shown.cluster.store(carl, shown.cluster.accounts["anna"], "look here")
+        await shown.expect("carl: look here")
+        await shown.view.take("/reply yes, ben")
+        assert shown.has("Somebody else has just written to you alone")
+        await shown.view.take("/reply yes, carl")
+        await shown.expect("you → carl: yes, carl")
 
 
 def test_escape_sequences_and_writing_direction_of_others_do_no_harm() -> None:
