@@ -45,7 +45,7 @@ def test_without_a_display_the_line_names_the_terminal() -> None:
     env = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
     env.pop("QT_QPA_PLATFORM", None)
     done = subprocess.run(
-        [sys.executable, "-m", "parley.gui", "--host", "localhost:1"],
+        [sys.executable, "-m", "parley.cli", "gui", "--host", "localhost:1", "--insecure"],
         cwd=ROOT, env=env, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
