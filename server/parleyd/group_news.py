@@ -129,7 +129,7 @@ class GroupNews:
         """Stop serving, because this node's disk lost entries that a majority may have counted."""
         self._logger.error("log_entries_lost", detail=detail, effect=LOST_ENTRIES_EFFECT, advice=LOST_ENTRIES_ADVICE)
         if self._trust is not None:
-            self._trust.entries_lost(f"{detail}. {LOST_ENTRIES_EFFECT}. {LOST_ENTRIES_ADVICE}")
+            self._trust.entries_lost(detail, f"{detail}. {LOST_ENTRIES_EFFECT}. {LOST_ENTRIES_ADVICE}")
         self._hub.shut(CloseReason.STOPPING)
 
 

@@ -23,6 +23,7 @@ from parleyd.machine.records import StateHash
 from parleyd.membership.levels import LevelRaiser, LevelState
 from parleyd.membership.members import ClusterMembers
 from parleyd.raft.types import NodeId
+from parleyd.storage import lost_entries
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.transport.peer_links import PeerLinks
 
@@ -48,6 +49,7 @@ class StateTrust:
         self._on_change = on_change
         self._raiser = LevelRaiser(replica, self._level_state)
         self._lost_entries = ""
+        self._mark = data.lost_entries
         self.guard = StateGuard(own, data.fence, replica, links, self)
         self.rebuild = StateRebuild(replica, self.guard, links, data.snapshots, lambda: self._lost_entries)
         self.parts = TrustParts(
@@ -75,9 +77,13 @@ class StateTrust:
 
     # ---- what happens
 
-    def entries_lost(self, text: str) -> None:
-        """Record that this node's log lacks entries that it had confirmed; `text` is for operators."""
+    def entries_lost(self, detail: str, text: str) -> None:
+        """Record durably which entries this node's log lacks that it had confirmed; `text` is for operators.
+
+        Raises StorageError, which stops the node. It takes part in nothing before that, either.
+        """
         self._lost_entries = text
+        lost_entries.save(self._mark, detail)
         self._on_change()
 
     def divergence_changed(self) -> None:

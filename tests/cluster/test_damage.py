@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -98,3 +99,34 @@ async def test_a_node_whose_disk_takes_no_more_stops_at_once_and_loses_nothing_i
         async with raw_client(lone, "n1") as raw:
             kept = bodies(await raw.history(ann, "ann"))
     assert kept[:10] == [f"kept {number}" for number in range(1, 11)]
+
+
+async def test_a_node_whose_disk_lost_confirmed_entries_votes_no_more_also_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    """An older copy of the folder stands for the disk: it is whole, and the leader knows that there was more."""
+    async with LocalCluster(tmp_path, settings=FAST) as own:
+        leader = await own.wait_for_leader()
+        name = own.others(leader)[0]
+        folder, older = own.layout.data_dir(name), tmp_path / "older"
+        async with raw_client(own, leader) as raw:
+            await raw.register("ann")
+            await own.wait_until_equal()
+            assert await own.stop(name) == 0
+            shutil.copytree(folder, older)
+            own.start(name)
+            await raw.register("ben")
+            await own.wait_until_equal()
+            assert await own.stop(name) == 0
+            shutil.rmtree(folder)
+            older.rename(folder)
+            own.start(name)
+            await own.wait_until(lambda: "log_entries_lost" in own.log_text(name), "the node knows it")
+            await own.wait_until((folder / "lost-entries").exists, "and keeps it")
+            own.kill(name)
+            own.start(name)
+            assert await own.wait_for_exit(name) == ExitCode.STORAGE
+            said = own.tail(name)
+            assert "the disk lost entries of the log" in said
+            assert "parley cluster remove" in said
+            await raw.register("cid")  # the others go on

@@ -7,6 +7,7 @@ data/
   state.sqlite     the state machine
   operator.token   a secret for scripts on this machine, new at each start
   fenced.json      the reason, while this node's state is not trusted
+  lost-entries     which entries of the log the disk has lost; no node starts with it
   administrator-claim.json  from `parleyd admin create`, until the cluster has it
   snapshots/       copies of state.sqlite that are being sent or received
 """
@@ -24,6 +25,7 @@ from types import TracebackType
 import apsw
 
 from parleyd.raft.types import SnapshotMeta
+from parleyd.storage import lost_entries
 from parleyd.storage.administrator_claim import REFUSED_SUFFIX
 from parleyd.storage.disk_space import DiskSpace
 from parleyd.storage.errors import DirectoryBusyError
@@ -47,7 +49,7 @@ class DataDirectory:
         """Create the folder if it is missing, lock it for this process, and remove unfinished work.
 
         `reserve_bytes` of its disk are kept free of copies. Raises FormatRefusedError for the directory of another
-        release, before anything in it is changed.
+        release, and StorageDamagedError if its log is known to lack entries, before anything in it is changed.
         """
         with io_errors(f"opening the data directory {path}"):
             make_folder_durably(path, 0o700)
@@ -56,6 +58,7 @@ class DataDirectory:
         directory = cls(path, descriptor, DiskSpace(path, reserve_bytes))
         try:
             refuse_other_formats(directory.identity)
+            lost_entries.refuse(directory.lost_entries)
             directory._tidy()
         except BaseException:
             directory.close()
@@ -81,6 +84,10 @@ class DataDirectory:
     @property
     def fence(self) -> Path:
         return self.path / "fenced.json"
+
+    @property
+    def lost_entries(self) -> Path:
+        return self.path / "lost-entries"
 
     @property
     def snapshots(self) -> Path:

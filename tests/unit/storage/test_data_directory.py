@@ -13,7 +13,8 @@ from parleyd.machine.machine import StateMachine
 from parleyd.page_checksums import checksum_vfs
 from parleyd.storage.data_directory import DataDirectory
 from parleyd.storage.disk_space import DiskSpace
-from parleyd.storage.errors import CopyFailedError, DirectoryBusyError, StorageError
+from parleyd.storage.errors import CopyFailedError, DirectoryBusyError, StorageDamagedError, StorageError
+from parleyd.storage.snapshots import TEMPORARY_SUFFIX
 from tests.unit.storage.log_helpers import meta
 
 HOLDER = """
@@ -156,3 +157,16 @@ def test_a_file_that_vanishes_while_the_folder_is_tidied_stops_no_start(
     monkeypatch.setattr(Path, "iterdir", lambda path: iter([*listed(path), *([gone] if path == tmp_path else [])]))
     monkeypatch.setattr(Path, "is_file", lambda _: True)
     DataDirectory.open(tmp_path).close()
+
+
+@pytest.mark.parametrize("content", [b"up to 9 are confirmed, and the log ends at 7", b"", b"\xff\xfe"])
+def test_a_log_that_lost_entries_is_never_started_again(tmp_path: Path, content: bytes) -> None:
+    with DataDirectory.open(tmp_path / "data") as data:
+        data.lost_entries.write_bytes(content)
+        half_made = data.snapshots / f"one{TEMPORARY_SUFFIX}"
+        half_made.parent.mkdir(exist_ok=True)
+        half_made.touch()
+    for _ in range(2):
+        with pytest.raises(StorageDamagedError, match=r"lost entries of the log .*parley cluster remove NAME"):
+            DataDirectory.open(tmp_path / "data")
+        assert half_made.exists(), "nothing is changed in it"
