@@ -121,16 +121,27 @@ class PeerAdmission:
         info = known or sent
         await check_certificate(info.name, self._certificates, context)
         key_digest = b"" if self._certificates is None else self._certificates.key_digest_of(context.auth_context())
-        if known is not None and self.registry.is_key_barred(key_digest):
-            await refuse(context, f"the key of {info.name} was removed from this cluster. Give the node a new one")
-        return Caller(info, key_digest)
+        caller = Caller(info, key_digest)
+        if known is not None:
+            await self._check_key(caller, context)
+        return caller
+
+    async def _check_key(self, caller: Caller, context: Context) -> None:
+        if self.registry.is_key_barred(caller.key_digest):
+            await refuse(
+                context,
+                f"the cluster refuses this key of {caller.info.name}: its node was removed, or has a newer key. Make a "
+                f"new one (parleyd cert node {caller.info.name}) and restart the node",
+            )
 
     async def check_standing(self, rpc: str, caller: Caller, context: Context) -> None:
         """End the call unless the caller has the standing that `rpc` requires now; members come and go meanwhile."""
         node, name = caller.info.node_id, caller.info.name
         if self.registry.is_removed(node):
             await refuse_removed(context, name)
-        if REQUIRED[rpc] is Standing.MEMBER and not self.registry.is_member(node):
+        if self.registry.is_member(node):
+            await self._check_key(caller, context)
+        elif REQUIRED[rpc] is Standing.MEMBER:
             await refuse(context, f"only members may call {rpc}, and {name} is none here. Nothing was done")
 
     async def is_believed(self, caller: Caller) -> bool:

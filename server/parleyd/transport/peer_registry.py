@@ -50,7 +50,7 @@ class PeerRegistry:
         return node in self._removed
 
     def is_key_barred(self, key_digest: bytes) -> bool:
-        """Return whether the key is that of a removed node."""
+        """Return whether the key is that of a removed node, or one that a member has replaced."""
         return key_digest in self._barred_keys
 
     def is_known_name(self, name: str) -> bool:

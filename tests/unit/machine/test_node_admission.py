@@ -73,7 +73,24 @@ def test_a_removed_node_bars_its_name_and_its_key_until_it_is_added_again(node: 
     change(node, 1, 3, 4, added=(replace(FOURTH, key_digest=OTHER_KEY),))
     assert node.machine.members().barred == (BarredNode("n2", KEY),)
     change(node, 1, 3, 4, 5, added=(MemberRow(5, "n2", "a:1", "a:2", key_digest=OTHER_KEY),))
+    assert node.machine.members().barred == (BarredNode("", KEY),), "the node is back, and its old key is not"
+    change(node, 1, 3, 4, 5, 6, added=(MemberRow(6, "n6", "a:1", "a:2", key_digest=KEY),))
     assert node.machine.members().barred == ()
+
+
+def test_a_member_that_publishes_a_new_key_bars_the_old_one(node: Node) -> None:
+    raised(node)
+    for key in (KEY, KEY, b"", KEY):
+        assert code(node, publish_key(2, key)) == OK
+        assert node.machine.members().barred == ()
+    assert code(node, publish_key(2, OTHER_KEY)) == OK
+    assert node.machine.members().barred == (BarredNode("", KEY),)
+    assert code(node, publish_key(2, KEY)) == code(node, publish_key(3, KEY)) == pb.RESULT_CODE_NOT_ALLOWED
+    assert [row.key_digest for row in node.machine.members().rows] == [b"", OTHER_KEY, b""]
+    assert code(node, publish_key(2, OTHER_KEY)) == OK
+    change(node, 1, 3)
+    change(node, 1, 3, 4, added=(replace(FOURTH, key_digest=b"f" * 32),))
+    assert node.machine.members().barred == (BarredNode("", KEY), BarredNode("n2", OTHER_KEY))
 
 
 def test_a_key_that_comes_back_under_another_name_is_barred_no_longer_once_it_is_added(node: Node) -> None:

@@ -367,7 +367,24 @@ async def test_the_key_of_a_removed_node_lets_no_member_in() -> None:
     registry.update(map(peer, (1, 2, 3)), (), [KEY])
     async with serving(Handler(), registry, certified="n2") as address:
         error = await refusal(address, says(peer(2)))
-    assert "the key of n2 was removed" in (error.details() or "")
+    assert "the cluster refuses this key of n2" in (error.details() or "")
+
+
+async def test_a_key_that_is_replaced_while_its_thief_talks_is_heard_no_longer() -> None:
+    handler = Handler()
+    registry, _ = make_registry()
+    async with serving(handler, registry, certified="n2") as address, peer_channel(address, None) as channel:
+        call = PeerStub(channel).Deliver(metadata=says(peer(2)))
+        heartbeat = Message(MessageType.HEARTBEAT, NodeId(2), ME, term=Term(4))
+        batch = pb.RaftBatch(messages=[encode_message(heartbeat, 0)])
+        await call.write(batch)
+        await asyncio.wait_for(handler.received.get(), 5)
+        registry.update(map(peer, (1, 2, 3)), (), [KEY])
+        await call.write(batch)
+        with pytest.raises(grpc.aio.AioRpcError, match="the cluster refuses this key of n2"):
+            async with asyncio.timeout(5):
+                await call
+    assert handler.received.empty()
 
 
 async def test_a_member_describes_members_to_members_whatever_incarnation_they_mean() -> None:

@@ -3,7 +3,8 @@
 Only a membership entry adds and removes a member, in the same transaction as the membership itself, so the two always
 agree. A removed member stays recorded: its data directory must never join again. From level 3 on, its name and the key
 of its certificate are barred too. A membership entry that adds them again lifts that, because only an administrator or
-a join token makes one (membership/rules.py).
+a join token makes one (membership/rules.py). A member that publishes a new key bars its old one: whoever has stolen it
+is refused from then on. A bar without a name is lifted only for a node that is added with this key.
 """
 
 from __future__ import annotations
@@ -127,8 +128,16 @@ def change(state: State, change: MembershipChange) -> None:
 
 
 def _admit(state: State, row: MemberRow) -> None:
-    """Keep a new member's key. Whoever added it had the right to, so its name and its key are barred no longer."""
+    """Keep a new member's key. Whoever added it had the right to, so its name and its key are barred no longer.
+
+    If it comes with another key than before, the old one stays barred.
+    """
     _store_key(state, row.node_id, row.key_digest)
+    state.connection.execute(
+        "INSERT OR IGNORE INTO barred_nodes(name, key_digest, since_ms) "
+        "SELECT '', key_digest, since_ms FROM barred_nodes WHERE name = ? AND key_digest <> x''",
+        (row.name,),
+    )
     state.connection.execute("DELETE FROM barred_nodes WHERE name = ?", (row.name,))
     if row.key_digest:
         state.connection.execute("DELETE FROM barred_nodes WHERE key_digest = ?", (row.key_digest,))
@@ -136,11 +145,29 @@ def _admit(state: State, row: MemberRow) -> None:
 
 def _bar(state: State, row: MemberRow) -> None:
     """Bar the name and the key of a removed member, until an administrator admits them again."""
+    _add_bar(state, row.name, row.key_digest)
+    state.connection.execute("DELETE FROM member_keys WHERE node_id = ?", (row.node_id,))
+
+
+def _add_bar(state: State, name: str, key_digest: bytes) -> None:
     state.connection.execute(
         "INSERT OR REPLACE INTO barred_nodes(name, key_digest, since_ms) VALUES(?, ?, ?)",
-        (row.name, row.key_digest, state.meta.now_ms),
+        (name, key_digest, state.meta.now_ms),
     )
-    state.connection.execute("DELETE FROM member_keys WHERE node_id = ?", (row.node_id,))
+
+
+def _is_barred(state: State, key_digest: bytes) -> bool:
+    query = "SELECT 1 FROM barred_nodes WHERE key_digest = ? LIMIT 1"
+    return bool(key_digest) and state.connection.execute(query, (key_digest,)).get is not None
+
+
+def _replace_key(state: State, node_id: int, key_digest: bytes) -> None:
+    """Keep the key that a member published, and bar the one that it had before."""
+    query = "SELECT key_digest FROM member_keys WHERE node_id = ?"
+    old = state.connection.execute(query, (node_id,)).get
+    if old and key_digest and old != key_digest:
+        _add_bar(state, "", old)
+    _store_key(state, node_id, key_digest)
 
 
 def _store_key(state: State, node_id: int, key_digest: bytes) -> None:
@@ -159,6 +186,8 @@ def publish(state: State, command: pb.PublishMember) -> pb.CommandResult:
         return result(pb.RESULT_CODE_INVALID_ADDRESS)
     if state.level >= NODE_KEYS_LEVEL and len(command.key_digest) not in (0, KEY_DIGEST_BYTES):
         return result(pb.RESULT_CODE_INVALID_LENGTH)
+    if state.level >= NODE_KEYS_LEVEL and _is_barred(state, command.key_digest):
+        return result(pb.RESULT_CODE_NOT_ALLOWED)
     if not 0 < command.min_level <= state.meta.level <= command.max_level:
         return result(pb.RESULT_CODE_LEVEL_NOT_SUPPORTED)
     state.connection.execute(
@@ -169,7 +198,7 @@ def publish(state: State, command: pb.PublishMember) -> pb.CommandResult:
     if not state.connection.changes():
         return result(pb.RESULT_CODE_NO_SUCH_MEMBER)
     if state.level >= NODE_KEYS_LEVEL:
-        _store_key(state, command.node_id, command.key_digest)
+        _replace_key(state, command.node_id, command.key_digest)
     state.effects.append(MembersChanged(read(state.connection)))
     return result(pb.RESULT_CODE_OK)
 
