@@ -28,12 +28,20 @@ def pair_of(layout: Layout, name: str) -> Pair:
     return (folder / "node.pem").read_bytes(), (folder / "node.key").read_bytes()
 
 
-def issue(layout: Layout, name: str) -> Pair:
+def replace_pair(layout: Layout, name: str) -> None:
+    """Give a node a new certificate and a new key, which it has from its next start on."""
+    host, _, _ = layout.node(name).peer_address.rpartition(":")
+    folder = layout.folder(name)
+    for file, content in zip(("node.pem", "node.key"), issue(layout, name, host), strict=True):
+        (folder / file).write_bytes(content)
+
+
+def issue(layout: Layout, name: str, host: str = "127.0.0.1") -> Pair:
     """A new certificate of the cluster's CA, with a new key."""
     authority = x509.load_pem_x509_certificate(layout.ca_file.read_bytes())
     key = serialization.load_pem_private_key((layout.root / "ca" / "ca.key").read_bytes(), password=None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
-    issued = issue_node_certificate(authority, key, name, ["127.0.0.1"])
+    issued = issue_node_certificate(authority, key, name, [host])
     return issued.certificate_pem, issued.key_pem
 
 

@@ -16,7 +16,7 @@ from parleyd.raft.messages import Message, MessageType
 from parleyd.raft.types import Entry, Index, NodeId, Term
 from parleyd.transport.codec import encode_message
 from scripts.cluster_local import LocalCluster
-from tests.cluster.peer_caller import Caller, issue, node_ids, pair_of, peer_stub
+from tests.cluster.peer_caller import Caller, issue, node_ids, pair_of, peer_stub, replace_pair
 from tests.cluster.raw import raw_client
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -114,3 +114,26 @@ async def test_who_was_never_admitted_leads_nobody(cluster: LocalCluster, fresh:
     assert after.leader in cluster.names
     assert after.term < lied
     await cluster.wait_until_equal()
+
+
+async def test_a_key_that_a_node_has_replaced_is_believed_by_no_node(cluster: LocalCluster, fresh: Fresh) -> None:
+    leader = await cluster.wait_for_leader()
+    robbed, other = cluster.others(leader)
+    ids, status = await node_ids(cluster, other), await cluster.status(other)
+    assert status is not None
+    thief = Caller(ids[robbed], robbed, pair_of(cluster.layout, robbed))
+    harmless = Message(MessageType.HEARTBEAT, NodeId(ids[robbed]), NodeId(ids[other]), Term(1), commit=Index(0))
+
+    async def is_heard() -> bool:
+        return await deliver(cluster, other, thief, encode_message(harmless, 0)) is grpc.StatusCode.OK
+
+    assert await is_heard()
+    replace_pair(cluster.layout, robbed)
+    await cluster.restart(robbed)
+    await send_one(cluster, robbed, fresh("ann"))
+    async with asyncio.timeout(30):
+        while await is_heard():
+            continue  # each look is a call, which gives way
+    await cluster.restart(robbed)
+    await send_one(cluster, robbed, fresh("ann"))
+    assert not await is_heard()
