@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc.aio
 import psutil
@@ -141,6 +143,28 @@ class Load:
         return float(times.user + times.system)
 
 
+@dataclass(slots=True)
+class Disk:
+    """How long the machine's disk takes for a sync that no node asks for. An attack may keep the machine busy."""
+
+    file: Path
+    longest_ms: float = 0.0
+
+    async def run(self) -> None:
+        """Write and sync until cancelled."""
+        while True:
+            began = time.monotonic()
+            await asyncio.to_thread(self._sync)
+            self.longest_ms = max(self.longest_ms, round((time.monotonic() - began) * 1000, 1))
+            await asyncio.sleep(SAMPLE_S)
+
+    def _sync(self) -> None:
+        with self.file.open("wb") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+
+
 @dataclass(frozen=True, slots=True)
 class Measures:
     """All that is measured."""
@@ -148,6 +172,7 @@ class Measures:
     innocent: Innocent
     memory: Memory
     load: Load
+    disk: Disk
 
 
 async def term_of(cluster: LocalCluster) -> int:
