@@ -154,8 +154,10 @@ class Disk:
         """Write and sync until cancelled."""
         while True:
             began = time.monotonic()
-            await asyncio.to_thread(self._sync)
-            self.longest_ms = max(self.longest_ms, round((time.monotonic() - began) * 1000, 1))
+            try:
+                await asyncio.to_thread(self._sync)
+            finally:  # also of a sync that has not ended when the attack has
+                self.longest_ms = max(self.longest_ms, round((time.monotonic() - began) * 1000, 1))
             await asyncio.sleep(SAMPLE_S)
 
     def _sync(self) -> None:
