@@ -6,6 +6,7 @@
         hosts.json                   addresses of this cluster: given, learned, the last one that worked
         ACCOUNT/
           client.sqlite              outbox, inbox, identity, session token (600)
+          open.lock                  held by whoever opens client.sqlite, for that moment
           device.lock                held by the one process that connects for this account here
           reader.lock                held by the one process that owns the durable "shown" mark
 

@@ -6,13 +6,17 @@ values (device id, token, stream cursor, position). `user_version` is the number
 """
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import apsw
 
 from parley.device.file_format import bring_up_to_date, check_owner
+from parley.device.profile import FileLock
+from parley.errors import StoreError
 
 T = TypeVar("T")
 
@@ -68,18 +72,45 @@ SCHEMA = (
         target_kind INTEGER NOT NULL, target TEXT NOT NULL COLLATE NOCASE, body TEXT NOT NULL,
         PRIMARY KEY (target_kind, target)) WITHOUT ROWID""",
 )
+BUSY_S = 10.0
+"""How long an operation waits for another process that uses the file."""
+POLL_S = 0.01
 RECEIVED_TABLES = ("inbox", "accounts", "conversations", "members", "reads")
 
 
 def open_database(path: Path) -> apsw.Connection:
     """Open the file with the pragmas that durability needs, and make the tables on first use.
 
-    Raises StoreError for a file of another format or program.
+    Raises StoreError for a file of another format or program. Blocks while another thread or process opens the file.
     """
+    with _turn_to_open(path):
+        return _open(path)
+
+
+@contextmanager
+def _turn_to_open(path: Path) -> Iterator[None]:
+    """Let one at a time open a file.
+
+    Of two that make one file, SQLite refuses one at once, whatever its busy timeout is, because both want the WAL. Or
+    one takes the file that the other has just made for one that lost its content.
+    """
+    until = time.monotonic() + BUSY_S
+    with FileLock(path.with_name("open.lock")) as lock:
+        while not lock.try_acquire():
+            if time.monotonic() > until:
+                raise StoreError(
+                    f"Another process has been opening the file {path} for {BUSY_S:.0f} s. Nothing was changed. End "
+                    "that process, or try again."
+                )
+            time.sleep(POLL_S)
+        yield
+
+
+def _open(path: Path) -> apsw.Connection:
     existed = path.exists()
     connection = apsw.Connection(str(path))
     try:
-        connection.set_busy_timeout(10_000)
+        connection.set_busy_timeout(int(BUSY_S * 1000))
         check_owner(connection, path)
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode=WAL")

@@ -4,9 +4,11 @@ import json
 import multiprocessing
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import apsw
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from parley import Receipt, ReceiptCounts
 from parley.device import directory, file_format, outbox, schema
 from parley.device.file_format import FIRST_FORMAT, MIGRATIONS, Migration, current_format, own_release
-from parley.device.profile import Hosts, StateDirectory
+from parley.device.profile import FileLock, Hosts, StateDirectory
 from parley.errors import StoreError
 from tests.unit.client.records import BOB, channel
 
@@ -249,3 +251,30 @@ def test_notes_name_their_format_and_those_of_a_newer_release_are_never_written_
     assert directory.hosts("c1") == Hosts()
     directory.remember_hosts("c1", Hosts(("h:2",), (), ""))
     assert notes.read_text() == before
+
+
+def test_two_that_make_one_file_at_once_take_turns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def opened(path: Path, together: Barrier) -> None:
+        together.wait()
+        with closing(schema.open_database(path)) as connection:
+            assert connection.pragma("journal_mode") == "wal"
+
+    with ThreadPoolExecutor(2) as threads:
+        for number in range(60):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            together = Barrier(2)
+            for one in [threads.submit(opened, folder / "client.sqlite", together) for _ in range(2)]:
+                one.result(60)
+    assert caplog.records == [], "nobody takes the new file for one that lost its content"
+
+
+def test_a_process_that_never_ends_to_open_a_file_is_told(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "BUSY_S", 0.05)
+    with FileLock(path.with_name("open.lock")) as other:
+        assert other.try_acquire()
+        with pytest.raises(StoreError, match="Nothing was changed"):
+            schema.open_database(path)
+    schema.open_database(path).close()
