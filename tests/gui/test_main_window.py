@@ -59,6 +59,17 @@ class Desktop:
         """Waits while Qt's loop runs."""
         self.qtbot.waitUntil(lambda: bool(condition()), timeout=timeout_ms)
 
+    def announced(self) -> list[tuple[str, str]]:
+        """The person works in another window; the list is filled with what is announced from now on."""
+        elsewhere = QWidget()
+        self.qtbot.addWidget(elsewhere)
+        elsewhere.show()
+        elsewhere.activateWindow()
+        self.until(lambda: not self.window.isActiveWindow())
+        shown: list[tuple[str, str]] = []
+        self.window.notifier.shown.connect(lambda title, text: shown.append((title, text)))
+        return shown
+
     def sign_in(self, account: str = "ann", password: str = PASSWORD) -> None:
         page = self.window.sign_in
         page.hosts.setText(HERE.hosts)
@@ -547,15 +558,9 @@ def test_what_happens_in_a_channel_is_drawn_as_a_line_without_a_bubble(desktop: 
     desktop.window.chat.view.grab()
 
 
-def test_messages_of_a_channel_are_announced_with_their_sender(desktop: Desktop, qtbot: QtBot) -> None:
+def test_messages_of_a_channel_are_announced_with_their_sender(desktop: Desktop) -> None:
     desktop.signed_in()
-    elsewhere = QWidget()
-    qtbot.addWidget(elsewhere)
-    elsewhere.show()
-    elsewhere.activateWindow()
-    desktop.until(lambda: not desktop.window.isActiveWindow())
-    shown: list[tuple[str, str]] = []
-    desktop.window.notifier.shown.connect(lambda title, text: shown.append((title, text)))
+    shown = desktop.announced()
     desktop.sdk.arrive("ben", "all well?", conversation=WARD)
     desktop.until(lambda: shown == [("Ward 4", "ben: all well?")])
 
@@ -607,15 +612,9 @@ def test_a_conversation_opened_while_nobody_can_be_reached_is_filled_after_the_r
 # ---- the desktop around it
 
 
-def test_messages_in_the_background_are_announced_and_stay_unread(desktop: Desktop, qtbot: QtBot) -> None:
+def test_messages_in_the_background_are_announced_and_stay_unread(desktop: Desktop) -> None:
     desktop.signed_in().open()
-    elsewhere = QWidget()
-    qtbot.addWidget(elsewhere)
-    elsewhere.show()
-    elsewhere.activateWindow()
-    desktop.until(lambda: not desktop.window.isActiveWindow())
-    shown: list[tuple[str, str]] = []
-    desktop.window.notifier.shown.connect(lambda title, text: shown.append((title, text)))
+    shown = desktop.announced()
     desktop.sdk.arrive("ben", "are you there?")
     desktop.until(lambda: shown == [("Ben Ortiz (ben)", "are you there?")])
     assert desktop.items == [("Ben Ortiz (ben)", "are you there?", 1)]

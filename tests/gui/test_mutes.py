@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from PySide6.QtGui import QColor, QImage
-from PySide6.QtWidgets import QMenu, QWidget
+from PySide6.QtWidgets import QMenu
 from pytestqt.qtbot import QtBot
 
 from parley.gui.conversations import ITEM_ROLE, spoken_item
@@ -55,14 +55,8 @@ def test_the_unread_count_of_a_muted_conversation_is_drawn_without_its_ground(de
     assert not has_accent()
 
 
-def test_of_a_muted_conversation_only_urgent_messages_are_announced(desktop: Desktop, qtbot: QtBot) -> None:
-    elsewhere = QWidget()
-    qtbot.addWidget(elsewhere)
-    elsewhere.show()
-    elsewhere.activateWindow()
-    desktop.until(lambda: not desktop.window.isActiveWindow())
-    shown: list[tuple[str, str]] = []
-    desktop.window.notifier.shown.connect(lambda title, text: shown.append((title, text)))
+def test_of_a_muted_conversation_only_urgent_messages_are_announced(desktop: Desktop) -> None:
+    shown = desktop.announced()
     channel_changes(desktop, muted=True)
     calm = desktop.sdk.message("ben", "calm", conversation=WARD)
     fire = replace(desktop.sdk.message("ben", "fire", conversation=WARD), urgent=True)

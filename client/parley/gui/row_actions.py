@@ -5,7 +5,7 @@ from functools import partial
 
 from PySide6.QtCore import QModelIndex, QObject, QPoint, Qt, QUrl
 from PySide6.QtGui import QAction, QDesktopServices, QGuiApplication, QKeySequence, QShortcut
-from PySide6.QtWidgets import QMenu, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QMenu, QWidget
 
 from parley import Target
 from parley.chat import ConversationItem, Row, links
@@ -29,6 +29,15 @@ def offer(menu: QMenu, text: str, doing: Callable[[], None]) -> None:
     action = QAction(text, menu)
     action.triggered.connect(lambda _checked=False: doing())
     menu.addAction(action)
+
+
+def _asked_for(view: QAbstractItemView, position: QPoint) -> tuple[QModelIndex, QPoint]:
+    """Return the item whose menu is asked for, by mouse or by key, and the place of the menu on the screen."""
+    index = view.indexAt(position)
+    if view.hasFocus() and view.currentIndex().isValid() and not view.underMouse():
+        index = view.currentIndex()  # asked for by key
+        position = view.visualRect(index).center()
+    return index, view.viewport().mapToGlobal(position)
 
 
 class RowActions(QObject):
@@ -143,19 +152,11 @@ class RowActions(QObject):
         QDesktopServices.openUrl(QUrl(url))
 
     def _show_conversation_menu(self, position: QPoint) -> None:
-        shown = self._chat.list
-        index = shown.indexAt(position)
-        if shown.hasFocus() and shown.currentIndex().isValid() and not shown.underMouse():
-            index = shown.currentIndex()  # asked for by key
-            position = shown.visualRect(index).center()
+        index, place = _asked_for(self._chat.list, position)
         if index.isValid():
-            self.conversation_menu(index.data(ITEM_ROLE)).popup(shown.viewport().mapToGlobal(position))
+            self.conversation_menu(index.data(ITEM_ROLE)).popup(place)
 
     def _show_menu(self, position: QPoint) -> None:
-        view = self._chat.view
-        index = view.indexAt(position)
-        if view.hasFocus() and view.currentIndex().isValid() and not view.underMouse():
-            index = view.currentIndex()  # asked for by key
-            position = view.visualRect(index).center()
+        index, place = _asked_for(self._chat.view, position)
         if index.isValid():
-            self.menu(self._chat.rows.row(index.row())).popup(view.viewport().mapToGlobal(position))
+            self.menu(self._chat.rows.row(index.row())).popup(place)
