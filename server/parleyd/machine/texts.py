@@ -17,7 +17,6 @@ _BLANK: Final = (
     "\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff"
 )
 _HAS_NOT_SHOWN: Final = re.compile(f"[{_NOT_SHOWN}]")
-_ALL_BLANK: Final = re.compile(f"[{_BLANK}]*")
 _ALL_UNSEEN: Final = re.compile(f"[{_NOT_SHOWN}{_BLANK}]*")
 BLANK_TEXTS_LEVEL: Final = 3  # refuses texts that show nothing
 
@@ -25,11 +24,6 @@ BLANK_TEXTS_LEVEL: Final = 3  # refuses texts that show nothing
 def is_shown_as_written(text: str) -> bool:
     """Return whether the text has no character that is invisible or changes how the others are shown."""
     return _HAS_NOT_SHOWN.search(text) is None
-
-
-def is_blank(text: str) -> bool:
-    """Return whether a text that is shown as written shows nothing."""
-    return _ALL_BLANK.fullmatch(text) is not None
 
 
 def shows_nothing(text: str) -> bool:
@@ -41,4 +35,4 @@ def is_short_text(text: str, max_chars: int, level: int) -> bool:
     """Return whether a short text is accepted at a level. Empty is for none."""
     if len(text) > max_chars or not is_shown_as_written(text):
         return False
-    return not (text and level >= BLANK_TEXTS_LEVEL and is_blank(text))
+    return not (text and level >= BLANK_TEXTS_LEVEL and shows_nothing(text))
