@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from scripts.bench.figures import latest
 from scripts.bench.process import serve_calls
 from scripts.bench.raw_client import RawAdministrator, RawReceiver, RawSender
 from scripts.bench.reference import Identity, measure_reference
@@ -121,7 +122,7 @@ class Client:
         Return for each message how many milliseconds it took until the last of the accounts had it.
         """
         arrived = await asyncio.gather(*(self.wait_for(account, sent) for account in accounts))
-        return [max(took_ms) for took_ms in zip(*(one["took_ms"] for one in arrived), strict=True)]
+        return latest([one["took_ms"] for one in arrived])
 
     async def close(self, account: str) -> None:
         """Receive no more."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parleyd.machine.features.memberships import EVERYONE_ID
-from scripts.bench.figures import Figures, percentiles
+from scripts.bench.figures import Figures, latest, percentiles
 from scripts.bench.rig import Receiver, Rig, Senders
 from scripts.bench.scale import Scale
 
@@ -40,15 +39,14 @@ class FanOut:
         await sender.pace(count, RATE_PER_S, target)
         accepted = (await sender.process.call("accepted", accounts=sender.accounts)).value
         sent = {f"{CALLER}>{target}": accepted[f"{CALLER}>{target}"]}
-        to_last_ms = _latest(await asyncio.gather(*(group.latest(sent) for group in listeners)))
+        last = percentiles(latest(await asyncio.gather(*(group.latest(sent) for group in listeners))))
         used = await meter.figures(count)
-        p99_ms = percentiles(to_last_ms)["p99_ms"]
         return {
             "alone_p50_ms": alone["p50_ms"],
             "alone_p99_ms": alone["p99_ms"],
-            "last_p50_ms": percentiles(to_last_ms)["p50_ms"],
-            "last_p99_ms": p99_ms,
-            "beyond_alone_p99_ms": p99_ms - alone["p99_ms"],
+            "last_p50_ms": last["p50_ms"],
+            "last_p99_ms": last["p99_ms"],
+            "beyond_alone_p99_ms": last["p99_ms"] - alone["p99_ms"],
             "server_cpu_ms_per_message": used["server_cpu_s_per_1000"],
             "client_cpu_ms_per_message": used["client_cpu_s_per_1000"],
         }
@@ -61,8 +59,3 @@ async def _paced(rig: Rig, sender: Senders, receiver: Receiver, count: int) -> F
     arrived = (await rig.audit(receiver)).value
     await receiver.close()
     return percentiles(arrived["took_ms"])
-
-
-def _latest(arrivals: Sequence[Sequence[float]]) -> list[float]:
-    """Return for each message how long it took until the last one had it."""
-    return [max(took_ms) for took_ms in zip(*arrivals, strict=True)]

@@ -25,6 +25,11 @@ def percentiles(values: Sequence[float]) -> Figures:
     return {f"p{percent}_ms": ordered[len(ordered) * percent // 100] for percent in (10, 50, 99)}
 
 
+def latest(arrivals: Sequence[Sequence[float]]) -> list[float]:
+    """Return for each message the longest time of all receivers, given the times of each."""
+    return [max(times) for times in zip(*arrivals, strict=True)]
+
+
 def summary(runs: Sequence[Figures]) -> dict[str, Figures]:
     """Return median, least and greatest value of each figure that every run has."""
     return {

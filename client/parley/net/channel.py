@@ -84,7 +84,7 @@ def load_security(ca: Path | None, *, insecure: bool, insecure_network: bool) ->
     return Security(pem)
 
 
-def channel_options(keepalive_ms: tuple[int, int] = KEEPALIVE_MS) -> tuple[tuple[str, int], ...]:
+def channel_options(keepalive_ms: tuple[int, int]) -> tuple[tuple[str, int], ...]:
     """Return the options of every channel of this SDK."""
     interval_ms, limit_ms = keepalive_ms
     return (
