@@ -1,7 +1,8 @@
 """Decides whether the node of a stream is alive (heartbeats) and whether it serves (health).
 
 The streams of one connection share a pulse: what one of them hears proves to all that the node is alive, and one ping
-is enough for all. A stream that hears nothing itself sends its own ping from time to time.
+that is answered is enough for all. A stream whose ping has no answer may be stuck itself: then the next one sends one.
+A stream that hears nothing itself sends its own ping from time to time.
 
 The caller passes the time.
 """
@@ -34,13 +35,14 @@ class Pulse:
     def __init__(self) -> None:
         self.heard = 0
         """How many frames came."""
+        self._heard_at_ping = -1
         self._pinged_at = float("-inf")
 
     def takes_ping(self, now: float, interval_s: float) -> bool:
         """Return whether a ping is due, which the caller sends then. The beats of many streams do not coincide."""
-        if now - self._pinged_at < interval_s / 2:
+        if self.heard != self._heard_at_ping and now - self._pinged_at < interval_s / 2:
             return False
-        self._pinged_at = now
+        self._heard_at_ping, self._pinged_at = self.heard, now
         return True
 
 

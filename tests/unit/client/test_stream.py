@@ -475,12 +475,12 @@ def test_a_node_that_says_nothing_for_some_ticks_is_left() -> None:
 OTHER = Endpoint("other", 1)
 
 
-def crowd(count: int) -> list[Dialogue]:
-    """Streams that share a connection, with beats at different times of an interval."""
+def crowd(count: int, spread: float = 1.0) -> list[Dialogue]:
+    """Streams that share a connection, with beats at different times of this part of an interval."""
     pulse = Pulse()
     talks = [Dialogue(stream_at(pulse)) for _ in range(count)]
     for number, talk in enumerate(talks):
-        talk.now += SETTINGS.ping_interval_s * number / count
+        talk.now += SETTINGS.ping_interval_s * spread * number / count
         talk.began()
         talk.says_all()
     return talks
@@ -522,6 +522,17 @@ def test_a_stream_that_hears_nothing_pings_itself_and_is_left_whatever_the_other
     assert pinged.count(deaf) >= SETTINGS.silent_ticks
     assert deaf.closed[0].reason is StreamCloseReason.SILENT
     assert not any(talk.closed for talk in others)
+
+
+@pytest.mark.parametrize("spread", [0.4, 1.0])
+@pytest.mark.parametrize("count", [2, 3, 5, 20])
+def test_a_stream_that_is_stuck_makes_no_other_one_leave_the_node(count: int, spread: float) -> None:
+    """Its pings have no answer, wherever its beat lies among those of the others."""
+    for place in range(count):
+        talks = crowd(count, spread)
+        others = [talk for number, talk in enumerate(talks) if number != place]
+        pings_in(talks, 3 * SETTINGS.silent_ticks, answers=others)
+        assert not any(talk.closed for talk in others), place
 
 
 def doubting(pause: DoubtPause | None = None) -> Dialogue:
