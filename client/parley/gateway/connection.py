@@ -28,6 +28,7 @@ class Connection:
         self._writer = writer
         self._settings = settings
         self._one_at_a_time = asyncio.Lock()
+        self._is_usable = True
         peer = writer.get_extra_info("peername")
         self.address: str = peer[0] if peer else "unknown"
         writer.transport.set_write_buffer_limits(high=settings.max_output_bytes)
@@ -36,13 +37,18 @@ class Connection:
     async def encrypt(self, context: ssl.SSLContext) -> bool:
         """Begin TLS. Return false if the client does not within HANDSHAKE_S.
 
-        Nothing may be awaited before: what the reader has read by then is no part of TLS.
+        Nothing may be awaited before: what the reader has read by then is no part of TLS. A handshake that does not end
+        leaves a connection of which asyncio does not tell that it is closed.
         """
+        self._is_usable = False
         try:
             await self._writer.start_tls(context, ssl_handshake_timeout=HANDSHAKE_S)
+            self._is_usable = True
         except OSError:
-            self._writer.transport.abort()
             return False
+        finally:
+            if not self._is_usable:
+                self._writer.transport.abort()
         self._writer.transport.set_write_buffer_limits(high=self._settings.max_output_bytes)
         return True
 
@@ -85,6 +91,8 @@ class Connection:
 
     async def close(self) -> None:
         """Write what waits for a bounded time, and close."""
+        if not self._is_usable:
+            return
         self._writer.close()
         try:
             async with asyncio.timeout(CLOSE_S):

@@ -31,6 +31,7 @@ class Gateway:
         self._numbers = itertools.count(1)
         self._stopping = asyncio.Event()
         self._sessions: set[asyncio.Task[None]] = set()
+        self._handshakes: set[asyncio.Task[None]] = set()
         accounts = AccountsInUse(group, 2 * settings.max_connections)
         places = Places(settings.max_connections, settings.max_per_address)
         failures = Failures(FAILURES_PER_S, FAILURES_BURST)
@@ -75,6 +76,8 @@ class Gateway:
 
     async def _end_sessions(self) -> None:
         self._stopping.set()
+        for task in self._handshakes:  # nobody is there yet to be told
+            task.cancel()
         if self._sessions:
             await asyncio.wait(self._sessions, timeout=self._settings.stop_s)
         for task in self._sessions:
@@ -98,17 +101,28 @@ class Gateway:
         log("client_connected", client=number, address=connection.address, clients=places.taken)
         reason = "defect"
         try:
-            reason = await self._serve(number, connection)
+            if self._context is None or await self._encrypt(task, connection, self._context):
+                reason = await Session(number, connection, self._services).run()
+            else:
+                reason = "no_tls"
+        except asyncio.CancelledError:
+            reason = "gateway_stops"
+            raise
         finally:
             places.give_back(connection.address)
             log("client_gone", client=number, reason=reason, clients=places.taken)
             await connection.close()
 
-    async def _serve(self, number: int, connection: Connection) -> str:
-        """Serve a connection that has a place. Return the reason of its end."""
-        if self._context is not None and not await connection.encrypt(self._context):
-            return "no_tls"
-        return await Session(number, connection, self._services).run()
+    async def _encrypt(
+        self, task: "asyncio.Task[None] | None", connection: Connection, context: ssl.SSLContext
+    ) -> bool:
+        """Begin TLS, in the task of the connection. Return false if the client does not."""
+        assert task is not None
+        self._handshakes.add(task)
+        try:
+            return await connection.encrypt(context)
+        finally:
+            self._handshakes.discard(task)
 
 
 def _tls(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:

@@ -451,6 +451,17 @@ async def test_who_does_not_finish_its_handshake_has_one_of_the_places_and_not_f
         anna.writer.close()
 
 
+async def test_a_stop_waits_for_no_handshake(tmp_path: Path) -> None:
+    _, settings = encrypted(tmp_path)
+    async with running_cluster() as cluster, AsyncExitStack() as silent:
+        async with gateway_of(cluster, tmp_path / "data", stop_s=60.0, **settings) as gateway:
+            for _ in range(3):
+                await silent.enter_async_context(line_client(gateway.port))
+            await until(lambda: len(gateway._handshakes) == 3, "all have begun a handshake")
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < connection.CLOSE_S
+
+
 async def test_a_client_that_speaks_tls_at_once_is_understood_however_many_come(tmp_path: Path) -> None:
     trust, settings = encrypted(tmp_path)
     async with running_cluster() as cluster, gateway_of(cluster, tmp_path / "data", **settings) as gateway:
