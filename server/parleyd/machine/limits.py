@@ -18,6 +18,8 @@ MAX_DEVICES_PER_ACCOUNT = 32
 MAX_MEMBERS_AT_CREATION = 256
 # Channels that an account leaves when it is deleted. It stays listed in more, which only max_joined_channels allows.
 MAX_CHANNELS_LEFT = 1000
+# Keys of nodes that are barred because the node has a newer one. Certificates end before so many are replaced.
+MAX_REPLACED_KEYS = 1000
 # How often an account may have left a channel until what it read first is no longer shown to it.
 MAX_PAST_MEMBERSHIPS = 16
 # Rows of expired sessions removed with each new session.

@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 from typing import Protocol
 
+import structlog
+
 from parley_proto.v1 import peer_pb2 as pb
 from parley_proto.v1 import state_pb2
 from parleyd.group.command_router import CommandRouter
@@ -20,6 +22,10 @@ from parleyd.storage.identity import PeerInfo
 from parleyd.transport.bootstrap import encode_peer_info
 
 PUBLISH_TIMEOUT_S = 3.0
+REFUSED_ADVICE = (
+    "The other members have no present address and key of this node. If its key is an older one, make a new one "
+    "(parleyd cert node) and restart the node"
+)
 PUBLISH_RETRY_INTERVAL_S = 0.5
 
 
@@ -72,7 +78,11 @@ class AddressPublisher:
                 continue
             applied = await ask_until_answered(self._publish, _pause)
             await self._runner.wait_applied(applied.index)
-            if applied.results[0].code != state_pb2.RESULT_CODE_OK:
+            code = applied.results[0].code
+            if code != state_pb2.RESULT_CODE_OK:
+                structlog.get_logger("members").error(
+                    "publication_refused", code=state_pb2.ResultCode.Name(code)[12:], advice=REFUSED_ADVICE
+                )
                 return
 
     def _differs(self) -> bool:

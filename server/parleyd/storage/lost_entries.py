@@ -1,6 +1,7 @@
 """The mark of a node whose log lacks entries that it had confirmed. It stays for ever: no start uses this log again.
 
 Without it, a node that is started again could vote before it hears from a leader, and elect one without the entries.
+If the mark cannot be written, the node stops, and its next start is such a start.
 """
 
 from __future__ import annotations

@@ -93,6 +93,26 @@ def test_a_member_that_publishes_a_new_key_bars_the_old_one(node: Node) -> None:
     assert node.machine.members().barred == (BarredNode("", KEY), BarredNode("n2", OTHER_KEY))
 
 
+def test_a_key_that_another_member_has_is_not_barred_for_it(node: Node) -> None:
+    raised(node)
+    assert [code(node, publish_key(one, KEY)) for one in (1, 2, 3)] == [OK, OK, OK]
+    assert code(node, publish_key(1, OTHER_KEY)) == OK
+    assert node.machine.members().barred == ()
+    change(node, 1, 3)
+    assert node.machine.members().barred == (BarredNode("n2", b""),)
+    assert code(node, publish_key(3, OTHER_KEY)) == OK
+    assert node.machine.members().barred == (BarredNode("", KEY), BarredNode("n2", b"")), "the last one has left it"
+
+
+def test_the_oldest_replaced_keys_are_forgotten(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "MAX_REPLACED_KEYS", 2)
+    raised(node)
+    keys = [bytes([number]) * 32 for number in range(5)]
+    for number, key in enumerate(keys):
+        assert code(node, publish_key(2, key), at_ms=NOW_MS + number) == OK
+    assert node.machine.members().barred == (BarredNode("", keys[2]), BarredNode("", keys[3]))
+
+
 def test_a_key_that_comes_back_under_another_name_is_barred_no_longer_once_it_is_added(node: Node) -> None:
     raised(node)
     code(node, publish_key(2, KEY))

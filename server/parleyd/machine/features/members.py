@@ -4,7 +4,8 @@ Only a membership entry adds and removes a member, in the same transaction as th
 agree. A removed member stays recorded: its data directory must never join again. From level 3 on, its name and the key
 of its certificate are barred too. A membership entry that adds them again lifts that, because only an administrator or
 a join token makes one (membership/rules.py). A member that publishes a new key bars its old one: whoever has stolen it
-is refused from then on. A bar without a name is lifted only for a node that is added with this key.
+makes no calls with it from then on. A bar without a name is lifted only for a node that is added with this key. A key
+that another member has is not barred: it would lock that one out. Of bars without a name the oldest are forgotten.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from parleyd.machine.limits import (
     MAX_JOIN_TOKEN_MS,
     MAX_JOIN_TOKENS,
     MAX_NAME_CHARS,
+    MAX_REPLACED_KEYS,
     TOKEN_DIGEST_BYTES,
 )
 from parleyd.machine.records import BarredNode, MemberRow, Members, MembershipChange
@@ -145,8 +147,8 @@ def _admit(state: State, row: MemberRow) -> None:
 
 def _bar(state: State, row: MemberRow) -> None:
     """Bar the name and the key of a removed member, until an administrator admits them again."""
-    _add_bar(state, row.name, row.key_digest)
     state.connection.execute("DELETE FROM member_keys WHERE node_id = ?", (row.node_id,))
+    _add_bar(state, row.name, b"" if _is_in_use(state, row.key_digest) else row.key_digest)
 
 
 def _add_bar(state: State, name: str, key_digest: bytes) -> None:
@@ -154,6 +156,11 @@ def _add_bar(state: State, name: str, key_digest: bytes) -> None:
         "INSERT OR REPLACE INTO barred_nodes(name, key_digest, since_ms) VALUES(?, ?, ?)",
         (name, key_digest, state.meta.now_ms),
     )
+
+
+def _is_in_use(state: State, key_digest: bytes) -> bool:
+    query = "SELECT 1 FROM member_keys WHERE key_digest = ? LIMIT 1"
+    return state.connection.execute(query, (key_digest,)).get is not None
 
 
 def _is_barred(state: State, key_digest: bytes) -> bool:
@@ -165,9 +172,14 @@ def _replace_key(state: State, node_id: int, key_digest: bytes) -> None:
     """Keep the key that a member published, and bar the one that it had before."""
     query = "SELECT key_digest FROM member_keys WHERE node_id = ?"
     old = state.connection.execute(query, (node_id,)).get
-    if old and key_digest and old != key_digest:
-        _add_bar(state, "", old)
     _store_key(state, node_id, key_digest)
+    if old and key_digest and old != key_digest and not _is_in_use(state, old):
+        _add_bar(state, "", old)
+        state.connection.execute(
+            "DELETE FROM barred_nodes WHERE name = '' AND key_digest IN (SELECT key_digest FROM barred_nodes "
+            "WHERE name = '' ORDER BY since_ms DESC, key_digest LIMIT -1 OFFSET ?)",
+            (MAX_REPLACED_KEYS,),
+        )
 
 
 def _store_key(state: State, node_id: int, key_digest: bytes) -> None:
