@@ -18,7 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from parley import ParleyClient
+from parley import Administration, ParleyClient, RefusedError
 from parleyd.cli_admin import leave_claim
 from parleyd.security.codes import new_code
 from scripts.cluster_process import ROOT
@@ -149,7 +149,20 @@ async def _admit(launch: Launcher, name: str, peer_address: str) -> None:
         await client.register("operator", PASSWORD, code)
         await client.login("operator", PASSWORD)
         await (await client.own_account()).claim_administrator(code)
-        await (await client.administration()).add_member(name, peer_address)
+        administration = await client.administration()
+        async with asyncio.timeout(60):
+            while not await _added(administration, name, peer_address):  # noqa: ASYNC110 - nothing tells it
+                await asyncio.sleep(0.1)  # the node has been started, and is on its way
+
+
+async def _added(administration: Administration, name: str, peer_address: str) -> bool:
+    try:
+        await administration.add_member(name, peer_address)
+    except RefusedError as error:
+        if "No node answers" not in error.text:
+            raise
+        return False
+    return True
 
 
 if __name__ == "__main__":
