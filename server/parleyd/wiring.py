@@ -131,6 +131,7 @@ def build(setup: NodeSetup) -> Components:
     peers = KnownPeers(links)
     clients = ConnectedClients(Presence(identity.node_id, secrets.randbits(63), peers), links.send_presence)
     hub = DeviceHub(clients)
+    clients.show_typing = hub.show_typing
     link_setup = _link_setup(setup, groups, clients)
     registry = PeerRegistry(identity.node_id, links, LinkMaker(settings, link_setup).make)
     peers.registry = registry
@@ -303,7 +304,7 @@ def _make_client_server(
         PresenceService(commands, readers, authenticator, view, clients), server
     )
     add_messaging_to_server(
-        MessagingService(settings.name, commands, readers, authenticator, view.hub, stream_budgets(settings)),
+        MessagingService(settings.name, commands, readers, authenticator, view.hub, clients, stream_budgets(settings)),
         server,
     )
     conversations_pb2_grpc.add_ConversationsServicer_to_server(

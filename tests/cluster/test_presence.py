@@ -195,3 +195,41 @@ async def test_a_node_that_hears_no_other_one_shows_its_own_clients_only_and_say
         await watching.until_silent(node)
         print(f"presence: gone {gone_s:.2f} s after the others fell silent, back {back_s:.2f} s after they went on")
         assert max(gone_s, back_s) <= RIGHT_AFTER_S
+
+
+async def test_typing_and_the_end_of_a_connection_are_known_at_all_nodes_within_two_seconds(
+    cluster: LocalCluster, fresh: Fresh
+) -> None:
+    async with AsyncExitStack() as stack:
+        watching, ann = await watchers(cluster, fresh, stack)
+        eve = watching.watcher
+        first, second, third = cluster.names
+        typist = await stack.enter_async_context(watching.raws[first].session(ann))
+        reader = await stack.enter_async_context(watching.raws[second].session(eve))
+        result = await typist.send_surely(1, eve.name, "hello")
+        await reader.messages(1)
+        await watching.seconds_until(ann, list(cluster.names), is_listed=True)
+        began = time.monotonic()
+        await typist.write(
+            messaging_pb2.ClientFrame(typing=messaging_pb2.Typing(conversation_id=result.conversation_id))
+        )
+        told = (await reader.next("typing")).typing
+        told_s = time.monotonic() - began
+        assert (told.conversation_id, told.account_id) == (result.conversation_id, ann.id)
+        before_ms = time.time_ns() // 1_000_000
+        cluster.kill(first)
+        await watching.seconds_until(ann, [second, third], is_listed=False)
+        request = pb.GetPresenceRequest(account_ids=[ann.id])
+        for node in (second, third):
+            answer = await watching.raws[node].presence.GetPresence(request, metadata=eve.metadata, timeout=5)
+            [gone] = answer.accounts
+            assert gone.state == pb.PRESENCE_STATE_OFFLINE
+            assert [*answer.unheard] == [first]
+            assert abs(gone.last_seen_ms - before_ms) <= 3_000, "the reports tell seconds"
+        cluster.start(first)
+        await cluster.wait_until_answering(*cluster.names)
+        await watching.until_silent(first)
+        answer = await watching.raws[first].presence.GetPresence(request, metadata=eve.metadata, timeout=5)
+        assert abs(answer.accounts[0].last_seen_ms - before_ms) <= 4_000, "the others tell a node that starts"
+        print(f"presence: typing told on another node after {told_s:.2f} s")
+        assert told_s <= RIGHT_AFTER_S

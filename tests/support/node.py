@@ -181,6 +181,7 @@ class InProcessNode:
         """Serve, on the port it had before if it had one."""
         self.clients = ConnectedClients(Presence(NodeId(self.node_id), 1, _NoPeers()), lambda: None)
         self.hub = DeviceHub(self.clients)
+        self.clients.show_typing = self.hub.show_typing
         self.cluster.listeners.append(self.hub.publish)
         authenticator = Authenticator(self.replica)
         admission = AdmissionInterceptor(authenticator, self.call_limits, self.busy)
@@ -216,7 +217,9 @@ class InProcessNode:
         accounts_pb2_grpc.add_PresenceServicer_to_server(
             PresenceService(commands, readers, authenticator, self.view, self.clients), server
         )
-        messaging = MessagingService(self.name, commands, readers, authenticator, self.hub, self.stream_budgets)
+        messaging = MessagingService(
+            self.name, commands, readers, authenticator, self.hub, self.clients, self.stream_budgets
+        )
         messaging.opener = opener = _Opener(self.name, readers, authenticator, self.hub, self.stream_budgets)
         opener.faults = self.faults
         add_messaging_to_server(messaging, server)

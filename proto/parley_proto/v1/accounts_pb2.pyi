@@ -7,6 +7,7 @@ from collections import abc as abc
 from google.protobuf import descriptor as descriptor
 from google.protobuf import message as message
 from google.protobuf.internal import containers as containers
+from google.protobuf.internal import enum_type_wrapper as enum_type_wrapper
 from parley_proto.v1 import model_pb2 as model_pb2
 import builtins as builtins
 import sys
@@ -18,6 +19,24 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: descriptor.FileDescriptor
+
+class _PresenceState:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PresenceStateEnumTypeWrapper(enum_type_wrapper._EnumTypeWrapper[_PresenceState.ValueType], builtins.type):
+    DESCRIPTOR: descriptor.EnumDescriptor
+    PRESENCE_STATE_UNSPECIFIED: _PresenceState.ValueType  # 0
+    PRESENCE_STATE_ONLINE: _PresenceState.ValueType  # 1
+    PRESENCE_STATE_AWAY: _PresenceState.ValueType  # 2
+    PRESENCE_STATE_OFFLINE: _PresenceState.ValueType  # 3
+
+class PresenceState(_PresenceState, metaclass=_PresenceStateEnumTypeWrapper): ...
+
+PRESENCE_STATE_UNSPECIFIED: PresenceState.ValueType  # 0
+PRESENCE_STATE_ONLINE: PresenceState.ValueType  # 1
+PRESENCE_STATE_AWAY: PresenceState.ValueType  # 2
+PRESENCE_STATE_OFFLINE: PresenceState.ValueType  # 3
 
 @typing.final
 class RegisterRequest(message.Message):
@@ -614,6 +633,90 @@ class NodeClients(message.Message):
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = typing.Literal["clients", b"clients", "heard", b"heard", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetPresenceRequest(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_IDS_FIELD_NUMBER: builtins.int
+    SEEN_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def account_ids(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """1 to 256"""
+
+    @builtins.property
+    def seen(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        account_ids: abc.Iterable[builtins.int] | None = ...,
+        seen: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["seen", b"seen"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_ids", b"account_ids", "seen", b"seen"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class GetPresenceResponse(message.Message):
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: builtins.int
+    UNHEARD_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
+    @builtins.property
+    def accounts(self) -> containers.RepeatedCompositeFieldContainer[AccountPresence]:
+        """one for each id, in the order of the request"""
+
+    @builtins.property
+    def unheard(self) -> containers.RepeatedScalarFieldContainer[builtins.str]:
+        """members that were not heard from: who is connected only there counts as offline"""
+
+    @builtins.property
+    def position(self) -> model_pb2.Position: ...
+    def __init__(
+        self,
+        *,
+        accounts: abc.Iterable[AccountPresence] | None = ...,
+        unheard: abc.Iterable[builtins.str] | None = ...,
+        position: model_pb2.Position | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["accounts", b"accounts", "position", b"position", "unheard", b"unheard"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class AccountPresence(message.Message):
+    """An account that hides, was deleted or does not exist is OFFLINE, without a time."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    SINCE_MS_FIELD_NUMBER: builtins.int
+    LAST_SEEN_MS_FIELD_NUMBER: builtins.int
+    account_id: builtins.int
+    state: PresenceState.ValueType
+    since_ms: builtins.int
+    """of ONLINE and AWAY: Unix time, as far as the answering node knows"""
+    last_seen_ms: builtins.int
+    """of OFFLINE: when the last connection ended; 0: not known. Nodes forget it when all stop"""
+    def __init__(
+        self,
+        *,
+        account_id: builtins.int = ...,
+        state: PresenceState.ValueType = ...,
+        since_ms: builtins.int = ...,
+        last_seen_ms: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "last_seen_ms", b"last_seen_ms", "since_ms", b"since_ms", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -512,6 +512,11 @@ class PresenceStub:
                 request_serializer=parley__proto_dot_v1_dot_accounts__pb2.ListConnectedRequest.SerializeToString,
                 response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ListConnectedResponse.FromString,
                 _registered_method=True)
+        self.GetPresence = channel.unary_unary(
+                '/parley.v1.Presence/GetPresence',
+                request_serializer=parley__proto_dot_v1_dot_accounts__pb2.GetPresenceRequest.SerializeToString,
+                response_deserializer=parley__proto_dot_v1_dot_accounts__pb2.GetPresenceResponse.FromString,
+                _registered_method=True)
         self.SetHidden = channel.unary_unary(
                 '/parley.v1.Presence/SetHidden',
                 request_serializer=parley__proto_dot_v1_dot_accounts__pb2.SetHiddenRequest.SerializeToString,
@@ -531,6 +536,13 @@ class PresenceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPresence(self, request, context):
+        """Tells of some accounts whether they are connected, and if not, when they were last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SetHidden(self, request, context):
         """Hides the caller from the lists of all others, or shows it again. FAILED_PRECONDITION below level 3.
         """
@@ -545,6 +557,11 @@ def add_PresenceServicer_to_server(servicer, server):
                     servicer.ListConnected,
                     request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.ListConnectedRequest.FromString,
                     response_serializer=parley__proto_dot_v1_dot_accounts__pb2.ListConnectedResponse.SerializeToString,
+            ),
+            'GetPresence': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPresence,
+                    request_deserializer=parley__proto_dot_v1_dot_accounts__pb2.GetPresenceRequest.FromString,
+                    response_serializer=parley__proto_dot_v1_dot_accounts__pb2.GetPresenceResponse.SerializeToString,
             ),
             'SetHidden': grpc.unary_unary_rpc_method_handler(
                     servicer.SetHidden,
@@ -580,6 +597,33 @@ class Presence:
             '/parley.v1.Presence/ListConnected',
             parley__proto_dot_v1_dot_accounts__pb2.ListConnectedRequest.SerializeToString,
             parley__proto_dot_v1_dot_accounts__pb2.ListConnectedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPresence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.Presence/GetPresence',
+            parley__proto_dot_v1_dot_accounts__pb2.GetPresenceRequest.SerializeToString,
+            parley__proto_dot_v1_dot_accounts__pb2.GetPresenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -176,6 +176,8 @@ class PresenceStub:
     """Lists the accounts with a connected device in order of their ids, and counts the clients of each node.
     A page may have fewer accounts than asked for, or none, before the last one.
     """
+    GetPresence: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.GetPresenceRequest, _accounts_pb2.GetPresenceResponse]
+    """Tells of some accounts whether they are connected, and if not, when they were last."""
     SetHidden: _grpc.UnaryUnaryMultiCallable[_accounts_pb2.SetHiddenRequest, _accounts_pb2.SetHiddenResponse]
     """Hides the caller from the lists of all others, or shows it again. FAILED_PRECONDITION below level 3."""
 
@@ -188,6 +190,8 @@ class PresenceAsyncStub(PresenceStub):
     """Lists the accounts with a connected device in order of their ids, and counts the clients of each node.
     A page may have fewer accounts than asked for, or none, before the last one.
     """
+    GetPresence: _aio.UnaryUnaryMultiCallable[_accounts_pb2.GetPresenceRequest, _accounts_pb2.GetPresenceResponse]  # type: ignore[assignment]
+    """Tells of some accounts whether they are connected, and if not, when they were last."""
     SetHidden: _aio.UnaryUnaryMultiCallable[_accounts_pb2.SetHiddenRequest, _accounts_pb2.SetHiddenResponse]  # type: ignore[assignment]
     """Hides the caller from the lists of all others, or shows it again. FAILED_PRECONDITION below level 3."""
 
@@ -203,6 +207,14 @@ class PresenceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the accounts with a connected device in order of their ids, and counts the clients of each node.
         A page may have fewer accounts than asked for, or none, before the last one.
         """
+
+    @_abc_1.abstractmethod
+    def GetPresence(
+        self,
+        request: _accounts_pb2.GetPresenceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounts_pb2.GetPresenceResponse, _abc.Awaitable[_accounts_pb2.GetPresenceResponse]]:
+        """Tells of some accounts whether they are connected, and if not, when they were last."""
 
     @_abc_1.abstractmethod
     def SetHidden(

@@ -68,6 +68,7 @@ class ClientFrame(message.Message):
     READ_FIELD_NUMBER: builtins.int
     PING_FIELD_NUMBER: builtins.int
     AWAY_FIELD_NUMBER: builtins.int
+    TYPING_FIELD_NUMBER: builtins.int
     @builtins.property
     def hello(self) -> Hello: ...
     @builtins.property
@@ -82,6 +83,10 @@ class ClientFrame(message.Message):
     def away(self) -> Away:
         """only if Welcome.takes_away"""
 
+    @builtins.property
+    def typing(self) -> Typing:
+        """only if Welcome.takes_typing; conversation_id only"""
+
     def __init__(
         self,
         *,
@@ -91,12 +96,13 @@ class ClientFrame(message.Message):
         read: Read | None = ...,
         ping: Ping | None = ...,
         away: Away | None = ...,
+        typing: Typing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends", "typing", b"typing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends", "typing", b"typing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["hello", "sends", "delivered", "read", "ping", "away"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["hello", "sends", "delivered", "read", "ping", "away", "typing"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -209,10 +215,7 @@ class Ping(message.Message):
 
 @typing.final
 class Away(message.Message):
-    """---- server to client
-
-    Whether the person is away from this device. A stream begins with false, and what it said ends with it.
-    """
+    """Whether the person is away from this device. A stream begins with false, and what it said ends with it."""
 
     DESCRIPTOR: descriptor.Descriptor
 
@@ -230,7 +233,34 @@ class Away(message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 @typing.final
+class Typing(message.Message):
+    """An account types in a conversation. It is kept nowhere, may be lost, and holds for six seconds or until a message of
+    that account comes. A client says it at most every three seconds.
+    """
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    account_id: builtins.int
+    """from the server only"""
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        account_id: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "conversation_id", b"conversation_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
 class ServerFrame(message.Message):
+    """---- server to client"""
+
     DESCRIPTOR: descriptor.Descriptor
 
     WELCOME_FIELD_NUMBER: builtins.int
@@ -241,6 +271,7 @@ class ServerFrame(message.Message):
     PONG_FIELD_NUMBER: builtins.int
     CAUGHT_UP_FIELD_NUMBER: builtins.int
     DIRECTORY_FIELD_NUMBER: builtins.int
+    TYPING_FIELD_NUMBER: builtins.int
     @builtins.property
     def welcome(self) -> Welcome: ...
     @builtins.property
@@ -257,6 +288,8 @@ class ServerFrame(message.Message):
     def caught_up(self) -> CaughtUp: ...
     @builtins.property
     def directory(self) -> Directory: ...
+    @builtins.property
+    def typing(self) -> Typing: ...
     def __init__(
         self,
         *,
@@ -268,12 +301,13 @@ class ServerFrame(message.Message):
         pong: Pong | None = ...,
         caught_up: CaughtUp | None = ...,
         directory: Directory | None = ...,
+        typing: Typing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "directory", b"directory", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "directory", b"directory", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "typing", b"typing", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "directory", b"directory", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "directory", b"directory", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "typing", b"typing", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["welcome", "results", "messages", "receipts", "status", "pong", "caught_up", "directory"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["welcome", "results", "messages", "receipts", "status", "pong", "caught_up", "directory", "typing"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -292,6 +326,7 @@ class Welcome(message.Message):
     MAX_SENDS_IN_FLIGHT_FIELD_NUMBER: builtins.int
     SUPERSEDED_FIELD_NUMBER: builtins.int
     TAKES_AWAY_FIELD_NUMBER: builtins.int
+    TAKES_TYPING_FIELD_NUMBER: builtins.int
     GENERATION_FIELD_NUMBER: builtins.int
     last_send_number: builtins.int
     """highest number of this device that was applied"""
@@ -305,6 +340,8 @@ class Welcome(message.Message):
     """another copy of the device's files sends for it: this one may only read"""
     takes_away: builtins.bool
     """the node takes frames of the kind Away"""
+    takes_typing: builtins.bool
+    """the node takes frames of the kind Typing"""
     generation: builtins.int
     """of the cluster; higher than in Hello.seen: it was restored since then"""
     @builtins.property
@@ -323,11 +360,12 @@ class Welcome(message.Message):
         max_sends_in_flight: builtins.int = ...,
         superseded: builtins.bool = ...,
         takes_away: builtins.bool = ...,
+        takes_typing: builtins.bool = ...,
         generation: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = typing.Literal["account", b"account", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "generation", b"generation", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "node_name", b"node_name", "status", b"status", "superseded", b"superseded", "takes_away", b"takes_away"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account", b"account", "cursor", b"cursor", "generation", b"generation", "last_send_number", b"last_send_number", "max_message_bytes", b"max_message_bytes", "max_sends_in_flight", b"max_sends_in_flight", "node_name", b"node_name", "status", b"status", "superseded", b"superseded", "takes_away", b"takes_away", "takes_typing", b"takes_typing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -609,6 +609,8 @@ class PresenceReport(message.Message):
     GONE_FIELD_NUMBER: builtins.int
     AGAIN_FIELD_NUMBER: builtins.int
     AWAY_FIELD_NUMBER: builtins.int
+    GONE_S_FIELD_NUMBER: builtins.int
+    TYPING_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     """random, made when the sender's process starts"""
     sequence: builtins.int
@@ -629,11 +631,19 @@ class PresenceReport(message.Message):
 
     @builtins.property
     def gone(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
-        """accounts that are not in the set any more"""
+        """accounts that are not in the set"""
 
     @builtins.property
     def away(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
         """accounts of `online` that are away at all their devices here; the others are not"""
+
+    @builtins.property
+    def gone_s(self) -> containers.RepeatedScalarFieldContainer[builtins.int]:
+        """for each of `gone`: since how many seconds no node has it, as the sender knows"""
+
+    @builtins.property
+    def typing(self) -> containers.RepeatedCompositeFieldContainer[TypingReport]:
+        """who types on the sender's streams; no part of the set"""
 
     def __init__(
         self,
@@ -647,10 +657,38 @@ class PresenceReport(message.Message):
         gone: abc.Iterable[builtins.int] | None = ...,
         again: builtins.bool = ...,
         away: abc.Iterable[builtins.int] | None = ...,
+        gone_s: abc.Iterable[builtins.int] | None = ...,
+        typing: abc.Iterable[TypingReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["again", b"again", "away", b"away", "begins", b"begins", "clients", b"clients", "epoch", b"epoch", "gone", b"gone", "online", b"online", "online_s", b"online_s", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["again", b"again", "away", b"away", "begins", b"begins", "clients", b"clients", "epoch", b"epoch", "gone", b"gone", "gone_s", b"gone_s", "online", b"online", "online_s", b"online_s", "sequence", b"sequence", "typing", b"typing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+@typing.final
+class TypingReport(message.Message):
+    """An account types in a conversation of which it is a member, as the sender has looked up."""
+
+    DESCRIPTOR: descriptor.Descriptor
+
+    CONVERSATION_ID_FIELD_NUMBER: builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: builtins.int
+    TO_FIELD_NUMBER: builtins.int
+    conversation_id: builtins.int
+    account_id: builtins.int
+    to: builtins.int
+    """the other member of a direct conversation; 0 for a channel"""
+    def __init__(
+        self,
+        *,
+        conversation_id: builtins.int = ...,
+        account_id: builtins.int = ...,
+        to: builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = typing.Literal["account_id", b"account_id", "conversation_id", b"conversation_id", "to", b"to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -85,6 +85,7 @@ ACCESS = {
     "/parley.v1.Accounts/RevokeDevices": Access.SESSION,
     "/parley.v1.Accounts/ClaimAdministrator": Access.SESSION,
     "/parley.v1.Presence/ListConnected": Access.SESSION,
+    "/parley.v1.Presence/GetPresence": Access.SESSION,
     "/parley.v1.Presence/SetHidden": Access.SESSION,
     "/parley.v1.Conversations/ListConversations": Access.SESSION,
     "/parley.v1.Conversations/GetHistory": Access.SESSION,

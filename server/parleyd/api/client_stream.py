@@ -13,7 +13,7 @@ stream, or if the node stops. Submitted sends are completed in every case, and a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import grpc
 import grpc.aio
@@ -28,6 +28,7 @@ from parleyd.api.frame_rates import FrameRate
 from parleyd.api.marks import IgnoredMarks, ReadMarks
 from parleyd.api.patience import write
 from parleyd.api.stream_ends import end_when_closed, end_when_expired
+from parleyd.api.stream_person import StreamPerson
 from parleyd.delivery.cursor import InvalidCursorError, decode_cursor
 from parleyd.delivery.device_stream import DeviceStream
 from parleyd.group.errors import OverloadedError, UnavailableError
@@ -57,12 +58,9 @@ class ClientStream:
         read_marks: ReadMarks,
         ignored_marks: IgnoredMarks,
         frame_rate: FrameRate,
-        on_away: Callable[[bool], None],
+        person: StreamPerson,
     ) -> None:
-        """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats.
-
-        `on_away` is called with what the client says of the person.
-        """
+        """Begin a stream; `delivered_up_to` is what the cluster knows that the device has, which no mark repeats."""
         self._session = session
         self._stream = stream
         self._device = device
@@ -75,7 +73,7 @@ class ClientStream:
         self._read_marks = read_marks
         self._ignored_marks = ignored_marks
         self._frame_rate = frame_rate
-        self._on_away = on_away
+        self._person = person
 
     async def run(self) -> None:
         """Serve the stream; return when the client has ended it, raise ApiError when this node ends it."""
@@ -108,9 +106,11 @@ class ClientStream:
                 case "read":
                     await self._read_marks.note(frame.read)
                 case "ping":
-                    self._stream.offer_pong(frame.ping.nonce)
+                    self._stream.small_frames.offer_pong(frame.ping.nonce)
                 case "away":
-                    self._on_away(frame.away.away)
+                    self._person.set_away(away=frame.away.away)
+                case "typing":
+                    self._person.types(frame.typing.conversation_id, tasks)
                 case "hello":
                     raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, HELLO_AGAIN)
                 case _:
@@ -154,7 +154,7 @@ class ClientStream:
         self._answered.set()
 
     def _offer(self, sent: SentResults) -> None:
-        self._stream.offer_results(sent.results, sent.position)
+        self._stream.small_frames.offer_results(sent.results, sent.position)
 
     def _note_delivered(self, encoded: bytes) -> None:
         generation = self._authenticator.position(0).generation

@@ -25,6 +25,7 @@ from parleyd.api.frame_rates import FrameRate
 from parleyd.api.stream_ends import end_when_closed, end_when_expired
 from parleyd.api.stream_opener import OpenStream
 from parleyd.delivery.device_stream import PAGE_MESSAGES, DeviceStream
+from parleyd.delivery.small_frames import SmallFrames
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.security.names import InvalidInputError
 
@@ -39,10 +40,8 @@ BUSY_TEXT = (
 )
 
 
-class FetchStream(DeviceStream):
-    """A stream that ends with its first messages. It takes no news beside them: the next call brings what is new."""
-
-    shows_presence = False  # a script that looks for messages now and then would come and go all the time
+class _NoSmallFrames(SmallFrames):
+    """Takes nothing that others do: the next call has what is new."""
 
     def offer_receipt(self, receipt: pb.Receipt) -> None:
         """Ignore another member's marks: ListMembers has them."""
@@ -52,6 +51,16 @@ class FetchStream(DeviceStream):
 
     def offer_status(self, status: pb.ClusterStatusUpdate) -> None:
         """Ignore a new condition of the cluster: the answer has the newest one."""
+
+    def offer_typing(self, conversation_id: int, account_id: int) -> None:
+        """Ignore who types."""
+
+
+class FetchStream(DeviceStream):
+    """A stream that ends with its first messages. It takes no news beside them: the next call brings what is new."""
+
+    shows_presence = False  # a script that looks for messages now and then would come and go all the time
+    makes_small_frames = _NoSmallFrames
 
     def account_changed(self, account_id: int) -> None:
         """Ignore a change: an account is read after the message that names it."""

@@ -24,6 +24,7 @@ from parleyd.api.marks import AppliedMarks, IgnoredMarks, ReadMarks
 from parleyd.api.node_marks import NodeMarks
 from parleyd.api.patience import nobody_waits, write
 from parleyd.api.stream_opener import StreamOpener, claim_of
+from parleyd.api.stream_person import StreamPerson, Typists
 from parleyd.budgets import DeviceShare, StreamBudgets
 from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.encoding import serialize_frame
@@ -32,6 +33,7 @@ from parleyd.group.readers import StateReaders
 from parleyd.machine.features import channel_counts, memberships, receipts
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.reader import StateReader
+from parleyd.presence.clients import ConnectedClients
 
 HELLO_TIMEOUT_S = 5.0
 MISSED_RECEIPTS = 200
@@ -51,6 +53,7 @@ class MessagingService:
         readers: StateReaders,
         authenticator: Authenticator,
         hub: DeviceHub,
+        clients: ConnectedClients,
         budgets: StreamBudgets,
     ) -> None:
         self._commands = commands
@@ -60,6 +63,7 @@ class MessagingService:
         self._budgets = budgets
         self._node_marks = NodeMarks(commands)
         self._frame_rates = FrameRates()
+        self._typists = Typists(readers, clients)
         self.opener = StreamOpener(node_name, readers, authenticator, hub, budgets)
 
     async def Connect(self, _: object, context: Context) -> None:  # noqa: N802
@@ -104,7 +108,7 @@ class MessagingService:
             self._hub.add_channels(stream, missed.channels)
             self._hub.receipt_counts.connected(session.account_id, missed.newest)
             for mark in missed.marks:
-                stream.offer_receipt(
+                stream.small_frames.offer_receipt(
                     receipt(mark.conversation_id, mark.account_id, mark.delivered_up_to, mark.read_up_to)
                 )
             ignored_marks = IgnoredMarks(session.account_id)
@@ -120,7 +124,7 @@ class MessagingService:
                     read_marks=read_marks,
                     ignored_marks=ignored_marks,
                     frame_rate=self._frame_rates.of(session.account_id),
-                    on_away=lambda away: self._hub.set_away(stream, away=away),
+                    person=StreamPerson(stream, self._hub, self._typists),
                 ).run()
             finally:
                 read_marks.close()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 from parley_proto.v1 import accounts_pb2 as pb
-from parley_proto.v1 import state_pb2
+from parley_proto.v1 import model_pb2, state_pb2
 from parley_proto.v1.accounts_pb2_grpc import PresenceServicer
 from parleyd.api.auth import Authenticator
 from parleyd.api.cluster_view import ClusterView
@@ -21,9 +20,11 @@ from parleyd.machine.features import accounts, hidden_accounts
 from parleyd.machine.reader import StateReader
 from parleyd.presence.clients import ConnectedClients
 from parleyd.raft.types import NodeId
+from parleyd.security.names import InvalidInputError
 
 # An account, and with it a time, tags and lengths.
 _ENTRY_BYTES = MAX_ACCOUNT_INFO_BYTES + 16
+MAX_ASKED = 256
 MAX_READ = 1_001
 """Connected accounts that are looked up at once, while those that hide fill no page."""
 
@@ -70,14 +71,43 @@ class PresenceService(PresenceServicer):
         size = wanted
         while True:
             connected = self._clients.page(after_account_id, size)
-            wall_ms = time.time_ns() // 1_000_000
-            since_ms = {one.account_id: wall_ms - self._clients.age_ms(one) for one in connected}
+            since_ms = {one.account_id: self._clients.unix_ms(one.since_s) for one in connected}
             away = {one.account_id for one in connected if one.away}
             answer, visible = await self._readers.run(partial(_read, own_id=own_id, since_ms=since_ms, away=away))
             found += visible
             if len(found) >= wanted or len(connected) < size:
                 return answer, found[:wanted]
             after_account_id, size = connected[-1].account_id, min(2 * size, MAX_READ)
+
+    @unary
+    async def GetPresence(  # noqa: N802
+        self, request: pb.GetPresenceRequest, context: Context
+    ) -> pb.GetPresenceResponse:
+        """Of each account, whether it is connected, and if not, when it was last."""
+        if not 0 < len(request.account_ids) <= MAX_ASKED:
+            raise InvalidInputError("account_ids", f"has {len(request.account_ids)} ids; 1 to {MAX_ASKED} are allowed")
+        for account_id in request.account_ids:
+            check_number("account_ids", account_id)
+        session = await self._authenticator.session_at(context, request.seen)
+        asked = set(request.account_ids)
+        visible, position = await self._readers.run(partial(_visible, own_id=session.account_id, asked=asked))
+        return pb.GetPresenceResponse(
+            accounts=[self._presence_of(one, is_visible=one in visible) for one in request.account_ids],
+            unheard=[node.name for node in self._nodes() if not node.heard],
+            position=position,
+        )
+
+    def _presence_of(self, account_id: int, *, is_visible: bool) -> pb.AccountPresence:
+        found = pb.AccountPresence(account_id=account_id, state=pb.PRESENCE_STATE_OFFLINE)
+        if not is_visible:
+            return found
+        connected = self._clients.connected(account_id)
+        if connected is not None:
+            found.state = pb.PRESENCE_STATE_AWAY if connected.away else pb.PRESENCE_STATE_ONLINE
+            found.since_ms = self._clients.unix_ms(connected.since_s)
+        elif (last_seen_s := self._clients.last_seen_s(account_id)) is not None:
+            found.last_seen_ms = self._clients.unix_ms(last_seen_s)
+        return found
 
     @unary
     async def SetHidden(self, request: pb.SetHiddenRequest, context: Context) -> pb.SetHiddenResponse:  # noqa: N802
@@ -104,3 +134,11 @@ def _read(
             for card in accounts.cards(reader, since_ms.keys() - (hidden - {own_id}))
             if not card.deleted
         ]
+
+
+def _visible(reader: StateReader, own_id: int, asked: set[int]) -> tuple[set[int], model_pb2.Position]:
+    """Return those of the accounts that the caller may see."""
+    with reader.consistent():
+        hidden = hidden_accounts.among(reader, asked) - {own_id}
+        cards = accounts.cards(reader, asked - hidden)
+        return {card.id for card in cards if not card.deleted}, position_of(reader)

@@ -167,6 +167,7 @@ class StreamOpener:
             superseded=opened.superseded,
             generation=opened.generation,
             takes_away=True,
+            takes_typing=True,
         )
 
 

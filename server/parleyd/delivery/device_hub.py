@@ -165,7 +165,7 @@ class DeviceHub:
         """Send the cluster's condition to every connected device."""
         self._status = status
         for stream in self._all():
-            stream.offer_status(status)
+            stream.small_frames.offer_status(status)
 
     def shut(self, reason: CloseReason) -> None:
         """End all streams, and every later one: this node serves no clients any more."""
@@ -230,7 +230,7 @@ class DeviceHub:
         for counts in counted:
             if self.receipt_counts.is_news(counts):
                 for stream in self._of((counts.account_id,)):
-                    stream.offer_count(receipt_count(counts))
+                    stream.small_frames.offer_count(receipt_count(counts))
 
     def _receipt(self, effect: ReceiptMoved) -> None:
         if effect.conversation_id == EVERYONE_ID:
@@ -243,7 +243,13 @@ class DeviceHub:
         if streams:
             moved = receipt(effect.conversation_id, effect.account_id, effect.delivered_up_to, effect.read_up_to)
             for stream in streams:
-                stream.offer_receipt(moved)
+                stream.small_frames.offer_receipt(moved)
+
+    def show_typing(self, conversation_id: int, account_id: int, to: int) -> None:
+        """Tell account `to` that another one types, or if it is 0, the members of that channel that are connected."""
+        members = (to,) if to else self._channel_members.get(conversation_id, ())
+        for stream in self._of(each for each in members if each != account_id):
+            stream.small_frames.offer_typing(conversation_id, account_id)
 
     def _conversation(self, effect: ConversationCreated) -> None:
         if effect.kind == CHANNEL:
@@ -264,7 +270,7 @@ class DeviceHub:
                 for stream in self._of(account_ids):
                     stream.conversation_changed(channel_id)
                 for stream in self._of(self._channel_members.get(channel_id, ())):
-                    stream.drop_receipts(channel_id, account_ids)
+                    stream.small_frames.drop_receipts(channel_id, account_ids)
                 self.receipt_counts.moved(channel_id)
             case ChannelChanged():
                 for stream in self._of(self._channel_members.get(channel_id, ())):

@@ -2,9 +2,9 @@
 
 Messages come live from the applier while the device keeps up. A device that falls behind (a long offline queue, a slow
 link, more waiting bytes than its bound) gets the stored state instead, page by page from its own cursor, until it has
-caught up. Stored messages are never dropped, so a slow device loses nothing. Receipts are marks that only grow, so the
-newest per member replaces older ones. A new status replaces an older one. Before a frame that names an account or
-conversation for the first time, the stream sends a Directory frame with it.
+caught up. Stored messages are never dropped, so a slow device loses nothing. What comes beside messages is bounded
+(small_frames.py). Before a frame that names an account or conversation for the first time, the stream sends a Directory
+frame with it.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from parley_proto.v1 import messaging_pb2 as pb
-from parley_proto.v1 import model_pb2
 from parleyd.budgets import DeviceShare, Place
 from parleyd.delivery.account_watchers import AccountWatchers
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.encoding import EncodedMessage, messages_frame
-from parleyd.delivery.position import merged
 from parleyd.delivery.sent_directory import SentDirectory
+from parleyd.delivery.small_frames import SmallFrames, named_in
 
 MESSAGE_OVERHEAD_BYTES = 64  # the memory of a waiting message besides its bytes
 PAGE_MESSAGES = 256
@@ -32,7 +31,6 @@ PAGE_MESSAGES = 256
 FRAME_BYTES = 256 * 1024
 # A frame of stored messages up to this size needs no place, so a device that has little to receive waits for nobody.
 SMALL_FRAME_BYTES = 16 * 1024
-RECEIPTS_PER_FRAME = 256
 RESERVED_BYTES = 64 * 1024
 
 Frame = pb.ServerFrame | bytes  # bytes: a frame that is encoded already
@@ -72,6 +70,7 @@ class DeviceStream:
 
     shows_presence: ClassVar[bool] = True
     """Whether others are told that the account is connected while the stream is open."""
+    makes_small_frames: ClassVar[type[SmallFrames]] = SmallFrames
 
     def __init__(
         self,
@@ -106,15 +105,10 @@ class DeviceStream:
         self._stored_meanwhile = False
         self._announced_catch_up = False
         self._live: deque[EncodedMessage] = deque()
-        self._results: list[pb.SendResult] = []
-        self._results_position = model_pb2.Position()
-        self._receipts: dict[tuple[int, int], pb.Receipt] = {}
-        self._counts: dict[int, pb.ReceiptCount] = {}
-        self._status: pb.ClusterStatusUpdate | None = None
-        self._pong: int | None = None
         self._sent_directory = SentDirectory()
         self._wake = asyncio.Event()
         self._wake.set()
+        self.small_frames = self.makes_small_frames(self._wake.set)
         self.closed: asyncio.Future[CloseReason] = asyncio.get_running_loop().create_future()
 
     @property
@@ -145,37 +139,6 @@ class DeviceStream:
         else:
             self._drop_live()
             self._behind = True
-        self._wake.set()
-
-    def offer_results(self, results: Sequence[pb.SendResult], position: model_pb2.Position) -> None:
-        """Queue results of this device's sends; their number is bounded by the unanswered sends."""
-        self._results.extend(results)
-        self._results_position = merged(self._results_position, position)
-        self._wake.set()
-
-    def offer_receipt(self, receipt: pb.Receipt) -> None:
-        """Queue another member's marks."""
-        self._receipts[(receipt.conversation_id, receipt.account_id)] = receipt
-        self._wake.set()
-
-    def offer_count(self, count: pb.ReceiptCount) -> None:
-        """Queue the counts of this account's newest message in a large channel; newer ones replace them."""
-        self._counts[count.conversation_id] = count
-        self._wake.set()
-
-    def drop_receipts(self, conversation_id: int, account_ids: Iterable[int]) -> None:
-        """Forget the marks of accounts that are members no longer."""
-        for account_id in account_ids:
-            self._receipts.pop((conversation_id, account_id), None)
-
-    def offer_status(self, status: pb.ClusterStatusUpdate) -> None:
-        """Queue a new condition of the cluster."""
-        self._status = status
-        self._wake.set()
-
-    def offer_pong(self, nonce: int) -> None:
-        """Queue the answer to a ping; the latest answer replaces earlier ones."""
-        self._pong = nonce
         self._wake.set()
 
     def account_changed(self, account_id: int) -> None:
@@ -225,7 +188,7 @@ class DeviceStream:
                 self._place.leave()
                 self._has_read = False
             await self._wake.wait()
-            small = self._take_small_frames()
+            small = self.small_frames.take()
             batches = await self._next_batches()
             frames: list[Frame] = [*await self._directory_for(small, batches), *small]
             frames += (messages_frame(messages, self._encoded_cursor(up_to)) for messages, up_to in batches)
@@ -244,34 +207,7 @@ class DeviceStream:
 
     def _has_more(self) -> bool:
         can_read = self._behind and not self._place.is_awaited
-        waiting = (
-            can_read
-            or self._live
-            or self._results
-            or self._receipts
-            or self._counts
-            or self._sent_directory.has_changes
-        )
-        return bool(waiting) or self._status is not None or self._pong is not None
-
-    def _take_small_frames(self) -> list[pb.ServerFrame]:
-        frames: list[pb.ServerFrame] = []
-        if self._results:
-            results, self._results = self._results, []
-            batch = pb.SendResultBatch(results=results, position=self._results_position)
-            frames.append(pb.ServerFrame(results=batch))
-        if self._status is not None:
-            status, self._status = self._status, None
-            frames.append(pb.ServerFrame(status=status))
-        if self._receipts or self._counts:
-            keys = list(self._receipts)[:RECEIPTS_PER_FRAME]
-            receipts = [self._receipts.pop(key) for key in keys]
-            counts = [self._counts.pop(channel_id) for channel_id in list(self._counts)[:RECEIPTS_PER_FRAME]]
-            frames.append(pb.ServerFrame(receipts=pb.ReceiptBatch(receipts=receipts, counts=counts)))
-        if self._pong is not None:
-            nonce, self._pong = self._pong, None
-            frames.append(pb.ServerFrame(pong=pb.Pong(nonce=nonce)))
-        return frames
+        return can_read or bool(self._live) or self.small_frames.has_more or self._sent_directory.has_changes
 
     def _take_live(self) -> list[_Batch]:
         taken: list[EncodedMessage] = []
@@ -312,11 +248,9 @@ class DeviceStream:
         accounts: set[int] = set()
         conversations: set[int] = set()
         for frame in frames:
-            conversations.update(result.conversation_id for result in frame.results.results if result.conversation_id)
-            for receipt in frame.receipts.receipts:
-                accounts.add(receipt.account_id)
-                conversations.add(receipt.conversation_id)
-            conversations.update(count.conversation_id for count in frame.receipts.counts)
+            named_accounts, named_conversations = named_in(frame)
+            accounts |= named_accounts
+            conversations |= named_conversations
         for messages, _ in batches:
             for message in messages:
                 accounts.update(message.account_ids)

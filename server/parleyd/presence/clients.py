@@ -15,6 +15,7 @@ import structlog
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.presence.presence import Connected, Presence
+from parleyd.presence.typists import Typing, typing_in
 from parleyd.raft.types import NodeId
 
 BEAT_S = 1.0
@@ -32,6 +33,8 @@ class ConnectedClients:
         self._send_reports = send_reports
         self._now_s = now_s
         self._due = asyncio.Event()
+        self.show_typing: Callable[[int, int, int], None] = lambda _conversation_id, _account_id, _to: None
+        """Tells the clients of this node that an account types in a conversation, as DeviceHub.show_typing()."""
         self._logger = structlog.get_logger("clients")
 
     async def run(self) -> None:
@@ -61,8 +64,14 @@ class ConnectedClients:
 
     def client_gone(self, account_id: int, *, away: bool = False) -> None:
         """Take a device that is gone. `away` is what it had said last."""
-        self._presence.client_gone(account_id, away=away)
+        self._presence.client_gone(account_id, self._now_s(), away=away)
         self._logger.info("client_gone", account_id=account_id, clients=self._presence.own_clients)
+        self._due.set()
+
+    def client_types(self, typing: Typing) -> None:
+        """Tell the other members of a conversation that an account types, wherever they are connected."""
+        self._show(typing)
+        self._presence.client_types(typing, self._now_s())
         self._due.set()
 
     # ---- from the links
@@ -83,6 +92,12 @@ class ConnectedClients:
         """Take a member's report."""
         if self._presence.received(node, report, self._now_s()):
             self._due.set()
+        if self._presence.is_believed(node):
+            for typing in typing_in(report):
+                self._show(typing)
+
+    def _show(self, typing: Typing) -> None:
+        self.show_typing(typing.conversation_id, typing.account_id, typing.to)
 
     # ---- for the api
 
@@ -94,6 +109,14 @@ class ConnectedClients:
         """Return at most `limit` connected accounts with greater ids, ascending."""
         return self._presence.page(after_account_id, limit, self._now_s())
 
-    def age_ms(self, connected: Connected) -> int:
-        """Return for how long an account is connected."""
-        return max(0, int((self._now_s() - connected.since_s) * 1000))
+    def connected(self, account_id: int) -> Connected | None:
+        """Return since when an account is connected; None if it is not."""
+        return self._presence.connected(account_id, self._now_s())
+
+    def last_seen_s(self, account_id: int) -> float | None:
+        """Return when an account that is not connected was last; None if this node does not know it."""
+        return self._presence.last_seen_s(account_id, self._now_s())
+
+    def unix_ms(self, at_s: float) -> int:
+        """Return the wall clock's time for one of this clock."""
+        return time.time_ns() // 1_000_000 - max(0, int((self._now_s() - at_s) * 1000))

@@ -28,6 +28,10 @@ class OwnClients:
         """Return since when a listed account is connected; None for any other."""
         return self._listed.get(account_id)
 
+    def has(self, account_id: int) -> bool:
+        """Return whether an account has a connected device, listed or not."""
+        return account_id in self._devices
+
     def is_away(self, account_id: int) -> bool:
         """Return whether all connected devices of an account are away."""
         return account_id in self._away and self._away[account_id] == self._devices[account_id]

@@ -8,17 +8,20 @@ here, but nobody sees it: a member that was only slow needs no new set.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from parley_proto.v1 import peer_pb2 as pb
+from parleyd.presence.last_seen import LastSeen
 from parleyd.presence.own import OwnClients
 from parleyd.presence.reports import ReportsFrom, ReportsTo
+from parleyd.presence.typists import Typing
 from parleyd.raft.types import NodeId
 
 MAX_LISTED = 10_000
-"""Accounts of one node that others see. Those above it show only in the counts."""
+"""Accounts of one node that others see. Those above it show only in the counts. So many are remembered as last seen."""
 SILENT_AFTER_S = 1.7
 """Members send a report each second. One that is 0.7 s late hides nobody, and the dead are gone within two seconds."""
 
@@ -52,6 +55,7 @@ class Presence:
         self._peers = peers
         self._max_listed = max_listed
         self._own = OwnClients(max_listed)
+        self._last_seen = LastSeen(max_listed)
         self._sent: dict[NodeId, ReportsTo] = {}
         self._heard: dict[NodeId, ReportsFrom] = {}
 
@@ -75,9 +79,17 @@ class Presence:
         """Note that a device of an account is away, or no longer. The caller tells each change once."""
         self._own_changed(self._own.set_away(account_id, away=away))
 
-    def client_gone(self, account_id: int, *, away: bool = False) -> None:
+    def client_gone(self, account_id: int, now_s: float, *, away: bool = False) -> None:
         """Take a device of an account off the count, which was `away`."""
-        self._own_changed(self._own.gone(account_id, away=away))
+        changed = self._own.gone(account_id, away=away)
+        if not self._own.has(account_id):
+            self._last_seen.note(account_id, now_s)
+        self._own_changed(changed)
+
+    def client_types(self, typing: Typing, now_s: float) -> None:
+        """Tell the other nodes that an account types."""
+        for reports in self._sent.values():
+            reports.typists.add(typing, now_s)
 
     def _own_changed(self, account_ids: Iterable[int]) -> None:
         for reports in self._sent.values():
@@ -102,7 +114,7 @@ class Presence:
         reports = self._sent.get(node)
         if reports is None:
             self._forget_others()
-            reports = self._sent[node] = ReportsTo(self._epoch, self._own, 2 * self._max_listed)
+            reports = self._sent[node] = ReportsTo(self._epoch, self._own, self._last_seen, 2 * self._max_listed)
             reports.again = node in self._heard and self._heard[node].lacks_report
         return reports.next_report(now_s)
 
@@ -113,7 +125,7 @@ class Presence:
         heard = self._heard.get(node)
         if heard is None:
             self._forget_others()
-            heard = self._heard[node] = ReportsFrom(self._max_listed)
+            heard = self._heard[node] = ReportsFrom(self._max_listed, self._last_seen)
         heard.take(report, now_s)
         sent = self._sent.get(node)
         if sent is not None:
@@ -122,11 +134,16 @@ class Presence:
                 sent.begin()
         return heard.lacks_report or report.again
 
+    def is_believed(self, node: NodeId) -> bool:
+        """Return whether what a node says of its clients counts."""
+        return self._peers.is_member(node)
+
     def _forget_others(self) -> None:
         """Forget nodes that are members no more."""
-        for known in (self._sent, self._heard):
-            for node in [node for node in known if not self._peers.is_member(node)]:
-                del known[node]
+        for node in [node for node in self._sent if not self._peers.is_member(node)]:
+            del self._sent[node]
+        for node in [node for node in self._heard if not self._peers.is_member(node)]:
+            self._heard.pop(node).forget()
 
     # ---- what clients may ask
 
@@ -138,17 +155,27 @@ class Presence:
 
     def page(self, after_account_id: int, limit: int, now_s: float) -> list[Connected]:
         """Return at most `limit` connected accounts with greater ids, ascending, each once, since it came first."""
-        heard = [reports for node, reports in self._heard.items() if self._is_heard(node, now_s)]
-        sources: list[OwnClients | ReportsFrom] = [self._own, *heard]
-        found: list[Connected] = []
+        sources = self._sources(now_s)
         ascending = heapq.merge(*(one.after(after_account_id) for one in sources))
-        for account_id in _each_once(ascending):
-            if len(found) == limit:
-                break
-            having = [(since_s, one) for one in sources if (since_s := one.since_s(account_id)) is not None]
-            away = all(one.is_away(account_id) for _, one in having)
-            found.append(Connected(account_id, min(since_s for since_s, _ in having), away))
-        return found
+        return [_joined(account_id, sources) for account_id in itertools.islice(_each_once(ascending), limit)]
+
+    def connected(self, account_id: int, now_s: float) -> Connected | None:
+        """Return since when an account is connected; None if it is not, or is not listed."""
+        sources = [one for one in self._sources(now_s) if one.since_s(account_id) is not None]
+        return _joined(account_id, sources) if sources else None
+
+    def last_seen_s(self, account_id: int, now_s: float) -> float | None:
+        """Return when an account that is not connected was last; None if this node does not know it."""
+        ends = [
+            reports.heard_s
+            for node, reports in self._heard.items()
+            if reports.since_s(account_id) is not None and not self._is_heard(node, now_s)
+        ]
+        noted = self._last_seen.at_s(account_id)
+        return max(ends if noted is None else [noted, *ends], default=None)
+
+    def _sources(self, now_s: float) -> list[OwnClients | ReportsFrom]:
+        return [self._own, *(reports for node, reports in self._heard.items() if self._is_heard(node, now_s))]
 
     def _is_heard(self, node: NodeId, now_s: float) -> bool:
         heard = self._heard.get(node)
@@ -164,3 +191,10 @@ def _each_once(ascending: Iterable[int]) -> Iterator[int]:
         if one != last:
             last = one
             yield one
+
+
+def _joined(account_id: int, sources: Sequence[OwnClients | ReportsFrom]) -> Connected:
+    """Return what those of the sources that have the account know of it. At least one of them has it."""
+    having = [(since_s, one) for one in sources if (since_s := one.since_s(account_id)) is not None]
+    away = all(one.is_away(account_id) for _, one in having)
+    return Connected(account_id, min(since_s for since_s, _ in having), away)

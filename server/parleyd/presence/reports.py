@@ -14,20 +14,24 @@ from collections.abc import Iterable, Iterator
 
 from parley_proto.v1 import peer_pb2 as pb
 from parleyd.presence.ids import SortedIds
+from parleyd.presence.last_seen import LastSeen
 from parleyd.presence.own import OwnClients
+from parleyd.presence.typists import TypistsTo
 
 MAX_REPORTED = 4096
-"""Accounts in a report: at most 64 KiB."""
+"""Accounts in a report: at most 64 KiB, and 8 KiB of who types."""
 MAX_ID = (1 << 63) - 1
 
 
 class ReportsTo:
     """What one other node is sent."""
 
-    def __init__(self, epoch: int, own: OwnClients, max_pending: int) -> None:
+    def __init__(self, epoch: int, own: OwnClients, last_seen: LastSeen, max_pending: int) -> None:
         self.again = False  # a report of that node is missing here
+        self.typists = TypistsTo()
         self._epoch = epoch
         self._own = own
+        self._last_seen = last_seen
         self._max_pending = max_pending
         self._sequence = 0
         self._begins = True
@@ -60,15 +64,18 @@ class ReportsTo:
             begins=self._begins,
             clients=self._own.count,
             again=self.again,
+            typing=self.typists.take(now_s),
         )
         if self._begins:
-            self._pending = dict.fromkeys(self._own.listed)
+            self._pending = dict.fromkeys((*self._own.listed, *self._last_seen.accounts))
             self._begins = False
         for account_id in list(itertools.islice(self._pending, MAX_REPORTED)):
             del self._pending[account_id]
             since_s = self._own.since_s(account_id)
             if since_s is None:
+                at_s = self._last_seen.at_s(account_id)
                 report.gone.append(account_id)
+                report.gone_s.append(0 if at_s is None else max(0, int(now_s - at_s)))
             else:
                 report.online.append(account_id)
                 report.online_s.append(max(0, int(now_s - since_s)))
@@ -80,11 +87,15 @@ class ReportsTo:
 class ReportsFrom:
     """What this node has heard from one other node, while that one's process lives."""
 
-    def __init__(self, max_listed: int) -> None:
+    def __init__(self, max_listed: int, last_seen: LastSeen) -> None:
+        """`last_seen` is told of each account that goes."""
         self.clients = 0
         self.lacks_report = False
+        self.heard_s = float("-inf")
+        """When the last report came."""
         self._max_listed = max_listed
-        self._heard_s = float("-inf")
+        self._last_seen = last_seen
+        self._waits = False
         self._epoch = 0
         self._sequence = 0
         self._since: dict[int, float] = {}
@@ -97,27 +108,36 @@ class ReportsFrom:
         if is_same and report.sequence <= self._sequence:
             return
         if report.begins or not is_same:
-            self._since.clear()
-            self._away.clear()
-            self._ids.clear()
+            self.forget()
         follows = is_same and report.sequence == self._sequence + 1
         self.lacks_report = not report.begins and (self.lacks_report or not follows)
         self._epoch, self._sequence = report.epoch, report.sequence
-        self._heard_s = now_s
+        self.heard_s, self._waits = now_s, False
         self.clients = report.clients
         self._remove(report.gone[:MAX_REPORTED])
+        for account_id, age_s in zip(report.gone[:MAX_REPORTED], report.gone_s, strict=False):
+            if 0 < account_id <= MAX_ID:
+                self._last_seen.note(account_id, now_s - age_s)
         online = report.online[:MAX_REPORTED]
         self._add(zip(online, report.online_s, strict=False), now_s)
         self._away.difference_update(online)
         self._away.update(self._since.keys() & report.away[:MAX_REPORTED])
 
+    def forget(self) -> None:
+        """Empty the set. Its accounts were last seen with the last report, as far as is known."""
+        for account_id in self._since:
+            self._last_seen.note(account_id, self.heard_s)
+        self._since.clear()
+        self._away.clear()
+        self._ids.clear()
+
     def wait_for_report(self) -> None:
         """Count as silent until the next report comes."""
-        self._heard_s = float("-inf")
+        self._waits = True
 
     def silent_for_s(self, now_s: float) -> float:
-        """Return how long ago the last report came."""
-        return now_s - self._heard_s
+        """Return how long ago the last report came that counts."""
+        return float("inf") if self._waits else now_s - self.heard_s
 
     def since_s(self, account_id: int) -> float | None:
         """Return since when an account is connected there; None for one that is not."""

@@ -79,6 +79,7 @@ TABLE: dict[str, Row] = {
     "Accounts.RevokeDevices": Row(SIGNED_IN, accounts_pb2.RevokeDevicesRequest()),
     "Accounts.ClaimAdministrator": Row(SIGNED_IN, accounts_pb2.ClaimAdministratorRequest(code="wrong")),
     "Presence.ListConnected": Row(SIGNED_IN, accounts_pb2.ListConnectedRequest()),
+    "Presence.GetPresence": Row(SIGNED_IN, accounts_pb2.GetPresenceRequest(account_ids=[1])),
     "Presence.SetHidden": Row(SIGNED_IN, accounts_pb2.SetHiddenRequest(hidden=True)),
     "Messaging.Connect": Row(SIGNED_IN, messaging_pb2.ClientFrame(hello=messaging_pb2.Hello())),
     "Messaging.Fetch": Row(SIGNED_IN, messaging_pb2.FetchRequest()),

@@ -28,6 +28,7 @@ from parleyd.api.marks import MARK_BYTES, IgnoredMarks, ReadMarks
 from parleyd.api.messages import MessagingService
 from parleyd.api.node_marks import NodeMarks
 from parleyd.api.stream_opener import Admitted
+from parleyd.api.stream_person import StreamPerson, Typists
 from parleyd.budgets import ByteBudget, DeviceShare, Shares
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_hub import DeviceHub
@@ -41,6 +42,7 @@ from parleyd.machine.features.devices import CLAIM_LEVEL, ClaimRow, DeviceRow
 from parleyd.machine.features.receipts import MarkedStates, ReadState
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID
+from parleyd.presence.clients import ConnectedClients
 from parleyd.raft.types import Index
 from tests.support.budgets import device_share, free_place, stream_budgets
 from tests.support.session import SESSION
@@ -158,7 +160,7 @@ def serve(
         read_marks=ReadMarks(SESSION, node_marks, Everything(), marks or device_share(), ignored),
         ignored_marks=ignored,
         frame_rate=FrameRate(),
-        on_away=lambda _: None,
+        person=StreamPerson(device, DeviceHub(), cast(Typists, None)),
     )
     return asyncio.ensure_future(stream.run())
 
@@ -406,6 +408,7 @@ async def test_a_session_closed_while_its_stream_is_admitted_gets_no_stream() ->
         cast(StateReaders, OneDevice()),
         cast(Authenticator, SignedOutMeanwhile()),
         hub,
+        cast(ConnectedClients, None),
         stream_budgets(),
     )
     client = Client([pb.ClientFrame(hello=pb.Hello())])

@@ -150,6 +150,61 @@ async def test_impossible_pages_are_refused(cluster: InProcessCluster, raw: Raw,
     assert status is grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def presence(raw: Raw, person: Person, *account_ids: int) -> list[pb.AccountPresence]:
+    request = pb.GetPresenceRequest(account_ids=account_ids)
+    return [*(await raw.presence.GetPresence(request, metadata=person.metadata, timeout=10)).accounts]
+
+
+async def test_of_each_account_is_told_whether_it_is_here_away_or_when_it_was_last(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw
+) -> None:
+    ann, ben = await people(cluster, raw, "ann", "ben")
+    [never] = await presence(raw, ann, ben.id)
+    assert (never.state, never.since_ms, never.last_seen_ms) == (pb.PRESENCE_STATE_OFFLINE, 0, 0)
+    async with raw.session(ben) as stream:
+        own, here = await presence(raw, ann, ann.id, ben.id)
+        assert (own.account_id, own.state) == (ann.id, pb.PRESENCE_STATE_OFFLINE)
+        assert (here.account_id, here.state, here.last_seen_ms) == (ben.id, pb.PRESENCE_STATE_ONLINE, 0)
+        assert here.since_ms > 0
+        await stream.write(messaging_pb2.ClientFrame(away=messaging_pb2.Away(away=True)))
+
+        async def is_away() -> None:
+            [found] = await presence(raw, ann, ben.id)
+            assert (found.state, found.since_ms // 1000) == (pb.PRESENCE_STATE_AWAY, here.since_ms // 1000)
+
+        await until_true(is_away)
+    await until_so(lambda: node.hub.connected == 0)
+    [gone] = await presence(raw, ann, ben.id)
+    assert (gone.state, gone.since_ms) == (pb.PRESENCE_STATE_OFFLINE, 0)
+    assert gone.last_seen_ms >= here.since_ms
+
+
+async def test_an_account_that_hides_looks_like_one_that_was_never_there(
+    cluster: InProcessCluster, node: InProcessNode, raw: Raw
+) -> None:
+    ann, ben, eve = await people(cluster, raw, "ann", "ben", "eve")
+    await raw.presence.SetHidden(pb.SetHiddenRequest(hidden=True), metadata=ben.metadata)
+    unknown = eve.id + 1
+    async with raw.session(ben), raw.session(eve):
+        await raw.accounts.DeleteAccount(pb.DeleteAccountRequest(password=PASSWORD), metadata=eve.metadata)
+        for one in await presence(raw, ann, ben.id, eve.id, unknown):
+            assert one == pb.AccountPresence(account_id=one.account_id, state=pb.PRESENCE_STATE_OFFLINE)
+        [own] = await presence(raw, ben, ben.id)
+        assert own.state == pb.PRESENCE_STATE_ONLINE
+    await until_so(lambda: node.hub.connected == 0)
+    [gone] = await presence(raw, ann, ben.id)
+    assert gone.last_seen_ms == 0
+
+
+@pytest.mark.parametrize("ids", [[], [1 << 63], [1] * 257])
+async def test_impossible_questions_about_presence_are_refused(
+    cluster: InProcessCluster, raw: Raw, ids: list[int]
+) -> None:
+    [ann] = await people(cluster, raw, "ann")
+    status, _ = await refused(presence(raw, ann, *ids))
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
+
+
 class Known:
     """One other member, whose link is up."""
 

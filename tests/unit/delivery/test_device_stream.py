@@ -10,7 +10,7 @@ import pytest
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
 from parleyd.budgets import ByteBudget, DeviceShare, FairPlaces, Place, Shares
-from parleyd.delivery import device_stream
+from parleyd.delivery import device_stream, small_frames
 from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.device_stream import PAGE_MESSAGES, DeviceStream, Page
 from parleyd.delivery.encoding import EncodedMessage, encode_message, serialize_frame
@@ -191,12 +191,12 @@ def two_streams(size: int) -> tuple[FairPlaces, DeviceStream, DeviceStream]:
 async def test_large_pages_that_are_being_written_are_bounded_and_other_frames_are_not_held_up() -> None:
     places, one, two = two_streams(device_stream.SMALL_FRAME_BYTES)
     assert kinds(await next_frames(one)) == ["directory", "messages", "caught_up"]
-    two.offer_pong(7)
+    two.small_frames.offer_pong(7)
     assert kinds(await next_frames(two)) == ["pong"], "the first has not written its page yet"
     assert (one.is_page_wanted(), two.is_page_wanted()) == (True, False)
     waiting = asyncio.ensure_future(next_frames(two))
     await asyncio.sleep(0)
-    one.offer_pong(8)
+    one.small_frames.offer_pong(8)
     assert kinds(await next_frames(one)) == ["pong"]
     assert kinds(await waiting) == ["directory", "messages", "caught_up"]
     two.release()
@@ -229,8 +229,8 @@ async def test_newer_receipts_and_news_replace_older_ones() -> None:
     stream = make(Stored())
     await catch_up(stream)
     for mark in (1, 2, 3):
-        stream.offer_receipt(pb.Receipt(conversation_id=1, account_id=2, delivered_up_to=mark))
-        stream.offer_status(pb.ClusterStatusUpdate(term=mark))
+        stream.small_frames.offer_receipt(pb.Receipt(conversation_id=1, account_id=2, delivered_up_to=mark))
+        stream.small_frames.offer_status(pb.ClusterStatusUpdate(term=mark))
     frames = await next_frames(stream)
     assert [frame.status.term for frame in frames if frame.HasField("status")] == [3]
     [receipts] = [frame.receipts.receipts for frame in frames if frame.HasField("receipts")]
@@ -240,10 +240,10 @@ async def test_newer_receipts_and_news_replace_older_ones() -> None:
 async def test_every_result_is_told_and_the_latest_ping_answered() -> None:
     stream = make(Stored())
     await catch_up(stream)
-    stream.offer_results([pb.SendResult(number=1)], position(3, 8))
-    stream.offer_results([pb.SendResult(number=2)], position(3, 7))
-    stream.offer_pong(5)
-    stream.offer_pong(6)
+    stream.small_frames.offer_results([pb.SendResult(number=1)], position(3, 8))
+    stream.small_frames.offer_results([pb.SendResult(number=2)], position(3, 7))
+    stream.small_frames.offer_pong(5)
+    stream.small_frames.offer_pong(6)
     frames = await next_frames(stream)
     assert [each.number for frame in frames for each in frame.results.results] == [1, 2]
     assert [index_of(frame.results.position) for frame in frames if frame.HasField("results")] == [8]
@@ -271,11 +271,13 @@ async def test_what_a_frame_names_is_told_before_it_and_once() -> None:
     assert kinds(frames) == ["directory", "messages", "caught_up"]
     assert stored.asked == [({2}, {1})], "one question for the batch"
     stream.offer_message(message(6))
-    stream.offer_results([pb.SendResult(number=1, conversation_id=1)], position(3, 1))
+    stream.small_frames.offer_results([pb.SendResult(number=1, conversation_id=1)], position(3, 1))
     assert kinds(await next_frames(stream)) == ["results", "messages"]
-    stream.offer_receipt(pb.Receipt(conversation_id=9, account_id=8))
+    stream.small_frames.offer_receipt(pb.Receipt(conversation_id=9, account_id=8))
     stream.offer_message(message(7, sender_id=7))
-    stream.offer_results([pb.SendResult(number=2, conversation_id=4), pb.SendResult(number=3)], position(3, 2))
+    stream.small_frames.offer_results(
+        [pb.SendResult(number=2, conversation_id=4), pb.SendResult(number=3)], position(3, 2)
+    )
     assert kinds(await next_frames(stream)) == ["directory", "results", "receipts", "messages"]
     assert stored.asked[1:] == [({7, 8}, {4, 9})]
 
@@ -330,10 +332,10 @@ async def test_live_batches_carry_the_cursor_after_them() -> None:
 
 
 async def test_many_receipts_come_in_frames_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_stream, "RECEIPTS_PER_FRAME", 10)
+    monkeypatch.setattr(small_frames, "RECEIPTS_PER_FRAME", 10)
     stream = make(Stored())
     await catch_up(stream)
     for conversation_id in range(1, 26):
-        stream.offer_receipt(pb.Receipt(conversation_id=conversation_id, account_id=2))
+        stream.small_frames.offer_receipt(pb.Receipt(conversation_id=conversation_id, account_id=2))
     frames = await frames_until(stream, lambda f: sum(len(each.receipts.receipts) for each in f) == 25)
     assert max(len(frame.receipts.receipts) for frame in frames) == 10

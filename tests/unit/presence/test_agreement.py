@@ -52,7 +52,7 @@ class World:
                 self.nodes[node].client_connected(account_id, self.now_s)
             case 2 if self.clients[node]:
                 account_id, away = self.clients[node].pop(self.rng.randrange(len(self.clients[node])))
-                self.nodes[node].client_gone(account_id, away=away)
+                self.nodes[node].client_gone(account_id, self.now_s, away=away)
             case 3 if self.rng.random() < 0.2:
                 self.clients[node].clear()
                 self.nodes[node] = self.start(node)

@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
+from parley_proto.v1 import peer_pb2 as pb
 from parleyd.presence import clients as shell
 from parleyd.presence.clients import ConnectedClients
 from parleyd.presence.presence import Presence
+from parleyd.presence.typists import Typing
 from parleyd.raft.types import NodeId
 
 N1, N2 = NodeId(1), NodeId(2)
@@ -142,9 +144,39 @@ def test_clients_that_come_and_go_are_logged_with_their_count_and_nothing_secret
     ]
 
 
-def test_how_long_somebody_is_connected_is_counted_by_the_clock_that_never_goes_back() -> None:
+def test_when_somebody_came_is_counted_by_the_clock_that_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node()
     node.clients.client_connected(7)
     node.now_s += 61.0
+    monkeypatch.setattr("time.time_ns", lambda: 1_000_000_000_000_000)
     [seen] = node.clients.page(0, 10)
-    assert node.clients.age_ms(seen) == 61_000
+    assert node.clients.unix_ms(seen.since_s) == 1_000_000_000 - 61_000
+
+
+def test_who_types_here_is_told_here_and_to_the_others_at_once() -> None:
+    node = Node()
+    told: list[tuple[int, int, int]] = []
+    node.clients.show_typing = lambda *one: told.append(one)
+    node.presence.next_report(N2, node.now_s)
+    node.clients.client_types(Typing(5, 7, to=8))
+    assert told == [(5, 7, 8)]
+    report = node.clients.next_report(N2)
+    assert report is not None
+    assert [(one.conversation_id, one.account_id, one.to) for one in report.typing] == [(5, 7, 8)]
+    node.clients.received(
+        N2, pb.PresenceReport(epoch=2, sequence=1, typing=[pb.TypingReport(conversation_id=5, account_id=8)])
+    )
+    assert told[1:] == [(5, 8, 0)]
+
+
+def test_of_who_types_only_members_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    told: list[tuple[int, int, int]] = []
+    node.clients.show_typing = lambda *one: told.append(one)
+    report = pb.PresenceReport(epoch=2, sequence=1, typing=[pb.TypingReport(conversation_id=5, account_id=8)])
+    monkeypatch.setattr(AllUp, "is_member", lambda *_: False)
+    node.clients.received(N2, report)
+    assert told == []
+    monkeypatch.undo()
+    node.clients.received(N2, report)
+    assert told == [(5, 8, 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parley_proto.v1 import peer_pb2 as pb
+from parleyd.presence.last_seen import LastSeen
 from parleyd.presence.presence import SILENT_AFTER_S, Presence
 from parleyd.presence.reports import MAX_REPORTED, ReportsFrom
 from parleyd.raft.types import NodeId
@@ -72,7 +73,7 @@ def test_after_the_first_report_only_changes_are_sent() -> None:
     pair.one.client_connected(7, pair.now_s)
     pair.deliver()
     pair.one.client_connected(8, pair.now_s)
-    pair.one.client_gone(7)
+    pair.one.client_gone(7, pair.now_s)
     report = pair.report()
     assert (report.begins, list(report.online), list(report.gone)) == (False, [8], [7])
     pair.deliver(report)
@@ -85,8 +86,8 @@ def test_who_comes_and_goes_between_two_reports_is_never_seen_and_who_goes_and_c
     pair.one.client_connected(7, pair.now_s)
     pair.deliver()
     pair.one.client_connected(8, pair.now_s)
-    pair.one.client_gone(8)
-    pair.one.client_gone(7)
+    pair.one.client_gone(8, pair.now_s)
+    pair.one.client_gone(7, pair.now_s)
     pair.one.client_connected(7, pair.now_s)
     pair.deliver()
     assert pair.seen() == [7]
@@ -118,7 +119,7 @@ def test_a_lost_report_is_noticed_with_the_next_one_and_the_set_is_sent_anew() -
     pair = Pair()
     pair.one.client_connected(7, pair.now_s)
     pair.deliver()
-    pair.one.client_gone(7)
+    pair.one.client_gone(7, pair.now_s)
     pair.report()  # lost
     assert pair.deliver(), "n2 lacks something and says so at once"
     pair.answer()
@@ -134,7 +135,7 @@ def test_reports_that_come_twice_or_late_change_nothing_and_are_no_sign_of_life(
     pair = Pair()
     pair.one.client_connected(7, pair.now_s)
     first = pair.report()
-    pair.one.client_gone(7)
+    pair.one.client_gone(7, pair.now_s)
     second = pair.report()
     pair.deliver(first)
     pair.deliver(second)
@@ -186,11 +187,11 @@ def test_an_account_on_two_nodes_is_listed_once_since_the_first_and_goes_with_th
     pair.deliver()
     [seen] = pair.two.page(0, 10, pair.now_s)
     assert seen.since_s == 90.0
-    pair.one.client_gone(7)
+    pair.one.client_gone(7, pair.now_s)
     pair.deliver()
     [seen] = pair.two.page(0, 10, pair.now_s)
     assert seen.since_s == 95.0
-    pair.two.client_gone(7)
+    pair.two.client_gone(7, pair.now_s)
     assert pair.seen() == []
 
 
@@ -226,7 +227,7 @@ def test_a_slow_peer_costs_the_set_and_not_what_happened_meanwhile() -> None:
     pair.deliver()
     for account_id in range(1, 1001):
         pair.one.client_connected(account_id, pair.now_s)
-        pair.one.client_gone(account_id)
+        pair.one.client_gone(account_id, pair.now_s)
     pair.one.client_connected(7, pair.now_s)
     report = pair.report()
     assert len(report.gone) <= 8
@@ -235,7 +236,7 @@ def test_a_slow_peer_costs_the_set_and_not_what_happened_meanwhile() -> None:
 
 
 def test_a_member_that_reports_too_much_or_impossible_ids_gets_its_bound() -> None:
-    heard = ReportsFrom(3)
+    heard = ReportsFrom(3, LastSeen(3))
     ids = [0, 1 << 63, 5, 4, 3, 2]
     heard.take(pb.PresenceReport(epoch=1, sequence=1, begins=True, online=ids, online_s=[0] * 6), 1.0)
     assert list(heard.after(0)) == [3, 4, 5]
@@ -284,7 +285,7 @@ def test_who_is_away_is_seen_from_another_node_and_who_is_back_too() -> None:
     assert away() == [True, False]
     pair.two.client_connected(7, pair.now_s)
     assert away() == [False, False], "at another node it is there"
-    pair.two.client_gone(7)
+    pair.two.client_gone(7, pair.now_s)
     assert away() == [True, False]
     pair.one.client_away(7, away=False)
     pair.deliver()

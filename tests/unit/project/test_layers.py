@@ -48,7 +48,7 @@ PURE_MEMBERSHIP = (
     "parleyd.machine.records",
     "parleyd.membership.members",
 )
-PURE_PRESENCE = ("ids", "own", "presence", "reports")
+PURE_PRESENCE = ("ids", "last_seen", "own", "presence", "reports", "typists")
 PURE_GATEWAY = ("limits", "lines", "requests", "styles")
 IMPURE_STDLIB = ("asyncio", "concurrent", "logging", "multiprocessing", "os", "pathlib", "socket", "threading", "time")
 
