@@ -24,6 +24,7 @@ from PySide6.QtWidgets import QApplication
 
 from parley import (
     Account,
+    AccountPresence,
     Changes,
     ClientState,
     ConnectionState,
@@ -36,8 +37,10 @@ from parley import (
     MessageStatus,
     Node,
     Outgoing,
+    PresenceState,
     Receipt,
     Target,
+    Typing,
 )
 from parley.gui import events
 from parley.gui.commands import ClusterAddress
@@ -231,7 +234,14 @@ def sign_in(stage: Stage) -> None:
 def chat(stage: Stage) -> None:
     """Show an ordinary day."""
     stage.chat()
-    stage.apply(events.DraftLoaded(TO_BEN, "I will bring the"))
+    here = AccountPresence(IDS["ben"], PresenceState.ONLINE, since_ms=stage.ms(120))
+    stage.apply(events.DraftLoaded(TO_BEN, "I will bring the"), events.PresenceTold(IDS["ben"], here))
+
+
+def typing(stage: Stage) -> None:
+    """Show the same while the other one types."""
+    chat(stage)
+    stage.apply(events.Changed(Changes(stage.state, typing=(Typing(WITH_BEN, IDS["ben"]),))))
 
 
 def channel(stage: Stage) -> None:
@@ -294,7 +304,7 @@ def waiting(stage: Stage) -> None:
 SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-sign-in", LIGHT, sign_in),
     ("gui-chat-light", LIGHT, chat),
-    ("gui-chat-dark", DARK, chat),
+    ("gui-chat-dark", DARK, typing),
     ("gui-channel", LIGHT, channel),
     ("gui-failover", LIGHT, failover),
     ("gui-no-majority", LIGHT, no_majority),

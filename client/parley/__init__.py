@@ -64,8 +64,6 @@ from parley.model import (
     NEWEST,
     Account,
     ClientState,
-    ConnectedAccount,
-    ConnectedAccounts,
     ConnectionState,
     Conversation,
     ConversationKind,
@@ -80,16 +78,24 @@ from parley.model import (
     MessageKind,
     MessageStatus,
     Node,
-    NodeClients,
     Outgoing,
     Receipt,
     ReceiptCounts,
     Target,
 )
-from parley.naming import find_channel, find_target, find_visible_channel, whole_number
+from parley.naming import find_account, find_channel, find_target, find_visible_channel, whole_number
 from parley.net.filter_server import TextFilterServer
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
+from parley.presence import Presence
+from parley.presence_model import (
+    AccountPresence,
+    ConnectedAccount,
+    ConnectedAccounts,
+    NodeClients,
+    PresenceState,
+    Typing,
+)
 from parley.reader import MessageReader
 from parley.receipt_model import MemberReceipt, MessageReceipts
 from parley.receipts import Progress, progress, with_progress
@@ -105,6 +111,7 @@ __all__ = [
     "MAX_IMPORTED_ACCOUNTS",
     "NEWEST",
     "Account",
+    "AccountPresence",
     "Administration",
     "BadInputError",
     "Changes",
@@ -157,6 +164,8 @@ __all__ = [
     "ParleyClient",
     "ParleyError",
     "PolicySettings",
+    "Presence",
+    "PresenceState",
     "Progress",
     "Receipt",
     "ReceiptCounts",
@@ -175,11 +184,13 @@ __all__ = [
     "TooLargeError",
     "TooLateError",
     "TooManyDevicesError",
+    "Typing",
     "UnreachableError",
     "WhenFilterFails",
     "WrongPasswordError",
     "WrongServiceError",
     "check_account_name",
+    "find_account",
     "find_channel",
     "find_target",
     "find_visible_channel",

@@ -38,7 +38,6 @@ from parley.model import (
     NEWEST,
     Account,
     ClientState,
-    ConnectedAccounts,
     ConnectionState,
     Conversation,
     FetchResult,
@@ -56,6 +55,7 @@ from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage
 from parley.own_account import OwnAccount
+from parley.presence import MAX_LISTED, Presence
 from parley.reader import MessageReader
 from parley.receipt_model import MessageReceipts
 from parley.shared import Shared
@@ -65,7 +65,6 @@ from parley.wire.position import Position, merge
 from parley.wire.requests import check_numbers, check_start
 
 DEFAULT_DEADLINE_S = 10.0
-MAX_LISTED = 10_000
 READS_POLL_S = 0.02
 
 
@@ -230,31 +229,14 @@ class ParleyClient:
     async def list_accounts(self, pattern: str = "", *, limit: int = MAX_LISTED) -> tuple[Account, ...]:
         """Return active accounts in the order of their names. `pattern` may hold '*' and '?' as in file names."""
         account, who = await self._signed_in()
-        found = await self._cluster.accounts(who.token, pattern, self._seen(who), limit)
+        found = await self._cluster.accounts(who.token, pattern, who.position, limit)
         account.learn(accounts=found)
         return found
 
-    async def list_connected(self, *, limit: int = MAX_LISTED) -> ConnectedAccounts:
-        """Return who is connected now, by name, and how many clients each node has. It may be two seconds old."""
-        account, who = await self._signed_in()
-        found = await self._cluster.presence.connected(who.token, self._seen(who), limit)
-        account.learn(accounts=tuple(one.account for one in found.accounts))
-        return found
-
-    def set_away(self, *, away: bool) -> None:
-        """Show the account as away in the lists of others, or no longer. It counts until this client ends.
-
-        An account is away if all its connected devices are. Raises BadInputError if another process is connected for
-        the account on this machine.
-        """
-        account = self._in_use()
-        if self.state.connection is ConnectionState.SHARED:
-            raise BadInputError(
-                "Another program on this machine is connected for this account. Nothing was changed. Set it there."
-            )
-        self._publisher.update(away=away)
-        if account.connection.stream is not None:
-            account.connection.stream.push_away()
+    @property
+    def presence(self) -> Presence:
+        """Return the requests about who is connected, away or typing."""
+        return Presence(self._cluster.presence, self._publisher, self._in_use, self._signed_in)
 
     def account(self, account_id: int) -> Account | None:
         """Return an account as this device knows it, or None. This sends no request."""
@@ -344,7 +326,7 @@ class ParleyClient:
         """Return the account's conversations, the latest first. Without a connection, return what this device knows."""
         account, who = await self._signed_in()
         try:
-            found, accounts = await self._cluster.conversations(who.token, who, self._seen(who), limit)
+            found, accounts = await self._cluster.conversations(who.token, who, who.position, limit)
         except UnreachableError:
             return await self.cached_conversations(limit=limit)
         account.learn(accounts=accounts, conversations=found)
@@ -371,7 +353,7 @@ class ParleyClient:
         wanted = Target.of(target)
         check_start(start, limit)
         try:
-            page, accounts = await self._cluster.history(who.token, who, self._seen(who), wanted, start, limit)
+            page, accounts = await self._cluster.history(who.token, who, who.position, wanted, start, limit)
         except UnreachableError as error:
             kept = await self.cached_history(wanted, start, limit=limit)
             return replace(kept, cached_because=error.text)
@@ -390,7 +372,7 @@ class ParleyClient:
         """Return all members of a conversation by account id. Without a connection, return those this device knows."""
         account, who = await self._signed_in()
         try:
-            found, accounts = await self._cluster.members(who.token, self._seen(who), conversation_id)
+            found, accounts = await self._cluster.members(who.token, who.position, conversation_id)
         except UnreachableError:
             known = account.known.conversation(conversation_id)
             return () if known is None else known.members
@@ -404,8 +386,7 @@ class ParleyClient:
         """
         check_numbers(conversation_id=conversation_id, message_id=message_id, limit=limit)
         account, who = await self._signed_in()
-        seen = self._seen(who)
-        found = await self._cluster.receipts.of_message(who.token, seen, conversation_id, message_id, limit)
+        found = await self._cluster.receipts.of_message(who.token, who.position, conversation_id, message_id, limit)
         account.learn(accounts=tuple(one.account for one in found.members if one.account.name))
         return found
 
@@ -415,7 +396,7 @@ class ParleyClient:
         Front ends notify of its urgent messages only. Raises RefusedError where no conversation has begun.
         """
         account, who = await self._signed_in()
-        await set_muted(self._cluster, account, replace(who, position=self._seen(who)), Target.of(target), muted=muted)
+        await set_muted(self._cluster, account, who, Target.of(target), muted=muted)
 
     async def create_channel(self, title: str, members: Sequence[str] = ()) -> int:
         """Create a channel with the caller as its owner. Return its conversation id.
@@ -429,7 +410,7 @@ class ParleyClient:
         """Return the public channels and the account's own, by id. With `title`, only those with exactly this title."""
         check_numbers(limit=limit)
         _, who = await self._signed_in()
-        return await self._cluster.channels.listed(who.token, self._seen(who), title, limit)
+        return await self._cluster.channels.listed(who.token, who.position, title, limit)
 
     async def change_channel(
         self,
@@ -605,7 +586,7 @@ class ParleyClient:
 
     async def _position(self) -> Position:
         _, who = await self._signed_in()
-        return self._seen(who)
+        return who.position
 
     async def _went_back(self) -> None:
         self._cluster.forget_position()
@@ -638,7 +619,8 @@ class ParleyClient:
     async def _signed_in(self) -> tuple[LocalAccount, DeviceIdentity]:
         account = self._in_use()
         who = await account.store.write(identity.load)
-        who = replace(who, token=await self._token_store.load(who.stored_token))
+        token = await self._token_store.load(who.stored_token)
+        who = replace(who, token=token, position=merge(who.position, account.position))
         if not who.token:
             raise NotSignedInError(
                 f"{account.profile.account} is not signed in. Waiting messages are kept here. Sign in: parley login."
@@ -650,9 +632,6 @@ class ParleyClient:
             return (await self._signed_in())[1].token
         except NotSignedInError:
             return ""
-
-    def _seen(self, who: DeviceIdentity) -> Position:
-        return merge(who.position, self._in_use().position)
 
 
 async def _open(account: LocalAccount) -> DeviceIdentity:

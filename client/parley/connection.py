@@ -20,7 +20,8 @@ from parley.errors import StoreError
 from parley.log import logger
 from parley.model import ConnectionState
 from parley.net.channel import ChannelPool
-from parley.net.message_stream import MessageStream, MessageStreamEvents, StreamClosedError
+from parley.net.message_stream import MessageStream, MessageStreamEvents
+from parley.net.stream_closed import StreamClosedError
 from parley.net.unary_caller import NodesBeside, UnaryCaller
 from parley.state_publisher import StatePublisher
 from parley.wire.actions import StreamCloseReason

@@ -257,45 +257,6 @@ class ListedChannel:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectedAccount:
-    """An account with a connected device, and since when (Unix time), as far as the asked node knows.
-
-    `away`: it has said so on all connected devices.
-    """
-
-    account: Account
-    since_ms: int
-    away: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class NodeClients:
-    """The number of devices that are connected to a node. If `heard` is false, it is not known to the asked node."""
-
-    name: str
-    clients: int
-    heard: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectedAccounts:
-    """Who is connected now. `clients` counts the devices of all nodes that were heard, also of hidden accounts.
-
-    `hidden` is true if the own account is hidden from others. It is in its own list.
-    """
-
-    accounts: tuple[ConnectedAccount, ...]
-    nodes: tuple[NodeClients, ...]
-    clients: int
-    hidden: bool
-
-    @property
-    def unheard(self) -> tuple[str, ...]:
-        """Return the nodes whose clients are not in the list, because they could not be heard from."""
-        return tuple(node.name for node in self.nodes if not node.heard)
-
-
-@dataclass(frozen=True, slots=True)
 class HistoryStart:
     """Where a page of a conversation lies, by message ids. Without any it has the newest messages.
 
@@ -393,7 +354,7 @@ class ClientState:
     problem: str = ""
     tls_trouble: bool = False
     superseded: bool = False
-    away: bool = False  # what set_away() said
+    away: bool = False  # what Presence.set_away() said
     notice: str = ""
     last_heard: float | None = None
     max_message_bytes: int = 65536

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from parley.client import ParleyClient
 from parley.device.profile import check_account_name
 from parley.errors import BadInputError
-from parley.model import EVERYONE, Conversation, ConversationKind, Target
+from parley.model import EVERYONE, Account, Conversation, ConversationKind, Target
 
 HOW = (
     "Name an account, a channel (#ID or #TITLE), or everyone. `parley conversations` lists yours, `parley channels` "
@@ -44,6 +44,13 @@ async def find_target(client: ParleyClient, typed: str) -> Target:
         if found:
             return Target(conversation_id=found[0].id)
     raise BadInputError(f"{name!r} is not an account name, and no channel of yours has this title. {HOW}")
+
+
+async def find_account(client: ParleyClient, name: str) -> Account:
+    """Return the account of that name. Raises BadInputError if there is none."""
+    for account in await client.list_accounts(check_account_name(name), limit=1):
+        return account
+    raise BadInputError(f"There is no account {name}. Nothing was changed. See: parley accounts")
 
 
 async def find_channel(client: ParleyClient, typed: str) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from parley.model import Account, ClientState, Conversation, Outgoing, Receipt
+from parley.presence_model import Typing
 
 MAX_PENDING = 4096
 
@@ -22,8 +23,8 @@ class Changes:
 
     `outgoing`: own messages in their newest state. `removed`: local ids of withdrawn messages. `receipts`: moved marks
     of other members. `accounts`, `conversations`: new or changed ones. Conversations hold kind, title, members and
-    marks, but not `last` and `unread`. `inbox`: messages arrived, or another device sent some. `reload`: too many
-    changes, read the lists again.
+    marks, but not `last` and `unread`. `typing`: who types now. `inbox`: messages arrived, or another device sent some.
+    `reload`: too many changes, read the lists again.
     """
 
     state: ClientState
@@ -32,6 +33,7 @@ class Changes:
     receipts: tuple[Receipt, ...] = ()
     accounts: tuple[Account, ...] = ()
     conversations: tuple[Conversation, ...] = ()
+    typing: tuple[Typing, ...] = ()
     inbox: bool = False
     reload: bool = False
 
@@ -51,6 +53,7 @@ class _Watcher:
         self._receipts: dict[tuple[int, int], Receipt] = {}
         self._accounts: dict[int, Account] = {}
         self._conversations: dict[int, Conversation] = {}
+        self._typing: dict[Typing, None] = {}
         self._inbox = False
         self._reload = False
 
@@ -63,10 +66,11 @@ class _Watcher:
         self._receipts.update({(r.conversation_id, r.account_id): r for r in change.receipts})
         self._accounts.update({account.id: account for account in change.accounts})
         self._conversations.update({conversation.id: conversation for conversation in change.conversations})
+        self._typing.update(dict.fromkeys(change.typing))
         self._inbox = self._inbox or change.inbox
         self._reload = self._reload or change.reload
-        details = (self._outgoing, self._removed, self._receipts, self._accounts, self._conversations)
-        if sum(map(len, details)) > MAX_PENDING:
+        lists = (self._outgoing, self._removed, self._receipts, self._accounts, self._conversations, self._typing)
+        if sum(map(len, lists)) > MAX_PENDING:
             inbox = self._inbox
             self._clear()
             self._inbox, self._reload = inbox, True
@@ -81,6 +85,7 @@ class _Watcher:
             tuple(self._receipts.values()),
             tuple(self._accounts.values()),
             tuple(self._conversations.values()),
+            tuple(self._typing),
             self._inbox,
             self._reload,
         )
@@ -127,11 +132,12 @@ class StatePublisher:
         receipts: tuple[Receipt, ...] = (),
         accounts: tuple[Account, ...] = (),
         conversations: tuple[Conversation, ...] = (),
+        typing: tuple[Typing, ...] = (),
         inbox: bool = False,
     ) -> None:
         """Notify watchers of changes beside the state."""
-        if self.watched and (outgoing or removed or receipts or accounts or conversations or inbox):
-            self._note(Changes(self._state, outgoing, removed, receipts, accounts, conversations, inbox))
+        if self.watched and (outgoing or removed or receipts or accounts or conversations or typing or inbox):
+            self._note(Changes(self._state, outgoing, removed, receipts, accounts, conversations, typing, inbox))
 
     async def watch(self, *, details: bool = True) -> AsyncGenerator[Changes, None]:
         """Yield at once, and then whenever something changed. Without `details`, only the state is watched."""

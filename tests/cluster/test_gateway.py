@@ -43,7 +43,7 @@ async def nobody_is_connected(cluster: LocalCluster, folder: Path, name: str) ->
     async with ParleyClient(cluster.hosts, ca=cluster.ca_file, state_dir=folder, connect=False) as watcher:
         await watcher.register(name, PASSWORD)
         await watcher.login(name, PASSWORD)
-        while (await watcher.list_connected()).clients:
+        while (await watcher.presence.connected()).clients:
             continue  # each look is a call, which gives way
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from parley import (
     NEWEST,
     Account,
+    AccountPresence,
     Changes,
     ClientState,
     ConnectionState,
@@ -34,6 +35,7 @@ from parley import (
     Node,
     Outgoing,
     ParleyError,
+    PresenceState,
     Receipt,
     RefusedError,
     StatePublisher,
@@ -84,6 +86,9 @@ class ScriptedSdk:
         self.pages: dict[tuple[Target, int], HistoryPage] = {}
         self.drafts: dict[Target, str] = {}
         self.read: list[tuple[int, int]] = []
+        self.presences: dict[int, AccountPresence] = {}
+        self.presence_asked: list[int] = []
+        self.typed: list[int] = []
         self.history_asked: list[tuple[str, int]] = []
         self.unreachable = False
         self.refuse_sends: ParleyError | None = None
@@ -229,6 +234,23 @@ class ScriptedAccount:
         ]
 
 
+class ScriptedPresence:
+    """Who is there, as a test says it."""
+
+    def __init__(self, sdk: ScriptedSdk, reach: Callable[[], None]) -> None:
+        self.sdk = sdk
+        self.reach = reach
+
+    async def of(self, account_ids: Sequence[int]) -> tuple[AccountPresence, ...]:
+        self.reach()
+        self.sdk.presence_asked.extend(account_ids)
+        offline = PresenceState.OFFLINE
+        return tuple(self.sdk.presences.get(one, AccountPresence(one, offline)) for one in account_ids)
+
+    def types(self, conversation_id: int) -> None:
+        self.sdk.typed.append(conversation_id)
+
+
 class ScriptedClient:
     """What the bridge sees."""
 
@@ -239,6 +261,10 @@ class ScriptedClient:
     @property
     def state(self) -> ClientState:
         return self.sdk.publisher.state
+
+    @property
+    def presence(self) -> ScriptedPresence:
+        return ScriptedPresence(self.sdk, self.reach)
 
     @property
     def me(self) -> Account | None:

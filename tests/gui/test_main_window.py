@@ -441,7 +441,7 @@ def test_waiting_messages_survive_a_restart_of_the_window(desktop: Desktop, qtbo
 def test_a_new_conversation_completes_names_the_cluster_knows(desktop: Desktop) -> None:
     desktop.signed_in()
     QTest.keyClick(desktop.window, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
-    finder = desktop.window.finder
+    finder = desktop.window.conversation_finder.finder
     assert finder is not None
     QTest.keyClicks(finder.field, "be")
     desktop.until(lambda: finder.names.stringList() == ["Ben Ortiz (ben)", "bella"])
@@ -455,7 +455,7 @@ def test_a_new_conversation_completes_names_the_cluster_knows(desktop: Desktop) 
 def test_a_new_conversation_can_be_with_everyone(desktop: Desktop) -> None:
     desktop.signed_in()
     QTest.keyClick(desktop.window, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
-    finder = desktop.window.finder
+    finder = desktop.window.conversation_finder.finder
     assert finder is not None
     QTest.keyClicks(finder.field, "every")
     desktop.until(lambda: "Everyone" in finder.names.stringList())
@@ -478,9 +478,9 @@ def test_conversations_are_switched_by_keyboard(desktop: Desktop) -> None:
     QTest.keyClick(window, Qt.Key.Key_Up, alt)
     assert desktop.open_title == "dana"
     QTest.keyClick(window, Qt.Key.Key_K, Qt.KeyboardModifier.ControlModifier)
-    assert window.finder is not None
-    QTest.keyClicks(window.finder.field, "be")
-    QTest.keyClick(window.finder.field, Qt.Key.Key_Return)
+    assert window.conversation_finder.finder is not None
+    QTest.keyClicks(window.conversation_finder.finder.field, "be")
+    QTest.keyClick(window.conversation_finder.finder.field, Qt.Key.Key_Return)
     assert desktop.open_title == "Ben Ortiz (ben)"
     QTest.keyClick(window, Qt.Key.Key_L, Qt.KeyboardModifier.ControlModifier)
     assert window.chat.list.hasFocus()

@@ -12,6 +12,7 @@ from parley.chat.known import Known, named_in
 from parley.chat.last_writer import CHANGED_TEXT, LastWriter
 from parley.chat.listed import channel_line
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
+from parley.chat.presence_text import presence_text
 from parley.chat.previews import Link, is_big_emoji, links, marked, preview
 from parley.chat.receipt_text import missing_lines, receipt_line
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
@@ -33,6 +34,7 @@ from parley.chat.status_text import (
 from parley.chat.thread import AHEAD_ROWS, KEEP_ROWS, Thread
 from parley.chat.times import clock_time, day_label, line_time, list_time, local_date
 from parley.chat.titles import EVERYONE_TITLE, NOTES, conversation_title, row_text
+from parley.chat.typists import SHOWN_S, Typists, typing_text
 
 __all__ = [
     "AHEAD_ROWS",
@@ -40,6 +42,7 @@ __all__ = [
     "EVERYONE_TITLE",
     "KEEP_ROWS",
     "NOTES",
+    "SHOWN_S",
     "AccountBook",
     "Chats",
     "ConversationItem",
@@ -63,6 +66,7 @@ __all__ = [
     "Thread",
     "ThreadEdited",
     "ThreadReplaced",
+    "Typists",
     "account_key",
     "account_label",
     "channel_line",
@@ -83,6 +87,7 @@ __all__ = [
     "missing_lines",
     "named_in",
     "plural",
+    "presence_text",
     "preview",
     "receipt_line",
     "row_text",
@@ -91,4 +96,5 @@ __all__ = [
     "spoken",
     "status_line",
     "tip",
+    "typing_text",
 ]

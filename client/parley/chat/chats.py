@@ -65,6 +65,12 @@ class Chats:
         """Return the id of a conversation, or 0 while it is not known."""
         return self.conversations.look(key).conversation_id
 
+    def partner_id(self, key: ConversationKey) -> int:
+        """Return the other account of a direct conversation; 0 for a channel, for notes, and if it is not known."""
+        line = self.conversations.look(key)
+        partner = None if line.channel else line.partner(self.book)
+        return 0 if partner is None or partner.id == self.book.own_id else partner.id
+
     def standing(self, key: ConversationKey) -> Standing:
         """Return whether the person can write in a conversation, and whether anybody else is there."""
         return self.conversations.look(key).standing(self.book)

@@ -66,7 +66,7 @@ class Member:
             case Kind.REPLY:
                 return await self._reply(request.text, style)
             case Kind.CONNECTED:
-                found_now = await self.client.list_connected(limit=MAX_ROWS)
+                found_now = await self.client.presence.connected(limit=MAX_ROWS)
                 names = [one.account.name for one in found_now.accounts if one.account != self.client.me]
                 return style.rows(names, "" if names else NOBODY)
             case Kind.ACCOUNTS:

@@ -218,7 +218,7 @@ class Session:
 
     async def _welcome(self, member: Member) -> None:
         try:
-            count = (await member.client.list_connected(limit=1)).clients
+            count = (await member.client.presence.connected(limit=1)).clients
         except ParleyError:
             count = 0  # who just logged in can send without this number
         clients = f" {plural(count, 'client')} connected in the cluster." if count else ""

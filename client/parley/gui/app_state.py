@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Protocol, assert_never
 
-from parley import Account, ClientState, ConnectionState, Message, Target
+from parley import Account, AccountPresence, ClientState, ConnectionState, Message, Target
 from parley.chat import (
     Chats,
     ConversationItem,
@@ -20,6 +20,7 @@ from parley.chat import (
     Thread,
     ThreadEdited,
     ThreadReplaced,
+    Typists,
 )
 from parley.gui import events
 
@@ -58,6 +59,9 @@ class Listener(Protocol):
     def accounts_found(self, prefix: str, accounts: tuple[Account, ...]) -> None:
         """Show accounts whose names begin with `prefix`."""
 
+    def presence_changed(self) -> None:
+        """Show who types, or whether the other person is there."""
+
     def account_told(self, answer: events.AccountTold) -> None:
         """Show the answer to a request about the account."""
 
@@ -81,6 +85,8 @@ class ChatAppState:
         self.client_state = ClientState()
         self.reason = ""
         self.chats = Chats()
+        self.typists = Typists()
+        self.presence: dict[int, AccountPresence] = {}
 
     # ---- what can be seen
 
@@ -152,11 +158,16 @@ class ChatAppState:
             case events.Changed(changes):
                 self._take_state(changes.state)
                 self._tell(self.chats.changed(changes))
+                if changes.typing:
+                    self.typists.take(changes.typing)
+                    self._listener.presence_changed()
             case events.DraftLoaded(target, body):
                 self._take_draft(target, body)
             case events.AccountsFound(prefix, accounts):
                 self._tell(self.chats.take_accounts(accounts))
                 self._listener.accounts_found(prefix, accounts)
+            case events.PresenceTold(account_id, presence):
+                self._take_presence(account_id, presence)
             case events.Refused():
                 self._listener.refused(event)
             case events.PasswordChanged() | events.DevicesListed():
@@ -173,6 +184,8 @@ class ChatAppState:
             case events.OwnListed(own):
                 return self.chats.take_outgoing(own)
             case events.Arrived(messages):
+                self.typists.wrote(messages)
+                self._listener.presence_changed()
                 return self.chats.take_arrived(messages)
             case events.ConversationsListed(conversations):
                 return self.chats.take_list(conversations)
@@ -186,6 +199,7 @@ class ChatAppState:
     def _enter(self, page: VisiblePage, account: str, reason: str) -> None:
         """Change the page. Another account sees no data of the account before."""
         self.chats = Chats(account)
+        self.typists, self.presence = Typists(), {}
         self.page, self.reason = page, reason
         self._listener.page_changed()
 
@@ -197,6 +211,10 @@ class ChatAppState:
         if state.connection is ConnectionState.CONNECTED and before is not ConnectionState.CONNECTED:
             self.chats.paging.retry()
             self._listener.reconnected()
+
+    def _take_presence(self, account_id: int, presence: AccountPresence | None) -> None:
+        self.presence = {} if presence is None else {account_id: presence}  # of the open conversation only
+        self._listener.presence_changed()
 
     def _take_draft(self, target: Target, body: str) -> None:
         out = self.chats.load_draft(target, body)

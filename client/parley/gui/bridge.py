@@ -175,6 +175,12 @@ class Bridge(QObject):
     def ask_receipts(self, conversation_id: int, message_id: int) -> None:
         self._ask(Action.OTHER, lambda worker: worker.ask_receipts(conversation_id, message_id))
 
+    def say_typing(self, conversation_id: int) -> None:
+        self._ask(Action.OTHER, lambda worker: worker.say_typing(conversation_id))
+
+    def ask_presence(self, account_id: int) -> None:
+        self._ask(Action.OTHER, lambda worker: worker.ask_presence(account_id))
+
     def find_accounts(self, prefix: str) -> None:
         self._ask(Action.OTHER, lambda worker: worker.find_accounts(prefix))
 

@@ -56,7 +56,7 @@ class ChatPage(QWidget):
         self.members.setTextFormat(Qt.TextFormat.PlainText)
         self.topic = QLabel()
         self.topic.setTextFormat(Qt.TextFormat.PlainText)
-        self.topic.setAccessibleName("Topic")
+        self.topic.setAccessibleName("About this conversation")
         self.topic.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)  # a long one is cut off
         self.topic.hide()
         self.latest = QPushButton(self.view)
@@ -82,12 +82,15 @@ class ChatPage(QWidget):
         """Show which conversation is open."""
         self.title.setText(item.title + (" (deleted)" if item.deleted else ""))
         self.members.setText(item.about)
-        self.topic.setText(item.topic)
-        self.topic.setVisible(bool(item.topic))
         self.composer.show_standing(item.standing)
         self.avatar.show_name(item.initials_of, channel=item.channel)
         self.view.setAccessibleName(f"Messages {'in' if item.channel else 'with'} {item.title}")
         self.right.setCurrentIndex(1)
+
+    def show_below_title(self, text: str) -> None:
+        """Show a text below the title of the open conversation. An empty one hides the line."""
+        self.topic.setText(text)
+        self.topic.setVisible(bool(text))
 
     def tell(self, text: str) -> None:
         """Show a text above the field, or in the middle while no conversation is open."""

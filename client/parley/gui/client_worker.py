@@ -285,6 +285,22 @@ class ClientWorker:
         client = await self.client()
         self._put(events.ReceiptsTold(await client.receipts(conversation_id, message_id)))
 
+    # ---- who is there
+
+    async def say_typing(self, conversation_id: int) -> None:
+        client = await self.client()
+        client.presence.types(conversation_id)
+
+    async def ask_presence(self, account_id: int) -> None:
+        """Send whether an account is there, or None if no node can be reached."""
+        client = await self.client()
+        try:
+            [presence] = await client.presence.of([account_id])
+        except ParleyError:
+            self._put(events.PresenceTold(account_id, None))
+        else:
+            self._put(events.PresenceTold(account_id, presence))
+
     # ---- the account
 
     async def change_password(self, old: str, new: str) -> None:

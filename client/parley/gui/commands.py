@@ -99,5 +99,11 @@ class Commands(Protocol):
     def ask_receipts(self, conversation_id: int, message_id: int) -> None:
         """Ask who has an own message, and which nodes have it on disk."""
 
+    def say_typing(self, conversation_id: int) -> None:
+        """Tell the others in a conversation that the person types."""
+
+    def ask_presence(self, account_id: int) -> None:
+        """Ask whether an account is there."""
+
     def find_accounts(self, prefix: str) -> None:
         """Search for account names."""

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from parley import (
     Account,
+    AccountPresence,
     Changes,
     ClientState,
     Conversation,
@@ -141,6 +142,14 @@ class ReceiptsTold:
     receipts: MessageReceipts
 
 
+@dataclass(frozen=True, slots=True)
+class PresenceTold:
+    """Whether an account is there. None: no node could be asked."""
+
+    account_id: int
+    presence: AccountPresence | None
+
+
 class Action(StrEnum):
     """What a person requested."""
 
@@ -171,5 +180,5 @@ class Refused:
 Folded = Learned | OwnListed | Arrived | ConversationsListed | HistoryLoaded | HistoryFailed
 AccountTold = PasswordChanged | DevicesListed
 ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
-Told = DraftLoaded | AccountsFound | AccountTold | ChannelsTold | Refused
+Told = DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused
 Event = SignedIn | SignedOut | StateChanged | Changed | Told | Folded

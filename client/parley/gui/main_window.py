@@ -11,17 +11,18 @@ from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from parley import Account, Message, Target
-from parley.chat import ConversationKey, Edit, account_label
+from parley.chat import ConversationKey, Edit
 from parley.gui import events
 from parley.gui.account_dialogs import AccountDialogs
 from parley.gui.app_state import ChatAppState, VisiblePage
 from parley.gui.channel_actions import ChannelActions
 from parley.gui.chat import ChatPage
 from parley.gui.commands import ClusterAddress, Commands
+from parley.gui.conversation_finder import ConversationFinder
 from parley.gui.events import Action
-from parley.gui.finder import Choice, Finder
 from parley.gui.icons import app_icon
 from parley.gui.notifier import Notifier
+from parley.gui.presence_line import PresenceLine
 from parley.gui.reading import Reading
 from parley.gui.row_actions import RowActions, new_menu, offer
 from parley.gui.sign_in import SignInPage
@@ -42,7 +43,6 @@ class MainWindow(QMainWindow):
         self._theme = theme or system_theme()
         self.app_state = ChatAppState(self)
         self._settling = False
-        self.finder: Finder | None = None
         self.setWindowTitle("Parley")
         self.setWindowIcon(app_icon())
         self.setMinimumSize(80 * GRID, 52 * GRID)
@@ -63,6 +63,8 @@ class MainWindow(QMainWindow):
         self.row_actions = RowActions(self.chat, self.app_state, lambda: self.commands)
         self.account_dialogs = AccountDialogs(self, lambda: self.commands)
         self.channel_actions = ChannelActions(self, self.app_state, lambda: self.commands, self.open_conversation)
+        self.conversation_finder = ConversationFinder(self, self.app_state, lambda: self.commands, self._found)
+        self.presence_line = PresenceLine(self.chat, self.app_state, lambda: self.commands)
         self._reading = Reading(self.chat, self.app_state, lambda: self.commands)
         self.notifier = Notifier(self, app_icon())
         self._items_timer = self._timer(0, self._draw_items)
@@ -96,7 +98,7 @@ class MainWindow(QMainWindow):
         chat.list.selectionModel().currentChanged.connect(self._item_chosen)
         for chosen in (chat.list.clicked, chat.list.activated):  # who has chosen wants to write
             chosen.connect(lambda _index: chat.composer.editor.setFocus())
-        chat.new_button.clicked.connect(self.begin_conversation)
+        chat.new_button.clicked.connect(self.conversation_finder.begin_conversation)
         chat.me.clicked.connect(self._account_menu)
         chat.latest.clicked.connect(chat.view.to_bottom)
         chat.composer.send_asked.connect(self._send)
@@ -108,8 +110,8 @@ class MainWindow(QMainWindow):
 
     def _make_shortcuts(self) -> None:
         for keys, action in (
-            ("Ctrl+N", self.begin_conversation),
-            ("Ctrl+K", self.switch_conversation),
+            ("Ctrl+N", self.conversation_finder.begin_conversation),
+            ("Ctrl+K", self.conversation_finder.switch_conversation),
             ("Ctrl+L", self.chat.list.setFocus),
             ("Alt+Up", lambda: self._step(-1)),
             ("Alt+Down", lambda: self._step(1)),
@@ -181,24 +183,17 @@ class MainWindow(QMainWindow):
             self._begin_writing(key)
 
     def accounts_found(self, prefix: str, accounts: tuple[Account, ...]) -> None:
-        """Show the accounts found that have no conversation. The others are in the list already."""
-        if self.finder is None:
-            return
-        listed = {item.key for item in self.app_state.items()}
-        targets = [(account, Target(account=account.name)) for account in accounts]
-        self.finder.found(
-            prefix,
-            [
-                Choice(account_label(account), target)
-                for account, target in targets
-                if self.app_state.chats.key_of(target) not in listed
-            ],
-        )
+        """Show the accounts found."""
+        self.conversation_finder.accounts_found(prefix, accounts)
 
     def channels_told(self, answer: events.ChannelsTold) -> None:
         """Show the answer to a request about channels."""
         if text := self.channel_actions.told(answer):
             self.chat.tell(text)
+
+    def presence_changed(self) -> None:
+        """Show who types, or whether the other person is there."""
+        self.presence_line.draw()
 
     def account_told(self, answer: events.AccountTold) -> None:
         """Show the answer to a request about the account."""
@@ -252,20 +247,13 @@ class MainWindow(QMainWindow):
         if fetch:
             self.commands.open_conversation(self.app_state.chats.target(key))
         self._draw_items()
+        self.presence_line.ask()
         if not self.chat.list.hasFocus():
             self.chat.composer.editor.setFocus()
 
     def _begin_writing(self, key: ConversationKey) -> None:
         chats = self.app_state.chats
         self.chat.composer.begin(chats.title(key), chats.draft(key), self.app_state.client_state.max_message_bytes)
-
-    def begin_conversation(self) -> None:
-        """Ask for an account or a conversation to open."""
-        self._find("New conversation", anybody=True)
-
-    def switch_conversation(self) -> None:
-        """Ask for a conversation to open."""
-        self._find("Go to a conversation", anybody=False)
 
     def save_draft(self) -> None:
         """Store the draft of the open conversation, if it changed."""
@@ -274,22 +262,6 @@ class MainWindow(QMainWindow):
         chats = self.app_state.chats
         if key is not None and chats.take_unsaved_draft(key):
             self.commands.save_draft(chats.target(key), chats.draft(key))
-
-    def _find(self, title: str, *, anybody: bool) -> None:
-        if self.app_state.page is not VisiblePage.CHAT or self.finder is not None:
-            return
-        known = [Choice(item.title, item.key) for item in self.app_state.items()]
-        finder = Finder(title, known, anybody=anybody, parent=self)
-        self.finder = finder
-        finder.asked.connect(self.commands.find_accounts)
-        finder.chosen.connect(self._found)
-        finder.finished.connect(self._finder_closed)
-        finder.open()
-
-    def _finder_closed(self) -> None:
-        finder, self.finder = self.finder, None
-        if finder is not None:
-            finder.deleteLater()
 
     def _found(self, chosen: ConversationKey | Target) -> None:
         self.open_conversation(chosen)
@@ -311,6 +283,7 @@ class MainWindow(QMainWindow):
         key = self.app_state.open_key
         if key is not None and self.app_state.chats.keep_draft(key, text):
             self._draft_timer.start()
+            self.presence_line.typed(text)
 
     def _send(self, body: str, urgent: bool) -> None:
         key = self.app_state.open_key
@@ -332,8 +305,8 @@ class MainWindow(QMainWindow):
 
     def _account_menu(self) -> None:
         menu = new_menu(self)
-        offer(menu, "New conversation\tCtrl+N", self.begin_conversation)
-        offer(menu, "Go to a conversation\tCtrl+K", self.switch_conversation)
+        offer(menu, "New conversation\tCtrl+N", self.conversation_finder.begin_conversation)
+        offer(menu, "Go to a conversation\tCtrl+K", self.conversation_finder.switch_conversation)
         self.channel_actions.add_to(menu)
         menu.addSeparator()
         offer(menu, "Change the password", self.account_dialogs.change_password)
@@ -354,6 +327,7 @@ class MainWindow(QMainWindow):
         if key is not None:
             item = self.app_state.chats.item(key)
             chat.show_title(item)
+            self.presence_line.draw()
             title = f"{item.title} – Parley"
         self.setWindowTitle(f"({unread}) {title}" if unread else title)
 

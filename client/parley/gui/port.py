@@ -7,6 +7,7 @@ from typing import Protocol
 from parley import (
     NEWEST,
     Account,
+    AccountPresence,
     Changes,
     ClientState,
     Conversation,
@@ -34,6 +35,14 @@ class OwnAccount(Protocol):
     async def sign_out_other_devices(self) -> None: ...
 
 
+class Presence(Protocol):
+    """The methods of parley.Presence that the window uses."""
+
+    async def of(self, account_ids: Sequence[int]) -> tuple[AccountPresence, ...]: ...
+
+    def types(self, conversation_id: int) -> None: ...
+
+
 class Client(Protocol):
     """The methods of ParleyClient that the window uses. ParleyClient documents them."""
 
@@ -45,6 +54,9 @@ class Client(Protocol):
 
     @property
     def me(self) -> Account | None: ...
+
+    @property
+    def presence(self) -> Presence: ...
 
     def account(self, account_id: int) -> Account | None: ...
 

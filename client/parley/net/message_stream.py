@@ -15,9 +15,8 @@ import grpc
 
 from parley.device import directory, identity, inbox, outbox, schema
 from parley.device.store import Store
-from parley.errors import OverloadedError, ParleyError, TlsError
 from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt, ReceiptCounts
-from parley.net.grpc_errors import from_grpc
+from parley.net.stream_closed import StreamClosedError, why_closed
 from parley.net.unary_caller import NodesBeside, bearer
 from parley.state_publisher import StatePublisher
 from parley.wire.actions import (
@@ -36,9 +35,11 @@ from parley.wire.actions import (
     StreamCloseReason,
     TellCaughtUp,
     TellHealth,
+    Telling,
     TellNoRoom,
     TellStatus,
     TellSuperseded,
+    TellTyping,
     TellWelcome,
 )
 from parley.wire.endpoints import Endpoint
@@ -54,18 +55,6 @@ SUPERSEDED_TEXT = (
     "Another copy of this state folder sends for this device. What is written here waits here. To send from here, sign "
     "in again: parley login."
 )
-
-
-class StreamClosedError(ParleyError):
-    """The stream ended. `better` is a node that reports that it serves, if one was found."""
-
-    def __init__(
-        self, reason: StreamCloseReason, text: str, better: Endpoint | None = None, *, tls: bool = False
-    ) -> None:
-        super().__init__(text)
-        self.tls = tls
-        self.reason = reason
-        self.better = better
 
 
 class MessageStreamEvents(Protocol):
@@ -161,7 +150,7 @@ class MessageStream:
             if task is not None and task.cancelling():
                 # A task group with a failed task raises the failure and drops a cancellation that comes with it.
                 raise asyncio.CancelledError from group_error
-            raise self._why(group_error) from group_error
+            raise why_closed(group_error, self._where, insecure=self._insecure) from group_error
         finally:
             self._ending.cancel()
             if call is not None:
@@ -181,6 +170,11 @@ class MessageStream:
     def push_away(self) -> None:
         """Tell the node whether the person is away, as the client's state says."""
         self._protocol.set_away(away=self._publisher.state.away)
+        self._wake_writer.set()
+
+    def push_typing(self, conversation_id: int) -> None:
+        """Tell the node that the person types."""
+        self._protocol.types(conversation_id, self._now())
         self._wake_writer.set()
 
     # ---- beginning and end
@@ -215,46 +209,6 @@ class MessageStream:
     def _end(self, error: BaseException) -> None:
         if not self._ending.done():
             self._ending.set_exception(error)
-
-    def _ended_by(self, error: grpc.aio.AioRpcError) -> StreamClosedError:
-        match error.code():
-            case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-                reason = StreamCloseReason.SIGNED_OUT
-            case grpc.StatusCode.ABORTED:
-                return StreamClosedError(
-                    StreamCloseReason.REPLACED,
-                    "Another process with a copy of this device took over the session. Check whether a copy of "
-                    "the state folder is in use.",
-                )
-            case grpc.StatusCode.DATA_LOSS:
-                reason = StreamCloseReason.CLUSTER_BEHIND
-            case grpc.StatusCode.RESOURCE_EXHAUSTED:
-                reason = StreamCloseReason.BUSY
-            case grpc.StatusCode.UNIMPLEMENTED | grpc.StatusCode.INVALID_ARGUMENT:
-                reason = StreamCloseReason.REFUSED
-            case _:
-                reason = StreamCloseReason.LOST
-        known = from_grpc(error, where=self._where, insecure=self._insecure, changes=False)
-        if reason is StreamCloseReason.BUSY and not isinstance(known, OverloadedError):
-            reason = StreamCloseReason.REFUSED  # a bound of gRPC at one end: a repetition meets it again
-        return StreamClosedError(reason, known.text, tls=isinstance(known, TlsError))
-
-    def _why(self, group: BaseExceptionGroup[BaseException]) -> BaseException:
-        """Return the error that tells most about why the tasks ended.
-
-        A defect or a broken file is returned unchanged.
-        """
-        leaves = list(_leaves(group))
-        for leaf in leaves:
-            if isinstance(leaf, StreamClosedError):
-                return leaf
-        for leaf in leaves:
-            if isinstance(leaf, grpc.aio.AioRpcError):
-                return self._ended_by(leaf)
-        for leaf in leaves:
-            if not isinstance(leaf, asyncio.InvalidStateError):
-                return leaf
-        return StreamClosedError(StreamCloseReason.LOST, f"{self._where} closed the connection.")
 
     # ---- the tasks
 
@@ -323,18 +277,20 @@ class MessageStream:
                     self._group.create_task(self.push_reads())
             case Close():
                 self._end(StreamClosedError(action.reason, action.text, action.better))
+            case BeginOutbox():
+                raise AssertionError("a session begins once")
+            case _:
+                self._tell(action)
+
+    def _tell(self, action: Telling) -> None:
+        match action:
             case TellSuperseded():
                 self._store.post(identity.set_superseded)
                 self._publisher.update(superseded=True, problem=SUPERSEDED_TEXT)
             case TellNoRoom():
                 self._publisher.update(problem=action.text)
-            case BeginOutbox() | TellWelcome() | TellStatus() | TellHealth() | TellCaughtUp():
-                self._tell(action)
-            case other:
-                assert_never(other)
-
-    def _tell(self, action: BeginOutbox | TellWelcome | TellStatus | TellHealth | TellCaughtUp) -> None:
-        match action:
+            case TellTyping():
+                self._publisher.changed(typing=(action.typing,))
             case TellWelcome():
                 self._events.welcomed(action)
             case TellStatus():
@@ -348,8 +304,6 @@ class MessageStream:
                 self._publisher.update(connection=ConnectionState.NO_MAJORITY)
             case TellCaughtUp():
                 self._publisher.update(caught_up=True)
-            case BeginOutbox():
-                raise AssertionError("a session begins once")
             case other:
                 assert_never(other)
 
@@ -429,10 +383,3 @@ def _store(connection: apsw.Connection, action: Storing) -> int:
         case other:
             assert_never(other)
     return 0
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found

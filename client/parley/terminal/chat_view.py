@@ -21,7 +21,7 @@ from parley import (
     Target,
     find_target,
 )
-from parley.chat import Chats, SessionNews, Standing, conversation_key, preview, safe_name, status_line
+from parley.chat import Chats, SessionNews, Standing, conversation_key, preview, safe_name
 from parley.terminal import text
 from parley.terminal.chat_channels import HELP as CHANNEL_HELP
 from parley.terminal.chat_channels import ChannelCommands
@@ -29,17 +29,16 @@ from parley.terminal.chat_direct import HELP as DIRECT_HELP
 from parley.terminal.chat_direct import DirectCommands
 from parley.terminal.chat_presence import HELP as PRESENCE_HELP
 from parley.terminal.chat_presence import PresenceCommands
-from parley.terminal.cluster_text import cluster_lines
+from parley.terminal.chat_status import HELP as STATUS_HELP
+from parley.terminal.chat_status import ChatStatus
 from parley.terminal.message_numbers import message_count, message_number
 from parley.terminal.mute_commands import HELP as MUTE_HELP
 from parley.terminal.mute_commands import MuteCommands
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
-from parley.terminal.ping_command import ping_lines
 from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
 from parley.terminal.refusals import Refusals
 from parley.terminal.send_queue import SendQueue
 
-ALWAYS_NEWS_S = 60.0
 SESSION_ENDED = "The session has ended. Waiting messages are kept. Leave with /quit and sign in again."
 
 HELP = f"""\
@@ -58,8 +57,7 @@ Type a line and Enter: it is sent to the one named in the prompt. Commands:
   /cancel N         withdraw a waiting message, or put a failed one away
   /edit N TEXT      change a waiting message
   /retry N          send a failed message again
-  /status           the state of the cluster
-  /ping             the round trip to each node
+{STATUS_HELP}
   /quit             leave; what waits is kept and sent next time
 A line that begins with // is sent with one / less.
 ✓ on a majority's disks   ✓✓ delivered to all   … waits here   ✗ failed"""
@@ -87,11 +85,11 @@ class ChatView:
         self._quiet = quiet
         self.target = target
         self._mark_read = mark_read
-        self._clock = clock
         self.names: tuple[str, ...] = ()
         self.chats = Chats(client.signed_in_as)
         self._own = OwnMessages(self.chats, show, quiet, clock, Refusals(client, quiet))
         self._sends = SendQueue(client, self._own, lambda view: show(text.own_line(view, self.chats)), quiet)
+        self._status = ChatStatus(client, show, self.chats, self._own, clock)
         self._direct = DirectCommands(client, self._sends.send)
         self._in_history: dict[int, int] = {}
         self._session = SessionNews(quiet, SESSION_ENDED)
@@ -108,8 +106,7 @@ class ChatView:
             "/cancel": self._cancel,
             "/edit": self._edit,
             "/retry": self._retry,
-            "/status": self._status,
-            "/ping": self._ping,
+            **self._status.by_name,
             **self._direct.by_name,
             **MuteCommands(client, quiet, lambda: self.target).by_name,
             **PresenceCommands(client, show, quiet, self.chats).by_name,
@@ -133,10 +130,8 @@ class ChatView:
 
     @property
     def status_line(self) -> str:
-        """Return the status line: node, leader and the number of waiting messages."""
-        last = f" · last message {text.MARKS[self._own.last_status]}" if self._own.last_status is not None else ""
-        state = self._client.state
-        return safe_name(status_line(state, state.last_heard, self._clock(), ALWAYS_NEWS_S).text) + last
+        """Return the status line: node, leader, the number of waiting messages, and who types."""
+        return self._status.line(self._open_id())
 
     @property
     def unsettled(self) -> int:
@@ -149,6 +144,12 @@ class ChatView:
         return self._sends.unsent
 
     # ---- what the person types
+
+    def types(self, line: str) -> None:
+        """Tell the others in the open conversation that the person types a message, as the line grows."""
+        conversation_id = self._open_id()
+        if conversation_id and line.strip() and (not line.startswith("/") or line.startswith("//")):
+            self._client.presence.types(conversation_id)
 
     async def take(self, line: str) -> bool:
         """Handle one line. Return false if the person wants to leave. An error is printed and the chat continues."""
@@ -202,14 +203,6 @@ class ChatView:
         own = await find_own(self._client, self.target)
         self._quiet(f"“{preview(own.body, 40)}”")
         for line in receipt_lines(await self._client.receipts(own.conversation_id, own.id, limit=MEMBERS)):
-            self._show(line)
-
-    async def _status(self, _: str) -> None:
-        for line in cluster_lines(await self._client.cluster_status()):
-            self._show(line)
-
-    async def _ping(self, _: str) -> None:
-        for line in ping_lines(await self._client.ping()):
             self._show(line)
 
     async def _edit(self, rest: str) -> None:
@@ -336,6 +329,7 @@ class ChatView:
             async for message in reader:
                 self.chats.look_up(self._client, (message,))
                 self.chats.take_arrived((message,))
+                self._status.typists.wrote((message,))
                 if message.id <= self._in_history.get(message.conversation_id, 0):
                     continue
                 self._own.flush(everything=True)
@@ -372,7 +366,12 @@ class ChatView:
                     await self._own.refusals.tell()
                 if change.receipts or change.conversations:
                     self._own.marks_moved()
+                if change.typing:
+                    self._status.take_typing(change.typing, self._draw)
                 self.changed()
+
+    def _draw(self) -> None:
+        self.changed()
 
     async def keep_time(self) -> NoReturn:
         """Print own messages when their time has come."""

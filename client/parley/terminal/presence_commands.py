@@ -1,13 +1,15 @@
 """`parley who` and `parley presence`: who is connected, and whether others see that you are."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from parley import ConnectedAccounts
-from parley.chat import account_label, plural, safe_name
+from parley import Account, AccountPresence, ConnectedAccounts, ParleyClient, find_account
+from parley.chat import account_label, plural, presence_text, safe_name
 from parley.terminal import text
 from parley.terminal.command_line import AsJson, with_connection_options
 from parley.terminal.commands import note, say
@@ -22,11 +24,23 @@ class _Presence(StrEnum):
 
 
 @with_connection_options
-async def who(options: ConnectionOptions, as_json: AsJson = False) -> None:
+async def who(
+    options: ConnectionOptions,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Tell when these accounts were last here.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the accounts that are connected now, and count the clients of each node."""
     options.must_name_account()
     async with options.client() as client:
-        found = await client.list_connected()
+        if names:
+            told = await presence_of(client, names)
+            records = [presence_record(account, presence) for account, presence in told]
+            say(text.as_json(records) if as_json else "\n".join(presence_line(*one) for one in told))
+            return
+        found = await client.presence.connected()
     if as_json:
         say(text.as_json(who_record(found)))
         return
@@ -49,6 +63,30 @@ async def presence(
     async with options.client() as client:
         await (await client.own_account()).set_hidden(hidden=hidden)
         note("Others do not see that you are connected." if hidden else "Others see when you are connected.")
+
+
+async def presence_of(client: ParleyClient, names: Sequence[str]) -> list[tuple[Account, AccountPresence]]:
+    """Return whether these accounts are there. Raises BadInputError for a name that no account has."""
+    accounts = [await find_account(client, name) for name in names]
+    return list(zip(accounts, await client.presence.of([account.id for account in accounts]), strict=True))
+
+
+def presence_line(account: Account, presence: AccountPresence) -> str:
+    """Return one line about an account that was asked for by its name."""
+    known = presence_text(presence, datetime.now().astimezone().date()) or "not known: a node was not heard from"
+    return f"{account_label(account)}: {known}"
+
+
+def presence_record(account: Account, presence: AccountPresence) -> dict[str, Any]:
+    """Return the same as a record for programs. `last_seen_ms` is null if it is not known."""
+    return {
+        "id": account.id,
+        "name": account.name,
+        "state": presence.state.name.lower(),
+        "since_ms": presence.since_ms or None,
+        "last_seen_ms": presence.last_seen_ms or None,
+        "all_heard": presence.all_heard,
+    }
 
 
 def who_lines(found: ConnectedAccounts) -> list[str]:

@@ -140,6 +140,7 @@ class PromptScreen:
             output=self._output,
         )
         view.changed = _redraw(session)
+        session.default_buffer.on_text_changed += lambda buffer: view.types(buffer.text)
         with patch_stdout(raw=True):
             while True:
                 try:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from parley.model import Account, Conversation, Message, Node, Outgoing, Receipt, ReceiptCounts
+from parley.presence_model import Typing
 from parley.wire.endpoints import Endpoint
 from parley.wire.position import Position
 
@@ -130,6 +131,13 @@ class TellCaughtUp:
 
 
 @dataclass(frozen=True, slots=True)
+class TellTyping:
+    """Report that another member types."""
+
+    typing: Typing
+
+
+@dataclass(frozen=True, slots=True)
 class FindServing:
     """Ask the other nodes whether one of them serves. Answer with it (serving_found)."""
 
@@ -149,19 +157,5 @@ class Close:
 
 
 Storing = StoreMessages | StoreDirectory | StoreReceipts
-Action = (
-    BeginOutbox
-    | TellWelcome
-    | ClaimSends
-    | SettleSends
-    | Storing
-    | NoteReadSent
-    | TellStatus
-    | TellHealth
-    | TellNoRoom
-    | TellSuperseded
-    | TellCaughtUp
-    | FindServing
-    | FindAnother
-    | Close
-)
+Telling = TellWelcome | TellStatus | TellHealth | TellNoRoom | TellSuperseded | TellCaughtUp | TellTyping
+Action = BeginOutbox | ClaimSends | SettleSends | Storing | Telling | NoteReadSent | FindServing | FindAnother | Close

@@ -8,7 +8,6 @@ from typing import TypeVar
 from parley.cluster_model import ClusterMember, ImportResult, ImportStatus, NodeStatus, Setting
 from parley.model import (
     Account,
-    ConnectedAccount,
     Conversation,
     ConversationKind,
     Device,
@@ -19,12 +18,12 @@ from parley.model import (
     Message,
     MessageKind,
     Node,
-    NodeClients,
     Outgoing,
     Receipt,
     ReceiptCounts,
     Target,
 )
+from parley.presence_model import AccountPresence, ConnectedAccount, NodeClients, PresenceState
 from parley.wire.requests import build
 from parley_proto.v1 import accounts_pb2, admin_pb2, conversations_pb2, messaging_pb2, model_pb2
 
@@ -53,6 +52,11 @@ def accounts(wires: Iterable[model_pb2.AccountInfo]) -> tuple[Account, ...]:
 
 def connected_account(wire: accounts_pb2.ConnectedAccount) -> ConnectedAccount:
     return ConnectedAccount(account(wire.account), wire.since_ms, wire.away)
+
+
+def account_presence(wire: accounts_pb2.AccountPresence, *, all_heard: bool) -> AccountPresence:
+    state = _known(PresenceState, wire.state)
+    return AccountPresence(wire.account_id, state, wire.since_ms, wire.last_seen_ms, all_heard)
 
 
 def node_clients(wire: accounts_pb2.NodeClients) -> NodeClients:

@@ -1,6 +1,9 @@
-"""The frames from the client except sends: greeting, pings, acknowledgements, read positions, whether one is away."""
+"""The frames from the client except sends: greeting, pings, acknowledgements, read positions, the person's presence."""
 
 from parley_proto.v1 import messaging_pb2 as pb
+
+TYPING_EVERY_S = 3.0
+"""Typing is told at most so often. The others show it for six seconds."""
 
 
 class FramesUp:
@@ -20,6 +23,8 @@ class FramesUp:
         self.away = False
         """Whether the person is away. The node is told when it changes."""
         self._away_told = False
+        self._typing = 0
+        self._typing_told = (0, float("-inf"))
 
     def ping(self) -> None:
         """Make the next frame a ping."""
@@ -37,6 +42,16 @@ class FramesUp:
         """Return when the next acknowledgement may be sent, or None if there is none to send."""
         return None if self._stored is None else self._next_at
 
+    def types(self, conversation_id: int, now: float) -> None:
+        """Tell that the person types there, unless that was told a moment ago."""
+        told, at = self._typing_told
+        if conversation_id != told or now >= at + TYPING_EVERY_S:
+            self._typing, self._typing_told = conversation_id, (conversation_id, now)
+
+    def sent(self) -> None:
+        """Record that a message is sent: what is typed next is told at once."""
+        self._typing, self._typing_told = 0, (0, float("-inf"))
+
     def next(self, now: float) -> pb.ClientFrame | None:
         """Return the next frame, or None if there is none."""
         if self._hello is not None:
@@ -53,6 +68,9 @@ class FramesUp:
             self._acknowledged, self._stored = self._stored, None
             self._next_at = now + self._interval_s
             return pb.ClientFrame(delivered=pb.Delivered(cursor=self._acknowledged))
+        if self._typing:
+            typing, self._typing = self._typing, 0
+            return pb.ClientFrame(typing=pb.Typing(conversation_id=typing))
         if self.reads:
             conversation_id, up_to = self.reads.popitem()
             self.reads_told[conversation_id] = up_to

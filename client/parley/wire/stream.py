@@ -15,6 +15,7 @@ from random import Random
 from typing import assert_never
 
 from parley.model import Message, MessageStatus, Outgoing
+from parley.presence_model import Typing
 from parley.wire import convert
 from parley.wire.actions import (
     Action,
@@ -35,6 +36,7 @@ from parley.wire.actions import (
     TellNoRoom,
     TellStatus,
     TellSuperseded,
+    TellTyping,
     TellWelcome,
 )
 from parley.wire.claim import Claim
@@ -131,6 +133,7 @@ class StreamProtocol:
             return None
         frame = self._frames.next(now)
         if frame is None and self._may_send and (sends := self._window.next_frame()):
+            self._frames.sent()
             frame = pb.ClientFrame(sends=pb.SendBatch(sends=map(convert.send, sends)))
         if frame is not None and self._begun and frame.WhichOneof("frame") in _ANSWERED:
             self._heart.doubt.asked(now)
@@ -165,6 +168,8 @@ class StreamProtocol:
                 return self._take_receipts(frame.receipts)
             case "status":
                 return self._take_status(frame.status, now)
+            case "typing":
+                return [TellTyping(Typing(frame.typing.conversation_id, frame.typing.account_id))]
             case _:
                 return []  # pong: hearing it was its purpose; frames of a later version: not for us
 
@@ -216,6 +221,11 @@ class StreamProtocol:
     def set_away(self, *, away: bool) -> None:
         """Tell the node whether the person is away, if its release takes that. For after the Welcome."""
         self._frames.away = away and self._welcome is not None and self._welcome.takes_away
+
+    def types(self, conversation_id: int, now: float) -> None:
+        """Tell the node that the person types, if its release takes that. For after the Welcome."""
+        if self._welcome is not None and self._welcome.takes_typing:
+            self._frames.types(conversation_id, now)
 
     def serving_found(self, better: Endpoint | None, now: float) -> list[Action]:
         """Handle the answer to FindServing."""

@@ -11,7 +11,8 @@ import pytest
 from parley import ConnectionState, MessageStatus, ParleyClient
 from parley.chat import status_line
 from parley.device.profile import Hosts, StateDirectory
-from parley.net.message_stream import MessageStream, StreamClosedError
+from parley.net.message_stream import MessageStream
+from parley.net.stream_closed import StreamClosedError
 from parley.wire.actions import StreamCloseReason
 from parley.wire.policy import Attempt, FailoverPolicy
 from parley_proto.v1 import messaging_pb2 as pb

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 
 from parley import Account, Message, MessageKind, MessageStatus, Outgoing, Receipt, ReceiptCounts, Target
+from parley.presence_model import Typing
 from parley.wire.actions import (
     Action,
     BeginOutbox,
@@ -26,6 +27,7 @@ from parley.wire.actions import (
     TellNoRoom,
     TellStatus,
     TellSuperseded,
+    TellTyping,
     TellWelcome,
 )
 from parley.wire.claim import Claim
@@ -215,6 +217,49 @@ def test_a_node_is_told_once_when_the_person_is_away_or_back_and_only_if_it_take
         new.protocol.set_away(away=away)
     assert [frame.away.away for frame in new.says_all()] == [False], "only the newest is told"
     assert kinds(new) == []
+
+
+def test_typing_is_told_at_once_then_every_three_seconds_and_only_to_a_node_that_takes_it() -> None:
+    def told(talk: Dialogue) -> list[int]:
+        return [frame.typing.conversation_id for frame in talk.says_all() if frame.HasField("typing")]
+
+    old, talk = Dialogue(), Dialogue()
+    for each in (old, talk):
+        each.began()
+        each.says_all()
+    assert talk.protocol._welcome is not None
+    talk.protocol._welcome.takes_typing = True
+    old.protocol.types(7, old.now)
+    assert told(old) == []
+    for _ in range(3):
+        talk.protocol.types(7, talk.now)
+    assert told(talk) == [7]
+    talk.protocol.types(7, talk.now + 2.9)
+    assert told(talk) == []
+    talk.protocol.types(8, talk.now + 2.9)
+    assert told(talk) == [8], "another conversation"
+    talk.protocol.types(8, talk.now + 5.9)
+    assert told(talk) == [8]
+
+
+def test_what_is_typed_after_a_message_is_told_at_once_and_what_was_not_told_before_it_is_old() -> None:
+    talk = Dialogue()
+    talk.began()
+    talk.says_all()
+    assert talk.protocol._welcome is not None
+    talk.protocol._welcome.takes_typing = True
+    talk.protocol.types(7, talk.now)
+    talk.says_all()
+    talk.protocol.claimed([outgoing(1)])
+    talk.says_all()
+    talk.protocol.types(7, talk.now)
+    assert [frame.WhichOneof("frame") for frame in talk.says_all()] == ["typing"]
+
+
+def test_a_member_that_types_is_told_on() -> None:
+    talk = Dialogue()
+    talk.began()
+    assert talk.hears(typing=pb.Typing(conversation_id=7, account_id=2)) == [TellTyping(Typing(7, 2))]
 
 
 def test_something_else_than_a_welcome_is_another_protocol() -> None:

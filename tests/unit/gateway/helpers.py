@@ -50,5 +50,5 @@ async def all_are_listed(gateway: Gateway) -> None:
     kept = gateway._services.accounts._kept
     expected = {key for key, one in kept.items() if one.is_held}
     watcher = next(one.client for one in kept.values() if one.is_held)
-    while {one.account.name for one in (await watcher.list_connected()).accounts} != expected:
+    while {one.account.name for one in (await watcher.presence.connected()).accounts} != expected:
         continue  # each look is a call, which gives way

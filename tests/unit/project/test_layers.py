@@ -143,6 +143,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.cluster_model",
         "parley.errors",
         "parley.model",
+        "parley.presence_model",
     ),
     "client/parley/device": (
         "apsw",
@@ -155,7 +156,13 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parley.wire.claim",
         "parley.wire.position",
     ),
-    "client/parley/chat": ("parley.model", "parley.receipt_model", "parley.receipts", "parley.state_publisher"),
+    "client/parley/chat": (
+        "parley.model",
+        "parley.presence_model",
+        "parley.receipt_model",
+        "parley.receipts",
+        "parley.state_publisher",
+    ),
     **{f"client/parley/gateway/{module}.py": ("parley.chat",) for module in PURE_GATEWAY},
     "client/parley/net": ("apsw", "google.protobuf", "grpc", "parley_proto", "parley"),
 }
