@@ -6,6 +6,8 @@ nothing. The device lock is held from the first call on, because only one proces
 """
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 import apsw
 
@@ -22,6 +24,8 @@ from parley.wire.position import Position, merge, was_restored
 from parley.wire.stream import OUTCOMES, RESTORED_TEXT, with_outcome
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1.messaging_pb2_grpc import MessagingStub
+
+T = TypeVar("T")
 
 MAX_FETCHED = 256
 MAX_WAIT_S = 10.0
@@ -117,14 +121,16 @@ class Fetcher:
                 identity.set_superseded(connection)
             return count
 
-        received = await self._account.store.write(store)
-        self._welcome = welcome
-        status = welcome.status
-        self._account.status_told(TellStatus(status.leader, status.has_majority, convert.nodes(status), position))
-        self._account.seen(position)
-        self._account.learned(accounts, conversations)
-        if received:
-            self._account.received(received)
+        def tell(received: int) -> None:
+            self._welcome = welcome
+            status = welcome.status
+            self._account.status_told(TellStatus(status.leader, status.has_majority, convert.nodes(status), position))
+            self._account.seen(position)
+            self._account.learned(accounts, conversations)
+            if received:
+                self._account.received(received)
+
+        received = await self._stored(store, tell)
         return FetchResult(received, answer.more, superseded=welcome.superseded)
 
     async def _push_once(self, who: DeviceIdentity, batch: list[Outgoing]) -> bool:
@@ -146,10 +152,26 @@ class Fetcher:
             outbox.settle(connection, settled)
             identity.raise_position(connection, position)
 
-        await self._account.store.write(store)
-        self._account.seen(position)
-        self._account.settled(settled)
+        def tell(_: None) -> None:
+            self._account.seen(position)
+            self._account.settled(settled)
+
+        await self._stored(store, tell)
         return len(settled) == len(batch)
+
+    async def _stored(self, store: Callable[[apsw.Connection], T], tell: Callable[[T], None]) -> T:
+        """Store an answer and tell of it. Both happen, too, if the call is cancelled meanwhile.
+
+        The next answer does not have what this one had, so readers and waiting callers would not hear of it.
+        """
+
+        def done(stored: asyncio.Future[T]) -> None:
+            if not stored.cancelled() and stored.exception() is None:
+                tell(stored.result())
+
+        writing = self._account.store.start_write(store)
+        writing.add_done_callback(done)
+        return await asyncio.shield(writing)
 
 
 def _first_of(sends: list[Outgoing]) -> list[Outgoing]:

@@ -8,6 +8,7 @@ or with cancellation.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol, TypeVar, assert_never
 
 import apsw
@@ -107,16 +108,16 @@ class MessageStream:
         *,
         insecure: bool,
     ) -> None:
-        self._stub = messaging_pb2_grpc.MessagingStub(channel)
+        self._connect = partial(messaging_pb2_grpc.MessagingStub(channel).Connect, metadata=bearer(token))
         self._protocol = protocol
         self._where = where
-        self._token = token
         self._store = store
         self._publisher = publisher
         self._events = events
         self._others = others
         self._insecure = insecure
         self._more_reads = False
+        self._abandoned = False
         self._wake_writer = asyncio.Event()
         self._wake_clock = asyncio.Event()
         self._wake_reader = asyncio.Event()
@@ -137,7 +138,7 @@ class MessageStream:
             async with asyncio.TaskGroup() as group:
                 self._group = group
                 async with starts:
-                    call = self._stub.Connect(metadata=bearer(self._token))
+                    call = self._connect()
                     await self._greet(call, welcome_timeout_s)
                 group.create_task(self._read(call))
                 group.create_task(self._write(call))
@@ -146,12 +147,12 @@ class MessageStream:
                 # Wait in the body: only there does the group take back the cancellation by which it ends it.
                 await asyncio.get_running_loop().create_future()
         except BaseExceptionGroup as group_error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
+            if _is_cancelled():
                 # A task group with a failed task raises the failure and drops a cancellation that comes with it.
                 raise asyncio.CancelledError from group_error
             raise why_closed(group_error, self._where, insecure=self._insecure) from group_error
         finally:
+            self._abandoned = _is_cancelled()
             self._ending.cancel()
             if call is not None:
                 call.cancel()
@@ -310,18 +311,22 @@ class MessageStream:
     def _when_stored(self, action: Storing) -> None:
         """Queue a write.
 
-        Report and acknowledge it only after its commit. If it fails, the cluster sends the data again.
+        Report and acknowledge it only after its commit. If it fails, the cluster sends the data again. If it succeeds,
+        the cluster does not, so it is reported even if the stream has ended meanwhile. Only a stream that was cancelled
+        reports nothing: its account is not in use any more.
         """
 
         def done(stored: asyncio.Future[int]) -> None:
-            if stored.cancelled() or self._ending.done():
+            if stored.cancelled():
                 return
             if (failure := stored.exception()) is not None:
                 self._end(failure)
                 return
-            self._perform(self._protocol.stored(action))
-            self._wake_reader.set()
-            self._tell_stored(action, stored.result())
+            if not self._ending.done():
+                self._perform(self._protocol.stored(action))
+                self._wake_reader.set()
+            if not self._abandoned:
+                self._tell_stored(action, stored.result())
 
         self._store.start_write(lambda c: _store(c, action)).add_done_callback(done)
 
@@ -358,6 +363,12 @@ class MessageStream:
             then(await work())
 
         self._group.create_task(run())
+
+
+def _is_cancelled() -> bool:
+    """Return whether the current task is being cancelled from outside."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _begin(connection: apsw.Connection, action: BeginOutbox) -> list[Outgoing]:

@@ -1,6 +1,7 @@
 """Nodes die, fall silent, lose their majority, refuse; the client finds another and says what is known meanwhile."""
 
 import asyncio
+import threading
 import time
 from contextlib import aclosing
 from pathlib import Path
@@ -13,7 +14,7 @@ from parley.chat import status_line
 from parley.device.profile import Hosts, StateDirectory
 from parley.net.message_stream import MessageStream
 from parley.net.stream_closed import StreamClosedError
-from parley.wire.actions import StreamCloseReason
+from parley.wire.actions import StoreMessages, Storing, StreamCloseReason
 from parley.wire.policy import Attempt, FailoverPolicy
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.delivery.device_stream import CloseReason
@@ -84,6 +85,45 @@ async def test_a_dead_node_is_left_for_another_at_once_and_nothing_is_lost(
             assert all([(await message.accepted(30)).status is MessageStatus.ACCEPTED for message in sent])
         assert cluster.bodies_for("bob") == [f"{r}-{i}" for r in range(3) for i in [*range(50), "after"]]
         assert cluster.resent_differently == []
+
+
+async def test_what_was_being_stored_as_its_stream_ended_is_handed_out_without_another_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster does not send it again: it is stored, and the next stream begins after it."""
+    queued, go_on = asyncio.Event(), threading.Event()
+    when_stored = MessageStream._when_stored
+
+    def noted(stream: MessageStream, action: Storing) -> None:
+        when_stored(stream, action)
+        if isinstance(action, StoreMessages) and action.messages:
+            queued.set()
+
+    async with (
+        running_cluster() as cluster,
+        signed_in(cluster, tmp_path / "a") as anna,
+        signed_in(cluster, tmp_path / "b", "bob") as bob,
+    ):
+        await connect(bob)
+        reader = await bob.messages()
+        assert await reader.next_stored() is None
+        waiting = asyncio.ensure_future(anext(reader))
+        monkeypatch.setattr(MessageStream, "_when_stored", noted)
+        assert bob._account is not None
+        await bob._account.store.read(lambda _: None)  # the reader has looked, and waits
+        bob._account.store.post(lambda _: go_on.wait(20))  # a slow disk
+        await (await anna.send("bob", "hello")).accepted(10)
+        async with asyncio.timeout(10):
+            await queued.wait()
+        await cluster.nodes[0].die()
+        await bob.wait_until(ConnectionState.SEARCHING, timeout=10)
+        go_on.set()
+        async with asyncio.timeout(10):
+            message = await waiting
+        assert message.body == "hello"
+        assert bob.conversation(message.conversation_id) is not None
+        await cluster.nodes[0].start()
+        await connect(bob)
 
 
 async def test_a_silent_node_is_found_silent_and_left(tmp_path: Path) -> None:

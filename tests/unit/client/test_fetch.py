@@ -8,13 +8,16 @@ went back; what waits in the outbox is sent twice.
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from parley import BadInputError, FetchResult, Message, ParleyClient, UnreachableError
+from parley.device import inbox
 from parley.device.inbox import load_cursor
 from parley.terminal.exits import ExitCode
 from tests.support.node import InProcessCluster, InProcessNode, running_cluster
@@ -82,6 +85,32 @@ async def test_a_lost_answer_is_fetched_again_and_stored_once(tmp_path: Path) ->
             assert (await client.fetch()).received == 1
             assert await stored(client) == ["one"]
         assert [node.called.count("Fetch") for node in cluster.nodes] in ([2, 1], [1, 2])
+
+
+async def test_what_was_being_stored_as_a_fetch_was_cancelled_reaches_the_reader_without_another_fetch(
+    tmp_path: Path,
+) -> None:
+    async with fetching(tmp_path) as (cluster, folder), client_of(cluster, folder) as anna:
+        tell(cluster, "hello")
+        reader = await anna.messages()
+        waiting = asyncio.ensure_future(anext(reader))
+        go_on, queued = threading.Event(), threading.Event()
+        insert = inbox.insert
+
+        def slow(*arguments: Any, **named: Any) -> int:
+            queued.set()
+            go_on.wait(20)  # a slow disk
+            return insert(*arguments, **named)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(inbox, "insert", slow)
+            fetch = asyncio.ensure_future(anna.fetch())
+            await until(queued.is_set, "the answer is being stored")
+        fetch.cancel()
+        await asyncio.gather(fetch, return_exceptions=True)
+        go_on.set()
+        async with asyncio.timeout(10):
+            assert (await waiting).body == "hello"
 
 
 async def test_it_waits_for_a_message_and_moves_to_another_node_if_its_own_dies(tmp_path: Path) -> None:
