@@ -73,14 +73,14 @@ class AccountsInUse:
         """Return the number of accounts with a client."""
         return len(self._kept)
 
-    async def register(self, name: str, password: str, address: str) -> None:
-        """Create an account. `address` is that of the person."""
+    async def register(self, name: str, password: str, code: str, address: str) -> None:
+        """Create an account. `code` is that of an invitation, `address` that of the person."""
         async with (
             asyncio.timeout(SIGN_IN_S),
             self._turns,
             self._group.client(connect=False, on_behalf_of=address) as client,
         ):
-            await client.register(check_account_name(name), password)
+            await client.register(check_account_name(name), password, code)
 
     async def log_in(self, name: str, password: str, address: str) -> Hold:
         """Log in, and take the account over from the connection that holds it. Raises WrongPasswordError."""

@@ -36,7 +36,9 @@ _TEXTS = {
     "wrong-password": "The name or the password is wrong. Nothing was changed. Try again: LOGIN NAME PASSWORD.",
     "filter": "The text filter of this gateway gives no answer now. Nothing was sent. Send the text again later.",
     "session-ended": "Your session has ended. What waits is kept. Log in again: LOGIN NAME PASSWORD.",
-    "invitation-needed": "This cluster creates accounts by invitation, which needs the command parley register.",
+    "invitation-needed": (
+        "This cluster creates accounts by invitation. Nothing was changed. Say REGISTER NAME PASSWORD CODE."
+    ),
 }
 
 

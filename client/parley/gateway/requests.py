@@ -5,6 +5,7 @@ line is a text for the open conversation, and a line that begins with two slashe
 small letters, a bare command that takes nothing is one only if it stands alone: "help me" is a text.
 """
 
+import re
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 
@@ -61,12 +62,16 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a line asks for. `name` is an account, a channel or a pattern; `text` a message, a password or a style."""
+    """What a line asks for. `name` is an account, a channel or a pattern; `text` a message, a password or a style.
+
+    `code` is that of an invitation.
+    """
 
     kind: Kind
     name: str = ""
     text: str = ""
     count: int = 0
+    code: str = ""
 
     def __repr__(self) -> str:
         return f"Request({self.kind}, text hidden)"
@@ -81,7 +86,7 @@ class Wrong:
 
 
 COMMANDS: dict[str, Command] = {
-    "REGISTER": Command(Kind.REGISTER, Takes.NEW_NAME, "REGISTER NAME [PASSWORD]"),
+    "REGISTER": Command(Kind.REGISTER, Takes.NEW_NAME, "REGISTER NAME [PASSWORD [CODE]]"),
     "UNREGISTER": Command(Kind.UNREGISTER, Takes.PASSWORD, "UNREGISTER PASSWORD"),
     "LOGIN": Command(Kind.LOG_IN, Takes.NAME_AND_PASSWORD, "LOGIN NAME PASSWORD"),
     "CONNECT": Command(Kind.LOG_IN, Takes.NAME_AND_PASSWORD, "CONNECT NAME PASSWORD"),
@@ -120,6 +125,7 @@ NEEDS = {
     Takes.STYLE: "needs a style",
 }
 BEFORE_LOG_IN = frozenset((Kind.REGISTER, Kind.LOG_IN, Kind.HELP, Kind.CLOSE, Kind.STYLE))
+_CODE = re.compile(r"\w{9}-\w{9}-\w{9}", re.ASCII)
 STYLES = ("plain", "compact", "compact places")
 
 
@@ -163,10 +169,8 @@ def _with_parameters(command: Command, rest: str) -> Request | Wrong:
             return Request(command.kind, text=rest) if rest else _no_text(command)
         case Takes.NAME_AND_TEXT if name:
             return Request(command.kind, name, text) if text else _no_text(command)
-        case Takes.NEW_NAME if " " in text:
-            return Wrong("bad-name", "Screen name must be one word. A password here is one word, too.")
         case Takes.NEW_NAME if name:
-            return Request(command.kind, name, text)
+            return _new_name(command, name, text)
         case Takes.NAME_AND_PASSWORD if text:
             return Request(command.kind, name, text)
         case Takes.PASSWORD if rest:
@@ -180,6 +184,14 @@ def _with_parameters(command: Command, rest: str) -> Request | Wrong:
         case Takes.STYLE if (style := " ".join(rest.lower().split())) in STYLES:
             return Request(command.kind, text=style)
     return _usage(command, NEEDS[command.takes])
+
+
+def _new_name(command: Command, name: str, rest: str) -> Request | Wrong:
+    """Return a registration. What follows the password is taken for a code only if it looks like one."""
+    password, _, code = rest.partition(" ")
+    if code and not _CODE.fullmatch(code.strip()):
+        return Wrong("bad-name", "Screen name must be one word. A password here is one word, too.")
+    return Request(command.kind, name, password, code=code.strip())
 
 
 def _count(command: Command, rest: str) -> Request | Wrong:

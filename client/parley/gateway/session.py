@@ -149,7 +149,7 @@ class Session:
             case Wrong(code="bad-parameters" | "bad-name"):
                 await self._refuse(asked)
             case Request(kind=Kind.REGISTER):
-                await self._register(asked.name, asked.text)
+                await self._register(asked.name, asked.text, asked.code)
             case Request(kind=Kind.LOG_IN):
                 await self._log_in(asked.name, asked.text)
             case Request(kind=Kind.TEXT) if not self._style.is_compact:
@@ -171,7 +171,7 @@ class Session:
         how = f"LOGIN {name} PASSWORD if it is yours, REGISTER {name} PASSWORD if it is new"
         await self._refuse(Wrong("password-needed", f"The name needs a password. Say {how}."))
 
-    async def _register(self, name: str, password: str) -> None:
+    async def _register(self, name: str, password: str, code: str = "") -> None:
         name = check_account_name(name)
         secret = ""
         if not password:
@@ -182,7 +182,7 @@ class Session:
                 return
             password = secret = secrets.token_urlsafe(SECRET_BYTES)
         try:
-            await self._services.accounts.register(name, password, self._connection.address)
+            await self._services.accounts.register(name, password, code, self._connection.address)
         except OutcomeUnknownError:
             if secret:
                 await self._say(self._style.secret(name, secret))

@@ -23,7 +23,7 @@ from parley.gateway.settings import GatewaySettings
 from tests.support.node import PASSWORD, InProcessCluster, running_cluster
 from tests.support.transcripts import LineClient, line_client
 from tests.unit.client.certificates import Authority
-from tests.unit.client.helpers import until
+from tests.unit.client.helpers import signed_in, until
 from tests.unit.gateway.helpers import gateway_of
 
 LINE_BYTES = 2048
@@ -342,6 +342,28 @@ async def test_failed_log_ins_of_an_address_are_bounded(tmp_path: Path) -> None:
             assert "wrong-password" in answers[0]
             assert "ERROR too-many-failures Too many log-ins have failed. Try again in" in answers[-1]
             assert "too-many-failures" in await one.ask(f"LOGIN anna {PASSWORD}")
+
+
+async def test_where_accounts_are_made_by_invitation_register_takes_its_code(tmp_path: Path) -> None:
+    async with (
+        running_cluster() as cluster,
+        gateway_of(cluster, tmp_path) as gateway,
+        signed_in(cluster, tmp_path / "boss", "boss") as boss,  # the first account is an administrator
+    ):
+        administration = await boss.administration()
+        code, _ = await administration.create_invitation()
+        await administration.change_setting("registration", 1)
+        async with line_client(gateway.port, compact=True) as one:
+            refused = await one.ask("REGISTER anna blue-kite-42")
+            assert "ERROR invitation-needed" in refused
+            assert "REGISTER NAME PASSWORD CODE" in refused
+            wrong = await one.ask(f"REGISTER anna blue-kite-42 {'x' * 9}-{'y' * 9}-{'z' * 9}")
+            assert "ERROR refused The code is wrong" in wrong
+            assert (await one.ask(f"REGISTER anna blue-kite-42 {code.upper()}")).startswith("OK anna ")
+            assert (await one.ask("LOGOUT")).startswith("OK")
+            assert (await one.ask("LOGIN anna blue-kite-42")).startswith("OK anna ")
+            await one.ask("LOGOUT")
+            assert "ERROR" in await one.ask(f"REGISTER ben blue-kite-42 {code}"), "it was used already"
 
 
 # ---- the process

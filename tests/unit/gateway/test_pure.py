@@ -16,6 +16,7 @@ from parley.gateway.settings import GatewaySettings
 from parley.gateway.styles import Compact, Plain, Shown, Style, bytes_of
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+CODE = "abcdefghj-kmnpqrstu-vwxyz2345"
 STYLES: list[Style] = [Plain(), Compact(), Compact(has_places=True)]
 
 
@@ -119,6 +120,8 @@ def test_any_bytes_are_parsed_without_an_error(data: bytes, is_compact: bool) ->
         ("/accounts a*", Request(Kind.ACCOUNTS, "a*")),
         ("/disconnect", Request(Kind.CLOSE)),
         ("STYLE  Compact  Places", Request(Kind.STYLE, text="compact places")),
+        ("REGISTER anna blue", Request(Kind.REGISTER, "anna", "blue")),
+        (f"REGISTER anna blue  {CODE}", Request(Kind.REGISTER, "anna", "blue", code=CODE)),
         ("help me, please", Request(Kind.TEXT, text="help me, please")),
         ("Message in a bottle", Request(Kind.TEXT, text="Message in a bottle")),
         ("hello", Request(Kind.TEXT, text="hello")),
@@ -135,6 +138,7 @@ def test_a_line_of_the_plain_style_asks_for(line: str, request_: Request | None)
     [
         ("REGISTER", "bad-parameters", "REGISTER needs a name."),
         ("REGISTER anna b c", "bad-name", "Screen name must be one word."),
+        (f"REGISTER anna b c {CODE}", "bad-name", "Screen name must be one word."),
         ("LOGIN anna", "bad-parameters", "LOGIN needs a name and a password."),
         ("LIST all", "bad-parameters", "LIST takes nothing after it."),
         ("MESSAGE", "empty-text", "The text is empty."),
