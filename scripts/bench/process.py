@@ -69,6 +69,11 @@ class ClientProcess:
         """Return the process id."""
         return self._process.pid
 
+    async def kill(self) -> None:
+        """Kill the process with SIGKILL. No call may follow but end()."""
+        self._process.kill()
+        await self._process.wait()
+
     async def end(self) -> None:
         """Close the pipe and wait for the end of the process."""
         assert self._process.stdin is not None

@@ -31,6 +31,7 @@ from scripts.cluster_status import secure_channel
 PASSWORD = "the bench's password"  # noqa: S105 (of a cluster that lives for minutes on loopback)
 MAX_SENDS_PER_FRAME = 1024
 MAX_NAMED_MEMBERS = 255
+MAX_PAGE = 1000
 ACKNOWLEDGE_EVERY_S = 0.02
 LOG_IN_S, LOG_IN_AGAIN_S = 60.0, 0.5
 LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
@@ -106,6 +107,16 @@ class RawSession:
     async def import_accounts(self, request: admin_pb2.ImportAccountsRequest) -> admin_pb2.ImportAccountsResponse:
         """Import accounts. The device is an administrator's."""
         return await admin_pb2_grpc.AdminStub(self._channel).ImportAccounts(request, metadata=self._metadata)
+
+    async def connected(self) -> set[str]:
+        """Return the names of the accounts that the node lists as connected, of 1,000 at most."""
+        request = accounts_pb2.ListConnectedRequest(page_size=MAX_PAGE)
+        stub = accounts_pb2_grpc.PresenceStub(self._channel)
+        return {one.account.name for one in (await stub.ListConnected(request, metadata=self._metadata)).accounts}
+
+    async def close(self) -> None:
+        """Close the connection. The cluster keeps the session."""
+        await self._channel.close()
 
     async def open(self, cursor: bytes = b"") -> Any:
         """Open the stream and read the welcome."""

@@ -17,6 +17,7 @@ import psutil
 
 from scripts.bench.figures import CLIENT_CORES, OTHER_CORES, Figures
 from scripts.bench.process import ClientProcess, Reply
+from scripts.bench.raw_client import RawSession
 from scripts.cluster_layout import Settings
 from scripts.cluster_local import LocalCluster
 
@@ -140,6 +141,20 @@ class Rig:
             await process.call("connect_raw_receiver", ca_file=self._ca_file, address=address, account=account)
             self._receivers[key] = Receiver(process, account)
         return self._receivers[key]
+
+    @property
+    def follower(self) -> str:
+        """Return the node of the raw receivers, a follower when the rig was made."""
+        return self.cluster.others(self._leader)[0]
+
+    async def raw_sessions(self, account: str) -> dict[str, RawSession]:
+        """Return a session of an account on each node, by its name, in this process. The caller closes them."""
+        await self.create_accounts([account])
+        ca_pem = self.cluster.ca_file.read_bytes()
+        names = self.cluster.names
+        addresses = map(self.cluster.address, names)
+        sessions = await asyncio.gather(*(RawSession.log_in(address, ca_pem, account) for address in addresses))
+        return dict(zip(names, sessions, strict=True))
 
     async def listeners(self, accounts: Sequence[str]) -> list[Listeners]:
         """Return raw devices that receive, on connections of their own, to all nodes in turn, in some processes."""

@@ -10,6 +10,7 @@ from scripts.bench.fan_out import FanOut
 from scripts.bench.figures import Figures
 from scripts.bench.footprint import Idle, Stored
 from scripts.bench.growth import Accounts, Connections
+from scripts.bench.presence import measure_presence
 from scripts.bench.rig import Rig
 from scripts.bench.scale import Scale
 from scripts.bench.workloads import EndToEnd, SdkThroughput, Throughput
@@ -74,6 +75,7 @@ ROWS: tuple[Row, ...] = (
     Row("leader-silent", "pause when the leader falls silent", faults.measure_silence, lambda scale: scale.silences,
         own_rig=True),
     Row("leader-transfer", "pause of a planned transfer", faults.measure_transfer, own_rig=True),
+    Row("presence", "until all nodes show who came, went or died", measure_presence, some, own_rig=True),
     Row("start", "start of a cluster and of a node", footprint.measure_start, some, own_rig=True),
     Row("idle", "CPU without clients", Idle(with_clients=False).measure, once, own_rig=True),
     Row("idle-clients", "CPU with idle clients", Idle(with_clients=True).measure, once, own_rig=True),

@@ -20,6 +20,16 @@ def test_a_bench_of_a_channel_waits_for_the_last_of_its_connected_members(tmp_pa
     assert figures["server_cpu_ms_per_message"]["min"] > 0
 
 
+def test_a_bench_of_presence_waits_until_all_nodes_show_what_is_right(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    assert main(["--tiny", "--only", "presence", "--out", str(out)]) == 0
+    figures = json.loads(out.read_text())["rows"]["presence"]["figures"]
+    assert set(figures) == {
+        "client_came_ms", "client_killed_ms", "node_silent_ms", "others_silent_ms", "node_killed_ms",
+    }  # fmt: skip
+    assert all(figure["min"] > 0 for figure in figures.values())
+
+
 def test_a_bench_of_raw_and_sdk_clients_counts_every_message(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     assert main(["--tiny", "--only", "raw-64", "--only", "end-to-end-sdk", "--out", str(out)]) == 0
