@@ -18,6 +18,8 @@ from scripts.cluster_local import LocalCluster
 from tests.cluster.raw import Person, Raw, raw_client
 
 SAMPLE_S = 0.1
+STALL_MS = 1_500
+"""Less than the 2 s of a leader, whose write may have begun before the sync."""
 PAUSE_S = 0.05
 TROUBLE = (grpc.aio.AioRpcError, AssertionError, TimeoutError, asyncio.InvalidStateError)
 
@@ -149,6 +151,8 @@ class Disk:
 
     file: Path
     longest_ms: float = 0.0
+    stalls: int = 0
+    """How often a sync took STALL_MS. A leader hands leadership on when a write takes 2 s (`disk_stall_ms`)."""
 
     async def run(self) -> None:
         """Write and sync until cancelled."""
@@ -157,7 +161,9 @@ class Disk:
             try:
                 await asyncio.to_thread(self._sync)
             finally:  # also of a sync that has not ended when the attack has
-                self.longest_ms = max(self.longest_ms, round((time.monotonic() - began) * 1000, 1))
+                took_ms = (time.monotonic() - began) * 1000
+                self.longest_ms = max(self.longest_ms, round(took_ms, 1))
+                self.stalls += took_ms >= STALL_MS
             await asyncio.sleep(SAMPLE_S)
 
     def _sync(self) -> None:

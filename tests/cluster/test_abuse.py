@@ -60,3 +60,7 @@ def test_every_bound_that_is_exceeded_is_named() -> None:
     patient = Measures(innocent, memory, load, Disk(Path("probe"), 50.0))
     found = judge(attack, 1.0, patient, scene, [], elections=0, counts={}).exceeded
     assert not [one for one in found if "p99" in one], "the disk took that long"
+    stalled = Measures(innocent, memory, load, Disk(Path("probe"), 2_100.0, stalls=1))
+    for elections, is_named in ((1, False), (2, True)):
+        found = judge(attack, 1.0, stalled, scene, [], elections=elections, counts={}).exceeded
+        assert any("elections" in one for one in found) is is_named
