@@ -25,7 +25,7 @@ from parley.outgoing_message import OutgoingMessage, check_body
 from parley.reader import MessageReader
 from parley.receipts import with_progress
 from parley.shared import Shared
-from parley.state_publisher import StatePublisher
+from parley.state_publisher import AccountVoice
 from parley.wire.actions import TellStatus, TellWelcome
 from parley.wire.endpoints import Endpoint
 from parley.wire.position import Position, raised
@@ -49,7 +49,7 @@ class LocalAccount:
         directory: StateDirectory,
         shared: Shared,
         caller: UnaryCaller,
-        publisher: StatePublisher,
+        publisher: AccountVoice,
         rng: Random,
         settings: ConnectionManagerSettings,
         token_store: TokenStore,
@@ -132,6 +132,10 @@ class LocalAccount:
                     group.create_task(self.connection.run())
         finally:
             await asyncio.shield(self.close())
+
+    def retire(self) -> None:
+        """Tell nothing any more, because another account is in use from now on. What is queued is still stored."""
+        self._publisher.silence()
 
     async def close(self) -> None:
         """End the reader and close the file, after all queued writes."""

@@ -59,7 +59,7 @@ from parley.presence import MAX_LISTED, Presence
 from parley.reader import MessageReader
 from parley.receipt_model import MessageReceipts
 from parley.shared import Shared
-from parley.state_publisher import Changes, StatePublisher
+from parley.state_publisher import AccountVoice, Changes, StatePublisher
 from parley.text_filter import TextFilter
 from parley.wire.position import Position, merge
 from parley.wire.requests import check_numbers, check_start
@@ -552,7 +552,7 @@ class ParleyClient:
             self._directory,
             self._shared,
             self._caller,
-            self._publisher,
+            AccountVoice(self._publisher),
             self._rng,
             self._settings,
             self._token_store,
@@ -565,6 +565,8 @@ class ParleyClient:
 
         If this is cancelled, the change is complete and the task of the former account has been told to end.
         """
+        if self._account is not None:
+            self._account.retire()
         former, self._running, self._account = self._running, None, account
         if account is not None and who is not None:
             account.show(who)

@@ -23,7 +23,7 @@ from parley.net.channel import ChannelPool
 from parley.net.message_stream import MessageStream, MessageStreamEvents
 from parley.net.stream_closed import StreamClosedError
 from parley.net.unary_caller import NodesBeside, UnaryCaller
-from parley.state_publisher import StatePublisher
+from parley.state_publisher import AccountVoice
 from parley.wire.actions import StreamCloseReason
 from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.node_doubt import DoubtPause
@@ -56,7 +56,7 @@ class ConnectionManager:
         known_endpoints: KnownEndpoints,
         pool: ChannelPool,
         caller: UnaryCaller,
-        publisher: StatePublisher,
+        publisher: AccountVoice,
         events: MessageStreamEvents,
         rng: Random,
         settings: ConnectionManagerSettings,

@@ -155,3 +155,44 @@ class StatePublisher:
         for watcher in self._watchers:
             if watcher.details or state_only:
                 watcher.note(change)
+
+
+class AccountVoice:
+    """The publisher as one account uses it. It tells nothing any more once another account is in use."""
+
+    def __init__(self, publisher: StatePublisher) -> None:
+        self._publisher = publisher
+        self._is_silent = False
+
+    def silence(self) -> None:
+        """Tell nothing from now on. What the account stored a moment ago is reported later than that."""
+        self._is_silent = True
+
+    @property
+    def state(self) -> ClientState:
+        """Return the present state."""
+        return self._publisher.state
+
+    @property
+    def watched(self) -> bool:
+        """Return true if somebody watches what this account tells."""
+        return not self._is_silent and self._publisher.watched
+
+    def heard(self) -> None:
+        """Record that a node sent something."""
+        if not self._is_silent:
+            self._publisher.heard()
+
+    def update(self, **changes: Any) -> None:
+        """Replace fields of the state."""
+        if not self._is_silent:
+            self._publisher.update(**changes)
+
+    def changed(self, **changes: Any) -> None:
+        """Notify watchers of changes beside the state."""
+        if not self._is_silent:
+            self._publisher.changed(**changes)
+
+    def watch(self, *, details: bool = True) -> AsyncGenerator[Changes, None]:
+        """Yield at once, and then whenever something changed."""
+        return self._publisher.watch(details=details)

@@ -129,9 +129,12 @@ def build(setup: NodeSetup) -> Components:
     settings, identity = setup.settings, setup.identity
     links, groups, busy = PeerLinks(), HostedGroups(), BusyPeers()
     peers = KnownPeers(links)
-    clients = ConnectedClients(Presence(identity.node_id, secrets.randbits(63), peers), links.send_presence)
+    clients = ConnectedClients(
+        Presence(identity.node_id, secrets.randbits(63), peers),
+        links.send_presence,
+        lambda *typing: hub.show_typing(*typing),  # noqa: PLW0108 - the hub is made next
+    )
     hub = DeviceHub(clients)
-    clients.show_typing = hub.show_typing
     link_setup = _link_setup(setup, groups, clients)
     registry = PeerRegistry(identity.node_id, links, LinkMaker(settings, link_setup).make)
     peers.registry = registry

@@ -31,7 +31,7 @@ def line(outcome: Outcome) -> str:
     return (
         f"{outcome.attack:26} +{grown:4} MiB  CPU {max(outcome.cpu_percent.values()):3} %  "
         f"p50 {innocent['p50_ms']:7.1f}  p99 {innocent['p99_ms']:7.1f} ms  "
-        f"disk {innocent['disk_sync_longest_ms']:6.1f} ms  "
+        f"disk {innocent['disk_sync_longest_ms']:6.1f} ms, {innocent['disk_stalls']} stalls  "
         f"{outcome.elections} elections  {len(innocent['errors'])} errors  {figures}{verdict}"
     )
 

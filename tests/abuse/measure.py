@@ -153,24 +153,32 @@ class Disk:
     longest_ms: float = 0.0
     stalls: int = 0
     """How often a sync took STALL_MS. A leader hands leadership on when a write takes 2 s (`disk_stall_ms`)."""
+    _began_s: float | None = None
 
     async def run(self) -> None:
         """Write and sync until cancelled."""
         while True:
-            began = time.monotonic()
             try:
                 await asyncio.to_thread(self._sync)
             finally:  # also of a sync that has not ended when the attack has
-                took_ms = (time.monotonic() - began) * 1000
-                self.longest_ms = max(self.longest_ms, round(took_ms, 1))
-                self.stalls += took_ms >= STALL_MS
+                self._note()
             await asyncio.sleep(SAMPLE_S)
 
     def _sync(self) -> None:
         with self.file.open("wb") as file:
             file.write(bytes(4096))
             file.flush()
+            self._began_s = time.monotonic()  # here: the thread may have waited for a processor before
             os.fsync(file.fileno())
+            self._note()
+
+    def _note(self) -> None:
+        """Count the sync that has ended, or that has not ended with the attack."""
+        began_s, self._began_s = self._began_s, None
+        if began_s is not None:
+            took_ms = (time.monotonic() - began_s) * 1000
+            self.longest_ms = max(self.longest_ms, round(took_ms, 1))
+            self.stalls += took_ms >= STALL_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from PySide6.QtTest import QTest
 from pytestqt.qtbot import QtBot
 
 from parley import AccountPresence, PresenceState, Target, Typing
-from parley.gui import presence_line
+from parley.gui import events, presence_line
 from tests.gui.scripted import ACCOUNTS, WARD, direct
 from tests.gui.test_channels import channel_changes
 from tests.gui.test_main_window import Desktop, Keep
@@ -18,6 +18,7 @@ BEN = ACCOUNTS["ben"]
 @pytest.fixture
 def desktop(qtbot: QtBot, closing: Keep, monkeypatch: pytest.MonkeyPatch) -> Desktop:
     monkeypatch.setattr(presence_line, "DRAW_EVERY_MS", 20)
+    monkeypatch.setattr("parley.chat.typists.AFTER_MESSAGE_S", 0.0)  # the tests type at once after a message
     return Desktop(qtbot, closing).signed_in()
 
 
@@ -66,6 +67,30 @@ def test_a_channel_shows_its_topic_unless_somebody_types_and_asks_for_nobody(des
     types(desktop, Typing(WARD.id, BEN.id))
     desktop.until(lambda: line(desktop) == "ben is typing…")
     assert desktop.sdk.presence_asked == []
+
+
+def test_a_late_answer_about_another_person_changes_nothing(desktop: Desktop) -> None:
+    desktop.sdk.presences[BEN.id] = AccountPresence(BEN.id, PresenceState.ONLINE, since_ms=1)
+    open_ben(desktop)
+    desktop.until(lambda: line(desktop) == "online")
+    dana = ACCOUNTS["dana"].id
+    for late in (None, AccountPresence(dana, PresenceState.AWAY)):
+        desktop.window.app_state.apply(events.PresenceTold(dana, late))
+        assert line(desktop) == "online"
+
+
+def test_a_window_behind_others_says_nothing_that_may_be_old_and_asks_when_it_comes_to_the_front(
+    desktop: Desktop,
+) -> None:
+    desktop.sdk.presences[BEN.id] = AccountPresence(BEN.id, PresenceState.ONLINE, since_ms=1)
+    open_ben(desktop)
+    desktop.until(lambda: line(desktop) == "online")
+    desktop.announced()
+    desktop.until(lambda: line(desktop) == "")
+    asked = len(desktop.sdk.presence_asked)
+    desktop.window.activateWindow()
+    desktop.until(lambda: line(desktop) == "online")
+    assert len(desktop.sdk.presence_asked) > asked
 
 
 def test_nobody_is_asked_for_while_the_window_is_behind_others(desktop: Desktop, qtbot: QtBot) -> None:

@@ -179,9 +179,10 @@ class InProcessNode:
 
     async def start(self, credentials: grpc.ServerCredentials | None = None, port: int = 0) -> None:
         """Serve, on the port it had before if it had one."""
-        self.clients = ConnectedClients(Presence(NodeId(self.node_id), 1, _NoPeers()), lambda: None)
+        presence = Presence(NodeId(self.node_id), 1, _NoPeers())
+        show_typing = lambda *typing: self.hub.show_typing(*typing)  # noqa: E731, PLW0108 - of the hub that is made next
+        self.clients = ConnectedClients(presence, lambda: None, show_typing)
         self.hub = DeviceHub(self.clients)
-        self.clients.show_typing = self.hub.show_typing
         self.cluster.listeners.append(self.hub.publish)
         authenticator = Authenticator(self.replica)
         admission = AdmissionInterceptor(authenticator, self.call_limits, self.busy)

@@ -14,7 +14,8 @@ def presence_text(presence: AccountPresence, today: date) -> str:
         case PresenceState.AWAY:
             return "away"
         case PresenceState.OFFLINE if presence.last_seen_ms:
-            return f"last seen {_moment(presence.last_seen_ms, today)}"
+            later = "" if presence.all_heard else " or later"
+            return f"last seen {_moment(presence.last_seen_ms, today)}{later}"
         case PresenceState.OFFLINE if presence.all_heard:
             return "offline"
     return ""

@@ -125,7 +125,7 @@ NEEDS = {
     Takes.STYLE: "needs a style",
 }
 BEFORE_LOG_IN = frozenset((Kind.REGISTER, Kind.LOG_IN, Kind.HELP, Kind.CLOSE, Kind.STYLE))
-_CODE = re.compile(r"\w{9}-\w{9}-\w{9}", re.ASCII)
+_CODE = re.compile(r"[a-z0-9]{9}-?[a-z0-9]{9}-?[a-z0-9]{9}", re.ASCII | re.IGNORECASE)
 STYLES = ("plain", "compact", "compact places")
 
 
@@ -190,7 +190,11 @@ def _new_name(command: Command, name: str, rest: str) -> Request | Wrong:
     """Return a registration. What follows the password is taken for a code only if it looks like one."""
     password, _, code = rest.partition(" ")
     if code and not _CODE.fullmatch(code.strip()):
-        return Wrong("bad-name", "Screen name must be one word. A password here is one word, too.")
+        return Wrong(
+            "bad-name",
+            "Screen name must be one word. A password here is one word, too. An invitation is 27 letters and digits, "
+            "as in xxxxxxxxx-xxxxxxxxx-xxxxxxxxx.",
+        )
     return Request(command.kind, name, password, code=code.strip())
 
 

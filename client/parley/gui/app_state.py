@@ -86,7 +86,8 @@ class ChatAppState:
         self.reason = ""
         self.chats = Chats()
         self.typists = Typists()
-        self.presence: dict[int, AccountPresence] = {}
+        self.presence: AccountPresence | None = None
+        """Of the other account in the open conversation, as it was told last."""
 
     # ---- what can be seen
 
@@ -199,7 +200,7 @@ class ChatAppState:
     def _enter(self, page: VisiblePage, account: str, reason: str) -> None:
         """Change the page. Another account sees no data of the account before."""
         self.chats = Chats(account)
-        self.typists, self.presence = Typists(), {}
+        self.typists, self.presence = Typists(), None
         self.page, self.reason = page, reason
         self._listener.page_changed()
 
@@ -213,8 +214,9 @@ class ChatAppState:
             self._listener.reconnected()
 
     def _take_presence(self, account_id: int, presence: AccountPresence | None) -> None:
-        self.presence = {} if presence is None else {account_id: presence}  # of the open conversation only
-        self._listener.presence_changed()
+        if self.open_key is not None and account_id == self.chats.partner_id(self.open_key):
+            self.presence = presence
+            self._listener.presence_changed()
 
     def _take_draft(self, target: Target, body: str) -> None:
         out = self.chats.load_draft(target, body)

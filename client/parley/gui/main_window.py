@@ -346,6 +346,7 @@ class MainWindow(QMainWindow):
         self.app_state.attentive = self.isActiveWindow() and self.app_state.page is VisiblePage.CHAT
         if self.app_state.attentive:
             self._reading.look_soon()
+            self.presence_line.ask()
 
     def restyle(self, theme: Theme) -> None:
         self._theme = theme

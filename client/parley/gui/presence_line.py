@@ -42,7 +42,7 @@ class PresenceLine:
             self.ask()
 
     def ask(self) -> None:
-        """Ask whether the other person is there."""
+        """Ask whether the other person is there, while the window is in front."""
         self._drawn = 0
         partner_id = self._partner_id()
         if partner_id and self._app_state.attentive:
@@ -56,8 +56,9 @@ class PresenceLine:
         chats = self._app_state.chats
         typists = self._app_state.typists.of(chats.conversation_id(key))
         text = typing_text([safe_name(chats.book.name(account_id)) for account_id in typists])
-        presence = self._app_state.presence.get(self._partner_id())
-        if not text and presence is not None:
+        presence = self._app_state.presence
+        is_known = presence is not None and presence.account_id == self._partner_id()
+        if not text and presence is not None and is_known and self._app_state.attentive:  # otherwise nobody asks
             text = presence_text(presence, today())
         self._chat.show_below_title(text or chats.item(key).topic)
 

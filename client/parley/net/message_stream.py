@@ -19,7 +19,7 @@ from parley.device.store import Store
 from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt, ReceiptCounts
 from parley.net.stream_closed import StreamClosedError, why_closed
 from parley.net.unary_caller import NodesBeside, bearer
-from parley.state_publisher import StatePublisher
+from parley.state_publisher import AccountVoice
 from parley.wire.actions import (
     Action,
     BeginOutbox,
@@ -102,7 +102,7 @@ class MessageStream:
         where: str,
         token: str,
         store: Store,
-        publisher: StatePublisher,
+        publisher: AccountVoice,
         events: MessageStreamEvents,
         others: NodesBeside,
         *,
@@ -117,7 +117,6 @@ class MessageStream:
         self._others = others
         self._insecure = insecure
         self._more_reads = False
-        self._abandoned = False
         self._wake_writer = asyncio.Event()
         self._wake_clock = asyncio.Event()
         self._wake_reader = asyncio.Event()
@@ -147,12 +146,12 @@ class MessageStream:
                 # Wait in the body: only there does the group take back the cancellation by which it ends it.
                 await asyncio.get_running_loop().create_future()
         except BaseExceptionGroup as group_error:
-            if _is_cancelled():
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
                 # A task group with a failed task raises the failure and drops a cancellation that comes with it.
                 raise asyncio.CancelledError from group_error
             raise why_closed(group_error, self._where, insecure=self._insecure) from group_error
         finally:
-            self._abandoned = _is_cancelled()
             self._ending.cancel()
             if call is not None:
                 call.cancel()
@@ -312,8 +311,7 @@ class MessageStream:
         """Queue a write.
 
         Report and acknowledge it only after its commit. If it fails, the cluster sends the data again. If it succeeds,
-        the cluster does not, so it is reported even if the stream has ended meanwhile. Only a stream that was cancelled
-        reports nothing: its account is not in use any more.
+        the cluster does not, so it is reported even if the stream has ended meanwhile.
         """
 
         def done(stored: asyncio.Future[int]) -> None:
@@ -325,8 +323,7 @@ class MessageStream:
             if not self._ending.done():
                 self._perform(self._protocol.stored(action))
                 self._wake_reader.set()
-            if not self._abandoned:
-                self._tell_stored(action, stored.result())
+            self._tell_stored(action, stored.result())
 
         self._store.start_write(lambda c: _store(c, action)).add_done_callback(done)
 
@@ -363,12 +360,6 @@ class MessageStream:
             then(await work())
 
         self._group.create_task(run())
-
-
-def _is_cancelled() -> bool:
-    """Return whether the current task is being cancelled from outside."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _begin(connection: apsw.Connection, action: BeginOutbox) -> list[Outgoing]:

@@ -147,8 +147,8 @@ class ChatView:
 
     def types(self, line: str) -> None:
         """Tell the others in the open conversation that the person types a message, as the line grows."""
-        conversation_id = self._open_id()
-        if conversation_id and line.strip() and (not line.startswith("/") or line.startswith("//")):
+        conversation_id, line = self._open_id(), line.strip()
+        if conversation_id and line and (not line.startswith("/") or line.startswith("//")):
             self._client.presence.types(conversation_id)
 
     async def take(self, line: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from parley import Account, AccountPresence, ConnectedAccounts, ParleyClient, find_account
+from parley import Account, AccountPresence, ConnectedAccounts, ParleyClient, PresenceState, find_account
 from parley.chat import account_label, plural, presence_text, safe_name
 from parley.terminal import text
 from parley.terminal.command_line import AsJson, with_connection_options
@@ -57,7 +57,7 @@ async def presence(
         _Presence, typer.Argument(metavar="shown|hidden", help="Let others see you, or not.", show_default=False)
     ],
 ) -> None:
-    """Let others see when you are connected, or hide it. Hidden accounts still count as clients of a node."""
+    """Let others see when you are connected, were last, or type, or hide it. Hidden accounts still count as clients."""
     options.must_name_account()
     hidden = visible is _Presence.HIDDEN
     async with options.client() as client:
@@ -73,7 +73,8 @@ async def presence_of(client: ParleyClient, names: Sequence[str]) -> list[tuple[
 
 def presence_line(account: Account, presence: AccountPresence) -> str:
     """Return one line about an account that was asked for by its name."""
-    known = presence_text(presence, datetime.now().astimezone().date()) or "not known: a node was not heard from"
+    why = "a node was not heard from" if presence.state is PresenceState.OFFLINE else "the cluster is newer than parley"
+    known = presence_text(presence, datetime.now().astimezone().date()) or f"not known, because {why}"
     return f"{account_label(account)}: {known}"
 
 

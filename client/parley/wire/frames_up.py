@@ -50,7 +50,7 @@ class FramesUp:
 
     def sent(self) -> None:
         """Record that a message is sent: what is typed next is told at once."""
-        self._typing, self._typing_told = 0, (0, float("-inf"))
+        self._typing_told = (0, float("-inf"))
 
     def next(self, now: float) -> pb.ClientFrame | None:
         """Return the next frame, or None if there is none."""

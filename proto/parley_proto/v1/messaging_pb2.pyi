@@ -235,7 +235,7 @@ class Away(message.Message):
 @typing.final
 class Typing(message.Message):
     """An account types in a conversation. It is kept nowhere, may be lost, and holds for six seconds or until a message of
-    that account comes. A client says it at most every three seconds.
+    that account comes. A client says it every three seconds, and at once after a message or in another conversation.
     """
 
     DESCRIPTOR: descriptor.Descriptor

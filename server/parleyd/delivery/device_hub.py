@@ -270,7 +270,7 @@ class DeviceHub:
                 for stream in self._of(account_ids):
                     stream.conversation_changed(channel_id)
                 for stream in self._of(self._channel_members.get(channel_id, ())):
-                    stream.small_frames.drop_receipts(channel_id, account_ids)
+                    stream.small_frames.drop_members(channel_id, account_ids)
                 self.receipt_counts.moved(channel_id)
             case ChannelChanged():
                 for stream in self._of(self._channel_members.get(channel_id, ())):

@@ -6,6 +6,7 @@ A new status replaces an older one. Results are bounded by the unanswered sends.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 from parley_proto.v1 import messaging_pb2 as pb
@@ -15,6 +16,8 @@ from parleyd.delivery.position import merged
 RECEIPTS_PER_FRAME = 256
 MAX_TYPISTS = 32
 """What more accounts type at once is not told: it is said again three seconds later."""
+TYPING_FRESH_S = 2.0
+"""A device that reads nothing for longer is not told what was typed meanwhile."""
 
 
 class SmallFrames:
@@ -29,7 +32,7 @@ class SmallFrames:
         self._counts: dict[int, pb.ReceiptCount] = {}
         self._status: pb.ClusterStatusUpdate | None = None
         self._pong: int | None = None
-        self._typists: dict[tuple[int, int], None] = {}
+        self._typists: dict[tuple[int, int], float] = {}
 
     # ---- filled by the hub and by the upward side
 
@@ -49,10 +52,11 @@ class SmallFrames:
         self._counts[count.conversation_id] = count
         self._wake()
 
-    def drop_receipts(self, conversation_id: int, account_ids: Iterable[int]) -> None:
-        """Forget the marks of accounts that are members no longer."""
+    def drop_members(self, conversation_id: int, account_ids: Iterable[int]) -> None:
+        """Forget the marks of accounts that are members no longer, and that they type."""
         for account_id in account_ids:
             self._receipts.pop((conversation_id, account_id), None)
+            self._typists.pop((conversation_id, account_id), None)
 
     def offer_status(self, status: pb.ClusterStatusUpdate) -> None:
         """Queue a new condition of the cluster."""
@@ -67,7 +71,7 @@ class SmallFrames:
     def offer_typing(self, conversation_id: int, account_id: int) -> None:
         """Queue that another member types."""
         if len(self._typists) < MAX_TYPISTS:
-            self._typists[(conversation_id, account_id)] = None
+            self._typists[(conversation_id, account_id)] = time.monotonic()
             self._wake()
 
     # ---- drained by the stream
@@ -94,7 +98,8 @@ class SmallFrames:
             counts = [self._counts.pop(channel_id) for channel_id in list(self._counts)[:RECEIPTS_PER_FRAME]]
             frames.append(pb.ServerFrame(receipts=pb.ReceiptBatch(receipts=receipts, counts=counts)))
         typists, self._typists = self._typists, {}
-        for conversation_id, account_id in typists:
+        fresh_s = time.monotonic() - TYPING_FRESH_S
+        for conversation_id, account_id in [typist for typist, at_s in typists.items() if at_s >= fresh_s]:
             frames.append(pb.ServerFrame(typing=pb.Typing(conversation_id=conversation_id, account_id=account_id)))
         if self._pong is not None:
             nonce, self._pong = self._pong, None

@@ -26,15 +26,18 @@ class ConnectedClients:
     """The clients that are connected to the cluster, as this node knows them. Used from the event loop only."""
 
     def __init__(
-        self, presence: Presence, send_reports: Callable[[], None], now_s: Callable[[], float] = time.monotonic
+        self,
+        presence: Presence,
+        send_reports: Callable[[], None],
+        show_typing: Callable[[int, int, int], None],
+        now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`send_reports` makes each link ask for a report."""
+        """`send_reports` makes each link ask for a report. `show_typing` is DeviceHub.show_typing()."""
         self._presence = presence
         self._send_reports = send_reports
         self._now_s = now_s
         self._due = asyncio.Event()
-        self.show_typing: Callable[[int, int, int], None] = lambda _conversation_id, _account_id, _to: None
-        """Tells the clients of this node that an account types in a conversation, as DeviceHub.show_typing()."""
+        self._show_typing = show_typing
         self._logger = structlog.get_logger("clients")
 
     async def run(self) -> None:
@@ -97,7 +100,7 @@ class ConnectedClients:
                 self._show(typing)
 
     def _show(self, typing: Typing) -> None:
-        self.show_typing(typing.conversation_id, typing.account_id, typing.to)
+        self._show_typing(typing.conversation_id, typing.account_id, typing.to)
 
     # ---- for the api
 

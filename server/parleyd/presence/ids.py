@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Collection, Iterator
 
+MAX_ID = (1 << 63) - 1
 _FEW = 64
 
 

@@ -21,7 +21,7 @@ from parleyd.presence.typists import Typing
 from parleyd.raft.types import NodeId
 
 MAX_LISTED = 10_000
-"""Accounts of one node that others see. Those above it show only in the counts. So many are remembered as last seen."""
+"""Accounts of one node that others see. Those above it show only in the counts."""
 SILENT_AFTER_S = 1.7
 """Members send a report each second. One that is 0.7 s late hides nobody, and the dead are gone within two seconds."""
 
@@ -55,7 +55,7 @@ class Presence:
         self._peers = peers
         self._max_listed = max_listed
         self._own = OwnClients(max_listed)
-        self._last_seen = LastSeen(max_listed)
+        self._last_seen = LastSeen(4 * max_listed)
         self._sent: dict[NodeId, ReportsTo] = {}
         self._heard: dict[NodeId, ReportsFrom] = {}
 
@@ -73,6 +73,7 @@ class Presence:
 
     def client_connected(self, account_id: int, now_s: float) -> None:
         """Count a device of an account."""
+        self._last_seen.connected((account_id,))
         self._own_changed(self._own.connected(account_id, now_s))
 
     def client_away(self, account_id: int, *, away: bool) -> None:
@@ -126,13 +127,14 @@ class Presence:
         if heard is None:
             self._forget_others()
             heard = self._heard[node] = ReportsFrom(self._max_listed, self._last_seen)
-        heard.take(report, now_s)
+        former = heard.take(report, now_s)
         sent = self._sent.get(node)
         if sent is not None:
             sent.again = heard.lacks_report
+            sent.changed(former)
             if report.again:
                 sent.begin()
-        return heard.lacks_report or report.again
+        return heard.lacks_report or report.again or bool(former)
 
     def is_believed(self, node: NodeId) -> bool:
         """Return whether what a node says of its clients counts."""

@@ -10,17 +10,17 @@ report of them when the link takes one. So a slow receiver costs this set, and g
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.presence.ids import SortedIds
+from parleyd.presence.ids import MAX_ID, SortedIds
 from parleyd.presence.last_seen import LastSeen
 from parleyd.presence.own import OwnClients
 from parleyd.presence.typists import TypistsTo
 
 MAX_REPORTED = 4096
 """Accounts in a report: at most 64 KiB, and 8 KiB of who types."""
-MAX_ID = (1 << 63) - 1
 
 
 class ReportsTo:
@@ -67,20 +67,24 @@ class ReportsTo:
             typing=self.typists.take(now_s),
         )
         if self._begins:
-            self._pending = dict.fromkeys((*self._own.listed, *self._last_seen.accounts))
+            self._pending = dict.fromkeys((*self._own.listed, *self._last_seen.newest(self._max_pending // 2)))
             self._begins = False
+        forgotten = []
         for account_id in list(itertools.islice(self._pending, MAX_REPORTED)):
             del self._pending[account_id]
-            since_s = self._own.since_s(account_id)
-            if since_s is None:
-                at_s = self._last_seen.at_s(account_id)
-                report.gone.append(account_id)
-                report.gone_s.append(0 if at_s is None else max(0, int(now_s - at_s)))
-            else:
+            since_s, seen_s = self._own.since_s(account_id), self._last_seen.at_s(account_id)
+            if since_s is not None:
                 report.online.append(account_id)
                 report.online_s.append(max(0, int(now_s - since_s)))
                 if self._own.is_away(account_id):
                     report.away.append(account_id)
+            elif seen_s is not None:
+                report.gone.append(account_id)
+                # Rounded up: if it were down, each report back and forth would make the time later.
+                report.gone_s.append(max(0, math.ceil(now_s - seen_s)))
+            else:
+                forgotten.append(account_id)
+        report.gone.extend(forgotten)  # behind those with a time
         return report
 
 
@@ -102,11 +106,15 @@ class ReportsFrom:
         self._away: set[int] = set()
         self._ids = SortedIds()
 
-    def take(self, report: pb.PresenceReport, now_s: float) -> None:
-        """Take the next report; one that is older than the last is of no use."""
+    def take(self, report: pb.PresenceReport, now_s: float) -> tuple[int, ...]:
+        """Take the next report; one that is older than the last is of no use.
+
+        Return the accounts that were seen with the last report of a former process, which its new one cannot know.
+        """
         is_same = report.epoch == self._epoch
         if is_same and report.sequence <= self._sequence:
-            return
+            return ()
+        former = () if is_same else tuple(self._since)
         if report.begins or not is_same:
             self.forget()
         follows = is_same and report.sequence == self._sequence + 1
@@ -120,8 +128,10 @@ class ReportsFrom:
                 self._last_seen.note(account_id, now_s - age_s)
         online = report.online[:MAX_REPORTED]
         self._add(zip(online, report.online_s, strict=False), now_s)
+        self._last_seen.connected(online)
         self._away.difference_update(online)
         self._away.update(self._since.keys() & report.away[:MAX_REPORTED])
+        return former
 
     def forget(self) -> None:
         """Empty the set. Its accounts were last seen with the last report, as far as is known."""

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from parley_proto.v1 import peer_pb2 as pb
+from parleyd.presence.ids import MAX_ID
 
-MAX_REPORTED = 256
+MAX_TYPING = 256
 """Accounts that type, in a report. What more do is not told."""
 FRESH_S = 2.0
 """What waits for longer, because a link was down or slow, is of no use any more."""
-MAX_ID = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class TypistsTo:
 
     def add(self, typing: Typing, now_s: float) -> None:
         """Tell it with the next report, unless too much waits."""
-        if typing in self._waiting or len(self._waiting) < MAX_REPORTED:
+        if typing in self._waiting or len(self._waiting) < MAX_TYPING:
             self._waiting[typing] = now_s
 
     def take(self, now_s: float) -> list[pb.TypingReport]:
@@ -49,6 +49,6 @@ class TypistsTo:
 
 def typing_in(report: pb.PresenceReport) -> Iterator[Typing]:
     """Return who types by a report, without what no node sends."""
-    for one in report.typing[:MAX_REPORTED]:
+    for one in report.typing[:MAX_TYPING]:
         if 0 < one.conversation_id <= MAX_ID and 0 < one.account_id <= MAX_ID and one.to <= MAX_ID:
             yield Typing(one.conversation_id, one.account_id, one.to)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import cast
 
 import pytest
 import pytest_asyncio
@@ -12,8 +13,12 @@ import pytest_asyncio
 from parley_proto.v1 import accounts_pb2, conversations_pb2
 from parley_proto.v1 import messaging_pb2 as pb
 from parleyd.api import stream_person
+from parleyd.delivery.small_frames import SmallFrames
+from parleyd.group.readers import StateReaders
 from parleyd.machine.features.conversations import SHOWN_MEMBERS
 from parleyd.machine.features.memberships import EVERYONE_ID
+from parleyd.presence.clients import ConnectedClients
+from parleyd.presence.typists import Typing
 from tests.support.node import InProcessCluster, InProcessNode
 from tests.support.raw import PASSWORD, Person, Raw, Stream
 
@@ -155,6 +160,57 @@ async def test_a_device_that_does_not_read_keeps_a_bounded_number_of_typists(roo
         waiting.offer_typing(5, account_id)
     assert len(waiting.take()) == 32
     assert not waiting.has_more
+
+
+async def test_a_device_that_read_nothing_for_a_while_is_not_told_what_was_typed_then(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("parleyd.delivery.small_frames.time.monotonic", lambda: now)
+    waiting = SmallFrames(lambda: None)
+    waiting.offer_typing(5, 1)
+    now += 2.5
+    waiting.offer_typing(5, 2)
+    waiting.offer_typing(5, 3)
+    waiting.drop_members(5, [3])
+    assert [frame.typing.account_id for frame in waiting.take()] == [2]
+
+
+async def test_an_account_has_one_look_up_at_a_time_and_a_late_one_tells_nothing(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conversation_id = await room.direct("ann", "ben")
+    told: list[Typing] = []
+    typing = Typing(conversation_id, room.people["ann"].id, to=room.people["ben"].id)
+    now, under_way, go_on = 100.0, asyncio.Event(), asyncio.Event()
+
+    class Readers:
+        async def run(self, _: object) -> Typing:
+            under_way.set()
+            await go_on.wait()
+            return typing
+
+    class Clients:
+        def client_types(self, one: Typing) -> None:
+            told.append(one)
+
+    monkeypatch.setattr("parleyd.api.stream_person.time.monotonic", lambda: now)
+    typists = stream_person.Typists(cast(StateReaders, Readers()), cast(ConnectedClients, Clients()))
+    first = asyncio.ensure_future(typists.tell(1, conversation_id))
+    await under_way.wait()
+    await typists.tell(1, conversation_id)
+    assert told == []
+    go_on.set()
+    await first
+    assert told == [typing]
+    go_on.clear()
+    under_way.clear()
+    late = asyncio.ensure_future(typists.tell(1, conversation_id))
+    await under_way.wait()
+    now += 5.0
+    go_on.set()
+    await late
+    assert told == [typing]
 
 
 async def test_who_left_a_channel_is_told_no_more(room: Room) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from parley import AccountPresence, Message, MessageKind, PresenceState, Typing
 from parley.chat import SHOWN_S, Typists, presence_text, typing_text
+from parley.chat.typists import AFTER_MESSAGE_S
 
 NOON = datetime(2026, 11, 27, 12, 0).astimezone()
 
@@ -38,6 +39,18 @@ def test_typing_ends_after_six_seconds_without_news_or_with_a_message() -> None:
     assert typists.of(5) == ()
 
 
+def test_typing_that_comes_just_after_its_message_is_old() -> None:
+    clock = Clock()
+    typists = Typists(clock)
+    typists.wrote([message(5, 1)])
+    clock.now += AFTER_MESSAGE_S / 2
+    typists.take([Typing(5, 1), Typing(5, 2), Typing(6, 1)])
+    assert (typists.of(5), typists.of(6)) == ((2,), (1,))
+    clock.now += AFTER_MESSAGE_S
+    typists.take([Typing(5, 1)])
+    assert typists.of(5) == (2, 1)
+
+
 def test_who_types_is_named_up_to_two_and_counted_beyond() -> None:
     assert typing_text([]) == ""
     assert typing_text(["ben"]) == "ben is typing…"
@@ -53,7 +66,8 @@ def test_who_types_is_named_up_to_two_and_counted_beyond() -> None:
         (AccountPresence(1, PresenceState.OFFLINE), "offline"),
         (AccountPresence(1, PresenceState.OFFLINE, all_heard=False), ""),
         (AccountPresence(1, PresenceState.UNKNOWN), ""),
-        (AccountPresence(1, PresenceState.OFFLINE, last_seen_ms=1, all_heard=False), "last seen at 12:00"),
+        (AccountPresence(1, PresenceState.OFFLINE, last_seen_ms=1), "last seen at 12:00"),
+        (AccountPresence(1, PresenceState.OFFLINE, last_seen_ms=1, all_heard=False), "last seen at 12:00 or later"),
     ],
 )
 def test_a_text_says_whether_somebody_is_there_and_nothing_that_is_not_known(

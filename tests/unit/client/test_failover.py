@@ -126,6 +126,49 @@ async def test_what_was_being_stored_as_its_stream_ended_is_handed_out_without_a
         await connect(bob)
 
 
+async def test_what_is_stored_for_an_account_after_another_one_is_in_use_is_told_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queued, go_on = asyncio.Event(), threading.Event()
+    when_stored = MessageStream._when_stored
+
+    def noted(stream: MessageStream, action: Storing) -> None:
+        when_stored(stream, action)
+        if isinstance(action, StoreMessages) and action.messages:
+            queued.set()
+
+    async with (
+        running_cluster() as cluster,
+        signed_in(cluster, tmp_path / "a") as anna,
+        signed_in(cluster, tmp_path / "b", "bob") as client,
+    ):
+        cluster.add_account("carl", PASSWORD)
+        await connect(client)
+        monkeypatch.setattr(MessageStream, "_when_stored", noted)
+        assert client._account is not None
+        await client._account.store.read(lambda _: None)  # the stream has read what it needs to begin
+        client._account.store.post(lambda _: go_on.wait(20))  # a slow disk
+        await (await anna.send("bob", "for bob")).accepted(10)
+        async with asyncio.timeout(10):
+            await queued.wait()
+        await cluster.nodes[0].die()
+        await client.wait_until(ConnectionState.SEARCHING, timeout=10)
+        await cluster.nodes[0].start()
+        async with aclosing(client.watch()) as changes:
+            signing_in = asyncio.ensure_future(client.login("carl", PASSWORD))
+            told = []
+            async for change in changes:
+                told.append(change)
+                if change.state.account == "carl" and not go_on.is_set():
+                    go_on.set()
+                if change.state.account == "carl" and change.state.caught_up:
+                    break
+            await signing_in
+        of_carl = [change for change in told if change.state.account == "carl"]
+        assert [change.conversations for change in of_carl if change.conversations] == []
+        assert "anna" not in {account.name for change in of_carl for account in change.accounts}
+
+
 async def test_a_silent_node_is_found_silent_and_left(tmp_path: Path) -> None:
     async with running_cluster(("n1", "n2")) as cluster:
         cluster.add_account("bob", PASSWORD)

@@ -175,7 +175,10 @@ async def test_typing_without_a_connection_is_dropped(tmp_path: Path) -> None:
             anna.presence.types(-1)
 
 
-async def test_the_chat_says_in_its_status_line_who_types_until_a_message_comes(tmp_path: Path) -> None:
+async def test_the_chat_says_in_its_status_line_who_types_until_a_message_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parley.chat.typists.AFTER_MESSAGE_S", 0.0)  # the test types at once after a message
     async with view(tmp_path) as shown, signed_in(shown.cluster, tmp_path / "b", "bob") as bob:
         drawn = asyncio.Event()
         shown.view.changed = drawn.set
@@ -206,7 +209,7 @@ async def test_the_chat_tells_typing_of_messages_and_not_of_commands(
         assert told == [], "there is no conversation yet"
         await shown.view.take("hello")
         await shown.expect("you → bob: hello", "✓")
-        for line in ("", "   ", "/who", "h", "//h"):
+        for line in ("", "   ", "/who", "  /who", "h", "//h"):
             shown.view.types(line)
         assert told == [shown.view._open_id()] * 2
 

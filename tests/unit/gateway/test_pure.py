@@ -17,6 +17,7 @@ from parley.gateway.styles import Compact, Plain, Shown, Style, bytes_of
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 CODE = "abcdefghj-kmnpqrstu-vwxyz2345"
+PLAIN_CODE = "ABCDEFGHJKMNPQRSTUVWXYZ2345"
 STYLES: list[Style] = [Plain(), Compact(), Compact(has_places=True)]
 
 
@@ -122,6 +123,7 @@ def test_any_bytes_are_parsed_without_an_error(data: bytes, is_compact: bool) ->
         ("STYLE  Compact  Places", Request(Kind.STYLE, text="compact places")),
         ("REGISTER anna blue", Request(Kind.REGISTER, "anna", "blue")),
         (f"REGISTER anna blue  {CODE}", Request(Kind.REGISTER, "anna", "blue", code=CODE)),
+        (f"REGISTER anna blue {PLAIN_CODE}", Request(Kind.REGISTER, "anna", "blue", code=PLAIN_CODE)),
         ("help me, please", Request(Kind.TEXT, text="help me, please")),
         ("Message in a bottle", Request(Kind.TEXT, text="Message in a bottle")),
         ("hello", Request(Kind.TEXT, text="hello")),

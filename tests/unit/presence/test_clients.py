@@ -39,7 +39,10 @@ class Node:
         self.sent = 0
         self.now_s = 50.0
         self.presence = Presence(N1, 1, AllUp())
-        self.clients = ConnectedClients(self.presence, self.send, lambda: self.now_s)
+        self.told: list[tuple[int, int, int]] = []
+        self.clients = ConnectedClients(
+            self.presence, self.send, lambda *typing: self.told.append(typing), lambda: self.now_s
+        )
 
     def send(self) -> None:
         self.sent += 1
@@ -155,28 +158,24 @@ def test_when_somebody_came_is_counted_by_the_clock_that_never_goes_back(monkeyp
 
 def test_who_types_here_is_told_here_and_to_the_others_at_once() -> None:
     node = Node()
-    told: list[tuple[int, int, int]] = []
-    node.clients.show_typing = lambda *one: told.append(one)
     node.presence.next_report(N2, node.now_s)
     node.clients.client_types(Typing(5, 7, to=8))
-    assert told == [(5, 7, 8)]
+    assert node.told == [(5, 7, 8)]
     report = node.clients.next_report(N2)
     assert report is not None
     assert [(one.conversation_id, one.account_id, one.to) for one in report.typing] == [(5, 7, 8)]
     node.clients.received(
         N2, pb.PresenceReport(epoch=2, sequence=1, typing=[pb.TypingReport(conversation_id=5, account_id=8)])
     )
-    assert told[1:] == [(5, 8, 0)]
+    assert node.told[1:] == [(5, 8, 0)]
 
 
 def test_of_who_types_only_members_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node()
-    told: list[tuple[int, int, int]] = []
-    node.clients.show_typing = lambda *one: told.append(one)
     report = pb.PresenceReport(epoch=2, sequence=1, typing=[pb.TypingReport(conversation_id=5, account_id=8)])
     monkeypatch.setattr(AllUp, "is_member", lambda *_: False)
     node.clients.received(N2, report)
-    assert told == []
+    assert node.told == []
     monkeypatch.undo()
     node.clients.received(N2, report)
-    assert told == [(5, 8, 0)]
+    assert node.told == [(5, 8, 0)]

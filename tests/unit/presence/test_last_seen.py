@@ -107,15 +107,82 @@ def test_what_a_report_says_of_impossible_accounts_or_without_a_time_is_not_kept
     assert [seen_by_two(pair, one) is not None for one in (0, 1 << 63, 5, 6)] == [False, False, True, False]
 
 
-def test_the_latest_end_counts_and_beyond_the_bound_the_first_noted_is_forgotten() -> None:
-    seen = LastSeen(2)
+def test_the_latest_end_counts_and_beyond_the_bound_who_was_seen_longest_ago_is_forgotten() -> None:
+    seen = LastSeen(8)
     seen.note(1, 50.0)
     seen.note(1, 40.0)
     assert seen.at_s(1) == 50.0
-    seen.note(2, 10.0)
-    seen.note(1, 41.0)
-    seen.note(3, 5.0)
-    assert [seen.at_s(each) for each in (1, 2, 3)] == [50.0, None, 5.0]
+    for account_id in range(2, 11):
+        seen.note(account_id, 10.0 + account_id)
+    assert [seen.at_s(each) is not None for each in range(1, 11)] == [True, False, False] + [True] * 7
+    seen.connected((1, 10, 99))
+    assert (seen.at_s(1), seen.at_s(10)) == (None, None)
+    assert seen.newest(2) == [9, 8]
+
+
+def test_reports_back_and_forth_never_make_the_time_later() -> None:
+    pair = Pair()
+    pair.one.client_connected(7, pair.now_s)
+    pair.deliver()
+    pair.now_s += 0.9
+    pair.one.client_gone(7, pair.now_s)
+    gone_s = pair.now_s
+    for _ in range(50):
+        pair.now_s += 0.7
+        pair.one.link_began(N2)
+        pair.two.link_began(N1)
+        pair.deliver()
+        pair.answer()
+    assert pair.one.last_seen_s(7, pair.now_s) == gone_s
+    assert gone_s - 1 <= (seen_by_two(pair) or 0.0) <= gone_s
+
+
+def test_who_was_forgotten_meanwhile_is_told_as_gone_without_a_time() -> None:
+    pair = Pair(max_listed=4)
+    for account_id in range(1, 5):
+        pair.one.client_connected(account_id, pair.now_s)
+        pair.one.client_gone(account_id, pair.now_s)
+    pair.one.link_began(N2)
+    reports = pair.one._sent.get(N2)
+    assert reports is None
+    pair.deliver()
+    pair.now_s += 1000
+    pair.one._own_changed((99, 3))
+    report = pair.report()
+    assert ([*report.gone], len(report.gone_s)) == ([3, 99], 1)
+    pair.deliver(report)
+    assert seen_by_two(pair, 99) is None
+
+
+def test_a_node_whose_process_died_is_told_of_its_former_clients() -> None:
+    pair = Pair()
+    pair.answer()  # n2 has sent its set already
+    pair.one.client_connected(7, pair.now_s)
+    pair.deliver()
+    heard_s = pair.now_s
+    pair.now_s += 3
+    pair.restart_one(12)
+    pair.answer()  # before n2 hears of the new process
+    assert pair.one.last_seen_s(7, pair.now_s) is None
+    assert pair.deliver(), "n2 has something to tell"
+    pair.answer()
+    assert pair.one.last_seen_s(7, pair.now_s) == heard_s
+
+
+def test_people_who_are_connected_take_no_room_from_those_who_left() -> None:
+    pair = Pair(max_listed=4)
+    pair.two.client_connected(50, pair.now_s)
+    pair.two.client_gone(50, pair.now_s)
+    for account_id in range(1, 5):
+        pair.one.client_connected(account_id, pair.now_s)
+    for _ in range(20):
+        pair.now_s += 1
+        pair.deliver()
+        pair.one.link_began(N2)
+        pair.now_s += 1
+        pair.deliver()
+    assert seen_by_two(pair, 50) is not None
+    assert [pair.two._last_seen.at_s(each) for each in range(1, 5)] == [None] * 4
 
 
 def test_the_ends_take_reports_of_bounded_size_and_are_told_once() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parley_proto.v1 import peer_pb2 as pb
-from parleyd.presence.typists import FRESH_S, MAX_REPORTED, Typing, TypistsTo, typing_in
+from parleyd.presence.typists import FRESH_S, MAX_TYPING, Typing, TypistsTo, typing_in
 from tests.unit.presence.test_presence import N1, Pair
 
 
@@ -26,13 +26,13 @@ def test_what_waited_too_long_for_a_link_is_not_told() -> None:
 
 def test_more_than_its_bound_is_not_told_and_costs_nothing() -> None:
     waiting = TypistsTo()
-    for account_id in range(1, 2 * MAX_REPORTED):
+    for account_id in range(1, 2 * MAX_TYPING):
         waiting.add(Typing(5, account_id, to=9), 1.0)
     told = waiting.take(1.0)
-    assert len(told) == MAX_REPORTED
+    assert len(told) == MAX_TYPING
     assert pb.PresenceReport(typing=told).ByteSize() < 8 * 1024
     report = pb.PresenceReport(typing=[*told, *told])
-    assert len([*typing_in(report)]) == MAX_REPORTED
+    assert len([*typing_in(report)]) == MAX_TYPING
 
 
 def test_what_no_node_sends_is_left_out() -> None:
