@@ -213,9 +213,9 @@ async def test_typing_and_the_end_of_a_connection_are_known_at_all_nodes_within_
         await watching.seconds_until(ann, list(cluster.names), is_listed=True)
         began = time.monotonic()
         await typist.write(
-            messaging_pb2.ClientFrame(typing=messaging_pb2.Typing(conversation_id=result.conversation_id))
+            messaging_pb2.ClientFrame(typist=messaging_pb2.Typing(conversation_id=result.conversation_id))
         )
-        told = (await reader.next("typing")).typing
+        told = (await reader.next("typist")).typist
         told_s = time.monotonic() - began
         assert (told.conversation_id, told.account_id) == (result.conversation_id, ann.id)
         before_ms = time.time_ns() // 1_000_000

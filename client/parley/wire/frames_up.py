@@ -70,7 +70,7 @@ class FramesUp:
             return pb.ClientFrame(delivered=pb.Delivered(cursor=self._acknowledged))
         if self._typing:
             typing, self._typing = self._typing, 0
-            return pb.ClientFrame(typing=pb.Typing(conversation_id=typing))
+            return pb.ClientFrame(typist=pb.Typing(conversation_id=typing))
         if self.reads:
             conversation_id, up_to = self.reads.popitem()
             self.reads_told[conversation_id] = up_to

@@ -168,8 +168,8 @@ class StreamProtocol:
                 return self._take_receipts(frame.receipts)
             case "status":
                 return self._take_status(frame.status, now)
-            case "typing":
-                return [TellTyping(Typing(frame.typing.conversation_id, frame.typing.account_id))]
+            case "typist":
+                return [TellTyping(Typing(frame.typist.conversation_id, frame.typist.account_id))]
             case _:
                 return []  # pong: hearing it was its purpose; frames of a later version: not for us
 

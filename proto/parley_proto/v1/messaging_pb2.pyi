@@ -68,7 +68,7 @@ class ClientFrame(message.Message):
     READ_FIELD_NUMBER: builtins.int
     PING_FIELD_NUMBER: builtins.int
     AWAY_FIELD_NUMBER: builtins.int
-    TYPING_FIELD_NUMBER: builtins.int
+    TYPIST_FIELD_NUMBER: builtins.int
     @builtins.property
     def hello(self) -> Hello: ...
     @builtins.property
@@ -84,7 +84,7 @@ class ClientFrame(message.Message):
         """only if Welcome.takes_away"""
 
     @builtins.property
-    def typing(self) -> Typing:
+    def typist(self) -> Typing:
         """only if Welcome.takes_typing; conversation_id only"""
 
     def __init__(
@@ -96,13 +96,13 @@ class ClientFrame(message.Message):
         read: Read | None = ...,
         ping: Ping | None = ...,
         away: Away | None = ...,
-        typing: Typing | None = ...,
+        typist: Typing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends", "typing", b"typing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends", "typist", b"typist"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends", "typing", b"typing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["away", b"away", "delivered", b"delivered", "frame", b"frame", "hello", b"hello", "ping", b"ping", "read", b"read", "sends", b"sends", "typist", b"typist"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["hello", "sends", "delivered", "read", "ping", "away", "typing"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["hello", "sends", "delivered", "read", "ping", "away", "typist"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 
@@ -271,7 +271,7 @@ class ServerFrame(message.Message):
     PONG_FIELD_NUMBER: builtins.int
     CAUGHT_UP_FIELD_NUMBER: builtins.int
     DIRECTORY_FIELD_NUMBER: builtins.int
-    TYPING_FIELD_NUMBER: builtins.int
+    TYPIST_FIELD_NUMBER: builtins.int
     @builtins.property
     def welcome(self) -> Welcome: ...
     @builtins.property
@@ -289,7 +289,7 @@ class ServerFrame(message.Message):
     @builtins.property
     def directory(self) -> Directory: ...
     @builtins.property
-    def typing(self) -> Typing: ...
+    def typist(self) -> Typing: ...
     def __init__(
         self,
         *,
@@ -301,13 +301,13 @@ class ServerFrame(message.Message):
         pong: Pong | None = ...,
         caught_up: CaughtUp | None = ...,
         directory: Directory | None = ...,
-        typing: Typing | None = ...,
+        typist: Typing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "directory", b"directory", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "typing", b"typing", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "directory", b"directory", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "typist", b"typist", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "directory", b"directory", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "typing", b"typing", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["caught_up", b"caught_up", "directory", b"directory", "frame", b"frame", "messages", b"messages", "pong", b"pong", "receipts", b"receipts", "results", b"results", "status", b"status", "typist", b"typist", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["welcome", "results", "messages", "receipts", "status", "pong", "caught_up", "directory", "typing"]  # noqa: Y015
+    _WhichOneofReturnType_frame: _TypeAlias = typing.Literal["welcome", "results", "messages", "receipts", "status", "pong", "caught_up", "directory", "typist"]  # noqa: Y015
     _WhichOneofArgType_frame: _TypeAlias = typing.Literal["frame", b"frame"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
 

@@ -610,7 +610,7 @@ class PresenceReport(message.Message):
     AGAIN_FIELD_NUMBER: builtins.int
     AWAY_FIELD_NUMBER: builtins.int
     GONE_S_FIELD_NUMBER: builtins.int
-    TYPING_FIELD_NUMBER: builtins.int
+    TYPISTS_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     """random, made when the sender's process starts"""
     sequence: builtins.int
@@ -642,7 +642,7 @@ class PresenceReport(message.Message):
         """for each of `gone`: since how many seconds no node has it, as the sender knows"""
 
     @builtins.property
-    def typing(self) -> containers.RepeatedCompositeFieldContainer[TypingReport]:
+    def typists(self) -> containers.RepeatedCompositeFieldContainer[TypingReport]:
         """who types on the sender's streams; no part of the set"""
 
     def __init__(
@@ -658,11 +658,11 @@ class PresenceReport(message.Message):
         again: builtins.bool = ...,
         away: abc.Iterable[builtins.int] | None = ...,
         gone_s: abc.Iterable[builtins.int] | None = ...,
-        typing: abc.Iterable[TypingReport] | None = ...,
+        typists: abc.Iterable[TypingReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["again", b"again", "away", b"away", "begins", b"begins", "clients", b"clients", "epoch", b"epoch", "gone", b"gone", "gone_s", b"gone_s", "online", b"online", "online_s", b"online_s", "sequence", b"sequence", "typing", b"typing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["again", b"again", "away", b"away", "begins", b"begins", "clients", b"clients", "epoch", b"epoch", "gone", b"gone", "gone_s", b"gone_s", "online", b"online", "online_s", b"online_s", "sequence", b"sequence", "typists", b"typists"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -109,8 +109,8 @@ class ClientStream:
                     self._stream.small_frames.offer_pong(frame.ping.nonce)
                 case "away":
                     self._person.set_away(away=frame.away.away)
-                case "typing":
-                    self._person.types(frame.typing.conversation_id, tasks)
+                case "typist":
+                    self._person.types(frame.typist.conversation_id, tasks)
                 case "hello":
                     raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, HELLO_AGAIN)
                 case _:

@@ -100,7 +100,7 @@ class SmallFrames:
         typists, self._typists = self._typists, {}
         fresh_s = time.monotonic() - TYPING_FRESH_S
         for conversation_id, account_id in [typist for typist, at_s in typists.items() if at_s >= fresh_s]:
-            frames.append(pb.ServerFrame(typing=pb.Typing(conversation_id=conversation_id, account_id=account_id)))
+            frames.append(pb.ServerFrame(typist=pb.Typing(conversation_id=conversation_id, account_id=account_id)))
         if self._pong is not None:
             nonce, self._pong = self._pong, None
             frames.append(pb.ServerFrame(pong=pb.Pong(nonce=nonce)))
@@ -114,7 +114,7 @@ def named_in(frame: pb.ServerFrame) -> tuple[set[int], set[int]]:
     conversations = {result.conversation_id for result in frame.results.results if result.conversation_id}
     conversations.update(receipt.conversation_id for receipt in receipts.receipts)
     conversations.update(count.conversation_id for count in receipts.counts)
-    if frame.HasField("typing"):
-        accounts.add(frame.typing.account_id)
-        conversations.add(frame.typing.conversation_id)
+    if frame.HasField("typist"):
+        accounts.add(frame.typist.account_id)
+        conversations.add(frame.typist.conversation_id)
     return accounts, conversations

@@ -64,7 +64,7 @@ class ReportsTo:
             begins=self._begins,
             clients=self._own.count,
             again=self.again,
-            typing=self.typists.take(now_s),
+            typists=self.typists.take(now_s),
         )
         if self._begins:
             self._pending = dict.fromkeys((*self._own.listed, *self._last_seen.newest(self._max_pending // 2)))

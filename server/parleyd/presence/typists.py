@@ -49,6 +49,6 @@ class TypistsTo:
 
 def typing_in(report: pb.PresenceReport) -> Iterator[Typing]:
     """Return who types by a report, without what no node sends."""
-    for one in report.typing[:MAX_TYPING]:
+    for one in report.typists[:MAX_TYPING]:
         if 0 < one.conversation_id <= MAX_ID and 0 < one.account_id <= MAX_ID and one.to <= MAX_ID:
             yield Typing(one.conversation_id, one.account_id, one.to)

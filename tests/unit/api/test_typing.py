@@ -33,15 +33,15 @@ class Room:
         self.streams = streams
 
     async def types(self, name: str, conversation_id: int) -> None:
-        await self.streams[name].write(pb.ClientFrame(typing=pb.Typing(conversation_id=conversation_id)))
+        await self.streams[name].write(pb.ClientFrame(typist=pb.Typing(conversation_id=conversation_id)))
 
     async def told(self, name: str) -> list[tuple[int, int]]:
         """(conversation, account) of all that was told before the answer to a ping."""
         stream, told = self.streams[name], []
         await stream.write(pb.ClientFrame(ping=pb.Ping(nonce=1)))
         while (frame := await stream.read()) is not None and not frame.HasField("pong"):
-            if frame.HasField("typing"):
-                told.append((frame.typing.conversation_id, frame.typing.account_id))
+            if frame.HasField("typist"):
+                told.append((frame.typist.conversation_id, frame.typist.account_id))
         return told
 
     async def all_told(self, name: str, conversation_id: int) -> dict[str, list[tuple[int, int]]]:
@@ -173,7 +173,7 @@ async def test_a_device_that_read_nothing_for_a_while_is_not_told_what_was_typed
     waiting.offer_typing(5, 2)
     waiting.offer_typing(5, 3)
     waiting.drop_members(5, [3])
-    assert [frame.typing.account_id for frame in waiting.take()] == [2]
+    assert [frame.typist.account_id for frame in waiting.take()] == [2]
 
 
 async def test_an_account_has_one_look_up_at_a_time_and_a_late_one_tells_nothing(

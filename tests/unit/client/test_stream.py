@@ -221,7 +221,7 @@ def test_a_node_is_told_once_when_the_person_is_away_or_back_and_only_if_it_take
 
 def test_typing_is_told_at_once_then_every_three_seconds_and_only_to_a_node_that_takes_it() -> None:
     def told(talk: Dialogue) -> list[int]:
-        return [frame.typing.conversation_id for frame in talk.says_all() if frame.HasField("typing")]
+        return [frame.typist.conversation_id for frame in talk.says_all() if frame.HasField("typist")]
 
     old, talk = Dialogue(), Dialogue()
     for each in (old, talk):
@@ -253,13 +253,13 @@ def test_what_is_typed_after_a_message_is_told_at_once_and_what_was_not_told_bef
     talk.protocol.claimed([outgoing(1)])
     talk.says_all()
     talk.protocol.types(7, talk.now)
-    assert [frame.WhichOneof("frame") for frame in talk.says_all()] == ["typing"]
+    assert [frame.WhichOneof("frame") for frame in talk.says_all()] == ["typist"]
 
 
 def test_a_member_that_types_is_told_on() -> None:
     talk = Dialogue()
     talk.began()
-    assert talk.hears(typing=pb.Typing(conversation_id=7, account_id=2)) == [TellTyping(Typing(7, 2))]
+    assert talk.hears(typist=pb.Typing(conversation_id=7, account_id=2)) == [TellTyping(Typing(7, 2))]
 
 
 def test_something_else_than_a_welcome_is_another_protocol() -> None:

@@ -163,16 +163,16 @@ def test_who_types_here_is_told_here_and_to_the_others_at_once() -> None:
     assert node.told == [(5, 7, 8)]
     report = node.clients.next_report(N2)
     assert report is not None
-    assert [(one.conversation_id, one.account_id, one.to) for one in report.typing] == [(5, 7, 8)]
+    assert [(one.conversation_id, one.account_id, one.to) for one in report.typists] == [(5, 7, 8)]
     node.clients.received(
-        N2, pb.PresenceReport(epoch=2, sequence=1, typing=[pb.TypingReport(conversation_id=5, account_id=8)])
+        N2, pb.PresenceReport(epoch=2, sequence=1, typists=[pb.TypingReport(conversation_id=5, account_id=8)])
     )
     assert node.told[1:] == [(5, 8, 0)]
 
 
 def test_of_who_types_only_members_are_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node()
-    report = pb.PresenceReport(epoch=2, sequence=1, typing=[pb.TypingReport(conversation_id=5, account_id=8)])
+    report = pb.PresenceReport(epoch=2, sequence=1, typists=[pb.TypingReport(conversation_id=5, account_id=8)])
     monkeypatch.setattr(AllUp, "is_member", lambda *_: False)
     node.clients.received(N2, report)
     assert node.told == []

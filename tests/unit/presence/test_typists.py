@@ -30,15 +30,15 @@ def test_more_than_its_bound_is_not_told_and_costs_nothing() -> None:
         waiting.add(Typing(5, account_id, to=9), 1.0)
     told = waiting.take(1.0)
     assert len(told) == MAX_TYPING
-    assert pb.PresenceReport(typing=told).ByteSize() < 8 * 1024
-    report = pb.PresenceReport(typing=[*told, *told])
+    assert pb.PresenceReport(typists=told).ByteSize() < 8 * 1024
+    report = pb.PresenceReport(typists=[*told, *told])
     assert len([*typing_in(report)]) == MAX_TYPING
 
 
 def test_what_no_node_sends_is_left_out() -> None:
     reports = [(0, 1, 0), (1, 0, 0), (1 << 63, 1, 0), (1, 1 << 63, 0), (1, 1, 1 << 63), (1, 2, 3)]
     report = pb.PresenceReport(
-        typing=[pb.TypingReport(conversation_id=one, account_id=two, to=three) for one, two, three in reports]
+        typists=[pb.TypingReport(conversation_id=one, account_id=two, to=three) for one, two, three in reports]
     )
     assert [*typing_in(report)] == [Typing(1, 2, 3)]
 
