@@ -69,6 +69,7 @@ class Verdict:
 
     outcome: str
     detail: str = ""
+    test: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +144,10 @@ def judge(junit_xml: str) -> Verdict:
         said = errors[0].get("message", "") if errors else "no test failed"
         return Verdict(BROKEN, _first_line(said))
     said = failures[0].get("message", "")
+    test = next(case.get("name", "") for case in root.iter("testcase") if case.find("failure") is not None)
     if _DOES_NOT_RUN.match(said):
-        return Verdict(BROKEN, _first_line(said))
-    return Verdict(ACCIDENT if _FALLS_OVER.match(said) else KILLED, _first_line(said))
+        return Verdict(BROKEN, _first_line(said), test)
+    return Verdict(ACCIDENT if _FALLS_OVER.match(said) else KILLED, _first_line(said), test)
 
 
 def _first_line(text: str) -> str:
@@ -204,7 +206,9 @@ def run_all(mutants: list[Mutant]) -> list[Outcome]:
         first, *others = [copy_tree(Path(folder) / f"tree-{number}") for number in range(WORKERS)]
         verdict = run_tests(first, sorted({k for mutant in mutants for k in mutant.killers}), BASELINE_TIMEOUT_S)
         if verdict.outcome != SURVIVED:
-            raise SystemExit(f"without any mutant the killers must pass, but: {verdict.outcome}: {verdict.detail}")
+            raise SystemExit(
+                f"without any mutant the killers must pass, but: {verdict.outcome}: {verdict.test}: {verdict.detail}"
+            )
         for tree in (first, *others):
             trees.put(tree)
 
