@@ -87,10 +87,10 @@ async def test_a_dead_node_is_left_for_another_at_once_and_nothing_is_lost(
         assert cluster.resent_differently == []
 
 
-async def test_what_was_being_stored_as_its_stream_ended_is_handed_out_without_another_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The cluster does not send it again: it is stored, and the next stream begins after it."""
+async def be_storing_as_the_node_dies(
+    cluster: InProcessCluster, sender: ParleyClient, bob: ParleyClient, monkeypatch: pytest.MonkeyPatch
+) -> threading.Event:
+    """Bob's slow disk has a message to store as his only node dies. The disk goes on with the event."""
     queued, go_on = asyncio.Event(), threading.Event()
     when_stored = MessageStream._when_stored
 
@@ -99,6 +99,22 @@ async def test_what_was_being_stored_as_its_stream_ended_is_handed_out_without_a
         if isinstance(action, StoreMessages) and action.messages:
             queued.set()
 
+    monkeypatch.setattr(MessageStream, "_when_stored", noted)
+    assert bob._account is not None
+    await bob._account.store.read(lambda _: None)  # what was asked of the file before is answered
+    bob._account.store.post(lambda _: go_on.wait(20))
+    await (await sender.send("bob", "hello")).accepted(10)
+    async with asyncio.timeout(10):
+        await queued.wait()
+    await cluster.nodes[0].die()
+    await bob.wait_until(ConnectionState.SEARCHING, timeout=10)
+    return go_on
+
+
+async def test_what_was_being_stored_as_its_stream_ended_is_handed_out_without_another_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster does not send it again: it is stored, and the next stream begins after it."""
     async with (
         running_cluster() as cluster,
         signed_in(cluster, tmp_path / "a") as anna,
@@ -108,15 +124,7 @@ async def test_what_was_being_stored_as_its_stream_ended_is_handed_out_without_a
         reader = await bob.messages()
         assert await reader.next_stored() is None
         waiting = asyncio.ensure_future(anext(reader))
-        monkeypatch.setattr(MessageStream, "_when_stored", noted)
-        assert bob._account is not None
-        await bob._account.store.read(lambda _: None)  # the reader has looked, and waits
-        bob._account.store.post(lambda _: go_on.wait(20))  # a slow disk
-        await (await anna.send("bob", "hello")).accepted(10)
-        async with asyncio.timeout(10):
-            await queued.wait()
-        await cluster.nodes[0].die()
-        await bob.wait_until(ConnectionState.SEARCHING, timeout=10)
+        go_on = await be_storing_as_the_node_dies(cluster, anna, bob, monkeypatch)
         go_on.set()
         async with asyncio.timeout(10):
             message = await waiting
@@ -129,14 +137,6 @@ async def test_what_was_being_stored_as_its_stream_ended_is_handed_out_without_a
 async def test_what_is_stored_for_an_account_after_another_one_is_in_use_is_told_to_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queued, go_on = asyncio.Event(), threading.Event()
-    when_stored = MessageStream._when_stored
-
-    def noted(stream: MessageStream, action: Storing) -> None:
-        when_stored(stream, action)
-        if isinstance(action, StoreMessages) and action.messages:
-            queued.set()
-
     async with (
         running_cluster() as cluster,
         signed_in(cluster, tmp_path / "a") as anna,
@@ -144,27 +144,18 @@ async def test_what_is_stored_for_an_account_after_another_one_is_in_use_is_told
     ):
         cluster.add_account("carl", PASSWORD)
         await connect(client)
-        monkeypatch.setattr(MessageStream, "_when_stored", noted)
-        assert client._account is not None
-        await client._account.store.read(lambda _: None)  # the stream has read what it needs to begin
-        client._account.store.post(lambda _: go_on.wait(20))  # a slow disk
-        await (await anna.send("bob", "for bob")).accepted(10)
-        async with asyncio.timeout(10):
-            await queued.wait()
-        await cluster.nodes[0].die()
-        await client.wait_until(ConnectionState.SEARCHING, timeout=10)
+        go_on = await be_storing_as_the_node_dies(cluster, anna, client, monkeypatch)
         await cluster.nodes[0].start()
+        of_carl = []
         async with aclosing(client.watch()) as changes:
             signing_in = asyncio.ensure_future(client.login("carl", PASSWORD))
-            told = []
             async for change in changes:
-                told.append(change)
-                if change.state.account == "carl" and not go_on.is_set():
+                if change.state.account == "carl":
                     go_on.set()
-                if change.state.account == "carl" and change.state.caught_up:
-                    break
+                    of_carl.append(change)
+                    if change.state.caught_up:
+                        break
             await signing_in
-        of_carl = [change for change in told if change.state.account == "carl"]
         assert [change.conversations for change in of_carl if change.conversations] == []
         assert "anna" not in {account.name for change in of_carl for account in change.accounts}
 
