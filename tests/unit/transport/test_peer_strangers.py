@@ -211,8 +211,9 @@ async def test_a_member_connects_while_a_node_that_was_never_admitted_holds_all_
                     await asyncio.wait_for(raw.closed.wait(), 0.2)
 
         for _ in range(MAX_PEER_CONNECTIONS):
-            raws.append(await RawConnection.open(port.address, tls))
-            held.push_async_callback(raws[-1].close)
+            with contextlib.suppress(ConnectionError):  # on a busy machine the guard is at work before all are open
+                raws.append(await RawConnection.open(port.address, tls))
+                held.push_async_callback(raws[-1].close)
         calling = [asyncio.ensure_future(keep_calling(raw)) for raw in raws]
         held.callback(lambda: [task.cancel() for task in calling])
         member = await held.enter_async_context(port.channel("n2"))
