@@ -353,7 +353,8 @@ async def test_a_joiner_killed_at_any_moment_goes_on_when_it_is_started_again(tm
         moments: list[Callable[[], bool]] = [
             lambda: "join_pending" in cluster.log_text("n2"),  # drew its incarnation, knows no cluster
             (data / "raft.sqlite").exists,  # was told the cluster, is making its files
-            lambda: "cluster_joined" in cluster.log_text("n2"),  # wrote its identity
+            # Wrote its identity, now or just before it was killed, which no line of the log may tell.
+            lambda: any(event in cluster.log_text("n2") for event in ("cluster_joined", "serving_started")),
         ]
         for number, reached in enumerate(moments):
             cluster.start("n2")
