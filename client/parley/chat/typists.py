@@ -10,7 +10,6 @@ SHOWN_S = 6.0
 """Twice the time after which a client says it again."""
 AFTER_MESSAGE_S = 0.3
 """Typing of who wrote so short ago was on its way before the message, which may have been faster."""
-MAX_NAMED = 2
 
 
 class Typists:
@@ -53,6 +52,6 @@ def typing_text(names: Sequence[str]) -> str:
             return ""
         case [name]:
             return f"{name} is typing…"
-        case _ if len(names) <= MAX_NAMED:
-            return f"{' and '.join(names)} are typing…"
+        case [one, other]:
+            return f"{one} and {other} are typing…"
     return f"{len(names)} people are typing…"

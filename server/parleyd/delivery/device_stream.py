@@ -245,12 +245,7 @@ class DeviceStream:
 
     async def _directory_for(self, frames: Sequence[pb.ServerFrame], batches: Sequence[_Batch]) -> list[pb.ServerFrame]:
         """Return the Directory frame that must come before these, if any."""
-        accounts: set[int] = set()
-        conversations: set[int] = set()
-        for frame in frames:
-            named_accounts, named_conversations = named_in(frame)
-            accounts |= named_accounts
-            conversations |= named_conversations
+        accounts, conversations = named_in(frames)
         for messages, _ in batches:
             for message in messages:
                 accounts.update(message.account_ids)

@@ -97,24 +97,34 @@ class SmallFrames:
             receipts = [self._receipts.pop(key) for key in keys]
             counts = [self._counts.pop(channel_id) for channel_id in list(self._counts)[:RECEIPTS_PER_FRAME]]
             frames.append(pb.ServerFrame(receipts=pb.ReceiptBatch(receipts=receipts, counts=counts)))
-        typists, self._typists = self._typists, {}
-        fresh_s = time.monotonic() - TYPING_FRESH_S
-        for conversation_id, account_id in [typist for typist, at_s in typists.items() if at_s >= fresh_s]:
-            frames.append(pb.ServerFrame(typist=pb.Typing(conversation_id=conversation_id, account_id=account_id)))
+        if self._typists:
+            frames += self._take_typists()
         if self._pong is not None:
             nonce, self._pong = self._pong, None
             frames.append(pb.ServerFrame(pong=pb.Pong(nonce=nonce)))
         return frames
 
+    def _take_typists(self) -> list[pb.ServerFrame]:
+        typists, self._typists = self._typists, {}
+        fresh_s = time.monotonic() - TYPING_FRESH_S
+        return [
+            pb.ServerFrame(typist=pb.Typing(conversation_id=conversation_id, account_id=account_id))
+            for (conversation_id, account_id), at_s in typists.items()
+            if at_s >= fresh_s
+        ]
 
-def named_in(frame: pb.ServerFrame) -> tuple[set[int], set[int]]:
-    """Return the accounts and the conversations that a frame names."""
-    receipts = frame.receipts
-    accounts = {receipt.account_id for receipt in receipts.receipts}
-    conversations = {result.conversation_id for result in frame.results.results if result.conversation_id}
-    conversations.update(receipt.conversation_id for receipt in receipts.receipts)
-    conversations.update(count.conversation_id for count in receipts.counts)
-    if frame.HasField("typist"):
-        accounts.add(frame.typist.account_id)
-        conversations.add(frame.typist.conversation_id)
+
+def named_in(frames: Sequence[pb.ServerFrame]) -> tuple[set[int], set[int]]:
+    """Return the accounts and the conversations that frames name."""
+    accounts: set[int] = set()
+    conversations: set[int] = set()
+    for frame in frames:
+        conversations.update(result.conversation_id for result in frame.results.results if result.conversation_id)
+        for receipt in frame.receipts.receipts:
+            accounts.add(receipt.account_id)
+            conversations.add(receipt.conversation_id)
+        conversations.update(count.conversation_id for count in frame.receipts.counts)
+        if frame.HasField("typist"):
+            accounts.add(frame.typist.account_id)
+            conversations.add(frame.typist.conversation_id)
     return accounts, conversations

@@ -115,7 +115,7 @@ class Presence:
         reports = self._sent.get(node)
         if reports is None:
             self._forget_others()
-            reports = self._sent[node] = ReportsTo(self._epoch, self._own, self._last_seen, 2 * self._max_listed)
+            reports = self._sent[node] = ReportsTo(self._epoch, self._own, self._last_seen, self._max_listed)
             reports.again = node in self._heard and self._heard[node].lacks_report
         return reports.next_report(now_s)
 

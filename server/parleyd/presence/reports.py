@@ -26,13 +26,13 @@ MAX_REPORTED = 4096
 class ReportsTo:
     """What one other node is sent."""
 
-    def __init__(self, epoch: int, own: OwnClients, last_seen: LastSeen, max_pending: int) -> None:
+    def __init__(self, epoch: int, own: OwnClients, last_seen: LastSeen, max_listed: int) -> None:
         self.again = False  # a report of that node is missing here
         self.typists = TypistsTo()
         self._epoch = epoch
         self._own = own
         self._last_seen = last_seen
-        self._max_pending = max_pending
+        self._max_listed = max_listed
         self._sequence = 0
         self._begins = True
         self._pending: dict[int, None] = {}
@@ -52,7 +52,7 @@ class ReportsTo:
         if self._begins:
             return
         self._pending.update(dict.fromkeys(account_ids))
-        if len(self._pending) > self._max_pending:
+        if len(self._pending) > 2 * self._max_listed:
             self.begin()
 
     def next_report(self, now_s: float) -> pb.PresenceReport:
@@ -67,7 +67,7 @@ class ReportsTo:
             typists=self.typists.take(now_s),
         )
         if self._begins:
-            self._pending = dict.fromkeys((*self._own.listed, *self._last_seen.newest(self._max_pending // 2)))
+            self._pending = dict.fromkeys((*self._own.listed, *self._last_seen.newest(self._max_listed)))
             self._begins = False
         forgotten = []
         for account_id in list(itertools.islice(self._pending, MAX_REPORTED)):

@@ -24,7 +24,7 @@ from parley import (
 )
 from parley.terminal.presence_commands import HIDDEN_TEXT, who_lines, who_remarks
 from parleyd.api import stream_person
-from tests.support.node import running_cluster
+from tests.support.node import InProcessCluster, running_cluster
 from tests.support.raw import until_true
 from tests.unit.client.helpers import PASSWORD, make_client, signed_in
 from tests.unit.client.test_chat import view
@@ -50,11 +50,17 @@ async def test_the_sdk_lists_who_is_connected_by_name_and_hides_the_own_account(
         assert ([one.account.name for one in found.accounts], found.hidden) == (["anna", "zoe"], True)
 
 
+async def command_of_bob(tmp_path: Path, cluster: InProcessCluster) -> Parley:
+    """The command line of bob, who has logged in."""
+    cluster.add_account("bob", PASSWORD)
+    parley = Parley(tmp_path / "bob", cluster)
+    assert (await parley("login", "bob", PARLEY_PASSWORD=PASSWORD)).code == 0
+    return parley
+
+
 async def test_the_command_lists_counts_and_hides(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        parley = Parley(tmp_path / "bob", cluster)
-        assert (await parley("login", "bob", PARLEY_PASSWORD=PASSWORD)).code == 0
+        parley = await command_of_bob(tmp_path, cluster)
         async with signed_in(cluster, tmp_path / "anna") as anna:
             await anna.wait_until(ConnectionState.CONNECTED, timeout=10)
             listed = await parley("who")
@@ -216,9 +222,7 @@ async def test_the_chat_tells_typing_of_messages_and_not_of_commands(
 
 async def test_who_with_names_tells_when_they_were_last_here(tmp_path: Path) -> None:
     async with running_cluster() as cluster:
-        cluster.add_account("bob", PASSWORD)
-        parley = Parley(tmp_path / "bob", cluster)
-        assert (await parley("login", "bob", PARLEY_PASSWORD=PASSWORD)).code == 0
+        parley = await command_of_bob(tmp_path, cluster)
         async with signed_in(cluster, tmp_path / "anna") as anna:
             await anna.wait_until(ConnectionState.CONNECTED, timeout=10)
             assert (await parley("who", "anna", "bob")).out == "anna: online\nbob: offline\n"
