@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import grpc
@@ -223,6 +225,7 @@ class RawReceiver:
         self._reading: asyncio.Task[None] | None = None
         self._call: Any = None
         self._has_news = asyncio.Event()
+        self._wanted_at = float("inf")
 
     @classmethod
     async def connect(cls, address: str, ca_pem: bytes, account: str) -> Self:
@@ -258,14 +261,23 @@ class RawReceiver:
             texts = [message.body for message in batch.messages if message.kind == model_pb2.MESSAGE_KIND_TEXT]
             self.inbox.note(texts)
             self._cursor = batch.cursor
+            within_s = batch.acknowledge_within_ms / 1000 * random.uniform(0.5, 1)  # noqa: S311 - to spread them
+            self._wanted_at = min(self._wanted_at, time.monotonic() + within_s)
             self._has_news.set()
         raise RuntimeError(f"the receiver's stream ended: {await self._call.code()}")
 
     async def _acknowledge(self) -> None:
-        """Acknowledge what has arrived, at most once in ACKNOWLEDGE_EVERY_S, as the SDK does."""
+        """Acknowledge what has arrived, at most once in ACKNOWLEDGE_EVERY_S and when it is wanted, as the SDK does."""
         while True:
             await self._has_news.wait()
             self._has_news.clear()
+            if time.monotonic() < self._wanted_at:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._wanted_at - time.monotonic()):
+                        await self._has_news.wait()  # maybe one that is wanted earlier
+                self._has_news.set()
+                continue
+            self._wanted_at = float("inf")
             delivered = messaging_pb2.Delivered(cursor=self._cursor)
             await self._call.write(messaging_pb2.ClientFrame(delivered=delivered))
             await asyncio.sleep(ACKNOWLEDGE_EVERY_S)

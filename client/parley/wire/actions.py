@@ -63,13 +63,14 @@ class SettleSends:
 class StoreMessages:
     """Store a batch and the cursor after it in one transaction, if the cursor before it is stored.
 
-    Answer with stored().
+    Answer with stored(). The batch is acknowledged at `acknowledge_at`, or with an earlier one.
     """
 
     messages: tuple[Message, ...]
     before: bytes
     after: bytes
     caught_up: bool = False
+    acknowledge_at: float = float("-inf")
 
 
 @dataclass(frozen=True, slots=True)

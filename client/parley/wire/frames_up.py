@@ -10,7 +10,7 @@ class FramesUp:
     """The frames of one stream. `reads` are sent next, `reads_told` were sent already, both by conversation."""
 
     def __init__(self, hello: pb.Hello, acknowledge_interval_s: float) -> None:
-        """At most one acknowledgement is sent per `acknowledge_interval_s`."""
+        """At most one acknowledgement is sent per `acknowledge_interval_s`, and fewer where the node allows it."""
         self.reads: dict[int, int] = {}
         self.reads_told: dict[int, int] = {}
         self._hello: pb.Hello | None = hello
@@ -18,6 +18,7 @@ class FramesUp:
         self._stored: bytes | None = None
         self._acknowledged: bytes = b""
         self._next_at = float("-inf")
+        self._wanted_at = float("inf")
         self._ping_due = False
         self._nonce = 0
         self.away = False
@@ -34,13 +35,14 @@ class FramesUp:
         """Record that the cluster has this cursor, so it needs no acknowledgement."""
         self._acknowledged = cursor
 
-    def acknowledge(self, cursor: bytes) -> None:
-        """Acknowledge that everything up to this cursor is stored."""
+    def acknowledge(self, cursor: bytes, wanted_at: float = float("-inf")) -> None:
+        """Acknowledge that everything up to this cursor is stored. The node wants to know it at `wanted_at`."""
         self._stored = None if cursor == self._acknowledged else cursor
+        self._wanted_at = float("inf") if self._stored is None else min(self._wanted_at, wanted_at)
 
     def acknowledge_due(self) -> float | None:
-        """Return when the next acknowledgement may be sent, or None if there is none to send."""
-        return None if self._stored is None else self._next_at
+        """Return when the next acknowledgement is to be sent, or None if there is none to send."""
+        return None if self._stored is None else max(self._next_at, self._wanted_at)
 
     def types(self, conversation_id: int, now: float) -> None:
         """Tell that the person types there, unless that was told a moment ago."""
@@ -64,8 +66,9 @@ class FramesUp:
         if self.away != self._away_told:
             self._away_told = self.away
             return pb.ClientFrame(away=pb.Away(away=self.away))
-        if self._stored is not None and now >= self._next_at:
-            self._acknowledged, self._stored = self._stored, None
+        due = self.acknowledge_due()
+        if self._stored is not None and due is not None and now >= due:
+            self._acknowledged, self._stored, self._wanted_at = self._stored, None, float("inf")
             self._next_at = now + self._interval_s
             return pb.ClientFrame(delivered=pb.Delivered(cursor=self._acknowledged))
         if self._typing:

@@ -52,6 +52,8 @@ GAP_ROUNDS_MEAN_OUT_OF_STEP = 6
 STUCK_ROUNDS = 4
 MAX_CLAIM = 1024
 MAX_BATCHES_BEING_STORED = 32
+MAX_LATE_S = 10.0
+"""A node may allow more, but what it has in doubt for long it sends again after a failure."""
 RESTORED_TEXT = (
     "The cluster was restored from a backup. Messages sent after the backup may be missing in it. What this device had "
     "received was fetched again. Tell an administrator if this surprises you."
@@ -158,7 +160,7 @@ class StreamProtocol:
             case "results":
                 return self._take_results(frame.results, now)
             case "messages":
-                return self._store(self._messages(frame.messages))
+                return self._store(self._messages(frame.messages, now))
             case "caught_up":
                 return self._store(self._move_cursor((), frame.caught_up.cursor, caught_up=True))
             case "directory":
@@ -202,7 +204,7 @@ class StreamProtocol:
         match done:
             case StoreMessages():
                 if self._may_send:  # what a superseded copy has received is not what the device has
-                    self._frames.acknowledge(done.after)
+                    self._frames.acknowledge(done.after, done.acknowledge_at)
                 return [TellCaughtUp()] if done.caught_up else []
             case StoreDirectory() | StoreReceipts():
                 return []
@@ -299,10 +301,15 @@ class StreamProtocol:
         self._being_stored += 1
         return [work]
 
-    def _messages(self, batch: pb.MessageBatch) -> StoreMessages:
+    def _messages(self, batch: pb.MessageBatch, now: float) -> StoreMessages:
         own_id = self._welcome.account.id if self._welcome is not None else 0
         messages = tuple(convert.message(wire, own_id, self._device_id) for wire in batch.messages)
-        return self._move_cursor(messages, batch.cursor)
+        stored = self._move_cursor(messages, batch.cursor)
+        if not batch.acknowledge_within_ms:
+            return stored
+        # The devices of a large channel must not acknowledge a message all at once.
+        within_s = min(batch.acknowledge_within_ms / 1000, MAX_LATE_S) * self._rng.uniform(0.5, 1)
+        return replace(stored, acknowledge_at=now + within_s)
 
     def _move_cursor(self, messages: tuple[Message, ...], after: bytes, *, caught_up: bool = False) -> StoreMessages:
         before, self._cursor = self._cursor, after

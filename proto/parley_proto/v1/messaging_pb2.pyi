@@ -457,8 +457,11 @@ class MessageBatch(message.Message):
 
     MESSAGES_FIELD_NUMBER: builtins.int
     CURSOR_FIELD_NUMBER: builtins.int
+    ACKNOWLEDGE_WITHIN_MS_FIELD_NUMBER: builtins.int
     cursor: builtins.bytes
     """position of the stream after this batch. Opaque: store it with the messages"""
+    acknowledge_within_ms: builtins.int
+    """the device may wait so long with Delivered for this batch; 0: at once"""
     @builtins.property
     def messages(self) -> containers.RepeatedCompositeFieldContainer[model_pb2.Message]:
         """ids increase within each conversation over the stream"""
@@ -468,10 +471,11 @@ class MessageBatch(message.Message):
         *,
         messages: abc.Iterable[model_pb2.Message] | None = ...,
         cursor: builtins.bytes = ...,
+        acknowledge_within_ms: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["cursor", b"cursor", "messages", b"messages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["acknowledge_within_ms", b"acknowledge_within_ms", "cursor", b"cursor", "messages", b"messages"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

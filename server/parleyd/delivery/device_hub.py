@@ -31,11 +31,17 @@ from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.mutes import ConversationMuted
 from parleyd.machine.features.receipts import ReceiptMoved
+from parleyd.machine.features.sends import URGENT
 from parleyd.machine.features.sessions import SessionsClosed
 from parleyd.machine.features.settings import SettingChanged
 
 RATE_WINDOW_S = 5
 _NO_STREAMS: Final[Mapping[DeviceStream, int]] = MappingProxyType({})
+ACKNOWLEDGE_LATE_MS = 2_000
+"""How long devices may wait with the acknowledgement of a message whose receipts are told as counts.
+
+All receivers would acknowledge it while others still wait for it. Later they do so for several messages at once.
+"""
 MAX_COPIES = 4
 """Streams that copies of one device's files have here. Beyond that the oldest ends."""
 
@@ -212,13 +218,14 @@ class DeviceHub:
         """Offer a message to the connected devices of its members. Runs for every message on every node."""
         record = effect.message
         message: EncodedMessage | None = None
+        may_wait = effect.is_large and record.priority != URGENT
         if record.device_id and not effect.pair and record.sender_id in self._streams:
             self._sent(record)
         for account_id in self._members(record.conversation_id, effect.pair):
             for stream in self._streams.get(account_id, _NO_STREAMS):
                 # The device that sent it has it: where no other one is connected, nothing is encoded.
                 if stream.device_id != record.device_id:
-                    message = message or encode_message(record)
+                    message = message or encode_message(record, ACKNOWLEDGE_LATE_MS if may_wait else 0)
                     stream.offer_message(message)
 
     def _sent(self, record: MessageRecord) -> None:

@@ -31,6 +31,7 @@ def _varint(value: int) -> bytes:
 
 _ENTRY = _tag(pb.MessageBatch.MESSAGES_FIELD_NUMBER)
 _CURSOR = _tag(pb.MessageBatch.CURSOR_FIELD_NUMBER)
+_WITHIN = _varint(pb.MessageBatch.ACKNOWLEDGE_WITHIN_MS_FIELD_NUMBER << 3)
 _BATCH = _tag(pb.ServerFrame.MESSAGES_FIELD_NUMBER)
 
 
@@ -42,9 +43,10 @@ class EncodedMessage(NamedTuple):
     account_ids: tuple[int, ...]  # the sender and the accounts that the row is about
     device_id: bytes
     entry: bytes
+    acknowledge_within_ms: int  # what a device that receives it now may wait with its acknowledgement
 
 
-def encode_message(record: MessageRecord) -> EncodedMessage:
+def encode_message(record: MessageRecord, acknowledge_within_ms: int = 0) -> EncodedMessage:
     """Encode a message. The bytes are the same for every receiving device."""
     encoded = message(record).SerializeToString()
     return EncodedMessage(
@@ -53,13 +55,19 @@ def encode_message(record: MessageRecord) -> EncodedMessage:
         account_ids=(record.sender_id, *record.subjects),
         device_id=record.device_id,
         entry=b"".join((_ENTRY, _varint(len(encoded)), encoded)),
+        acknowledge_within_ms=acknowledge_within_ms,
     )
 
 
 def messages_frame(messages: Sequence[EncodedMessage], cursor: bytes) -> bytes:
-    """Build a ServerFrame with these messages, and the cursor after them."""
+    """Build a ServerFrame with these messages, and the cursor after them.
+
+    The device may wait with its acknowledgement as long as with each of them.
+    """
     parts = [encoded.entry for encoded in messages]
     parts += (_CURSOR, _varint(len(cursor)), cursor)
+    if within_ms := min((encoded.acknowledge_within_ms for encoded in messages), default=0):
+        parts += (_WITHIN, _varint(within_ms))
     batch = b"".join(parts)
     return b"".join((_BATCH, _varint(len(batch)), batch))
 

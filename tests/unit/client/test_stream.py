@@ -65,10 +65,11 @@ def stream_at(
     cursor: bytes = b"c0",
     settings: MessageStreamSettings = SETTINGS,
     pause: DoubtPause | None = None,
+    seed: int = 1,
 ) -> StreamProtocol:
     """A stream of a connection."""
     doubts = pause or DoubtPause(settings.doubt)
-    return StreamProtocol("n1", DEVICE, cursor, SEEN, CLAIM, settings, Random(1), doubts, pulse)
+    return StreamProtocol("n1", DEVICE, cursor, SEEN, CLAIM, settings, Random(seed), doubts, pulse)
 
 
 @dataclass(eq=False)
@@ -104,6 +105,18 @@ class Dialogue:
             self.says_all()
         self.now = until
         return actions
+
+    def acknowledges(self, until: float) -> tuple[float, bytes] | None:
+        """Time passes until a cursor is acknowledged; the time and the cursor, None if none is."""
+        while (due := self.protocol.deadline()) is not None and due <= until:
+            self.now = max(self.now, due)
+            self.protocol.advance(self.now)
+            self.hears(pong=pb.Pong())
+            for frame in self.says_all():
+                if frame.HasField("delivered"):
+                    return self.now, frame.delivered.cursor
+        self.now = until
+        return None
 
     def began(self, unanswered: Iterable[Outgoing] = (), *, majority: bool = True, window: int = 8) -> list[Action]:
         """Both greet each other and the outbox begins."""
@@ -409,6 +422,64 @@ def test_only_what_is_stored_is_acknowledged_and_not_too_often() -> None:
     assert talk.protocol.deadline() == talk.now + SETTINGS.acknowledge_interval_s
     talk.now += SETTINGS.acknowledge_interval_s
     assert talk.says_all() == [pb.ClientFrame(delivered=pb.Delivered(cursor=b"c3"))]
+
+
+def late(cursor: bytes, within_ms: int) -> pb.MessageBatch:
+    """A batch whose acknowledgement may wait."""
+    made = batch(cursor, 10)
+    made.acknowledge_within_ms = within_ms
+    return made
+
+
+def store(talk: Dialogue, messages: pb.MessageBatch) -> None:
+    (stored,) = talk.hears(messages=messages)
+    assert isinstance(stored, StoreMessages)
+    talk.protocol.stored(stored)
+
+
+def test_a_batch_that_may_wait_is_acknowledged_with_those_after_it() -> None:
+    talk = Dialogue()
+    talk.began()
+    began = talk.now
+    store(talk, late(b"c1", 2_000))
+    assert talk.says_all() == []
+    talk.now += 0.2
+    store(talk, late(b"c2", 2_000))
+    assert talk.says_all() == []
+    first = talk.acknowledges(began + 3)
+    assert first is not None
+    at, cursor = first
+    assert (cursor, 1.0 <= at - began <= 2.0) == (b"c2", True)
+    assert talk.acknowledges(began + 6) is None, "one acknowledgement is enough"
+
+
+def test_a_batch_that_may_wait_waits_for_nothing_once_another_one_is_wanted_at_once() -> None:
+    talk = Dialogue()
+    talk.began()
+    store(talk, late(b"c1", 2_000))
+    store(talk, batch(b"c2", 10))
+    assert talk.says_all() == [pb.ClientFrame(delivered=pb.Delivered(cursor=b"c2"))]
+    store(talk, late(b"c3", 2_000))
+    assert talk.says_all() == []
+
+
+def test_devices_acknowledge_a_message_for_many_at_different_times() -> None:
+    times = set()
+    for seed in range(8):
+        talk = Dialogue(protocol=stream_at(Pulse(), seed=seed))
+        talk.began()
+        store(talk, late(b"c1", 2_000))
+        acknowledged = talk.acknowledges(talk.now + 2)
+        assert acknowledged is not None
+        times.add(acknowledged[0])
+    assert len(times) == 8
+
+
+def test_a_node_cannot_make_a_device_wait_for_ever_with_its_acknowledgement() -> None:
+    talk = Dialogue()
+    talk.began()
+    store(talk, late(b"c1", 4_000_000_000))
+    assert talk.acknowledges(talk.now + 10) is not None
 
 
 def test_caught_up_is_told_after_all_before_it_is_stored_and_moves_the_cursor() -> None:

@@ -10,7 +10,7 @@ import pytest
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
 from parleyd.delivery import device_hub, encoding, receipt_counts
-from parleyd.delivery.device_hub import MAX_COPIES, DeviceHub
+from parleyd.delivery.device_hub import ACKNOWLEDGE_LATE_MS, MAX_COPIES, DeviceHub
 from parleyd.delivery.device_stream import CloseReason, DeviceStream, Page
 from parleyd.delivery.encoding import EncodedMessage, serialize_frame
 from parleyd.machine.features.accounts import AccountChanged, AccountDeleted
@@ -22,6 +22,7 @@ from parleyd.machine.features.devices import DeviceClaimed
 from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.messages import MessageRecord, MessageStored
 from parleyd.machine.features.receipts import ReceiptMoved
+from parleyd.machine.features.sends import URGENT
 from parleyd.machine.features.sessions import SessionsClosed
 from tests.support.budgets import device_share, free_place
 
@@ -72,8 +73,8 @@ def stored(
 async def test_a_message_is_encoded_once_for_all_who_are_told_it(monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[EncodedMessage] = []
 
-    def counted(record: MessageRecord) -> EncodedMessage:
-        encoded.append(encoding.encode_message(record))
+    def counted(record: MessageRecord, acknowledge_within_ms: int) -> EncodedMessage:
+        encoded.append(encoding.encode_message(record, acknowledge_within_ms))
         return encoded[-1]
 
     monkeypatch.setattr(device_hub, "encode_message", counted)
@@ -100,6 +101,22 @@ async def test_a_channels_message_reaches_its_members_here_and_nobody_else() -> 
     assert await bodies(ann) == ["to both", "to one"]
     assert await bodies(ben) == ["to both"]
     assert await bodies(eve) == []
+
+
+async def test_only_a_normal_message_of_a_large_channel_may_be_acknowledged_late() -> None:
+    hub = DeviceHub()
+    ben = await joined(hub, BEN, 2, channels=[7])
+    normal = MessageRecord(7, 1, 1, ANN, "x", 0, b"", 0)
+    urgent = normal._replace(id=2, priority=URGENT)
+    for effect, within_ms in (
+        (MessageStored(normal, (), is_large=True), ACKNOWLEDGE_LATE_MS),
+        (MessageStored(urgent, (), is_large=True), 0),
+        (MessageStored(normal._replace(id=3), ()), 0),
+        (stored(4, "direct"), 0),
+    ):
+        hub.publish([effect])
+        frame = (await frames(ben))[-1]
+        assert frame.messages.acknowledge_within_ms == within_ms
 
 
 async def test_a_channel_that_begins_while_its_members_are_connected_is_kept_current() -> None:

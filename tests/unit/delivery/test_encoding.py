@@ -37,6 +37,13 @@ def test_a_joined_frame_is_the_frame_that_protobuf_would_write(records: list[Mes
         assert frame == pb.ServerFrame(messages=batch).SerializeToString()
 
 
+@given(st.lists(st.integers(0, 4_000), max_size=4))
+def test_a_frame_may_be_acknowledged_as_late_as_each_of_its_messages(late_ms: list[int]) -> None:
+    record = MessageRecord(1, 2, 1, 3, "x", 4, b"", 5)
+    frame = messages_frame([encode_message(record, each) for each in late_ms], b"c")
+    assert pb.ServerFrame.FromString(frame).messages.acknowledge_within_ms == min(late_ms, default=0)
+
+
 @given(RECORDS)
 def test_an_encoded_message_names_its_accounts(record: MessageRecord) -> None:
     encoded = encode_message(record)

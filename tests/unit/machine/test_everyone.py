@@ -114,12 +114,12 @@ def test_a_row_exists_only_once_a_mark_moves_and_keeps_from_where_the_account_re
     first = call(node, people["ada"], 2, "one")
     second = call(node, people["ada"], 3, "two")
     one(node, mark_delivered(dan_session, first))
-    assert node.effects() == (ReceiptMoved(EVERYONE_ID, dan, first, first - 1, ()),)
+    assert node.effects() == (ReceiptMoved(EVERYONE_ID, dan, first, first - 1, (), is_large=True),)
     assert [row[1] for row in rows_of_members(node)] == [dan]
     assert [row.id for row in read_back(node.reader, dan, EVERYONE_ID, 0, 10)] == [first, second]
     assert [row.id for row in queued(node.reader, dan, 0, 10, b"")] == [first, second]
     one(node, mark_read(dan_session, EVERYONE_ID, second))
-    assert node.effects() == (ReceiptMoved(EVERYONE_ID, dan, second, second, ()),)
+    assert node.effects() == (ReceiptMoved(EVERYONE_ID, dan, second, second, (), is_large=True),)
     [line] = conversations.page(node.reader, dan, 0, 10)
     assert (line.unread, line.read_up_to) == (0, second)
     assert one(node, mark_read(people["cid"], EVERYONE_ID, first)).code == OK, "a read mark comes first"
@@ -141,7 +141,7 @@ def test_marks_move_after_a_restart_too(node: Node, people: dict[str, int]) -> N
     node.machine = type(node.machine).open(node.path)
     second = call(node, people["ada"], 2, "two")
     one(node, mark_delivered(people["bob"], second))
-    assert node.effects() == (ReceiptMoved(EVERYONE_ID, BOB, second, 0, ()),)
+    assert node.effects() == (ReceiptMoved(EVERYONE_ID, BOB, second, 0, (), is_large=True),)
     assert len(rows_of_members(node)) == 1
 
 

@@ -9,6 +9,7 @@ from parleyd.machine.features import channel_counts, message_receipts, receipts
 from parleyd.machine.features.channel_counts import MARKS_TOLD_UP_TO
 from parleyd.machine.features.memberships import EVERYONE_ID
 from parleyd.machine.features.message_receipts import MemberReceipt, ReceiptCounts, StoredMessage
+from parleyd.machine.features.messages import MessageStored
 from parleyd.machine.features.receipts import ReceiptMoved
 from parleyd.machine.limits import MAX_ID
 from parleyd.machine.records import CommittedEntry
@@ -209,6 +210,23 @@ def test_a_mark_in_a_large_channel_is_marked_as_such_and_follows_its_members(
         [moved] = node.effects()
         assert isinstance(moved, ReceiptMoved)
         assert moved.is_large
+
+
+def test_a_message_in_a_large_channel_is_marked_as_such(
+    node: Node, people: dict[str, int], crowd: int, channel: int
+) -> None:
+    def stored_is_large(send_number: int, conversation_id: int) -> bool:
+        say(node, people["ada"], send_number, conversation_id)
+        [stored] = (effect for effect in node.effects() if isinstance(effect, MessageStored))
+        return stored.is_large
+
+    assert [stored_is_large(1, crowd), stored_is_large(2, channel), stored_is_large(3, EVERYONE_ID)] == [
+        True,
+        False,
+        True,
+    ]
+    one(node, leave(people["bob"], crowd))
+    assert not stored_is_large(4, crowd), "it is small enough again"
 
 
 def test_the_marks_of_a_large_channel_are_not_among_those_that_a_device_missed(

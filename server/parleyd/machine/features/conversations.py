@@ -115,6 +115,11 @@ class ConversationRow:
         both = (self.low,) if self.low == self.high else (self.low, self.high)
         self.pair = both if self.kind == DIRECT else ()
 
+    @property
+    def is_large(self) -> bool:
+        """Return whether it has more members than are told each other's marks. Everyone belongs to that of everyone."""
+        return self.member_count > SHOWN_MEMBERS or self.id == EVERYONE_ID
+
 
 _SELECT = "SELECT id, kind, low, high, last_message_id, member_count FROM conversations WHERE id = ?"
 

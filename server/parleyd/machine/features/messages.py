@@ -113,10 +113,14 @@ class MessageRecord(NamedTuple):
 
 
 class MessageStored(NamedTuple):
-    """A new row in a conversation. `pair` has the members of a direct one and is empty for a channel."""
+    """A new row in a conversation. `pair` has the members of a direct one and is empty for a channel.
+
+    A channel `is_large` if its members are not told each other's marks.
+    """
 
     message: MessageRecord
     pair: tuple[int, ...]
+    is_large: bool = False
 
 
 _ALL = 0  # no account
@@ -164,7 +168,7 @@ class Messages:
         record = MessageRecord(
             conversation.id, message_id, kind, sender_id, body, now_ms, device_id, send_number, named, priority
         )
-        state.effects.append(MessageStored(record, pair))
+        state.effects.append(MessageStored(record, pair, conversation.is_large))
         return message_id
 
     def add_event(

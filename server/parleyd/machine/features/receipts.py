@@ -138,7 +138,7 @@ class Receipts:
         self._rows.changed(key, marks)
         conversation = self._state.conversations.find(marks.conversation_id)
         pair = () if conversation is None else conversation.pair
-        is_large = conversation is not None and conversation.member_count > MARKS_TOLD_UP_TO
+        is_large = conversation is not None and conversation.is_large
         moved = ReceiptMoved(marks.conversation_id, marks.account_id, delivered_up_to, read_up_to, pair, is_large)
         self._state.effects.append(moved)
 
