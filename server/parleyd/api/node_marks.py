@@ -2,7 +2,9 @@
 
 A mark is a small command, and there are more of them than messages: each device of each receiver makes one. If each
 stream submitted its own, the leader would spend more on frames and entries than on the marks. So what all streams have
-is gathered while a batch is on its way, and for INTERVAL_S after it. The first mark after a pause waits for nothing.
+is gathered while a batch is on its way, and for a time after it. The first mark after a pause waits for nothing. While
+marks come without a pause, the time grows from INTERVAL_S to MAX_INTERVAL_S, because each batch is an entry that costs
+all nodes something, however few marks it has.
 
 An account has ACCOUNT_BATCH marks in a batch, whatever number of devices it has. The others wait for the next one,
 behind those of other accounts. Each caller gets the results of its own commands. A caller that leaves does not take its
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -23,6 +25,7 @@ from parleyd.api.commands import Commands
 from parleyd.group.errors import OverloadedError
 
 INTERVAL_S = 0.05
+MAX_INTERVAL_S = 0.2
 ACCOUNT_BATCH = 128
 BATCH_BYTES = 32 * 1024
 LOOK_UP_INTERVAL_S = 0.02
@@ -44,8 +47,9 @@ class _Piece:
 class NodeMarks:
     """Gathers the marks of all streams of a node and submits them."""
 
-    def __init__(self, commands: Commands) -> None:
+    def __init__(self, commands: Commands, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._commands = commands
+        self._pause = pause
         self._waiting: dict[int, deque[_Piece]] = {}  # by account; the account whose turn is next comes first
         self._submitting: asyncio.Task[None] | None = None
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
@@ -73,10 +77,14 @@ class NodeMarks:
             asyncio.get_running_loop().call_later(LOOK_UP_INTERVAL_S, turn.release)
 
     async def _submit_all(self) -> None:
+        interval_s = INTERVAL_S
         try:
             while self._waiting:
-                await self._submit(self._take_batch())
-                await asyncio.sleep(INTERVAL_S)
+                batch = self._take_batch()
+                is_full = bool(self._waiting)
+                await self._submit(batch)
+                await self._pause(INTERVAL_S if is_full else interval_s)
+                interval_s = INTERVAL_S if is_full else min(2 * interval_s, MAX_INTERVAL_S)
         finally:
             self._submitting = None
 

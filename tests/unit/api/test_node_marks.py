@@ -12,7 +12,14 @@ from parleyd.api import node_marks
 from parleyd.api.commands import Commands
 from parleyd.api.errors import ApiError
 from parleyd.api.frame_rates import BURST, FRAMES_PER_S, FrameRates
-from parleyd.api.node_marks import ACCOUNT_BATCH, ACCOUNT_WAITING, BATCH_BYTES, NodeMarks
+from parleyd.api.node_marks import (
+    ACCOUNT_BATCH,
+    ACCOUNT_WAITING,
+    BATCH_BYTES,
+    INTERVAL_S,
+    MAX_INTERVAL_S,
+    NodeMarks,
+)
 from parleyd.group.errors import OverloadedError, UnavailableError
 from parleyd.group.proposals import AppliedCommands
 from parleyd.raft.types import Index
@@ -45,14 +52,24 @@ class Log:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Log:
-    monkeypatch.setattr(node_marks, "INTERVAL_S", 0.001)
+def log() -> Log:
     return Log()
 
 
 @pytest.fixture
-def marks(log: Log) -> NodeMarks:
-    return NodeMarks(Commands(log, lambda: 1))
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def marks(log: Log, pauses: list[float]) -> NodeMarks:
+    """The marks of a node, whose pauses are told and end at once."""
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    return NodeMarks(Commands(log, lambda: 1), pause)
 
 
 def delivered(session_id: int, up_to: int = 1) -> list[state_pb2.Command]:
@@ -107,6 +124,39 @@ async def test_an_account_that_floods_has_its_share_of_a_batch_and_others_are_in
     log.answers.put_nowait(None)
     await asyncio.gather(*begun)
     assert [len(batch) for batch in log.batches] == [ACCOUNT_BATCH + 2, ACCOUNT_BATCH, ACCOUNT_BATCH // 2 + 1]
+
+
+async def test_the_pause_between_batches_grows_while_marks_come_and_begins_anew_after_a_rest(
+    marks: NodeMarks, log: Log, pauses: list[float]
+) -> None:
+    for _ in range(2):
+        begun = [begin(marks, 1, delivered(1))]
+        for number in range(4):
+            await log.next_batch()
+            if number < 3:
+                begun.append(begin(marks, 1, delivered(1, number + 2)))
+                await asyncio.sleep(0)
+            log.answers.put_nowait(None)
+        await asyncio.gather(*begun)
+        for _ in range(5):
+            await asyncio.sleep(0)  # the pause after the last batch ends, and nothing waits
+    once = [INTERVAL_S, 2 * INTERVAL_S, MAX_INTERVAL_S, MAX_INTERVAL_S]
+    assert pauses == once * 2
+
+
+async def test_what_a_full_batch_left_waits_no_longer_than_the_first_pause(
+    marks: NodeMarks, log: Log, pauses: list[float]
+) -> None:
+    begun = [begin(marks, 1, delivered(1))]
+    await log.next_batch()
+    begun += [begin(marks, 1, read(1, ACCOUNT_BATCH)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for _ in range(3):
+        log.answers.put_nowait(None)
+        await log.next_batch()
+    log.answers.put_nowait(None)
+    await asyncio.gather(*begun)
+    assert pauses[:3] == [INTERVAL_S, INTERVAL_S, INTERVAL_S]
 
 
 async def test_a_batch_is_bounded_in_bytes_and_accounts_that_found_no_room_come_first_in_the_next(
