@@ -48,6 +48,7 @@ class Client:
         self.rng = random.Random(f"client/{world.plan.seed}/{number}")
         # Of its own, so that the rest of a seed's run stays what it was.
         self.everyone_rng = random.Random(f"everyone/{world.plan.seed}/{number}")
+        self.mutes_rng = random.Random(f"mutes/{world.plan.seed}/{number}")
         self.name = f"client{number}"
         self.device = bytes(15) + bytes([number])
         self.at = NodeId(1 + number % world.plan.voters)
@@ -113,9 +114,12 @@ class Client:
             self._every(PATIENCE_MS, self._make_channel)
             if plan.channel_changes:
                 self._every(PATIENCE_MS, self._change_channel)
+            if plan.mutes:
+                self._every(PATIENCE_MS, self._mute, self.mutes_rng)
 
-    def _every(self, interval_ms: int, action: Callable[[], None]) -> None:
+    def _every(self, interval_ms: int, action: Callable[[], None], rng: random.Random | None = None) -> None:
         """Repeat `action` at random intervals of this mean; in a healed world nobody dawdles."""
+        draws = rng or self.rng
 
         def again() -> None:
             action()
@@ -123,7 +127,7 @@ class Client:
 
         def plan_next() -> None:
             mean_ms = min(interval_ms, 50) if self.world.network.is_healed else interval_ms
-            self.world.after(NodeId(0), self.rng.randint(1, 2 * mean_ms), again)
+            self.world.after(NodeId(0), draws.randint(1, 2 * mean_ms), again)
 
         plan_next()
 
@@ -202,6 +206,27 @@ class Client:
         [result] = applied.results
         self.world.counters["channel-" + pb.ResultCode.Name(result.code)[12:].lower()] += 1
         require(result.code in CHANGED_OR_REFUSED, f"{self.name}'s change of a channel ends with {result}")
+
+    def _mute(self) -> None:
+        """Mute a conversation, or end that.
+
+        A client wants the same for a conversation for ever, so an old command that arrives late changes nothing.
+        """
+        conversation_id = self.mutes_rng.choice(sorted({*self.world.ledger.created, EVERYONE_ID}))
+        muted = (conversation_id + self.number) % 3 > 0
+
+        def answered(applied: AppliedCommands) -> None:
+            [result] = applied.results
+            if result.code == pb.RESULT_CODE_NO_SUCH_CONVERSATION:
+                self.world.ledger.was_not_muted(conversation_id, self.account_id)
+                return
+            require(result.code == pb.RESULT_CODE_OK, f"{self.name} may not mute {conversation_id}: {result}")
+            self.world.ledger.was_muted(conversation_id, self.account_id, muted=muted)
+
+        command = pb.SetMuted(session_id=self.session_id, conversation_id=conversation_id, muted=muted)
+        if muted:
+            self.world.ledger.mutes_asked.add((conversation_id, self.account_id))
+        self._submit([pb.Command(set_muted=command)], answered)
 
     def _look_after_unanswered(self) -> None:
         """Repeat everything that is unanswered, in order, after a while; elsewhere if nobody answers here."""

@@ -39,6 +39,8 @@ class Ledger:
     channels: dict[int, int] = field(default_factory=dict)
     events: dict[int, MessageRecord] = field(default_factory=dict)
     read_marks: dict[tuple[int, int], int] = field(default_factory=dict)
+    mutes_asked: set[tuple[int, int]] = field(default_factory=set)
+    mutes: set[tuple[int, int]] = field(default_factory=set)
     first_floor: dict[Send, int] = field(default_factory=dict)
     refused: set[Send] = field(default_factory=set)
     newest_acknowledged: int = 0
@@ -201,6 +203,18 @@ class Ledger:
         key = (conversation_id, account_id)
         self.read_marks[key] = max(self.read_marks.get(key, 0), up_to)
 
+    def was_muted(self, conversation_id: int, account_id: int, *, muted: bool) -> None:
+        """A client was told that its account has muted a conversation, or has not."""
+        self.counters["muted" if muted else "unmuted"] += 1
+        if muted:
+            self.mutes.add((conversation_id, account_id))
+
+    def was_not_muted(self, conversation_id: int, account_id: int) -> None:
+        """A client was told that its account was never in a conversation: it did not begin it."""
+        self.counters["mute-refused"] += 1
+        is_first = conversation_id == EVERYONE_ID or account_id in self.created[conversation_id].members
+        require(not is_first, f"{account_id} began {conversation_id} and may not mute it")
+
     # The end
 
     def is_final(self, connection: apsw.Connection) -> None:
@@ -231,6 +245,10 @@ class Ledger:
         require([row[0] for row in events] == sorted(self.events), "the final state has other events than were stored")
         self._marks_are_right(connection)
         self._entries_are_right(connection)
+        rows = connection.execute("SELECT conversation_id, account_id FROM muted_conversations").fetchall()
+        muted = {(conversation_id, account_id) for conversation_id, account_id in cast("list[tuple[int, int]]", rows)}
+        require(self.mutes <= muted, f"{self.mutes - muted} was told to be muted and is not in the final state")
+        require(muted <= self.mutes_asked, f"{muted - self.mutes_asked} is muted, and nobody asked for that")
 
     def _entries_are_right(self, connection: apsw.Connection) -> None:
         """A row has the committed entry that stored it, from the level on that keeps it."""

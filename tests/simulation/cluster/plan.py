@@ -86,8 +86,9 @@ class Plan:
     retain_entries: int
     commit_notices: bool
     asks_early: bool
-    # Drawn by itself, so that a seed without it is the run that it was before channels changed.
+    # Each drawn by itself, so that a seed without it is the run that it was before people did that.
     channel_changes: bool
+    mutes: bool
 
     def faults_on(self) -> list[str]:
         """The kinds of faults of this run, for people."""
@@ -146,6 +147,7 @@ def draw_plan(seed: int, fault_phase_ms: int = 10_000) -> Plan:
         commit_notices=rng.random() < 0.75,
         asks_early=rng.random() < 0.5,
         channel_changes=random.Random(f"channels/{seed}").random() < 0.5,
+        mutes=random.Random(f"mutes/{seed}").random() < 0.5,
     )
 
 

@@ -19,8 +19,9 @@ from parleyd.group.proposals import AppliedCommands, ProposalTable
 from parleyd.group.retention import LogRetention
 from parleyd.machine.authorisation import Action
 from parleyd.machine.feature import SignedInCommand
-from parleyd.machine.features import messages, sends
+from parleyd.machine.features import channel_members, messages, sends
 from parleyd.machine.features.accounts import AccountRow
+from parleyd.machine.features.channels import OneChannel
 from parleyd.machine.features.conversations import Conversations
 from parleyd.machine.features.messages import Messages
 from parleyd.machine.features.receipts import Receipts
@@ -451,6 +452,33 @@ def a_read_mark_is_told_and_not_stored() -> Iterator[None]:
 
 
 @contextmanager
+def a_mute_is_told_and_not_stored() -> Iterator[None]:
+    """The answer to SetMuted comes from memory; the row is never written."""
+
+    def set_muted(state: State, actor: Actor, command: pb.SetMuted) -> pb.CommandResult:
+        return pb.CommandResult(code=pb.RESULT_CODE_OK)
+
+    with patch.dict(COMMANDS, set_muted=SignedInCommand(set_muted, Action.MUTE_CONVERSATION)):
+        yield
+
+
+@contextmanager
+def who_leaves_a_channel_loses_its_mute() -> Iterator[None]:
+    """A membership that ends takes with it what the account has set for the channel."""
+    original = channel_members._depart
+
+    def depart(channel: OneChannel, account_ids: list[int]) -> pb.ResultCode.ValueType:
+        code = original(channel, account_ids)
+        query = "DELETE FROM muted_conversations WHERE account_id = ? AND conversation_id = ?"
+        if code == pb.RESULT_CODE_OK:
+            channel.state.connection.executemany(query, [(account_id, channel.id) for account_id in account_ids])
+        return code
+
+    with patch.object(channel_members, "_depart", depart):
+        yield
+
+
+@contextmanager
 def a_snapshot_brings_an_old_membership() -> Iterator[None]:
     """A snapshot is announced with the bootstrap members for its members."""
     original = SnapshotAvailable.__init__
@@ -526,6 +554,8 @@ PLANTED: dict[str, Callable[[], AbstractContextManager[None]]] = {
         a_former_member_receives_on,
         what_waited_for_a_former_member_is_lost,
         a_read_mark_is_told_and_not_stored,
+        a_mute_is_told_and_not_stored,
+        who_leaves_a_channel_loses_its_mute,
         a_snapshot_brings_an_old_membership,
         a_wiped_server_keeps_its_id,
         reads_are_answered_from_what_is_here,

@@ -57,13 +57,20 @@ FINDERS = {
     "a_former_member_receives_on": 2,
     "what_waited_for_a_former_member_is_lost": 0,
     "a_read_mark_is_told_and_not_stored": 1,
+    "a_mute_is_told_and_not_stored": 0,
+    "who_leaves_a_channel_loses_its_mute": 5,
     "a_snapshot_brings_an_old_membership": 2,
     "a_wiped_server_keeps_its_id": 4,
     "reads_are_answered_from_what_is_here": 0,
 }
 """A seed that finds each planted bug; where a change of the simulation has moved it, the first hundreds are tried."""
 
-NEED_CHANGES_OF_CHANNELS = {"a_former_member_receives_on", "what_waited_for_a_former_member_is_lost"}
+NEED_CHANGES_OF_CHANNELS = {
+    "a_former_member_receives_on",
+    "what_waited_for_a_former_member_is_lost",
+    "who_leaves_a_channel_loses_its_mute",
+}
+NEED_MUTES = {"a_mute_is_told_and_not_stored", "who_leaves_a_channel_loses_its_mute"}
 
 WITHOUT_A_SEED = {
     "waiting_reads_are_not_counted_again": "waiting_reads_are_not_counted_again",
@@ -91,7 +98,9 @@ def test_a_short_campaign_finds_no_violation_and_has_seen_every_kind_of_fault() 
 def test_a_seed_that_once_found_a_bug_passes(seed: int) -> None:
     # They were found before commits had notices. Without notices a seed is the run that it was.
     assert (
-        run_plan(replace(draw_plan(seed), commit_notices=False, channel_changes=False, asks_early=False)).violation
+        run_plan(
+            replace(draw_plan(seed), commit_notices=False, channel_changes=False, mutes=False, asks_early=False)
+        ).violation
         == ""
     )
 
@@ -100,7 +109,12 @@ def test_a_seed_that_once_found_a_bug_passes(seed: int) -> None:
 @pytest.mark.parametrize("name", sorted(FINDERS))
 def test_a_planted_bug_is_found(name: str) -> None:
     with PLANTED[name]():
-        pinned = run_plan(replace(draw_plan(FINDERS[name]), channel_changes=name in NEED_CHANGES_OF_CHANNELS))
+        plan = replace(
+            draw_plan(FINDERS[name]),
+            channel_changes=name in NEED_CHANGES_OF_CHANNELS,
+            mutes=name in NEED_MUTES,
+        )
+        pinned = run_plan(plan)
         found = pinned.violation or any(run_seed(seed).violation for seed in range(300))
     assert found
 
@@ -140,7 +154,7 @@ def test_plans_turn_every_fault_on_and_off() -> None:
 
 
 def test_a_failing_seed_shrinks_to_fewer_faults_and_writes_its_timeline(tmp_path: Path) -> None:
-    plan = replace(draw_plan(FINDERS["apply_draws_a_number"]), channel_changes=False)
+    plan = replace(draw_plan(FINDERS["apply_draws_a_number"]), channel_changes=False, mutes=False)
     with PLANTED["apply_draws_a_number"]():
         small = shrink(plan)
         result = write_timeline(small, tmp_path / "timeline.txt")
