@@ -17,6 +17,7 @@ from parley.chat.previews import Link, is_big_emoji, links, marked, preview
 from parley.chat.receipt_text import missing_lines, receipt_line
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.chat.safe_text import safe_body, safe_name
+from parley.chat.seen import Seen
 from parley.chat.session_news import SessionNews
 from parley.chat.standing import Standing
 from parley.chat.status_text import (
@@ -30,6 +31,7 @@ from parley.chat.status_text import (
     spoken,
     status_line,
     tip,
+    why_fixed,
 )
 from parley.chat.thread import AHEAD_ROWS, KEEP_ROWS, Thread
 from parley.chat.times import clock_time, day_label, line_time, list_time, local_date
@@ -59,6 +61,7 @@ __all__ = [
     "RowsChanged",
     "RowsInserted",
     "RowsRemoved",
+    "Seen",
     "SessionNews",
     "Standing",
     "StatusLevel",
@@ -97,4 +100,5 @@ __all__ = [
     "status_line",
     "tip",
     "typing_text",
+    "why_fixed",
 ]

@@ -100,6 +100,10 @@ class Chats:
             return Progress()
         return progress(one.message_id, line.conversation, self.book.own_id)
 
+    def read_up_to(self, key: ConversationKey) -> int:
+        """Return up to which message the person has read a conversation."""
+        return self.conversations.look(key).read_up_to
+
     @property
     def unread(self) -> int:
         """Return the number of unread messages in all conversations."""
@@ -123,6 +127,11 @@ class Chats:
         thread.set_divider(line.read_up_to if line.unread else None)
         return key, thread.verified_from is None, [ListChanged()]
 
+    def divide(self, key: ConversationKey) -> list[Output]:
+        """Put the unread divider of a conversation above the first message that is unread now."""
+        thread, line = self.thread(key), self.conversations.look(key)
+        return [] if thread is None or not line.unread else self._edited(key, thread.set_divider(line.read_up_to))
+
     def leave(self) -> None:
         """Record that nobody looks at the open conversation any more."""
         if self.open_key is not None and (thread := self._threads.get(self.open_key)) is not None:
@@ -132,9 +141,11 @@ class Chats:
 
     def saw(self, key: ConversationKey, up_to: int) -> tuple[int, list[Output]]:
         """Record the read position. Return the conversation id if the cluster should be told, otherwise 0."""
-        line = self.conversations.get(key)
+        line, thread = self.conversations.get(key), self.thread(key)
         if line is None or up_to <= line.read_up_to or not line.conversation_id:
             return 0, []
+        if thread is not None:
+            line.unread_listed -= thread.count_unread(line.read_up_to, min(up_to, line.listed_up_to))
         line.read(up_to)
         return line.conversation_id, [ListChanged()]
 
@@ -299,7 +310,7 @@ class Chats:
         thread, line = self._threads.get(key), self.conversations.get(key)
         if line is not None and page.messages:
             line.conversation_id = line.conversation_id or page.messages[-1].conversation_id
-            if line.take_last(page.messages[-1]):
+            if line.take_last(page.messages[-1]) | line.read(page.read_up_to):
                 out.append(ListChanged())
         if thread is None or line is None:
             return out

@@ -50,7 +50,7 @@ class ConversationLine:
     @property
     def unread(self) -> int:
         """Return the number of unread messages: those the cluster listed and those that came since."""
-        listed = self.unread_listed if self.read_up_to < self.listed_up_to else 0
+        listed = max(0, self.unread_listed) if self.read_up_to < self.listed_up_to else 0
         return listed + len(self.arrived)
 
     @property
@@ -122,10 +122,12 @@ class ConversationLine:
 
     # ---- what happens
 
-    def read(self, up_to: int) -> None:
-        """Record that the person has read everything up to here."""
+    def read(self, up_to: int) -> bool:
+        """Record that the person has read everything up to here. Return false if that was known."""
+        is_news = up_to > self.read_up_to
         self.read_up_to = max(self.read_up_to, up_to)
         self.arrived = [message_id for message_id in self.arrived if message_id > self.read_up_to]
+        return is_news
 
     def learn(self, conversation: Conversation) -> Conversation:
         """Record what the conversation is. Marks only move forward. Return the resulting conversation."""

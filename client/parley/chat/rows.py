@@ -45,6 +45,11 @@ class Row:
         return self.status is not None
 
     @property
+    def counts_as_unread(self) -> bool:
+        """Return true for what others wrote."""
+        return not self.mine and not self.event
+
+    @property
     def editable(self) -> bool:
         """Return true while the message waits here."""
         return self.status is MessageStatus.WAITING

@@ -73,6 +73,18 @@ def failure_lines(row: Row) -> tuple[str, ...]:
     )
 
 
+def why_fixed(row: Row) -> str:
+    """Return why an own message cannot be changed or withdrawn, empty if it can be."""
+    if row.status is None or row.cancellable:
+        return ""
+    if row.status is MessageStatus.SENDING:
+        return (
+            "This message is under way to the cluster. It cannot be changed or withdrawn now, because the cluster may "
+            "have stored it. Parley goes on sending it until the cluster answers. It is stored once."
+        )
+    return "The cluster has stored this message. It cannot be changed or withdrawn any more."
+
+
 def spoken(row: Row) -> str:
     """Return a row for screen readers: sender, time, text and status."""
     if row.event:

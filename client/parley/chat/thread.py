@@ -10,8 +10,9 @@ cache. They are checked as soon as somebody scrolls there.
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from parley.chat.accounts import AccountBook
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
@@ -75,6 +76,24 @@ class Thread:
     def divider_row(self) -> int | None:
         """Return the row below the unread divider, or None."""
         return self._index_of(self._divider_id) if self._divider_id else None
+
+    @property
+    def has_first_unread(self) -> bool:
+        """Return true if no unread message is missing above the divider."""
+        return self._divider_after is None or self.reaches(self._divider_after)
+
+    def reaches(self, message_id: int) -> bool:
+        """Return true if the cluster has listed all rows above this id."""
+        return self.verified_from is not None and (not self.more or self.verified_from <= message_id)
+
+    def rows_above(self, message_id: int) -> Iterator[Row]:
+        """Return the rows of the cluster above this id, oldest first."""
+        return islice(self.rows, bisect_right(self._ids, message_id), len(self._ids))
+
+    def count_unread(self, above: int, up_to: int | None = None) -> int:
+        """Count what others wrote above an id, up to another one."""
+        rows = self.rows_above(above)
+        return sum(row.counts_as_unread for row in rows if up_to is None or row.message_id <= up_to)
 
     def wants_before(self, first_visible_row: int) -> int | None:
         """Return the page to request now that this row is the topmost visible one, or None."""

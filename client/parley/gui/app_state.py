@@ -135,6 +135,10 @@ class ChatAppState:
         self._tell(out)
         return conversation_id
 
+    def divide(self, key: ConversationKey) -> None:
+        """Put the unread divider above the first message that is unread now."""
+        self._tell(self.chats.divide(key))
+
     def draft_sent(self, key: ConversationKey) -> None:
         """Remove the draft, which became a message."""
         self._tell(self.chats.draft_sent(key))

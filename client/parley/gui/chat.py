@@ -92,6 +92,12 @@ class ChatPage(QWidget):
         self.topic.setText(text)
         self.topic.setVisible(bool(text))
 
+    def add_above_messages(self, bar: QWidget) -> None:
+        """Put a bar between the title and the messages."""
+        column = self._thread.layout()
+        if isinstance(column, QVBoxLayout):
+            column.insertWidget(1, bar)
+
     def tell(self, text: str) -> None:
         """Show a text above the field, or in the middle while no conversation is open."""
         if self.right.currentIndex():

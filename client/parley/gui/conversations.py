@@ -4,6 +4,7 @@ import hashlib
 
 from PySide6.QtCore import (
     QAbstractListModel,
+    QItemSelectionModel,
     QModelIndex,
     QObject,
     QPersistentModelIndex,
@@ -228,7 +229,7 @@ class LineDelegate(QStyledItemDelegate):
 
 
 class ConversationList(QListView):
-    """The list at the left."""
+    """The list at the left. The open conversation is selected. The keyboard's cursor may be at another one."""
 
     def __init__(self, model: ConversationModel, delegate: LineDelegate, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -241,6 +242,13 @@ class ConversationList(QListView):
         self.setMouseTracking(True)
         self.setTabKeyNavigation(False)
         self.setAccessibleName("Conversations")
+        self.setSelectionMode(QListView.SelectionMode.NoSelection)  # keys and focus select nothing: selected is open
+
+    def mark_open(self, index: QModelIndex) -> None:
+        """Select the conversation that is open. The cursor goes there when another one was opened."""
+        if self.selectedIndexes() != [index] and index.isValid():
+            self.selectionModel().select(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
+            self.setCurrentIndex(index)
 
 
 class Avatar(QWidget):

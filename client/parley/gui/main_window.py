@@ -28,6 +28,7 @@ from parley.gui.row_actions import RowActions, new_menu, offer
 from parley.gui.sign_in import SignInPage
 from parley.gui.status_bar import StatusBar
 from parley.gui.theme import GRID, Theme, apply_theme, system_theme
+from parley.gui.typing_anywhere import TypingAnywhere
 
 DRAFT_AFTER_MS = 400
 
@@ -42,7 +43,6 @@ class MainWindow(QMainWindow):
         self._fixed = theme is not None
         self._theme = theme or system_theme()
         self.app_state = ChatAppState(self)
-        self._settling = False
         self.setWindowTitle("Parley")
         self.setWindowIcon(app_icon())
         self.setMinimumSize(80 * GRID, 52 * GRID)
@@ -66,6 +66,7 @@ class MainWindow(QMainWindow):
         self.conversation_finder = ConversationFinder(self, self.app_state, lambda: self.commands, self._found)
         self.presence_line = PresenceLine(self.chat, self.app_state, lambda: self.commands)
         self._reading = Reading(self.chat, self.app_state, lambda: self.commands)
+        TypingAnywhere(self.chat)
         self.notifier = Notifier(self, app_icon())
         self._items_timer = self._timer(0, self._draw_items)
         self._draft_timer = self._timer(DRAFT_AFTER_MS, self.save_draft)
@@ -95,9 +96,8 @@ class MainWindow(QMainWindow):
     def _wire(self) -> None:
         chat = self.chat
         self.sign_in.asked.connect(lambda form: self.commands.sign_in(form))  # noqa: PLW0108 - attached later
-        chat.list.selectionModel().currentChanged.connect(self._item_chosen)
-        for chosen in (chat.list.clicked, chat.list.activated):  # who has chosen wants to write
-            chosen.connect(lambda _index: chat.composer.editor.setFocus())
+        for chosen in (chat.list.clicked, chat.list.activated):
+            chosen.connect(self._item_chosen)
         chat.new_button.clicked.connect(self.conversation_finder.begin_conversation)
         chat.me.clicked.connect(self._account_menu)
         chat.latest.clicked.connect(chat.view.to_bottom)
@@ -144,19 +144,16 @@ class MainWindow(QMainWindow):
         self.conversations_changed()
 
     def conversations_changed(self) -> None:
-        """Redraw the conversation list at the next turn."""
+        """Redraw the conversation list at the next turn. What is unread may have changed."""
         self._items_timer.start()
+        self._reading.look_soon()
 
     def thread_edited(self, key: ConversationKey, edits: Iterable[Edit]) -> None:
         """Apply edits to the open conversation. Other conversations are read when they are opened."""
         if key != self.app_state.open_key:
             return
         self.chat.rows.apply(edits)
-        thread = self.app_state.open_thread()
-        if self._settling and thread is not None:
-            if thread.divider_row is not None:
-                self.chat.view.show_from(thread.divider_row)
-            self._settling = thread.verified_from is None
+        self._reading.settle()
         self.row_actions.check_edited()
         self._reading.look_soon()
 
@@ -238,12 +235,10 @@ class MainWindow(QMainWindow):
         thread = self.app_state.open_thread()
         if thread is None:
             return
-        self._settling = fetch
         self.chat.rows.show(thread.rows)
         self.chat.show_title(self.app_state.chats.item(key))
         self._begin_writing(key)
-        if thread.divider_row is not None:
-            self.chat.view.show_from(thread.divider_row)
+        self._reading.begin()
         if fetch:
             self.commands.open_conversation(self.app_state.chats.target(key))
         self._draw_items()
@@ -273,11 +268,11 @@ class MainWindow(QMainWindow):
         if 0 <= row < self.chat.items.rowCount():
             self.open_conversation(self.chat.items.item(row).key)
 
-    def _item_chosen(self, current: QModelIndex, _previous: QModelIndex) -> None:
-        if current.isValid():
-            item = self.chat.items.item(current.row())
-            if item.key != self.app_state.open_key:
-                self.open_conversation(item.key)
+    def _item_chosen(self, chosen: QModelIndex) -> None:
+        key = self.chat.items.item(chosen.row()).key
+        if key != self.app_state.open_key:
+            self.open_conversation(key)
+        self.chat.composer.editor.setFocus()  # who has chosen wants to write
 
     def _typed(self, text: str) -> None:
         key = self.app_state.open_key
@@ -319,9 +314,7 @@ class MainWindow(QMainWindow):
     def _draw_items(self) -> None:
         chat = self.chat
         chat.items.show(self.app_state.items())
-        current = chat.items.index_of(self.app_state.open_key)
-        if current.isValid() and current != chat.list.currentIndex():
-            chat.list.setCurrentIndex(current)
+        chat.list.mark_open(chat.items.index_of(self.app_state.open_key))
         unread, key = self.app_state.chats.unread, self.app_state.open_key
         title = "Parley"
         if key is not None:

@@ -7,8 +7,8 @@ from PySide6.QtCore import QModelIndex, QObject, QPoint, Qt, QUrl
 from PySide6.QtGui import QAction, QDesktopServices, QGuiApplication, QKeySequence, QShortcut
 from PySide6.QtWidgets import QAbstractItemView, QMenu, QWidget
 
-from parley import Target
-from parley.chat import ConversationItem, Row, links
+from parley import MessageStatus, Target
+from parley.chat import ConversationItem, Row, links, why_fixed
 from parley.gui.app_state import ChatAppState
 from parley.gui.chat import ChatPage
 from parley.gui.commands import Commands
@@ -118,16 +118,24 @@ class RowActions(QObject):
     def _edit_last(self) -> None:
         thread = self._app_state.open_thread()
         row = thread.last_waiting() if thread is not None else None
+        if row is None and thread is not None and thread.rows:
+            row = thread.rows[-1] if thread.rows[-1].status is MessageStatus.SENDING else None
         if row is not None:
             self._edit(row)
 
     def _edit(self, row: Row) -> None:
         if row.editable:
             self._chat.composer.edit(row.local_id, row.body)
+        elif row.retriable:
+            self._chat.composer.tell("This message was not sent. Ctrl+R tries again, Delete removes it.")
+        else:
+            self._chat.composer.tell(why_fixed(row))
 
     def _cancel(self, row: Row) -> None:
         if row.cancellable:
             self._commands().cancel(row.local_id)
+        else:
+            self._chat.composer.tell(why_fixed(row))
 
     def _ask_receipts(self, row: Row) -> None:
         key = self._app_state.open_key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from parley import (
     Account,
@@ -95,6 +96,31 @@ def test_what_the_person_has_read_here_stays_read_whatever_an_older_list_says() 
     assert made.saw(key, 5) == (0, []), "the cluster is told once"
     made.take_list((listed,))
     assert line(made, key).unread == 0
+
+
+def test_a_part_that_was_read_leaves_the_rest_unread() -> None:
+    listed = direct(last=message(6), unread=3, read_up_to=2)
+    made = chats(listed)
+    made.take_list((listed,))
+    key, _, _ = made.open("ben")
+    made.load(TO_BEN, 0, page(*map(message, (1, 2, 4)), message(5, sender=ANN), message(6), conversation=listed))
+    made.take_arrived((message(7),))
+    assert line(made, key).unread == 4
+    made.saw(key, 5)
+    assert (line(made, key).unread, made.read_up_to(key)) == (3, 5)
+    made.saw(key, 6)
+    assert line(made, key).unread == 1
+    made.saw(key, 7)
+    assert line(made, key).unread == 0
+
+
+def test_what_was_read_on_another_device_is_learned_from_a_page() -> None:
+    listed = direct(last=message(6), unread=3, read_up_to=2)
+    made = chats(listed)
+    made.take_list((listed,))
+    made.open("ben")
+    made.load(TO_BEN, 0, replace(page(*map(message, range(1, 7)), conversation=listed), read_up_to=6))
+    assert line(made, BEN_KEY).unread == 0
 
 
 def test_what_happens_in_a_channel_is_shown_and_does_not_count_as_unread() -> None:
