@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from parley import Changes, ClientState, ConnectionState, HistoryPage, Target
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parley import Changes, ClientState, ConnectionState, HistoryPage, Message, MessageStatus, Outgoing, Target
+from parley.chat import ConversationKey, Edit, Row, RowsChanged, RowsInserted, RowsRemoved
 from parley.gui import events
 from parley.gui.app_state import ChatAppState, VisiblePage
-from tests.unit.chat.people import ANN, BEN, PEOPLE, WITH_BEN, direct, message
+from tests.unit.chat.people import ANN, BEN, PEOPLE, WITH_BEN, direct, message, own
 
 TO_BEN = Target(account="ben")
 
@@ -23,6 +29,31 @@ class Watching:
 
     def of(self, name: str) -> list[tuple[Any, ...]]:
         return [given for what, given in self.told if what == name]
+
+
+class Drawing(Watching):
+    """A listener that keeps the rows of the open conversation as the window does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[Row] = []
+        self.app_state = ChatAppState(self)
+
+    def thread_edited(self, key: ConversationKey, edits: Iterable[Edit]) -> None:
+        if key == self.app_state.open_key:
+            for edit in edits:
+                match edit:
+                    case RowsInserted(at, rows):
+                        self.rows[at:at] = rows
+                    case RowsRemoved(at, count):
+                        del self.rows[at : at + count]
+                    case RowsChanged(at, rows):
+                        self.rows[at : at + len(rows)] = rows
+
+    def thread_replaced(self, key: ConversationKey) -> None:
+        thread = self.app_state.open_thread()
+        if key == self.app_state.open_key and thread is not None:
+            self.rows = list(thread.rows)
 
 
 def app_state() -> tuple[ChatAppState, Watching]:
@@ -86,3 +117,71 @@ def test_a_draft_is_told_unless_something_was_typed_since() -> None:
     assert watching.of("draft_arrived") == [(key, "half")]
     made.draft_sent(key)
     assert made.return_to_draft(TO_BEN, "back") == "back"
+
+
+def accepted_as(one: Outgoing, message_id: int) -> Outgoing:
+    return replace(one, status=MessageStatus.ACCEPTED, message_id=message_id, conversation_id=WITH_BEN)
+
+
+def test_a_row_that_comes_together_with_the_id_of_its_conversation_is_drawn_once() -> None:
+    drawing = Drawing()
+    drawing.app_state.apply(events.SignedIn("ann"))
+    drawing.app_state.open("ben")
+    first, second = own(1, MessageStatus.WAITING), own(2, MessageStatus.WAITING)
+    drawing.app_state.apply(events.Changed(Changes(ClientState("ann"), outgoing=(first,))))
+    drawing.app_state.apply(events.Changed(Changes(ClientState("ann"), outgoing=(accepted_as(first, 11), second))))
+    assert [row.body for row in drawing.rows] == ["own1", "own2"]
+
+
+STEPS = st.sampled_from(["typed", "sent", "accepted", "arrived", "people", "conversation", "history"])
+
+
+@given(st.lists(st.tuples(STEPS, st.booleans()), max_size=24))
+def test_what_is_drawn_is_what_the_conversation_has_whatever_comes_together(steps: list[tuple[str, bool]]) -> None:
+    """Each step is told with those before it if its flag says so, as a busy window is told."""
+    drawing = Drawing()
+    app = drawing.app_state
+    app.apply(events.SignedIn("ann"))
+    app.open("ben")
+    mine: list[Outgoing] = []
+    stored: list[Message] = []
+    changed: dict[int, Outgoing] = {}
+    told: dict[str, Any] = {}
+
+    def take(number: int, one: Outgoing) -> None:
+        mine[number] = changed[one.local_id] = one
+
+    def tell() -> None:
+        app.apply(events.Changed(Changes(ClientState("ann"), outgoing=tuple(changed.values()), **told)))
+        changed.clear()
+        told.clear()
+
+    for step, together in steps:
+        match step:
+            case "typed":
+                mine.append(own(len(mine) + 1, MessageStatus.WAITING))
+                take(len(mine) - 1, mine[-1])
+            case "sent":
+                for number, one in enumerate(mine):
+                    if one.status is MessageStatus.WAITING:
+                        take(number, replace(one, status=MessageStatus.SENDING, number=one.local_id))
+            case "accepted":
+                for number, one in enumerate(mine):
+                    if one.status is MessageStatus.SENDING:
+                        stored.append(replace(message(len(stored) + 1, sender=ANN), number=one.number, body=one.body))
+                        take(number, accepted_as(one, stored[-1].id))
+            case "arrived":
+                stored.append(message(len(stored) + 1))
+                app.apply(events.Arrived((stored[-1],)))
+            case "people":
+                told["accounts"] = PEOPLE
+            case "conversation":
+                told["conversations"] = (direct(),)
+            case "history":
+                app.apply(events.HistoryLoaded(TO_BEN, 0, HistoryPage(tuple(stored), False, direct())))
+        if not together:
+            tell()
+    tell()
+    thread = app.open_thread()
+    assert thread is not None
+    assert drawing.rows == thread.rows

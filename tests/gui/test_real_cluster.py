@@ -144,7 +144,7 @@ def test_kill_9_loses_and_doubles_nothing_on_either_screen_and_a_lost_majority_c
 
         try:
             qtbot.waitUntil(looked, timeout=round(timeout_s * 1000))
-        except TimeoutError:
+        except qtbot.TimeoutError:
             raise AssertionError("\n".join(person.report() for person in people)) from None
 
     until(lambda: ann.connected and ben.connected, 60)

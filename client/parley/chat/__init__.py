@@ -11,7 +11,7 @@ from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.known import Known, named_in
 from parley.chat.last_writer import CHANGED_TEXT, LastWriter
 from parley.chat.listed import channel_line
-from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced
+from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced, to_draw
 from parley.chat.presence_text import presence_text
 from parley.chat.previews import Link, is_big_emoji, links, marked, preview
 from parley.chat.receipt_text import missing_lines, receipt_line
@@ -99,6 +99,7 @@ __all__ = [
     "spoken",
     "status_line",
     "tip",
+    "to_draw",
     "typing_text",
     "why_fixed",
 ]

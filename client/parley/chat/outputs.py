@@ -1,5 +1,6 @@
 """The outputs of `Chats`: what a front end has to draw again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parley.chat.keys import ConversationKey
@@ -37,3 +38,12 @@ class Noticed:
 
 
 Output = ListChanged | ThreadEdited | ThreadReplaced | Noticed
+
+
+def to_draw(outputs: Sequence[Output]) -> list[Output]:
+    """Return what has to be drawn after all changes behind `outputs` were made.
+
+    The rows of a replaced thread are drawn as they are now. They contain its edits already, before and after.
+    """
+    replaced = {output.key for output in outputs if isinstance(output, ThreadReplaced)}
+    return [output for output in outputs if not (isinstance(output, ThreadEdited) and output.key in replaced)]

@@ -21,6 +21,7 @@ from parley.chat import (
     ThreadEdited,
     ThreadReplaced,
     Typists,
+    to_draw,
 )
 from parley.gui import events
 
@@ -229,7 +230,7 @@ class ChatAppState:
         self._tell(out)
 
     def _tell(self, out: list[Output]) -> None:
-        for one in out:
+        for one in to_draw(out):
             match one:
                 case ListChanged():
                     self._listener.conversations_changed()

@@ -153,6 +153,9 @@ class MainWindow(QMainWindow):
         if key != self.app_state.open_key:
             return
         self.chat.rows.apply(edits)
+        self._rows_drawn()
+
+    def _rows_drawn(self) -> None:
         self._reading.settle()
         self.row_actions.check_edited()
         self._reading.look_soon()
@@ -160,8 +163,11 @@ class MainWindow(QMainWindow):
     def thread_replaced(self, key: ConversationKey) -> None:
         """Show the rows again, because the open conversation now has an id and another key."""
         thread = self.app_state.open_thread()
-        if key == self.app_state.open_key and thread is not None and thread.rows != self.chat.rows.rows:
+        if key != self.app_state.open_key or thread is None:
+            return
+        if thread.rows != self.chat.rows.rows:
             self.chat.rows.show(thread.rows)
+        self._rows_drawn()
 
     def status_changed(self) -> None:
         """Redraw the status bar."""
