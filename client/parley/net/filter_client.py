@@ -7,8 +7,8 @@ import grpc
 
 from parley.errors import BadInputError, TextFilterError
 from parley.log import logger
+from parley.net.causes import in_brackets
 from parley.net.channel import ChannelPool, load_security
-from parley.net.grpc_errors import brief
 from parley.outgoing_message import check_body
 from parley.text_filter import MAX_TIMEOUT_MS, TextFilter, WhenFilterFails
 from parley.wire.endpoints import parse_endpoints
@@ -54,7 +54,7 @@ class FilterClient:
             return self._failed(texts, "timeout", f"did not answer within {self._settings.timeout_ms} ms")
         except grpc.aio.AioRpcError as error:
             code = error.code().name
-            return self._failed(texts, code, f"gave no answer ({code}: {brief(error.details() or '')})")
+            return self._failed(texts, code, f"gave no answer{in_brackets(error.details() or '')}")
         except _UselessAnswerError as error:
             return self._failed(texts, "useless_answer", str(error))
         for text in changed:

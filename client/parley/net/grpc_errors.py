@@ -25,6 +25,7 @@ from parley.errors import (
     UnreachableError,
     WrongServiceError,
 )
+from parley.net.causes import in_brackets
 from parley_proto.v1 import state_pb2
 
 RESULT_KEY = "parley-result"
@@ -187,17 +188,24 @@ def from_grpc(error: grpc.aio.AioRpcError, *, where: str, insecure: bool = False
             return _no_answer(error, where, insecure=insecure, changes=changes)
 
 
+_CODES = {
+    grpc.StatusCode.CANCELLED: "the call was cancelled",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "it did not answer in time",
+    grpc.StatusCode.INTERNAL: "it reported a fault of its own",
+}
+
+
 def _no_answer(error: grpc.aio.AioRpcError, where: str, *, insecure: bool, changes: bool) -> ParleyError:
     """Return the error for a call that got no answer of a node, or the answer that it cannot serve now."""
     details = error.details() or ""
     if _was_never_sent(error):
         trouble = tls_trouble(details, where, insecure=insecure)
-        return trouble or UnreachableError(f"{where} cannot be reached ({brief(details)}).")
+        return trouble or UnreachableError(f"{where} cannot be reached{in_brackets(details)}.")
     if error.code() is not grpc.StatusCode.UNAVAILABLE:
-        text = f"{where} gave no clear answer ({error.code().name}: {brief(details)})."
+        text = f"{where} gave no clear answer{in_brackets(details or _CODES.get(error.code(), ''))}."
         kind = UnreachableError
     elif not details or any(sign in details for sign in _CONNECTION_SIGNS):
-        text = f"The connection to {where} broke before it answered ({brief(details)})."
+        text = f"The connection to {where} broke before it answered{in_brackets(details)}."
         kind = UnreachableError
     else:
         text = f"{where}: {details}"
@@ -221,7 +229,7 @@ def _too_large(details: str, where: str) -> ParleyError:
     if "SERVER:" in details:
         return RefusedError(f"The request is larger than {where} accepts. Nothing was changed. Send less at once.")
     return TooLargeError(
-        f"The answer of {where} is larger than this client accepts ({brief(details)}). Nothing is lost. Ask for "
+        f"The answer of {where} is larger than this client accepts. Nothing is lost. Ask for "
         "less at once, for example with a lower limit."
     )
 
@@ -235,10 +243,6 @@ _CONNECTION_SIGNS = (
     "Cancelling all calls",
     "Connection reset",
     "GOAWAY",
+    "FD Shutdown",
+    "Broken pipe",
 )
-
-
-def brief(details: str) -> str:
-    """Return the text of gRPC, short enough for one line."""
-    tail = details.rsplit("last error: ", 1)[-1].strip()
-    return tail if len(tail) <= 160 else tail[:157] + "..."

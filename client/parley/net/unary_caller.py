@@ -26,6 +26,7 @@ from parley.errors import (
     UnreachableError,
     WrongServiceError,
 )
+from parley.net.causes import CLOSED
 from parley.net.channel import ChannelPool
 from parley.net.grpc_errors import from_grpc, told
 from parley.wire import convert
@@ -227,7 +228,7 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, then: str,
     for kind in (TlsError, WrongServiceError):
         if errors and all(isinstance(error, kind) for error in errors):
             return errors[0]
-    if insecure and errors and all("Socket closed" in error.text for error in errors):
+    if insecure and errors and all(CLOSED in error.text for error in errors):
         return TlsError(
             "Every node closed the unencrypted connection at once. The cluster probably requires TLS. "
             "Nothing was sent. Leave out --insecure. Give the CA of the cluster with --ca FILE."

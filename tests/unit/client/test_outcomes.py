@@ -98,6 +98,26 @@ def test_a_status_is_told_as_no_effect_only_if_the_request_surely_had_none(
         assert not isinstance(from_grpc(error, where="n1", changes=False), OutcomeUnknownError), "a read has no outcome"
 
 
+LONG = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: recvmsg:Connection reset by peer"
+RAW = ("failed to connect", "last error", "ipv4:", "UNKNOWN", "UNAVAILABLE", "recvmsg", "Stream removed", "GOAWAY")
+RAW += ("Socket closed", "hostname lookup", "DEADLINE", "Debug Text", "CANCELLED", "INTERNAL", "()", "FD Shutdown")
+
+
+@pytest.mark.parametrize(
+    "details", [REFUSED, NO_SETTINGS, NO_NAME, BROKE, RESET, SILENT, LEAVING, LONG, "FD Shutdown", ""]
+)
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.INTERNAL])
+def test_people_are_told_in_plain_words_what_grpc_says_in_its_own(code: grpc.StatusCode, details: str) -> None:
+    told = from_grpc(ended(code, details), where="n1", changes=False).text
+    assert [raw for raw in RAW if raw in told] == []
+    assert told.startswith(("n1 ", "The connection to n1 "))
+    assert told.endswith(".")
+
+
+def test_what_a_node_wrote_is_told_in_its_words() -> None:
+    assert from_grpc(ended(Code.INTERNAL, NODE), where="n1", changes=False).text.count(NODE.rstrip(".")) == 1
+
+
 def test_nodes_and_clients_use_one_name_for_the_outcome() -> None:
     assert node_errors.OUTCOME_KEY == OUTCOME_KEY
     assert (node_errors.NO_EFFECT, node_errors.UNKNOWN_EFFECT) == ("none", "unknown")

@@ -179,7 +179,7 @@ async def test_a_filter_that_is_down_lets_texts_through_or_refuses_them_as_it_is
         await client.send("bob", "as it is, too")
         assert cluster.bodies_for("bob")[0] == "as it is"
         assert len(told) == 1, "it is told once until the filter works again"
-        assert "gave no answer (UNAVAILABLE" in told[0]
+        assert "gave no answer (" in told[0]
         assert "sent unfiltered" in told[0]
     async with filtered(tmp_path / "b", TextFilter(closed_port(), REFUSE, PATIENT_MS)) as (_, client):
         with pytest.raises(TextFilterError, match="Nothing was sent") as refused:
