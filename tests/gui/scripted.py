@@ -92,10 +92,12 @@ class ScriptedSdk:
         self.history_asked: list[tuple[str, int]] = []
         self.unreachable = False
         self.refuse_sends: ParleyError | None = None
+        self.never_answers = False
         self.refuse_entry: ParleyError | None = None
         self.refuse_login: ParleyError | None = None
         self.incoming: asyncio.Queue[Message] | None = None
         self.entered = 0
+        self.never_enters = False
         self.password = PASSWORD
         self.ended_oldest = False
         self.devices = [
@@ -116,6 +118,8 @@ class ScriptedSdk:
     async def _entered(self, account: str | None) -> AsyncGenerator[Client, None]:
         if self.refuse_entry is not None:
             raise self.refuse_entry
+        if self.never_enters:
+            await asyncio.Event().wait()
         self.loop = asyncio.get_running_loop()
         self.incoming = asyncio.Queue()
         self.entered += 1
@@ -296,6 +300,8 @@ class ScriptedClient:
     async def login(self, name: str, password: str, *, end_oldest_device: bool = False) -> None:
         self.sdk.ended_oldest = end_oldest_device
         self.sdk.logged_in.append((name, password))
+        if self.sdk.never_answers:
+            await asyncio.Event().wait()
         if self.sdk.refuse_login is not None and not end_oldest_device:
             raise self.sdk.refuse_login
         self.signed_in_as = self.sdk.session_of = name

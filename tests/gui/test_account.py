@@ -145,6 +145,7 @@ def test_a_cluster_that_creates_accounts_by_invitation_gets_the_code_of_one(qtbo
     page.hosts.setText(HERE.hosts)
     page.account.setText("zoe")
     page.password.setText("long enough")
+    page.password.repeated.setText("long enough")
     assert not page.invitation.isVisible(), "nobody needs it before the cluster asks for it"
     page.create_button.click()
     desktop.until(page.invitation.isVisible)

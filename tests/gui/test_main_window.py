@@ -218,6 +218,7 @@ def test_a_new_account_is_created_and_signed_in_at_once(desktop: Desktop) -> Non
     page.create_button.click()
     assert "at least 8" in page.problem.text()
     page.password.setText("long enough")
+    page.password.repeated.setText("long enough")
     page.create_button.click()
     desktop.until(lambda: desktop.window.app_state.account == "zoe")
     assert desktop.sdk.registered == [("zoe", "long enough", "")]

@@ -70,6 +70,7 @@ class Person:
         page = self.window.sign_in
         page.fill(address, name)
         page.password.setText(PASSWORD)
+        page.password.repeated.setText(PASSWORD)
         page.create_button.click()
         self.typed: list[str] = []
         self.typed_at: dict[str, float] = {}

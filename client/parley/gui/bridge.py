@@ -7,7 +7,7 @@ their order, because each is queued in the SDK before its first await.
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
@@ -22,6 +22,7 @@ from parley.gui.port import Connect
 
 STOP_WITHIN_S = 5.0
 START_WITHIN_S = 10.0
+CANCELLED = "Signing in was cancelled. If an account was being created, it may exist now: then sign in with it."
 
 
 class Bridge(QObject):
@@ -43,6 +44,7 @@ class Bridge(QObject):
         self._worker: ClientWorker | None = None
         self._running: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._entering: asyncio.Task[None] | None = None
         self._address: ClusterAddress | None = None
         self._changing: asyncio.Lock | None = None
         self._taken: asyncio.Event | None = None
@@ -93,6 +95,9 @@ class Bridge(QObject):
 
     def sign_in(self, form: SignInForm) -> None:
         self._do(lambda: self._sign_in(form))
+
+    def cancel_sign_in(self) -> None:
+        self._do(self._cancel_sign_in)
 
     def sign_out(self) -> None:
         self._ask(Action.SIGN_OUT, lambda worker: worker.sign_out())
@@ -212,7 +217,30 @@ class Bridge(QObject):
             with contextlib.suppress(RuntimeError):  # the loop has ended: so has the window
                 self._loop.call_soon_threadsafe(begin)
 
+    @contextlib.contextmanager
+    def _entered_by(self) -> Iterator[None]:
+        """Make the present task the one that cancel_sign_in() ends."""
+        entering = self._entering = asyncio.current_task()
+        try:
+            yield
+        finally:
+            if self._entering is entering:
+                self._entering = None
+
+    async def _cancel_sign_in(self) -> None:
+        entering = self._entering
+        if entering is None:
+            return  # it has ended, and the window hears how
+        entering.cancel()
+        await asyncio.wait([entering])
+        await self._close_worker(abandon=True)
+        self._mailbox.put(events.SignedOut(CANCELLED))
+
     async def _resume(self, address: ClusterAddress, account: str) -> None:
+        with self._entered_by():
+            await self._try_resume(address, account)
+
+    async def _try_resume(self, address: ClusterAddress, account: str) -> None:
         worker = await self._worker_for(address, account)
         try:
             if not await worker.resume():
@@ -221,6 +249,10 @@ class Bridge(QObject):
             self._mailbox.put(events.SignedOut(as_parley_error(error).text))
 
     async def _sign_in(self, form: SignInForm) -> None:
+        with self._entered_by():
+            await self._try_sign_in(form)
+
+    async def _try_sign_in(self, form: SignInForm) -> None:
         worker = await self._worker_for(form.address, None)
         action = Action.REGISTER if form.register else Action.SIGN_IN
         if not await worker.attempt(action, worker.sign_in(form)) and not await self._entered(worker):
@@ -252,9 +284,12 @@ class Bridge(QObject):
             if not self._mailbox.has_capacity():
                 await self._taken.wait()
 
-    async def _close_worker(self) -> None:
+    async def _close_worker(self, *, abandon: bool = False) -> None:
+        """Leave the client and wait for its end. With `abandon`, do not wait until it could be entered."""
         worker, self._worker = self._worker, None
         running, self._running = self._running, None
         if worker is not None and running is not None:
             worker.leave()
+            if abandon and not worker.is_ready:
+                running.cancel()
             await asyncio.wait([running])

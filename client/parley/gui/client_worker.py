@@ -7,7 +7,7 @@ fails becomes a Refused event with the SDK's text and the text that the person t
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from parley import (
     Account,
@@ -35,7 +35,9 @@ OWN_PER_CONVERSATION = 2000
 OPEN_LISTED = 10_000
 COMPLETIONS = 20
 HEARD_EVERY_S = 1.0
+LIST_AGAIN_EVERY_S = 1.0
 GATHER = 256
+LONGEST_REASON = 200
 
 
 class ClientWorker:
@@ -61,6 +63,7 @@ class ClientWorker:
         self._signing_out = False
         self._told: dict[int, Account] = {}
         self._told_conversations: set[int] = set()
+        self._stale = asyncio.Event()
 
     async def run(self) -> None:
         """Enter the client, serve until leave(), and leave it."""
@@ -81,6 +84,11 @@ class ClientWorker:
     def leave(self) -> None:
         """End run()."""
         self._leaving.set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Return true once the client was entered, or could not be."""
+        return self._ready.done()
 
     async def client(self) -> Client:
         """Return the client once it has been entered. Raises ParleyError if it cannot be entered."""
@@ -136,6 +144,7 @@ class ClientWorker:
                 group.create_task(self._watch(client))
                 group.create_task(self._read(client, reader))
                 group.create_task(self._tick(client))
+                group.create_task(self._list_again(client))
         except* Exception as errors:
             told = {as_parley_error(error).text for error in _leaves(errors)}
             self._put(events.SignedOut(" ".join(sorted(told))))
@@ -152,9 +161,12 @@ class ClientWorker:
                 self._put_changes(client, change)
                 if change.reload:
                     self._put(events.OwnListed(await client.outgoing(limit=OPEN_LISTED)))
-                connected = change.state.connection is ConnectionState.CONNECTED
+                shared = change.state.connection is ConnectionState.SHARED
+                connected = shared or change.state.connection is ConnectionState.CONNECTED
                 if (connected and not listed) or change.reload:
                     group.create_task(self._list(client))
+                if shared and change.inbox:  # the other window received something, or marked it as read
+                    self._stale.set()
                 listed = connected
                 if lived and change.state.connection is ConnectionState.SIGNED_OUT and not self._signing_out:
                     self._put(
@@ -173,6 +185,15 @@ class ClientWorker:
         named |= {receipt.conversation_id for receipt in change.receipts}
         self._teach(client, conversations=change.conversations, named=named)
         self._put(events.Changed(change))
+
+    async def _list_again(self, client: Client) -> None:
+        """Send the list anew, now and then, while another window of this account has the connection."""
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            with suppress(ParleyError):
+                self._put_list(client, await client.conversations())
+            await asyncio.sleep(LIST_AGAIN_EVERY_S)
 
     async def _list(self, client: Client) -> None:
         try:
@@ -352,8 +373,11 @@ def as_parley_error(error: Exception) -> ParleyError:
     if isinstance(error, ParleyError):
         return error
     logging.getLogger("parley.gui").error("window_request_failed error=%r", error)
+    said = str(error)
+    is_short = "\n" not in said and len(said) <= LONGEST_REASON  # gRPC's errors print a record of several lines
+    described = f"{type(error).__name__}: {said}" if is_short else type(error).__name__
     return ParleyError(
-        f"Parley failed in a way that it does not know ({type(error).__name__}: {error}). Messages in the outbox are "
+        f"Parley failed in a way that it does not know ({described}). Messages in the outbox are "
         "kept. Try again, or start Parley again. Please report it."
     )
 

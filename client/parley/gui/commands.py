@@ -42,6 +42,9 @@ class Commands(Protocol):
     def sign_in(self, form: SignInForm) -> None:
         """Open a session, after creating the account if the form says so."""
 
+    def cancel_sign_in(self) -> None:
+        """End the attempt to sign in or to resume a session, wherever it waits."""
+
     def sign_out(self) -> None:
         """Close the session. Waiting messages are kept."""
 

@@ -98,6 +98,7 @@ class MainWindow(QMainWindow):
         self.sign_in.asked.connect(lambda form: self.commands.sign_in(form))  # noqa: PLW0108 - attached later
         for chosen in (chat.list.clicked, chat.list.activated):
             chosen.connect(self._item_chosen)
+        self.sign_in.cancelled.connect(lambda: self.commands.cancel_sign_in())  # noqa: PLW0108 - attached later
         chat.new_button.clicked.connect(self.conversation_finder.begin_conversation)
         chat.me.clicked.connect(self._account_menu)
         chat.latest.clicked.connect(chat.view.to_bottom)

@@ -1,9 +1,11 @@
 """The sign-in page: cluster, account, and what went wrong."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -19,16 +21,17 @@ from PySide6.QtWidgets import (
 from parley import BadInputError, check_account_name, parse_endpoints
 from parley.gui.commands import ClusterAddress, SignInForm
 from parley.gui.icons import app_icon
+from parley.gui.password_field import PasswordField
 from parley.gui.theme import GRID, Theme, scaled_font
 
 CARD_WIDTH = 56 * GRID
-MIN_PASSWORD = 8
 
 
 class SignInPage(QWidget):
     """The fields for hosts, certificate, account and password."""
 
     asked = Signal(object)
+    cancelled = Signal()
 
     def __init__(self, theme: Theme, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -37,8 +40,7 @@ class SignInPage(QWidget):
         self.hosts = self._field("Hosts", "localhost:7600, or 10.0.0.5:7601-7603")
         self.ca = self._field("Certificate of the cluster", "ca.pem, from the operator of the cluster")
         self.account = self._field("Account", "your name, for example ann")
-        self.password = self._field("Password", "")
-        self.password.setEchoMode(QLineEdit.EchoMode.Password)
+        self.password = PasswordField()
         self.insecure = QCheckBox("Test cluster without encryption (--insecure)")
         self.insecure.hide()
         self.end_oldest = QCheckBox("Sign out the device that signed in longest ago")
@@ -51,6 +53,9 @@ class SignInPage(QWidget):
         self.submit.setProperty("primary", True)
         self.submit.setDefault(True)
         self.create_button = QPushButton("Create account")
+        self.cancel = QPushButton("Cancel")
+        self.cancel.setShortcut(QKeySequence("Escape"))
+        self.cancel.hide()
         self.problem = QLabel()
         self.problem.setTextFormat(Qt.TextFormat.PlainText)
         self.problem.setWordWrap(True)
@@ -60,9 +65,11 @@ class SignInPage(QWidget):
         self.browse.clicked.connect(self._choose_ca)
         self.submit.clicked.connect(lambda: self._ask(register=False))
         self.create_button.clicked.connect(lambda: self._ask(register=True))
+        self.cancel.clicked.connect(self._cancel)
         for field in (self.hosts, self.ca, self.account, self.password):
             field.returnPressed.connect(lambda: self._ask(register=False))
-        self.invitation.returnPressed.connect(lambda: self._ask(register=True))
+        for field in (self.invitation, self.password.repeated):
+            field.returnPressed.connect(lambda: self._ask(register=True))
         self.restyle(theme)
 
     # ---- from outside
@@ -95,7 +102,7 @@ class SignInPage(QWidget):
 
     def forget_secrets(self) -> None:
         """Empty the fields that nobody has to see again."""
-        self.password.clear()
+        self.password.forget()
         self.invitation.clear()
         self.invited.hide()
 
@@ -105,8 +112,7 @@ class SignInPage(QWidget):
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
         if text:
-            self.password.selectAll()
-            self.password.setFocus()
+            self.password.focus_wrong()
 
     def set_busy(self, busy: bool) -> None:
         """Disable the page while the cluster is asked."""
@@ -114,6 +120,7 @@ class SignInPage(QWidget):
         self.submit.setText("Signing in…" if busy else "Sign in")
         for widget in (self.submit, self.create_button):
             widget.setEnabled(not busy)
+        self.cancel.setVisible(busy)
 
     def restyle(self, theme: Theme) -> None:
         self._theme = theme
@@ -149,23 +156,21 @@ class SignInPage(QWidget):
         heading.addWidget(icon)
         heading.addWidget(title, 1)
         ca_row = QHBoxLayout()
+        ca_row.setContentsMargins(0, 0, 0, 0)
         ca_row.setSpacing(GRID)
         ca_row.addWidget(self.ca, 1)
         ca_row.addWidget(self.browse)
         form = QVBoxLayout()
         form.setSpacing(2 * GRID)
         form.addLayout(self._labelled("Hosts", self.hosts))
-        form.addLayout(self._labelled("Certificate (CA)", self.ca, ca_row))
+        ca = QWidget()
+        ca.setLayout(ca_row)
+        form.addLayout(self._labelled("Certificate (CA)", self.ca, ca))
         form.addWidget(self.insecure)
         form.addLayout(self._labelled("Account", self.account))
-        form.addLayout(self._labelled("Password", self.password))
+        form.addLayout(self._labelled("Password", self.password, self.password.row))
         form.addWidget(self.end_oldest)
         form.addWidget(self.invited)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(GRID)
-        buttons.addWidget(self.create_button)
-        buttons.addStretch(1)
-        buttons.addWidget(self.submit)
         inner = QVBoxLayout(self.card)
         inner.setContentsMargins(4 * GRID, 4 * GRID, 4 * GRID, 4 * GRID)
         inner.setSpacing(2 * GRID)
@@ -174,27 +179,34 @@ class SignInPage(QWidget):
         inner.addLayout(form)
         inner.addWidget(self.problem)
         inner.addSpacing(GRID)
-        inner.addLayout(buttons)
+        inner.addLayout(self._buttons())
         outer = QVBoxLayout(self)
         outer.addStretch(1)
         outer.addWidget(self.card, 0, Qt.AlignmentFlag.AlignHCenter)
         outer.addStretch(1)
         about_cluster = (self.hosts, self.ca, self.browse, self.insecure)
-        chain = (*about_cluster, self.account, self.password, self.end_oldest, self.invitation, self.submit)
-        for earlier, later in zip(chain, (*chain[1:], self.create_button), strict=True):
+        secrets = (self.password, self.password.look, self.password.repeated, self.end_oldest, self.invitation)
+        chain = (*about_cluster, self.account, *secrets, self.cancel, self.submit, self.create_button)
+        for earlier, later in pairwise(chain):
             QWidget.setTabOrder(earlier, later)
 
-    def _labelled(self, text: str, field: QWidget, row: QHBoxLayout | None = None) -> QVBoxLayout:
+    def _buttons(self) -> QHBoxLayout:
+        row = QHBoxLayout()
+        row.setSpacing(GRID)
+        row.addWidget(self.create_button)
+        row.addStretch(1)
+        row.addWidget(self.cancel)
+        row.addWidget(self.submit)
+        return row
+
+    def _labelled(self, text: str, field: QWidget, row: QWidget | None = None) -> QVBoxLayout:
         label = QLabel(text)
         label.setBuddy(field)
         label.setFont(scaled_font(self.font(), 0.92, bold=True))
         column = QVBoxLayout()
         column.setSpacing(GRID // 2)
         column.addWidget(label)
-        if row is None:
-            column.addWidget(field)
-        else:
-            column.addLayout(row)
+        column.addWidget(row or field)
         return column
 
     def _invitation_row(self) -> QWidget:
@@ -225,6 +237,10 @@ class SignInPage(QWidget):
         self.end_oldest.hide()
         self.asked.emit(form)
 
+    def _cancel(self) -> None:
+        self.set_busy(False)
+        self.cancelled.emit()
+
     def _checked(self, *, register: bool) -> SignInForm:
         """Return the input, or raise BadInputError that names what is wrong."""
         hosts, ca = self.hosts.text().strip(), self.ca.text().strip()
@@ -237,8 +253,8 @@ class SignInPage(QWidget):
         password = self.password.text()
         if not password:
             raise BadInputError("The password is missing.")
-        if register and len(password) < MIN_PASSWORD:
-            raise BadInputError(f"A password needs at least {MIN_PASSWORD} characters.")
+        if register:
+            self.password.check_new()
         insecure = self.insecure.isChecked()
         address = ClusterAddress(hosts, Path(ca_file) if ca else None, insecure, insecure)
         code = self.invitation.text().strip()
