@@ -122,10 +122,13 @@ class StatusLine:
     detail: str = ""
 
 
-def status_line(state: ClientState, heard_at: float | None, now: float, waiting_s: float = 0.0) -> StatusLine:
+def status_line(
+    state: ClientState, heard_at: float | None, now: float, waiting_s: float = 0.0, *, names_leader: bool = False
+) -> StatusLine:
     """Return the status line. It depends on the arguments only, so it clears by itself.
 
-    While connected, a waiting message is shown only after WAITING_IS_NEWS_S seconds.
+    While connected, a waiting message is shown only after WAITING_IS_NEWS_S seconds. The leader is a detail, unless
+    `names_leader` is set.
     """
     waiting = f"{plural(state.waiting, 'message')} waiting" if state.waiting else ""
     up = f"{state.nodes_up} of {plural(state.nodes_total, 'node')} up" if state.nodes else ""
@@ -134,10 +137,10 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
             parts = [f"Connected to {state.node}", waiting, state.problem]
             return StatusLine(StatusLevel.BAD, _joined(parts), _detail(state))
         case ConnectionState.CONNECTED:
-            leader = f"{state.leader} leads" if state.leader else "no leader yet"
+            leader = "" if not names_leader else f"{state.leader} leads" if state.leader else "no leader yet"
             late = waiting if waiting_s >= WAITING_IS_NEWS_S else ""
             parts = [f"Connected to {state.node}", leader, up, heard(heard_at, now), late, state.notice]
-            return StatusLine(StatusLevel.GOOD, _joined(parts), _detail(state))
+            return StatusLine(_level(state), _joined(parts), _detail(state))
         case ConnectionState.NO_MAJORITY:
             if 2 * state.nodes_up > state.nodes_total:  # an election, or news that lags: never say more than is known
                 text = ", ".join(part for part in (f"{state.node} knows no leader right now ({up})", waiting) if part)
@@ -157,7 +160,7 @@ def status_line(state: ClientState, heard_at: float | None, now: float, waiting_
         case ConnectionState.SHARED:
             via = f"Connected to {state.node} through another Parley on this computer"
             parts = [via if state.node else "Another Parley on this computer is connected", up, waiting]
-            return StatusLine(StatusLevel.GOOD, _joined(parts), _detail(state))
+            return StatusLine(_level(state), _joined(parts), _detail(state))
         case ConnectionState.SIGNED_OUT | ConnectionState.CLOSED:
             return StatusLine(StatusLevel.BAD, _joined(["Signed out", waiting, state.problem]))
 
@@ -178,6 +181,14 @@ def _joined(parts: list[str]) -> str:
     return "  ·  ".join(part for part in parts if part)
 
 
+def _level(state: ClientState) -> StatusLevel:
+    """Return GOOD only while every node is up: with one node less, the next fault may stop the cluster."""
+    return StatusLevel.GOOD if state.nodes_up == state.nodes_total else StatusLevel.BUSY
+
+
 def _detail(state: ClientState) -> str:
-    nodes = [f"{node.name}  {node.address}  {'up' if node.up else 'down'}" for node in state.nodes]
+    nodes = [
+        f"{node.name}  {node.address}  {'up' if node.up else 'down'}{', leads' if node.name == state.leader else ''}"
+        for node in state.nodes
+    ]
     return "\n".join([*nodes, *([state.problem] if state.problem else [])])

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 
 from PySide6.QtCore import QRectF, Qt, QTimer
-from PySide6.QtGui import QPainter
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QWidget
+from PySide6.QtGui import QMouseEvent, QPainter, QResizeEvent
+from PySide6.QtWidgets import QHBoxLayout, QToolTip, QWidget
 
 from parley import ClientState
 from parley.chat import StatusLevel, StatusLine, status_line
+from parley.gui.elided_label import ElidedLabel
 from parley.gui.icons import draw_status_level
 from parley.gui.theme import GRID, Theme, scaled_font
 
@@ -42,8 +43,7 @@ class StatusBar(QWidget):
         self._read_state: Callable[[], ClientState] = ClientState
         self._waiting_since = 0.0
         self.shape = _Shape(theme)
-        self.label = QLabel()
-        self.label.setTextFormat(Qt.TextFormat.PlainText)
+        self.label = ElidedLabel()
         self.label.setAccessibleName("State of the cluster")
         row = QHBoxLayout(self)
         row.setContentsMargins(2 * GRID, 0, 2 * GRID, 0)
@@ -78,10 +78,24 @@ class StatusBar(QWidget):
         level_changed = line.level is not self._line.level
         self._line = line
         self.label.setText(line.text)
-        self.setToolTip(line.detail)
+        self._name_details()
         self.setAccessibleName(line.text)
         if level_changed:
             self.restyle(self._theme)
+
+    def _name_details(self) -> None:
+        """Offer the details, and before them the text if it is cut off."""
+        cut = self.label.shown != self._line.text
+        self.setToolTip("\n".join(part for part in (self._line.text if cut else "", self._line.detail) if part))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Offer the whole text where it does not fit."""
+        super().resizeEvent(event)
+        self._name_details()
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Show the details at once."""
+        QToolTip.showText(event.globalPosition().toPoint(), self.toolTip(), self)
 
     def restyle(self, theme: Theme) -> None:
         self._theme = theme

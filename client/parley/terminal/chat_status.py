@@ -47,7 +47,11 @@ class ChatStatus:
         typing = f" · {typing_text(names)}" if names else ""
         last = f" · last message {text.MARKS[self._own.last_status]}" if self._own.last_status is not None else ""
         state = self._client.state
-        return safe_name(status_line(state, state.last_heard, self._clock(), ALWAYS_NEWS_S).text) + last + typing
+        return (
+            safe_name(status_line(state, state.last_heard, self._clock(), ALWAYS_NEWS_S, names_leader=True).text)
+            + last
+            + typing
+        )
 
     def take_typing(self, typing: tuple[Typing, ...], changed: Callable[[], None]) -> None:
         """Show who types now. `changed` draws the line; it is called again when the text ends."""

@@ -40,8 +40,19 @@ def test_why_messages_wait_although_there_is_a_session_is_shown() -> None:
     )
 
 
-def test_connected_line_says_node_leader_nodes_and_when_heard() -> None:
+def test_a_green_dot_means_that_all_nodes_are_up_and_the_leader_is_a_detail() -> None:
     line = status_line(CONNECTED, 99.5, 100.0)
+    assert (line.level, line.text) == (StatusLevel.GOOD, "Connected to n2  ·  3 of 3 nodes up  ·  heard just now")
+    assert "n1  a:1  up, leads" in line.detail
+    for connection in (ConnectionState.CONNECTED, ConnectionState.SHARED):
+        two = replace(CONNECTED, connection=connection, nodes=(*UP[:2], replace(UP[2], up=False)))
+        line = status_line(two, 99.5, 100.0)
+        assert line.level is StatusLevel.BUSY
+        assert "2 of 3 nodes up" in line.text
+
+
+def test_connected_line_says_node_leader_nodes_and_when_heard() -> None:
+    line = status_line(CONNECTED, 99.5, 100.0, names_leader=True)
     assert line.level is StatusLevel.GOOD
     assert line.text == "Connected to n2  ·  n1 leads  ·  3 of 3 nodes up  ·  heard just now"
     assert status_line(CONNECTED, 90.0, 100.0).text.endswith("last heard 10 s ago")
