@@ -390,7 +390,10 @@ class ScriptedClient:
     async def cached_history(
         self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100
     ) -> HistoryPage:
-        where = conversation_of(Target.of(target))
+        wanted = Target.of(target)
+        if wanted.account and wanted.account not in ACCOUNTS:
+            return HistoryPage((), has_older=False, cached=True)
+        where = conversation_of(wanted)
         found = tuple(message for message in self.sdk.inbox if message.conversation_id == where.id)
         return HistoryPage(found, has_older=False, conversation=where if found else None, cached=True)
 

@@ -48,6 +48,16 @@ def test_a_new_password_is_asked_for_twice_and_has_to_be_the_same(desktop: Deskt
     assert page.password.repeated.text() == ""
 
 
+def test_nothing_of_the_page_is_cut_off_when_it_asks_for_more(desktop: Desktop) -> None:
+    page = desktop.window.sign_in
+    fill(desktop, "long enough")
+    click(page.create_button)
+    rows = (page.password, page.password.repeated, page.ca, page.problem)
+    desktop.until(lambda: all(row.height() >= row.minimumSizeHint().height() for row in rows))
+    desktop.until(lambda: page.password.repeated.geometry().top() > page.password.geometry().bottom())
+    desktop.until(lambda: page.password.row.height() >= page.password.row.sizeHint().height())
+
+
 def test_who_looks_at_the_new_password_types_it_once(desktop: Desktop) -> None:
     page = desktop.window.sign_in
     fill(desktop, "long enough")

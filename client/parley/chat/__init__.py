@@ -34,7 +34,7 @@ from parley.chat.status_text import (
     why_fixed,
 )
 from parley.chat.thread import AHEAD_ROWS, KEEP_ROWS, Thread
-from parley.chat.times import clock_time, day_label, line_time, list_time, local_date
+from parley.chat.times import clock_time, day_label, forget_zone, line_time, list_time, local_date
 from parley.chat.titles import EVERYONE_TITLE, NOTES, conversation_title, row_text
 from parley.chat.typists import SHOWN_S, Typists, typing_text
 
@@ -79,6 +79,7 @@ __all__ = [
     "counts_text",
     "day_label",
     "failure_lines",
+    "forget_zone",
     "is_big_emoji",
     "known_of",
     "line_time",

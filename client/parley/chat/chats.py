@@ -212,7 +212,11 @@ class Chats:
             return []
         if self.book.own_id != own_id:
             self.conversations.index_direct()
-        out = self._merge_keys()
+        return self._merge_keys() + self.redraw()
+
+    def redraw(self) -> list[Output]:
+        """Make all rows again, after a change of names or of the time zone."""
+        out: list[Output] = []
         for key, thread in self._threads.items():
             out += self._edited(key, thread.redraw())
         return [*out, ListChanged()]

@@ -159,8 +159,12 @@ class Conversations:
         return self._item(self.resolve(key), self.look(key), None)
 
     def items(self, open_key: ConversationKey | None) -> list[ConversationItem]:
-        """Return the conversation list, the latest first. The draft of the open conversation is not shown."""
-        items = [self._item(key, line, open_key) for key, line in self._lines.items()]
+        """Return the conversation list, the latest first. The draft of the open conversation is not shown.
+
+        What was opened by a name and has nothing in it is shown only while it is open. The name may not exist.
+        """
+        shown = (pair for pair in self._lines.items() if pair[0] == open_key or not pair[1].is_empty)
+        items = [self._item(key, line, open_key) for key, line in shown]
         return sorted(items, key=lambda item: (-item.at_ms, item.title.casefold(), item.key.conversation_id))
 
     def _item(self, key: ConversationKey, line: ConversationLine, open_key: ConversationKey | None) -> ConversationItem:

@@ -54,6 +54,11 @@ class ConversationLine:
         return listed + len(self.arrived)
 
     @property
+    def is_empty(self) -> bool:
+        """Return true if there is nothing but the name by which somebody opened it."""
+        return not (self.conversation or self.last or self.own or self.open or self.draft.strip())
+
+    @property
     def muted(self) -> bool:
         return self.conversation is not None and self.conversation.muted
 

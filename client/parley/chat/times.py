@@ -19,6 +19,11 @@ def _clock_time(at_ms: int) -> str:
     return f"{datetime.fromtimestamp(at_ms / 1000).astimezone():%H:%M}"
 
 
+def forget_zone() -> None:
+    """Compute all times again, because the time zone changed."""
+    _clock_time.cache_clear()
+
+
 def day_label(at_ms: int, today: date) -> str:
     """Return a day as text: "Today", "Yesterday", a weekday or a date."""
     day = local_date(at_ms)

@@ -127,6 +127,15 @@ class ChatAppState:
         self._tell(out)
         return key, fetch
 
+    def leave(self) -> None:
+        """Show no conversation any more."""
+        self.chats.leave()
+        self._listener.conversations_changed()
+
+    def redraw(self) -> None:
+        """Make all rows again."""
+        self._tell(self.chats.redraw())
+
     def saw(self, key: ConversationKey, up_to: int) -> int:
         """Record that the person has read a conversation up to a message.
 

@@ -10,12 +10,11 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication
 
 from parley import ParleyClient, StateDirectory, TextFilter, TokenStore
-from parley.gui import geometry
+from parley.gui import colours, geometry
 from parley.gui.bridge import Bridge
 from parley.gui.commands import ClusterAddress
 from parley.gui.main_window import MainWindow
 from parley.gui.port import Client, Connect
-from parley.gui.theme import apply_theme, system_theme
 
 SIGNAL_CHECK_MS = 200
 
@@ -47,12 +46,14 @@ def main(address: ClusterAddress, account: str, state_dir: Path | None, text_fil
     app.setApplicationName("parley")
     app.setApplicationDisplayName("Parley")
     app.setDesktopFileName("parley")
-    apply_theme(app, system_theme())
     directory = StateDirectory(state_dir)
     last = directory.last()
     if not address.hosts:
         address = ClusterAddress(", ".join(last.hosts), Path(last.ca) if last.ca else None, last.insecure)
     window = MainWindow()
+    window.colours.choose(colours.load(directory.root))
+    window.colours.chosen.connect(lambda choice: colours.save(directory.root, choice))
+    window.restyle(window.colours.theme)
     bridge = Bridge(connector(state_dir, text_filter), window.app_state.apply)
     window.attach(bridge)
     bridge.start()

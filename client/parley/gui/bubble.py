@@ -44,6 +44,7 @@ SENDER_BAND = 20
 RUN_GAP = 12
 ROW_GAP = 3
 LONGEST_WORD = 4096
+TAB_WIDTH = 4
 LINE_SEPARATOR = "\u2028"
 
 
@@ -222,6 +223,7 @@ class BubbleDelegate(QStyledItemDelegate):
         layout = QTextLayout(body.replace("\n", LINE_SEPARATOR), font)
         option = QTextOption()
         option.setWrapMode(_wrap_mode(body))
+        option.setTabStopDistance(TAB_WIDTH * QFontMetricsF(font).horizontalAdvance(" "))
         layout.setTextOption(option)
         layout.setCacheEnabled(True)
         layout.setFormats([self._link_format(link, mine=mine) for link in found])

@@ -98,6 +98,17 @@ class ChatPage(QWidget):
         if isinstance(column, QVBoxLayout):
             column.insertWidget(1, bar)
 
+    def add_before_title(self, button: QWidget) -> None:
+        """Put a button before the picture of the open conversation."""
+        head = self._header.layout()
+        if isinstance(head, QHBoxLayout):
+            head.insertWidget(0, button)
+
+    def show_columns(self, *, left: bool, right: bool) -> None:
+        """Show the list, the open conversation, or both."""
+        self._left.setVisible(left)
+        self.right.setVisible(right)
+
     def tell(self, text: str) -> None:
         """Show a text above the field, or in the middle while no conversation is open."""
         if self.right.currentIndex():

@@ -8,6 +8,7 @@ from PySide6.QtGui import QFocusEvent, QKeyEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from parley.chat import Standing, plural
+from parley.gui.bubble import TAB_WIDTH
 from parley.gui.theme import GRID, Theme, scaled_font
 
 MAX_LINES = 8
@@ -192,6 +193,7 @@ class Composer(QFrame):
     def restyle(self, theme: Theme) -> None:
         self._theme = theme
         self.editor.setFont(scaled_font(self.font(), 1.05))
+        self.editor.setTabStopDistance(TAB_WIDTH * self.editor.fontMetrics().horizontalAdvance(" "))
         self.editor.fit()
         self.editor.setStyleSheet("background: transparent;")
         self.note.setStyleSheet(f"color: {theme.warn_text};")

@@ -246,7 +246,9 @@ class ConversationList(QListView):
 
     def mark_open(self, index: QModelIndex) -> None:
         """Select the conversation that is open. The cursor goes there when another one was opened."""
-        if self.selectedIndexes() != [index] and index.isValid():
+        if not index.isValid():
+            self.clearSelection()
+        elif self.selectedIndexes() != [index]:
             self.selectionModel().select(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
             self.setCurrentIndex(index)
 

@@ -7,27 +7,30 @@ events cost one redraw. Rows of the open conversation are applied one by one, be
 from collections.abc import Callable, Iterable
 
 from PySide6.QtCore import QEvent, QModelIndex, QPoint, QTimer
-from PySide6.QtGui import QCloseEvent, QGuiApplication, QKeySequence, QShortcut
+from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from parley import Account, Message, Target
-from parley.chat import ConversationKey, Edit
+from parley.chat import ConversationKey, Edit, forget_zone
 from parley.gui import events
 from parley.gui.account_dialogs import AccountDialogs
 from parley.gui.app_state import ChatAppState, VisiblePage
 from parley.gui.channel_actions import ChannelActions
 from parley.gui.chat import ChatPage
+from parley.gui.colours import Colours
 from parley.gui.commands import ClusterAddress, Commands
 from parley.gui.conversation_finder import ConversationFinder
 from parley.gui.events import Action
 from parley.gui.icons import app_icon
 from parley.gui.notifier import Notifier
+from parley.gui.one_column import OneColumn
 from parley.gui.presence_line import PresenceLine
 from parley.gui.reading import Reading
 from parley.gui.row_actions import RowActions, new_menu, offer
 from parley.gui.sign_in import SignInPage
 from parley.gui.status_bar import StatusBar
-from parley.gui.theme import GRID, Theme, apply_theme, system_theme
+from parley.gui.theme import GRID, Theme, apply_theme
+from parley.gui.time_zone import TimeZoneWatch
 from parley.gui.typing_anywhere import TypingAnywhere
 
 DRAFT_AFTER_MS = 400
@@ -40,16 +43,16 @@ class MainWindow(QMainWindow):
         """Follow the system's colours unless a theme is given. Call attach() before showing the window."""
         super().__init__()
         self._commands: Commands | None = None
-        self._fixed = theme is not None
-        self._theme = theme or system_theme()
+        self.colours = Colours(theme, self)
         self.app_state = ChatAppState(self)
         self.setWindowTitle("Parley")
         self.setWindowIcon(app_icon())
-        self.setMinimumSize(80 * GRID, 52 * GRID)
+        self.setMinimumSize(60 * GRID, 52 * GRID)
         self.resize(136 * GRID, 90 * GRID)
-        self.sign_in = SignInPage(self._theme)
-        self.chat = ChatPage(self._theme)
-        self.status = StatusBar(self._theme)
+        theme = self.colours.theme
+        self.sign_in = SignInPage(theme)
+        self.chat = ChatPage(theme)
+        self.status = StatusBar(theme)
         self.pages = QStackedWidget()
         self.pages.addWidget(self.sign_in)
         self.pages.addWidget(self.chat)
@@ -67,6 +70,8 @@ class MainWindow(QMainWindow):
         self.presence_line = PresenceLine(self.chat, self.app_state, lambda: self.commands)
         self._reading = Reading(self.chat, self.app_state, lambda: self.commands)
         TypingAnywhere(self.chat)
+        OneColumn(self.chat, self.close_conversation)
+        TimeZoneWatch(self, self._draw_times)
         self.notifier = Notifier(self, app_icon())
         self._items_timer = self._timer(0, self._draw_items)
         self._draft_timer = self._timer(DRAFT_AFTER_MS, self.save_draft)
@@ -107,7 +112,7 @@ class MainWindow(QMainWindow):
         chat.composer.typed.connect(self._typed)
         chat.composer.paged.connect(self._page)
         self.notifier.opened.connect(self.open_conversation)
-        QGuiApplication.styleHints().colorSchemeChanged.connect(lambda _scheme: self._follow_system())
+        self.colours.changed.connect(self.restyle)
 
     def _make_shortcuts(self) -> None:
         for keys, action in (
@@ -253,6 +258,14 @@ class MainWindow(QMainWindow):
         if not self.chat.list.hasFocus():
             self.chat.composer.editor.setFocus()
 
+    def close_conversation(self) -> None:
+        """Go back to the list."""
+        self.save_draft()
+        self.app_state.leave()
+        self.chat.rows.show([])
+        self.chat.show_nothing()
+        self.chat.list.setFocus()
+
     def _begin_writing(self, key: ConversationKey) -> None:
         chats = self.app_state.chats
         self.chat.composer.begin(chats.title(key), chats.draft(key), self.app_state.client_state.max_message_bytes)
@@ -311,6 +324,7 @@ class MainWindow(QMainWindow):
         offer(menu, "Go to a conversation\tCtrl+K", self.conversation_finder.switch_conversation)
         self.channel_actions.add_to(menu)
         menu.addSeparator()
+        self.colours.add_to(menu)
         offer(menu, "Change the password", self.account_dialogs.change_password)
         offer(menu, "Devices", self.account_dialogs.show_devices)
         offer(menu, "Sign out", self.commands.sign_out)
@@ -349,16 +363,19 @@ class MainWindow(QMainWindow):
             self.presence_line.ask()
 
     def restyle(self, theme: Theme) -> None:
-        self._theme = theme
+        """Draw everything in these colours."""
         app = QApplication.instance()
         if isinstance(app, QApplication):
-            apply_theme(app, self._theme)
+            apply_theme(app, theme)
         for part in (self.sign_in, self.chat, self.status):
-            part.restyle(self._theme)
+            part.restyle(theme)
 
-    def _follow_system(self) -> None:
-        if not self._fixed:
-            self.restyle(system_theme())
+    def _draw_times(self) -> None:
+        """Draw all times and days again, because the time zone changed."""
+        forget_zone()
+        self.app_state.redraw()
+        self.restyle(self.colours.theme)
+        self.conversations_changed()
 
     # ---- Qt
 

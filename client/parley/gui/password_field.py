@@ -1,6 +1,6 @@
 """A field for a password that can be looked at, and, for a new account, asks for it a second time."""
 
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from parley import BadInputError
 from parley.gui.theme import GRID
@@ -20,9 +20,11 @@ class PasswordField(QLineEdit):
         self.repeated.hide()
         self.look = QPushButton("Show")
         self.look.setCheckable(True)
+        self.look.setProperty("flat", True)
         self.look.setAccessibleName("Show the password")
         self.look.toggled.connect(self._show)
         self.row = QWidget()
+        self.row.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)  # never less than both fields
         first = QHBoxLayout()
         first.setSpacing(GRID)
         first.addWidget(self, 1)

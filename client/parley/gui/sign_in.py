@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -165,6 +166,7 @@ class SignInPage(QWidget):
         form.addLayout(self._labelled("Hosts", self.hosts))
         ca = QWidget()
         ca.setLayout(ca_row)
+        ca.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         form.addLayout(self._labelled("Certificate (CA)", self.ca, ca))
         form.addWidget(self.insecure)
         form.addLayout(self._labelled("Account", self.account))
@@ -180,15 +182,23 @@ class SignInPage(QWidget):
         inner.addWidget(self.problem)
         inner.addSpacing(GRID)
         inner.addLayout(self._buttons())
-        outer = QVBoxLayout(self)
-        outer.addStretch(1)
-        outer.addWidget(self.card, 0, Qt.AlignmentFlag.AlignHCenter)
-        outer.addStretch(1)
+        self._center()
         about_cluster = (self.hosts, self.ca, self.browse, self.insecure)
         secrets = (self.password, self.password.look, self.password.repeated, self.end_oldest, self.invitation)
         chain = (*about_cluster, self.account, *secrets, self.cancel, self.submit, self.create_button)
         for earlier, later in pairwise(chain):
             QWidget.setTabOrder(earlier, later)
+
+    def _center(self) -> None:
+        """Put the card into the middle. An alignment would compute its height for the width of the page."""
+        row = QHBoxLayout()
+        row.addStretch(1)
+        row.addWidget(self.card)
+        row.addStretch(1)
+        outer = QVBoxLayout(self)
+        outer.addStretch(1)
+        outer.addLayout(row)
+        outer.addStretch(1)
 
     def _buttons(self) -> QHBoxLayout:
         row = QHBoxLayout()

@@ -1,0 +1,86 @@
+"""Which colours the window has: those of the system, light, or dark. The choice is kept for the next start."""
+
+from enum import StrEnum
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtGui import QAction, QActionGroup, QGuiApplication
+from PySide6.QtWidgets import QMenu
+
+from parley.gui.theme import DARK, LIGHT, Theme, system_theme
+
+FILE_NAME = "colours"
+MAX_BYTES = 64
+
+
+class ColourChoice(StrEnum):
+    """What a person can choose."""
+
+    SYSTEM = "system"
+    LIGHT = "light"
+    DARK = "dark"
+
+
+_WORDS = {ColourChoice.SYSTEM: "Like the system", ColourChoice.LIGHT: "Light", ColourChoice.DARK: "Dark"}
+_THEMES = {ColourChoice.LIGHT: LIGHT, ColourChoice.DARK: DARK}
+
+
+class Colours(QObject):
+    """The choice, and the theme that follows from it."""
+
+    changed = Signal(object)  # the theme
+    chosen = Signal(object)  # the choice of the person
+
+    def __init__(self, fixed: Theme | None, parent: QObject | None = None) -> None:
+        """Follow the system unless a theme is given, until somebody chooses."""
+        super().__init__(parent)
+        self._fixed = fixed
+        self._choice = ColourChoice.SYSTEM
+        QGuiApplication.styleHints().colorSchemeChanged.connect(lambda _scheme: self._tell())
+
+    @property
+    def theme(self) -> Theme:
+        """Return the present palette."""
+        return _THEMES.get(self._choice) or self._fixed or system_theme()
+
+    def choose(self, choice: ColourChoice) -> None:
+        """Use these colours from now on."""
+        if choice is not self._choice:
+            self._choice = choice
+            self._tell()
+            self.chosen.emit(choice)
+
+    def add_to(self, menu: QMenu) -> None:
+        """Add the choices to a menu."""
+        part = menu.addMenu("Colours")
+        group = QActionGroup(part)
+        for choice, words in _WORDS.items():
+            action = QAction(words, part)
+            action.setCheckable(True)
+            action.setChecked(choice is self._choice)
+            action.triggered.connect(lambda _checked=False, choice=choice: self.choose(choice))
+            group.addAction(action)
+            part.addAction(action)
+
+    def _tell(self) -> None:
+        self.changed.emit(self.theme)
+
+
+def load(root: Path) -> ColourChoice:
+    """Return the stored choice, or SYSTEM."""
+    try:
+        with (root / FILE_NAME).open("rb") as file:
+            return ColourChoice(file.read(MAX_BYTES).decode("ascii").strip())
+    except (OSError, ValueError):
+        return ColourChoice.SYSTEM
+
+
+def save(root: Path, choice: ColourChoice) -> None:
+    """Store the choice. Errors are ignored, because a full disk must not stop the window."""
+    part = root / f"{FILE_NAME}.part"
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part.write_text(f"{choice}\n")
+        part.replace(root / FILE_NAME)
+    except OSError:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,74 @@
+"""A narrow window shows one column: the list, or the open conversation with a way back."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QPushButton
+from pytestqt.qtbot import QtBot
+
+from tests.gui.test_main_window import Desktop, Keep
+
+
+@pytest.fixture
+def desktop(qtbot: QtBot, closing: Keep) -> Desktop:
+    desktop = Desktop(qtbot, closing).signed_in()
+    desktop.sdk.arrive("ben", "hello")
+    desktop.until(lambda: desktop.items)
+    return desktop
+
+
+def columns(desktop: Desktop) -> tuple[bool, bool, bool]:
+    """Whether the list, the messages and the way back can be seen."""
+    chat = desktop.window.chat
+    return chat.list.isVisible(), chat.view.isVisible(), back(desktop).isVisible()
+
+
+def back(desktop: Desktop) -> QPushButton:
+    found = desktop.window.chat.findChild(QPushButton, "back")
+    assert isinstance(found, QPushButton)
+    return found
+
+
+def click_first(desktop: Desktop) -> None:
+    chats = desktop.window.chat.list
+    place = chats.visualRect(desktop.window.chat.items.index(0)).center()
+    QTest.mouseClick(chats.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+
+def test_a_narrow_window_shows_the_list_then_the_conversation_and_leads_back(desktop: Desktop) -> None:
+    desktop.window.resize(640, 480)
+    desktop.until(lambda: columns(desktop) == (True, False, False))
+    desktop.until(lambda: desktop.window.chat.list.width() == 640)
+    click_first(desktop)
+    desktop.until(lambda: columns(desktop) == (False, True, True))
+    desktop.until(lambda: desktop.window.chat.view.width() == 640)
+    assert desktop.window.focusWidget() is desktop.window.chat.composer.editor
+    desktop.type("half a sen", enter=False)
+    QTest.mouseClick(back(desktop), Qt.MouseButton.LeftButton)
+    desktop.until(lambda: columns(desktop) == (True, False, False))
+    assert desktop.window.chat.list.hasFocus()
+    desktop.until(lambda: desktop.items == [("Ben Ortiz (ben)", "half a sen", 0)])
+
+
+def test_what_arrives_while_only_the_list_is_shown_stays_unread(desktop: Desktop) -> None:
+    desktop.window.resize(640, 480)
+    click_first(desktop)
+    desktop.until(lambda: desktop.items[0][2] == 0)
+    QTest.keyClick(desktop.window, Qt.Key.Key_Left, Qt.KeyboardModifier.AltModifier)
+    desktop.until(lambda: columns(desktop) == (True, False, False))
+    desktop.sdk.arrive("ben", "are you there?")
+    desktop.until(lambda: desktop.items == [("Ben Ortiz (ben)", "are you there?", 1)])
+    assert [up_to for _, up_to in desktop.sdk.read] == [1]
+
+
+def test_a_window_that_becomes_wide_shows_both_columns_again(desktop: Desktop) -> None:
+    desktop.window.resize(640, 480)
+    click_first(desktop)
+    desktop.until(lambda: columns(desktop) == (False, True, True))
+    desktop.window.resize(1000, 700)
+    desktop.until(lambda: columns(desktop) == (True, True, False))
+    assert desktop.open_title == "Ben Ortiz (ben)"
+    desktop.window.resize(640, 480)
+    desktop.until(lambda: columns(desktop) == (False, True, True))
