@@ -84,6 +84,7 @@ class ScriptedSdk:
         self.channels: tuple[ListedChannel, ...] = ()
         self.asked: list[tuple[str, int, tuple[str, ...]]] = []  # changes of channels
         self.pages: dict[tuple[Target, int], HistoryPage] = {}
+        self.held: dict[tuple[Target, int], asyncio.Event] = {}  # pages that come once the event is set
         self.drafts: dict[Target, str] = {}
         self.read: list[tuple[int, int]] = []
         self.presences: dict[int, AccountPresence] = {}
@@ -383,6 +384,8 @@ class ScriptedClient:
     async def history(self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100) -> HistoryPage:
         wanted = Target.of(target)
         self.sdk.history_asked.append((str(wanted), start.before_id))
+        if held := self.sdk.held.get((wanted, start.before_id)):
+            await held.wait()
         if self.sdk.unreachable:
             return await self.cached_history(wanted, start, limit=limit)
         return self.sdk.pages.get((wanted, start.before_id), HistoryPage((), False))

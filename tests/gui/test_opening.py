@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -149,7 +150,7 @@ def test_what_was_jumped_over_stays_unread_until_it_was_on_the_screen(desktop: D
     view.verticalScrollBar().setValue(0)
     while not view.is_at_bottom():
         wheel(desktop, -5)
-        QTest.qWait(1)
+        QTest.qWait(0)
     desktop.until(lambda: desktop.items[0][2] == 0)
     assert max(marks(desktop)) == said[-1].id + 1
 
@@ -183,13 +184,15 @@ def test_few_unread_messages_offer_nothing_and_are_all_read_when_all_are_in_sigh
 
 def test_whoever_scrolls_while_older_pages_load_is_not_carried_away(desktop: Desktop) -> None:
     said = unread(desktop, 250)
-    held = desktop.sdk.pages.pop((TO_BEN, said[70].id))  # the last page before the first unread one
+    page = TO_BEN, said[70].id  # the one that has the first unread message
+    comes = desktop.sdk.held[page] = asyncio.Event()
     desktop.window.open_conversation("ben")
-    desktop.until(lambda: ("ben", said[70].id) in desktop.sdk.history_asked)
+    desktop.until(lambda: ("ben", page[1]) in desktop.sdk.history_asked)
+    desktop.until(lambda: len(desktop.rows) == 200)
     wheel(desktop, -20)
     place = in_sight(desktop)
-    desktop.sdk.pages[TO_BEN, said[70].id] = held
-    desktop.sdk.arrive("ben", "one more")
-    desktop.until(lambda: desktop.rows[-1][0] == "one more")
+    desktop.sdk.tell(comes.set)
+    desktop.until(lambda: len(desktop.rows) == 270)
+    QTest.qWait(0)
     assert in_sight(desktop) == place
     assert desktop.sdk.read == []

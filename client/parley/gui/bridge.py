@@ -14,8 +14,9 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 
 from parley import ParleyError, Target
 from parley.gui import events
-from parley.gui.client_worker import ClientWorker, as_parley_error
+from parley.gui.client_worker import ClientWorker
 from parley.gui.commands import ClusterAddress, SignInForm
+from parley.gui.defects import as_parley_error
 from parley.gui.events import Action, Event
 from parley.gui.mailbox import Mailbox
 from parley.gui.port import Connect

@@ -5,8 +5,7 @@ fails becomes a Refused event with the SDK's text and the text that the person t
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 
 from parley import (
@@ -27,6 +26,7 @@ from parley import (
 from parley.chat import named_in
 from parley.gui import events
 from parley.gui.commands import ClusterAddress, SignInForm
+from parley.gui.defects import as_parley_error, leaves
 from parley.gui.events import Action, Event
 from parley.gui.port import Client, Connect
 
@@ -37,7 +37,6 @@ COMPLETIONS = 20
 HEARD_EVERY_S = 1.0
 LIST_AGAIN_EVERY_S = 1.0
 GATHER = 256
-LONGEST_REASON = 200
 
 
 class ClientWorker:
@@ -146,7 +145,7 @@ class ClientWorker:
                 group.create_task(self._tick(client))
                 group.create_task(self._list_again(client))
         except* Exception as errors:
-            told = {as_parley_error(error).text for error in _leaves(errors)}
+            told = {as_parley_error(error).text for error in leaves(errors)}
             self._put(events.SignedOut(" ".join(sorted(told))))
 
     async def _watch(self, client: Client) -> None:
@@ -366,25 +365,3 @@ class ClientWorker:
             self._put(events.Refused(action, as_parley_error(error).text, target, body))
             return False
         return True
-
-
-def as_parley_error(error: Exception) -> ParleyError:
-    """Return the error for a person. A defect is logged and told by its kind, so that nobody waits for an answer."""
-    if isinstance(error, ParleyError):
-        return error
-    logging.getLogger("parley.gui").error("window_request_failed error=%r", error)
-    said = str(error)
-    is_short = "\n" not in said and len(said) <= LONGEST_REASON  # gRPC's errors print a record of several lines
-    described = f"{type(error).__name__}: {said}" if is_short else type(error).__name__
-    return ParleyError(
-        f"Parley failed in a way that it does not know ({described}). Messages in the outbox are "
-        "kept. Try again, or start Parley again. Please report it."
-    )
-
-
-def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

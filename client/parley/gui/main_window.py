@@ -6,13 +6,13 @@ events cost one redraw. Rows of the open conversation are applied one by one, be
 
 from collections.abc import Callable, Iterable
 
-from PySide6.QtCore import QEvent, QModelIndex, QPoint, QTimer
+from PySide6.QtCore import QEvent, QModelIndex, QTimer
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
 from parley import Account, Message, Target
 from parley.chat import ConversationKey, Edit, forget_zone
-from parley.gui import events
+from parley.gui import account_menu, events
 from parley.gui.account_dialogs import AccountDialogs
 from parley.gui.app_state import ChatAppState, VisiblePage
 from parley.gui.channel_actions import ChannelActions
@@ -26,7 +26,7 @@ from parley.gui.notifier import Notifier
 from parley.gui.one_column import OneColumn
 from parley.gui.presence_line import PresenceLine
 from parley.gui.reading import Reading
-from parley.gui.row_actions import RowActions, new_menu, offer
+from parley.gui.row_actions import RowActions
 from parley.gui.sign_in import SignInPage
 from parley.gui.status_bar import StatusBar
 from parley.gui.theme import GRID, Theme, apply_theme
@@ -105,12 +105,10 @@ class MainWindow(QMainWindow):
             chosen.connect(self._item_chosen)
         self.sign_in.cancelled.connect(lambda: self.commands.cancel_sign_in())  # noqa: PLW0108 - attached later
         chat.new_button.clicked.connect(self.conversation_finder.begin_conversation)
-        chat.me.clicked.connect(self._account_menu)
+        chat.me.clicked.connect(lambda: account_menu.pop_up(self))
         chat.latest.clicked.connect(chat.view.to_bottom)
         chat.composer.send_asked.connect(self._send)
-        chat.composer.edit_asked.connect(self._keep_edit)
         chat.composer.typed.connect(self._typed)
-        chat.composer.paged.connect(self._page)
         self.notifier.opened.connect(self.open_conversation)
         self.colours.changed.connect(self.restyle)
 
@@ -308,27 +306,6 @@ class MainWindow(QMainWindow):
         self.app_state.draft_sent(key)
         self.commands.send(self.app_state.chats.target(key), body, urgent=urgent)
         self.chat.view.to_bottom()
-
-    def _keep_edit(self, local_id: int, body: str) -> None:
-        key = self.app_state.open_key
-        if key is not None:
-            self.commands.edit(local_id, body, self.app_state.chats.target(key))
-
-    def _page(self, pages: int) -> None:
-        bar = self.chat.view.verticalScrollBar()
-        bar.setValue(bar.value() + pages * bar.pageStep())
-
-    def _account_menu(self) -> None:
-        menu = new_menu(self)
-        offer(menu, "New conversation\tCtrl+N", self.conversation_finder.begin_conversation)
-        offer(menu, "Go to a conversation\tCtrl+K", self.conversation_finder.switch_conversation)
-        self.channel_actions.add_to(menu)
-        menu.addSeparator()
-        self.colours.add_to(menu)
-        offer(menu, "Change the password", self.account_dialogs.change_password)
-        offer(menu, "Devices", self.account_dialogs.show_devices)
-        offer(menu, "Sign out", self.commands.sign_out)
-        menu.popup(self.chat.me.mapToGlobal(QPoint(0, self.chat.me.height())))
 
     # ---- drawing
 

@@ -36,8 +36,9 @@ class Reading(QObject):
         view.moved.connect(self.look_soon)
         view.verticalScrollBar().actionTriggered.connect(self._stay)
         view.installEventFilter(self)
-        for asked in (chat.latest.clicked, chat.composer.send_asked, chat.composer.paged, self._offer.latest_asked):
+        for asked in (chat.latest.clicked, chat.composer.send_asked, self._offer.latest_asked):
             asked.connect(self._stay)
+        chat.composer.paged.connect(self._page)
         self._offer.latest_asked.connect(view.to_bottom)
         self._offer.first_asked.connect(self._to_first_unread)
         self._offer.all_read.connect(self._mark_all)
@@ -68,6 +69,11 @@ class Reading(QObject):
         if event.type() == QEvent.Type.KeyPress:
             self._stay()
         return super().eventFilter(watched, event)
+
+    def _page(self, pages: int) -> None:
+        self._stay()
+        bar = self._chat.view.verticalScrollBar()
+        bar.setValue(bar.value() + pages * bar.pageStep())
 
     def _stay(self) -> None:
         self._settling = False

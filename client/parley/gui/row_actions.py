@@ -57,6 +57,7 @@ class RowActions(QObject):
         chat.list.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         chat.list.customContextMenuRequested.connect(self._show_conversation_menu)
         chat.composer.edit_last_asked.connect(self._edit_last)
+        chat.composer.edit_asked.connect(self._keep_edit)
         for keys, action in (
             ("Ctrl+C", lambda: self._with_row(self._copy)),
             ("F2", lambda: self._with_row(self._edit)),
@@ -130,6 +131,11 @@ class RowActions(QObject):
             self._chat.composer.tell("This message was not sent. Ctrl+R tries again, Delete removes it.")
         else:
             self._chat.composer.tell(why_fixed(row))
+
+    def _keep_edit(self, local_id: int, body: str) -> None:
+        key = self._app_state.open_key
+        if key is not None:
+            self._commands().edit(local_id, body, self._app_state.chats.target(key))
 
     def _cancel(self, row: Row) -> None:
         if row.cancellable:
