@@ -99,8 +99,10 @@ def test_a_status_is_told_as_no_effect_only_if_the_request_surely_had_none(
 
 
 LONG = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: recvmsg:Connection reset by peer"
-RAW = ("failed to connect", "last error", "ipv4:", "UNKNOWN", "UNAVAILABLE", "recvmsg", "Stream removed", "GOAWAY")
-RAW += ("Socket closed", "hostname lookup", "DEADLINE", "Debug Text", "CANCELLED", "INTERNAL", "()", "FD Shutdown")
+RAW = (
+    "failed to connect", "last error", "ipv4:", "UNKNOWN", "UNAVAILABLE", "recvmsg", "Stream removed", "GOAWAY",
+    "Socket closed", "hostname lookup", "DEADLINE", "Debug Text", "CANCELLED", "INTERNAL", "()", "FD Shutdown",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
