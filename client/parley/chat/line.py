@@ -163,7 +163,8 @@ class ConversationLine:
         """Record the cluster's count of unread messages, unless this device has a newer one."""
         self.take_last(listed.last)
         up_to = listed.last.id if listed.last is not None else 0
-        if up_to >= self.listed_up_to:
+        is_behind = up_to == self.listed_up_to and listed.read_up_to < self.read_up_to
+        if up_to >= self.listed_up_to and not is_behind:  # otherwise the mark of this device is still on its way
             self.unread_listed, self.listed_up_to = listed.unread, up_to
             self.arrived = [message_id for message_id in self.arrived if message_id > up_to]
         self.read(listed.read_up_to)

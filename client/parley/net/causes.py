@@ -14,7 +14,8 @@ _CAUSES = (
     (("ping timeout", "Deadline", "timed out", "timeout", "FD Shutdown"), "it did not answer in time"),
     (("No route to host", "Network is unreachable", "Host is unreachable"), "the network has no way to it"),
     (("Connection reset", "Broken pipe", "recvmsg"), "the connection was cut"),
-    (("GOAWAY", "Cancelling all calls", "Socket closed", "Stream removed", "RST_STREAM"), CLOSED),
+    (("Socket closed",), CLOSED),  # what a node with TLS does with a connection without it, too
+    (("GOAWAY", "Cancelling all calls", "Stream removed", "RST_STREAM"), "the connection was ended"),
     (("handshake failed", "Handshake"), "no encrypted connection came about"),
     (("Operation not permitted", "Permission denied"), "this machine does not permit the connection"),
     (("Too many open files",), "this machine has too many open files"),

@@ -108,6 +108,8 @@ def test_a_part_that_was_read_leaves_the_rest_unread() -> None:
     assert line(made, key).unread == 4
     made.saw(key, 5)
     assert (line(made, key).unread, made.read_up_to(key)) == (3, 5)
+    made.take_list((listed,))
+    assert line(made, key).unread == 3, "the list is older than the mark of this device"
     made.saw(key, 6)
     assert line(made, key).unread == 1
     made.saw(key, 7)
