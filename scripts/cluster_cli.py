@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import secrets
+import shlex
 import signal
 import sys
 import time
@@ -86,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("--to", default="", metavar="NAME", help="with whom to begin")
     chat.set_defaults(command=_chat)
 
+    env = commands.add_parser("env", help='print the settings of `parley` for this cluster: eval "$(... env)"')
+    env.set_defaults(command=_env)
+
     status = commands.add_parser("status", help="show every node once")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(command=_status)
@@ -128,7 +132,7 @@ def _open_or_create(root: Path, count: int) -> Layout:
         raise ClusterError(
             f"{root} holds a cluster of {len(layout.nodes)} nodes, not {count}. "
             f"Run it as it is ({_make_run(layout)}), use another folder (make run VAR=var2), "
-            "or delete it: scripts/cluster.py destroy"
+            f"or delete it: {layout.script} destroy"
         )
     return layout
 
@@ -143,7 +147,7 @@ async def _supervise(layout: Layout, processes: Processes, *, restart: bool, eve
         processes.start(name)
     keeper = _Restarter(processes) if restart else None
     console = Console(highlight=False)
-    with Screen(console, _guide(layout, restart=restart), processes.last_words) as screen:
+    with Screen(console, _guide(layout, restart=restart), processes.last_words, layout.script) as screen:
         async with StatusReader(layout, processes) as reader, _making_operator(layout, screen.note):
             while not stopping.is_set():
                 views = await reader.read_all()
@@ -269,14 +273,15 @@ def _make_run(layout: Layout) -> str:
 def _guide(layout: Layout, *, restart: bool) -> list[str]:
     first = layout.names[0]
     elsewhere = _is_elsewhere(layout)
-    script = f"scripts/cluster.py --var {layout.root}" if elsewhere else "scripts/cluster.py"
+    script = layout.script
     chat = f"make chat VAR={layout.root}" if elsewhere else "make chat"
     again = "by itself (--restart)" if restart else f"{script} start {first}"
     return [
         f"Parley: {len(layout.names)} nodes over TLS in {layout.root} (logs: {layout.root}/{first}/log and so on)",
         f"  chat, in another terminal   {chat} ACCOUNT=ann TO=ben",
         f"  and in a third              {chat} ACCOUNT=ben TO=ann",
-        f"  administrator               account {OPERATOR}; password in {layout.root}/clients/{OPERATOR}/password",
+        f"  passwords of these accounts {layout.root}/clients/ACCOUNT/password; the administrator is {OPERATOR}",
+        f'  the command parley          eval "$({script} env)"',
         f"  kill a node                 {script} kill {first}   or: kill -9 PID",
         f"  start it again              {again}",
         "  stop everything             Ctrl-C (the data stays)",
@@ -321,11 +326,22 @@ def _chat(options: argparse.Namespace) -> int:
     os.execv(sys.executable, [*command, *(["--to", options.to] if options.to else [])])  # noqa: S606 (no shell is wanted)
 
 
+def _env(options: argparse.Namespace) -> int:
+    """Print lines for a shell."""
+    layout = load_layout(options.var.absolute())
+    print(f"export PARLEY_HOSTS={shlex.quote(','.join(layout.hosts))}")
+    print(f"export PARLEY_CA={shlex.quote(str(layout.ca_file))}")
+    print(f"export PARLEY_STATE_DIR={shlex.quote(str(layout.root / 'clients' / 'state'))}")
+    print(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH")
+    return 0
+
+
 def _development_password(file: Path) -> str:
     """Return the password of an account of a local cluster. Make it on first use, so that nobody has to choose one."""
     try:
         return file.read_text().strip()
     except FileNotFoundError:
+        print(f"The password of a new account is made, and kept in {file}", file=sys.stderr)
         password = secrets.token_urlsafe(16)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as opened:
             opened.write(password + "\n")

@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import random
+import shlex
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,12 @@ class Layout:
     def hosts(self) -> tuple[str, ...]:
         """Return all client addresses, as the host list of a client."""
         return tuple(node.client_address for node in self.nodes)
+
+    @property
+    def script(self) -> str:
+        """Return what a person types to control this cluster."""
+        is_usual = self.root == (Path.cwd() / "var").absolute()
+        return "scripts/cluster.py" if is_usual else f"scripts/cluster.py --var {shlex.quote(str(self.root))}"
 
     @property
     def ca_file(self) -> Path:
@@ -119,7 +126,7 @@ def load_layout(root: Path) -> Layout:
         raise ClusterError(f"There is no cluster in {root}. Start one with: make run VAR={root}") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ClusterError(
-            f"{file} cannot be read ({error}). If the data may go: scripts/cluster.py destroy"
+            f"{file} cannot be read ({error}). If the data may go: {Layout(root, ()).script} destroy"
         ) from error
     return Layout(root, nodes)
 

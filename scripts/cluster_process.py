@@ -78,7 +78,7 @@ class Processes:
             if taken := self._still_taken(name):
                 raise ClusterError(
                     f"{name} was not started: {' and '.join(taken)} {'is' if len(taken) == 1 else 'are'} taken"
-                    f"{_holder(taken)}. End that program, then: scripts/cluster.py start {name}"
+                    f"{_holder(taken)}. End that program, then: {self._layout.script} start {name}"
                 )
             child = self._spawn(name)
             self._children[name] = child
@@ -202,7 +202,7 @@ class Processes:
     def _running(self, name: str) -> psutil.Process:
         process = self.find(name)
         if process is None:
-            raise ClusterError(f"{name} is not running. To start it: scripts/cluster.py start {name}")
+            raise ClusterError(f"{name} is not running. To start it: {self._layout.script} start {name}")
         return process
 
     def _end(
@@ -258,7 +258,7 @@ def supervising(layout: Layout) -> Iterator[None]:
         except BlockingIOError:
             raise ClusterError(
                 f"The cluster in {layout.root} is already run from another terminal. "
-                "Look at it with: scripts/cluster.py status"
+                f"Look at it with: {layout.script} status"
             ) from None
         yield
 

@@ -20,6 +20,7 @@ from scripts.cluster_status import NodeView
 
 EVENTS_SHOWN = 6
 PLAIN_EVERY_S = 5.0
+SCRIPT = "scripts/cluster.py"
 
 _COLUMNS = ("node", "address", "role", "term", "commit", "applied", "clients", "msg/s", "pid")
 _NUMERIC = frozenset(("term", "commit", "applied", "clients", "msg/s", "pid"))
@@ -29,11 +30,14 @@ _STYLES = {"leader": "bold green", "follower": "green", "down": "bold red", "sto
 class Screen:
     """Shows one round after the other. Use it as a context manager, so that the terminal is restored."""
 
-    def __init__(self, console: Console, guide: Sequence[str], last_words: Callable[[str], str]) -> None:
+    def __init__(
+        self, console: Console, guide: Sequence[str], last_words: Callable[[str], str], script: str = SCRIPT
+    ) -> None:
         """`guide` is text that stands above the table, or before the first plain line.
 
-        `last_words` returns the last lines of a node that ended.
+        `last_words` returns the last lines of a node that ended. `script` is what a person types to reach this cluster.
         """
+        self._script = script
         self._console = console
         self._guide = guide
         self._last_words = last_words
@@ -84,7 +88,7 @@ class Screen:
         for view in views:
             before = self._seen.get(view.name)
             self._seen[view.name] = view
-            if text := _change(before, view):
+            if text := change(before, view, self._script):
                 changes.append(text)
                 if view.state is ProcessState.DOWN and (words := self._last_words(view.name)):
                     changes.append(f"{view.name} said: {words}")
@@ -154,9 +158,14 @@ def _plain_node(view: NodeView) -> str:
     )
 
 
-def _change(before: NodeView | None, now: NodeView) -> str:
+def change(before: NodeView | None, now: NodeView, script: str = SCRIPT) -> str:
+    """Return what happened to a node between two rounds, empty for nothing. It runs for a while before it answers."""
+    if before is None and now.state is not ProcessState.UP:
+        return f"{now.name} is {now.state.value} at {now.address}"
     if before is None:
-        return f"{now.name} is {now.state.value} at {now.address}" + (f", pid {now.pid}" if now.pid else "")
+        return f"{now.name} {'answers' if now.answers else 'starts'} at {now.address}, pid {now.pid}"
+    if now.answers and not before.answers and now.pid == before.pid and before.state is ProcessState.UP:
+        return f"{now.name} answers"
     if now.state is not before.state or (now.pid != before.pid and now.pid):
         match now.state:
             case ProcessState.UP if before.state is ProcessState.PAUSED and now.pid == before.pid:
@@ -164,11 +173,11 @@ def _change(before: NodeView | None, now: NodeView) -> str:
             case ProcessState.UP:
                 return f"{now.name} was started, pid {now.pid}"
             case ProcessState.PAUSED:
-                return f"{now.name} is paused (SIGSTOP); to go on: scripts/cluster.py resume {now.name}"
+                return f"{now.name} is paused (SIGSTOP); to go on: {script} resume {now.name}"
             case ProcessState.DOWN:
-                return f"{now.name} (pid {before.pid}) died; to start it again: scripts/cluster.py start {now.name}"
+                return f"{now.name} (pid {before.pid}) died; to start it again: {script} start {now.name}"
             case ProcessState.STOPPED:
-                return f"{now.name} was stopped; to start it again: scripts/cluster.py start {now.name}"
+                return f"{now.name} was stopped; to start it again: {script} start {now.name}"
     return ""
 
 

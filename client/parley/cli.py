@@ -4,9 +4,7 @@ terminal/commands.py implements the commands. An error is one block of text on s
 terminal/exits.py, never a traceback.
 """
 
-import inspect
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +12,15 @@ import typer
 
 from parley import HistoryStart, StateDirectory
 from parley.terminal import (
-    account_commands,
     channel_commands,
     commands,
     fetch_command,
     mute_commands,
+    outbox_command,
     ping_command,
     presence_commands,
     receipt_commands,
+    session_commands,
 )
 from parley.terminal.account_commands import devices_app
 from parley.terminal.channel_commands import channel_app
@@ -31,12 +30,13 @@ from parley.terminal.command_line import (
     AsJsonLines,
     BodyArgument,
     MajorityTimeout,
-    PasswordStdin,
     TargetArgument,
+    TextCommand,
     Urgent,
     WithOwn,
-    connection_parameters,
     flags_of,
+    root_signature,
+    version_text,
     with_connection_options,
 )
 from parley.terminal.exits import EPILOG
@@ -50,18 +50,25 @@ app = typer.Typer(
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cluster_app, name="cluster")
 app.add_typer(channel_app, name="channel")
 app.add_typer(devices_app, name="devices")
 app.add_typer(filter_app, name="filter")
 for _name, _command in (
+    ("register", session_commands.register),
+    ("login", session_commands.login),
+    ("password", session_commands.password),
+    ("logout", session_commands.logout),
+    ("unregister", session_commands.unregister),
     ("channels", channel_commands.list_channels),
     ("join", channel_commands.join),
     ("leave", channel_commands.leave),
     ("ping", ping_command.ping),
     ("who", presence_commands.who),
     ("presence", presence_commands.presence),
+    ("outbox", outbox_command.outbox),
     ("receipts", receipt_commands.receipts),
     ("mute", mute_commands.mute),
     ("unmute", mute_commands.unmute),
@@ -69,77 +76,12 @@ for _name, _command in (
     app.command(name=_name, epilog=EPILOG)(_command)
 
 
-def _root(ctx: typer.Context, **given: Any) -> None:
+def _root(ctx: typer.Context, *, show_version: bool, **given: Any) -> None:
     ctx.obj = flags_of(given)
 
 
-_root.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-    [inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context), *connection_parameters()]
-)
+_root.__signature__ = root_signature()  # type: ignore[attr-defined]
 app.callback()(_root)
-
-
-@app.command(epilog=EPILOG)
-@with_connection_options
-async def register(
-    options: ConnectionOptions,
-    name: Annotated[str, typer.Argument(help="Choose the name of the new account.")],
-    code: Annotated[
-        str,
-        typer.Option(
-            "--code",
-            metavar="CODE",
-            help="Use this invitation, or the code of `parleyd admin create`. Default: none.",
-            show_default=False,
-        ),
-    ] = "",
-    password_stdin: PasswordStdin = False,
-) -> None:
-    """Create an account."""
-    await commands.register(options, name, code=code, password_stdin=password_stdin)
-
-
-@app.command(epilog=EPILOG)
-@with_connection_options
-async def login(
-    options: ConnectionOptions,
-    name: Annotated[str, typer.Argument(help="Name the account.")],
-    password_stdin: PasswordStdin = False,
-    end_oldest: Annotated[
-        bool,
-        typer.Option(
-            "--end-oldest-device",
-            help="If the account has no device to spare, sign out the one that logged in longest ago. Default: ask.",
-        ),
-    ] = False,
-) -> None:
-    """Sign in. Later commands use this session, these hosts and this CA."""
-    await commands.login(options, name, password_stdin=password_stdin, end_oldest=end_oldest)
-
-
-@app.command(epilog=EPILOG)
-@with_connection_options
-async def password(options: ConnectionOptions, password_stdin: PasswordStdin = False) -> None:
-    """Change your password, and sign out your other devices. From standard input: the old one, then the new one."""
-    await account_commands.change_password(options, from_stdin=password_stdin)
-
-
-@app.command(epilog=EPILOG)
-@with_connection_options
-async def logout(options: ConnectionOptions) -> None:
-    """End the session. Messages that wait here are kept until the next login."""
-    await commands.logout(options)
-
-
-@app.command(epilog=EPILOG)
-@with_connection_options
-async def unregister(
-    options: ConnectionOptions,
-    password_stdin: PasswordStdin = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete without a question. Default: ask.")] = False,
-) -> None:
-    """Delete your account and everything queued for it."""
-    await commands.unregister(options, password_stdin=password_stdin, yes=yes)
 
 
 @app.command(epilog=EPILOG)
@@ -150,12 +92,12 @@ async def accounts(
         str, typer.Argument(help="List only matching names: '*' is any text, '?' one character. Default: all.")
     ] = "",
     as_json: AsJson = False,
-) -> None:
-    """List accounts."""
-    await commands.accounts(options, pattern, as_json=as_json)
+) -> int:
+    """List accounts. The exit code is 1 if no name matches."""
+    return await commands.accounts(options, pattern, as_json=as_json)
 
 
-@app.command(epilog=EPILOG)
+@app.command(epilog=EPILOG, cls=TextCommand)
 @with_connection_options
 async def send(
     options: ConnectionOptions,
@@ -167,16 +109,17 @@ async def send(
 ) -> None:
     """Send a message and wait until it is on a majority's disks.
 
-    If that takes too long, the message stays in the outbox on this machine (exit code 75). The next command that
-    connects sends it, once. That is also so if the command is interrupted once the message is stored.
+    If that takes too long, the message stays in the outbox on this machine (exit code 75). It goes out, once, with the
+    next parley send, listen, fetch or chat. That is also so if the command is interrupted once the message is stored.
+    parley outbox lists, sends and withdraws what waits.
     """
     await commands.send(options, to, body, timeout=timeout, as_json=as_json, urgent=urgent)
 
 
-app.command(name="dm", epilog=EPILOG, help="The same as `parley send`.")(send)
+app.command(name="dm", epilog=EPILOG, help="The same as `parley send`.", cls=TextCommand)(send)
 
 
-@app.command(name="all", epilog=EPILOG)
+@app.command(name="all", epilog=EPILOG, cls=TextCommand)
 @with_connection_options
 async def to_all(
     options: ConnectionOptions,
@@ -289,7 +232,10 @@ async def chat(
         bool, typer.Option("--register", help="Create the account if it does not exist. Default: ask.")
     ] = False,
 ) -> int:
-    """Chat: send what you type and show what comes. The command /help lists more."""
+    """Chat: send what you type and show what comes. The command /help lists more.
+
+    From a pipe, each line is a message or a command, and the exit code is that of the first line that failed.
+    """
     from parley.terminal.chat import chat as run_chat  # its libraries take long to load
 
     return await run_chat(options, to or where or "", create=create)
@@ -384,7 +330,7 @@ async def gateway(
 @app.command()
 def version() -> None:
     """Print the version."""
-    typer.echo(f"parley {metadata.version('parley')}")
+    typer.echo(version_text())
 
 
 def main() -> None:

@@ -165,7 +165,7 @@ class ParleyClient:
         cluster_id = await self._cluster.cluster_id()
         with unknown_if_cancelled(REPEAT_TEXT):
             current = self._account
-            if current is not None and (current.profile.account, current.profile.cluster_id) == (name, cluster_id):
+            if current is not None and current.profile.is_of(cluster_id, name):
                 who = await current.store.write(identity.load)
                 await self._log_in.again(current, who, password, end_oldest_device=end_oldest_device)
                 current.connection.wake()
@@ -175,7 +175,7 @@ class ParleyClient:
                 account = self._make_account(cluster_id, name)
                 who = await self._log_in.first_here(account, password, end_oldest_device=end_oldest_device)
                 await self._use(account, who)
-        self._remember_last(name)
+        self._remember_last(self.signed_in_as)
 
     def speak_for(self, address: str) -> None:
         """Make the next log-ins for the person at this IP address. For gateways."""
@@ -216,8 +216,10 @@ class ParleyClient:
 
     @property
     def signed_in_as(self) -> str:
-        """Return the name of the account in use, or an empty string."""
-        return "" if self._account is None else self._account.profile.account
+        """Return the name of the account in use as the cluster spells it, or an empty string."""
+        if self._account is None:
+            return ""
+        return self._account.profile.account if self.me is None else self.me.name
 
     async def has_session(self) -> bool:
         """Return true if a session is stored. The cluster may have ended it already."""

@@ -108,9 +108,13 @@ class ImportResult:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """The status of all known nodes: one entry per node that answered and one per address that did not."""
+    """The status of all known nodes: one entry per node that answered and one per address that did not.
+
+    `elsewhere` holds given addresses where nothing answers and no member is, such as closed ports of a range.
+    """
 
     nodes: tuple[NodeStatus, ...]
+    elsewhere: tuple[NodeStatus, ...] = ()
 
     @property
     def serving(self) -> bool:
@@ -147,9 +151,13 @@ class NodePing:
 
 @dataclass(frozen=True, slots=True)
 class ClusterPing:
-    """The round trips to all known nodes: one entry per node that answered and one per address that did not."""
+    """The round trips to all known nodes: one entry per node that answered and one per address that did not.
+
+    `elsewhere` is that of ClusterStatus.
+    """
 
     nodes: tuple[NodePing, ...]
+    elsewhere: tuple[NodeStatus, ...] = ()
 
     @property
     def all_answered(self) -> bool:

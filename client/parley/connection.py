@@ -22,6 +22,7 @@ from parley.model import ConnectionState
 from parley.net.channel import ChannelPool
 from parley.net.message_stream import MessageStream, MessageStreamEvents
 from parley.net.stream_closed import StreamClosedError
+from parley.net.tls_probe import needs_tls
 from parley.net.unary_caller import NodesBeside, UnaryCaller
 from parley.state_publisher import AccountVoice
 from parley.wire.actions import StreamCloseReason
@@ -213,6 +214,9 @@ class ConnectionManager:
 
     async def _stream_closed(self, closed: StreamClosedError, who: DeviceIdentity, endpoint: Endpoint) -> None:
         name = self._known_endpoints.name_of(endpoint)  # which the stream may have found out
+        problem, tls = closed.text, closed.tls
+        if self._pool.security.insecure and (trouble := await needs_tls(problem, endpoint, name)):
+            problem, tls = trouble.text, True
         lived_s = 0.0 if self._welcomed_at is None else self._clock() - self._welcomed_at
         logger().info(
             "stream_closed", node=name, reason=closed.reason.name, lived_s=round(lived_s, 3), detail=closed.text
@@ -227,8 +231,8 @@ class ConnectionManager:
             address="",
             caught_up=False,
             has_majority=False,
-            problem=closed.text,
-            tls_trouble=closed.tls,
+            problem=problem,
+            tls_trouble=tls,
             **lost,
         )
         match closed.reason:

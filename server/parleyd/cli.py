@@ -26,7 +26,7 @@ from parleyd.cli_cert import cert_app
 from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
 from parleyd.formats import FormatRefusedError
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
-from parleyd.observability.logs import close_logging, configure_logging, print_error, set_log_level
+from parleyd.observability.logs import close_logging, configure_logging, is_read_by_people, print_error, set_log_level
 from parleyd.security.certificate_checks import check_node_certificate
 from parleyd.security.certificates import CertificateError
 from parleyd.settings.load import CONFIG_VARIABLE, LoadedSettings, SettingsError, load_settings
@@ -233,7 +233,8 @@ def _end(error: Exception, log: structlog.stdlib.BoundLogger) -> None:
         )
         raise typer.Exit(ExitCode.FAILED)
     code, text = foreseen
-    log.error("node_stopped", exit_code=int(code), reason=text)
+    if not is_read_by_people():  # a program that reads the log gets a record, and a person the text alone
+        log.error("node_stopped", exit_code=int(code), reason=text)
     print_error(f"parleyd: {text}")
     raise typer.Exit(code)
 

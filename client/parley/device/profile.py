@@ -21,11 +21,13 @@ import os
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import apsw
 import platformdirs
 
 from parley.device.notes import (
@@ -46,6 +48,7 @@ else:
     import fcntl
 
 UNNAMED = "unnamed"
+DATABASE = "client.sqlite"
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -94,7 +97,11 @@ class Profile:
     @property
     def database(self) -> Path:
         """Return the path of the file with outbox, inbox and identity."""
-        return self.directory / "client.sqlite"
+        return self.directory / DATABASE
+
+    def is_of(self, cluster_id: str, name: str) -> bool:
+        """Return true if this is the profile of that account, whose name ignores case."""
+        return self.cluster_id == cluster_id and self.account.lower() == name.lower()
 
     def make(self) -> None:
         """Make the folders if they are missing. Raises StoreError if they cannot be made."""
@@ -121,7 +128,7 @@ class StateDirectory:
 
     def profile(self, cluster_id: str, account: str) -> Profile:
         """Return the profile. Its folders may be missing."""
-        directory = self.root / _folder_name(cluster_id or UNNAMED) / _folder_name(check_account_name(account))
+        directory = _account_folder(self.root / _folder_name(cluster_id or UNNAMED), check_account_name(account))
         return Profile(directory, cluster_id, account)
 
     def find(self, account: str, endpoints: Iterable[Endpoint]) -> Profile | None:
@@ -131,7 +138,9 @@ class StateDirectory:
         known on exactly one cluster.
         """
         endpoints = tuple(endpoints)
-        known = list(self.root.glob(f"*/{_folder_name(check_account_name(account))}/client.sqlite"))
+        check_account_name(account)
+        folders = [_account_folder(cluster, account) for cluster in self.root.glob("*/") if cluster.is_dir()]
+        known = [folder / DATABASE for folder in folders if (folder / DATABASE).exists()]
         found = [path for path in known if self._hosts_at(path.parent.parent).covers(endpoints)]
         if not found and len(known) == 1:
             found = known
@@ -143,9 +152,10 @@ class StateDirectory:
     def accounts(self) -> tuple[str, ...]:
         """Return the names of the accounts that have a file, as they are in small letters.
 
-        Names whose folder has another name are left out: those with a capital letter, or with a full stop at the end.
+        Names whose folder has another name are left out: those with a full stop at the end, and those with a capital
+        letter whose folder an earlier release made.
         """
-        folders = (path.parent.name for path in self.root.glob("*/*/client.sqlite"))
+        folders = (path.parent.name for path in self.root.glob(f"*/*/{DATABASE}"))
         return tuple(sorted({name for name in folders if _ACCOUNT.fullmatch(name)}))
 
     def hosts(self, cluster_id: str) -> Hosts:
@@ -257,12 +267,40 @@ def _make_folders(*folders: Path) -> None:
         ) from error
 
 
+def _account_folder(cluster: Path, account: str) -> Path:
+    """Return the folder of an account, which is one for all spellings: account names ignore case.
+
+    Earlier releases made a folder for each spelling. Theirs is used where it exists.
+    """
+    usual, of_spelling = cluster / _folder_name(account.lower()), cluster / _folder_name(account)
+    for folder in (of_spelling, usual):
+        if (folder / DATABASE).exists():
+            return folder
+    candidates = sorted(cluster.glob(f"{_safe(account)}~????????/{DATABASE}"))
+    others = [path.parent for path in candidates if _owner(path).lower() == account.lower()]
+    return others[0] if others else usual
+
+
+def _owner(database: Path) -> str:
+    """Return the name of the account whose file this is, empty if the file does not tell it."""
+    query = "SELECT name FROM accounts WHERE id = (SELECT value FROM meta WHERE key = 'account_id')"
+    try:
+        with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+            rows = connection.execute(query).fetchall()
+    except apsw.Error:
+        return ""
+    return str(rows[0][0]) if rows else ""
+
+
+def _safe(name: str) -> str:
+    return re.sub(r"[^a-z0-9_-]", "_", name.lower())
+
+
 def _folder_name(name: str) -> str:
     """Return a name for the file system, which may be case-insensitive."""
     if name == name.lower() and re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name) and not name.endswith("."):
         return name
-    safe = re.sub(r"[^a-z0-9_-]", "_", name.lower())
-    return f"{safe}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{_safe(name)}~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _modified_ns(path: Path) -> int:

@@ -306,7 +306,9 @@ class ClusterClient:
         if self._known_endpoints.learn(members):
             more = [endpoint for endpoint in self._known_endpoints.all() if endpoint not in answers]
             answers.update(zip(more, await asyncio.gather(*map(ask, more)), strict=True))
-        return ClusterStatus(_one_per_node(answers, self._known_endpoints))
+        found = _one_per_node(answers, self._known_endpoints)
+        elsewhere = _elsewhere(found, self._known_endpoints)
+        return ClusterStatus(tuple(one for one in found if one not in elsewhere), elsewhere)
 
     async def ping(self, count: int, token: str = "") -> ClusterPing:
         """Measure `count` round trips to every node of status()."""
@@ -385,3 +387,12 @@ def _one_per_node(answers: dict[Endpoint, NodeStatus], known_endpoints: KnownEnd
         a for endpoint, a in answers.items() if not a.name and known_endpoints.names.get(endpoint, "") not in by_name
     ]
     return (*sorted(by_name.values(), key=lambda answer: answer.name), *silent)
+
+
+def _elsewhere(found: Sequence[NodeStatus], known_endpoints: KnownEndpoints) -> tuple[NodeStatus, ...]:
+    """Return what does not answer and has the address of no member. Nothing while an address of a member is unknown."""
+    members = {member.name for one in found for member in one.members}
+    if not members or not members <= known_endpoints.learned.keys():
+        return ()
+    addresses = {str(endpoint) for endpoint in known_endpoints.learned.values()}
+    return tuple(one for one in found if one.error and not one.tls_trouble and one.address not in addresses)

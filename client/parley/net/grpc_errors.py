@@ -35,6 +35,7 @@ AFTER_UNKNOWN_TEXT = (
     '"{refusal}" Check the result before you try again.'
 )
 
+CANNOT_BE_REACHED = "cannot be reached"
 _NEVER_SENT_SIGNS = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed", "empty address")
 """How gRPC's texts begin if there was no connection on which a request could leave."""
 
@@ -200,7 +201,7 @@ def _no_answer(error: grpc.aio.AioRpcError, where: str, *, insecure: bool, chang
     details = error.details() or ""
     if _was_never_sent(error):
         trouble = tls_trouble(details, where, insecure=insecure)
-        return trouble or UnreachableError(f"{where} cannot be reached{in_brackets(details)}.")
+        return trouble or UnreachableError(f"{where} {CANNOT_BE_REACHED}{in_brackets(details)}.")
     if error.code() is not grpc.StatusCode.UNAVAILABLE:
         text = f"{where} gave no clear answer{in_brackets(details or _CODES.get(error.code(), ''))}."
         kind = UnreachableError

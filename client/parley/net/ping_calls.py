@@ -13,7 +13,8 @@ async def ping_nodes(caller: UnaryCaller, status: ClusterStatus, count: int, tok
 
     The nodes are asked one after the other, so no answer waits for that of another node.
     """
-    return ClusterPing(tuple([await _ping(caller, node, count, token) for node in status.nodes]))
+    nodes = tuple([await _ping(caller, node, count, token) for node in status.nodes])
+    return ClusterPing(nodes, status.elsewhere)
 
 
 async def _ping(caller: UnaryCaller, node: NodeStatus, count: int, token: str) -> NodePing:

@@ -26,9 +26,9 @@ from parley.errors import (
     UnreachableError,
     WrongServiceError,
 )
-from parley.net.causes import CLOSED
 from parley.net.channel import ChannelPool
 from parley.net.grpc_errors import from_grpc, told
+from parley.net.tls_probe import needs_tls
 from parley.wire import convert
 from parley.wire.endpoints import Endpoint, KnownEndpoints
 from parley.wire.policy import FailoverPolicy, PolicySettings
@@ -125,7 +125,7 @@ class UnaryCaller:
                 raise told(error, after_unknown=unknown) from error.__cause__
             self.preferred = attempt.endpoint
             return answer
-        raise _summary(failures, unknown=unknown, then=then, insecure=self._pool.security.insecure)
+        raise _summary(failures, unknown=unknown, then=then)
 
     async def status_of(
         self, endpoint: Endpoint, timeout_s: float = STATUS_TIMEOUT_S, *, token: str = ""
@@ -176,7 +176,9 @@ class UnaryCaller:
                 return await invoke(self._pool.get(endpoint))
         except grpc.aio.AioRpcError as error:
             insecure = self._pool.security.insecure
-            raise from_grpc(error, where=where, insecure=insecure, changes=changes) from error
+            known = from_grpc(error, where=where, insecure=insecure, changes=changes)
+            trouble = await needs_tls(known.text, endpoint, where) if insecure else None
+            raise trouble or known from error
         except TimeoutError:
             kind = OutcomeUnknownError if changes else UnreachableError
             raise kind(f"{where} did not answer within {timeout_s:.1f} s.") from None
@@ -219,7 +221,7 @@ def _is_final(failures: dict[Endpoint, ParleyError], *, is_late: bool) -> bool:
     return any(all(isinstance(error, kind) for error in failures.values()) for kind in kinds)
 
 
-def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, then: str, insecure: bool) -> ParleyError:
+def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, then: str) -> ParleyError:
     """Return the error that tells most about why no node answered."""
     errors = list(failures.values())
     reasons = " ".join(error.text for error in errors[:3]) or "time ran out."
@@ -228,11 +230,6 @@ def _summary(failures: dict[Endpoint, ParleyError], *, unknown: bool, then: str,
     for kind in (TlsError, WrongServiceError):
         if errors and all(isinstance(error, kind) for error in errors):
             return errors[0]
-    if insecure and errors and all(CLOSED in error.text for error in errors):
-        return TlsError(
-            "Every node closed the unencrypted connection at once. The cluster probably requires TLS. "
-            "Nothing was sent. Leave out --insecure. Give the CA of the cluster with --ca FILE."
-        )
     for error in errors:
         if isinstance(error, OverloadedError):
             return error

@@ -4,12 +4,21 @@ import asyncio
 import os
 import sys
 
-from parley import BadInputError, NameTakenError, ParleyClient, UnreachableError, WrongPasswordError, find_target
+from parley import (
+    BadInputError,
+    NameTakenError,
+    ParleyClient,
+    TlsError,
+    UnreachableError,
+    WrongPasswordError,
+    find_target,
+)
 from parley.terminal.chat_hints import Hints
 from parley.terminal.chat_view import ChatView
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.password import VARIABLE, read_password
+from parley.terminal.outage import fails_with_tls
+from parley.terminal.password import VARIABLE, read_password, typed_password
 from parley.terminal.refusals import superseded_text
 from parley.terminal.screen import PlainScreen, PromptScreen, TerminalScreen
 from parley.terminal.signals import Interrupted, prompting
@@ -29,7 +38,7 @@ async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: Ter
         target = await find_target(client, to) if to else None
         view = ChatView(client, screen.show, screen.quiet, target, mark_read=screen.interactive)
         try:
-            await _run(view, screen, in_background=screen.interactive and options.text_filter is not None)
+            await _run(client, view, screen, in_background=screen.interactive and options.text_filter is not None)
         except asyncio.CancelledError as error:
             remarks = [f"Not sent, because the text filter had not answered: {indented(body)}" for body in view.unsent]
             if await client.waiting(limit=1):
@@ -39,15 +48,18 @@ async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: Ter
             raise
         if await client.waiting(limit=1):
             screen.quiet(_still_waiting(client))
+        if view.failures.code and not screen.interactive:
+            return view.failures.code  # a person has seen it
         return ExitCode.KEPT if view.unsettled else ExitCode.OK
 
 
 def _still_waiting(client: ParleyClient) -> str:
     later = "They are kept here and sent, once, when you come back."
-    return f"Messages still wait. {superseded_text(client) if client.state.superseded else later}"
+    why = f" {client.state.problem}" if client.state.problem and not client.state.superseded else ""
+    return f"Messages still wait. {superseded_text(client) if client.state.superseded else later}{why}"
 
 
-async def _run(view: ChatView, screen: TerminalScreen, *, in_background: bool) -> None:
+async def _run(client: ParleyClient, view: ChatView, screen: TerminalScreen, *, in_background: bool) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(view.receive(with_history=screen.interactive)),
@@ -65,17 +77,23 @@ async def _run(view: ChatView, screen: TerminalScreen, *, in_background: bool) -
             if not await view.take(line):
                 break
         if not screen.interactive:
-            await _settled(view)
+            await _settled(client, view)
         await view.finish()
         for task in tasks:
             task.cancel()
 
 
-async def _settled(view: ChatView) -> None:
-    """Wait a bounded time for the results of a script's last lines."""
+async def _settled(client: ParleyClient, view: ChatView) -> None:
+    """Wait a bounded time for the results of a script's last lines, and of what waited before.
+
+    It ends if TLS fails with every node.
+    """
     try:
         async with asyncio.timeout(LAST_MESSAGES_S):
-            while view.unsettled:  # noqa: ASYNC110 - the view shows what happens; only the end is waited for here
+            while view.unsettled or client.state.waiting:
+                if client.state.tls_trouble and await fails_with_tls(client):
+                    view.failures.add(TlsError(client.state.problem))
+                    return
                 await asyncio.sleep(0.02)
     except TimeoutError:
         return
@@ -95,7 +113,11 @@ async def sign_in(options: ConnectionOptions, client: ParleyClient, *, create: b
         try:
             await client.register(name, password)
         except NameTakenError:
-            raise wrong from None
+            if not sys.stdin.isatty():
+                raise wrong from None
+            print_note(f"The account {name} exists, with another password.")
+            await client.login(name, typed_password(f"Password of {name}: "))
+            return
         await client.login(name, password)
         print_note(f"The account {name} was created.")
 

@@ -18,10 +18,10 @@ from parley import (
     MessageKind,
     ParleyClient,
     ParleyError,
+    RefusedError,
     Target,
-    find_target,
 )
-from parley.chat import Chats, SessionNews, Standing, conversation_key, preview, safe_name
+from parley.chat import Chats, SessionNews, Standing, conversation_key, preview
 from parley.terminal import text
 from parley.terminal.chat_channels import HELP as CHANNEL_HELP
 from parley.terminal.chat_channels import ChannelCommands
@@ -31,11 +31,13 @@ from parley.terminal.chat_presence import HELP as PRESENCE_HELP
 from parley.terminal.chat_presence import PresenceCommands
 from parley.terminal.chat_status import HELP as STATUS_HELP
 from parley.terminal.chat_status import ChatStatus
+from parley.terminal.failures import Failures
 from parley.terminal.message_numbers import message_count, message_number
 from parley.terminal.mute_commands import HELP as MUTE_HELP
 from parley.terminal.mute_commands import MuteCommands
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
+from parley.terminal.recipient import NOBODY, find_recipient, names_recipient
 from parley.terminal.refusals import Refusals
 from parley.terminal.send_queue import SendQueue
 
@@ -139,6 +141,11 @@ class ChatView:
         return self._own.unsettled + len(self.unsent)
 
     @property
+    def failures(self) -> Failures:
+        """Return what went wrong in this chat."""
+        return self._own.failures
+
+    @property
     def unsent(self) -> tuple[str, ...]:
         """Return the typed texts that are not in the outbox yet, because a text filter is asked."""
         return self._sends.unsent
@@ -161,8 +168,16 @@ class ChatView:
                 return await self._command(line)
             await self._send(line.removeprefix("/") if line.startswith("//") else line)
         except ParleyError as error:
-            self._quiet(error.text)
+            self._failed(line, error)
         return True
+
+    def _failed(self, line: str, error: ParleyError) -> None:
+        self.failures.add(error)
+        self._quiet(error.text)
+        if names_recipient(line, self.commands):
+            self.target = None
+            self._quiet(NOBODY)
+            self.changed()
 
     async def _command(self, line: str) -> bool:
         command, _, rest = line.partition(" ")
@@ -170,12 +185,11 @@ class ChatView:
             return False
         action = self._commands.get(command)
         if action is None:
-            self._quiet(
+            raise BadInputError(
                 f"{command} is not a command. /help lists the commands. To send a line that begins with a "
                 "slash, begin it with //."
             )
-        else:
-            await action(rest.strip())
+        await action(rest.strip())
         return True
 
     async def _help(self, _: str) -> None:
@@ -215,12 +229,10 @@ class ChatView:
 
     async def _send(self, body: str, *, urgent: bool = False) -> None:
         if self.target is None:
-            self._quiet("No recipient was named. Name one with /to NAME. /accounts lists the accounts.")
-            return
+            raise BadInputError("No recipient was named. Name one with /to NAME. /accounts lists the accounts.")
         standing = self._standing()
         if not standing.takes_messages:
-            self._quiet(f"The message was not sent. {standing.text}")
-            return
+            raise RefusedError(f"The message was not sent. {standing.text}")
         await self._sends.send(self.target, body, urgent=urgent)
 
     async def _urgent(self, body: str) -> None:
@@ -231,12 +243,7 @@ class ChatView:
     async def _talk_to(self, typed: str) -> None:
         if not typed:
             raise BadInputError("/to needs a name. /accounts lists the accounts, /conversations your channels.")
-        target = await find_target(self._client, typed)
-        if target.account and self.names and not self._is_known(target.account):
-            await self.learn_names()
-            if not self._is_known(target.account):
-                self._quiet(f"There is no account {safe_name(target.account)} yet.")
-                return
+        target = await find_recipient(self._client, self.chats, typed)
         if target.conversation_id:
             await self._look_at(target)
         self.target = target
@@ -265,9 +272,6 @@ class ChatView:
 
     def _open_id(self) -> int:
         return 0 if self.target is None else self.chats.conversation_id(self.chats.key_of(self.target))
-
-    def _is_known(self, name: str) -> bool:
-        return name.casefold() in (known.casefold() for known in self.names)
 
     async def _history(self, rest: str) -> None:
         unread = rest == "unread"
@@ -367,11 +371,8 @@ class ChatView:
                 if change.receipts or change.conversations:
                     self._own.marks_moved()
                 if change.typing:
-                    self._status.take_typing(change.typing, self._draw)
+                    self._status.take_typing(change.typing, self.changed)
                 self.changed()
-
-    def _draw(self) -> None:
-        self.changed()
 
     async def keep_time(self) -> NoReturn:
         """Print own messages when their time has come."""

@@ -1,9 +1,10 @@
 """The status of the cluster for a terminal: a table of the nodes, level, divergences, full disks, a verdict."""
 
-from parley import ClusterMember, ClusterStatus, NodeStatus
+from parley import ClusterMember, ClusterPing, ClusterStatus, NodeStatus
 
 COLUMNS = ("NODE", "ADDRESS", "ROLE", "TERM", "COMMIT", "APPLIED", "CLIENTS", "MSG/S", "LEVELS", "SERVING")
 
+NO_TLS = "There is no TLS connection to any node, so it is not known whether the cluster serves. See the reason above."
 SIGN_IN = "Sign in to see terms, indices, levels and clients: nodes show them to accounts only."
 
 
@@ -17,7 +18,7 @@ def cluster_lines(status: ClusterStatus) -> list[str]:
     lines = ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
     hints = [SIGN_IN] if any(node.name and not node.version for node in status.nodes) else []
     troubles = [*divergence_lines(status), *disk_lines(status), *snapshot_lines(status), *clock_lines(status)]
-    return [*lines, "", *level_lines(status), *troubles, *hints, verdict(status)]
+    return [*lines, "", *level_lines(status), *troubles, *hints, *elsewhere_lines(status), verdict(status)]
 
 
 def _row(node: NodeStatus, status: ClusterStatus) -> tuple[str, ...]:
@@ -94,6 +95,15 @@ def disk_lines(status: ClusterStatus) -> list[str]:
     return [f"The disk of {node.name} is nearly full: {node.disk}." for node in status.nodes if node.disk]
 
 
+def elsewhere_lines(status: ClusterStatus | ClusterPing) -> list[str]:
+    """Return a sentence about addresses that were given, where no member of the cluster is."""
+    if not status.elsewhere:
+        return []
+    first, more = status.elsewhere[0].address, len(status.elsewhere) - 1
+    also = f" and {more} other address{'es' if more > 1 else ''}" if more else ""
+    return [f"Nothing answers at {first}{also}. No member of the cluster has such an address."]
+
+
 def verdict(status: ClusterStatus) -> str:
     """Return one sentence that says whether the cluster accepts messages."""
     up = sum(1 for node in status.nodes if not node.error)
@@ -106,4 +116,6 @@ def verdict(status: ClusterStatus) -> str:
         return f"The cluster serves: {up} of {known} known nodes answer, {status.leader or 'nobody'} leads."
     if up:
         return f"No majority: {up} of {known} known nodes answer. Nothing can be sent until more of them are up."
+    if status.nodes and all(node.tls_trouble for node in status.nodes):
+        return NO_TLS
     return "No node answers. Check the addresses, and whether the nodes run."

@@ -3,17 +3,20 @@
 An error ends a command with one block of text on stderr and one of the exit codes of exits.py.
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Coroutine
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from parley import ParleyError
 from parley.terminal.exits import ExitCode, code_of, first_of
 from parley.terminal.filter_options import FilterFlags
-from parley.terminal.options import Flags, resolve_options
+from parley.terminal.options import DEFAULT_PORT, Flags, resolve_options
 from parley.terminal.signals import run_until_signal
 from parley.terminal.standard_streams import StandardStreamError
 
@@ -26,7 +29,8 @@ _CONNECTION_OPTIONS: dict[str, tuple[Any, Any]] = {
         typer.Option(
             "--host",
             metavar="HOST:PORT",
-            help="Connect to this node: host:port, or host:first-last for a range of ports. Can be repeated. "
+            help="Connect to this node: host, host:port, or host:first-last for a range of ports. Can be repeated. "
+            f"The port is {DEFAULT_PORT} if none is named. "
             "Default: PARLEY_HOSTS (separated by commas), the settings file, or the last log-in.",
             rich_help_panel=_CONNECTION,
             show_default=False,
@@ -173,7 +177,13 @@ TargetArgument = Annotated[
         metavar="TARGET", help="Name an account, a channel (#ID or #TITLE), or everyone.", show_default=False
     ),
 ]
-BodyArgument = Annotated[str | None, typer.Argument(help="Send this text. Default, and for '-': standard input.")]
+BodyArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TEXT",
+        help="Send this text. One that begins with '-' goes after '--'. Default, and for '-': standard input.",
+    ),
+]
 Urgent = Annotated[bool, typer.Option("--urgent", help="Send it as urgent. It comes first in notifications.")]
 MajorityTimeout = Annotated[
     float, typer.Option("--timeout", min=0.0, help="Wait at most this many seconds for a majority.")
@@ -182,7 +192,22 @@ WithOwn = Annotated[bool, typer.Option("--own", help="Print your messages from o
 AsJsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line. Default: text.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON. Default: text.")]
 
+_FLAGS_ELSEWHERE = "Flags for the cluster and the account, such as --host, --ca and --account: parley --help."
 Work = Coroutine[Any, Any, int | None]
+
+
+class TextCommand(TyperCommand):
+    """A command with a text, which may begin with a hyphen and is then no flag."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words. For a flag that does not exist, say how to send it as a text."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if isinstance(option := getattr(error, "option_name", None), str):
+                hint = f" To send a text that begins with a hyphen, put -- before it: ... -- {option}"
+                vars(error)["message"] = f"{vars(error).get('message', '')}.{hint}"
+            raise
 
 
 def with_connection_options(command: Callable[..., Work]) -> Callable[..., None]:
@@ -195,17 +220,42 @@ def with_connection_options(command: Callable[..., Work]) -> Callable[..., None]
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "options"]
     context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    run.__signature__ = inspect.Signature([context, *own, *connection_parameters()])  # type: ignore[attr-defined]
+    shared = connection_parameters(hidden=True)
+    run.__signature__ = inspect.Signature([context, *own, *shared])  # type: ignore[attr-defined]
     run.__name__ = command.__name__
-    run.__doc__ = command.__doc__
+    run.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\n{_FLAGS_ELSEWHERE}"
     return run
 
 
-def connection_parameters() -> list[inspect.Parameter]:
-    return [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
-        for name, (kind, option) in _CONNECTION_OPTIONS.items()
-    ]
+def connection_parameters(*, hidden: bool = False) -> list[inspect.Parameter]:
+    """Return the flags that every command takes. The help of the program shows them, those of its commands do not."""
+    found = []
+    for name, (kind, option) in _CONNECTION_OPTIONS.items():
+        shown = copy.copy(option)
+        shown.hidden = hidden
+        annotation = Annotated[kind, shown]
+        found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
+    return found
+
+
+def root_signature() -> inspect.Signature:
+    """Return the flags of the program itself."""
+    option = typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    parameter = inspect.Parameter
+    version = parameter("show_version", parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
+    context = parameter("ctx", parameter.KEYWORD_ONLY, annotation=typer.Context)
+    return inspect.Signature([context, version, *connection_parameters()])
+
+
+def version_text() -> str:
+    """Return the name and the version of this program."""
+    return f"parley {metadata.version('parley')}"
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(version_text())
+        raise typer.Exit(ExitCode.OK)
 
 
 def flags_of(given: dict[str, Any]) -> Flags:

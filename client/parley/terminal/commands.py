@@ -26,14 +26,16 @@ from parley import (
     StillWaitingError,
     TlsError,
     TooManyDevicesError,
+    UnreachableError,
     find_target,
 )
-from parley.chat import Chats, Standing, account_label
+from parley.chat import Chats, Standing, account_label, safe_name
 from parley.terminal import text
 from parley.terminal.cluster_text import cluster_lines
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
-from parley.terminal.password import confirm, read_password
+from parley.terminal.outage import Outage, fails_with_tls, raise_for_tls, said_after
+from parley.terminal.password import confirm, read_body, read_password
 from parley.terminal.refusals import Refusals, connected, superseded_text
 from parley.terminal.signals import Interrupted
 
@@ -54,11 +56,19 @@ def note(line: str) -> None:
 
 
 async def register(options: ConnectionOptions, name: str, *, code: str, password_stdin: bool) -> None:
-    """Create an account. The person signs in with a second command."""
+    """Create an account and sign in to it, unless another account is in use on this machine."""
     password = read_password(f"Password for the new account {name}: ", from_stdin=password_stdin, twice=True)
     async with options.client(resume=False) as client:
         await client.register(name, password, code)
-        note(f"The account {name} was created. Sign in with: parley login {name}")
+        if options.account and options.account.lower() != name.lower():
+            note(
+                f"The account {name} was created. {options.account} is still in use here. To change that: parley login "
+                f"{name}"
+            )
+            return
+        note(f"The account {name} was created.")
+        await client.login(name, password)
+        note(f"Signed in as {client.signed_in_as}.")
 
 
 async def login(options: ConnectionOptions, name: str, *, password_stdin: bool, end_oldest: bool) -> None:
@@ -75,16 +85,20 @@ async def login(options: ConnectionOptions, name: str, *, password_stdin: bool, 
                 raise
             await client.login(name, password, end_oldest_device=True)
         waiting = client.state.waiting
-        later = f" {_waiting(waiting)} from an earlier session. The next command that connects sends what waits."
-        note(f"Signed in as {name}." + (later if waiting else ""))
+        later = f" {text.waiting(waiting)} from an earlier session. {text.SENT_LATER}"
+        note(f"Signed in as {client.signed_in_as}." + (later if waiting else ""))
 
 
 async def logout(options: ConnectionOptions) -> None:
     """End the session. Waiting messages stay in the outbox."""
     name = options.must_name_account()
     async with options.client() as client:
-        waiting = await client.logout()
-        later = f" {_waiting(waiting)} in the outbox until you sign in again."
+        try:
+            async with said_after(2.0, "Waiting for a majority of the nodes, which ends the session ...", note):
+                waiting = await client.logout()
+        except UnreachableError as error:
+            raise type(error)(f"{name} is still signed in. {error.text}") from error
+        later = f" {text.waiting(waiting)} in the outbox until you sign in again."
         note(f"{name} is signed out." + (later if waiting else ""))
 
 
@@ -104,15 +118,20 @@ async def unregister(options: ConnectionOptions, *, password_stdin: bool, yes: b
         note(f"The account {name} is deleted.")
 
 
-async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -> None:
+async def accounts(options: ConnectionOptions, pattern: str, *, as_json: bool) -> int:
+    """List accounts. Return FAILED if there is none, as for a search without a result."""
     options.must_name_account()
     async with options.client() as client:
         found = await client.list_accounts(pattern)
     if as_json:
         say(text.as_json([asdict(account) for account in found]))
-        return
-    for account in found:
-        say(account_label(account))
+    else:
+        for account in found:
+            say(account_label(account))
+    if found:
+        return ExitCode.OK
+    note(f"No account has a name like {safe_name(pattern)}." if pattern else "There are no accounts.")
+    return ExitCode.FAILED
 
 
 async def send(
@@ -121,7 +140,7 @@ async def send(
     """Send one message and wait until it is on a majority's disks."""
     options.must_name_account()
     if body is None or body == "-":
-        body = sys.stdin.read().removesuffix("\n")
+        body = read_body()
     view = await _send_and_wait(options, to, body, timeout, urgent=urgent)
     if as_json:
         say(text.as_json(text.own_record(view)))
@@ -179,10 +198,12 @@ async def _accepted(client: ParleyClient, message: OutgoingMessage, timeout: flo
             accepted.cancel()
     if client.state.superseded and (accepted.cancelled() or isinstance(accepted.result(), StillWaitingError)):
         raise StillWaitingError(f"The message was not sent. {superseded_text(client)}")
+    if accepted.cancelled() and client.state.tls_trouble:
+        raise TlsError(f"{client.state.problem} The message is kept in the outbox.")
     if accepted.cancelled():
         raise NotSignedInError(
             "The session has ended before the cluster confirmed the message. It is kept in the outbox. Sign in "
-            "(parley login). The next command that connects then sends it, once."
+            f"(parley login). {text.SENT_LATER}"
         )
     outcome = accepted.result()
     if isinstance(outcome, StillWaitingError):
@@ -206,6 +227,8 @@ async def _wait_until_hopeless(client: ParleyClient) -> None:
                 return
             if state.connection is ConnectionState.CONNECTED and state.superseded:
                 return
+            if state.tls_trouble and await fails_with_tls(client):
+                return
 
 
 async def _result(message: OutgoingMessage, timeout: float) -> Outgoing | Exception:
@@ -222,7 +245,10 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
     shown, has_said_missed = 0, False
     async with connected(options, note) as (client, refusals), asyncio.TaskGroup() as group:
         chats = Chats(client.signed_in_as)
-        watching = group.create_task(_watch_session(client, refusals))
+        outage = Outage(client, note)
+        watching = [
+            group.create_task(work) for work in (_watch_session(client, refusals), raise_for_tls(client), outage.tell())
+        ]
         try:
             async with asyncio.timeout(timeout), await client.messages(include_own=own) as reader:
                 if not reader.durable:
@@ -242,9 +268,13 @@ async def listen(options: ConnectionOptions, *, count: int, timeout: float | Non
         except TimeoutError:
             if shown < count:
                 note(f"{shown} of {count} messages came within {timeout:g} s.")
+            if error := outage.error():
+                raise error from None
+            if shown < count:
                 return ExitCode.FAILED
         finally:
-            watching.cancel()
+            for task in watching:
+                task.cancel()
     return ExitCode.OK
 
 
@@ -314,6 +344,8 @@ async def history(
         else:
             for message in page.messages:
                 say(text.message_line(message, chats))
+        if not page.messages:
+            note(f"There are no messages {'there' if target.conversation_id else f'with {safe_name(where)}'}.")
         if page.has_older and page.messages:
             note(f"Print older messages: parley history {shlex.quote(where)} --before {page.messages[0].id}")
         if page.has_newer and page.messages:
@@ -330,15 +362,12 @@ async def cluster_status(options: ConnectionOptions, *, as_json: bool) -> int:
     async with options.client() as client:
         status = await client.cluster_status()
     if as_json:
-        nodes = [text.node_json(node) for node in status.nodes]
-        say(text.as_json({"serving": status.serving, "leader": status.leader, "nodes": nodes}))
+        nodes, elsewhere = ([text.node_json(node) for node in found] for found in (status.nodes, status.elsewhere))
+        record = {"serving": status.serving, "leader": status.leader, "nodes": nodes, "elsewhere": elsewhere}
+        say(text.as_json(record))
     else:
         for line in cluster_lines(status):
             say(line)
     if status.nodes and all(node.tls_trouble for node in status.nodes):
         return ExitCode.TLS
     return ExitCode.OK if status.serving else ExitCode.UNREACHABLE
-
-
-def _waiting(count: int) -> str:
-    return f"{count} message{'s' if count != 1 else ''} wait{'s' if count == 1 else ''}"

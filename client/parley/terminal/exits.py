@@ -37,7 +37,7 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.FAILED: "something else failed",
+    ExitCode.FAILED: "something else failed, or nothing was found",
     ExitCode.USAGE: "wrong usage or input",
     ExitCode.NOT_SIGNED_IN: "not signed in, or wrong password",
     ExitCode.UNREACHABLE: "no node reachable or no majority (nothing is lost, try again)",

@@ -29,6 +29,7 @@ from parley import (
 from parley.terminal import filter_options
 from parley.terminal.filter_options import NOTHING_SAID, FilterFlags
 
+DEFAULT_PORT = 7600
 KEYS = ("hosts", "ca", "insecure", "account", "state_dir", *filter_options.KEYS)
 TRUE_WORDS, FALSE_WORDS = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
@@ -147,7 +148,7 @@ def resolve_options(flags: Flags, environment: Mapping[str, str] | None = None) 
     file = _read_file(flags.config or _path(env.get("PARLEY_CONFIG")))
     state_dir = flags.state_dir or _path(env.get("PARLEY_STATE_DIR")) or file.state_dir
     last = StateDirectory(state_dir).last()
-    hosts = flags.all_hosts or _split(env.get("PARLEY_HOSTS", "")) or file.hosts
+    hosts = tuple(map(_with_port, flags.all_hosts or _split(env.get("PARLEY_HOSTS", "")) or file.hosts))
     ca = flags.ca or _path(env.get("PARLEY_CA")) or file.ca
     given = flags.insecure if flags.insecure is not None else _flag(env.get("PARLEY_INSECURE", ""), file.insecure)
     if flags.insecure and flags.ca is None:
@@ -173,6 +174,13 @@ def _same_cluster(hosts: tuple[str, ...], last: Last) -> bool:
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _with_port(spec: str) -> str:
+    """Return addresses, separated by commas, with the usual port where none is named."""
+    return ",".join(
+        f"{part}:{DEFAULT_PORT}" if ":" not in part or part.endswith("]") else part for part in _split(spec)
+    )
 
 
 def _path(text: str | None) -> Path | None:
@@ -204,7 +212,7 @@ class _File:
 def _read_file(named: Path | None) -> _File:
     path = named or platformdirs.user_config_path("parley", appauthor=False) / "config.toml"
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         if named is None:
             return _File()

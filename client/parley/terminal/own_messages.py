@@ -7,9 +7,10 @@ delivered shortly afterwards. A message that takes longer is first announced as 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from parley import MessageStatus, Outgoing
+from parley import FINAL, MessageStatus, Outgoing
 from parley.chat import Chats, preview
 from parley.terminal import text
+from parley.terminal.failures import Failures
 from parley.terminal.refusals import Refusals
 
 SHOW_AFTER_S = 0.3
@@ -41,11 +42,14 @@ class OwnMessages:
     ) -> None:
         """`show` prints a line, `quiet` a remark. `chats` holds the marks of other members."""
         self.refusals = refusals
+        self.failures = Failures()
         self._chats = chats
         self._show = show
         self._quiet = quiet
         self._clock = clock
         self._sent: dict[int, _Sent] = {}
+        self._beyond: set[int] = set()
+        """Local ids of unsettled messages beyond MAX_TRACKED: they are not shown, but their results count."""
         self._undelivered: dict[int, Outgoing] = {}
         self.last_status: MessageStatus | None = None
 
@@ -55,21 +59,27 @@ class OwnMessages:
     @property
     def unsettled(self) -> int:
         """Return the number of own messages without a final result."""
-        return sum(1 for sent in self._sent.values() if sent.accepted_at is None)
+        return sum(1 for sent in self._sent.values() if sent.accepted_at is None) + len(self._beyond)
 
     def track(self, view: Outgoing) -> None:
         """Follow a message that was typed."""
         if len(self._sent) < MAX_TRACKED:
             self._sent[view.local_id] = _Sent(view, self._clock())
+        else:
+            self._beyond.add(view.local_id)
         self.last_status = view.status
         self.update(view)  # the result may have come before the message was followed
 
     def forget(self, local_id: int) -> None:
         """Forget a message that was withdrawn."""
         self._sent.pop(local_id, None)
+        self._beyond.discard(local_id)
 
     def update(self, view: Outgoing) -> None:
         """Record a newer state of a message."""
+        if view.local_id in self._beyond and view.status in FINAL:
+            self._beyond.discard(view.local_id)
+            self.failures.settled(view)
         sent = self._sent.get(view.local_id)
         if sent is None:
             return
@@ -79,6 +89,7 @@ class OwnMessages:
             return
         if sent.accepted_at is None:
             sent.accepted_at = self._clock()
+            self.failures.settled(view)
         if view.status is not MessageStatus.ACCEPTED:
             self.flush()
 

@@ -1,4 +1,4 @@
-"""Reads passwords from standard input, from the environment, or from a prompt that does not show them."""
+"""Reads what a person types: a password, from standard input, the environment or a prompt without echo; a message."""
 
 import getpass
 import os
@@ -26,8 +26,22 @@ def read_new_password(prompt: str, *, from_stdin: bool) -> str:
     return _typed_twice(prompt)
 
 
+def read_body() -> str:
+    """Return a message from standard input. On a terminal, say so. A signal ends the read."""
+    is_typed = sys.stdin.isatty()
+    if is_typed:
+        sys.stderr.write("Type the message. Ctrl-D on an empty line sends it, Ctrl-C sends nothing.\n")
+    try:
+        with prompting():
+            return sys.stdin.read().removesuffix("\n")
+    except SystemExit:
+        sys.stderr.write("\nNothing was sent.\n" if is_typed else "Nothing was sent.\n")
+        raise
+
+
 def _line_of_stdin() -> str:
-    line = sys.stdin.readline()
+    with prompting():
+        line = sys.stdin.readline()
     if not line:
         raise BadInputError("--password-stdin was given, but standard input has no password left.")
     return line.rstrip("\r\n")
@@ -39,8 +53,8 @@ def confirm(question: str) -> bool:
 
 
 def _typed_twice(prompt: str) -> str:
-    password = _typed(prompt)
-    if _typed("Once more: ") != password:
+    password = typed_password(prompt)
+    if typed_password("Once more: ") != password:
         raise BadInputError("The two passwords differ. Nothing was done. Try again.")
     return password
 
@@ -54,10 +68,11 @@ def read_password(prompt: str, *, from_stdin: bool, twice: bool = False) -> str:
         return given
     if not sys.stdin.isatty():
         raise BadInputError(f"A password is needed. Give it with --password-stdin or {VARIABLE}.")
-    return _typed_twice(prompt) if twice else _typed(prompt)
+    return _typed_twice(prompt) if twice else typed_password(prompt)
 
 
-def _typed(prompt: str) -> str:
+def typed_password(prompt: str) -> str:
+    """Return the password that a person types, whatever the environment has."""
     return _answer(lambda: getpass.getpass(prompt))
 
 

@@ -7,6 +7,7 @@ import typer
 from parley import ClusterPing, NodePing
 from parley.chat import safe_name
 from parley.terminal import text
+from parley.terminal.cluster_text import NO_TLS, elsewhere_lines
 from parley.terminal.command_line import AsJson, with_connection_options
 from parley.terminal.commands import say
 from parley.terminal.exits import ExitCode
@@ -42,7 +43,10 @@ def ping_lines(found: ClusterPing) -> list[str]:
     rows = [(safe_name(node.status.name or "?"), node.status.address, _result(node, found)) for node in found.nodes]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(2)]
     lines = [f"{name.ljust(widths[0])}  {address.ljust(widths[1])}  {result}" for name, address, result in rows]
+    lines += elsewhere_lines(found)
     answered = sum(not node.status.error for node in found.nodes)
+    if found.nodes and all(node.status.tls_trouble for node in found.nodes):
+        return [*lines, NO_TLS]
     who = f"{safe_name(found.leader)} leads" if found.leader else "nobody leads"
     return [*lines, f"{answered} of {len(found.nodes)} known nodes answer, {who}."]
 
@@ -72,4 +76,5 @@ def ping_record(found: ClusterPing) -> dict[str, Any]:
         ],
         "leader": found.leader,
         "all_answered": found.all_answered,
+        "elsewhere": [{"address": one.address, "error": one.error} for one in found.elsewhere],
     }

@@ -40,7 +40,7 @@ class Refusals:
             if len(kept) > MAX_TOLD:
                 self._tell(f"{len(kept) - MAX_TOLD} more messages were refused, or their outcome is not known.")
             if kept:
-                self._tell("To send such a message again or to remove it: /waiting in parley chat.")
+                self._tell("To send such a message again or to remove it: parley outbox.")
             told = [view.local_id for view in untold]
             self.shown.update(told)  # if this is cancelled now, the next call marks them and prints nothing
             await self._client.mark_told(told)
@@ -61,7 +61,7 @@ def superseded_text(client: ParleyClient) -> str:
     """Return when what waits in a copy of a device's files is sent."""
     return (
         "Another copy of this state folder sends for this device. What waits here is kept. Sign in here: parley login "
-        f"{client.signed_in_as}. The next command that connects then sends it, once."
+        f"{client.signed_in_as}. {text.SENT_LATER}"
     )
 
 

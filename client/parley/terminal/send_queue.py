@@ -71,6 +71,7 @@ class SendQueue:
             try:
                 await store()
             except ParleyError as error:
+                self._own.failures.add(error)
                 self._quiet(f"{error.text} The text was: {text.indented(self._bodies[0])}")
             self._bodies.pop(0)
             self._queue.task_done()

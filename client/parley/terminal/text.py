@@ -23,13 +23,14 @@ from parley.chat import (
     counts_text,
     line_time,
     marked,
+    plural,
     preview,
     row_text,
     safe_body,
 )
 
 LINE_PREVIEW = 60
-SENT_LATER = "The next command that connects sends it, once."
+SENT_LATER = "The next parley send, listen, fetch or chat sends what waits, once, or: parley outbox --send."
 
 MARKS = {
     MessageStatus.WAITING: "…",
@@ -40,6 +41,11 @@ MARKS = {
     MessageStatus.FAILED: "✗",
     MessageStatus.UNKNOWN: "?",
 }
+
+
+def waiting(count: int) -> str:
+    """Return how many messages wait."""
+    return f"{plural(count, 'message')} wait{'s' if count == 1 else ''}"
 
 
 def clock(at_ms: int) -> str:
@@ -83,8 +89,8 @@ def interrupted(view: Outgoing, later: str) -> str:
     """Return what a person has to know of a message whose command was interrupted. `later` says when it is sent."""
     if view.status in (MessageStatus.WAITING, MessageStatus.SENDING):
         return (
-            f"Interrupted. The message is kept in the outbox. {later} Until it is sent to a node, /cancel "
-            f"{view.local_id} in parley chat withdraws it."
+            f"Interrupted. The message is kept in the outbox. {later} Until it is sent to a node, parley outbox "
+            f"--cancel {view.local_id} withdraws it."
         )
     if view.status is MessageStatus.FAILED:
         return f"Interrupted. The message was refused and not sent. {safe_body(view.detail)}".rstrip()

@@ -367,7 +367,7 @@ class GroupRunner:
                 files.start_compact(snapshot, lambda _: self._post(compacted))
             case MakeSnapshot(nodes):
                 if nodes != self._snapshot_for:  # not each try of the same followers
-                    self._logger.info("snapshot_requested", nodes=list(nodes))
+                    self._logger.info("snapshot_requested", nodes=[self.members.name_of(node) for node in nodes])
                     self._snapshot_for = nodes
                 self._start_task(self._make_snapshot())
             case ChangeRefused(token, error):
@@ -384,13 +384,13 @@ class GroupRunner:
             case NodeRetired(told_by):
                 parts.observer.retired(told_by)
             case DiskStalled(target):
-                self._logger.warning("disk_stalled", target=target)
+                self._logger.warning("disk_stalled", target=self.members.name_of(target))
             case ClocksJudged(offsets_ms):
                 parts.observer.clocks_judged(offsets_ms)
             case EntriesLost(detail):
                 parts.observer.entries_lost(detail)
             case MessageDropped(sender, why):
-                self._logger.error("message_dropped", peer=sender, error=why)
+                self._logger.error("message_dropped", peer=self.members.name_of(sender), error=why)
             case _:
                 assert_never(effect)
 
@@ -401,7 +401,8 @@ class GroupRunner:
             self._answers.succeed(answered.token, answered.outcome)
 
     def _tell_role(self, change: RoleChange) -> None:
-        self._logger.info("role_changed", role=change.role.value, term=change.term, leader=change.leader)
+        leader = self.members.name_of(change.leader)
+        self._logger.info("role_changed", role=change.role.value, term=change.term, leader=leader)
         changed, self._role_changed = self._role_changed, asyncio.get_running_loop().create_future()
         changed.set_result(None)
 

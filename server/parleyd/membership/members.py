@@ -36,6 +36,11 @@ class ClusterMembers:
         """Return the member with that name."""
         return next((row for row in self.rows.values() if row.name == name), None)
 
+    def name_of(self, node_id: NodeId) -> str:
+        """Return the name of a present or former member; of another node its id as text, and empty for none."""
+        row = self.rows.get(node_id) or self.removed.get(node_id)
+        return row.name if row is not None else str(node_id) if node_id else ""
+
     def was_named(self, name: str) -> bool:
         """Return whether a member with that name was removed."""
         return any(row.name == name for row in self.removed.values())

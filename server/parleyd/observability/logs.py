@@ -35,9 +35,10 @@ _CLOSE_WITHIN_S = 2.0
 
 
 class _Output:
-    """Where the lines of this process go; None before `configure_logging`, and for a stream without a descriptor."""
+    """Where the lines of this process go; to no writer before `configure_logging`, or without a descriptor."""
 
     writer: LineWriter | None = None
+    is_for_people: bool = False
 
 
 class _QueueHandler(logging.Handler):
@@ -61,6 +62,7 @@ def configure_logging(
     """Send all logs of the process to `stream` (stderr); a second call replaces the earlier configuration."""
     out = stream or sys.stderr
     console = log_format == "console" or (log_format == "auto" and out.isatty())
+    _Output.is_for_people = console
     _process_fields.clear()
     bind_process_fields(node=node, cluster=cluster)
     shared: list[Processor] = [
@@ -125,6 +127,11 @@ def _report_dropped(lines: int) -> None:
     structlog.get_logger("logs").warning(
         "log_lines_dropped", lines=lines, reason="the reader of the log was slower than the node, or did not read"
     )
+
+
+def is_read_by_people() -> bool:
+    """Return whether the log is text for people, so that what it says needs no second line."""
+    return _Output.is_for_people
 
 
 def print_error(text: str) -> None:

@@ -219,6 +219,17 @@ def test_what_stops_a_node_has_a_code_and_one_text(
     assert "Traceback" not in "\n".join(outside_the_log)
 
 
+def test_a_log_for_people_says_once_what_stops_a_node(
+    node: Callable[[BaseException], list[Settings]], tmp_path: Path
+) -> None:
+    """It was the last line of the log, and then once more."""
+    node(FatalError(ExitCode.ADDRESS, "127.0.0.1:7600 is taken."))
+    for log_format, times in (("console", 1), ("json", 2)):  # a program reads the record
+        result = parleyd("start", *insecure(tmp_path), "--log-format", log_format)
+        assert result.exit_code == ExitCode.ADDRESS
+        assert result.stderr.count("127.0.0.1:7600 is taken.") == times, result.stderr
+
+
 def test_a_node_starts_with_the_certificates_the_command_makes(
     node: Callable[[int], list[Settings]], tmp_path: Path
 ) -> None:

@@ -261,7 +261,7 @@ async def test_commands_answer_and_mistakes_are_explained(tmp_path: Path) -> Non
         ):
             assert await shown.view.take(line)
         assert shown.has("No recipient was named")
-        assert shown.has("There is no account ghost yet")
+        assert shown.has("There is no account ghost.")
         assert shown.has("/nonsense is not a command")
         assert HELP in shown.lines
         assert "bob" in shown.lines

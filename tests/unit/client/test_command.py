@@ -387,7 +387,7 @@ async def test_a_wrong_ca_ends_with_its_own_code(tmp_path: Path) -> None:
     ("arguments", "code", "hint"),
     [
         (("send", "bob", "x"), ExitCode.NOT_SIGNED_IN, "parley login"),
-        (("login", "anna", "--host", "nonsense"), ExitCode.USAGE, "no port"),
+        (("login", "anna", "--host", "non sense"), ExitCode.USAGE, "not a host name"),
         (("login", "anna", "--host", "http://127.0.0.2:7600"), ExitCode.USAGE, "is a URL"),
         (("login", "anna"), ExitCode.USAGE, "--host"),
         (("login", "anna", "--host", "127.0.0.1:1", "--config", "/nowhere.toml"), ExitCode.USAGE, "no settings file"),
@@ -439,6 +439,18 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_what_is_remembered(
     flags = Flags(hosts=("flag:1",), account="flag", ca=Path("flag.pem"), config=file)
     from_flags = options(tmp_path, flags, PARLEY_HOSTS="env:1", PARLEY_ACCOUNT="env")
     assert (from_flags.hosts, from_flags.account, from_flags.ca) == (("flag:1",), "flag", Path("flag.pem"))
+
+
+@pytest.mark.parametrize("source", ["flag", "environment", "file"])
+def test_a_host_without_a_port_is_at_the_usual_one(tmp_path: Path, source: str) -> None:
+    hosts = ("alpha", "beta:7", "[::1]", "gamma:1-3", "[::1]:8")
+    (tmp_path / "c.toml").write_text(f"hosts = {json.dumps(hosts)}\n")
+    found = {
+        "flag": lambda: options(tmp_path, Flags(hosts=hosts)),
+        "environment": lambda: options(tmp_path, PARLEY_HOSTS=", ".join(hosts)),
+        "file": lambda: options(tmp_path, PARLEY_CONFIG=str(tmp_path / "c.toml")),
+    }[source]()
+    assert found.hosts == ("alpha:7600", "beta:7", "[::1]:7600", "gamma:1-3", "[::1]:8")
 
 
 @pytest.mark.parametrize("source", ["flag", "environment", "file"])
@@ -496,6 +508,12 @@ def test_a_wrong_settings_file_is_named_with_what_is_wrong(tmp_path: Path, text:
     (tmp_path / "c.toml").write_text(text)
     with pytest.raises(BadInputError, match=hint):
         options(tmp_path, PARLEY_CONFIG=str(tmp_path / "c.toml"))
+
+
+def test_a_byte_order_mark_does_not_belong_to_the_settings(tmp_path: Path) -> None:
+    """Editors on Windows begin a text with one."""
+    (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbfaccount = 'anna'\n")
+    assert options(tmp_path, PARLEY_CONFIG=str(tmp_path / "c.toml")).account == "anna"
 
 
 @pytest.mark.parametrize("name", ["PARLEY_CA", "PARLEY_STATE_DIR", "PARLEY_CONFIG"])

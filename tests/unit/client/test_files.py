@@ -432,12 +432,6 @@ def test_a_lock_is_held_by_one_and_freed_when_its_process_dies(tmp_path: Path) -
         assert lock.try_acquire(), "it is ours already"
 
 
-def test_profiles_of_names_that_differ_in_case_do_not_share_a_folder(tmp_path: Path) -> None:
-    state = StateDirectory(tmp_path)
-    folders = {state.profile("c1", name).directory.name.lower() for name in ("anna", "Anna", "ANNA", "con.")}
-    assert len(folders) == 4
-
-
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b", "a" * 65, "a b", "a\n"])
 def test_names_that_cannot_be_accounts_make_no_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInputError, match="cannot be an account name"):

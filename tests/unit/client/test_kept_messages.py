@@ -45,7 +45,7 @@ async def test_the_refusal_of_a_message_that_is_waited_for_is_told_once(tmp_path
     async with signed_in(tmp_path) as (_, parley):
         refused = await parley("send", "ghost", "boo")
         assert (refused.code, refused.err.count("no such account")) == (ExitCode.REFUSED, 1)
-        in_chat = await parley("chat", stdin="/to ghost\nboo\n")
+        in_chat = await parley("chat", "ghost", stdin="boo\n")
         assert (in_chat.out + in_chat.err).count("no such account") == 1
         assert "no such account" not in (await parley("send", "bob", "hi")).err
 

@@ -11,13 +11,16 @@ from structlog.testing import capture_logs
 
 from parleyd.group import runner as runner_module
 from parleyd.group.answers import PendingAnswers
-from parleyd.group.effects import Effect, MakeSnapshot
+from parleyd.group.effects import Effect, MakeSnapshot, RoleChanged
 from parleyd.group.files import GroupFiles
 from parleyd.group.group import Group
 from parleyd.group.inputs import Input, TimePassed
 from parleyd.group.parts import GroupObserver, GroupParts, Outbound
 from parleyd.group.runner import GroupRunner, delay_s
-from parleyd.raft.types import Index, NodeId, SnapshotMeta, Term
+from parleyd.machine.records import MemberRow, Members
+from parleyd.membership.members import ClusterMembers
+from parleyd.raft.types import Index, NodeId, Role, SnapshotMeta, Term
+from parleyd.raft.update import RoleChange
 
 
 class LateGroup:
@@ -26,6 +29,7 @@ class LateGroup:
     def __init__(self) -> None:
         self.turns = 0
         self.late = asyncio.Event()
+        self.members = ClusterMembers.of(Members((MemberRow(2, "n2", "", ""),), (MemberRow(4, "n4", "", ""),)))
 
     @property
     def next_deadline_ms(self) -> float:
@@ -107,7 +111,32 @@ async def test_who_needs_a_snapshot_is_logged_when_it_changes_and_not_with_each_
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     asked = [line["nodes"] for line in logs if line["event"] == "snapshot_requested"]
-    assert asked == [[2], [3]]
+    assert asked == [["n2"], ["3"]], "by its name, and an unknown node by its id"
+
+
+class LedGroup(LateGroup):
+    """A group that hears of another leader with every turn: a member, a former member, and nobody."""
+
+    leaders = (2, 4, 0)
+
+    def handle(self, inputs: list[Input], now_ms: float, wall_ms: int) -> tuple[Effect, ...]:
+        before = self.turns
+        super().handle(inputs, now_ms, wall_ms)
+        heard = self.leaders[before : self.turns]
+        return tuple(RoleChanged(RoleChange(Role.FOLLOWER, Term(1), NodeId(leader))) for leader in heard)
+
+
+async def test_the_log_names_who_leads() -> None:
+    """It had the id of the node, which no table shows."""
+    group = LedGroup()
+    parts = GroupParts(cast(Group, group), cast(GroupFiles, NoFiles()), cast(Outbound, None), cast(GroupObserver, None))
+    with capture_logs() as logs:
+        running = asyncio.ensure_future(GroupRunner(parts).run())
+        async with asyncio.timeout(10):
+            await group.late.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert [line["leader"] for line in logs if line["event"] == "role_changed"] == ["n2", "n4", ""]
 
 
 @pytest.mark.parametrize("delay_ms", [-5.0, 0.0, 0.2, 0.49, 1.2, 9.3, 9.5000001, 10.0])
