@@ -233,7 +233,7 @@ def connection_parameters(*, hidden: bool = False) -> list[inspect.Parameter]:
     for name, (kind, option) in _CONNECTION_OPTIONS.items():
         shown = copy.copy(option)
         shown.hidden = hidden
-        annotation = Annotated[kind, shown]
+        annotation: Any = Annotated[kind, shown]
         found.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation))
     return found
 
