@@ -8,6 +8,8 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QPushButton
 from pytestqt.qtbot import QtBot
 
+from tests.gui.scripted import WARD
+from tests.gui.test_channels import channel_changes
 from tests.gui.test_main_window import Desktop, Keep
 
 
@@ -72,3 +74,18 @@ def test_a_window_that_becomes_wide_shows_both_columns_again(desktop: Desktop) -
     assert desktop.open_title == "Ben Ortiz (ben)"
     desktop.window.resize(640, 480)
     desktop.until(lambda: columns(desktop) == (False, True, True))
+
+
+def test_a_long_title_and_topic_keep_no_window_wide(desktop: Desktop) -> None:
+    title, topic = "Ward 4 " + "and the night shift of the house " * 8, "who is where " * 40
+    desktop.sdk.arrive("dana", "hello", conversation=WARD)
+    channel_changes(desktop, title=title, topic=topic)
+    desktop.until(lambda: any(shown.startswith("Ward 4 and") for shown, _, _ in desktop.items))
+    for width in (1000, 640, 480):
+        desktop.window.resize(width, 480)
+        desktop.window.open_conversation(desktop.window.chat.items.item(0).key)
+        desktop.until(lambda: desktop.window.chat.title.text().startswith("Ward 4 and"))
+        desktop.until(lambda width=width: desktop.window.chat.width() == width)  # type: ignore[misc]
+        for label in (desktop.window.chat.title, desktop.window.chat.topic):
+            desktop.until(lambda label=label: label.shown.endswith("…"))  # type: ignore[misc]
+            assert label.mapTo(desktop.window, label.rect().topRight()).x() <= width

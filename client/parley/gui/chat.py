@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
-    QSizePolicy,
     QSplitter,
     QStackedWidget,
     QVBoxLayout,
@@ -23,6 +22,7 @@ from parley.chat import ConversationItem, plural
 from parley.gui.bubble import BubbleDelegate
 from parley.gui.composer import Composer
 from parley.gui.conversations import Avatar, ConversationList, ConversationModel, LineDelegate
+from parley.gui.elided_label import ElidedLabel
 from parley.gui.theme import GRID, Theme, scaled_font
 from parley.gui.thread_model import ThreadModel
 from parley.gui.thread_view import ThreadView
@@ -50,14 +50,11 @@ class ChatPage(QWidget):
         self.new_button.setToolTip("Begin a conversation (Ctrl+N)")
         self.new_button.setAccessibleName("New conversation")
         self.avatar = Avatar(theme)
-        self.title = QLabel()
-        self.title.setTextFormat(Qt.TextFormat.PlainText)
+        self.title = ElidedLabel()
         self.members = QLabel()
         self.members.setTextFormat(Qt.TextFormat.PlainText)
-        self.topic = QLabel()
-        self.topic.setTextFormat(Qt.TextFormat.PlainText)
+        self.topic = ElidedLabel()
         self.topic.setAccessibleName("About this conversation")
-        self.topic.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)  # a long one is cut off
         self.topic.hide()
         self.latest = QPushButton(self.view)
         self.latest.setAccessibleName("To the latest message")

@@ -1,8 +1,10 @@
 """A label of one line that ends in an ellipsis where its text does not fit."""
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent
 from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
+
+FEWEST_LETTERS = 8
 
 
 class ElidedLabel(QLabel):
@@ -11,7 +13,11 @@ class ElidedLabel(QLabel):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setTextFormat(Qt.TextFormat.PlainText)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Return the size of a few letters. A long text must not keep the window wide."""
+        return QSize(min(FEWEST_LETTERS * self.fontMetrics().averageCharWidth(), self.sizeHint().width()), 0)
 
     @property
     def shown(self) -> str:
