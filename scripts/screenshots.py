@@ -1,6 +1,7 @@
 """Draws the screenshots of the window in docs/images from the real widgets over a scripted state, without a display.
 
-Needs a good font and one with emoji. `make screenshots` installs them if it can. The scenes are events that a cluster
+Needs a good font and one with emoji. `make screenshots` installs them if it can. `make screenshots ARGS="--every --out
+build/screenshots"` draws every scene in light and dark, in three widths. The scenes are events that a cluster
 would cause, so a screenshot cannot show what the window could not.
 """
 
@@ -10,8 +11,8 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from parley.gui import events
 from parley.gui.commands import ClusterAddress
 from parley.gui.main_window import MainWindow
 from parley.gui.theme import DARK, LIGHT, Theme, apply_theme
+from scripts.screenshot_talk import BEN, LAST, WARD_TALK, Said
 
 SIZE = QSize(1120, 720)
 SCALE = 2.0
@@ -71,58 +73,6 @@ class Nobody:
     def __getattr__(self, name: str) -> Callable[..., None]:
         """Return a command that does nothing."""
         return lambda *_arguments, **_named: None
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """One message of a scene."""
-
-    mine: bool
-    minutes_ago: float
-    body: str
-    sender: str = "ben"
-
-
-BEN = (
-    Said(False, 1495, "Are you on tonight?"),
-    Said(True, 1493, "Yes, from ten. Ruth has the late round."),
-    Said(False, 1490, "Good. The second pump makes a noise again, I put it on the list."),
-    Said(False, 64, "Morning! Handover notes are here: https://wiki.ward.example/handover/2026-11-21 (two pages)"),
-    Said(True, 58, "Thanks, read them. Did the lab call back about bed 7?"),
-    Said(
-        False,
-        55,
-        "Yes. Potassium is fine, they want another sample at noon. I have told Dana, she will take it with her"
-        " when she goes down anyway.",
-    ),
-    Said(True, 41, "Perfect 👍"),
-    Said(
-        False,
-        12,
-        "One more thing: n2 gets its new disk at two. We should not notice, but if the line below turns"
-        " yellow for a moment, that is why.",
-    ),
-    Said(True, 9, "Good to know. I will kill it myself if it does not 😄"),
-    Said(True, 8, "Lunch at half past twelve?"),
-    Said(False, 3, "🎉"),
-    Said(False, 2, "Half past twelve it is."),
-)
-WARD_TALK = (
-    Said(False, 70, "Bed 9 needs a second pair of hands at eleven.", "dana"),
-    Said(False, 66, "I can come over after the round.", "ben"),
-    Said(True, 61, "Thank you both. I will bring the monitor."),
-    Said(False, 24, "Bed 12 is clean and made.", "dana"),
-    Said(False, 17, "Bed 12 is ready, you can send her up.", "dana"),
-    Said(True, 6, "She is on her way, with Ruth."),
-    Said(True, 5, "Please tell me when she has arrived."),
-)
-LAST = {
-    "chief.engineer": (True, 75, "Filter changed, pressure back to 3.2 bar.", 0),
-    "dana": (False, 190, "On my way to the lab.", 0),
-    "bridge": (True, 1700, "Pilot on board at 05:40.", 0),
-    "lab-2": (False, 3000, "Results are in: https://lab.example/r/8812", 0),
-    "ruth": (True, 9000, "See you on Monday!", 0),
-}
 
 
 def direct(name: str, conversation_id: int) -> Conversation:
@@ -301,6 +251,35 @@ def waiting(stage: Stage) -> None:
     stage.window.chat.composer.edit(4, "The small one, with the red ribbon. Thank you! 🙏")
 
 
+def unread(stage: Stage) -> None:
+    """Show a conversation with many unread messages."""
+    talk = [Said(False, 600 - number, f"Entry {number} of the log of pump two.") for number in range(1, 231)]
+    thread = stage.sign_in(talk)[WITH_BEN]
+    listed = replace(direct("ben", WITH_BEN), last=thread[-1], unread=210, read_up_to=thread[19].id)
+    stage.apply(events.ConversationsListed((listed,)))
+    stage.window.open_conversation(TO_BEN)
+    stage.apply(events.HistoryLoaded(TO_BEN, 0, HistoryPage(thread, False, direct("ben", WITH_BEN))))
+
+
+def listed(stage: Stage) -> None:
+    """Show the list, before a conversation is opened."""
+    stage.sign_in()
+
+
+def one_down(stage: Stage) -> None:
+    """Show the window while one of three nodes is down."""
+    chat(stage)
+    stage.status(nodes=tuple(replace(node, up=node.name != "n3") for node in NODES))
+
+
+def new_account(stage: Stage) -> None:
+    """Show the sign-in page while it asks for the new password once more."""
+    page = stage.window.sign_in
+    page.fill(ClusterAddress("10.0.4.11:7600"), "ann")
+    page.password.setText("a long password")
+    page.create_button.click()
+
+
 SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-sign-in", LIGHT, sign_in),
     ("gui-chat-light", LIGHT, chat),
@@ -310,6 +289,24 @@ SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
     ("gui-no-majority", LIGHT, no_majority),
     ("gui-waiting", LIGHT, waiting),
 )
+MORE_SCENES: tuple[tuple[str, Theme, Callable[[Stage], None]], ...] = (
+    ("gui-unread", LIGHT, unread),
+    ("gui-list", LIGHT, listed),
+    ("gui-one-down", LIGHT, one_down),
+    ("gui-new-account", LIGHT, new_account),
+)
+WIDTHS = (640, 1120, 1600)
+
+
+def pictures(*, every: bool) -> Iterator[tuple[str, Theme, QSize, Callable[[Stage], None]]]:
+    """Yield what to draw: the pictures of the documentation, or `every` scene in both themes and all widths."""
+    for name, theme, scene in SCENES if not every else (*SCENES, *MORE_SCENES):
+        if not every:
+            yield name, theme, SIZE, scene
+            continue
+        for width in WIDTHS:
+            for words, other in (("light", LIGHT), ("dark", DARK)):
+                yield f"{name}-{width}-{words}", other, QSize(width, SIZE.height()), scene
 
 
 def main() -> int:
@@ -317,9 +314,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Draws the pictures of the window.")
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="where to (default: docs/images)")
     parser.add_argument("--missing-fonts", action="store_true", help="only print the Debian packages of missing fonts")
+    parser.add_argument("--every", action="store_true", help="each scene in light and dark, in three widths")
     parser.add_argument("names", nargs="*", help="only these")
     given = parser.parse_args()
-    os.environ["QT_SCALE_FACTOR"] = str(SCALE)
+    os.environ["QT_SCALE_FACTOR"] = "1" if given.every else str(SCALE)
     app = QApplication(["screenshots"])
     app.setStyle("Fusion")
     absent = [package for family, package in FONTS.items() if family not in QFontDatabase.families()]
@@ -337,11 +335,12 @@ def main() -> int:
     app.setFont(font)
     given.out.mkdir(parents=True, exist_ok=True)
     now = datetime.now().astimezone().replace(hour=11, minute=52, second=0)
-    for name, theme, scene in SCENES:
+    for name, theme, size, scene in pictures(every=given.every):
         if given.names and name not in given.names:
             continue
         apply_theme(app, theme)
         stage = Stage(theme, now)
+        stage.window.resize(size)
         stage.window.show()
         scene(stage)
         for _ in range(5):
