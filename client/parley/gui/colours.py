@@ -36,7 +36,7 @@ class Colours(QObject):
         super().__init__(parent)
         self._fixed = fixed
         self._choice = ColourChoice.SYSTEM
-        QGuiApplication.styleHints().colorSchemeChanged.connect(lambda _scheme: self._tell())
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self._system_changed)
 
     @property
     def theme(self) -> Theme:
@@ -61,6 +61,9 @@ class Colours(QObject):
             action.triggered.connect(lambda _checked=False, choice=choice: self.choose(choice))
             group.addAction(action)
             part.addAction(action)
+
+    def _system_changed(self, _scheme: object) -> None:
+        self._tell()
 
     def _tell(self) -> None:
         self.changed.emit(self.theme)
