@@ -29,13 +29,16 @@ class NodeStatus:
     `clock` states whose clock is wrong, on the leader. `cluster_time_ms` is the time by which sessions expire.
     `disk` states what the node does not do because its disk is nearly full. `refused` states what the cluster does
     not accept because of its disks, on the leader. `snapshots` states which peers do not install the snapshots that the
-    node sends, and why.
+    node sends, and why. `state_hash` is hex, of the state at `applied_index`. `clock_offset_ms` is how far the node's
+    clock is ahead of this machine's, None if the node does not tell, with an error of up to half of `round_trip_ms`.
+    `certificate_expires_at_ms` is the first end of its certificate or CA, 0 without TLS or if it does not tell.
     """
 
     address: str
     error: str = ""
     cluster_id: str = ""
     name: str = ""
+    node_id: int = 0
     role: str = ""
     term: int = 0
     leader: str = ""
@@ -62,6 +65,14 @@ class NodeStatus:
     disk: str = ""
     refused: str = ""
     snapshots: str = ""
+    state_hash: str = ""
+    clock_offset_ms: float | None = None
+    round_trip_ms: float = 0.0
+    certificate_expires_at_ms: int = 0
+    disk_free_bytes: int = 0
+    disk_reserve_bytes: int = 0
+    open_files: int = 0
+    open_files_limit: int = 0
     tls_trouble: bool = False
 
 

@@ -60,6 +60,7 @@ from parleyd.membership.changes import MembershipChangeExecutor
 from parleyd.membership.join_tokens import JoinTokens
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.router import MembershipChangeRouter
+from parleyd.node_condition import NodeConditions
 from parleyd.presence.clients import ConnectedClients
 from parleyd.presence.presence import Presence
 from parleyd.raft.config import RaftConfig
@@ -170,6 +171,7 @@ def build(setup: NodeSetup) -> Components:
         refused=lambda: INTAKE_TEXTS[runner.intake] if runner.is_leader else "",
         clock=lambda: observer.clock_text,
         snapshots=links.snapshot_problems,
+        condition=NodeConditions(settings, setup.data.space).look,
     )
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
     health_service = health.aio.HealthServicer()

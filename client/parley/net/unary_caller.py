@@ -131,6 +131,7 @@ class UnaryCaller:
         self, endpoint: Endpoint, timeout_s: float = STATUS_TIMEOUT_S, *, token: str = ""
     ) -> NodeStatus:
         """Return the status of one node. If the node does not answer, the error is in the result."""
+        asked_at_ms = time.time() * 1000
         try:
             answer = await self._once(
                 lambda channel: admin_pb2_grpc.AdminStub(channel).GetStatus(
@@ -143,7 +144,7 @@ class UnaryCaller:
         except ParleyError as error:
             return NodeStatus(str(endpoint), error=error.text, tls_trouble=isinstance(error, TlsError))
         self._known_endpoints.met(endpoint, answer.node_name)
-        return convert.node_status(str(endpoint), answer)
+        return convert.node_status(str(endpoint), answer, asked_at_ms=asked_at_ms, answered_at_ms=time.time() * 1000)
 
     async def find_serving(self, besides: Endpoint) -> Endpoint | None:
         """Return the endpoint of a node that reports that it serves, other than `besides`."""

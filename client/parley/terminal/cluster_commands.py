@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from parley.terminal import account_import, cluster_admin, commands
+from parley.terminal import account_import, cluster_admin, commands, doctor
 from parley.terminal.command_line import AsJson, PasswordStdin, with_connection_options
 from parley.terminal.exits import EPILOG
 from parley.terminal.options import ConnectionOptions
@@ -18,6 +18,16 @@ cluster_app = typer.Typer(help="Show the state of the cluster, and administer it
 async def status(options: ConnectionOptions, as_json: AsJson = False) -> int:
     """Ask every known node for its status. Needs no account."""
     return await commands.cluster_status(options, as_json=as_json)
+
+
+@cluster_app.command("doctor", epilog=EPILOG)
+@with_connection_options
+async def examine(options: ConnectionOptions, as_json: AsJson = False) -> int:
+    """Ask every known node, judge the answers, and print what is wrong, with the command that mends it.
+
+    Without a session, nodes tell only who answers, who leads and who the members are. Nothing is changed.
+    """
+    return await doctor.examine(options, as_json=as_json)
 
 
 def _not_empty(name: str | None) -> str | None:

@@ -29,6 +29,8 @@ class ExitCode(IntEnum):
     REFUSED = 5
     TLS = 6
     UNKNOWN = 7
+    WARNING = 10
+    CRITICAL = 11
     KEPT = 75
     HUNG_UP = 129
     INTERRUPTED = 130
@@ -44,6 +46,8 @@ MEANINGS = {
     ExitCode.REFUSED: "the cluster refused the request",
     ExitCode.TLS: "the TLS connection failed",
     ExitCode.UNKNOWN: "the outcome is not known (look before you try again)",
+    ExitCode.WARNING: "`cluster doctor` warns",
+    ExitCode.CRITICAL: "`cluster doctor` found something critical",
     ExitCode.KEPT: "the message waits in the outbox and is sent later, as the text says",
     ExitCode.HUNG_UP: "ended by a hang-up; a text says what is kept or not known",
     ExitCode.INTERRUPTED: "interrupted; a text says what is kept or not known",

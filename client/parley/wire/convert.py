@@ -181,12 +181,15 @@ def nodes(news: messaging_pb2.ClusterStatusUpdate) -> tuple[Node, ...]:
     return tuple(sorted((Node(n.name, n.client_address, n.up) for n in news.nodes), key=lambda node: node.name))
 
 
-def node_status(address: str, wire: admin_pb2.GetStatusResponse) -> NodeStatus:
-    """Return the status of one node."""
+def node_status(
+    address: str, wire: admin_pb2.GetStatusResponse, *, asked_at_ms: float, answered_at_ms: float
+) -> NodeStatus:
+    """Return the status of one node. The times are Unix time on this machine's clock."""
     return NodeStatus(
         address=address,
         cluster_id=wire.cluster_id,
         name=wire.node_name,
+        node_id=wire.node_id,
         role=wire.role,
         term=wire.term,
         leader=wire.leader,
@@ -213,6 +216,14 @@ def node_status(address: str, wire: admin_pb2.GetStatusResponse) -> NodeStatus:
         snapshots=wire.snapshots,
         clock=wire.clock,
         cluster_time_ms=wire.cluster_time_ms,
+        state_hash=wire.state_hash.hex(),
+        clock_offset_ms=wire.wall_clock_ms - (asked_at_ms + answered_at_ms) / 2 if wire.wall_clock_ms else None,
+        round_trip_ms=answered_at_ms - asked_at_ms,
+        certificate_expires_at_ms=wire.certificate_expires_at_ms,
+        disk_free_bytes=wire.disk_free_bytes,
+        disk_reserve_bytes=wire.disk_reserve_bytes,
+        open_files=wire.open_files,
+        open_files_limit=wire.open_files_limit,
     )
 
 

@@ -661,6 +661,12 @@ class GetStatusResponse(message.Message):
     CLUSTER_TIME_MS_FIELD_NUMBER: builtins.int
     DISK_FIELD_NUMBER: builtins.int
     REFUSED_FIELD_NUMBER: builtins.int
+    WALL_CLOCK_MS_FIELD_NUMBER: builtins.int
+    CERTIFICATE_EXPIRES_AT_MS_FIELD_NUMBER: builtins.int
+    DISK_FREE_BYTES_FIELD_NUMBER: builtins.int
+    DISK_RESERVE_BYTES_FIELD_NUMBER: builtins.int
+    OPEN_FILES_FIELD_NUMBER: builtins.int
+    OPEN_FILES_LIMIT_FIELD_NUMBER: builtins.int
     cluster_id: builtins.str
     """hex"""
     node_name: builtins.str
@@ -708,6 +714,17 @@ class GetStatusResponse(message.Message):
     """what this node does not do because its disk is nearly full; empty with room"""
     refused: builtins.str
     """what the cluster does not accept because of its disks; empty elsewhere than at the leader"""
+    wall_clock_ms: builtins.int
+    """this node's own clock when it answered, Unix time"""
+    certificate_expires_at_ms: builtins.int
+    """the first end of its certificate or CA, Unix time; 0 without TLS"""
+    disk_free_bytes: builtins.int
+    """of the data directory's disk; 0 if it cannot be measured"""
+    disk_reserve_bytes: builtins.int
+    open_files: builtins.int
+    """of this process; 0 if they cannot be counted"""
+    open_files_limit: builtins.int
+    """0 for none"""
     @builtins.property
     def members(self) -> containers.RepeatedCompositeFieldContainer[MemberStatus]: ...
     def __init__(
@@ -743,10 +760,16 @@ class GetStatusResponse(message.Message):
         cluster_time_ms: builtins.int = ...,
         disk: builtins.str = ...,
         refused: builtins.str = ...,
+        wall_clock_ms: builtins.int = ...,
+        certificate_expires_at_ms: builtins.int = ...,
+        disk_free_bytes: builtins.int = ...,
+        disk_reserve_bytes: builtins.int = ...,
+        open_files: builtins.int = ...,
+        open_files_limit: builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = typing.Literal["applied_index", b"applied_index", "certificate_expires_at_ms", b"certificate_expires_at_ms", "clock", b"clock", "cluster_id", b"cluster_id", "cluster_time_ms", b"cluster_time_ms", "commit_index", b"commit_index", "connected_clients", b"connected_clients", "disk", b"disk", "disk_free_bytes", b"disk_free_bytes", "disk_reserve_bytes", b"disk_reserve_bytes", "divergence", b"divergence", "first_index", b"first_index", "joint", b"joint", "last_index", b"last_index", "leader", b"leader", "level", b"level", "max_level", b"max_level", "members", b"members", "messages_per_second", b"messages_per_second", "messages_total", b"messages_total", "min_level", b"min_level", "node_id", b"node_id", "node_name", b"node_name", "open_files", b"open_files", "open_files_limit", b"open_files_limit", "pid", b"pid", "refused", b"refused", "removed", b"removed", "role", b"role", "serving", b"serving", "snapshots", b"snapshots", "state_hash", b"state_hash", "term", b"term", "uptime_s", b"uptime_s", "version", b"version", "wall_clock_ms", b"wall_clock_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -36,6 +37,7 @@ async def full_status(view: ClusterView, uptime_s: float) -> pb.GetStatusRespons
     """Return what an administrator or the operator of this node may know."""
     status = view.replica.raft.status()
     summary = await view.replica.readers.run(lambda reader: reader.summary())
+    condition = await asyncio.to_thread(view.condition)
     answer = public_status(view)
     answer.ClearField("members")
     answer.MergeFrom(
@@ -64,6 +66,12 @@ async def full_status(view: ClusterView, uptime_s: float) -> pb.GetStatusRespons
             snapshots=view.snapshots(),
             clock=view.clock(),
             cluster_time_ms=view.replica.cluster_now_ms,
+            wall_clock_ms=condition.wall_clock_ms,
+            certificate_expires_at_ms=condition.certificate_expires_at_ms,
+            disk_free_bytes=condition.disk_free_bytes,
+            disk_reserve_bytes=condition.disk_reserve_bytes,
+            open_files=condition.open_files,
+            open_files_limit=condition.open_files_limit,
         )
     )
     return answer

@@ -13,6 +13,7 @@ from parleyd.delivery.device_hub import DeviceHub
 from parleyd.delivery.position import position
 from parleyd.machine.records import MemberRow
 from parleyd.membership.members import ClusterMembers
+from parleyd.node_condition import NodeCondition
 from parleyd.raft.quorum import has_majority
 from parleyd.raft.status import RaftStatus
 from parleyd.raft.types import ConfState, NodeId
@@ -75,6 +76,7 @@ class ClusterView:
     disk: Callable[[], str] = lambda: ""  # the text for operators about a disk that is nearly full
     refused: Callable[[], str] = lambda: ""  # what the cluster does not accept because of its disks, as a leader knows
     snapshots: Callable[[], str] = lambda: ""  # the text for operators about snapshots that peers do not install
+    condition: Callable[[], NodeCondition] = NodeCondition  # the node's clock, certificate, disk and files; on a thread
 
     def members(self) -> list[MemberRow]:
         """Return all members with their addresses, by name."""

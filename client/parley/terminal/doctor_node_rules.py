@@ -1,0 +1,194 @@
+"""Rules of `parley cluster doctor` about each node: state, release, clock, certificate, disk, open files. Pure."""
+
+from collections.abc import Iterator
+
+from parley.terminal.doctor_facts import Facts
+from parley.terminal.doctor_findings import Finding, critical, note, on_its_machine, warning
+
+LAG_ENTRIES = 10_000
+CLOCK_WARNING_MS = 5_000
+CLOCK_CRITICAL_MS = 60_000
+"""The bound of the nodes: a leader whose clock differs by more transfers leadership."""
+CERTIFICATE_WARNING_DAYS = 30
+CERTIFICATE_CRITICAL_DAYS = 7
+FILES_WARNING_PERCENT = 80
+FILES_CRITICAL_PERCENT = 95
+DAY_MS = 86_400_000
+MIB = 1 << 20
+
+
+def lag(facts: Facts) -> Iterator[Finding]:
+    leader = facts.leader
+    if leader is None:
+        return
+    for node in facts.whole:
+        behind = leader.commit_index - node.applied_index
+        needs_copy = node.last_index + 1 < leader.first_index
+        if needs_copy or behind >= LAG_ENTRIES:
+            how = "needs a copy of the whole state" if needs_copy else "is behind"
+            yield warning(
+                rule="lag",
+                node=node.name,
+                text=f"{node.name} {how}: it is at entry {node.applied_index}, the leader at {leader.commit_index}.",
+                effect="Its clients see old messages. It counts for no majority of the newest entries.",
+                command=on_its_machine(node.name),
+            )
+    for node in facts.whole:
+        if node.snapshots:
+            yield warning(
+                rule="lag",
+                node=node.name,
+                text=f"{node.name} reports: {node.snapshots}.",
+                effect="The node that needs the copy does not catch up.",
+                command="parley cluster status",
+            )
+
+
+def state(facts: Facts) -> Iterator[Finding]:
+    rule = "state"
+    reports = {node.divergence: node.name for node in reversed(facts.whole) if node.divergence}
+    for text, name in reports.items():
+        yield critical(
+            rule=rule,
+            node=name,
+            text=f"{name} reports: {text}",
+            effect="The node that is concerned serves no clients. The others have the right state.",
+            command="parley cluster rebuild NAME",
+        )
+    by_index: dict[int, dict[str, list[str]]] = {}
+    for node in facts.whole:
+        if node.state_hash and node.cluster_id == facts.cluster_id:
+            by_index.setdefault(node.applied_index, {}).setdefault(node.state_hash, []).append(node.name)
+    for index, hashes in by_index.items():
+        if len(hashes) > 1:
+            groups = " and ".join(f"{', '.join(names)} ({state_hash})" for state_hash, names in hashes.items())
+            yield critical(
+                rule=rule,
+                text=f"The states differ at entry {index}: {groups}.",
+                effect="One of them has a wrong state. Nodes compare their states, too, and fence the minority.",
+                command="parley cluster rebuild NAME    (of the node that the cluster names)",
+            )
+
+
+def releases(facts: Facts) -> Iterator[Finding]:
+    rule = "releases"
+    versions = sorted({node.version for node in facts.whole})
+    if len(versions) > 1:
+        texts = [f"{node.name} runs {node.version}" for node in facts.whole]
+        yield warning(
+            rule=rule,
+            text=f"The nodes run different releases: {', '.join(texts)}.",
+            effect="The level of the cluster does not rise until the update is finished. Nothing is lost.",
+            command=f"Install release {versions[-1]} on the other nodes, one after the other.",
+        )
+    level = max((node.level for node in facts.whole), default=0)
+    common = min((member.max_level for member in facts.members if member.max_level), default=0)
+    if len(versions) == 1 and level and level < common:
+        yield note(
+            rule=rule,
+            text=f"The level of the cluster is {level}, and all members support {common}.",
+            effect="New features wait for the level. It rises by itself unless level_limit holds it.",
+            command="parley cluster settings",
+        )
+
+
+def clocks(facts: Facts) -> Iterator[Finding]:
+    rule = "clocks"
+    for name, offset_ms in facts.clocks().items():
+        if abs(offset_ms) <= CLOCK_WARNING_MS:
+            continue
+        make = critical if abs(offset_ms) > CLOCK_CRITICAL_MS else warning
+        way = "ahead of" if offset_ms > 0 else "behind"
+        yield make(
+            rule=rule,
+            node=name,
+            text=f"The clock of {name} is {abs(offset_ms) / 1000:.0f} s {way} the others.",
+            effect="The cluster goes by the majority. If most clocks are wrong, sessions expire at the wrong time.",
+            command=f"timedatectl set-ntp true    (on the machine of {name})",
+        )
+    for node in facts.whole:
+        if node.clock:
+            yield critical(
+                rule=rule,
+                node=node.name,
+                text=f"{node.name} reports: {node.clock}.",
+                effect="A node whose clock is wrong does not lead.",
+                command="timedatectl set-ntp true    (on the machine that it names)",
+            )
+    yield from _cluster_time(facts)
+
+
+def _cluster_time(facts: Facts) -> Iterator[Finding]:
+    """Yield a finding if the time of the cluster is ahead of this machine's and of most of the nodes' clocks."""
+    ahead = [
+        node.cluster_time_ms - facts.now_ms - (node.clock_offset_ms or 0.0)
+        for node in facts.whole
+        if node.cluster_time_ms and node.clock_offset_ms is not None
+    ]
+    if ahead and sorted(ahead)[len(ahead) // 2] > CLOCK_CRITICAL_MS:
+        yield critical(
+            rule="clocks",
+            text=f"The time of the cluster is {min(ahead) / 1000:.0f} s ahead of its nodes' clocks.",
+            effect="Sessions expire too early.",
+            command="parley cluster set-time",
+        )
+
+
+def certificates(facts: Facts) -> Iterator[Finding]:
+    for node in facts.whole:
+        if not node.certificate_expires_at_ms:
+            continue
+        days = (node.certificate_expires_at_ms - facts.now_ms) // DAY_MS
+        if days > CERTIFICATE_WARNING_DAYS:
+            continue
+        make = critical if days <= CERTIFICATE_CRITICAL_DAYS else warning
+        yield make(
+            rule="certificates",
+            node=node.name,
+            text=f"The certificate of {node.name}, or its CA, has expired."
+            if days < 0
+            else f"The certificate of {node.name}, or its CA, expires in {days} days.",
+            effect="After that day no node and no client can connect to it. Its data stays.",
+            command=f"parleyd cert node {node.name} --host HOST --ca FOLDER --out FOLDER --force",
+        )
+
+
+def disks(facts: Facts) -> Iterator[Finding]:
+    rule = "disks"
+    for node in facts.whole:
+        if node.refused:
+            yield critical(
+                rule=rule,
+                text=f"{node.refused[:1].upper()}{node.refused[1:]}.",
+                effect="What is stored is safe. Clients keep what they could not send.",
+                command="parley cluster status    (names the disks; make room there)",
+            )
+    for node in facts.whole:
+        free, reserve = node.disk_free_bytes, node.disk_reserve_bytes
+        if not reserve or (free >= 2 * reserve and not node.disk):
+            continue
+        make = critical if free < reserve or node.disk else warning
+        yield make(
+            rule=rule,
+            node=node.name,
+            text=f"The disk of {node.name} has {free // MIB} MiB free; {reserve // MIB} MiB are its reserve.",
+            effect="Below the reserve the node does not lead. With a majority below it, the cluster takes no messages.",
+            command=f"df -h    (on the machine of {node.name}: make room)",
+        )
+
+
+def descriptors(facts: Facts) -> Iterator[Finding]:
+    for node in facts.whole:
+        if not node.open_files_limit or not node.open_files:
+            continue
+        percent = 100 * node.open_files // node.open_files_limit
+        if percent < FILES_WARNING_PERCENT:
+            continue
+        make = critical if percent >= FILES_CRITICAL_PERCENT else warning
+        yield make(
+            rule="descriptors",
+            node=node.name,
+            text=f"{node.name} has {node.open_files} of {node.open_files_limit} files open ({percent}%).",
+            effect="At the limit it accepts no more clients.",
+            command=f"systemctl edit parleyd    (on the machine of {node.name}: raise LimitNOFILE, then restart it)",
+        )

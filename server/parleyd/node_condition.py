@@ -1,0 +1,68 @@
+"""The condition of this node's machine, for the status: its clock, its certificate, its disk and its open files."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from parleyd.security.certificate_checks import check_node_certificate
+from parleyd.security.certificates import CertificateError
+from parleyd.settings.table import Settings
+from parleyd.storage.disk_space import DiskSpace
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCondition:
+    """What was measured at one time; 0 is for what is not known. Times are Unix time."""
+
+    wall_clock_ms: int = 0
+    certificate_expires_at_ms: int = 0
+    disk_free_bytes: int = 0
+    disk_reserve_bytes: int = 0
+    open_files: int = 0
+    open_files_limit: int = 0
+
+
+class NodeConditions:
+    """Measures the condition. The certificate is the one that this node has loaded: that of its start."""
+
+    def __init__(self, settings: Settings, space: DiskSpace) -> None:
+        self._space = space
+        self._certificate_expires_at_ms = certificate_expires_at_ms(settings)
+
+    def look(self) -> NodeCondition:
+        """Measure now; any thread."""
+        free_bytes = 0
+        with suppress(OSError):
+            free_bytes = self._space.free_bytes()
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return NodeCondition(
+            disk_free_bytes=free_bytes,
+            disk_reserve_bytes=self._space.reserve_bytes,
+            certificate_expires_at_ms=self._certificate_expires_at_ms,
+            open_files=count_open_files(),
+            open_files_limit=0 if soft == resource.RLIM_INFINITY else soft,
+            wall_clock_ms=time.time_ns() // 1_000_000,  # last: it is compared with the time of the answer
+        )
+
+
+def certificate_expires_at_ms(settings: Settings) -> int:
+    """Return the first end of the node's certificate or its CA; 0 without TLS, or if the files cannot be used."""
+    if settings.insecure or settings.ca_file is None or settings.cert_file is None or settings.key_file is None:
+        return 0
+    try:
+        report = check_node_certificate(settings.ca_file, settings.cert_file, settings.key_file, settings.name)
+    except CertificateError:
+        return 0  # `parleyd start` has refused it, or the files have changed since
+    return int(report.expires_at.timestamp() * 1000)
+
+
+def count_open_files() -> int:
+    """Return the number of open files of this process; 0 if the system does not tell."""
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1  # the listing itself is one
+    except OSError:
+        return 0
