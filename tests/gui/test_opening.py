@@ -12,7 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QPushButton
 from pytestqt.qtbot import QtBot
 
-from parley import HistoryPage, Message, Target
+from parley import ConnectionState, HistoryPage, Message, Target
 from tests.gui.scripted import direct
 from tests.gui.test_main_window import Desktop, Keep
 
@@ -180,6 +180,28 @@ def test_few_unread_messages_offer_nothing_and_are_all_read_when_all_are_in_sigh
     assert max(marks(desktop)) == said[-1].id
     assert desktop.window.chat.rows.row(20).unread_above
     assert not button(desktop, "first_unread").isVisible()
+
+
+@pytest.mark.parametrize("connection", [ConnectionState.SEARCHING, ConnectionState.NO_MAJORITY])
+def test_what_is_read_while_no_node_answers_counts_as_read_and_the_answer_moves_nothing(
+    desktop: Desktop, connection: ConnectionState
+) -> None:
+    older = [desktop.sdk.message("ben", f"older {number}") for number in range(60)]
+    desktop.signed_in()
+    desktop.sdk.arrive("ben", *(f"message {number}" for number in range(3)))
+    desktop.until(lambda: desktop.items and desktop.items[0][2] == 3)
+    desktop.sdk.unreachable = True
+    desktop.sdk.state(connection=connection, has_majority=False)
+    desktop.until(lambda: not desktop.status.startswith("Connected"))
+    desktop.window.open_conversation("ben")
+    desktop.until(lambda: desktop.items[0][2] == 0)
+    assert marks(desktop) == [63]
+    desktop.sdk.unreachable = False
+    desktop.sdk.pages[TO_BEN, 0] = HistoryPage((*older, *desktop.sdk.inbox), False, BEN)
+    place = in_sight(desktop)
+    desktop.sdk.connected()
+    desktop.until(lambda: len(desktop.rows) == 63)
+    assert set(place) <= set(in_sight(desktop))
 
 
 def test_whoever_scrolls_while_older_pages_load_is_not_carried_away(desktop: Desktop) -> None:

@@ -9,11 +9,14 @@ from collections.abc import Callable
 
 from PySide6.QtCore import QEvent, QObject, QTimer
 
+from parley import ConnectionState
 from parley.chat import ConversationKey, Seen
 from parley.gui.app_state import ChatAppState
 from parley.gui.chat import ChatPage
 from parley.gui.commands import Commands
 from parley.gui.unread_offer import UnreadOffer
+
+_ANSWERING = (ConnectionState.CONNECTED, ConnectionState.SHARED)
 
 
 class Reading(QObject):
@@ -57,8 +60,10 @@ class Reading(QObject):
         row = thread.divider_row
         if row is not None:
             self._chat.view.show_from(row)
-        if thread.verified_from is not None and (row is None or thread.has_first_unread):
-            self._settling = False
+        if thread.verified_from is not None:
+            self._settling = row is not None and not thread.has_first_unread
+        elif thread.rows and self._app_state.client_state.connection not in _ANSWERING:
+            self._settling = False  # what this device has is all there is for now
 
     def look_soon(self) -> None:
         """Look at the visible rows at the next turn of Qt's loop."""
