@@ -4,6 +4,8 @@ import asyncio
 import os
 import sys
 
+from prompt_toolkit.utils import is_dumb_terminal
+
 from parley import (
     BadInputError,
     NameTakenError,
@@ -13,16 +15,16 @@ from parley import (
     WrongPasswordError,
     find_target,
 )
-from parley.terminal.chat_hints import Hints
 from parley.terminal.chat_view import ChatView
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.outage import fails_with_tls
 from parley.terminal.password import VARIABLE, read_password, typed_password
 from parley.terminal.refusals import superseded_text
-from parley.terminal.screen import PlainScreen, PromptScreen, TerminalScreen
+from parley.terminal.screen import DumbScreen, PlainScreen, PromptScreen, TerminalScreen
 from parley.terminal.signals import Interrupted, prompting
 from parley.terminal.text import indented
+from parley.terminal.typed_lines import TypedLines
 
 LAST_MESSAGES_S = 10.0
 EARLIER_LINES = 100
@@ -34,13 +36,17 @@ async def chat(options: ConnectionOptions, to: str, *, create: bool, screen: Ter
         interactive = sys.stdin.isatty() and sys.stdout.isatty()
         await sign_in(options, client, create=create)
         if screen is None:
-            screen = PromptScreen(await _earlier(client)) if interactive else PlainScreen()
+            screen = await _screen(client) if interactive else PlainScreen()
         target = await find_target(client, to) if to else None
         view = ChatView(client, screen.show, screen.quiet, target, mark_read=screen.interactive)
+        typed = TypedLines(view, screen)
         try:
-            await _run(client, view, screen, in_background=screen.interactive and options.text_filter is not None)
+            await _run(
+                client, view, screen, typed, in_background=screen.interactive and options.text_filter is not None
+            )
         except asyncio.CancelledError as error:
-            remarks = [f"Not sent, because the text filter had not answered: {indented(body)}" for body in view.unsent]
+            remarks = [f"Not taken any more: {indented(line)}" for line in typed.left]
+            remarks += [f"Not sent, because the text filter had not answered: {indented(body)}" for body in view.unsent]
             if await client.waiting(limit=1):
                 remarks.append(_still_waiting(client))
             if remarks:
@@ -59,7 +65,9 @@ def _still_waiting(client: ParleyClient) -> str:
     return f"Messages still wait. {superseded_text(client) if client.state.superseded else later}{why}"
 
 
-async def _run(client: ParleyClient, view: ChatView, screen: TerminalScreen, *, in_background: bool) -> None:
+async def _run(
+    client: ParleyClient, view: ChatView, screen: TerminalScreen, typed: TypedLines, *, in_background: bool
+) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(view.receive(with_history=screen.interactive)),
@@ -69,13 +77,7 @@ async def _run(client: ParleyClient, view: ChatView, screen: TerminalScreen, *, 
         ]
         if in_background:
             tasks.append(group.create_task(view.keep_sending()))
-        hints = Hints()
-        async for line in screen.lines(view):
-            if screen.interactive and (question := hints.question(line)):
-                screen.quiet(question)
-                continue
-            if not await view.take(line):
-                break
+        await typed.take_all()
         if not screen.interactive:
             await _settled(client, view)
         await view.finish()
@@ -142,6 +144,11 @@ def _ask(question: str) -> str:
 def print_note(line: str) -> None:
     """Print a remark before the screen exists."""
     sys.stderr.write(line + "\n")
+
+
+async def _screen(client: ParleyClient) -> TerminalScreen:
+    """Return the screen for a person: a plain one if the terminal cannot move its cursor."""
+    return DumbScreen() if is_dumb_terminal() else PromptScreen(await _earlier(client))
 
 
 async def _earlier(client: ParleyClient) -> list[str]:

@@ -88,6 +88,53 @@ class PlainScreen:
             yield line
 
 
+class DumbScreen(PlainScreen):
+    """A terminal that cannot move its cursor, as in an editor. What comes begins on a line of its own.
+
+    The prompt is then printed again. What was typed before stays part of the line.
+    """
+
+    interactive = True
+
+    def __init__(self, source: TextIO | None = None) -> None:
+        """Read from `source`. Default: standard input."""
+        super().__init__(source)
+        self._prompt: Callable[[], str] = lambda: ""
+        self._is_at_prompt = self._is_reading = False
+
+    def show(self, line: str) -> None:
+        """Print a line below what is typed, and the prompt again."""
+        super().show(f"\n{line}" if self._is_at_prompt else line)
+        self._is_at_prompt = False
+        if self._is_reading:
+            asyncio.get_running_loop().call_soon(self._draw)  # once for all lines that come together
+
+    def quiet(self, line: str) -> None:
+        """Print a remark."""
+        self.show(line)
+
+    async def lines(self, view: ChatView) -> AsyncIterator[str]:
+        """Yield the typed lines."""
+        self._prompt = lambda: view.prompt
+        typed = super().lines(view)
+        while True:
+            self._is_reading = True
+            self._draw()
+            try:
+                line = await anext(typed)
+            except StopAsyncIteration:
+                return
+            finally:
+                self._is_reading = self._is_at_prompt = False
+            yield line
+
+    def _draw(self) -> None:
+        if self._is_reading and not self._is_at_prompt:
+            self._is_at_prompt = True
+            sys.stdout.write(self._prompt())
+            sys.stdout.flush()
+
+
 class _Words(Completer):
     """Completes commands, and account names where a name belongs."""
 

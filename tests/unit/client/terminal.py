@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 
 from tests.unit.client.helpers import until
 
+TERM = "xterm"
+
 
 class Terminal:
     """The person's end of the terminal of one command."""
@@ -66,7 +68,7 @@ async def on_terminal(environment: dict[str, str], *arguments: str) -> AsyncIter
         stdin=line,
         stdout=line,
         stderr=line,
-        env={**environment, "TERM": "xterm"},
+        env={**environment, "TERM": TERM},
         start_new_session=True,
     )
     terminal = Terminal(keyboard, process, termios.tcgetattr(keyboard))
