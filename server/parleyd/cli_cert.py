@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from parleyd.exits import ExitCode
-from parleyd.security.certificate_files import load_certificates, write_ca, write_node
+from parleyd.security.certificate_files import load_certificates, plan_renewal, write_ca, write_node, write_renewal
 from parleyd.security.certificates import CA_DAYS, NODE_DAYS, CertificateError, day, names_in, node_dns_name, nodes_in
 
 cert_app = typer.Typer(
@@ -70,6 +70,41 @@ def node(
     typer.echo(f"{made.certificate}  for {node_dns_name(name)}, {', '.join(host)}")
     typer.echo(f"{made.key}  only for node {name}: copy it there over a safe connection, mode 600")
     typer.echo(f"valid until {day(made.issued.expires_at)}")
+
+
+@cert_app.command()
+def renew(
+    *,
+    files: Annotated[list[Path], typer.Argument(help="Certificates of nodes, PEM. No key is needed.")],
+    ca_dir: Annotated[
+        Path | None, typer.Option("--ca", help="Folder with ca.pem and ca.key; default: the folder of the file.")
+    ] = None,
+    days: Annotated[
+        int, typer.Option(help="Number of days for which it is valid; never longer than the CA.")
+    ] = NODE_DAYS,
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Make a new key, too. The node takes it only at a restart.")
+    ] = False,
+    signed_by: Annotated[
+        Path | None,
+        typer.Option(help="Certificates of CAs, one of which signed the old certificate; default: the CA that signs."),
+    ] = None,
+) -> None:
+    """Replace certificates of nodes by new ones with the same names and key. A running node takes them over."""
+    with _certificate_errors():
+        # All of them before any is written.
+        renewed = [
+            plan_renewal(file, ca_dir or file.parent, signed_by=signed_by, days=days, new_key=new_key) for file in files
+        ]
+        for made in renewed:
+            write_renewal(made)
+            typer.echo(f"{made.certificate}  valid until {day(made.issued.expires_at)}")
+            if new_key:
+                typer.echo(f"{made.key}  only for this node: copy it there over a safe connection, mode 600")
+    if new_key:
+        typer.echo("Copy both files to the node and restart it. From then on, the other nodes refuse the old key.")
+    else:
+        typer.echo("Copy it to the node, where it takes effect within ten seconds. Nothing is restarted.")
 
 
 @cert_app.command()

@@ -31,8 +31,8 @@ from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import GROUP
 from parleyd.observability.logs import bind_process_fields
 from parleyd.open_files import raise_limit
+from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.tls import (
-    own_key_digest,
     peer_channel_credentials,
     peer_channel_options,
     peer_key_from_auth_context,
@@ -60,7 +60,7 @@ from parleyd.wiring import Components, NodeSetup, build
 async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
     """Run one node until it is stopped; return the exit code. Raises FatalError, StorageError, IdentityError.
 
-    `reload` is called at SIGHUP.
+    `reload` is called at SIGHUP. The node then looks at its certificates, too.
     """
     # Modules and classes stay. A full collection visits every object while the event loop stands still, so not these.
     gc.freeze()
@@ -68,11 +68,17 @@ async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    hung_up = asyncio.Event()
+
+    def hang_up() -> None:
+        reload()
+        hung_up.set()
+
+    loop.add_signal_handler(signal.SIGHUP, hang_up)
     raise_limit(settings.max_connections)
     try:
         with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
-            node = Node(settings, data, stop)
+            node = Node(settings, data, stop, hung_up)
             await node.run()
     finally:
         for signal_number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -85,10 +91,13 @@ async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
 class Node:
     """One node of a cluster."""
 
-    def __init__(self, settings: Settings, data: DataDirectory, stop: asyncio.Event) -> None:
+    def __init__(self, settings: Settings, data: DataDirectory, stop: asyncio.Event, hung_up: asyncio.Event) -> None:
+        """Prepare the node. It stops when `stop` is set, and looks at its certificates when `hung_up` is set."""
         self._settings = settings
         self._data = data
         self._stop = stop
+        self._hung_up = hung_up
+        self._certificates = NodeCertificates.of(settings)
         self._identity = self._load_identity()
         self._own = PeerInfo(
             self._identity.node_id,
@@ -97,9 +106,8 @@ class Node:
             settings.client_advertise,
             MIN_LEVEL,
             MAX_LEVEL,
-            own_key_digest(settings),
+            b"" if self._certificates is None else self._certificates.key_digest,
         )
-        self._channel_credentials = peer_channel_credentials(settings)
         self._operator_token = write_operator_token(data.operator_token)
         self._logger = structlog.get_logger("node")
         self._status_due = asyncio.Event()
@@ -118,16 +126,17 @@ class Node:
             expected={*self._settings.peers, *self._settings.join},
         )
         peer_server = make_peer_server(service)
-        listen(peer_server, self._settings.peer_listen, peer_server_credentials(self._settings), "peer_listen")
+        listen(peer_server, self._settings.peer_listen, peer_server_credentials(self._certificates), "peer_listen")
         await peer_server.start()
-        guarding = asyncio.ensure_future(self._guard(service))
+        beside = [asyncio.ensure_future(work) for work in (self._guard(service), self._watch_certificates())]
         try:
             if await self._join():
                 while await self._serve(service):
                     self._logger.info("node_restarted", reason="its state was rebuilt")
         finally:
-            guarding.cancel()
-            await asyncio.gather(guarding, return_exceptions=True)
+            for work in beside:
+                work.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await peer_server.stop(grace=0)
 
     async def _guard(self, service: PeerService) -> None:
@@ -135,10 +144,15 @@ class Node:
         if not self._settings.insecure:
             await ConnectionGuard(service.connections, parse_address(self._settings.peer_listen).port).run()
 
+    async def _watch_certificates(self) -> None:
+        if self._certificates is not None:
+            await self._certificates.run(self._hung_up)
+
     def _make_channel(self, name: str, address: str) -> grpc.aio.Channel:
         options: channels.Options = [] if self._settings.insecure else [*peer_channel_options(name)]
         use_proxy = self._settings.use_http_proxy
-        return channels.peer_channel(address, self._channel_credentials, options, use_proxy=use_proxy)
+        credentials = peer_channel_credentials(self._certificates)
+        return channels.peer_channel(address, credentials, options, use_proxy=use_proxy)
 
     # ---- identity and bootstrap
 
@@ -260,6 +274,7 @@ class Node:
             identity=self._identity,
             own=self._own,
             make_channel=self._make_channel,
+            certificates=self._certificates,
             operator_token=self._operator_token,
             status_due=self._status_due,
         )

@@ -66,6 +66,7 @@ from parleyd.presence.presence import Presence
 from parleyd.raft.config import RaftConfig
 from parleyd.raft.raft import Raft
 from parleyd.raft.types import NodeId
+from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tls import (
     client_server_credentials,
@@ -93,6 +94,7 @@ class NodeSetup:
     identity: NodeIdentity
     own: PeerInfo
     make_channel: ChannelFactory
+    certificates: NodeCertificates | None
     operator_token: str
     status_due: asyncio.Event
 
@@ -336,7 +338,7 @@ def _make_client_server(
         from grpc_reflection.v1alpha import reflection  # a tenth of a start, and off by default
 
         reflection.enable_server_reflection((*SERVICE_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    listen(server, settings.client_listen, client_server_credentials(settings), "client_listen")
+    listen(server, settings.client_listen, client_server_credentials(setup.certificates), "client_listen")
     return server
 
 

@@ -10,16 +10,18 @@ import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from parleyd.addresses import parse_address
-from parleyd.security.certificate_files import load_certificates, load_key
+from parleyd.security.certificate_files import parse_certificates, parse_key, read_file
 from parleyd.security.certificates import CertificateError, day, names_in, node_dns_name, nodes_in
 
 WARN_BEFORE_EXPIRY = datetime.timedelta(days=30)
+RENEW_ADVICE = "renew it with `parleyd cert renew` and copy it here; a running node takes it over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,31 @@ class CertificateReport:
     expires_at: datetime.datetime
     names: tuple[str, ...]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFiles:
+    """The files of a node."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Pems:
+    """What the files of a node held when they were read. So a check and its use are about the same bytes."""
+
+    ca: bytes
+    certificate: bytes
+    key: bytes
+
+    @classmethod
+    def read(cls, files: CertificateFiles) -> Self:
+        """Read the files; raise `CertificateError` if one cannot be read."""
+        # A renewal writes the key first. Read in the other order, a pair that changes meanwhile does not fit together.
+        certificate, key = read_file(files.certificate), read_file(files.key)
+        return cls(read_file(files.ca), certificate, key)
 
 
 def check_node_certificate(
@@ -44,28 +71,48 @@ def check_node_certificate(
 
     `advertised` are addresses that clients use. An address that the certificate does not name causes a warning.
     """
+    files = CertificateFiles(ca_file, cert_file, key_file)
+    return check_pems(Pems.read(files), files, name, advertised=advertised, now=now)
+
+
+def check_pems(
+    pems: Pems,
+    files: CertificateFiles,
+    name: str,
+    *,
+    advertised: Iterable[str] = (),
+    now: datetime.datetime | None = None,
+) -> CertificateReport:
+    """Check the same of what was read from `files`."""
     now = now or datetime.datetime.now(datetime.UTC)
-    certificate, ca = load_certificates(cert_file)[0], load_certificates(ca_file)
-    key = load_key(key_file)
+    certificate = parse_certificates(pems.certificate, files.certificate)[0]
+    key = parse_key(pems.key, files.key)
     if not hasattr(key, "public_key") or key.public_key() != certificate.public_key():
-        raise CertificateError(f"{key_file} is not the key of {cert_file}: use the two files of one run")
-    signer = _signer(certificate, ca, cert_file, ca_file)
-    _check_time(certificate, cert_file, now)
-    _check_time(signer, ca_file, now)
-    _check_node(certificate, cert_file, name)
-    _check_uses(certificate, cert_file)
+        raise CertificateError(f"{files.key} is not the key of {files.certificate}: use the two files of one run")
+    signer = _signer(certificate, parse_certificates(pems.ca, files.ca), files.certificate, files.ca)
+    _check_time(certificate, files.certificate, now)
+    _check_time(signer, files.ca, now)
+    _check_node(certificate, files.certificate, name)
+    _check_uses(certificate, files.certificate)
     expires_at = min(certificate.not_valid_after_utc, signer.not_valid_after_utc)
     names = names_in(certificate)
     uncovered = [host for host in (parse_address(address).host for address in advertised) if not _covers(names, host)]
     warnings = (
-        *_expiry_warnings(cert_file, ca_file, certificate, signer, now),
+        *_expiry_warnings(files.certificate, files.ca, certificate, signer, now),
         *(
-            f"{cert_file} does not name {host}: clients that dial it will refuse the connection; "
+            f"{files.certificate} does not name {host}: clients that dial it will refuse the connection; "
             f"make it anew with `parleyd cert node {name} --host {host}`"
             for host in uncovered
         ),
     )
     return CertificateReport(expires_at, names, warnings)
+
+
+def expiry_warnings(pems: Pems, files: CertificateFiles, now: datetime.datetime) -> tuple[str, ...]:
+    """Return what expires within 30 days or has expired, of what a node uses."""
+    certificate = parse_certificates(pems.certificate, files.certificate)[0]
+    signer = _signer(certificate, parse_certificates(pems.ca, files.ca), files.certificate, files.ca)
+    return tuple(_expiry_warnings(files.certificate, files.ca, certificate, signer, now))
 
 
 def _signer(
@@ -129,10 +176,15 @@ def _expiry_warnings(
 ) -> Iterable[str]:
     for path, checked in ((cert_file, certificate), (ca_file, signer)):
         left = checked.not_valid_after_utc - now
-        if left <= WARN_BEFORE_EXPIRY:
+        if left <= datetime.timedelta(0):
+            yield (
+                f"{path} expired on {day(checked.not_valid_after_utc)}: no new connection with this node succeeds: "
+                f"{RENEW_ADVICE}"
+            )
+        elif left <= WARN_BEFORE_EXPIRY:
             yield (
                 f"{path} expires on {day(checked.not_valid_after_utc)}, in {left.days} days; "
-                "the node cannot talk to anybody after that: make it anew and restart the node"
+                f"the node cannot talk to anybody after that: {RENEW_ADVICE}"
             )
 
 

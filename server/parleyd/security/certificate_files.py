@@ -15,10 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from parleyd.security.certificates import CA_DAYS, NODE_DAYS, CertificateError, Issued, issue_node_certificate, make_ca
+from parleyd.security.certificates import (
+    CA_DAYS,
+    NODE_DAYS,
+    CertificateError,
+    Issued,
+    issue_node_certificate,
+    make_ca,
+    renew_node_certificate,
+)
 
 CA_NAME = "ca"
 _MAX_FILE_BYTES = 1 << 20
@@ -54,6 +63,50 @@ def write_node(
     return _write_pair(directory, name, issue_node_certificate(certificate, key, name, hosts, days=days), force)
 
 
+def plan_renewal(
+    file: Path, ca_directory: Path, *, signed_by: Path | None = None, days: int = NODE_DAYS, new_key: bool = False
+) -> WrittenPair:
+    """Make a new certificate for the node of `file`, and write nothing yet; raise `CertificateError`.
+
+    A CA in `signed_by` must have signed the old one: the default is the CA that signs. Otherwise anybody could hand in
+    a certificate with a key of their own.
+    """
+    certificates = load_certificates(file)
+    if len(certificates) != 1:
+        raise CertificateError(f"{file} has {len(certificates)} certificates, not one node's. Nothing was changed")
+    ca_certificate, ca_key = load_ca(ca_directory)
+    trusted = load_certificates(signed_by or _paths(ca_directory, CA_NAME)[0])
+    if not any(_is_signed_by(certificates[0], ca) for ca in trusted):
+        raise CertificateError(
+            f"{file} was not signed by the CA in {signed_by or ca_directory}. Nothing was changed. If a CA signed it "
+            "that you trust, give that CA's certificate: --signed-by ca.pem"
+        )
+    try:
+        issued = renew_node_certificate(ca_certificate, ca_key, certificates[0], days=days, new_key=new_key)
+    except CertificateError as error:
+        raise CertificateError(f"{file} cannot be renewed: {error}") from None
+    # The file itself, not a link to it, is replaced.
+    return WrittenPair(file.resolve(), file.resolve().with_suffix(".key"), issued)
+
+
+def write_renewal(renewed: WrittenPair) -> None:
+    """Replace the files of a renewed certificate: first its key, if that is new. A reader finds old or new files."""
+    try:
+        if renewed.issued.key_pem:
+            _write(renewed.key, renewed.issued.key_pem, 0o600, force=True, like=renewed.certificate)
+        _write(renewed.certificate, renewed.issued.certificate_pem, 0o644, force=True, like=renewed.certificate)
+    except OSError as error:
+        raise CertificateError(f"cannot write to {renewed.certificate.parent}: {error.strerror}") from None
+
+
+def _is_signed_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
 def load_ca(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     """Load the CA that `write_ca` made; raise `CertificateError` if it is missing, damaged or inconsistent."""
     certificate_file, key_file = _paths(directory, CA_NAME)
@@ -68,15 +121,24 @@ def load_ca(directory: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateK
 
 def load_certificates(path: Path) -> list[x509.Certificate]:
     """Load every certificate of a PEM file, at least one."""
+    return parse_certificates(read_file(path), path)
+
+
+def parse_certificates(data: bytes, path: Path) -> list[x509.Certificate]:
+    """Return every certificate in what `path` holds, at least one."""
     try:
-        return x509.load_pem_x509_certificates(_read(path))
+        return x509.load_pem_x509_certificates(data)
     except ValueError:
         raise CertificateError(f"{path} is not a certificate in PEM form") from None
 
 
 def load_key(path: Path) -> object:
     """Load a private key of any kind that is not encrypted."""
-    data = _read(path)
+    return parse_key(read_file(path), path)
+
+
+def parse_key(data: bytes, path: Path) -> object:
+    """Return the private key in what `path` holds."""
     try:
         return serialization.load_pem_private_key(data, password=None)
     except TypeError:
@@ -87,7 +149,8 @@ def load_key(path: Path) -> object:
         raise CertificateError(f"{path} is not a private key in PEM form") from None
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return what a file holds, at most a megabyte of it."""
     try:
         with path.open("rb") as file:
             return file.read(_MAX_FILE_BYTES)
@@ -126,12 +189,16 @@ def _refuse_to_replace(certificate: Path, key: Path) -> None:
         )
 
 
-def _write(path: Path, data: bytes, mode: int, force: bool) -> None:
+def _write(path: Path, data: bytes, mode: int, force: bool, *, like: Path | None = None) -> None:
+    """Write a file. It belongs to the owner of `like`, which counts where root renews what a node's user reads."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with open(descriptor, "wb") as file:
             os.fchmod(descriptor, mode)  # the umask may have removed permissions
+            if like is not None and os.geteuid() == 0:
+                owner = like.stat()
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.write(data)
             file.flush()
             os.fsync(descriptor)

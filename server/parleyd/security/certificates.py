@@ -96,24 +96,66 @@ def issue_node_certificate(
         validate_node_name(name)
     except InvalidInputError as error:
         raise CertificateError(f"the node {error}") from None
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [x509.DNSName(node_dns_name(name)), *_host_names(hosts)]
+    certificate = _sign_for_node(ca_certificate, ca_key, name, names, key.public_key(), now, days)
+    return _issued(certificate, key)
+
+
+def renew_node_certificate(
+    ca_certificate: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    old: x509.Certificate,
+    *,
+    days: int = NODE_DAYS,
+    new_key: bool = False,
+    now: datetime.datetime | None = None,
+) -> Issued:
+    """Make a certificate for the node, the names and the key of `old`, whose private key nobody needs for this.
+
+    `key_pem` is empty then. With `new_key` it is a new key's. The caller knows who signed `old`.
+    """
+    now = now or datetime.datetime.now(datetime.UTC)
+    nodes = nodes_in(old)
+    if len(nodes) != 1:
+        raise CertificateError(
+            f"it names {' and '.join(nodes) or 'no node'}, not one node: make a new one with `parleyd cert node`"
+        )
+    hosts = [name for name in names_in(old) if name != node_dns_name(nodes[0])]
+    if new_key:
+        return issue_node_certificate(ca_certificate, ca_key, nodes[0], hosts, days=days, now=now)
+    public_key = old.public_key()
+    if not isinstance(public_key, ec.EllipticCurvePublicKey):
+        raise CertificateError("its key is none that `parleyd cert` makes: renew it where it was made")
+    names = [x509.DNSName(node_dns_name(nodes[0])), *_host_names(hosts)]
+    certificate = _sign_for_node(ca_certificate, ca_key, nodes[0], names, public_key, now, days)
+    return Issued(_pem(certificate), b"", certificate.not_valid_after_utc)
+
+
+def _sign_for_node(
+    ca_certificate: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    name: str,
+    names: Sequence[x509.GeneralName],
+    public_key: ec.EllipticCurvePublicKey,
+    now: datetime.datetime,
+    days: int,
+) -> x509.Certificate:
     if ca_certificate.not_valid_after_utc <= now:
         raise CertificateError(f"the CA expired on {day(ca_certificate.not_valid_after_utc)}: make a new one")
-    names = [x509.DNSName(node_dns_name(name)), *_host_names(hosts)]
-    key = ec.generate_private_key(ec.SECP256R1())
     ends = min(now + _span(days), ca_certificate.not_valid_after_utc)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     both_sides = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    certificate = (
-        _builder(subject, ca_certificate.subject, key.public_key(), now, ends)
+    return (
+        _builder(subject, ca_certificate.subject, public_key, now, ends)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(both_sides, critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    return _issued(certificate, key)
 
 
 def names_in(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -204,4 +246,8 @@ def _issued(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> I
     key_pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return Issued(certificate.public_bytes(serialization.Encoding.PEM), key_pem, certificate.not_valid_after_utc)
+    return Issued(_pem(certificate), key_pem, certificate.not_valid_after_utc)
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)

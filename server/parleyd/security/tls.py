@@ -9,37 +9,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import grpc
 from cryptography import x509
 
-from parleyd.security.certificates import CertificateError, key_digest, node_dns_name, node_of_dns_name
-from parleyd.settings.table import Settings
+from parleyd.security.certificate_checks import Pems
+from parleyd.security.certificates import key_digest, node_dns_name, node_of_dns_name
+from parleyd.security.node_certificates import NodeCertificates
 
 
-def client_server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """Return the credentials of the client port; None with `insecure`: use add_insecure_port."""
-    if settings.insecure:
+def client_server_credentials(certificates: NodeCertificates | None) -> grpc.ServerCredentials | None:
+    """Return the credentials of the client port; None without certificates: use add_insecure_port."""
+    return None if certificates is None else _server_credentials(certificates, requires_certificates=False)
+
+
+def peer_server_credentials(certificates: NodeCertificates | None) -> grpc.ServerCredentials | None:
+    """Return the credentials of the peer port, which requires the cluster's certificates; None without certificates."""
+    return None if certificates is None else _server_credentials(certificates, requires_certificates=True)
+
+
+def peer_channel_credentials(certificates: NodeCertificates | None) -> grpc.ChannelCredentials | None:
+    """Return the credentials for the next channel to another node; None without certificates: use insecure_channel."""
+    if certificates is None:
         return None
-    return grpc.ssl_server_credentials([_own_pair(settings)])
+    pems = certificates.current
+    return grpc.ssl_channel_credentials(
+        root_certificates=pems.ca, private_key=pems.key, certificate_chain=pems.certificate
+    )
 
 
-def peer_server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
-    """Return the credentials of the peer port, which requires the cluster's certificates; None with `insecure`."""
-    if settings.insecure:
-        return None
-    ca = _read(settings.ca_file, "ca_file")
-    return grpc.ssl_server_credentials([_own_pair(settings)], root_certificates=ca, require_client_auth=True)
+def _server_credentials(certificates: NodeCertificates, *, requires_certificates: bool) -> grpc.ServerCredentials:
+    """Return credentials that serve each new connection with the certificate of that moment."""
+    served = certificates.current
 
+    def configuration(pems: Pems) -> grpc.ServerCertificateConfiguration:
+        ca = pems.ca if requires_certificates else None
+        return grpc.ssl_server_certificate_configuration([(pems.key, pems.certificate)], root_certificates=ca)
 
-def peer_channel_credentials(settings: Settings) -> grpc.ChannelCredentials | None:
-    """Return the credentials for a call to another node; None with `insecure`: use insecure_channel."""
-    if settings.insecure:
-        return None
-    key, certificate = _own_pair(settings)
-    ca = _read(settings.ca_file, "ca_file")
-    return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        # gRPC asks at every connection, in a thread of its own. None: what it has is still right.
+        nonlocal served
+        current = certificates.current
+        if current is served:
+            return None
+        served = current
+        return configuration(current)
+
+    # The stubs do not have the None that gRPC documents.
+    return grpc.dynamic_ssl_server_credentials(configuration(served), fetch, requires_certificates)  # type: ignore[arg-type]
 
 
 def peer_channel_options(name: str) -> list[tuple[str, str]]:
@@ -66,24 +83,3 @@ def peer_key_from_auth_context(auth_context: Mapping[str, Iterable[bytes]]) -> b
     """Return the digest of the calling node's key; empty for a caller without a certificate."""
     pems = list(auth_context.get("x509_pem_cert", ()))
     return key_digest(x509.load_pem_x509_certificate(pems[0])) if pems else b""
-
-
-def own_key_digest(settings: Settings) -> bytes:
-    """Return the digest of this node's key; empty with `insecure`."""
-    if settings.insecure:
-        return b""
-    _, certificate = _own_pair(settings)
-    return key_digest(x509.load_pem_x509_certificate(certificate))
-
-
-def _own_pair(settings: Settings) -> tuple[bytes, bytes]:
-    return _read(settings.key_file, "key_file"), _read(settings.cert_file, "cert_file")
-
-
-def _read(path: Path | None, setting: str) -> bytes:
-    if path is None:
-        raise CertificateError(f"{setting} is not set: give certificates, made with `parleyd cert`")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CertificateError(f"{path} cannot be read: {error.strerror}") from None

@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from parleyd.security.certificate_files import load_ca
 from parleyd.security.certificates import CertificateError
+from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.tls import (
     client_server_credentials,
     peer_channel_credentials,
@@ -35,6 +36,10 @@ def settings_of(folder: Path, name: str, **changes: object) -> Settings:
         name, folder, ca_file=folder / "ca.pem", cert_file=folder / f"{name}.pem", key_file=folder / f"{name}.key"
     )
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+
+
+def certificates_of(folder: Path, name: str, **changes: object) -> NodeCertificates | None:
+    return NodeCertificates.of(settings_of(folder, name, **changes))
 
 
 class WhoAmI(grpc.GenericRpcHandler):
@@ -87,86 +92,88 @@ def ours(certificates: Path) -> Path:
 
 
 async def test_a_node_is_known_to_the_other_by_name_whatever_the_address(ours: Path) -> None:
-    async with serving(peer_server_credentials(settings_of(ours, "n1")), "127.0.0.7") as address:
+    async with serving(peer_server_credentials(certificates_of(ours, "n1")), "127.0.0.7") as address:
         assert (
-            await ask(address, peer_channel_credentials(settings_of(ours, "n2")), peer_channel_options("n1")) == b"n2"
+            await ask(address, peer_channel_credentials(certificates_of(ours, "n2")), peer_channel_options("n1"))
+            == b"n2"
         )
 
 
 async def test_a_dialler_refuses_another_node_of_the_same_cluster(ours: Path) -> None:
-    async with serving(peer_server_credentials(settings_of(ours, "n1"))) as address:
-        credentials = peer_channel_credentials(settings_of(ours, "n2"))
+    async with serving(peer_server_credentials(certificates_of(ours, "n1"))) as address:
+        credentials = peer_channel_credentials(certificates_of(ours, "n2"))
         assert "Hostname Verification" in await refusal(address, credentials, peer_channel_options("n3"))
 
 
 async def test_a_peer_with_a_certificate_of_a_foreign_ca_is_refused(certificates: Path, ours: Path) -> None:
     # The foreign node even trusts our CA: it is the called node that refuses.
-    foreign = settings_of(certificates / "foreign", "n2", ca_file=ours / "ca.pem")
-    async with serving(peer_server_credentials(settings_of(ours, "n1"))) as address:
+    foreign = certificates_of(certificates / "foreign", "n2", ca_file=ours / "ca.pem")
+    async with serving(peer_server_credentials(certificates_of(ours, "n1"))) as address:
         await refusal(address, peer_channel_credentials(foreign), peer_channel_options("n1"))
 
 
 async def test_a_node_refuses_to_dial_into_a_foreign_cluster(certificates: Path, ours: Path) -> None:
-    foreign = settings_of(certificates / "foreign", "n1", ca_file=ours / "ca.pem")
+    foreign = certificates_of(certificates / "foreign", "n1", ca_file=ours / "ca.pem")
     async with serving(peer_server_credentials(foreign)) as address:
-        credentials = peer_channel_credentials(settings_of(ours, "n2"))
+        credentials = peer_channel_credentials(certificates_of(ours, "n2"))
         assert "certificate" in (await refusal(address, credentials, peer_channel_options("n1"))).lower()
 
 
 async def test_a_caller_without_a_certificate_is_refused_on_the_peer_port(ours: Path) -> None:
     ca_only = grpc.ssl_channel_credentials((ours / "ca.pem").read_bytes())
-    async with serving(peer_server_credentials(settings_of(ours, "n1"))) as address:
+    async with serving(peer_server_credentials(certificates_of(ours, "n1"))) as address:
         await refusal(address, ca_only, peer_channel_options("n1"))
         await refusal(address, None)
 
 
 async def test_a_certificate_of_the_ca_without_a_node_is_no_peer(ours: Path) -> None:
     credentials = client_certificate(ours, [x509.DNSName("ward-a"), x509.UniformResourceIdentifier("n2.node.parley")])
-    async with serving(peer_server_credentials(settings_of(ours, "n1"))) as address:
+    async with serving(peer_server_credentials(certificates_of(ours, "n1"))) as address:
         assert await ask(address, credentials, peer_channel_options("n1")) == NOBODY
 
 
 async def test_a_certificate_that_speaks_for_two_nodes_is_no_peer(ours: Path) -> None:
     names: list[x509.GeneralName] = [x509.DNSName(f"{name}.node.parley") for name in ("n2", "n3")]
-    async with serving(peer_server_credentials(settings_of(ours, "n1"))) as address:
+    async with serving(peer_server_credentials(certificates_of(ours, "n1"))) as address:
         assert await ask(address, client_certificate(ours, names), peer_channel_options("n1")) == NOBODY
 
 
 async def test_a_certificate_that_may_only_serve_does_not_dial(ours: Path) -> None:
     credentials = client_certificate(ours, [x509.DNSName("n2.node.parley")], ExtendedKeyUsageOID.SERVER_AUTH)
-    async with serving(peer_server_credentials(settings_of(ours, "n1"))) as address:
+    async with serving(peer_server_credentials(certificates_of(ours, "n1"))) as address:
         await refusal(address, credentials, peer_channel_options("n1"))
 
 
 async def test_clients_need_no_certificate_and_check_the_host(ours: Path) -> None:
     ca_only = grpc.ssl_channel_credentials((ours / "ca.pem").read_bytes())
-    async with serving(client_server_credentials(settings_of(ours, "n1"))) as address:
+    async with serving(client_server_credentials(certificates_of(ours, "n1"))) as address:
         assert await ask(address, ca_only) == NOBODY
         assert await ask(address.replace("127.0.0.1", "localhost"), ca_only) == NOBODY
-    async with serving(client_server_credentials(settings_of(ours, "n1")), "127.0.0.7") as address:
+    async with serving(client_server_credentials(certificates_of(ours, "n1")), "127.0.0.7") as address:
         assert "Hostname Verification" in await refusal(address, ca_only)
 
 
 async def test_a_client_refuses_a_node_of_another_ca(certificates: Path, ours: Path) -> None:
     foreign_ca = grpc.ssl_channel_credentials((certificates / "foreign" / "ca.pem").read_bytes())
-    async with serving(client_server_credentials(settings_of(ours, "n1"))) as address:
+    async with serving(client_server_credentials(certificates_of(ours, "n1"))) as address:
         assert "certificate" in (await refusal(address, foreign_ca)).lower()
 
 
 async def test_insecure_has_no_credentials_and_knows_no_names(tmp_path: Path) -> None:
     settings = Settings("n1", tmp_path, insecure=True)
-    assert client_server_credentials(settings) is None
-    assert peer_server_credentials(settings) is None
-    assert peer_channel_credentials(settings) is None
+    certificates = NodeCertificates.of(settings)
+    assert client_server_credentials(certificates) is None
+    assert peer_server_credentials(certificates) is None
+    assert peer_channel_credentials(certificates) is None
     async with serving(None) as address:
         assert await ask(address, None) == NOBODY
 
 
 def test_without_files_there_are_no_credentials(tmp_path: Path) -> None:
     with pytest.raises(CertificateError, match="is not set"):
-        peer_server_credentials(Settings("n1", tmp_path))
+        NodeCertificates.of(Settings("n1", tmp_path))
     with pytest.raises(CertificateError, match="cannot be read"):
-        client_server_credentials(settings_of(tmp_path, "n1"))
+        certificates_of(tmp_path, "n1")
 
 
 @pytest.mark.parametrize(
