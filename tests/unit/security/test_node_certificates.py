@@ -52,7 +52,7 @@ class Machine:
         """Put a certificate for the same key."""
         old = x509.load_pem_x509_certificate(self.files.certificate.read_bytes())
         certificate, key = load_ca(ca or self.ca)
-        renewed = renew_node_certificate(certificate, key, old, days=days)
+        renewed = renew_node_certificate(certificate, key, old, days=days, now=NOW)
         self.files.certificate.write_bytes(renewed.certificate_pem)
 
 
