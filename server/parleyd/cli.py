@@ -23,6 +23,7 @@ import typer
 
 from parleyd.cli_admin import admin_app
 from parleyd.cli_cert import cert_app
+from parleyd.cli_doctor import doctor
 from parleyd.exits import EXIT_CODE_MEANINGS, ExitCode, FatalError
 from parleyd.formats import FormatRefusedError
 from parleyd.machine.errors import MachineDamagedError, MachineStorageError
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 app.add_typer(cert_app, name="cert")
 app.add_typer(admin_app, name="admin")
+app.command(epilog=_EXIT_CODES)(doctor)
 
 _ConfigFile = Annotated[
     Path | None,

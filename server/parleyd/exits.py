@@ -18,6 +18,8 @@ class ExitCode(enum.IntEnum):
     ADDRESS = 4
     CERTIFICATE = 5
     RELEASE = 6
+    WARNING = 10
+    CRITICAL = 11
 
 
 EXIT_CODE_MEANINGS = {
@@ -29,6 +31,8 @@ EXIT_CODE_MEANINGS = {
     ExitCode.ADDRESS: "an address cannot be listened on: in use, not of this machine, or a reserved port",
     ExitCode.CERTIFICATE: "a certificate or key cannot be used or made: expired, of another node, not signed by the CA",
     ExitCode.RELEASE: "the data or the cluster needs another release of Parley; nothing is wrong with the data",
+    ExitCode.WARNING: "`parleyd doctor` warns",
+    ExitCode.CRITICAL: "`parleyd doctor` found something critical",
 }
 
 

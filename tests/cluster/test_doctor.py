@@ -1,4 +1,4 @@
-"""`parley cluster doctor` on real processes: a healthy cluster, a wrong clock, a full disk, nodes that are killed.
+"""Both doctors on real processes: a healthy cluster, a wrong clock, a full disk, nodes that are killed.
 
 The nodes believe files about their clocks and about the free space of their disks.
 """
@@ -13,8 +13,10 @@ from typing import Any
 import pytest_asyncio
 
 from parley.terminal.exits import ExitCode
+from parleyd.exits import ExitCode as NodeExitCode
 from scripts.cluster_local import LocalCluster
 from tests.cluster.conftest import FAST
+from tests.cluster.daemon import parleyd
 from tests.cluster.raw import PASSWORD
 from tests.support.raw import until_true
 from tests.unit.client.test_command import Done, Parley
@@ -110,3 +112,50 @@ async def test_the_doctor_finds_what_is_done_to_a_cluster_and_nothing_in_a_healt
     await examined.finds(ExitCode.CRITICAL, ("critical", "majority", ""), ("warning", "answers", "n2"))
     cluster.kill("n1")
     await examined.finds(ExitCode.CRITICAL, ("critical", "answers", ""), ("note", "session", ""))
+
+
+async def look(cluster: LocalCluster, name: str) -> tuple[int, dict[str, Any], set[tuple[str, str]]]:
+    """Run `parleyd doctor` for a node: the exit code, the report, the rules with their severities."""
+    ended = await parleyd("doctor", "--config", str(cluster.layout.config_file(name)), "--json")
+    report = json.loads(ended.output)
+    return ended.code, report, {(row["rule"], row["severity"]) for row in report["findings"]}
+
+
+def files_of(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """The names, sizes, times and bytes of a node's files."""
+    return {
+        path.name: (path.stat().st_size, path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.iterdir()
+        if path.is_file()
+    }
+
+
+async def test_the_doctor_of_a_node_sees_it_run_and_stop_and_changes_nothing(examined: Examined) -> None:
+    cluster = examined.cluster
+    folder = cluster.layout.data_dir("n2")
+
+    async def is_well() -> None:
+        code, report, found = await look(cluster, "n2")
+        assert (report["node"], report["running"]) == ("n2", True)
+        expected = {"node", "ports", "peers", "clock", "certificate", "identity", "log", "state", "pages"}
+        assert {rule for rule, severity in found if severity in ("ok", "note")} >= expected, report
+        assert ("node", "ok") in found
+        assert code in (NodeExitCode.OK, NodeExitCode.WARNING), report  # a disk of this machine may be slow
+
+    await until_true(is_well, timeout_s=60)
+    cluster.kill("n3")
+
+    async def misses_n3() -> None:
+        _, report, found = await look(cluster, "n2")
+        assert {("peers", "warning"), ("node", "warning")} <= found, report
+
+    await until_true(misses_n3, timeout_s=60)
+    cluster.kill("n2")
+    before = files_of(folder)
+    _, report, found = await look(cluster, "n2")
+    assert report["running"] is False
+    assert {("ports", "ok"), ("log", "ok"), ("state", "ok"), ("pages", "ok")} <= found, report
+    assert "node" not in {rule for rule, _ in found}
+    assert files_of(folder) == before
+    cluster.start("n2", "n3")
+    await cluster.wait_until_equal()

@@ -49,6 +49,8 @@ PURE_MEMBERSHIP = (
     "parleyd.membership.members",
 )
 PURE_PRESENCE = ("ids", "last_seen", "own", "presence", "reports", "typists")
+PURE_DOCTOR = ("facts", "findings", "rules")
+PURE_TERMINAL_DOCTOR = ("cluster_rules", "facts", "findings", "node_rules", "rules")
 PURE_GATEWAY = ("limits", "lines", "requests", "styles")
 IMPURE_STDLIB = ("asyncio", "concurrent", "logging", "multiprocessing", "os", "pathlib", "socket", "threading", "time")
 
@@ -137,6 +139,23 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.owners",
         "parleyd.settings.table",
     ),
+    # The doctor reads what a node has written, beside it or without it, and starts nothing.
+    "server/parleyd/doctor": (
+        "apsw",
+        "grpc",
+        "parley_proto",
+        "parleyd.addresses",
+        "parleyd.exits",
+        "parleyd.formats",
+        "parleyd.machine",
+        "parleyd.open_files",
+        "parleyd.page_checksums",
+        "parleyd.security",
+        "parleyd.settings",
+        "parleyd.storage",
+    ),
+    # What it judges is pure.
+    **{f"server/parleyd/doctor/{module}.py": ("parleyd.exits", "parleyd.doctor") for module in PURE_DOCTOR},
     "client/parley/wire": (
         "google.protobuf",
         "parley_proto",
@@ -206,6 +225,19 @@ def test_presence_reads_no_clock_and_starts_nothing(module: str) -> None:
 @pytest.mark.parametrize("module", PURE_GATEWAY)
 def test_the_protocol_of_the_gateway_reads_no_clock_and_starts_nothing(module: str) -> None:
     imports = imports_under(f"client/parley/gateway/{module}.py")
+    assert not [str(found) for found in imports if found.module.split(".")[0] in IMPURE_STDLIB]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(f"server/parleyd/doctor/{module}" for module in PURE_DOCTOR),
+        *(f"client/parley/terminal/doctor_{module}" for module in PURE_TERMINAL_DOCTOR),
+    ],
+)
+def test_what_a_doctor_judges_reads_no_clock_and_starts_nothing(module: str) -> None:
+    imports = imports_under(f"{module}.py")
+    assert imports
     assert not [str(found) for found in imports if found.module.split(".")[0] in IMPURE_STDLIB]
 
 

@@ -1,0 +1,139 @@
+"""The command `parleyd doctor`: what it looks at, the exit codes, the form for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from parleyd import cli
+from parleyd.exits import ExitCode
+from parleyd.security.certificate_files import write_ca, write_node
+from parleyd.storage.data_directory import DataDirectory
+
+
+@pytest.fixture(autouse=True)
+def _clean_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("PARLEYD_"):
+            monkeypatch.delenv(name)
+
+
+def doctor(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, ["doctor", *map(str, arguments)], prog_name="parleyd")
+
+
+def report_of(*arguments: object) -> tuple[int, dict[str, Any], set[tuple[str, str]]]:
+    """The exit code, the report, and the rules with their severities."""
+    ended = doctor(*arguments, "--json")
+    report = json.loads(ended.stdout)
+    return ended.exit_code, report, {(row["rule"], row["severity"]) for row in report["findings"]}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def config_in(folder: Path, *, days: int = 400, **more: object) -> Path:
+    """A settings file with certificates, of a node that has the machine for itself."""
+    write_ca(folder)
+    write_node(folder, folder, "n1", ["127.0.0.1"], days=days)
+    values = {
+        "name": "n1",
+        "data_dir": "data",
+        "client_listen": f"127.0.0.1:{free_port()}",
+        "peer_listen": f"127.0.0.1:{free_port()}",
+        "ca_file": "ca.pem",
+        "cert_file": "n1.pem",
+        "key_file": "n1.key",
+        "disk_reserve_bytes": 2 << 20,
+        "log_retain_bytes": 1 << 20,
+        "max_connections": 64,
+        **more,
+    }
+    file = folder / "node.toml"
+    file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items()))
+    return file
+
+
+def test_a_new_node_with_good_settings_gets_no_warning(tmp_path: Path) -> None:
+    code, report, found = report_of("--config", config_in(tmp_path))
+    assert code == ExitCode.OK, report
+    assert found >= {("settings", "ok"), ("certificate", "ok"), ("data_directory", "note"), ("ports", "ok")}
+    assert (report["version"], report["node"], report["running"]) == (1, "n1", False)
+    assert report["data_dir"] == str(tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_port_that_is_taken_is_critical(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        config = config_in(tmp_path, client_listen=f"127.0.0.1:{server.getsockname()[1]}")
+        code, _, found = report_of("--config", config)
+    assert (code, ("ports", "critical") in found) == (ExitCode.CRITICAL, True)
+
+
+@pytest.mark.parametrize(("days", "severity"), [(20, "warning"), (5, "critical")])
+def test_a_certificate_that_ends_soon_is_found_once(tmp_path: Path, days: int, severity: str) -> None:
+    code, report, _ = report_of("--config", config_in(tmp_path, days=days))
+    rows = [row for row in report["findings"] if row["rule"] == "certificate"]
+    assert [row["severity"] for row in rows] == [severity]
+    assert code == (ExitCode.WARNING if severity == "warning" else ExitCode.CRITICAL)
+
+
+def test_a_key_of_another_certificate_is_critical(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    key = (tmp_path / "n1.key").read_bytes()
+    write_node(tmp_path, tmp_path, "n1", ["127.0.0.1"], force=True)
+    (tmp_path / "n1.key").write_bytes(key)
+    _, report, found = report_of("--config", config)
+    assert ("certificate", "critical") in found
+    assert "is not the key of" in report["findings"][0]["text"]
+
+
+def test_settings_that_cannot_be_used_are_critical_and_each_is_named(tmp_path: Path) -> None:
+    code, report, found = report_of("--config", config_in(tmp_path, tick_ms=-1, heartbeat_ms="x"))
+    assert (code, found) == (ExitCode.CRITICAL, {("settings", "critical")})
+    assert ["tick_ms" in row["text"] or "heartbeat_ms" in row["text"] for row in report["findings"]] == [True, True]
+
+
+def test_a_peer_that_does_not_answer_is_a_warning(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    own = next(line for line in config.read_text().splitlines() if line.startswith("peer_listen")).split('"')[1]
+    text = (
+        f'{config.read_text()}[peers]\nn1 = "{own}"\nn2 = "127.0.0.1:{free_port()}"\nn3 = "127.0.0.1:{free_port()}"\n'
+    )
+    config.write_text(text)
+    code, report, _ = report_of("--config", config)
+    rows = [row["text"] for row in report["findings"] if row["rule"] == "peers"]
+    assert code == ExitCode.WARNING
+    assert [text.split()[0] for text in rows] == ["n2", "n3"]
+
+
+def test_a_folder_alone_is_looked_at_without_settings(tmp_path: Path) -> None:
+    with DataDirectory.open(tmp_path / "data"):
+        pass
+    code, report, found = report_of(tmp_path / "data")
+    assert code == ExitCode.OK, report
+    assert {rule for rule, _ in found} >= {"data_directory", "identity", "log", "state", "sync"}
+    assert not {rule for rule, _ in found} & {"settings", "ports", "peers", "certificate"}
+
+
+def test_a_node_that_runs_and_does_not_answer_is_told(tmp_path: Path) -> None:
+    config = config_in(tmp_path)
+    with DataDirectory.open(tmp_path / "data"):
+        code, report, found = report_of("--config", config)
+    assert (code, report["running"]) == (ExitCode.CRITICAL, True)
+    assert found >= {("node", "warning"), ("ports", "critical")}
+
+
+def test_the_table_for_people_begins_with_the_worst(tmp_path: Path) -> None:
+    ended = doctor("--config", config_in(tmp_path, days=5))
+    assert ended.stdout.splitlines()[1].startswith("critical  certificate")
+    assert ended.exit_code == ExitCode.CRITICAL
