@@ -64,6 +64,10 @@ bench: $(READY) ## Measure a real cluster, row by row; in pairs with another che
 bench-smoke: $(READY) ## Check that no message costs twice what is recorded, in units of a fixed loop
 	@python -m scripts.bench.smoke $(ARGS)
 
+.PHONY: bench-metrics
+bench-metrics: $(READY) ## Measure what monitoring costs per message, in pairs on and off (build/bench_metrics.json)
+	@python -m scripts.bench.monitoring $(ARGS)
+
 .PHONY: bench-peers
 bench-peers: $(READY) ## Measure NATS, etcd and RabbitMQ beside a cluster, three nodes each (build/bench_peers.json)
 	@bash scripts/bench_peers/install.sh $(VENV)

@@ -22,7 +22,7 @@ import shlex
 import shutil
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cryptography import x509
@@ -36,6 +36,7 @@ Settings = Mapping[str, SettingValue]
 
 BASE_CLIENT_PORT = 7600
 BASE_PEER_PORT = 7700
+HTTP_PORT_OFFSET = 200
 MAX_NODES = 7
 
 
@@ -45,11 +46,12 @@ class ClusterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """One node's name and addresses, `host:port`."""
+    """One node's name and addresses, `host:port`. Without `http_address` it has no pages for monitoring."""
 
     name: str
     client_address: str
     peer_address: str
+    http_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,7 @@ def write_config(layout: Layout, name: str, settings: Settings, *, joins: bool =
         "data_dir": str(layout.data_dir(name)),
         "client_listen": node.client_address,
         "peer_listen": node.peer_address,
+        **({"http_listen": node.http_address} if node.http_address else {}),
         "ca_file": str(layout.ca_file),
         "cert_file": str(folder / "node.pem"),
         "key_file": str(folder / "node.key"),
@@ -176,7 +179,7 @@ def plan_default_nodes(count: int) -> tuple[NodePlan, ...]:
     If a port is taken, the next block of ports is tried, for all nodes alike.
     """
     for block in range(10):
-        nodes = _plan_block(count, BASE_CLIENT_PORT + 10 * block, BASE_PEER_PORT + 10 * block, "127.0.0")
+        nodes = with_http(_plan_block(count, BASE_CLIENT_PORT + 10 * block, BASE_PEER_PORT + 10 * block, "127.0.0"))
         if not taken_addresses(nodes):
             return nodes
     raise ClusterError(
@@ -197,10 +200,20 @@ def plan_private_nodes(count: int) -> tuple[NodePlan, ...]:
     raise ClusterError("No free loopback addresses were found in 100 tries.")
 
 
+def with_http(nodes: Sequence[NodePlan]) -> tuple[NodePlan, ...]:
+    """Return the same nodes with an address for monitoring each, above all ports of clients and nodes."""
+
+    def beside(address: str) -> str:
+        host, port = split_address(address)
+        return f"{host}:{port + HTTP_PORT_OFFSET}"
+
+    return tuple(replace(node, http_address=beside(node.client_address)) for node in nodes)
+
+
 def taken_addresses(nodes: Sequence[NodePlan]) -> list[str]:
     """Return those addresses on which another program listens."""
-    wanted = [address for node in nodes for address in (node.client_address, node.peer_address)]
-    return [address for address in wanted if not _can_bind(*split_address(address))]
+    wanted = [address for node in nodes for address in (node.client_address, node.peer_address, node.http_address)]
+    return [address for address in wanted if address and not _can_bind(*split_address(address))]
 
 
 def split_address(address: str) -> tuple[str, int]:

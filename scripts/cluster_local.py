@@ -15,7 +15,7 @@ from typing import Self
 from parley_proto.v1 import admin_pb2
 from parleyd.cli_admin import leave_claim
 from parleyd.security.codes import new_code
-from scripts.cluster_layout import Layout, Settings, create_layout, load_layout, plan_private_nodes
+from scripts.cluster_layout import Layout, Settings, create_layout, load_layout, plan_private_nodes, with_http
 from scripts.cluster_process import Processes, ProcessState
 from scripts.cluster_status import NodeView, StatusReader
 
@@ -29,12 +29,18 @@ class LocalCluster:
     Entering starts all nodes and waits for a leader.
     """
 
-    def __init__(self, root: Path, *, nodes: int = 3, settings: Settings | None = None, start: bool = True) -> None:
-        """Use the cluster in the folder if there is one. `settings` are added to every node's file."""
+    def __init__(
+        self, root: Path, *, nodes: int = 3, settings: Settings | None = None, start: bool = True, http: bool = False
+    ) -> None:
+        """Use the cluster in the folder if there is one. `settings` are added to every node's file.
+
+        With `http`, nodes have pages for monitoring.
+        """
         if (root / "cluster.json").exists():
             self.layout: Layout = load_layout(root)
         else:
-            self.layout = create_layout(root, plan_private_nodes(nodes), settings)
+            plan = plan_private_nodes(nodes)
+            self.layout = create_layout(root, with_http(plan) if http else plan, settings)
         self._processes = Processes(self.layout, die_with_parent=True)
         self._reader = StatusReader(self.layout, self._processes)
         self._start = start
@@ -78,6 +84,10 @@ class LocalCluster:
     def address(self, name: str) -> str:
         """Return the client address of a node."""
         return self.layout.node(name).client_address
+
+    def http_address(self, name: str) -> str:
+        """Return the address for monitoring of a node."""
+        return self.layout.node(name).http_address
 
     def others(self, name: str) -> list[str]:
         """Return the names of the other nodes."""

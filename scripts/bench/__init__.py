@@ -15,5 +15,6 @@ figures.py      medians, spread, and comparison of pairs
 runner.py       runs the rows, alone or in pairs with another checkout (serving.py)
 report.py       build/bench.json and the table on the terminal
 plots.py        its plots, drawn by charts.py
+monitoring.py   `make bench-metrics`: what monitoring costs, in pairs of two clusters
 smoke.py        `make bench-smoke`: ratios to a fixed loop (reference.py)
 """

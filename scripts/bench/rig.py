@@ -97,11 +97,16 @@ class Rig:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, nodes: int = 3, settings: Settings | None = None) -> AsyncIterator[Rig]:
-        """Start a cluster, its nodes with more settings if there are some. At the end, end it and all clients."""
+    async def started(
+        cls, nodes: int = 3, settings: Settings | None = None, *, http: bool = False
+    ) -> AsyncIterator[Rig]:
+        """Start a cluster, its nodes with more settings if there are some. At the end, end it and all clients.
+
+        With `http`, nodes have pages for monitoring.
+        """
         chosen = {"bcrypt_cost": BCRYPT_COST, **(settings or {})}
         with tempfile.TemporaryDirectory(prefix="parley-bench-") as folder:
-            cluster = LocalCluster(Path(folder) / "cluster", nodes=nodes, settings=chosen, start=False)
+            cluster = LocalCluster(Path(folder) / "cluster", nodes=nodes, settings=chosen, start=False, http=http)
             async with cluster:
                 began_s = time.monotonic()
                 cluster.start(*cluster.names)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 from parleyd.standard_streams import open_standard_streams, run_with_standard_streams
 
-EXTRA_MODULES = ("bcrypt", "cryptography", "grpc_health", "grpc_reflection")
+EXTRA_MODULES = ("aiohttp", "bcrypt", "cryptography", "grpc_health", "grpc_reflection", "prometheus_client")
 """Modules of the extra `server` that a node cannot run without. It can run without uvloop."""
 
 

@@ -44,6 +44,11 @@ class ByteBudget:
         """Return the bytes in use on this node."""
         return self._total
 
+    @property
+    def most(self) -> int:
+        """Return the most bytes in use on this node."""
+        return self._shares.node
+
     def take(self, account_id: int, device: Hashable, size: int) -> bool:
         """Take `size` bytes; return False, and take nothing, if a share has no room for them."""
         used = self._devices[device]
@@ -129,6 +134,11 @@ class FairPlaces:
     def used(self) -> int:
         """Return the number of places in use."""
         return self._held.total()
+
+    @property
+    def total(self) -> int:
+        """Return the number of places."""
+        return self._total
 
     def ask(self, owner: Owner) -> asyncio.Future[None]:
         """Ask for a place: the future is done when the owner has it. `leave` ends it in every case."""

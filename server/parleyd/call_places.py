@@ -34,6 +34,16 @@ class CallPlaces:
         self._used: Counter[Hashable] = Counter()
         self._waiting: OwnerTree[HeldPlace] = OwnerTree()
 
+    @property
+    def used(self) -> int:
+        """Return the number of places in use."""
+        return self._used[()]
+
+    @property
+    def total(self) -> int:
+        """Return the number of places."""
+        return self._bounds[0]
+
     @contextmanager
     def one(self, owner: Owner) -> Iterator[HeldPlace]:
         """Have a place while inside. Raises BoundReachedError."""

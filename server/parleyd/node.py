@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from parleyd.exits import ExitCode
 from parleyd.group.opening import create_files
 from parleyd.group.rebuild import replace_state
 from parleyd.group.runner import GroupRunner
+from parleyd.http.health import Phase
+from parleyd.life import Life
 from parleyd.listening import listen
 from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.limits import GROUP
@@ -62,6 +65,8 @@ async def run_node(settings: Settings, reload: Callable[[], None]) -> int:
 
     `reload` is called at SIGHUP. The node then looks at its certificates, too.
     """
+    if settings.http_listen:
+        importlib.import_module("parleyd.monitoring")  # loaded late, because its libraries take a fifth of a second
     # Modules and classes stay. A full collection visits every object while the event loop stands still, so not these.
     gc.freeze()
     stop = asyncio.Event()
@@ -111,6 +116,7 @@ class Node:
         self._operator_token = write_operator_token(data.operator_token)
         self._logger = structlog.get_logger("node")
         self._status_due = asyncio.Event()
+        self._life = Life()
         self._join_client = JoinClient(
             self._own, self._make_channel, GROUP, partial(_read_token, settings.join_token_file)
         )
@@ -118,6 +124,31 @@ class Node:
 
     async def run(self) -> None:
         """Run until `stop` is set and everything has ended."""
+        async with self._monitored():
+            await self._run()
+
+    @contextlib.asynccontextmanager
+    async def _monitored(self) -> AsyncIterator[None]:
+        """Serve http_listen while inside, if it is set. A failure there ends nothing else."""
+        if not self._settings.http_listen:
+            yield
+            return
+        from parleyd.monitoring import Monitoring
+
+        monitoring = asyncio.ensure_future(Monitoring(self._settings, self._life).run())
+        monitoring.add_done_callback(self._monitoring_ended)
+        try:
+            yield
+        finally:
+            monitoring.cancel()
+            await asyncio.gather(monitoring, return_exceptions=True)
+
+    def _monitoring_ended(self, ended: asyncio.Future[None]) -> None:
+        if not ended.cancelled() and ended.exception() is not None:
+            effect = "this node serves, but monitoring systems get no answer until it is restarted"
+            self._logger.error("http_failed", effect=effect, exc_info=ended.exception())
+
+    async def _run(self) -> None:
         service = PeerService(
             lambda: handshake_info_of(self._identity, self._own, self._settings.peers),
             None
@@ -206,7 +237,10 @@ class Node:
     async def _serve(self, service: PeerService) -> bool:
         """Serve until stopped; return True if this node's state was rebuilt and it has to start again."""
         identity = self._identity
+        self._life.enter(Phase.STARTING)
+        self._life.cluster_id = identity.cluster_id
         parts = build(self._setup())
+        self._life.figures = parts.figures
         service.start_serving(
             {GROUP: parts.handler}, identity.cluster_id, identity.node_id, parts.registry, parts.vouching
         )
@@ -214,6 +248,7 @@ class Node:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(work, name=name) for name, work in self._work(parts).items()]
                 await parts.client_server.start()
+                self._life.enter(Phase.SERVING)
                 self._logger.info(
                     "serving_started", clients=self._settings.client_advertise, peers=self._settings.peer_advertise
                 )
@@ -224,7 +259,11 @@ class Node:
                 service.stop_serving("this node stops" if is_stopping else "this node's state is being replaced")
                 for task in running:
                     task.cancel()
+        except BaseException:
+            self._life.enter(Phase.FAILED)
+            raise
         finally:
+            self._life.figures = None
             await parts.client_server.stop(grace=0)
             parts.passwords.close()
             await parts.runner.close()
@@ -259,6 +298,7 @@ class Node:
         }
 
     async def _wind_down(self, parts: Components) -> None:
+        self._life.enter(Phase.STOPPING if self._stop.is_set() else Phase.STARTING)
         self._logger.info("shutdown_started")
         await parts.health.enter_graceful_shutdown()
         if parts.runner.is_leader and len(parts.runner.raft.conf_state.voters) > 1:

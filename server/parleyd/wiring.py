@@ -31,6 +31,7 @@ from parleyd.api.messages import MessagingService, add_messaging_to_server
 from parleyd.api.password_check import PasswordCheck
 from parleyd.api.presence import PresenceService
 from parleyd.api.receipts import MessageReceipts
+from parleyd.budgets import StreamBudgets
 from parleyd.client_port import call_limits, connection_watch, server_options, stream_budgets
 from parleyd.connections import BusyPeers, ConnectionWatch
 from parleyd.delivery.device_hub import DeviceHub
@@ -50,6 +51,7 @@ from parleyd.group.runner import GroupRunner, now_ms
 from parleyd.group.settings import GroupSettings, GroupStart
 from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.group_news import GroupNews
+from parleyd.link_making import KnownPeers, LinkMaker
 from parleyd.listening import listen
 from parleyd.log_in_guard import LogInGuard
 from parleyd.machine.limits import GROUP
@@ -61,11 +63,12 @@ from parleyd.membership.join_tokens import JoinTokens
 from parleyd.membership.members import ClusterMembers
 from parleyd.membership.router import MembershipChangeRouter
 from parleyd.node_condition import NodeConditions
+from parleyd.node_figures import NodeFigures, RoleCounts
+from parleyd.observability.figures import ServiceFigures
 from parleyd.presence.clients import ConnectedClients
 from parleyd.presence.presence import Presence
 from parleyd.raft.config import RaftConfig
 from parleyd.raft.raft import Raft
-from parleyd.raft.types import NodeId
 from parleyd.security.node_certificates import NodeCertificates
 from parleyd.security.passwords import PasswordHasher
 from parleyd.security.tls import (
@@ -80,7 +83,7 @@ from parleyd.transport.channels import ChannelFactory
 from parleyd.transport.peer_calls import CallMetadata
 from parleyd.transport.peer_links import GroupLinks, PeerLinks
 from parleyd.transport.peer_registry import PeerRegistry
-from parleyd.transport.peers import LinkSetup, PeerLink
+from parleyd.transport.peers import LinkSetup
 from parleyd.transport.vouching import MemberQuestions, Vouching
 from parleyd.trust import StateTrust
 
@@ -125,6 +128,7 @@ class Components:
     health: health.aio.HealthServicer
     client_server: grpc.aio.Server
     connections: ConnectionWatch
+    figures: NodeFigures
 
 
 def build(setup: NodeSetup) -> Components:
@@ -146,7 +150,8 @@ def build(setup: NodeSetup) -> Components:
     observer = GroupNews(identity.node_id, registry, vouching, hub, setup.status_due)
     group_links = GroupLinks(links, GROUP)
     snapshot_store = SnapshotStore(setup.data, settings.snapshot_chunk_bytes)
-    runner = _open_group(setup, snapshot_store, group_links, observer)
+    parts = _open_group(setup, snapshot_store, group_links, observer)
+    runner = GroupRunner(parts)
     trust = StateTrust(
         identity.node_id,
         setup.data,
@@ -177,6 +182,8 @@ def build(setup: NodeSetup) -> Components:
     )
     passwords = PasswordHasher(settings.bcrypt_cost, max_waiting=settings.max_password_checks)
     health_service = health.aio.HealthServicer()
+    budgets, service = stream_budgets(settings), ServiceFigures()
+    admission = AdmissionInterceptor(Authenticator(view.replica), call_limits(settings), busy, service)
     observer.follow(runner, addresses, trust)
     return Components(
         hub=hub,
@@ -207,9 +214,37 @@ def build(setup: NodeSetup) -> Components:
         passwords=passwords,
         health=health_service,
         client_server=_make_client_server(
-            setup, router, change_router, view, clients, passwords, log_ins, holders, health_service, trust, busy
+            setup,
+            router,
+            change_router,
+            view,
+            clients,
+            passwords,
+            log_ins,
+            holders,
+            health_service,
+            trust,
+            admission,
+            budgets,
         ),
         connections=connection_watch(settings, busy),
+        figures=NodeFigures(
+            settings=settings,
+            parts=parts,
+            runner=runner,
+            roles=RoleCounts(runner),
+            router=router,
+            snapshots=snapshot_store,
+            disk=disk,
+            hub=hub,
+            clients=clients,
+            budgets=budgets,
+            service=service,
+            places=admission.places,
+            connected=links.connected,
+            has_majority=view.has_majority,
+            is_fenced=lambda: trust.is_fenced,
+        ),
     )
 
 
@@ -221,7 +256,7 @@ def _link_setup(setup: NodeSetup, groups: HostedGroups, clients: ConnectedClient
 
 def _open_group(
     setup: NodeSetup, snapshot_store: SnapshotStore, outbound: GroupLinks, observer: GroupObserver
-) -> GroupRunner:
+) -> GroupParts:
     settings = setup.settings
     log, machine = open_files(setup.data)
     recovered = recover(log, machine)
@@ -253,7 +288,7 @@ def _open_group(
             rng=random.Random(secrets.randbits(63)),  # noqa: S311 - delays and names of questions, no secret
         ),
     )
-    return GroupRunner(GroupParts(group, files, outbound, observer))
+    return GroupParts(group, files, outbound, observer)
 
 
 def _raft_config(setup: NodeSetup) -> RaftConfig:
@@ -287,14 +322,14 @@ def _make_client_server(
     holders: EntryHolders,
     health_service: health.aio.HealthServicer,
     trust: StateTrust,
-    busy: BusyPeers,
+    admission: AdmissionInterceptor,
+    budgets: StreamBudgets,
 ) -> grpc.aio.Server:
     settings = setup.settings
     readers = view.replica.readers
     authenticator = Authenticator(view.replica)
     commands = Commands(router, lambda: view.replica.machine.level, log_commands=settings.log_commands)
     fence = FenceInterceptor(lambda: trust.is_fenced)
-    admission = AdmissionInterceptor(authenticator, call_limits(settings), busy)
     server = grpc.aio.server(options=server_options(settings), interceptors=[fence, admission])
     accounts_pb2_grpc.add_AccountsServicer_to_server(
         AccountsService(
@@ -311,7 +346,7 @@ def _make_client_server(
         PresenceService(commands, readers, authenticator, view, clients), server
     )
     add_messaging_to_server(
-        MessagingService(settings.name, commands, readers, authenticator, view.hub, clients, stream_budgets(settings)),
+        MessagingService(settings.name, commands, readers, authenticator, view.hub, clients, budgets),
         server,
     )
     conversations_pb2_grpc.add_ConversationsServicer_to_server(
@@ -344,35 +379,3 @@ def _make_client_server(
 
 async def _handshake(setup: NodeSetup, name: str, address: str) -> peer_pb2.HandshakeInfo | None:
     return await handshake(setup.handshake_info, name, address, setup.make_channel)
-
-
-class KnownPeers:
-    """The other nodes: members by the registry, which is made after the links, and connected by the links."""
-
-    def __init__(self, links: PeerLinks) -> None:
-        self.registry: PeerRegistry | None = None
-        self._links = links
-
-    def is_member(self, node: NodeId) -> bool:
-        """Return whether the cluster has this member."""
-        return self.registry is not None and self.registry.is_member(node)
-
-    def connected(self, node: NodeId) -> bool:
-        """Return whether this node's link to `node` is up."""
-        return self._links.connected(node)
-
-
-class LinkMaker:
-    """Makes the link to a peer."""
-
-    def __init__(self, settings: Settings, setup: LinkSetup) -> None:
-        self._known = ({**settings.join}, {**settings.peers})
-        self._setup = setup
-
-    def make(self, peer: PeerInfo) -> PeerLink:
-        """Make the link to `peer`: at the address that it published, or else at one in this node's settings.
-
-        After all nodes moved at once, only the settings have the new addresses.
-        """
-        addresses = dict.fromkeys([peer.peer_address, *(known.get(peer.name, "") for known in self._known)])
-        return PeerLink(peer.node_id, peer.name, [address for address in addresses if address], self._setup)

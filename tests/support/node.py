@@ -45,6 +45,7 @@ from parleyd.machine.levels import MAX_LEVEL, MIN_LEVEL
 from parleyd.machine.machine import StateMachine
 from parleyd.machine.records import MemberRow
 from parleyd.membership.members import ClusterMembers
+from parleyd.observability.figures import ServiceFigures
 from parleyd.presence.clients import ConnectedClients
 from parleyd.presence.presence import Presence
 from parleyd.raft.status import RaftStatus
@@ -153,6 +154,7 @@ class InProcessNode:
         self.call_limits = CallLimits()
         self.busy = BusyPeers()
         self.stream_budgets = stream_budgets()
+        self.figures = ServiceFigures()
         self.sessions = 0
         self.pings = 0
         self.hellos: list[pb.Hello] = []
@@ -185,7 +187,8 @@ class InProcessNode:
         self.hub = DeviceHub(self.clients)
         self.cluster.listeners.append(self.hub.publish)
         authenticator = Authenticator(self.replica)
-        admission = AdmissionInterceptor(authenticator, self.call_limits, self.busy)
+        admission = AdmissionInterceptor(authenticator, self.call_limits, self.busy, self.figures)
+        self.places = admission.places
         server = grpc.aio.server(options=SERVER_OPTIONS, interceptors=(admission, _Interceptor(self)))
         self._add_services(server, authenticator)
         target = f"127.0.0.1:{port or self.port}"

@@ -22,7 +22,7 @@ places after a short time if others want them, and its call ends.
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +33,7 @@ import grpc.aio
 
 from parleyd.api.auth import Authenticator
 from parleyd.api.callers import admit_source, owner_at, peer_of
-from parleyd.api.errors import ApiError, Context, abort, fail
+from parleyd.api.errors import ApiError, Context, abort, count_refusal, fail
 from parleyd.api.patience import Patience, nobody_waits, patient, write
 from parleyd.api.requests import PAGE_BYTES, SMALL_PAGE_BYTES, bound_page
 from parleyd.budgets import BoundReachedError, FairPlaces, Place, shares_of
@@ -43,6 +43,7 @@ from parleyd.decoding import Continuation, handler_of_streams
 from parleyd.ending import drop_call, note_waiters
 from parleyd.group.readers import read_for
 from parleyd.machine.limits import MAX_BODY_BYTES
+from parleyd.observability.figures import ServiceFigures, count_for
 
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_PUSH_BYTES = MAX_BODY_BYTES + 64 * 1024
@@ -122,6 +123,7 @@ ACCESS = {
 """Every method of the client address. One that is missing here needs a session."""
 
 _MAX_BYTES = {"/parley.v1.Messaging/Push": MAX_PUSH_BYTES}
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 _STANDARD_SERVICES = ("/grpc.health.", "/grpc.reflection.")
 _PAGES = frozenset(
     {
@@ -156,9 +158,16 @@ class CallLimits:
 class AdmissionInterceptor(grpc.aio.ServerInterceptor):
     """Admits every call of one server."""
 
-    def __init__(self, authenticator: Authenticator, limits: CallLimits, busy: BusyPeers) -> None:
-        """Admit within `limits`. `busy` hears of the connections that have calls."""
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        limits: CallLimits,
+        busy: BusyPeers,
+        figures: ServiceFigures | None = None,
+    ) -> None:
+        """Admit within `limits`. `busy` hears of the connections that have calls, and `figures` count them."""
         note_waiters()
+        self._figures = figures or ServiceFigures()
         self._busy = busy
         self._authenticator = authenticator
         self._gateways = frozenset(limits.trusted_gateways)
@@ -172,6 +181,19 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         self._bodies = FairPlaces(limits.bodies, shares_of(limits.bodies, limits.bodies // 4))
         self._pages = FairPlaces(limits.pages, shares_of(limits.pages, limits.pages // 8))
 
+    def places(self) -> Mapping[str, tuple[int, int]]:
+        """Return the places in use and the bound of each kind, by its name for monitoring."""
+        kinds: dict[str, CallPlaces | FairPlaces] = {
+            "public_calls": self._public,
+            "token_lookups": self._looked_up,
+            "calls": self._calls,
+            "streams": self._streams,
+            "unknown_tokens": self._unknown,
+            "requests": self._bodies,
+            "answers": self._pages,
+        }
+        return {name: (places.used, places.total) for name, places in kinds.items()}
+
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Any:
         """Return a handler that admits the call before it runs the method's own."""
         handler = await continuation(details)
@@ -180,8 +202,17 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         method = details.method
 
         async def admitted(requests: AsyncIterator[Any], context: Context) -> None:
-            with self._busy.one(peer_of(context)):
-                await self._admit(method, handler, requests, context)
+            count_for(self._figures)
+            code = "CANCELLED"  # also of a call whose client reads nothing, which gets no status
+            try:
+                with self._busy.one(peer_of(context)):
+                    await self._admit(method, handler, requests, context)
+                code = "OK"
+            except grpc.aio.AbortError:
+                code = _code_of(context)
+                raise
+            finally:
+                self._figures.calls[method, code] += 1
 
         return handler_of_streams(handler, admitted)
 
@@ -195,6 +226,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         except grpc.aio.AbortError:
             raise
         except BoundReachedError as error:
+            count_refusal(error)
             await abort(context, ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, BUSY_TEXT.format(reason=error)))
         except Exception as error:
             await fail(context, error)
@@ -269,6 +301,11 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         if request.ByteSize() > most_bytes:
             raise ApiError(grpc.StatusCode.INVALID_ARGUMENT, LARGE_BODY_TEXT.format(most_bytes=most_bytes))
         return request
+
+
+def _code_of(context: Context) -> str:
+    code: Any = context.code()  # in some versions of gRPC the number, whatever the stubs say
+    return code.name if isinstance(code, grpc.StatusCode) else _CODES.get(code, "UNKNOWN")
 
 
 def access_of(method: str) -> Access:

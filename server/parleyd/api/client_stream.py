@@ -22,7 +22,7 @@ from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2
 from parleyd.api import stream_ends
 from parleyd.api.auth import Authenticator
-from parleyd.api.device_commands import TOO_MANY_BYTES, DeviceCommands, SentResults, check_sends, not_taken
+from parleyd.api.device_commands import DeviceCommands, SentResults, check_sends, too_many_bytes
 from parleyd.api.errors import ApiError, Context
 from parleyd.api.frame_rates import FrameRate
 from parleyd.api.marks import IgnoredMarks, ReadMarks
@@ -132,7 +132,7 @@ class ClientStream:
         if is_taken:
             tasks.create_task(self._submit(sends, size), name="submit")
         else:
-            self._offer(not_taken(sends, TOO_MANY_BYTES))
+            self._offer(too_many_bytes(sends))
 
     async def _has_room(self, count: int, size: int) -> bool:
         """Wait for room for a frame, as long as results of this device's own sends can make some."""

@@ -14,7 +14,7 @@ from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1 import model_pb2, state_pb2
 from parleyd.api.auth import Authenticator
 from parleyd.api.commands import Commands
-from parleyd.api.errors import refusal
+from parleyd.api.errors import count_refusal, refusal
 from parleyd.api.message_text import normal_sends
 from parleyd.api.node_marks import NodeMarks
 from parleyd.api.results import explain
@@ -27,6 +27,7 @@ from parleyd.machine.features.devices import CLAIM_LEVEL
 from parleyd.machine.features.sends import TEXT_LEVEL
 from parleyd.machine.features.sessions import SessionRecord
 from parleyd.machine.limits import MAX_ID
+from parleyd.observability.figures import service_figures
 from parleyd.security.names import InvalidInputError
 
 MAX_SENDS_PER_FRAME = 1024
@@ -107,14 +108,17 @@ class DeviceCommands:
         try:
             applied = await asyncio.shield(submitting)
         except NoRoomError as error:
+            count_refusal(error)
             return not_taken(sends, str(error), pb.SEND_STATUS_NO_ROOM, NO_ROOM_TEXT)
         except (OverloadedError, UnavailableError) as error:
+            count_refusal(error)
             return not_taken(sends, str(error))
         result = applied.results[0]
         if result.code in ENDING_CODES:
             raise ended(ENDING_CODES[result.code])
         if result.HasField("send_messages"):
             results = [_to_client(stored) for stored in result.send_messages.sends]
+            service_figures().accepted += sum(one.status == pb.SEND_STATUS_ACCEPTED for one in results)
             position = self._authenticator.position(applied.index)
             return SentResults(results, position, result.send_messages.last_send_number)
         if result.code == state_pb2.RESULT_CODE_FAILED:
@@ -155,6 +159,12 @@ def check_sends(sends: Sequence[model_pb2.Send]) -> None:
         if not previous < send.number <= MAX_ID:
             raise InvalidInputError("number", "must be 1 or more and rise within a frame; nothing of it was taken")
         previous = send.number
+
+
+def too_many_bytes(sends: Sequence[model_pb2.Send]) -> SentResults:
+    """Build the results of sends for which there is no room now."""
+    service_figures().refusals["send_bytes"] += 1
+    return not_taken(sends, TOO_MANY_BYTES)
 
 
 def not_taken(

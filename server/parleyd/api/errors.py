@@ -13,11 +13,13 @@ import structlog
 
 from parley_proto.v1 import state_pb2
 from parleyd.api.results import explain
+from parleyd.budgets import BoundReachedError
 from parleyd.decoding import NoMessageError
 from parleyd.delivery.cursor import InvalidCursorError
 from parleyd.delivery.position import AheadOfClusterError, BehindError, InvalidPositionError, NewerGenerationError
 from parleyd.ending import drop_call
 from parleyd.group.errors import NoRoomError, OverloadedError, TooManyReadsError, UnavailableError
+from parleyd.observability.figures import service_figures
 from parleyd.security.names import InvalidInputError
 from parleyd.security.passwords import PasswordsBusyError
 
@@ -108,6 +110,26 @@ def check_result(result: state_pb2.CommandResult, *, after_unknown: bool = False
     raise refusal(result.code, after_unknown=after_unknown)
 
 
+REFUSALS: dict[type[Exception], str] = {
+    BoundReachedError: "calls",
+    NoRoomError: "disk",
+    TooManyReadsError: "reads",
+    OverloadedError: "commands",
+    PasswordsBusyError: "password_checks",
+    UnavailableError: "no_majority",
+    BehindError: "behind",
+}
+"""What refusals count as, for monitoring; of a subclass and its base, the subclass comes first."""
+
+
+def count_refusal(error: Exception) -> None:
+    """Count an error that is a refusal."""
+    for kind, reason in REFUSALS.items():
+        if isinstance(error, kind):
+            service_figures().refusals[reason] += 1
+            return
+
+
 def translate(error: Exception) -> ApiError:  # noqa: PLR0912 (one case for each kind of error)
     """Build the client's error from `error`. Unknown errors are logged here and sent without their details."""
     match error:
@@ -159,6 +181,7 @@ async def fail(context: Context, error: Exception) -> NoReturn:
     if isinstance(error, StalledReaderError):
         structlog.get_logger("api").info("stalled_client_left")
         drop_call()
+    count_refusal(error)
     await abort(context, translate(error))
 
 

@@ -16,7 +16,7 @@ from parleyd.api.admission import NO_BODY_TEXT
 from parleyd.api.auth import Authenticator
 from parleyd.api.client_stream import ClientStream
 from parleyd.api.commands import Commands
-from parleyd.api.device_commands import TOO_MANY_BYTES, DeviceCommands, check_sends, not_taken
+from parleyd.api.device_commands import DeviceCommands, check_sends, too_many_bytes
 from parleyd.api.errors import ApiError, Context, unary
 from parleyd.api.fetch import MAX_FETCHED, FetchCall, FetchStream, check_fetch
 from parleyd.api.frame_rates import FrameRates
@@ -91,7 +91,7 @@ class MessagingService:
         if device.take(size):
             sent = await device.send(request.sends, size)
         else:
-            sent = not_taken(request.sends, TOO_MANY_BYTES)
+            sent = too_many_bytes(request.sends)
         return pb.PushResponse(results=sent.results, position=sent.position, last_send_number=sent.last_send_number)
 
     async def _serve(self, context: Context) -> None:

@@ -87,6 +87,7 @@ class DeviceHub:
         self.receipt_counts = ReceiptCounts()
         self._status = pb.ClusterStatusUpdate()
         self._shut: CloseReason | None = None
+        self.stored = 0  # messages since this start
         self._stored_per_second: deque[tuple[int, int]] = deque(maxlen=RATE_WINDOW_S + 1)
 
     @property
@@ -320,6 +321,7 @@ class DeviceHub:
             del self._channel_members[channel_id]
 
     def _count(self, stored: int) -> None:
+        self.stored += stored
         second = int(time.monotonic())
         if self._stored_per_second and self._stored_per_second[-1][0] == second:
             stored += self._stored_per_second.pop()[1]

@@ -23,6 +23,7 @@ from parleyd.delivery.cursor import StreamCursor
 from parleyd.delivery.encoding import EncodedMessage, messages_frame
 from parleyd.delivery.sent_directory import SentDirectory
 from parleyd.delivery.small_frames import SmallFrames, named_in
+from parleyd.observability.figures import service_figures
 
 MESSAGE_OVERHEAD_BYTES = 64  # the memory of a waiting message besides its bytes
 PAGE_MESSAGES = 256
@@ -191,6 +192,8 @@ class DeviceStream:
             small = self.small_frames.take()
             batches = await self._next_batches()
             frames: list[Frame] = [*await self._directory_for(small, batches), *small]
+            if batches:
+                service_figures().delivered += sum(len(messages) for messages, _ in batches)
             frames += (messages_frame(messages, self._encoded_cursor(up_to)) for messages, up_to in batches)
             if not self._behind and not self._announced_catch_up:
                 self._announced_catch_up = True

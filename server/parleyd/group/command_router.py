@@ -8,9 +8,11 @@ of leader is a short delay. At the deadline the router reports that the outcome 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from time import perf_counter
 from typing import Protocol, TypeVar
 
 from parley_proto.v1 import peer_pb2 as pb
@@ -26,6 +28,7 @@ from parleyd.group.errors import (
     UnavailableError,
 )
 from parleyd.group.proposals import AppliedCommands
+from parleyd.observability.figures import ANSWER_BOUNDS_S, Histogram
 from parleyd.raft.types import NO_NODE, Index, NodeId
 from parleyd.raft.update import RoleChange
 from parleyd.retry import ask_until_answered, wait_at_most
@@ -81,6 +84,14 @@ class CommandRouter:
         self._forwarder = forwarder
         self._max_waiting = max_waiting
         self._waiting = 0
+        self.message_seconds = Histogram(ANSWER_BOUNDS_S)  # until the result of commands with messages is known
+        self.other_seconds = Histogram(ANSWER_BOUNDS_S)
+        self.outcomes: Counter[str] = Counter(applied=0, refused=0, unknown=0)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many callers wait for the leader."""
+        return self._waiting
 
     async def submit(self, commands: Sequence[state_pb2.Command], *, timeout_s: float) -> AppliedCommands:
         """Get `commands` applied, all in one log entry, and return their results.
@@ -90,17 +101,29 @@ class CommandRouter:
         applied later. Repeating them is safe.
         """
         if self._waiting >= self._max_waiting:
+            self.outcomes["refused"] += 1
             raise OverloadedError("too many requests wait for the leader")
         attempt = _Attempt(self._replica, self._forwarder)
         self._waiting += 1
+        started, outcome = perf_counter(), "refused"
         try:
             async with asyncio.timeout(timeout_s):
-                return await ask_until_answered(partial(self._try_once, attempt, commands), attempt.wait_for_change)
+                applied = await ask_until_answered(partial(self._try_once, attempt, commands), attempt.wait_for_change)
+            outcome = "applied"
+            self._seconds_of(commands).observe(perf_counter() - started)
+            return applied
         except TimeoutError:
             reason = "no leader is known" if attempt.leader == NO_NODE else "the leader did not answer in time"
             raise UnavailableError(reason, may_have_happened=attempt.may_have_happened) from None
         finally:
+            if outcome != "applied" and attempt.may_have_happened:
+                outcome = "unknown"
+            self.outcomes[outcome] += 1
             self._waiting -= 1
+
+    def _seconds_of(self, commands: Sequence[state_pb2.Command]) -> Histogram:
+        is_message = bool(commands) and commands[0].WhichOneof("command") == "send_messages"
+        return self.message_seconds if is_message else self.other_seconds
 
     async def _try_once(self, attempt: _Attempt, commands: Sequence[state_pb2.Command]) -> AppliedCommands | None:
         leader = attempt.begin()

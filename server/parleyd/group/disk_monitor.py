@@ -72,6 +72,21 @@ class DiskMonitor:
         self._logger = structlog.get_logger("disk")
 
     @property
+    def free_bytes(self) -> int:
+        """Return the free bytes at the last measurement; 0 before the first."""
+        return self._free_bytes
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Return how many free bytes are kept for running."""
+        return self._space.reserve_bytes
+
+    @property
+    def room(self) -> Room:
+        """Return the room at the last measurement."""
+        return self._room
+
+    @property
     def text(self) -> str:
         """Return the text for operators; empty while there is enough room."""
         if self._room is Room.ENOUGH:

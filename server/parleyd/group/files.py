@@ -19,6 +19,7 @@ from parleyd.group.snapshot_store import SnapshotStore
 from parleyd.machine.machine import ApplyOutcome, StateMachine
 from parleyd.machine.records import CommittedEntry
 from parleyd.membership.members import ClusterMembers
+from parleyd.observability.figures import WORK_BOUNDS_S, Histogram, timed
 from parleyd.raft.types import Index, SnapshotMeta
 from parleyd.raft.update import Persist
 from parleyd.storage.raft_storage import RaftStorage
@@ -38,17 +39,24 @@ class GroupFiles:
         self.machine = machine  # an installed snapshot brings another one
         self.readers = readers
         self.snapshot_store = snapshot_store
+        self.write_seconds = Histogram(WORK_BOUNDS_S)  # durable writes of the log
+        self.apply_seconds = Histogram(WORK_BOUNDS_S)
         self._log = log
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._log_thread = _WorkThread("raft-log", self._failure)
         self._state_thread = _WorkThread("apply", self._failure)
         self._installing: asyncio.Future[ClusterMembers] | None = None
 
+    @property
+    def log_bytes(self) -> int:
+        """Return the size of the entries in the log, also while it is written."""
+        return self._log.bytes_used()
+
     # ---- work
 
     def start_write(self, writes: Sequence[Persist], done: Callable[[None], None]) -> None:
         """Make `writes` durable, in order and under one fsync."""
-        self._log_thread.start(partial(self._log.append, writes), done)
+        self._log_thread.start(partial(timed, self.write_seconds, partial(self._log.append, writes)), done)
 
     def start_compact(self, snapshot: SnapshotMeta, done: Callable[[None], None]) -> None:
         """Remove entries up to `snapshot.index` from the log."""
@@ -56,7 +64,7 @@ class GroupFiles:
 
     def start_apply(self, committed: Sequence[CommittedEntry], done: Callable[[ApplyOutcome], None]) -> None:
         """Apply committed entries in one transaction; `done` may be called before this returns."""
-        apply = partial(self.machine.apply, committed)
+        apply = partial(timed, self.apply_seconds, partial(self.machine.apply, committed))
         is_small = sum(len(entry.payload) for entry in committed) <= INLINE_APPLY_BYTES
         if is_small and not self._state_thread.is_busy and not self.machine.may_sync:
             self._state_thread.do_here(apply, done)

@@ -179,6 +179,16 @@ class Group:
         """Return what this node, if it leads, takes into the log."""
         return self._room.intake(self.raft.conf_state)
 
+    @property
+    def leader_commit(self) -> Index:
+        """Return the highest commit index that a leader has told this node."""
+        return self._leadership.leader_commit
+
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Return how many callers wait for the next entry, and the size of their commands in bytes."""
+        return self._proposals.waiting, self._proposals.waiting_bytes
+
     def oldest_read_ms(self, now_ms: float) -> float:
         """Return how long the oldest read-index question has been without an answer."""
         return self._reads.oldest_ms(now_ms)
@@ -304,7 +314,7 @@ class Group:
             return
         try:
             self._driver.step(Receive(check_received(message, self.raft)))
-            self._leadership.heard(message.sender, now_ms)
+            self._leadership.heard(message, now_ms)
         except PeerProtocolError as error:
             self._output.append(MessageDropped(message.sender, str(error)))
         except EntriesLostError as error:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parleyd.raft.types import NO_NODE, NodeId
+from parleyd.raft.types import NO_INDEX, NO_NODE, Index, NodeId
 
 GAP_FACTOR = 2.0
 MEMORY_MS = 30_000.0
@@ -57,6 +57,7 @@ class LeaderWatch:
         self._silence_ms = 0.0
         self._window_ms = started_ms
         self._worst_ms = self._worst_before_ms = 0.0
+        self.commit = NO_INDEX  # the highest that a leader has told: what this node may lack
 
     @property
     def patience_ms(self) -> float | None:
@@ -66,8 +67,9 @@ class LeaderWatch:
         is_off = self._bounds.least_ms == 0 or patience_ms >= self._bounds.election_timeout_min_ms
         return None if is_off else patience_ms
 
-    def heard(self, leader: NodeId, now_ms: float) -> None:
-        """Record a message of the leader of the current term."""
+    def heard(self, leader: NodeId, now_ms: float, commit: Index = NO_INDEX) -> None:
+        """Record a message of the leader of the current term, and the commit index in it."""
+        self.commit = max(self.commit, commit)
         if leader == self._leader:
             self._learn(now_ms - self._heard_ms, now_ms)
         else:

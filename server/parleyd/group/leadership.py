@@ -29,7 +29,8 @@ from parleyd.raft.events import (
     Tick,
     TransferLeader,
 )
-from parleyd.raft.types import NO_NODE, NodeId, Role
+from parleyd.raft.messages import Message
+from parleyd.raft.types import NO_NODE, Index, NodeId, Role
 
 OWN_LOG = "its own log"
 FENCED_PATIENCE = 3  # longest election timeouts without a leader, after which a fenced node campaigns
@@ -137,10 +138,15 @@ class Leadership:
         if node == self._driver.role.leader and node != self._driver.raft.node_id:
             self._forget_leader(now_ms, STEP_MS)
 
-    def heard(self, node: NodeId, now_ms: float) -> None:
+    @property
+    def leader_commit(self) -> Index:
+        """Return the highest commit index that a leader has told this node."""
+        return self._watch.commit
+
+    def heard(self, message: Message, now_ms: float) -> None:
         """Record a message that the core took. A leader that sends is not silent."""
-        if node == self._driver.role.leader:
-            self._watch.heard(node, now_ms)
+        if message.sender == self._driver.role.leader:
+            self._watch.heard(message.sender, now_ms, message.commit)
 
     def _forget_leader(self, now_ms: float, step_ms: float) -> None:
         raft, leader = self._driver.raft, self._driver.role.leader

@@ -74,6 +74,11 @@ class ProposalTable:
         return len(self._gathered)
 
     @property
+    def waiting_bytes(self) -> int:
+        """Return the size of the commands that wait for the next entry."""
+        return self._waiting_bytes
+
+    @property
     def in_flight(self) -> int:
         """Return how many entries of this node are proposed and not yet applied here."""
         return len(self._in_flight)

@@ -7,6 +7,7 @@ file itself is the latest snapshot. The last one made stays on disk until the ne
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,7 +26,7 @@ from parleyd.raft.errors import PeerProtocolError
 from parleyd.raft.messages import Message
 from parleyd.raft.types import Index, SnapshotMeta, Term
 from parleyd.storage.data_directory import DataDirectory
-from parleyd.storage.errors import SnapshotTransferError
+from parleyd.storage.errors import CopyFailedError, SnapshotTransferError
 from parleyd.storage.snapshots import SnapshotFile, install, read_chunks
 from parleyd.transport.codec import decode_membership, encode_message
 
@@ -42,13 +43,25 @@ class SnapshotStore:
         self._made: SnapshotFile | None = None
         self._received: ReceivedSnapshots[Path] = ReceivedSnapshots()
         self._arriving = 0
+        self.events: Counter[str] = Counter(created=0, failed=0, received=0, refused=0, installed=0)
         self._logger = structlog.get_logger("snapshot_store")
+
+    @property
+    def arriving(self) -> int:
+        """Return how many snapshots are on their way here."""
+        return self._arriving
 
     # ---- snapshots to send
 
     async def make_snapshot(self) -> SnapshotMeta:
         """Copy the current state, and delete the last copy. Raises CopyFailedError; the last copy stays then."""
-        previous, made = self._made, await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
+        previous = self._made
+        try:
+            made = await asyncio.get_running_loop().run_in_executor(self._thread, self._make)
+        except CopyFailedError:
+            self.events["failed"] += 1
+            raise
+        self.events["created"] += 1
         self._logger.info("snapshot_created", index=made.meta.index, bytes=made.total_bytes)
         self._made = made
         if previous is not None and previous.path != made.path:
@@ -83,15 +96,18 @@ class SnapshotStore:
         Raises PeerProtocolError if it is unusable, or if too many are on their way or wait to be installed.
         """
         if self._arriving + len(self._received) >= MAX_RECEIVED:
+            self.events["refused"] += 1
             raise PeerProtocolError(f"{MAX_RECEIVED} snapshots are on their way already, or wait to be installed")
         self._arriving += 1
         try:
             reserve_bytes = self._data.space.reserve_bytes
             path = await receive_state(self._data.snapshots, header, meta, data, self._on_thread, reserve_bytes)
         except SnapshotTransferError as error:
+            self.events["refused"] += 1
             raise PeerProtocolError(str(error)) from error
         finally:
             self._arriving -= 1
+        self.events["received"] += 1
         replaced = self._received.keep(meta, path)
         if replaced is not None:
             replaced.unlink(missing_ok=True)
@@ -113,6 +129,7 @@ class SnapshotStore:
     def install_received(self, meta: SnapshotMeta) -> StateMachine:
         """Replace the state by the received snapshot and open it; the old one must be closed. Any thread."""
         install(self._received.take(meta), self._data.state_db)
+        self.events["installed"] += 1  # one at a time, whatever the thread
         return StateMachine.open(self._data.state_db)
 
     def close(self) -> None:

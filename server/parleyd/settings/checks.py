@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 from parleyd.addresses import Address, parse_address
 from parleyd.settings.table import Settings
@@ -117,6 +118,18 @@ def _ports_do_not_collide(settings: Settings, _: Mapping[str, str]) -> Iterator[
         )
 
 
+@_looks_at("client_listen", "peer_listen", "http_listen")
+def _monitoring_has_a_port_of_its_own(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if not settings.http_listen:
+        return
+    http = parse_address(settings.http_listen)
+    for name in ("client_listen", "peer_listen"):
+        other = parse_address(getattr(settings, name))
+        same_host = http.host == other.host or http.is_unspecified or other.is_unspecified
+        if same_host and http.port == other.port:
+            yield Finding("http_listen", f"must differ from {name}, which is {other}: monitoring needs its own port")
+
+
 @_looks_at("client_listen", "client_advertise")
 def _clients_can_dial(settings: Settings, origins: Mapping[str, str]) -> Iterator[Finding]:
     if parse_address(settings.client_advertise).is_unspecified:
@@ -193,29 +206,56 @@ def _certificates_are_there(settings: Settings, _: Mapping[str, str]) -> Iterato
         if path is None:
             yield Finding(name, "is needed for TLS; make certificates with `parleyd cert ca` and `parleyd cert node`")
             continue
-        try:
-            with path.open("rb"):
-                pass
-        except OSError as error:
-            yield Finding(name, f"{path} cannot be read: {error.strerror}")
+        yield from _unreadable(name, path)
 
 
-@_looks_at("insecure", "key_file")
-def _key_is_private(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
-    if settings.insecure or settings.key_file is None or os.name != "posix":
-        return
+@_looks_at("http_listen", "http_cert_file", "http_key_file")
+def _certificates_of_monitoring_are_there(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    pair = {"http_cert_file": settings.http_cert_file, "http_key_file": settings.http_key_file}
+    for name, path in pair.items():
+        if path is None:
+            other = next((known for known, value in pair.items() if value is not None), "")
+            if other:
+                yield Finding(name, f"is needed beside {other}: a certificate works with its key only")
+        else:
+            yield from _unreadable(name, path)
+    if any(pair.values()) and not settings.http_listen:
+        yield Finding("http_cert_file", "has no effect without http_listen", is_error=False)
+
+
+def _unreadable(name: str, path: Path) -> Iterator[Finding]:
     try:
-        mode = settings.key_file.stat().st_mode
-    except OSError:
-        return  # reported above
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        yield Finding(
-            "key_file",
-            f"{settings.key_file} can be read or changed by other users; run: chmod 600 {settings.key_file}",
-        )
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        yield Finding(name, f"{path} cannot be read: {error.strerror}")
 
 
-@_looks_at("name", "insecure", "insecure_network", "client_listen", "peer_listen", "peers", "join")
+@_looks_at("insecure", "key_file", "http_key_file")
+def _key_is_private(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
+    if os.name != "posix":
+        return
+    for name in ("http_key_file",) if settings.insecure else ("key_file", "http_key_file"):
+        path = getattr(settings, name)
+        try:
+            mode = 0 if path is None else path.stat().st_mode
+        except OSError:
+            continue  # reported above
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            yield Finding(name, f"{path} can be read or changed by other users; run: chmod 600 {path}")
+
+
+@_looks_at(
+    "name",
+    "insecure",
+    "insecure_network",
+    "client_listen",
+    "peer_listen",
+    "peers",
+    "join",
+    "http_listen",
+    "http_cert_file",
+)
 def _insecure_stays_on_this_machine(settings: Settings, _: Mapping[str, str]) -> Iterator[Finding]:
     if settings.insecure_network and not settings.insecure:
         yield Finding("insecure_network", "has no effect without insecure", is_error=False)
@@ -224,10 +264,20 @@ def _insecure_stays_on_this_machine(settings: Settings, _: Mapping[str, str]) ->
     used = {name: [getattr(settings, name)] for name in ("client_listen", "peer_listen")}
     used["peers"] = [address for name, address in settings.peers.items() if name != settings.name]
     used["join"] = list(settings.join.values())
+    if settings.http_listen and settings.http_cert_file is None:
+        used["http_listen"] = [settings.http_listen]
     for name, addresses in used.items():
         for address in map(parse_address, addresses):
             if not address.is_loopback:
-                yield Finding(name, _not_loopback(address))
+                yield Finding(
+                    name, _HTTP_NOT_LOOPBACK.format(address) if name == "http_listen" else _not_loopback(address)
+                )
+
+
+_HTTP_NOT_LOOPBACK = (
+    "insecure is refused for {}, which other machines can reach: what this node tells would cross the network "
+    "unprotected. Give http_cert_file and http_key_file, or add insecure_network if you mean it"
+)
 
 
 def _not_loopback(address: Address) -> str:

@@ -100,6 +100,18 @@ class HostPort(Text):
 
 
 @dataclass(frozen=True, slots=True)
+class OptionalHostPort(HostPort):
+    """An address, or nothing."""
+
+    @property
+    def allowed(self) -> str:
+        return "host:port, for example 127.0.0.1:7800, or nothing"
+
+    def _read(self, text: str) -> object:
+        return HostPort._read(self, text) if text else ""
+
+
+@dataclass(frozen=True, slots=True)
 class IpAddresses(Text):
     """IP addresses, joined by commas."""
 

@@ -23,6 +23,7 @@ from parleyd.settings.kinds import (
     IpAddresses,
     Kind,
     NodeName,
+    OptionalHostPort,
 )
 
 ENVIRONMENT_PREFIX = "PARLEYD_"
@@ -382,6 +383,27 @@ class Settings:
     log_commands: Annotated[
         bool, SettingSpec(BoolSetting(), "Logs", "Log kind and size of each command of a client, never its content.")
     ] = False
+
+    # Off by default: a fixed port would be taken by the first of several nodes on one machine.
+    http_listen: Annotated[
+        str,
+        SettingSpec(
+            OptionalHostPort(),
+            "Monitoring",
+            "Address and port of /metrics, /healthz and /readyz, with a port of its own for each node; empty: none.",
+        ),
+    ] = ""
+    http_cert_file: Annotated[
+        Path | None,
+        SettingSpec(
+            FilePath(),
+            "Monitoring",
+            "Certificate for http_listen (PEM); default: cert_file, and no TLS on a loopback address.",
+        ),
+    ] = None
+    http_key_file: Annotated[
+        Path | None, SettingSpec(FilePath(), "Monitoring", "Private key of http_cert_file (PEM, not encrypted).")
+    ] = None
 
     def __post_init__(self) -> None:
         peer_advertise = self.peer_advertise or self.peers.get(self.name) or self.peer_listen

@@ -347,3 +347,27 @@ async def test_commands_that_find_no_leader_are_answered_before_the_client_gives
         with pytest.raises(UnavailableError, match="no leader is known") as refused:
             await submitting
     assert not refused.value.may_have_happened
+
+
+async def test_outcomes_are_counted_and_answers_timed_apart_for_messages() -> None:
+    router, replica, _ = make(leader=ME)
+    message = [state_pb2.Command(send_messages=state_pb2.SendMessages(session_id=1))]
+    for commands in (COMMANDS, message, message):
+        submitting = asyncio.ensure_future(router.submit(commands, timeout_s=5))
+        await replica.asked.wait()
+        replica.asked.clear()
+        assert router.waiting == 1
+        replica.proposed[-1].set_result(DONE)
+        await submitting
+    assert sum(router.message_seconds.read().counts) == 2
+    assert sum(router.other_seconds.read().counts) == 1
+    submitting = asyncio.ensure_future(router.submit(COMMANDS, timeout_s=5))
+    await replica.asked.wait()
+    replica.proposed[-1].set_exception(OverloadedError("too many"))
+    with pytest.raises(OverloadedError):
+        await submitting
+    replica.asked.clear()
+    with pytest.raises(UnavailableError):
+        await router.submit(COMMANDS, timeout_s=0.01)
+    assert router.outcomes == {"applied": 3, "refused": 1, "unknown": 1}
+    assert router.waiting == 0

@@ -86,6 +86,7 @@ async def test_a_small_apply_is_done_at_once_and_a_large_one_on_the_thread() -> 
         assert await applied(files, entry(1)) == 1
         assert await applied(files, entry(2, LARGE)) == 2
         assert await applied(files, entry(3)) == 3
+        assert sum(files.apply_seconds.read().counts) == 3
     assert machine.done == [("loop", 1), ("thread", 2), ("loop", 3)]
 
 

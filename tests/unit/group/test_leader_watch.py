@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parleyd.group.leader_watch import MEMORY_MS, LeaderWatch, SilenceBounds
-from parleyd.raft.types import NO_NODE, NodeId
+from parleyd.group.leader_watch import MEMORY_MS, NO_SUSPICION, LeaderWatch, SilenceBounds
+from parleyd.raft.types import NO_NODE, Index, NodeId
 
 LEADER, OTHER = NodeId(2), NodeId(3)
 TICK_MS, HEARTBEAT_MS, LEAST_MS = 25, 50, 150
@@ -41,6 +41,13 @@ class Followed:
         for _ in range(int(duration_ms / TICK_MS)):
             self.tick()
         self.watch.heard(LEADER, self.now_ms)
+
+
+def test_the_highest_commit_index_that_a_leader_told_is_kept() -> None:
+    watch = LeaderWatch(NO_SUSPICION, 0)
+    for leader, commit in ((LEADER, 5), (LEADER, 3), (OTHER, 7), (OTHER, 0)):
+        watch.heard(leader, 1, Index(commit))
+    assert watch.commit == 7
 
 
 def test_a_punctual_leader_is_suspected_after_the_heartbeats_it_may_miss() -> None:

@@ -93,6 +93,7 @@ async def test_more_snapshots_than_may_wait_are_refused(data: DataDirectory, tmp
     with pytest.raises(PeerProtocolError, match="on their way already"):
         await receive(store, tmp_path, 99)
     assert received_files(data) == MAX_RECEIVED
+    assert (store.events["received"], store.events["refused"]) == (MAX_RECEIVED, 1)
     store.close()
     data.close()
 
@@ -193,6 +194,7 @@ async def test_a_snapshot_is_made_of_the_state_as_it_is_and_the_last_one_is_remo
     machine.apply([CommittedEntry(2, 1, b"", MembershipChange(grown, (1, 4)))])
     after = await store.make_snapshot()
     assert (before.index, after.index) == (1, 2)
+    assert (store.events["created"], store.events["failed"]) == (2, 0)
     assert after.conf_state.learners == (NodeId(4),)
     assert len(list(folder.snapshots.glob("state-*.sqlite"))) == 1
     machine.close()

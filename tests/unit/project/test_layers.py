@@ -106,6 +106,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.transport",
         "parleyd.machine",
         "parleyd.membership",
+        "parleyd.observability.figures",
         "parleyd.retry",
     ),
     # What a group decides is pure: no shell, no thread, no clock, no files, no wire but the commands' own records.
@@ -123,7 +124,23 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "parleyd.group",
         "parleyd.retry",
     ),
-    "server/parleyd/delivery": ("parley_proto", "structlog", "parleyd.budgets", "parleyd.machine", "parleyd.group"),
+    "server/parleyd/delivery": (
+        "parley_proto",
+        "structlog",
+        "parleyd.budgets",
+        "parleyd.machine",
+        "parleyd.group",
+        "parleyd.observability.figures",
+    ),
+    "server/parleyd/observability": ("structlog",),
+    # The pages know nothing of a node's parts: they are given samples and verdicts.
+    "server/parleyd/http": (
+        "aiohttp",
+        "prometheus_client",
+        "structlog",
+        "parleyd.addresses",
+        "parleyd.observability.figures",
+    ),
     "server/parleyd/presence": ("parley_proto", "structlog", "parleyd.raft"),
     # What is sent and what still counts is pure, as in a group.
     **{

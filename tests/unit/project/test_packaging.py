@@ -36,11 +36,13 @@ DISTRIBUTION_OF = {
     "grpc_health": "grpcio-health-checking",
     "grpc_reflection": "grpcio-reflection",
     "nats": "nats-py",
+    "prometheus_client": "prometheus-client",
     "prompt_toolkit": "prompt-toolkit",
     "pytest_asyncio": "pytest-asyncio",
     "pytest_timeout": "pytest-timeout",
     "pytestqt": "pytest-qt",
     "xdist": "pytest-xdist",
+    "yaml": "pyyaml",
 }
 """Import names that are not the names of their distributions."""
 OURS = frozenset(("parley", "parley_command", "parleyd", "parley_proto"))

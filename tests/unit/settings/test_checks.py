@@ -199,6 +199,7 @@ def test_listening_on_loopback_among_remote_members_is_warned_about(tmp_path: Pa
         {"client_listen": "ward-a:7600"},
         {"client_listen": "0.0.0.0:7600", "client_advertise": "127.0.0.1:7600"},
         {"peer_listen": "[2001:db8::1]:7600"},
+        {"http_listen": "10.0.0.1:7800"},
         {"peers": ["n1=127.0.0.1:7700", "n2=10.0.0.2:7700", "n3=127.0.0.1:7702"]},
     ],
 )
@@ -241,6 +242,45 @@ def test_certificate_files_that_cannot_be_read_are_refused(tmp_path: Path) -> No
         "ca_file": "No such file or directory",
         "cert_file": "Is a directory",
     }
+
+
+@pytest.mark.parametrize("name", ["client_listen", "peer_listen"])
+def test_monitoring_needs_a_port_of_its_own(name: str, tmp_path: Path) -> None:
+    problem = only_problem(tmp_path, **{name: "127.0.0.1:7800"}, http_listen="127.0.0.1:7800")
+    assert problem.setting == "http_listen"
+    assert f"must differ from {name}" in problem.text
+    assert load(tmp_path, http_listen="127.0.0.1:7800").settings.http_listen == "127.0.0.1:7800"
+
+
+def test_an_address_of_monitoring_may_be_empty_and_is_then_not_served(tmp_path: Path) -> None:
+    assert load(tmp_path, http_listen="").settings.http_listen == ""
+    assert "not an address" in only_problem(tmp_path, http_listen="7800").text
+
+
+def monitoring_pair(folder: Path) -> dict[str, object]:
+    """The flags of a certificate for monitoring."""
+    for name in ("http_cert_file", "http_key_file"):
+        (folder / name).touch(mode=0o600)
+    return {name: str(folder / name) for name in ("http_cert_file", "http_key_file")}
+
+
+def test_an_own_certificate_of_monitoring_protects_it_without_the_clusters(tmp_path: Path) -> None:
+    pair = monitoring_pair(tmp_path)
+    assert load(tmp_path, http_listen="10.0.0.1:7800", **pair).warnings == ()
+    assert "has no effect without http_listen" in load(tmp_path, **pair).warnings[0]
+
+
+def test_a_certificate_of_monitoring_needs_its_key_and_both_must_be_readable(tmp_path: Path) -> None:
+    pair = monitoring_pair(tmp_path)
+    for given, missing in (("http_cert_file", "http_key_file"), ("http_key_file", "http_cert_file")):
+        problem = only_problem(tmp_path, http_listen="127.0.0.1:7800", **{given: pair[given]})
+        assert (problem.setting, f"is needed beside {given}" in problem.text) == (missing, True)
+    (tmp_path / "http_cert_file").unlink()
+    problem = only_problem(tmp_path, http_listen="127.0.0.1:7800", **pair)
+    assert (problem.setting, "cannot be read" in problem.text) == ("http_cert_file", True)
+    monitoring_pair(tmp_path)
+    (tmp_path / "http_key_file").chmod(0o640)
+    assert "chmod 600" in only_problem(tmp_path, http_listen="127.0.0.1:7800", **pair).text
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])

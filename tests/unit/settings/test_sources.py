@@ -60,6 +60,9 @@ def neighbours(setting: Setting, chosen: str, folder: Path) -> dict[str, object]
         for name in ("ca_file", "cert_file", "key_file"):
             (folder / name).touch(mode=0o600)
             given[name] = str(folder / name)
+    if setting.name in ("http_cert_file", "http_key_file"):  # one needs the other, and both are read
+        Path(chosen).touch(mode=0o600)
+        given |= {"http_cert_file": chosen, "http_key_file": chosen, "http_listen": "127.0.0.1:7800"}
     if setting.name == "join":
         given["name"] = "n9"  # nobody joins itself
     if setting.name == "peer_advertise":

@@ -1,0 +1,1 @@
+"""What a node tells monitoring systems over HTTP: /metrics, /healthz and /readyz."""

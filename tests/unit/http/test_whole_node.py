@@ -1,0 +1,229 @@
+"""A whole node in this process tells the truth about itself, from its start to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from parleyd.exits import ExitCode, FatalError
+from parleyd.group.runner import GroupRunner
+from parleyd.http.catalogue import METRICS, Kind, Metric
+from parleyd.node import Node
+from parleyd.security.certificate_files import write_ca, write_node
+from parleyd.settings.table import Settings
+from parleyd.status_publisher import StatusPublisher
+from parleyd.storage.data_directory import DataDirectory
+from tests.support.pages import ask, families_of, values_of
+from tests.support.raw import until_true
+from tests.unit.http.ready_files import named_in_ready_files
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody uses now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def settings_in(folder: Path, **changed: object) -> Settings:
+    """Settings of a node that is a cluster of its own."""
+    client, peer, http = free_ports(3)
+    given: dict[str, object] = {
+        "client_listen": f"127.0.0.1:{client}",
+        "peer_listen": f"127.0.0.1:{peer}",
+        "http_listen": f"127.0.0.1:{http}",
+        "insecure": True,
+        "bcrypt_cost": 4,
+        "shutdown_grace_s": 1,
+        **changed,
+    }
+    return Settings(name="n1", data_dir=folder, **given)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[asyncio.Event]:
+    """Run a node while inside; gives what stops it."""
+    stop = asyncio.Event()
+    with DataDirectory.open(settings.data_dir, settings.disk_reserve_bytes) as data:
+        node = asyncio.ensure_future(Node(settings, data, stop, asyncio.Event()).run())
+        try:
+            yield stop
+        finally:
+            stop.set()
+            await node
+
+
+async def until_ready(settings: Settings) -> None:
+    """Wait until clients may use the node."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                if (await ask(settings.http_listen, "/readyz")).status == 200:
+                    return
+            except OSError:
+                pass  # it does not listen yet
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> dict[str, object]:
+    """The settings of a node with TLS."""
+    write_ca(tmp_path)
+    write_node(tmp_path, tmp_path, "n1", ["localhost", "127.0.0.1"])
+    files = {"ca_file": "ca.pem", "cert_file": "n1.pem", "key_file": "n1.key"}
+    return {"insecure": False, **{setting: tmp_path / name for setting, name in files.items()}}
+
+
+async def call(settings: Settings) -> None:
+    """Make a call that counts."""
+    assert settings.ca_file is not None
+    credentials = grpc.ssl_channel_credentials(settings.ca_file.read_bytes())
+    async with grpc.aio.secure_channel(settings.client_listen, credentials) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        await stub.Check(health_pb2.HealthCheckRequest())
+
+
+async def test_a_node_tells_every_metric_of_the_catalogue_in_both_formats(
+    tmp_path: Path, certificates: dict[str, object]
+) -> None:
+    settings = settings_in(tmp_path / "data", **certificates)
+    async with running(settings):
+        await until_ready(settings)
+        await call(settings)
+        text = (await ask(settings.http_listen, "/metrics")).body.decode()
+        openmetrics = await ask(settings.http_listen, "/metrics", "Accept: application/openmetrics-text;version=1.0.0")
+    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
+    values = values_of(text)
+    names = {name for name, _ in values}
+    assert {name for name in METRICS if {name, f"{name}_count"} & names} == METRICS.keys()
+    assert names == {sample for row in METRICS.values() for sample in samples_of(row)}
+    assert named_in_ready_files() <= names
+    check_method = (("code", "OK"), ("method", "/grpc.health.v1.Health/Check"))
+    assert values["parley_calls_total", check_method] == 1
+    left_s = values["parley_certificate_expiry_timestamp_seconds", (("certificate", "node"),)] - time.time()
+    assert 800 * 86_400 < left_s < 900 * 86_400
+    families = {family.name: family for family in families_of(openmetrics.body.decode())}
+    assert families["parley_raft_elections"].type == "counter"
+    assert families["parley_log_write_seconds"].type == "histogram"
+    assert families["parley_build"].type == "info"
+    assert values["parley_raft_is_leader", ()] == 1
+    assert values["parley_raft_role", (("role", "leader"),)] == 1
+    assert values["parley_raft_leaderships_total", ()] == 1
+    assert values["parley_raft_leader", (("member", "n1"),)] == 1
+    assert values["parley_member_lag_entries", (("member", "n1"),)] == 0
+    assert values["parley_node_ready", ()] == 1
+    assert values["parley_node_phase", (("phase", "serving"),)] == 1
+    assert values["parley_log_write_seconds_count", ()] >= 1
+    assert values["parley_disk_free_bytes", ()] > 0
+    assert values["process_open_fds", ()] > 3
+    assert 10_000 < len(text) < 64_000
+
+
+def samples_of(row: Metric) -> list[str]:
+    """The names of the samples of a metric."""
+    if row.kind is not Kind.HISTOGRAM:
+        return [row.name]
+    return [f"{row.name}_{part}" for part in ("bucket", "sum", "count")]
+
+
+async def test_a_node_without_its_cluster_lives_and_is_not_ready(tmp_path: Path) -> None:
+    peer, absent = free_ports(2)
+    address = f"127.0.0.1:{peer}"
+    settings = settings_in(tmp_path, peer_listen=address, peers={"n1": address, "n2": f"127.0.0.1:{absent}"})
+    async with running(settings) as stop, asyncio.timeout(60):
+        while True:
+            try:
+                ready = await ask(settings.http_listen, "/readyz")
+                break
+            except OSError:
+                await asyncio.sleep(0)
+        assert ready.status == 503
+        assert "waits for the other first members" in json.loads(ready.body)["reasons"][0]
+        assert (await ask(settings.http_listen, "/healthz")).status == 200
+        values = values_of((await ask(settings.http_listen, "/metrics")).body.decode())
+        assert values["parley_node_phase", (("phase", "entering"),)] == 1
+        assert values["parley_node_ready", ()] == 0
+        stop.set()
+
+
+async def test_a_node_whose_work_ended_with_an_error_says_that_it_has_to_be_restarted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, may_end = asyncio.Event(), asyncio.Event()
+    close = GroupRunner.close
+
+    async def fail(_: StatusPublisher) -> None:
+        await broken.wait()
+        raise RuntimeError("broken")
+
+    async def close_late(runner: GroupRunner) -> None:
+        await may_end.wait()
+        await close(runner)
+
+    monkeypatch.setattr(StatusPublisher, "run", fail)
+    monkeypatch.setattr(GroupRunner, "close", close_late)
+    settings = settings_in(tmp_path)
+
+    async def watch() -> None:
+        async with running(settings):
+            try:
+                await until_ready(settings)
+                broken.set()
+                await until_true(told, timeout_s=60)
+            finally:
+                may_end.set()
+
+    async def told() -> None:
+        health = await ask(settings.http_listen, "/healthz")
+        assert health.status == 503
+        assert "Restart the process" in json.loads(health.body)["reasons"][0]
+        assert (await ask(settings.http_listen, "/readyz")).status == 503
+        values = values_of((await ask(settings.http_listen, "/metrics")).body.decode())
+        assert values["parley_node_phase", (("phase", "failed"),)] == 1
+
+    with pytest.raises(ExceptionGroup):
+        await watch()
+
+
+async def test_a_taken_port_stops_the_start_with_a_text_that_names_the_setting(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with socket.socket() as other:
+        host, _, port = settings.http_listen.rpartition(":")
+        other.bind((host, int(port)))
+        other.listen()
+        with pytest.raises(FatalError, match=f"http_listen: {settings.http_listen} cannot be listened on") as ended:
+            async with running(settings):
+                pass
+    assert ended.value.exit_code is ExitCode.ADDRESS
+
+
+async def test_without_the_setting_nothing_is_served(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, http_listen="")
+    assert settings.http_listen == ""
+    async with running(settings):
+        pass
+
+
+async def test_the_address_is_free_again_after_a_stop(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    for _ in range(2):
+        async with running(settings):
+            await until_ready(settings)
+    with pytest.raises(OSError, match=r"refused|Connect"):
+        await ask(settings.http_listen, "/healthz")
