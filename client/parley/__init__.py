@@ -58,6 +58,7 @@ from parley.errors import (
     WrongPasswordError,
     WrongServiceError,
 )
+from parley.lost import LostMessages
 from parley.model import (
     EVERYONE,
     FINAL,
@@ -72,6 +73,8 @@ from parley.model import (
     HistoryPage,
     HistoryStart,
     ListedChannel,
+    LostMessage,
+    LostOrigin,
     Member,
     MemberRole,
     Message,
@@ -136,6 +139,9 @@ __all__ = [
     "InvitationNeededError",
     "Last",
     "ListedChannel",
+    "LostMessage",
+    "LostMessages",
+    "LostOrigin",
     "Member",
     "MemberReceipt",
     "MemberRole",

@@ -6,13 +6,14 @@ the changes of other processes in the file, by revision.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from random import Random
 from typing import NoReturn
 
+from parley import restoration
 from parley.connection import ConnectionManager, ConnectionManagerSettings
-from parley.device import directory, identity, inbox, outbox, schema, shared_state
+from parley.device import directory, identity, inbox, lost, outbox, restored, schema, shared_state
 from parley.device.profile import FileLock, Hosts, Profile, StateDirectory
 from parley.device.store import Store
 from parley.device.token_store import TokenStore
@@ -20,6 +21,7 @@ from parley.errors import StoreError
 from parley.known import Known
 from parley.log import logger
 from parley.model import FINAL, Account, ConnectionState, Conversation, Outgoing, Receipt, ReceiptCounts, Target
+from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import UnaryCaller
 from parley.outgoing_message import OutgoingMessage, check_body
 from parley.reader import MessageReader
@@ -28,16 +30,12 @@ from parley.shared import Shared
 from parley.state_publisher import AccountVoice
 from parley.wire.actions import TellStatus, TellWelcome
 from parley.wire.endpoints import Endpoint
-from parley.wire.position import Position, raised
+from parley.wire.position import Life, Position, raised, was_restored
 
 REFRESH_INTERVAL_S = 0.02
 REFRESH_PAGE = 500
 PUBLISH_INTERVAL_S = 0.1
 PRUNE_EVERY = 5000
-WENT_BACK_TEXT = (
-    "The cluster has older data than this device had seen. Messages sent since then may be missing in it. What this "
-    "device had received was fetched again. Tell an administrator."
-)
 
 
 class LocalAccount:
@@ -53,12 +51,12 @@ class LocalAccount:
         rng: Random,
         settings: ConnectionManagerSettings,
         token_store: TokenStore,
-        on_went_back: Callable[[], None],
+        cluster: ClusterClient,
         *,
         connect: bool,
     ) -> None:
-        """With `connect` false, no session is opened. `on_went_back` is called when the cluster's data is older now."""
-        self._on_went_back = on_went_back
+        """With `connect` false, no session is opened. `cluster` is asked when it was restored from a backup."""
+        self._cluster = cluster
         self.profile = profile
         self.store = Store(profile.database, on_foreign_change=self._foreign, thread=shared.store_thread)
         self._directory = directory
@@ -166,7 +164,7 @@ class LocalAccount:
             check_body(body, limit)
         now_ms, known = int(time.time() * 1000), self.position.lowest_index
         views = await self.store.write(lambda c: outbox.add(c, items, now_ms, known, urgent=urgent), adds=True)
-        return [self._track(view) for view in views]
+        return [self.track(view) for view in views]
 
     async def edit(self, local_id: int, body: str) -> Outgoing:
         """Change a waiting message."""
@@ -187,7 +185,7 @@ class LocalAccount:
         now_ms, known = int(time.time() * 1000), self.position.lowest_index
         view = await self.store.write(lambda c: outbox.retry(c, local_id, now_ms, known), adds=True)
         self._removed([local_id])
-        return self._track(view)
+        return self.track(view)
 
     def handle(self, view: Outgoing) -> OutgoingMessage:
         """Return a handle for a message of the outbox, even if it was typed before a restart."""
@@ -203,11 +201,16 @@ class LocalAccount:
         """Return an accepted message as delivered or read if all other members have received or read it."""
         return with_progress(view, self.known.conversation(view.conversation_id), self.account_id)
 
-    def _track(self, view: Outgoing) -> OutgoingMessage:
+    def track(self, view: Outgoing) -> OutgoingMessage:
+        """Return the handle of a message that entered the outbox now."""
         handle = OutgoingMessage(view)
         self._handles[view.local_id] = handle
         self._tell([view])
         return handle
+
+    def lost_changed(self) -> None:
+        """Record that the list of lost messages changed."""
+        self._dirty.set()
 
     # ---- the inbox
 
@@ -287,7 +290,9 @@ class LocalAccount:
         fresh = self.known.learn_accounts(accounts)
         changed = self.known.learn_conversations(conversations)
         if fresh or changed:
-            self.store.post(lambda c: directory.learn(c, fresh, changed))
+            # Ids of a restored cluster mean others than those in the file, until both are compared.
+            if not was_restored(self.position, self._cluster.generation):
+                self.store.post(lambda c: directory.learn(c, fresh, changed))
             self._publisher.changed(accounts=fresh, conversations=changed)
 
     def _grown(self, count: int) -> None:
@@ -306,13 +311,29 @@ class LocalAccount:
             self._reader.grew()
         self._publisher.changed(inbox=True)
 
-    async def cluster_went_back(self, notice: str = "") -> None:
+    async def cluster_went_back(self) -> None:
         """Forget what this device has seen, say so, and fetch again what the cluster has."""
         logger().warning("cluster_went_back", account=self.profile.account)
         await self.store.write(identity.cluster_went_back)
-        self.known, self.position = Known(), Position()
-        self._on_went_back()
-        self._publisher.update(notice=notice or WENT_BACK_TEXT)
+        self._begin_anew(Position())
+        self._publisher.update(notice=restoration.WENT_BACK_TEXT)
+
+    async def cluster_restored(self, life: Life, who: identity.DeviceIdentity) -> None:
+        """Compare what this device holds with what a restored cluster has, and say what is lost. Raises ParleyError."""
+        logger().warning("cluster_restored", account=self.profile.account, generation=life.position.generation)
+        evidence = await restoration.ask(self.store, self._cluster, life, who)
+        self._directory.remember_restored(await self._cluster.cluster_id(), self.profile)
+        compared = await self.store.write(lambda c: restored.begin_life(c, evidence))
+        self._begin_anew(life.position)
+        self._publisher.update(notice=restoration.notice(compared))
+
+    def _begin_anew(self, position: Position) -> None:
+        """Forget what the former life of the cluster told. The file is read again from its first revision on."""
+        self.known, self.position, self._revision = Known(), position, 0
+        self._cluster.forget_position()
+        self._publisher.changed(reload=True)
+        self._foreign_seen = True
+        self._dirty.set()
 
     def shared(self) -> None:
         """Record that another process is connected. Its state is read from the file."""
@@ -363,12 +384,15 @@ class LocalAccount:
                     self._foreign_seen = False
                     await self._follow_others()
                 waiting = await self.store.read(outbox.count_open)
-                self._publisher.update(waiting=waiting)
+                self._publisher.update(waiting=waiting, lost_sent=await self.store.read(lost.count_sent))
             except StoreError as error:
                 self._publisher.update(problem=error.text)
             await asyncio.sleep(REFRESH_INTERVAL_S)
 
     async def _follow_others(self) -> None:
+        stored = await self.store.read(identity.load_position)
+        if was_restored(self.position, stored.generation):  # another process has compared
+            self._begin_anew(stored)
         watched = tuple(self._handles)
         existing = await self.store.read(lambda c: outbox.get_many(c, watched))
         self._removed([local_id for local_id in watched if local_id not in existing])

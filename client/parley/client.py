@@ -28,12 +28,14 @@ from parley.cancellation import REPEAT_TEXT, unknown_if_cancelled
 from parley.cluster_model import ClusterPing, ClusterStatus
 from parley.connection import ConnectionManagerSettings
 from parley.device import drafts, identity, inbox, outbox
+from parley.device import lost as lost_messages
 from parley.device.identity import DeviceIdentity
-from parley.device.profile import Last, StateDirectory, check_account_name
+from parley.device.profile import Last, Profile, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
 from parley.errors import BadInputError, NotSignedInError, UnreachableError
 from parley.fetcher import MAX_FETCHED, Fetcher
 from parley.log_in import LogIn
+from parley.lost import LostMessages
 from parley.model import (
     NEWEST,
     Account,
@@ -118,7 +120,7 @@ class ParleyClient:
         known = self._shared.known_endpoints
         self._caller = UnaryCaller(known, self._shared.calls, self._rng, self._went_back)
         self._cluster = ClusterClient(self._caller, known, deadline_s, self._answered, on_behalf_of)
-        self._log_in = LogIn(self._cluster, self._token_store)
+        self._log_in = LogIn(self._cluster, self._token_store, self._directory, known, self._make_account)
         self._filter_turn = asyncio.Lock()  # held until the texts are stored, so sends stay in order
         self._account: LocalAccount | None = None
         self._running: asyncio.Task[None] | None = None
@@ -133,7 +135,7 @@ class ParleyClient:
             if self._account_name is not None:
                 profile = self._directory.find(self._account_name, self._shared.known_endpoints.all())
                 if profile is not None:
-                    account = self._make_account(profile.cluster_id, self._account_name)
+                    account = self._make_account(profile)
                     await self._use(account, await _open(account))
             self._stack = stack.pop_all()
         return self
@@ -165,14 +167,15 @@ class ParleyClient:
         cluster_id = await self._cluster.cluster_id()
         with unknown_if_cancelled(REPEAT_TEXT):
             current = self._account
-            if current is not None and current.profile.is_of(cluster_id, name):
+            profile = await self._log_in.profile(cluster_id, name, password, current)
+            if current is not None and current.profile.directory == profile.directory:
                 who = await current.store.write(identity.load)
                 await self._log_in.again(current, who, password, end_oldest_device=end_oldest_device)
                 current.connection.wake()
                 if self.state.connection is ConnectionState.SIGNED_OUT:
                     self._publisher.update(connection=ConnectionState.CONNECTING, problem="")
             else:
-                account = self._make_account(cluster_id, name)
+                account = self._make_account(profile)
                 who = await self._log_in.first_here(account, password, end_oldest_device=end_oldest_device)
                 await self._use(account, who)
         self._remember_last(self.signed_in_as)
@@ -190,7 +193,7 @@ class ParleyClient:
             await self._token_store.delete(who.stored_token)
             waiting = await account.store.read(outbox.count_open)
             self._remember_last("")
-            again = self._make_account(account.profile.cluster_id, account.profile.account)
+            again = self._make_account(account.profile)
             await self._use(again, await _open(again))
         return waiting
 
@@ -322,6 +325,11 @@ class ParleyClient:
         check_numbers(local_id=local_id)
         return await self._in_use().retry(local_id)
 
+    @property
+    def lost(self) -> LostMessages:
+        """Return the messages that the cluster lost when it was restored, and what can be done with them."""
+        return LostMessages(self._in_use())
+
     # ---- conversations
 
     async def conversations(self, *, limit: int = 1000) -> tuple[Conversation, ...]:
@@ -360,7 +368,8 @@ class ParleyClient:
             kept = await self.cached_history(wanted, start, limit=limit)
             return replace(kept, cached_because=error.text)
         account.learn(accounts=accounts, conversations=() if page.conversation is None else (page.conversation,))
-        return page
+        lost = await account.store.read(lambda c: lost_messages.of_page(c, wanted, page, limit))
+        return replace(page, lost=lost)
 
     async def cached_history(
         self, target: str | Target, start: HistoryStart = NEWEST, *, limit: int = 100
@@ -548,9 +557,9 @@ class ParleyClient:
         ca = "" if self._shared.ca is None else str(self._shared.ca.absolute())
         self._directory.remember_last(Last(account, hosts, ca, self._shared.security.insecure))
 
-    def _make_account(self, cluster_id: str, name: str) -> LocalAccount:
+    def _make_account(self, profile: Profile) -> LocalAccount:
         return LocalAccount(
-            self._directory.profile(cluster_id, name),
+            profile,
             self._directory,
             self._shared,
             self._caller,
@@ -558,7 +567,7 @@ class ParleyClient:
             self._rng,
             self._settings,
             self._token_store,
-            self._cluster.forget_position,
+            self._cluster,
             connect=self._connect,
         )
 

@@ -16,7 +16,7 @@ from parley.device.identity import DeviceIdentity
 from parley.device.profile import FileLock
 from parley.device.store import Store
 from parley.device.token_store import TokenStore
-from parley.errors import StoreError
+from parley.errors import ParleyError, StoreError
 from parley.log import logger
 from parley.model import ConnectionState
 from parley.net.channel import ChannelPool
@@ -245,8 +245,13 @@ class ConnectionManager:
                 await self._store.write(identity.set_out_of_step)
             case StreamCloseReason.CLUSTER_BEHIND:
                 await self._events.cluster_went_back()
-            case StreamCloseReason.CLUSTER_RESTORED:
-                await self._events.cluster_went_back(closed.text)
+            case StreamCloseReason.CLUSTER_RESTORED if closed.life is not None:
+                try:
+                    await self._events.cluster_restored(closed.life, who)
+                except StoreError:
+                    raise
+                except ParleyError as error:  # nothing was changed, and the next stream asks again
+                    self._publisher.update(problem=error.text)
             case StreamCloseReason.REPLACED:
                 await self._wait_for_wake(self._settings.replaced_pause_s * self._rng.uniform(1.0, 2.0))
             case _:

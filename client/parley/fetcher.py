@@ -20,8 +20,8 @@ from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import bearer
 from parley.wire import convert
 from parley.wire.actions import TellStatus
-from parley.wire.position import Position, merge, was_restored
-from parley.wire.stream import OUTCOMES, RESTORED_TEXT, with_outcome
+from parley.wire.position import Life, Position, merge, was_restored
+from parley.wire.stream import OUTCOMES, with_outcome
 from parley_proto.v1 import messaging_pb2 as pb
 from parley_proto.v1.messaging_pb2_grpc import MessagingStub
 
@@ -100,7 +100,7 @@ class Fetcher:
         except ClusterBehindError:
             return None  # the caller of the cluster has made the device forget what it had seen
         if was_restored(who.position, answer.welcome.generation):
-            await self._account.cluster_went_back(RESTORED_TEXT)
+            await self._account.cluster_restored(Life.of(answer.welcome), who)
             return None
         return await self._store(who, answer)
 

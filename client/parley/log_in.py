@@ -6,14 +6,17 @@ shown as that.
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
 from parley.account import LocalAccount
 from parley.device import identity
 from parley.device.identity import DeviceIdentity
+from parley.device.profile import Profile, StateDirectory
 from parley.device.token_store import TokenStore
-from parley.errors import ClusterBehindError, RefusedError
+from parley.errors import ClusterBehindError, RefusedError, TooManyDevicesError
 from parley.net.cluster_client import ClusterClient, SignedIn
-from parley.wire.position import Position
+from parley.wire.endpoints import KnownEndpoints
+from parley.wire.position import Position, was_restored
 
 REFUSED_DEVICE = "The cluster refused a new device. No session was opened. Sign in again."
 
@@ -21,9 +24,19 @@ REFUSED_DEVICE = "The cluster refused a new device. No session was opened. Sign 
 class LogIn:
     """Opens sessions and stores them for the next start."""
 
-    def __init__(self, cluster: ClusterClient, token_store: TokenStore) -> None:
+    def __init__(
+        self,
+        cluster: ClusterClient,
+        token_store: TokenStore,
+        directory: StateDirectory,
+        endpoints: KnownEndpoints,
+        make_account: Callable[[Profile], LocalAccount],
+    ) -> None:
         self._cluster = cluster
         self._token_store = token_store
+        self._directory = directory
+        self._endpoints = endpoints
+        self._make_account = make_account
 
     async def first_here(self, account: LocalAccount, password: str, *, end_oldest_device: bool) -> DeviceIdentity:
         """Open an account that is not in use here, and log in to it.
@@ -73,6 +86,46 @@ class LogIn:
         if answer is None:
             raise RefusedError(REFUSED_DEVICE)
         return await self._keep_session(account, who, device_id, answer, forgotten=forgotten)
+
+    async def profile(self, cluster_id: str, name: str, password: str, current: LocalAccount | None) -> Profile:
+        """Return the profile of an account. If this is the restored cluster of an earlier profile, return that one."""
+        own = self._directory.profile(cluster_id, name)
+        if current is not None and current.profile.account != name:
+            current = None
+        former = self._directory.find(name, self._endpoints.all()) if current is None else current.profile
+        if own.database.exists() or former is None or former.cluster_id in ("", cluster_id):
+            return own
+        if current is not None:
+            is_continued = await self._continues(current, await current.store.write(identity.load), password)
+        else:
+            account = self._make_account(former)
+            try:
+                is_continued = await self._continues(account, await account.open(), password)
+            finally:
+                await asyncio.shield(account.close())
+        if not is_continued:
+            return own
+        self._directory.remember_restored(cluster_id, former)
+        return former
+
+    async def _continues(self, account: LocalAccount, who: DeviceIdentity, password: str) -> bool:
+        """Return whether the cluster that answers is the restored one of the account's file, which names another.
+
+        It is if it knows this device, whose id nobody else has, or if it has lived on since the device has seen it. A
+        cluster that was made anew at the same addresses has its first life.
+        """
+        name = account.profile.account
+        try:
+            # A device that it does not know is refused as a forgotten one, so no session is left behind.
+            answer = await self._cluster.log_in(
+                name, password, who.device_id, max(1, who.used_number), Position(), end_oldest_device=False
+            )
+        except (ClusterBehindError, RefusedError, TooManyDevicesError):
+            return False
+        if answer is not None:
+            await self._cluster.log_out(answer.token)
+        is_known = answer is not None and answer.device_epoch > 0
+        return is_known or was_restored(who.position, self._cluster.generation)
 
     async def _keep_session(
         self, account: LocalAccount, who: DeviceIdentity, device_id: bytes, answer: SignedIn, *, forgotten: bool = False

@@ -219,6 +219,35 @@ class Message:
     urgent: bool = False
 
 
+class LostOrigin(IntEnum):
+    """Who sent a message that the cluster does not have any more. Only those of THIS_DEVICE can be sent again."""
+
+    OTHERS = 0
+    THIS_DEVICE = 1
+    OTHER_DEVICE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LostMessage:
+    """A message that this device holds and that the cluster lost when it was restored from a backup.
+
+    `id` is a number on this device. `conversation` and `sender` are names, because the ids of the former cluster mean
+    others now. `conversation_id` is the same conversation in the restored cluster, 0 if it has none. There the message
+    stands after the message `after_id`. `target` is the recipient if it is sent again, None if there is none any more.
+    """
+
+    id: int
+    origin: LostOrigin
+    conversation: str
+    sender: str
+    body: str
+    sent_at_ms: int
+    conversation_id: int = 0
+    after_id: int = 0
+    target: Target | None = None
+    urgent: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """A conversation as this account sees it.
@@ -284,7 +313,8 @@ NEWEST: Final = HistoryStart()
 class HistoryPage:
     """A page of a conversation, oldest first. If `cached` is true, it comes from this device, not from the cluster.
 
-    `conversation` is None if the two accounts have no conversation yet, or if this device does not know it.
+    `conversation` is None if the two accounts have no conversation yet, or if this device does not know it. `lost` has
+    what this device holds of the page and the cluster lost when it was restored.
     """
 
     messages: tuple[Message, ...]
@@ -294,6 +324,7 @@ class HistoryPage:
     read_up_to: int = 0  # the account's read mark; 0 if it is not known
     cached: bool = False
     cached_because: str = ""  # why no node answered
+    lost: tuple[LostMessage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +368,8 @@ class ClientState:
     `problem` states why there is no session, or why messages wait although there is one. If `tls_trouble` is true,
     waiting does not solve that problem.
     If `superseded` is true, another copy of this device's files sends, and messages wait here until a person signs in.
-    `notice` states what happened to the cluster's data. `last_heard` is a time of time.monotonic().
+    `notice` states what happened to the cluster's data. `lost_sent` counts the own messages of this device that the
+    cluster does not have any more. `last_heard` is a time of time.monotonic().
     """
 
     account: str = ""
@@ -356,6 +388,7 @@ class ClientState:
     superseded: bool = False
     away: bool = False  # what Presence.set_away() said
     notice: str = ""
+    lost_sent: int = 0
     last_heard: float | None = None
     max_message_bytes: int = 65536
 

@@ -134,10 +134,13 @@ class StatePublisher:
         conversations: tuple[Conversation, ...] = (),
         typing: tuple[Typing, ...] = (),
         inbox: bool = False,
+        reload: bool = False,
     ) -> None:
         """Notify watchers of changes beside the state."""
-        if self.watched and (outgoing or removed or receipts or accounts or conversations or typing or inbox):
-            self._note(Changes(self._state, outgoing, removed, receipts, accounts, conversations, typing, inbox))
+        if self.watched and (outgoing or removed or receipts or accounts or conversations or typing or inbox or reload):
+            self._note(
+                Changes(self._state, outgoing, removed, receipts, accounts, conversations, typing, inbox, reload)
+            )
 
     async def watch(self, *, details: bool = True) -> AsyncGenerator[Changes, None]:
         """Yield at once, and then whenever something changed. Without `details`, only the state is watched."""

@@ -223,6 +223,23 @@ class InProcessState:
                 connection.execute(query, bindings)
         self.machine._state.forget_all()
 
+    def back_up(self) -> Path:
+        """Copy the state. The file lives as long as this object."""
+        path = self._folder / f"backup-{secrets.token_hex(4)}.sqlite"
+        with closing(apsw.Connection(str(self._path))) as source, closing(apsw.Connection(str(path))) as target:
+            _copy(source, target)
+        return path
+
+    def restore(self, backup: Path) -> None:
+        """Replace the state by that of a backup. The cluster begins its next life."""
+        generation = self.machine.generation + 1
+        with closing(apsw.Connection(str(backup))) as source, closing(apsw.Connection(str(self._path))) as target:
+            _copy(source, target)
+            target.execute("UPDATE meta SET generation = ?", (generation,))
+        self.machine._state.forget_all()
+        self.machine._publish_position()
+        self._sessions.clear()
+
     # ---- what is there
 
     @property
@@ -299,6 +316,12 @@ class InProcessState:
         )
         opened = self.apply_one(state_pb2.Command(open_session=command)).open_session
         return opened.session_id, opened.last_send_number
+
+
+def _copy(source: apsw.Connection, target: apsw.Connection) -> None:
+    with target.backup("main", source, "main") as copying:
+        while not copying.done:
+            copying.step()
 
 
 def retry_text(reason: str) -> str:

@@ -69,6 +69,20 @@ def _add_muted(connection: apsw.Connection) -> None:
     connection.execute("ALTER TABLE conversations ADD COLUMN muted INTEGER NOT NULL DEFAULT 0")
 
 
+LOST = """CREATE TABLE lost (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, generation INTEGER NOT NULL, origin INTEGER NOT NULL,
+        conversation TEXT NOT NULL, sender TEXT NOT NULL, body TEXT NOT NULL, sent_at_ms INTEGER NOT NULL,
+        conversation_id INTEGER NOT NULL, after_id INTEGER NOT NULL,
+        target_kind INTEGER NOT NULL, target TEXT NOT NULL, urgent INTEGER NOT NULL)"""
+LOST_INDEX = "CREATE INDEX lost_conversation ON lost (conversation_id)"
+
+
+def _add_lost(connection: apsw.Connection) -> None:
+    # Before this format a device forgot what a restored cluster lacks.
+    connection.execute(LOST)
+    connection.execute(LOST_INDEX)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(3, _add_known_index),
     Migration(4, _add_told),
@@ -76,6 +90,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(6, _add_receipt_counts),
     Migration(7, _add_urgent),
     Migration(8, _add_muted),
+    Migration(9, _add_lost),
 )
 
 

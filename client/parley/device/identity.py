@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import apsw
 
 from parley.device import outbox
+from parley.device.restored import NEW_DEVICE
 from parley.device.schema import RECEIVED_TABLES, forget_received, get_meta, next_revision, set_meta
 from parley.model import MessageStatus
 from parley.wire.claim import NONCE_BYTES, Claim
-from parley.wire.position import Position, raised
+from parley.wire.position import Position, raised, was_restored
 
 FORGOTTEN_TEXT = (
     "The cluster forgot this device while the message had no answer. It may have been stored. Look before you send it "
@@ -98,16 +99,22 @@ def signed_in(
     """Store the session that a log-in returned for `device_id`. Begin the device anew if account or device changed.
 
     `device_epoch` is the epoch of the claim that the cluster has. With `forgotten` the cluster does not tell the
-    outcome of the old device's messages. `max_message_bytes` is 0 if the node did not tell it.
+    outcome of the old device's messages. `max_message_bytes` is 0 if the node did not tell it. If the cluster was
+    restored since this device has seen it, what the device holds stays until both are compared (restored.py).
     """
     before = load(connection)
-    if before.account_id not in (0, account_id):
-        _forget_account(connection)
-    if device_id != before.device_id:
-        if forgotten:
+    if was_restored(before.position, position.generation):
+        # The next stream or fetch compares what this device holds with what the cluster has. Nothing is sent before.
+        if device_id != before.device_id:
+            set_meta(connection, NEW_DEVICE, 1)
+            set_meta(connection, "device_id", device_id)
+    else:
+        if before.account_id not in (0, account_id):
+            _forget_account(connection)
+        if device_id != before.device_id and forgotten:
             _forget_outcomes(connection, FORGOTTEN_TEXT)
             _begin_numbers(connection, device_id)
-        else:
+        elif device_id != before.device_id:
             _begin_device(connection, device_id)
     _claim(connection, above=device_epoch)
     set_meta(connection, "superseded", None)
@@ -132,7 +139,7 @@ def forget(connection: apsw.Connection, account_id: int) -> bool:
     """
     if load(connection).account_id not in (0, account_id):
         return False
-    for table in (*RECEIVED_TABLES, "outbox", "drafts", "meta"):
+    for table in (*RECEIVED_TABLES, "outbox", "lost", "drafts", "meta"):
         connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names from the line above
     return True
 

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import apsw
 
-from parley.device import directory
+from parley.device import directory, lost
 from parley.device.schema import check_row, fetch, get_meta, set_meta
 from parley.errors import StoreError
 from parley.model import Conversation, HistoryPage, HistoryStart, Message, MessageKind, Target
@@ -139,7 +139,7 @@ def page(connection: apsw.Connection, target: Target, start: HistoryStart, limit
     most_newer = max(most_newer, limit - len(older)) if most_newer else 0
     most_older = limit - len(newer[:most_newer])
     own_id = directory.own_id(connection)
-    return HistoryPage(
+    found = HistoryPage(
         tuple(_message(row, own_id) for row in [*older[:most_older][::-1], *newer[:most_newer]]),
         len(older) > most_older,
         conversation,
@@ -147,6 +147,7 @@ def page(connection: apsw.Connection, target: Target, start: HistoryStart, limit
         read_up_to=read_up_to,
         cached=True,
     )
+    return replace(found, lost=lost.of_page(connection, target, found, limit))
 
 
 def _rows(connection: apsw.Connection, conversation_id: int, where: str, place: int, most: int) -> list[Any]:

@@ -59,12 +59,7 @@ def add(
 
     `known_index` is the highest index that this device has seen.
     """
-    if open_span(connection) + len(items) > MAX_OPEN:
-        raise OutboxFullError(
-            f"The outbox is full ({MAX_OPEN} messages wait). This message was not stored. The messages in "
-            "the outbox are kept and sent as soon as the cluster can be reached. Wait for that, then send "
-            "again."
-        )
+    check_room(connection, len(items))
     revision = next_revision(connection)
     added = []
     for target, body in items:
@@ -77,6 +72,16 @@ def add(
         waiting = Outgoing(local_id, target, body, created_at_ms, MessageStatus.WAITING)
         added.append(replace(waiting, known_index=known_index, urgent=urgent))
     return added
+
+
+def check_room(connection: apsw.Connection, count: int) -> None:
+    """Raise OutboxFullError if `count` more messages are too many."""
+    if open_span(connection) + count > MAX_OPEN:
+        raise OutboxFullError(
+            f"The outbox is full ({MAX_OPEN} messages wait). This message was not stored. The messages in "
+            "the outbox are kept and sent as soon as the cluster can be reached. Wait for that, then send "
+            "again."
+        )
 
 
 def open_span(connection: apsw.Connection) -> int:

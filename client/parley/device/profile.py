@@ -127,9 +127,23 @@ class StateDirectory:
         _make_folders(self.root)
 
     def profile(self, cluster_id: str, account: str) -> Profile:
-        """Return the profile. Its folders may be missing."""
-        directory = _account_folder(self.root / _folder_name(cluster_id or UNNAMED), check_account_name(account))
-        return Profile(directory, cluster_id, account)
+        """Return the profile. Its folders may be missing.
+
+        A restored cluster has a new id. An account that had a file for the former one keeps that file.
+        """
+        folder = self.root / _folder_name(cluster_id or UNNAMED)
+        own = Profile(_account_folder(folder, check_account_name(account)), cluster_id, account)
+        former = read_notes(folder / "restored.json", lambda document: text_in(document, "former_cluster_id"))
+        if not former or own.database.exists():
+            return own
+        kept = Profile(_account_folder(self.root / _folder_name(former), account), former, account)
+        return kept if kept.database.exists() else own
+
+    def remember_restored(self, cluster_id: str, former: Profile) -> None:
+        """Record that the cluster is the restored one of the profile's cluster, so its files are used for both."""
+        if cluster_id != former.cluster_id:
+            notes = self.root / _folder_name(cluster_id or UNNAMED) / "restored.json"
+            write_notes(notes, {"cluster_id": cluster_id, "former_cluster_id": former.cluster_id})
 
     def find(self, account: str, endpoints: Iterable[Endpoint]) -> Profile | None:
         """Return the profile last used for this account at one of these addresses, without asking a node.

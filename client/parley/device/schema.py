@@ -2,7 +2,8 @@
 
 `outbox` holds what this device sends, `inbox` what it received. `accounts`, `conversations` and `members` (with their
 marks) hold what the cluster reported about them. `reads` holds the read positions, `drafts` the drafts, `meta` single
-values (device id, token, stream cursor, position). `user_version` is the number of the format (file_format.py).
+values (device id, token, stream cursor, position). `lost` holds what the cluster lost when it was restored.
+`user_version` is the number of the format (file_format.py).
 """
 
 import json
@@ -14,7 +15,7 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
-from parley.device.file_format import bring_up_to_date, check_owner
+from parley.device.file_format import LOST, LOST_INDEX, bring_up_to_date, check_owner
 from parley.device.profile import FileLock
 from parley.errors import StoreError
 
@@ -22,9 +23,9 @@ T = TypeVar("T")
 
 SCHEMA = (
     """CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID""",
-    # target_kind: 1 account name, 2 account id, 3 conversation id. The target is never rewritten. known_index: the
-    # highest index that was seen when the message was queued, at least 1. It says whose name the target was. told: 1
-    # if a person was told that the message was refused, or that its outcome is not known.
+    # target_kind: 1 account name, 2 account id, 3 conversation id. The target of a number is never rewritten.
+    # known_index: the highest index that was seen when the message was queued, at least 1. It says whose name the
+    # target was. told: 1 if a person was told that the message was refused, or that its outcome is not known.
     """CREATE TABLE outbox (
         local_id INTEGER PRIMARY KEY AUTOINCREMENT,
         target_kind INTEGER NOT NULL, target TEXT NOT NULL, body TEXT NOT NULL, created_at_ms INTEGER NOT NULL,
@@ -68,6 +69,11 @@ SCHEMA = (
     "CREATE INDEX members_revision ON members (revision)",
     """CREATE TABLE reads (
         conversation_id INTEGER PRIMARY KEY, up_to INTEGER NOT NULL, sent_up_to INTEGER NOT NULL)""",
+    # What the cluster lost when it was restored, by names, because ids mean others then. generation: the life that had
+    # it. conversation_id, after_id: where it stands in the present life. target_kind 0: it cannot be sent again.
+    # origin: LostOrigin of model.py.
+    LOST,
+    LOST_INDEX,
     """CREATE TABLE drafts (
         target_kind INTEGER NOT NULL, target TEXT NOT NULL COLLATE NOCASE, body TEXT NOT NULL,
         PRIMARY KEY (target_kind, target)) WITHOUT ROWID""",

@@ -83,6 +83,11 @@ class ClusterClient:
         """Forget what was seen, because the cluster's data is older now."""
         self._position = Position()
 
+    @property
+    def generation(self) -> int:
+        """Return the highest generation of the cluster that an answer told."""
+        return self._position.generation
+
     # ---- accounts
 
     async def cluster_id(self) -> str:

@@ -15,6 +15,7 @@ import apsw
 import grpc
 
 from parley.device import directory, identity, inbox, outbox, schema
+from parley.device.identity import DeviceIdentity
 from parley.device.store import Store
 from parley.model import Account, ConnectionState, Conversation, Outgoing, Receipt, ReceiptCounts
 from parley.net.stream_closed import StreamClosedError, why_closed
@@ -44,7 +45,7 @@ from parley.wire.actions import (
     TellWelcome,
 )
 from parley.wire.endpoints import Endpoint
-from parley.wire.position import Position
+from parley.wire.position import Life, Position
 from parley.wire.stream import StreamProtocol
 from parley_proto.v1 import messaging_pb2_grpc
 
@@ -85,8 +86,11 @@ class MessageStreamEvents(Protocol):
     def receipts_moved(self, receipts: Sequence[Receipt], counts: Sequence[tuple[int, ReceiptCounts]]) -> None:
         """Record that the marks of other members moved."""
 
-    async def cluster_went_back(self, notice: str = "") -> None:
-        """Forget what this device has seen, because the cluster's data is older now. `notice` is for the person."""
+    async def cluster_went_back(self) -> None:
+        """Forget what this device has seen, because the cluster's data is older now."""
+
+    async def cluster_restored(self, life: Life, who: DeviceIdentity) -> None:
+        """Compare what this device holds with what a restored cluster has. Sends nothing before that is stored."""
 
     def shared(self) -> None:
         """Record that another process of this account holds the device lock."""
@@ -276,7 +280,7 @@ class MessageStream:
                     self._more_reads = False
                     self._group.create_task(self.push_reads())
             case Close():
-                self._end(StreamClosedError(action.reason, action.text, action.better))
+                self._end(StreamClosedError(action.reason, action.text, action.better, life=action.life))
             case BeginOutbox():
                 raise AssertionError("a session begins once")
             case _:

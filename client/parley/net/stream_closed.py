@@ -9,18 +9,29 @@ from parley.errors import OverloadedError, ParleyError, TlsError
 from parley.net.grpc_errors import from_grpc
 from parley.wire.actions import StreamCloseReason
 from parley.wire.endpoints import Endpoint
+from parley.wire.position import Life
 
 
 class StreamClosedError(ParleyError):
-    """The stream ended. `better` is a node that reports that it serves, if one was found."""
+    """The stream ended. `better` is a node that reports that it serves, if one was found.
+
+    `life` is what a restored cluster says of the device.
+    """
 
     def __init__(
-        self, reason: StreamCloseReason, text: str, better: Endpoint | None = None, *, tls: bool = False
+        self,
+        reason: StreamCloseReason,
+        text: str,
+        better: Endpoint | None = None,
+        *,
+        tls: bool = False,
+        life: Life | None = None,
     ) -> None:
         super().__init__(text)
         self.tls = tls
         self.reason = reason
         self.better = better
+        self.life = life
 
 
 def why_closed(group: BaseExceptionGroup[BaseException], where: str, *, insecure: bool) -> BaseException:

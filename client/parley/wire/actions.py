@@ -6,7 +6,7 @@ from enum import Enum, auto
 from parley.model import Account, Conversation, Message, Node, Outgoing, Receipt, ReceiptCounts
 from parley.presence_model import Typing
 from parley.wire.endpoints import Endpoint
-from parley.wire.position import Position
+from parley.wire.position import Life, Position
 
 
 class StreamCloseReason(Enum):
@@ -150,11 +150,15 @@ class FindAnother:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End the stream. `better` is a node that serves or answers, if one was found."""
+    """End the stream.
+
+    `better` is a node that serves or answers, if one was found. `life` is what a restored cluster says of the device.
+    """
 
     reason: StreamCloseReason
     text: str
     better: Endpoint | None = None
+    life: Life | None = None
 
 
 Storing = StoreMessages | StoreDirectory | StoreReceipts

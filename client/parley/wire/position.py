@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
+from parley_proto.v1 import messaging_pb2
 from parley_proto.v1 import model_pb2 as pb
+
+GROUP = 0
+"""The only Raft group of today."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,26 @@ class Position:
     def to_bytes(self) -> bytes:
         """Return the position as bytes for the client's file."""
         return self.to_wire().SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a node of a restored cluster says of this device first.
+
+    `last_send_number` is the highest number of the device's sends in the backup. With `superseded`, another copy of the
+    device's files sends, and that number may be of its sends.
+    """
+
+    position: Position
+    last_send_number: int
+    superseded: bool = False
+
+    @classmethod
+    def of(cls, welcome: messaging_pb2.Welcome) -> "Life":
+        """Return what a Welcome says. Its position has at least one index, so that the next restore is noticed."""
+        told = Position.from_wire(welcome.status.position)
+        begun = Position(welcome.generation, ((GROUP, 1),))
+        return cls(merge(begun, told), welcome.last_send_number, welcome.superseded)
 
 
 def merge(known: Position, told: Position) -> Position:

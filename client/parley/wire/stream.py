@@ -44,7 +44,7 @@ from parley.wire.endpoints import Endpoint
 from parley.wire.frames_up import FramesUp
 from parley.wire.node_doubt import DoubtPause
 from parley.wire.node_health import Beat, Health, Heart, MessageStreamSettings, Pulse
-from parley.wire.position import Position, was_restored
+from parley.wire.position import Life, Position, was_restored
 from parley.wire.send_window import SendWindow
 from parley_proto.v1 import messaging_pb2 as pb
 
@@ -54,10 +54,7 @@ MAX_CLAIM = 1024
 MAX_BATCHES_BEING_STORED = 32
 MAX_LATE_S = 10.0
 """A node may allow more, but what it has in doubt for long it sends again after a failure."""
-RESTORED_TEXT = (
-    "The cluster was restored from a backup. Messages sent after the backup may be missing in it. What this device had "
-    "received was fetched again. Tell an administrator if this surprises you."
-)
+RESTORED_TEXT = "The cluster was restored from a backup. This device compares what it holds with what the cluster has."
 OUTCOMES = {
     pb.SEND_STATUS_ACCEPTED: MessageStatus.ACCEPTED,
     pb.SEND_STATUS_REJECTED: MessageStatus.FAILED,
@@ -270,9 +267,11 @@ class StreamProtocol:
 
     # ---- inside
 
-    def _close(self, reason: StreamCloseReason, text: str, *, better: Endpoint | None = None) -> list[Action]:
+    def _close(
+        self, reason: StreamCloseReason, text: str, *, better: Endpoint | None = None, life: Life | None = None
+    ) -> list[Action]:
         self._closed = True
-        return [Close(reason, text, better)]
+        return [Close(reason, text, better, life)]
 
     def _take_welcome(self, frame: pb.ServerFrame) -> list[Action]:
         if frame.WhichOneof("frame") != "welcome":
@@ -280,7 +279,8 @@ class StreamProtocol:
                 StreamCloseReason.REFUSED, f"{self._where} does not speak Parley's protocol. Check the address."
             )
         if was_restored(self._seen, frame.welcome.generation):
-            return self._close(StreamCloseReason.CLUSTER_RESTORED, RESTORED_TEXT)
+            life = Life.of(frame.welcome)
+            return self._close(StreamCloseReason.CLUSTER_RESTORED, RESTORED_TEXT, life=life)
         self._welcome = frame.welcome
         self._frames.acknowledged(frame.welcome.cursor)
         if frame.welcome.superseded:

@@ -84,6 +84,7 @@ def drop_receipt_counts(connection: apsw.Connection) -> None:
 
 def drop_muted(connection: apsw.Connection) -> None:
     """Give the file the table of conversations as format 7 has it."""
+    connection.execute("DROP TABLE lost")
     connection.execute("ALTER TABLE conversations DROP COLUMN muted")
 
 
