@@ -15,6 +15,7 @@ from parley.terminal import (
     channel_commands,
     commands,
     fetch_command,
+    lost_commands,
     mute_commands,
     outbox_command,
     ping_command,
@@ -72,6 +73,7 @@ for _name, _command in (
     ("receipts", receipt_commands.receipts),
     ("mute", mute_commands.mute),
     ("unmute", mute_commands.unmute),
+    ("lost", lost_commands.lost),
 ):
     app.command(name=_name, epilog=EPILOG)(_command)
 

@@ -62,12 +62,10 @@ def notice(compared: Compared) -> str:
             "messages that this device holds. Later ones of other people may be missing."
         )
     has = f"It has what this device holds up to {_at(compared.has_until_ms)}. " if compared.has_until_ms else ""
-    again = " Nothing is sent again by itself: see parley lost." if compared.sent else ""
     return (
         "The cluster was restored to an earlier state, from a backup or after it had lost a majority. "
         f"{has}Messages from {_at(compared.since_ms)} to "
         f"{_at(compared.until_ms)} are not in the cluster any more: {' and '.join(lost)}. They are kept on this device."
-        f"{again}"
     )
 
 

@@ -11,6 +11,7 @@ from parley.chat.keys import ConversationKey, account_key, conversation_key
 from parley.chat.known import Known, named_in
 from parley.chat.last_writer import CHANGED_TEXT, LastWriter
 from parley.chat.listed import channel_line
+from parley.chat.lost_text import NOT_IN_CLUSTER, in_order, lost_notice
 from parley.chat.outputs import ListChanged, Noticed, Output, ThreadEdited, ThreadReplaced, to_draw
 from parley.chat.presence_text import presence_text
 from parley.chat.previews import Link, is_big_emoji, links, marked, preview
@@ -44,6 +45,7 @@ __all__ = [
     "EVERYONE_TITLE",
     "KEEP_ROWS",
     "NOTES",
+    "NOT_IN_CLUSTER",
     "SHOWN_S",
     "AccountBook",
     "Chats",
@@ -80,12 +82,14 @@ __all__ = [
     "day_label",
     "failure_lines",
     "forget_zone",
+    "in_order",
     "is_big_emoji",
     "known_of",
     "line_time",
     "links",
     "list_time",
     "local_date",
+    "lost_notice",
     "marked",
     "meaning",
     "missing_lines",

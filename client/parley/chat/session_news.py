@@ -1,22 +1,33 @@
-"""What a chat in lines tells of its session: a lost node, a missing majority, the end of the session. Each once."""
+"""What a chat in lines tells of its session, each once.
+
+A lost node, a missing majority, the end of the session, and that the cluster was restored from a backup.
+"""
 
 from collections.abc import Callable
 
+from parley.chat.lost_text import lost_notice
 from parley.model import ClientState, ConnectionState
 
 
 class SessionNews:
     """Remembers what was told."""
 
-    def __init__(self, quiet: Callable[[str], None], session_ended: str) -> None:
-        """`quiet` prints a remark, `session_ended` is the one at the end of the session."""
+    def __init__(self, quiet: Callable[[str], None], session_ended: str, lost_hint: str = "") -> None:
+        """`quiet` prints a remark, `session_ended` is the one at the end of the session.
+
+        `lost_hint` says how to see the messages that a restored cluster does not have any more.
+        """
         self._quiet = quiet
         self._session_ended = session_ended
+        self._lost_hint = lost_hint
+        self._notice = ""
+        self._has_told_lost = False
         self._lost = ""
         self._told = ConnectionState.CONNECTED
 
     def follow(self, state: ClientState, *, has_own: bool) -> None:
         """Tell what is new. `has_own`: own messages of this chat are not shown for good."""
+        self._tell_restored(state)
         if state.connection is ConnectionState.SEARCHING and state.lost:
             self._lost = state.lost
         elif state.connection is ConnectionState.CONNECTED:
@@ -33,3 +44,11 @@ class SessionNews:
         elif state.connection is ConnectionState.SIGNED_OUT:
             self._told = state.connection
             self._quiet(self._session_ended)
+
+    def _tell_restored(self, state: ClientState) -> None:
+        if state.notice and state.notice != self._notice:
+            self._quiet(state.notice)
+        self._notice = state.notice
+        if state.lost_sent and not self._has_told_lost:
+            self._quiet(f"{lost_notice(state.lost_sent)} {self._lost_hint}".rstrip())
+        self._has_told_lost = state.lost_sent > 0

@@ -16,6 +16,7 @@ from parley import (
     HistoryStart,
     Message,
     MessageKind,
+    OutgoingMessage,
     ParleyClient,
     ParleyError,
     RefusedError,
@@ -23,17 +24,14 @@ from parley import (
 )
 from parley.chat import Chats, SessionNews, Standing, conversation_key, preview
 from parley.terminal import text
-from parley.terminal.chat_channels import HELP as CHANNEL_HELP
 from parley.terminal.chat_channels import ChannelCommands
-from parley.terminal.chat_direct import HELP as DIRECT_HELP
 from parley.terminal.chat_direct import DirectCommands
-from parley.terminal.chat_presence import HELP as PRESENCE_HELP
+from parley.terminal.chat_help import HELP
 from parley.terminal.chat_presence import PresenceCommands
-from parley.terminal.chat_status import HELP as STATUS_HELP
 from parley.terminal.chat_status import ChatStatus
 from parley.terminal.failures import Failures
+from parley.terminal.lost_commands import LostCommands
 from parley.terminal.message_numbers import message_count, message_number
-from parley.terminal.mute_commands import HELP as MUTE_HELP
 from parley.terminal.mute_commands import MuteCommands
 from parley.terminal.own_messages import SHOW_AFTER_S, OwnMessages
 from parley.terminal.receipt_commands import MEMBERS, find_own, receipt_lines
@@ -42,27 +40,6 @@ from parley.terminal.refusals import Refusals
 from parley.terminal.send_queue import SendQueue
 
 SESSION_ENDED = "The session has ended. Waiting messages are kept. Leave with /quit and sign in again."
-
-HELP = f"""\
-Type a line and Enter: it is sent to the one named in the prompt. Commands:
-  /to NAME          talk to somebody else; /to #TITLE or /to #ID for a channel, /to everyone for all accounts
-{DIRECT_HELP}
-  /urgent TEXT      write there as urgent; it comes first in notifications
-  /history [N]      the last N messages there; /history unread: where you stopped
-  /conversations    your conversations, and what is new
-  /accounts [PAT]   all accounts; * and ? as in file names
-{PRESENCE_HELP}
-  /receipts         who has your last message there, and which nodes have it on disk
-{MUTE_HELP}
-{CHANNEL_HELP}
-  /waiting          messages that wait here, with their numbers
-  /cancel N         withdraw a waiting message, or put a failed one away
-  /edit N TEXT      change a waiting message
-  /retry N          send a failed message again
-{STATUS_HELP}
-  /quit             leave; what waits is kept and sent next time
-A line that begins with // is sent with one / less.
-✓ on a majority's disks   ✓✓ delivered to all   … waits here   ✗ failed"""
 
 
 class ChatView:
@@ -94,7 +71,7 @@ class ChatView:
         self._status = ChatStatus(client, show, self.chats, self._own, clock)
         self._direct = DirectCommands(client, self._sends.send)
         self._in_history: dict[int, int] = {}
-        self._session = SessionNews(quiet, SESSION_ENDED)
+        self._session = SessionNews(quiet, SESSION_ENDED, "/lost lists them.")
         self.changed: Callable[[], None] = lambda: None
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "/help": self._help,
@@ -110,6 +87,7 @@ class ChatView:
             "/retry": self._retry,
             **self._status.by_name,
             **self._direct.by_name,
+            **LostCommands(client, show, quiet, self._follow_again).by_name,
             **MuteCommands(client, quiet, lambda: self.target).by_name,
             **PresenceCommands(client, show, quiet, self.chats).by_name,
             **ChannelCommands(client, show, quiet, self.chats, self._open_id, self._go_to_joined).by_name,
@@ -224,7 +202,10 @@ class ChatView:
         await self._sends.edit(message_number(number), body.strip())
 
     async def _retry(self, number: str) -> None:
-        self._own.track((await self._client.retry(message_number(number))).view)
+        self._follow_again(await self._client.retry(message_number(number)))
+
+    def _follow_again(self, message: OutgoingMessage) -> None:
+        self._own.track(message.view)
         self._sends.grew.set()
 
     async def _send(self, body: str, *, urgent: bool = False) -> None:
@@ -283,11 +264,11 @@ class ChatView:
         self.chats.look_up(self._client, page.messages, conversations)
         self.chats.take_conversations(conversations)
         unread_ids = [message.id for message in page.messages if unread and message.id > page.read_up_to]
-        for message in page.messages:
-            if unread_ids and message.id == unread_ids[0]:
+        for message_id, line in text.page_lines(page, self.chats):
+            if unread_ids and message_id == unread_ids[0]:
                 self._quiet("Not read yet:")
-            self._show(text.message_line(message, self.chats))
-        if not page.messages:
+            self._show(line)
+        if not page.messages and not page.lost:
             self._quiet(f"There are no messages {'in' if self.target.conversation_id else 'with'} {self.title} yet.")
         if page.cached:
             self._quiet(text.from_this_device(page))

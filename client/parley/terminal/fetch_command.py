@@ -7,7 +7,7 @@ when the next one is printed or the command ends well. So a command that dies pr
 import time
 
 from parley import MessageReader, ParleyClient
-from parley.chat import Chats
+from parley.chat import Chats, lost_notice
 from parley.terminal import text
 from parley.terminal.commands import note, say
 from parley.terminal.options import ConnectionOptions
@@ -53,6 +53,8 @@ class _Printer:
                 self._note_once(superseded_text(self._client))
             if self._client.state.notice:
                 self._note_once(self._client.state.notice)
+            if self._client.state.lost_sent:
+                self._note_once(f"{lost_notice(self._client.state.lost_sent)} The list: parley lost.")
             is_at_limit = not self._left
             printed += await self._print()
             has_news = bool(result.received or result.more)

@@ -1,6 +1,7 @@
 """Formats messages, conversations and settings as lines or JSON, without the escape sequences of other people."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,8 @@ from parley import (
     EVERYONE,
     HistoryPage,
     ListedChannel,
+    LostMessage,
+    LostOrigin,
     Message,
     MessageKind,
     MessageStatus,
@@ -17,16 +20,19 @@ from parley import (
     Setting,
 )
 from parley.chat import (
+    NOT_IN_CLUSTER,
     Chats,
     ConversationItem,
     conversation_key,
     counts_text,
+    in_order,
     line_time,
     marked,
     plural,
     preview,
     row_text,
     safe_body,
+    safe_name,
 )
 
 LINE_PREVIEW = 60
@@ -66,6 +72,24 @@ def message_line(message: Message, chats: Chats) -> str:
     named = is_everyone or chats.item(conversation_key(message.conversation_id)).channel
     who = f"{sender} in {title}" if named else sender
     return f"{at} {who}: {body}"
+
+
+def page_lines(page: HistoryPage, chats: Chats) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a page, each with its message id, and 0 for what the cluster does not have any more."""
+    for one in in_order(page):
+        yield (0, lost_line(one)) if isinstance(one, LostMessage) else (one.id, message_line(one, chats))
+
+
+def lost_line(one: LostMessage) -> str:
+    """Return a message that a restored cluster does not have any more."""
+    name = safe_name(one.conversation)
+    if one.origin is LostOrigin.OTHERS:
+        sender = safe_name(one.sender)
+        who = sender if one.sender == one.conversation else f"{sender} in {name}"
+    else:
+        who = f"you → {name}"
+    body = marked(indented(one.body), urgent=one.urgent)
+    return f"{clock(one.sent_at_ms)} {who}: {body} ({NOT_IN_CLUSTER})"
 
 
 def indented(body: str) -> str:

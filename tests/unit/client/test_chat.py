@@ -17,7 +17,8 @@ from prompt_toolkit.output import DummyOutput
 from parley import EVERYONE, Account, ConnectionState, Message, MessageKind, MessageStatus, ParleyClient, Target
 from parley.chat import Chats
 from parley.terminal.chat import chat
-from parley.terminal.chat_view import HELP, ChatView
+from parley.terminal.chat_help import HELP
+from parley.terminal.chat_view import ChatView
 from parley.terminal.exits import ExitCode
 from parley.terminal.options import ConnectionOptions
 from parley.terminal.own_messages import OwnMessages

@@ -8,7 +8,7 @@ import pytest
 import typer.main
 
 from parley.cli import app
-from parley.terminal.chat_view import HELP
+from parley.terminal.chat_help import HELP
 from tests.unit.project.source import ROOT
 
 FEATURES = (ROOT / "docs" / "FEATURES.md").read_text()

@@ -1,0 +1,24 @@
+"""Messages that the cluster lost when it was restored from a backup, among those that it has, and as text."""
+
+from collections.abc import Iterator
+
+from parley.chat.status_text import plural
+from parley.model import HistoryPage, LostMessage, Message
+
+NOT_IN_CLUSTER = "not in the cluster any more"
+
+
+def lost_notice(sent: int) -> str:
+    """Return that sent messages are lost, for a person who decides what becomes of them."""
+    are = "is" if sent == 1 else "are"
+    return f"{plural(sent, 'message')} that you sent {are} {NOT_IN_CLUSTER}. Nothing is sent again by itself."
+
+
+def in_order(page: HistoryPage) -> Iterator[Message | LostMessage]:
+    """Yield the messages of a page with the lost ones between them, where they stood."""
+    lost = sorted(page.lost, key=lambda one: (one.after_id, one.sent_at_ms, one.id))
+    for message in page.messages:
+        while lost and lost[0].after_id < message.id:
+            yield lost.pop(0)
+        yield message
+    yield from lost
