@@ -58,6 +58,7 @@ from parley.errors import (
     WrongPasswordError,
     WrongServiceError,
 )
+from parley.fetcher import FetchResult
 from parley.lost import LostMessages
 from parley.model import (
     EVERYONE,
@@ -69,7 +70,6 @@ from parley.model import (
     Conversation,
     ConversationKind,
     Device,
-    FetchResult,
     HistoryPage,
     HistoryStart,
     ListedChannel,

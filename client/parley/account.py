@@ -331,7 +331,7 @@ class LocalAccount:
         """Forget what the former life of the cluster told. The file is read again from its first revision on."""
         self.known, self.position, self._revision = Known(), position, 0
         self._cluster.forget_position()
-        self._publisher.changed(reload=True)
+        self._publisher.begun_anew()
         self._foreign_seen = True
         self._dirty.set()
 

@@ -33,7 +33,7 @@ from parley.device.identity import DeviceIdentity
 from parley.device.profile import Last, Profile, StateDirectory, check_account_name
 from parley.device.token_store import TokenStore
 from parley.errors import BadInputError, NotSignedInError, UnreachableError
-from parley.fetcher import MAX_FETCHED, Fetcher
+from parley.fetcher import MAX_FETCHED, Fetcher, FetchResult
 from parley.log_in import LogIn
 from parley.lost import LostMessages
 from parley.model import (
@@ -42,7 +42,6 @@ from parley.model import (
     ClientState,
     ConnectionState,
     Conversation,
-    FetchResult,
     HistoryPage,
     HistoryStart,
     ListedChannel,

@@ -7,6 +7,7 @@ nothing. The device lock is held from the first call on, because only one proces
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import apsw
@@ -15,7 +16,7 @@ from parley.account import LocalAccount
 from parley.device import directory, identity, inbox, outbox, schema
 from parley.device.identity import DeviceIdentity
 from parley.errors import BadInputError, ClusterBehindError, NotSignedInError
-from parley.model import FetchResult, Outgoing
+from parley.model import Outgoing
 from parley.net.cluster_client import ClusterClient
 from parley.net.unary_caller import bearer
 from parley.wire import convert
@@ -33,6 +34,21 @@ MAX_WAIT_S = 10.0
 LOCK_POLL_S = 0.1
 MAX_PUSHED = 128
 MAX_PUSHED_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """What a fetch without a stream brought.
+
+    `received`: new messages that are stored on this device now. `more`: others may wait in the cluster already.
+    `is_connected_elsewhere`: another process of this account receives the messages, so nothing was fetched.
+    `superseded`: another copy of this device's files sends for it, so nothing is acknowledged.
+    """
+
+    received: int = 0
+    more: bool = False
+    is_connected_elsewhere: bool = False
+    superseded: bool = False
 
 
 class Fetcher:

@@ -229,11 +229,10 @@ class LostOrigin(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class LostMessage:
-    """A message that this device holds and that the cluster lost when it was restored from a backup.
+    """A message that this device holds and that the cluster lost when it was restored. `id` is a number on this device.
 
-    `id` is a number on this device. `conversation` and `sender` are names, because the ids of the former cluster mean
-    others now. `conversation_id` is the same conversation in the restored cluster, 0 if it has none. There the message
-    stands after the message `after_id`. `target` is the recipient if it is sent again, None if there is none any more.
+    `conversation` and `sender` are names. `conversation_id` is the conversation in the restored cluster, 0 for none.
+    There it stands after the message `after_id`. `target` is for sending it again, None if there is no recipient now.
     """
 
     id: int
@@ -313,8 +312,8 @@ NEWEST: Final = HistoryStart()
 class HistoryPage:
     """A page of a conversation, oldest first. If `cached` is true, it comes from this device, not from the cluster.
 
-    `conversation` is None if the two accounts have no conversation yet, or if this device does not know it. `lost` has
-    what this device holds of the page and the cluster lost when it was restored.
+    `conversation` is None if there is none yet, or if this device does not know it. `lost` is what belongs to the page
+    and a restored cluster does not have any more.
     """
 
     messages: tuple[Message, ...]
@@ -325,21 +324,6 @@ class HistoryPage:
     cached: bool = False
     cached_because: str = ""  # why no node answered
     lost: tuple[LostMessage, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FetchResult:
-    """What a fetch without a stream brought.
-
-    `received`: new messages that are stored on this device now. `more`: others may wait in the cluster already.
-    `is_connected_elsewhere`: another process of this account receives the messages, so nothing was fetched.
-    `superseded`: another copy of this device's files sends for it, so nothing is acknowledged.
-    """
-
-    received: int = 0
-    more: bool = False
-    is_connected_elsewhere: bool = False
-    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,8 +352,8 @@ class ClientState:
     `problem` states why there is no session, or why messages wait although there is one. If `tls_trouble` is true,
     waiting does not solve that problem.
     If `superseded` is true, another copy of this device's files sends, and messages wait here until a person signs in.
-    `notice` states what happened to the cluster's data. `lost_sent` counts the own messages of this device that the
-    cluster does not have any more. `last_heard` is a time of time.monotonic().
+    `notice` states what happened to the cluster's data. `lost_sent` counts what this device sent and a restored cluster
+    does not have any more. `last_heard` is a time of time.monotonic().
     """
 
     account: str = ""

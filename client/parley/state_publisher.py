@@ -24,7 +24,8 @@ class Changes:
     `outgoing`: own messages in their newest state. `removed`: local ids of withdrawn messages. `receipts`: moved marks
     of other members. `accounts`, `conversations`: new or changed ones. Conversations hold kind, title, members and
     marks, but not `last` and `unread`. `typing`: who types now. `inbox`: messages arrived, or another device sent some.
-    `reload`: too many changes, read the lists again.
+    `reload`: too many changes, read the lists again. `anew`: so is it because the cluster was restored; ids that were
+    told before may mean others now.
     """
 
     state: ClientState
@@ -36,6 +37,7 @@ class Changes:
     typing: tuple[Typing, ...] = ()
     inbox: bool = False
     reload: bool = False
+    anew: bool = False
 
 
 class _Watcher:
@@ -56,8 +58,12 @@ class _Watcher:
         self._typing: dict[Typing, None] = {}
         self._inbox = False
         self._reload = False
+        self._anew = False
 
     def note(self, change: Changes) -> None:
+        if change.anew:
+            self._clear()
+        self._anew = self._anew or change.anew
         for message in change.outgoing:
             self._outgoing[message.local_id] = message
         for local_id in change.removed:
@@ -71,9 +77,9 @@ class _Watcher:
         self._reload = self._reload or change.reload
         lists = (self._outgoing, self._removed, self._receipts, self._accounts, self._conversations, self._typing)
         if sum(map(len, lists)) > MAX_PENDING:
-            inbox = self._inbox
+            inbox, anew = self._inbox, self._anew
             self._clear()
-            self._inbox, self._reload = inbox, True
+            self._inbox, self._reload, self._anew = inbox, True, anew
         self.ready.set()
 
     def take(self, state: ClientState) -> Changes:
@@ -88,6 +94,7 @@ class _Watcher:
             tuple(self._typing),
             self._inbox,
             self._reload,
+            self._anew,
         )
         self._clear()
         return taken
@@ -134,13 +141,15 @@ class StatePublisher:
         conversations: tuple[Conversation, ...] = (),
         typing: tuple[Typing, ...] = (),
         inbox: bool = False,
-        reload: bool = False,
     ) -> None:
         """Notify watchers of changes beside the state."""
-        if self.watched and (outgoing or removed or receipts or accounts or conversations or typing or inbox or reload):
-            self._note(
-                Changes(self._state, outgoing, removed, receipts, accounts, conversations, typing, inbox, reload)
-            )
+        if self.watched and (outgoing or removed or receipts or accounts or conversations or typing or inbox):
+            self._note(Changes(self._state, outgoing, removed, receipts, accounts, conversations, typing, inbox))
+
+    def begun_anew(self) -> None:
+        """Notify watchers that ids that were told before may mean others now."""
+        if self.watched:
+            self._note(Changes(self._state, reload=True, anew=True))
 
     async def watch(self, *, details: bool = True) -> AsyncGenerator[Changes, None]:
         """Yield at once, and then whenever something changed. Without `details`, only the state is watched."""
@@ -195,6 +204,11 @@ class AccountVoice:
         """Notify watchers of changes beside the state."""
         if not self._is_silent:
             self._publisher.changed(**changes)
+
+    def begun_anew(self) -> None:
+        """Notify watchers that ids that were told before may mean others now."""
+        if not self._is_silent:
+            self._publisher.begun_anew()
 
     def watch(self, *, details: bool = True) -> AsyncGenerator[Changes, None]:
         """Yield at once, and then whenever something changed."""

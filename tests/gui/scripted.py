@@ -26,6 +26,8 @@ from parley import (
     HistoryStart,
     InvitationNeededError,
     ListedChannel,
+    LostMessage,
+    LostOrigin,
     Member,
     MemberReceipt,
     Message,
@@ -101,6 +103,8 @@ class ScriptedSdk:
         self.never_enters = False
         self.password = PASSWORD
         self.ended_oldest = False
+        self.lost: list[LostMessage] = []
+        self.refuse_lost: ParleyError | None = None
         self.devices = [
             Device("aa" * 16, "ward-pc", BASE_MS, True, True),
             Device("bb" * 16, "old \u202ephone", BASE_MS - 86_400_000, True, False),
@@ -137,6 +141,22 @@ class ScriptedSdk:
             doing()
 
         asyncio.run_coroutine_threadsafe(do(), self.loop).result(5)
+
+    @property
+    def lost_sent(self) -> int:
+        """How many lost messages this device sent."""
+        return sum(one.origin is LostOrigin.THIS_DEVICE for one in self.lost)
+
+    def restored(self, *lost: LostMessage) -> None:
+        """The cluster was restored, and the device has compared."""
+
+        def begin_anew() -> None:
+            self.lost = list(lost)
+            self.inbox.clear()
+            self.publisher.begun_anew()
+            self.publisher.update(lost_sent=self.lost_sent, notice="The cluster was restored to an earlier state.")
+
+        self.tell(begin_anew)
 
     def state(self, **changes: Any) -> None:
         """How things stand with the cluster."""
@@ -256,6 +276,32 @@ class ScriptedPresence:
         self.sdk.typed.append(conversation_id)
 
 
+class ScriptedLost:
+    """What a restored cluster does not have any more, as a test says it."""
+
+    def __init__(self, sdk: ScriptedSdk) -> None:
+        self.sdk = sdk
+
+    async def messages(self, *, limit: int = 1000) -> tuple[LostMessage, ...]:
+        return tuple(self.sdk.lost)
+
+    async def resend(self, ids: Sequence[int]) -> None:
+        for one in self._take(ids):
+            assert one.target is not None
+            self.sdk.put(one.target, one.body)
+
+    async def discard(self, ids: Sequence[int]) -> int:
+        return len(self._take(ids))
+
+    def _take(self, ids: Sequence[int]) -> list[LostMessage]:
+        if self.sdk.refuse_lost is not None:
+            raise self.sdk.refuse_lost
+        taken = [one for one in self.sdk.lost if one.id in ids]
+        self.sdk.lost = [one for one in self.sdk.lost if one.id not in ids]
+        self.sdk.publisher.update(lost_sent=self.sdk.lost_sent)
+        return taken
+
+
 class ScriptedClient:
     """What the bridge sees."""
 
@@ -270,6 +316,10 @@ class ScriptedClient:
     @property
     def presence(self) -> ScriptedPresence:
         return ScriptedPresence(self.sdk, self.reach)
+
+    @property
+    def lost(self) -> ScriptedLost:
+        return ScriptedLost(self.sdk)
 
     @property
     def me(self) -> Account | None:

@@ -17,7 +17,7 @@ from parley.chat.rows import Edit
 from parley.chat.standing import Standing
 from parley.chat.thread import Thread
 from parley.chat.titles import row_text
-from parley.model import Account, Conversation, HistoryPage, Message, Outgoing, Receipt, Target
+from parley.model import Account, Conversation, HistoryPage, LostMessage, Message, Outgoing, Receipt, Target
 from parley.receipts import Progress, progress, with_progress
 from parley.state_publisher import Changes
 
@@ -35,6 +35,15 @@ class Chats:
         self.open_key: ConversationKey | None = None
         self.attentive = False
         self._threads: dict[ConversationKey, Thread] = {}
+        self._lost: tuple[LostMessage, ...] = ()
+
+    def begin_anew(self) -> None:
+        """Forget everything, because ids mean others now. No conversation is open any more."""
+        self.book = AccountBook(self.book.own_name)
+        self.conversations = Conversations(self.book)
+        self.paging = Paging()
+        self.open_key = None
+        self._threads, self._lost = {}, ()
 
     # ---- what can be seen
 
@@ -124,6 +133,7 @@ class Chats:
         self.open_key = key
         if not known:
             thread.update(line.open.values())
+            thread.set_lost(self._lost_of(key))
         thread.set_divider(line.read_up_to if line.unread else None)
         return key, thread.verified_from is None, [ListChanged()]
 
@@ -199,6 +209,8 @@ class Chats:
 
     def changed(self, changes: Changes) -> list[Output]:
         """Record the changes that a watcher of the client received."""
+        if changes.anew:
+            self.begin_anew()
         out = self.take_accounts(changes.accounts)
         out += self.take_conversations(changes.conversations)
         out += self.take_outgoing(changes.outgoing)
@@ -267,6 +279,22 @@ class Chats:
             if (thread := self._threads.get(key)) is not None:
                 out += self._edited(key, thread.withdraw(local_ids))
         return [*out, ListChanged()]
+
+    def take_lost(self, messages: Sequence[LostMessage]) -> list[Output]:
+        """Record which messages of this device the cluster does not have any more."""
+        self._lost = tuple(messages)
+        out: list[Output] = []
+        for key, thread in self._threads.items():
+            out += self._edited(key, thread.set_lost(self._lost_of(key)))
+        return out
+
+    def _lost_of(self, key: ConversationKey) -> list[LostMessage]:
+        return [one for one in self._lost if self._key_of_lost(one) == key]
+
+    def _key_of_lost(self, one: LostMessage) -> ConversationKey | None:
+        if one.conversation_id:
+            return conversation_key(one.conversation_id)
+        return None if one.target is None else self.key_of(one.target)
 
     def take_receipts(self, receipts: Iterable[Receipt]) -> list[Output]:
         """Record new marks of other members."""

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator
 
-from parley.chat.status_text import plural
+from parley.chat.status_text import NOT_IN_CLUSTER, plural
 from parley.model import HistoryPage, LostMessage, Message
-
-NOT_IN_CLUSTER = "not in the cluster any more"
 
 
 def lost_notice(sent: int) -> str:

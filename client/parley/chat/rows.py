@@ -13,7 +13,8 @@ class Row:
     `sender` is a label. `status` is None for messages of others and for events. Events have `event` set and a sentence
     as their body. `first` and `last` are positions in a run of rows by one sender. `shows_sender` requests the sender's
     name above the row. `delivered`, `read` and `others` count the other members of a channel: how many have this own
-    row, how many have read it, and how many there are. They are 0 in direct conversations.
+    row, how many have read it, and how many there are. They are 0 in direct conversations. With `lost`, this device
+    holds the message, and a restored cluster does not have it any more.
     """
 
     message_id: int
@@ -33,6 +34,7 @@ class Row:
     read: int = 0
     others: int = 0
     urgent: bool = False
+    lost: bool = False
 
     @property
     def shown(self) -> str:
@@ -46,8 +48,8 @@ class Row:
 
     @property
     def counts_as_unread(self) -> bool:
-        """Return true for what others wrote."""
-        return not self.mine and not self.event
+        """Return true for what others wrote and the cluster has."""
+        return not self.mine and not self.event and not self.lost
 
     @property
     def editable(self) -> bool:
@@ -57,12 +59,12 @@ class Row:
     @property
     def cancellable(self) -> bool:
         """Return true if the message can be withdrawn or removed."""
-        return self.status is not None and (self.status is MessageStatus.WAITING or self.status.needs_person)
+        return self.editable or self.retriable
 
     @property
     def retriable(self) -> bool:
         """Return true if the message can be sent again."""
-        return self.status is not None and self.status.needs_person
+        return self.status is not None and self.status.needs_person and not self.lost
 
 
 @dataclass(frozen=True, slots=True)

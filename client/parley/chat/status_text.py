@@ -20,6 +20,7 @@ def plural(count: int, noun: str) -> str:
 
 # ---- messages
 
+NOT_IN_CLUSTER = "not in the cluster any more"
 _MEANING = {
     MessageStatus.WAITING: "waiting here",
     MessageStatus.SENDING: "being sent, not yet confirmed",
@@ -50,7 +51,9 @@ def counts_text(delivered: int, read: int, others: int) -> str:
 
 
 def known_of(row: Row) -> str:
-    """Return the status of an own message as text, empty for other rows."""
+    """Return the status of an own message or a lost one as text, empty for other rows."""
+    if row.lost:
+        return NOT_IN_CLUSTER
     if row.status is None:
         return ""
     return counts_text(row.delivered, row.read, row.others) if row.others else meaning(row.status)
@@ -90,7 +93,7 @@ def spoken(row: Row) -> str:
     if row.event:
         return f"{clock_time(row.at_ms)}: {row.shown}"
     who = "You" if row.mine else row.sender
-    known = f", {known_of(row)}" if row.mine else ""
+    known = f", {known_of(row)}" if row.mine or row.lost else ""
     reason = f". {' '.join(failure_lines(row))}" if row.retriable else ""
     return f"{who}, {clock_time(row.at_ms)}{known}: {row.shown}{reason}"
 

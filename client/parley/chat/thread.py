@@ -1,6 +1,7 @@
 """The rows of one conversation: history, arrived messages and own messages as one list.
 
-Rows of the cluster are in the order of their ids, each once. Own messages without an id (waiting, sending, failed)
+Rows of the cluster are in the order of their ids, each once. What a restored cluster lost stands where it stood. Own
+messages without an id (waiting, sending, failed)
 follow in the order in which they were typed. Each change is a few edits, so a model of ten thousand rows changes one
 row when one mark moves. An own message with a final result keeps it, even if an older state of it arrives later.
 
@@ -8,43 +9,29 @@ row when one mark moves. An own message with a final result keeps it, even if an
 cache. They are checked as soon as somebody scrolls there.
 """
 
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from parley.chat.accounts import AccountBook
 from parley.chat.rows import Edit, Row, RowsChanged, RowsInserted, RowsRemoved
+from parley.chat.thread_entries import SHIFT, Entry, are_one_run, day, key_of_id, lost_entry
 from parley.chat.titles import row_text
-from parley.model import Conversation, ConversationKind, HistoryPage, Message, MessageKind, MessageStatus, Outgoing
+from parley.model import (
+    Conversation,
+    ConversationKind,
+    HistoryPage,
+    LostMessage,
+    Message,
+    MessageStatus,
+    Outgoing,
+)
 from parley.receipts import Progress, progress
 
-RUN_MS = 5 * 60 * 1000
 MAX_ROWS = 50_000
 KEEP_ROWS = 400
 AHEAD_ROWS = 60
 NOBODY = Progress()
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """The source of a row: a row of the cluster (`message`), or an own message without an id (`own`).
-
-    `local_id` is that of the outbox if this device sent the message.
-    """
-
-    message_id: int
-    local_id: int
-    at_ms: int
-    sender_id: int
-    mine: bool
-    message: Message | None = None
-    own: Outgoing | None = None
-
-    @property
-    def event(self) -> bool:
-        return self.message is not None and self.message.kind is not MessageKind.TEXT
 
 
 class Thread:
@@ -57,8 +44,8 @@ class Thread:
         self.more = True
         self._book = book
         self._conversation = conversation
-        self._ids: list[int] = []
-        self._entries: list[_Entry] = []
+        self._keys: list[int] = []  # of all entries but the open ones, which are the last
+        self._entries: list[Entry] = []
         self._settled: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._gone: set[int] = set()
@@ -70,7 +57,7 @@ class Thread:
     @property
     def last_message_id(self) -> int:
         """Return the id of the newest row of the cluster."""
-        return self._ids[-1] if self._ids else 0
+        return self._keys[-1] >> SHIFT if self._keys else 0
 
     @property
     def divider_row(self) -> int | None:
@@ -88,7 +75,8 @@ class Thread:
 
     def rows_above(self, message_id: int) -> Iterator[Row]:
         """Return the rows of the cluster above this id, oldest first."""
-        return islice(self.rows, bisect_right(self._ids, message_id), len(self._ids))
+        rows = islice(self.rows, bisect_right(self._keys, key_of_id(message_id)), len(self._keys))
+        return (row for row in rows if not row.lost)
 
     def count_unread(self, above: int, up_to: int | None = None) -> int:
         """Count what others wrote above an id, up to another one."""
@@ -99,12 +87,12 @@ class Thread:
         """Return the page to request now that this row is the topmost visible one, or None."""
         if self.verified_from is None or not self.more or len(self.rows) >= MAX_ROWS:
             return None
-        verified_row = bisect_left(self._ids, self.verified_from)
+        verified_row = bisect_left(self._keys, key_of_id(self.verified_from))
         return self.verified_from if first_visible_row - AHEAD_ROWS < verified_row else None
 
     def last_waiting(self) -> Row | None:
         """Return the newest message that can still be edited, or None."""
-        return next((row for row in reversed(self.rows[len(self._ids) :]) if row.editable), None)
+        return next((row for row in reversed(self.rows[len(self._keys) :]) if row.editable), None)
 
     # ---- what happens
 
@@ -126,7 +114,7 @@ class Thread:
 
     def absorb(self, other: "Thread") -> list[Edit]:
         """Add the rows of another thread that belongs to the same conversation."""
-        edits = self._merge(other._entries[: len(other._ids)])
+        edits = self._merge(other._entries[: len(other._keys)])
         return edits + self.update(entry.own for entry in other._entries if entry.own is not None)
 
     def update(self, outgoing: Iterable[Outgoing]) -> list[Edit]:
@@ -141,6 +129,16 @@ class Thread:
                 continue
             edits += self._settle(one) if one.message_id else self._keep_open(one)
         return edits
+
+    def set_lost(self, messages: Sequence[LostMessage]) -> list[Edit]:
+        """Show exactly these lost messages of the conversation."""
+        entries = {entry.key: entry for entry in map(lost_entry, messages)}
+        edits: list[Edit] = []
+        for at in range(len(self._keys) - 1, -1, -1):
+            if self._entries[at].lost is not None and self._keys[at] not in entries:
+                del self._keys[at]
+                edits += self._remove(at)
+        return edits + self._merge(entries.values())
 
     def withdraw(self, local_ids: Iterable[int]) -> list[Edit]:
         """Remove own messages that were cancelled."""
@@ -158,8 +156,8 @@ class Thread:
         moved = [(old, new) for old, new in zip(former.members, conversation.members, strict=True) if old != new]
         if not moved:
             return []
-        first = bisect_right(self._ids, min(min(old.delivered_up_to, old.read_up_to) for old, _ in moved))
-        last = bisect_right(self._ids, max(max(new.delivered_up_to, new.read_up_to) for _, new in moved))
+        first = bisect_right(self._keys, key_of_id(min(min(old.delivered_up_to, old.read_up_to) for old, _ in moved)))
+        last = bisect_right(self._keys, key_of_id(max(max(new.delivered_up_to, new.read_up_to) for _, new in moved)))
         return self._redraw(first, last)
 
     def redraw(self) -> list[Edit]:
@@ -173,68 +171,68 @@ class Thread:
 
     def trim(self) -> None:
         """Remove all rows but the last ones, while nobody looks."""
-        surplus = len(self._ids) - KEEP_ROWS
+        surplus = len(self._keys) - KEEP_ROWS
         if surplus > 0:
             self._drop_oldest(surplus)
 
     # ---- inside
 
-    def _merge(self, entries: Iterable[_Entry]) -> list[Edit]:
-        known = set(self._ids)
-        found = {entry.message_id: entry for entry in entries if entry.message_id not in known}
-        fresh = sorted(found.values(), key=lambda entry: entry.message_id)
+    def _merge(self, entries: Iterable[Entry]) -> list[Edit]:
+        known = set(self._keys)
+        found = {entry.key: entry for entry in entries if entry.key not in known}
+        fresh = sorted(found.values(), key=lambda entry: entry.key)
         edits = self._settle_numbered(fresh)
         position = 0
         while position < len(fresh):
-            at = bisect_left(self._ids, fresh[position].message_id)
-            limit = self._ids[at] if at < len(self._ids) else None
+            at = bisect_left(self._keys, fresh[position].key)
+            limit = self._keys[at] if at < len(self._keys) else None
             end = position + 1
-            while end < len(fresh) and (limit is None or fresh[end].message_id < limit):
+            while end < len(fresh) and (limit is None or fresh[end].key < limit):
                 end += 1
             run = fresh[position:end]
-            self._ids[at:at] = [entry.message_id for entry in run]
+            self._keys[at:at] = [entry.key for entry in run]
             edits += self._insert(at, run)
             position = end
         return edits + self._place_divider() if fresh else edits
 
-    def _settle_numbered(self, run: Sequence[_Entry]) -> list[Edit]:
+    def _settle_numbered(self, run: Sequence[Entry]) -> list[Edit]:
         """Remove open messages that history lists already, before the outbox records that they were accepted."""
         numbers = {e.message.number: e.message_id for e in run if e.message is not None and e.message.number}
         self._numbers.update(numbers)
         edits: list[Edit] = []
-        for entry in self._entries[len(self._ids) :] if numbers else ():
+        for entry in self._entries[len(self._keys) :] if numbers else ():
             if entry.own is not None and entry.own.number in numbers:
                 self._settled[entry.local_id] = numbers[entry.own.number]
                 edits += self._drop_open(entry.local_id)
         return edits
 
     @staticmethod
-    def _entry(message: Message) -> _Entry:
-        return _Entry(message.id, 0, message.sent_at_ms, message.sender_id, message.mine, message)
+    def _entry(message: Message) -> Entry:
+        return Entry(message.id, 0, message.sent_at_ms, message.sender_id, message.mine, message)
 
     def _settle(self, one: Outgoing) -> list[Edit]:
         """Put an own message at its place in the order. If its row is there already, only the row changes."""
         self._settled[one.local_id] = one.message_id
-        entry = _Entry(one.message_id, one.local_id, one.sent_at_ms, self._book.own_id, True, own=one)
-        place = bisect_left(self._ids, one.message_id)
-        known = place < len(self._ids) and self._ids[place] == one.message_id
+        entry = Entry(one.message_id, one.local_id, one.sent_at_ms, self._book.own_id, True, own=one)
+        place = bisect_left(self._keys, entry.key)
+        known = place < len(self._keys) and self._keys[place] == entry.key
         at = self._open_index(one.local_id)
         if at == place and not known:
-            self._ids.insert(place, one.message_id)
+            self._keys.insert(place, entry.key)
             self._entries[at] = entry
             return self._redraw(at - 1, at + 2)
         edits = self._remove(at) if at is not None else []
         if not known:
-            self._ids.insert(place, one.message_id)
+            self._keys.insert(place, entry.key)
             edits += self._insert(place, [entry])
         return edits
 
     def _keep_open(self, one: Outgoing) -> list[Edit]:
-        entry = _Entry(0, one.local_id, one.created_at_ms, self._book.own_id, True, own=one)
+        entry = Entry(0, one.local_id, one.created_at_ms, self._book.own_id, True, own=one)
         at = self._open_index(one.local_id)
         if at is None:
-            tail = [open_entry.local_id for open_entry in self._entries[len(self._ids) :]]
-            return self._insert(len(self._ids) + bisect_left(tail, one.local_id), [entry])
+            tail = [open_entry.local_id for open_entry in self._entries[len(self._keys) :]]
+            return self._insert(len(self._keys) + bisect_left(tail, one.local_id), [entry])
         if self._entries[at] == entry:
             return []
         self._entries[at] = entry
@@ -245,16 +243,16 @@ class Thread:
         return self._remove(at) if at is not None else []
 
     def _open_index(self, local_id: int) -> int | None:
-        for at in range(len(self._ids), len(self._entries)):
+        for at in range(len(self._keys), len(self._entries)):
             if self._entries[at].local_id == local_id:
                 return at
         return None
 
     def _index_of(self, message_id: int) -> int | None:
-        at = bisect_left(self._ids, message_id)
-        return at if at < len(self._ids) and self._ids[at] == message_id else None
+        at = bisect_left(self._keys, key_of_id(message_id))
+        return at if at < len(self._keys) and self._keys[at] == key_of_id(message_id) else None
 
-    def _insert(self, at: int, entries: Sequence[_Entry]) -> list[Edit]:
+    def _insert(self, at: int, entries: Sequence[Entry]) -> list[Edit]:
         self._entries[at:at] = entries
         end = at + len(entries)
         rows = [self._row(i) for i in range(at, end)]
@@ -285,9 +283,9 @@ class Thread:
         entry = self._entries[at]
         before = self._entries[at - 1] if at else None
         after = self._entries[at + 1] if at + 1 < len(self._entries) else None
-        new_day = before is None or _day(before.at_ms) != _day(entry.at_ms)
+        new_day = before is None or day(before.at_ms) != day(entry.at_ms)
         divided = entry.message_id != 0 and entry.message_id == self._divider_id
-        first = before is None or new_day or divided or not _one_run(before, entry)
+        first = before is None or new_day or divided or not are_one_run(before, entry)
         channel = self._conversation is not None and self._conversation.kind is ConversationKind.CHANNEL
         status, counts = self._known(entry)
         if not channel:
@@ -295,8 +293,8 @@ class Thread:
         return Row(
             entry.message_id,
             entry.local_id,
-            self._book.label(entry.sender_id) if entry.sender_id else self._book.label_of_name(self._book.own_name),
-            row_text(entry.message, self._book) if entry.message is not None else _body(entry),
+            self._sender(entry),
+            row_text(entry.message, self._book) if entry.message is not None else entry.body,
             entry.at_ms,
             status,
             entry.own.detail if entry.own is not None and not entry.message_id else "",
@@ -304,21 +302,29 @@ class Thread:
             divided,
             first,
             last=after is None
-            or not _one_run(entry, after)
-            or _day(entry.at_ms) != _day(after.at_ms)
+            or not are_one_run(entry, after)
+            or day(entry.at_ms) != day(after.at_ms)
             or (after.message_id != 0 and after.message_id == self._divider_id),
             shows_sender=channel and first and not entry.mine and not entry.event,
             event=entry.event,
             delivered=counts.delivered,
             read=counts.read,
             others=counts.others,
-            urgent=_is_urgent(entry),
+            urgent=entry.urgent,
+            lost=entry.lost is not None,
         )
 
-    def _known(self, entry: _Entry) -> tuple[MessageStatus | None, Progress]:
+    def _sender(self, entry: Entry) -> str:
+        if entry.lost is not None and not entry.mine:
+            return self._book.label_of_name(entry.lost.sender)
+        return self._book.label(entry.sender_id) if entry.sender_id else self._book.label_of_name(self._book.own_name)
+
+    def _known(self, entry: Entry) -> tuple[MessageStatus | None, Progress]:
         """Return the status of an own message, or no status for other rows."""
         if not entry.mine or entry.event:
             return None, NOBODY
+        if entry.lost is not None:
+            return MessageStatus.FAILED, NOBODY
         if not entry.message_id:
             return entry.own.status if entry.own is not None else MessageStatus.SENDING, NOBODY
         if self._conversation is None:
@@ -329,8 +335,8 @@ class Thread:
     def _place_divider(self) -> list[Edit]:
         wanted = 0
         if self._divider_after is not None:
-            start = bisect_right(self._ids, self._divider_after)
-            unread = (e for e in self._entries[start : len(self._ids)] if not e.mine and not e.event)
+            start = bisect_right(self._keys, key_of_id(self._divider_after))
+            unread = (e for e in self._entries[start : len(self._keys)] if e.message_id and not e.mine and not e.event)
             wanted = next((e.message_id for e in unread), 0)
         if wanted == self._divider_id:
             return []
@@ -339,14 +345,14 @@ class Thread:
         return [edit for at in places if at is not None for edit in self._redraw(at - 1, at + 1)]
 
     def _bound(self) -> list[Edit]:
-        surplus = len(self._ids) - MAX_ROWS
+        surplus = len(self._keys) - MAX_ROWS
         return self._drop_oldest(surplus + MAX_ROWS // 4) if surplus > 0 else []
 
     def _drop_oldest(self, count: int) -> list[Edit]:
-        del self._ids[:count], self._entries[:count], self.rows[:count]
+        del self._keys[:count], self._entries[:count], self.rows[:count]
         self.more = True
-        if self.verified_from is not None and self._ids:
-            self.verified_from = max(self.verified_from, self._ids[0])
+        if self.verified_from is not None and self._keys:
+            self.verified_from = max(self.verified_from, self._keys[0] >> SHIFT)
         return [RowsRemoved(0, count), *self._redraw(0, 1)]
 
 
@@ -357,21 +363,3 @@ def _same_members(one: Conversation, other: Conversation) -> bool:
         other.member_count,
         [m.account_id for m in other.members],
     )
-
-
-def _is_urgent(entry: _Entry) -> bool:
-    return any(one is not None and one.urgent for one in (entry.message, entry.own))
-
-
-def _body(entry: _Entry) -> str:
-    return entry.own.body if entry.own is not None else ""
-
-
-def _one_run(earlier: _Entry, later: _Entry) -> bool:
-    same = earlier.sender_id == later.sender_id and earlier.mine == later.mine
-    return same and not earlier.event and not later.event and later.at_ms - earlier.at_ms < RUN_MS
-
-
-def _day(at_ms: int) -> tuple[int, int]:
-    local = time.localtime(at_ms / 1000)
-    return local.tm_year, local.tm_yday

@@ -5,10 +5,11 @@ conversations and threads.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Protocol, assert_never
 
-from parley import Account, AccountPresence, ClientState, ConnectionState, Message, Target
+from parley import Account, AccountPresence, Changes, ClientState, ConnectionState, LostMessage, Message, Target
 from parley.chat import (
     Chats,
     ConversationItem,
@@ -47,6 +48,15 @@ class Listener(Protocol):
 
     def thread_replaced(self, key: ConversationKey) -> None:
         """Show all rows of a conversation again, because it has another key."""
+
+    def begins_anew(self) -> None:
+        """Store what the person has typed, because the conversations are shown anew."""
+
+    def reopen(self, target: Target) -> None:
+        """Open a conversation again."""
+
+    def lost_changed(self, messages: tuple[LostMessage, ...]) -> None:
+        """Show what the cluster does not have any more."""
 
     def status_changed(self) -> None:
         """Redraw the status bar."""
@@ -171,11 +181,7 @@ class ChatAppState:
             case events.StateChanged(state):
                 self._take_state(state)
             case events.Changed(changes):
-                self._take_state(changes.state)
-                self._tell(self.chats.changed(changes))
-                if changes.typing:
-                    self.typists.take(changes.typing)
-                    self._listener.presence_changed()
+                self._take_changes(changes)
             case events.DraftLoaded(target, body):
                 self._take_draft(target, body)
             case events.AccountsFound(prefix, accounts):
@@ -196,6 +202,9 @@ class ChatAppState:
         match event:
             case events.Learned(accounts, conversations):
                 return [*self.chats.take_accounts(accounts), *self.chats.take_conversations(conversations)]
+            case events.LostListed(messages):
+                self._listener.lost_changed(messages)
+                return self.chats.take_lost(messages)
             case events.OwnListed(own):
                 return self.chats.take_outgoing(own)
             case events.Arrived(messages):
@@ -217,6 +226,25 @@ class ChatAppState:
         self.typists, self.presence = Typists(), None
         self.page, self.reason = page, reason
         self._listener.page_changed()
+
+    def _take_changes(self, changes: Changes) -> None:
+        if changes.anew:
+            self._begin_anew()
+        self._take_state(changes.state)
+        self._tell(self.chats.changed(replace(changes, anew=False)))
+        if changes.typing:
+            self.typists.take(changes.typing)
+            self._listener.presence_changed()
+
+    def _begin_anew(self) -> None:
+        """Forget what ids meant, because the cluster was restored. Open the same conversation again by its name."""
+        self._listener.begins_anew()
+        target = None if self.open_key is None else self.chats.target(self.open_key)
+        self.chats.begin_anew()
+        self.presence = None
+        self._listener.page_changed()
+        if target is not None and target.account:
+            self._listener.reopen(target)
 
     def _take_state(self, state: ClientState) -> None:
         if state == self.client_state:

@@ -130,6 +130,12 @@ class Bridge(QObject):
 
         self._ask(Action.RETRY, retry)
 
+    def resend_lost(self, ids: list[int]) -> None:
+        self._ask(Action.LOST, lambda worker: worker.change_lost(resend=ids))
+
+    def discard_lost(self, ids: list[int]) -> None:
+        self._ask(Action.LOST, lambda worker: worker.change_lost(discard=ids))
+
     def save_draft(self, target: Target, body: str) -> None:
         async def save(worker: ClientWorker) -> None:
             await (await worker.client()).save_draft(target, body)

@@ -24,7 +24,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
 from parley import MessageStatus
-from parley.chat import Row, clock_time, counts_text, day_label, failure_lines, is_big_emoji, links
+from parley.chat import NOT_IN_CLUSTER, Row, clock_time, counts_text, day_label, failure_lines, is_big_emoji, links
 from parley.gui.icons import MARK_HEIGHT, MARK_WIDTH, draw_mark
 from parley.gui.theme import GRID, Theme, scaled_font
 from parley.gui.thread_model import ROW_ROLE
@@ -180,7 +180,7 @@ class BubbleDelegate(QStyledItemDelegate):
 
     def _layout(self, row: Row, width: int) -> _Layout:
         failure = row.retriable and (row.status, row.detail)
-        key = (row.body, row.mine, row.event, row.at_ms // 60_000, failure, _counts(row), width)
+        key = (row.body, row.mine, row.event, row.at_ms // 60_000, failure, row.lost, _counts(row), width)
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = self._lay_out(row, self._text_width(width))
@@ -344,7 +344,8 @@ def _counts(row: Row) -> str:
 
 
 def _footer_text(row: Row) -> str:
-    return "  ".join(filter(None, ("Urgent" if row.urgent else "", _counts(row), clock_time(row.at_ms))))
+    lost = NOT_IN_CLUSTER if row.lost else ""
+    return "  ".join(filter(None, ("Urgent" if row.urgent else "", lost, _counts(row), clock_time(row.at_ms))))
 
 
 def today() -> date:

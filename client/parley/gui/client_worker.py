@@ -34,6 +34,7 @@ PAGE = 100
 OWN_PER_CONVERSATION = 2000
 OPEN_LISTED = 10_000
 COMPLETIONS = 20
+LOST_LISTED = 1000
 HEARD_EVERY_S = 1.0
 LIST_AGAIN_EVERY_S = 1.0
 GATHER = 256
@@ -152,12 +153,19 @@ class ClientWorker:
         """Send all changes as events. Send the lists whenever a session begins."""
         listed = False
         lived = False
+        lost_sent = 0
         async with asyncio.TaskGroup() as group, aclosing(client.watch()) as changes:
             self._put_list(client, await client.cached_conversations())
             self._put(events.OwnListed(await client.outgoing(limit=OPEN_LISTED)))
+            await self._list_lost(client)
             async for change in changes:
                 await self._wait_for_capacity()  # what happens meanwhile comes together in the next change
+                if change.anew:
+                    self._told, self._told_conversations = {}, set()
                 self._put_changes(client, change)
+                if change.anew or change.state.lost_sent != lost_sent:
+                    lost_sent = change.state.lost_sent
+                    await self._list_lost(client)
                 if change.reload:
                     self._put(events.OwnListed(await client.outgoing(limit=OPEN_LISTED)))
                 shared = change.state.connection is ConnectionState.SHARED
@@ -199,6 +207,9 @@ class ClientWorker:
             self._put_list(client, await client.conversations())
         except ParleyError as error:
             self._put(events.Refused(Action.OTHER, error.text))
+
+    async def _list_lost(self, client: Client) -> None:
+        self._put(events.LostListed(await client.lost.messages(limit=LOST_LISTED)))
 
     def _put_list(self, client: Client, conversations: tuple[Conversation, ...]) -> None:
         last = [conversation.last for conversation in conversations if conversation.last is not None]
@@ -288,6 +299,15 @@ class ClientWorker:
         client = await self.client()
         await client.send(target, body, urgent=urgent)
         await client.save_draft(target, "")
+
+    async def change_lost(self, *, resend: Sequence[int] = (), discard: Sequence[int] = ()) -> None:
+        """Send lost messages again, or remove some, and list the others."""
+        client = await self.client()
+        if resend:
+            await client.lost.resend(resend)
+        if discard:
+            await client.lost.discard(discard)
+        await self._list_lost(client)
 
     # ---- channels
 

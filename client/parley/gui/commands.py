@@ -66,6 +66,12 @@ class Commands(Protocol):
     def retry(self, local_id: int) -> None:
         """Send a failed message again."""
 
+    def resend_lost(self, ids: list[int]) -> None:
+        """Send messages again that the cluster does not have any more, and list the others."""
+
+    def discard_lost(self, ids: list[int]) -> None:
+        """Remove messages that the cluster does not have any more, and list the others."""
+
     def save_draft(self, target: Target, body: str) -> None:
         """Store a draft."""
 

@@ -12,6 +12,7 @@ from parley import (
     Device,
     HistoryPage,
     ListedChannel,
+    LostMessage,
     Message,
     MessageReceipts,
     Outgoing,
@@ -74,6 +75,13 @@ class ConversationsListed:
     """All conversations."""
 
     conversations: tuple[Conversation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LostListed:
+    """What this device holds and a restored cluster does not have any more."""
+
+    messages: tuple[LostMessage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,7 @@ class Action(StrEnum):
     RETRY = "retry"
     CHANGE_PASSWORD = "change the password"  # noqa: S105 - no secret
     DEVICES = "devices"
+    LOST = "lost messages"
     OTHER = "other"
 
 
@@ -177,7 +186,7 @@ class Refused:
     body: str = ""
 
 
-Folded = Learned | OwnListed | Arrived | ConversationsListed | HistoryLoaded | HistoryFailed
+Folded = Learned | OwnListed | LostListed | Arrived | ConversationsListed | HistoryLoaded | HistoryFailed
 AccountTold = PasswordChanged | DevicesListed
 ChannelsTold = ChannelsListed | ChannelJoined | ReceiptsTold
 Told = DraftLoaded | AccountsFound | PresenceTold | AccountTold | ChannelsTold | Refused

@@ -10,7 +10,7 @@ from PySide6.QtCore import QEvent, QModelIndex, QTimer
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QApplication, QMainWindow, QStackedWidget, QVBoxLayout, QWidget
 
-from parley import Account, Message, Target
+from parley import Account, LostMessage, Message, Target
 from parley.chat import ConversationKey, Edit, forget_zone
 from parley.gui import account_menu, events
 from parley.gui.account_dialogs import AccountDialogs
@@ -22,6 +22,7 @@ from parley.gui.commands import ClusterAddress, Commands
 from parley.gui.conversation_finder import ConversationFinder
 from parley.gui.events import Action
 from parley.gui.icons import app_icon
+from parley.gui.lost_panel import LostPanel
 from parley.gui.notifier import Notifier
 from parley.gui.one_column import OneColumn
 from parley.gui.presence_line import PresenceLine
@@ -61,6 +62,8 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.pages, 1)
+        self.lost = LostPanel(self, theme, lambda: self.commands)
+        column.addWidget(self.lost.bar)
         column.addWidget(self.status)
         self.setCentralWidget(whole)
         self.row_actions = RowActions(self.chat, self.app_state, lambda: self.commands)
@@ -142,6 +145,7 @@ class MainWindow(QMainWindow):
         else:
             self.account_dialogs.close()
             self.channel_actions.close()
+            self.lost.close()
             self.sign_in.show_problem(self.app_state.reason)
             self.sign_in.focus_first()
         self._pay_attention()
@@ -173,9 +177,22 @@ class MainWindow(QMainWindow):
             self.chat.rows.show(thread.rows)
         self._rows_drawn()
 
+    def begins_anew(self) -> None:
+        """Store the draft."""
+        self.save_draft()
+
+    def reopen(self, target: Target) -> None:
+        """Open a conversation again."""
+        self.open_conversation(target)
+
+    def lost_changed(self, messages: tuple[LostMessage, ...]) -> None:
+        """Show what the cluster does not have any more."""
+        self.lost.show_messages(messages)
+
     def status_changed(self) -> None:
-        """Redraw the status bar."""
+        """Redraw the status bar, and the bar about lost messages."""
         self.status.draw()
+        self.lost.show_count(self.app_state.client_state.lost_sent)
 
     def reconnected(self) -> None:
         """Request again what could not be fetched."""
@@ -216,6 +233,8 @@ class MainWindow(QMainWindow):
                 self.sign_in.offer_to_end_oldest(refusal.text)
             case Action.REGISTER_INVITED:
                 self.sign_in.ask_for_invitation(refusal.text)
+            case Action.LOST if self.lost.refused(refusal.text):
+                pass
             case Action.CHANGE_PASSWORD | Action.DEVICES if self.account_dialogs.refused(refusal):
                 pass
             case Action.SEND | Action.EDIT if refusal.body:
@@ -344,7 +363,7 @@ class MainWindow(QMainWindow):
         app = QApplication.instance()
         if isinstance(app, QApplication):
             apply_theme(app, theme)
-        for part in (self.sign_in, self.chat, self.status):
+        for part in (self.sign_in, self.chat, self.lost.bar, self.status):
             part.restyle(theme)
 
     def _draw_times(self) -> None:

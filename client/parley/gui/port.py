@@ -15,6 +15,7 @@ from parley import (
     HistoryPage,
     HistoryStart,
     ListedChannel,
+    LostMessage,
     Message,
     MessageReceipts,
     Outgoing,
@@ -43,6 +44,16 @@ class Presence(Protocol):
     def types(self, conversation_id: int) -> None: ...
 
 
+class LostMessages(Protocol):
+    """The methods of parley.LostMessages that the window uses."""
+
+    async def messages(self, *, limit: int = ...) -> tuple[LostMessage, ...]: ...
+
+    async def resend(self, ids: Sequence[int]) -> object: ...
+
+    async def discard(self, ids: Sequence[int]) -> int: ...
+
+
 class Client(Protocol):
     """The methods of ParleyClient that the window uses. ParleyClient documents them."""
 
@@ -57,6 +68,9 @@ class Client(Protocol):
 
     @property
     def presence(self) -> Presence: ...
+
+    @property
+    def lost(self) -> LostMessages: ...
 
     def account(self, account_id: int) -> Account | None: ...
 

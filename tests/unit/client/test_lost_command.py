@@ -15,7 +15,6 @@ from tests.unit.client.test_chat import view as chat_with
 from tests.unit.client.test_command import Parley, signed_in
 from tests.unit.client.test_restored import noticed, received, restore
 
-
 ON = ConnectionState.CONNECTED
 
 
