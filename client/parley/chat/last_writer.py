@@ -31,6 +31,10 @@ class LastWriter:
             self._changed_s = now_s
         self._target = target
 
+    def forget(self) -> None:
+        """Forget who wrote, because ids of conversations may mean others now."""
+        self._target = self._changed_s = None
+
     @property
     def target(self) -> Target | None:
         """Return the conversation with who wrote last; None if nobody did."""

@@ -25,6 +25,10 @@ from parley.gateway.styles import EVERYONE_PLACE, Shown, Style
 
 NOBODY = "No registered clients."
 MAX_ROWS = 1000
+MUST_JOIN = (
+    "The cluster was restored from a backup, so your channel may be another one. Nothing was sent. Say /join with its "
+    "title or number, or /join everyone."
+)
 
 
 class Member:
@@ -37,6 +41,7 @@ class Member:
         self.is_leaving = False
         """True while the account is being deleted: that its session ends is no news then."""
         self._open = EVERYONE
+        self._must_join = False
         self._last_writer = LastWriter()
 
     @property
@@ -51,9 +56,16 @@ class Member:
             self.messages += 1
         return self._shown(message)
 
+    def begin_anew(self) -> None:
+        """Forget what ids meant, because the cluster was restored. A line goes to a channel only after a new JOIN."""
+        self._last_writer.forget()
+        self._must_join = self._open != EVERYONE
+
     async def carry_out(self, request: Request, style: Style) -> list[str]:
         """Carry a request out, and return the answer. Raises ParleyError."""
         match request.kind:
+            case Kind.TEXT if self._must_join:
+                return style.refused("no-channel", MUST_JOIN)
             case Kind.TEXT:
                 return await self._send(self._open, request.text, style)
             case Kind.ALL:
@@ -119,7 +131,7 @@ class Member:
 
     async def _join(self, where: str, style: Style) -> list[str]:
         if where.casefold() == EVERYONE_PLACE:
-            self._open = EVERYONE
+            self._open, self._must_join = EVERYONE, False
             return style.done(EVERYONE_PLACE, "You write to everyone now.")
         channel = await find_visible_channel(self.client, where)
         try:
@@ -127,7 +139,7 @@ class Member:
         except RefusedError:
             if not await self._is_member(channel):
                 raise
-        self._open = Target(conversation_id=channel)
+        self._open, self._must_join = Target(conversation_id=channel), False
         page = await self.client.history(self._open, limit=1)  # which tells the title, too
         title = page.conversation.title if page.conversation is not None else ""
         return style.done(f"#{channel}", f"You write to #{channel} {title} now. /join everyone goes back.")
@@ -142,7 +154,7 @@ class Member:
             return style.refused("no-channel", "You write to everyone, which nobody leaves. Nothing was changed.")
         left = self._open.conversation_id
         await self.client.leave_channel(left)
-        self._open = EVERYONE
+        self._open, self._must_join = EVERYONE, False
         return style.done(f"#{left}", f"You have left #{left}, and write to everyone now.")
 
     async def _history(self, count: int, style: Style) -> list[str]:

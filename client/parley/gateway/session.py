@@ -292,6 +292,8 @@ class Session:
             async for change in changes:
                 if member.is_leaving:
                     continue
+                if change.anew:
+                    member.begin_anew()
                 news.follow(change.state, has_own=change.state.waiting > 0)
                 for remark in remarks:
                     await self._say(self._style.notice(remark))

@@ -30,6 +30,10 @@ class DirectCommands:
         """Remember who wrote to this account alone."""
         self._last.came(message, self._client.conversation(message.conversation_id), time.monotonic())
 
+    def begin_anew(self) -> None:
+        """Forget who wrote, because ids of conversations may mean others now."""
+        self._last.forget()
+
     async def _all(self, body: str) -> None:
         await self._send(EVERYONE, body, "/all")
 

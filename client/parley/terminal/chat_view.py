@@ -11,6 +11,7 @@ from contextlib import aclosing
 from typing import NoReturn
 
 from parley import (
+    EVERYONE,
     BadInputError,
     Conversation,
     HistoryStart,
@@ -341,6 +342,8 @@ class ChatView:
         async with aclosing(self._client.watch()) as changes:
             async for change in changes:
                 self._session.follow(change.state, has_own=bool(self._own))
+                if change.anew:
+                    self._begin_anew()
                 ids = {one.conversation_id for one in change.outgoing if one.conversation_id}
                 ids |= {receipt.conversation_id for receipt in change.receipts}
                 self.chats.look_up(self._client, conversations=change.conversations, conversation_ids=ids)
@@ -354,6 +357,14 @@ class ChatView:
                 if change.typing:
                     self._status.take_typing(change.typing, self.changed)
                 self.changed()
+
+    def _begin_anew(self) -> None:
+        """Forget what ids meant. Close a channel, because its id may mean another one in a restored cluster."""
+        self._direct.begin_anew()
+        self._in_history.clear()
+        if self.target is not None and not self.target.account and self.target != EVERYONE:
+            self._quiet(f"{self.title} is closed here, because the cluster was restored. Open it again: /to NAME.")
+            self.target = None
 
     async def keep_time(self) -> NoReturn:
         """Print own messages when their time has come."""

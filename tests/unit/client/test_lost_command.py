@@ -140,3 +140,22 @@ def test_each_loss_is_told_once() -> None:
     news.follow(ClientState(connection=ON), has_own=False)
     news.follow(ClientState(connection=ON, lost_sent=1), has_own=False)
     assert told[-1].startswith("1 message that you sent is not")
+
+
+async def test_a_channel_is_closed_in_the_chat_and_nobody_is_answered_by_an_old_id(tmp_path: Path) -> None:
+    async with chat_with(tmp_path, "") as shown:
+        backup = shown.cluster.back_up()
+        people = shown.cluster.accounts
+        channel = shown.cluster.create_channel(people["bob"], "ops", [people["anna"]])
+        shown.cluster.store(people["bob"], people["anna"], "hello")
+        await shown.expect("bob: hello")
+        await shown.view.take(f"/to #{channel}")
+        assert shown.view.title == "ops"
+        await restore(shown.cluster, backup)
+        await noticed(shown.cluster, shown.client)
+        await shown.expect("ops is closed here, because the cluster was restored")
+        await shown.view.take("for ops")
+        await shown.expect("No recipient was named")
+        await shown.view.take("/reply to bob")
+        await shown.expect("Nobody has written to you alone")
+        assert shown.cluster.bodies_for("bob") == []

@@ -24,6 +24,7 @@ from tests.support.node import PASSWORD, InProcessCluster, running_cluster
 from tests.support.transcripts import LineClient, line_client
 from tests.unit.client.certificates import Authority
 from tests.unit.client.helpers import signed_in, until
+from tests.unit.client.test_restored import restore
 from tests.unit.gateway.helpers import gateway_of
 
 LINE_BYTES = 2048
@@ -102,6 +103,28 @@ async def test_what_waited_is_sent_after_a_restart_of_the_gateway(tmp_path: Path
         cluster.nodes[0].faults.no_majority = False
         async with gateway_of(cluster, tmp_path):
             await until(lambda: cluster.bodies_for("ben") == ["waits"], "the next start sends it")
+
+
+async def test_after_a_restore_it_says_what_is_lost_and_sends_to_no_channel_of_before(tmp_path: Path) -> None:
+    async with running_cluster() as cluster, gateway_of(cluster, tmp_path) as gateway:
+        cluster.add_account("ben", PASSWORD)
+        async with line_client(gateway.port, compact=True) as anna:
+            await log_in(anna, cluster, "anna")
+            backup = cluster.back_up()
+            people = cluster.accounts
+            channel = cluster.create_channel(people["anna"], "ops", [people["ben"]])
+            assert (await anna.ask("/join #ops")).startswith(f"OK #{channel}")
+            assert (await anna.ask("//lost")).startswith("OK")
+            await until(lambda: cluster.bodies_for("ben") == ["/lost"], "it is accepted")
+            await restore(cluster, backup)
+            await anna.until("NOTICE The cluster was restored")
+            await anna.until("NOTICE 1 message that you sent is not in the cluster any more")
+            assert (await anna.ask("//for ops")).startswith("ERROR no-channel")
+            assert (await anna.ask("/join everyone")).startswith("OK everyone")
+            assert (await anna.ask("//for all")).startswith("OK")
+            assert (await anna.ask("SEND ben goes on")).startswith("OK")
+            await until(lambda: cluster.bodies_for("ben")[-1:] == ["goes on"], "it goes on")
+            assert "/for ops" not in cluster.bodies_for("ben")
 
 
 async def test_messages_that_came_meanwhile_are_shown_at_the_next_log_in_once(tmp_path: Path) -> None:
