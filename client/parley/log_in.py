@@ -13,7 +13,7 @@ from parley.device import identity
 from parley.device.identity import DeviceIdentity
 from parley.device.profile import Profile, StateDirectory
 from parley.device.token_store import TokenStore
-from parley.errors import ClusterBehindError, RefusedError, TooManyDevicesError
+from parley.errors import ClusterBehindError, NameTakenError, RefusedError, TooManyDevicesError
 from parley.net.cluster_client import ClusterClient, SignedIn
 from parley.wire.endpoints import KnownEndpoints
 from parley.wire.position import Position, was_restored
@@ -120,7 +120,7 @@ class LogIn:
             answer = await self._cluster.log_in(
                 name, password, who.device_id, max(1, who.used_number), Position(), end_oldest_device=False
             )
-        except (ClusterBehindError, RefusedError, TooManyDevicesError):
+        except (ClusterBehindError, NameTakenError, RefusedError, TooManyDevicesError):
             return False
         if answer is not None:
             await self._cluster.log_out(answer.token)

@@ -360,6 +360,27 @@ async def test_nothing_reaches_the_channel_that_has_the_id_of_a_lost_one(tmp_pat
         assert await anna.draft(Target(conversation_id=public)) == ""
 
 
+async def test_what_single_calls_tell_of_new_ids_does_not_redirect_what_waits(tmp_path: Path) -> None:
+    async with ward(tmp_path) as (cluster, anna):
+        backup = cluster.back_up()
+        people = cluster.accounts
+        secret = cluster.create_channel(people["anna"], "secret", [people["bob"]])
+        await accepted(anna, Target(conversation_id=secret), "said in secret")
+        await anna.logout()
+        await anna.send(Target(conversation_id=secret), "waits for secret")
+        await restore(cluster, backup)
+        assert cluster.create_channel(people["carl"], "all of us", [people["anna"], people["bob"]]) == secret
+        async with make_client(cluster, tmp_path, connect=False) as single:
+            await single.login("anna", PASSWORD)
+            assert secret in [one.id for one in await single.conversations()]
+            assert (await single.history(Target(conversation_id=secret))).messages
+        await anna.login("anna", PASSWORD)
+        await noticed(cluster, anna)
+        assert "waits for secret" in await lost_of(anna)
+        await accepted(anna, "bob", "on it goes")
+        assert "waits for secret" not in cluster.bodies_for("bob")
+
+
 async def test_a_direct_conversation_that_is_lost_goes_on_by_name(tmp_path: Path) -> None:
     async with ward(tmp_path) as (cluster, anna):
         backup = cluster.back_up()
@@ -393,6 +414,22 @@ async def test_a_second_restore_adds_to_the_list(tmp_path: Path) -> None:
         page = await anna.history("bob")
         assert [one.body for one in page.messages] == ["before", "hello", "on it goes"]
         assert {one.after_id for one in page.lost} == {page.messages[1].id}
+
+
+async def test_what_was_lost_first_stands_where_a_still_older_backup_ends(tmp_path: Path) -> None:
+    async with ward(tmp_path) as (cluster, anna):
+        older = cluster.back_up()
+        await accepted(anna, "bob", "in the newer backup")
+        newer = cluster.back_up()
+        await accepted(anna, "bob", "lost first")
+        await restore(cluster, newer)
+        await noticed(cluster, anna)
+        await restore(cluster, older)
+        await noticed(cluster, anna)
+        page = await anna.history("bob")
+        assert [one.body for one in page.messages] == ["before", "hello"]
+        assert sorted(one.body for one in page.lost) == ["in the newer backup", "lost first"]
+        assert {one.after_id for one in page.lost} == {page.messages[-1].id}
 
 
 async def test_a_later_backup_of_the_first_life_has_none_of_the_second_ones_messages(tmp_path: Path) -> None:
