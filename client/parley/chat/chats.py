@@ -289,12 +289,7 @@ class Chats:
         return out
 
     def _lost_of(self, key: ConversationKey) -> list[LostMessage]:
-        return [one for one in self._lost if self._key_of_lost(one) == key]
-
-    def _key_of_lost(self, one: LostMessage) -> ConversationKey | None:
-        if one.conversation_id:
-            return conversation_key(one.conversation_id)
-        return None if one.target is None else self.key_of(one.target)
+        return [one for one in self._lost if self.conversations.key_of_lost(one) == key]
 
     def take_receipts(self, receipts: Iterable[Receipt]) -> list[Output]:
         """Record new marks of other members."""

@@ -15,7 +15,7 @@ from parley.chat.safe_text import safe_name
 from parley.chat.standing import Standing
 from parley.chat.status_text import plural
 from parley.chat.titles import direct_partner
-from parley.model import Account, Conversation, ConversationKind, MessageStatus, Outgoing, Target
+from parley.model import Account, Conversation, ConversationKind, LostMessage, MessageStatus, Outgoing, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,12 @@ class Conversations:
     def key_of_own(self, one: Outgoing) -> ConversationKey:
         """Return the key of the conversation of an own message."""
         return conversation_key(one.conversation_id) if one.conversation_id else self.key_of(one.target)
+
+    def key_of_lost(self, one: LostMessage) -> ConversationKey | None:
+        """Return the key of the conversation of a lost message, None if the cluster does not have it any more."""
+        if one.conversation_id:
+            return conversation_key(one.conversation_id)
+        return None if one.target is None else self.key_of(one.target)
 
     def resolve(self, key: ConversationKey) -> ConversationKey:
         """Return the present key of a conversation: its id, as soon as the id is known."""
