@@ -32,6 +32,7 @@ UNKNOWN_TEXT = (
 )
 NEW_DEVICE = "new_device"
 """Key of meta: 1 if this device is a new one for the restored cluster, so numbers in the outbox are of the former."""
+MAX_ID = 2**63 - 1
 _HELD = """(SELECT conversation_id, id, sent_at_ms FROM inbox UNION ALL
            SELECT conversation_id, message_id, sent_at_ms FROM outbox WHERE message_id > 0 AND status = 3)"""
 
@@ -142,24 +143,28 @@ class _Comparison:
         return self._boundaries[conversation_id]
 
     def _find_boundary(self, conversation_id: int) -> int:
-        rows = self._rows(conversation_id)
-        common = [row.id for row in rows if (conversation_id, row.id) in self._known_in_cluster]
-        if common:
-            return max(common)
+        if common := self._newest_common(conversation_id):
+            return common
         if not self._is_same(conversation_id):
             return 0
-        page = self._evidence.pages.get(conversation_id)
-        if page is not None:
-            return page.messages[0].id - 1 if page.messages and page.has_older else 0
-        return max((row.id for row in rows), default=0)  # it was not asked: beyond the bound of questions
+        page, rows = self._evidence.pages.get(conversation_id), self._rows(conversation_id)
+        if page is None:  # beyond the bound of questions
+            return max((row.id for row in rows), default=0)
+        if not page.messages:  # the cluster removes messages after a time
+            return MAX_ID
+        return page.messages[0].id - 1 if page.has_older else 0
+
+    def _newest_common(self, conversation_id: int) -> int:
+        """Return the newest message that both have, 0 if no such message is known."""
+        ids = (row.id for row in self._rows(conversation_id) if (conversation_id, row.id) in self._known_in_cluster)
+        return max(ids, default=0)
 
     def _is_same(self, conversation_id: int) -> bool:
         """Return whether a conversation id means in the restored cluster what it meant before."""
         if conversation_id not in self._same:
             former = self._former.identity(conversation_id)
-            self._same[conversation_id] = any(
-                (conversation_id, row.id) in self._known_in_cluster for row in self._rows(conversation_id)
-            ) or (former is not None and former == self._present.identity(conversation_id))
+            is_named_so = former is not None and former == self._present.identity(conversation_id)
+            self._same[conversation_id] = is_named_so or self._newest_common(conversation_id) > 0
         return self._same[conversation_id]
 
     def _present_id(self, conversation_id: int) -> int:
@@ -177,8 +182,14 @@ class _Comparison:
         for local_id, number, message_id, conversation_id, kind, value in fetch(
             self._connection, columns, "FROM outbox WHERE status = 3 ORDER BY local_id"
         ):
-            beyond = number > self._life.last_send_number and not self._is_new_device
-            if beyond or (message_id and message_id > self._boundary(conversation_id)):
+            if self._is_new_device:
+                is_lost = message_id > self._boundary(conversation_id)
+            elif number <= self._life.last_send_number:
+                # The backup may be of a life before the one that accepted it, with another message of that number.
+                is_lost = message_id > self._boundary(conversation_id) and self._newest_common(conversation_id) > 0
+            else:
+                is_lost = True
+            if is_lost:
                 found.setdefault(conversation_id, []).append((local_id, target_of(kind, value)))
                 self._lost_numbers += [number] if number else []
         for conversation_id, ones in found.items():
@@ -341,12 +352,9 @@ class _Comparison:
     def _bound_reads(self) -> None:
         """Lower read positions to what the cluster has. Ids above that are of other messages soon."""
         for (conversation_id,) in fetch(self._connection, "conversation_id", "FROM reads"):
-            newest = max((row.id for row in self._rows(conversation_id)), default=0)
-            boundary = max(self._boundary(conversation_id), 0)
-            up_to = boundary or (newest if self._is_same(conversation_id) else 0)
             self._connection.execute(
                 "UPDATE reads SET up_to = min(up_to, ?), sent_up_to = 0 WHERE conversation_id = ?",
-                (up_to, conversation_id),
+                (self._boundary(conversation_id), conversation_id),
             )
         self._connection.execute("DELETE FROM reads WHERE up_to <= 0")
 

@@ -255,3 +255,22 @@ def test_signing_out_of_a_deleted_account_removes_the_list(path: Path) -> None:
     carry_out(path, lambda c: identity.forget(c, ANNA.id))
     with closing(schema.open_database(path)) as connection:
         assert lost.listing(connection, 9) == []
+
+
+def test_what_the_cluster_removed_after_a_time_is_not_lost(path: Path) -> None:
+    """A conversation of which it has no message any more, old or new."""
+    removed = replace(at_52(), conversations=(direct(),), pages={7: HistoryPage((), False)})
+    carry_out(path, lambda c: restored.begin_life(c, replace(removed, life=Life(NOW, last_send_number=4))))
+    with closing(schema.open_database(path)) as connection:
+        assert lost.listing(connection, 9) == []
+        assert [one.body for _, one in inbox.after(connection, 0, 9, own=True)] == ["held", "lost"]
+
+
+def test_a_read_position_of_a_conversation_without_a_common_message_is_forgotten(path: Path) -> None:
+    carry_out(path, lambda c: inbox.set_read(c, 7, 60))
+    new = replace(message(61, "new life"), sent_at_ms=99_000)
+    evidence = replace(at_52(), conversations=(replace(direct(), last=new),), pages={7: HistoryPage((new,), False)})
+    carry_out(path, lambda c: restored.begin_life(c, evidence))
+    with closing(schema.open_database(path)) as connection:
+        assert inbox.unsent_reads(connection) == []
+        assert [one.body for one in lost.listing(connection, 9)][-3:] == ["lost", "send 3", "send 4"]

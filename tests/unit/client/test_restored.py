@@ -55,12 +55,13 @@ async def received(cluster: InProcessCluster, client: ParleyClient, sender: str,
 
 
 async def restore(cluster: InProcessCluster, backup: Path, *, as_new: bool = False) -> None:
-    """The nodes are made anew from a backup. The cluster has a new id, and the old nodes are gone.
+    """The nodes are made anew from a backup. The cluster has a new id, and the old nodes are gone with their faults.
 
     With `as_new`, it is another cluster, in its first life.
     """
     for node in cluster.nodes:
         await node.die()
+        node.faults.lose_results, node.faults.retry = False, 0
     cluster.restore(backup)
     cluster.cluster_id = f"{CLUSTER_ID}{cluster.machine.generation}"
     if as_new:
@@ -202,7 +203,6 @@ async def test_what_has_no_result_is_sent_once_whether_the_backup_has_it_or_not(
         backup = cluster.back_up()
         await anna.send("bob", "after the backup, no result")
         await until(lambda: "after the backup, no result" in cluster.bodies_for("bob"), "it is applied")
-        node.faults.lose_results = False
         await restore(cluster, backup)
         await noticed(cluster, anna)
         await accepted(anna, "bob", "last")
@@ -224,7 +224,6 @@ async def test_a_gap_of_lost_numbers_holds_nothing_up(tmp_path: Path) -> None:
         cluster.nodes[0].faults.retry = 1_000_000
         waiting = await anna.send("bob", "not taken")
         await until(lambda: waiting.view.status is MessageStatus.SENDING, "it has a number")
-        cluster.nodes[0].faults.retry = 0
         await restore(cluster, backup)
         await noticed(cluster, anna)
         await waiting.accepted(30)
@@ -278,7 +277,6 @@ async def test_a_device_that_is_not_in_the_backup_signs_in_again_and_keeps_all(t
             cluster.nodes[0].faults.retry = 1_000_000
             numbered = await anna.send("bob", "has a number")
             await until(lambda: numbered.view.status is MessageStatus.SENDING, "it has a number")
-        cluster.nodes[0].faults.retry = 0
         await restore(cluster, backup)
         async with make_client(cluster, tmp_path, "anna") as anna:
             await anna.send("bob", "waits")
@@ -299,7 +297,6 @@ async def test_of_an_unknown_device_without_evidence_a_person_decides(tmp_path: 
             cluster.nodes[0].faults.retry = 1_000_000
             numbered = await anna.send("bob", "who knows")
             await until(lambda: numbered.view.status is MessageStatus.SENDING, "it has a number")
-        cluster.nodes[0].faults.retry = 0
         await restore(cluster, backup)
         async with make_client(cluster, tmp_path, "anna") as anna:
             await anna.login("anna", PASSWORD)
@@ -345,7 +342,6 @@ async def test_nothing_reaches_the_channel_that_has_the_id_of_a_lost_one(tmp_pat
         await restore(cluster, backup)
         public = cluster.create_channel(people["carl"], "all of us", [people["anna"], people["bob"]])
         assert public == secret
-        cluster.nodes[0].faults.retry = 0
         await noticed(cluster, anna)
         await accepted(anna, "bob", "on it goes")
         assert [m.body for m in cluster.messages if m.conversation_id == public and m.body != "all of us"] == []
