@@ -388,6 +388,7 @@ class Chats:
         line = self.conversations.line(key)
         if line.conversation is not None:
             thread.set_conversation(line.conversation)
+        thread.set_lost(self._lost_of(key))
         return [ThreadReplaced(former, key)]
 
     def _members_changed(self, key: ConversationKey) -> list[Output]:

@@ -123,6 +123,20 @@ def test_an_opened_conversation_shows_its_lost_messages_and_no_others() -> None:
     assert bodies(thread) == ["by name"]
 
 
+def test_lost_messages_are_shown_once_the_conversation_has_its_id() -> None:
+    chats = Chats("ann")
+    key, _, _ = chats.open("ben")
+    chats.take_lost([lost(7, "by id")])
+    thread = chats.thread(key)
+    assert thread is not None
+    assert bodies(thread) == []
+    chats.take_accounts(PEOPLE)
+    chats.take_conversations([direct()])
+    opened = chats.thread(chats.key_of("ben"))
+    assert opened is not None
+    assert bodies(opened) == ["by id"]
+
+
 def test_when_ids_mean_others_everything_is_forgotten_first() -> None:
     chats = chats_with_ben()
     key, _, _ = chats.open("ben")
